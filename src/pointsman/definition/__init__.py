@@ -1,0 +1,1 @@
+"""What an author writes: declarations, and the checks that are made of them before anything runs."""

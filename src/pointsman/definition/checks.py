@@ -1,0 +1,268 @@
+"""The checks at definition: what cannot work is refused with the function, the field and the mend."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, pairwise
+from types import FunctionType
+from typing import Any, get_args, get_origin
+
+from pointsman.definition.effects import Effect
+from pointsman.definition.nodes import AnyNode, Context, Node
+from pointsman.definition.pauses import Pause
+from pointsman.definition.rules import Parallel, Rule
+from pointsman.definition.signature import accepts_none, fits, show, signature_of
+from pointsman.definition.state import Failure, State
+from pointsman.errors import DefinitionError
+
+
+def inputs_of(state: type[State]) -> frozenset[str]:
+    """The fields that come with `start`: those without a default, or with one that is not None."""
+    return frozenset(
+        name
+        for name, field in state.model_fields.items()
+        if field.is_required() or field.get_default(call_default_factory=True) is not None
+    )
+
+
+def check_state(process: str, state: type[State]) -> None:
+    """Refuse a state that is no State, or whose results cannot be None."""
+    declared: object = state
+    if not (isinstance(declared, type) and issubclass(declared, State)):
+        raise DefinitionError(
+            f"process {process!r}: {state!r} is no State; write `class {process.title()}(State): ...`."
+        )
+    for name, field in state.model_fields.items():
+        if name not in inputs_of(state) and not accepts_none(field.annotation):
+            raise DefinitionError(
+                f"process {process!r}: field {name!r} is None until it is written; write `{name}: {show(field.annotation)} | None = None`."
+            )
+
+
+def check_node(process: str, state: type[State], node: AnyNode) -> None:
+    """Refuse a node whose parameters are no fields or do not fit them, or whose result does not fit what it writes."""
+    what = f"process {process!r}, {'effect' if isinstance(node, Effect) else 'node'} {node.name!r}"
+    _check_reads(what, state, node.signature.reads)
+    for name, annotation in node.signature.uses.items():
+        if name == "ctx" and not fits(annotation, Context):
+            raise DefinitionError(f"{what}: `ctx` is the engine's own; write `ctx: Context`.")
+    _check_written(what, state, node.writes)
+    for name, returned in zip(node.writes, _returned(what, node), strict=True):
+        annotation = state.model_fields[name].annotation
+        if not fits(returned, annotation):
+            raise DefinitionError(
+                f"{what}: it returns {show(returned)}, but field {name!r} takes {show(annotation)}; change one of them."
+            )
+        if node.on_failure == "record" and not fits(Failure, annotation):
+            raise DefinitionError(
+                f'{what}: on_failure="record" writes a Failure, but field {name!r} takes {show(annotation)}; add `| Failure` to it.'
+            )
+    if isinstance(node, Effect):
+        _check_effect(what, state, node)
+
+
+def check_pause(process: str, state: type[State], pause: Pause) -> None:
+    """Refuse a pause that shows or edits what is no field, or whose answer does not fit the field it writes."""
+    what = f"process {process!r}, pause {pause.name!r}"
+    for name in chain(pause.shows, pause.edits, pause.beside):
+        if name not in state.model_fields:
+            raise DefinitionError(
+                f"{what}: it shows {name!r}, which is no field of {state.__name__}; its fields are {_listed(state.model_fields)}."
+            )
+    for name in pause.edits:
+        if name not in pause.shows:
+            raise DefinitionError(f"{what}: it edits {name!r} without showing it; add {name!r} to shows=.")
+    _check_written(what, state, pause.writes)
+    for name in pause.edits:
+        _check_written(what, state, (name,))
+    annotation = state.model_fields[pause.writes[0]].annotation
+    if not fits(pause.answer, annotation):
+        raise DefinitionError(
+            f"{what}: the answer is {show(pause.answer)}, but field {pause.writes[0]!r} takes {show(annotation)}; change one of them."
+        )
+
+
+def check_rules(
+    process: str, state: type[State], steps: Mapping[str, AnyNode | Pause], rules: Sequence[Rule[Any]]
+) -> None:
+    """Refuse rules that do not end in `otherwise`, that cannot be reached, or that leave a field without a writer."""
+    what = f"process {process!r}"
+    if not rules or rules[-1].condition is not None:
+        raise DefinitionError(
+            f"{what}: the rules do not end in otherwise(...); say what happens when none of the conditions holds."
+        )
+    _check_reachable(what, rules)
+    for rule in rules:
+        _check_step(f"{what}, rule {rule.name!r}", steps, rule)
+    used = {step.name for rule in rules for step in _steps_in(rule)}
+    for name in steps:
+        if name not in used:
+            raise DefinitionError(f"{what}: {name!r} is declared, but no rule names it; add a rule or remove it.")
+    written = set(
+        chain.from_iterable((*step.writes, *(step.edits if isinstance(step, Pause) else ())) for step in steps.values())
+    )
+    for name in state.model_fields:
+        if name not in written and name not in inputs_of(state):
+            raise DefinitionError(
+                f"{what}: field {name!r} is written by nothing; give it a node with writes={name!r}, or make it an input by removing its default None."
+            )
+    _check_cycles(what, steps)
+
+
+def _check_reads(what: str, state: type[State], reads: Mapping[str, Any]) -> None:
+    for name, annotation in reads.items():
+        if name not in state.model_fields:
+            raise DefinitionError(
+                f"{what}: parameter {name!r} is no field of {state.__name__}, whose fields are {_listed(state.model_fields)}; "
+                "rename it, or put it after a `*` if it is a resource."
+            )
+        field = state.model_fields[name].annotation
+        if not fits(field, annotation, ignore_none=True):
+            raise DefinitionError(
+                f"{what}: parameter {name!r} takes {show(annotation)}, but the field holds {show(field)}; widen the parameter's type."
+            )
+
+
+def _check_written(what: str, state: type[State], writes: tuple[str, ...]) -> None:
+    for name in writes:
+        if name not in state.model_fields:
+            raise DefinitionError(
+                f"{what}: it writes {name!r}, which is no field of {state.__name__}; its fields are {_listed(state.model_fields)}."
+            )
+        if name in inputs_of(state):
+            raise DefinitionError(
+                f"{what}: it writes {name!r}, which is an input; give the field `| None = None` to make it a result."
+            )
+
+
+def _returned(what: str, node: AnyNode) -> tuple[Any, ...]:
+    returns = node.signature.returns
+    if len(node.writes) == 1:
+        return (returns,)
+    if get_origin(returns) is not tuple or len(get_args(returns)) != len(node.writes):
+        raise DefinitionError(
+            f"{what}: it writes {len(node.writes)} fields, so it must return tuple[...] of {len(node.writes)} types, not {show(returns)}."
+        )
+    return get_args(returns)
+
+
+def _check_effect(what: str, state: type[State], effect: Effect[Any, Any]) -> None:
+    if effect.timeout_seconds <= 0:
+        raise DefinitionError(f"{what}: timeout_seconds is {effect.timeout_seconds}; a call needs more than 0 seconds.")
+    if effect.key is not None:
+        _check_reads(f"{what}, its key", state, dict.fromkeys(_parameters(effect.key), Any))
+    look_up = getattr(effect.safety, "look_up", None)
+    if look_up is not None:
+        asked = signature_of(look_up, f"{what}, its look-up")
+        unknown = (asked.reads.keys() - effect.signature.reads.keys()) | (
+            asked.uses.keys() - effect.signature.uses.keys() - {"ctx"}
+        )
+        if unknown:
+            raise DefinitionError(
+                f"{what}: its look-up asks for {_listed(unknown)}, which the effect itself does not name; use the effect's own parameters."
+            )
+
+
+def _check_reachable(what: str, rules: Sequence[Rule[Any]]) -> None:
+    seen: dict[object, str] = {}
+    names: set[str] = set()
+    for position, rule in enumerate(rules):
+        if rule.name in names:
+            raise DefinitionError(f"{what}: two rules are called {rule.name!r}; a decision must name one rule.")
+        names.add(rule.name)
+        if rule.condition is None:
+            if position < len(rules) - 1:
+                raise DefinitionError(
+                    f"{what}: rule {rules[position + 1].name!r} stands behind otherwise(...) and can never be reached; move it up."
+                )
+            continue
+        if _always_holds(rule.condition):
+            raise DefinitionError(
+                f"{what}: the condition of rule {rule.name!r} holds always, so no rule behind it can be reached; use otherwise(...)."
+            )
+        same = _fingerprint(rule.condition)
+        if same in seen:
+            raise DefinitionError(
+                f"{what}: rule {rule.name!r} has the condition of rule {seen[same]!r} above it and can never be reached; remove one."
+            )
+        seen[same] = rule.name
+
+
+def _check_step(what: str, steps: Mapping[str, AnyNode | Pause], rule: Rule[Any]) -> None:
+    for step in _steps_in(rule):
+        if steps.get(step.name) is not step:
+            raise DefinitionError(
+                f"{what}: {step.name!r} is not declared on this process; declare it with its node, effect or pause."
+            )
+    if isinstance(rule.step, Parallel):
+        writers: dict[str, str] = {}
+        if len(rule.step.nodes) < 2:
+            raise DefinitionError(f"{what}: parallel(...) needs at least two nodes; name the one node itself.")
+        for node in rule.step.nodes:
+            if isinstance(node, Effect) or not isinstance(node, Node):
+                raise DefinitionError(
+                    f"{what}: {node.name!r} cannot be a branch of parallel(...); only nodes can, an effect or a pause takes a rule of its own."
+                )
+            for name in node.writes:
+                if name in writers:
+                    raise DefinitionError(
+                        f"{what}: {writers[name]!r} and {node.name!r} both write {name!r} in one parallel(...); give each its own field."
+                    )
+                writers[name] = node.name
+
+
+def _steps_in(rule: Rule[Any]) -> tuple[AnyNode | Pause, ...]:
+    if isinstance(rule.step, Parallel):
+        return rule.step.nodes
+    return (rule.step,) if isinstance(rule.step, Node | Pause) else ()
+
+
+def _check_cycles(what: str, steps: Mapping[str, AnyNode | Pause]) -> None:
+    """Refuse a field that is computed, over any number of steps, from itself: writing it would clear it."""
+    derived: dict[str, dict[str, str]] = {}
+    for step in steps.values():
+        for read in step.depends - set(step.edits if isinstance(step, Pause) else ()):
+            for write in step.writes:
+                derived.setdefault(read, {})[write] = step.name
+
+    acyclic: set[str] = set()
+
+    def walk(field: str, path: tuple[str, ...]) -> None:
+        for written in derived.get(field, {}):
+            if written in path:
+                circle = (*path[path.index(written) :], written)
+                steps_on_it = " -> ".join(f"{a} -({derived[a][b]})-> {b}" for a, b in pairwise(circle))
+                raise DefinitionError(
+                    f"{what}: fields are computed from themselves ({steps_on_it}); let one step read with Peek[...]."
+                )
+            if written not in acyclic:
+                walk(written, (*path, written))
+        acyclic.add(field)
+
+    for field in derived:
+        walk(field, (field,))
+
+
+def _always_holds(condition: Callable[[Any], object]) -> bool:
+    class Untouched:
+        def __getattr__(self, name: str) -> Any:
+            raise LookupError(name)
+
+    try:
+        return bool(condition(Untouched()))
+    except Exception:
+        return False
+
+
+def _fingerprint(condition: Callable[[Any], object]) -> object:
+    if not isinstance(condition, FunctionType):
+        return condition
+    code = condition.__code__
+    closure = tuple(id(cell.cell_contents) for cell in condition.__closure__ or ())
+    return (code.co_code, code.co_consts, code.co_names, closure, condition.__defaults__)
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    return function.__code__.co_varnames[: function.__code__.co_argcount] if isinstance(function, FunctionType) else ()
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(sorted(names))

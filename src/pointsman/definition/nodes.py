@@ -1,0 +1,104 @@
+"""Nodes: plain functions that fill a field, and what the engine is told about running them."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
+
+from pointsman.definition.signature import Signature
+from pointsman.definition.state import Blob
+from pointsman.errors import DefinitionError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OnFailure = Literal["park", "record"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and how fast a failing step is tried again. The budget is durable: a crash counts as an attempt.
+
+    The n-th pause is `first_seconds * factor ** (n - 1)`, at most `max_seconds`, less a random part of up to `jitter` of
+    it (full jitter is 1.0; Brooker, "Exponential Backoff And Jitter", 2015). `on` names the exceptions that are worth
+    another attempt; another one fails the step at once.
+    """
+
+    attempts_max: int = 3
+    first_seconds: float = 1.0
+    factor: float = 2.0
+    max_seconds: float = 60.0
+    jitter: float = 0.5
+    on: tuple[type[Exception], ...] = (Exception,)
+
+    def __post_init__(self) -> None:
+        if self.attempts_max < 1:
+            raise DefinitionError(f"Retry: attempts_max is {self.attempts_max}; a step needs at least 1.")
+        if self.first_seconds < 0 or self.factor < 1 or self.max_seconds < 0 or not 0 <= self.jitter <= 1:
+            raise DefinitionError("Retry: seconds must not be negative, factor at least 1, jitter between 0 and 1.")
+
+    def pause_seconds(self, attempts: int, chance: float) -> float:
+        """Seconds to wait after the `attempts`-th failed attempt; `chance` is a random number in [0, 1)."""
+        full = min(
+            self.max_seconds, self.first_seconds * self.factor ** min(attempts - 1, 60)
+        )  # 60: 2**60 is beyond any max
+        return full * (1 - self.jitter * chance)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the engine tells a function that asks for `ctx: Context` after its `*`.
+
+    `case` is the case's number, `attempt` counts from 1, `now` is the engine's clock (Unix seconds) when the attempt
+    began. `key` is an effect's idempotency key: the same for every attempt of the same effect, empty for a node.
+    `incarnation` names the database, so that (incarnation, case) is unique beyond it.
+    """
+
+    case: int
+    step: str
+    attempt: int
+    now: float
+    key: str = ""
+    incarnation: str = ""
+    _read: Callable[[Blob], Awaitable[bytes]] | None = field(default=None, repr=False, compare=False)
+
+    async def read(self, blob: Blob) -> bytes:
+        """The content of a blob that was stored with `Engine.keep`. Raises KeyError where it has been collected."""
+        if self._read is None:
+            raise KeyError(f"no blobs here: this context belongs to no engine, so {blob.sha256[:12]} cannot be read")
+        return await self._read(blob)
+
+
+@dataclass(frozen=True, eq=False)
+class Node(Generic[P, R]):
+    """A function with one job. Calling it calls the function, so a test needs no engine."""
+
+    function: Callable[P, R]
+    name: str
+    writes: tuple[str, ...]
+    signature: Signature
+    retry: Retry
+    timeout_seconds: float | None
+    on_failure: OnFailure
+    asynchronous: bool
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function itself."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def depends(self) -> frozenset[str]:
+        """The fields whose rewriting clears what this node wrote."""
+        return frozenset(self.signature.reads) - self.signature.peeks
+
+    def split(self, result: object) -> Mapping[str, object]:
+        """Assign what the function returned to the fields it writes: one field takes it whole, several take a tuple apart."""
+        if len(self.writes) == 1:
+            return {self.writes[0]: result}
+        if not isinstance(result, tuple) or len(result) != len(self.writes):
+            raise TypeError(
+                f"{self.name} writes {', '.join(self.writes)} and must return a tuple of {len(self.writes)}"
+            )
+        return dict(zip(self.writes, result, strict=True))
+
+
+AnyNode = Node[Any, Any]

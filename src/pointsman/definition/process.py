@@ -1,0 +1,182 @@
+"""A process: its state, its steps and its rules, checked before anything runs."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar, overload
+
+from pointsman.definition import checks
+from pointsman.definition.effects import Effect, Safety
+from pointsman.definition.nodes import AnyNode, Node, OnFailure, P, R, Retry
+from pointsman.definition.pauses import Pause
+from pointsman.definition.rules import Rule
+from pointsman.definition.signature import signature_of
+from pointsman.definition.state import State
+from pointsman.errors import DefinitionError
+
+S = TypeVar("S", bound=State)
+
+EFFECT_TIMEOUT_SECONDS = 30.0  # longer than a healthy mail server or payment service takes, short enough to settle soon
+STEPS_MAX = 1_000  # far beyond any process that ends; a case that takes more steps turns in a circle
+
+
+class Process(Generic[S]):
+    """What happens to a case: declare nodes, effects and pauses on it, then the rules, once.
+
+    `name` is stored with every case and must stay; `version` counts the changes of the state's meaning; a case that
+    has taken `steps_max` steps is parked.
+    """
+
+    def __init__(self, name: str, state: type[S], *, version: int = 1, steps_max: int = STEPS_MAX) -> None:
+        self.name = name
+        self.state = state
+        self.version = version
+        self.steps_max = steps_max
+        self.steps: dict[str, AnyNode | Pause] = {}
+        self._rules: tuple[Rule[S], ...] = ()
+        checks.check_state(name, state)
+
+    @overload
+    def node(self, function: Callable[P, R], /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ...,
+             timeout_seconds: float | None = None, on_failure: OnFailure = "park") -> Node[P, R]: ...  # fmt: skip
+    @overload
+    def node(self, /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ..., timeout_seconds: float | None = None,
+             on_failure: OnFailure = "park") -> Callable[[Callable[P, R]], Node[P, R]]: ...  # fmt: skip
+
+    def node(
+        self,
+        function: Callable[P, R] | None = None,
+        /,
+        *,
+        writes: str | tuple[str, ...],
+        name: str | None = None,
+        retry: Retry = Retry(),  # noqa: B008 - a frozen value
+        timeout_seconds: float | None = None,
+        on_failure: OnFailure = "park",
+    ) -> Node[P, R] | Callable[[Callable[P, R]], Node[P, R]]:
+        """Declare a node: a plain or async function that reads fields, uses resources and returns what `writes` takes.
+
+        The parameters before the `*` name fields, those after it resources. A plain function runs in a thread.
+        `timeout_seconds` bounds one attempt. When all attempts have failed, the case is parked, or, with
+        `on_failure="record"`, the field takes a `Failure` and the case goes on. Raises DefinitionError.
+        """
+
+        def declare(function: Callable[P, R]) -> Node[P, R]:
+            what = f"node {name or function.__name__!r}"
+            node = Node(
+                function=function,
+                name=name or function.__name__,
+                writes=_names(writes),
+                signature=signature_of(function, what),
+                retry=retry,
+                timeout_seconds=timeout_seconds,
+                on_failure=on_failure,
+                asynchronous=inspect.iscoroutinefunction(function),
+            )
+            self._declare(node)
+            return node
+
+        return declare if function is None else declare(function)
+
+    @overload
+    def effect(self, function: Callable[P, R], /, *, writes: str | tuple[str, ...], safety: Safety | None = None, name: str | None = None,
+               timeout_seconds: float = ..., retry: Retry = ..., on_failure: OnFailure = "park",
+               key: Callable[..., str] | None = None) -> Effect[P, R]: ...  # fmt: skip
+    @overload
+    def effect(self, /, *, writes: str | tuple[str, ...], safety: Safety | None = None, name: str | None = None, timeout_seconds: float = ...,
+               retry: Retry = ..., on_failure: OnFailure = "park",
+               key: Callable[..., str] | None = None) -> Callable[[Callable[P, R]], Effect[P, R]]: ...  # fmt: skip
+
+    def effect(
+        self,
+        function: Callable[P, R] | None = None,
+        /,
+        *,
+        writes: str | tuple[str, ...],
+        safety: Safety | None = None,
+        name: str | None = None,
+        timeout_seconds: float = EFFECT_TIMEOUT_SECONDS,
+        retry: Retry = Retry(),  # noqa: B008 - a frozen value
+        on_failure: OnFailure = "park",
+        key: Callable[..., str] | None = None,
+    ) -> Effect[P, R] | Callable[[Callable[P, R]], Effect[P, R]]:
+        """Declare an effect: a function that changes the world outside. It must name a safety policy.
+
+        The idempotency key is made of the process, the case, the effect and what it reads; `key`, a function of fields
+        that it names as parameters, takes the place of what it reads. `retry` bounds the calls, repeated or not sent.
+        Raises DefinitionError.
+        """
+
+        def declare(function: Callable[P, R]) -> Effect[P, R]:
+            what = f"effect {name or function.__name__!r}"
+            if safety is None:
+                raise DefinitionError(
+                    f"{what}: say with `safety=` what a crash in the middle of its call means: "
+                    "Idempotent(), Reconcile(look_up, settle_seconds), AtMostOnce() or AtLeastOnce(because)."
+                )
+            effect = Effect(
+                function=function,
+                name=name or function.__name__,
+                writes=_names(writes),
+                signature=signature_of(function, what),
+                retry=retry,
+                timeout_seconds=timeout_seconds,
+                on_failure=on_failure,
+                asynchronous=inspect.iscoroutinefunction(function),
+                safety=safety,
+                key=key,
+            )
+            self._declare(effect)
+            return effect
+
+        return declare if function is None else declare(function)
+
+    def pause(
+        self,
+        *,
+        writes: str,
+        answer: type,
+        shows: tuple[str, ...],
+        edits: tuple[str, ...] = (),
+        beside: tuple[str, ...] = (),
+        name: str | None = None,
+    ) -> Pause:
+        """Declare a pause: the case waits for an `answer` to what it `shows`. Raises DefinitionError."""
+        pause = Pause(name or writes, (writes,), answer, shows, edits, beside)
+        self._declare(pause)
+        return pause
+
+    def rules(self, *rules: Rule[S]) -> None:
+        """Say what happens next, read from the top; the last one is `otherwise`. Raises DefinitionError."""
+        if self._rules:
+            raise DefinitionError(f"process {self.name!r}: rules() was called twice; put all rules into one call.")
+        checks.check_rules(self.name, self.state, self.steps, rules)
+        self._rules = rules
+
+    @property
+    def ordered_rules(self) -> tuple[Rule[S], ...]:
+        """The rules, from the top. Raises DefinitionError where there are none yet."""
+        if not self._rules:
+            raise DefinitionError(f"process {self.name!r} has no rules; call {self.name}.rules(...) once.")
+        return self._rules
+
+    def nodes(self) -> Iterator[AnyNode]:
+        """The nodes and effects, in the order of their declaration."""
+        return (step for step in self.steps.values() if isinstance(step, Node))
+
+    def _declare(self, step: AnyNode | Pause) -> None:
+        if self._rules:
+            raise DefinitionError(f"process {self.name!r}: {step.name!r} is declared after rules(); declare it before.")
+        if step.name in self.steps:
+            raise DefinitionError(f"process {self.name!r}: two steps are called {step.name!r}; give one another name=.")
+        if isinstance(step, Pause):
+            checks.check_pause(self.name, self.state, step)
+        else:
+            checks.check_node(self.name, self.state, step)
+        self.steps[step.name] = step
+
+
+def _names(writes: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (writes,) if isinstance(writes, str) else writes
+
+
+AnyProcess = Process[Any]

@@ -1,0 +1,48 @@
+"""The contract of a process: a record of fields, and the two values that the library itself puts into fields."""
+
+import hashlib
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+
+class State(BaseModel):
+    """Everything that a process knows of a case. Subclass it and name the fields.
+
+    A field without a default, or with one that is not None, is an *input*: it comes with `start`. A field whose default
+    is None is a *result*: it is None until a node, an effect or a pause has written it. Conditions may use properties
+    that a subclass defines; what a property reads is recorded through it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+
+
+class Failure(BaseModel):
+    """A step that failed for good, as the value of the field that it would have written (`on_failure="record"`).
+
+    `step` is its name, `error` the exception's type, `message` its text, `attempts` how often it was tried.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: str
+    error: str
+    message: str
+    attempts: int
+
+
+class Blob(BaseModel):
+    """A large value, stored once by its content and passed by reference (Claim Check, Hohpe & Woolf).
+
+    Made by `Engine.keep`, read back with `Context.read`. `size` is in bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    size: int
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """Describe `content` without storing it."""
+        return cls(sha256=hashlib.sha256(content).hexdigest(), size=len(content))

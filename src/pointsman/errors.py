@@ -1,0 +1,115 @@
+"""What can go wrong, sorted by who must act. An error's text is one sentence that names the thing and the mend."""
+
+
+class PointsmanError(Exception):
+    """The root of every error that the library raises on purpose."""
+
+
+# The author acts: the definition of a process is wrong.
+
+
+class DefinitionError(PointsmanError):
+    """A process, a node, an effect, a pause or a rule is declared in a way that cannot work."""
+
+
+# The author's code speaks: how an effect's call ended.
+
+
+class NotSent(PointsmanError):
+    """Raise in an effect when the world was certainly not changed: the engine may try again under any policy.
+
+    `retry_after` is the least number of seconds to wait, where the other side named one.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Rejected(PointsmanError):
+    """Raise in an effect when the other side definitely refused: the outcome is *failed* and is not tried again."""
+
+
+# The caller acts: what was asked for does not fit.
+
+
+class InputInvalid(PointsmanError):
+    """The inputs of a start do not fit the state of the process."""
+
+
+class ValueRefused(PointsmanError):
+    """A value cannot be held as JSON: NaN, an infinity, a lone surrogate, a NUL, or a type that does not come back equal."""
+
+
+class KeyReused(PointsmanError):
+    """A start repeats the key of an earlier one with other inputs."""
+
+
+class UnknownProcess(PointsmanError):
+    """No process of this name is registered with the engine."""
+
+
+class UnknownCase(PointsmanError):
+    """No case has this number."""
+
+
+class Refused(PointsmanError):
+    """An answer, a cancel or a redrive was not taken; the text says why, and nothing was changed."""
+
+
+class AnswerInvalid(Refused):
+    """The answer does not fit the type that the pause asks for."""
+
+
+class NotWaiting(Refused):
+    """The case is not waiting for an answer: it has not come to the pause yet, or it has ended (early, or late)."""
+
+
+class AlreadyAnswered(Refused):
+    """Somebody else's answer came first. `by` says whose."""
+
+    def __init__(self, message: str, *, by: str) -> None:
+        super().__init__(message)
+        self.by = by
+
+
+class Stale(Refused):
+    """What the answer refers to has been rewritten since it was shown. `current` is what is shown now (`Pending`)."""
+
+    def __init__(self, message: str, *, current: object) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+# The operator acts: the place where the cases live is not usable.
+
+
+class StoreError(PointsmanError):
+    """The store cannot be used as it is."""
+
+
+class StoreLocked(StoreError):
+    """Another engine, or another program, holds the file."""
+
+
+class StoreForeign(StoreError):
+    """The file is no database of ours, or not a database at all."""
+
+
+class StoreNewer(StoreError):
+    """The file was written by a newer release."""
+
+
+class StoreUnwritable(StoreError):
+    """The file or its folder cannot be written, or the disk is full."""
+
+
+class EngineStopped(PointsmanError):
+    """The engine has been closed, or has stopped because its store failed."""
+
+
+# Nobody acts: the runtime deals with it.
+
+
+class Conflict(PointsmanError):
+    """Somebody else moved the case first, so that this transition was not committed."""

@@ -1,0 +1,1 @@
+"""What decides: pure functions of a process and a snapshot. No clock, no database, no event loop."""

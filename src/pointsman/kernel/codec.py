@@ -1,0 +1,138 @@
+"""Values to JSON and back: what does not come back equal is refused before it is committed, with its path."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from pointsman.definition.state import State
+from pointsman.errors import ValueRefused
+from pointsman.kernel.snapshot import NULL, Cell
+
+
+class Codec:
+    """Encodes and decodes the fields of one state type."""
+
+    def __init__(self, state: type[State]) -> None:
+        self._adapters = {name: _adapter(field) for name, field in state.model_fields.items()}
+
+    def encode(self, field: str, value: object, writer: str) -> Cell:
+        """Check `value` against the field's type and make the cell that a later reader will find.
+
+        Raises ValueRefused, naming the field and the path inside it, where the value does not fit or JSON cannot hold it.
+        """
+        return _encode(self._adapters[field], field, value, writer)
+
+    def decode(self, field: str, text: str, writer: str) -> Cell:
+        """Read a stored value. Raises ValueRefused where it no longer fits the field's type."""
+        try:
+            return Cell(self._adapters[field].validate_json(text), text, writer)
+        except ValidationError as error:
+            raise ValueRefused(
+                f"the stored value of field {field!r} no longer fits its type: {_first(error)}"
+            ) from None
+
+    def knows(self, field: str) -> bool:
+        """Whether the state still has this field."""
+        return field in self._adapters
+
+
+def codec_of(state: type[State]) -> Codec:
+    """The codec of a state type; building one compiles its validators, so it is kept."""
+    return _codec(state)
+
+
+@lru_cache(maxsize=256)  # as many state types as a program will have
+def _codec(state: type[State]) -> Codec:
+    return Codec(state)
+
+
+@lru_cache(maxsize=256)  # as many answer types as a program will have
+def adapter_of(annotation: Any) -> TypeAdapter[Any]:
+    """The validator of any other type, such as a pause's answer."""
+    return TypeAdapter(annotation)
+
+
+def digest(parts: Iterable[str]) -> str:
+    """The SHA-256 of texts, each preceded by its length so that no two lists run together."""
+    sha = hashlib.sha256()
+    for part in parts:
+        raw = part.encode()
+        sha.update(b"%d:" % len(raw))
+        sha.update(raw)
+    return sha.hexdigest()
+
+
+def digest_of(cells: Mapping[str, Cell], fields: Iterable[str]) -> str:
+    """The digest of some fields as they are stored; a field without a value counts as null."""
+    parts: list[str] = []
+    for name in sorted(fields):
+        cell = cells.get(name)
+        parts += (name, cell.text if cell else NULL)
+    return digest(parts)
+
+
+def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
+    annotation: Any = field.annotation
+    for constraint in field.metadata:
+        annotation = Annotated[annotation, constraint]
+    return TypeAdapter(annotation)
+
+
+def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -> Cell:
+    try:
+        checked = adapter.validate_python(value)
+        raw = adapter.dump_json(checked, warnings="error")
+        back = adapter.validate_json(raw)
+    except ValidationError as error:
+        raise ValueRefused(_flaw(value, field) or f"{field}: {_first(error)}") from None
+    except (ValueError, TypeError) as error:  # PydanticSerializationError and UnicodeEncodeError are ValueErrors
+        raise ValueRefused(
+            _flaw(value, field) or f"{field}: {type(value).__name__} cannot be held as JSON ({error})"
+        ) from None
+    if back != checked or b"\\u0000" in raw:
+        flaw = _flaw(checked, field)
+        if flaw or back != checked:
+            raise ValueRefused(
+                flaw or f"{field}: {type(value).__name__} does not come back equal from JSON; give it a type that does."
+            )
+    return Cell(back, raw.decode(), writer)
+
+
+def _flaw(value: object, path: str) -> str | None:
+    """Find the first thing that JSON, or a database's text, cannot hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{path}: {value} is no JSON number; use None or a text."
+    if isinstance(value, str):
+        return _text_flaw(value, path)
+    inner: Iterable[tuple[str, object]] = ()
+    if isinstance(value, BaseModel):
+        inner = ((f"{path}.{name}", part) for name, part in value)
+    elif isinstance(value, Mapping):
+        inner = ((f"{path}[{key!r}]", part) for key, part in [*((k, k) for k in value), *value.items()])
+    elif isinstance(value, list | tuple | set | frozenset):
+        inner = ((f"{path}[{position}]", part) for position, part in enumerate(value))
+    return next((flaw for where, part in inner if (flaw := _flaw(part, where))), None)
+
+
+def _text_flaw(text: str, path: str) -> str | None:
+    for position, character in enumerate(text):
+        if character == "\0":
+            return f"{path}: it holds a NUL at position {position}; remove it."
+        if "\ud800" <= character <= "\udfff":
+            return f"{path}: it holds the lone surrogate U+{ord(character):04X} at position {position}; decode the text properly."
+    return None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{where + ': ' if where else ''}{first['msg']}{more}"
+
+
+describe = _first

@@ -1,0 +1,103 @@
+"""Which step comes next: the first rule whose condition holds, and the fields that were read to find it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from inspect import getattr_static
+from types import FunctionType, MethodType
+from typing import Any, NamedTuple
+
+from pointsman.definition.nodes import AnyNode, Node
+from pointsman.definition.process import AnyProcess
+from pointsman.definition.rules import Parallel, Park, Rule, Step
+from pointsman.definition.signature import accepts_none
+from pointsman.definition.state import State
+from pointsman.kernel.snapshot import Cell
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The step to take, the rule that chose it, and the fields that the conditions read on the way to it."""
+
+    step: Step
+    rule: str
+    reads: tuple[str, ...]
+
+
+class Tried(NamedTuple):
+    """A rule, tried: whether its condition held, or what it raised, and the fields it read."""
+
+    rule: Rule[Any]
+    holds: bool
+    reads: tuple[str, ...]
+    error: str | None
+
+
+def decide(process: AnyProcess, cells: Mapping[str, Cell]) -> Decision:
+    """Read the rules from the top. A condition that raises, or a step whose fields are missing, parks the case and says so."""
+    reads: dict[str, None] = {}
+    for rule in process.ordered_rules:
+        tried = try_rule(process.state, rule, cells)
+        reads.update(dict.fromkeys(tried.reads))
+        if tried.error:
+            step: Step = Park(f"the condition of rule {rule.name!r} {tried.error}; correct the rule")
+            return Decision(step, rule.name, tuple(reads))
+        if tried.holds:
+            return Decision(_able(rule, cells), rule.name, tuple(reads))
+    raise AssertionError("rules end in otherwise, which always holds")
+
+
+def try_rule(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> Tried:
+    """Evaluate one rule's condition and record what it reads."""
+    if rule.condition is None:
+        return Tried(rule, holds=True, reads=(), error=None)
+    reads: dict[str, None] = {}
+    view = _view_of(state)(cells, reads)
+    try:
+        holds = bool(rule.condition(view))
+    except Exception as error:
+        return Tried(rule, holds=False, reads=tuple(reads), error=f"raised {type(error).__name__}: {error}")
+    return Tried(rule, holds=holds, reads=tuple(reads), error=None)
+
+
+def _able(rule: Rule[Any], cells: Mapping[str, Cell]) -> Step:
+    nodes = rule.step.nodes if isinstance(rule.step, Parallel) else (rule.step,) if isinstance(rule.step, Node) else ()
+    for node in nodes:
+        for name in _required(node):
+            if name not in cells or cells[name].value is None:
+                return Park(
+                    f"rule {rule.name!r} chose {node.name!r}, which needs field {name!r}, but nothing has written it yet; put a rule above it that does"
+                )
+    return rule.step
+
+
+@lru_cache(maxsize=4096)  # as many nodes as a program will have
+def _required(node: AnyNode) -> tuple[str, ...]:
+    return tuple(name for name, annotation in node.signature.reads.items() if not accepts_none(annotation))
+
+
+@lru_cache(maxsize=256)  # as many state types as a program will have
+def _view_of(state: type[State]) -> type[Any]:
+    """A class that looks like the state to a condition, and writes down each field that is read, through properties too."""
+    fields = frozenset(state.model_fields)
+
+    class View:
+        __slots__ = ("_cells", "_reads")
+
+        def __init__(self, cells: Mapping[str, Cell], reads: dict[str, None]) -> None:
+            self._cells = cells
+            self._reads = reads
+
+        def __getattr__(self, name: str) -> Any:
+            if name in fields:
+                self._reads[name] = None
+                cell = self._cells.get(name)
+                return cell.value if cell is not None else None
+            attribute = getattr_static(state, name)
+            if isinstance(attribute, property) and attribute.fget is not None:
+                return attribute.fget(self)
+            if isinstance(attribute, FunctionType):
+                return MethodType(attribute, self)
+            return getattr(state, name)
+
+    return View

@@ -1,0 +1,66 @@
+"""The events of a case: what happened, in the order in which it was committed. They are an interface (docs/events.md)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pointsman.kernel.snapshot import Cell
+
+
+class Kind(StrEnum):
+    """The kinds of event."""
+
+    ACCEPTED = "accepted"
+    DECIDED = "decided"
+    NODE_SUCCEEDED = "node.succeeded"
+    NODE_FAILED = "node.failed"
+    NODE_RETRIED = "node.retried"
+    NODE_INTERRUPTED = "node.interrupted"
+    EFFECT_INTENDED = "effect.intended"
+    EFFECT_SETTLED = "effect.settled"
+    EFFECT_NOT_SENT = "effect.not_sent"
+    EFFECT_IN_DOUBT = "effect.in_doubt"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    FIELD_CLEARED = "field.cleared"
+    PARKED = "parked"
+    REDRIVEN = "redriven"
+    CANCELLED = "cancelled"
+    FINISHED = "finished"
+
+
+MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
+    Kind.ACCEPTED: ("a start was committed", ("fields",)),
+    Kind.DECIDED: ("a rule chose the next step", ("rule", "reads", "step")),
+    Kind.NODE_SUCCEEDED: ("a node returned, or a branch of a parallel step did", ("fields",)),
+    Kind.NODE_FAILED: ("an attempt raised or timed out", ("error", "message")),
+    Kind.NODE_RETRIED: ("another attempt was set for a later time", ("at",)),
+    Kind.NODE_INTERRUPTED: ("the engine died during attempts, and they were all the step has", ("attempts",)),
+    Kind.EFFECT_INTENDED: ("the intent to call an effect was committed, before the call", ("key", "deadline")),
+    Kind.EFFECT_SETTLED: ("an effect's outcome was recorded", ("key", "how", "fields")),
+    Kind.EFFECT_NOT_SENT: ("an effect's call ended before it could change anything", ("key", "message")),
+    Kind.EFFECT_IN_DOUBT: ("nobody knows whether an effect's call happened", ("key", "message")),
+    Kind.PAUSED: ("the case waits for a person", ("shows", "digest")),
+    Kind.RESUMED: ("an answer was taken", ("by", "fields")),
+    Kind.FIELD_CLEARED: ("fields were cleared, because something they were computed from was rewritten", ("fields",)),
+    Kind.PARKED: ("the case left the line for an operator", ("reason",)),
+    Kind.REDRIVEN: ("an operator put a parked case back into the line", ("by", "why")),
+    Kind.CANCELLED: ("the case was ended from outside", ("by", "why")),
+    Kind.FINISHED: ("the case ended as its rules say", ("outcome",)),
+}
+"""For each kind: when it is written, and which facts it carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened: its facts go into the journal, its `writes` into the fields.
+
+    `step` and `attempt` say who it is about; a case has both only while a step is at work.
+    """
+
+    kind: Kind
+    step: str | None = None
+    attempt: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    writes: Mapping[str, Cell] = field(default_factory=dict)

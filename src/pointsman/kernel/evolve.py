@@ -1,0 +1,120 @@
+"""The kernel's transitions, all of them.
+
+Rules for this file: what changes a snapshot is here, and nothing here touches the world.
+
+Theory of operation. A case is a record of cells: per field the last value, and the step that wrote it. There is no
+program counter: `decide` computes from the cells what comes next. So the only thing that can go wrong between two steps
+is that a cell outlives what it was computed from. `evolve` sees to that: when fields are rewritten, every cell whose
+writer depends on one of them is cleared, and so on from the cleared ones, as in a spreadsheet. Three exceptions keep it
+from eating its own work: fields written in one transition do not clear each other, a step reads without depending where
+it says `Peek`, and a value that is written again with the same content has not changed. The writer that counts is the
+one that wrote the value that stands, not every step that could write the field: a status that a draft set is not undone
+because the effect that would have set it next depends on something else.
+
+`advance` is one transition: what happened, then the decision that follows. A step that leaves every field as it was
+would be chosen again for ever, so it parks the case; so does a case that has taken more steps than its process allows.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from pointsman.definition.process import AnyProcess
+from pointsman.definition.rules import Park
+from pointsman.kernel.decide import Decision, decide
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.snapshot import NULL, Cell, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """A transition: the snapshot after it, the decision that follows, and the fields that were cleared on the way."""
+
+    snapshot: Snapshot
+    decision: Decision
+    cleared: tuple[str, ...]
+
+
+def advance(process: AnyProcess, snapshot: Snapshot, event: Event | None) -> Advance:
+    """Take in what happened and decide what comes next; None decides afresh, after the rules may have changed."""
+    after = evolve(process, snapshot, event) if event is not None else snapshot
+    cleared = tuple(sorted(snapshot.cells.keys() - after.cells.keys()))
+    decision = _progress(process, snapshot, after, event) or decide(process, after.cells)
+    return Advance(replace(after, steps=after.steps + 1), decision, cleared)
+
+
+def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
+    """The snapshot after `event`: its writes stand, and everything computed from what they changed is cleared."""
+    if not event.writes:
+        return snapshot
+    cells = dict(snapshot.cells)
+    changed: set[str] = set()
+    for name, cell in event.writes.items():
+        # The first write of a field changes it as well: whoever asked for it before has read None.
+        if _text(cells, name) != cell.text:
+            changed.add(name)
+        if cell.text == NULL:
+            cells.pop(name, None)
+        else:
+            cells[name] = cell
+    for name in _outdated(process, cells, changed, event.writes.keys()):
+        del cells[name]
+    return replace(snapshot, cells=cells)
+
+
+def _text(cells: Mapping[str, Cell], field: str) -> str:
+    cell = cells.get(field)
+    return cell.text if cell is not None else NULL
+
+
+def _outdated(process: AnyProcess, cells: Mapping[str, Cell], changed: set[str], written: Collection[str]) -> set[str]:
+    outdated: set[str] = set()
+    while changed:
+        found = {
+            name for name, cell in cells.items()
+            if name not in outdated and name not in written and not changed.isdisjoint(_depends(process, name, cell.writer))
+        }  # fmt: skip
+        outdated |= found
+        changed = found
+    return outdated
+
+
+def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
+    """What a cell was computed from. A writer that the code no longer has depended on what the field's writers read today."""
+    if not writer:
+        return frozenset()
+    step = process.steps.get(writer)
+    if step is not None:
+        return step.depends
+    writers = [step for step in process.steps.values() if field in step.writes]
+    return frozenset().union(*(step.depends for step in writers))
+
+
+def _progress(process: AnyProcess, before: Snapshot, after: Snapshot, event: Event | None) -> Decision | None:
+    # A start has nothing to change yet; and a person may give the same answer twice, which turns nothing for ever.
+    if (
+        event is not None
+        and event.writes
+        and event.kind not in {Kind.ACCEPTED, Kind.RESUMED}
+        and _same(before.cells, after.cells)
+    ):
+        fields = ", ".join(sorted(event.writes))
+        return Decision(
+            Park(
+                f"{event.step!r} left {fields} as it was, and would be chosen again for ever; correct the step or its rule"
+            ),
+            "",
+            (),
+        )
+    if after.steps >= process.steps_max:
+        return Decision(
+            Park(
+                f"it has taken {after.steps} steps, as many as its process allows (steps_max); correct the rules, or raise the bound"
+            ),
+            "",
+            (),
+        )
+    return None
+
+
+def _same(before: Mapping[str, Cell], after: Mapping[str, Cell]) -> bool:
+    return before.keys() == after.keys() and all(before[name].text == cell.text for name, cell in after.items())

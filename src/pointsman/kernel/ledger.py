@@ -1,0 +1,65 @@
+"""What may be done about an effect whose call was begun: a pure reading of the ledger, the policy and the time."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pointsman.definition.effects import AnyEffect, AtLeastOnce, AtMostOnce, Idempotent
+
+
+class EffectStatus(StrEnum):
+    """What the ledger knows of a call. `intended` means that it may be under way; `in_doubt` that nobody knows."""
+
+    INTENDED = "intended"
+    NOT_SENT = "not_sent"
+    IN_DOUBT = "in_doubt"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class CallAgain:
+    """The policy allows another call under the same key."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """The world must be asked, and may be asked now."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitUntil:
+    """The world must be asked, but not before this time (Unix seconds)."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Only a person can go on from here."""
+
+    reason: str
+
+
+Move = CallAgain | LookUp | WaitUntil | GiveUp
+
+
+def move_in_doubt(effect: AnyEffect, *, attempts: int, intended_at: float, deadline: float, now: float) -> Move:
+    """What the policy allows after a call that may have happened.
+
+    `attempts` counts the calls, `intended_at` is the first intent's time, `deadline` the time at which the last call was
+    given up. A key may only be used again while its receiver still knows it, or the repetition would count as new. The
+    world is only asked when the old call can no longer arrive, or it could arrive after the look.
+    """
+    safety = effect.safety
+    if isinstance(safety, AtMostOnce):
+        return GiveUp("its call may or may not have happened, and its policy forbids another one")
+    if isinstance(safety, Idempotent | AtLeastOnce) and attempts >= effect.retry.attempts_max:
+        return GiveUp(f"{attempts} calls ended in doubt, as many as its retry policy allows")
+    if isinstance(safety, Idempotent):
+        if now + effect.timeout_seconds >= intended_at + safety.key_ttl_seconds:
+            return GiveUp("its call may have happened, and the receiver may have forgotten its key by now")
+        return CallAgain()
+    if isinstance(safety, AtLeastOnce):
+        return CallAgain()
+    settled_at = deadline + safety.settle_seconds
+    return LookUp() if now >= settled_at else WaitUntil(settled_at)

@@ -1,0 +1,45 @@
+"""A case at one moment: the last write of each field, and who wrote it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Status(StrEnum):
+    """Where a case stands. `ready` is due now or at its wake-up time, `running` is in an engine's hands."""
+
+    READY = "ready"
+    RUNNING = "running"
+    WAITING = "waiting"
+    PARKED = "parked"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+AT_REST = frozenset({Status.WAITING, Status.PARKED, Status.DONE, Status.CANCELLED})
+"""The statuses in which only somebody outside can move a case."""
+
+
+NULL = "null"  # the stored form of None, which is the same as no value
+
+
+class Cell(NamedTuple):
+    """A field's value, its JSON as stored (digests are taken of it), and the name of the step that wrote it ("" for an input)."""
+
+    value: object
+    text: str
+    writer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the kernel needs to know of a case. A field that has no value yet has no cell.
+
+    `revision` counts the committed transitions, `steps` the decisions.
+    """
+
+    case: int
+    cells: Mapping[str, Cell]
+    revision: int = 0
+    steps: int = 0

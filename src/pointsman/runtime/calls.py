@@ -1,0 +1,80 @@
+"""Call an author's function: with its fields and resources, within its time, and in a thread where it is a plain one."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.definition.nodes import AnyNode, Context
+from pointsman.definition.state import Blob
+from pointsman.errors import UnknownCase
+from pointsman.kernel.snapshot import Cell
+from pointsman.runtime.hold import Hold
+from pointsman.runtime.ports import Ports
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What calling takes: the seams, the resources by name, and the threads for plain functions."""
+
+    ports: Ports
+    resources: Mapping[str, Any]
+    threads: Executor
+
+    async def call(
+        self, hold: Hold, node: AnyNode, *, attempt: int, key: str = "", timeout_seconds: float | None = None
+    ) -> object:
+        """Call a node or an effect. Raises what it raises, and TimeoutError after `timeout_seconds`.
+
+        A thread cannot be stopped: a plain function that runs out of time is left to its end, and its result is dropped.
+        """
+        return await self.invoke(
+            node.function,
+            node,
+            hold,
+            attempt=attempt,
+            key=key,
+            timeout_seconds=timeout_seconds,
+            asynchronous=node.asynchronous,
+        )
+
+    async def invoke(
+        self, function: Callable[..., Any], node: AnyNode, hold: Hold, *, attempt: int, key: str, timeout_seconds: float | None, asynchronous: bool,
+        only: tuple[frozenset[str], frozenset[str]] | None = None,
+    ) -> object:  # fmt: skip
+        """Call `function` with the node's fields and resources, or with those of them that `only` names (reads, uses)."""
+        cells = hold.snapshot.cells
+        reads = {name: value_of(cells, name) for name in node.signature.reads if only is None or name in only[0]}
+        uses = {name: self.resources.get(name) for name in node.signature.uses if only is None or name in only[1]}
+        if "ctx" in (uses if only is None else only[1]):
+            uses["ctx"] = Context(
+                hold.snapshot.case, node.name, attempt, self.ports.clock.now(), key, self.ports.store.incarnation, self.read
+            )
+        call = function(*reads.values(), **uses) if asynchronous else self._threaded(function, reads, uses)
+        if timeout_seconds is None:
+            return await call
+        async with asyncio.timeout(timeout_seconds):
+            return await call
+
+    async def read(self, blob: Blob) -> bytes:
+        """The content of a blob, for `Context.read`."""
+        content = await self.ports.store.blob(blob)
+        if content is None:
+            raise UnknownCase(f"blob {blob.sha256[:12]} is not in the store")
+        return content
+
+    def _threaded(
+        self, function: Callable[..., Any], reads: Mapping[str, Any], uses: Mapping[str, Any]
+    ) -> asyncio.Future[Any]:
+        context = contextvars.copy_context()
+        return asyncio.get_running_loop().run_in_executor(
+            self.threads, lambda: context.run(function, *reads.values(), **uses)
+        )
+
+
+def value_of(cells: Mapping[str, Cell], name: str) -> object:
+    """A field's value; None where nothing has written it yet."""
+    cell = cells.get(name)
+    return cell.value if cell is not None else None

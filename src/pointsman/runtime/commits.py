@@ -1,0 +1,148 @@
+"""Turn what happened to a case into one transition, and commit it."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from pointsman.definition.pauses import Pause
+from pointsman.definition.rules import Finish, Park
+from pointsman.kernel.codec import digest_of
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.evolve import Advance
+from pointsman.kernel.snapshot import NULL, Cell, Status
+from pointsman.runtime.hold import Hold, Outcome, runnable
+from pointsman.runtime.ports import Ports
+from pointsman.store.base import EventWrite, FieldWrite, Intent, NewCase, PauseOpening, Transition
+
+TOKEN_BITS = 80  # at a thousand guesses a second, longer than the universe has lasted
+
+
+class Commits:
+    """Makes transitions and hands them to the store; each commit is announced to `committed`."""
+
+    def __init__(self, ports: Ports, committed: Callable[[Transition], None]) -> None:
+        self._store = ports.store
+        self._clock = ports.clock
+        self._random = ports.random
+        self._committed = committed
+
+    async def stay(
+        self,
+        hold: Hold,
+        status: Status,
+        outcome: Outcome,
+        *,
+        intent: Intent | None = None,
+        reason: str | None = None,
+        leaves_pause: bool = False,
+    ) -> None:
+        """Commit that the case stays at its step: an intent, a postponed attempt, a cancel, a redrive."""
+        transition = self._begin(hold, outcome)
+        transition.status, transition.wake_at, transition.reason = status, outcome.wake_at, reason
+        transition.attempts, transition.step, transition.rule = hold.attempt, hold.step, hold.rule
+        transition.intent, transition.leaves_pause = intent, leaves_pause
+        await self._hand_in(hold, transition)
+
+    async def land(
+        self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool = True, claims: bool = False, intent: Intent | None = None,
+        answered_by: str | None = None, new: NewCase | None = None, cancel: Event | None = None,
+    ) -> int:  # fmt: skip
+        """Commit what happened and the decision that follows, and bring the hold up to date. Answers the case's number.
+
+        A next step runs at once while the case is `going_on` in this engine's hands (`claims` takes it there), and is
+        ready for a claim otherwise. With `cancel` nothing follows: the case ends with that event.
+        """
+        transition = self._begin(hold, outcome)
+        transition.fields = _field_writes(
+            hold.snapshot.cells, after, outcome.events[-1].writes if outcome.events else {}
+        )
+        transition.steps, transition.claims, transition.new, transition.intent = (
+            after.snapshot.steps,
+            claims,
+            new,
+            intent,
+        )
+        transition.leaves_pause, transition.answered_by = hold.status is Status.WAITING, answered_by
+        transition.step, transition.rule = after.decision.step.name, after.decision.rule or hold.rule
+        following = [Event(Kind.FIELD_CLEARED, facts={"fields": list(after.cleared)})] if after.cleared else []
+        if cancel is not None:
+            transition.status, transition.reason = Status.CANCELLED, cancel.facts["why"]
+            following.append(cancel)
+        else:
+            following += self._arrive(transition, after, going_on)
+        transition.events = [*transition.events, *map(_event_write, following)]
+        number = await self._hand_in(hold, transition)
+        hold.snapshot = replace(after.snapshot, case=hold.snapshot.case, revision=transition.revision + 1)
+        hold.attempt, hold.step, hold.rule, hold.branches = transition.attempts, transition.step, transition.rule, {}
+        return number
+
+    def _begin(self, hold: Hold, outcome: Outcome) -> Transition:
+        return Transition(
+            case=hold.snapshot.case,
+            revision=hold.snapshot.revision,
+            fence=hold.fence,
+            at=self._clock.now(),
+            status=hold.status,
+            steps=hold.snapshot.steps,
+            events=[_event_write(event) for event in outcome.events],
+            settlement=outcome.settlement,
+            branches=outcome.branches,
+            ends_branches=outcome.ends_branches,
+        )
+
+    def _arrive(self, transition: Transition, after: Advance, going_on: bool) -> list[Event]:
+        """Set where the case stands after the decision; the events say so."""
+        decision, cells = after.decision, after.snapshot.cells
+        events = (
+            [Event(Kind.DECIDED, facts={"rule": decision.rule, "reads": decision.reads, "step": decision.step.name})]
+            if decision.rule
+            else []
+        )
+        if runnable(decision):
+            transition.status = Status.RUNNING if going_on else Status.READY
+            transition.attempts, transition.wake_at = (1, None) if going_on else (0, transition.at)
+            if transition.intent is not None:
+                events.append(intended(transition.intent))
+            return events
+        match decision.step:
+            case Pause(name=name, shows=shows):
+                transition.status = Status.WAITING
+                transition.pause = PauseOpening(
+                    name, f"{self._random.getrandbits(TOKEN_BITS):020x}", digest_of(cells, shows)
+                )
+                events.append(Event(Kind.PAUSED, name, facts={"shows": shows, "digest": transition.pause.digest}))
+            case Finish(outcome):
+                transition.status, transition.outcome = Status.DONE, outcome
+                events.append(Event(Kind.FINISHED, facts={"outcome": outcome}))
+            case Park(reason):
+                transition.status, transition.reason = Status.PARKED, reason
+                events.append(Event(Kind.PARKED, facts={"reason": reason}))
+            case _:
+                raise AssertionError(decision.step)
+        return events
+
+    async def _hand_in(self, hold: Hold, transition: Transition) -> int:
+        number = await self._store.commit(transition)
+        hold.status, hold.intent = transition.status, transition.intent
+        hold.fence += transition.claims
+        hold.snapshot = replace(hold.snapshot, revision=transition.revision + 1)
+        self._committed(transition)
+        return number
+
+
+def intended(intent: Intent) -> Event:
+    """The event of an intent."""
+    return Event(Kind.EFFECT_INTENDED, intent.effect, facts={"key": intent.key, "deadline": intent.deadline})
+
+
+def _field_writes(before: Mapping[str, Cell], after: Advance, writes: Mapping[str, Cell]) -> Sequence[FieldWrite]:
+    """The rows that a transition adds: what was written, and what was cleared by it."""
+    rows = [FieldWrite(name, None if cell.text == NULL else cell.text, cell.writer) for name, cell in writes.items()]
+    rows += [FieldWrite(name, None, before[name].writer) for name in after.cleared if name not in writes]
+    return rows
+
+
+def _event_write(event: Event) -> EventWrite:
+    return EventWrite(
+        event.kind, event.step, event.attempt, json.dumps(event.facts, separators=(",", ":"), default=str)
+    )

@@ -1,0 +1,116 @@
+"""A case in the engine's hands, what came out of a step, and how both are read from what is stored."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pointsman.definition.nodes import AnyNode, Node
+from pointsman.definition.process import AnyProcess
+from pointsman.definition.rules import Parallel
+from pointsman.definition.state import Failure
+from pointsman.errors import ValueRefused
+from pointsman.kernel.codec import codec_of
+from pointsman.kernel.decide import Decision
+from pointsman.kernel.events import Event
+from pointsman.kernel.snapshot import Cell, Snapshot, Status
+from pointsman.store.base import BranchRow, BranchWrite, CaseRow, FieldRow, Intent, Settlement
+
+MESSAGE_MAX = (
+    500  # characters of a foreign error text that an event keeps: enough to recognise it, too few to bloat a journal
+)
+
+
+@dataclass(slots=True)
+class Hold:
+    """A case in the engine's hands: what it knows of it since its last commit.
+
+    `attempt` counts the attempts of the current step. `intent` is the committed intent of an effect that has not been
+    called yet, and `call_until` when its call must be given up, in the clock's monotonic seconds.
+    """
+
+    process: AnyProcess
+    snapshot: Snapshot
+    fence: int
+    status: Status
+    attempt: int = 0
+    step: str | None = None
+    rule: str | None = None
+    branches: dict[str, BranchRow] = field(default_factory=dict)
+    intent: Intent | None = None
+    call_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came out of a step: the events, of which the last carries what was written.
+
+    With `wake_at` (Unix seconds) the step goes on later; with `park` the case is parked for that reason.
+    """
+
+    events: tuple[Event, ...]
+    wake_at: float | None = None
+    park: str | None = None
+    settlement: Settlement | None = None
+    branches: tuple[BranchWrite, ...] = ()
+    ends_branches: bool = False
+
+
+def hold_of(process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branches: Sequence[BranchRow] = ()) -> Hold:
+    """Take up a stored case. Raises ValueRefused where a stored value no longer fits its field."""
+    return Hold(
+        process=process,
+        snapshot=Snapshot(row.id, cells_of(process, fields), row.revision, row.steps),
+        fence=row.fence,
+        status=row.status,
+        attempt=row.attempts,
+        step=row.step,
+        rule=row.rule,
+        branches={branch.name: branch for branch in branches},
+    )
+
+
+def cells_of(process: AnyProcess, fields: Sequence[FieldRow]) -> dict[str, Cell]:
+    """Decode stored fields; those that the state no longer has stay in the store and are not looked at."""
+    codec = codec_of(process.state)
+    return {row.field: codec.decode(row.field, row.text, row.writer) for row in fields if codec.knows(row.field)}
+
+
+def runnable(decision: Decision) -> bool:
+    """Whether the decision names something for the engine to do."""
+    return isinstance(decision.step, Node | Parallel)
+
+
+def encode(hold: Hold, node: AnyNode, values: Mapping[str, object]) -> dict[str, Cell]:
+    """Check what a step returned and make the cells of it. Raises ValueRefused."""
+    codec = codec_of(hold.process.state)
+    return {name: codec.encode(name, value, node.name) for name, value in values.items()}
+
+
+def outcome_text(cells: Mapping[str, Cell]) -> str:
+    """What a step wrote, as the ledger and the branches keep it: JSON per field."""
+    return json.dumps({name: cell.text for name, cell in cells.items()})
+
+
+def cells_from(process: AnyProcess, text: str, writer: str) -> dict[str, Cell]:
+    """Read `outcome_text` back. Raises ValueRefused where a value no longer fits its field."""
+    codec = codec_of(process.state)
+    stored: dict[str, Any] = json.loads(text)
+    unknown = [name for name in stored if not codec.knows(name)]
+    if unknown:
+        raise ValueRefused(
+            f"the stored outcome of {writer!r} is for field {unknown[0]!r}, which the state no longer has"
+        )
+    return {name: codec.decode(name, value, writer) for name, value in stored.items()}
+
+
+def message_of(error: BaseException) -> str:
+    """An error's text, short enough for an event."""
+    text = str(error) or type(error).__name__
+    return text if len(text) <= MESSAGE_MAX else text[: MESSAGE_MAX - 1] + "…"
+
+
+def failure_cells(hold: Hold, node: AnyNode, error: BaseException, attempts: int) -> dict[str, Cell]:
+    """A `Failure` for each field that the step would have written."""
+    failure = Failure(step=node.name, error=type(error).__name__, message=message_of(error), attempts=attempts)
+    return encode(hold, node, dict.fromkeys(node.writes, failure))

@@ -1,0 +1,17 @@
+"""The engine's seams to the world, in one place: whoever holds them can hold the clock, choose the chance, and kill at any point."""
+
+from dataclasses import dataclass
+from random import Random
+
+from pointsman.runtime.clock import Clock
+from pointsman.store.base import Points, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The store, the clock, the source of chance (tokens and jitter), and the points at which a test may kill."""
+
+    store: Store
+    clock: Clock
+    random: Random
+    points: Points

@@ -1,0 +1,32 @@
+"""Check, before anything runs, that every node and effect will get the resources that it names."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import DefinitionError
+
+
+def check_resources(processes: Sequence[AnyProcess], resources: Mapping[str, Any]) -> None:
+    """Refuse to open an engine whose steps ask for what it was not given, or for something else. Raises DefinitionError."""
+    seen: set[str] = set()
+    for process in processes:
+        process.ordered_rules  # noqa: B018 - it raises where there are none
+        if process.name in seen:
+            raise DefinitionError(f"two processes are called {process.name!r}; give one another name.")
+        seen.add(process.name)
+        for node in process.nodes():
+            for name, annotation in node.signature.uses.items():
+                if name == "ctx":
+                    continue
+                what = f"process {process.name!r}, {node.name!r}"
+                if name not in resources:
+                    raise DefinitionError(f"{what}: it uses {name!r}, which the engine was not given; pass resources={{{name!r}: ...}} to Engine.open.")
+                if not _is(resources[name], annotation):
+                    raise DefinitionError(f"{what}: resource {name!r} is a {type(resources[name]).__name__}, but it asks for {annotation.__name__}.")
+
+
+def _is(resource: object, annotation: Any) -> bool:
+    if not isinstance(annotation, type) or (getattr(annotation, "_is_protocol", False) and not getattr(annotation, "_is_runtime_protocol", False)):
+        return True  # a type checker can tell, and at run time nobody can
+    return isinstance(resource, annotation)

@@ -1,0 +1,164 @@
+"""Which cases this engine has in hand: claims what is due while there is room, one task a case, one timer for all."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import Conflict, StoreError, ValueRefused
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.snapshot import Snapshot, Status
+from pointsman.runtime.commits import Commits
+from pointsman.runtime.hold import Hold, Outcome, hold_of, message_of
+from pointsman.runtime.ports import Ports
+from pointsman.runtime.runner import Runner
+from pointsman.store.base import Claimed
+
+log = logging.getLogger("pointsman")
+
+
+class Scheduler:
+    """Holds at most `concurrency` cases at a time; a case that waits is not held."""
+
+    def __init__(
+        self, ports: Ports, commits: Commits, runner: Runner, processes: Mapping[str, AnyProcess], concurrency: int, failed: Callable[[Exception], None]
+    ) -> None:
+        self._ports = ports
+        self._commits = commits
+        self._runner = runner
+        self._processes = processes
+        self._concurrency = concurrency
+        self._failed = failed
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._cancels: dict[int, Event] = {}
+        self._wake = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._due = True  # what an earlier engine left may be due at once
+        self._next_wake: float | None = None
+        self._stopping = False
+        self._loop_task: asyncio.Task[None] | None = None
+
+    @property
+    def free(self) -> int:
+        """How many more cases may be taken in hand now."""
+        return 0 if self._stopping else self._concurrency - len(self._tasks)
+
+    def holds(self, case: int) -> bool:
+        """Whether the case is in hand."""
+        return case in self._tasks
+
+    def begin(self) -> None:
+        """Start claiming."""
+        self._loop_task = asyncio.create_task(self._claim_loop(), name="pointsman-scheduler")
+
+    def take(self, hold: Hold) -> None:
+        """Drive a case that has just been committed as running."""
+        case = hold.snapshot.case
+        self._quiet.clear()
+        self._tasks[case] = asyncio.create_task(self._drive(hold), name=f"pointsman-case-{case}")
+
+    def woken(self, at: float) -> None:
+        """Note that a case has become ready and is due at this time (Unix seconds)."""
+        self._quiet.clear()
+        if at <= self._ports.clock.now():
+            self._due = True
+            self._wake.set()
+        elif self._next_wake is None or at < self._next_wake:
+            self._next_wake = at
+            self._wake.set()
+
+    def cancel(self, case: int, event: Event) -> None:
+        """End the case when its current step has ended."""
+        self._cancels[case] = event
+
+    async def idle(self) -> None:
+        """Return when no case is in hand and none will be due by itself."""
+        await self._quiet.wait()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Claim nothing more, let the current steps end within `grace_seconds`, and give back what is still running."""
+        self._stopping = True
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._loop_task
+        tasks = dict(self._tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks.values(), timeout=grace_seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        with suppress(StoreError):
+            await self._ports.store.release(list(tasks), now=self._ports.clock.now())
+        self._quiet.set()
+
+    def fail(self) -> None:
+        """The store has failed: claim nothing more and let nobody wait."""
+        self._stopping = True
+        self._quiet.set()
+
+    async def _claim_loop(self) -> None:
+        try:
+            while not self._stopping:
+                self._wake.clear()
+                if self._due and self.free > 0:
+                    await self._claim()
+                    continue
+                if not self._tasks and not self._due and self._next_wake is None:
+                    self._quiet.set()
+                seconds = None if self._next_wake is None or self._due else max(0.0, self._next_wake - self._ports.clock.now())
+                await self._ports.clock.wait(self._wake, seconds)
+                if self._next_wake is not None and self._ports.clock.now() >= self._next_wake:
+                    self._due = True
+        except StoreError as error:
+            self._failed(error)
+
+    async def _claim(self) -> None:
+        limit = self.free
+        self._due = False
+        self._next_wake = None
+        claimed = await self._ports.store.claim(list(self._processes), now=self._ports.clock.now(), limit=limit)
+        for one in claimed:
+            await self._take_claimed(one)
+        if len(claimed) == limit:
+            self._due = True
+            return
+        next_wake = await self._ports.store.next_wake(list(self._processes))
+        if next_wake is not None:
+            self.woken(next_wake)
+
+    async def _take_claimed(self, claimed: Claimed) -> None:
+        """Take a claimed case in hand, or park one that this code cannot read."""
+        row = claimed.case
+        process = self._processes[row.process]
+        try:
+            if row.version > process.version:
+                raise ValueRefused(f"version {row.version} of {row.process!r} wrote it, and this code has version {process.version}; run the newer code")
+            hold = hold_of(process, row, claimed.fields, claimed.branches)
+        except ValueRefused as error:
+            hold = Hold(process, Snapshot(row.id, {}, row.revision, row.steps), row.fence, row.status, step=row.step, rule=row.rule)
+            await self._park(hold, f"its state cannot be read: {error}")
+            return
+        self.take(hold)
+
+    async def _drive(self, hold: Hold) -> None:
+        case = hold.snapshot.case
+        try:
+            await self._runner.drive(hold, lambda: self._cancels.get(case))
+        except Conflict:
+            log.info("case %d was moved by somebody else; this engine lets go of it", case)
+        except StoreError as error:
+            self._failed(error)
+        except Exception as error:  # an engine that serves other cases must not fall over one of them
+            log.exception("case %d cannot go on", case)
+            with suppress(Conflict, StoreError):
+                await self._park(hold, f"it cannot go on: {type(error).__name__}: {message_of(error)}")
+        finally:
+            self._tasks.pop(case, None)
+            self._cancels.pop(case, None)
+            self._wake.set()
+
+    async def _park(self, hold: Hold, reason: str) -> None:
+        await self._commits.stay(hold, Status.PARKED, Outcome((Event(Kind.PARKED, facts={"reason": reason}),)), reason=reason)

@@ -1,0 +1,294 @@
+"""What a store is, and what it promises.
+
+Words
+    case        one run of a process, known by its number
+    revision    the number of committed transitions of a case; every transition raises it by one
+    fence       the number of times a case was claimed; whoever holds an older one has lost the case
+    transition  everything that one step changes, committed together or not at all
+    claim       take cases that are ready and due, so that nobody else has them
+    ledger      the effects: for each idempotency key an intent, then its outcome
+
+Promises (tests/store runs each against each store)
+    S1  A commit is whole: status, fields, events, intent, settlement, pause and branches together, or none of them.
+    S2  A commit is durable before it is answered, and answered in one piece.
+    S3  A commit against another revision or fence than the case has raises Conflict and changes nothing.
+    S4  Of starts with one key in one process, the first makes the case; every other one is told its number.
+    S5  A ready and due case is claimed once; the claim raises its fence and counts an attempt.
+    S6  A pause is open until its case moves; it is answered at most once.
+    S7  An intent is new to the ledger, or takes up the standing one on purpose (`again`); otherwise it is a Conflict.
+    S8  Events are numbered in the order of their commits, without a later commit below an earlier number.
+    S9  What is read is what was committed: never a part of a transition.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from pointsman.definition.state import Blob
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.snapshot import Status
+
+Points = Callable[[str], None]
+"""Called with a label wherever the engine touches the world; a test may die there."""
+
+
+def no_points(label: str) -> None:
+    """Do nothing: the points of an engine that nobody tests."""
+
+
+class NewCase(NamedTuple):
+    """What makes a transition a start."""
+
+    process: str
+    version: int
+    key: str | None
+
+
+class FieldWrite(NamedTuple):
+    """A field's new JSON, None where it was cleared, and the step that wrote it."""
+
+    field: str
+    text: str | None
+    writer: str
+
+
+class EventWrite(NamedTuple):
+    """An event to append: its facts are JSON."""
+
+    kind: str
+    step: str | None
+    attempt: int
+    facts: str
+
+
+class Intent(NamedTuple):
+    """The intent to call an effect: `arguments` is their digest, `deadline` (Unix seconds) when the call is given up."""
+
+    key: str
+    effect: str
+    arguments: str
+    deadline: float
+    again: bool
+
+
+class Settlement(NamedTuple):
+    """What became of a call. `outcome` is the JSON of what it wrote, per field."""
+
+    key: str
+    status: EffectStatus
+    outcome: str | None = None
+    error: str | None = None
+
+
+class PauseOpening(NamedTuple):
+    """A pause that begins: `token` is single-use, `digest` that of what is shown."""
+
+    name: str
+    token: str
+    digest: str
+
+
+class BranchWrite(NamedTuple):
+    """Where a branch of a parallel step stands; `outcome` is the JSON of what it wrote, per field, once it has ended."""
+
+    name: str
+    attempts: int
+    wake_at: float | None
+    outcome: str | None
+
+
+@dataclass(slots=True)
+class Transition:
+    """All that one step changes. `revision` and `fence` are what the case must have; both times are Unix seconds.
+
+    `claims` raises the fence: the case passes into this engine's hands. `leaves_pause` closes the open pause: as answered
+    where `answered_by` says by whom, else as void. `ends_branches` forgets the branches.
+    """
+
+    case: int
+    revision: int
+    fence: int
+    at: float
+    status: Status
+    attempts: int = 0
+    steps: int = 0
+    wake_at: float | None = None
+    step: str | None = None
+    rule: str | None = None
+    reason: str | None = None
+    outcome: str | None = None
+    claims: bool = False
+    new: NewCase | None = None
+    fields: Sequence[FieldWrite] = ()
+    events: Sequence[EventWrite] = ()
+    intent: Intent | None = None
+    settlement: Settlement | None = None
+    pause: PauseOpening | None = None
+    leaves_pause: bool = False
+    answered_by: str | None = None
+    branches: Sequence[BranchWrite] = ()
+    ends_branches: bool = False
+
+
+class CaseRow(NamedTuple):
+    """A case as it is stored. `step`, `rule` and `reason` say what it does or waits for, and why."""
+
+    id: int
+    process: str
+    version: int
+    key: str | None
+    status: Status
+    revision: int
+    fence: int
+    wake_at: float | None
+    attempts: int
+    steps: int
+    step: str | None
+    rule: str | None
+    reason: str | None
+    outcome: str | None
+    created_at: float
+    updated_at: float
+
+
+class FieldRow(NamedTuple):
+    """The last write of a field."""
+
+    field: str
+    text: str
+    writer: str
+    revision: int
+
+
+class EventRow(NamedTuple):
+    """An event as it is stored."""
+
+    id: int
+    case: int
+    revision: int
+    kind: str
+    step: str | None
+    attempt: int
+    at: float
+    facts: str
+
+
+class EffectRow(NamedTuple):
+    """An entry of the ledger. `intended_at` is the first intent's time, `deadline` the last call's."""
+
+    key: str
+    case: int
+    effect: str
+    arguments: str
+    status: EffectStatus
+    attempts: int
+    intended_at: float
+    deadline: float
+    outcome: str | None
+    error: str | None
+
+
+class PauseRow(NamedTuple):
+    """A pause as it is stored: `closed` is None while it is open, then "answered" or "void"."""
+
+    case: int
+    revision: int
+    name: str
+    token: str
+    digest: str
+    opened_at: float
+    closed: str | None
+    closed_by: str | None
+    closed_at: float | None
+
+
+class BranchRow(NamedTuple):
+    """A branch as it is stored."""
+
+    name: str
+    attempts: int
+    wake_at: float | None
+    outcome: str | None
+
+
+class Claimed(NamedTuple):
+    """A case that now is this engine's, with all that is needed to go on."""
+
+    case: CaseRow
+    fields: tuple[FieldRow, ...]
+    branches: tuple[BranchRow, ...]
+
+
+class Reader(Protocol):
+    """The looking half of a store. Every method may raise StoreError."""
+
+    incarnation: str
+
+    async def case(self, case: int) -> CaseRow | None:
+        """One case, or None."""
+
+    async def cases(
+        self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000
+    ) -> list[CaseRow]:
+        """Cases by number, from `after` on."""
+
+    async def case_by_key(self, process: str, key: str) -> CaseRow | None:
+        """The case that a start with this key made, or None."""
+
+    async def counts(self) -> dict[Status, int]:
+        """How many cases there are in each status."""
+
+    async def fields(self, case: int, *, revision: int | None = None) -> tuple[FieldRow, ...]:
+        """The last write of each field, as of `revision` where it is given; fields that are cleared are left out."""
+
+    async def events(self, *, after: int = 0, case: int | None = None, limit: int = 1_000) -> list[EventRow]:
+        """Events by number, from `after` on."""
+
+    async def effect(self, key: str) -> EffectRow | None:
+        """The ledger's entry for an idempotency key, or None."""
+
+    async def effects(self, case: int) -> list[EffectRow]:
+        """The ledger's entries of a case, by the time of their intent."""
+
+    async def in_doubt(self) -> list[EffectRow]:
+        """The ledger's entries whose call may or may not have happened."""
+
+    async def pause(self, case: int) -> PauseRow | None:
+        """The last pause of a case, open or closed, or None."""
+
+    async def pause_by_token(self, token: str) -> PauseRow | None:
+        """The pause that a token belongs to, or None."""
+
+    async def branches(self, case: int) -> tuple[BranchRow, ...]:
+        """The branches of the case's parallel step."""
+
+    async def blob(self, blob: Blob) -> bytes | None:
+        """The content of a blob, or None."""
+
+
+class Store(Reader, Protocol):
+    """The writing half of a store. It belongs to one engine."""
+
+    def reserve(self) -> int:
+        """A number for a new case; one that is not used leaves a gap."""
+
+    async def commit(self, transition: Transition) -> int:
+        """Commit a transition and answer the case's number: its own, or for a start with a known key the earlier case's.
+
+        Raises Conflict (S3, S7), and StoreError where nothing was committed or nobody can tell.
+        """
+
+    async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
+        """Claim up to `limit` cases of these processes that are ready and due at `now`, the longest due first."""
+
+    async def next_wake(self, processes: Sequence[str]) -> float | None:
+        """When the next ready case of these processes is due (Unix seconds), or None."""
+
+    async def release(self, cases: Sequence[int], *, now: float) -> None:
+        """Give running cases back unharmed: they are ready again, and the attempt that was cut short does not count."""
+
+    async def keep(self, content: bytes, *, now: float) -> Blob:
+        """Store a blob by its content; one that is there already is not written again."""
+
+    async def close(self) -> None:
+        """Finish what was handed in, and let go of the file."""

@@ -1,0 +1,151 @@
+-- Every statement of the SQLite store, each with its name and what it is for.
+
+-- name: insert_case
+-- A start. A key that is known already changes nothing, which the row count tells.
+INSERT INTO cases (id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (process, key) DO NOTHING;
+
+-- name: case_number_by_key
+-- Whose key it was.
+SELECT id FROM cases WHERE process = ? AND key = ?;
+
+-- name: update_case
+-- A transition's guard and its narrow half: it finds the case at the expected revision and fence, or no row.
+UPDATE cases SET status = ?, revision = ?, fence = ?, wake_at = ?, attempts = ?, steps = ?, step = ?, rule = ?, reason = ?, outcome = ?, updated_at = ?
+WHERE id = ? AND revision = ? AND fence = ?;
+
+-- name: insert_field
+-- What a transition wrote to a field; NULL clears it.
+INSERT INTO fields (case_id, revision, field, value, writer) VALUES (?, ?, ?, ?, ?);
+
+-- name: insert_event
+-- What happened.
+INSERT INTO events (case_id, revision, kind, step, attempt, at, facts) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_intent
+-- The first intent for a key. A key that stands already is an error, and takes the transition back.
+INSERT INTO effects (key, case_id, effect, arguments, status, attempts, intended_at, deadline) VALUES (?, ?, ?, ?, 'intended', 1, ?, ?);
+
+-- name: renew_intent
+-- Another call under the same key and the same arguments; a settled one is not called again.
+UPDATE effects SET status = 'intended', attempts = attempts + 1, deadline = ?, error = NULL
+WHERE key = ? AND arguments = ? AND status IN ('intended', 'not_sent', 'in_doubt');
+
+-- name: settle_effect
+-- What became of a call; an outcome that is recorded stays as it is.
+UPDATE effects SET status = ?, outcome = ?, error = ? WHERE key = ? AND (status <> 'done' OR outcome IS NULL);
+
+-- name: close_pause
+-- The case moved, so its open pause is over: answered, or void.
+UPDATE pauses SET closed = ?, closed_by = ?, closed_at = ? WHERE case_id = ? AND closed IS NULL;
+
+-- name: insert_pause
+-- A pause begins.
+INSERT INTO pauses (case_id, revision, name, token, digest, opened_at) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: upsert_branch
+-- How far a branch has come.
+INSERT INTO branches (case_id, name, attempts, wake_at, outcome) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (case_id, name) DO UPDATE SET attempts = excluded.attempts, wake_at = excluded.wake_at, outcome = excluded.outcome;
+
+-- name: delete_branches
+-- The branches have been joined, or are no longer wanted.
+DELETE FROM branches WHERE case_id = ?;
+
+-- name: claim_cases
+-- Take due cases: each passes into this engine's hands under a new fence, and its next attempt counts.
+UPDATE cases SET status = 'running', fence = fence + 1, attempts = attempts + 1, wake_at = NULL
+WHERE id IN (SELECT id FROM cases WHERE status = 'ready' AND wake_at <= ? AND process IN (SELECT value FROM json_each(?)) ORDER BY wake_at, id LIMIT ?)
+RETURNING id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at;
+
+-- name: next_wake
+-- When the next timer is due.
+SELECT min(wake_at) FROM cases WHERE status = 'ready' AND process IN (SELECT value FROM json_each(?));
+
+-- name: release_case
+-- An orderly stop gives the case back; the attempt that it cut short does not count.
+UPDATE cases SET status = 'ready', wake_at = ?, attempts = max(attempts - 1, 0) WHERE id = ? AND status = 'running';
+
+-- name: recover_cases
+-- What a dead engine left running is ready again; the attempt that died with it counts.
+UPDATE cases SET status = 'ready', wake_at = ? WHERE status = 'running';
+
+-- name: insert_blob
+-- A large value; the same content is one row.
+INSERT INTO blobs (sha256, size, kept_at, content) VALUES (?, ?, ?, ?) ON CONFLICT (sha256) DO NOTHING;
+
+-- name: raise_epoch
+-- This engine is the file's only writer from now on.
+UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value;
+
+-- name: select_meta
+-- A fact about the database itself.
+SELECT value FROM meta WHERE name = ?;
+
+-- name: raise_clock
+-- The highest time that was ever committed: a clock that was set back does not make history run backwards.
+UPDATE meta SET value = ? WHERE name = 'clock' AND CAST(value AS REAL) < ?;
+
+-- name: highest_case
+-- Where the numbers of new cases begin.
+SELECT coalesce(max(id), 0) FROM cases;
+
+-- name: select_case
+-- One case.
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at
+FROM cases WHERE id = ?;
+
+-- name: select_case_by_key
+-- The case that a start with this key made.
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at
+FROM cases WHERE process = ? AND key = ?;
+
+-- name: select_cases
+-- Cases by number.
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at
+FROM cases WHERE id > :after AND (:process IS NULL OR process = :process) AND (:status IS NULL OR status = :status) ORDER BY id LIMIT :limit;
+
+-- name: count_cases
+-- How many cases there are in each status.
+SELECT status, count(*) FROM cases GROUP BY status;
+
+-- name: select_fields
+-- The last write of each field; SQLite takes the bare columns from the row that holds the maximum.
+SELECT field, value, writer, max(revision) FROM fields WHERE case_id = ? AND revision <= ? GROUP BY field;
+
+-- name: select_events
+-- Events by number.
+SELECT id, case_id, revision, kind, step, attempt, at, facts FROM events WHERE id > ? ORDER BY id LIMIT ?;
+
+-- name: select_events_of_case
+-- One case's events by number.
+SELECT id, case_id, revision, kind, step, attempt, at, facts FROM events WHERE case_id = ? AND id > ? ORDER BY id LIMIT ?;
+
+-- name: select_effect
+-- One entry of the ledger.
+SELECT key, case_id, effect, arguments, status, attempts, intended_at, deadline, outcome, error FROM effects WHERE key = ?;
+
+-- name: select_effects
+-- A case's entries of the ledger.
+SELECT key, case_id, effect, arguments, status, attempts, intended_at, deadline, outcome, error FROM effects WHERE case_id = ? ORDER BY intended_at, key;
+
+-- name: select_in_doubt
+-- Calls that may or may not have happened.
+SELECT key, case_id, effect, arguments, status, attempts, intended_at, deadline, outcome, error FROM effects WHERE status = 'in_doubt' ORDER BY intended_at, key;
+
+-- name: select_pause
+-- The last pause of a case.
+SELECT case_id, revision, name, token, digest, opened_at, closed, closed_by, closed_at FROM pauses WHERE case_id = ? ORDER BY revision DESC LIMIT 1;
+
+-- name: select_pause_by_token
+-- The pause that a token belongs to.
+SELECT case_id, revision, name, token, digest, opened_at, closed, closed_by, closed_at FROM pauses WHERE token = ?;
+
+-- name: select_branches
+-- The branches of a case's parallel step.
+SELECT name, attempts, wake_at, outcome FROM branches WHERE case_id = ? ORDER BY name;
+
+-- name: select_blob
+-- A large value.
+SELECT content FROM blobs WHERE sha256 = ?;

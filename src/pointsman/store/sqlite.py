@@ -1,0 +1,278 @@
+"""The embedded store: one SQLite file, one engine, one thread that writes.
+
+All transitions that are ready when the writer comes round share one commit, so that one flush of the disk pays for all of
+them; each has a savepoint of its own, so that a refused one takes nothing with it. Answers are given after the flush.
+The one writer is also why the file needs no retries on a busy database, and why SQLite's WAL-reset bug (3.7.0 to 3.51.2,
+https://sqlite.org/wal.html#walresetbug) cannot strike: it takes two connections that write or checkpoint.
+"""
+
+import asyncio
+import json
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pointsman.definition.state import Blob
+from pointsman.errors import Conflict, EngineStopped, StoreError, StoreLocked, StoreUnwritable
+from pointsman.store.base import BranchRow, Claimed, Points, Transition, no_points
+from pointsman.store.sqlite_file import FileLock, explain, open_writer
+from pointsman.store.sqlite_reader import SqliteReader, case_row, field_rows
+from pointsman.store.statements import statements
+
+BATCH_MAX = 512  # transitions a commit; beyond it the wait of the first outgrows what the last one saves
+_LATEST = 1 << 62  # beyond any revision
+
+Work = Callable[[sqlite3.Connection], Any]
+
+
+class _Job(NamedTuple):
+    work: Work
+    answer: asyncio.Future[Any]
+    transition: Transition | None
+
+
+class SqliteStore(SqliteReader):
+    """The whole store contract on one file. Make it with `open_sqlite`, inside a running event loop."""
+
+    def __init__(self, path: Path, lock: FileLock, writer: sqlite3.Connection, epoch: str, points: Points) -> None:
+        super().__init__(path)
+        self._lock = lock
+        self._writer = writer
+        self._epoch = epoch
+        self._points = points
+        self._loop = asyncio.get_running_loop()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._highest: int = writer.execute(self._sql["highest_case"]).fetchone()[0]
+        self.clock_high_water = float(self._all("select_meta", ("clock",))[0][0])
+        self._closed = False
+        self._thread = threading.Thread(target=self._write, name="pointsman-writer", daemon=True)
+        self._thread.start()
+
+    def reserve(self) -> int:
+        """A number for a new case."""
+        self._highest += 1
+        return self._highest
+
+    async def commit(self, transition: Transition) -> int:
+        """Commit a transition; see the contract."""
+        return int(await self._hand_in(lambda connection: self._apply(connection, transition), transition))
+
+    async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
+        """Claim due cases; see the contract."""
+        claimed: list[Claimed] = await self._hand_in(lambda connection: self._claim(connection, processes, now, limit))
+        return claimed
+
+    async def next_wake(self, processes: Sequence[str]) -> float | None:
+        """When the next ready case is due."""
+        return next((row[0] for row in self._all("next_wake", (json.dumps(list(processes)),))), None)
+
+    async def release(self, cases: Sequence[int], *, now: float) -> None:
+        """Give running cases back unharmed."""
+        await self._hand_in(
+            lambda connection: (
+                connection.executemany(self._sql["release_case"], [(now, case) for case in cases]).rowcount
+            )
+        )
+
+    async def keep(self, content: bytes, *, now: float) -> Blob:
+        """Store a blob by its content."""
+        blob = Blob.of(content)
+        await self._hand_in(
+            lambda connection: (
+                connection.execute(self._sql["insert_blob"], (blob.sha256, blob.size, now, content)).rowcount
+            )
+        )
+        return blob
+
+    async def close(self) -> None:
+        """Finish what was handed in, and let go of the file."""
+        if self._closed:
+            return
+        self._closed = True
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self.shut()
+        self._writer.close()
+        self._lock.release()
+
+    async def _hand_in(self, work: Work, transition: Transition | None = None) -> Any:
+        if self._closed:
+            raise EngineStopped(f"the engine on {self.path} is closed; open it again.")
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._jobs.put(_Job(work, answer, transition))
+        return await answer
+
+    # What follows runs in the writer's thread.
+
+    def _write(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            batch = [job]
+            last = False
+            while len(batch) < BATCH_MAX and not self._jobs.empty():
+                following = self._jobs.get()
+                if following is None:
+                    last = True
+                    break
+                batch.append(following)
+            answers = self._commit(batch)
+            self._loop.call_soon_threadsafe(_deliver, answers)
+            if last:
+                return
+
+    def _commit(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
+        """Run a batch in one transaction. The answers are results or exceptions, to be given after the flush."""
+        connection = self._writer
+        try:
+            self._points("store.begin")
+            connection.execute("BEGIN IMMEDIATE")
+            self._check_epoch(connection)
+            answers = [(job, self._run(connection, job)) for job in batch]
+            connection.execute(
+                self._sql["raise_clock"],
+                (now := max((j.transition.at for j in batch if j.transition), default=0.0), now),
+            )
+            self._points("store.commit")
+            connection.execute("COMMIT")
+            self._points("store.committed")
+        except (sqlite3.Error, StoreError) as error:
+            return self._read_back(batch, error)
+        return answers
+
+    def _run(self, connection: sqlite3.Connection, job: _Job) -> Any:
+        connection.execute("SAVEPOINT job")
+        try:
+            result = job.work(connection)
+        except (Conflict, sqlite3.IntegrityError) as error:
+            connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
+            return error if isinstance(error, Conflict) else Conflict(str(error))
+        connection.execute("RELEASE job")
+        return result
+
+    def _read_back(self, batch: Sequence[_Job], error: Exception) -> list[tuple[_Job, Any]]:
+        """A commit that failed may have reached the disk all the same: what each case says now is the answer."""
+        reason = explain(self.path, error) if isinstance(error, sqlite3.Error) else error
+        answers: list[tuple[_Job, Any]] = []
+        try:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            for job in batch:
+                transition = job.transition
+                row = (
+                    self._writer.execute(self._sql["select_case"], (transition.case,)).fetchone()
+                    if transition
+                    else None
+                )
+                committed = (
+                    transition is not None
+                    and row is not None
+                    and (row[5], row[6]) == (transition.revision + 1, transition.fence + transition.claims)
+                )
+                answers.append((job, transition.case if transition and committed else reason))
+        except sqlite3.Error as second:
+            unknown = StoreUnwritable(
+                f"{explain(self.path, second)} Whether the last commit was kept shows when the engine is opened again."
+            )
+            return [(job, unknown) for job in batch]
+        return answers
+
+    def _check_epoch(self, connection: sqlite3.Connection) -> None:
+        if connection.execute(self._sql["select_meta"], ("epoch",)).fetchone()[0] != self._epoch:
+            raise StoreLocked(f"another engine has taken over {self.path}; this one has stopped writing.")
+
+    def _apply(self, connection: sqlite3.Connection, t: Transition) -> int:
+        """Write a transition; the guard comes first, so that a stale one has written nothing."""
+        execute, sql = connection.execute, self._sql
+        revision, fence = t.revision + 1, t.fence + t.claims
+        if t.new is not None:
+            created = execute(sql["insert_case"], (t.case, *t.new, t.status, revision, fence, t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason,
+                                                   t.outcome, t.at, t.at)).rowcount  # fmt: skip
+            if not created:
+                return int(execute(sql["case_number_by_key"], (t.new.process, t.new.key)).fetchone()[0])
+        else:
+            moved = execute(sql["update_case"], (t.status, revision, fence, t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome, t.at,
+                                                 t.case, t.revision, t.fence)).rowcount  # fmt: skip
+            if not moved:
+                raise Conflict(f"case {t.case} is no longer at revision {t.revision}")
+        if t.fields:
+            connection.executemany(sql["insert_field"], [(t.case, revision, *write) for write in t.fields])
+        connection.executemany(
+            sql["insert_event"],
+            [(t.case, revision, kind, step, attempt, t.at, facts) for kind, step, attempt, facts in t.events],
+        )
+        self._apply_effect(connection, t)
+        if t.leaves_pause:
+            closed = "answered" if t.answered_by is not None else "void"
+            execute(sql["close_pause"], (closed, t.answered_by, t.at, t.case))
+        if t.pause is not None:
+            execute(sql["insert_pause"], (t.case, revision, *t.pause, t.at))
+        if t.branches:
+            connection.executemany(sql["upsert_branch"], [(t.case, *branch) for branch in t.branches])
+        if t.ends_branches:
+            execute(sql["delete_branches"], (t.case,))
+        return t.case
+
+    def _apply_effect(self, connection: sqlite3.Connection, t: Transition) -> None:
+        if t.settlement is not None:
+            key, status, outcome, error = t.settlement
+            connection.execute(self._sql["settle_effect"], (status, outcome, error, key))
+        if t.intent is not None:
+            key, effect, arguments, deadline, again = t.intent
+            if not again:
+                connection.execute(self._sql["insert_intent"], (key, t.case, effect, arguments, t.at, deadline))
+            elif not connection.execute(self._sql["renew_intent"], (deadline, key, arguments)).rowcount:
+                raise Conflict(f"effect {effect!r} is settled already, or its arguments have changed")
+
+    def _claim(self, connection: sqlite3.Connection, processes: Sequence[str], now: float, limit: int) -> list[Claimed]:
+        rows = connection.execute(self._sql["claim_cases"], (now, json.dumps(list(processes)), limit)).fetchall()
+        return [
+            Claimed(
+                case_row(row),
+                field_rows(connection.execute(self._sql["select_fields"], (row[0], _LATEST)).fetchall()),
+                tuple(
+                    BranchRow(*branch)
+                    for branch in connection.execute(self._sql["select_branches"], (row[0],)).fetchall()
+                ),
+            )
+            for row in rows
+        ]
+
+
+async def open_sqlite(path: Path | str, *, now: float, points: Points = no_points) -> SqliteStore:
+    """Open a file for one engine, make it where it is missing, and put what a dead engine left behind back into the line.
+
+    `now` is in Unix seconds. Raises StoreError, with the mend, where the file is locked, foreign, damaged, newer or not writable.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise StoreUnwritable(f"the folder {path.parent} does not exist; make it, or name another file.")
+    lock = FileLock(path)
+    lock.acquire()
+    try:
+        writer = open_writer(path)
+        sql = statements("sqlite")
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            epoch = str(writer.execute(sql["raise_epoch"]).fetchone()[0])
+            writer.execute(sql["recover_cases"], (now,))
+            writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            writer.close()
+            raise explain(path, error) from error
+        return SqliteStore(path, lock, writer, epoch, points)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _deliver(answers: Sequence[tuple[_Job, Any]]) -> None:
+    for job, result in answers:
+        if job.answer.done():
+            continue  # the caller was cancelled; what it asked for has been committed all the same
+        if isinstance(result, Exception):
+            job.answer.set_exception(result)
+        else:
+            job.answer.set_result(result)

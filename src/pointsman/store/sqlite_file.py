@@ -1,0 +1,168 @@
+"""The SQLite file itself: lock it, recognise it, bring its tables up to date, and say in a sentence what is wrong with it."""
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from pointsman.errors import StoreError, StoreForeign, StoreLocked, StoreNewer, StoreUnwritable
+from pointsman.store.statements import migrations
+
+APPLICATION_ID = 0x504D414E  # "PMAN": tells our files from other programs' (SQLite's PRAGMA application_id)
+BUSY_TIMEOUT_SECONDS = 5.0  # longer than a backup tool holds a lock, shorter than a person's patience
+WAL_PAGES_MAX = 4_000  # 16 MB: a checkpoint now and then, while the log stays in the page cache
+
+
+class FileLock:
+    """The right to be the only engine on a file: an advisory lock on a file beside it, gone with the process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(path.name + ".lock")
+        self._handle: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """Take the lock. Raises StoreLocked where another engine has it, StoreUnwritable where it cannot be made."""
+        try:
+            handle = self._path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise StoreUnwritable(
+                f"{self._path} cannot be written ({error.strerror}); give the engine a folder that it may write to."
+            ) from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            handle.close()
+            raise StoreLocked(
+                f"{self._path.with_suffix('')} is open in another engine (process {holder}); stop that one, or do the work through it."
+            ) from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        self._handle = handle
+
+    def release(self) -> None:
+        """Let go; the file stays, because removing it would race with the next engine."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open the file for its one engine and bring it up to date. Raises StoreError with the mend."""
+    with explained(path):
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS)
+        try:
+            _recognise(connection, path)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")  # NORMAL loses answered commits at a power failure
+            connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
+            _migrate(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open the file for looking only. Raises StoreError with the mend."""
+    if not path.is_file():
+        raise StoreError(f"{path} does not exist; start an engine on it first, or name another file.")
+    with explained(path):
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=BUSY_TIMEOUT_SECONDS,
+        )
+        try:
+            _recognise(connection, path)
+            if _version(connection) == 0:
+                raise StoreForeign(f"{path} holds no cases; name the file that an engine works on.")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours (https://www.sqlite.org/rescode.html)."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise explain(path, error) from error
+
+
+def explain(path: Path, error: sqlite3.Error) -> StoreError:
+    """Say what an SQLite error means for this file, and the mend."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith("SQLITE_FULL"):
+        return StoreUnwritable(
+            f"the disk that holds {path} is full; free some space and start again: nothing that was answered is lost."
+        )
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StoreLocked(f"{path} is locked by another program; close that one and start again.")
+    if name.startswith("SQLITE_NOTADB"):
+        return StoreForeign(f"{path} is not a SQLite database; name another file, it was left as it is.")
+    if name.startswith("SQLITE_CORRUPT"):
+        return StoreForeign(f"{path} is damaged ({error}); restore it from a backup, it was left as it is.")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return StoreUnwritable(
+            f"{path} cannot be written ({error}); give the engine a file and a folder that it may write to."
+        )
+    if name.startswith("SQLITE_IOERR"):
+        return StoreUnwritable(
+            f"{path} cannot be read or written ({name}: {error}); check the disk and start again: nothing that was answered is lost."
+        )
+    return StoreError(f"{path}: {error} ({name or type(error).__name__})")
+
+
+def _recognise(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file that is somebody else's, or from a newer release; an empty one is ours to fill."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if application != APPLICATION_ID and (application or tables):
+        raise StoreForeign(f"{path} belongs to another program; name another file, it was left as it is.")
+    newest = migrations("sqlite")[-1][0]
+    if _version(connection) > newest:
+        raise StoreNewer(
+            f"{path} was written by a newer release (tables {_version(connection)}, known {newest}); upgrade pointsman to open it."
+        )
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Run the migrations that the file lacks, each whole or not at all: SQLite's DDL is transactional."""
+    if _version(connection) == 0 and not _writable(path):
+        raise StoreUnwritable(f"{path} cannot be written; give the engine a file that it may write to.")
+    for number, text in migrations("sqlite"):
+        if number <= _version(connection):
+            continue
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _split(text):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+
+
+def _split(text: str) -> Iterator[str]:
+    statement = ""
+    for line in text.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK) if path.exists() else os.access(path.parent, os.W_OK)

@@ -1,0 +1,120 @@
+"""Look into a SQLite store: read-only, beside the engine that writes it or without one."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pointsman.definition.state import Blob
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.snapshot import Status
+from pointsman.store.base import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, PauseRow
+from pointsman.store.sqlite_file import explained, open_reader
+from pointsman.store.statements import statements
+
+_LATEST = 1 << 62  # beyond any revision
+
+
+class SqliteReader:
+    """The looking half of the store contract on one read-only connection, used from one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = open_reader(path)
+        self._sql = statements("sqlite")
+        self.incarnation = str(self._all("select_meta", ("incarnation",))[0][0])
+
+    async def case(self, case: int) -> CaseRow | None:
+        """One case, or None."""
+        return next((case_row(row) for row in self._all("select_case", (case,))), None)
+
+    async def cases(
+        self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000
+    ) -> list[CaseRow]:
+        """Cases by number, from `after` on."""
+        return [
+            case_row(row)
+            for row in self._all("select_cases", {"after": after, "process": process, "status": status, "limit": limit})
+        ]
+
+    async def case_by_key(self, process: str, key: str) -> CaseRow | None:
+        """The case that a start with this key made, or None."""
+        return next((case_row(row) for row in self._all("select_case_by_key", (process, key))), None)
+
+    async def counts(self) -> dict[Status, int]:
+        """How many cases there are in each status."""
+        return {Status(status): count for status, count in self._all("count_cases", ())}
+
+    async def fields(self, case: int, *, revision: int | None = None) -> tuple[FieldRow, ...]:
+        """The last write of each field, as of `revision`; fields that are cleared are left out."""
+        return field_rows(self._all("select_fields", (case, _LATEST if revision is None else revision)))
+
+    async def events(self, *, after: int = 0, case: int | None = None, limit: int = 1_000) -> list[EventRow]:
+        """Events by number, from `after` on."""
+        if case is None:
+            return [EventRow(*row) for row in self._all("select_events", (after, limit))]
+        return [EventRow(*row) for row in self._all("select_events_of_case", (case, after, limit))]
+
+    async def effect(self, key: str) -> EffectRow | None:
+        """The ledger's entry for an idempotency key, or None."""
+        return next((_effect_row(row) for row in self._all("select_effect", (key,))), None)
+
+    async def effects(self, case: int) -> list[EffectRow]:
+        """The ledger's entries of a case."""
+        return [_effect_row(row) for row in self._all("select_effects", (case,))]
+
+    async def in_doubt(self) -> list[EffectRow]:
+        """The ledger's entries whose call may or may not have happened."""
+        return [_effect_row(row) for row in self._all("select_in_doubt", ())]
+
+    async def pause(self, case: int) -> PauseRow | None:
+        """The last pause of a case, open or closed, or None."""
+        return next((PauseRow(*row) for row in self._all("select_pause", (case,))), None)
+
+    async def pause_by_token(self, token: str) -> PauseRow | None:
+        """The pause that a token belongs to, or None."""
+        return next((PauseRow(*row) for row in self._all("select_pause_by_token", (token,))), None)
+
+    async def branches(self, case: int) -> tuple[BranchRow, ...]:
+        """The branches of the case's parallel step."""
+        return tuple(BranchRow(*row) for row in self._all("select_branches", (case,)))
+
+    async def blob(self, blob: Blob) -> bytes | None:
+        """The content of a blob, or None."""
+        return next((bytes(row[0]) for row in self._all("select_blob", (blob.sha256,))), None)
+
+    def shut(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.shut()
+
+    def _all(self, name: str, parameters: Sequence[Any] | dict[str, Any]) -> list[Any]:
+        try:
+            return self._connection.execute(self._sql[name], parameters).fetchall()
+        except sqlite3.Error:
+            with explained(self.path):
+                raise
+
+
+def case_row(row: Sequence[Any]) -> CaseRow:
+    """A row of the cases table."""
+    return CaseRow._make((*row[:4], Status(row[4]), *row[5:]))
+
+
+def field_rows(rows: Sequence[Sequence[Any]]) -> tuple[FieldRow, ...]:
+    """Rows of the fields table, without the cleared ones."""
+    return tuple(
+        FieldRow(field, value, writer, revision) for field, value, writer, revision in rows if value is not None
+    )
+
+
+def _effect_row(row: Sequence[Any]) -> EffectRow:
+    return EffectRow._make((*row[:4], EffectStatus(row[4]), *row[5:]))

@@ -1,0 +1,27 @@
+"""The statements of a store: read once from its .sql files, each under its name."""
+
+from functools import cache
+from importlib.resources import files
+
+_MARK = "-- name: "
+
+
+@cache
+def statements(dialect: str) -> dict[str, str]:
+    """The named statements of `queries.sql`, without their comments."""
+    text = (files("pointsman.store") / "sql" / dialect / "queries.sql").read_text(encoding="utf-8")
+    named: dict[str, str] = {}
+    for part in text.split(_MARK)[1:]:
+        name, _, body = part.partition("\n")
+        named[name.strip()] = (
+            "\n".join(line for line in body.splitlines() if not line.startswith("--")).strip().rstrip(";")
+        )
+    return named
+
+
+@cache
+def migrations(dialect: str) -> tuple[tuple[int, str], ...]:
+    """The numbered migrations, in order: `0001_name.sql` is number 1."""
+    folder = files("pointsman.store") / "sql" / dialect
+    numbered = sorted((int(file.name[:4]), file) for file in folder.iterdir() if file.name[:4].isdigit())
+    return tuple((number, file.read_text(encoding="utf-8")) for number, file in numbered)

@@ -1,0 +1,1 @@
+"""For authors: hold the clock still, kill at any point, and prove a store."""

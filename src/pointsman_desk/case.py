@@ -1,0 +1,237 @@
+"""What the desk knows of a mail while it travels: the state, field by field, and the values that fill it."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pointsman import Blob, Failure, State
+
+
+class Value(BaseModel):
+    """A value in a field: frozen, and closed to names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Intent(StrEnum):
+    """What the customer wants. The enum is closed: what fits none of the others is `unclear`."""
+
+    ORDER_STATUS = "order_status"
+    OPENING_HOURS = "opening_hours"
+    REFUND = "refund"
+    COMPLAINT = "complaint"
+    LEGAL = "legal"
+    CANCEL_ORDER = "cancel_order"
+    CHANGE_ADDRESS = "change_address"
+    INVOICE = "invoice"
+    UNCLEAR = "unclear"
+
+
+class Risk(StrEnum):
+    """What a wrong answer could cost."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class Language(StrEnum):
+    """The languages that the reviewed templates exist in (ISO 639-1)."""
+
+    ENGLISH = "en"
+    GERMAN = "de"
+    FRENCH = "fr"
+    SPANISH = "es"
+
+
+class Tone(StrEnum):
+    """How a reply speaks."""
+
+    WARM = "warm"
+    NEUTRAL = "neutral"
+    FORMAL = "formal"
+
+
+class Attachment(Value):
+    """A file that came with a mail: described, never opened. `size` is in bytes."""
+
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+
+
+class Mail(Value):
+    """A mail as the desk reads it: a view that can be rebuilt from the raw bytes at any time.
+
+    `text` is what the customer wrote now, `quoted` the history below it; neither is ever dropped. `automatic` says why
+    a machine seems to have sent it ("bounce", "out of office", "mailing list"), None for a person. `notes` name what
+    was odd about the bytes. `message_id`, `in_reply_to` and `references` are without angle brackets.
+    """
+
+    message_id: str
+    sender: str
+    sender_name: str = ""
+    reply_to: str | None = None
+    to: tuple[str, ...] = ()
+    subject: str = ""
+    date: str | None = None
+    text: str = ""
+    quoted: str = ""
+    in_reply_to: str | None = None
+    references: tuple[str, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    automatic: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Grounds(Value):
+    """Why a mail was classified as it was: shown to the person who approves.
+
+    `phrases` are the words that were matched, `order_number` the one that the customer names.
+    """
+
+    language: Language
+    phrases: tuple[str, ...] = ()
+    order_number: str | None = None
+    model: str = ""
+
+
+class Item(Value):
+    """A line of an order."""
+
+    name: str
+    quantity: int
+    price: Decimal
+
+
+class Order(Value):
+    """An order as the shop holds it. `email` is the address it was placed with; amounts are in `currency`."""
+
+    number: str
+    email: str
+    customer: str
+    status: Literal["placed", "packed", "shipped", "delivered", "cancelled"]
+    items: tuple[Item, ...]
+    shipping: Decimal
+    total: Decimal
+    currency: str
+    placed_on: date
+    due_on: date | None = None
+    shipped_on: date | None = None
+    delivered_on: date | None = None
+    carrier: str | None = None
+    tracking: str | None = None
+
+
+class NoOrder(Value):
+    """The shop holds no such order for this customer. `asked` is the number that was looked for."""
+
+    asked: str | None = None
+    reason: Literal["no order with this number", "the order is another customer's", "no order from this address"]
+
+
+class Policy(Value):
+    """What the desk may promise and do by itself, as the policy file says it.
+
+    `refund_days` counts from the delivery; `refund_max` is the highest amount that a reply may name, in `currency`;
+    `automatic` names the intents that may be answered without a person; `opening_hours` is a text per language.
+    """
+
+    version: str
+    currency: str
+    refund_days: int
+    refund_max: Decimal
+    shipping_refunded_when_late: bool
+    automatic: tuple[Intent, ...]
+    approved_tones: tuple[Tone, ...]
+    apology_required: tuple[Intent, ...]
+    opening_hours: dict[Language, str]
+    signature: dict[Language, str]
+
+
+class Reply(Value):
+    """A proposed reply. `author` is a person's name or the model's label; `repairs` counts how often it was mended."""
+
+    subject: str
+    body: str
+    language: Language
+    tone: Tone
+    author: str
+    template: str | None = None
+    repairs: int = 0
+
+
+class Violation(Value):
+    """What a check has against a reply."""
+
+    check: str
+    message: str
+
+
+class Verdict(Value):
+    """What the checks say of a reply: nothing, or each violation."""
+
+    violations: tuple[Violation, ...] = ()
+
+
+class Approval(Value):
+    """What a person decided on the reply that was shown. An edit puts a new draft before the desk again."""
+
+    decision: Literal["approve", "edit", "reject"]
+    by: str
+    note: str = ""
+    despite_violations: bool = False
+
+
+class Outgoing(Value):
+    """The reply as it will leave: every byte that matters is fixed here, so that each attempt sends the same mail.
+
+    `message_id`, `in_reply_to` and `references` are without angle brackets; `date` goes into the Date header.
+    """
+
+    message_id: str
+    date: datetime
+    sender: str
+    to: str
+    subject: str
+    body: str
+    in_reply_to: str | None = None
+    references: tuple[str, ...] = ()
+    automatic: bool = False
+
+
+class Receipt(Value):
+    """What the transport answered. `provider_message_id` is the name under which it can be asked for again."""
+
+    provider_message_id: str
+    transport: str
+    detail: str = ""
+
+
+class Case(State):
+    """A mail on its way from the mailbox to the sent reply.
+
+    The first four fields come from outside; each other one is None until its node, effect or person has written it.
+    """
+
+    email_id: str
+    customer_id: str
+    raw_message: Blob
+    status: Literal["received"] = "received"
+
+    mail: Mail | None = None
+    intent: Intent | None = None
+    risk: Risk | None = None
+    grounds: Grounds | None = None
+    order: Order | NoOrder | Failure | None = None
+    policy: Policy | Failure | None = None
+    reply: Reply | None = None
+    verdict: Verdict | None = None
+    approval: Approval | None = None
+    outgoing: Outgoing | None = None
+    send_status: Literal["pending", "sent"] | None = None
+    receipt: Receipt | None = None

@@ -1,0 +1,25 @@
+"""What the desk tells a user: each error is one sentence that names the thing and the mend."""
+
+
+class DeskError(Exception):
+    """The root of the desk's own errors."""
+
+
+class MailboxMissing(DeskError):
+    """The mailbox is not there, or is neither a maildir nor a folder."""
+
+
+class HeaderRefused(DeskError):
+    """A value would break a mail header: it holds a line break, a NUL, or no single address."""
+
+
+class PolicyInvalid(DeskError):
+    """The policy file is missing, unreadable or says something impossible."""
+
+
+class ShopUnavailable(DeskError):
+    """The shop's database cannot be read."""
+
+
+class ConfigInvalid(DeskError):
+    """The configuration cannot be used; the text lists every problem."""

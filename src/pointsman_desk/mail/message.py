@@ -1,0 +1,127 @@
+"""A mail read from its bytes: whatever they are, something comes out."""
+
+import hashlib
+from dataclasses import dataclass
+
+from pointsman_desk.case import Mail
+from pointsman_desk.mail import quotes
+from pointsman_desk.mail.automatic import automatic
+from pointsman_desk.mail.body import read_body
+from pointsman_desk.mail.headers import addresses, date_claimed, header_text, ids
+from pointsman_desk.mail.tree import Part, parse
+
+UNKNOWN_SENDER = "unknown@unreadable.invalid"
+UNREADABLE = "(unreadable mail)"
+NO_ID_DOMAIN = "no-id.invalid"
+
+_ONCE = ("from", "subject", "message-id", "date", "to", "reply-to", "in-reply-to")  # RFC 5322 3.6: at most one each
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which mail this is. `key` is equal for two deliveries of one mail, and differs where a Message-ID was reused."""
+
+    email_id: str
+    sender: str
+    key: str
+
+
+def identify(raw: bytes) -> Identity:
+    """Take the first look at a mail. Never raises.
+
+    `email_id` is the Message-ID without brackets, for want of one the first 32 hex digits of the sha256 of the bytes
+    at `no-id.invalid`; `sender` the lower-cased address in From. The key adds 16 hex digits of a sha256 over Date,
+    From, Subject and the decoded text, which are equal in two deliveries of one mail; Received lines are not.
+    """
+    try:
+        root = parse(raw, set())
+        told = [header_text(root.field(name), set()) for name in ("date", "from", "subject")]
+        told += [" ".join(block.text.split()) for block in read_body(root, set()).blocks]
+        email_id, sender = _message_id(root, raw, set()), _sender(root, set())[1]
+        digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
+    except Exception:  # a mail that cannot be read is still a mail, and becomes a case
+        email_id, sender, digest = _made_id(raw), UNKNOWN_SENDER, hashlib.sha256(raw).hexdigest()
+    return Identity(email_id, sender, f"{email_id}/{digest[:16]}")
+
+
+def read_mail(raw: bytes) -> Mail:
+    """Read a mail. Never raises: what cannot be read at all has the subject "(unreadable mail)" and the note `unreadable`.
+
+    Every string is free of what nobody can see; `notes` names in words what was odd: a charset, a cut, hidden text, a
+    repeated header field.
+    """
+    notes: set[str] = set()
+    try:
+        return _read(raw, notes)
+    except Exception:  # a mail that cannot be read is still a mail, and becomes a case
+        notes.add("unreadable")
+        return Mail(message_id=_made_id(raw), sender=UNKNOWN_SENDER, subject=UNREADABLE, notes=tuple(sorted(notes)))
+
+
+def _read(raw: bytes, notes: set[str]) -> Mail:
+    root = parse(raw, notes)
+    sender_name, sender = _sender(root, notes)
+    subject = header_text(root.field("subject"), notes)
+    body = read_body(root, notes)
+    parted = quotes.split(body.text(notes))
+    if parted.quoted and not parted.text:
+        notes.add("only-quoted")
+    if any(len(root.fields(name)) > 1 for name in _ONCE):
+        notes.add("dup-header")
+    return Mail(
+        message_id=_message_id(root, raw, notes),
+        sender=sender,
+        sender_name=sender_name,
+        reply_to=_reply_to(root, sender, notes),
+        to=_recipients(root, notes),
+        subject=subject,
+        date=date_claimed(root, notes),
+        text=parted.text,
+        quoted=parted.quoted,
+        in_reply_to=next(iter(ids(root.fields("in-reply-to"), notes)), None),
+        references=ids(root.fields("references"), notes),
+        attachments=tuple(body.attachments),
+        automatic=automatic(root, body.media_types, sender, subject),
+        notes=tuple(sorted(notes)),
+    )
+
+
+def _message_id(root: Part, raw: bytes, notes: set[str]) -> str:
+    found = ids(root.fields("message-id"), notes)
+    if not found:
+        notes.add("no-message-id")
+        return _made_id(raw)
+    return found[0]
+
+
+def _made_id(raw: bytes) -> str:
+    return f"{hashlib.sha256(raw).hexdigest()[:32]}@{NO_ID_DOMAIN}"
+
+
+def _sender(root: Part, notes: set[str]) -> tuple[str, str]:
+    """Return the name and address of the first mailbox in From; several make `several-senders`."""
+    found = addresses(root.fields("from"), notes)
+    if len({address for _, address in found}) > 1:
+        notes.add("several-senders")
+    if not found:
+        notes.add("no-sender")
+        return "", UNKNOWN_SENDER
+    return found[0]
+
+
+def _reply_to(root: Part, sender: str, notes: set[str]) -> str | None:
+    """Return the address in Reply-To when it is one; a list of them would take an answer to strangers."""
+    found = {address for _, address in addresses(root.fields("reply-to"), notes)}
+    if len(found) != 1:
+        notes.update({"reply-to-list"} if found else ())
+        return None
+    reply_to = found.pop()
+    if reply_to.rpartition("@")[2] != sender.rpartition("@")[2]:
+        notes.add("reply-to-elsewhere")
+    return reply_to
+
+
+def _recipients(root: Part, notes: set[str]) -> tuple[str, ...]:
+    """Return whom the mail names as its recipients, the mailbox that it was delivered to included."""
+    fields = [value for name in ("to", "cc", "delivered-to", "x-original-to") for value in root.fields(name)]
+    return tuple(dict.fromkeys(address for _, address in addresses(fields, notes)))

@@ -1,0 +1,206 @@
+"""The parts of a mail as a tree, built within limits from whatever bytes there are."""
+
+import binascii
+import re
+from email.feedparser import BytesFeedParser
+from email.message import Message
+from email.parser import BytesParser
+from email.policy import Compat32
+from typing import Any, cast
+from urllib.parse import unquote_to_bytes
+
+from pointsman_desk.mail.characters import clean, decode
+
+MAIL_MAX_BYTES = 25 * 2**20  # what the large providers accept; of a longer mail the beginning is read
+HEADER_MAX = 16 * 1024  # characters; the longest honest header met, a list of recipients, is a tenth of it
+CONTENT_TYPE_MAX = 4 * 1024  # characters; bounds the work on a field made of nothing but semicolons
+PARTS_MAX = 500  # a mail of many photographs has fifty
+DEPTH_MAX = 30  # forwarding nests by two or three; each level costs a test on every line below it
+HEADERS_MAX_BYTES = 2**20  # a thousand times what a mail needs; bounds the memory that a mail made of fields takes
+
+_MEDIA_TYPE = re.compile(r"\s*([a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100})(?![a-z0-9/])", re.IGNORECASE)
+_PARAMETER = re.compile(r';\s*([^\s=;"]{1,80})\s*=\s*("(?:[^"\\]|\\.){0,2000}"|[^;]*)', re.DOTALL)
+_INNER_SPACE = re.compile(rb"[^\s][ \t]+[^\s]")
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=\s]")
+
+
+class _LimitReached(Exception):
+    """The tree has become too large or too deep: what there is so far is enough."""
+
+
+class _AsTheyCame(Compat32):
+    """Header values as they came, cut to a length that the rest of the parser can afford."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, _, value = sourcelines[0].partition(":")
+        value = (value + "".join(sourcelines[1:])).strip(" \t\r\n")
+        limit = CONTENT_TYPE_MAX if name.lower().startswith("content-") else HEADER_MAX
+        return name, value[: limit + 1]
+
+    def header_fetch_parse(self, name: str, value: str) -> str:  # noqa: ARG002 - the signature is the policy's
+        return value
+
+
+class Part(Message):
+    """A part of a mail. Its text is the ASCII of the bytes with surrogates for the rest (PEP 383).
+
+    The answers that the standard parser asks for while it builds the tree are given here, without the quadratic and
+    raising paths of its own; a contained message is one opaque leaf, so that its bytes stay as they were.
+    """
+
+    def __init__(self, policy: Any = None) -> None:
+        super().__init__(policy=policy or _AsTheyCame())
+        self.body: str | None = None
+        self.children: list[Part] = []
+        self.top = self
+        self.depth = 0
+        self.count = 1  # parts below the top, and itself
+
+    def fields(self, name: str) -> list[str]:
+        """Return the values of a header field, in order, as they came. `name` is in lower case."""
+        return [str(value) for field, value in self.raw_items() if field.lower() == name]
+
+    def field(self, name: str) -> str:
+        """Return the first value of a header field, "" without one. `name` is in lower case."""
+        return next(iter(self.fields(name)), "")
+
+    @property
+    def media_type(self) -> str:
+        """The media type in lower case; text/plain for none and for an unreadable one (RFC 2045 5.2)."""
+        found = _MEDIA_TYPE.match(self.field("content-type"))
+        if found:
+            return found[1].lower()
+        return "text/plain" if self.field("content-type") else self.get_default_type()
+
+    def parameters(self, name: str) -> dict[str, str]:
+        """Return the parameters of a header field in lower-case names, continued and encoded ones read (RFC 2231)."""
+        return _parameters(self.field(name)[:CONTENT_TYPE_MAX])
+
+    def content(self, notes: set[str]) -> bytes:
+        """Return the bytes of a leaf with the transfer encoding taken off (RFC 2045 6); `bad-base64` goes to `notes`."""
+        raw = (self.body or "").encode("ascii", "surrogateescape")
+        encoding = self.field("content-transfer-encoding").strip(" \t;\"'").lower()
+        if encoding == "base64":
+            return _from_base64(raw, notes)
+        if encoding == "quoted-printable":
+            return binascii.a2b_qp(raw)
+        if encoding in {"x-uuencode", "uuencode", "x-uue", "uue"}:
+            return _from_uuencode(raw)
+        return raw
+
+    def get_content_type(self) -> str:
+        """Answer the parser. A contained message is not to be opened."""
+        return "application/octet-stream" if self.media_type.startswith("message/") else self.media_type
+
+    def get_content_maintype(self) -> str:
+        """Answer the parser: the half before the slash."""
+        return self.get_content_type().partition("/")[0]
+
+    def get_boundary(self, failobj: Any = None) -> Any:
+        """Answer the parser: the boundary, `failobj` without one (RFC 2046 5.1.1)."""
+        return self.parameters("content-type").get("boundary", "").rstrip() or failobj
+
+    def set_payload(self, payload: Any, charset: Any = None) -> None:  # noqa: ARG002 - the signature is the parser's
+        """Take the body from the parser."""
+        self.body = payload
+
+    def attach(self, payload: Any) -> None:
+        """Take a child from the parser, which stops at `PARTS_MAX` parts or `DEPTH_MAX` levels."""
+        payload.top, payload.depth = self.top, self.depth + 1
+        self.top.count += 1
+        if self.top.count > PARTS_MAX or payload.depth > DEPTH_MAX:
+            raise _LimitReached(self.top)
+        self.children.append(payload)
+
+
+def parse(raw: bytes, notes: set[str]) -> Part:
+    """Build the tree of a mail. Never raises; what was cut or put right goes to `notes`."""
+    raw = _prepared(raw, notes)
+    try:
+        parser = BytesFeedParser(Part, policy=_AsTheyCame())
+        parser.feed(raw)
+        return cast("Part", parser.close())
+    except _LimitReached as reached:
+        notes.add("parts-capped")
+        return cast("Part", reached.args[0])
+    except Exception:  # a fault of the parser must not lose a customer's mail
+        notes.add("bad-structure")
+        return cast("Part", BytesParser(Part, policy=_AsTheyCame()).parsebytes(raw, headersonly=True))
+
+
+def _prepared(raw: bytes, notes: set[str]) -> bytes:
+    """Return a copy that begins with its first header field and has line ends that the parser knows."""
+    if len(raw) > MAIL_MAX_BYTES:
+        raw = raw[:MAIL_MAX_BYTES]
+        notes.add("mail-truncated")
+    if b"\n" not in raw and b"\r" in raw:
+        raw = raw.replace(b"\r", b"\n")
+        notes.add("cr-only")
+    raw = raw.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+    if raw.startswith((b"From ", b">From ")):  # the separator line of an mbox file (RFC 4155)
+        raw = raw.partition(b"\n")[2]
+        notes.add("mbox-from")
+    end = re.search(rb"\n\r?\n", raw)
+    if (end.start() if end else 0) > HEADERS_MAX_BYTES:
+        body = raw[end.start() :] if end else b""
+        raw = raw[:HEADERS_MAX_BYTES].rpartition(b"\n")[0] + body
+        notes.add("header-truncated")
+    return raw
+
+
+def _parameters(value: str) -> dict[str, str]:
+    plain: dict[str, str] = {}
+    pieces: dict[str, list[tuple[int, bool, str]]] = {}
+    for name, content in _PARAMETER.findall(value):
+        text = (
+            re.sub(r"\\(.)", r"\1", content[1:-1])
+            if content[:1] == '"' == content[-1:]
+            else content.strip(" \t\r\n\"'")
+        )
+        base, star, rest = name.lower().partition("*")
+        if not star:
+            plain.setdefault(base, text)
+            continue
+        number = rest.rstrip("*")
+        order = int(number) if number.isascii() and number.isdecimal() and len(number) <= 3 else 0
+        pieces.setdefault(base, []).append((order, rest == "" or rest.endswith("*"), text))
+    return plain | {base: _joined(sorted(found)) for base, found in pieces.items()}
+
+
+def _joined(pieces: list[tuple[int, bool, str]]) -> str:
+    charset, raw = "", b""
+    for place, (_, encoded, text) in enumerate(pieces):
+        piece = text.encode("utf-8", "surrogateescape")
+        if encoded:
+            if place == 0 and text.count("'") >= 2:
+                charset = text.partition("'")[0]
+                piece = piece.split(b"'", 2)[2]
+            piece = unquote_to_bytes(piece)
+        raw += piece
+    return clean(decode(raw, charset or None, set()), set())
+
+
+def _from_base64(raw: bytes, notes: set[str]) -> bytes:
+    """Decode what there is: strays are skipped, padding may stand in the middle (two texts joined) or be missing."""
+    if any(_INNER_SPACE.search(line) for line in raw.lstrip().split(b"\n", 3)[:3]):
+        notes.add("bad-base64")  # words with spaces between them: the label is wrong
+        return raw
+    if _NOT_BASE64.search(raw):
+        notes.add("bad-base64")
+    out = []
+    for group in re.split(rb"=+", re.sub(rb"[^A-Za-z0-9+/=]+", b"", raw)):
+        whole = group if len(group) % 4 != 1 else group[:-1]
+        out.append(binascii.a2b_base64(whole + b"=" * (-len(whole) % 4)))
+    return b"".join(out)
+
+
+def _from_uuencode(raw: bytes) -> bytes:
+    out = []
+    for line in raw.splitlines():
+        if line.startswith(b"begin ") or line.strip() in {b"", b"end", b"`"}:
+            continue
+        try:
+            out.append(binascii.a2b_uu(line))
+        except binascii.Error:
+            out.append(line + b"\n")
+    return b"".join(out)

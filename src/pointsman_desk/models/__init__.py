@@ -1,0 +1,1 @@
+"""Who classifies and drafts: the rule-based model, and the protocol that another one would follow."""

@@ -1,0 +1,135 @@
+"""The model that needs no network: rules over a lexicon classify, and reviewed templates reply."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+
+from pointsman_desk.case import Grounds, Intent, Language, Mail, Reply, Risk, Violation
+from pointsman_desk.models.base import Brief, Classification
+from pointsman_desk.models.lexicon import Findings, Match, lexicon
+from pointsman_desk.models.replies import write_reply
+from pointsman_desk.models.words import TEXT_CHARACTERS_MAX, fold, language_of, sentences, tricked
+
+LABEL = "rule-based, no AI"
+SUBJECT_CHARACTERS_MAX = 500  # a subject of five full lines; what follows is no subject
+PHRASES_MAX = 8  # what a person takes in at a glance
+LONG_WORDS = 250  # a page; a question to a shop is shorter, a newsletter or an essay seldom is
+LONG_WITH_BULK_WORDS = 120  # with the marks of a mass mailing, half a page is enough
+SELF_SHARE_MIN = 0.01  # a person says "I" or "my" more often than once in a hundred words
+
+# What a person must see first: a mail that threatens to sue and asks for a refund is a legal matter.
+_RISKIEST_FIRST = (Intent.LEGAL, Intent.REFUND, Intent.COMPLAINT)
+_RISKS = (Risk.LOW, Risk.MEDIUM, Risk.HIGH)
+
+_NAMED = (
+    "order|parcel|bestellung|bestellnummer|bestellnr|bestell-nr|auftrag|auftragsnummer|commande|colis|pedido|encargo"
+)
+_NUMBERED = r"(?:number|nummer|num[eé]ro|n[uú]mero|n[uú]m|no|nr|n)"
+_DASH = r"[-_\u2010-\u2014]?"  # keyboards and word processors write each of these
+_NUMBER = re.compile(
+    rf"(?<![a-z0-9])(?:a{_DASH}|#\s?(?:a{_DASH})?"
+    rf"|(?:{_NAMED})[ .:#°º(-]{{0,3}}(?:{_NUMBERED}[ .:#°º(-]{{1,3}})?(?:a[ -]?)?)"
+    r"([0-9]{4,6})(?![0-9a-z]|[-/.,][0-9])"
+)
+
+
+class OfflineModel:
+    """A model of rules and templates: the same mail always gives the same answer, and no text leaves the machine."""
+
+    label: str = LABEL
+
+    async def classify(self, mail: Mail) -> Classification:
+        """Say what `mail` is about by the phrases that it holds; where nothing or too much matches, `unclear`."""
+        text = mail.text[:TEXT_CHARACTERS_MAX]
+        subject = mail.subject[:SUBJECT_CHARACTERS_MAX]
+        numbers = _order_numbers(f"{subject}\n{text}")
+        found = Findings([(fold(subject), "?" in subject), *sentences(text)], numbered=bool(numbers))
+        matches = found.matches()
+        orders = found.words("injection") + _marks(f"{subject}\n{text}")
+        language = _language(subject, text, matches)
+        intent, grounds = _decide(matches, spoken=language is not None, bulk=_bulk(found, text), orders=orders)
+        return Classification(
+            intent=intent,
+            risk=_risk(intent, matches, mail, odd=bool(orders) or tricked(text), orders_named=len(numbers)),
+            grounds=Grounds(
+                language=language or Language.ENGLISH,
+                phrases=grounds[:PHRASES_MAX],
+                order_number=numbers[0] if numbers else None,
+                model=self.label,
+            ),
+        )
+
+    async def draft(self, brief: Brief) -> Reply:
+        """Fill the reviewed template for the intent, the language and the facts of `brief`."""
+        return write_reply(brief, author=self.label)
+
+    async def repair(self, brief: Brief, reply: Reply, violations: tuple[Violation, ...]) -> Reply:
+        """Take the reviewed template again; with a violation of the refund rules, the one that promises nothing."""
+        careful = any(violation.check == "refund_within_policy" for violation in violations)
+        return write_reply(brief, author=self.label, careful=careful, repairs=reply.repairs + 1)
+
+
+def _order_numbers(text: str) -> tuple[str, ...]:
+    plain = unicodedata.normalize("NFC", text).lower()
+    return tuple(dict.fromkeys(f"A-{found.group(1)}" for found in _NUMBER.finditer(plain)))
+
+
+def _marks(text: str) -> tuple[str, ...]:
+    lowered = text.lower()
+    return tuple(mark.strip() for mark in lexicon().marks if mark in lowered)
+
+
+def _language(subject: str, text: str, matches: list[Match]) -> Language | None:
+    votes = Counter(match.language for match in matches)
+    return language_of(text, votes) or language_of(f"{subject}\n{text}", votes)
+
+
+def _bulk(found: Findings, text: str) -> bool:
+    """Say whether the text reads like a letter to many: a page in which no single person speaks."""
+    words = fold(text).split()
+    marks = len(found.words("bulk"))
+    selves = {word for phrase in lexicon().phrases["self"] for word in [phrase.first.strip()]}
+    own = sum(word in selves for word in words)
+    return (
+        marks >= 2
+        or (marks >= 1 and len(words) > LONG_WITH_BULK_WORDS)
+        or (len(words) > LONG_WORDS and own < SELF_SHARE_MIN * len(words))
+    )
+
+
+def _decide(
+    matches: list[Match], *, spoken: bool, bulk: bool, orders: tuple[str, ...]
+) -> tuple[Intent, tuple[str, ...]]:
+    """Return the intent and the words that speak for it; for `unclear`, all words that were found."""
+    everything = _longest(word for match in matches for word in match.words)
+    if orders or bulk:
+        return Intent.UNCLEAR, tuple(dict.fromkeys(orders + everything))
+    heaviest: dict[Intent, int] = {}
+    for match in matches:
+        heaviest[match.rule.intent] = max(match.rule.weight, heaviest.get(match.rule.intent, 0))
+    top = max(heaviest.values(), default=0)
+    best = [intent for intent, weight in heaviest.items() if weight == top]
+    risky = [intent for intent in _RISKIEST_FIRST if intent in heaviest]
+    intent = risky[0] if risky else best[0] if len(best) == 1 and spoken else Intent.UNCLEAR
+    if intent is Intent.UNCLEAR:
+        return intent, everything
+    return intent, _longest(word for match in matches if match.rule.intent is intent for word in match.words)
+
+
+def _longest(words: Iterable[str]) -> tuple[str, ...]:
+    """Return each of `words` once, without those that another one holds."""
+    once = dict.fromkeys(words)
+    return tuple(word for word in once if not any(f" {word} " in f" {other} " for other in once if other != word))
+
+
+def _risk(intent: Intent, matches: list[Match], mail: Mail, *, odd: bool, orders_named: int) -> Risk:
+    """Return the highest risk that anything speaks for: each circumstance can raise it, none can lower it."""
+    table = lexicon().risk
+    levels = [table[intent], *(table[match.rule.intent] for match in matches)]
+    if orders_named > 1:
+        levels.append(Risk.MEDIUM)  # a reply about one order would leave the other question open
+    risky = any(match.rule.intent in _RISKIEST_FIRST for match in matches)
+    if odd or any("hidden" in note.lower() for note in mail.notes) or (risky and mail.attachments):
+        levels.append(Risk.HIGH)
+    return max(levels, key=_RISKS.index)

@@ -1,0 +1,161 @@
+"""Replies from reviewed templates: which one fits the facts, and the facts in its slots."""
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from functools import cache
+from typing import Any
+
+from pointsman import Failure
+from pointsman_desk.case import Intent, Language, NoOrder, Order, Policy, Reply, Tone
+from pointsman_desk.models.base import Brief
+from pointsman_desk.models.words import read_data
+
+NAME_CHARACTERS_MAX = 60  # longer than people's names, shorter than a message in a name field
+_SLOT = re.compile(r"\{(\w+)\}")
+_NAME = re.compile(
+    r"[^\W\d_](?:[^\W\d_]|[ '\u2019.-]){0,60}"
+)  # letters and what joins names: no link, no markup, no figure
+_CONSOLED = (Intent.REFUND, Intent.COMPLAINT)
+_LEFT_US = ("shipped", "delivered", "cancelled")
+
+
+def write_reply(brief: Brief, *, author: str, careful: bool = False, repairs: int = 0) -> Reply:
+    """Return the reply that the templates give for `brief`; with `careful`, one that promises no refund.
+
+    Facts come from the order and the policy only. A line of the template whose fact is missing is left out.
+    """
+    language = brief.grounds.language
+    tone = _tone(brief.policy)
+    late = isinstance(brief.order, Order) and is_late(brief.order, mail_day(brief.mail.date))
+    variant = _variant(brief, late=late, careful=careful)
+    return Reply(
+        subject=" ".join(brief.mail.subject.split()),
+        body=_body(brief, variant, tone, apology=late or _apology_due(brief)),
+        language=language,
+        tone=tone,
+        author=author,
+        template=f"{brief.intent}/{language}/{variant}",
+        repairs=repairs,
+    )
+
+
+def mail_day(written: str | None) -> date | None:
+    """Return the day of a mail's date (RFC 5322, section 3.3, or ISO 8601), None where it is absent or unreadable."""
+    if not written:
+        return None
+    try:
+        return datetime.fromisoformat(written).date()
+    except ValueError:
+        pass
+    try:
+        return parsedate_to_datetime(written).date()
+    except ValueError:
+        return None
+
+
+def is_late(order: Order, on: date | None) -> bool:
+    """Say whether `order` came after its due date, or has not come and the day `on` is after it."""
+    if order.due_on is None or order.status == "cancelled":
+        return False
+    if order.delivered_on is not None:
+        return order.delivered_on > order.due_on
+    return order.status != "delivered" and on is not None and on > order.due_on
+
+
+@cache
+def _templates() -> Mapping[str, Any]:
+    return read_data("templates.toml")
+
+
+def _tone(policy: Policy) -> Tone:
+    return policy.approved_tones[0] if policy.approved_tones else Tone.NEUTRAL
+
+
+def _apology_due(brief: Brief) -> bool:
+    return brief.intent in _CONSOLED or brief.intent in brief.policy.apology_required
+
+
+def _variant(brief: Brief, *, late: bool, careful: bool) -> str:
+    order, intent = brief.order, brief.intent
+    fixed = {Intent.OPENING_HOURS: "hours", Intent.LEGAL: "received", Intent.UNCLEAR: "question"}
+    if intent in fixed:
+        return fixed[intent]
+    if isinstance(order, Failure):
+        return "unavailable"
+    if isinstance(order, NoOrder):
+        return "no_order"
+    if intent is Intent.REFUND:
+        return _refund_variant(order, brief.policy, late=late and not careful)
+    if intent is Intent.ORDER_STATUS:
+        return "late" if late and order.delivered_on is None else order.status
+    if intent is Intent.COMPLAINT:
+        return "late" if late else "order"
+    if intent is Intent.CANCEL_ORDER and order.status == "cancelled":
+        return "cancelled"
+    if intent in (Intent.CANCEL_ORDER, Intent.CHANGE_ADDRESS):
+        return "gone" if order.status in _LEFT_US else "open"
+    return "order"
+
+
+def _refund_variant(order: Order, policy: Policy, *, late: bool) -> str:
+    if order.status == "cancelled":
+        return "cancelled"
+    nameable = 0 < order.shipping <= policy.refund_max and order.currency == policy.currency
+    if late and policy.shipping_refunded_when_late and nameable:
+        return "late"
+    return "delivered" if order.status == "delivered" else "checking"
+
+
+def _body(brief: Brief, variant: str, tone: Tone, *, apology: bool) -> str:
+    texts = _templates()[brief.grounds.language]
+    facts = _facts(brief.order, brief.policy, brief.grounds.language)
+    own = texts[brief.intent]
+    named, nameless = texts["greeting"][tone]
+    lead = own["lead"] + (" " + texts["apology"][tone] if apology else "")
+    text = own[variant] if variant in own else texts["shared"][variant]
+    paragraphs = [_filled(paragraph, facts) for paragraph in text.strip().split("\n\n")]
+    closing = f"{texts['closing'][tone]}\n{facts['signature'] or ''}"
+    greeting = _filled(named, facts) or nameless
+    return "\n\n".join(part.strip() for part in (greeting, lead, *paragraphs, closing) if part.strip())
+
+
+def _filled(paragraph: str, facts: Mapping[str, str | None]) -> str:
+    """Put the facts into the slots of each line, once, so that a fact which looks like a slot stays as it is."""
+    lines = [line for line in paragraph.splitlines() if all(facts.get(slot) for slot in _SLOT.findall(line))]
+    return " ".join(_SLOT.sub(lambda slot: facts[slot.group(1)] or "", line) for line in lines)
+
+
+def _facts(order: Order | NoOrder | Failure, policy: Policy, language: Language) -> dict[str, str | None]:
+    facts: dict[str, str | None] = {
+        "refund_days": str(policy.refund_days),
+        "opening_hours": policy.opening_hours.get(language),
+        "signature": policy.signature.get(language),
+    }
+    if isinstance(order, Order):
+        named = _NAME.fullmatch(order.customer.strip()) and len(order.customer) <= NAME_CHARACTERS_MAX
+        facts |= {
+            "customer": order.customer.strip() if named else None,
+            "number": order.number,
+            "status": order.status,
+            "carrier": order.carrier,
+            "tracking": order.tracking,
+            "shipping": _money(order.shipping, order.currency, language),
+        }
+        days = {"placed_on": order.placed_on, "due_on": order.due_on}
+        days |= {"shipped_on": order.shipped_on, "delivered_on": order.delivered_on}
+        facts |= {name: _day(value, language) for name, value in days.items()}
+    return facts
+
+
+def _money(amount: Decimal, currency: str, language: Language) -> str:
+    return f"{amount:.2f} {currency}".replace(".", _templates()[language]["decimal"])
+
+
+def _day(value: date | None, language: Language) -> str | None:
+    if value is None:
+        return None
+    texts = _templates()[language]
+    return str(texts["date"].format(day=value.day, month=texts["months"][value.month - 1], year=value.year))

@@ -1,0 +1,69 @@
+"""Text as a rule reads it: folded letters, sentences, and the language that its small words belong to."""
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from pointsman_desk.case import Language
+
+TEXT_CHARACTERS_MAX = 32_000  # about ten printed pages; a longer text is no question to a shop
+_INVISIBLE = "\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f"
+_DROPPED = re.compile(f"[\u00ad\u0300-\u036f{_INVISIBLE}]")  # the soft hyphen is honest typography
+_NEGATION = re.compile(r"n['\u2019\u00b4`]t\b")
+_GAP = re.compile(r"[\W_]+")
+_SENTENCE_END = re.compile(r"([.!?\u2026\u061f\u3002\uff1f]+)")
+_TRICK = re.compile(f"[a-z][{_INVISIBLE}]+[a-z]|[a-z][\u0370-\u03ff\u0400-\u04ff]|[\u0370-\u03ff\u0400-\u04ff][a-z]")
+# Letters of other alphabets that look like Latin ones: a word written with them reads the same to a person.
+_LOOKALIKES = str.maketrans("аеорсухівмтнк" + "αεορυιντκ", "aeopcyxibmthk" + "aeopuivtk")
+
+
+def fold(text: str) -> str:
+    """Return `text` in lower case, without accents and invisible characters; what is no letter or digit is one space."""
+    lowered = unicodedata.normalize("NFKD", text.casefold())
+    plain = _DROPPED.sub("", lowered).translate(_LOOKALIKES)
+    return _GAP.sub(" ", _NEGATION.sub("nt", plain)).strip()
+
+
+def tricked(text: str) -> bool:
+    """Say whether letters are written to look like others: a hidden character or a foreign alphabet inside a word."""
+    return _TRICK.search(unicodedata.normalize("NFC", text.lower())) is not None
+
+
+def sentences(text: str) -> list[tuple[str, bool]]:
+    """Return the folded sentences of `text`, each with whether it ends in a question mark. An empty line ends one too."""
+    flowing = " ".join(line.strip() or "." for line in text.splitlines())
+    pieces = [*_SENTENCE_END.split(flowing), ""]
+    pairs = ((fold(piece), "?" in mark) for piece, mark in zip(pieces[::2], pieces[1::2], strict=False))
+    return [(words, asked) for words, asked in pairs if words]
+
+
+def read_data(name: str) -> dict[str, Any]:
+    """Read the TOML file `name` that lies beside this module."""
+    return tomllib.loads(resources.files("pointsman_desk.models").joinpath(name).read_text(encoding="utf-8"))
+
+
+@cache
+def _small_words() -> Mapping[str, frozenset[str]]:
+    table = read_data("lexicon.toml")["language"]
+    return {
+        name: frozenset(word for entry in entries for word in fold(entry).split()) for name, entries in table.items()
+    }
+
+
+def language_of(text: str, votes: Mapping[Language, int] | None = None) -> Language | None:
+    """Return the language whose small words are the most frequent in `text`, None where none of ours leads.
+
+    `votes` counts what else speaks for a language, such as a phrase that was found. A text in a language that the
+    templates do not exist in gives None when that language's small words lead.
+    """
+    words = fold(text[:TEXT_CHARACTERS_MAX]).split()
+    counts = {name: sum(word in small for word in words) for name, small in _small_words().items()}
+    for language, number in (votes or {}).items():
+        counts[language.value] += number
+    best = max(counts.values())
+    leaders = [name for name, number in counts.items() if number == best]
+    return Language(leaders[0]) if best and len(leaders) == 1 and leaders[0] in set(Language) else None

@@ -1,0 +1,1 @@
+"""The nodes, one a file, in the order in which a mail meets them: ingest, classify, facts, draft, validate, approve, send."""

@@ -1,0 +1,83 @@
+"""The policy of the shop, from a file that a support lead can read and change."""
+
+import tomllib
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, field_validator
+
+from pointsman_desk.case import Intent, Language, Policy, Tone
+from pointsman_desk.errors import PolicyInvalid
+
+REFUND_DAYS_MAX = 3650  # ten years; more is a typing error
+ALWAYS_A_PERSON = frozenset({Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL, Intent.UNCLEAR})
+
+_Line = Annotated[str, Field(min_length=1)]
+
+
+class _Written(Policy):
+    """A policy as it must be written: what is possible at all, beside what each value is."""
+
+    version: _Line
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    refund_days: Annotated[int, Field(strict=True, ge=0, le=REFUND_DAYS_MAX)]
+    refund_max: Annotated[Decimal, Field(ge=0, allow_inf_nan=False, decimal_places=2)]
+    shipping_refunded_when_late: Annotated[bool, Field(strict=True)]
+    approved_tones: Annotated[tuple[Tone, ...], Field(min_length=1)]
+
+    @field_validator("automatic")
+    @classmethod
+    def _leave_the_risky_to_people(cls, intents: tuple[Intent, ...]) -> tuple[Intent, ...]:
+        risky = [intent.value for intent in intents if intent in ALWAYS_A_PERSON]
+        if risky:
+            raise ValueError(f"{', '.join(risky)} must always be seen by a person; take it out")
+        return intents
+
+    @field_validator("opening_hours", "signature")
+    @classmethod
+    def _speak_every_language(cls, texts: dict[Language, str]) -> dict[Language, str]:
+        silent = [language.value for language in Language if not texts.get(language, "").strip()]
+        if silent:
+            raise ValueError(f"a text is missing for {', '.join(silent)}")
+        return texts
+
+
+class PolicyFile:
+    """The policy in the TOML file at `path`. It is read at each call, so that a change counts from the next reply on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def current(self) -> Policy:
+        """Return the policy. Raises PolicyInvalid with every problem of the file in one text, each with its key."""
+        try:
+            # Amounts are read as they are written: 150.10 is no binary fraction.
+            written = tomllib.loads(self._path.read_text(encoding="utf-8"), parse_float=Decimal)
+        except FileNotFoundError as error:
+            raise PolicyInvalid(
+                f"the policy file {self._path} is missing: correct its path, or copy the sample policy"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise PolicyInvalid(f"the policy file {self._path} cannot be read: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise PolicyInvalid(f"the policy file {self._path} is not valid TOML: {error}") from error
+        try:
+            checked = _Written.model_validate(written)
+        except ValidationError as error:
+            problems = "; ".join(_problems(error))
+            raise PolicyInvalid(f"the policy file {self._path} cannot be used: {problems}") from error
+        return Policy.model_validate(checked.model_dump())
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        # A key of a table is reported as the table's name, the key and "[key]"; a reader of the file looks for the key.
+        key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+        if problem["type"] == "missing":
+            yield f"{key}: is missing"
+        elif problem["type"] == "extra_forbidden":
+            yield f"{key}: is no key of a policy"
+        else:
+            yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"

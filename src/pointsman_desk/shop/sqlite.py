@@ -1,0 +1,119 @@
+"""Orders from a SQLite database of the shop, and the sample shop in one."""
+
+import os
+import re
+import sqlite3
+import tempfile
+from collections.abc import Mapping
+from contextlib import closing
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pointsman_desk.case import Item, NoOrder, Order
+from pointsman_desk.errors import ShopUnavailable
+
+BUSY_TIMEOUT_SECONDS = 5.0  # longer than a shop's write takes, shorter than the time-out of a step
+
+
+class SqliteOrders:
+    """The orders in the database at `path`, which needs the tables of sample/shop.sql. It is opened read-only, per call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def find(self, *, number: str | None, sender: str) -> Order | NoOrder:
+        """Return the order `number` if it was placed with the address `sender`; without a number, the sender's latest.
+
+        Raises ShopUnavailable when the database is missing, is none of a shop, or holds an order that makes no sense.
+        """
+        address = sender.strip()
+        if not self._path.is_file():
+            raise ShopUnavailable(f"the shop's database {self._path} is missing: correct its path, or create the sample shop")
+        try:
+            with closing(sqlite3.connect(self._address(), uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as shop:
+                shop.row_factory = sqlite3.Row
+                if number is None:
+                    return _latest(shop, address)
+                return _numbered(shop, number.strip().upper(), address)
+        except sqlite3.Error as error:
+            raise ShopUnavailable(f"the shop's database {self._path} cannot be read as one: {error}") from error
+        except (ValidationError, InvalidOperation, TypeError, ValueError) as error:
+            asked = number or "the sender's latest"
+            raise ShopUnavailable(
+                f"the shop's database {self._path} holds an order ({asked}) that makes no sense: {_first_line(error)}"
+            ) from error
+
+    def _address(self) -> str:
+        return f"{self._path.resolve().as_uri()}?mode=ro"
+
+
+def create_sample_shop(path: Path) -> None:
+    """Create the sample shop at `path` in one piece; an existing file is left as it is.
+
+    Raises ShopUnavailable when the folder cannot be written.
+    """
+    if path.exists():
+        return
+    script = resources.files("pointsman_desk").joinpath("sample/shop.sql").read_text(encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise ShopUnavailable(f"the sample shop cannot be written to {path}: {error.strerror}") from error
+    os.close(handle)
+    unfinished = Path(name)
+    try:
+        with closing(sqlite3.connect(unfinished)) as shop:
+            shop.executescript(script)
+        unfinished.replace(path)
+    except (OSError, sqlite3.Error) as error:
+        raise ShopUnavailable(f"the sample shop cannot be written to {path}: {error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _numbered(shop: sqlite3.Connection, number: str, sender: str) -> Order | NoOrder:
+    row = shop.execute(_statements()["order_by_number"], {"number": number}).fetchone()
+    if row is None:
+        return NoOrder(asked=number, reason="no order with this number")
+    if str(row["email"]).strip().casefold() != sender.casefold():
+        return NoOrder(asked=number, reason="the order is another customer's")
+    return _order(shop, row)
+
+
+def _latest(shop: sqlite3.Connection, sender: str) -> Order | NoOrder:
+    row = shop.execute(_statements()["latest_order"], {"sender": sender}).fetchone()
+    return _order(shop, row) if row else NoOrder(reason="no order from this address")
+
+
+def _order(shop: sqlite3.Connection, row: sqlite3.Row) -> Order:
+    lines = shop.execute(_statements()["items_of_order"], {"number": row["number"]}).fetchall()
+    items = tuple(Item(name=line["name"], quantity=line["quantity"], price=_amount(line["price"])) for line in lines)
+    facts: dict[str, Any] = dict(row)
+    shipping = _amount(facts.pop("shipping"))
+    total = sum((item.price * item.quantity for item in items), start=shipping)
+    return Order(items=items, shipping=shipping, total=total, **facts)
+
+
+def _amount(written: object) -> Decimal:
+    return Decimal(str(written)).quantize(Decimal("0.01"))
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    return str(error).partition("\n")[0] or "an amount is no number"
+
+
+@cache
+def _statements() -> Mapping[str, str]:
+    """Read the statements of sql/orders.sql by the names in their comments."""
+    text = resources.files("pointsman_desk.shop").joinpath("sql/orders.sql").read_text(encoding="utf-8")
+    named = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+    return dict(zip(named[1::2], named[2::2], strict=True))
