@@ -1,6 +1,16 @@
 """A process manager for agent workflows: explicit durable state, deterministic routing, effects that are never repeated by accident."""
 
-from pointsman.definition.effects import ABSENT, UNKNOWN, AtLeastOnce, AtMostOnce, Effect, Found, Idempotent, Reconcile, Safety
+from pointsman.definition.effects import (
+    ABSENT,
+    UNKNOWN,
+    AtLeastOnce,
+    AtMostOnce,
+    Effect,
+    Found,
+    Idempotent,
+    Reconcile,
+    Safety,
+)
 from pointsman.definition.nodes import Context, Node, Retry
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import Process

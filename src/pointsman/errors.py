@@ -41,10 +41,6 @@ class ValueRefused(PointsmanError):
     """A value cannot be held as JSON: NaN, an infinity, a lone surrogate, a NUL, or a type that does not come back equal."""
 
 
-class KeyReused(PointsmanError):
-    """A start repeats the key of an earlier one with other inputs."""
-
-
 class UnknownProcess(PointsmanError):
     """No process of this name is registered with the engine."""
 

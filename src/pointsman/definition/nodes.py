@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 from pointsman.definition.signature import Signature
@@ -85,7 +86,7 @@ class Node(Generic[P, R]):
         """Call the function itself."""
         return self.function(*args, **kwargs)
 
-    @property
+    @cached_property
     def depends(self) -> frozenset[str]:
         """The fields whose rewriting clears what this node wrote."""
         return frozenset(self.signature.reads) - self.signature.peeks

@@ -1,6 +1,7 @@
 """Pauses: the case stops, holds nothing, and goes on when a person has answered."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +20,7 @@ class Pause:
     edits: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def depends(self) -> frozenset[str]:
         """The fields whose rewriting clears the answer."""
         return frozenset(self.shows)

@@ -1,7 +1,6 @@
 """Which step comes next: the first rule whose condition holds, and the fields that were read to find it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from inspect import getattr_static
 from types import FunctionType, MethodType
@@ -15,8 +14,7 @@ from pointsman.definition.state import State
 from pointsman.kernel.snapshot import Cell
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The step to take, the rule that chose it, and the fields that the conditions read on the way to it."""
 
     step: Step
@@ -36,13 +34,14 @@ class Tried(NamedTuple):
 def decide(process: AnyProcess, cells: Mapping[str, Cell]) -> Decision:
     """Read the rules from the top. A condition that raises, or a step whose fields are missing, parks the case and says so."""
     reads: dict[str, None] = {}
+    view = _view_of(process.state)(cells, reads)
     for rule in process.ordered_rules:
-        tried = try_rule(process.state, rule, cells)
-        reads.update(dict.fromkeys(tried.reads))
-        if tried.error:
-            step: Step = Park(f"the condition of rule {rule.name!r} {tried.error}; correct the rule")
-            return Decision(step, rule.name, tuple(reads))
-        if tried.holds:
+        try:
+            holds = rule.condition is None or rule.condition(view)
+        except Exception as error:  # noqa: BLE001 - an author's condition may raise anything, and none of it may stop the engine
+            reason = f"the condition of rule {rule.name!r} raised {type(error).__name__}: {error}; correct the rule"
+            return Decision(Park(reason), rule.name, tuple(reads))
+        if holds:
             return Decision(_able(rule, cells), rule.name, tuple(reads))
     raise AssertionError("rules end in otherwise, which always holds")
 
@@ -61,8 +60,8 @@ def try_rule(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> 
 
 
 def _able(rule: Rule[Any], cells: Mapping[str, Cell]) -> Step:
-    nodes = rule.step.nodes if isinstance(rule.step, Parallel) else (rule.step,) if isinstance(rule.step, Node) else ()
-    for node in nodes:
+    step = rule.step
+    for node in (step,) if isinstance(step, Node) else step.nodes if isinstance(step, Parallel) else ():
         for name in _required(node):
             if name not in cells or cells[name].value is None:
                 return Park(
@@ -76,8 +75,12 @@ def _required(node: AnyNode) -> tuple[str, ...]:
     return tuple(name for name, annotation in node.signature.reads.items() if not accepts_none(annotation))
 
 
-@lru_cache(maxsize=256)  # as many state types as a program will have
 def _view_of(state: type[State]) -> type[Any]:
+    return _view_class(state)
+
+
+@lru_cache(maxsize=256)  # as many state types as a program will have
+def _view_class(state: type[State]) -> type[Any]:
     """A class that looks like the state to a condition, and writes down each field that is read, through properties too."""
     fields = frozenset(state.model_fields)
 

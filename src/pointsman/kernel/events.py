@@ -1,9 +1,9 @@
 """The events of a case: what happened, in the order in which it was committed. They are an interface (docs/events.md)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from pointsman.kernel.snapshot import Cell
 
@@ -52,8 +52,10 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
 """For each kind: when it is written, and which facts it carries."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Event(NamedTuple):
     """One thing that happened: its facts go into the journal, its `writes` into the fields.
 
     `step` and `attempt` say who it is about; a case has both only while a step is at work.
@@ -62,5 +64,5 @@ class Event:
     kind: Kind
     step: str | None = None
     attempt: int = 0
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    writes: Mapping[str, Cell] = field(default_factory=dict)
+    facts: Mapping[str, Any] = NOTHING
+    writes: Mapping[str, Cell] = NOTHING

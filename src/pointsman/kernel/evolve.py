@@ -16,7 +16,7 @@ would be chosen again for ever, so it parks the case; so does a case that has ta
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Park
@@ -25,8 +25,7 @@ from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.snapshot import NULL, Cell, Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Advance:
+class Advance(NamedTuple):
     """A transition: the snapshot after it, the decision that follows, and the fields that were cleared on the way."""
 
     snapshot: Snapshot
@@ -39,7 +38,7 @@ def advance(process: AnyProcess, snapshot: Snapshot, event: Event | None) -> Adv
     after = evolve(process, snapshot, event) if event is not None else snapshot
     cleared = tuple(sorted(snapshot.cells.keys() - after.cells.keys()))
     decision = _progress(process, snapshot, after, event) or decide(process, after.cells)
-    return Advance(replace(after, steps=after.steps + 1), decision, cleared)
+    return Advance(Snapshot(after.case, after.cells, after.revision, after.steps + 1), decision, cleared)
 
 
 def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
@@ -58,7 +57,7 @@ def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
             cells[name] = cell
     for name in _outdated(process, cells, changed, event.writes.keys()):
         del cells[name]
-    return replace(snapshot, cells=cells)
+    return Snapshot(snapshot.case, cells, snapshot.revision, snapshot.steps)
 
 
 def _text(cells: Mapping[str, Cell], field: str) -> str:
@@ -69,19 +68,23 @@ def _text(cells: Mapping[str, Cell], field: str) -> str:
 def _outdated(process: AnyProcess, cells: Mapping[str, Cell], changed: set[str], written: Collection[str]) -> set[str]:
     outdated: set[str] = set()
     while changed:
-        found = {
-            name for name, cell in cells.items()
-            if name not in outdated and name not in written and not changed.isdisjoint(_depends(process, name, cell.writer))
-        }  # fmt: skip
+        found = set()
+        for name, cell in cells.items():
+            depends = _depends(process, name, cell.writer)
+            if depends and not changed.isdisjoint(depends) and name not in outdated and name not in written:
+                found.add(name)
         outdated |= found
         changed = found
     return outdated
 
 
+_NOTHING: frozenset[str] = frozenset()
+
+
 def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
     """What a cell was computed from. A writer that the code no longer has depended on what the field's writers read today."""
     if not writer:
-        return frozenset()
+        return _NOTHING
     step = process.steps.get(writer)
     if step is not None:
         return step.depends

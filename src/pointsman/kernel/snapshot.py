@@ -1,7 +1,6 @@
 """A case at one moment: the last write of each field, and who wrote it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -32,8 +31,7 @@ class Cell(NamedTuple):
     writer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What the kernel needs to know of a case. A field that has no value yet has no cell.
 
     `revision` counts the committed transitions, `steps` the decisions.

@@ -1,15 +1,15 @@
 """Turn what happened to a case into one transition, and commit it."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+
+from pydantic_core import to_json
 
 from pointsman.definition.pauses import Pause
 from pointsman.definition.rules import Finish, Park
 from pointsman.kernel.codec import digest_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance
-from pointsman.kernel.snapshot import NULL, Cell, Status
+from pointsman.kernel.snapshot import NULL, Cell, Snapshot, Status
 from pointsman.runtime.hold import Hold, Outcome, runnable
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import EventWrite, FieldWrite, Intent, NewCase, PauseOpening, Transition
@@ -72,7 +72,7 @@ class Commits:
             following += self._arrive(transition, after, going_on)
         transition.events = [*transition.events, *map(_event_write, following)]
         number = await self._hand_in(hold, transition)
-        hold.snapshot = replace(after.snapshot, case=hold.snapshot.case, revision=transition.revision + 1)
+        hold.snapshot = Snapshot(transition.case, after.snapshot.cells, transition.revision + 1, transition.steps)
         hold.attempt, hold.step, hold.rule, hold.branches = transition.attempts, transition.step, transition.rule, {}
         return number
 
@@ -125,7 +125,7 @@ class Commits:
         number = await self._store.commit(transition)
         hold.status, hold.intent = transition.status, transition.intent
         hold.fence += transition.claims
-        hold.snapshot = replace(hold.snapshot, revision=transition.revision + 1)
+        hold.snapshot = Snapshot(transition.case, hold.snapshot.cells, transition.revision + 1, hold.snapshot.steps)
         self._committed(transition)
         return number
 
@@ -144,5 +144,5 @@ def _field_writes(before: Mapping[str, Cell], after: Advance, writes: Mapping[st
 
 def _event_write(event: Event) -> EventWrite:
     return EventWrite(
-        event.kind, event.step, event.attempt, json.dumps(event.facts, separators=(",", ":"), default=str)
+        event.kind, event.step, event.attempt, to_json(event.facts, fallback=str).decode()
     )

@@ -6,7 +6,6 @@ settled key is never called again.
 """
 
 import inspect
-from dataclasses import replace
 
 from pointsman.definition.effects import ABSENT, AnyEffect, Found, Reconcile
 from pointsman.definition.signature import signature_of
@@ -143,7 +142,7 @@ class Effects:
             )
         if isinstance(found, Found):
             outcome = self._settled(hold, effect, entry.key, found.outcome, "found")
-            return replace(outcome, events=(*doubt, *outcome.events))
+            return outcome._replace(events=(*doubt, *outcome.events))
         if found is ABSENT:
             again = self._intent(hold, effect, entry.key, entry.arguments, again=True)
             return await self._commit_intent(hold, again, doubt)

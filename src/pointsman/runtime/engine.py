@@ -22,7 +22,6 @@ from pointsman.errors import (
     Conflict,
     EngineStopped,
     InputInvalid,
-    KeyReused,
     NotWaiting,
     PointsmanError,
     Refused,
@@ -163,8 +162,8 @@ class Engine:
     async def start(self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None) -> Started:
         """Start a case with these inputs; the answer comes after the commit that holds it.
 
-        `key` makes the start idempotent: the same key in the same process is the same case, whenever it is repeated.
-        Raises InputInvalid, ValueRefused, KeyReused where the key stands for other inputs, and StoreError.
+        `key` is the identity of what is started: the same key in the same process is the same case, whenever it comes
+        again and whatever comes with it. Raises InputInvalid, ValueRefused and StoreError.
         """
         self._check_running()
         registered = self.process(process if isinstance(process, str) else process.name)
@@ -177,7 +176,6 @@ class Engine:
         new = NewCase(registered.name, registered.version, key)
         number = await self._commits.land(hold, after, Outcome((accepted,)), going_on=going_on, claims=going_on, new=new)
         if number != hold.snapshot.case:
-            await self._check_same(registered, number, cells, key)
             return Started(number, duplicate=True)
         if going_on:
             self._scheduler.take(hold)
@@ -207,10 +205,11 @@ class Engine:
         self._check_running()
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(case, []).append(waiter)
-        row = await self.case(case)
-        if row.status in AT_REST:
-            self._waiting.get(case, [waiter]).remove(waiter)
-            return row
+        if not self._scheduler.holds(case):
+            row = await self.case(case)
+            if row.status in AT_REST:
+                self._waiting.pop(case, None)
+                return row
         await waiter
         return await self.case(case)
 
@@ -406,12 +405,6 @@ class Engine:
         shown = {name: getattr(state, name) for name in declared.shows}
         beside = {name: getattr(state, name) for name in declared.beside}
         return Pending(pause.case, pause.name, pause.token, pause.digest, shown, beside, declared.answer, pause.opened_at)
-
-    async def _check_same(self, process: AnyProcess, case: int, cells: Mapping[str, Cell], key: str | None) -> None:
-        stored = {row.field: row.text for row in await self._store.fields(case, revision=1)}
-        for name, cell in cells.items():
-            if stored.get(name, "null") != cell.text:
-                raise KeyReused(f"key {key!r} of process {process.name!r} stands for case {case}, whose {name!r} was another; use another key.")
 
 
 def state_of(process: AnyProcess, cells: Mapping[str, Cell]) -> State:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pointsman.definition.nodes import AnyNode, Node
 from pointsman.definition.process import AnyProcess
@@ -41,8 +41,7 @@ class Hold:
     call_until: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came out of a step: the events, of which the last carries what was written.
 
     With `wake_at` (Unix seconds) the step goes on later; with `park` the case is parked for that reason.

@@ -1,7 +1,8 @@
 """The embedded store: one SQLite file, one engine, one thread that writes.
 
 All transitions that are ready when the writer comes round share one commit, so that one flush of the disk pays for all of
-them; each has a savepoint of its own, so that a refused one takes nothing with it. Answers are given after the flush.
+them, and a few statements write them all. A stale one is found by its guard before it has written anything; if another one
+is refused later, the batch is taken back and each runs in a savepoint of its own. Answers are given after the flush.
 The one writer is also why the file needs no retries on a busy database, and why SQLite's WAL-reset bug (3.7.0 to 3.51.2,
 https://sqlite.org/wal.html#walresetbug) cannot strike: it takes two connections that write or checkpoint.
 """
@@ -58,7 +59,7 @@ class SqliteStore(SqliteReader):
 
     async def commit(self, transition: Transition) -> int:
         """Commit a transition; see the contract."""
-        return int(await self._hand_in(lambda connection: self._apply(connection, transition), transition))
+        return int(await self._hand_in(_nothing, transition))
 
     async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
         """Claim due cases; see the contract."""
@@ -124,33 +125,54 @@ class SqliteStore(SqliteReader):
 
     def _commit(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
         """Run a batch in one transaction. The answers are results or exceptions, to be given after the flush."""
-        connection = self._writer
         try:
-            self._points("store.begin")
-            connection.execute("BEGIN IMMEDIATE")
-            self._check_epoch(connection)
-            answers = [(job, self._run(connection, job)) for job in batch]
-            connection.execute(
-                self._sql["raise_clock"],
-                (now := max((j.transition.at for j in batch if j.transition), default=0.0), now),
-            )
-            self._points("store.commit")
-            connection.execute("COMMIT")
-            self._points("store.committed")
+            try:
+                return self._commit_whole(batch, self._run_together)
+            except (Conflict, sqlite3.IntegrityError):
+                # One of them was refused after it had begun to write. Which one shows when each runs by itself.
+                self._writer.execute("ROLLBACK")
+                return self._commit_whole(batch, self._run_apart)
         except (sqlite3.Error, StoreError) as error:
             return self._read_back(batch, error)
+
+    def _commit_whole(self, batch: Sequence[_Job], run: Callable[[Sequence[_Job]], list[tuple[_Job, Any]]]) -> list[tuple[_Job, Any]]:
+        connection = self._writer
+        self._points("store.begin")
+        connection.execute("BEGIN IMMEDIATE")
+        self._check_epoch(connection)
+        answers = run(batch)
+        connection.execute(self._sql["raise_clock"], (now := max((j.transition.at for j in batch if j.transition), default=0.0), now))
+        self._points("store.commit")
+        connection.execute("COMMIT")
+        self._points("store.committed")
         return answers
 
-    def _run(self, connection: sqlite3.Connection, job: _Job) -> Any:
-        connection.execute("SAVEPOINT job")
-        try:
-            result = job.work(connection)
-        except (Conflict, sqlite3.IntegrityError) as error:
-            connection.execute("ROLLBACK TO job")
-            connection.execute("RELEASE job")
-            return error if isinstance(error, Conflict) else Conflict(str(error))
-        connection.execute("RELEASE job")
-        return result
+    def _run_together(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
+        """The usual way: all transitions in a few statements, everything else one by one."""
+        answers = [(job, job.work(self._writer)) for job in batch if job.transition is None]
+        remaining = [job for job in batch if job.transition is not None]
+        while remaining:
+            # Two transitions of one case cannot be in one statement: the first to come is tried, then the next.
+            first: dict[int, _Job] = {}
+            for job in remaining:
+                first.setdefault(_transition(job).case, job)
+            answers += zip(first.values(), self._apply(self._writer, [_transition(job) for job in first.values()]), strict=True)
+            remaining = [job for job in remaining if first[_transition(job).case] is not job]
+        return answers
+
+    def _run_apart(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
+        """Each job within its own savepoint, so that a refused one takes nothing with it."""
+        answers: list[tuple[_Job, Any]] = []
+        for job in batch:
+            self._writer.execute("SAVEPOINT job")
+            try:
+                result = job.work(self._writer) if job.transition is None else self._apply(self._writer, [job.transition])[0]
+            except (Conflict, sqlite3.IntegrityError) as error:
+                self._writer.execute("ROLLBACK TO job")
+                result = error if isinstance(error, Conflict) else Conflict(str(error))
+            self._writer.execute("RELEASE job")
+            answers.append((job, result))
+        return answers
 
     def _read_back(self, batch: Sequence[_Job], error: Exception) -> list[tuple[_Job, Any]]:
         """A commit that failed may have reached the disk all the same: what each case says now is the answer."""
@@ -183,48 +205,61 @@ class SqliteStore(SqliteReader):
         if connection.execute(self._sql["select_meta"], ("epoch",)).fetchone()[0] != self._epoch:
             raise StoreLocked(f"another engine has taken over {self.path}; this one has stopped writing.")
 
-    def _apply(self, connection: sqlite3.Connection, t: Transition) -> int:
-        """Write a transition; the guard comes first, so that a stale one has written nothing."""
-        execute, sql = connection.execute, self._sql
-        revision, fence = t.revision + 1, t.fence + t.claims
+    def _apply(self, connection: sqlite3.Connection, transitions: Sequence[Transition]) -> list[int | Conflict]:
+        """Write transitions of different cases; the guard comes first, so that a stale one has written nothing."""
+        moved = self._guard(connection, transitions)
+        answers = [self._answer(connection, t, moved) for t in transitions]
+        winners = [t for t in transitions if t.case in moved]
+        fields = [(t.case, t.revision + 1, *write) for t in winners for write in t.fields]
+        events = [(t.case, t.revision + 1, kind, step, attempt, t.at, facts) for t in winners for kind, step, attempt, facts in t.events]
+        self._each(connection, "insert_fields", fields)
+        self._each(connection, "insert_events", events)
+        for t in winners:
+            self._apply_rest(connection, t)
+        return answers
+
+    def _guard(self, connection: sqlite3.Connection, transitions: Sequence[Transition]) -> set[int]:
+        """Move the cases' narrow rows; the numbers of those that were where they were expected."""
+        started: list[tuple[Any, ...]] = []
+        updated: list[tuple[Any, ...]] = []
+        for t in transitions:
+            revision, fence = t.revision + 1, t.fence + t.claims
+            stands = (t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome, t.at)
+            if t.new is not None:
+                started.append((t.case, *t.new, t.status, revision, fence, *stands))
+            else:
+                updated.append((t.case, t.revision, t.fence, t.status, revision, fence, *stands))
+        return {row[0] for name, rows in (("insert_cases", started), ("update_cases", updated)) for row in self._each(connection, name, rows)}
+
+    def _each(self, connection: sqlite3.Connection, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
+        return connection.execute(self._sql[name], (_array(rows),)).fetchall() if rows else []
+
+    def _answer(self, connection: sqlite3.Connection, t: Transition, moved: set[int]) -> int | Conflict:
+        if t.case in moved:
+            return t.case
         if t.new is not None:
-            created = execute(sql["insert_case"], (t.case, *t.new, t.status, revision, fence, t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason,
-                                                   t.outcome, t.at, t.at)).rowcount  # fmt: skip
-            if not created:
-                return int(execute(sql["case_number_by_key"], (t.new.process, t.new.key)).fetchone()[0])
-        else:
-            moved = execute(sql["update_case"], (t.status, revision, fence, t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome, t.at,
-                                                 t.case, t.revision, t.fence)).rowcount  # fmt: skip
-            if not moved:
-                raise Conflict(f"case {t.case} is no longer at revision {t.revision}")
-        if t.fields:
-            connection.executemany(sql["insert_field"], [(t.case, revision, *write) for write in t.fields])
-        connection.executemany(
-            sql["insert_event"],
-            [(t.case, revision, kind, step, attempt, t.at, facts) for kind, step, attempt, facts in t.events],
-        )
-        self._apply_effect(connection, t)
+            return int(connection.execute(self._sql["case_number_by_key"], (t.new.process, t.new.key)).fetchone()[0])
+        return Conflict(f"case {t.case} is no longer at revision {t.revision}")
+
+    def _apply_rest(self, connection: sqlite3.Connection, t: Transition) -> None:
+        """What few transitions have: a settlement, an intent, a pause, branches."""
+        execute, sql = connection.execute, self._sql
+        if t.settlement is not None:
+            execute(sql["settle_effect"], (t.settlement.status, t.settlement.outcome, t.settlement.error, t.settlement.key))
+        if t.intent is not None:
+            key, effect, arguments, deadline, again = t.intent
+            if not again:
+                execute(sql["insert_intent"], (key, t.case, effect, arguments, t.at, deadline))
+            elif not execute(sql["renew_intent"], (deadline, key, arguments)).rowcount:
+                raise Conflict(f"effect {effect!r} is settled already, or its arguments have changed")
         if t.leaves_pause:
-            closed = "answered" if t.answered_by is not None else "void"
-            execute(sql["close_pause"], (closed, t.answered_by, t.at, t.case))
+            execute(sql["close_pause"], ("void" if t.answered_by is None else "answered", t.answered_by, t.at, t.case))
         if t.pause is not None:
-            execute(sql["insert_pause"], (t.case, revision, *t.pause, t.at))
+            execute(sql["insert_pause"], (t.case, t.revision + 1, *t.pause, t.at))
         if t.branches:
             connection.executemany(sql["upsert_branch"], [(t.case, *branch) for branch in t.branches])
         if t.ends_branches:
             execute(sql["delete_branches"], (t.case,))
-        return t.case
-
-    def _apply_effect(self, connection: sqlite3.Connection, t: Transition) -> None:
-        if t.settlement is not None:
-            key, status, outcome, error = t.settlement
-            connection.execute(self._sql["settle_effect"], (status, outcome, error, key))
-        if t.intent is not None:
-            key, effect, arguments, deadline, again = t.intent
-            if not again:
-                connection.execute(self._sql["insert_intent"], (key, t.case, effect, arguments, t.at, deadline))
-            elif not connection.execute(self._sql["renew_intent"], (deadline, key, arguments)).rowcount:
-                raise Conflict(f"effect {effect!r} is settled already, or its arguments have changed")
 
     def _claim(self, connection: sqlite3.Connection, processes: Sequence[str], now: float, limit: int) -> list[Claimed]:
         rows = connection.execute(self._sql["claim_cases"], (now, json.dumps(list(processes)), limit)).fetchall()
@@ -266,6 +301,18 @@ async def open_sqlite(path: Path | str, *, now: float, points: Points = no_point
     except BaseException:
         lock.release()
         raise
+
+
+def _transition(job: _Job) -> Transition:
+    assert job.transition is not None
+    return job.transition
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    """The work of a job that is a transition: transitions are written together."""
+
+
+_array = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _deliver(answers: Sequence[tuple[_Job, Any]]) -> None:

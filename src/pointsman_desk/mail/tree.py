@@ -16,7 +16,10 @@ HEADER_MAX = 16 * 1024  # characters; the longest honest header met, a list of r
 CONTENT_TYPE_MAX = 4 * 1024  # characters; bounds the work on a field made of nothing but semicolons
 PARTS_MAX = 500  # a mail of many photographs has fifty
 DEPTH_MAX = 30  # forwarding nests by two or three; each level costs a test on every line below it
-HEADERS_MAX_BYTES = 2**20  # a thousand times what a mail needs; bounds the memory that a mail made of fields takes
+FIELDS_MAX = 1_000  # a mail that passed many relays and filters has two hundred
+LINES_MAX = (
+    1_000_000  # three times the lines of an attachment of 25 MB; each line costs the parser a microsecond and 60 bytes
+)
 
 _MEDIA_TYPE = re.compile(r"\s*([a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100})(?![a-z0-9/])", re.IGNORECASE)
 _PARAMETER = re.compile(r';\s*([^\s=;"]{1,80})\s*=\s*("(?:[^"\\]|\\.){0,2000}"|[^;]*)', re.DOTALL)
@@ -55,6 +58,7 @@ class Part(Message):
         self.top = self
         self.depth = 0
         self.count = 1  # parts below the top, and itself
+        self.field_count = 0
 
     def fields(self, name: str) -> list[str]:
         """Return the values of a header field, in order, as they came. `name` is in lower case."""
@@ -87,6 +91,12 @@ class Part(Message):
         if encoding in {"x-uuencode", "uuencode", "x-uue", "uue"}:
             return _from_uuencode(raw)
         return raw
+
+    def set_raw(self, name: str, value: str) -> None:
+        """Take a header field from the parser; those after the first `FIELDS_MAX` are left out."""
+        self.field_count += 1
+        if self.field_count <= FIELDS_MAX:
+            super().set_raw(name, value)
 
     def get_content_type(self) -> str:
         """Answer the parser. A contained message is not to be opened."""
@@ -140,11 +150,9 @@ def _prepared(raw: bytes, notes: set[str]) -> bytes:
     if raw.startswith((b"From ", b">From ")):  # the separator line of an mbox file (RFC 4155)
         raw = raw.partition(b"\n")[2]
         notes.add("mbox-from")
-    end = re.search(rb"\n\r?\n", raw)
-    if (end.start() if end else 0) > HEADERS_MAX_BYTES:
-        body = raw[end.start() :] if end else b""
-        raw = raw[:HEADERS_MAX_BYTES].rpartition(b"\n")[0] + body
-        notes.add("header-truncated")
+    if raw.count(b"\n") > LINES_MAX:
+        raw = raw[: -len(raw.split(b"\n", LINES_MAX)[-1])]
+        notes.add("mail-truncated")
     return raw
 
 

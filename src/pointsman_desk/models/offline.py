@@ -48,7 +48,8 @@ class OfflineModel:
         matches = found.matches()
         orders = found.words("injection") + _marks(f"{subject}\n{text}")
         language = _language(subject, text, matches)
-        intent, grounds = _decide(matches, spoken=language is not None, bulk=_bulk(found, text), orders=orders)
+        many = mail.automatic is not None or _bulk(found, text)
+        intent, grounds = _decide(matches, spoken=language is not None, bulk=many, orders=orders)
         return Classification(
             intent=intent,
             risk=_risk(intent, matches, mail, odd=bool(orders) or tricked(text), orders_named=len(numbers)),

@@ -197,7 +197,9 @@ _LINK = re.compile(
 )
 _ADDRESS = re.compile(r"[^\s@<>\"']@[^\s@<>\"']")
 _DIGITS = re.compile(r"\+?[0-9](?:[ ()/.\-]{0,3}[0-9]){6,40}")
-_DATE = re.compile(r"\b[0-9]{1,4}[-./][0-9]{1,2}[-./][0-9]{1,4}\b")
+_DATE = re.compile(
+    r"(?<![0-9./-])(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}[./-][0-9]{1,2}[./-](?:[0-9]{4}|[0-9]{2}))(?![0-9]|[./-][0-9])"
+)
 
 
 def no_links_or_addresses(review: Review) -> Iterator[str]:

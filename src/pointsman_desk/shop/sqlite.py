@@ -33,7 +33,9 @@ class SqliteOrders:
         """
         address = sender.strip()
         if not self._path.is_file():
-            raise ShopUnavailable(f"the shop's database {self._path} is missing: correct its path, or create the sample shop")
+            raise ShopUnavailable(
+                f"the shop's database {self._path} is missing: correct its path, or create the sample shop"
+            )
         try:
             with closing(sqlite3.connect(self._address(), uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as shop:
                 shop.row_factory = sqlite3.Row
@@ -42,7 +44,7 @@ class SqliteOrders:
                 return _numbered(shop, number.strip().upper(), address)
         except sqlite3.Error as error:
             raise ShopUnavailable(f"the shop's database {self._path} cannot be read as one: {error}") from error
-        except (ValidationError, InvalidOperation, TypeError, ValueError) as error:
+        except ValueError as error:
             asked = number or "the sender's latest"
             raise ShopUnavailable(
                 f"the shop's database {self._path} holds an order ({asked}) that makes no sense: {_first_line(error)}"
@@ -101,14 +103,17 @@ def _order(shop: sqlite3.Connection, row: sqlite3.Row) -> Order:
 
 
 def _amount(written: object) -> Decimal:
-    return Decimal(str(written)).quantize(Decimal("0.01"))
+    try:
+        return Decimal(str(written)).quantize(Decimal("0.01"))
+    except InvalidOperation as error:
+        raise ValueError(f"{written!r} is no amount of money") from error
 
 
 def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         problem = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-    return str(error).partition("\n")[0] or "an amount is no number"
+    return str(error).partition("\n")[0]
 
 
 @cache

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pointsman_desk.case import Attachment, Intent, Language, Mail, Risk
+from pointsman_desk.case import Attachment, Intent, Mail, Risk
 from pointsman_desk.models.base import Classification
 from pointsman_desk.models.offline import OfflineModel
 
@@ -109,6 +109,14 @@ UNCLEAR = [
     ("en", "hello"),
     ("en", ""),
     ("en", "Where is my order A-1002? And what are your opening hours?"),
+    ("en", "How do you open the box of the lamp?"),
+    ("en", "You can reach me in office hours. Thank you, everything is fine."),
+    ("en", "Your parcel could not be delivered, confirm here where it is."),
+    ("en", "Is the reading lamp retractable, and do you have the casserole dish in the sale?"),
+    ("de", "Haben Sie den Teppich auf Lager?"),
+    ("de", "Der Preis betrug 20 Euro, oder?"),
+    ("fr", "J'ai ouvert le colis, tout est parfait."),
+    ("es", "He abierto el paquete y todo está perfecto."),
     ("de", "Wann hält Frau Dr. Brandt ihren Vortrag, und wie lange dauert er?"),
     ("de", "Ich habe das Paket geöffnet, alles bestens, danke."),
     ("de", "Gibt es den Teppich auch in Grün?"),
@@ -242,7 +250,7 @@ def test_a_long_letter_of_a_person_keeps_its_intent() -> None:
         "Commande numéro A-1001",
         "pedido 1001",
         "pedido nº 1001",
-        "Order A‑1001",  # noqa: RUF001 - a non-breaking hyphen, as word processors write it
+        "Order A‑1001",
     ],
 )
 def test_an_order_number_is_found_as_customers_write_it(text: str) -> None:
@@ -291,3 +299,33 @@ def test_phrases_are_few_and_short_whatever_the_mail_holds() -> None:
 
     assert 0 < len(found.grounds.phrases) <= 8
     assert max(map(len, found.grounds.phrases)) <= 60
+
+
+def test_a_mail_that_a_machine_sent_is_unclear() -> None:
+    mail = Mail(message_id="m", sender="a@mail.example", text="Where is my order A-1002?", automatic="out of office")
+
+    found = asyncio.run(OfflineModel().classify(mail))
+
+    assert (found.intent, found.risk) == (Intent.UNCLEAR, Risk.MEDIUM)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "." * 40_000,
+        "a." * 20_000,
+        "?\n" * 20_000,
+        "money " * 8_000,
+        "ignore " * 6_000,
+        "my order? " * 4_000,
+        "a\u200b" * 20_000,
+        "\ufdfa" * 32_000,
+        "order order number n n n " * 2_000,
+        "a-1001 " * 6_000,
+    ],
+)
+def test_a_hostile_text_of_any_kind_gets_an_answer(text: str) -> None:
+    found = classify(text, subject=text)
+
+    assert found.intent in {Intent.UNCLEAR, Intent.ORDER_STATUS}
+    assert found.risk in set(Risk)

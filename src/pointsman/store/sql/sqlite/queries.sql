@@ -1,27 +1,41 @@
 -- Every statement of the SQLite store, each with its name and what it is for.
 
--- name: insert_case
--- A start. A key that is known already changes nothing, which the row count tells.
+-- The statements that every step needs take a whole batch as one JSON array: Python gives up its lock once for each
+-- statement that it runs, so a statement a row would make the writer and the event loop wait for each other row by row.
+
+-- name: insert_cases
+-- Starts. A key that is known already changes nothing; the numbers of the cases that were made come back.
 INSERT INTO cases (id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (process, key) DO NOTHING;
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9,
+       value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 14
+  FROM json_each(?)
+ WHERE true
+ON CONFLICT (process, key) DO NOTHING
+RETURNING id;
 
 -- name: case_number_by_key
 -- Whose key it was.
 SELECT id FROM cases WHERE process = ? AND key = ?;
 
--- name: update_case
--- A transition's guard and its narrow half: it finds the case at the expected revision and fence, or no row.
-UPDATE cases SET status = ?, revision = ?, fence = ?, wake_at = ?, attempts = ?, steps = ?, step = ?, rule = ?, reason = ?, outcome = ?, updated_at = ?
-WHERE id = ? AND revision = ? AND fence = ?;
+-- name: update_cases
+-- Transitions, their guard and their narrow half: each finds its case at the expected revision and fence, or not at all;
+-- the numbers of the cases that were moved come back.
+UPDATE cases
+   SET status = t.value ->> 3, revision = t.value ->> 4, fence = t.value ->> 5, wake_at = t.value ->> 6, attempts = t.value ->> 7, steps = t.value ->> 8,
+       step = t.value ->> 9, rule = t.value ->> 10, reason = t.value ->> 11, outcome = t.value ->> 12, updated_at = t.value ->> 13
+  FROM json_each(?) AS t
+ WHERE cases.id = t.value ->> 0 AND cases.revision = t.value ->> 1 AND cases.fence = t.value ->> 2
+RETURNING cases.id;
 
--- name: insert_field
--- What a transition wrote to a field; NULL clears it.
-INSERT INTO fields (case_id, revision, field, value, writer) VALUES (?, ?, ?, ?, ?);
+-- name: insert_fields
+-- What transitions wrote to fields; NULL clears one.
+INSERT INTO fields (case_id, revision, field, value, writer)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?);
 
--- name: insert_event
--- What happened.
-INSERT INTO events (case_id, revision, kind, step, attempt, at, facts) VALUES (?, ?, ?, ?, ?, ?, ?);
+-- name: insert_events
+-- What happened, numbered in this order.
+INSERT INTO events (case_id, revision, kind, step, attempt, at, facts)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 FROM json_each(?) ORDER BY key;
 
 -- name: insert_intent
 -- The first intent for a key. A key that stands already is an error, and takes the transition back.

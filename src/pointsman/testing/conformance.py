@@ -1,0 +1,332 @@
+"""The conformance suite of stores: subclass it, give it `open_store`, and pytest runs every promise of store/base.py against yours."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from pointsman.errors import Conflict
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.snapshot import Status
+from pointsman.store.base import (
+    BranchRow,
+    BranchWrite,
+    EventWrite,
+    FieldWrite,
+    Intent,
+    NewCase,
+    PauseOpening,
+    Settlement,
+    Store,
+    Transition,
+)
+
+OpenStore = Callable[[], Awaitable[Store]]
+Scenario = Callable[[Store], Awaitable[None]]
+
+
+def start_of(store: Store, *, key: str | None = None, process: str = "p", status: Status = Status.READY, at: float = 10.0, **more: Any) -> Transition:
+    """A transition that starts a case with one field and one event."""
+    wake_at = at if status is Status.READY else None
+    fields = [FieldWrite("message", '"hello"', "")]
+    events = [EventWrite("accepted", None, 0, '{"fields":["message"]}')]
+    settings = {"wake_at": wake_at, "fields": fields, "events": events, "new": NewCase(process, 1, key), **more}
+    return Transition(store.reserve(), 0, 0, at, status, **settings)
+
+
+def next_of(case: int, revision: int, fence: int, status: Status = Status.RUNNING, **more: Any) -> Transition:
+    """A transition of a case that exists."""
+    return Transition(case, revision, fence, 20.0, status, **more)
+
+
+class StoreConformance:
+    """What every store promises. `open_store` answers the store; asked again, another handle on the same cases."""
+
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        """How to open the store under test; a subclass says it."""
+        raise AssertionError("a subclass gives the fixture open_store")
+
+    @pytest.fixture
+    def check(self, open_store: OpenStore) -> Callable[[Scenario], None]:
+        """Run a scenario against a fresh store, in an event loop of its own."""
+
+        def run(scenario: Scenario) -> None:
+            async def main() -> None:
+                store = await open_store()
+                try:
+                    await scenario(store)
+                finally:
+                    await store.close()
+
+            asyncio.run(main())
+
+        return run
+
+    def test_s1_a_commit_is_whole(self, check: Callable[[Scenario], None]) -> None:
+        """Everything that a transition holds is there after it."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store))
+
+            await store.commit(
+                next_of(case, 1, 0, Status.WAITING, step="approve", rule="risky", fields=[FieldWrite("draft", '"x"', "write")],
+                        events=[EventWrite("paused", "approve", 0, "{}")], pause=PauseOpening("approve", "token", "digest"),
+                        branches=[BranchWrite("b", 1, None, "{}")], intent=Intent("k", "send", "a", 30.0, again=False))
+            )  # fmt: skip
+
+            row = await store.case(case)
+            pause = await store.pause(case)
+            effect = await store.effect("k")
+            assert row is not None and (row.status, row.step, row.rule, row.revision) == (Status.WAITING, "approve", "risky", 2)
+            assert {field.field: field.text for field in await store.fields(case)} == {"message": '"hello"', "draft": '"x"'}
+            assert [event.kind for event in await store.events()] == ["accepted", "paused"]
+            assert pause is not None and (pause.token, pause.closed) == ("token", None)
+            assert effect is not None and (effect.status, effect.attempts, effect.case) == (EffectStatus.INTENDED, 1, case)
+            assert await store.branches(case) == (BranchRow("b", 1, None, "{}"),)
+
+        check(scenario)
+
+    def test_s1_a_transition_that_is_refused_late_leaves_nothing_behind(self, check: Callable[[Scenario], None]) -> None:
+        """An intent that the ledger refuses takes fields, events and status with it, also within a batch."""
+
+        async def scenario(store: Store) -> None:
+            first, second, third = [await store.commit(start_of(store)) for _ in range(3)]
+            await store.commit(next_of(first, 1, 0, intent=Intent("k", "send", "a", 30.0, again=False)))
+            refused = next_of(second, 1, 0, fields=[FieldWrite("draft", '"x"', "w")], events=[EventWrite("decided", None, 0, "{}")],
+                              intent=Intent("k", "send", "a", 30.0, again=False))  # fmt: skip
+            sound = next_of(third, 1, 0, fields=[FieldWrite("draft", '"y"', "w")])
+
+            answers = await asyncio.gather(store.commit(refused), store.commit(sound), return_exceptions=True)
+
+            row = await store.case(second)
+            assert isinstance(answers[0], Conflict) and answers[1] == third
+            assert row is not None and (row.status, row.revision) == (Status.READY, 1)
+            assert [field.field for field in await store.fields(second)] == ["message"]
+            assert [event.kind for event in await store.events(case=second)] == ["accepted"]
+            assert {field.field for field in await store.fields(third)} == {"message", "draft"}
+
+        check(scenario)
+
+    def test_s3_a_commit_against_another_revision_or_fence_changes_nothing(self, check: Callable[[Scenario], None]) -> None:
+        """Whoever has lost the case is told so, whichever way it was lost."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store))
+            await store.claim(["p"], now=20.0, limit=1)
+
+            stale = [next_of(case, 0, 1), next_of(case, 2, 1), next_of(case, 1, 0), next_of(case, 1, 2), next_of(case + 1, 1, 1)]
+            answers = await asyncio.gather(*map(store.commit, stale), return_exceptions=True)
+
+            row = await store.case(case)
+            assert all(isinstance(answer, Conflict) for answer in answers)
+            assert row is not None and (row.status, row.revision, row.fence) == (Status.RUNNING, 1, 1)
+
+        check(scenario)
+
+    def test_s3_of_two_commits_at_one_revision_one_wins(self, check: Callable[[Scenario], None]) -> None:
+        """Also when both arrive in one batch."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store))
+            rivals = [next_of(case, 1, 0, fields=[FieldWrite("answer", f'"{name}"', name)]) for name in ("anna", "bob")]
+
+            answers = await asyncio.gather(*map(store.commit, rivals), return_exceptions=True)
+
+            winners = [name for name, answer in zip(("anna", "bob"), answers, strict=True) if answer == case]
+            fields = {field.field: field.text for field in await store.fields(case)}
+            assert len(winners) == 1 and sum(isinstance(answer, Conflict) for answer in answers) == 1
+            assert fields["answer"] == f'"{winners[0]}"'
+
+        check(scenario)
+
+    def test_s4_starts_with_one_key_make_one_case(self, check: Callable[[Scenario], None]) -> None:
+        """Repeated, at the same time, and beside another process with the same key."""
+
+        async def scenario(store: Store) -> None:
+            answers = await asyncio.gather(*(store.commit(start_of(store, key="mail-1")) for _ in range(8)))
+            again = await store.commit(start_of(store, key="mail-1"))
+            other = await store.commit(start_of(store, key="mail-1", process="q"))
+
+            found = await store.case_by_key("p", "mail-1")
+            assert len({*answers, again}) == 1 and other not in answers
+            assert found is not None and found.id == again
+            assert len(await store.cases()) == 2
+            assert len(await store.events(case=again)) == 1
+
+        check(scenario)
+
+    def test_s5_a_due_case_is_claimed_once(self, check: Callable[[Scenario], None]) -> None:
+        """By one of several claims at the same time; a case that is not due, or of another process, by none."""
+
+        async def scenario(store: Store) -> None:
+            due = [await store.commit(start_of(store)) for _ in range(5)]
+            later = await store.commit(start_of(store, at=10.0, wake_at=99.0))
+            await store.commit(start_of(store, process="q"))
+
+            claims = await asyncio.gather(*(store.claim(["p"], now=20.0, limit=2) for _ in range(5)))
+
+            claimed = [one for claim in claims for one in claim]
+            assert sorted(one.case.id for one in claimed) == due
+            assert all((one.case.status, one.case.fence, one.case.attempts) == (Status.RUNNING, 1, 1) for one in claimed)
+            assert all([field.field for field in one.fields] == ["message"] for one in claimed)
+            assert await store.next_wake(["p"]) == 99.0
+            assert [one.case.id for one in await store.claim(["p"], now=99.0, limit=9)] == [later]
+
+        check(scenario)
+
+    def test_s5_the_longest_due_is_claimed_first(self, check: Callable[[Scenario], None]) -> None:
+        """So that nothing starves behind what is new."""
+
+        async def scenario(store: Store) -> None:
+            numbers = [await store.commit(start_of(store, at=10.0, wake_at=wake_at)) for wake_at in (15.0, 12.0, 18.0)]
+
+            claimed = [(await store.claim(["p"], now=20.0, limit=1))[0].case.id for _ in range(3)]
+
+            assert claimed == [numbers[1], numbers[0], numbers[2]]
+
+        check(scenario)
+
+    def test_s5_a_released_case_has_not_used_up_an_attempt(self, check: Callable[[Scenario], None]) -> None:
+        """An orderly stop is no failure."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store))
+            await store.claim(["p"], now=20.0, limit=1)
+
+            await store.release([case], now=21.0)
+
+            row = await store.case(case)
+            assert row is not None and (row.status, row.attempts, row.wake_at) == (Status.READY, 0, 21.0)
+
+        check(scenario)
+
+    def test_s6_a_pause_is_open_until_its_case_moves(self, check: Callable[[Scenario], None]) -> None:
+        """It is answered by one, and void when the case moves without an answer."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store, status=Status.WAITING, pause=PauseOpening("approve", "t1", "d1")))
+            await store.commit(next_of(case, 1, 0, Status.WAITING, leaves_pause=True, pause=PauseOpening("approve", "t2", "d2")))
+
+            await store.commit(next_of(case, 2, 0, Status.DONE, leaves_pause=True, answered_by="anna"))
+
+            first, second = await store.pause_by_token("t1"), await store.pause_by_token("t2")
+            assert first is not None and (first.closed, first.closed_by) == ("void", None)
+            assert second is not None and (second.closed, second.closed_by, second.closed_at) == ("answered", "anna", 20.0)
+            assert await store.pause(case) == second
+
+        check(scenario)
+
+    def test_s7_a_settled_effect_is_not_intended_again(self, check: Callable[[Scenario], None]) -> None:
+        """Whatever asks for it; and an outcome, once recorded, stays."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store))
+            await store.commit(next_of(case, 1, 0, intent=Intent("k", "send", "a", 30.0, again=False)))
+            await store.commit(next_of(case, 2, 0, settlement=Settlement("k", EffectStatus.DONE, '{"receipt":"1"}')))
+
+            again = await asyncio.gather(store.commit(next_of(case, 3, 0, intent=Intent("k", "send", "a", 40.0, again=True))), return_exceptions=True)
+            await store.commit(next_of(case, 3, 0, settlement=Settlement("k", EffectStatus.FAILED, None, "late")))
+
+            effect = await store.effect("k")
+            assert isinstance(again[0], Conflict)
+            assert effect is not None and (effect.status, effect.outcome, effect.attempts) == (EffectStatus.DONE, '{"receipt":"1"}', 1)
+
+        check(scenario)
+
+    def test_s7_an_intent_is_taken_up_again_with_the_same_arguments_only(self, check: Callable[[Scenario], None]) -> None:
+        """It counts the calls and remembers when the first was intended."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store))
+            await store.commit(next_of(case, 1, 0, intent=Intent("k", "send", "a", 30.0, again=False)))
+            await store.commit(next_of(case, 2, 0, settlement=Settlement("k", EffectStatus.IN_DOUBT, None, "timeout")))
+            doubtful = await store.in_doubt()
+
+            other = await asyncio.gather(store.commit(next_of(case, 3, 0, intent=Intent("k", "send", "b", 40.0, again=True))), return_exceptions=True)
+            await store.commit(next_of(case, 3, 0, intent=Intent("k", "send", "a", 50.0, again=True)))
+
+            effect = await store.effect("k")
+            assert [row.key for row in doubtful] == ["k"] and isinstance(other[0], Conflict)
+            assert effect is not None
+            assert (effect.status, effect.attempts, effect.intended_at, effect.deadline) == (EffectStatus.INTENDED, 2, 20.0, 50.0)
+
+        check(scenario)
+
+    def test_s8_events_are_numbered_in_the_order_of_their_commits(self, check: Callable[[Scenario], None]) -> None:
+        """And can be read from any number on."""
+
+        async def scenario(store: Store) -> None:
+            cases = await asyncio.gather(*(store.commit(start_of(store)) for _ in range(20)))
+            for case in cases[:3]:
+                await store.commit(next_of(case, 1, 0, events=[EventWrite("decided", None, 0, "{}"), EventWrite("finished", None, 0, "{}")]))
+
+            events = await store.events()
+            rest = await store.events(after=events[20].id)
+            assert [event.id for event in events] == sorted({event.id for event in events})
+            assert [event.kind for event in events[20:]] == ["decided", "finished"] * 3
+            assert rest == events[21:]
+            assert [event.kind for event in await store.events(case=cases[0])] == ["accepted", "decided", "finished"]
+
+        check(scenario)
+
+    def test_s9_the_state_is_the_last_write_of_each_field(self, check: Callable[[Scenario], None]) -> None:
+        """As it is now, and as it was at any revision."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store))
+            await store.commit(next_of(case, 1, 0, fields=[FieldWrite("draft", '"a"', "write"), FieldWrite("check", "true", "check")]))
+            await store.commit(next_of(case, 2, 0, fields=[FieldWrite("draft", '"b"', "edit"), FieldWrite("check", None, "check")]))
+
+            now = {field.field: (field.text, field.writer) for field in await store.fields(case)}
+            before = {field.field: field.text for field in await store.fields(case, revision=2)}
+            assert now == {"message": ('"hello"', ""), "draft": ('"b"', "edit")}
+            assert before == {"message": '"hello"', "draft": '"a"', "check": "true"}
+
+        check(scenario)
+
+    def test_branches_are_kept_until_they_are_joined(self, check: Callable[[Scenario], None]) -> None:
+        """Each as it was written last."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store))
+            await store.commit(next_of(case, 1, 0, branches=[BranchWrite("a", 1, 30.0, None), BranchWrite("b", 1, None, "{}")]))
+            await store.commit(next_of(case, 2, 0, branches=[BranchWrite("a", 2, None, "{}")]))
+            kept = await store.branches(case)
+
+            await store.commit(next_of(case, 3, 0, ends_branches=True))
+
+            assert kept == (BranchRow("a", 2, None, "{}"), BranchRow("b", 1, None, "{}"))
+            assert await store.branches(case) == ()
+
+        check(scenario)
+
+    def test_cases_are_found_by_process_and_status(self, check: Callable[[Scenario], None]) -> None:
+        """In the order of their numbers, a page at a time."""
+
+        async def scenario(store: Store) -> None:
+            ready = [await store.commit(start_of(store)) for _ in range(3)]
+            waiting = await store.commit(start_of(store, process="q", status=Status.WAITING))
+
+            assert [row.id for row in await store.cases()] == [*ready, waiting]
+            assert [row.id for row in await store.cases(after=ready[0], limit=2)] == ready[1:]
+            assert [row.id for row in await store.cases(status=Status.WAITING)] == [waiting]
+            assert [row.id for row in await store.cases(process="p")] == ready
+            assert await store.counts() == {Status.READY: 3, Status.WAITING: 1}
+            assert await store.case(999) is None
+
+        check(scenario)
+
+    def test_a_blob_is_kept_once_by_its_content(self, check: Callable[[Scenario], None]) -> None:
+        """And comes back byte for byte."""
+
+        async def scenario(store: Store) -> None:
+            content = bytes(range(256)) * 4
+
+            blob, again = await asyncio.gather(store.keep(content, now=1.0), store.keep(content, now=2.0))
+
+            assert blob == again and blob.size == 1024
+            assert await store.blob(blob) == content
+
+        check(scenario)

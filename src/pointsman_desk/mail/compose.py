@@ -1,0 +1,151 @@
+"""A reply put together, and its bytes: the same reply, the same bytes."""
+
+import base64
+import binascii
+import re
+from datetime import datetime
+from email.utils import format_datetime
+
+from pointsman_desk.case import Language, Mail, Outgoing, Reply
+from pointsman_desk.errors import HeaderRefused
+from pointsman_desk.mail.message import NO_ID_DOMAIN
+
+REFERENCES_LAST = 20  # with the first and the parent: enough for every mailer to find the thread
+QUOTED_MAX = 20_000  # characters of the original below a reply; the customer has the rest
+_ID_MAX = 900  # characters; with its field's name and brackets it stays under the 998 of RFC 5322 2.1.1
+_LINE_MAX = 76  # RFC 2047 2: a header line with an encoded word; also the line that RFC 5322 2.1.1 asks for
+_WORD_BYTES = 39  # 52 characters of base64 and 12 around them: 64, which leaves room for "Subject: " in 76
+
+_REPLY_PREFIX = re.compile(r"(?:re|aw|sv|vs|antw|odp|ref|rif)(?: ?[\[(]\d{1,3}[\])])? ?: ?", re.IGNORECASE)
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ADDR_SPEC = re.compile(rf"(?=.{{3,254}}\Z){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+_MESSAGE_ID = re.compile(rf"[\x21-\x3b\x3d\x3f-\x7e]{{1,{_ID_MAX}}}")
+_ATTRIBUTION = {  # with a date and without one
+    Language.ENGLISH: ("On {date}, {name} wrote:", "{name} wrote:"),
+    Language.GERMAN: ("Am {date} schrieb {name}:", "{name} schrieb:"),
+    Language.FRENCH: ("Le {date}, {name} a écrit :", "{name} a écrit :"),
+    Language.SPANISH: ("El {date}, {name} escribió:", "{name} escribió:"),
+}
+
+
+def reply_to(
+    mail: Mail, reply: Reply, *, sender: str, to: str, message_id: str, date: datetime, automatic: bool
+) -> Outgoing:
+    """Make the reply to a mail, threaded as RFC 5322 3.6.4 says, with the customer's text quoted below.
+
+    `sender` and `to` are addresses, `message_id` is without brackets, `date` has a time zone, `automatic` says that no
+    person approved it. References keep the first and the last `REFERENCES_LAST` before the parent; an identifier that
+    cannot stand in a header is left out. Raises nothing: `compose` checks every value.
+    """
+    parent = mail.message_id if _MESSAGE_ID.fullmatch(mail.message_id) else None
+    parent = None if parent is None or parent.endswith(f"@{NO_ID_DOMAIN}") else parent
+    earlier = mail.references or ((mail.in_reply_to,) if mail.in_reply_to else ())
+    known = [one for one in dict.fromkeys(earlier) if _MESSAGE_ID.fullmatch(one) and one != parent]
+    if len(known) > REFERENCES_LAST + 1:
+        known = [known[0], *known[-REFERENCES_LAST:]]
+    return Outgoing(
+        message_id=message_id,
+        date=date,
+        sender=sender,
+        to=to,
+        subject=_subject(reply.subject.strip() or mail.subject),
+        body=f"{reply.body.rstrip()}\n\n{_quotation(mail, reply.language)}".rstrip() + "\n",
+        in_reply_to=parent,
+        references=(*known, parent) if parent else tuple(known),
+        automatic=automatic,
+    )
+
+
+def _subject(subject: str) -> str:
+    subject = " ".join(subject.split())
+    while prefix := _REPLY_PREFIX.match(subject):
+        subject = subject[prefix.end() :]
+    return f"Re: {subject}".strip()
+
+
+def _quotation(mail: Mail, language: Language) -> str:
+    if not mail.text:
+        return ""
+    text = mail.text if len(mail.text) <= QUOTED_MAX else mail.text[:QUOTED_MAX] + "\n[…]"
+    dated, undated = _ATTRIBUTION[language]
+    said = (dated if mail.date else undated).format(date=(mail.date or "")[:10], name=mail.sender_name or mail.sender)
+    return "\n".join([" ".join(said.split()), *(f"> {line}".rstrip() for line in text.split("\n"))])
+
+
+def compose(outgoing: Outgoing) -> bytes:
+    """Return the mail as it goes over the wire: CRLF, ASCII only, the same for the same `outgoing`.
+
+    The standard library is not asked, because it turns long identifiers into encoded words, which breaks threads.
+    Encoding of the subject RFC 2047, of the text RFC 2045 6.7; marks of an unattended reply RFC 3834 5.
+
+    Raises HeaderRefused when a value holds a line break or another control character, an address is not one plain
+    addr-spec, or an identifier is empty, too long or not ASCII.
+    """
+    fields = [
+        ("From", _address("sender", outgoing.sender)),
+        ("To", _address("recipient", outgoing.to)),
+        ("Subject", _encoded(_checked("subject", outgoing.subject))),
+        ("Date", format_datetime(outgoing.date)),
+        ("Message-ID", _id(outgoing.message_id)),
+    ]
+    if outgoing.in_reply_to:
+        fields.append(("In-Reply-To", _id(outgoing.in_reply_to)))
+    if outgoing.references:
+        fields.append(("References", "\r\n ".join(map(_id, outgoing.references))))
+    if outgoing.automatic:
+        fields += [("Auto-Submitted", "auto-replied"), ("X-Auto-Response-Suppress", "All")]
+    fields += [
+        ("MIME-Version", "1.0"),
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Transfer-Encoding", "quoted-printable"),
+    ]
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return head.encode("ascii") + b"\r\n" + _quoted_printable(outgoing.body)
+
+
+def _checked(what: str, value: str) -> str:
+    if _UNSAFE.search(value):
+        raise HeaderRefused(f"The {what} {value[:80]!a} holds a line break or a control character; take it out.")
+    return value
+
+
+def _address(what: str, value: str) -> str:
+    if not _ADDR_SPEC.fullmatch(_checked(what, value)):
+        raise HeaderRefused(f"The {what} {value[:80]!a} is not one plain address like name@shop.example; correct it.")
+    return value
+
+
+def _id(value: str) -> str:
+    if not _MESSAGE_ID.fullmatch(_checked("message identifier", value)):
+        raise HeaderRefused(
+            f"The message identifier {value[:80]!a} is empty, over {_ID_MAX} characters, or holds a space, an angle "
+            "bracket or a letter outside ASCII; leave it out."
+        )
+    return f"<{value}>"
+
+
+def _encoded(subject: str) -> str:
+    """Return a subject as it is when it is plain ASCII of one line, else as folded encoded words of whole characters."""
+    plain = subject.isascii() and subject == " ".join(subject.split()) and "=?" not in subject
+    if plain and len("Subject: " + subject) <= _LINE_MAX:
+        return subject
+    words, chunk = [], b""
+    for character in subject:
+        raw = character.encode()
+        if len(chunk) + len(raw) > _WORD_BYTES:
+            words.append(chunk)
+            chunk = b""
+        chunk += raw
+    return "\r\n ".join(f"=?utf-8?b?{base64.b64encode(word).decode()}?=" for word in [*words, chunk])
+
+
+def _quoted_printable(body: str) -> bytes:
+    text = body.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
+    lines = [
+        # the encoder leaves a line of its own soft breaks; a NUL is encoded, a lone surrogate becomes "?"
+        binascii.b2a_qp(line.encode("utf-8", "replace"), istext=False).replace(b"=\n", b"=\r\n")
+        for line in text.split("\n")
+    ]
+    return b"\r\n".join(lines) + b"\r\n"

@@ -1,0 +1,75 @@
+"""Mails from a folder: a maildir, or files that end in .eml."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pointsman_desk.errors import MailboxMissing
+from pointsman_desk.mail.sources.base import Found, Source
+
+FILE_MAX_BYTES = 50 * 2**20  # the most that large providers take in; a bigger file is no mail, and would fill memory
+
+
+class FolderSource:
+    """The mails in a folder, in the order of their names. `listing` gives their files."""
+
+    def __init__(self, path: Path, listing: Callable[[Path], list[Path]]) -> None:
+        self.path = path
+        self._listing = listing
+
+    def mails(self) -> Iterator[Found]:
+        """Yield each mail with its path in the folder as its name. Raises MailboxMissing when the folder has gone."""
+        for file in _listed(self.path, self._listing):
+            yield _read(file, str(file.relative_to(self.path)))
+
+
+def open_folder(path: Path) -> Source:
+    """Open a maildir (https://cr.yp.to/proto/maildir.html: `new` and `cur`) or a folder of .eml files.
+
+    An empty folder is one of .eml files to come. Raises MailboxMissing when there is no such folder, it cannot be
+    listed, or it holds something else.
+    """
+    if not path.exists():
+        raise MailboxMissing(f"The mailbox {path} does not exist; create the folder or give the path of one that does.")
+    if not path.is_dir():
+        raise MailboxMissing(f"The mailbox {path} is a file; give the folder that holds the mails.")
+    if (path / "new").is_dir() and (path / "cur").is_dir():
+        return FolderSource(path, _of_maildir)
+    visible = _listed(path, lambda folder: [entry for entry in folder.iterdir() if not entry.name.startswith(".")])
+    if visible and not _of_eml_folder(path):
+        raise MailboxMissing(
+            f"The folder {path} is no mailbox: it holds neither new and cur nor files that end in .eml; give another path."
+        )
+    return FolderSource(path, _of_eml_folder)
+
+
+def _of_maildir(path: Path) -> list[Path]:
+    """List by the unique part of the names, which stays when a reader moves a mail to `cur` and adds its flags."""
+    files = [file for room in ("new", "cur") for file in (path / room).iterdir() if _is_mail(file)]
+    return sorted(files, key=lambda file: (file.name.partition(":")[0], file.name))
+
+
+def _of_eml_folder(path: Path) -> list[Path]:
+    return sorted(file for file in path.iterdir() if _is_mail(file) and file.suffix.lower() == ".eml")
+
+
+def _is_mail(file: Path) -> bool:
+    return not file.name.startswith(".") and file.is_file()
+
+
+def _listed(path: Path, listing: Callable[[Path], list[Path]]) -> list[Path]:
+    try:
+        return listing(path)
+    except OSError as error:
+        raise MailboxMissing(
+            f"The mailbox {path} cannot be listed ({error.strerror}); make the folder readable or give another path."
+        ) from error
+
+
+def _read(file: Path, name: str) -> Found:
+    try:
+        size = file.stat().st_size
+        if size > FILE_MAX_BYTES:
+            return Found(name, None, f"The file {file} has {size} bytes, more than a mail can have; take it out.")
+        return Found(name, file.read_bytes())
+    except OSError as error:
+        return Found(name, None, f"The mail {file} cannot be read ({error.strerror}); make the file readable.")

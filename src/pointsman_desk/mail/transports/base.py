@@ -1,0 +1,22 @@
+"""How a reply leaves the desk: what a transport promises."""
+
+from typing import Protocol
+
+
+class Transport(Protocol):
+    """Something that takes a composed mail and delivers it, or says clearly that it did not.
+
+    1. A return means that the other side has taken the mail over.
+    2. NotSent means that it certainly has not, and that a later attempt may succeed.
+    3. Rejected means that it refuses this mail.
+    4. Any other exception means that nobody knows.
+    """
+
+    name: str
+
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> str:
+        """Deliver the bytes from `sender` to `to`, both plain addresses, and return the provider's message id.
+
+        `key` is the same in each attempt at one reply; a transport that can recognise a repetition by it does.
+        """
+        ...

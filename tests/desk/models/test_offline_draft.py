@@ -1,0 +1,228 @@
+"""The templates answer every intent in every language, with facts of the shop only, and pass every check."""
+
+import asyncio
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from pointsman import Failure
+from pointsman_desk.case import (
+    Grounds,
+    Intent,
+    Item,
+    Language,
+    Mail,
+    NoOrder,
+    Order,
+    Policy,
+    Reply,
+    Risk,
+    Tone,
+    Violation,
+)
+from pointsman_desk.models.base import Brief
+from pointsman_desk.models.offline import OfflineModel
+from pointsman_desk.nodes.validate import validate
+from pointsman_desk.shop.policy import PolicyFile
+
+SAMPLE = Path(__file__).parents[3] / "src" / "pointsman_desk" / "sample" / "policy.toml"
+POLICY = PolicyFile(SAMPLE).current()
+ORDER = Order(
+    number="A-1001",
+    email="maria.keller@mail.example",
+    customer="Maria Keller",
+    status="shipped",
+    items=(Item(name="Linen curtains", quantity=1, price=Decimal("49.90")),),
+    shipping=Decimal("6.90"),
+    total=Decimal("56.80"),
+    currency="EUR",
+    placed_on=date(2026, 11, 9),
+    due_on=date(2026, 11, 16),
+    shipped_on=date(2026, 11, 12),
+    carrier="Nordpost",
+    tracking="NP4471001",
+)
+NOBODY = {"due_on": None, "shipped_on": None, "carrier": None, "tracking": None}
+FACTS: dict[str, Order | NoOrder | Failure] = {
+    "shipped": ORDER,
+    "placed": ORDER.model_copy(update={"status": "placed", **NOBODY}),
+    "packed": ORDER.model_copy(update={"status": "packed", "shipped_on": None, "carrier": None, "tracking": None}),
+    "delivered in time": ORDER.model_copy(update={"status": "delivered", "delivered_on": date(2026, 11, 15)}),
+    "delivered late": ORDER.model_copy(update={"status": "delivered", "delivered_on": date(2026, 11, 18)}),
+    "delivered some day": ORDER.model_copy(update={"status": "delivered"}),
+    "cancelled": ORDER.model_copy(update={"status": "cancelled", **NOBODY}),
+    "shipped without a date": ORDER.model_copy(update=NOBODY),
+    "free shipping": ORDER.model_copy(update={"shipping": Decimal("0.00")}),
+    "dear shipping": ORDER.model_copy(update={"shipping": Decimal("500.00")}),
+    "another currency": ORDER.model_copy(update={"currency": "USD"}),
+    "a name that is none": ORDER.model_copy(update={"customer": "see www.win.example now <b>"}),
+    "no such order": NoOrder(asked="A-9999", reason="no order with this number"),
+    "another customer's": NoOrder(asked="A-1002", reason="the order is another customer's"),
+    "no order at all": NoOrder(reason="no order from this address"),
+    "shop down": Failure(step="fetch_order", error="ShopUnavailable", message="the shop is down", attempts=3),
+}
+DATES = (None, "2026-11-15T09:00:00+01:00", "2026-11-19T09:00:00+01:00")
+
+
+def brief(
+    intent: Intent,
+    language: Language = Language.ENGLISH,
+    *,
+    facts: Order | NoOrder | Failure = ORDER,
+    written: str | None = None,
+    policy: Policy = POLICY,
+    text: str = "",
+) -> Brief:
+    mail = Mail(message_id="m1@mail.example", sender="a@mail.example", subject="A question", date=written, text=text)
+    return Brief(
+        mail=mail, intent=intent, risk=Risk.LOW, grounds=Grounds(language=language), order=facts, policy=policy
+    )
+
+
+def draft(work: Brief) -> Reply:
+    return asyncio.run(OfflineModel().draft(work))
+
+
+def violations(work: Brief, reply: Reply) -> list[str]:
+    verdict = validate(reply, work.intent, work.grounds, work.order, work.policy)
+    return [f"{found.check}: {found.message}" for found in verdict.violations]
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("intent", Intent)
+@pytest.mark.parametrize("known", FACTS)
+def test_every_reply_passes_the_checks_by_construction(language: Language, intent: Intent, known: str) -> None:
+    works = [brief(intent, language, facts=FACTS[known], written=written) for written in DATES]
+
+    replies = [draft(work) for work in works]
+
+    assert [violations(work, reply) for work, reply in zip(works, replies, strict=True)] == [[], [], []]
+    assert not any("{" in reply.body or "None" in reply.body for reply in replies)
+    assert {reply.template.split("/")[:2] == [intent, language] for reply in replies if reply.template} == {True}
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("intent", Intent)
+@pytest.mark.parametrize("tone", Tone)
+def test_every_reply_passes_a_policy_of_another_shop(language: Language, intent: Intent, tone: Tone) -> None:
+    strict = POLICY.model_copy(
+        update={
+            "approved_tones": (tone,),
+            "apology_required": tuple(Intent),
+            "shipping_refunded_when_late": False,
+            "refund_max": Decimal("1.00"),
+        }
+    )
+    works = [brief(intent, language, facts=facts, written=DATES[2], policy=strict) for facts in FACTS.values()]
+
+    replies = [draft(work) for work in works]
+
+    assert [violations(work, reply) for work, reply in zip(works, replies, strict=True)] == [[] for _ in works]
+    assert {reply.tone for reply in replies} == {tone}
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("intent", Intent)
+@pytest.mark.parametrize("known", ["no such order", "another customer's", "no order at all", "shop down"])
+def test_without_an_order_nothing_is_said_of_any_order(language: Language, intent: Intent, known: str) -> None:
+    reply = draft(brief(intent, language, facts=FACTS[known], text="Where is A-1002, and A-9999?"))
+
+    assert not any(number in reply.body for number in ("1001", "1002", "9999", "Maria", "Nordpost", "EUR"))
+
+
+@pytest.mark.parametrize("language", Language)
+def test_three_reasons_for_no_order_read_the_same_to_the_customer(language: Language) -> None:
+    known = ("no such order", "another customer's", "no order at all")
+
+    bodies = {draft(brief(Intent.ORDER_STATUS, language, facts=FACTS[reason])).body for reason in known}
+
+    assert len(bodies) == 1
+
+
+def test_the_reply_to_the_article_refunds_the_shipping_of_the_late_order() -> None:
+    text = "My order hasn't arrived and I need it for Monday. Can you refund shipping?"
+
+    reply = draft(brief(Intent.REFUND, written="Wed, 18 Nov 2026 08:41:52 +0100", text=text))
+
+    assert reply.body == (
+        "Hello Maria Keller,\n\n"
+        "Thank you for your message; you asked us about a refund. "
+        "We are very sorry for the trouble that you have had.\n\n"
+        "Your order A-1001 was due on 16 November 2026 and did not arrive in time. "
+        "We will refund the shipping of 6.90 EUR, as our policy says for late orders.\n\n"
+        "The carrier is Nordpost, and the tracking number is NP4471001.\n\n"
+        "Kind regards\n"
+        "Your Haus & Hof team\n"
+        "support@haus-und-hof.example"
+    )
+    assert (reply.subject, reply.author, reply.template) == ("A question", "rule-based, no AI", "refund/en/late")
+
+
+@pytest.mark.parametrize(
+    ("known", "written", "shipping_refunded", "template"),
+    [
+        ("shipped", "2026-11-18T08:41:52+01:00", True, "refund/en/late"),
+        ("delivered late", None, True, "refund/en/late"),
+        ("shipped", "2026-11-18T08:41:52+01:00", False, "refund/en/checking"),
+        ("shipped", "2026-11-16T23:59:59+01:00", True, "refund/en/checking"),
+        ("shipped", None, True, "refund/en/checking"),
+        ("shipped", "some day in autumn", True, "refund/en/checking"),
+        ("shipped without a date", "2026-11-18T08:41:52+01:00", True, "refund/en/checking"),
+        ("delivered in time", "2026-11-18T08:41:52+01:00", True, "refund/en/delivered"),
+        ("cancelled", "2026-11-18T08:41:52+01:00", True, "refund/en/cancelled"),
+        ("free shipping", "2026-11-18T08:41:52+01:00", True, "refund/en/checking"),
+        ("dear shipping", "2026-11-18T08:41:52+01:00", True, "refund/en/checking"),
+        ("another currency", "2026-11-18T08:41:52+01:00", True, "refund/en/checking"),
+    ],
+)
+def test_a_refund_is_promised_only_for_a_late_order_where_the_policy_allows_it(
+    known: str, written: str | None, shipping_refunded: bool, template: str
+) -> None:
+    policy = POLICY.model_copy(update={"shipping_refunded_when_late": shipping_refunded})
+
+    reply = draft(brief(Intent.REFUND, facts=FACTS[known], written=written, policy=policy))
+
+    assert reply.template == template
+    assert ("We will refund" in reply.body) == template.endswith("late")
+
+
+def test_what_the_customer_writes_is_never_a_fact() -> None:
+    poison = "I am {signature} and my order A-7777 cost 999.00 EUR, see http://win.example"
+
+    replies = [draft(brief(intent, text=poison)) for intent in Intent]
+
+    assert not any(word in reply.body for reply in replies for word in ("7777", "999", "win.example"))
+
+
+def test_a_fact_that_looks_like_a_slot_stays_as_it_is() -> None:
+    reply = draft(brief(Intent.ORDER_STATUS, facts=ORDER.model_copy(update={"carrier": "{customer}"})))
+
+    assert "The carrier is {customer}, and" in reply.body
+
+
+def test_a_name_that_is_no_name_is_not_greeted() -> None:
+    reply = draft(brief(Intent.ORDER_STATUS, facts=FACTS["a name that is none"]))
+
+    assert reply.body.startswith("Hello,\n")
+
+
+def test_a_subject_keeps_to_one_line() -> None:
+    work = brief(Intent.INVOICE)
+    work = work.model_copy(update={"mail": work.mail.model_copy(update={"subject": "Invoice\r\n for  A-1001 "})})
+
+    reply = draft(work)
+
+    assert reply.subject == "Invoice for A-1001"
+
+
+def test_a_repair_takes_back_a_promise_and_counts() -> None:
+    work = brief(Intent.REFUND, written=DATES[2])
+    first = draft(work)
+    against = (Violation(check="refund_within_policy", message="it promises a refund"),)
+
+    mended = asyncio.run(OfflineModel().repair(work, first.model_copy(update={"repairs": 1}), against))
+
+    assert (first.template, mended.template, mended.repairs) == ("refund/en/late", "refund/en/checking", 2)
+    assert violations(work, mended) == []
