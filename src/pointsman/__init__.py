@@ -17,39 +17,23 @@ from pointsman.definition.process import Process
 from pointsman.definition.rules import finish, otherwise, parallel, park, when
 from pointsman.definition.signature import Peek
 from pointsman.definition.state import Blob, Failure, State
-from pointsman.errors import NotSent, PointsmanError, Rejected
+from pointsman.errors import (
+    AlreadyAnswered,
+    AnswerInvalid,
+    DefinitionError,
+    NotSent,
+    NotWaiting,
+    PointsmanError,
+    Refused,
+    Rejected,
+    Stale,
+    StoreError,
+    UnknownCase,
+)
 from pointsman.kernel.snapshot import Status
+from pointsman.operations.history import History, history_of
 from pointsman.runtime.engine import Engine, Pending, Started
+from pointsman.store.base import CaseRow, Reader
+from pointsman.store.sqlite_reader import SqliteReader as open_cases
 
-__all__ = [
-    "ABSENT",
-    "UNKNOWN",
-    "AtLeastOnce",
-    "AtMostOnce",
-    "Blob",
-    "Context",
-    "Effect",
-    "Engine",
-    "Failure",
-    "Found",
-    "Idempotent",
-    "Node",
-    "NotSent",
-    "Pause",
-    "Peek",
-    "Pending",
-    "PointsmanError",
-    "Process",
-    "Reconcile",
-    "Rejected",
-    "Retry",
-    "Safety",
-    "Started",
-    "State",
-    "Status",
-    "finish",
-    "otherwise",
-    "parallel",
-    "park",
-    "when",
-]
+__all__ = ["ABSENT", "AlreadyAnswered", "AnswerInvalid", "AtLeastOnce", "AtMostOnce", "Blob", "CaseRow", "Context", "DefinitionError", "Effect", "Engine", "Failure", "Found", "History", "Idempotent", "Node", "NotSent", "NotWaiting", "Pause", "Peek", "Pending", "PointsmanError", "Process", "Reader", "Reconcile", "Refused", "Rejected", "Retry", "Safety", "Stale", "Started", "State", "Status", "StoreError", "UNKNOWN", "UnknownCase", "finish", "history_of", "open_cases", "otherwise", "parallel", "park", "when"]

@@ -235,3 +235,39 @@ class Case(State):
     outgoing: Outgoing | None = None
     send_status: Literal["pending", "sent"] | None = None
     receipt: Receipt | None = None
+
+    @property
+    def repairable(self) -> bool:
+        """Whether the model may mend its own draft: the checks object to it, and it has tries left. A person's words stay."""
+        if self.verdict is None or self.reply is None or self.grounds is None or not self.verdict.violations:
+            return False
+        return self.reply.author == self.grounds.model and self.reply.repairs < REPAIRS_MAX
+
+    @property
+    def approved(self) -> bool:
+        """Whether a person has approved this very reply; one that breaks a rule only if they said so knowingly."""
+        if self.approval is None or self.approval.decision != "approve":
+            return False
+        return self.approval.despite_violations or not (self.verdict is not None and self.verdict.violations)
+
+    @property
+    def needs_judgement(self) -> bool:
+        """Whether the mail is of a kind that only a person answers."""
+        return self.intent in BY_HAND or self.risk is Risk.HIGH
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the policy lets the desk answer this kind of mail by itself."""
+        return isinstance(self.policy, Policy) and self.intent in self.policy.automatic
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the sender's one address is that of the order: only then may the order be spoken of without a person."""
+        return isinstance(self.order, Order) and self.order.email == self.customer_id and self.mail is not None and SEVERAL_SENDERS not in self.mail.notes
+
+
+BY_HAND = frozenset({Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL, Intent.UNCLEAR})
+"""What always waits for a person, whatever the policy file says."""
+
+REPAIRS_MAX = 2  # a model that has not mended its draft in two tries will not in the third
+SEVERAL_SENDERS = "several-senders"  # the parser's note on a mail that claims two senders

@@ -14,6 +14,7 @@ _BLOCKS = frozenset(_BLOCK_NAMES.split())
 _VOID = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 )
+_SPACED = frozenset({"p", "table", "ul", "ol", "blockquote"})
 _RAW = frozenset({"script", "style"})
 _UNSHOWN = _RAW | {"template", "title"}
 _IMPLIED_END = frozenset({"p", "li", "td", "th", "tr", "dt", "dd", "option"})
@@ -156,29 +157,31 @@ class _Walker:
         return self._open[-1].tag if self._open and self._open[-1].tag in _RAW else ""
 
     def _pop(self) -> str:
-        closed = self._open[-1]
-        if closed.tag in _BLOCKS:
-            self._break(blank=closed.tag in {"p", "table", "ul", "ol", "blockquote"})
-        self._open.pop()
+        if self._open[-1].tag in _BLOCKS:
+            self._break()
+        closed = self._open.pop()
         self._counts[closed.tag] -= 1
+        if closed.tag in _SPACED and self._lines and self._lines[-1].strip("> "):
+            self._lines.append(self._mark().rstrip())
         self._hiding -= closed.hides
         self._unshown -= closed.unshown
         return closed.tag
 
-    def _break(self, *, always: bool = False, blank: bool = False) -> None:
-        """End the line when there is one, or `always`; leave a `blank` one after it where none is yet."""
-        mark = "> " * min(self._counts.get("blockquote", 0), _QUOTE_DEPTH_MAX)
+    def _mark(self) -> str:
+        return "> " * min(self._counts.get("blockquote", 0), _QUOTE_DEPTH_MAX)
+
+    def _break(self, *, always: bool = False) -> None:
+        """End the line when there is one, or `always`."""
         line = "".join(self._line)
         line = line.rstrip() if self._counts.get("pre") else line.strip(" ")
         self._line.clear()
         if line or always:
-            self._lines.append(mark + line)
-        if blank and self._lines and self._lines[-1].strip("> "):
-            self._lines.append(mark.rstrip())
+            self._lines.append(self._mark() + line)
 
 
 def _hides(attributes: str) -> bool:
     return any(
-        name.lower() == "hidden" or (name.lower() == "style" and _HIDING.search(_SPACES.sub(" ", _unescaped(value))))
+        name.lower() == "hidden"
+        or (name.lower() == "style" and _HIDING.search(_SPACES.sub(" ", _unescaped(value.strip("\"'")))))
         for name, value in _ATTRIBUTE.findall(attributes)
     )

@@ -52,7 +52,7 @@ class OfflineModel:
         intent, grounds = _decide(matches, spoken=language is not None, bulk=many, orders=orders)
         return Classification(
             intent=intent,
-            risk=_risk(intent, matches, mail, odd=bool(orders) or tricked(text), orders_named=len(numbers)),
+            risk=_risk(intent, matches, mail, odd=bool(orders) or tricked(subject + text), orders_named=len(numbers)),
             grounds=Grounds(
                 language=language or Language.ENGLISH,
                 phrases=grounds[:PHRASES_MAX],

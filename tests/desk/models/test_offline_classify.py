@@ -109,6 +109,7 @@ UNCLEAR = [
     ("en", "hello"),
     ("en", ""),
     ("en", "Where is my order A-1002? And what are your opening hours?"),
+    ("en", "Could you please pay this overdue invoice?"),
     ("en", "How do you open the box of the lamp?"),
     ("en", "You can reach me in office hours. Thank you, everything is fine."),
     ("en", "Your parcel could not be delivered, confirm here where it is."),
@@ -195,6 +196,12 @@ def test_hidden_text_raises_the_risk_and_leaves_the_intent() -> None:
 
     assert (plain.intent, plain.risk) == (Intent.ORDER_STATUS, Risk.LOW)
     assert (hidden.intent, hidden.risk) == (Intent.ORDER_STATUS, Risk.HIGH)
+
+
+def test_a_word_with_letters_of_another_alphabet_is_read_and_raises_the_risk() -> None:
+    found = classify("Can I get a r\u0435fund?")  # a Cyrillic e
+
+    assert (found.intent, found.risk, found.grounds.phrases) == (Intent.REFUND, Risk.HIGH, ("refund",))
 
 
 def test_a_file_raises_the_risk_of_a_risky_mail_only() -> None:

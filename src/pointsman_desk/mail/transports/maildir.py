@@ -54,7 +54,7 @@ class MaildirOutbox:
 
     def _holds(self, name: str) -> bool:
         """Look in both rooms: a reader moves a mail to `cur` and appends its flags to the name."""
-        return any(entry.name.startswith(name) for room in ("new", "cur") for entry in os.scandir(self.path / room))
+        return any(file.name.startswith(name) for room in ("new", "cur") for file in (self.path / room).iterdir())
 
     def _link_new(self, raw: bytes, name: str) -> None:
         """Write the whole mail aside, then give it its name: a reader never sees half of it."""

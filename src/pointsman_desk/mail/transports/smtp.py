@@ -11,6 +11,7 @@ from pointsman import NotSent, Rejected
 from pointsman_desk.mail.message import identify
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_PLAIN_ADDRESS = re.compile(r"[\x21-\x3b\x3d\x3f-\x7e]+")
 _LINE_START_DOT = re.compile(rb"^\.", re.MULTILINE)
 
 
@@ -101,16 +102,16 @@ class SmtpTransport:
 
     def _offer(self, client: smtplib.SMTP, sender: str, to: str) -> None:
         """Name sender and recipient and ask to send; at a refusal take the offer back (RFC 5321 4.1.1.5)."""
+        for address in (sender, to):
+            if not _PLAIN_ADDRESS.fullmatch(address):  # smtplib mends some of these in silence, into another address
+                raise Rejected(f"{self._server} cannot be given the address {address!a}: it is no plain ASCII one.")
         steps: tuple[tuple[str, set[int], Callable[[], tuple[int, bytes]]], ...] = (
             ("the sender", {250}, lambda: client.mail(sender)),
             (f"the recipient {to!a}", {250, 251}, lambda: client.rcpt(to)),
             ("the mail", {354}, lambda: client.docmd("DATA")),
         )
         for what, wanted, step in steps:
-            try:
-                code, text = step()
-            except ValueError as error:  # a line break, or a letter outside ASCII, in an address
-                raise Rejected(f"{self._server} cannot be given {what}: the address is no plain ASCII one.") from error
+            code, text = step()
             if code not in wanted:
                 with contextlib.suppress(smtplib.SMTPException, OSError):
                     client.rset()

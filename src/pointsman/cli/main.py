@@ -1,0 +1,219 @@
+"""The pointsman command: look at the cases of any process. It never writes."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from pointsman.errors import PointsmanError
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+except ImportError:
+    print("pointsman: the command needs Typer and Rich; install them with `pip install 'pointsman[cli]'`.", file=sys.stderr)  # noqa: T201
+    raise SystemExit(2) from None
+
+from pointsman.cli.places import load_process, open_cases
+from pointsman.kernel.snapshot import Status
+from pointsman.operations.draw import draw as draw_process
+from pointsman.operations.explain import Explanation, RuleTold
+from pointsman.operations.explain import explain as explain_case
+from pointsman.operations.history import History, history_of, told
+from pointsman.store.base import CaseRow, EventRow, Reader
+
+FOLLOW_SECONDS = 0.25  # soon enough for an eye, seldom enough for a processor
+
+app = typer.Typer(help="Look at the cases of a process: which step, which state, and why.", no_args_is_help=True, add_completion=False)
+console = Console(soft_wrap=True)
+
+Db = Annotated[Path | None, typer.Option("--db", help="The engine's database.", show_default=False)]
+App = Annotated[str | None, typer.Option("--app", help="The process, as module:attribute.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CaseNumber = Annotated[int, typer.Argument(metavar="CASE", help="The case's number.")]
+
+
+@app.command()
+def ps(
+    db: Db = None,
+    status: Annotated[Status | None, typer.Option(help="Only cases in this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1_000,
+    as_json: Json = False,
+) -> None:
+    """List the cases: where each stands and which rule put it there."""
+
+    async def look(reader: Reader) -> None:
+        rows = await reader.cases(status=status, limit=limit)
+        if as_json:
+            _print_json([row._asdict() for row in rows])
+            return
+        table = Table("case", "process", "status", "step", "rule", "since", box=None)
+        for row in rows:
+            table.add_row(*map(escape, (str(row.id), row.process, row.status, row.outcome or row.step or "", row.reason or row.rule or "", _time(row.updated_at))))
+        console.print(table if rows else "There are no cases.")
+
+    _look(db, look)
+
+
+@app.command()
+def show(case: CaseNumber, db: Db = None, as_json: Json = False) -> None:
+    """Show a case: its timeline and its state."""
+
+    async def look(reader: Reader) -> None:
+        history = await history_of(reader, case)
+        if as_json:
+            _print_json(history.as_json())
+        else:
+            _print_history(history)
+
+    _look(db, look)
+
+
+@app.command()
+def explain(case: CaseNumber, db: Db = None, app: App = None, as_json: Json = False) -> None:
+    """Say why a case stands where it stands, and what going on would do and would not repeat."""
+    process = _or_exit(lambda: load_process(app))
+
+    async def look(reader: Reader) -> None:
+        history = await history_of(reader, case)
+        texts = {field.field: (field.text, field.writer) for field in await reader.fields(case)}
+        explanation = explain_case(process, history, texts)
+        if as_json:
+            _print_json(explanation.as_json())
+        else:
+            _print_explanation(explanation)
+
+    _look(db, look)
+
+
+@app.command()
+def events(
+    db: Db = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new event until Ctrl-C.")] = False,
+    after: Annotated[int, typer.Option(help="Begin behind this number.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """List what happened, in order."""
+
+    async def look(reader: Reader) -> None:
+        last = after
+        while True:
+            rows = await reader.events(after=last)
+            for row in rows:
+                last = row.id
+                _print_event(row, as_json=as_json)
+            if not rows and not follow:
+                return
+            if not rows:
+                await asyncio.sleep(FOLLOW_SECONDS)
+
+    _look(db, look)
+
+
+@app.command()
+def draw(app: App = None) -> None:
+    """Draw the process as a Mermaid flowchart."""
+    print(draw_process(_or_exit(lambda: load_process(app))), end="")  # noqa: T201
+
+
+def run() -> None:
+    """The console script."""
+    app()
+
+
+def _look(db: Path | None, look: Callable[[Reader], Coroutine[Any, Any, None]]) -> None:
+    """Open the cases, look, and end with a sentence and a code instead of a traceback."""
+
+    def body() -> None:
+        with open_cases(db) as reader:
+            asyncio.run(look(reader))
+
+    try:
+        _or_exit(body)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(0) from None
+
+
+def _or_exit(body: Callable[[], Any]) -> Any:
+    try:
+        return body()
+    except PointsmanError as error:
+        print(f"pointsman: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(1) from None
+
+
+def _print_history(history: History) -> None:
+    console.print(f"[bold]case {history.case.id}[/] of {escape(history.case.process)}: {escape(_stands(history.case))}")
+    table = Table("time", "what", "", box=None)
+    for event in history.events:
+        table.add_row(_time(event.at), event.kind, escape(told(event)))
+    console.print(table)
+    console.print("\n[bold]state[/]")
+    for name, value in history.state.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        console.print(f"  {escape(name)} = {escape(text)}  [dim]{escape('by ' + history.writers[name] if history.writers[name] else 'input')}[/]")
+
+
+def _print_explanation(e: Explanation) -> None:
+    console.print(f"[bold]case {e.case}[/] is {e.status} at {escape(e.step or '?')}, by rule [bold]{escape(repr(e.rule))}[/]")
+    for obstacle in e.obstacles:
+        console.print(f"  [yellow]{escape(obstacle)}[/]")
+    if e.wake_at is not None:
+        console.print(f"  due at {_time(e.wake_at)}")
+    console.print("\nThe rules, from the top, and what they read:")
+    for rule in e.rules:
+        console.print(f"  {_mark(rule)} {escape(rule.name)} -> {escape(rule.step)}  [dim]({escape(', '.join(rule.reads) or 'nothing')})[/]")
+    console.print("\nThe fields that decided:")
+    for name, value in e.reads.items():
+        console.print(f"  {escape(name)} = {escape(_short(value))}")
+    if e.following:
+        console.print("\nIf it went on now" + (", after the answer:" if e.status is Status.WAITING else ":"))
+        for rule in e.following:
+            when = "next" if rule.certain else "if the answer makes it hold"
+            console.print(f"  {escape(rule.name)} -> {escape(rule.step)}  [dim]({when})[/]")
+    console.print("\nWhat would not be repeated:")
+    for step, fields in e.stands.items():
+        console.print(f"  {escape(step)} has written {escape(', '.join(fields))}")
+    console.print("\nEffects:")
+    for name, words in e.effects.items():
+        console.print(f"  {escape(name)}: {escape(words)}")
+
+
+def _print_event(row: EventRow, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({**row._asdict(), "facts": json.loads(row.facts)}, ensure_ascii=False), flush=True)  # noqa: T201
+    else:
+        console.print(f"{row.id:6} {_time(row.at)} case {row.case:<5} {row.kind:16} {escape(told(row))}")
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1))  # noqa: T201
+
+
+def _mark(rule: RuleTold) -> str:
+    return "[red]![/]" if rule.holds is None else "[green]✓[/]" if rule.holds else "[dim]·[/]"
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 160 else text[:159] + "…"  # 160: two lines of a terminal
+
+
+def _stands(row: CaseRow) -> str:
+    more = row.reason or row.outcome or (f"at {row.step}, by rule {row.rule!r}" if row.step else "")
+    return f"{row.status}, {more}" if more else str(row.status)
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,54 @@
+"""Where the command finds the cases and the process: a flag, the environment, or the project's pyproject.toml, in this order."""
+
+import importlib
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pointsman.definition.process import AnyProcess, Process
+from pointsman.errors import PointsmanError
+from pointsman.store.sqlite_reader import SqliteReader
+
+
+class PlaceUnknown(PointsmanError):
+    """The command was not told where the cases are, or which process they belong to."""
+
+
+def open_cases(db: Path | None) -> SqliteReader:
+    """Open the database read-only. Raises PlaceUnknown or StoreError."""
+    place = db or _named("POINTSMAN_DB", "db")
+    if place is None:
+        raise PlaceUnknown("no database is named; pass --db FILE, set POINTSMAN_DB, or put db = \"FILE\" under [tool.pointsman] in pyproject.toml.")
+    return SqliteReader(Path(place))
+
+
+def load_process(app: str | None) -> AnyProcess:
+    """Import the process from `module:attribute`. Raises PlaceUnknown."""
+    place = app or _named("POINTSMAN_APP", "app")
+    if place is None:
+        raise PlaceUnknown('no process is named; pass --app module:attribute, set POINTSMAN_APP, or put app = "module:attribute" under [tool.pointsman].')
+    module, _, attribute = str(place).partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found: Any = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PlaceUnknown(f"process {place!r} cannot be imported ({error}); write it as module:attribute, as Python would import it.") from None
+    finally:
+        sys.path.pop(0)
+    if not isinstance(found, Process):
+        raise PlaceUnknown(f"{place!r} is a {type(found).__name__}, not a Process; name the Process itself.")
+    return found
+
+
+def _named(variable: str, setting: str) -> str | None:
+    if os.environ.get(variable):
+        return os.environ[variable]
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        file = folder / "pyproject.toml"
+        if file.is_file():
+            settings = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("pointsman", {})
+            value = settings.get(setting)
+            return str(folder / value) if value and setting == "db" else value
+    return None

@@ -1,0 +1,39 @@
+"""Draw a process as a Mermaid flowchart: the rules from the top, and the step that each leads to."""
+
+from pointsman.definition.effects import Effect
+from pointsman.definition.nodes import Node
+from pointsman.definition.pauses import Pause
+from pointsman.definition.process import AnyProcess
+from pointsman.definition.rules import Finish, Parallel, Step
+
+
+def draw(process: AnyProcess) -> str:
+    """The flowchart's text (https://mermaid.js.org/syntax/flowchart.html).
+
+    A hexagon is a rule, a box a node, a box with double sides an effect, a slanted box a pause, a round one an end.
+    """
+    lines = ["flowchart TD"]
+    rules = process.ordered_rules
+    for position, rule in enumerate(rules):
+        lines.append(f'    r{position}{{{{"{_text(rule.name)}"}}}}')
+        lines.append(f"    r{position} -- yes --> s{position}{_shape(rule.step)}")
+        if position + 1 < len(rules):
+            lines.append(f"    r{position} -- no --> r{position + 1}")
+        if isinstance(rule.step, Node | Pause | Parallel):
+            lines.append(f"    s{position} -.-> r0")
+    return "\n".join(lines) + "\n"
+
+
+def _shape(step: Step) -> str:
+    name = _text(step.name)
+    if isinstance(step, Effect):
+        return f'[["{name}"]]'
+    if isinstance(step, Pause):
+        return f'[/"{name}"/]'
+    if isinstance(step, Finish):
+        return f'(["{_text(step.outcome)}"])'
+    return f'["{name}"]'
+
+
+def _text(text: str) -> str:
+    return text.replace('"', "&quot;")

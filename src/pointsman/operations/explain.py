@@ -1,0 +1,135 @@
+"""Why does a case stand where it stands, and what would happen if it went on now? Nothing is run to find out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.definition.effects import Effect
+from pointsman.definition.pauses import Pause
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import ValueRefused
+from pointsman.kernel.codec import codec_of
+from pointsman.kernel.decide import Tried, decide
+from pointsman.kernel.explain import possible_next, tried_rules
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.snapshot import Cell, Status
+from pointsman.operations.history import History
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTold:
+    """A rule, tried now: `holds` is None where its condition raised, and `problem` says what."""
+
+    name: str
+    step: str
+    holds: bool | None
+    reads: tuple[str, ...]
+    problem: str | None
+    certain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What there is to say about a case.
+
+    `rule` chose the present step, reading `reads`. `following` are the rules that can decide once a pending answer is
+    there (or now, where none is pending). `stands` says which step wrote each field that would not be computed again,
+    `effects` what would be called, has been settled, or is in doubt. `obstacles` keep the case from going on.
+    """
+
+    case: int
+    status: Status
+    step: str | None
+    rule: str | None
+    reads: Mapping[str, Any]
+    rules: tuple[RuleTold, ...]
+    following: tuple[RuleTold, ...]
+    stands: Mapping[str, tuple[str, ...]]
+    effects: Mapping[str, str]
+    obstacles: tuple[str, ...]
+    wake_at: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return {
+            "case": self.case, "status": self.status, "step": self.step, "rule": self.rule, "reads": dict(self.reads),
+            "rules": [_as_json(rule) for rule in self.rules], "following": [_as_json(rule) for rule in self.following],
+            "stands": {step: list(fields) for step, fields in self.stands.items()}, "effects": dict(self.effects),
+            "obstacles": list(self.obstacles), "wake_at": self.wake_at,
+        }  # fmt: skip
+
+
+def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str, str]]) -> Explanation:
+    """Explain a case under the present code. `texts` are its fields as stored: JSON and writer per field."""
+    row = history.case
+    obstacles: list[str] = [row.reason] if row.reason else []
+    cells = _cells(process, texts, obstacles)
+    rules = tuple(_told(tried) for tried in tried_rules(process, cells))
+    step = process.steps.get(row.step or "")
+    waiting = row.status is Status.WAITING and isinstance(step, Pause)
+    unknown = step.writes if waiting and isinstance(step, Pause) else ()
+    following = tuple(_told(tried, certain=certain) for tried, certain in possible_next(process, cells, unknown))
+    decision = decide(process, cells)
+    if row.status in {Status.WAITING, Status.READY} and decision.step.name != row.step:
+        obstacles.append(f"under the present code rule {decision.rule!r} would choose {decision.step.name} instead of {row.step}")
+    return Explanation(
+        case=row.id,
+        status=row.status,
+        step=row.step,
+        rule=row.rule,
+        reads={name: history.state.get(name) for name in decision.reads},
+        rules=rules,
+        following=() if row.status in {Status.DONE, Status.CANCELLED} else following,
+        stands=_stands(cells),
+        effects=_effects(process, history),
+        obstacles=tuple(obstacles),
+        wake_at=row.wake_at,
+    )
+
+
+def _cells(process: AnyProcess, texts: Mapping[str, tuple[str, str]], obstacles: list[str]) -> dict[str, Cell]:
+    codec = codec_of(process.state)
+    cells: dict[str, Cell] = {}
+    for name, (text, writer) in texts.items():
+        if not codec.knows(name):
+            continue
+        try:
+            cells[name] = codec.decode(name, text, writer)
+        except ValueRefused as error:
+            obstacles.append(str(error))
+    return cells
+
+
+def _stands(cells: Mapping[str, Cell]) -> dict[str, tuple[str, ...]]:
+    written: dict[str, tuple[str, ...]] = {}
+    for name, cell in cells.items():
+        if cell.writer:
+            written[cell.writer] = (*written.get(cell.writer, ()), name)
+    return written
+
+
+def _effects(process: AnyProcess, history: History) -> dict[str, str]:
+    told: dict[str, str] = {}
+    for name, step in process.steps.items():
+        if isinstance(step, Effect):
+            policy = type(step.safety).__name__
+            told[name] = f"not called yet; it would be called once the rules choose it ({policy})"
+    for entry in history.effects:
+        words = {
+            EffectStatus.DONE: "settled; it will not be called again under this key",
+            EffectStatus.FAILED: f"rejected: {entry.error}; it will not be called again under this key",
+            EffectStatus.NOT_SENT: f"not sent ({entry.error}); it would be called again",
+            EffectStatus.IN_DOUBT: f"in doubt ({entry.error}); its policy or an operator decides",
+            EffectStatus.INTENDED: "intended; its call may be under way",
+        }
+        told[entry.effect] = f"{words[entry.status]} (key {entry.key})"
+    return told
+
+
+def _told(tried: Tried, *, certain: bool = True) -> RuleTold:
+    holds = None if tried.error else tried.holds
+    return RuleTold(tried.rule.name, tried.rule.step.name, holds, tried.reads, tried.error, certain)
+
+
+def _as_json(rule: RuleTold) -> dict[str, Any]:
+    return {"name": rule.name, "step": rule.step, "holds": rule.holds, "reads": list(rule.reads), "problem": rule.problem, "certain": rule.certain}

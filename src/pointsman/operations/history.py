@@ -1,0 +1,73 @@
+"""Look at a case: where it stands, what it knows, and what happened to it, in order."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.errors import UnknownCase
+from pointsman.store.base import CaseRow, EffectRow, EventRow, PauseRow, Reader
+
+EVENTS_MAX = 10_000  # of one case: more than its steps bound allows for
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A case as the store has it: `state` is the JSON of each field, `events` are in the order of their commits."""
+
+    case: CaseRow
+    state: Mapping[str, Any]
+    writers: Mapping[str, str]
+    events: tuple[EventRow, ...]
+    effects: tuple[EffectRow, ...]
+    pause: PauseRow | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return {
+            **self.case._asdict(),
+            "state": dict(self.state),
+            "events": [{**event._asdict(), "facts": json.loads(event.facts)} for event in self.events],
+            "effects": [effect._asdict() for effect in self.effects],
+            "pause": None if self.pause is None else self.pause._asdict(),
+        }
+
+
+async def history_of(reader: Reader, case: int) -> History:
+    """Read a case. Raises UnknownCase."""
+    row = await reader.case(case)
+    if row is None:
+        raise UnknownCase(f"there is no case {case}; list the cases with `pointsman ps`.")
+    fields = await reader.fields(case)
+    return History(
+        case=row,
+        state={field.field: json.loads(field.text) for field in fields},
+        writers={field.field: field.writer for field in fields},
+        events=tuple(await reader.events(case=case, limit=EVENTS_MAX)),
+        effects=tuple(await reader.effects(case)),
+        pause=await reader.pause(case),
+    )
+
+
+def told(event: EventRow) -> str:
+    """What an event says, in words."""
+    facts = json.loads(event.facts)
+    listed = ", ".join(facts.get("fields") or ())
+    attempt = f" (attempt {event.attempt})" if event.attempt > 1 else ""
+    match event.kind:
+        case "decided":
+            return f"rule {facts['rule']!r} -> {facts['step']}  (read {', '.join(facts['reads']) or 'nothing'})"
+        case "effect.settled":
+            return f"{event.step} {facts['how']}: wrote {listed or 'nothing'}  (key {facts['key'][:12]}…)"
+        case "effect.intended" | "effect.in_doubt" | "effect.not_sent":
+            return f"{event.step}{': ' + facts['message'] if 'message' in facts else ''}  (key {facts['key'][:12]}…)"
+        case "node.succeeded":
+            return f"{event.step} wrote {listed or 'nothing'}{attempt}"
+        case "node.failed":
+            return f"{event.step}: {facts['error']}: {facts['message']}{attempt}"
+        case "paused":
+            return f"{event.step} shows {', '.join(facts['shows'])}  (digest {facts['digest'][:12]})"
+        case "resumed":
+            return f"{event.step} answered by {facts['by']}: wrote {listed}"
+        case _:
+            return ", ".join(f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in facts.items())

@@ -1,0 +1,128 @@
+"""How the desk's cases look in a terminal, and as JSON."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pointsman import CaseRow, History, Pending, Reader, Status, history_of
+from pointsman_desk.config import DeskConfig
+from pointsman_desk.desk import Run, reasons
+
+console = Console(soft_wrap=True)
+SUBJECT_MAX = 60  # what a list has room for
+
+
+async def case_json(reader: Reader, row: CaseRow) -> dict[str, Any]:
+    """A case as a line of a list."""
+    fields = {field.field: json.loads(field.text) for field in await reader.fields(row.id) if field.field in {"mail", "intent", "risk", "customer_id"}}
+    mail = fields.get("mail") or {}
+    return {
+        "id": row.id,
+        "subject": mail.get("subject", ""),
+        "from": fields.get("customer_id"),
+        "status": row.status,
+        "rule": row.rule,
+        "why": reasons(row),
+        "intent": fields.get("intent"),
+        "risk": fields.get("risk"),
+        "outcome": row.outcome,
+    }
+
+
+def run_json(run: Run, rows: Sequence[CaseRow]) -> dict[str, Any]:
+    """A run of the desk as an object."""
+    started = set(run.started)
+    statuses = Counter(str(row.status) for row in rows if row.id in started)
+    return {"started": run.started, "known": run.known, "problems": run.problems, "statuses": dict(statuses)}
+
+
+def print_run(run: Run, cases: Sequence[dict[str, Any]], config: DeskConfig, label: str) -> None:
+    """What a run did: answered, waiting and why, and how to go on."""
+    console.print(f"The desk ({escape(label)}) took in {len(run.started)} new mails; {run.known} were known already.\n")
+    if not cases:
+        console.print(f"The mailbox {escape(str(config.mailbox))} is empty; there is nothing to do.")
+        return
+    print_cases(cases)
+    waiting = [case for case in cases if case["status"] == Status.WAITING]
+    console.print()
+    counts = Counter(case["outcome"] or case["status"] for case in cases)
+    console.print("In all: " + ", ".join(f"{count} {escape(str(name))}" for name, count in counts.most_common()) + ".")
+    if config.smtp is None:
+        console.print(f"Replies are in {escape(str(config.outbox))}.")
+    if waiting:
+        number = waiting[0]["id"]
+        console.print(f"To look at one that waits: pointsman-desk show {number}. To send its reply: pointsman-desk approve {number}.")
+
+
+def print_cases(cases: Sequence[dict[str, Any]]) -> None:
+    """A table of cases."""
+    if not cases:
+        console.print("There are no cases; `pointsman-desk run` takes in the mailbox.")
+        return
+    table = Table("case", "status", "from", "subject", "intent", "why", box=None)
+    for case in cases:
+        subject = case["subject"] if len(case["subject"]) <= SUBJECT_MAX else case["subject"][: SUBJECT_MAX - 1] + "…"
+        table.add_row(*(escape(str(value or "")) for value in (case["id"], case["status"], case["from"], subject, case["intent"], case["why"])))
+    console.print(table)
+
+
+def print_case(history: History) -> None:
+    """A case in full: the mail, the facts, the draft, and what can be done with it."""
+    state, row = history.state, history.case
+    mail, grounds = state.get("mail") or {}, state.get("grounds") or {}
+    console.print(f"[bold]case {row.id}[/] {row.status}: {escape(reasons(row))}")
+    console.print(f"From:    {escape(mail.get('sender_name', ''))} <{escape(str(state.get('customer_id')))}>")
+    console.print(f"Subject: {escape(mail.get('subject', ''))}\n")
+    console.print(escape(mail.get("text") or "(no text)"))
+    if mail.get("quoted"):
+        console.print(f"[dim]({len(mail['quoted'].splitlines())} quoted lines)[/]")
+    if mail.get("attachments"):
+        console.print("Attachments: " + ", ".join(escape(f"{one['name']} ({one['size']} bytes)") for one in mail["attachments"]))
+    if mail.get("notes"):
+        console.print(f"[yellow]Odd about it: {escape(', '.join(mail['notes']))}[/]")
+    if state.get("intent"):
+        because = ", ".join(repr(phrase) for phrase in grounds.get("phrases", ())) or "nothing that matched"
+        console.print(f"\n{escape(state['intent'])}, risk {escape(state['risk'])} ({escape(grounds.get('model', ''))}; because: {escape(because)})")
+    if state.get("order"):
+        order = state["order"]
+        console.print("Order: " + escape(order.get("number") and f"{order['number']}, {order['status']}, due {order['due_on']}" or json.dumps(order)))
+    _print_reply(state.get("reply"), state.get("verdict"))
+    if state.get("receipt"):
+        console.print(f"Sent as {escape(state['receipt']['provider_message_id'])} by {escape(state['receipt']['transport'])}.")
+    if row.status is Status.WAITING and history.pause is not None:
+        seen = history.pause.digest[:12]
+        console.print(f"\npointsman-desk approve {row.id} --seen {seen}   (or edit, or reject)")
+
+
+def print_draft(pending: Pending) -> None:
+    """The draft that is shown now."""
+    _print_reply(pending.shown["reply"].model_dump(), pending.beside["verdict"].model_dump())
+    console.print(f"This draft has the digest {pending.digest[:12]}.\n")
+
+
+def print_decision(history: History, config: DeskConfig) -> None:
+    """What became of a case after a person's decision."""
+    state, row = history.state, history.case
+    if row.outcome == "sent":
+        place = f"; it is in {config.outbox}" if config.smtp is None else ""
+        console.print(escape(f"case {row.id}: the reply to {state['outgoing']['to']} was sent as {state['receipt']['provider_message_id']}{place}."))
+    elif row.status is Status.WAITING:
+        console.print(f"case {row.id} waits for approval: {escape(reasons(row))}.")
+        _print_reply(state.get("reply"), state.get("verdict"))
+        console.print(f"\npointsman-desk approve {row.id} --seen {history.pause.digest[:12] if history.pause else ''}")
+    else:
+        console.print(f"case {row.id} is {row.status}: {escape(reasons(row))}.")
+
+
+def _print_reply(reply: dict[str, Any] | None, verdict: dict[str, Any] | None) -> None:
+    if not reply:
+        return
+    console.print(f"\n[bold]Reply[/] by {escape(reply['author'])}, {reply['language']}, {reply['tone']}:")
+    console.print(escape(reply["body"]))
+    for violation in (verdict or {}).get("violations", ()):
+        console.print(f"[red]It breaks a rule ({escape(violation['check'])}): {escape(violation['message'])}[/]")

@@ -1,0 +1,229 @@
+"""The pointsman-desk command: work off the mailbox, and decide on the replies that wait."""
+
+import asyncio
+import getpass
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+from pointsman import PointsmanError
+from pointsman_desk.errors import DeskError
+
+try:
+    import typer
+    from rich.console import Console
+except ImportError:
+    print("pointsman-desk: the command needs Typer and Rich; install them with `pip install 'pointsman[desk]'`.", file=sys.stderr)  # noqa: T201
+    raise SystemExit(2) from None
+
+from pointsman import CaseRow, Status, history_of, open_cases
+from pointsman_desk import desk as at_desk
+from pointsman_desk.cli.display import case_json, print_case, print_cases, print_decision, print_draft, print_run, run_json
+from pointsman_desk.config import DeskConfig, load_config
+from pointsman_desk.wiring import Desk, open_desk
+
+WATCH_SECONDS = 5.0  # how often a watched folder is looked at: soon enough for mail
+
+T = TypeVar("T")
+app = typer.Typer(help="A customer-service mail desk: mails are answered from facts, or wait for you.", no_args_is_help=True, add_completion=False)
+errors = Console(stderr=True, soft_wrap=True)
+
+Config = Annotated[Path | None, typer.Option("--config", help="The configuration; desk.toml in this folder where it is there.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CaseNumber = Annotated[int, typer.Argument(metavar="CASE", help="The case's number.")]
+Seen = Annotated[str | None, typer.Option("--seen", help="The digest of the draft that you looked at, as `show` prints it.", show_default=False)]
+By = Annotated[str | None, typer.Option("--by", help="Who decides; your login name.", show_default=False)]
+
+
+@app.command()
+def run(
+    mailbox: Annotated[Path | None, typer.Option(help="A maildir or a folder of .eml files.", show_default=False)] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Take in the mails of the mailbox and answer what may be answered without a person."""
+    settings = _or_exit(lambda: load_config(config))
+    if mailbox is not None:
+        settings = settings.model_copy(update={"mailbox": mailbox.absolute()})
+
+    async def work(desk: Desk, stop: asyncio.Event) -> None:
+        while True:
+            with errors.status("Looking into the mailbox") as status:
+                done = await at_desk.work_off(desk, lambda name: status.update(f"Taking in {name}"), stop)
+            rows = await desk.engine.reader.cases(limit=1_000_000)
+            if as_json:
+                print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=1))  # noqa: T201
+            elif done.started or not watch:
+                print_run(done, [await case_json(desk.engine.reader, row) for row in rows], settings, desk.model.label)
+            if done.problems:
+                raise DeskError("; ".join(done.problems))
+            if not watch or stop.is_set():
+                return
+            with errors.status("Watching the mailbox; Ctrl-C ends it"):
+                await at_desk.either(stop.wait(), asyncio.sleep(WATCH_SECONDS))
+
+    _with_desk(settings, work)
+
+
+@app.command()
+def cases(
+    status: Annotated[Status | None, typer.Option(help="Only cases in this status.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """List the cases: what was answered, what waits for a person, and why."""
+    settings = _or_exit(lambda: load_config(config))
+
+    async def look() -> list[dict[str, Any]]:
+        with open_cases(settings.database) as reader:
+            return [await case_json(reader, row) for row in await reader.cases(status=status, limit=1_000_000)]
+
+    found = _or_exit(lambda: asyncio.run(look()))
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))  # noqa: T201
+    else:
+        print_cases(found)
+
+
+@app.command()
+def show(case: CaseNumber, config: Config = None, as_json: Json = False) -> None:
+    """Show a case: the mail, what the desk made of it, and the draft that waits."""
+    settings = _or_exit(lambda: load_config(config))
+
+    async def look() -> Any:
+        with open_cases(settings.database) as reader:
+            return await history_of(reader, case)
+
+    history = _or_exit(lambda: asyncio.run(look()))
+    if as_json:
+        print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))  # noqa: T201
+    else:
+        print_case(history)
+
+
+@app.command()
+def approve(
+    case: CaseNumber,
+    seen: Seen = None,
+    by: By = None,
+    despite_violations: Annotated[bool, typer.Option("--despite-violations", help="Send it although it breaks a rule.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Send the draft of a case as it is."""
+    _decide(config, lambda desk: at_desk.approve(desk, case, by=_who(by), seen=seen, despite_violations=despite_violations), as_json=as_json)
+
+
+@app.command()
+def edit(
+    case: CaseNumber,
+    text: Annotated[str | None, typer.Option(help="The new text of the reply.", show_default=False)] = None,
+    file: Annotated[typer.FileText | None, typer.Option(help="A file with the new text; - for standard input.", show_default=False)] = None,
+    send: Annotated[bool, typer.Option("--approve", help="Send it at once if it breaks no rule.")] = False,
+    seen: Seen = None,
+    by: By = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Put another text in place of the draft; it is checked again and waits for approval."""
+    if (text is None) == (file is None):
+        _exit("give the new text with --text, or in a file with --file.")
+    body = text if text is not None else _or_exit(lambda: _text_of(file))
+    _decide(config, lambda desk: at_desk.edit(desk, case, by=_who(by), body=body, seen=seen, send=send), as_json=as_json)
+
+
+@app.command()
+def reject(
+    case: CaseNumber,
+    why: Annotated[str, typer.Option(help="Why the mail is not answered.")] = "",
+    seen: Seen = None,
+    by: By = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Do not answer this mail."""
+    _decide(config, lambda desk: at_desk.reject(desk, case, by=_who(by), why=why, seen=seen), as_json=as_json)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+def _decide(config: Path | None, decision: Callable[[Desk], Awaitable[CaseRow]], *, as_json: bool) -> None:
+    settings = _or_exit(lambda: load_config(config))
+
+    async def work(desk: Desk, _: asyncio.Event) -> None:
+        try:
+            row = await decision(desk)
+        except at_desk.DraftChanged as changed:
+            print_draft(changed.pending)
+            raise
+        await desk.engine.idle()
+        history = await history_of(desk.engine.reader, row.id)
+        if as_json:
+            print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))  # noqa: T201
+        else:
+            print_decision(history, settings)
+
+    _with_desk(settings, work)
+
+
+def _with_desk(settings: DeskConfig, work: Callable[[Desk, asyncio.Event], Awaitable[None]]) -> None:
+    """Open the desk, work, and close it in order; Ctrl-C and SIGTERM end the work at a safe place."""
+
+    async def body() -> bool:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        async with open_desk(settings) as desk:
+            await work(desk, stop)
+        return stop.is_set()
+
+    if _or_exit(lambda: asyncio.run(body())):
+        errors.print("pointsman-desk: stopped; what was begun is kept and goes on with the next run.")
+        raise SystemExit(130)
+
+
+def _who(by: str | None) -> str:
+    try:
+        return by or getpass.getuser()
+    except OSError:
+        raise DeskError("your login name is not known here; say who decides with --by NAME.") from None
+
+
+def _text_of(file: Any) -> str:
+    try:
+        return str(file.read())
+    except UnicodeDecodeError:
+        raise DeskError(f"{file.name} is not UTF-8 text; save it as UTF-8.") from None
+
+
+def _or_exit(body: Callable[[], T]) -> T:
+    try:
+        return body()
+    except (DeskError, PointsmanError) as error:
+        _exit(str(error))
+    except BaseExceptionGroup as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        if not isinstance(first, DeskError | PointsmanError):
+            raise
+        _exit(str(first))
+    except BrokenPipeError:
+        raise SystemExit(0) from None
+
+
+def _exit(message: str) -> NoReturn:
+    errors.print(f"pointsman-desk: {message}", markup=False, highlight=False)
+    raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

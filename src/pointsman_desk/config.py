@@ -1,0 +1,98 @@
+"""The desk's configuration: one TOML file, every problem of it reported at once."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pointsman_desk.errors import ConfigInvalid
+
+SAMPLE = Path(__file__).parent / "sample"
+FILE_NAME = "desk.toml"
+
+
+class SmtpConfig(BaseModel):
+    """A mail server that takes the replies. The password comes from the environment variable that `password_env` names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str
+    port: Annotated[int, Field(ge=1, le=65_535)] = 587  # message submission (RFC 6409)
+    starttls: bool = True
+    timeout_seconds: Annotated[float, Field(gt=0)] = 45.0  # below the effect's own limit, so that the phase is known
+    username: str | None = None
+    password_env: str | None = None
+
+    @model_validator(mode="after")
+    def _password_is_set(self) -> Self:
+        if self.password_env is not None and not os.environ.get(self.password_env):
+            raise ValueError(f"password_env names {self.password_env}, which is not set in the environment")
+        return self
+
+    @property
+    def password(self) -> str | None:
+        """The password, read when it is needed and kept nowhere."""
+        return os.environ[self.password_env] if self.password_env is not None else None
+
+
+class DeskConfig(BaseModel):
+    """Where the desk finds its mails, keeps its cases, and how it sends.
+
+    `home` holds the database, the outbox, and the shop and the policy where no others are named. `mailbox` is a maildir
+    or a folder of .eml files. Without `smtp` replies go into a maildir. Relative paths count from the file's folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Path("var/desk")
+    mailbox: Path = SAMPLE / "mails"
+    address: str = "support@haus-und-hof.example"
+    policy: Path | None = None
+    shop: Path | None = None
+    smtp: SmtpConfig | None = None
+    concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails in hand at once; a local model seldom takes more
+
+    @property
+    def database(self) -> Path:
+        """The file that holds the cases."""
+        return self.home / "cases.db"
+
+    @property
+    def outbox(self) -> Path:
+        """The maildir that takes the replies."""
+        return self.home / "outbox"
+
+    @property
+    def policy_file(self) -> Path:
+        """The policy that is in force."""
+        return self.policy or self.home / "policy.toml"
+
+    @property
+    def shop_file(self) -> Path:
+        """The shop's database."""
+        return self.shop or self.home / "shop.db"
+
+    def under(self, folder: Path) -> Self:
+        """The same with relative paths counted from `folder`."""
+        paths = {name: folder / value for name in ("home", "mailbox", "policy", "shop") if (value := getattr(self, name)) is not None}
+        return self.model_copy(update=paths)
+
+
+def load_config(file: Path | None = None) -> DeskConfig:
+    """Read `file`, or desk.toml in this folder where it is there, or the defaults. Raises ConfigInvalid with every problem."""
+    if file is None:
+        file = Path(FILE_NAME)
+        if not file.is_file():
+            return DeskConfig().under(Path.cwd())
+    try:
+        written = tomllib.loads(file.read_text(encoding="utf-8"))
+        return DeskConfig.model_validate(written).under(file.absolute().parent)
+    except OSError as error:
+        raise ConfigInvalid(f"{file} cannot be read ({error.strerror}); name another file with --config.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{file} is not TOML: {error}.") from None
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors(include_url=False, include_input=False))
+        raise ConfigInvalid(f"{file} has {error.error_count()} problem{'s' * (error.error_count() > 1)}: {problems}.") from None

@@ -1,0 +1,126 @@
+"""What people do at the desk: work off the mailbox, look at what waits, and decide on it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pointsman import CaseRow, Pending, Stale, Status
+from pointsman_desk.case import Approval, Reply, Verdict
+from pointsman_desk.errors import DeskError
+from pointsman_desk.nodes.ingest import ingest
+from pointsman_desk.wiring import Desk
+
+INGEST_MAX = 32  # mails between the folder and the database at once: enough to share commits, few enough to hold in memory
+
+
+@dataclass(slots=True)
+class Run:
+    """What a run of the desk did: the cases it started, mails it knew already, and mails that could not be read at all."""
+
+    started: list[int] = field(default_factory=list)
+    known: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+class DraftChanged(DeskError):
+    """The draft was rewritten since it was shown. `pending` is what is shown now."""
+
+    def __init__(self, message: str, pending: Pending) -> None:
+        super().__init__(message)
+        self.pending = pending
+
+
+class NotSendable(DeskError):
+    """The draft breaks a rule, and nobody has said that it should go out all the same."""
+
+
+async def work_off(desk: Desk, seen: Callable[[str], None], stop: asyncio.Event) -> Run:
+    """Start a case for each mail of the mailbox that has none yet, and wait until nothing moves by itself any more.
+
+    `seen` is told each mail's name; setting `stop` ends the run early, with what was begun brought to a safe place.
+    """
+    run = Run()
+    room = asyncio.Semaphore(INGEST_MAX)
+
+    async def take_in(raw: bytes) -> None:
+        try:
+            started = await ingest(desk.engine, desk.process, raw)
+            if started.duplicate:
+                run.known += 1
+            else:
+                run.started.append(started.case)
+        finally:
+            room.release()
+
+    async with asyncio.TaskGroup() as tasks:
+        for found in desk.source().mails():
+            if stop.is_set():
+                break
+            seen(found.name)
+            if found.raw is None:
+                run.problems.append(found.problem or f"{found.name} cannot be read")
+                continue
+            await room.acquire()
+            tasks.create_task(take_in(found.raw))
+    await either(desk.engine.idle(), stop.wait())
+    return run
+
+
+async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_violations: bool = False) -> CaseRow:
+    """Send the draft as it is. `seen` is the digest of what was shown, or its beginning. Raises DeskError, Refused."""
+    pending = await _pending(desk, case, seen)
+    verdict = pending.beside["verdict"]
+    if isinstance(verdict, Verdict) and verdict.violations and not despite_violations:
+        broken = "; ".join(violation.message for violation in verdict.violations)
+        raise NotSendable(f"the draft of case {case} breaks a rule ({broken}); edit it, or approve it with --despite-violations.")
+    return await _decide(desk, pending, Approval(decision="approve", by=by, despite_violations=despite_violations))
+
+
+async def edit(desk: Desk, case: int, *, by: str, body: str, seen: str | None, send: bool) -> CaseRow:
+    """Put another text in place of the draft; it is checked again, and waits again, or with `send` goes out if it passes."""
+    if not body.strip():
+        raise DeskError(f"the new text for case {case} is empty; write the reply, or reject the case.")
+    pending = await _pending(desk, case, seen)
+    shown: Reply = pending.shown["reply"]
+    reply = shown.model_copy(update={"body": body.rstrip() + "\n", "author": by, "template": None})
+    decision = Approval(decision="approve" if send else "edit", by=by)
+    return await _decide(desk, pending, decision, {"reply": reply})
+
+
+async def reject(desk: Desk, case: int, *, by: str, why: str, seen: str | None) -> CaseRow:
+    """Do not answer this mail."""
+    return await _decide(desk, await _pending(desk, case, seen), Approval(decision="reject", by=by, note=why))
+
+
+async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:
+    pending = await desk.engine.pending(case)
+    if seen is not None and not pending.digest.startswith(seen):
+        raise DraftChanged(f"the draft of case {case} was rewritten since you looked at it ({seen}); nothing was sent.", pending)
+    return pending
+
+
+async def _decide(desk: Desk, pending: Pending, approval: Approval, edits: dict[str, Any] | None = None) -> CaseRow:
+    try:
+        await desk.engine.resume(pending.token, approval, by=approval.by, edits=edits)
+    except Stale as stale:
+        assert isinstance(stale.current, Pending)
+        raise DraftChanged(f"the draft of case {pending.case} was rewritten while you decided; nothing was sent.", stale.current) from None
+    return await desk.engine.settled(pending.case)
+
+
+def reasons(row: CaseRow) -> str:
+    """Why a case stands where it stands, for a list."""
+    if row.status is Status.DONE:
+        return row.outcome or ""
+    return row.reason or row.rule or ""
+
+
+async def either(*waits: Any) -> None:
+    """Return when the first of `waits` does, and drop the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    for task in done:
+        task.result()

@@ -1,0 +1,10 @@
+"""What does the customer want, and what could a wrong answer cost?"""
+
+from pointsman_desk.case import Grounds, Intent, Mail, Risk
+from pointsman_desk.models.base import Model
+
+
+async def classify(mail: Mail, *, model: Model) -> tuple[Intent, Risk, Grounds]:
+    """Ask the model; what it answers is closed enums and the grounds for them."""
+    found = await model.classify(mail)
+    return found.intent, found.risk, found.grounds

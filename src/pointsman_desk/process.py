@@ -1,0 +1,63 @@
+"""The desk's process, on one page: what happens to a mail. Read this first.
+
+    read -> classify -> fetch_order + fetch_refund_policy -> draft -> validate --(broken)--> repair -> validate
+                                                                         |
+                     approve <--(refund, complaint, legal, unclear, or not for the machine)
+                        |                                                |
+                        +--(approved)----------> compose -> send <--(all green)
+"""
+
+
+from pointsman import Failure, Idempotent, Process, Retry, Safety, finish, otherwise, parallel, park, when
+from pointsman_desk.case import Approval, Case
+from pointsman_desk.nodes import classify, draft, facts, ingest, send, validate
+
+PATIENT = Retry(attempts_max=5, first_seconds=0.5)  # a shop that restarts is back within the 7 s that this makes
+PARSE_SECONDS = 60.0  # far beyond the worst mail that was measured; what takes longer is for a person
+FETCH_SECONDS = 10.0  # what a support desk can wait for a shop
+DRAFT_SECONDS = 120.0  # a slow model on a small machine
+SEND_SECONDS = 60.0  # a mail server may take its time over the final answer (RFC 5321, 4.5.3.2.6, grants more)
+
+
+def support_mail(safety: Safety) -> Process[Case]:
+    """Build the process; `safety` says what the transport makes of a send that a crash cut short."""
+    support = Process("support-mail", Case)
+
+    read = support.node(ingest.read, writes="mail", timeout_seconds=PARSE_SECONDS)
+    classify_ = support.node(classify.classify, writes=("intent", "risk", "grounds"), timeout_seconds=DRAFT_SECONDS)
+    fetch_order = support.node(facts.fetch_order, writes="order", retry=PATIENT, timeout_seconds=FETCH_SECONDS, on_failure="record")
+    fetch_policy = support.node(facts.fetch_refund_policy, writes="policy", timeout_seconds=FETCH_SECONDS, on_failure="record")
+    draft_ = support.node(draft.draft, writes=("reply", "send_status"), timeout_seconds=DRAFT_SECONDS)
+    validate_ = support.node(validate.validate, writes="verdict")
+    repair = support.node(draft.repair, writes=("reply", "send_status"), timeout_seconds=DRAFT_SECONDS)
+    approve = support.pause(
+        name="approve", writes="approval", answer=Approval, shows=("mail", "reply"), edits=("reply",),
+        beside=("intent", "risk", "grounds", "order", "policy", "verdict"),
+    )  # fmt: skip
+    compose = support.node(send.compose, writes="outgoing")
+    send_ = support.effect(send.send, writes=("receipt", "send_status"), timeout_seconds=SEND_SECONDS, safety=safety)
+
+    support.rules(
+        when("the mail has not been read", lambda c: c.mail is None, read),
+        when("a machine sent it", lambda c: c.mail is not None and c.mail.automatic is not None, finish("automatic")),
+        when("it is not classified", lambda c: c.intent is None, classify_),
+        when("facts are missing", lambda c: c.order is None or c.policy is None, parallel(fetch_order, fetch_policy)),
+        when("the policy cannot be read", lambda c: isinstance(c.policy, Failure), park("mend the policy file, then redrive the case")),
+        when("there is no draft", lambda c: c.reply is None, draft_),
+        when("the draft is not validated", lambda c: c.verdict is None, validate_),
+        when("the draft can be repaired", lambda c: c.repairable, repair),
+        when("a person rejected it", lambda c: c.approval is not None and c.approval.decision == "reject", finish("rejected")),
+        when("refund, complaint, legal or unclear", lambda c: c.needs_judgement and not c.approved, approve),
+        when("the draft breaks a rule", lambda c: c.verdict is not None and c.verdict.violations and not c.approved, approve),
+        when("the policy does not name the intent", lambda c: not c.is_allowed and not c.approved, approve),
+        when("the sender is not the order's customer", lambda c: not c.is_known and not c.approved, approve),
+        when("a person is editing it", lambda c: c.approval is not None and not c.approved, approve),
+        when("it is not composed", lambda c: c.outgoing is None, compose),
+        when("it is not sent", lambda c: c.send_status == "pending", send_),
+        otherwise(finish("sent")),
+    )
+    return support
+
+
+support = support_mail(Idempotent())
+"""The process with the maildir outbox, which knows a reply that it has taken already by its key."""

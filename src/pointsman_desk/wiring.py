@@ -1,0 +1,83 @@
+"""Put the desk together: the only module that knows every other one. The end-to-end tests use it too."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman import AtMostOnce, Engine, Idempotent, Process, Safety
+from pointsman_desk.case import Case
+from pointsman_desk.config import SAMPLE, DeskConfig
+from pointsman_desk.errors import ConfigInvalid
+from pointsman_desk.mail.sources.base import Source
+from pointsman_desk.mail.sources.maildir import open_folder
+from pointsman_desk.mail.transports.base import Transport
+from pointsman_desk.mail.transports.maildir import MaildirOutbox
+from pointsman_desk.mail.transports.smtp import SmtpTransport
+from pointsman_desk.models.base import Model
+from pointsman_desk.models.offline import OfflineModel
+from pointsman_desk.process import support_mail
+from pointsman_desk.shop.policy import PolicyFile
+from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A desk at work."""
+
+    engine: Engine
+    process: Process[Case]
+    config: DeskConfig
+    model: Model
+
+    def source(self) -> Source:
+        """The mailbox. Raises MailboxMissing."""
+        return open_folder(self.config.mailbox)
+
+
+def prepare(config: DeskConfig) -> None:
+    """Make the desk's folder, with the sample policy and the sample shop where no others are named. Raises ConfigInvalid."""
+    try:
+        config.home.mkdir(parents=True, exist_ok=True)
+        if config.policy is None and not config.policy_file.exists():
+            shutil.copyfile(SAMPLE / "policy.toml", config.policy_file)
+    except OSError as error:
+        raise ConfigInvalid(f"the desk's folder {config.home} cannot be written ({error.strerror}); name another one with `home`.") from None
+    if config.shop is None:
+        create_sample_shop(config.shop_file)
+    PolicyFile(config.policy_file).current()
+
+
+def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:
+    """The way out, and what it makes of a send that was cut short.
+
+    The maildir recognises a repetition by its key. SMTP cannot (RFC 1047), so a person finds out.
+    """
+    if config.smtp is None:
+        return MaildirOutbox(config.outbox), Idempotent()
+    smtp = config.smtp
+    sender = SmtpTransport(
+        smtp.host, smtp.port, timeout_seconds=smtp.timeout_seconds, starttls=smtp.starttls, username=smtp.username, password=smtp.password
+    )
+    return sender, AtMostOnce()
+
+
+@asynccontextmanager
+async def open_desk(
+    config: DeskConfig, *, transport: Transport | None = None, safety: Safety | None = None, model: Model | None = None, **engine_settings: Any
+) -> AsyncIterator[Desk]:
+    """Open the desk. `transport`, `safety`, `model` and the engine's settings are for tests and other front ends."""
+    prepare(config)
+    configured, its_safety = transport_of(config)
+    process = support_mail(safety or its_safety)
+    model = model or OfflineModel()
+    resources = {
+        "model": model,
+        "orders": SqliteOrders(config.shop_file),
+        "policies": PolicyFile(config.policy_file),
+        "desk_address": config.address,
+        "transport": transport or configured,
+    }
+    async with Engine.open(config.database, [process], resources=resources, concurrency=config.concurrency, **engine_settings) as engine:
+        yield Desk(engine, process, config, model)

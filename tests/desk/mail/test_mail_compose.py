@@ -1,0 +1,201 @@
+"""Composed replies: threaded, safe, and the same bytes each time."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from email import message_from_bytes, policy
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pointsman_desk.case import Language, Mail, Outgoing, Reply, Tone
+from pointsman_desk.errors import HeaderRefused
+from pointsman_desk.mail.compose import compose, reply_to
+from pointsman_desk.mail.message import read_mail
+
+DATE = datetime(2026, 11, 22, 9, 30, tzinfo=timezone(timedelta(hours=1)))
+OUTGOING = Outgoing(
+    message_id="c1.r1@shop.example",
+    date=DATE,
+    sender="support@shop.example",
+    to="jane@customer.example",
+    subject="Re: My order",
+    body="It is on its way.\n",
+)
+MAIL = Mail(
+    message_id="one@customer.example",
+    sender="jane@customer.example",
+    sender_name="Jane Doe",
+    subject="AW: RE[2]: re: My order",
+    date="2026-11-20T10:00:00+01:00",
+    text="Where is it?\nIt is late.",
+)
+
+
+def reply_in(language: Language, subject: str = "") -> Reply:
+    return Reply(subject=subject, body="It is on its way.\n", language=language, tone=Tone.WARM, author="Sam")
+
+
+def made(mail: Mail, reply: Reply | None = None) -> Outgoing:
+    return reply_to(
+        mail,
+        reply or reply_in(Language.ENGLISH),
+        sender="support@shop.example",
+        to="jane@customer.example",
+        message_id="c1.r1@shop.example",
+        date=DATE,
+        automatic=False,
+    )
+
+
+def test_a_reply_is_threaded_and_quotes_the_original_below() -> None:
+    mail = MAIL.model_copy(update={"references": ("zero@shop.example",)})
+
+    outgoing = made(mail)
+
+    assert (outgoing.in_reply_to, outgoing.references) == (
+        "one@customer.example",
+        ("zero@shop.example", "one@customer.example"),
+    )
+    assert outgoing.subject == "Re: My order"
+    assert outgoing.body == ("It is on its way.\n\nOn 2026-11-20, Jane Doe wrote:\n> Where is it?\n> It is late.\n")
+
+
+def test_long_references_keep_the_first_and_the_last() -> None:
+    mail = MAIL.model_copy(update={"references": tuple(f"{number}@shop.example" for number in range(50))})
+
+    outgoing = made(mail)
+
+    assert outgoing.references[:2] == ("0@shop.example", "30@shop.example")
+    assert outgoing.references[-2:] == ("49@shop.example", "one@customer.example")
+    assert len(outgoing.references) == 22
+
+
+@pytest.mark.parametrize("message_id", ["a1@no-id.invalid", "sp ace@x.example", "ü@x.example", "x" * 901])
+def test_an_id_that_cannot_be_answered_is_left_out(message_id: str) -> None:
+    mail = MAIL.model_copy(update={"message_id": message_id, "references": (message_id, "zero@shop.example")})
+
+    outgoing = made(mail)
+
+    assert outgoing.in_reply_to is None
+    assert message_id not in outgoing.references or message_id.endswith("no-id.invalid")
+    compose(outgoing)
+
+
+@pytest.mark.parametrize("language", list(Language))
+@pytest.mark.parametrize("date", [MAIL.date, None])
+def test_our_own_quotation_is_known_again_when_the_customer_answers(language: Language, date: str | None) -> None:
+    sent = made(MAIL.model_copy(update={"date": date}), reply_in(language))
+
+    read = read_mail(compose(sent))
+
+    assert read.text == "It is on its way."
+    assert "> Where is it?" in read.quoted
+
+
+def test_an_id_of_two_hundred_characters_stays_on_its_header_line() -> None:
+    long_id = "A" * 180 + "@mail.outlook.test"
+    outgoing = OUTGOING.model_copy(update={"in_reply_to": long_id, "references": (long_id, "b@x.example")})
+
+    raw = compose(outgoing)
+
+    assert f"\r\nIn-Reply-To: <{long_id}>\r\n".encode() in raw
+    assert f"\r\nReferences: <{long_id}>\r\n <b@x.example>\r\n".encode() in raw
+    assert read_mail(raw).references == (long_id, "b@x.example")
+
+
+def test_only_an_unattended_reply_is_marked_as_automatic() -> None:
+    unattended = OUTGOING.model_copy(update={"automatic": True})
+
+    marked, plain = compose(unattended), compose(OUTGOING)
+
+    assert b"\r\nAuto-Submitted: auto-replied\r\nX-Auto-Response-Suppress: All\r\n" in marked
+    assert b"Auto" not in plain
+
+
+@pytest.mark.parametrize("field", ["subject", "sender", "to", "message_id", "in_reply_to"])
+@pytest.mark.parametrize("poison", ["\r", "\n", "\r\nBcc: x@y.example", "\x00", "\u2028"])
+def test_a_line_break_in_a_header_is_refused(field: str, poison: str) -> None:
+    value = (getattr(OUTGOING, field) or "a@b.example") + poison
+    outgoing = OUTGOING.model_copy(update={field: value})
+
+    with pytest.raises(HeaderRefused, match="line break"):
+        compose(outgoing)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "jane",
+        "a@b.example, c@d.example",
+        "Jane <a@b.example>",
+        "a b@c.example",
+        "a@b.example;",
+        "ü@b.example",
+        "a@-b",
+    ],
+)
+@pytest.mark.parametrize("field", ["sender", "to"])
+def test_what_is_no_single_address_is_refused(field: str, address: str) -> None:
+    outgoing = OUTGOING.model_copy(update={field: address})
+
+    with pytest.raises(HeaderRefused, match="one plain address"):
+        compose(outgoing)
+
+
+def test_a_bad_reference_is_refused() -> None:
+    outgoing = OUTGOING.model_copy(update={"references": ("good@x.example", "bad>\r\nX: y")})
+
+    with pytest.raises(HeaderRefused, match="message identifier"):
+        compose(outgoing)
+
+
+SUBJECTS = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=120).map(str.strip)
+BODIES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=400)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    subject=SUBJECTS,
+    body=BODIES,
+    references=st.lists(st.from_regex(r"[a-z]{1,200}@x\.example", fullmatch=True), max_size=4),
+)
+def test_a_composed_mail_parses_back_equal(subject: str, body: str, references: list[str]) -> None:
+    outgoing = OUTGOING.model_copy(update={"subject": subject, "body": body, "references": tuple(references)})
+
+    raw = compose(outgoing)
+
+    head, _, content = raw.partition(b"\r\n\r\n")
+    assert raw.isascii()
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    assert max(map(len, content.split(b"\r\n"))) <= 76
+    assert b"\n" not in raw.replace(b"\r\n", b"")
+    assert all(len(line) <= 76 for line in head.split(b"\r\n") if b"=?utf-8?" in line)
+    parsed = message_from_bytes(raw, policy=policy.default)
+    assert parsed["to"] == outgoing.to
+    text = parsed.get_payload(decode=True)
+    assert isinstance(text, bytes)
+    wanted = body.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n") + "\n"
+    assert text.decode().replace("\r\n", "\n") == wanted
+    assert read_mail(raw).references == tuple(dict.fromkeys(references))
+
+
+@settings(max_examples=100, deadline=None)
+@given(subject=st.text("aü \u20ac=?_😀", max_size=80).map(lambda text: " ".join(text.split())))
+def test_a_subject_comes_back_from_two_parsers(subject: str) -> None:
+    raw = compose(OUTGOING.model_copy(update={"subject": subject}))
+
+    theirs, ours = message_from_bytes(raw, policy=policy.default)["subject"], read_mail(raw).subject
+
+    assert theirs == subject
+    assert ours == subject
+
+
+@settings(max_examples=50, deadline=None)
+@given(SUBJECTS, BODIES)
+def test_the_same_reply_gives_the_same_bytes_after_a_journey_through_json(subject: str, body: str) -> None:
+    outgoing = OUTGOING.model_copy(update={"subject": subject, "body": body, "date": DATE.astimezone(UTC)})
+
+    again = Outgoing.model_validate_json(outgoing.model_dump_json())
+
+    assert compose(again) == compose(outgoing)

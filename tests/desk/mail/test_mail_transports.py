@@ -1,0 +1,356 @@
+"""Replies that leave: what each end of an attempt says of the mail."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+
+from pointsman import NotSent, Rejected
+from pointsman_desk.mail.transports.maildir import MaildirOutbox, OutboxInDoubt
+from pointsman_desk.mail.transports.smtp import SmtpInDoubt, SmtpTransport
+
+RAW = b"From: s@shop.example\r\nMessage-ID: <c1@shop.example>\r\n\r\nHello\r\n.\r\n..dots\r\nend\r\n"
+SECRET = "correct-horse"
+
+
+def deliver(transport: SmtpTransport | MaildirOutbox, *, to: str = "jane@customer.example", key: str = "k1") -> str:
+    return asyncio.run(transport.deliver(RAW, sender="s@shop.example", to=to, key=key))
+
+
+def smtp(port: int, **changed: object) -> SmtpTransport:
+    settings: dict[str, object] = {"timeout_seconds": 5, "starttls": False, "username": None, "password": None}
+    return SmtpTransport("127.0.0.1", port, **(settings | changed))  # type: ignore[arg-type]
+
+
+def test_a_key_is_written_once_however_often_it_is_delivered(tmp_path: Path) -> None:
+    outbox = MaildirOutbox(tmp_path / "outbox")
+
+    first, second = deliver(outbox), deliver(outbox)
+
+    assert first == second == "c1@shop.example"
+    (file,) = (tmp_path / "outbox" / "new").iterdir()
+    assert file.read_bytes() == RAW
+    assert list((tmp_path / "outbox" / "tmp").iterdir()) == []
+
+
+def test_a_key_is_known_again_after_a_reader_has_seen_its_mail(tmp_path: Path) -> None:
+    outbox = MaildirOutbox(tmp_path)
+    deliver(outbox)
+    (file,) = (tmp_path / "new").iterdir()
+    file.rename(tmp_path / "cur" / f"{file.name}:2,RS")
+
+    deliver(outbox)
+
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_attempts_at_the_same_time_write_one_mail(tmp_path: Path) -> None:
+    async def both() -> None:
+        outboxes = [MaildirOutbox(tmp_path) for _ in range(8)]
+        await asyncio.gather(*(box.deliver(RAW, sender="s@a.example", to="t@b.example", key="k") for box in outboxes))
+
+    asyncio.run(both())
+
+    assert len(list((tmp_path / "new").iterdir())) == 1
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["../../etc/x", "a/b:c", ".hidden", "x" * 400, "ü\x00\n", ""])
+def test_no_key_leads_out_of_the_outbox(tmp_path: Path, key: str) -> None:
+    outbox = MaildirOutbox(tmp_path / "outbox")
+
+    deliver(outbox, key=key)
+    deliver(outbox, key=key + "2")
+
+    assert len(list((tmp_path / "outbox" / "new").iterdir())) == 2
+    assert [entry.name for entry in tmp_path.iterdir()] == ["outbox"]
+
+
+def test_a_file_system_without_links_takes_the_mail_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", no_links)
+    deliver(MaildirOutbox(tmp_path))
+
+    assert len(list((tmp_path / "new").iterdir())) == 1
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_full_disk_sends_nothing_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(NotSent, match=r"did not take the mail \(No space left on device\); make room"):
+        deliver(MaildirOutbox(tmp_path))
+    assert list((tmp_path / "new").iterdir()) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_an_outbox_that_is_a_file_sends_nothing_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "outbox").write_bytes(b"")
+
+    with pytest.raises(NotSent, match="did not take the mail"):
+        deliver(MaildirOutbox(tmp_path / "outbox"))
+
+
+def test_an_unconfirmed_entry_is_in_doubt_and_safe_to_repeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, calls = os.fsync, []
+
+    def second_fails(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", second_fails)
+
+    with pytest.raises(OutboxInDoubt):
+        deliver(MaildirOutbox(tmp_path))
+    deliver(MaildirOutbox(tmp_path))
+    assert len(list((tmp_path / "new").iterdir())) == 1
+
+
+class Inbox:
+    """What the real server took."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, list[str], bytes]] = []
+
+    async def handle_DATA(self, server: object, session: object, envelope: object) -> str:
+        self.taken.append((envelope.mail_from, envelope.rcpt_tos, envelope.original_content))  # type: ignore[attr-defined]
+        return "250 taken"
+
+
+@contextmanager
+def real_server(inbox: Inbox, **options: object) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    controller = Controller(inbox, hostname="127.0.0.1", port=port, **options)
+    controller.start()
+    try:
+        yield port
+    finally:
+        controller.stop()
+
+
+def test_a_real_server_gets_the_very_bytes() -> None:
+    inbox = Inbox()
+
+    with real_server(inbox) as port:
+        message_id = deliver(smtp(port))
+
+    assert message_id == "c1@shop.example"
+    assert inbox.taken == [("s@shop.example", ["jane@customer.example"], RAW)]
+
+
+def test_a_login_is_used_and_a_wrong_password_is_not_shown() -> None:
+    inbox = Inbox()
+
+    def check(server: object, session: object, envelope: object, mechanism: str, data: object) -> AuthResult:
+        return AuthResult(success=data.password == SECRET.encode(), handled=False)  # type: ignore[attr-defined]
+
+    options = {"authenticator": check, "auth_require_tls": False}
+    with real_server(inbox, **options) as port:
+        deliver(smtp(port, username="desk", password=SECRET))
+        with pytest.raises(NotSent, match="user name or password refused with 535") as refused:
+            deliver(smtp(port, username="desk", password="wrong-" + SECRET))
+        with pytest.raises(NotSent) as unspeakable:
+            deliver(smtp(port, username="desk", password=SECRET + "ü"))
+
+    assert len(inbox.taken) == 1
+    for error in (refused.value, unspeakable.value):
+        assert SECRET not in repr(error)
+        assert error.__suppress_context__
+    assert SECRET not in repr(smtp(1, username="desk", password=SECRET))
+
+
+def test_a_server_without_starttls_gets_nothing() -> None:
+    inbox = Inbox()
+
+    with real_server(inbox) as port, pytest.raises(NotSent, match="STARTTLS"):
+        deliver(smtp(port, starttls=True, username="desk", password=SECRET))
+
+    assert inbox.taken == []
+
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+STEPS = ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "content", "QUIT")
+GOOD = {
+    "greeting": "220 hi",
+    "EHLO": "250 hi",
+    "MAIL": "250 ok",
+    "RCPT": "250 ok",
+    "DATA": "354 go",
+    "content": "250 ok",
+    "QUIT": "221 bye",
+}
+
+
+def script(step: str, fault: str, heard: list[str]) -> Talk:
+    """A server that answers well but for one step: there it says `fault`, or hangs up ("drop") or waits ("silence")."""
+
+    async def say(writer: asyncio.StreamWriter, reader: asyncio.StreamReader, at: str) -> bool:
+        answer = fault if at == step else GOOD[at]
+        if answer == "silence":
+            await reader.read()
+        if answer in {"drop", "silence"}:
+            return False
+        writer.write(answer.encode() + b"\r\n")
+        await writer.drain()
+        return True
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        going = await say(writer, reader, "greeting")
+        while going and (line := await reader.readline()):
+            verb = line.split()[0].decode().upper()
+            heard.append(verb)
+            if verb == "RSET":
+                writer.write(b"250 ok\r\n")
+                continue
+            going = await say(writer, reader, verb)
+            if going and verb == "DATA" and not (step == "DATA" and fault != GOOD["DATA"]):
+                await reader.readuntil(b"\r\n.\r\n")
+                heard.append("content")
+                going = await say(writer, reader, "content")
+        writer.close()
+
+    return talk
+
+
+@asynccontextmanager
+async def serving(talk: Talk) -> AsyncIterator[int]:
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+def attempt(step: str, fault: str, timeout_seconds: float = 5) -> tuple[str, list[str]]:
+    """Deliver to a server with one fault; return the kind of end and what the server heard."""
+    heard: list[str] = []
+
+    async def run() -> str:
+        async with serving(script(step, fault, heard)) as port:
+            transport = smtp(port, timeout_seconds=timeout_seconds)
+            try:
+                return await transport.deliver(RAW, sender="s@shop.example", to="j@customer.example", key="k")
+            except (NotSent, Rejected, SmtpInDoubt) as error:
+                return type(error).__name__
+
+    return asyncio.run(run()), heard
+
+
+@pytest.mark.parametrize("step", ["greeting", "EHLO", "MAIL", "RCPT", "DATA"])
+@pytest.mark.parametrize("fault", ["drop", "421 closing", "450 later", "silence"])
+def test_a_failure_before_the_content_sent_nothing(step: str, fault: str) -> None:
+    # the wait is cut short, because the server never answers
+    timeout_seconds = 0.2 if fault == "silence" else 5
+
+    end, heard = attempt(step, fault, timeout_seconds)
+
+    assert end == "NotSent"
+    assert "content" not in heard
+
+
+@pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA"])
+def test_a_refusal_before_the_content_is_final_and_the_offer_is_taken_back(step: str) -> None:
+    fault = "550 no such\x07 user"
+
+    end, heard = attempt(step, fault)
+
+    assert end == "Rejected"
+    assert heard[-1] == "RSET"
+
+
+def test_a_server_that_turns_everyone_away_sent_nothing() -> None:
+    step, fault = "greeting", "554 not here"
+
+    end, heard = attempt(step, fault)
+
+    assert (end, heard) == ("NotSent", [])
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("250 ok", "c1@shop.example"),
+        ("451 later", "NotSent"),
+        ("421 closing", "NotSent"),
+        ("554 spam", "Rejected"),
+        ("drop", "SmtpInDoubt"),
+        ("silence", "SmtpInDoubt"),
+        ("what", "SmtpInDoubt"),
+        ("354 again", "SmtpInDoubt"),
+    ],
+)
+def test_the_answer_to_the_final_dot_decides(fault: str, kind: str) -> None:
+    timeout_seconds = 0.3 if fault == "silence" else 5
+
+    end, heard = attempt("content", fault, timeout_seconds)
+
+    assert end == kind
+    assert "content" in heard
+
+
+@pytest.mark.parametrize("fault", ["drop", "500 what", "silence"])
+def test_a_failure_at_the_farewell_is_a_success(fault: str) -> None:
+    timeout_seconds = 0.3 if fault == "silence" else 5
+
+    end, _ = attempt("QUIT", fault, timeout_seconds)
+
+    assert end == "c1@shop.example"
+
+
+def test_a_server_that_hangs_up_amid_the_content_leaves_the_mail_in_doubt() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in ("220 hi", "250 hi", "250 ok", "250 ok", "354 go"):
+            writer.write(answer.encode() + b"\r\n")
+            await reader.readline()
+        writer.transport.abort()
+
+    async def run() -> None:
+        async with serving(talk) as port:
+            await smtp(port).deliver(RAW, sender="s@shop.example", to="j@customer.example", key="k")
+
+    with pytest.raises(SmtpInDoubt, match="look before it is sent again"):
+        asyncio.run(run())
+
+
+def test_a_refused_connection_sent_nothing() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening, so that nobody answers there
+
+        with pytest.raises(NotSent, match=r"127\.0\.0\.1:\d+ could not be used"):
+            deliver(smtp(taken.getsockname()[1]))
+
+
+def test_a_password_leaves_this_machine_encrypted_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox = Inbox()
+    connect = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda address, *rest: connect(("127.0.0.1", address[1]), *rest))
+
+    with real_server(inbox) as port, pytest.raises(NotSent, match="unencrypted; switch starttls on"):
+        deliver(SmtpTransport("mx.test", port, timeout_seconds=5, starttls=False, username="desk", password=SECRET))
+
+    assert inbox.taken == []
+
+
+@pytest.mark.parametrize("to", ["a@b.example\r\nDATA", "ü@b.example"])
+def test_an_address_that_would_break_the_talk_is_rejected(to: str) -> None:
+    inbox = Inbox()
+
+    with real_server(inbox) as port, pytest.raises(Rejected, match="no plain ASCII"):
+        deliver(smtp(port), to=to)
+
+    assert inbox.taken == []
