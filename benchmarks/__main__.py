@@ -58,7 +58,10 @@ async def floor_asyncio(folder: Path, concurrency: int, seconds: float) -> tuple
         store.close()
 
 
-SYSTEMS: dict[str, Callable[[Path, int, float], Any]] = {"pointsman-sqlite": pointsman_sqlite, "floor-asyncio": floor_asyncio}
+SYSTEMS: dict[str, Callable[[Path, int, float], Any]] = {
+    "pointsman-sqlite": pointsman_sqlite,
+    "floor-asyncio": floor_asyncio,
+}
 
 
 def w1(*, seconds: float, rounds: int, concurrencies: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -102,9 +105,15 @@ def main() -> None:
     if arguments.profile:
         profile(5.0, 256)
         return
-    rows = w1(seconds=2.0, rounds=2, concurrencies=(1, 256)) if arguments.quick else w1(seconds=4.0, rounds=3, concurrencies=CONCURRENCIES)
+    rows = (
+        w1(seconds=2.0, rounds=2, concurrencies=(1, 256))
+        if arguments.quick
+        else w1(seconds=4.0, rounds=3, concurrencies=CONCURRENCIES)
+    )
     for row in rows:
-        print(f"{row['workload']}  {row['system']:18} concurrency {row['concurrency']:4}  {row['steps_per_s']:>9,.0f} steps/s  {row['of_floor']:.0%} of the floor")
+        print(
+            f"{row['workload']}  {row['system']:18} concurrency {row['concurrency']:4}  {row['steps_per_s']:>9,.0f} steps/s  {row['of_floor']:.0%} of the floor"
+        )
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 

@@ -34,6 +34,50 @@ from pointsman.kernel.snapshot import Status
 from pointsman.operations.history import History, history_of
 from pointsman.runtime.engine import Engine, Pending, Started
 from pointsman.store.base import CaseRow, Reader
-from pointsman.store.sqlite_reader import SqliteReader as open_cases
+from pointsman.store.sqlite_reader import open_cases
 
-__all__ = ["ABSENT", "AlreadyAnswered", "AnswerInvalid", "AtLeastOnce", "AtMostOnce", "Blob", "CaseRow", "Context", "DefinitionError", "Effect", "Engine", "Failure", "Found", "History", "Idempotent", "Node", "NotSent", "NotWaiting", "Pause", "Peek", "Pending", "PointsmanError", "Process", "Reader", "Reconcile", "Refused", "Rejected", "Retry", "Safety", "Stale", "Started", "State", "Status", "StoreError", "UNKNOWN", "UnknownCase", "finish", "history_of", "open_cases", "otherwise", "parallel", "park", "when"]
+__all__ = [
+    "ABSENT",
+    "UNKNOWN",
+    "AlreadyAnswered",
+    "AnswerInvalid",
+    "AtLeastOnce",
+    "AtMostOnce",
+    "Blob",
+    "CaseRow",
+    "Context",
+    "DefinitionError",
+    "Effect",
+    "Engine",
+    "Failure",
+    "Found",
+    "History",
+    "Idempotent",
+    "Node",
+    "NotSent",
+    "NotWaiting",
+    "Pause",
+    "Peek",
+    "Pending",
+    "PointsmanError",
+    "Process",
+    "Reader",
+    "Reconcile",
+    "Refused",
+    "Rejected",
+    "Retry",
+    "Safety",
+    "Stale",
+    "Started",
+    "State",
+    "Status",
+    "StoreError",
+    "UnknownCase",
+    "finish",
+    "history_of",
+    "open_cases",
+    "otherwise",
+    "parallel",
+    "park",
+    "when",
+]

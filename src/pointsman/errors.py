@@ -1,5 +1,7 @@
 """What can go wrong, sorted by who must act. An error's text is one sentence that names the thing and the mend."""
 
+from typing import Any
+
 
 class PointsmanError(Exception):
     """The root of every error that the library raises on purpose."""
@@ -72,7 +74,7 @@ class AlreadyAnswered(Refused):
 class Stale(Refused):
     """What the answer refers to has been rewritten since it was shown. `current` is what is shown now (`Pending`)."""
 
-    def __init__(self, message: str, *, current: object) -> None:
+    def __init__(self, message: str, *, current: Any) -> None:
         super().__init__(message)
         self.current = current
 

@@ -263,7 +263,12 @@ class Case(State):
     @property
     def is_known(self) -> bool:
         """Whether the sender's one address is that of the order: only then may the order be spoken of without a person."""
-        return isinstance(self.order, Order) and self.order.email == self.customer_id and self.mail is not None and SEVERAL_SENDERS not in self.mail.notes
+        return (
+            isinstance(self.order, Order)
+            and self.order.email == self.customer_id
+            and self.mail is not None
+            and SEVERAL_SENDERS not in self.mail.notes
+        )
 
 
 BY_HAND = frozenset({Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL, Intent.UNCLEAR})

@@ -76,7 +76,11 @@ class DeskConfig(BaseModel):
 
     def under(self, folder: Path) -> Self:
         """The same with relative paths counted from `folder`."""
-        paths = {name: folder / value for name in ("home", "mailbox", "policy", "shop") if (value := getattr(self, name)) is not None}
+        paths = {
+            name: folder / value
+            for name in ("home", "mailbox", "policy", "shop")
+            if (value := getattr(self, name)) is not None
+        }
         return self.model_copy(update=paths)
 
 
@@ -94,5 +98,10 @@ def load_config(file: Path | None = None) -> DeskConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigInvalid(f"{file} is not TOML: {error}.") from None
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors(include_url=False, include_input=False))
-        raise ConfigInvalid(f"{file} has {error.error_count()} problem{'s' * (error.error_count() > 1)}: {problems}.") from None
+        problems = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}"
+            for one in error.errors(include_url=False, include_input=False)
+        )
+        raise ConfigInvalid(
+            f"{file} has {error.error_count()} problem{'s' * (error.error_count() > 1)}: {problems}."
+        ) from None

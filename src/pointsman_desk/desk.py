@@ -11,8 +11,6 @@ from pointsman_desk.errors import DeskError
 from pointsman_desk.nodes.ingest import ingest
 from pointsman_desk.wiring import Desk
 
-INGEST_MAX = 32  # mails between the folder and the database at once: enough to share commits, few enough to hold in memory
-
 
 @dataclass(slots=True)
 class Run:
@@ -41,28 +39,18 @@ async def work_off(desk: Desk, seen: Callable[[str], None], stop: asyncio.Event)
     `seen` is told each mail's name; setting `stop` ends the run early, with what was begun brought to a safe place.
     """
     run = Run()
-    room = asyncio.Semaphore(INGEST_MAX)
-
-    async def take_in(raw: bytes) -> None:
-        try:
-            started = await ingest(desk.engine, desk.process, raw)
-            if started.duplicate:
-                run.known += 1
-            else:
-                run.started.append(started.case)
-        finally:
-            room.release()
-
-    async with asyncio.TaskGroup() as tasks:
-        for found in desk.source().mails():
-            if stop.is_set():
-                break
-            seen(found.name)
-            if found.raw is None:
-                run.problems.append(found.problem or f"{found.name} cannot be read")
-                continue
-            await room.acquire()
-            tasks.create_task(take_in(found.raw))
+    for found in desk.source().mails():
+        if stop.is_set():
+            break
+        seen(found.name)
+        if found.raw is None:
+            run.problems.append(found.problem or f"{found.name} cannot be read")
+            continue
+        started = await ingest(desk.engine, desk.process, found.raw)
+        if started.duplicate:
+            run.known += 1
+        else:
+            run.started.append(started.case)
     await either(desk.engine.idle(), stop.wait())
     return run
 
@@ -73,7 +61,9 @@ async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_v
     verdict = pending.beside["verdict"]
     if isinstance(verdict, Verdict) and verdict.violations and not despite_violations:
         broken = "; ".join(violation.message for violation in verdict.violations)
-        raise NotSendable(f"the draft of case {case} breaks a rule ({broken}); edit it, or approve it with --despite-violations.")
+        raise NotSendable(
+            f"the draft of case {case} breaks a rule ({broken}); edit it, or approve it with --despite-violations."
+        )
     return await _decide(desk, pending, Approval(decision="approve", by=by, despite_violations=despite_violations))
 
 
@@ -96,7 +86,9 @@ async def reject(desk: Desk, case: int, *, by: str, why: str, seen: str | None) 
 async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:
     pending = await desk.engine.pending(case)
     if seen is not None and not pending.digest.startswith(seen):
-        raise DraftChanged(f"the draft of case {case} was rewritten since you looked at it ({seen}); nothing was sent.", pending)
+        raise DraftChanged(
+            f"the draft of case {case} was rewritten since you looked at it ({seen}); nothing was sent.", pending
+        )
     return pending
 
 
@@ -104,8 +96,9 @@ async def _decide(desk: Desk, pending: Pending, approval: Approval, edits: dict[
     try:
         await desk.engine.resume(pending.token, approval, by=approval.by, edits=edits)
     except Stale as stale:
-        assert isinstance(stale.current, Pending)
-        raise DraftChanged(f"the draft of case {pending.case} was rewritten while you decided; nothing was sent.", stale.current) from None
+        raise DraftChanged(
+            f"the draft of case {pending.case} was rewritten while you decided; nothing was sent.", stale.current
+        ) from None
     return await desk.engine.settled(pending.case)
 
 

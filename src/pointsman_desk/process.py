@@ -1,12 +1,11 @@
 """The desk's process, on one page: what happens to a mail. Read this first.
 
-    read -> classify -> fetch_order + fetch_refund_policy -> draft -> validate --(broken)--> repair -> validate
-                                                                         |
-                     approve <--(refund, complaint, legal, unclear, or not for the machine)
-                        |                                                |
-                        +--(approved)----------> compose -> send <--(all green)
+read -> classify -> fetch_order + fetch_refund_policy -> draft -> validate --(broken)--> repair -> validate
+|
+approve <--(refund, complaint, legal, unclear, or not for the machine)
+|                                                |
++--(approved)----------> compose -> send <--(all green)
 """
-
 
 from pointsman import Failure, Idempotent, Process, Retry, Safety, finish, otherwise, parallel, park, when
 from pointsman_desk.case import Approval, Case
@@ -25,8 +24,12 @@ def support_mail(safety: Safety) -> Process[Case]:
 
     read = support.node(ingest.read, writes="mail", timeout_seconds=PARSE_SECONDS)
     classify_ = support.node(classify.classify, writes=("intent", "risk", "grounds"), timeout_seconds=DRAFT_SECONDS)
-    fetch_order = support.node(facts.fetch_order, writes="order", retry=PATIENT, timeout_seconds=FETCH_SECONDS, on_failure="record")
-    fetch_policy = support.node(facts.fetch_refund_policy, writes="policy", timeout_seconds=FETCH_SECONDS, on_failure="record")
+    fetch_order = support.node(
+        facts.fetch_order, writes="order", retry=PATIENT, timeout_seconds=FETCH_SECONDS, on_failure="record"
+    )
+    fetch_policy = support.node(
+        facts.fetch_refund_policy, writes="policy", timeout_seconds=FETCH_SECONDS, on_failure="record"
+    )
     draft_ = support.node(draft.draft, writes=("reply", "send_status"), timeout_seconds=DRAFT_SECONDS)
     validate_ = support.node(validate.validate, writes="verdict")
     repair = support.node(draft.repair, writes=("reply", "send_status"), timeout_seconds=DRAFT_SECONDS)
@@ -42,13 +45,25 @@ def support_mail(safety: Safety) -> Process[Case]:
         when("a machine sent it", lambda c: c.mail is not None and c.mail.automatic is not None, finish("automatic")),
         when("it is not classified", lambda c: c.intent is None, classify_),
         when("facts are missing", lambda c: c.order is None or c.policy is None, parallel(fetch_order, fetch_policy)),
-        when("the policy cannot be read", lambda c: isinstance(c.policy, Failure), park("mend the policy file, then redrive the case")),
+        when(
+            "the policy cannot be read",
+            lambda c: isinstance(c.policy, Failure),
+            park("mend the policy file, then redrive the case"),
+        ),
         when("there is no draft", lambda c: c.reply is None, draft_),
         when("the draft is not validated", lambda c: c.verdict is None, validate_),
         when("the draft can be repaired", lambda c: c.repairable, repair),
-        when("a person rejected it", lambda c: c.approval is not None and c.approval.decision == "reject", finish("rejected")),
+        when(
+            "a person rejected it",
+            lambda c: c.approval is not None and c.approval.decision == "reject",
+            finish("rejected"),
+        ),
         when("refund, complaint, legal or unclear", lambda c: c.needs_judgement and not c.approved, approve),
-        when("the draft breaks a rule", lambda c: c.verdict is not None and c.verdict.violations and not c.approved, approve),
+        when(
+            "the draft breaks a rule",
+            lambda c: c.verdict is not None and c.verdict.violations and not c.approved,
+            approve,
+        ),
         when("the policy does not name the intent", lambda c: not c.is_allowed and not c.approved, approve),
         when("the sender is not the order's customer", lambda c: not c.is_known and not c.approved, approve),
         when("a person is editing it", lambda c: c.approval is not None and not c.approved, approve),

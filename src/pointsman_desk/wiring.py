@@ -43,7 +43,9 @@ def prepare(config: DeskConfig) -> None:
         if config.policy is None and not config.policy_file.exists():
             shutil.copyfile(SAMPLE / "policy.toml", config.policy_file)
     except OSError as error:
-        raise ConfigInvalid(f"the desk's folder {config.home} cannot be written ({error.strerror}); name another one with `home`.") from None
+        raise ConfigInvalid(
+            f"the desk's folder {config.home} cannot be written ({error.strerror}); name another one with `home`."
+        ) from None
     if config.shop is None:
         create_sample_shop(config.shop_file)
     PolicyFile(config.policy_file).current()
@@ -58,14 +60,24 @@ def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:
         return MaildirOutbox(config.outbox), Idempotent()
     smtp = config.smtp
     sender = SmtpTransport(
-        smtp.host, smtp.port, timeout_seconds=smtp.timeout_seconds, starttls=smtp.starttls, username=smtp.username, password=smtp.password
+        smtp.host,
+        smtp.port,
+        timeout_seconds=smtp.timeout_seconds,
+        starttls=smtp.starttls,
+        username=smtp.username,
+        password=smtp.password,
     )
     return sender, AtMostOnce()
 
 
 @asynccontextmanager
 async def open_desk(
-    config: DeskConfig, *, transport: Transport | None = None, safety: Safety | None = None, model: Model | None = None, **engine_settings: Any
+    config: DeskConfig,
+    *,
+    transport: Transport | None = None,
+    safety: Safety | None = None,
+    model: Model | None = None,
+    **engine_settings: Any,
 ) -> AsyncIterator[Desk]:
     """Open the desk. `transport`, `safety`, `model` and the engine's settings are for tests and other front ends."""
     prepare(config)
@@ -79,5 +91,7 @@ async def open_desk(
         "desk_address": config.address,
         "transport": transport or configured,
     }
-    async with Engine.open(config.database, [process], resources=resources, concurrency=config.concurrency, **engine_settings) as engine:
+    async with Engine.open(
+        config.database, [process], resources=resources, concurrency=config.concurrency, **engine_settings
+    ) as engine:
         yield Desk(engine, process, config, model)

@@ -16,7 +16,10 @@ try:
     from rich.markup import escape
     from rich.table import Table
 except ImportError:
-    print("pointsman: the command needs Typer and Rich; install them with `pip install 'pointsman[cli]'`.", file=sys.stderr)  # noqa: T201
+    print(
+        "pointsman: the command needs Typer and Rich; install them with `pip install 'pointsman[cli]'`.",
+        file=sys.stderr,
+    )  # noqa: T201
     raise SystemExit(2) from None
 
 from pointsman.cli.places import load_process, open_cases
@@ -29,7 +32,9 @@ from pointsman.store.base import CaseRow, EventRow, Reader
 
 FOLLOW_SECONDS = 0.25  # soon enough for an eye, seldom enough for a processor
 
-app = typer.Typer(help="Look at the cases of a process: which step, which state, and why.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Look at the cases of a process: which step, which state, and why.", no_args_is_help=True, add_completion=False
+)
 console = Console(soft_wrap=True)
 
 Db = Annotated[Path | None, typer.Option("--db", help="The engine's database.", show_default=False)]
@@ -54,7 +59,19 @@ def ps(
             return
         table = Table("case", "process", "status", "step", "rule", "since", box=None)
         for row in rows:
-            table.add_row(*map(escape, (str(row.id), row.process, row.status, row.outcome or row.step or "", row.reason or row.rule or "", _time(row.updated_at))))
+            table.add_row(
+                *map(
+                    escape,
+                    (
+                        str(row.id),
+                        row.process,
+                        row.status,
+                        row.outcome or row.step or "",
+                        row.reason or row.rule or "",
+                        _time(row.updated_at),
+                    ),
+                )
+            )
         console.print(table if rows else "There are no cases.")
 
     _look(db, look)
@@ -158,18 +175,24 @@ def _print_history(history: History) -> None:
     console.print("\n[bold]state[/]")
     for name, value in history.state.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        console.print(f"  {escape(name)} = {escape(text)}  [dim]{escape('by ' + history.writers[name] if history.writers[name] else 'input')}[/]")
+        console.print(
+            f"  {escape(name)} = {escape(text)}  [dim]{escape('by ' + history.writers[name] if history.writers[name] else 'input')}[/]"
+        )
 
 
 def _print_explanation(e: Explanation) -> None:
-    console.print(f"[bold]case {e.case}[/] is {e.status} at {escape(e.step or '?')}, by rule [bold]{escape(repr(e.rule))}[/]")
+    console.print(
+        f"[bold]case {e.case}[/] is {e.status} at {escape(e.step or '?')}, by rule [bold]{escape(repr(e.rule))}[/]"
+    )
     for obstacle in e.obstacles:
         console.print(f"  [yellow]{escape(obstacle)}[/]")
     if e.wake_at is not None:
         console.print(f"  due at {_time(e.wake_at)}")
     console.print("\nThe rules, from the top, and what they read:")
     for rule in e.rules:
-        console.print(f"  {_mark(rule)} {escape(rule.name)} -> {escape(rule.step)}  [dim]({escape(', '.join(rule.reads) or 'nothing')})[/]")
+        console.print(
+            f"  {_mark(rule)} {escape(rule.name)} -> {escape(rule.step)}  [dim]({escape(', '.join(rule.reads) or 'nothing')})[/]"
+        )
     console.print("\nThe fields that decided:")
     for name, value in e.reads.items():
         console.print(f"  {escape(name)} = {escape(_short(value))}")

@@ -20,7 +20,9 @@ def open_cases(db: Path | None) -> SqliteReader:
     """Open the database read-only. Raises PlaceUnknown or StoreError."""
     place = db or _named("POINTSMAN_DB", "db")
     if place is None:
-        raise PlaceUnknown("no database is named; pass --db FILE, set POINTSMAN_DB, or put db = \"FILE\" under [tool.pointsman] in pyproject.toml.")
+        raise PlaceUnknown(
+            'no database is named; pass --db FILE, set POINTSMAN_DB, or put db = "FILE" under [tool.pointsman] in pyproject.toml.'
+        )
     return SqliteReader(Path(place))
 
 
@@ -28,13 +30,17 @@ def load_process(app: str | None) -> AnyProcess:
     """Import the process from `module:attribute`. Raises PlaceUnknown."""
     place = app or _named("POINTSMAN_APP", "app")
     if place is None:
-        raise PlaceUnknown('no process is named; pass --app module:attribute, set POINTSMAN_APP, or put app = "module:attribute" under [tool.pointsman].')
+        raise PlaceUnknown(
+            'no process is named; pass --app module:attribute, set POINTSMAN_APP, or put app = "module:attribute" under [tool.pointsman].'
+        )
     module, _, attribute = str(place).partition(":")
     sys.path.insert(0, str(Path.cwd()))
     try:
         found: Any = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise PlaceUnknown(f"process {place!r} cannot be imported ({error}); write it as module:attribute, as Python would import it.") from None
+        raise PlaceUnknown(
+            f"process {place!r} cannot be imported ({error}); write it as module:attribute, as Python would import it."
+        ) from None
     finally:
         sys.path.pop(0)
     if not isinstance(found, Process):

@@ -38,7 +38,7 @@ def decide(process: AnyProcess, cells: Mapping[str, Cell]) -> Decision:
     for rule in process.ordered_rules:
         try:
             holds = rule.condition is None or rule.condition(view)
-        except Exception as error:  # noqa: BLE001 - an author's condition may raise anything, and none of it may stop the engine
+        except Exception as error:
             reason = f"the condition of rule {rule.name!r} raised {type(error).__name__}: {error}; correct the rule"
             return Decision(Park(reason), rule.name, tuple(reads))
         if holds:

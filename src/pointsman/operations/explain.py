@@ -71,7 +71,9 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
     following = tuple(_told(tried, certain=certain) for tried, certain in possible_next(process, cells, unknown))
     decision = decide(process, cells)
     if row.status in {Status.WAITING, Status.READY} and decision.step.name != row.step:
-        obstacles.append(f"under the present code rule {decision.rule!r} would choose {decision.step.name} instead of {row.step}")
+        obstacles.append(
+            f"under the present code rule {decision.rule!r} would choose {decision.step.name} instead of {row.step}"
+        )
     return Explanation(
         case=row.id,
         status=row.status,
@@ -132,4 +134,11 @@ def _told(tried: Tried, *, certain: bool = True) -> RuleTold:
 
 
 def _as_json(rule: RuleTold) -> dict[str, Any]:
-    return {"name": rule.name, "step": rule.step, "holds": rule.holds, "reads": list(rule.reads), "problem": rule.problem, "certain": rule.certain}
+    return {
+        "name": rule.name,
+        "step": rule.step,
+        "holds": rule.holds,
+        "reads": list(rule.reads),
+        "problem": rule.problem,
+        "certain": rule.certain,
+    }

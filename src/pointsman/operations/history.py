@@ -70,4 +70,6 @@ def told(event: EventRow) -> str:
         case "resumed":
             return f"{event.step} answered by {facts['by']}: wrote {listed}"
         case _:
-            return ", ".join(f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in facts.items())
+            return ", ".join(
+                f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in facts.items()
+            )

@@ -50,7 +50,13 @@ class Calls:
         uses = {name: self.resources.get(name) for name in node.signature.uses if only is None or name in only[1]}
         if "ctx" in (uses if only is None else only[1]):
             uses["ctx"] = Context(
-                hold.snapshot.case, node.name, attempt, self.ports.clock.now(), key, self.ports.store.incarnation, self.read
+                hold.snapshot.case,
+                node.name,
+                attempt,
+                self.ports.clock.now(),
+                key,
+                self.ports.store.incarnation,
+                self.read,
             )
         call = function(*reads.values(), **uses) if asynchronous else self._threaded(function, reads, uses)
         if timeout_seconds is None:

@@ -143,6 +143,4 @@ def _field_writes(before: Mapping[str, Cell], after: Advance, writes: Mapping[st
 
 
 def _event_write(event: Event) -> EventWrite:
-    return EventWrite(
-        event.kind, event.step, event.attempt, to_json(event.facts, fallback=str).decode()
-    )
+    return EventWrite(event.kind, event.step, event.attempt, to_json(event.facts, fallback=str).decode())

@@ -101,7 +101,9 @@ class Effects:
         )
         match move:
             case CallAgain():
-                return await self._commit_intent(hold, self._intent(hold, effect, entry.key, entry.arguments, again=True), doubt)
+                return await self._commit_intent(
+                    hold, self._intent(hold, effect, entry.key, entry.arguments, again=True), doubt
+                )
             case WaitUntil(at):
                 return Outcome(doubt, wake_at=at, settlement=settlement)
             case GiveUp(reason):

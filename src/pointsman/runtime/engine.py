@@ -92,7 +92,14 @@ class Pending(NamedTuple):
 class Engine:
     """Runs processes on one store. Open it with `async with Engine.open(...)`."""
 
-    def __init__(self, ports: Ports, processes: Mapping[str, AnyProcess], resources: Mapping[str, Any], concurrency: int, threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        processes: Mapping[str, AnyProcess],
+        resources: Mapping[str, Any],
+        concurrency: int,
+        threads: ThreadPoolExecutor,
+    ) -> None:
         self._ports = ports
         self._store: Store = ports.store
         self._processes = processes
@@ -154,12 +161,16 @@ class Engine:
         """A registered process. Raises UnknownProcess."""
         if name not in self._processes:
             known = ", ".join(sorted(self._processes)) or "none"
-            raise UnknownProcess(f"process {name!r} is not registered with this engine, which has {known}; pass it to Engine.open.")
+            raise UnknownProcess(
+                f"process {name!r} is not registered with this engine, which has {known}; pass it to Engine.open."
+            )
         return self._processes[name]
 
     # Starting.
 
-    async def start(self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None) -> Started:
+    async def start(
+        self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None
+    ) -> Started:
         """Start a case with these inputs; the answer comes after the commit that holds it.
 
         `key` is the identity of what is started: the same key in the same process is the same case, whenever it comes
@@ -168,17 +179,22 @@ class Engine:
         self._check_running()
         registered = self.process(process if isinstance(process, str) else process.name)
         cells = _input_cells(registered, state)
+        known = await self._store.case_by_key(registered.name, key) if key is not None else None
+        if known is not None:
+            return Started(known.id, duplicate=True)
         accepted = Event(Kind.ACCEPTED, facts={"fields": list(cells)}, writes=cells)
         hold = Hold(registered, Snapshot(self._store.reserve(), {}), 0, Status.READY)
         after = advance(registered, hold.snapshot, accepted)
         # An effect's intent needs the ledger, which a claim consults; it does not begin in the start itself.
         going_on = self._scheduler.free > 0 and runnable(after.decision) and not isinstance(after.decision.step, Effect)
         new = NewCase(registered.name, registered.version, key)
-        number = await self._commits.land(hold, after, Outcome((accepted,)), going_on=going_on, claims=going_on, new=new)
+        number = await self._commits.land(
+            hold, after, Outcome((accepted,)), going_on=going_on, claims=going_on, new=new
+        )
         if number != hold.snapshot.case:
             return Started(number, duplicate=True)
         if going_on:
-            self._scheduler.take(hold)
+            self._scheduler.take(hold, after.decision)
         return Started(number, duplicate=False)
 
     async def keep(self, content: bytes) -> Blob:
@@ -253,7 +269,9 @@ class Engine:
             raise NotWaiting(f"case {case} is not waiting for an answer: {standing(row)}.")
         return self._pending(await self._hold(row), pause)
 
-    async def resume(self, token: str, answer: object, *, by: str, edits: Mapping[str, object] | None = None) -> CaseRow:
+    async def resume(
+        self, token: str, answer: object, *, by: str, edits: Mapping[str, object] | None = None
+    ) -> CaseRow:
         """Answer a pause: once, to what was shown, or not at all.
 
         `edits` rewrites shown fields that the pause lets the answer rewrite. Raises AnswerInvalid; AlreadyAnswered,
@@ -272,7 +290,9 @@ class Engine:
             cells = _answer_cells(hold, declared, answer, edits or {})
             event = Event(Kind.RESUMED, declared.name, facts={"by": by, "fields": list(cells)}, writes=cells)
             with suppress(Conflict):
-                return await self._go_on(hold, advance(hold.process, hold.snapshot, event), Outcome((event,)), answered_by=by)
+                return await self._go_on(
+                    hold, advance(hold.process, hold.snapshot, event), Outcome((event,)), answered_by=by
+                )
 
     # Operating.
 
@@ -286,7 +306,13 @@ class Engine:
                 row = await self.settled(case)
             elif row.status is not Status.RUNNING:
                 with suppress(Conflict):
-                    await self._commits.stay(self._bare(row), Status.CANCELLED, Outcome((event,)), reason=why, leaves_pause=row.status is Status.WAITING)
+                    await self._commits.stay(
+                        self._bare(row),
+                        Status.CANCELLED,
+                        Outcome((event,)),
+                        reason=why,
+                        leaves_pause=row.status is Status.WAITING,
+                    )
             else:
                 await asyncio.sleep(0)
         if row.status is Status.DONE:
@@ -301,9 +327,13 @@ class Engine:
             raise Refused(f"case {case} is not parked: {standing(row)}.")
         hold = self._bare(row)
         hold.attempt = 0
-        renewed = tuple(BranchWrite(b.name, 0, None, None) for b in await self._store.branches(case) if b.outcome is None)
+        renewed = tuple(
+            BranchWrite(b.name, 0, None, None) for b in await self._store.branches(case) if b.outcome is None
+        )
         event = Event(Kind.REDRIVEN, facts={"by": by, "why": why})
-        await self._commits.stay(hold, Status.READY, Outcome((event,), wake_at=self._ports.clock.now(), branches=renewed))
+        await self._commits.stay(
+            hold, Status.READY, Outcome((event,), wake_at=self._ports.clock.now(), branches=renewed)
+        )
         return await self.case(case)
 
     async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None) -> CaseRow:
@@ -317,14 +347,29 @@ class Engine:
         if entry is None:
             raise Refused(f"no effect has the key {key}; `pointsman show CASE` lists a case's keys.")
         row = await self.case(entry.case)
-        if (entry.status is EffectStatus.DONE and entry.outcome is not None) or row.status not in {Status.PARKED, Status.READY}:
-            raise Refused(f"effect {entry.effect!r} of case {row.id} is {entry.status}, and the case is {standing(row)}; there is nothing to resolve.")
+        if (entry.status is EffectStatus.DONE and entry.outcome is not None) or row.status not in {
+            Status.PARKED,
+            Status.READY,
+        }:
+            raise Refused(
+                f"effect {entry.effect!r} of case {row.id} is {entry.status}, and the case is {standing(row)}; there is nothing to resolve."
+            )
         hold = self._bare(row)
         text = _resolved_outcome(hold, entry.effect, outcome) if happened else None
         settlement = Settlement(key, EffectStatus.DONE if happened else EffectStatus.NOT_SENT, text, None)
-        facts = {"key": key, "how": f"resolved: {'it happened' if happened else 'it did not happen'}", "fields": [], "by": by, "why": why}
+        facts = {
+            "key": key,
+            "how": f"resolved: {'it happened' if happened else 'it did not happen'}",
+            "fields": [],
+            "by": by,
+            "why": why,
+        }
         hold.attempt = 0
-        outcome_of = Outcome((Event(Kind.EFFECT_SETTLED, entry.effect, 0, facts),), wake_at=self._ports.clock.now(), settlement=settlement)
+        outcome_of = Outcome(
+            (Event(Kind.EFFECT_SETTLED, entry.effect, 0, facts),),
+            wake_at=self._ports.clock.now(),
+            settlement=settlement,
+        )
         await self._commits.stay(hold, Status.READY, outcome_of)
         return await self.case(row.id)
 
@@ -362,16 +407,28 @@ class Engine:
 
     def _bare(self, row: CaseRow) -> Hold:
         """A hold for a transition that does not look at the fields."""
-        return Hold(self.process(row.process), Snapshot(row.id, {}, row.revision, row.steps), row.fence, row.status, row.attempts, row.step, row.rule)
+        return Hold(
+            self.process(row.process),
+            Snapshot(row.id, {}, row.revision, row.steps),
+            row.fence,
+            row.status,
+            row.attempts,
+            row.step,
+            row.rule,
+        )
 
     async def _go_on(self, hold: Hold, after: Advance, outcome: Outcome, *, answered_by: str | None = None) -> CaseRow:
         """Commit a transition that came from outside, and drive the case if there is room."""
         going_on = self._scheduler.free > 0 and runnable(after.decision)
         step = after.decision.step
-        intent = await self._effects.intend(hold, after.snapshot, step) if going_on and isinstance(step, Effect) else None
-        await self._commits.land(hold, after, outcome, going_on=going_on, claims=going_on, intent=intent, answered_by=answered_by)
+        intent = (
+            await self._effects.intend(hold, after.snapshot, step) if going_on and isinstance(step, Effect) else None
+        )
+        await self._commits.land(
+            hold, after, outcome, going_on=going_on, claims=going_on, intent=intent, answered_by=answered_by
+        )
         if going_on:
-            self._scheduler.take(hold)
+            self._scheduler.take(hold, after.decision)
         return await self.case(hold.snapshot.case)
 
     async def _open_pause(self, token: str) -> PauseRow:
@@ -379,12 +436,18 @@ class Engine:
         if pause is None:
             raise NotWaiting("no pause has this token; look at the case again and answer with the token that it shows.")
         if pause.closed == "answered":
-            raise AlreadyAnswered(f"case {pause.case} was already answered by {pause.closed_by}; nothing was changed.", by=str(pause.closed_by))
+            raise AlreadyAnswered(
+                f"case {pause.case} was already answered by {pause.closed_by}; nothing was changed.",
+                by=str(pause.closed_by),
+            )
         if pause.closed is not None:
             row = await self.case(pause.case)
             if row.status is not Status.WAITING:
                 raise NotWaiting(f"case {pause.case} is no longer waiting for an answer: {standing(row)}.")
-            raise Stale(f"what case {pause.case} shows has been rewritten since; look at it again.", current=await self.pending(pause.case))
+            raise Stale(
+                f"what case {pause.case} shows has been rewritten since; look at it again.",
+                current=await self.pending(pause.case),
+            )
         return pause
 
     def _declared(self, hold: Hold, pause: PauseRow) -> Pause | None:
@@ -400,11 +463,15 @@ class Engine:
     def _pending(self, hold: Hold, pause: PauseRow) -> Pending:
         declared = self._declared(hold, pause)
         if declared is None:
-            raise NotWaiting(f"case {pause.case} waits at {pause.name!r}, which the process no longer has; redrive or cancel the case.")
+            raise NotWaiting(
+                f"case {pause.case} waits at {pause.name!r}, which the process no longer has; redrive or cancel the case."
+            )
         state = state_of(hold.process, hold.snapshot.cells)
         shown = {name: getattr(state, name) for name in declared.shows}
         beside = {name: getattr(state, name) for name in declared.beside}
-        return Pending(pause.case, pause.name, pause.token, pause.digest, shown, beside, declared.answer, pause.opened_at)
+        return Pending(
+            pause.case, pause.name, pause.token, pause.digest, shown, beside, declared.answer, pause.opened_at
+        )
 
 
 def state_of(process: AnyProcess, cells: Mapping[str, Cell]) -> State:
@@ -414,7 +481,12 @@ def state_of(process: AnyProcess, cells: Mapping[str, Cell]) -> State:
 
 def standing(row: CaseRow) -> str:
     """Where a case stands, in words."""
-    more = {Status.DONE: f" ({row.outcome})", Status.PARKED: f" ({row.reason})", Status.CANCELLED: f" ({row.reason})", Status.WAITING: f" at {row.step!r}"}
+    more = {
+        Status.DONE: f" ({row.outcome})",
+        Status.PARKED: f" ({row.reason})",
+        Status.CANCELLED: f" ({row.reason})",
+        Status.WAITING: f" at {row.step!r}",
+    }
     return f"it is {row.status}{more.get(row.status, f', at step {row.step!r}')}"
 
 
@@ -424,7 +496,9 @@ def _input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[
     inputs = inputs_of(process.state)
     for name, value in given.items():
         if name in process.state.model_fields and name not in inputs and value is not None:
-            raise InputInvalid(f"process {process.name!r}: {name!r} is written by a step and cannot be given at the start; leave it out.")
+            raise InputInvalid(
+                f"process {process.name!r}: {name!r} is written by a step and cannot be given at the start; leave it out."
+            )
     if not isinstance(state, process.state):
         try:
             state = process.state.model_validate(given)
@@ -438,10 +512,15 @@ def _answer_cells(hold: Hold, pause: Pause, answer: object, edits: Mapping[str, 
     codec = codec_of(hold.process.state)
     not_editable = sorted(set(edits) - set(pause.edits))
     if not_editable:
-        raise AnswerInvalid(f"pause {pause.name!r} does not let an answer rewrite {not_editable[0]!r}; it lets it rewrite {', '.join(pause.edits) or 'nothing'}.")
+        raise AnswerInvalid(
+            f"pause {pause.name!r} does not let an answer rewrite {not_editable[0]!r}; it lets it rewrite {', '.join(pause.edits) or 'nothing'}."
+        )
     try:
         checked = adapter_of(pause.answer).validate_python(answer)
-        return {pause.writes[0]: codec.encode(pause.writes[0], checked, pause.name), **{n: codec.encode(n, v, pause.name) for n, v in edits.items()}}
+        return {
+            pause.writes[0]: codec.encode(pause.writes[0], checked, pause.name),
+            **{n: codec.encode(n, v, pause.name) for n, v in edits.items()},
+        }
     except ValidationError as error:
         raise AnswerInvalid(f"the answer is no {pause.answer.__name__}: {describe(error)}.") from None
     except ValueRefused as error:
@@ -451,7 +530,9 @@ def _answer_cells(hold: Hold, pause: Pause, answer: object, edits: Mapping[str, 
 def _resolved_outcome(hold: Hold, name: str, outcome: object) -> str:
     effect = hold.process.steps.get(name)
     if not isinstance(effect, Effect):
-        raise Refused(f"effect {name!r} is no longer declared on process {hold.process.name!r}; register the code that has it.")
+        raise Refused(
+            f"effect {name!r} is no longer declared on process {hold.process.name!r}; register the code that has it."
+        )
     try:
         return outcome_text(encode(hold, effect, effect.split(outcome)))
     except (ValueRefused, TypeError) as error:

@@ -21,12 +21,18 @@ def check_resources(processes: Sequence[AnyProcess], resources: Mapping[str, Any
                     continue
                 what = f"process {process.name!r}, {node.name!r}"
                 if name not in resources:
-                    raise DefinitionError(f"{what}: it uses {name!r}, which the engine was not given; pass resources={{{name!r}: ...}} to Engine.open.")
+                    raise DefinitionError(
+                        f"{what}: it uses {name!r}, which the engine was not given; pass resources={{{name!r}: ...}} to Engine.open."
+                    )
                 if not _is(resources[name], annotation):
-                    raise DefinitionError(f"{what}: resource {name!r} is a {type(resources[name]).__name__}, but it asks for {annotation.__name__}.")
+                    raise DefinitionError(
+                        f"{what}: resource {name!r} is a {type(resources[name]).__name__}, but it asks for {annotation.__name__}."
+                    )
 
 
 def _is(resource: object, annotation: Any) -> bool:
-    if not isinstance(annotation, type) or (getattr(annotation, "_is_protocol", False) and not getattr(annotation, "_is_runtime_protocol", False)):
+    if not isinstance(annotation, type) or (
+        getattr(annotation, "_is_protocol", False) and not getattr(annotation, "_is_runtime_protocol", False)
+    ):
         return True  # a type checker can tell, and at run time nobody can
     return isinstance(resource, annotation)

@@ -30,12 +30,13 @@ class Runner:
         self._calls = calls
         self._effects = effects
 
-    async def drive(self, hold: Hold, cancelled: Callable[[], Event | None]) -> None:
-        """Take a case, whose last decision is committed, on until it rests or has to wait.
+    async def drive(self, hold: Hold, decision: Decision | None, cancelled: Callable[[], Event | None]) -> None:
+        """Take a case on until it rests or has to wait.
 
-        `cancelled` gives the event of a cancel that was asked for meanwhile, or None. Raises StoreError.
+        `decision` is the one that has just been committed; None decides afresh, for a claimed case. `cancelled` gives
+        the event of a cancel that was asked for meanwhile, or None. Raises StoreError.
         """
-        decision: Decision | None = await self._take_up(hold)
+        decision = decision or await self._take_up(hold)
         while decision is not None:
             outcome = await self._perform(hold, decision)
             decision = await self._conclude(hold, outcome, cancelled())

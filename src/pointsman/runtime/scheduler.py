@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import Conflict, StoreError, ValueRefused
+from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.snapshot import Snapshot, Status
 from pointsman.runtime.commits import Commits
@@ -22,7 +23,13 @@ class Scheduler:
     """Holds at most `concurrency` cases at a time; a case that waits is not held."""
 
     def __init__(
-        self, ports: Ports, commits: Commits, runner: Runner, processes: Mapping[str, AnyProcess], concurrency: int, failed: Callable[[Exception], None]
+        self,
+        ports: Ports,
+        commits: Commits,
+        runner: Runner,
+        processes: Mapping[str, AnyProcess],
+        concurrency: int,
+        failed: Callable[[Exception], None],
     ) -> None:
         self._ports = ports
         self._commits = commits
@@ -52,11 +59,11 @@ class Scheduler:
         """Start claiming."""
         self._loop_task = asyncio.create_task(self._claim_loop(), name="pointsman-scheduler")
 
-    def take(self, hold: Hold) -> None:
-        """Drive a case that has just been committed as running."""
+    def take(self, hold: Hold, decision: Decision | None) -> None:
+        """Drive a case that is running: from the decision that has just been committed, or None to decide afresh."""
         case = hold.snapshot.case
         self._quiet.clear()
-        self._tasks[case] = asyncio.create_task(self._drive(hold), name=f"pointsman-case-{case}")
+        self._tasks[case] = asyncio.create_task(self._drive(hold, decision), name=f"pointsman-case-{case}")
 
     def woken(self, at: float) -> None:
         """Note that a case has become ready and is due at this time (Unix seconds)."""
@@ -108,7 +115,11 @@ class Scheduler:
                     continue
                 if not self._tasks and not self._due and self._next_wake is None:
                     self._quiet.set()
-                seconds = None if self._next_wake is None or self._due else max(0.0, self._next_wake - self._ports.clock.now())
+                seconds = (
+                    None
+                    if self._next_wake is None or self._due
+                    else max(0.0, self._next_wake - self._ports.clock.now())
+                )
                 await self._ports.clock.wait(self._wake, seconds)
                 if self._next_wake is not None and self._ports.clock.now() >= self._next_wake:
                     self._due = True
@@ -134,19 +145,24 @@ class Scheduler:
         row = claimed.case
         process = self._processes[row.process]
         try:
-            if row.version > process.version:
-                raise ValueRefused(f"version {row.version} of {row.process!r} wrote it, and this code has version {process.version}; run the newer code")
-            hold = hold_of(process, row, claimed.fields, claimed.branches)
+            hold = _readable(process, claimed)
         except ValueRefused as error:
-            hold = Hold(process, Snapshot(row.id, {}, row.revision, row.steps), row.fence, row.status, step=row.step, rule=row.rule)
+            hold = Hold(
+                process,
+                Snapshot(row.id, {}, row.revision, row.steps),
+                row.fence,
+                row.status,
+                step=row.step,
+                rule=row.rule,
+            )
             await self._park(hold, f"its state cannot be read: {error}")
             return
-        self.take(hold)
+        self.take(hold, None)
 
-    async def _drive(self, hold: Hold) -> None:
+    async def _drive(self, hold: Hold, decision: Decision | None) -> None:
         case = hold.snapshot.case
         try:
-            await self._runner.drive(hold, lambda: self._cancels.get(case))
+            await self._runner.drive(hold, decision, lambda: self._cancels.get(case))
         except Conflict:
             log.info("case %d was moved by somebody else; this engine lets go of it", case)
         except StoreError as error:
@@ -161,4 +177,15 @@ class Scheduler:
             self._wake.set()
 
     async def _park(self, hold: Hold, reason: str) -> None:
-        await self._commits.stay(hold, Status.PARKED, Outcome((Event(Kind.PARKED, facts={"reason": reason}),)), reason=reason)
+        await self._commits.stay(
+            hold, Status.PARKED, Outcome((Event(Kind.PARKED, facts={"reason": reason}),)), reason=reason
+        )
+
+
+def _readable(process: AnyProcess, claimed: Claimed) -> Hold:
+    """The claimed case, if this code can read it. Raises ValueRefused."""
+    row = claimed.case
+    if row.version > process.version:
+        told = f"version {row.version} of {row.process!r} wrote it, and this code has version {process.version}"
+        raise ValueRefused(f"{told}; run the newer code")
+    return hold_of(process, row, claimed.fields, claimed.branches)

@@ -71,7 +71,14 @@ class MemoryStore:
 
     async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
         """Claim due cases."""
-        due = [row for row in self._cases.values() if row.status is Status.READY and row.wake_at is not None and row.wake_at <= now and row.process in processes]
+        due = [
+            row
+            for row in self._cases.values()
+            if row.status is Status.READY
+            and row.wake_at is not None
+            and row.wake_at <= now
+            and row.process in processes
+        ]
         claimed = []
         for row in sorted(due, key=lambda row: (row.wake_at, row.id))[:limit]:
             taken = row._replace(status=Status.RUNNING, fence=row.fence + 1, attempts=row.attempts + 1, wake_at=None)
@@ -81,7 +88,14 @@ class MemoryStore:
 
     async def next_wake(self, processes: Sequence[str]) -> float | None:
         """When the next ready case is due."""
-        return min((row.wake_at for row in self._cases.values() if row.status is Status.READY and row.wake_at is not None and row.process in processes), default=None)
+        return min(
+            (
+                row.wake_at
+                for row in self._cases.values()
+                if row.status is Status.READY and row.wake_at is not None and row.process in processes
+            ),
+            default=None,
+        )
 
     async def release(self, cases: Sequence[int], *, now: float) -> None:
         """Give running cases back unharmed."""
@@ -130,9 +144,13 @@ class MemoryStore:
             key, effect, arguments, deadline, again = t.intent
             if again:
                 entry = self._effects[key]
-                self._effects[key] = entry._replace(status=EffectStatus.INTENDED, attempts=entry.attempts + 1, deadline=deadline, error=None)
+                self._effects[key] = entry._replace(
+                    status=EffectStatus.INTENDED, attempts=entry.attempts + 1, deadline=deadline, error=None
+                )
             else:
-                self._effects[key] = EffectRow(key, t.case, effect, arguments, EffectStatus.INTENDED, 1, t.at, deadline, None, None)
+                self._effects[key] = EffectRow(
+                    key, t.case, effect, arguments, EffectStatus.INTENDED, 1, t.at, deadline, None, None
+                )
 
     def _write_pause(self, t: Transition) -> None:
         pauses = self._pauses.setdefault(t.case, [])
@@ -148,7 +166,9 @@ class MemoryStore:
         """One case, or None."""
         return self._cases.get(case)
 
-    async def cases(self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
+    async def cases(
+        self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000
+    ) -> list[CaseRow]:
         """Cases by number, from `after` on."""
         rows = (self._cases[number] for number in sorted(self._cases) if number > after)
         return [row for row in rows if process in {None, row.process} and status in {None, row.status}][:limit]
@@ -183,11 +203,16 @@ class MemoryStore:
 
     async def effects(self, case: int) -> list[EffectRow]:
         """The ledger's entries of a case."""
-        return sorted((row for row in self._effects.values() if row.case == case), key=lambda row: (row.intended_at, row.key))
+        return sorted(
+            (row for row in self._effects.values() if row.case == case), key=lambda row: (row.intended_at, row.key)
+        )
 
     async def in_doubt(self) -> list[EffectRow]:
         """The ledger's entries whose call may or may not have happened."""
-        return sorted((row for row in self._effects.values() if row.status is EffectStatus.IN_DOUBT), key=lambda row: (row.intended_at, row.key))
+        return sorted(
+            (row for row in self._effects.values() if row.status is EffectStatus.IN_DOUBT),
+            key=lambda row: (row.intended_at, row.key),
+        )
 
     async def pause(self, case: int) -> PauseRow | None:
         """The last pause of a case, open or closed, or None."""

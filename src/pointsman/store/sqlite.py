@@ -13,6 +13,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +22,10 @@ from pointsman.errors import Conflict, EngineStopped, StoreError, StoreLocked, S
 from pointsman.store.base import BranchRow, Claimed, Points, Transition, no_points
 from pointsman.store.sqlite_file import FileLock, explain, open_writer
 from pointsman.store.sqlite_reader import SqliteReader, case_row, field_rows
-from pointsman.store.statements import statements
+from pointsman.store.statements import many, statements
 
 BATCH_MAX = 512  # transitions a commit; beyond it the wait of the first outgrows what the last one saves
+ROWS_MAX = 512  # of one statement: 16 values a row stay far below SQLite's 32,766 parameters
 _LATEST = 1 << 62  # beyond any revision
 
 Work = Callable[[sqlite3.Connection], Any]
@@ -59,7 +61,8 @@ class SqliteStore(SqliteReader):
 
     async def commit(self, transition: Transition) -> int:
         """Commit a transition; see the contract."""
-        return int(await self._hand_in(_nothing, transition))
+        number: int = await self._hand_in(_nothing, transition)
+        return number
 
     async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
         """Claim due cases; see the contract."""
@@ -99,12 +102,12 @@ class SqliteStore(SqliteReader):
         self._writer.close()
         self._lock.release()
 
-    async def _hand_in(self, work: Work, transition: Transition | None = None) -> Any:
+    def _hand_in(self, work: Work, transition: Transition | None = None) -> asyncio.Future[Any]:
         if self._closed:
             raise EngineStopped(f"the engine on {self.path} is closed; open it again.")
         answer: asyncio.Future[Any] = self._loop.create_future()
         self._jobs.put(_Job(work, answer, transition))
-        return await answer
+        return answer
 
     # What follows runs in the writer's thread.
 
@@ -135,13 +138,17 @@ class SqliteStore(SqliteReader):
         except (sqlite3.Error, StoreError) as error:
             return self._read_back(batch, error)
 
-    def _commit_whole(self, batch: Sequence[_Job], run: Callable[[Sequence[_Job]], list[tuple[_Job, Any]]]) -> list[tuple[_Job, Any]]:
+    def _commit_whole(
+        self, batch: Sequence[_Job], run: Callable[[Sequence[_Job]], list[tuple[_Job, Any]]]
+    ) -> list[tuple[_Job, Any]]:
         connection = self._writer
         self._points("store.begin")
         connection.execute("BEGIN IMMEDIATE")
         self._check_epoch(connection)
         answers = run(batch)
-        connection.execute(self._sql["raise_clock"], (now := max((j.transition.at for j in batch if j.transition), default=0.0), now))
+        connection.execute(
+            self._sql["raise_clock"], (now := max((j.transition.at for j in batch if j.transition), default=0.0), now)
+        )
         self._points("store.commit")
         connection.execute("COMMIT")
         self._points("store.committed")
@@ -156,7 +163,9 @@ class SqliteStore(SqliteReader):
             first: dict[int, _Job] = {}
             for job in remaining:
                 first.setdefault(_transition(job).case, job)
-            answers += zip(first.values(), self._apply(self._writer, [_transition(job) for job in first.values()]), strict=True)
+            answers += zip(
+                first.values(), self._apply(self._writer, [_transition(job) for job in first.values()]), strict=True
+            )
             remaining = [job for job in remaining if first[_transition(job).case] is not job]
         return answers
 
@@ -166,7 +175,9 @@ class SqliteStore(SqliteReader):
         for job in batch:
             self._writer.execute("SAVEPOINT job")
             try:
-                result = job.work(self._writer) if job.transition is None else self._apply(self._writer, [job.transition])[0]
+                result = (
+                    job.work(self._writer) if job.transition is None else self._apply(self._writer, [job.transition])[0]
+                )
             except (Conflict, sqlite3.IntegrityError) as error:
                 self._writer.execute("ROLLBACK TO job")
                 result = error if isinstance(error, Conflict) else Conflict(str(error))
@@ -211,7 +222,11 @@ class SqliteStore(SqliteReader):
         answers = [self._answer(connection, t, moved) for t in transitions]
         winners = [t for t in transitions if t.case in moved]
         fields = [(t.case, t.revision + 1, *write) for t in winners for write in t.fields]
-        events = [(t.case, t.revision + 1, kind, step, attempt, t.at, facts) for t in winners for kind, step, attempt, facts in t.events]
+        events = [
+            (t.case, t.revision + 1, kind, step, attempt, t.at, facts)
+            for t in winners
+            for kind, step, attempt, facts in t.events
+        ]
         self._each(connection, "insert_fields", fields)
         self._each(connection, "insert_events", events)
         for t in winners:
@@ -226,13 +241,25 @@ class SqliteStore(SqliteReader):
             revision, fence = t.revision + 1, t.fence + t.claims
             stands = (t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome, t.at)
             if t.new is not None:
-                started.append((t.case, *t.new, t.status, revision, fence, *stands))
+                started.append((t.case, *t.new, t.status, revision, fence, *stands, t.at))
             else:
                 updated.append((t.case, t.revision, t.fence, t.status, revision, fence, *stands))
-        return {row[0] for name, rows in (("insert_cases", started), ("update_cases", updated)) for row in self._each(connection, name, rows)}
+        return {
+            row[0]
+            for name, rows in (("insert_cases", started), ("update_cases", updated))
+            for row in self._each(connection, name, rows)
+        }
 
     def _each(self, connection: sqlite3.Connection, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
-        return connection.execute(self._sql[name], (_array(rows),)).fetchall() if rows else []
+        """Run a statement for many rows, in as few pieces as there are bits in their number: few texts, all of them cached."""
+        answers: list[Any] = []
+        begun = 0
+        while begun < len(rows):
+            piece = min(ROWS_MAX, 1 << ((len(rows) - begun).bit_length() - 1))
+            values = list(chain.from_iterable(rows[begun : begun + piece]))
+            answers += connection.execute(many(self._sql[name], piece, len(rows[0])), values).fetchall()
+            begun += piece
+        return answers
 
     def _answer(self, connection: sqlite3.Connection, t: Transition, moved: set[int]) -> int | Conflict:
         if t.case in moved:
@@ -245,7 +272,9 @@ class SqliteStore(SqliteReader):
         """What few transitions have: a settlement, an intent, a pause, branches."""
         execute, sql = connection.execute, self._sql
         if t.settlement is not None:
-            execute(sql["settle_effect"], (t.settlement.status, t.settlement.outcome, t.settlement.error, t.settlement.key))
+            execute(
+                sql["settle_effect"], (t.settlement.status, t.settlement.outcome, t.settlement.error, t.settlement.key)
+            )
         if t.intent is not None:
             key, effect, arguments, deadline, again = t.intent
             if not again:
@@ -310,9 +339,6 @@ def _transition(job: _Job) -> Transition:
 
 def _nothing(_: sqlite3.Connection) -> None:
     """The work of a job that is a transition: transitions are written together."""
-
-
-_array = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _deliver(answers: Sequence[tuple[_Job, Any]]) -> None:

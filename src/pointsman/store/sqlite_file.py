@@ -82,8 +82,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         )
         try:
             _recognise(connection, path)
-            if _version(connection) == 0:
-                raise StoreForeign(f"{path} holds no cases; name the file that an engine works on.")
+            _refuse_empty(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -134,6 +133,11 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreNewer(
             f"{path} was written by a newer release (tables {_version(connection)}, known {newest}); upgrade pointsman to open it."
         )
+
+
+def _refuse_empty(connection: sqlite3.Connection, path: Path) -> None:
+    if _version(connection) == 0:
+        raise StoreForeign(f"{path} holds no cases; name the file that an engine works on.")
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

@@ -104,6 +104,11 @@ class SqliteReader:
                 raise
 
 
+def open_cases(path: Path | str) -> SqliteReader:
+    """Open a database for looking only, beside the engine that works on it or without one. Raises StoreError."""
+    return SqliteReader(Path(path))
+
+
 def case_row(row: Sequence[Any]) -> CaseRow:
     """A row of the cases table."""
     return CaseRow._make((*row[:4], Status(row[4]), *row[5:]))

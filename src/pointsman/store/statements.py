@@ -25,3 +25,10 @@ def migrations(dialect: str) -> tuple[tuple[int, str], ...]:
     folder = files("pointsman.store") / "sql" / dialect
     numbered = sorted((int(file.name[:4]), file) for file in folder.iterdir() if file.name[:4].isdigit())
     return tuple((number, file.read_text(encoding="utf-8")) for number, file in numbered)
+
+
+@cache
+def many(statement: str, rows: int, columns: int) -> str:
+    """A statement with room for `rows` rows of parameters in the place of `{rows}`."""
+    row = f"({', '.join('?' * columns)})"
+    return statement.replace("{rows}", ", ".join([row] * rows))

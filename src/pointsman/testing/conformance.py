@@ -26,7 +26,15 @@ OpenStore = Callable[[], Awaitable[Store]]
 Scenario = Callable[[Store], Awaitable[None]]
 
 
-def start_of(store: Store, *, key: str | None = None, process: str = "p", status: Status = Status.READY, at: float = 10.0, **more: Any) -> Transition:
+def start_of(
+    store: Store,
+    *,
+    key: str | None = None,
+    process: str = "p",
+    status: Status = Status.READY,
+    at: float = 10.0,
+    **more: Any,
+) -> Transition:
     """A transition that starts a case with one field and one event."""
     wake_at = at if status is Status.READY else None
     fields = [FieldWrite("message", '"hello"', "")]
@@ -79,16 +87,24 @@ class StoreConformance:
             row = await store.case(case)
             pause = await store.pause(case)
             effect = await store.effect("k")
-            assert row is not None and (row.status, row.step, row.rule, row.revision) == (Status.WAITING, "approve", "risky", 2)
-            assert {field.field: field.text for field in await store.fields(case)} == {"message": '"hello"', "draft": '"x"'}
+            assert row is not None
+            assert (row.status, row.step, row.rule, row.revision) == (Status.WAITING, "approve", "risky", 2)
+            assert {field.field: field.text for field in await store.fields(case)} == {
+                "message": '"hello"',
+                "draft": '"x"',
+            }
             assert [event.kind for event in await store.events()] == ["accepted", "paused"]
-            assert pause is not None and (pause.token, pause.closed) == ("token", None)
-            assert effect is not None and (effect.status, effect.attempts, effect.case) == (EffectStatus.INTENDED, 1, case)
+            assert pause is not None
+            assert (pause.token, pause.closed) == ("token", None)
+            assert effect is not None
+            assert (effect.status, effect.attempts, effect.case) == (EffectStatus.INTENDED, 1, case)
             assert await store.branches(case) == (BranchRow("b", 1, None, "{}"),)
 
         check(scenario)
 
-    def test_s1_a_transition_that_is_refused_late_leaves_nothing_behind(self, check: Callable[[Scenario], None]) -> None:
+    def test_s1_a_transition_that_is_refused_late_leaves_nothing_behind(
+        self, check: Callable[[Scenario], None]
+    ) -> None:
         """An intent that the ledger refuses takes fields, events and status with it, also within a batch."""
 
         async def scenario(store: Store) -> None:
@@ -101,27 +117,38 @@ class StoreConformance:
             answers = await asyncio.gather(store.commit(refused), store.commit(sound), return_exceptions=True)
 
             row = await store.case(second)
-            assert isinstance(answers[0], Conflict) and answers[1] == third
-            assert row is not None and (row.status, row.revision) == (Status.READY, 1)
+            assert isinstance(answers[0], Conflict)
+            assert answers[1] == third
+            assert row is not None
+            assert (row.status, row.revision) == (Status.READY, 1)
             assert [field.field for field in await store.fields(second)] == ["message"]
             assert [event.kind for event in await store.events(case=second)] == ["accepted"]
             assert {field.field for field in await store.fields(third)} == {"message", "draft"}
 
         check(scenario)
 
-    def test_s3_a_commit_against_another_revision_or_fence_changes_nothing(self, check: Callable[[Scenario], None]) -> None:
+    def test_s3_a_commit_against_another_revision_or_fence_changes_nothing(
+        self, check: Callable[[Scenario], None]
+    ) -> None:
         """Whoever has lost the case is told so, whichever way it was lost."""
 
         async def scenario(store: Store) -> None:
             case = await store.commit(start_of(store))
             await store.claim(["p"], now=20.0, limit=1)
 
-            stale = [next_of(case, 0, 1), next_of(case, 2, 1), next_of(case, 1, 0), next_of(case, 1, 2), next_of(case + 1, 1, 1)]
+            stale = [
+                next_of(case, 0, 1),
+                next_of(case, 2, 1),
+                next_of(case, 1, 0),
+                next_of(case, 1, 2),
+                next_of(case + 1, 1, 1),
+            ]
             answers = await asyncio.gather(*map(store.commit, stale), return_exceptions=True)
 
             row = await store.case(case)
             assert all(isinstance(answer, Conflict) for answer in answers)
-            assert row is not None and (row.status, row.revision, row.fence) == (Status.RUNNING, 1, 1)
+            assert row is not None
+            assert (row.status, row.revision, row.fence) == (Status.RUNNING, 1, 1)
 
         check(scenario)
 
@@ -136,7 +163,8 @@ class StoreConformance:
 
             winners = [name for name, answer in zip(("anna", "bob"), answers, strict=True) if answer == case]
             fields = {field.field: field.text for field in await store.fields(case)}
-            assert len(winners) == 1 and sum(isinstance(answer, Conflict) for answer in answers) == 1
+            assert len(winners) == 1
+            assert sum(isinstance(answer, Conflict) for answer in answers) == 1
             assert fields["answer"] == f'"{winners[0]}"'
 
         check(scenario)
@@ -150,8 +178,10 @@ class StoreConformance:
             other = await store.commit(start_of(store, key="mail-1", process="q"))
 
             found = await store.case_by_key("p", "mail-1")
-            assert len({*answers, again}) == 1 and other not in answers
-            assert found is not None and found.id == again
+            assert len({*answers, again}) == 1
+            assert other not in answers
+            assert found is not None
+            assert found.id == again
             assert len(await store.cases()) == 2
             assert len(await store.events(case=again)) == 1
 
@@ -169,7 +199,9 @@ class StoreConformance:
 
             claimed = [one for claim in claims for one in claim]
             assert sorted(one.case.id for one in claimed) == due
-            assert all((one.case.status, one.case.fence, one.case.attempts) == (Status.RUNNING, 1, 1) for one in claimed)
+            assert all(
+                (one.case.status, one.case.fence, one.case.attempts) == (Status.RUNNING, 1, 1) for one in claimed
+            )
             assert all([field.field for field in one.fields] == ["message"] for one in claimed)
             assert await store.next_wake(["p"]) == 99.0
             assert [one.case.id for one in await store.claim(["p"], now=99.0, limit=9)] == [later]
@@ -198,7 +230,8 @@ class StoreConformance:
             await store.release([case], now=21.0)
 
             row = await store.case(case)
-            assert row is not None and (row.status, row.attempts, row.wake_at) == (Status.READY, 0, 21.0)
+            assert row is not None
+            assert (row.status, row.attempts, row.wake_at) == (Status.READY, 0, 21.0)
 
         check(scenario)
 
@@ -207,13 +240,17 @@ class StoreConformance:
 
         async def scenario(store: Store) -> None:
             case = await store.commit(start_of(store, status=Status.WAITING, pause=PauseOpening("approve", "t1", "d1")))
-            await store.commit(next_of(case, 1, 0, Status.WAITING, leaves_pause=True, pause=PauseOpening("approve", "t2", "d2")))
+            await store.commit(
+                next_of(case, 1, 0, Status.WAITING, leaves_pause=True, pause=PauseOpening("approve", "t2", "d2"))
+            )
 
             await store.commit(next_of(case, 2, 0, Status.DONE, leaves_pause=True, answered_by="anna"))
 
             first, second = await store.pause_by_token("t1"), await store.pause_by_token("t2")
-            assert first is not None and (first.closed, first.closed_by) == ("void", None)
-            assert second is not None and (second.closed, second.closed_by, second.closed_at) == ("answered", "anna", 20.0)
+            assert first is not None
+            assert (first.closed, first.closed_by) == ("void", None)
+            assert second is not None
+            assert (second.closed, second.closed_by, second.closed_at) == ("answered", "anna", 20.0)
             assert await store.pause(case) == second
 
         check(scenario)
@@ -226,16 +263,22 @@ class StoreConformance:
             await store.commit(next_of(case, 1, 0, intent=Intent("k", "send", "a", 30.0, again=False)))
             await store.commit(next_of(case, 2, 0, settlement=Settlement("k", EffectStatus.DONE, '{"receipt":"1"}')))
 
-            again = await asyncio.gather(store.commit(next_of(case, 3, 0, intent=Intent("k", "send", "a", 40.0, again=True))), return_exceptions=True)
+            again = await asyncio.gather(
+                store.commit(next_of(case, 3, 0, intent=Intent("k", "send", "a", 40.0, again=True))),
+                return_exceptions=True,
+            )
             await store.commit(next_of(case, 3, 0, settlement=Settlement("k", EffectStatus.FAILED, None, "late")))
 
             effect = await store.effect("k")
             assert isinstance(again[0], Conflict)
-            assert effect is not None and (effect.status, effect.outcome, effect.attempts) == (EffectStatus.DONE, '{"receipt":"1"}', 1)
+            assert effect is not None
+            assert (effect.status, effect.outcome, effect.attempts) == (EffectStatus.DONE, '{"receipt":"1"}', 1)
 
         check(scenario)
 
-    def test_s7_an_intent_is_taken_up_again_with_the_same_arguments_only(self, check: Callable[[Scenario], None]) -> None:
+    def test_s7_an_intent_is_taken_up_again_with_the_same_arguments_only(
+        self, check: Callable[[Scenario], None]
+    ) -> None:
         """It counts the calls and remembers when the first was intended."""
 
         async def scenario(store: Store) -> None:
@@ -244,13 +287,22 @@ class StoreConformance:
             await store.commit(next_of(case, 2, 0, settlement=Settlement("k", EffectStatus.IN_DOUBT, None, "timeout")))
             doubtful = await store.in_doubt()
 
-            other = await asyncio.gather(store.commit(next_of(case, 3, 0, intent=Intent("k", "send", "b", 40.0, again=True))), return_exceptions=True)
+            other = await asyncio.gather(
+                store.commit(next_of(case, 3, 0, intent=Intent("k", "send", "b", 40.0, again=True))),
+                return_exceptions=True,
+            )
             await store.commit(next_of(case, 3, 0, intent=Intent("k", "send", "a", 50.0, again=True)))
 
             effect = await store.effect("k")
-            assert [row.key for row in doubtful] == ["k"] and isinstance(other[0], Conflict)
+            assert [row.key for row in doubtful] == ["k"]
+            assert isinstance(other[0], Conflict)
             assert effect is not None
-            assert (effect.status, effect.attempts, effect.intended_at, effect.deadline) == (EffectStatus.INTENDED, 2, 20.0, 50.0)
+            assert (effect.status, effect.attempts, effect.intended_at, effect.deadline) == (
+                EffectStatus.INTENDED,
+                2,
+                20.0,
+                50.0,
+            )
 
         check(scenario)
 
@@ -260,7 +312,11 @@ class StoreConformance:
         async def scenario(store: Store) -> None:
             cases = await asyncio.gather(*(store.commit(start_of(store)) for _ in range(20)))
             for case in cases[:3]:
-                await store.commit(next_of(case, 1, 0, events=[EventWrite("decided", None, 0, "{}"), EventWrite("finished", None, 0, "{}")]))
+                await store.commit(
+                    next_of(
+                        case, 1, 0, events=[EventWrite("decided", None, 0, "{}"), EventWrite("finished", None, 0, "{}")]
+                    )
+                )
 
             events = await store.events()
             rest = await store.events(after=events[20].id)
@@ -276,8 +332,12 @@ class StoreConformance:
 
         async def scenario(store: Store) -> None:
             case = await store.commit(start_of(store))
-            await store.commit(next_of(case, 1, 0, fields=[FieldWrite("draft", '"a"', "write"), FieldWrite("check", "true", "check")]))
-            await store.commit(next_of(case, 2, 0, fields=[FieldWrite("draft", '"b"', "edit"), FieldWrite("check", None, "check")]))
+            await store.commit(
+                next_of(case, 1, 0, fields=[FieldWrite("draft", '"a"', "write"), FieldWrite("check", "true", "check")])
+            )
+            await store.commit(
+                next_of(case, 2, 0, fields=[FieldWrite("draft", '"b"', "edit"), FieldWrite("check", None, "check")])
+            )
 
             now = {field.field: (field.text, field.writer) for field in await store.fields(case)}
             before = {field.field: field.text for field in await store.fields(case, revision=2)}
@@ -291,7 +351,9 @@ class StoreConformance:
 
         async def scenario(store: Store) -> None:
             case = await store.commit(start_of(store))
-            await store.commit(next_of(case, 1, 0, branches=[BranchWrite("a", 1, 30.0, None), BranchWrite("b", 1, None, "{}")]))
+            await store.commit(
+                next_of(case, 1, 0, branches=[BranchWrite("a", 1, 30.0, None), BranchWrite("b", 1, None, "{}")])
+            )
             await store.commit(next_of(case, 2, 0, branches=[BranchWrite("a", 2, None, "{}")]))
             kept = await store.branches(case)
 
@@ -326,7 +388,8 @@ class StoreConformance:
 
             blob, again = await asyncio.gather(store.keep(content, now=1.0), store.keep(content, now=2.0))
 
-            assert blob == again and blob.size == 1024
+            assert blob == again
+            assert blob.size == 1024
             assert await store.blob(blob) == content
 
         check(scenario)

@@ -9,17 +9,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pointsman import CaseRow, History, Pending, Reader, Status, history_of
+from pointsman import CaseRow, History, Pending, Reader, Status
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import Run, reasons
 
 console = Console(soft_wrap=True)
-SUBJECT_MAX = 60  # what a list has room for
+SUBJECT_MAX = 30  # characters: it leaves room for the reason in a terminal of 80
 
 
 async def case_json(reader: Reader, row: CaseRow) -> dict[str, Any]:
     """A case as a line of a list."""
-    fields = {field.field: json.loads(field.text) for field in await reader.fields(row.id) if field.field in {"mail", "intent", "risk", "customer_id"}}
+    fields = {
+        field.field: json.loads(field.text)
+        for field in await reader.fields(row.id)
+        if field.field in {"mail", "intent", "risk", "customer_id"}
+    }
     mail = fields.get("mail") or {}
     return {
         "id": row.id,
@@ -56,7 +60,12 @@ def print_run(run: Run, cases: Sequence[dict[str, Any]], config: DeskConfig, lab
         console.print(f"Replies are in {escape(str(config.outbox))}.")
     if waiting:
         number = waiting[0]["id"]
-        console.print(f"To look at one that waits: pointsman-desk show {number}. To send its reply: pointsman-desk approve {number}.")
+        console.print(
+            f"To look at one that waits: pointsman-desk show {number}. To send its reply: pointsman-desk approve {number}."
+        )
+
+
+_KEYS = {"case": "id"}
 
 
 def print_cases(cases: Sequence[dict[str, Any]]) -> None:
@@ -64,10 +73,15 @@ def print_cases(cases: Sequence[dict[str, Any]]) -> None:
     if not cases:
         console.print("There are no cases; `pointsman-desk run` takes in the mailbox.")
         return
-    table = Table("case", "status", "from", "subject", "intent", "why", box=None)
+    table = Table(box=None)
+    for column in ("case", "status", "intent"):
+        table.add_column(
+            column, no_wrap=True, min_width=max(len(str(case[_KEYS.get(column, column)] or "")) for case in cases)
+        )
+    table.add_column("subject", no_wrap=True, overflow="ellipsis", max_width=SUBJECT_MAX)
+    table.add_column("why", overflow="fold")
     for case in cases:
-        subject = case["subject"] if len(case["subject"]) <= SUBJECT_MAX else case["subject"][: SUBJECT_MAX - 1] + "…"
-        table.add_row(*(escape(str(value or "")) for value in (case["id"], case["status"], case["from"], subject, case["intent"], case["why"])))
+        table.add_row(*(escape(str(case[column] or "")) for column in ("id", "status", "intent", "subject", "why")))
     console.print(table)
 
 
@@ -82,18 +96,30 @@ def print_case(history: History) -> None:
     if mail.get("quoted"):
         console.print(f"[dim]({len(mail['quoted'].splitlines())} quoted lines)[/]")
     if mail.get("attachments"):
-        console.print("Attachments: " + ", ".join(escape(f"{one['name']} ({one['size']} bytes)") for one in mail["attachments"]))
+        console.print(
+            "Attachments: " + ", ".join(escape(f"{one['name']} ({one['size']} bytes)") for one in mail["attachments"])
+        )
     if mail.get("notes"):
         console.print(f"[yellow]Odd about it: {escape(', '.join(mail['notes']))}[/]")
     if state.get("intent"):
         because = ", ".join(repr(phrase) for phrase in grounds.get("phrases", ())) or "nothing that matched"
-        console.print(f"\n{escape(state['intent'])}, risk {escape(state['risk'])} ({escape(grounds.get('model', ''))}; because: {escape(because)})")
+        console.print(
+            f"\n{escape(state['intent'])}, risk {escape(state['risk'])} ({escape(grounds.get('model', ''))}; because: {escape(because)})"
+        )
     if state.get("order"):
         order = state["order"]
-        console.print("Order: " + escape(order.get("number") and f"{order['number']}, {order['status']}, due {order['due_on']}" or json.dumps(order)))
+        console.print(
+            "Order: "
+            + escape(
+                (order.get("number") and f"{order['number']}, {order['status']}, due {order['due_on']}")
+                or json.dumps(order)
+            )
+        )
     _print_reply(state.get("reply"), state.get("verdict"))
     if state.get("receipt"):
-        console.print(f"Sent as {escape(state['receipt']['provider_message_id'])} by {escape(state['receipt']['transport'])}.")
+        console.print(
+            f"Sent as {escape(state['receipt']['provider_message_id'])} by {escape(state['receipt']['transport'])}."
+        )
     if row.status is Status.WAITING and history.pause is not None:
         seen = history.pause.digest[:12]
         console.print(f"\npointsman-desk approve {row.id} --seen {seen}   (or edit, or reject)")
@@ -110,7 +136,11 @@ def print_decision(history: History, config: DeskConfig) -> None:
     state, row = history.state, history.case
     if row.outcome == "sent":
         place = f"; it is in {config.outbox}" if config.smtp is None else ""
-        console.print(escape(f"case {row.id}: the reply to {state['outgoing']['to']} was sent as {state['receipt']['provider_message_id']}{place}."))
+        console.print(
+            escape(
+                f"case {row.id}: the reply to {state['outgoing']['to']} was sent as {state['receipt']['provider_message_id']}{place}."
+            )
+        )
     elif row.status is Status.WAITING:
         console.print(f"case {row.id} waits for approval: {escape(reasons(row))}.")
         _print_reply(state.get("reply"), state.get("verdict"))

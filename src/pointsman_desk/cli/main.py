@@ -16,31 +16,54 @@ try:
     import typer
     from rich.console import Console
 except ImportError:
-    print("pointsman-desk: the command needs Typer and Rich; install them with `pip install 'pointsman[desk]'`.", file=sys.stderr)  # noqa: T201
+    print(
+        "pointsman-desk: the command needs Typer and Rich; install them with `pip install 'pointsman[desk]'`.",
+        file=sys.stderr,
+    )  # noqa: T201
     raise SystemExit(2) from None
 
 from pointsman import CaseRow, Status, history_of, open_cases
 from pointsman_desk import desk as at_desk
-from pointsman_desk.cli.display import case_json, print_case, print_cases, print_decision, print_draft, print_run, run_json
+from pointsman_desk.cli.display import (
+    case_json,
+    print_case,
+    print_cases,
+    print_decision,
+    print_draft,
+    print_run,
+    run_json,
+)
 from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.wiring import Desk, open_desk
 
 WATCH_SECONDS = 5.0  # how often a watched folder is looked at: soon enough for mail
 
 T = TypeVar("T")
-app = typer.Typer(help="A customer-service mail desk: mails are answered from facts, or wait for you.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="A customer-service mail desk: mails are answered from facts, or wait for you.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 errors = Console(stderr=True, soft_wrap=True)
 
-Config = Annotated[Path | None, typer.Option("--config", help="The configuration; desk.toml in this folder where it is there.", show_default=False)]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="The configuration; desk.toml in this folder where it is there.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CaseNumber = Annotated[int, typer.Argument(metavar="CASE", help="The case's number.")]
-Seen = Annotated[str | None, typer.Option("--seen", help="The digest of the draft that you looked at, as `show` prints it.", show_default=False)]
+Seen = Annotated[
+    str | None,
+    typer.Option("--seen", help="The digest of the draft that you looked at, as `show` prints it.", show_default=False),
+]
 By = Annotated[str | None, typer.Option("--by", help="Who decides; your login name.", show_default=False)]
 
 
 @app.command()
 def run(
-    mailbox: Annotated[Path | None, typer.Option(help="A maildir or a folder of .eml files.", show_default=False)] = None,
+    mailbox: Annotated[
+        Path | None, typer.Option(help="A maildir or a folder of .eml files.", show_default=False)
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
     config: Config = None,
     as_json: Json = False,
@@ -110,19 +133,27 @@ def approve(
     case: CaseNumber,
     seen: Seen = None,
     by: By = None,
-    despite_violations: Annotated[bool, typer.Option("--despite-violations", help="Send it although it breaks a rule.")] = False,
+    despite_violations: Annotated[
+        bool, typer.Option("--despite-violations", help="Send it although it breaks a rule.")
+    ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Send the draft of a case as it is."""
-    _decide(config, lambda desk: at_desk.approve(desk, case, by=_who(by), seen=seen, despite_violations=despite_violations), as_json=as_json)
+    _decide(
+        config,
+        lambda desk: at_desk.approve(desk, case, by=_who(by), seen=seen, despite_violations=despite_violations),
+        as_json=as_json,
+    )
 
 
 @app.command()
 def edit(
     case: CaseNumber,
     text: Annotated[str | None, typer.Option(help="The new text of the reply.", show_default=False)] = None,
-    file: Annotated[typer.FileText | None, typer.Option(help="A file with the new text; - for standard input.", show_default=False)] = None,
+    file: Annotated[
+        typer.FileText | None, typer.Option(help="A file with the new text; - for standard input.", show_default=False)
+    ] = None,
     send: Annotated[bool, typer.Option("--approve", help="Send it at once if it breaks no rule.")] = False,
     seen: Seen = None,
     by: By = None,
@@ -133,7 +164,9 @@ def edit(
     if (text is None) == (file is None):
         _exit("give the new text with --text, or in a file with --file.")
     body = text if text is not None else _or_exit(lambda: _text_of(file))
-    _decide(config, lambda desk: at_desk.edit(desk, case, by=_who(by), body=body, seen=seen, send=send), as_json=as_json)
+    _decide(
+        config, lambda desk: at_desk.edit(desk, case, by=_who(by), body=body, seen=seen, send=send), as_json=as_json
+    )
 
 
 @app.command()

@@ -8,7 +8,14 @@ from pointsman_desk.models.base import Brief, Model
 
 
 async def draft(
-    mail: Mail, intent: Intent, risk: Risk, grounds: Grounds, order: Order | NoOrder | Failure, policy: Policy | Failure, *, model: Model
+    mail: Mail,
+    intent: Intent,
+    risk: Risk,
+    grounds: Grounds,
+    order: Order | NoOrder | Failure,
+    policy: Policy | Failure,
+    *,
+    model: Model,
 ) -> tuple[Reply, Literal["pending"]]:
     """Have the model write a reply from the facts; from here on it is pending."""
     return await model.draft(_brief(mail, intent, risk, grounds, order, policy)), "pending"
@@ -23,7 +30,9 @@ async def repair(
     return await model.repair(brief, reply, verdict.violations), "pending"
 
 
-def _brief(mail: Mail, intent: Intent, risk: Risk, grounds: Grounds, order: Order | NoOrder | Failure, policy: Policy | Failure) -> Brief:
+def _brief(
+    mail: Mail, intent: Intent, risk: Risk, grounds: Grounds, order: Order | NoOrder | Failure, policy: Policy | Failure
+) -> Brief:
     if isinstance(policy, Failure):
         raise TypeError("a rule parks the case before a reply is drafted without a policy")
     return Brief(mail=mail, intent=intent, risk=risk, grounds=grounds, order=order, policy=policy)

@@ -1,15 +1,12 @@
 -- Every statement of the SQLite store, each with its name and what it is for.
 
--- The statements that every step needs take a whole batch as one JSON array: Python gives up its lock once for each
--- statement that it runs, so a statement a row would make the writer and the event loop wait for each other row by row.
+-- The statements that every step needs take many rows at once, in the place of {rows}: Python gives up its lock once for
+-- each statement that it runs, so a statement a row would make the writer and the event loop wait for each other row by row.
 
 -- name: insert_cases
 -- Starts. A key that is known already changes nothing; the numbers of the cases that were made come back.
 INSERT INTO cases (id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9,
-       value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 14
-  FROM json_each(?)
- WHERE true
+VALUES {rows}
 ON CONFLICT (process, key) DO NOTHING
 RETURNING id;
 
@@ -20,22 +17,21 @@ SELECT id FROM cases WHERE process = ? AND key = ?;
 -- name: update_cases
 -- Transitions, their guard and their narrow half: each finds its case at the expected revision and fence, or not at all;
 -- the numbers of the cases that were moved come back.
+WITH t (id, revision, fence, status, next_revision, next_fence, wake_at, attempts, steps, step, rule, reason, outcome, at) AS (VALUES {rows})
 UPDATE cases
-   SET status = t.value ->> 3, revision = t.value ->> 4, fence = t.value ->> 5, wake_at = t.value ->> 6, attempts = t.value ->> 7, steps = t.value ->> 8,
-       step = t.value ->> 9, rule = t.value ->> 10, reason = t.value ->> 11, outcome = t.value ->> 12, updated_at = t.value ->> 13
-  FROM json_each(?) AS t
- WHERE cases.id = t.value ->> 0 AND cases.revision = t.value ->> 1 AND cases.fence = t.value ->> 2
+   SET status = t.status, revision = t.next_revision, fence = t.next_fence, wake_at = t.wake_at, attempts = t.attempts, steps = t.steps,
+       step = t.step, rule = t.rule, reason = t.reason, outcome = t.outcome, updated_at = t.at
+  FROM t
+ WHERE cases.id = t.id AND cases.revision = t.revision AND cases.fence = t.fence
 RETURNING cases.id;
 
 -- name: insert_fields
 -- What transitions wrote to fields; NULL clears one.
-INSERT INTO fields (case_id, revision, field, value, writer)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?);
+INSERT INTO fields (case_id, revision, field, value, writer) VALUES {rows};
 
 -- name: insert_events
 -- What happened, numbered in this order.
-INSERT INTO events (case_id, revision, kind, step, attempt, at, facts)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 FROM json_each(?) ORDER BY key;
+INSERT INTO events (case_id, revision, kind, step, attempt, at, facts) VALUES {rows};
 
 -- name: insert_intent
 -- The first intent for a key. A key that stands already is an error, and takes the transition back.
