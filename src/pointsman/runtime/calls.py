@@ -30,15 +30,13 @@ class Calls:
 
         A thread cannot be stopped: a plain function that runs out of time is left to its end, and its result is dropped.
         """
-        return await self.invoke(
-            node.function,
-            node,
-            hold,
-            attempt=attempt,
-            key=key,
-            timeout_seconds=timeout_seconds,
-            asynchronous=node.asynchronous,
+        what = "effect" if key else "node"
+        self.ports.points(f"{what}.call")
+        result = await self.invoke(
+            node.function, node, hold, attempt=attempt, key=key, timeout_seconds=timeout_seconds, asynchronous=node.asynchronous
         )
+        self.ports.points(f"{what}.called")
+        return result
 
     async def invoke(
         self, function: Callable[..., Any], node: AnyNode, hold: Hold, *, attempt: int, key: str, timeout_seconds: float | None, asynchronous: bool,

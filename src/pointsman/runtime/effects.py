@@ -183,7 +183,6 @@ class Effects:
         remaining = hold.call_until - self._clock.monotonic()
         if remaining <= 0:
             return self._not_sent(hold, effect, intent.key, NotSent("its time had passed before the call could begin"))
-        self._points("effect.call")
         try:
             result = await self._calls.call(
                 hold, effect, attempt=hold.attempt, key=intent.key, timeout_seconds=remaining
@@ -195,7 +194,6 @@ class Effects:
         except Exception as error:
             told = error if str(error) else TimeoutError(f"no answer within {effect.timeout_seconds} seconds")
             return await self._doubted(hold, effect, intent.key, told)
-        self._points("effect.called")
         return self._settled(hold, effect, intent.key, result, "called")
 
     def _settled(self, hold: Hold, effect: AnyEffect, key: str, result: object, how: str) -> Outcome:

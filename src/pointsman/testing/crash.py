@@ -1,0 +1,38 @@
+"""Die for real at a chosen point: what a process has not committed by then is gone, as in any crash."""
+
+import os
+import signal
+from collections.abc import Callable
+
+
+class CrashAt:
+    """Points that count, and kill their own process at the `number`-th one (from 1); 0 only counts.
+
+    SIGKILL runs no handler, flushes no buffer and unwinds no block: nothing of the process survives it.
+    """
+
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
+        self.labels: list[str] = []
+
+    def __call__(self, label: str) -> None:
+        """Pass the point, or die at it."""
+        self.labels.append(label)
+        if len(self.labels) == self.number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run `work` in a forked child; the answer is its exit code, or minus the signal that killed it.
+
+    Fork before any thread is started: a child has only the thread that forked.
+    """
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

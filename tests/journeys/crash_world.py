@@ -1,0 +1,196 @@
+"""Kill the desk at every labelled point of a whole mail, under each safety policy, and look at what the world got.
+
+Run as a script: it forks a child for each life of the desk, so it must have no threads itself. The provider is a file
+outside the desk that takes a line for each delivery; it is what deliveries are counted by.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from pointsman import ABSENT, AtLeastOnce, AtMostOnce, Context, Found, Idempotent, Reconcile, Safety, Status, history_of, open_cases
+from pointsman.store.sqlite import open_sqlite
+from pointsman.testing.clock import ManualClock
+from pointsman.testing.crash import CrashAt, in_child
+from pointsman_desk import desk as at_desk
+from pointsman_desk.case import Outgoing, Receipt
+from pointsman_desk.config import SAMPLE, DeskConfig
+from pointsman_desk.wiring import Desk, open_desk, prepare
+
+NOON = 1_795_000_000.0  # any moment will do
+TRIES_MAX = 5  # two branches that end at the same moment share a commit, and then a life has fewer points
+LATER = NOON + 10_000.0  # beyond every deadline and settle time of the first life
+
+
+class Provider:
+    """A mail provider of the world outside: each delivery is a line in a file, on the disk before it is answered."""
+
+    name = "provider"
+
+    def __init__(self, log: Path, points: Callable[[str], None], *, deduplicates: bool) -> None:
+        self.log = log
+        self.points = points
+        self.deduplicates = deduplicates
+
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> str:
+        self.points("provider.reached")
+        if not (self.deduplicates and key in delivered(self.log)):
+            with self.log.open("a") as log:
+                log.write(key + "\n")
+                log.flush()
+                os.fsync(log.fileno())
+        self.points("provider.took")
+        return f"id-{key}"
+
+
+def delivered(log: Path) -> list[str]:
+    return log.read_text().split() if log.exists() else []
+
+
+async def look_up(outgoing: Outgoing, *, transport: Provider, ctx: Context) -> Any:
+    if ctx.key in delivered(transport.log):
+        return Found((Receipt(provider_message_id=f"id-{ctx.key}", transport="provider"), "sent"))
+    return ABSENT
+
+
+POLICIES: dict[str, Safety] = {
+    "Idempotent": Idempotent(),
+    "Reconcile": Reconcile(look_up, settle_seconds=60.0),
+    "AtMostOnce": AtMostOnce(),
+    "AtLeastOnce": AtLeastOnce("the test counts repetitions"),
+}
+
+
+class WithoutIntents:
+    """The control: a store that forgets to write intents."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def commit(self, transition: Any) -> int:
+        return await self._store.commit(replace(transition, intent=None))
+
+
+def live(home: Path, policy: str, points: CrashAt, now: float, *, with_intents: bool = True) -> None:
+    """One life of the desk: take in the mail, approve the reply, and settle what is in doubt as an operator would."""
+
+    async def main() -> None:
+        config = DeskConfig(home=home / "desk", mailbox=home / "mailbox")
+        provider = Provider(home / "provider.log", points, deduplicates=policy == "Idempotent")
+        settings: dict[str, Any] = {"clock": ManualClock(now), "random": Random(7), "points": points}
+        if not with_intents:
+            settings["store"] = WithoutIntents(await open_sqlite(config.database, now=now, points=points))
+        async with open_desk(config, transport=provider, safety=POLICIES[policy], **settings) as desk:
+            await at_desk.work_off(desk, lambda name: None, asyncio.Event())
+            await finish(desk, provider)
+
+    asyncio.run(main())
+
+
+async def finish(desk: Desk, provider: Provider) -> None:
+    for row in await desk.engine.reader.cases():
+        if row.status is Status.WAITING:
+            await at_desk.approve(desk, row.id, by="anna", seen=None)
+        while (await desk.engine.case(row.id)).status is Status.PARKED:
+            [entry] = await desk.engine.reader.effects(row.id)
+            happened = entry.key in delivered(provider.log)
+            receipt = (Receipt(provider_message_id=f"id-{entry.key}", transport="provider"), "sent")
+            await desk.engine.resolve(entry.key, happened=happened, by="anna", why="the provider's log says so", outcome=receipt if happened else None)
+            await desk.engine.settled(row.id)
+
+
+def final_state(home: Path) -> list[Any]:
+    """All cases as they ended, without what names the database or the time."""
+
+    async def read() -> list[Any]:
+        with open_cases(home / "desk" / "cases.db") as reader:
+            ends = []
+            for row in await reader.cases():
+                history = await history_of(reader, row.id)
+                state = dict(history.state)
+                for volatile in ("outgoing", "receipt"):
+                    state[volatile] = volatile in state
+                ends.append([row.status, row.outcome, row.key, state])
+            return ends
+
+    return asyncio.run(read())
+
+
+def fresh(template: Path, folder: Path) -> Path:
+    shutil.copytree(template, folder)
+    return folder
+
+
+def template_of(root: Path) -> Path:
+    """A desk before its first mail: its folder, and a mailbox with the article's mail."""
+    home = root / "template"
+    (home / "mailbox").mkdir(parents=True)
+    shutil.copyfile(SAMPLE / "mails" / "01-article.eml", home / "mailbox" / "01-article.eml")
+    prepare(DeskConfig(home=home / "desk", mailbox=home / "mailbox"))
+    return home
+
+
+def count_points(template: Path, root: Path, policy: str) -> list[str]:
+    home = fresh(template, root / f"count-{policy}")
+    labels = home / "labels.json"
+
+    def work() -> None:
+        points = CrashAt()
+        live(home, policy, points, NOON)
+        labels.write_text(json.dumps(points.labels))
+
+    assert in_child(work) == 0, f"the quiet life under {policy} failed"
+    return json.loads(labels.read_text())
+
+
+def crash_and_recover(template: Path, root: Path, policy: str, number: int, *, with_intents: bool = True) -> dict[str, Any]:
+    home = fresh(template, root / f"{policy}-{number}")
+    first = in_child(lambda: live(home, policy, CrashAt(number), NOON, with_intents=with_intents))
+    second = in_child(lambda: live(home, policy, CrashAt(), LATER, with_intents=with_intents))
+    counted = Counter(delivered(home / "provider.log"))
+    result = {"killed": first == -9, "recovered": second == 0, "keys": len(counted), "deliveries": counted.total(), "state": final_state(home)}
+    shutil.rmtree(home)
+    return result
+
+
+def main(root: Path, *, control: bool) -> dict[str, Any]:
+    template = template_of(root)
+    report: dict[str, Any] = {"points": 0, "killed": 0, "lost": 0, "duplicated": 0, "repeated_as_declared": 0, "different_ends": 0, "labels": []}
+    for policy in ["AtMostOnce"] if control else POLICIES:
+        labels = count_points(template, root, policy)
+        expected = final_state(root / f"count-{policy}")
+        report["points"] = max(report["points"], len(labels))
+        report["labels"] = sorted({*report["labels"], *labels})
+        for number in range(1, len(labels) + 1):
+            for _ in range(TRIES_MAX):
+                result = crash_and_recover(template, root, policy, number, with_intents=not control)
+                if result["killed"]:
+                    break
+            report["killed"] += result["killed"]
+            repeated = result["deliveries"] - result["keys"]
+            report["lost"] += not result["recovered"] or result["keys"] != 1
+            report["repeated_as_declared" if policy == "AtLeastOnce" else "duplicated"] += repeated
+            report["different_ends"] += result["state"] != expected
+    return report
+
+
+if __name__ == "__main__":
+    try:
+        with tempfile.TemporaryDirectory(prefix="pointsman-crash-") as folder:
+            print(json.dumps(main(Path(folder), control="--control" in sys.argv)))
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(1) from None

@@ -1,0 +1,36 @@
+"""Whatever crashes: the reply to a mail is sent once, never twice, and never lost."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WORLD = Path(__file__).with_name("crash_world.py")
+
+
+def report_of(*arguments: str) -> dict[str, Any]:
+    done = subprocess.run([sys.executable, str(WORLD), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_kill_at_any_point_of_a_mail_loses_and_repeats_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_of()
+
+    told = f"{report['points']} points x 4 policies: {report['lost']} lost, {report['duplicated']} duplicated"
+    with capsys.disabled():
+        print(f"\n{told} ({report['killed']} kills; AtLeastOnce repeated {report['repeated_as_declared']}, as it says)")
+
+    assert (report["lost"], report["duplicated"], report["different_ends"]) == (0, 0, 0)
+    assert report["killed"] >= 4 * report["points"] * 0.9
+    assert {"store.begin", "store.commit", "store.committed", "node.call", "node.called", "effect.call", "effect.called"} <= set(report["labels"])
+    assert report["repeated_as_declared"] > 0, "the policy that may repeat was never put to the test"
+
+
+def test_the_same_kills_without_a_committed_intent_send_twice() -> None:
+    report = report_of("--control")
+
+    assert report["duplicated"] > 0
