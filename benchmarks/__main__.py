@@ -1,4 +1,4 @@
-"""Measure: `python -m benchmarks [--quick] [--only W1] [--json FILE] [--profile]`."""
+"""Measure: `python -m benchmarks [--quick] [--only W1|W4] [--json FILE] [--profile]`."""
 
 import argparse
 import asyncio
@@ -9,16 +9,17 @@ import pstats
 import shutil
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.floor import FloorStore, run_case
-from benchmarks.workload import STEPS, Mail, six_steps
+from benchmarks.workload import STEPS, Mail, Waiting, six_steps, waiting
 from pointsman import Engine
 
-CONCURRENCIES = (1, 16, 64, 256)
+CONCURRENCIES: tuple[int, ...] = (1, 16, 64, 256)
 
 
 async def measure(run: Callable[[int], Awaitable[object]], concurrency: int, seconds: float) -> tuple[int, float]:
@@ -83,6 +84,34 @@ def w1(*, seconds: float, rounds: int, concurrencies: tuple[int, ...]) -> list[d
     return rows
 
 
+def w4(*, cases: int) -> list[dict[str, Any]]:
+    """Reopen a database in which `cases` cases wait: how long until the engine is usable, and what they cost it."""
+    process = waiting()
+
+    async def fill(folder: Path) -> None:
+        async with Engine.open(folder / "cases.db", [process], concurrency=256) as engine:
+            for first in range(0, cases, 500):
+                await asyncio.gather(
+                    *(engine.start(process, Waiting(number=number)) for number in range(first, first + 500))
+                )
+
+    async def reopen(folder: Path) -> dict[str, Any]:
+        begun = time.perf_counter()
+        async with Engine.open(folder / "cases.db", [process]) as engine:
+            opened = time.perf_counter() - begun
+            await engine.idle()
+            usable = time.perf_counter() - begun
+            return {"workload": "W4", "system": "pointsman-sqlite", "store": "sqlite", "waiting": cases, "open_ms": round(1e3 * opened, 1),
+                    "usable_ms": round(1e3 * usable, 1), "threads": threading.active_count(), "tasks": len(asyncio.all_tasks())}  # fmt: skip
+
+    folder = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix=".bench-"))
+    try:
+        asyncio.run(fill(folder))
+        return [asyncio.run(reopen(folder))]
+    finally:
+        shutil.rmtree(folder)
+
+
 def profile(seconds: float, concurrency: int) -> None:
     """Where the event loop's thread spends its time."""
     folder = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix=".bench-"))
@@ -98,22 +127,21 @@ def main() -> None:
     """Measure what was asked for and print a line a row."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two rounds of two seconds, at concurrency 1 and 256 only")
-    parser.add_argument("--only", choices=["W1"], default="W1", help="the workload")
+    parser.add_argument("--only", choices=["W1", "W4"], help="one workload")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     parser.add_argument("--profile", action="store_true", help="profile our engine at concurrency 256 instead")
     arguments = parser.parse_args()
     if arguments.profile:
         profile(5.0, 256)
         return
-    rows = (
-        w1(seconds=2.0, rounds=2, concurrencies=(1, 256))
-        if arguments.quick
-        else w1(seconds=4.0, rounds=3, concurrencies=CONCURRENCIES)
-    )
+    rows: list[dict[str, Any]] = []
+    if arguments.only in {None, "W1"}:
+        seconds, rounds, concurrencies = (2.0, 2, (1, 256)) if arguments.quick else (4.0, 3, CONCURRENCIES)
+        rows += w1(seconds=seconds, rounds=rounds, concurrencies=concurrencies)
+    if arguments.only in {None, "W4"}:
+        rows += w4(cases=10_000 if arguments.quick else 100_000)
     for row in rows:
-        print(
-            f"{row['workload']}  {row['system']:18} concurrency {row['concurrency']:4}  {row['steps_per_s']:>9,.0f} steps/s  {row['of_floor']:.0%} of the floor"
-        )
+        print("  ".join(f"{name}={value}" for name, value in row.items()))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 

@@ -31,6 +31,21 @@ class Mail(State):
     send: dict[str, Any] | None = None
 
 
+class Waiting(State):
+    """A case that waits for a person."""
+
+    number: int
+    answer: str | None = None
+
+
+def waiting() -> Process[Waiting]:
+    """W4 as a process: every case pauses at once."""
+    process = Process("waiting", Waiting)
+    ask = process.pause(writes="answer", answer=str, shows=("number",))
+    process.rules(when("nobody has answered", lambda c: c.answer is None, ask), otherwise(finish("answered")))
+    return process
+
+
 def six_steps() -> Process[Mail]:
     """The workload as a process: six nodes, chosen by seven rules."""
     process = Process("six-steps", Mail)

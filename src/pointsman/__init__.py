@@ -32,6 +32,7 @@ from pointsman.errors import (
 )
 from pointsman.kernel.snapshot import Status
 from pointsman.operations.history import History, history_of
+from pointsman.runtime.blocking import BlockingEngine, open_blocking
 from pointsman.runtime.engine import Engine, Pending, Started
 from pointsman.store.base import CaseRow, Reader
 from pointsman.store.sqlite_reader import open_cases
@@ -44,6 +45,7 @@ __all__ = [
     "AtLeastOnce",
     "AtMostOnce",
     "Blob",
+    "BlockingEngine",
     "CaseRow",
     "Context",
     "DefinitionError",
@@ -75,6 +77,7 @@ __all__ = [
     "UnknownCase",
     "finish",
     "history_of",
+    "open_blocking",
     "open_cases",
     "otherwise",
     "parallel",

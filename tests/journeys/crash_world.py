@@ -18,7 +18,19 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pointsman import ABSENT, AtLeastOnce, AtMostOnce, Context, Found, Idempotent, Reconcile, Safety, Status, history_of, open_cases
+from pointsman import (
+    ABSENT,
+    AtLeastOnce,
+    AtMostOnce,
+    Context,
+    Found,
+    Idempotent,
+    Reconcile,
+    Safety,
+    Status,
+    history_of,
+    open_cases,
+)
 from pointsman.store.sqlite import open_sqlite
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import CrashAt, in_child
@@ -108,7 +120,13 @@ async def finish(desk: Desk, provider: Provider) -> None:
             [entry] = await desk.engine.reader.effects(row.id)
             happened = entry.key in delivered(provider.log)
             receipt = (Receipt(provider_message_id=f"id-{entry.key}", transport="provider"), "sent")
-            await desk.engine.resolve(entry.key, happened=happened, by="anna", why="the provider's log says so", outcome=receipt if happened else None)
+            await desk.engine.resolve(
+                entry.key,
+                happened=happened,
+                by="anna",
+                why="the provider's log says so",
+                outcome=receipt if happened else None,
+            )
             await desk.engine.settled(row.id)
 
 
@@ -156,19 +174,35 @@ def count_points(template: Path, root: Path, policy: str) -> list[str]:
     return json.loads(labels.read_text())
 
 
-def crash_and_recover(template: Path, root: Path, policy: str, number: int, *, with_intents: bool = True) -> dict[str, Any]:
+def crash_and_recover(
+    template: Path, root: Path, policy: str, number: int, *, with_intents: bool = True
+) -> dict[str, Any]:
     home = fresh(template, root / f"{policy}-{number}")
     first = in_child(lambda: live(home, policy, CrashAt(number), NOON, with_intents=with_intents))
     second = in_child(lambda: live(home, policy, CrashAt(), LATER, with_intents=with_intents))
     counted = Counter(delivered(home / "provider.log"))
-    result = {"killed": first == -9, "recovered": second == 0, "keys": len(counted), "deliveries": counted.total(), "state": final_state(home)}
+    result = {
+        "killed": first == -9,
+        "recovered": second == 0,
+        "keys": len(counted),
+        "deliveries": counted.total(),
+        "state": final_state(home),
+    }
     shutil.rmtree(home)
     return result
 
 
 def main(root: Path, *, control: bool) -> dict[str, Any]:
     template = template_of(root)
-    report: dict[str, Any] = {"points": 0, "killed": 0, "lost": 0, "duplicated": 0, "repeated_as_declared": 0, "different_ends": 0, "labels": []}
+    report: dict[str, Any] = {
+        "points": 0,
+        "killed": 0,
+        "lost": 0,
+        "duplicated": 0,
+        "repeated_as_declared": 0,
+        "different_ends": 0,
+        "labels": [],
+    }
     for policy in ["AtMostOnce"] if control else POLICIES:
         labels = count_points(template, root, policy)
         expected = final_state(root / f"count-{policy}")

@@ -26,7 +26,15 @@ def test_a_kill_at_any_point_of_a_mail_loses_and_repeats_nothing(capsys: pytest.
 
     assert (report["lost"], report["duplicated"], report["different_ends"]) == (0, 0, 0)
     assert report["killed"] >= 4 * report["points"] * 0.9
-    assert {"store.begin", "store.commit", "store.committed", "node.call", "node.called", "effect.call", "effect.called"} <= set(report["labels"])
+    assert {
+        "store.begin",
+        "store.commit",
+        "store.committed",
+        "node.call",
+        "node.called",
+        "effect.call",
+        "effect.called",
+    } <= set(report["labels"])
     assert report["repeated_as_declared"] > 0, "the policy that may repeat was never put to the test"
 
 

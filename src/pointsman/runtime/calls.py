@@ -33,7 +33,13 @@ class Calls:
         what = "effect" if key else "node"
         self.ports.points(f"{what}.call")
         result = await self.invoke(
-            node.function, node, hold, attempt=attempt, key=key, timeout_seconds=timeout_seconds, asynchronous=node.asynchronous
+            node.function,
+            node,
+            hold,
+            attempt=attempt,
+            key=key,
+            timeout_seconds=timeout_seconds,
+            asynchronous=node.asynchronous,
         )
         self.ports.points(f"{what}.called")
         return result

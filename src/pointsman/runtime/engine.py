@@ -435,20 +435,17 @@ class Engine:
         pause = await self._store.pause_by_token(token)
         if pause is None:
             raise NotWaiting("no pause has this token; look at the case again and answer with the token that it shows.")
+        if pause.closed is None:
+            return pause
+        row = await self.case(pause.case)
+        told = f"was answered by {pause.closed_by}" if pause.closed == "answered" else "has been rewritten"
+        if row.status is Status.WAITING:
+            message = f"what case {row.id} showed {told} since, and it shows something new; look at it again."
+            raise Stale(message, current=await self.pending(row.id))
         if pause.closed == "answered":
-            raise AlreadyAnswered(
-                f"case {pause.case} was already answered by {pause.closed_by}; nothing was changed.",
-                by=str(pause.closed_by),
-            )
-        if pause.closed is not None:
-            row = await self.case(pause.case)
-            if row.status is not Status.WAITING:
-                raise NotWaiting(f"case {pause.case} is no longer waiting for an answer: {standing(row)}.")
-            raise Stale(
-                f"what case {pause.case} shows has been rewritten since; look at it again.",
-                current=await self.pending(pause.case),
-            )
-        return pause
+            told = f"case {row.id} was already answered by {pause.closed_by}; nothing was changed."
+            raise AlreadyAnswered(told, by=str(pause.closed_by))
+        raise NotWaiting(f"case {row.id} is no longer waiting for an answer: {standing(row)}.")
 
     def _declared(self, hold: Hold, pause: PauseRow) -> Pause | None:
         declared = hold.process.steps.get(pause.name)

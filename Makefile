@@ -1,0 +1,47 @@
+# `make desk` works off the sample mailbox; `make test` passes every check. Both set up what they need first.
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+PYTHON ?= python3
+
+.PHONY: desk test lint bench system-deps clean
+
+# One run of the desk ends when the mailbox is worked off, with ONCE=1 and without.
+desk: $(VENV)/.desk
+	$(BIN)/pointsman-desk run
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+# What only the system's package manager has. Nothing yet: every part of this release comes from PyPI.
+system-deps:
+	@echo "nothing to install"
+
+$(VENV)/.desk: pyproject.toml
+	$(call install,desk)
+
+$(VENV)/.dev: pyproject.toml
+	$(call install,dev)
+	@touch $(VENV)/.desk
+
+define install
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not here; install Python 3.11 or newer, or name it with PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than 3.11; name a newer one with PYTHON=..."; exit 1; }
+	@echo "Setting up $(VENV)"
+	$(if $(UV),@test -d $(VENV) || $(UV) venv --quiet --python $(PYTHON) $(VENV),@test -d $(VENV) || $(PYTHON) -m venv $(VENV))
+	$(if $(UV),@$(UV) pip install --quiet --python $(BIN)/python -e '.[$(1)]',@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(1)]')
+	@touch $@
+endef
+
+clean:
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,88 @@
+"""The engine for scripts and notebooks: the same calls, each waiting for its answer, with the event loop in a thread."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pointsman.definition.process import AnyProcess, Process
+from pointsman.definition.state import Blob, State
+from pointsman.runtime.engine import Engine, Pending, Started
+from pointsman.store.base import CaseRow
+
+T = TypeVar("T")
+S = TypeVar("S", bound=State)
+
+
+class BlockingEngine:
+    """An engine whose methods wait. They do what `Engine`'s methods of the same names do, and raise what those raise."""
+
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        self._engine = engine
+        self._loop = loop
+
+    def start(self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None) -> Started:
+        """Start a case."""
+        return self._wait(self._engine.start(process, state, key=key))
+
+    def keep(self, content: bytes) -> Blob:
+        """Store a large value."""
+        return self._wait(self._engine.keep(content))
+
+    def settled(self, case: int) -> CaseRow:
+        """Wait until the case waits for somebody, is parked or has ended."""
+        return self._wait(self._engine.settled(case))
+
+    def idle(self) -> None:
+        """Wait until nothing moves by itself any more."""
+        self._wait(self._engine.idle())
+
+    def state(self, case: int) -> State:
+        """The state of a case."""
+        return self._wait(self._engine.state(case))
+
+    def pending(self, case: int) -> Pending:
+        """What a case waits for."""
+        return self._wait(self._engine.pending(case))
+
+    def resume(self, token: str, answer: object, *, by: str, edits: Mapping[str, object] | None = None) -> CaseRow:
+        """Answer a pause."""
+        return self._wait(self._engine.resume(token, answer, by=by, edits=edits))
+
+    def cancel(self, case: int, *, by: str, why: str) -> CaseRow:
+        """End a case from outside."""
+        return self._wait(self._engine.cancel(case, by=by, why=why))
+
+    def redrive(self, case: int, *, by: str, why: str) -> CaseRow:
+        """Put a parked case back into the line."""
+        return self._wait(self._engine.redrive(case, by=by, why=why))
+
+    def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None) -> CaseRow:
+        """Say what became of an effect in doubt."""
+        return self._wait(self._engine.resolve(key, happened=happened, by=by, why=why, outcome=outcome))
+
+    def _wait(self, call: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+
+@contextmanager
+def open_blocking(
+    path: str | Path, processes: Sequence[AnyProcess], *, resources: Mapping[str, Any] | None = None, **settings: Any
+) -> Iterator[BlockingEngine]:
+    """Open an engine whose calls wait; `settings` are those of `Engine.open`. For scripts and notebooks."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="pointsman-loop", daemon=True)
+    thread.start()
+    opening = Engine.open(path, processes, resources=resources, **settings)
+    try:
+        engine = asyncio.run_coroutine_threadsafe(opening.__aenter__(), loop).result()
+        try:
+            yield BlockingEngine(engine, loop)
+        finally:
+            asyncio.run_coroutine_threadsafe(opening.__aexit__(None, None, None), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -1,0 +1,316 @@
+"""The desk, end to end, through its composition root and its commands."""
+
+import asyncio
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman import AlreadyAnswered, Stale, Status, history_of
+from pointsman_desk import desk as at_desk
+from pointsman_desk.case import Approval
+from pointsman_desk.config import SAMPLE, DeskConfig
+from pointsman_desk.wiring import Desk, open_desk
+
+EXPECTED = tomllib.loads((Path(__file__).parents[1] / "desk" / "expected_samples.toml").read_text(encoding="utf-8"))
+ARTICLE = "01-article.eml"
+
+
+@pytest.fixture(name="config")
+def _config(tmp_path: Path) -> DeskConfig:
+    mailbox = tmp_path / "mailbox"
+    mailbox.mkdir()
+    return DeskConfig(home=tmp_path / "desk", mailbox=mailbox)
+
+
+def deliver(config: DeskConfig, *names: str) -> None:
+    for name in names:
+        shutil.copyfile(SAMPLE / "mails" / name, config.mailbox / name)
+
+
+def at_the_desk(config: DeskConfig, work: Callable[[Desk], Awaitable[Any]]) -> Any:
+    async def main() -> Any:
+        async with open_desk(config) as desk:
+            await at_desk.work_off(desk, lambda name: None, asyncio.Event())
+            return await work(desk)
+
+    return asyncio.run(main())
+
+
+def sent(config: DeskConfig) -> list[bytes]:
+    return [file.read_bytes() for file in sorted((config.outbox / "new").glob("*"))] if config.outbox.exists() else []
+
+
+def command(config: DeskConfig, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    file = config.home.parent / "desk.toml"
+    file.write_text(f'home = "{config.home}"\nmailbox = "{config.mailbox}"\n', encoding="utf-8")
+    place = ["--config", str(file)] if tool == "pointsman_desk" else ["--db", str(config.database)]
+    return subprocess.run(
+        [sys.executable, "-m", f"{tool}.cli.main", *arguments, *place], capture_output=True, text=True, check=False
+    )
+
+
+def test_each_sample_mail_ends_as_a_careful_person_expects(config: DeskConfig) -> None:
+    config = config.model_copy(update={"mailbox": SAMPLE / "mails"})
+
+    async def ends(desk: Desk) -> dict[str, str]:
+        rows = await desk.engine.reader.cases()
+        found = {}
+        for row in rows:
+            state = (await history_of(desk.engine.reader, row.id)).state
+            found[state["raw_message"]["sha256"]] = "waiting" if row.status is Status.WAITING else row.outcome
+        return found
+
+    found = at_the_desk(config, ends)
+
+    wanted = {name: row["ends"] for name, row in EXPECTED.items() if "duplicate_of" not in row}
+    assert {name: found.get(digest(SAMPLE / "mails" / name)) for name in wanted} == wanted
+    assert len(found) == len(wanted), "a mail that was delivered twice became two cases"
+    assert len(sent(config)) == sum(end == "sent" for end in wanted.values())
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_running_the_desk_again_sends_nothing_twice(config: DeskConfig) -> None:
+    deliver(config, ARTICLE, "02-status-en.eml")
+
+    async def approve(desk: Desk) -> None:
+        await at_desk.approve(desk, 1, by="anna", seen=None)
+
+    async def nothing(desk: Desk) -> int:
+        return len(await desk.engine.reader.events(limit=10_000))
+
+    at_the_desk(config, approve)
+    before, mails = at_the_desk(config, nothing), sent(config)
+    after = at_the_desk(config, nothing)
+
+    assert len(mails) == 2
+    assert sent(config) == mails
+    assert after == before
+
+
+def test_the_articles_mail_takes_all_eight_steps(config: DeskConfig) -> None:
+    deliver(config, ARTICLE)
+
+    async def steps(desk: Desk) -> Any:
+        waiting = await history_of(desk.engine.reader, 1)
+        await at_desk.approve(desk, 1, by="anna", seen=None)
+        return waiting, await history_of(desk.engine.reader, 1)
+
+    waiting, done = at_the_desk(config, steps)
+
+    kinds = [(event.kind, event.step) for event in done.events]
+    order = [("accepted", None), ("node.succeeded", "read"), ("node.succeeded", "classify"), ("node.succeeded", "fetch_order"), ("node.succeeded", "draft"),
+             ("node.succeeded", "validate"), ("paused", "approve"), ("resumed", "approve"), ("effect.intended", "send"), ("effect.settled", "send"),
+             ("finished", None)]  # fmt: skip
+    assert [kinds.index(step) for step in order] == sorted(kinds.index(step) for step in order)
+    assert waiting.case.status is Status.WAITING
+    assert (waiting.state["status"], waiting.state["intent"], waiting.state["send_status"]) == (
+        "received",
+        "refund",
+        "pending",
+    )
+    assert {"email_id", "customer_id", "raw_message", "risk", "order", "policy", "reply", "verdict"} <= set(
+        waiting.state
+    )
+    assert (done.case.outcome, done.state["send_status"]) == ("sent", "sent")
+    assert done.state["receipt"]["provider_message_id"].startswith("case-1.")
+
+
+def test_the_reply_stays_in_the_customers_thread(config: DeskConfig) -> None:
+    deliver(config, "02-status-en.eml")
+
+    async def nothing(desk: Desk) -> Any:
+        return (await history_of(desk.engine.reader, 1)).state["email_id"]
+
+    message_id = at_the_desk(config, nothing)
+
+    [mail] = sent(config)
+    assert f"In-Reply-To: <{message_id}>".encode() in mail
+    assert b"To: john.smith@post.example" in mail
+    assert b"Auto-Submitted: auto-replied" in mail
+
+
+def test_of_two_approvals_at_once_one_wins_and_the_other_is_told(config: DeskConfig) -> None:
+    deliver(config, ARTICLE)
+
+    async def rivals(desk: Desk) -> list[Any]:
+        pending = await desk.engine.pending(1)
+        answers = [
+            desk.engine.resume(pending.token, Approval(decision="approve", by=name), by=name)
+            for name in ("anna", "bob")
+        ]
+        outcome = await asyncio.gather(*answers, return_exceptions=True)
+        await desk.engine.settled(1)
+        return outcome
+
+    answers = at_the_desk(config, rivals)
+
+    [refused] = [answer for answer in answers if isinstance(answer, Exception)]
+    assert isinstance(refused, AlreadyAnswered)
+    assert refused.by in {"anna", "bob"}
+    assert len(sent(config)) == 1
+
+
+def test_an_approval_of_a_draft_that_was_rewritten_is_refused_and_shows_the_new_one(config: DeskConfig) -> None:
+    deliver(config, ARTICLE)
+
+    async def late(desk: Desk) -> Any:
+        shown = await desk.engine.pending(1)
+        await at_desk.edit(desk, 1, by="bob", body="Dear Maria, we are sorry. It is on its way.", seen=None, send=False)
+        with pytest.raises(at_desk.DraftChanged) as by_digest:
+            await at_desk.approve(desk, 1, by="anna", seen=shown.digest[:12])
+        with pytest.raises(Stale) as by_token:
+            await desk.engine.resume(shown.token, Approval(decision="approve", by="anna"), by="anna")
+        return by_digest.value.pending, by_token.value.current
+
+    by_digest, by_token = at_the_desk(config, late)
+
+    assert by_digest.shown["reply"].body.startswith("Dear Maria")
+    assert by_token.token == by_digest.token
+    assert sent(config) == []
+
+
+def test_an_edited_reply_is_checked_again_before_it_leaves(config: DeskConfig) -> None:
+    deliver(config, ARTICLE)
+
+    async def edit(desk: Desk) -> Any:
+        await at_desk.edit(
+            desk, 1, by="bob", body="We guarantee a refund of 5000 EUR, see http://win.example", seen=None, send=True
+        )
+        waiting = await history_of(desk.engine.reader, 1)
+        with pytest.raises(at_desk.NotSendable):
+            await at_desk.approve(desk, 1, by="anna", seen=None)
+        await at_desk.approve(desk, 1, by="anna", seen=None, despite_violations=True)
+        return waiting
+
+    waiting = at_the_desk(config, edit)
+
+    assert waiting.case.status is Status.WAITING
+    assert waiting.state["verdict"]["violations"]
+    assert waiting.state["reply"]["author"] == "bob"
+    assert len(sent(config)) == 1
+
+
+def test_a_rejected_reply_is_never_sent(config: DeskConfig) -> None:
+    deliver(config, ARTICLE)
+
+    async def reject(desk: Desk) -> Any:
+        return await at_desk.reject(desk, 1, by="anna", why="answered by telephone", seen=None)
+
+    row = at_the_desk(config, reject)
+
+    assert (row.status, row.outcome) == (Status.DONE, "rejected")
+    assert sent(config) == []
+
+
+def test_a_broken_policy_file_parks_nothing_it_is_refused_at_the_door(config: DeskConfig) -> None:
+    deliver(config, ARTICLE)
+    config.home.mkdir()
+    config.policy_file.write_text("refund_days = -1\n", encoding="utf-8")
+
+    done = command(config, "pointsman_desk", "run")
+
+    assert done.returncode == 1
+    assert "policy.toml" in done.stderr
+    assert "refund_days" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_commands_work_the_desk_from_the_mailbox_to_the_outbox(config: DeskConfig) -> None:
+    deliver(config, ARTICLE, "02-status-en.eml", "36-out-of-office-de.eml")
+
+    ran = command(config, "pointsman_desk", "run")
+    listed = json.loads(command(config, "pointsman_desk", "cases", "--json").stdout)
+    shown = command(config, "pointsman_desk", "show", "1")
+    approved = command(config, "pointsman_desk", "approve", "1", "--by", "anna")
+    again = command(config, "pointsman_desk", "approve", "1", "--by", "bob")
+
+    assert ran.returncode == 0
+    assert {(case["id"], case["status"], case["rule"]) for case in listed} == {
+        (1, "waiting", "refund, complaint, legal or unclear"), (2, "done", "otherwise"), (3, "done", "a machine sent it"),
+    }  # fmt: skip
+    assert {"id", "subject", "status", "rule"} <= set(listed[0])
+    assert "I need it for Monday" in shown.stdout
+    assert approved.returncode == 0
+    assert again.returncode == 1
+    assert "it is done (sent)" in again.stderr
+    assert len(sent(config)) == 2
+
+
+def test_the_pointsman_command_shows_and_explains(config: DeskConfig) -> None:
+    deliver(config, ARTICLE)
+    command(config, "pointsman_desk", "run")
+
+    listed = json.loads(command(config, "pointsman", "ps", "--json").stdout)
+    shown = command(config, "pointsman", "show", "1").stdout
+    explained = json.loads(
+        command(config, "pointsman", "explain", "1", "--json", "--app", "pointsman_desk.process:support").stdout
+    )
+    events = [json.loads(line) for line in command(config, "pointsman", "events", "--json").stdout.splitlines()]
+
+    assert [row["status"] for row in listed] == ["waiting"]
+    assert "classify wrote intent, risk, grounds" in " ".join(shown.split())
+    assert explained["rule"] == "refund, complaint, legal or unclear"
+    assert "intent" in explained["reads"]
+    assert [rule["step"] for rule in explained["following"] if rule["certain"]] == ["compose"]
+    assert "draft" in explained["stands"]
+    assert "not called yet" in explained["effects"]["send"]
+    assert [event["id"] for event in events] == list(range(1, len(events) + 1))
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "told"),
+    [
+        ("pointsman_desk", ("approve", "99"), "there is no case 99"),
+        ("pointsman_desk", ("show", "99"), "there is no case 99"),
+        ("pointsman_desk", ("edit", "1"), "give the new text"),
+        ("pointsman_desk", ("edit", "1", "--text", "  "), "is empty"),
+        ("pointsman_desk", ("run", "--mailbox", "/nowhere/at/all"), "/nowhere/at/all"),
+        ("pointsman", ("show", "99"), "there is no case 99"),
+        ("pointsman", ("explain", "1", "--app", "nowhere:process"), "cannot be imported"),
+        ("pointsman", ("explain", "1", "--app", "pointsman_desk.process:PATIENT"), "not a Process"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence_and_a_code(
+    config: DeskConfig, tool: str, arguments: tuple[str, ...], told: str
+) -> None:
+    deliver(config, ARTICLE)
+    command(config, "pointsman_desk", "run")
+
+    done = command(config, tool, *arguments)
+
+    assert done.returncode == 1
+    assert told in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_mailbox_is_no_error(config: DeskConfig) -> None:
+    done = command(config, "pointsman_desk", "run")
+
+    assert done.returncode == 0
+    assert "is empty" in done.stdout.replace("\n", " ")
+
+
+def test_a_wrong_configuration_is_told_whole(tmp_path: Path) -> None:
+    file = tmp_path / "desk.toml"
+    file.write_text('concurrency = 0\ncolour = "red"\n[smtp]\nport = 99999\n', encoding="utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pointsman_desk.cli.main", "run", "--config", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert all(part in done.stderr for part in ("concurrency", "colour", "smtp.host", "smtp.port"))

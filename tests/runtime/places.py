@@ -1,0 +1,65 @@
+"""Where the cases of a test live, and how a test of the engine runs."""
+
+import asyncio
+import copy
+import sqlite3
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, closing
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+from pointsman import Engine
+from pointsman.definition.process import AnyProcess
+from pointsman.store.base import EventRow
+from pointsman.store.memory import MemoryStore
+
+T = TypeVar("T")
+
+HANG_SECONDS = 10  # far beyond any test here: one that waits for ever fails instead
+
+
+class Place:
+    """A store that is found again when an engine opens it again."""
+
+    def __init__(self, path: Path, store: MemoryStore | None = None) -> None:
+        self.path = path
+        self.store = store
+        self._random = Random(7)  # one for all engines of a place, as tokens must not come twice
+
+    def open(self, *processes: AnyProcess, **settings: Any) -> AbstractAsyncContextManager[Engine]:
+        """An engine on this place, which gives running steps no grace when it is left."""
+        given = {"grace_seconds": 0.0, "random": self._random, "store": self.store, **settings}
+        return Engine.open(self.path, processes, **given)
+
+    def dump(self) -> object:
+        """Everything that the store holds, to be compared with a later dump."""
+        if self.store is not None:
+            return {name: copy.deepcopy(value) for name, value in vars(self.store).items() if name != "_points"}
+        with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as connection:
+            tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+            return {name: connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for (name,) in tables}
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a test's scenario, and fail where it hangs."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(HANG_SECONDS):
+            return await main
+
+    return asyncio.run(bounded())
+
+
+async def seen(engine: Engine, kind: str, *, count: int = 1) -> EventRow:
+    """Wait until `count` events of this kind have been committed, and answer the last of them."""
+    async for event in engine.events():
+        count -= event.kind == kind
+        if count == 0:
+            return event
+    raise AssertionError(kind)
+
+
+def held() -> list[str]:
+    """The names of the tasks that hold a case."""
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("pointsman-case")]
