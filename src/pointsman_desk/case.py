@@ -253,7 +253,7 @@ class Case(State):
     @property
     def needs_judgement(self) -> bool:
         """Whether the mail is of a kind that only a person answers."""
-        return self.intent in BY_HAND or self.risk is Risk.HIGH
+        return self.intent in BY_HAND
 
     @property
     def is_allowed(self) -> bool:

@@ -8,7 +8,7 @@ approve <--(refund, complaint, legal, unclear, or not for the machine)
 """
 
 from pointsman import Failure, Idempotent, Process, Retry, Safety, finish, otherwise, parallel, park, when
-from pointsman_desk.case import Approval, Case
+from pointsman_desk.case import Approval, Case, Risk
 from pointsman_desk.nodes import classify, draft, facts, ingest, send, validate
 
 PATIENT = Retry(attempts_max=5, first_seconds=0.5)  # a shop that restarts is back within the 7 s that this makes
@@ -59,6 +59,7 @@ def support_mail(safety: Safety) -> Process[Case]:
             finish("rejected"),
         ),
         when("refund, complaint, legal or unclear", lambda c: c.needs_judgement and not c.approved, approve),
+        when("the risk is high", lambda c: c.risk is Risk.HIGH and not c.approved, approve),
         when(
             "the draft breaks a rule",
             lambda c: c.verdict is not None and c.verdict.violations and not c.approved,

@@ -341,7 +341,7 @@ def test_a_key_made_of_what_is_no_field_is_refused() -> None:
     assert "'message_id'" in text
 
 
-def test_a_key_that_can_only_be_called_with_names_is_refused_or_works() -> None:
+def test_a_key_whose_parameters_stand_behind_the_star_is_checked_too() -> None:
     process = Process("ticket", Ticket)
 
     def send(reply: str) -> str:
@@ -432,7 +432,7 @@ def test_a_retry_that_makes_no_sense_is_refused_with_the_argument(argument: str,
     text = refusal(lambda: Retry(**{argument: value}))
 
     assert "Retry" in text
-    assert argument.removesuffix("_seconds").replace("first", "seconds").replace("max", "seconds") in text
+    assert argument in text
 
 
 def test_a_retry_of_a_single_attempt_without_pauses_is_accepted() -> None:
@@ -571,7 +571,7 @@ def test_a_rule_behind_otherwise_is_refused() -> None:
     assert "move it up" in text
 
 
-@pytest.mark.parametrize("condition", [lambda c: True, lambda c: 1, lambda c: "yes" or c.left], ids=["true", "1", "or"])
+@pytest.mark.parametrize("condition", [lambda c: True, lambda c: 1, lambda c: "yes"], ids=["true", "1", "yes"])
 def test_a_condition_that_holds_always_is_refused(condition: Callable[[Pair], object]) -> None:
     process, left, right = pair()
 

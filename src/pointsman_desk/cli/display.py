@@ -14,7 +14,8 @@ from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import Run, reasons
 
 console = Console(soft_wrap=True)
-SUBJECT_MAX = 30  # characters: it leaves room for the reason in a terminal of 80
+CASE_WIDTH = 5  # a desk with more than 99,999 cases has a wider terminal
+INTENT_WIDTH = 14  # the longest intent
 
 
 async def case_json(reader: Reader, row: CaseRow) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def run_json(run: Run, rows: Sequence[CaseRow]) -> dict[str, Any]:
 
 def print_run(run: Run, cases: Sequence[dict[str, Any]], config: DeskConfig, label: str) -> None:
     """What a run did: answered, waiting and why, and how to go on."""
-    console.print(f"The desk ({escape(label)}) took in {len(run.started)} new mails; {run.known} were known already.\n")
+    console.print(f"The desk ({escape(label)}) took in {len(run.started)} new mails; it knew {run.known} already.")
     if not cases:
         console.print(f"The mailbox {escape(str(config.mailbox))} is empty; there is nothing to do.")
         return
@@ -65,24 +66,27 @@ def print_run(run: Run, cases: Sequence[dict[str, Any]], config: DeskConfig, lab
         )
 
 
-_KEYS = {"case": "id"}
-
-
 def print_cases(cases: Sequence[dict[str, Any]]) -> None:
-    """A table of cases."""
+    """The cases, grouped by where they stand and why."""
     if not cases:
         console.print("There are no cases; `pointsman-desk run` takes in the mailbox.")
         return
-    table = Table(box=None)
-    for column in ("case", "status", "intent"):
-        table.add_column(
-            column, no_wrap=True, min_width=max(len(str(case[_KEYS.get(column, column)] or "")) for case in cases)
-        )
-    table.add_column("subject", no_wrap=True, overflow="ellipsis", max_width=SUBJECT_MAX)
-    table.add_column("why", overflow="fold")
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for case in cases:
-        table.add_row(*(escape(str(case[column] or "")) for column in ("id", "status", "intent", "subject", "why")))
-    console.print(table)
+        groups.setdefault((case["status"], case["why"]), []).append(case)
+    for (status, why), members in sorted(groups.items(), key=lambda group: (_ORDER.index(group[0][0]), group[0][1])):
+        console.print(f"\n[bold]{status}[/]: {escape(why)} ({len(members)})")
+        table = Table(box=None, show_header=False, padding=(0, 1))
+        for width in (CASE_WIDTH, INTENT_WIDTH):
+            table.add_column(no_wrap=True, min_width=width)
+        for _ in ("from", "subject"):
+            table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for case in members:
+            table.add_row(*(escape(str(case[column] or "")) for column in ("id", "intent", "from", "subject")))
+        console.print(table)
+
+
+_ORDER = (Status.DONE, Status.READY, Status.RUNNING, Status.CANCELLED, Status.PARKED, Status.WAITING)
 
 
 def print_case(history: History) -> None:

@@ -19,7 +19,7 @@ except ImportError:
     print(
         "pointsman-desk: the command needs Typer and Rich; install them with `pip install 'pointsman[desk]'`.",
         file=sys.stderr,
-    )  # noqa: T201
+    )
     raise SystemExit(2) from None
 
 from pointsman import CaseRow, Status, history_of, open_cases
@@ -79,7 +79,7 @@ def run(
                 done = await at_desk.work_off(desk, lambda name: status.update(f"Taking in {name}"), stop)
             rows = await desk.engine.reader.cases(limit=1_000_000)
             if as_json:
-                print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=1))  # noqa: T201
+                print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=1))
             elif done.started or not watch:
                 print_run(done, [await case_json(desk.engine.reader, row) for row in rows], settings, desk.model.label)
             if done.problems:
@@ -107,7 +107,7 @@ def cases(
 
     found = _or_exit(lambda: asyncio.run(look()))
     if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=1))  # noqa: T201
+        print(json.dumps(found, ensure_ascii=False, indent=1))
     else:
         print_cases(found)
 
@@ -123,7 +123,7 @@ def show(case: CaseNumber, config: Config = None, as_json: Json = False) -> None
 
     history = _or_exit(lambda: asyncio.run(look()))
     if as_json:
-        print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))  # noqa: T201
+        print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))
     else:
         print_case(history)
 
@@ -199,7 +199,7 @@ def _decide(config: Path | None, decision: Callable[[Desk], Awaitable[CaseRow]],
         await desk.engine.idle()
         history = await history_of(desk.engine.reader, row.id)
         if as_json:
-            print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))  # noqa: T201
+            print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))
         else:
             print_decision(history, settings)
 
