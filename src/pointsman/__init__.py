@@ -32,8 +32,9 @@ from pointsman.errors import (
 )
 from pointsman.kernel.snapshot import Status
 from pointsman.operations.history import History, history_of
+from pointsman.runtime.answers import Pending
 from pointsman.runtime.blocking import BlockingEngine, open_blocking
-from pointsman.runtime.engine import Engine, Pending, Started
+from pointsman.runtime.engine import Engine, Started
 from pointsman.store.base import CaseRow, Reader
 from pointsman.store.sqlite_reader import open_cases
 

@@ -118,7 +118,7 @@ def test_a_recorded_branch_failure_lets_the_others_go_on(place: Place) -> None:
 
 
 def test_a_failed_branch_is_tried_again_alone_and_no_task_holds_the_case_meanwhile(place: Place) -> None:
-    desk, clock = Desk(order=[RuntimeError("busy"), "4711"]), ManualClock()
+    desk, clock = Desk(order=[RuntimeError("busy"), "4711", "4711"]), ManualClock()
     process = gathering(desk, Retry(attempts_max=2, first_seconds=10, jitter=0))
 
     async def main() -> tuple[Any, list[str], Any]:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
-from pointsman.runtime.engine import Engine, Pending, Started
+from pointsman.runtime.answers import Pending
+from pointsman.runtime.engine import Engine, Started
 from pointsman.store.base import CaseRow
 
 T = TypeVar("T")

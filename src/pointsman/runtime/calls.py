@@ -63,10 +63,16 @@ class Calls:
                 self.read,
             )
         call = function(*reads.values(), **uses) if asynchronous else self._threaded(function, reads, uses)
-        if timeout_seconds is None:
-            return await call
-        async with asyncio.timeout(timeout_seconds):
-            return await call
+        try:
+            if timeout_seconds is None:
+                return await call
+            async with asyncio.timeout(timeout_seconds):
+                return await call
+        except (SystemExit, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # the engine is stopping
+            raise RuntimeError(f"{node.name!r} ended itself with {type(error).__name__}") from None
 
     async def read(self, blob: Blob) -> bytes:
         """The content of a blob, for `Context.read`."""

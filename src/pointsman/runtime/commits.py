@@ -71,6 +71,8 @@ class Commits:
         else:
             following += self._arrive(transition, after, going_on)
         transition.events = [*transition.events, *map(_event_write, following)]
+        # What branches have written so far was computed from this state; only a parked case comes back to it.
+        transition.ends_branches = bool(hold.branches) and transition.status is not Status.PARKED
         number = await self._hand_in(hold, transition)
         hold.snapshot = Snapshot(transition.case, after.snapshot.cells, transition.revision + 1, transition.steps)
         hold.attempt, hold.step, hold.rule, hold.branches = transition.attempts, transition.step, transition.rule, {}
@@ -87,7 +89,6 @@ class Commits:
             events=[_event_write(event) for event in outcome.events],
             settlement=outcome.settlement,
             branches=outcome.branches,
-            ends_branches=outcome.ends_branches,
         )
 
     def _arrive(self, transition: Transition, after: Advance, going_on: bool) -> list[Event]:

@@ -52,7 +52,6 @@ class Outcome(NamedTuple):
     park: str | None = None
     settlement: Settlement | None = None
     branches: tuple[BranchWrite, ...] = ()
-    ends_branches: bool = False
 
 
 def hold_of(process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branches: Sequence[BranchRow] = ()) -> Hold:

@@ -30,23 +30,31 @@ class Runner:
         self._calls = calls
         self._effects = effects
 
-    async def drive(self, hold: Hold, decision: Decision | None, cancelled: Callable[[], Event | None]) -> None:
+    async def drive(
+        self,
+        hold: Hold,
+        decision: Decision | None,
+        *,
+        cancelled: Callable[[], Event | None],
+        going_on: Callable[[], bool],
+    ) -> None:
         """Take a case on until it rests or has to wait.
 
         `decision` is the one that has just been committed; None decides afresh, for a claimed case. `cancelled` gives
-        the event of a cancel that was asked for meanwhile, or None. Raises StoreError.
+        the event of a cancel that was asked for meanwhile, or None; a case that is not `going_on` is given back when its
+        step has ended. Raises StoreError.
         """
         decision = decision or await self._take_up(hold)
         while decision is not None:
             outcome = await self._perform(hold, decision)
-            decision = await self._conclude(hold, outcome, cancelled())
+            decision = await self._conclude(hold, outcome, cancelled(), going_on=going_on())
 
     async def _take_up(self, hold: Hold) -> Decision | None:
         """Decide afresh what comes next: the rules may have changed since the last decision was committed."""
         after = advance(hold.process, hold.snapshot, None)
         if runnable(after.decision) and after.decision.step.name == hold.step:
             return after.decision
-        return await self._land(hold, after, Outcome(()))
+        return await self._land(hold, after, Outcome(()), going_on=True)
 
     async def _perform(self, hold: Hold, decision: Decision) -> Outcome:
         step = decision.step
@@ -57,7 +65,7 @@ class Runner:
         assert isinstance(step, Node)
         return await self._run_node(hold, step)
 
-    async def _conclude(self, hold: Hold, outcome: Outcome, cancel: Event | None) -> Decision | None:
+    async def _conclude(self, hold: Hold, outcome: Outcome, cancel: Event | None, *, going_on: bool) -> Decision | None:
         if outcome.wake_at is not None and cancel is None:
             await self._commits.stay(hold, Status.READY, outcome)
             return None
@@ -68,12 +76,14 @@ class Runner:
             return None
         if outcome.park is not None:
             after = Advance(after.snapshot, Decision(Park(outcome.park), "", ()), after.cleared)
-        return await self._land(hold, after, outcome)
+        return await self._land(hold, after, outcome, going_on=going_on)
 
-    async def _land(self, hold: Hold, after: Advance, outcome: Outcome) -> Decision | None:
+    async def _land(self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool) -> Decision | None:
         step = after.decision.step
-        intent = await self._effects.intend(hold, after.snapshot, step) if isinstance(step, Effect) else None
-        await self._commits.land(hold, after, outcome, intent=intent)
+        intent = None
+        if going_on and isinstance(step, Effect):
+            intent = await self._effects.intend(hold, after.snapshot, step)
+        await self._commits.land(hold, after, outcome, going_on=going_on, intent=intent)
         return after.decision if hold.status is Status.RUNNING else None
 
     # One node.
@@ -157,7 +167,7 @@ class Runner:
         for node in parallel.nodes:
             cells |= cells_from(hold.process, _row(hold, node).outcome or "{}", node.name)
         joined = Event(Kind.NODE_SUCCEEDED, parallel.name, hold.attempt, {"fields": list(cells)}, cells)
-        return Outcome((*events, joined), ends_branches=True)
+        return Outcome((*events, joined))
 
     async def _run_branch(self, hold: Hold, node: AnyNode) -> Outcome:
         attempt = _row(hold, node).attempts + 1

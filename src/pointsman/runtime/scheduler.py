@@ -38,6 +38,7 @@ class Scheduler:
         self._concurrency = concurrency
         self._failed = failed
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._reserved = 0
         self._cancels: dict[int, Event] = {}
         self._wake = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -47,9 +48,23 @@ class Scheduler:
         self._loop_task: asyncio.Task[None] | None = None
 
     @property
-    def free(self) -> int:
-        """How many more cases may be taken in hand now."""
-        return 0 if self._stopping else self._concurrency - len(self._tasks)
+    def _free(self) -> int:
+        return 0 if self._stopping else self._concurrency - len(self._tasks) - self._reserved
+
+    def enter(self) -> bool:
+        """Reserve a place for a case that is about to be committed as running; False where there is none.
+
+        A place is used with `take`, or given back with `leave`.
+        """
+        if self._free <= 0:
+            return False
+        self._reserved += 1
+        return True
+
+    def leave(self) -> None:
+        """Give a reserved place back."""
+        self._reserved -= 1
+        self._wake.set()
 
     def holds(self, case: int) -> bool:
         """Whether the case is in hand."""
@@ -60,7 +75,8 @@ class Scheduler:
         self._loop_task = asyncio.create_task(self._claim_loop(), name="pointsman-scheduler")
 
     def take(self, hold: Hold, decision: Decision | None) -> None:
-        """Drive a case that is running: from the decision that has just been committed, or None to decide afresh."""
+        """Drive a running case in its reserved place: from the decision just committed, or None to decide afresh."""
+        self._reserved -= 1
         case = hold.snapshot.case
         self._quiet.clear()
         self._tasks[case] = asyncio.create_task(self._drive(hold, decision), name=f"pointsman-case-{case}")
@@ -75,16 +91,17 @@ class Scheduler:
             self._next_wake = at
             self._wake.set()
 
-    def cancel(self, case: int, event: Event) -> None:
-        """End the case when its current step has ended."""
+    async def cancel(self, case: int, event: Event) -> None:
+        """End the case when its current step has ended, and return when it is no longer in hand."""
         self._cancels[case] = event
+        await asyncio.wait([self._tasks[case]])
 
     async def idle(self) -> None:
         """Return when no case is in hand and none will be due by itself."""
         await self._quiet.wait()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Claim nothing more, let the current steps end within `grace_seconds`, and give back what is still running."""
+        """Claim nothing more, let the current steps end within `grace_seconds`, and give back what has not ended."""
         self._stopping = True
         if self._loop_task is not None:
             self._loop_task.cancel()
@@ -110,7 +127,7 @@ class Scheduler:
         try:
             while not self._stopping:
                 self._wake.clear()
-                if self._due and self.free > 0:
+                if self._due and self._free > 0:
                     await self._claim()
                     continue
                 if not self._tasks and not self._due and self._next_wake is None:
@@ -127,10 +144,14 @@ class Scheduler:
             self._failed(error)
 
     async def _claim(self) -> None:
-        limit = self.free
+        limit = self._free
         self._due = False
         self._next_wake = None
-        claimed = await self._ports.store.claim(list(self._processes), now=self._ports.clock.now(), limit=limit)
+        self._reserved += limit
+        try:
+            claimed = await self._ports.store.claim(list(self._processes), now=self._ports.clock.now(), limit=limit)
+        finally:
+            self._reserved -= limit
         for one in claimed:
             await self._take_claimed(one)
         if len(claimed) == limit:
@@ -157,12 +178,15 @@ class Scheduler:
             )
             await self._park(hold, f"its state cannot be read: {error}")
             return
+        self._reserved += 1
         self.take(hold, None)
 
     async def _drive(self, hold: Hold, decision: Decision | None) -> None:
         case = hold.snapshot.case
         try:
-            await self._runner.drive(hold, decision, lambda: self._cancels.get(case))
+            await self._runner.drive(
+                hold, decision, cancelled=lambda: self._cancels.get(case), going_on=lambda: not self._stopping
+            )
         except Conflict:
             log.info("case %d was moved by somebody else; this engine lets go of it", case)
         except StoreError as error:

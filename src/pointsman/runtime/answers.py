@@ -1,0 +1,124 @@
+"""Answers to pauses: what a case shows, and who may answer it - once, and only to what was shown."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from pointsman.definition.pauses import Pause
+from pointsman.errors import AlreadyAnswered, AnswerInvalid, Conflict, NotWaiting, Stale, ValueRefused
+from pointsman.kernel.codec import adapter_of, codec_of, describe, digest_of
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.evolve import advance
+from pointsman.kernel.snapshot import Cell, Status
+from pointsman.runtime.cases import Cases, standing, state_of
+from pointsman.runtime.hold import Hold, Outcome
+from pointsman.store.base import CaseRow, PauseRow
+
+
+class Pending(NamedTuple):
+    """What a case waits for: answer it with `Engine.resume(token, ...)`.
+
+    `shown` is what the answer decides on, `beside` what is shown with it; `digest` is that of `shown`.
+    """
+
+    case: int
+    pause: str
+    token: str
+    digest: str
+    shown: Mapping[str, Any]
+    beside: Mapping[str, Any]
+    answer: type
+    since: float
+
+
+class Answers:
+    """The engine's calls for people."""
+
+    def __init__(self, cases: Cases) -> None:
+        self._cases = cases
+
+    async def pending(self, case: int) -> Pending:
+        """What a case waits for now. Raises UnknownCase, NotWaiting."""
+        while True:
+            row = await self._cases.row(case)
+            pause = await self._cases.store.pause(case)
+            if row.status is not Status.WAITING or pause is None or pause.closed is not None:
+                raise NotWaiting(f"case {case} is not waiting for an answer: {standing(row)}.")
+            hold = await self._cases.hold(row)
+            declared = _declared(hold, pause)
+            if declared is not None:
+                return _pending(hold, declared, pause)
+            await self._show_afresh(hold)
+
+    async def resume(self, token: str, answer: object, *, by: str, edits: Mapping[str, object]) -> CaseRow:
+        """Take an answer; see `Engine.resume`."""
+        while True:
+            pause = await self._open_pause(token)
+            hold = await self._cases.hold(await self._cases.row(pause.case))
+            if hold.snapshot.revision != pause.revision:
+                continue  # the case moved between the two reads: look again
+            declared = _declared(hold, pause)
+            if declared is None:
+                await self._show_afresh(hold)
+                continue
+            cells = _answer_cells(hold, declared, answer, edits)
+            event = Event(Kind.RESUMED, declared.name, facts={"by": by, "fields": list(cells)}, writes=cells)
+            after = advance(hold.process, hold.snapshot, event)
+            with suppress(Conflict):
+                return await self._cases.row(await self._cases.go_on(hold, after, Outcome((event,)), answered_by=by))
+
+    async def _open_pause(self, token: str) -> PauseRow:
+        pause = await self._cases.store.pause_by_token(token)
+        if pause is None:
+            raise NotWaiting("no pause has this token; look at the case again and answer with the token that it shows.")
+        if pause.closed is None:
+            return pause
+        row = await self._cases.row(pause.case)
+        told = f"was answered by {pause.closed_by}" if pause.closed == "answered" else "has been rewritten"
+        if row.status is Status.WAITING:
+            message = f"what case {row.id} showed {told} since, and it shows something new; look at it again."
+            raise Stale(message, current=await self.pending(row.id))
+        if pause.closed == "answered":
+            told = f"case {row.id} was already answered by {pause.closed_by}; nothing was changed."
+            raise AlreadyAnswered(told, by=str(pause.closed_by))
+        raise NotWaiting(f"case {row.id} is no longer waiting for an answer: {standing(row)}.")
+
+    async def _show_afresh(self, hold: Hold) -> None:
+        """The code has changed what the pause shows, or that there is one: decide anew, so that nobody answers the old one."""
+        with suppress(Conflict):
+            await self._cases.go_on(hold, advance(hold.process, hold.snapshot, None), Outcome(()))
+
+
+def _declared(hold: Hold, pause: PauseRow) -> Pause | None:
+    """The pause as the code has it, if it still shows what the stored one showed."""
+    declared = hold.process.steps.get(pause.name)
+    if not isinstance(declared, Pause) or digest_of(hold.snapshot.cells, declared.shows) != pause.digest:
+        return None
+    return declared
+
+
+def _pending(hold: Hold, declared: Pause, pause: PauseRow) -> Pending:
+    state = state_of(hold.process, hold.snapshot.cells)
+    shown = {name: getattr(state, name) for name in declared.shows}
+    beside = {name: getattr(state, name) for name in declared.beside}
+    return Pending(pause.case, pause.name, pause.token, pause.digest, shown, beside, declared.answer, pause.opened_at)
+
+
+def _answer_cells(hold: Hold, pause: Pause, answer: object, edits: Mapping[str, object]) -> dict[str, Cell]:
+    codec = codec_of(hold.process.state)
+    not_editable = sorted(set(edits) - set(pause.edits))
+    if not_editable:
+        editable = ", ".join(pause.edits) or "nothing"
+        raise AnswerInvalid(
+            f"pause {pause.name!r} does not let an answer rewrite {not_editable[0]!r}; it lets it rewrite {editable}."
+        )
+    try:
+        checked = adapter_of(pause.answer).validate_python(answer)
+        written = {pause.writes[0]: checked, **edits}
+        return {name: codec.encode(name, value, pause.name) for name, value in written.items()}
+    except ValidationError as error:
+        raise AnswerInvalid(f"the answer is no {pause.answer.__name__}: {describe(error)}.") from None
+    except ValueRefused as error:
+        raise AnswerInvalid(f"the answer was refused: {error}") from None

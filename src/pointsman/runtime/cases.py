@@ -1,0 +1,126 @@
+"""Cases as the engine's calls see them: find one, take it up, and commit what came to it from outside."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import cast
+
+from pointsman.definition.effects import Effect
+from pointsman.definition.process import AnyProcess
+from pointsman.definition.state import State
+from pointsman.errors import UnknownCase, UnknownProcess
+from pointsman.kernel.evolve import Advance
+from pointsman.kernel.snapshot import Cell, Snapshot, Status
+from pointsman.runtime.commits import Commits
+from pointsman.runtime.effects import Effects
+from pointsman.runtime.hold import Hold, Outcome, hold_of, runnable
+from pointsman.runtime.scheduler import Scheduler
+from pointsman.store.base import CaseRow, NewCase, Store
+
+
+class Cases:
+    """What starting, answering and operating share."""
+
+    def __init__(
+        self,
+        store: Store,
+        commits: Commits,
+        effects: Effects,
+        scheduler: Scheduler,
+        processes: Mapping[str, AnyProcess],
+    ) -> None:
+        self.store = store
+        self.commits = commits
+        self.scheduler = scheduler
+        self._effects = effects
+        self._processes = processes
+        self._underway: set[asyncio.Task[int]] = set()
+
+    def process(self, name: str) -> AnyProcess:
+        """A registered process. Raises UnknownProcess."""
+        if name not in self._processes:
+            known = ", ".join(sorted(self._processes)) or "none"
+            raise UnknownProcess(
+                f"process {name!r} is not registered with this engine, which has {known}; pass it to Engine.open."
+            )
+        return self._processes[name]
+
+    async def row(self, case: int) -> CaseRow:
+        """Where a case stands. Raises UnknownCase."""
+        row = await self.store.case(case)
+        if row is None:
+            raise UnknownCase(f"there is no case {case}; list the cases with `pointsman ps`.")
+        return row
+
+    async def hold(self, row: CaseRow) -> Hold:
+        """Take up a case with its fields. Raises ValueRefused where they do not fit the present code."""
+        return hold_of(self.process(row.process), row, await self.store.fields(row.id))
+
+    def bare(self, row: CaseRow) -> Hold:
+        """A hold for a transition that does not look at the fields."""
+        snapshot = Snapshot(row.id, {}, row.revision, row.steps)
+        return Hold(self.process(row.process), snapshot, row.fence, row.status, row.attempts, row.step, row.rule)
+
+    async def go_on(
+        self,
+        hold: Hold,
+        after: Advance,
+        outcome: Outcome,
+        *,
+        new: NewCase | None = None,
+        answered_by: str | None = None,
+    ) -> int:
+        """Commit a transition that came from outside, and drive the case if there is room. Answers its number.
+
+        A caller that is cancelled meanwhile does not stop it: a case that was committed as running must be driven.
+        """
+        task = asyncio.ensure_future(self._commit_and_take(hold, after, outcome, new, answered_by))
+        self._underway.add(task)
+        task.add_done_callback(self._underway.discard)
+        return await asyncio.shield(task)
+
+    async def _commit_and_take(
+        self, hold: Hold, after: Advance, outcome: Outcome, new: NewCase | None, answered_by: str | None
+    ) -> int:
+        going_on = runnable(after.decision) and self.scheduler.enter()
+        taken = False
+        try:
+            step = after.decision.step
+            intent = (
+                await self._effects.intend(hold, after.snapshot, step)
+                if going_on and isinstance(step, Effect)
+                else None
+            )
+            number = await self.commits.land(
+                hold,
+                after,
+                outcome,
+                going_on=going_on,
+                claims=going_on,
+                intent=intent,
+                new=new,
+                answered_by=answered_by,
+            )
+            if going_on and number == hold.snapshot.case:
+                self.scheduler.take(hold, after.decision)
+                taken = True
+        finally:
+            if going_on and not taken:
+                self.scheduler.leave()
+        return number
+
+
+def state_of(process: AnyProcess, cells: Mapping[str, Cell]) -> State:
+    """The state that the cells make; it is not validated again."""
+    return cast("State", process.state.model_construct(**{name: cell.value for name, cell in cells.items()}))
+
+
+def standing(row: CaseRow) -> str:
+    """Where a case stands, in words."""
+    match row.status:
+        case Status.DONE:
+            more = f" ({row.outcome})"
+        case Status.PARKED | Status.CANCELLED:
+            more = f" ({row.reason})"
+        case _:
+            more = f" at {row.step!r}"
+    return f"it is {row.status}{more}"

@@ -1,0 +1,91 @@
+"""What operators do to a case: cancel it, put it back into the line, say what became of an effect in doubt."""
+
+import asyncio
+from contextlib import suppress
+
+from pointsman.definition.effects import Effect
+from pointsman.errors import Conflict, Refused, ValueRefused
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.snapshot import Status
+from pointsman.runtime.cases import Cases, standing
+from pointsman.runtime.clock import Clock
+from pointsman.runtime.hold import Hold, Outcome, encode, outcome_text
+from pointsman.store.base import BranchWrite, CaseRow, Settlement
+
+
+class Operating:
+    """The engine's calls for operators; each is an event that says who and why."""
+
+    def __init__(self, cases: Cases, clock: Clock) -> None:
+        self._cases = cases
+        self._clock = clock
+
+    async def cancel(self, case: int, *, by: str, why: str) -> CaseRow:
+        """End a case from outside; see `Engine.cancel`."""
+        event = Event(Kind.CANCELLED, facts={"by": by, "why": why})
+        while (row := await self._cases.row(case)).status not in {Status.DONE, Status.CANCELLED}:
+            if self._cases.scheduler.holds(case):
+                await self._cases.scheduler.cancel(case, event)
+            elif row.status is Status.RUNNING:
+                await asyncio.sleep(0)  # it is between its commit and its task
+            else:
+                waited = row.status is Status.WAITING
+                with suppress(Conflict):
+                    await self._cases.commits.stay(
+                        self._cases.bare(row), Status.CANCELLED, Outcome((event,)), reason=why, leaves_pause=waited
+                    )
+        if row.status is Status.DONE:
+            raise Refused(f"case {case} was not cancelled: {standing(row)}.")
+        return row
+
+    async def redrive(self, case: int, *, by: str, why: str) -> CaseRow:
+        """Put a parked case back into the line; see `Engine.redrive`."""
+        row = await self._cases.row(case)
+        if row.status is not Status.PARKED:
+            raise Refused(f"case {case} is not parked: {standing(row)}.")
+        renewed = tuple(
+            BranchWrite(b.name, 0, None, None) for b in await self._cases.store.branches(case) if b.outcome is None
+        )
+        event = Event(Kind.REDRIVEN, facts={"by": by, "why": why})
+        return await self._back_into_line(row, Outcome((event,), wake_at=self._clock.now(), branches=renewed))
+
+    async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object) -> CaseRow:
+        """Say what became of an effect in doubt; see `Engine.resolve`."""
+        entry = await self._cases.store.effect(key)
+        if entry is None:
+            raise Refused(f"no effect has the key {key}; `pointsman show CASE` lists a case's keys.")
+        row = await self._cases.row(entry.case)
+        recorded = entry.status is EffectStatus.DONE and entry.outcome is not None
+        if recorded or row.status not in {Status.PARKED, Status.READY}:
+            raise Refused(
+                f"effect {entry.effect!r} of case {row.id} is {entry.status}, and as to the case, {standing(row)}; there is nothing to resolve."
+            )
+        text = _resolved_outcome(self._cases.bare(row), entry.effect, outcome) if happened else None
+        settlement = Settlement(key, EffectStatus.DONE if happened else EffectStatus.NOT_SENT, text, None)
+        how = f"resolved: {'it happened' if happened else 'it did not happen'}"
+        event = Event(
+            Kind.EFFECT_SETTLED, entry.effect, 0, {"key": key, "how": how, "fields": [], "by": by, "why": why}
+        )
+        return await self._back_into_line(row, Outcome((event,), wake_at=self._clock.now(), settlement=settlement))
+
+    async def _back_into_line(self, row: CaseRow, outcome: Outcome) -> CaseRow:
+        hold = self._cases.bare(row)
+        hold.attempt = 0
+        try:
+            await self._cases.commits.stay(hold, Status.READY, outcome)
+        except Conflict:
+            raise Refused(f"case {row.id} was moved by somebody else meanwhile; look at it again.") from None
+        return await self._cases.row(row.id)
+
+
+def _resolved_outcome(hold: Hold, name: str, outcome: object) -> str:
+    effect = hold.process.steps.get(name)
+    if not isinstance(effect, Effect):
+        raise Refused(
+            f"effect {name!r} is no longer declared on process {hold.process.name!r}; register the code that has it."
+        )
+    try:
+        return outcome_text(encode(hold, effect, effect.split(outcome)))
+    except (ValueRefused, TypeError) as error:
+        raise Refused(f"the outcome does not fit what {name!r} writes: {error}") from None

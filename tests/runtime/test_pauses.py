@@ -1,0 +1,410 @@
+"""Pauses: typed answers, taken once, to what was shown; everything else is refused and changes nothing."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from places import Place, held, run
+from pydantic import BaseModel, ConfigDict
+
+from pointsman import (
+    AlreadyAnswered,
+    AnswerInvalid,
+    Engine,
+    NotWaiting,
+    Process,
+    PointsmanError,
+    Stale,
+    State,
+    Status,
+    finish,
+    otherwise,
+    park,
+    when,
+)
+
+
+class Approval(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verdict: str
+    score: float = 1.0
+
+
+class Mail(State):
+    message: str
+    reply: str | None = None
+    checked: str | None = None
+    approval: Approval | None = None
+
+
+class Answered(State):
+    message: str
+    approval: Approval | None = None
+    reply: str | None = None
+
+
+def approving(shows: tuple[str, ...] = ("reply",), end: Any = None) -> Process[Mail]:
+    """A draft is checked and approved; the verdict "again" asks for another approval of what stands then."""
+    process = Process("approving", Mail)
+
+    @process.node(writes="reply")
+    async def draft(message: str) -> str:
+        return f"re: {message}"
+
+    @process.node(writes="checked")
+    async def check(reply: str) -> str:
+        return f"checked {reply!r}"
+
+    approve = process.pause(
+        name="approve", writes="approval", answer=Approval, shows=shows, edits=("reply",), beside=("checked",)
+    )
+    process.rules(
+        when("no reply", lambda c: c.reply is None, draft),
+        when("unchecked", lambda c: c.checked is None, check),
+        when("unapproved", lambda c: c.approval is None or c.approval.verdict == "again", approve),
+        otherwise(end or finish("approved")),
+    )
+    return process
+
+
+async def waiting(engine: Engine, message: str = "hello") -> int:
+    case = (await engine.start("approving", {"message": message})).case
+    await engine.settled(case)
+    return case
+
+
+def test_what_a_case_waits_for_is_told_with_what_it_shows(place: Place) -> None:
+    process = approving()
+
+    async def main() -> Any:
+        async with place.open(process) as engine:
+            case = await waiting(engine)
+            return case, await engine.case(case), await engine.pending(case), held()
+
+    case, row, pending, tasks = run(main())
+
+    assert (row.status, row.step, tasks) == (Status.WAITING, "approve", [])
+    assert (pending.case, pending.pause, pending.answer) == (case, "approve", Approval)
+    assert pending.shown == {"reply": "re: hello"}
+    assert pending.beside == {"checked": "checked 're: hello'"}
+
+
+def test_an_answer_is_validated_typed_and_drives_the_case_on(place: Place) -> None:
+    process = approving()
+
+    async def main() -> Any:
+        async with place.open(process) as engine:
+            case = await waiting(engine)
+            pending = await engine.pending(case)
+            await engine.resume(pending.token, {"verdict": "yes", "score": "0.5"}, by="anna")
+            return await engine.settled(case), await engine.state(case)
+
+    row, state = run(main())
+
+    assert (row.status, row.outcome) == (Status.DONE, "approved")
+    assert state.approval == Approval(verdict="yes", score=0.5)
+
+
+REFUSED_ANSWERS: list[tuple[Any, Any, str]] = [
+    ({}, None, "verdict"),
+    ({"verdict": 5}, None, "verdict"),
+    ({"verdict": "yes", "note": "n"}, None, "note"),
+    ("yes", None, "Approval"),
+    (None, None, "Approval"),
+    ({"verdict": "a\0b"}, None, "NUL"),
+    ({"verdict": "a\udce9b"}, None, "surrogate"),
+    ({"verdict": "yes", "score": float("nan")}, None, "nan"),
+    ({"verdict": "yes"}, {"message": "other"}, "'message'"),
+    ({"verdict": "yes"}, {"checked": "fine"}, "'checked'"),
+    ({"verdict": "yes"}, {"reply": 5}, "reply"),
+    ({"verdict": "yes"}, {"reply": "a\0b"}, "reply"),
+]
+
+
+@pytest.mark.parametrize(("answer", "edits", "named"), REFUSED_ANSWERS)
+def test_an_answer_that_does_not_fit_is_refused_in_words_and_changes_nothing(
+    place: Place, answer: Any, edits: Any, named: str
+) -> None:
+    process = approving()
+
+    async def main() -> Any:
+        async with place.open(process) as engine:
+            case = await waiting(engine)
+            token = (await engine.pending(case)).token
+            before = place.dump()
+            with pytest.raises(AnswerInvalid) as raised:
+                await engine.resume(token, answer, by="anna", edits=edits)
+            after = place.dump()
+            await engine.resume(token, {"verdict": "yes"}, by="anna")
+            return str(raised.value), before, after, await engine.settled(case)
+
+    text, before, after, row = run(main())
+
+    assert named in text
+    assert "\n" not in text
+    assert before == after
+    assert row.outcome == "approved"
+
+
+def test_an_invalid_answer_to_a_choice_of_types_is_refused_in_words(place: Place) -> None:
+    class Choice(State):
+        message: str
+        answer: Approval | int | None = None
+
+    process = Process("choice", Choice)
+    ask = process.pause(writes="answer", answer=Approval | int, shows=("message",))  # type: ignore[arg-type]
+    process.rules(when("open", lambda c: c.answer is None, ask), otherwise(finish("answered")))
+
+    async def main() -> None:
+        async with place.open(process) as engine:
+            case = (await engine.start(process, {"message": "m"})).case
+            token = (await engine.pending(case)).token
+            with pytest.raises(AnswerInvalid, match="Approval"):
+                await engine.resume(token, "neither", by="anna")
+
+    run(main())
+
+
+@pytest.mark.parametrize("concurrency", [1, 64])
+def test_of_two_answers_at_once_one_wins_and_the_other_is_told_whose_came_first(place: Place, concurrency: int) -> None:
+    process = approving()
+
+    async def main() -> Any:
+        async with place.open(process, concurrency=concurrency) as engine:
+            case = await waiting(engine)
+            token = (await engine.pending(case)).token
+            answers = [engine.resume(token, {"verdict": by}, by=by) for by in ("anna", "bert")]
+            told = await asyncio.gather(*answers, return_exceptions=True)
+            await engine.settled(case)
+            return told, (await engine.state(case)).approval.verdict, await engine.reader.events(case=case)
+
+    told, verdict, events = run(main())
+
+    refused = [answer for answer in told if isinstance(answer, AlreadyAnswered)]
+    assert len(refused) == 1
+    assert (refused[0].by, verdict in str(refused[0])) == (verdict, True)
+    assert [event.kind for event in events].count("resumed") == 1
+
+
+def test_a_token_is_used_once_also_after_reopening(place: Place) -> None:
+    process = approving()
+
+    async def answer(by: str) -> None:
+        async with place.open(process) as engine:
+            token = tokens[0] if tokens else (await engine.pending(await waiting(engine))).token
+            tokens.append(token)
+            await engine.resume(token, {"verdict": "yes"}, by=by)
+
+    tokens: list[str] = []
+    run(answer("anna"))
+
+    with pytest.raises(AlreadyAnswered) as raised:
+        run(answer("bert"))
+
+    assert raised.value.by == "anna"
+
+
+def test_an_answer_to_a_draft_that_was_rewritten_is_stale_and_told_what_is_shown_now(place: Place) -> None:
+    process = approving()
+
+    async def main() -> Any:
+        async with place.open(process) as engine:
+            case = await waiting(engine)
+            old = (await engine.pending(case)).token
+            await engine.resume(old, {"verdict": "again"}, by="anna", edits={"reply": "edited"})
+            await engine.settled(case)
+            before = place.dump()
+            with pytest.raises(Stale) as raised:
+                await engine.resume(old, {"verdict": "yes"}, by="bert")
+            after = place.dump()
+            await engine.resume(raised.value.current.token, {"verdict": "yes"}, by="bert")
+            return raised.value.current, before == after, await engine.settled(case)
+
+    current, unchanged, row = run(main())
+
+    assert current.shown == {"reply": "edited"}
+    assert unchanged
+    assert row.outcome == "approved"
+
+
+def test_an_answer_to_what_the_new_code_shows_differently_is_stale(place: Place) -> None:
+    old, new = approving(), approving(shows=("message", "reply"))
+
+    async def wait() -> tuple[int, str]:
+        async with place.open(old) as engine:
+            case = await waiting(engine)
+            return case, (await engine.pending(case)).token
+
+    async def answer(case: int, token: str) -> Any:
+        async with place.open(new) as engine:
+            with pytest.raises(Stale) as raised:
+                await engine.resume(token, {"verdict": "yes"}, by="anna")
+            current = raised.value.current
+            await engine.resume(current.token, {"verdict": "yes"}, by="anna")
+            return current.shown, await engine.settled(case)
+
+    shown, row = run(answer(*run(wait())))
+
+    assert shown == {"message": "hello", "reply": "re: hello"}
+    assert row.outcome == "approved"
+
+
+def test_an_edit_clears_what_was_computed_from_the_draft_and_keeps_the_approval_given_with_it(place: Place) -> None:
+    process = approving()
+
+    async def main() -> Any:
+        async with place.open(process) as engine:
+            case = await waiting(engine)
+            token = (await engine.pending(case)).token
+            await engine.resume(token, {"verdict": "yes"}, by="anna", edits={"reply": "edited"})
+            row = await engine.settled(case)
+            return row, await engine.state(case), await engine.reader.events(case=case)
+
+    row, state, events = run(main())
+
+    assert (row.outcome, state.reply, state.checked) == ("approved", "edited", "checked 'edited'")
+    assert state.approval == Approval(verdict="yes")
+    assert [event.facts for event in events if event.kind == "field.cleared"] == ['{"fields":["checked"]}']
+
+
+def test_an_answer_before_the_case_has_come_to_the_pause_is_too_early(place: Place) -> None:
+    process = approving()
+
+    async def main() -> Any:
+        async with place.open(process, concurrency=1) as engine:
+            case = (await engine.start(process, {"message": "m"})).case
+            with pytest.raises(NotWaiting) as raised:
+                await engine.pending(case)
+            return case, str(raised.value)
+
+    case, text = run(main())
+
+    assert f"case {case}" in text
+    assert "running" in text
+
+
+@pytest.mark.parametrize("end", [finish("approved"), park("for the lead")], ids=["done", "parked"])
+def test_an_answer_after_the_pause_is_told_who_answered(place: Place, end: Any) -> None:
+    process = approving(end=end)
+
+    async def main() -> Any:
+        async with place.open(process) as engine:
+            case = await waiting(engine)
+            token = (await engine.pending(case)).token
+            await engine.resume(token, {"verdict": "yes"}, by="anna")
+            row = await engine.settled(case)
+            before = place.dump()
+            with pytest.raises(AlreadyAnswered, match="anna"):
+                await engine.resume(token, {"verdict": "no"}, by="bert")
+            with pytest.raises(NotWaiting, match=str(row.status)):
+                await engine.pending(case)
+            return before, place.dump()
+
+    before, after = run(main())
+
+    assert before == after
+
+
+def test_an_answer_to_a_cancelled_case_is_too_late(place: Place) -> None:
+    process = approving()
+
+    async def main() -> Any:
+        async with place.open(process) as engine:
+            case = await waiting(engine)
+            token = (await engine.pending(case)).token
+            await engine.cancel(case, by="carl", why="the customer withdrew")
+            before = place.dump()
+            with pytest.raises(NotWaiting) as raised:
+                await engine.resume(token, {"verdict": "yes"}, by="anna")
+            return str(raised.value), before == place.dump()
+
+    text, unchanged = run(main())
+
+    assert "cancelled" in text
+    assert "the customer withdrew" in text
+    assert unchanged
+
+
+@pytest.mark.parametrize("token", ["", "0" * 20, "' OR 1=1 --", "a\0b", "\udce9"])
+def test_an_unknown_token_is_refused_in_words(place: Place, token: str) -> None:
+    process = approving()
+
+    async def main() -> None:
+        async with place.open(process) as engine:
+            await waiting(engine)
+            with pytest.raises(NotWaiting, match="no pause has this token"):
+                await engine.resume(token, {"verdict": "yes"}, by="anna")
+
+    run(main())
+
+
+def test_a_name_that_json_cannot_hold_is_refused_and_the_pause_stays_open(place: Place) -> None:
+    process = approving()
+
+    async def main() -> Any:
+        async with place.open(process) as engine:
+            case = await waiting(engine)
+            token = (await engine.pending(case)).token
+            with pytest.raises(PointsmanError):
+                await engine.resume(token, {"verdict": "yes"}, by="an\udce9na")
+            return await engine.case(case)
+
+    assert run(main()).status is Status.WAITING
+
+
+def test_a_case_waits_through_a_closed_engine_under_the_same_token(place: Place) -> None:
+    process = approving()
+
+    async def wait() -> tuple[int, str]:
+        async with place.open(process) as engine:
+            case = await waiting(engine)
+            return case, (await engine.pending(case)).token
+
+    async def answer(case: int, token: str) -> Any:
+        async with place.open(process) as engine:
+            await engine.idle()
+            same = (await engine.pending(case)).token == token
+            await engine.resume(token, {"verdict": "yes"}, by="anna")
+            return same, await engine.settled(case)
+
+    same, row = run(answer(*run(wait())))
+
+    assert same
+    assert row.outcome == "approved"
+
+
+def test_answers_of_many_at_once_take_no_more_cases_in_hand_than_the_concurrency(place: Place) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+    gate = asyncio.Event()
+    process = Process("approving", Answered)
+    ask = process.pause(writes="approval", answer=Approval, shows=("message",))
+
+    @process.node(writes="reply")
+    async def draft(message: str) -> str:
+        inside.append(1)
+        most.append(len(inside))
+        await gate.wait()
+        inside.pop()
+        return message
+
+    process.rules(
+        when("unapproved", lambda c: c.approval is None, ask),
+        when("no reply", lambda c: c.reply is None, draft),
+        otherwise(finish("approved")),
+    )
+
+    async def main() -> Any:
+        async with place.open(process, concurrency=2) as engine:
+            cases = [await waiting(engine) for _ in range(8)]
+            tokens = [(await engine.pending(case)).token for case in cases]
+            await asyncio.gather(*(engine.resume(token, {"verdict": "yes"}, by="anna") for token in tokens))
+            gate.set()
+            await engine.idle()
+            return await engine.reader.counts()
+
+    counts = run(main())
+
+    assert max(most) <= 2
+    assert counts == {Status.DONE: 8}
