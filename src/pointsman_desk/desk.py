@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman import CaseRow, Pending, Stale, Status
-from pointsman_desk.case import Approval, Reply, Verdict
+from pointsman_desk.case import Approval, Case, Receipt, Reply, Verdict
 from pointsman_desk.errors import DeskError
 from pointsman_desk.nodes.ingest import ingest
 from pointsman_desk.wiring import Desk
@@ -81,6 +81,29 @@ async def edit(desk: Desk, case: int, *, by: str, body: str, seen: str | None, s
 async def reject(desk: Desk, case: int, *, by: str, why: str, seen: str | None) -> CaseRow:
     """Do not answer this mail."""
     return await _decide(desk, await _pending(desk, case, seen), Approval(decision="reject", by=by, note=why))
+
+
+async def redrive(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
+    """Put a parked case back into the line, after what parked it has been mended. Raises Refused."""
+    await desk.engine.redrive(case, by=by, why=why)
+    return await desk.engine.settled(case)
+
+
+async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
+    """Say whether a reply arrived whose sending was cut short: it is then taken as sent, or sent again. Raises DeskError."""
+    row = await desk.engine.case(case)
+    doubtful = [entry for entry in await desk.engine.reader.effects(case) if entry.status == "in_doubt"]
+    if row.status is not Status.PARKED or not doubtful:
+        raise DeskError(f"case {case} has no reply in doubt: it is {row.status} ({reasons(row)}).")
+    outgoing = (await desk.engine.state(case, Case)).outgoing
+    assert outgoing is not None, "it was composed before it was sent"
+    receipt = Receipt(
+        provider_message_id=outgoing.message_id, transport="unknown", detail=f"{by} found that it arrived"
+    )
+    outcome = (receipt, "sent") if arrived else None
+    why = "it arrived" if arrived else "it did not arrive; send it again"
+    await desk.engine.resolve(doubtful[0].key, happened=arrived, by=by, why=why, outcome=outcome)
+    return await desk.engine.settled(case)
 
 
 async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:

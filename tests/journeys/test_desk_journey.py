@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pointsman import AlreadyAnswered, Stale, Status, history_of
+from pointsman import AlreadyAnswered, AtMostOnce, Stale, Status, history_of
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Approval
 from pointsman_desk.config import SAMPLE, DeskConfig
@@ -314,3 +314,40 @@ def test_a_wrong_configuration_is_told_whole(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert all(part in done.stderr for part in ("concurrency", "colour", "smtp.host", "smtp.port"))
+
+
+class Unsure:
+    """A transport whose answer never comes: it took the mail, or it did not."""
+
+    name = "unsure"
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> str:
+        self.calls.append(key)
+        if len(self.calls) == 1:
+            raise ConnectionResetError("the connection was lost behind the final dot")
+        return f"id-{len(self.calls)}"
+
+
+@pytest.mark.parametrize(("arrived", "calls"), [(True, 1), (False, 2)])
+def test_a_reply_in_doubt_waits_until_a_person_says_what_became_of_it(
+    config: DeskConfig, arrived: bool, calls: int
+) -> None:
+    deliver(config, "02-status-en.eml")
+    transport = Unsure()
+
+    async def settle() -> Any:
+        async with open_desk(config, transport=transport, safety=AtMostOnce()) as desk:
+            await at_desk.work_off(desk, lambda name: None, asyncio.Event())
+            doubtful = await desk.engine.case(1)
+            return doubtful, await at_desk.resolve(desk, 1, by="anna", arrived=arrived)
+
+    doubtful, row = asyncio.run(settle())
+
+    assert doubtful.status is Status.PARKED
+    assert "in doubt" in doubtful.reason
+    assert (row.status, row.outcome) == (Status.DONE, "sent")
+    assert len(transport.calls) == calls
+    assert len(set(transport.calls)) == 1

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
@@ -40,9 +40,14 @@ class BlockingEngine:
         """Wait until nothing moves by itself any more."""
         self._wait(self._engine.idle())
 
-    def state(self, case: int) -> State:
-        """The state of a case."""
-        return self._wait(self._engine.state(case))
+    @overload
+    def state(self, case: int) -> Any: ...
+    @overload
+    def state(self, case: int, of: type[S]) -> S: ...
+
+    def state(self, case: int, of: type[State] = State) -> Any:
+        """The state of a case, which is one `of` this type."""
+        return self._wait(self._engine.state(case, of))
 
     def pending(self, case: int) -> Pending:
         """What a case waits for."""

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar, overload
 
 from pydantic import ValidationError
 
 from pointsman.definition.checks import inputs_of
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
-from pointsman.errors import EngineStopped, InputInvalid, PointsmanError
+from pointsman.errors import EngineStopped, InputInvalid, PointsmanError, ValueRefused
 from pointsman.kernel.codec import codec_of, describe
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import advance
@@ -153,10 +153,18 @@ class Engine:
         """Where a case stands. Raises UnknownCase."""
         return await self._cases.row(case)
 
-    async def state(self, case: int) -> State:
-        """The state of a case. Raises UnknownCase, ValueRefused where it does not fit the present code."""
+    @overload
+    async def state(self, case: int) -> Any: ...
+    @overload
+    async def state(self, case: int, of: type[S]) -> S: ...
+
+    async def state(self, case: int, of: type[State] = State) -> Any:
+        """The state of a case, which is one `of` this type. Raises UnknownCase, ValueRefused where it does not fit."""
         hold = await self._cases.hold(await self._cases.row(case))
-        return state_of(hold.process, hold.snapshot.cells)
+        state = state_of(hold.process, hold.snapshot.cells)
+        if not isinstance(state, of):
+            raise ValueRefused(f"case {case} is of process {hold.process.name!r}, whose state is no {of.__name__}.")
+        return state
 
     async def settled(self, case: int) -> CaseRow:
         """Wait until the case waits for somebody, is parked or has ended. Raises UnknownCase, EngineStopped."""

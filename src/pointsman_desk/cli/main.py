@@ -182,6 +182,32 @@ def reject(
     _decide(config, lambda desk: at_desk.reject(desk, case, by=_who(by), why=why, seen=seen), as_json=as_json)
 
 
+@app.command()
+def redrive(
+    case: CaseNumber,
+    why: Annotated[str, typer.Option(help="What was mended.")],
+    by: By = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Put a parked case back into the line."""
+    _decide(config, lambda desk: at_desk.redrive(desk, case, by=_who(by), why=why), as_json=as_json)
+
+
+@app.command()
+def resolve(
+    case: CaseNumber,
+    arrived: Annotated[
+        bool, typer.Option("--arrived/--send-again", help="Did the reply arrive, or shall it be sent again?")
+    ],
+    by: By = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether a reply arrived whose sending was cut short."""
+    _decide(config, lambda desk: at_desk.resolve(desk, case, by=_who(by), arrived=arrived), as_json=as_json)
+
+
 def main() -> None:
     """The console script."""
     app()
