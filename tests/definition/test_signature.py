@@ -151,6 +151,7 @@ def test_a_callable_without_a_name_is_refused_in_words() -> None:
         (Parrot, Speaks),
         (Number, int),
         (T, int),
+        (int, T),
         (Annotated[int, Field(gt=0)], int),
         (Annotated[int, "a"] | None, int | None),
     ],

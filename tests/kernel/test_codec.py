@@ -307,6 +307,13 @@ def test_a_value_that_does_not_fit_is_refused_with_the_path_inside_the_field() -
     assert "(and 3 more)" in text
 
 
+def test_a_single_misfit_is_told_without_a_count() -> None:
+    text = refusal("point", {"label": "here", "x": "far"})
+
+    assert text.startswith("point: x: ")
+    assert "more" not in text
+
+
 def test_a_part_of_a_subclass_is_not_lost_in_silence() -> None:
     class Special(Order):
         secret: str

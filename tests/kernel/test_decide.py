@@ -215,7 +215,7 @@ def test_a_node_that_takes_none_runs_without_the_field() -> None:
 
 
 def missing() -> Process[Ticket]:
-    """A process whose rules ask for a draft, and for two branches, before anything has classified."""
+    """A process whose rules ask for a draft, and for two branches, before anything is classified."""
     process = Process("ticket", Ticket)
 
     def classify(message: str) -> str:
@@ -224,8 +224,8 @@ def missing() -> Process[Ticket]:
     def fetch(triage: str) -> str:
         return triage
 
-    def draft(triage: str, order: str | None) -> str:
-        return f"{triage} {order}"
+    def draft(triage: str) -> str:
+        return f"re {triage}"
 
     def send(reply: str) -> str:
         return reply
@@ -237,7 +237,8 @@ def missing() -> Process[Ticket]:
     process.rules(
         when("send", lambda c: c.message == "send", sends),
         when("draft", lambda c: c.message == "draft", drafts),
-        when("both", lambda c: c.message == "both", parallel(first, fetches)),
+        when("both", lambda c: c.message == "both", parallel(fetches, drafts)),
+        when("new", lambda c: c.message == "new", first),
         otherwise(finish("done")),
     )
     return process

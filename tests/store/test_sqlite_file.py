@@ -1,23 +1,19 @@
-"""The file itself: locked, foreign, damaged, newer, not writable, full, recovered; each error is one sentence with the mend."""
+"""The file itself: locked, foreign, damaged, newer, not writable; each error is one sentence with the mend."""
 
 import asyncio
 import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
-import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from sqlite_files import LOOK, OPEN, filled, in_a_process, letter, refusal, run, sentence
 
-from pointsman import Engine, Process, State, Status, StoreError, finish, open_cases, otherwise, when
+from pointsman import Engine, Status, StoreError, history_of, open_cases
 from pointsman.errors import (
-    Conflict,
     PointsmanError,
     StoreForeign,
     StoreLocked,
@@ -30,107 +26,6 @@ from pointsman.store.sqlite import SqliteStore, open_sqlite
 from pointsman.store.statements import migrations
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.conformance import next_of, start_of
-
-NOBODY = 65_534  # the user that may write to nothing, on every Linux
-
-
-class Letter(State):
-    message: str
-    reply: str | None = None
-    approval: bool | None = None
-
-
-def letter(draft: Callable[[str], Any]) -> Process[Letter]:
-    """Draft a reply, wait for an approval, end."""
-    process = Process("letter", Letter)
-
-    def write(message: str) -> str:
-        text: str = draft(message)
-        return text
-
-    node = process.node(write, writes="reply")
-    approve = process.pause(writes="approval", answer=bool, shows=("reply",))
-    process.rules(
-        when("no reply", lambda c: c.reply is None, node),
-        when("open", lambda c: c.approval is None, approve),
-        otherwise(finish("sent")),
-    )
-    return process
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    async def coroutine() -> None:
-        await main()
-
-    asyncio.run(coroutine())
-
-
-def refusal(path: Path, kind: type[StoreError]) -> str:
-    """What an engine is told that cannot open the file."""
-
-    async def main() -> None:
-        await open_sqlite(path, now=10.0)
-
-    with pytest.raises(PointsmanError) as refused:
-        run(main)
-    assert type(refused.value) is kind
-    return sentence(refused.value, path)
-
-
-def sentence(error: BaseException, path: Path) -> str:
-    text = str(error)
-    assert path.name in text or str(path.parent) in text
-    assert "\n" not in text
-    assert text.endswith(".")
-    return text
-
-
-def filled(path: Path, cases: int = 1, size: int = 10) -> None:
-    """A real file with some cases that wait."""
-
-    async def main() -> None:
-        process = letter(lambda message: message * size)
-        async with Engine.open(path, [process], clock=ManualClock()) as engine:
-            for number in range(cases):
-                await engine.start(process, {"message": f"hello {number} "}, key=f"key {number}")
-            await engine.idle()
-
-    run(main)
-
-
-def in_a_process(script: str, *arguments: object, unprivileged: bool = False) -> dict[str, str]:
-    """Run a script in a process of its own; it imports as we do, drops its rights if asked to, and prints JSON."""
-    begin = "import asyncio, json, os, sys\nfrom pathlib import Path\n"
-    begin += "import encodings.idna, sqlite3, concurrent.futures.thread\nfrom pointsman import *\n"
-    begin += "from pointsman.store.sqlite import open_sqlite\nfrom pointsman.errors import *\n"
-    begin += "from pointsman.store.statements import *\nmigrations('sqlite'), statements('sqlite')\n"  # read them as we are
-    begin += f"if {unprivileged} and os.geteuid() == 0:\n    os.setgroups([]); os.setuid({NOBODY})\n"
-    done = subprocess.run(
-        [sys.executable, "-c", begin + script, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, str] = json.loads(done.stdout)
-    return answer
-
-
-OPEN = """
-async def main():
-    try:
-        store = await open_sqlite(Path(sys.argv[1]), now=10.0)
-        await store.close()
-        print(json.dumps({"kind": "opened", "text": ""}))
-    except PointsmanError as error:
-        print(json.dumps({"kind": type(error).__name__, "text": str(error)}))
-asyncio.run(main())
-"""
-
-LOOK = """
-try:
-    open_cases(Path(sys.argv[1]))
-    print(json.dumps({"kind": "opened", "text": ""}))
-except PointsmanError as error:
-    print(json.dumps({"kind": type(error).__name__, "text": str(error)}))
-"""
 
 
 @pytest.fixture
@@ -403,7 +298,9 @@ def test_a_file_with_a_hole_in_it_is_told_as_damaged_wherever_the_hole_is(tmp_pa
         asyncio.run(look_at_everything(path))
 
     assert isinstance(told.value, StoreForeign)
-    assert "is damaged" in sentence(told.value, path)
+    text = sentence(told.value, path)
+    assert "is damaged" in text
+    assert "hello" not in text  # what customers wrote is no part of an error
 
 
 @pytest.mark.parametrize("table", ["cases", "meta", "cases_running"])
@@ -422,6 +319,32 @@ def test_damage_where_an_engine_looks_first_is_told_at_its_opening(tmp_path: Pat
 
     assert "is damaged" in text
     assert "restore it from a backup" in text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE cases SET status = 'waitinP'",
+        "UPDATE fields SET value = '\"hello' WHERE field = 'message'",
+        "UPDATE fields SET value = CAST(X'22FF22' AS TEXT) WHERE field = 'message'",
+    ],
+    ids=["status", "json", "text"],
+)
+def test_a_row_that_no_engine_wrote_is_told_as_damage_to_whoever_looks(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "cases.db"
+    filled(path)
+    other = sqlite3.connect(path)
+    other.execute(damage)
+    other.commit()
+    other.close()
+
+    with open_cases(path) as reader, pytest.raises(StoreForeign) as told:
+        asyncio.run(history_of(reader, 1))
+
+    text = str(told.value)
+    assert "is damaged" in text
+    assert "restore it from a backup" in text
+    assert "hello" not in text
 
 
 # Not writable.
@@ -486,204 +409,6 @@ def test_a_reader_of_a_file_that_it_may_not_read_is_told_so_in_words(public_fold
 
     assert answer["kind"] in {"StoreUnwritable", "StoreError"}
     assert "read" in answer["text"]
-
-
-# Full.
-
-
-def test_a_full_disk_stops_the_engine_and_nothing_is_lost(tmp_path: Path) -> None:
-    path = tmp_path / "cases.db"
-    process = letter(lambda message: message * 100_000)  # far more than the pages that are free
-
-    async def until_full() -> int:
-        async with Engine.open(path, [process], clock=ManualClock()) as engine:
-            store: Any = engine.reader
-            pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-            store._writer.execute(f"PRAGMA max_page_count = {pages + 1}")
-            started = await engine.start(process, {"message": "hello "})
-            with pytest.raises(StoreUnwritable) as told:
-                await engine.settled(started.case)
-            assert "is full" in sentence(told.value, path)
-            assert "free some space" in str(told.value)
-            with pytest.raises(StoreUnwritable):
-                await engine.start(process, {"message": "another"})
-            return started.case
-
-    async def afterwards(case: int) -> None:
-        async with Engine.open(path, [process], clock=ManualClock()) as engine:
-            row = await engine.settled(case)
-            assert row.status is Status.WAITING
-            assert (await engine.pending(case)).shown["reply"] == "hello " * 100_000
-
-    asyncio.run(afterwards(asyncio.run(until_full())))
-
-
-LIMITED = """
-import resource
-class Letter(State):
-    message: str
-    reply: str | None = None
-process = Process("letter", Letter)
-@process.node(writes="reply")
-def draft(message: str) -> str:
-    return message * 100_000
-process.rules(when("no reply", lambda c: c.reply is None, draft), otherwise(finish("sent")))
-path = Path(sys.argv[1])
-async def until_full():
-    async with Engine.open(path, [process]) as engine:
-        started = await engine.start(process, {"message": "hello "})
-        try:
-            await engine.settled(started.case)
-        except StoreUnwritable as error:
-            return started.case, str(error)
-async def afterwards(case):
-    async with Engine.open(path, [process]) as engine:
-        return (await engine.settled(case)).outcome, (await engine.state(case)).reply == "hello " * 100_000
-resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-case, text = asyncio.run(until_full())
-resource.setrlimit(resource.RLIMIT_FSIZE, (-1, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-outcome, whole = asyncio.run(afterwards(case))
-print(json.dumps({"text": text, "outcome": outcome, "whole": str(whole)}))
-"""
-
-
-def test_a_file_that_may_not_grow_stops_the_engine_and_nothing_is_lost(tmp_path: Path) -> None:
-    path = tmp_path / "cases.db"
-
-    answer = in_a_process(LIMITED, path)
-
-    assert str(path) in answer["text"]
-    assert "nothing that was answered is lost" in answer["text"]
-    assert (answer["outcome"], answer["whole"]) == ("sent", "True")
-
-
-def test_an_engine_that_serves_returns_when_its_disk_is_full(tmp_path: Path) -> None:
-    path = tmp_path / "cases.db"
-    process = letter(lambda message: message * 100_000)
-
-    async def main() -> None:
-        async with Engine.open(path, [process], clock=ManualClock()) as engine:
-            store: Any = engine.reader
-            pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-            store._writer.execute(f"PRAGMA max_page_count = {pages + 1}")
-            serving = asyncio.create_task(engine.serve())
-            started = await engine.start(process, {"message": "hello "})
-            with pytest.raises(StoreUnwritable):
-                await engine.settled(started.case)
-            # The bound is there so that a failing test ends; nothing is measured.
-            ended, _ = await asyncio.wait([serving], timeout=2.0)
-            serving.cancel()
-            assert ended == {serving}
-
-    asyncio.run(main())
-
-
-def test_a_stale_move_is_not_told_that_it_won_because_the_disk_is_full(tmp_path: Path) -> None:
-    path = tmp_path / "cases.db"
-    gate, reached = threading.Event(), threading.Event()
-    gate.set()
-
-    def points(label: str) -> None:
-        if label == "store.begin":
-            reached.set()
-            gate.wait()
-
-    async def main() -> None:
-        store = await open_sqlite(path, now=10.0, points=points)
-        case, other = [await store.commit(start_of(store)) for _ in range(2)]
-        await store.commit(next_of(case, 1, 0, Status.WAITING))
-        pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-        store._writer.execute(f"PRAGMA max_page_count = {pages}")
-        gate.clear()
-        reached.clear()
-        first = asyncio.ensure_future(store.release([], now=10.0))  # it holds the writer while the batch gathers
-        await asyncio.to_thread(reached.wait)
-        large = next_of(other, 1, 0, fields=[FieldWrite("message", json.dumps("x" * 500_000), "w")])
-        late = next_of(case, 1, 0, Status.CANCELLED)
-        batch = [asyncio.ensure_future(store.commit(transition)) for transition in (late, large)]
-        await asyncio.sleep(0)
-        gate.set()
-        await first
-        answers = await asyncio.gather(*batch, return_exceptions=True)
-        await store.close()
-
-        assert isinstance(answers[1], StoreUnwritable)
-        assert isinstance(answers[0], Conflict | StoreUnwritable)
-
-    asyncio.run(main())
-
-
-# After a crash.
-
-DIE = """
-class Letter(State):
-    message: str
-    reply: str | None = None
-    approval: bool | None = None
-process = Process("letter", Letter)
-@process.node(writes="reply")
-def write(message: str) -> str:
-    print(json.dumps({"pid": str(os.getpid())}), flush=True)
-    os._exit(0)
-approve = process.pause(writes="approval", answer=bool, shows=("reply",))
-process.rules(when("no reply", lambda c: c.reply is None, write), when("open", lambda c: c.approval is None, approve),
-              otherwise(finish("sent")))
-async def main():
-    async with Engine.open(Path(sys.argv[1]), [process]) as engine:
-        await engine.settled((await engine.start(process, {"message": "hello "})).case)
-asyncio.run(main())
-"""
-
-
-def test_what_a_dead_engine_left_running_is_ready_again_however_often_the_file_is_opened(tmp_path: Path) -> None:
-    path = tmp_path / "cases.db"
-    in_a_process(DIE, path)
-    with open_cases(path) as reader:
-        assert asyncio.run(reader.counts()) == {Status.RUNNING: 1}
-
-    async def main() -> None:
-        for _ in range(2):
-            store = await open_sqlite(path, now=10.0)
-            row = (await store.cases())[0]
-            await store.close()
-            assert (row.status, row.wake_at, row.attempts) == (Status.READY, 10.0, 1)
-
-    asyncio.run(main())
-
-
-def test_a_case_goes_on_after_the_crash_of_its_engine_and_the_lost_attempt_counts(tmp_path: Path) -> None:
-    path = tmp_path / "cases.db"
-    in_a_process(DIE, path)
-    process = letter(lambda message: message + "again")
-
-    async def main() -> None:
-        async with Engine.open(path, [process], clock=ManualClock(4e9)) as engine:
-            row = await engine.settled(1)
-            events = await engine.reader.events(case=1)
-
-            assert (row.status, row.step) == (Status.WAITING, "approval")
-            assert [event.attempt for event in events if event.kind == "node.succeeded"] == [2]
-
-    asyncio.run(main())
-
-
-def test_a_copy_of_the_files_of_a_running_engine_holds_every_answered_case(tmp_path: Path) -> None:
-    path, copies = tmp_path / "cases.db", tmp_path / "copies"
-    copies.mkdir()
-
-    async def main() -> None:
-        store = await open_sqlite(path, now=10.0)
-        numbers = [await store.commit(start_of(store)) for _ in range(5)]
-        for file in (path, path.with_name("cases.db-wal")):  # what a power failure at this moment would leave
-            shutil.copy(file, copies)
-        await store.close()
-        copy = await open_sqlite(copies / "cases.db", now=10.0)
-        rows = await copy.cases()
-        await copy.close()
-
-        assert [row.id for row in rows] == numbers
-
-    asyncio.run(main())
 
 
 # Migrations.

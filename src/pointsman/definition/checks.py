@@ -1,5 +1,7 @@
 """The checks at definition: what cannot work is refused with the function, the field and the mend."""
 
+import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise
 from types import FunctionType
@@ -8,7 +10,7 @@ from typing import Any, get_args, get_origin
 from pointsman.definition.effects import Effect
 from pointsman.definition.nodes import AnyNode, Context, Node
 from pointsman.definition.pauses import Pause
-from pointsman.definition.rules import Parallel, Rule
+from pointsman.definition.rules import Finish, Parallel, Park, Rule
 from pointsman.definition.signature import accepts_none, fits, show, signature_of
 from pointsman.definition.state import Failure, State
 from pointsman.errors import DefinitionError
@@ -28,7 +30,7 @@ def check_state(process: str, state: type[State]) -> None:
     declared: object = state
     if not (isinstance(declared, type) and issubclass(declared, State)):
         raise DefinitionError(
-            f"process {process!r}: {state!r} is no State; write `class {process.title()}(State): ...`."
+            f"process {process!r}: {state!r} is no State; write `class {_class_name(process)}(State): ...`."
         )
     for name, field in state.model_fields.items():
         if name not in inputs_of(state) and not accepts_none(field.annotation):
@@ -45,6 +47,8 @@ def check_node(process: str, state: type[State], node: AnyNode) -> None:
         if name == "ctx" and not fits(annotation, Context):
             raise DefinitionError(f"{what}: `ctx` is the engine's own; write `ctx: Context`.")
     _check_written(what, state, node.writes)
+    if node.timeout_seconds is not None and node.timeout_seconds <= 0:
+        raise DefinitionError(f"{what}: timeout_seconds is {node.timeout_seconds}; a call needs more than 0 seconds.")
     for name, returned in zip(node.writes, _returned(what, node), strict=True):
         annotation = state.model_fields[name].annotation
         if not fits(returned, annotation):
@@ -123,6 +127,8 @@ def _check_reads(what: str, state: type[State], reads: Mapping[str, Any]) -> Non
 
 def _check_written(what: str, state: type[State], writes: tuple[str, ...]) -> None:
     for name in writes:
+        if writes.count(name) > 1:
+            raise DefinitionError(f"{what}: it writes {name!r} twice; name each field once.")
         if name not in state.model_fields:
             raise DefinitionError(
                 f"{what}: it writes {name!r}, which is no field of {state.__name__}; its fields are {_listed(state.model_fields)}."
@@ -145,8 +151,6 @@ def _returned(what: str, node: AnyNode) -> tuple[Any, ...]:
 
 
 def _check_effect(what: str, state: type[State], effect: Effect[Any, Any]) -> None:
-    if effect.timeout_seconds <= 0:
-        raise DefinitionError(f"{what}: timeout_seconds is {effect.timeout_seconds}; a call needs more than 0 seconds.")
     if effect.key is not None:
         _check_reads(f"{what}, its key", state, dict.fromkeys(_parameters(effect.key), Any))
     look_up = getattr(effect.safety, "look_up", None)
@@ -187,6 +191,13 @@ def _check_reachable(what: str, rules: Sequence[Rule[Any]]) -> None:
 
 
 def _check_step(what: str, steps: Mapping[str, AnyNode | Pause], rule: Rule[Any]) -> None:
+    named = rule.step.nodes if isinstance(rule.step, Parallel) else (rule.step,)
+    for step in named:
+        declared: object = step
+        if not isinstance(declared, Node | Pause | Parallel | Finish | Park):
+            raise DefinitionError(
+                f"{what}: {getattr(step, '__name__', step)!r} is no step; name what node(), effect() or pause() gave you, or finish(...) or park(...)."
+            )
     for step in _steps_in(rule):
         if steps.get(step.name) is not step:
             raise DefinitionError(
@@ -207,6 +218,11 @@ def _check_step(what: str, steps: Mapping[str, AnyNode | Pause], rule: Rule[Any]
                         f"{what}: {writers[name]!r} and {node.name!r} both write {name!r} in one parallel(...); give each its own field."
                     )
                 writers[name] = node.name
+        for node in rule.step.nodes:
+            for name in sorted(node.depends & (writers.keys() - node.writes)):
+                raise DefinitionError(
+                    f"{what}: {node.name!r} reads {name!r}, which {writers[name]!r} writes in the same parallel(...); give it a rule of its own behind."
+                )
 
 
 def _steps_in(rule: Rule[Any]) -> tuple[AnyNode | Pause, ...]:
@@ -219,8 +235,9 @@ def _check_cycles(what: str, steps: Mapping[str, AnyNode | Pause]) -> None:
     """Refuse a field that is computed, over any number of steps, from itself: writing it would clear it."""
     derived: dict[str, dict[str, str]] = {}
     for step in steps.values():
-        for read in step.depends - set(step.edits if isinstance(step, Pause) else ()):
-            for write in step.writes:
+        edits = step.edits if isinstance(step, Pause) else ()
+        for read in step.depends - set(edits):
+            for write in (*step.writes, *edits):
                 derived.setdefault(read, {})[write] = step.name
 
     acyclic: set[str] = set()
@@ -257,11 +274,16 @@ def _fingerprint(condition: Callable[[Any], object]) -> object:
         return condition
     code = condition.__code__
     closure = tuple(id(cell.cell_contents) for cell in condition.__closure__ or ())
-    return (code.co_code, code.co_consts, code.co_names, closure, condition.__defaults__)
+    defaults = (condition.__defaults__, tuple(sorted((condition.__kwdefaults__ or {}).items())))
+    return (code.co_code, code.co_consts, code.co_names, closure, defaults)
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    return function.__code__.co_varnames[: function.__code__.co_argcount] if isinstance(function, FunctionType) else ()
+    return tuple(inspect.signature(function).parameters)
+
+
+def _class_name(process: str) -> str:
+    return "".join(part.title() for part in re.split(r"\W+", process)) or "Case"
 
 
 def _listed(names: Any) -> str:

@@ -14,6 +14,12 @@ class Idempotent:
 
     key_ttl_seconds: float = float("inf")
 
+    def __post_init__(self) -> None:
+        if not self.key_ttl_seconds > 0:
+            raise DefinitionError(
+                f"Idempotent: key_ttl_seconds is {self.key_ttl_seconds}; say how long the receiver remembers a key."
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
@@ -25,6 +31,10 @@ class Reconcile:
 
     look_up: Callable[..., Any]
     settle_seconds: float
+
+    def __post_init__(self) -> None:
+        if not self.settle_seconds >= 0:
+            raise DefinitionError(f"Reconcile: settle_seconds is {self.settle_seconds}; it must not be negative.")
 
 
 @dataclass(frozen=True, slots=True)

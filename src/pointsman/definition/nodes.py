@@ -34,8 +34,14 @@ class Retry:
     def __post_init__(self) -> None:
         if self.attempts_max < 1:
             raise DefinitionError(f"Retry: attempts_max is {self.attempts_max}; a step needs at least 1.")
-        if self.first_seconds < 0 or self.factor < 1 or self.max_seconds < 0 or not 0 <= self.jitter <= 1:
-            raise DefinitionError("Retry: seconds must not be negative, factor at least 1, jitter between 0 and 1.")
+        for name, sound, mend in (
+            ("first_seconds", self.first_seconds >= 0, "0 or more"),
+            ("factor", self.factor >= 1, "at least 1"),
+            ("max_seconds", self.max_seconds >= 0, "0 or more"),
+            ("jitter", 0 <= self.jitter <= 1, "between 0 and 1"),
+        ):
+            if not sound:
+                raise DefinitionError(f"Retry: {name} is {getattr(self, name)}; it must be {mend}.")
 
     def pause_seconds(self, attempts: int, chance: float) -> float:
         """Seconds to wait after the `attempts`-th failed attempt; `chance` is a random number in [0, 1)."""

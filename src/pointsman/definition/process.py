@@ -61,10 +61,11 @@ class Process(Generic[S]):
         """
 
         def declare(function: Callable[P, R]) -> Node[P, R]:
-            what = f"node {name or function.__name__!r}"
+            called = name or _name_of(function)
+            what = f"node {called!r}"
             node = Node(
                 function=function,
-                name=name or function.__name__,
+                name=called,
                 writes=_names(writes),
                 signature=signature_of(function, what),
                 retry=retry,
@@ -107,7 +108,8 @@ class Process(Generic[S]):
         """
 
         def declare(function: Callable[P, R]) -> Effect[P, R]:
-            what = f"effect {name or function.__name__!r}"
+            called = name or _name_of(function)
+            what = f"effect {called!r}"
             if safety is None:
                 raise DefinitionError(
                     f"{what}: say with `safety=` what a crash in the middle of its call means: "
@@ -115,7 +117,7 @@ class Process(Generic[S]):
                 )
             effect = Effect(
                 function=function,
-                name=name or function.__name__,
+                name=called,
                 writes=_names(writes),
                 signature=signature_of(function, what),
                 retry=retry,
@@ -173,6 +175,13 @@ class Process(Generic[S]):
         else:
             checks.check_node(self.name, self.state, step)
         self.steps[step.name] = step
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", None)
+    if not isinstance(name, str):
+        raise DefinitionError(f"{function!r} has no name; give it one with name=.")
+    return name
 
 
 def _names(writes: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ class Parallel:
     @property
     def name(self) -> str:
         """The branches' names, joined."""
-        return " + ".join(node.name for node in self.nodes)
+        return " + ".join(getattr(node, "name", repr(node)) for node in self.nodes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,10 @@ def signature_of(function: Callable[..., Any], what: str) -> Signature:
     """
     try:
         hints = get_type_hints(function, include_extras=True)
+    except TypeError:
+        raise DefinitionError(
+            f"{what}: {function!r} is no function; wrap it in one that names its parameters."
+        ) from None
     except NameError as error:
         raise DefinitionError(f"{what}: {error}; name only types that its module can see.") from None
     reads: dict[str, Any] = {}
@@ -75,7 +79,11 @@ def members(annotation: Any) -> tuple[Any, ...]:
 
 def accepts_none(annotation: Any) -> bool:
     """Whether None is a value of this type."""
-    return any(member in {None, type(None), Any, object} for member in members(annotation) if _hashable(member))
+    return any(
+        member in {None, type(None), Any, object} or (get_origin(member) is Literal and None in get_args(member))
+        for member in members(annotation)
+        if _hashable(member)
+    )
 
 
 def fits(offered: Any, wanted: Any, *, ignore_none: bool = False) -> bool:
@@ -130,7 +138,9 @@ def _strip(annotation: Any) -> Any:
 
 
 def _peeks(annotation: Any) -> bool:
-    return get_origin(annotation) is Annotated and PEEK in get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return PEEK in get_args(annotation) or _peeks(get_args(annotation)[0])
+    return get_origin(annotation) in {Union, types.UnionType} and any(map(_peeks, get_args(annotation)))
 
 
 def _hashable(value: Any) -> bool:

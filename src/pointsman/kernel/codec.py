@@ -3,6 +3,8 @@
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -12,6 +14,8 @@ from pydantic.fields import FieldInfo
 from pointsman.definition.state import State
 from pointsman.errors import ValueRefused
 from pointsman.kernel.snapshot import NULL, Cell
+
+MESSAGE_MAX = 500  # characters of a foreign error text: enough to recognise it, too few to bloat a journal
 
 
 class Codec:
@@ -57,6 +61,23 @@ def adapter_of(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation)
 
 
+def check_text(what: str, text: str | None) -> None:
+    """Raise ValueRefused, naming `what`, where a database cannot hold the text."""
+    flaw = _text_flaw(text, what) if text is not None else None
+    if flaw:
+        raise ValueRefused(flaw)
+
+
+def message_of(error: BaseException) -> str:
+    """An error's text as an event can keep it: short, and without what a database cannot hold."""
+    try:
+        text = str(error) or type(error).__name__
+    except Exception:
+        text = type(error).__name__
+    text = text.replace("\0", "\ufffd").encode(errors="replace").decode()
+    return text if len(text) <= MESSAGE_MAX else text[: MESSAGE_MAX - 1] + "…"
+
+
 def digest(parts: Iterable[str]) -> str:
     """The SHA-256 of texts, each preceded by its length so that no two lists run together."""
     sha = hashlib.sha256()
@@ -94,7 +115,7 @@ def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -
         raise ValueRefused(
             _flaw(value, field) or f"{field}: {type(value).__name__} cannot be held as JSON ({error})"
         ) from None
-    if back != checked or b"\\u0000" in raw:
+    if back != checked or b"\\u0000" in raw or b"Infinity" in raw:
         flaw = _flaw(checked, field)
         if flaw or back != checked:
             raise ValueRefused(
@@ -104,19 +125,30 @@ def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -
 
 
 def _flaw(value: object, path: str) -> str | None:
+    try:
+        return _find_flaw(value, path)
+    except RecursionError:
+        return f"{path}: it is nested too deep, or holds itself; give it a flatter shape."
+
+
+def _find_flaw(value: object, path: str) -> str | None:
     """Find the first thing that JSON, or a database's text, cannot hold."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"{path}: {value} is no JSON number; use None or a text."
     if isinstance(value, str):
         return _text_flaw(value, path)
+    if isinstance(value, bytes) and b"\0" in value:
+        return f"{path}: it holds a NUL at position {value.index(0)}; keep it as a blob."
     inner: Iterable[tuple[str, object]] = ()
     if isinstance(value, BaseModel):
         inner = ((f"{path}.{name}", part) for name, part in value)
+    elif is_dataclass(value):
+        inner = ((f"{path}.{f.name}", getattr(value, f.name)) for f in dataclass_fields(value))
     elif isinstance(value, Mapping):
         inner = ((f"{path}[{key!r}]", part) for key, part in [*((k, k) for k in value), *value.items()])
     elif isinstance(value, list | tuple | set | frozenset):
         inner = ((f"{path}[{position}]", part) for position, part in enumerate(value))
-    return next((flaw for where, part in inner if (flaw := _flaw(part, where))), None)
+    return next((flaw for where, part in inner if (flaw := _find_flaw(part, where))), None)
 
 
 def _text_flaw(text: str, path: str) -> str | None:

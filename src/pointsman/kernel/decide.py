@@ -1,7 +1,7 @@
 """Which step comes next: the first rule whose condition holds, and the fields that were read to find it."""
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from inspect import getattr_static
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Parallel, Park, Rule, Step
 from pointsman.definition.signature import accepts_none
 from pointsman.definition.state import State
+from pointsman.kernel.codec import message_of
 from pointsman.kernel.snapshot import Cell
 
 
@@ -37,9 +38,9 @@ def decide(process: AnyProcess, cells: Mapping[str, Cell]) -> Decision:
     view = _view_of(process.state)(cells, reads)
     for rule in process.ordered_rules:
         try:
-            holds = rule.condition is None or rule.condition(view)
+            holds = rule.condition is None or bool(rule.condition(view))
         except Exception as error:
-            reason = f"the condition of rule {rule.name!r} raised {type(error).__name__}: {error}; correct the rule"
+            reason = f"the condition of rule {rule.name!r} raised {type(error).__name__}: {message_of(error)}; correct the rule"
             return Decision(Park(reason), rule.name, tuple(reads))
         if holds:
             return Decision(_able(rule, cells), rule.name, tuple(reads))
@@ -55,7 +56,7 @@ def try_rule(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> 
     try:
         holds = bool(rule.condition(view))
     except Exception as error:
-        return Tried(rule, holds=False, reads=tuple(reads), error=f"raised {type(error).__name__}: {error}")
+        return Tried(rule, holds=False, reads=tuple(reads), error=f"raised {type(error).__name__}: {message_of(error)}")
     return Tried(rule, holds=holds, reads=tuple(reads), error=None)
 
 
@@ -83,6 +84,9 @@ def _view_of(state: type[State]) -> type[Any]:
 def _view_class(state: type[State]) -> type[Any]:
     """A class that looks like the state to a condition, and writes down each field that is read, through properties too."""
     fields = frozenset(state.model_fields)
+    defaults = {
+        name: f.get_default(call_default_factory=True) for name, f in state.model_fields.items() if not f.is_required()
+    }
 
     class View:
         __slots__ = ("_cells", "_reads")
@@ -95,10 +99,12 @@ def _view_class(state: type[State]) -> type[Any]:
             if name in fields:
                 self._reads[name] = None
                 cell = self._cells.get(name)
-                return cell.value if cell is not None else None
+                return cell.value if cell is not None else defaults.get(name)
             attribute = getattr_static(state, name)
             if isinstance(attribute, property) and attribute.fget is not None:
                 return attribute.fget(self)
+            if isinstance(attribute, cached_property):
+                return attribute.func(self)
             if isinstance(attribute, FunctionType):
                 return MethodType(attribute, self)
             return getattr(state, name)

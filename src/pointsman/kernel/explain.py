@@ -24,7 +24,7 @@ def possible_next(
     for tried in tried_rules(process, cells):
         if not set(unknown).isdisjoint(tried.reads):
             possible.append((tried, False))
-        elif tried.holds:
+        elif tried.holds or tried.error:
             possible.append((tried, True))
             break
     return tuple(possible)

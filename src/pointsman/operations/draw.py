@@ -4,7 +4,7 @@ from pointsman.definition.effects import Effect
 from pointsman.definition.nodes import Node
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Finish, Parallel, Step
+from pointsman.definition.rules import Finish, Parallel, Park, Step
 
 
 def draw(process: AnyProcess) -> str:
@@ -30,10 +30,12 @@ def _shape(step: Step) -> str:
         return f'[["{name}"]]'
     if isinstance(step, Pause):
         return f'[/"{name}"/]'
+    if isinstance(step, Park):
+        return f'>"{_text(step.reason)}"]'
     if isinstance(step, Finish):
         return f'(["{_text(step.outcome)}"])'
     return f'["{name}"]'
 
 
 def _text(text: str) -> str:
-    return text.replace('"', "&quot;")
+    return " ".join(text.split()).replace('"', "&quot;")

@@ -1,5 +1,6 @@
 """Why does a case stand where it stands, and what would happen if it went on now? Nothing is run to find out."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import ValueRefused
 from pointsman.kernel.codec import codec_of
-from pointsman.kernel.decide import Tried, decide
+from pointsman.kernel.decide import Decision, Tried, decide
 from pointsman.kernel.explain import possible_next, tried_rules
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Cell, Status
@@ -67,7 +68,7 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
     rules = tuple(_told(tried) for tried in tried_rules(process, cells))
     step = process.steps.get(row.step or "")
     waiting = row.status is Status.WAITING and isinstance(step, Pause)
-    unknown = step.writes if waiting and isinstance(step, Pause) else ()
+    unknown = _open_fields(process, cells, step) if waiting and isinstance(step, Pause) else frozenset()
     following = tuple(_told(tried, certain=certain) for tried, certain in possible_next(process, cells, unknown))
     decision = decide(process, cells)
     if row.status in {Status.WAITING, Status.READY} and decision.step.name != row.step:
@@ -79,7 +80,7 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
         status=row.status,
         step=row.step,
         rule=row.rule,
-        reads={name: history.state.get(name) for name in decision.reads},
+        reads={name: history.state.get(name) for name in _reads_of(history, decision)},
         rules=rules,
         following=() if row.status in {Status.DONE, Status.CANCELLED} else following,
         stands=_stands(cells),
@@ -100,6 +101,26 @@ def _cells(process: AnyProcess, texts: Mapping[str, tuple[str, str]], obstacles:
         except ValueRefused as error:
             obstacles.append(str(error))
     return cells
+
+
+def _open_fields(process: AnyProcess, cells: Mapping[str, Cell], pause: Pause) -> frozenset[str]:
+    """What an answer may change: the fields it writes or edits, and everything that is computed from them."""
+    open_fields = {*pause.writes, *pause.edits}
+    while True:
+        more = {
+            name
+            for name, cell in cells.items()
+            if cell.writer in process.steps and not open_fields.isdisjoint(process.steps[cell.writer].depends)
+        }
+        if more <= open_fields:
+            return frozenset(open_fields)
+        open_fields |= more
+
+
+def _reads_of(history: History, decision: Decision) -> tuple[str, ...]:
+    """The fields that the recorded decision read; those of the present code where none is recorded."""
+    decided = [event for event in history.events if event.kind == "decided"]
+    return tuple(json.loads(decided[-1].facts)["reads"]) if decided else decision.reads
 
 
 def _stands(cells: Mapping[str, Cell]) -> dict[str, tuple[str, ...]]:

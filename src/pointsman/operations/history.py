@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pointsman.errors import UnknownCase
-from pointsman.store.base import CaseRow, EffectRow, EventRow, PauseRow, Reader
+from pointsman.errors import StoreForeign, UnknownCase
+from pointsman.store.base import CaseRow, EffectRow, EventRow, FieldRow, PauseRow, Reader
 
 EVENTS_MAX = 10_000  # of one case: more than its steps bound allows for
 
@@ -41,12 +41,21 @@ async def history_of(reader: Reader, case: int) -> History:
     fields = await reader.fields(case)
     return History(
         case=row,
-        state={field.field: json.loads(field.text) for field in fields},
+        state={field.field: _value_of(case, field) for field in fields},
         writers={field.field: field.writer for field in fields},
         events=tuple(await reader.events(case=case, limit=EVENTS_MAX)),
         effects=tuple(await reader.effects(case)),
         pause=await reader.pause(case),
     )
+
+
+def _value_of(case: int, field: FieldRow) -> Any:
+    try:
+        return json.loads(field.text)
+    except ValueError:
+        raise StoreForeign(
+            f"the database is damaged (field {field.field!r} of case {case} is no JSON); restore it from a backup."
+        ) from None
 
 
 def told(event: EventRow) -> str:
@@ -70,6 +79,7 @@ def told(event: EventRow) -> str:
         case "resumed":
             return f"{event.step} answered by {facts['by']}: wrote {listed}"
         case _:
-            return ", ".join(
+            said = ", ".join(
                 f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in facts.items()
             )
+            return f"{event.step}: {said}" if event.step else said

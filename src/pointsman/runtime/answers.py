@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from pointsman.definition.pauses import Pause
 from pointsman.errors import AlreadyAnswered, AnswerInvalid, Conflict, NotWaiting, Stale, ValueRefused
-from pointsman.kernel.codec import adapter_of, codec_of, describe, digest_of
+from pointsman.kernel.codec import adapter_of, check_text, codec_of, describe, digest_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import advance
 from pointsman.kernel.snapshot import Cell, Status
@@ -54,6 +54,7 @@ class Answers:
 
     async def resume(self, token: str, answer: object, *, by: str, edits: Mapping[str, object]) -> CaseRow:
         """Take an answer; see `Engine.resume`."""
+        check_text("by", by)
         while True:
             pause = await self._open_pause(token)
             hold = await self._cases.hold(await self._cases.row(pause.case))

@@ -10,13 +10,13 @@ import inspect
 from pointsman.definition.effects import ABSENT, AnyEffect, Found, Reconcile
 from pointsman.definition.signature import signature_of
 from pointsman.errors import NotSent, Rejected, StoreError, ValueRefused
-from pointsman.kernel.codec import digest, digest_of
+from pointsman.kernel.codec import digest, digest_of, message_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.ledger import CallAgain, EffectStatus, GiveUp, LookUp, WaitUntil, move_in_doubt
 from pointsman.kernel.snapshot import Snapshot, Status
 from pointsman.runtime.calls import Calls, value_of
 from pointsman.runtime.commits import Commits, intended
-from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, failure_cells, message_of, outcome_text
+from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, failure_cells, outcome_text
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import EffectRow, Intent, Settlement
 

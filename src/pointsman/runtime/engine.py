@@ -15,7 +15,7 @@ from pointsman.definition.checks import inputs_of
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
 from pointsman.errors import EngineStopped, InputInvalid, PointsmanError, ValueRefused
-from pointsman.kernel.codec import codec_of, describe
+from pointsman.kernel.codec import check_text, codec_of, describe
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import advance
 from pointsman.kernel.snapshot import AT_REST, Cell, Snapshot, Status
@@ -131,6 +131,7 @@ class Engine:
         """
         self._check_running()
         registered = self._cases.process(process if isinstance(process, str) else process.name)
+        check_text("key", key)
         cells = _input_cells(registered, state)
         known = await self._store.case_by_key(registered.name, key) if key is not None else None
         if known is not None:

@@ -10,15 +10,11 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Parallel
 from pointsman.definition.state import Failure
 from pointsman.errors import ValueRefused
-from pointsman.kernel.codec import codec_of
+from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event
 from pointsman.kernel.snapshot import Cell, Snapshot, Status
 from pointsman.store.base import BranchRow, BranchWrite, CaseRow, FieldRow, Intent, Settlement
-
-MESSAGE_MAX = (
-    500  # characters of a foreign error text that an event keeps: enough to recognise it, too few to bloat a journal
-)
 
 
 @dataclass(slots=True)
@@ -100,12 +96,6 @@ def cells_from(process: AnyProcess, text: str, writer: str) -> dict[str, Cell]:
             f"the stored outcome of {writer!r} is for field {unknown[0]!r}, which the state no longer has"
         )
     return {name: codec.decode(name, value, writer) for name, value in stored.items()}
-
-
-def message_of(error: BaseException) -> str:
-    """An error's text, short enough for an event."""
-    text = str(error) or type(error).__name__
-    return text if len(text) <= MESSAGE_MAX else text[: MESSAGE_MAX - 1] + "…"
 
 
 def failure_cells(hold: Hold, node: AnyNode, error: BaseException, attempts: int) -> dict[str, Cell]:

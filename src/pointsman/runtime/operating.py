@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from pointsman.definition.effects import Effect
 from pointsman.errors import Conflict, Refused, ValueRefused
+from pointsman.kernel.codec import check_text
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
@@ -23,6 +24,8 @@ class Operating:
 
     async def cancel(self, case: int, *, by: str, why: str) -> CaseRow:
         """End a case from outside; see `Engine.cancel`."""
+        check_text("by", by)
+        check_text("why", why)
         event = Event(Kind.CANCELLED, facts={"by": by, "why": why})
         while (row := await self._cases.row(case)).status not in {Status.DONE, Status.CANCELLED}:
             if self._cases.scheduler.holds(case):
@@ -41,6 +44,8 @@ class Operating:
 
     async def redrive(self, case: int, *, by: str, why: str) -> CaseRow:
         """Put a parked case back into the line; see `Engine.redrive`."""
+        check_text("by", by)
+        check_text("why", why)
         row = await self._cases.row(case)
         if row.status is not Status.PARKED:
             raise Refused(f"case {case} is not parked: {standing(row)}.")
@@ -52,6 +57,8 @@ class Operating:
 
     async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object) -> CaseRow:
         """Say what became of an effect in doubt; see `Engine.resolve`."""
+        check_text("by", by)
+        check_text("why", why)
         entry = await self._cases.store.effect(key)
         if entry is None:
             raise Refused(f"no effect has the key {key}; `pointsman show CASE` lists a case's keys.")

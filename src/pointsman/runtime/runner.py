@@ -8,6 +8,7 @@ from pointsman.definition.effects import Effect
 from pointsman.definition.nodes import AnyNode, Node
 from pointsman.definition.rules import Parallel, Park
 from pointsman.errors import StoreError, ValueRefused
+from pointsman.kernel.codec import message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance, advance
@@ -15,7 +16,7 @@ from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
-from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, failure_cells, message_of, outcome_text, runnable
+from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, failure_cells, outcome_text, runnable
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import BranchRow, BranchWrite
 

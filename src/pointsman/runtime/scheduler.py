@@ -7,11 +7,12 @@ from contextlib import suppress
 
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import Conflict, StoreError, ValueRefused
+from pointsman.kernel.codec import message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.snapshot import Snapshot, Status
 from pointsman.runtime.commits import Commits
-from pointsman.runtime.hold import Hold, Outcome, hold_of, message_of
+from pointsman.runtime.hold import Hold, Outcome, hold_of
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.runner import Runner
 from pointsman.store.base import Claimed

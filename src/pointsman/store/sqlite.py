@@ -13,14 +13,16 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pointsman.definition.state import Blob
-from pointsman.errors import Conflict, EngineStopped, StoreError, StoreLocked, StoreUnwritable
+from pointsman.errors import Conflict, EngineStopped, StoreError, StoreLocked, StoreUnwritable, ValueRefused
+from pointsman.kernel.codec import message_of
 from pointsman.store.base import BranchRow, Claimed, Points, Transition, no_points
-from pointsman.store.sqlite_file import FileLock, explain, open_writer
+from pointsman.store.sqlite_file import FileLock, explain, explained, open_writer
 from pointsman.store.sqlite_reader import SqliteReader, case_row, field_rows
 from pointsman.store.statements import many, statements
 
@@ -131,12 +133,18 @@ class SqliteStore(SqliteReader):
         try:
             try:
                 return self._commit_whole(batch, self._run_together)
-            except (Conflict, sqlite3.IntegrityError):
+            except Exception as refused:
+                if _concerns_the_file(refused):
+                    raise
                 # One of them was refused after it had begun to write. Which one shows when each runs by itself.
                 self._writer.execute("ROLLBACK")
                 return self._commit_whole(batch, self._run_apart)
-        except (sqlite3.Error, StoreError) as error:
-            return self._read_back(batch, error)
+        except Exception as error:
+            # Nothing was handed to the disk, so nothing of it stands, wherever the cases may have been moved by others.
+            reason = explain(self.path, error) if isinstance(error, sqlite3.Error) else error
+            with suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
+            return [(job, reason) for job in batch]
 
     def _commit_whole(
         self, batch: Sequence[_Job], run: Callable[[Sequence[_Job]], list[tuple[_Job, Any]]]
@@ -150,7 +158,10 @@ class SqliteStore(SqliteReader):
             self._sql["raise_clock"], (now := max((j.transition.at for j in batch if j.transition), default=0.0), now)
         )
         self._points("store.commit")
-        connection.execute("COMMIT")
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            return self._read_back(answers, error)
         self._points("store.committed")
         return answers
 
@@ -178,22 +189,24 @@ class SqliteStore(SqliteReader):
                 result = (
                     job.work(self._writer) if job.transition is None else self._apply(self._writer, [job.transition])[0]
                 )
-            except (Conflict, sqlite3.IntegrityError) as error:
+            except Exception as error:
+                if _concerns_the_file(error):
+                    raise
                 self._writer.execute("ROLLBACK TO job")
-                result = error if isinstance(error, Conflict) else Conflict(str(error))
+                result = _refusal(error)
             self._writer.execute("RELEASE job")
             answers.append((job, result))
         return answers
 
-    def _read_back(self, batch: Sequence[_Job], error: Exception) -> list[tuple[_Job, Any]]:
-        """A commit that failed may have reached the disk all the same: what each case says now is the answer."""
-        reason = explain(self.path, error) if isinstance(error, sqlite3.Error) else error
+    def _read_back(self, run: Sequence[tuple[_Job, Any]], error: sqlite3.Error) -> list[tuple[_Job, Any]]:
+        """A COMMIT that failed may have reached the disk all the same: what each case says now is the answer."""
+        reason = explain(self.path, error)
         answers: list[tuple[_Job, Any]] = []
         try:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
-            for job in batch:
-                transition = job.transition
+            for job, result in run:
+                transition = job.transition if not isinstance(result, Exception) else None
                 row = (
                     self._writer.execute(self._sql["select_case"], (transition.case,)).fetchone()
                     if transition
@@ -204,12 +217,12 @@ class SqliteStore(SqliteReader):
                     and row is not None
                     and (row[5], row[6]) == (transition.revision + 1, transition.fence + transition.claims)
                 )
-                answers.append((job, transition.case if transition and committed else reason))
+                answers.append((job, result if committed or isinstance(result, Exception) else reason))
         except sqlite3.Error as second:
             unknown = StoreUnwritable(
                 f"{explain(self.path, second)} Whether the last commit was kept shows when the engine is opened again."
             )
-            return [(job, unknown) for job in batch]
+            return [(job, unknown) for job, _ in run]
         return answers
 
     def _check_epoch(self, connection: sqlite3.Connection) -> None:
@@ -326,10 +339,31 @@ async def open_sqlite(path: Path | str, *, now: float, points: Points = no_point
         except sqlite3.Error as error:
             writer.close()
             raise explain(path, error) from error
-        return SqliteStore(path, lock, writer, epoch, points)
+        try:
+            with explained(path):
+                return SqliteStore(path, lock, writer, epoch, points)
+        except BaseException:
+            writer.close()
+            raise
     except BaseException:
         lock.release()
         raise
+
+
+def _concerns_the_file(error: Exception) -> bool:
+    return isinstance(error, StoreError) or (
+        isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError)
+    )
+
+
+def _refusal(error: Exception) -> Exception:
+    if isinstance(error, Conflict):
+        return error
+    return (
+        Conflict(str(error))
+        if isinstance(error, sqlite3.IntegrityError)
+        else ValueRefused(f"it cannot be stored: {message_of(error)}")
+    )
 
 
 def _transition(job: _Job) -> Transition:

@@ -72,6 +72,8 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """Open the file for looking only. Raises StoreError with the mend."""
     if not path.is_file():
         raise StoreError(f"{path} does not exist; start an engine on it first, or name another file.")
+    if not os.access(path, os.R_OK):
+        raise StoreUnwritable(f"{path} cannot be read; look at it as a user who may, or let this one read it.")
     with explained(path):
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro",
@@ -94,11 +96,14 @@ def explained(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours (https://www.sqlite.org/rescode.html)."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (
+        sqlite3.Error,
+        ValueError,
+    ) as error:  # a damaged page may hold a status of no kind, or a text that is no UTF-8
         raise explain(path, error) from error
 
 
-def explain(path: Path, error: sqlite3.Error) -> StoreError:
+def explain(path: Path, error: Exception) -> StoreError:
     """Say what an SQLite error means for this file, and the mend."""
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith("SQLITE_FULL"):
@@ -109,6 +114,11 @@ def explain(path: Path, error: sqlite3.Error) -> StoreError:
         return StoreLocked(f"{path} is locked by another program; close that one and start again.")
     if name.startswith("SQLITE_NOTADB"):
         return StoreForeign(f"{path} is not a SQLite database; name another file, it was left as it is.")
+    if isinstance(error, ValueError) or str(error).startswith("Could not decode to UTF-8"):
+        # The text of such an error quotes the value, which is what a customer wrote.
+        return StoreForeign(
+            f"{path} is damaged (a text in it is not what any engine wrote); restore it from a backup, it was left as it is."
+        )
     if name.startswith("SQLITE_CORRUPT"):
         return StoreForeign(f"{path} is damaged ({error}); restore it from a backup, it was left as it is.")
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):

@@ -27,7 +27,8 @@ class SqliteReader:
 
     async def case(self, case: int) -> CaseRow | None:
         """One case, or None."""
-        return next((case_row(row) for row in self._all("select_case", (case,))), None)
+        with explained(self.path):
+            return next((case_row(row) for row in self._all("select_case", (case,))), None)
 
     async def cases(
         self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000

@@ -1,0 +1,396 @@
+"""Why a case stands where it stands, and what would happen if it went on now; nothing is run to find out."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman import (
+    AtMostOnce,
+    Context,
+    Engine,
+    Idempotent,
+    NotSent,
+    Process,
+    Reconcile,
+    Rejected,
+    Retry,
+    Safety,
+    State,
+    Status,
+    finish,
+    history_of,
+    otherwise,
+    when,
+)
+from pointsman.definition.process import AnyProcess
+from pointsman.operations.explain import Explanation, explain
+from pointsman.testing.clock import ManualClock
+
+BEGIN = ManualClock().now()
+TIMEOUT = 30.0
+SETTLE = 120.0
+
+
+class Letter(State):
+    message: str
+    reply: str | None = None
+    verdict: str | None = None
+    approval: bool | None = None
+    receipt: str | None = None
+
+
+def draft(message: str) -> str:
+    return message.upper()
+
+
+def check(reply: str) -> str:
+    return f"checked {reply}"
+
+
+def deliver(message: str) -> str:
+    return f"sent {message}"
+
+
+def letter(
+    draft: Callable[[str], str] = draft,
+    deliver: Callable[[str], str] = deliver,
+    safety: Safety | None = None,
+    attempts_max: int = 1,
+    asks: bool = True,
+) -> Process[Letter]:
+    """Draft, check, approve if it `asks` for it, send."""
+    process = Process("letter", Letter)
+    retry = Retry(attempts_max=attempts_max, first_seconds=10.0, jitter=0.0)
+
+    def write(message: str) -> str:
+        return draft(message)
+
+    def send(message: str, reply: str, *, ctx: Context) -> str:
+        return deliver(reply)
+
+    writes, checks = process.node(write, writes="reply", retry=retry), process.node(check, writes="verdict")
+    approve = process.pause(
+        name="approve", writes="approval", answer=bool, shows=("reply",), edits=("reply",), beside=("verdict",)
+    )
+    sends = process.effect(send, writes="receipt", safety=safety or Idempotent(), timeout_seconds=TIMEOUT, retry=retry)
+    process.rules(
+        when("no reply", lambda c: c.reply is None, writes),
+        when("unchecked", lambda c: c.verdict is None, checks),
+        when("open", lambda c: c.approval is None and (asks or c.message == "ask"), approve),
+        when("refused", lambda c: c.approval is False, finish("refused")),
+        when("unsent", lambda c: c.receipt is None, sends),
+        otherwise(finish("sent")),
+    )
+    return process
+
+
+@asynccontextmanager
+async def engine_on(path: Path, process: AnyProcess) -> AsyncIterator[Engine]:
+    async with Engine.open(path / "cases.db", [process], clock=ManualClock(), random=random.Random(7)) as engine:
+        yield engine
+
+
+async def told_by(engine: Engine, process: AnyProcess, case: int) -> Explanation:
+    texts = {row.field: (row.text, row.writer) for row in await engine.reader.fields(case)}
+    return explain(process, await history_of(engine.reader, case), texts)
+
+
+def explained(path: Path, process: AnyProcess, *, until: str, under: AnyProcess | None = None) -> Explanation:
+    """Start a case, let it come to an event of this kind, and explain it under the same process or another one."""
+
+    async def main() -> Explanation:
+        async with engine_on(path, process) as engine:
+            case = (await engine.start(process, {"message": "hello"})).case
+            async for event in engine.events():
+                if event.kind == until:
+                    break
+            return await told_by(engine, under or process, case)
+
+    return asyncio.run(main())
+
+
+def answered(
+    path: Path, process: AnyProcess, then: Callable[[Engine, int], Awaitable[Any]] | None = None
+) -> Explanation:
+    """Start a case, approve it, and explain it where it comes to rest."""
+
+    async def main() -> Explanation:
+        async with engine_on(path, process) as engine:
+            case = (await engine.start(process, {"message": "hello"})).case
+            await engine.settled(case)
+            await engine.resume((await engine.pending(case)).token, True, by="anna")
+            await engine.settled(case)
+            if then is not None:
+                await then(engine, case)
+            return await told_by(engine, process, case)
+
+    return asyncio.run(main())
+
+
+# Waiting for a person.
+
+
+def test_a_waiting_case_names_the_rule_and_the_fields_that_decided(tmp_path: Path) -> None:
+    told = explained(tmp_path, letter(), until="paused")
+
+    assert (told.status, told.step, told.rule) == (Status.WAITING, "approve", "open")
+    assert told.reads == {"reply": "HELLO", "verdict": "checked HELLO", "approval": None}
+    assert [(rule.name, rule.holds) for rule in told.rules] == [
+        ("no reply", False), ("unchecked", False), ("open", True), ("refused", False), ("unsent", True), ("otherwise", True),
+    ]  # fmt: skip
+    assert told.obstacles == ()
+    assert told.wake_at is None
+
+
+def test_a_waiting_case_tells_which_rules_depend_on_the_answer_and_which_follow_in_any_case(tmp_path: Path) -> None:
+    told = explained(tmp_path, letter(), until="paused")
+
+    following = {rule.name: rule.certain for rule in told.following}
+    assert (following["open"], following["refused"], following["unsent"]) == (False, False, True)
+    assert "otherwise" not in following
+    assert {rule.name: rule.step for rule in told.following}["unsent"] == "send"
+
+
+def test_a_rule_that_an_edit_in_the_answer_brings_back_is_told_too(tmp_path: Path) -> None:
+    """The answer may rewrite the reply, which clears its verdict: then it is checked again before anything else."""
+    told = explained(tmp_path, letter(), until="paused")
+
+    assert "unchecked" in [rule.name for rule in told.following]
+
+
+def test_a_waiting_case_tells_what_would_not_be_repeated(tmp_path: Path) -> None:
+    told = explained(tmp_path, letter(), until="paused")
+
+    assert told.stands == {"write": ("reply",), "check": ("verdict",)}
+
+
+def test_an_effect_that_was_not_called_yet_is_told_with_its_policy(tmp_path: Path) -> None:
+    told = explained(tmp_path, letter(safety=AtMostOnce()), until="paused")
+
+    assert list(told.effects) == ["send"]
+    assert told.effects["send"].startswith("not called yet")
+    assert "AtMostOnce" in told.effects["send"]
+
+
+def test_an_explanation_runs_nothing_and_writes_nothing(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def counted(message: str) -> str:
+        calls.append(message)
+        return message
+
+    process = letter(draft=counted, deliver=counted)
+
+    async def main() -> None:
+        async with engine_on(tmp_path, process) as engine:
+            case = (await engine.start(process, {"message": "hello"})).case
+            await engine.settled(case)
+            before = await history_of(engine.reader, case)
+            first, second = await told_by(engine, process, case), await told_by(engine, process, case)
+
+            assert first == second
+            assert await history_of(engine.reader, case) == before
+            assert calls == ["hello"]
+
+    asyncio.run(main())
+
+
+def test_an_explanation_is_plain_json(tmp_path: Path) -> None:
+    told = explained(tmp_path, letter(), until="paused")
+
+    read = json.loads(json.dumps(told.as_json()))
+
+    assert (read["status"], read["step"], read["rule"]) == ("waiting", "approve", "open")
+    assert read["stands"] == {"write": ["reply"], "check": ["verdict"]}
+    assert read["rules"][0] == {
+        "name": "no reply", "step": "write", "holds": False, "reads": ["reply"], "problem": None, "certain": True,
+    }  # fmt: skip
+
+
+# Done.
+
+
+def test_a_case_that_is_done_tells_that_nothing_follows_and_no_effect_is_called_again(tmp_path: Path) -> None:
+    told = answered(tmp_path, letter())
+
+    assert (told.status, told.step, told.rule) == (Status.DONE, "finish('sent')", "otherwise")
+    assert told.following == ()
+    assert told.obstacles == ()
+    assert told.effects["send"].startswith("settled; it will not be called again")
+    assert told.stands == {"write": ("reply",), "check": ("verdict",), "approve": ("approval",), "send": ("receipt",)}
+
+
+# Parked, and in doubt.
+
+
+def broken(text: str) -> str:
+    raise ValueError(f"cannot read {text}")
+
+
+def test_a_parked_case_tells_the_reason_and_what_would_be_tried_again(tmp_path: Path) -> None:
+    told = explained(tmp_path, letter(draft=broken), until="parked")
+
+    assert told.status is Status.PARKED
+    assert len(told.obstacles) == 1
+    assert "'write' failed after 1 attempt: cannot read hello" in told.obstacles[0]
+    assert [(rule.name, rule.step, rule.certain) for rule in told.following] == [("no reply", "write", True)]
+    assert told.stands == {}
+
+
+def test_a_call_in_doubt_is_told_with_its_key_and_who_decides(tmp_path: Path) -> None:
+    told = answered(tmp_path, letter(deliver=broken, safety=AtMostOnce()))
+
+    assert told.status is Status.PARKED
+    assert "may or may not have happened" in told.obstacles[0]
+    assert told.effects["send"].startswith("in doubt (cannot read HELLO)")
+    assert "an operator decides" in told.effects["send"]
+    assert "(key " in told.effects["send"]
+
+
+def refused(text: str) -> str:
+    raise Rejected(f"no such address for {text}")
+
+
+def test_a_rejected_effect_is_told_as_never_called_again(tmp_path: Path) -> None:
+    told = answered(tmp_path, letter(deliver=refused))
+
+    assert told.status is Status.PARKED
+    assert told.effects["send"].startswith("rejected: no such address for HELLO")
+    assert "not be called again" in told.effects["send"]
+
+
+def unsent(text: str) -> str:
+    raise NotSent(f"nobody listens for {text}")
+
+
+def test_an_effect_that_was_not_sent_is_told_as_called_again(tmp_path: Path) -> None:
+    told = answered(tmp_path, letter(deliver=unsent))
+
+    assert told.status is Status.PARKED
+    assert told.effects["send"].startswith("not sent (nobody listens for HELLO); it would be called again")
+
+
+# Waiting for a time.
+
+
+def test_a_case_that_is_tried_again_later_tells_when_and_what(tmp_path: Path) -> None:
+    told = explained(tmp_path, letter(draft=broken, attempts_max=3), until="node.retried")
+
+    assert (told.status, told.step, told.rule, told.wake_at) == (Status.READY, "write", "no reply", BEGIN + 10.0)
+    assert told.obstacles == ()
+    assert [(rule.name, rule.certain) for rule in told.following] == [("no reply", True)]
+
+
+def look(reply: str) -> object:
+    raise AssertionError("an explanation asks nobody")
+
+
+def test_a_case_that_waits_to_ask_the_world_tells_until_when(tmp_path: Path) -> None:
+    process = letter(deliver=broken, safety=Reconcile(look, SETTLE), asks=False)
+
+    told = explained(tmp_path, process, until="effect.in_doubt")
+
+    assert (told.status, told.step, told.wake_at) == (Status.READY, "send", BEGIN + TIMEOUT + SETTLE)
+    assert told.effects["send"].startswith("in doubt (cannot read HELLO)")
+    assert [rule.name for rule in told.following] == ["unsent"]
+
+
+# Under changed code.
+
+
+def test_a_case_whose_rules_would_decide_otherwise_now_says_so(tmp_path: Path) -> None:
+    told = explained(tmp_path, letter(), until="paused", under=letter(asks=False))
+
+    assert len(told.obstacles) == 1
+    assert "rule 'unsent' would choose send instead of approve" in told.obstacles[0]
+
+
+def test_the_rule_that_decided_is_told_with_what_it_read_then_and_not_with_what_another_rule_reads_now(
+    tmp_path: Path,
+) -> None:
+    told = explained(tmp_path, letter(), until="paused", under=letter(asks=False))
+
+    assert told.rule == "open"
+    assert set(told.reads) == {"reply", "verdict", "approval"}
+
+
+def test_a_case_that_is_done_has_no_obstacle_in_other_rules(tmp_path: Path) -> None:
+    process = letter()
+
+    async def main() -> Explanation:
+        async with engine_on(tmp_path, process) as engine:
+            case = (await engine.start(process, {"message": "hello"})).case
+            await engine.settled(case)
+            await engine.resume((await engine.pending(case)).token, False, by="anna")
+            await engine.settled(case)
+            return await told_by(engine, letter(asks=False), case)
+
+    told = asyncio.run(main())
+
+    assert (told.status, told.obstacles, told.following) == (Status.DONE, (), ())
+
+
+def test_a_stored_value_that_no_longer_fits_is_an_obstacle(tmp_path: Path) -> None:
+    class Numbered(State):
+        message: str
+        reply: int | None = None
+        verdict: str | None = None
+
+    changed = Process("letter", Numbered)
+
+    def count(message: str) -> int:
+        return len(message)
+
+    def judge(reply: int) -> str:
+        return str(reply)
+
+    counts, judges = changed.node(count, writes="reply"), changed.node(judge, writes="verdict")
+    changed.rules(
+        when("no reply", lambda c: c.reply is None, counts),
+        when("unchecked", lambda c: c.verdict is None, judges),
+        otherwise(finish("sent")),
+    )
+
+    told = explained(tmp_path, letter(), until="paused", under=changed)
+
+    assert any("field 'reply' no longer fits its type" in obstacle for obstacle in told.obstacles)
+
+
+def test_a_condition_that_raises_is_told_with_its_problem(tmp_path: Path) -> None:
+    changed = Process("letter", Letter)
+    for function, field in ((draft, "reply"), (check, "verdict"), (deliver, "receipt")):
+        changed.node(function, writes=field)
+    changed.pause(name="approve", writes="approval", answer=bool, shows=("reply",))
+    changed.rules(
+        when("broken", lambda c: c.message.nonsense, finish("x")),
+        *(when(f"rule of {name}", lambda c, n=name: c.message == n, step) for name, step in changed.steps.items()),
+        otherwise(finish("sent")),
+    )
+
+    told = explained(tmp_path, letter(), until="paused", under=changed)
+
+    assert (told.rules[0].name, told.rules[0].holds) == ("broken", None)
+    assert told.rules[0].problem is not None
+    assert "AttributeError" in told.rules[0].problem
+    assert "rule 'broken' would choose park" in told.obstacles[0]
+
+
+@pytest.mark.parametrize("until", ["parked", "node.failed"])
+def test_an_effect_that_the_code_no_longer_has_is_still_told_from_the_ledger(tmp_path: Path, until: str) -> None:
+    class Short(State):
+        message: str
+        reply: str | None = None
+
+    changed = Process("letter", Short)
+    drafts = changed.node(draft, writes="reply")
+    changed.rules(when("no reply", lambda c: c.reply is None, drafts), otherwise(finish("sent")))
+
+    told = explained(tmp_path, letter(deliver=refused, asks=False), until=until, under=changed)
+
+    assert told.effects["send"].startswith("rejected: no such address")

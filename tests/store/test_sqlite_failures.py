@@ -1,0 +1,252 @@
+"""A full disk, a dead engine and a text that no database holds cost no case and are told in words."""
+
+import asyncio
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_files import in_a_process, letter, sentence
+
+from pointsman import Engine, Status, open_cases
+from pointsman.errors import (
+    Conflict,
+    PointsmanError,
+    StoreUnwritable,
+)
+from pointsman.store.base import FieldWrite
+from pointsman.store.sqlite import open_sqlite
+from pointsman.testing.clock import ManualClock
+from pointsman.testing.conformance import next_of, start_of
+
+# Full.
+
+
+def test_a_full_disk_stops_the_engine_and_nothing_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "cases.db"
+    process = letter(lambda message: message * 100_000)  # far more than the pages that are free
+
+    async def until_full() -> int:
+        async with Engine.open(path, [process], clock=ManualClock()) as engine:
+            store: Any = engine.reader
+            pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
+            store._writer.execute(f"PRAGMA max_page_count = {pages + 1}")
+            started = await engine.start(process, {"message": "hello "})
+            with pytest.raises(StoreUnwritable) as told:
+                await engine.settled(started.case)
+            assert "is full" in sentence(told.value, path)
+            assert "free some space" in str(told.value)
+            with pytest.raises(StoreUnwritable):
+                await engine.start(process, {"message": "another"})
+            return started.case
+
+    async def afterwards(case: int) -> None:
+        async with Engine.open(path, [process], clock=ManualClock()) as engine:
+            row = await engine.settled(case)
+            assert row.status is Status.WAITING
+            assert (await engine.pending(case)).shown["reply"] == "hello " * 100_000
+
+    asyncio.run(afterwards(asyncio.run(until_full())))
+
+
+LIMITED = """
+import resource
+class Letter(State):
+    message: str
+    reply: str | None = None
+process = Process("letter", Letter)
+@process.node(writes="reply")
+def draft(message: str) -> str:
+    return message * 100_000
+process.rules(when("no reply", lambda c: c.reply is None, draft), otherwise(finish("sent")))
+path = Path(sys.argv[1])
+async def until_full():
+    async with Engine.open(path, [process]) as engine:
+        started = await engine.start(process, {"message": "hello "})
+        try:
+            await engine.settled(started.case)
+        except StoreUnwritable as error:
+            return started.case, str(error)
+async def afterwards(case):
+    async with Engine.open(path, [process]) as engine:
+        return (await engine.settled(case)).outcome, (await engine.state(case)).reply == "hello " * 100_000
+resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+case, text = asyncio.run(until_full())
+resource.setrlimit(resource.RLIMIT_FSIZE, (-1, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+outcome, whole = asyncio.run(afterwards(case))
+print(json.dumps({"text": text, "outcome": outcome, "whole": str(whole)}))
+"""
+
+
+def test_a_file_that_may_not_grow_stops_the_engine_and_nothing_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "cases.db"
+
+    answer = in_a_process(LIMITED, path)
+
+    assert str(path) in answer["text"]
+    assert "nothing that was answered is lost" in answer["text"]
+    assert (answer["outcome"], answer["whole"]) == ("sent", "True")
+
+
+def test_an_engine_that_serves_returns_when_its_disk_is_full(tmp_path: Path) -> None:
+    path = tmp_path / "cases.db"
+    process = letter(lambda message: message * 100_000)
+
+    async def main() -> None:
+        async with Engine.open(path, [process], clock=ManualClock()) as engine:
+            store: Any = engine.reader
+            pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
+            store._writer.execute(f"PRAGMA max_page_count = {pages + 1}")
+            serving = asyncio.create_task(engine.serve())
+            started = await engine.start(process, {"message": "hello "})
+            with pytest.raises(StoreUnwritable):
+                await engine.settled(started.case)
+            # The bound is there so that a failing test ends; nothing is measured.
+            ended, _ = await asyncio.wait([serving], timeout=2.0)
+            serving.cancel()
+            assert ended == {serving}
+
+    asyncio.run(main())
+
+
+def test_a_stale_move_is_not_told_that_it_won_because_the_disk_is_full(tmp_path: Path) -> None:
+    path = tmp_path / "cases.db"
+    gate, reached = threading.Event(), threading.Event()
+    gate.set()
+
+    def points(label: str) -> None:
+        if label == "store.begin":
+            reached.set()
+            gate.wait()
+
+    async def main() -> None:
+        store = await open_sqlite(path, now=10.0, points=points)
+        case, other = [await store.commit(start_of(store)) for _ in range(2)]
+        await store.commit(next_of(case, 1, 0, Status.WAITING))
+        pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
+        store._writer.execute(f"PRAGMA max_page_count = {pages}")
+        gate.clear()
+        reached.clear()
+        first = asyncio.ensure_future(store.release([], now=10.0))  # it holds the writer while the batch gathers
+        await asyncio.to_thread(reached.wait)
+        large = next_of(other, 1, 0, fields=[FieldWrite("message", json.dumps("x" * 500_000), "w")])
+        late = next_of(case, 1, 0, Status.CANCELLED)
+        batch = [asyncio.ensure_future(store.commit(transition)) for transition in (late, large)]
+        await asyncio.sleep(0)
+        gate.set()
+        await first
+        answers = await asyncio.gather(*batch, return_exceptions=True)
+        await store.close()
+
+        assert isinstance(answers[1], StoreUnwritable)
+        assert isinstance(answers[0], Conflict | StoreUnwritable)
+
+    asyncio.run(main())
+
+
+# After a crash.
+
+DIE = """
+class Letter(State):
+    message: str
+    reply: str | None = None
+    approval: bool | None = None
+process = Process("letter", Letter)
+@process.node(writes="reply")
+def write(message: str) -> str:
+    print(json.dumps({"pid": str(os.getpid())}), flush=True)
+    os._exit(0)
+approve = process.pause(writes="approval", answer=bool, shows=("reply",))
+process.rules(when("no reply", lambda c: c.reply is None, write), when("open", lambda c: c.approval is None, approve),
+              otherwise(finish("sent")))
+async def main():
+    async with Engine.open(Path(sys.argv[1]), [process]) as engine:
+        await engine.settled((await engine.start(process, {"message": "hello "})).case)
+asyncio.run(main())
+"""
+
+
+def test_what_a_dead_engine_left_running_is_ready_again_however_often_the_file_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "cases.db"
+    in_a_process(DIE, path)
+    with open_cases(path) as reader:
+        assert asyncio.run(reader.counts()) == {Status.RUNNING: 1}
+
+    async def main() -> None:
+        for _ in range(2):
+            store = await open_sqlite(path, now=10.0)
+            row = (await store.cases())[0]
+            await store.close()
+            assert (row.status, row.wake_at, row.attempts) == (Status.READY, 10.0, 1)
+
+    asyncio.run(main())
+
+
+def test_a_case_goes_on_after_the_crash_of_its_engine_and_the_lost_attempt_counts(tmp_path: Path) -> None:
+    path = tmp_path / "cases.db"
+    in_a_process(DIE, path)
+    process = letter(lambda message: message + "again")
+
+    async def main() -> None:
+        async with Engine.open(path, [process], clock=ManualClock(4e9)) as engine:
+            row = await engine.settled(1)
+            events = await engine.reader.events(case=1)
+
+            assert (row.status, row.step) == (Status.WAITING, "approval")
+            assert [event.attempt for event in events if event.kind == "node.succeeded"] == [2]
+
+    asyncio.run(main())
+
+
+def test_a_copy_of_the_files_of_a_running_engine_holds_every_answered_case(tmp_path: Path) -> None:
+    path, copies = tmp_path / "cases.db", tmp_path / "copies"
+    copies.mkdir()
+
+    async def main() -> None:
+        store = await open_sqlite(path, now=10.0)
+        numbers = [await store.commit(start_of(store)) for _ in range(5)]
+        for file in (path, path.with_name("cases.db-wal")):  # what a power failure at this moment would leave
+            shutil.copy(file, copies)
+        await store.close()
+        copy = await open_sqlite(copies / "cases.db", now=10.0)
+        rows = await copy.cases()
+        await copy.close()
+
+        assert [row.id for row in rows] == numbers
+
+    asyncio.run(main())
+
+
+# What is asked for in a text that no database holds.
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udcffb"], ids=ascii)
+def test_a_key_that_no_database_holds_is_refused_in_words(tmp_path: Path, text: str) -> None:
+    process = letter(str.upper)
+
+    async def main() -> None:
+        async with Engine.open(tmp_path / "cases.db", [process], clock=ManualClock()) as engine:
+            with pytest.raises(PointsmanError, match="key"):
+                await engine.start(process, {"message": "hello"}, key=text)
+            assert await engine.reader.counts() == {}
+
+    asyncio.run(main())
+
+
+def test_a_name_that_no_database_holds_is_refused_in_words_and_the_case_still_waits(tmp_path: Path) -> None:
+    process = letter(str.upper)
+
+    async def main() -> None:
+        async with Engine.open(tmp_path / "cases.db", [process], clock=ManualClock()) as engine:
+            case = (await engine.start(process, {"message": "hello"})).case
+            await engine.settled(case)
+            token = (await engine.pending(case)).token
+            with pytest.raises(PointsmanError, match="surrogate"):
+                await engine.resume(token, True, by="anna \ud800")
+            with pytest.raises(PointsmanError, match="surrogate"):
+                await engine.cancel(case, by="anna", why="\ud800")
+            assert (await engine.pending(case)).token == token
+
+    asyncio.run(main())
