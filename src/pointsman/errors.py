@@ -25,7 +25,7 @@ class NotSent(PointsmanError):
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after = float(retry_after) if isinstance(retry_after, int | float) else None
 
 
 class Rejected(PointsmanError):

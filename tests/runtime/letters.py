@@ -1,9 +1,5 @@
 """A process whose only step posts a letter, and the world that the letter goes out to."""
 
-import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pointsman import (
@@ -109,54 +105,3 @@ def drafting(**settings: Any) -> Process[Draft]:
         otherwise(finish("enough")),
     )
     return process
-
-
-class FileWorld(World):
-    """A world that survives whoever writes to it: a line for each call, with its key."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-
-    async def post(self, key: str) -> Any:
-        with self.path.open("a") as calls:
-            calls.write(key + "\n")
-        return await super().post(key)
-
-    def lines(self) -> list[str]:
-        return self.path.read_text().split() if self.path.exists() else []
-
-
-def dying_at(label: str, number: int = 1) -> Callable[[str], None]:
-    """Points at which the process ends without a word at the `number`-th passing of `label`."""
-    passed: list[str] = []
-
-    def point(reached: str) -> None:
-        passed.append(reached)
-        if passed.count(label) == number:
-            os._exit(9)
-
-    return point
-
-
-def die(place: Any, label: str, number: int, policy: str, calls: Path) -> None:
-    """Post a letter in a process of its own that dies at a point."""
-    import asyncio
-
-    from pointsman.testing.clock import ManualClock
-
-    async def main() -> None:
-        process = letter(POLICIES[policy])
-        settings = {"resources": {"world": FileWorld(calls)}, "clock": ManualClock(1_000.0)}
-        async with place.open(process, points=dying_at(label, number), **settings) as engine:
-            case = (await engine.start(process, {"message": "m"}, key="k")).case
-            await engine.settled(case)
-
-    asyncio.run(main())
-
-
-if __name__ == "__main__":
-    from places import Place
-
-    database, where, nth, chosen, file = sys.argv[1:]
-    die(Place(Path(database)), where, int(nth), chosen, Path(file))

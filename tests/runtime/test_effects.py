@@ -42,7 +42,7 @@ def test_a_call_that_succeeds_is_settled_with_its_outcome(place: Place, policy: 
     async def main() -> Any:
         async with place.open(process, resources={"world": world}) as engine:
             row, entry = await posted(engine)
-            return row, entry, await engine.state(row.id)
+            return row, entry, await engine.state(row.id, State)
 
     row, entry, state = run(main())
 
@@ -123,7 +123,7 @@ def test_a_recorded_rejection_is_the_fields_value_and_the_case_goes_on(place: Pl
     async def main() -> Any:
         async with place.open(process, resources={"world": world}) as engine:
             row, entry = await posted(engine)
-            return row, entry, await engine.state(row.id)
+            return row, entry, await engine.state(row.id, State)
 
     row, entry, state = run(main())
 
@@ -237,7 +237,7 @@ def test_an_outcome_that_cannot_be_stored_did_happen_and_is_not_called_again(pla
             await engine.redrive(row.id, by="anna", why="try")
             again = await engine.settled(row.id)
             await engine.resolve(entry.key, happened=True, outcome="by hand", by="anna", why="asked the office")
-            return row, entry, again, await engine.settled(row.id), await engine.state(row.id)
+            return row, entry, again, await engine.settled(row.id), await engine.state(row.id, State)
 
     row, entry, again, resolved, state = run(main())
 
@@ -327,11 +327,11 @@ def test_a_settled_effect_is_adopted_when_the_same_arguments_come_again(place: P
             receipts = []
             for draft in ("B", "A"):
                 await engine.settled(case)
-                receipts.append((await engine.state(case)).receipt)
+                receipts.append((await engine.state(case, State)).receipt)
                 token = (await engine.pending(case)).token
                 await engine.resume(token, "more", by="anna", edits={"draft": draft})
             row = await engine.settled(case)
-            return row, [*receipts, (await engine.state(case)).receipt]
+            return row, [*receipts, (await engine.state(case, State)).receipt]
 
     row, receipts = run(main())
 
@@ -456,7 +456,7 @@ def test_an_outcome_is_kept_when_the_key_of_the_next_effect_cannot_be_made(place
     async def main() -> Any:
         async with place.open(process) as engine:
             row = await engine.settled((await engine.start(process, {"message": "m"})).case)
-            return row, await engine.state(row.id), (await engine.reader.effects(row.id))[0]
+            return row, await engine.state(row.id, State), (await engine.reader.effects(row.id))[0]
 
     row, state, entry = run(main())
 

@@ -12,8 +12,8 @@ from pointsman import (
     AnswerInvalid,
     Engine,
     NotWaiting,
-    Process,
     PointsmanError,
+    Process,
     Stale,
     State,
     Status,
@@ -98,7 +98,7 @@ def test_an_answer_is_validated_typed_and_drives_the_case_on(place: Place) -> No
             case = await waiting(engine)
             pending = await engine.pending(case)
             await engine.resume(pending.token, {"verdict": "yes", "score": "0.5"}, by="anna")
-            return await engine.settled(case), await engine.state(case)
+            return await engine.settled(case), await engine.state(case, State)
 
     row, state = run(main())
 
@@ -177,7 +177,7 @@ def test_of_two_answers_at_once_one_wins_and_the_other_is_told_whose_came_first(
             answers = [engine.resume(token, {"verdict": by}, by=by) for by in ("anna", "bert")]
             told = await asyncio.gather(*answers, return_exceptions=True)
             await engine.settled(case)
-            return told, (await engine.state(case)).approval.verdict, await engine.reader.events(case=case)
+            return told, (await engine.state(case, State)).approval.verdict, await engine.reader.events(case=case)
 
     told, verdict, events = run(main())
 
@@ -259,7 +259,7 @@ def test_an_edit_clears_what_was_computed_from_the_draft_and_keeps_the_approval_
             token = (await engine.pending(case)).token
             await engine.resume(token, {"verdict": "yes"}, by="anna", edits={"reply": "edited"})
             row = await engine.settled(case)
-            return row, await engine.state(case), await engine.reader.events(case=case)
+            return row, await engine.state(case, State), await engine.reader.events(case=case)
 
     row, state, events = run(main())
 
@@ -269,19 +269,28 @@ def test_an_edit_clears_what_was_computed_from_the_draft_and_keeps_the_approval_
 
 
 def test_an_answer_before_the_case_has_come_to_the_pause_is_too_early(place: Place) -> None:
-    process = approving()
+    process, reached = Process("approving", Answered), asyncio.Event()
 
-    async def main() -> Any:
-        async with place.open(process, concurrency=1) as engine:
+    @process.node(writes="reply")
+    async def draft(message: str) -> str:
+        reached.set()
+        await asyncio.Event().wait()
+        return message
+
+    ask = process.pause(name="ask", writes="approval", answer=Approval, shows=("reply",))
+    process.rules(when("no reply", lambda c: c.reply is None, draft), otherwise(ask))
+
+    async def main() -> str:
+        async with place.open(process) as engine:
             case = (await engine.start(process, {"message": "m"})).case
+            await reached.wait()
             with pytest.raises(NotWaiting) as raised:
                 await engine.pending(case)
-            return case, str(raised.value)
+            return str(raised.value)
 
-    case, text = run(main())
+    text = run(main())
 
-    assert f"case {case}" in text
-    assert "running" in text
+    assert text == "case 1 is not waiting for an answer: it is running at 'draft'."
 
 
 @pytest.mark.parametrize("end", [finish("approved"), park("for the lead")], ids=["done", "parked"])

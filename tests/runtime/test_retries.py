@@ -171,7 +171,7 @@ def test_a_plain_function_that_runs_out_of_time_fails_its_attempt_and_its_late_r
             late.set()
             await asyncio.to_thread(ended.wait, 5)
             await engine.idle()
-            return (await engine.state(case)).result
+            return (await engine.state(case, State)).result
 
     result = run(main())
 
@@ -230,7 +230,7 @@ def test_a_recorded_failure_tells_the_step_the_error_and_the_attempts(place: Pla
     async def main() -> tuple[Any, Any]:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"name": "a"})).case
-            return await engine.settled(case), await engine.state(case)
+            return await engine.settled(case), await engine.state(case, State)
 
     row, state = run(main())
 

@@ -57,7 +57,11 @@ def test_a_repeated_start_is_the_same_case_and_runs_once(place: Place) -> None:
         async with place.open(process) as engine:
             first = await engine.start(process, {"message": "one"}, key="k")
             await engine.settled(first.case)
-            return first, await engine.start(process, {"message": "another"}, key="k"), await engine.state(first.case)
+            return (
+                first,
+                await engine.start(process, {"message": "another"}, key="k"),
+                await engine.state(first.case, State),
+            )
 
     first, again, state = run(main())
 
@@ -84,9 +88,7 @@ def test_of_many_starts_at_once_with_one_key_one_makes_the_case(place: Place) ->
 
     async def main() -> tuple[list[Any], Any]:
         async with place.open(process) as engine:
-            started = await asyncio.gather(
-                *(engine.start(process, {"message": str(n)}, key="k") for n in range(20))
-            )
+            started = await asyncio.gather(*(engine.start(process, {"message": str(n)}, key="k") for n in range(20)))
             await engine.idle()
             return started, await engine.reader.counts()
 
@@ -218,9 +220,7 @@ def first_step(kind: str) -> Process[Mail]:
         ("parallel", Status.DONE, "later"),
     ],
 )
-def test_the_first_rule_may_name_any_kind_of_step(
-    place: Place, kind: str, status: Status, outcome: str | None
-) -> None:
+def test_the_first_rule_may_name_any_kind_of_step(place: Place, kind: str, status: Status, outcome: str | None) -> None:
     process = first_step(kind)
 
     async def main() -> Any:
@@ -321,7 +321,7 @@ def test_an_accepted_case_is_there_when_the_engine_is_opened_again(place: Place)
     async def go_on(case: int) -> tuple[Any, Any]:
         gate.opened.set()
         async with place.open(process) as engine:
-            return await engine.settled(case), await engine.state(case)
+            return await engine.settled(case), await engine.state(case, State)
 
     row, state = run(go_on(run(begin())))
 

@@ -1,6 +1,6 @@
 """Effects: functions that change the world outside, and the four policies that say what a crash in between means."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic
 
@@ -88,4 +88,3 @@ class Effect(Node[P, R], Generic[P, R]):
 
 
 AnyEffect = Effect[Any, Any]
-LookUp = Callable[..., Awaitable[Any]]

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from pointsman.definition.effects import AnyEffect
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.pauses import Pause
+from pointsman.errors import DefinitionError
 
 S = TypeVar("S")
 
@@ -61,7 +62,7 @@ class Rule(Generic[S]):
 
 def when(name: str, condition: Callable[[S], object], step: Step) -> Rule[S]:
     """If `condition` holds, `step` comes next. The condition is a pure function of the state: no clock, no I/O, no model."""
-    return Rule(name, condition, step)
+    return Rule(_text("when", name), condition, step)
 
 
 def otherwise(step: Step) -> Rule[Any]:
@@ -76,9 +77,15 @@ def parallel(*nodes: AnyNode) -> Parallel:
 
 def finish(outcome: str) -> Finish:
     """End the case with `outcome`."""
-    return Finish(outcome)
+    return Finish(_text("finish", outcome))
 
 
 def park(reason: str) -> Park:
     """Take the case out of the line for an operator, who is told `reason`."""
-    return Park(reason)
+    return Park(_text("park", reason))
+
+
+def _text(what: str, text: object) -> str:
+    if not isinstance(text, str):
+        raise DefinitionError(f"{what}(...) takes a text, not {text!r}; write a str.")
+    return str(text)

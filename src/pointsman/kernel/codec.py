@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -23,6 +24,11 @@ class Codec:
 
     def __init__(self, state: type[State]) -> None:
         self._adapters = {name: _adapter(field) for name, field in state.model_fields.items()}
+        self._defaults = {
+            name: field.get_default(call_default_factory=True)
+            for name, field in state.model_fields.items()
+            if not field.is_required()
+        }
 
     def encode(self, field: str, value: object, writer: str) -> Cell:
         """Check `value` against the field's type and make the cell that a later reader will find.
@@ -36,9 +42,22 @@ class Codec:
         try:
             return Cell(self._adapters[field].validate_json(text), text, writer)
         except ValidationError as error:
-            raise ValueRefused(
-                f"the stored value of field {field!r} no longer fits its type: {_first(error)}"
-            ) from None
+            told = _first(error)
+        except Exception as error:  # a validator of the author's own may raise anything
+            told = message_of(error)
+        raise ValueRefused(f"the stored value of field {field!r} no longer fits its type: {told}")
+
+    def value(self, cells: Mapping[str, Cell], field: str) -> Any:
+        """A field's value: what was written last; for an input that is younger than the case its default, else None."""
+        cell = cells.get(field)
+        return cell.value if cell is not None else self._defaults.get(field)
+
+    def fresh(self, cells: Mapping[str, Cell], field: str) -> Any:
+        """The same for a function that may change it: what it does to the value stays its own."""
+        cell = cells.get(field)
+        if cell is None or isinstance(cell.value, str | int | float | NoneType):
+            return self.value(cells, field)
+        return self.decode(field, cell.text, cell.writer).value
 
     def knows(self, field: str) -> bool:
         """Whether the state still has this field."""
@@ -63,6 +82,8 @@ def adapter_of(annotation: Any) -> TypeAdapter[Any]:
 
 def check_text(what: str, text: str | None) -> None:
     """Raise ValueRefused, naming `what`, where a database cannot hold the text."""
+    if text is not None and not isinstance(cast("object", text), str):
+        raise ValueRefused(f"{what}: {type(text).__name__} is no text; give it a str.")
     flaw = _text_flaw(text, what) if text is not None else None
     if flaw:
         raise ValueRefused(flaw)
@@ -111,7 +132,7 @@ def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -
         back = adapter.validate_json(raw)
     except ValidationError as error:
         raise ValueRefused(_flaw(value, field) or f"{field}: {_first(error)}") from None
-    except (ValueError, TypeError) as error:  # PydanticSerializationError and UnicodeEncodeError are ValueErrors
+    except Exception as error:  # what cannot be written, and whatever a validator of the author's own raises
         raise ValueRefused(
             _flaw(value, field) or f"{field}: {type(value).__name__} cannot be held as JSON ({error})"
         ) from None

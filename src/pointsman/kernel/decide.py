@@ -11,7 +11,7 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Parallel, Park, Rule, Step
 from pointsman.definition.signature import accepts_none
 from pointsman.definition.state import State
-from pointsman.kernel.codec import message_of
+from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.snapshot import Cell
 
 
@@ -43,7 +43,7 @@ def decide(process: AnyProcess, cells: Mapping[str, Cell]) -> Decision:
             reason = f"the condition of rule {rule.name!r} raised {type(error).__name__}: {message_of(error)}; correct the rule"
             return Decision(Park(reason), rule.name, tuple(reads))
         if holds:
-            return Decision(_able(rule, cells), rule.name, tuple(reads))
+            return Decision(_able(process.state, rule, cells), rule.name, tuple(reads))
     raise AssertionError("rules end in otherwise, which always holds")
 
 
@@ -60,11 +60,12 @@ def try_rule(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> 
     return Tried(rule, holds=holds, reads=tuple(reads), error=None)
 
 
-def _able(rule: Rule[Any], cells: Mapping[str, Cell]) -> Step:
+def _able(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> Step:
     step = rule.step
+    value = codec_of(state).value
     for node in (step,) if isinstance(step, Node) else step.nodes if isinstance(step, Parallel) else ():
         for name in _required(node):
-            if name not in cells or cells[name].value is None:
+            if value(cells, name) is None:
                 return Park(
                     f"rule {rule.name!r} chose {node.name!r}, which needs field {name!r}, but nothing has written it yet; put a rule above it that does"
                 )
@@ -84,9 +85,7 @@ def _view_of(state: type[State]) -> type[Any]:
 def _view_class(state: type[State]) -> type[Any]:
     """A class that looks like the state to a condition, and writes down each field that is read, through properties too."""
     fields = frozenset(state.model_fields)
-    defaults = {
-        name: f.get_default(call_default_factory=True) for name, f in state.model_fields.items() if not f.is_required()
-    }
+    value = codec_of(state).value
 
     class View:
         __slots__ = ("_cells", "_reads")
@@ -98,8 +97,7 @@ def _view_class(state: type[State]) -> type[Any]:
         def __getattr__(self, name: str) -> Any:
             if name in fields:
                 self._reads[name] = None
-                cell = self._cells.get(name)
-                return cell.value if cell is not None else defaults.get(name)
+                return value(self._cells, name)
             attribute = getattr_static(state, name)
             if isinstance(attribute, property) and attribute.fget is not None:
                 return attribute.fget(self)

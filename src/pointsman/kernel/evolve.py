@@ -41,6 +41,11 @@ def advance(process: AnyProcess, snapshot: Snapshot, event: Event | None) -> Adv
     return Advance(Snapshot(after.case, after.cells, after.revision, after.steps + 1), decision, cleared)
 
 
+def parked(after: Advance, reason: str) -> Advance:
+    """The same transition, with the case parked instead of going on."""
+    return Advance(after.snapshot, Decision(Park(reason), "", ()), after.cleared)
+
+
 def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
     """The snapshot after `event`: its writes stand, and everything computed from what they changed is cleared."""
     if not event.writes:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from pointsman.definition.pauses import Pause
+from pointsman.definition.signature import show
 from pointsman.errors import AlreadyAnswered, AnswerInvalid, Conflict, NotWaiting, Stale, ValueRefused
 from pointsman.kernel.codec import adapter_of, check_text, codec_of, describe, digest_of
 from pointsman.kernel.events import Event, Kind
@@ -120,6 +121,6 @@ def _answer_cells(hold: Hold, pause: Pause, answer: object, edits: Mapping[str, 
         written = {pause.writes[0]: checked, **edits}
         return {name: codec.encode(name, value, pause.name) for name, value in written.items()}
     except ValidationError as error:
-        raise AnswerInvalid(f"the answer is no {pause.answer.__name__}: {describe(error)}.") from None
+        raise AnswerInvalid(f"the answer is no {show(pause.answer)}: {describe(error)}.") from None
     except ValueRefused as error:
         raise AnswerInvalid(f"the answer was refused: {error}") from None

@@ -3,14 +3,14 @@
 import asyncio
 import contextvars
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
 from pointsman.definition.nodes import AnyNode, Context
 from pointsman.definition.state import Blob
-from pointsman.errors import UnknownCase
-from pointsman.kernel.snapshot import Cell
+from pointsman.errors import NotSent
+from pointsman.kernel.codec import codec_of, message_of
 from pointsman.runtime.hold import Hold
 from pointsman.runtime.ports import Ports
 
@@ -49,8 +49,8 @@ class Calls:
         only: tuple[frozenset[str], frozenset[str]] | None = None,
     ) -> object:  # fmt: skip
         """Call `function` with the node's fields and resources, or with those of them that `only` names (reads, uses)."""
-        cells = hold.snapshot.cells
-        reads = {name: value_of(cells, name) for name in node.signature.reads if only is None or name in only[0]}
+        cells, codec = hold.snapshot.cells, codec_of(hold.process.state)
+        reads = {name: codec.fresh(cells, name) for name in node.signature.reads if only is None or name in only[0]}
         uses = {name: self.resources.get(name) for name in node.signature.uses if only is None or name in only[1]}
         if "ctx" in (uses if only is None else only[1]):
             uses["ctx"] = Context(
@@ -62,35 +62,40 @@ class Calls:
                 self.ports.store.incarnation,
                 self.read,
             )
-        call = function(*reads.values(), **uses) if asynchronous else self._threaded(function, reads, uses)
+        thread = None if asynchronous else self._threaded(function, reads, uses)
+        call = function(*reads.values(), **uses) if thread is None else asyncio.wrap_future(thread)
         try:
             if timeout_seconds is None:
                 return await call
             async with asyncio.timeout(timeout_seconds):
                 return await call
-        except (SystemExit, asyncio.CancelledError) as error:
+        except TimeoutError:
+            if thread is not None and thread.cancelled():
+                raise NotSent("no thread was free in time; open the engine with more threads") from None
+            raise
+        except Exception:
+            raise
+        except BaseException as error:
             task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # the engine is stopping
-            raise RuntimeError(f"{node.name!r} ended itself with {type(error).__name__}") from None
+            stopping = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+            if stopping or isinstance(error, KeyboardInterrupt):
+                raise
+            raise RuntimeError(f"{node.name!r} ended itself with {type(error).__name__}: {message_of(error)}") from None
 
     async def read(self, blob: Blob) -> bytes:
         """The content of a blob, for `Context.read`."""
         content = await self.ports.store.blob(blob)
         if content is None:
-            raise UnknownCase(f"blob {blob.sha256[:12]} is not in the store")
+            raise KeyError(f"blob {blob.sha256[:12]} is not in the store")
         return content
 
-    def _threaded(
-        self, function: Callable[..., Any], reads: Mapping[str, Any], uses: Mapping[str, Any]
-    ) -> asyncio.Future[Any]:
+    def _threaded(self, function: Callable[..., Any], reads: Mapping[str, Any], uses: Mapping[str, Any]) -> Future[Any]:
         context = contextvars.copy_context()
-        return asyncio.get_running_loop().run_in_executor(
-            self.threads, lambda: context.run(function, *reads.values(), **uses)
-        )
 
+        def call() -> Any:
+            try:
+                return context.run(function, *reads.values(), **uses)
+            except StopIteration as error:
+                raise RuntimeError("it raised StopIteration") from error  # which no future can hold
 
-def value_of(cells: Mapping[str, Cell], name: str) -> object:
-    """A field's value; None where nothing has written it yet."""
-    cell = cells.get(name)
-    return cell.value if cell is not None else None
+        return self.threads.submit(call)

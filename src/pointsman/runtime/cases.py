@@ -1,13 +1,13 @@
 """Cases as the engine's calls see them: find one, take it up, and commit what came to it from outside."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar, cast
 
-from pointsman.definition.effects import Effect
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
 from pointsman.errors import UnknownCase, UnknownProcess
+from pointsman.kernel.codec import codec_of
 from pointsman.kernel.evolve import Advance
 from pointsman.kernel.snapshot import Cell, Snapshot, Status
 from pointsman.runtime.commits import Commits
@@ -15,6 +15,8 @@ from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, hold_of, runnable
 from pointsman.runtime.scheduler import Scheduler
 from pointsman.store.base import CaseRow, NewCase, Store
+
+T = TypeVar("T")
 
 
 class Cases:
@@ -33,7 +35,7 @@ class Cases:
         self.scheduler = scheduler
         self._effects = effects
         self._processes = processes
-        self._underway: set[asyncio.Task[int]] = set()
+        self._underway: set[asyncio.Task[Any]] = set()
 
     def process(self, name: str) -> AnyProcess:
         """A registered process. Raises UnknownProcess."""
@@ -73,10 +75,19 @@ class Cases:
 
         A caller that is cancelled meanwhile does not stop it: a case that was committed as running must be driven.
         """
-        task = asyncio.ensure_future(self._commit_and_take(hold, after, outcome, new, answered_by))
+        return await self.apart(self._commit_and_take(hold, after, outcome, new, answered_by))
+
+    async def apart(self, commit: Coroutine[Any, Any, T]) -> T:
+        """Commit in a task of its own, so that what follows from it happens although the caller may be cancelled."""
+        task = asyncio.ensure_future(commit)
         self._underway.add(task)
         task.add_done_callback(self._underway.discard)
         return await asyncio.shield(task)
+
+    async def all_committed(self) -> None:
+        """Return when no commit from outside is under way."""
+        while self._underway:
+            await asyncio.wait(self._underway)
 
     async def _commit_and_take(
         self, hold: Hold, after: Advance, outcome: Outcome, new: NewCase | None, answered_by: str | None
@@ -84,12 +95,9 @@ class Cases:
         going_on = runnable(after.decision) and self.scheduler.enter()
         taken = False
         try:
-            step = after.decision.step
-            intent = (
-                await self._effects.intend(hold, after.snapshot, step)
-                if going_on and isinstance(step, Effect)
-                else None
-            )
+            if new is None:
+                hold.open = await self._effects.open_keys(hold.snapshot.case)
+            after, outcome, intent = await self._effects.prepare(hold, after, outcome, going_on=going_on)
             number = await self.commits.land(
                 hold,
                 after,
@@ -100,7 +108,7 @@ class Cases:
                 new=new,
                 answered_by=answered_by,
             )
-            if going_on and number == hold.snapshot.case:
+            if hold.status is Status.RUNNING and number == hold.snapshot.case:
                 self.scheduler.take(hold, after.decision)
                 taken = True
         finally:
@@ -111,7 +119,11 @@ class Cases:
 
 def state_of(process: AnyProcess, cells: Mapping[str, Cell]) -> State:
     """The state that the cells make; it is not validated again."""
-    return cast("State", process.state.model_construct(**{name: cell.value for name, cell in cells.items()}))
+    codec = codec_of(process.state)
+    return cast(
+        "State",
+        process.state.model_construct(**{name: codec.value(cells, name) for name in process.state.model_fields}),
+    )
 
 
 def standing(row: CaseRow) -> str:

@@ -9,6 +9,7 @@ from pointsman.definition.rules import Finish, Park
 from pointsman.kernel.codec import digest_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance
+from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import NULL, Cell, Snapshot, Status
 from pointsman.runtime.hold import Hold, Outcome, runnable
 from pointsman.runtime.ports import Ports
@@ -63,7 +64,10 @@ class Commits:
             intent,
         )
         transition.leaves_pause, transition.answered_by = hold.status is Status.WAITING, answered_by
-        transition.step, transition.rule = after.decision.step.name, after.decision.rule or hold.rule
+        # A step that parks its case stays the case's step; a rule that parks it is a step of its own.
+        stays = isinstance(after.decision.step, Park) and not after.decision.rule
+        transition.step = hold.step if stays else after.decision.step.name
+        transition.rule = after.decision.rule or hold.rule
         following = [Event(Kind.FIELD_CLEARED, facts={"fields": list(after.cleared)})] if after.cleared else []
         if cancel is not None:
             transition.status, transition.reason = Status.CANCELLED, cancel.facts["why"]
@@ -71,8 +75,8 @@ class Commits:
         else:
             following += self._arrive(transition, after, going_on)
         transition.events = [*transition.events, *map(_event_write, following)]
-        # What branches have written so far was computed from this state; only a parked case comes back to it.
-        transition.ends_branches = bool(hold.branches) and transition.status is not Status.PARKED
+        # What branches have written so far was computed for this step; a case that leaves it does not come back to that.
+        transition.ends_branches = outcome.ends_branches or (bool(hold.branches) and transition.step != hold.step)
         number = await self._hand_in(hold, transition)
         hold.snapshot = Snapshot(transition.case, after.snapshot.cells, transition.revision + 1, transition.steps)
         hold.attempt, hold.step, hold.rule, hold.branches = transition.attempts, transition.step, transition.rule, {}
@@ -125,6 +129,10 @@ class Commits:
     async def _hand_in(self, hold: Hold, transition: Transition) -> int:
         number = await self._store.commit(transition)
         hold.status, hold.intent = transition.status, transition.intent
+        if transition.settlement is not None and transition.settlement.status is not EffectStatus.IN_DOUBT:
+            hold.open.discard(transition.settlement.key)
+        if transition.intent is not None:
+            hold.open.add(transition.intent.key)
         hold.fence += transition.claims
         hold.snapshot = Snapshot(transition.case, hold.snapshot.cells, transition.revision + 1, hold.snapshot.steps)
         self._committed(transition)

@@ -7,19 +7,24 @@ settled key is never called again.
 
 import inspect
 
-from pointsman.definition.effects import ABSENT, AnyEffect, Found, Reconcile
+from pointsman.definition.effects import ABSENT, AnyEffect, Effect, Found, Reconcile
+from pointsman.definition.rules import Park
 from pointsman.definition.signature import signature_of
-from pointsman.errors import NotSent, Rejected, StoreError, ValueRefused
-from pointsman.kernel.codec import digest, digest_of, message_of
+from pointsman.errors import NotSent, Rejected
+from pointsman.kernel.codec import codec_of, digest, digest_of, message_of
 from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.evolve import Advance, parked
 from pointsman.kernel.ledger import CallAgain, EffectStatus, GiveUp, LookUp, WaitUntil, move_in_doubt
 from pointsman.kernel.snapshot import Snapshot, Status
-from pointsman.runtime.calls import Calls, value_of
+from pointsman.runtime.calls import Calls
 from pointsman.runtime.commits import Commits, intended
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, failure_cells, outcome_text
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import EffectRow, Intent, Settlement
 
+ATTEMPTS_A_CALL = (
+    4  # a call may take a wait, a look-up and its retry; what is begun more often than that dies each time
+)
 KEY_LENGTH = 40  # hexadecimal digits of the SHA-256: 160 bits, within every provider's limit for keys
 
 
@@ -34,15 +39,53 @@ class Effects:
         self._commits = commits
         self._calls = calls
 
-    async def intend(self, hold: Hold, snapshot: Snapshot, effect: AnyEffect) -> Intent | None:
-        """The intent to commit with the decision that chose an effect; None where the ledger knows its key already."""
-        key, arguments = self._key(hold, snapshot, effect)
-        if await self._store.effect(key) is not None:
-            return None
-        return self._intent(hold, effect, key, arguments, again=False)
+    async def prepare(
+        self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool
+    ) -> tuple[Advance, Outcome, Intent | None]:
+        """See to it, before a decision is committed, that no effect is forgotten, and make the intent of one that is chosen.
+
+        A case with an effect of unknown outcome goes on to nothing but that effect. There is no intent where the ledger
+        knows the key already, or where the case is not `going_on`.
+        """
+        step = after.decision.step
+        if isinstance(step, Park):
+            return after, outcome, None
+        key = arguments = None
+        if isinstance(step, Effect):
+            try:
+                key, arguments = self._key(hold, after.snapshot, step)
+            except Exception as error:
+                told = f"the key of effect {step.name!r} cannot be made: {type(error).__name__}: {message_of(error)}"
+                return parked(after, told), outcome, None
+        forgotten = hold.open - {key}
+        if outcome.settlement is not None and outcome.settlement.status is not EffectStatus.IN_DOUBT:
+            forgotten.discard(outcome.settlement.key)
+        if forgotten:
+            return self._remember(after, outcome, min(forgotten))
+        fresh = going_on and key is not None and await self._store.effect(key) is None
+        if not isinstance(step, Effect) or key is None or arguments is None or not fresh:
+            return after, outcome, None
+        return after, outcome, self._intent(hold, step, key, arguments, again=False)
+
+    def _remember(self, after: Advance, outcome: Outcome, key: str) -> tuple[Advance, Outcome, None]:
+        """Park a case that would leave an effect of unknown outcome behind."""
+        told = (
+            f"the effect with key {key} may or may not have happened, and the rules go on to {after.decision.step.name}"
+        )
+        if outcome.settlement is None:
+            outcome = outcome._replace(settlement=Settlement(key, EffectStatus.IN_DOUBT, None, told))
+        return parked(after, f"{told}; find out whether it happened and resolve it first"), outcome, None
+
+    async def open_keys(self, case: int) -> set[str]:
+        """The keys of a case's effects whose outcome is not known."""
+        unknown = {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}
+        return {entry.key for entry in await self._store.effects(case) if entry.status in unknown}
 
     async def perform(self, hold: Hold, effect: AnyEffect) -> Outcome:
         """Call the effect, or take the outcome that the ledger has, or do what its policy says of a call in doubt."""
+        if hold.attempt > ATTEMPTS_A_CALL * effect.retry.attempts_max:
+            told = f"{effect.name!r} was begun {hold.attempt - 1} times and never ended; correct it, resolve its key if it has one in doubt, and redrive the case"
+            return Outcome((), park=told)
         if hold.intent is None:
             outcome = await self._reach_intent(hold, effect)
             if outcome is not None:
@@ -57,9 +100,6 @@ class Effects:
         key, arguments = self._key(hold, hold.snapshot, effect)
         entry = await self._store.effect(key)
         if entry is None:
-            unresolved = await self._orphan(hold, key)
-            if unresolved is not None:
-                return unresolved
             return await self._commit_intent(hold, self._intent(hold, effect, key, arguments, again=False))
         if entry.arguments != arguments:
             reason = f"effect {effect.name!r} was intended under key {key} with other arguments; its key must name everything that makes it another effect"
@@ -71,18 +111,6 @@ class Effects:
         if entry.status is EffectStatus.NOT_SENT:
             return await self._commit_intent(hold, self._intent(hold, effect, key, arguments, again=True))
         return await self._resolve_doubt(hold, effect, entry)
-
-    async def _orphan(self, hold: Hold, key: str) -> Outcome | None:
-        """An earlier effect of the case that nobody knows the outcome of must not be forgotten behind a new one."""
-        for entry in await self._store.effects(hold.snapshot.case):
-            if entry.key != key and entry.status in {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}:
-                doubt = Settlement(entry.key, EffectStatus.IN_DOUBT, None, "the case went on to another effect")
-                return Outcome(
-                    (),
-                    settlement=doubt,
-                    park=f"effect {entry.effect!r} (key {entry.key}) may or may not have happened; resolve it first",
-                )
-        return None
 
     async def _resolve_doubt(self, hold: Hold, effect: AnyEffect, entry: EffectRow) -> Outcome | None:
         """A call was begun, and its outcome is not recorded: do what the policy allows."""
@@ -101,6 +129,7 @@ class Effects:
         )
         match move:
             case CallAgain():
+                hold.doubtful = True
                 return await self._commit_intent(
                     hold, self._intent(hold, effect, entry.key, entry.arguments, again=True), doubt
                 )
@@ -127,8 +156,6 @@ class Effects:
                 safety.look_up, effect, hold, attempt=entry.attempts, key=entry.key, timeout_seconds=effect.timeout_seconds,
                 asynchronous=inspect.iscoroutinefunction(safety.look_up), only=(frozenset(asked.reads), frozenset(asked.uses)),
             )  # fmt: skip
-        except StoreError:
-            raise
         except Exception as error:
             if hold.attempt < effect.retry.attempts_max:
                 wake_at = self._clock.now() + effect.retry.pause_seconds(hold.attempt, self._random.random())
@@ -145,6 +172,12 @@ class Effects:
         if isinstance(found, Found):
             outcome = self._settled(hold, effect, entry.key, found.outcome, "found")
             return outcome._replace(events=(*doubt, *outcome.events))
+        if found is ABSENT and entry.attempts >= effect.retry.attempts_max:
+            return Outcome(
+                doubt,
+                park=f"{effect.name!r} was called {entry.attempts} times and did not arrive",
+                settlement=settlement._replace(status=EffectStatus.NOT_SENT),
+            )
         if found is ABSENT:
             again = self._intent(hold, effect, entry.key, entry.arguments, again=True)
             return await self._commit_intent(hold, again, doubt)
@@ -173,36 +206,41 @@ class Effects:
         named = arguments
         if effect.key is not None:
             names = inspect.signature(effect.key).parameters
-            named = effect.key(*(value_of(snapshot.cells, name) for name in names))
+            named = effect.key(*(codec_of(hold.process.state).fresh(snapshot.cells, name) for name in names))
+            if not isinstance(named, str):
+                raise TypeError(f"it is a {type(named).__name__}, not a str")
         parts = (self._store.incarnation, hold.process.name, str(hold.snapshot.case), effect.name, named)
         return digest(parts)[:KEY_LENGTH], arguments
 
     # The call and what follows from it.
 
     async def _call(self, hold: Hold, effect: AnyEffect, intent: Intent) -> Outcome:
+        doubtful, hold.doubtful = hold.doubtful, False
         remaining = hold.call_until - self._clock.monotonic()
         if remaining <= 0:
-            return self._not_sent(hold, effect, intent.key, NotSent("its time had passed before the call could begin"))
+            passed = NotSent("its time had passed before the call could begin")
+            return self._not_sent(hold, effect, intent.key, passed, doubtful=doubtful)
         try:
             result = await self._calls.call(
                 hold, effect, attempt=hold.attempt, key=intent.key, timeout_seconds=remaining
             )
         except NotSent as error:
-            return self._not_sent(hold, effect, intent.key, error)
+            return self._not_sent(hold, effect, intent.key, error, doubtful=doubtful)
         except Rejected as error:
             return self._rejected(hold, effect, intent.key, error)
         except Exception as error:
-            told = error if str(error) else TimeoutError(f"no answer within {effect.timeout_seconds} seconds")
+            late = isinstance(error, TimeoutError) and not error.args
+            told = TimeoutError(f"no answer within {effect.timeout_seconds} seconds") if late else error
             return await self._doubted(hold, effect, intent.key, told)
         return self._settled(hold, effect, intent.key, result, "called")
 
     def _settled(self, hold: Hold, effect: AnyEffect, key: str, result: object, how: str) -> Outcome:
         try:
             cells = encode(hold, effect, effect.split(result))
-        except (ValueRefused, TypeError) as error:
+        except Exception as error:
             # It did happen: that must not be lost because its outcome cannot be written down.
             settled = Event(Kind.EFFECT_SETTLED, effect.name, hold.attempt, {"key": key, "how": how, "fields": []})
-            reason = f"effect {effect.name!r} happened, but its outcome cannot be stored ({error}); resolve key {key} with the outcome"
+            reason = f"effect {effect.name!r} happened, but its outcome cannot be stored ({message_of(error)}); resolve key {key} with the outcome"
             return Outcome(
                 (settled,), park=reason, settlement=Settlement(key, EffectStatus.DONE, None, message_of(error))
             )
@@ -222,15 +260,17 @@ class Effects:
         facts = {"key": entry.key, "how": "adopted", "fields": list(cells)}
         return Outcome((Event(Kind.EFFECT_SETTLED, effect.name, hold.attempt, facts, cells),))
 
-    def _not_sent(self, hold: Hold, effect: AnyEffect, key: str, error: NotSent) -> Outcome:
+    def _not_sent(self, hold: Hold, effect: AnyEffect, key: str, error: NotSent, *, doubtful: bool) -> Outcome:
+        """This call has not happened; if an earlier one under its key may have, that doubt stays."""
         event = Event(Kind.EFFECT_NOT_SENT, effect.name, hold.attempt, {"key": key, "message": message_of(error)})
-        settlement = Settlement(key, EffectStatus.NOT_SENT, None, message_of(error))
+        status = EffectStatus.IN_DOUBT if doubtful else EffectStatus.NOT_SENT
+        settlement = Settlement(key, status, None, message_of(error))
         if hold.attempt >= effect.retry.attempts_max:
-            return Outcome(
-                (event,),
-                park=f"{effect.name!r} was not sent in {hold.attempt} attempts: {message_of(error)}",
-                settlement=settlement,
+            told = f"{effect.name!r} was not sent in {hold.attempt} attempts: {message_of(error)}"
+            park = (
+                _give_up(effect, key, f"an earlier call may have happened ({message_of(error)})") if doubtful else told
             )
+            return Outcome((event,), park=park, settlement=settlement)
         pause = max(effect.retry.pause_seconds(hold.attempt, self._random.random()), error.retry_after or 0.0)
         return Outcome((event,), wake_at=self._clock.now() + pause, settlement=settlement)
 

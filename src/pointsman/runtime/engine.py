@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar, overload
+from typing import Any, NamedTuple, Self, TypeVar, cast, overload
 
 from pydantic import ValidationError
 
 from pointsman.definition.checks import inputs_of
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
-from pointsman.errors import EngineStopped, InputInvalid, PointsmanError, ValueRefused
+from pointsman.errors import EngineStopped, InputInvalid, ValueRefused
 from pointsman.kernel.codec import check_text, codec_of, describe
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import advance
@@ -68,7 +68,7 @@ class Engine:
         self._scheduler = Scheduler(ports, commits, runner, processes, concurrency, self._fail)
         self._cases = Cases(ports.store, commits, effects, self._scheduler, processes)
         self._answers = Answers(self._cases)
-        self._operating = Operating(self._cases, ports.clock)
+        self._operating = Operating(self._cases, ports.clock, self._check_running)
         self._waiting: dict[int, list[asyncio.Future[None]]] = {}
         self._followers: set[asyncio.Event] = set()
         self._stoppers: set[asyncio.Event] = set()
@@ -101,7 +101,7 @@ class Engine:
         clock = clock or SystemClock()
         opened = store or await open_sqlite(path, now=clock.now(), points=points)
         if isinstance(clock, SystemClock):
-            clock.not_before(getattr(opened, "clock_high_water", 0.0))
+            clock.not_before(opened.clock_high_water)
         pool = ThreadPoolExecutor(threads, thread_name_prefix="pointsman-node")
         ports = Ports(opened, clock, random or chance.SystemRandom(), points)
         engine = cls(ports, {process.name: process for process in processes}, resources or {}, concurrency, pool)
@@ -109,10 +109,12 @@ class Engine:
         try:
             yield engine
         finally:
-            await engine._scheduler.stop(grace_seconds)
-            pool.shutdown(wait=False, cancel_futures=True)
-            await opened.close()
             engine._fail(EngineStopped("the engine is closed; open it again."))
+            try:
+                await engine._scheduler.stop(grace_seconds, engine._cases.all_committed)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+                await opened.close()
 
     @property
     def reader(self) -> Reader:
@@ -127,7 +129,7 @@ class Engine:
         """Start a case with these inputs; the answer comes after the commit that holds it.
 
         `key` is the identity of what is started: the same key in the same process is the same case, whenever it comes
-        again and whatever comes with it. Raises InputInvalid, ValueRefused and StoreError.
+        again and whatever comes with it. Raises UnknownProcess, InputInvalid, ValueRefused, StoreError and EngineStopped.
         """
         self._check_running()
         registered = self._cases.process(process if isinstance(process, str) else process.name)
@@ -152,6 +154,7 @@ class Engine:
 
     async def case(self, case: int) -> CaseRow:
         """Where a case stands. Raises UnknownCase."""
+        self._check_running()
         return await self._cases.row(case)
 
     @overload
@@ -161,6 +164,7 @@ class Engine:
 
     async def state(self, case: int, of: type[State] = State) -> Any:
         """The state of a case, which is one `of` this type. Raises UnknownCase, ValueRefused where it does not fit."""
+        self._check_running()
         hold = await self._cases.hold(await self._cases.row(case))
         state = state_of(hold.process, hold.snapshot.cells)
         if not isinstance(state, of):
@@ -172,17 +176,18 @@ class Engine:
         self._check_running()
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(case, []).append(waiter)
-        if not self._scheduler.holds(case):
-            try:
+        try:
+            row = None if self._scheduler.holds(case) else await self._cases.row(case)
+            if row is None or row.status not in AT_REST:
+                await waiter
                 row = await self._cases.row(case)
-            except PointsmanError:
+            return row
+        finally:
+            waiters = self._waiting.get(case, [])
+            if waiter in waiters:
+                waiters.remove(waiter)
+            if not waiters:
                 self._waiting.pop(case, None)
-                raise
-            if row.status in AT_REST:
-                self._release(case)
-                return row
-        await waiter
-        return await self._cases.row(case)
 
     async def idle(self) -> None:
         """Wait until nothing is in hand and no case will become due by itself. Raises EngineStopped."""
@@ -211,12 +216,12 @@ class Engine:
         try:
             while True:
                 news.clear()
+                self._check_running()
                 rows = await self._store.events(after=after)
                 for row in rows:
                     yield row
                     after = row.id
                 if not rows:
-                    self._check_running()
                     await news.wait()
         finally:
             self._followers.discard(news)
@@ -225,6 +230,7 @@ class Engine:
 
     async def pending(self, case: int) -> Pending:
         """What a case waits for now. Raises UnknownCase, NotWaiting."""
+        self._check_running()
         return await self._answers.pending(case)
 
     async def resume(
@@ -253,8 +259,8 @@ class Engine:
     async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None) -> CaseRow:
         """Say what became of an effect in doubt; the case goes on from there.
 
-        If it `happened`, `outcome` is what the effect would have returned. Raises Refused where the key is unknown, its
-        outcome is recorded already, or the outcome does not fit.
+        If it `happened`, `outcome` is what the effect would have returned; if not, it is called again, also where the other
+        side had rejected it. Raises Refused where the key is unknown, is recorded as done, or the outcome does not fit.
         """
         self._check_running()
         return await self._operating.resolve(key, happened=happened, by=by, why=why, outcome=outcome)
@@ -266,13 +272,10 @@ class Engine:
             news.set()
         if transition.status is Status.READY and transition.wake_at is not None:
             self._scheduler.woken(transition.wake_at)
-        elif transition.status in AT_REST and transition.case in self._waiting:
-            self._release(transition.case)
-
-    def _release(self, case: int) -> None:
-        for waiter in self._waiting.pop(case, ()):
-            if not waiter.done():
-                waiter.set_result(None)
+        elif transition.status in AT_REST:
+            for waiter in self._waiting.pop(transition.case, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
 
     def _fail(self, error: Exception) -> None:
         """Stop working: what was committed stands, everything else is as if it had not been asked for."""
@@ -294,6 +297,10 @@ class Engine:
 
 def _input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[str, Cell]:
     """Check the inputs of a start and make the cells of them."""
+    if not isinstance(cast("object", state), State | Mapping):
+        raise InputInvalid(
+            f"process {process.name!r} cannot start with a {type(state).__name__}; give it a {process.state.__name__}, or a mapping of its inputs."
+        )
     given = dict(state)
     inputs = inputs_of(process.state)
     for name, value in given.items():

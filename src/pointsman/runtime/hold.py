@@ -22,7 +22,8 @@ class Hold:
     """A case in the engine's hands: what it knows of it since its last commit.
 
     `attempt` counts the attempts of the current step. `intent` is the committed intent of an effect that has not been
-    called yet, and `call_until` when its call must be given up, in the clock's monotonic seconds.
+    called yet, `doubtful` whether an earlier call under its key may have happened, and `call_until` when its call must be
+    given up, in the clock's monotonic seconds. `open` are the keys of effects whose outcome is not known.
     """
 
     process: AnyProcess
@@ -34,7 +35,9 @@ class Hold:
     rule: str | None = None
     branches: dict[str, BranchRow] = field(default_factory=dict)
     intent: Intent | None = None
+    doubtful: bool = False
     call_until: float = 0.0
+    open: set[str] = field(default_factory=set)
 
 
 class Outcome(NamedTuple):
@@ -48,6 +51,7 @@ class Outcome(NamedTuple):
     park: str | None = None
     settlement: Settlement | None = None
     branches: tuple[BranchWrite, ...] = ()
+    ends_branches: bool = False
 
 
 def hold_of(process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branches: Sequence[BranchRow] = ()) -> Hold:

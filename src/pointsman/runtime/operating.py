@@ -1,6 +1,7 @@
 """What operators do to a case: cancel it, put it back into the line, say what became of an effect in doubt."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from pointsman.definition.effects import Effect
@@ -18,9 +19,10 @@ from pointsman.store.base import BranchWrite, CaseRow, Settlement
 class Operating:
     """The engine's calls for operators; each is an event that says who and why."""
 
-    def __init__(self, cases: Cases, clock: Clock) -> None:
+    def __init__(self, cases: Cases, clock: Clock, check_running: Callable[[], None]) -> None:
         self._cases = cases
         self._clock = clock
+        self._check_running = check_running
 
     async def cancel(self, case: int, *, by: str, why: str) -> CaseRow:
         """End a case from outside; see `Engine.cancel`."""
@@ -28,14 +30,16 @@ class Operating:
         check_text("why", why)
         event = Event(Kind.CANCELLED, facts={"by": by, "why": why})
         while (row := await self._cases.row(case)).status not in {Status.DONE, Status.CANCELLED}:
+            self._check_running()
             if self._cases.scheduler.holds(case):
                 await self._cases.scheduler.cancel(case, event)
             elif row.status is Status.RUNNING:
                 await asyncio.sleep(0)  # it is between its commit and its task
             else:
                 waited = row.status is Status.WAITING
+                self._cases.scheduler.look_again()
                 with suppress(Conflict):
-                    await self._cases.commits.stay(
+                    await self._stay(
                         self._cases.bare(row), Status.CANCELLED, Outcome((event,)), reason=why, leaves_pause=waited
                     )
         if row.status is Status.DONE:
@@ -63,24 +67,33 @@ class Operating:
         if entry is None:
             raise Refused(f"no effect has the key {key}; `pointsman show CASE` lists a case's keys.")
         row = await self._cases.row(entry.case)
-        recorded = entry.status is EffectStatus.DONE and entry.outcome is not None
-        if recorded or row.status not in {Status.PARKED, Status.READY}:
-            raise Refused(
-                f"effect {entry.effect!r} of case {row.id} is {entry.status}, and as to the case, {standing(row)}; there is nothing to resolve."
-            )
+        recorded = entry.status is EffectStatus.DONE and (entry.outcome is not None or not happened)
+        if recorded or row.status in {Status.RUNNING, Status.WAITING}:
+            told = f"effect {entry.effect!r} of case {row.id} is {entry.status}, and as to the case, {standing(row)}"
+            raise Refused(f"{told}; there is nothing to resolve.")
         text = _resolved_outcome(self._cases.bare(row), entry.effect, outcome) if happened else None
         settlement = Settlement(key, EffectStatus.DONE if happened else EffectStatus.NOT_SENT, text, None)
         how = f"resolved: {'it happened' if happened else 'it did not happen'}"
         event = Event(
             Kind.EFFECT_SETTLED, entry.effect, 0, {"key": key, "how": how, "fields": [], "by": by, "why": why}
         )
+        if row.status in {Status.DONE, Status.CANCELLED}:
+            hold = self._cases.bare(row)
+            await self._stay(hold, row.status, Outcome((event,), settlement=settlement), reason=row.reason)
+            return await self._cases.row(row.id)
         return await self._back_into_line(row, Outcome((event,), wake_at=self._clock.now(), settlement=settlement))
+
+    async def _stay(
+        self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None, leaves_pause: bool = False
+    ) -> None:
+        stay = self._cases.commits.stay(hold, status, outcome, reason=reason, leaves_pause=leaves_pause)
+        await self._cases.apart(stay)
 
     async def _back_into_line(self, row: CaseRow, outcome: Outcome) -> CaseRow:
         hold = self._cases.bare(row)
         hold.attempt = 0
         try:
-            await self._cases.commits.stay(hold, Status.READY, outcome)
+            await self._stay(hold, Status.READY, outcome)
         except Conflict:
             raise Refused(f"case {row.id} was moved by somebody else meanwhile; look at it again.") from None
         return await self._cases.row(row.id)
@@ -91,6 +104,11 @@ def _resolved_outcome(hold: Hold, name: str, outcome: object) -> str:
     if not isinstance(effect, Effect):
         raise Refused(
             f"effect {name!r} is no longer declared on process {hold.process.name!r}; register the code that has it."
+        )
+    if outcome is None:
+        fields = ", ".join(effect.writes)
+        raise Refused(
+            f"say with `outcome` what {name!r} returned: without it {fields} stays empty, and it would be called again."
         )
     try:
         return outcome_text(encode(hold, effect, effect.split(outcome)))

@@ -6,19 +6,20 @@ from itertools import chain
 
 from pointsman.definition.effects import Effect
 from pointsman.definition.nodes import AnyNode, Node
-from pointsman.definition.rules import Parallel, Park
-from pointsman.errors import StoreError, ValueRefused
+from pointsman.definition.rules import Parallel
+from pointsman.errors import ValueRefused
 from pointsman.kernel.codec import message_of
-from pointsman.kernel.decide import Decision
+from pointsman.kernel.decide import Decision, decide
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.evolve import Advance, advance
+from pointsman.kernel.evolve import Advance, advance, parked
+from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, failure_cells, outcome_text, runnable
 from pointsman.runtime.ports import Ports
-from pointsman.store.base import BranchRow, BranchWrite
+from pointsman.store.base import BranchRow, BranchWrite, Settlement
 
 
 class Runner:
@@ -45,17 +46,30 @@ class Runner:
         the event of a cancel that was asked for meanwhile, or None; a case that is not `going_on` is given back when its
         step has ended. Raises StoreError.
         """
-        decision = decision or await self._take_up(hold)
+        decision = decision or await self._take_up(hold, going_on())
         while decision is not None:
-            outcome = await self._perform(hold, decision)
+            outcome = self._unbegun(hold) if cancelled() is not None else await self._perform(hold, decision)
             decision = await self._conclude(hold, outcome, cancelled(), going_on=going_on())
 
-    async def _take_up(self, hold: Hold) -> Decision | None:
+    async def _take_up(self, hold: Hold, going_on: bool) -> Decision | None:
         """Decide afresh what comes next: the rules may have changed since the last decision was committed."""
-        after = advance(hold.process, hold.snapshot, None)
-        if runnable(after.decision) and after.decision.step.name == hold.step:
-            return after.decision
-        return await self._land(hold, after, Outcome(()), going_on=True)
+        hold.open = await self._effects.open_keys(hold.snapshot.case)
+        decision = decide(hold.process, hold.snapshot.cells)
+        if going_on and runnable(decision) and decision.step.name == hold.step:
+            after, _, _ = await self._effects.prepare(
+                hold, Advance(hold.snapshot, decision, ()), Outcome(()), going_on=False
+            )
+            if after.decision is decision:
+                return decision
+        return await self._land(hold, advance(hold.process, hold.snapshot, None), Outcome(()), going_on=going_on)
+
+    def _unbegun(self, hold: Hold) -> Outcome:
+        """Nothing came out of a step that was cancelled before it began."""
+        if hold.intent is None:
+            return Outcome(())
+        return Outcome(
+            (), settlement=Settlement(hold.intent.key, EffectStatus.NOT_SENT, None, "cancelled before the call")
+        )
 
     async def _perform(self, hold: Hold, decision: Decision) -> Outcome:
         step = decision.step
@@ -76,14 +90,11 @@ class Runner:
             await self._commits.land(hold, after, outcome, cancel=cancel)
             return None
         if outcome.park is not None:
-            after = Advance(after.snapshot, Decision(Park(outcome.park), "", ()), after.cleared)
+            after = parked(after, outcome.park)
         return await self._land(hold, after, outcome, going_on=going_on)
 
     async def _land(self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool) -> Decision | None:
-        step = after.decision.step
-        intent = None
-        if going_on and isinstance(step, Effect):
-            intent = await self._effects.intend(hold, after.snapshot, step)
+        after, outcome, intent = await self._effects.prepare(hold, after, outcome, going_on=going_on)
         await self._commits.land(hold, after, outcome, going_on=going_on, intent=intent)
         return after.decision if hold.status is Status.RUNNING else None
 
@@ -102,11 +113,9 @@ class Runner:
         try:
             result = await self._calls.call(hold, node, attempt=attempt, timeout_seconds=node.timeout_seconds)
             return encode(hold, node, node.split(result))
-        except StoreError:
-            raise
-        except TimeoutError as error:
-            return error if str(error) else TimeoutError(f"no result within {node.timeout_seconds} seconds")
         except Exception as error:
+            if isinstance(error, TimeoutError) and node.timeout_seconds is not None and not str(error):
+                return TimeoutError(f"no result within {node.timeout_seconds} seconds")
             return error
 
     def _failed(self, hold: Hold, node: AnyNode, attempt: int, error: Exception) -> Outcome:
@@ -168,10 +177,12 @@ class Runner:
         for node in parallel.nodes:
             cells |= cells_from(hold.process, _row(hold, node).outcome or "{}", node.name)
         joined = Event(Kind.NODE_SUCCEEDED, parallel.name, hold.attempt, {"fields": list(cells)}, cells)
-        return Outcome((*events, joined))
+        return Outcome((*events, joined), ends_branches=True)
 
     async def _run_branch(self, hold: Hold, node: AnyNode) -> Outcome:
         attempt = _row(hold, node).attempts + 1
+        if attempt > node.retry.attempts_max:
+            return Outcome((), park=f"{node.name!r} has used up its {node.retry.attempts_max} attempts")
         written = await self._attempt(hold, node, attempt)
         if isinstance(written, Exception):
             outcome = self._failed(hold, node, attempt, written)

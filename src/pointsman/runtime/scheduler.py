@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from pointsman.definition.process import AnyProcess
@@ -18,6 +18,10 @@ from pointsman.runtime.runner import Runner
 from pointsman.store.base import Claimed
 
 log = logging.getLogger("pointsman")
+
+CANCEL_SECONDS = (
+    2.0  # what a cancelled step gets to clean up; one that swallows its cancellation is left behind, and fenced
+)
 
 
 class Scheduler:
@@ -46,6 +50,7 @@ class Scheduler:
         self._due = True  # what an earlier engine left may be due at once
         self._next_wake: float | None = None
         self._stopping = False
+        self._given_back: list[int] = []
         self._loop_task: asyncio.Task[None] | None = None
 
     @property
@@ -60,6 +65,7 @@ class Scheduler:
         if self._free <= 0:
             return False
         self._reserved += 1
+        self._quiet.clear()
         return True
 
     def leave(self) -> None:
@@ -97,31 +103,42 @@ class Scheduler:
         self._cancels[case] = event
         await asyncio.wait([self._tasks[case]])
 
+    def look_again(self) -> None:
+        """A case that was due later may have been moved: what the timer waits for is found anew."""
+        self._due = True
+        self._wake.set()
+
     async def idle(self) -> None:
         """Return when no case is in hand and none will be due by itself."""
         await self._quiet.wait()
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Claim nothing more, let the current steps end within `grace_seconds`, and give back what has not ended."""
+    async def stop(self, grace_seconds: float, all_committed: Callable[[], Awaitable[None]]) -> None:
+        """Claim nothing more, let the current steps end within `grace_seconds`, and give back what has not ended.
+
+        `all_committed` returns when no commit from outside is under way: what was committed as running is run to the end
+        of its step like the rest.
+        """
         self._stopping = True
-        if self._loop_task is not None:
-            self._loop_task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._loop_task
-        tasks = dict(self._tasks)
-        if tasks:
-            _, late = await asyncio.wait(tasks.values(), timeout=grace_seconds)
-            for task in late:
+        self._wake.set()
+        try:
+            if self._loop_task is not None:
+                await asyncio.wait([self._loop_task])
+            await all_committed()
+            if self._tasks:
+                await asyncio.wait(self._tasks.values(), timeout=grace_seconds)
+        finally:
+            late = dict(self._tasks)
+            for task in late.values():
                 task.cancel()
             if late:
-                await asyncio.wait(late)
-        with suppress(StoreError):
-            await self._ports.store.release(list(tasks), now=self._ports.clock.now())
-        self._quiet.set()
+                await asyncio.wait(late.values(), timeout=CANCEL_SECONDS)
+            with suppress(StoreError):
+                await self._ports.store.release([*late, *self._given_back], now=self._ports.clock.now())
 
     def fail(self) -> None:
-        """The store has failed: claim nothing more and let nobody wait."""
+        """Claim nothing more and let nobody wait."""
         self._stopping = True
+        self._wake.set()
         self._quiet.set()
 
     async def _claim_loop(self) -> None:
@@ -131,17 +148,14 @@ class Scheduler:
                 if self._due and self._free > 0:
                     await self._claim()
                     continue
-                if not self._tasks and not self._due and self._next_wake is None:
+                if not self._tasks and not self._reserved and not self._due and self._next_wake is None:
                     self._quiet.set()
-                seconds = (
-                    None
-                    if self._next_wake is None or self._due
-                    else max(0.0, self._next_wake - self._ports.clock.now())
-                )
+                now = self._ports.clock.now()
+                seconds = None if self._next_wake is None or self._due else max(0.0, self._next_wake - now)
                 await self._ports.clock.wait(self._wake, seconds)
                 if self._next_wake is not None and self._ports.clock.now() >= self._next_wake:
                     self._due = True
-        except StoreError as error:
+        except Exception as error:
             self._failed(error)
 
     async def _claim(self) -> None:
@@ -153,6 +167,9 @@ class Scheduler:
             claimed = await self._ports.store.claim(list(self._processes), now=self._ports.clock.now(), limit=limit)
         finally:
             self._reserved -= limit
+        if self._stopping:
+            self._given_back += [one.case.id for one in claimed]
+            return
         for one in claimed:
             await self._take_claimed(one)
         if len(claimed) == limit:
@@ -168,7 +185,7 @@ class Scheduler:
         process = self._processes[row.process]
         try:
             hold = _readable(process, claimed)
-        except ValueRefused as error:
+        except Exception as error:
             hold = Hold(
                 process,
                 Snapshot(row.id, {}, row.revision, row.steps),
@@ -177,7 +194,7 @@ class Scheduler:
                 step=row.step,
                 rule=row.rule,
             )
-            await self._park(hold, f"its state cannot be read: {error}")
+            await self._park(hold, f"its state cannot be read: {message_of(error)}")
             return
         self._reserved += 1
         self.take(hold, None)
@@ -192,7 +209,12 @@ class Scheduler:
             log.info("case %d was moved by somebody else; this engine lets go of it", case)
         except StoreError as error:
             self._failed(error)
-        except Exception as error:  # an engine that serves other cases must not fall over one of them
+        except BaseException as error:  # an engine that serves other cases must not fall over one of them
+            task = asyncio.current_task()
+            if self._stopping or isinstance(error, KeyboardInterrupt) or task is None:
+                raise
+            while task.uncancel():
+                pass
             log.exception("case %d cannot go on", case)
             with suppress(Conflict, StoreError):
                 await self._park(hold, f"it cannot go on: {type(error).__name__}: {message_of(error)}")

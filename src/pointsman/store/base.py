@@ -251,7 +251,7 @@ class Reader(Protocol):
         """The ledger's entries of a case, by the time of their intent."""
 
     async def in_doubt(self) -> list[EffectRow]:
-        """The ledger's entries whose call may or may not have happened."""
+        """The ledger's entries whose call may or may not have happened, of cases that nobody has in hand."""
 
     async def pause(self, case: int) -> PauseRow | None:
         """The last pause of a case, open or closed, or None."""
@@ -267,7 +267,12 @@ class Reader(Protocol):
 
 
 class Store(Reader, Protocol):
-    """The writing half of a store. It belongs to one engine."""
+    """The writing half of a store. It belongs to one engine.
+
+    `clock_high_water` is the highest time (Unix seconds) that an earlier engine has committed.
+    """
+
+    clock_high_water: float
 
     def reserve(self) -> int:
         """A number for a new case; one that is not used leaves a gap."""

@@ -30,6 +30,7 @@ class MemoryStore:
 
     def __init__(self, *, points: Points = no_points) -> None:
         self.incarnation = uuid.uuid4().hex
+        self.clock_high_water = 0.0
         self._points = points
         self._highest = 0
         self._cases: dict[int, CaseRow] = {}
@@ -208,9 +209,11 @@ class MemoryStore:
         )
 
     async def in_doubt(self) -> list[EffectRow]:
-        """The ledger's entries whose call may or may not have happened."""
+        """The ledger's entries whose call may or may not have happened, of cases that nobody has in hand."""
+        unknown = {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}
+        rows = (row for row in self._effects.values() if row.status in unknown)
         return sorted(
-            (row for row in self._effects.values() if row.status is EffectStatus.IN_DOUBT),
+            (row for row in rows if self._cases[row.case].status is not Status.RUNNING),
             key=lambda row: (row.intended_at, row.key),
         )
 

@@ -98,11 +98,9 @@ class SqliteStore(SqliteReader):
         if self._closed:
             return
         self._closed = True
+        self.shut()  # the last connection to close moves the log into the file, and only the writer can
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
-        self.shut()
-        self._writer.close()
-        self._lock.release()
 
     def _hand_in(self, work: Work, transition: Transition | None = None) -> asyncio.Future[Any]:
         if self._closed:
@@ -114,6 +112,14 @@ class SqliteStore(SqliteReader):
     # What follows runs in the writer's thread.
 
     def _write(self) -> None:
+        """Write until the end is handed in. The file is let go of here, also when nobody waits for it any more."""
+        try:
+            self._write_batches()
+        finally:
+            self._writer.close()
+            self._lock.release()
+
+    def _write_batches(self) -> None:
         while (job := self._jobs.get()) is not None:
             batch = [job]
             last = False
@@ -167,7 +173,7 @@ class SqliteStore(SqliteReader):
 
     def _run_together(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
         """The usual way: all transitions in a few statements, everything else one by one."""
-        answers = [(job, job.work(self._writer)) for job in batch if job.transition is None]
+        answers: list[tuple[_Job, Any]] = []
         remaining = [job for job in batch if job.transition is not None]
         while remaining:
             # Two transitions of one case cannot be in one statement: the first to come is tried, then the next.
@@ -178,7 +184,8 @@ class SqliteStore(SqliteReader):
                 first.values(), self._apply(self._writer, [_transition(job) for job in first.values()]), strict=True
             )
             remaining = [job for job in remaining if first[_transition(job).case] is not job]
-        return answers
+        # Behind the transitions: a release that came after a commit must find what the commit wrote.
+        return answers + [(job, job.work(self._writer)) for job in batch if job.transition is None]
 
     def _run_apart(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
         """Each job within its own savepoint, so that a refused one takes nothing with it."""
@@ -351,9 +358,9 @@ async def open_sqlite(path: Path | str, *, now: float, points: Points = no_point
 
 
 def _concerns_the_file(error: Exception) -> bool:
-    return isinstance(error, StoreError) or (
-        isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError)
-    )
+    """Whether the file is at fault, and not one value or one job."""
+    of_a_value = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
+    return isinstance(error, StoreError) or (isinstance(error, sqlite3.Error) and not isinstance(error, of_a_value))
 
 
 def _refusal(error: Exception) -> Exception:

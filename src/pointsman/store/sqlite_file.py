@@ -48,6 +48,7 @@ class FileLock:
     def release(self) -> None:
         """Let go; the file stays, because removing it would race with the next engine."""
         if self._handle is not None:
+            fcntl.flock(self._handle, fcntl.LOCK_UN)  # a forked child may hold the same open file
             self._handle.close()
             self._handle = None
 

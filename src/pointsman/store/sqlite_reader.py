@@ -66,7 +66,7 @@ class SqliteReader:
         return [_effect_row(row) for row in self._all("select_effects", (case,))]
 
     async def in_doubt(self) -> list[EffectRow]:
-        """The ledger's entries whose call may or may not have happened."""
+        """The ledger's entries whose call may or may not have happened, of cases that nobody has in hand."""
         return [_effect_row(row) for row in self._all("select_in_doubt", ())]
 
     async def pause(self, case: int) -> PauseRow | None:
@@ -100,6 +100,8 @@ class SqliteReader:
     def _all(self, name: str, parameters: Sequence[Any] | dict[str, Any]) -> list[Any]:
         try:
             return self._connection.execute(self._sql[name], parameters).fetchall()
+        except (OverflowError, UnicodeEncodeError):
+            return []  # a number or a text that no database can hold is in none
         except sqlite3.Error:
             with explained(self.path):
                 raise

@@ -284,7 +284,8 @@ class StoreConformance:
         async def scenario(store: Store) -> None:
             case = await store.commit(start_of(store))
             await store.commit(next_of(case, 1, 0, intent=Intent("k", "send", "a", 30.0, again=False)))
-            await store.commit(next_of(case, 2, 0, settlement=Settlement("k", EffectStatus.IN_DOUBT, None, "timeout")))
+            doubt = Settlement("k", EffectStatus.IN_DOUBT, None, "timeout")
+            await store.commit(next_of(case, 2, 0, Status.PARKED, settlement=doubt))
             doubtful = await store.in_doubt()
 
             other = await asyncio.gather(

@@ -13,6 +13,7 @@ MAILS = Path(__file__).parents[3] / "src" / "pointsman_desk" / "sample" / "mails
 EXPECTED = tomllib.loads((Path(__file__).parents[1] / "expected_samples.toml").read_text(encoding="utf-8"))
 WRITTEN_BY_PEOPLE = [name for name, wanted in EXPECTED.items() if wanted.get("automatic") is False]
 
+
 @pytest.mark.parametrize("name", WRITTEN_BY_PEOPLE)
 def test_a_sample_mail_has_the_intent_the_risk_the_language_and_the_order_that_a_person_sees(name: str) -> None:
     mail = read_mail((MAILS / name).read_bytes())

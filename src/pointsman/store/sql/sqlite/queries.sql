@@ -143,8 +143,11 @@ SELECT key, case_id, effect, arguments, status, attempts, intended_at, deadline,
 SELECT key, case_id, effect, arguments, status, attempts, intended_at, deadline, outcome, error FROM effects WHERE case_id = ? ORDER BY intended_at, key;
 
 -- name: select_in_doubt
--- Calls that may or may not have happened.
-SELECT key, case_id, effect, arguments, status, attempts, intended_at, deadline, outcome, error FROM effects WHERE status = 'in_doubt' ORDER BY intended_at, key;
+-- Calls that may or may not have happened; one that is under way in an engine's hands is not in doubt.
+SELECT effects.key, case_id, effect, arguments, effects.status, effects.attempts, intended_at, deadline, effects.outcome, error
+  FROM effects JOIN cases ON cases.id = case_id
+ WHERE effects.status IN ('intended', 'in_doubt') AND cases.status <> 'running'
+ ORDER BY intended_at, effects.key;
 
 -- name: select_pause
 -- The last pause of a case.
