@@ -28,6 +28,7 @@ from pointsman.errors import (
     Rejected,
     Stale,
     StoreError,
+    StoreLocked,
     UnknownCase,
 )
 from pointsman.kernel.snapshot import Status
@@ -75,6 +76,7 @@ __all__ = [
     "State",
     "Status",
     "StoreError",
+    "StoreLocked",
     "UnknownCase",
     "finish",
     "history_of",

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pointsman import Blob, Failure, State
+from pointsman import Blob, State
 
 
 class Value(BaseModel):
@@ -227,8 +227,8 @@ class Case(State):
     intent: Intent | None = None
     risk: Risk | None = None
     grounds: Grounds | None = None
-    order: Order | NoOrder | Failure | None = None
-    policy: Policy | Failure | None = None
+    order: Order | NoOrder | None = None
+    policy: Policy | None = None
     reply: Reply | None = None
     verdict: Verdict | None = None
     approval: Approval | None = None

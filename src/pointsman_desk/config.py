@@ -1,16 +1,22 @@
 """The desk's configuration: one TOML file, every problem of it reported at once."""
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pointsman_desk.errors import ConfigInvalid
 
 SAMPLE = Path(__file__).parent / "sample"
 FILE_NAME = "desk.toml"
+
+
+_ADDRESS = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
+)  # a plain addr-spec (RFC 5322, 3.4.1)
 
 
 class SmtpConfig(BaseModel):
@@ -54,6 +60,13 @@ class DeskConfig(BaseModel):
     smtp: SmtpConfig | None = None
     concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails in hand at once; a local model seldom takes more
 
+    @field_validator("address")
+    @classmethod
+    def _is_one_address(cls, address: str) -> str:
+        if not _ADDRESS.fullmatch(address):
+            raise ValueError(f"{address!r} is not one plain address, such as support@shop.example")
+        return address
+
     @property
     def database(self) -> Path:
         """The file that holds the cases."""
@@ -77,7 +90,7 @@ class DeskConfig(BaseModel):
     def under(self, folder: Path) -> Self:
         """The same with relative paths counted from `folder`."""
         paths = {
-            name: folder / value
+            name: folder / value.expanduser()
             for name in ("home", "mailbox", "policy", "shop")
             if (value := getattr(self, name)) is not None
         }
@@ -91,7 +104,7 @@ def load_config(file: Path | None = None) -> DeskConfig:
         if not file.is_file():
             return DeskConfig().under(Path.cwd())
     try:
-        written = tomllib.loads(file.read_text(encoding="utf-8"))
+        written = tomllib.loads(file.read_text(encoding="utf-8-sig"))
         return DeskConfig.model_validate(written).under(file.absolute().parent)
     except OSError as error:
         raise ConfigInvalid(f"{file} cannot be read ({error.strerror}); name another file with --config.") from None

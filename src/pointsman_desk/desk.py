@@ -3,13 +3,21 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from string import hexdigits
 from typing import Any
 
 from pointsman import CaseRow, Pending, Stale, Status
 from pointsman_desk.case import Approval, Case, Receipt, Reply, Verdict
 from pointsman_desk.errors import DeskError
+from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.nodes.ingest import ingest
 from pointsman_desk.wiring import Desk
+
+PATIENCE_SECONDS = (
+    15.0  # a shop that restarts is back by then; what is to be tried later than that waits for the next run
+)
+CASES_MAX = 1_000_000  # more than a desk answers in its life
+SEEN_MIN = 8  # characters of a digest: fewer could be a slip, or an empty variable of a script
 
 
 @dataclass(slots=True)
@@ -51,13 +59,15 @@ async def work_off(desk: Desk, seen: Callable[[str], None], stop: asyncio.Event)
             run.known += 1
         else:
             run.started.append(started.case)
-    await either(desk.engine.idle(), stop.wait())
+    await either(desk.engine.idle(patience_seconds=PATIENCE_SECONDS), stop.wait())
     return run
 
 
 async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_violations: bool = False) -> CaseRow:
     """Send the draft as it is. `seen` is the digest of what was shown, or its beginning. Raises DeskError, Refused."""
     pending = await _pending(desk, case, seen)
+    if UNKNOWN_SENDER in (await desk.engine.state(case, Case)).customer_id:
+        raise NotSendable(f"the mail of case {case} names no sender, so there is nobody to answer; reject it.")
     verdict = pending.beside["verdict"]
     if isinstance(verdict, Verdict) and verdict.violations and not despite_violations:
         broken = "; ".join(violation.message for violation in verdict.violations)
@@ -84,30 +94,69 @@ async def reject(desk: Desk, case: int, *, by: str, why: str, seen: str | None) 
 
 
 async def redrive(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
-    """Put a parked case back into the line, after what parked it has been mended. Raises Refused."""
+    """Put a parked case back into the line, after what parked it has been mended. Raises Refused, DeskError."""
+    if await _doubtful(desk, case) and (await desk.engine.case(case)).status is Status.PARKED:
+        raise DeskError(
+            f"the reply of case {case} may have been sent; find out, and say so: pointsman-desk resolve {case} --arrived, or --send-again."
+        )
     await desk.engine.redrive(case, by=by, why=why)
-    return await desk.engine.settled(case)
+    return await _moved(desk, case)
+
+
+async def redrive_all(desk: Desk, *, by: str, why: str) -> list[CaseRow]:
+    """Put every parked case back into the line whose reply is not in doubt."""
+    parked = await desk.engine.reader.cases(status=Status.PARKED, limit=CASES_MAX)
+    ready = [row.id for row in parked if not await _doubtful(desk, row.id)]
+    for case in ready:
+        await desk.engine.redrive(case, by=by, why=why)
+    await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
+    return [await desk.engine.case(case) for case in ready]
 
 
 async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
-    """Say whether a reply arrived whose sending was cut short: it is then taken as sent, or sent again. Raises DeskError."""
+    """Say whether a reply arrived whose sending was cut short: it is then taken as sent, or sent again.
+
+    A reply that the other side refused can be sent again, too, once the reason is mended. Raises DeskError.
+    """
     row = await desk.engine.case(case)
-    doubtful = [entry for entry in await desk.engine.reader.effects(case) if entry.status == "in_doubt"]
-    if row.status is not Status.PARKED or not doubtful:
-        raise DeskError(f"case {case} has no reply in doubt: it is {row.status} ({reasons(row)}).")
+    entries = await desk.engine.reader.effects(case)
+    open_entries = [
+        entry for entry in entries if entry.status == "in_doubt" or (entry.status == "failed" and not arrived)
+    ]
+    if row.status is not Status.PARKED or not open_entries:
+        raise DeskError(f"case {case} has no reply to resolve: it is {row.status} ({reasons(row)}).")
     outgoing = (await desk.engine.state(case, Case)).outgoing
     assert outgoing is not None, "it was composed before it was sent"
     receipt = Receipt(
-        provider_message_id=outgoing.message_id, transport="unknown", detail=f"{by} found that it arrived"
+        provider_message_id=outgoing.message_id, transport=desk.transport, detail=f"{by} found that it arrived"
     )
     outcome = (receipt, "sent") if arrived else None
     why = "it arrived" if arrived else "it did not arrive; send it again"
-    await desk.engine.resolve(doubtful[0].key, happened=arrived, by=by, why=why, outcome=outcome)
-    return await desk.engine.settled(case)
+    await desk.engine.resolve(open_entries[0].key, happened=arrived, by=by, why=why, outcome=outcome)
+    return await _moved(desk, case)
+
+
+async def cancel(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
+    """Close a case without an answer, wherever it stands. Raises Refused."""
+    return await desk.engine.cancel(case, by=by, why=why)
+
+
+async def _doubtful(desk: Desk, case: int) -> bool:
+    return any(entry.status == "in_doubt" for entry in await desk.engine.reader.effects(case))
+
+
+async def _moved(desk: Desk, case: int) -> CaseRow:
+    """Wait until the case rests, or waits for a later attempt."""
+    await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
+    return await desk.engine.case(case)
 
 
 async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:
     pending = await desk.engine.pending(case)
+    if seen is not None and (len(seen) < SEEN_MIN or not set(seen) <= set(hexdigits)):
+        raise DeskError(
+            f"--seen {seen!r} is no digest of a draft; copy the one that `pointsman-desk show {case}` prints."
+        )
     if seen is not None and not pending.digest.startswith(seen):
         raise DraftChanged(
             f"the draft of case {case} was rewritten since you looked at it ({seen}); nothing was sent.", pending
@@ -122,13 +171,15 @@ async def _decide(desk: Desk, pending: Pending, approval: Approval, edits: dict[
         raise DraftChanged(
             f"the draft of case {pending.case} was rewritten while you decided; nothing was sent.", stale.current
         ) from None
-    return await desk.engine.settled(pending.case)
+    return await _moved(desk, pending.case)
 
 
 def reasons(row: CaseRow) -> str:
-    """Why a case stands where it stands, for a list."""
+    """Why a case stands where it stands, for a list: in words that cases have in common."""
     if row.status is Status.DONE:
         return row.outcome or ""
+    if row.status is Status.PARKED and row.step not in {None, "park"}:
+        return f"{row.step} failed"
     return row.reason or row.rule or ""
 
 

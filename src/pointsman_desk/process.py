@@ -7,11 +7,14 @@ approve <--(refund, complaint, legal, unclear, or not for the machine)
 +--(approved)----------> compose -> send <--(all green)
 """
 
-from pointsman import Failure, Idempotent, Process, Retry, Safety, finish, otherwise, parallel, park, when
+from pointsman import Idempotent, Process, Retry, Safety, finish, otherwise, parallel, when
 from pointsman_desk.case import Approval, Case, Risk
 from pointsman_desk.nodes import classify, draft, facts, ingest, send, validate
 
 PATIENT = Retry(attempts_max=5, first_seconds=0.5)  # a shop that restarts is back within the 7 s that this makes
+GREYLISTED = Retry(
+    attempts_max=8, first_seconds=5.0, factor=3.0, max_seconds=900.0
+)  # a server that says "later" means a quarter of an hour
 PARSE_SECONDS = 60.0  # far beyond the worst mail that was measured; what takes longer is for a person
 FETCH_SECONDS = 10.0  # what a support desk can wait for a shop
 DRAFT_SECONDS = 120.0  # a slow model on a small machine
@@ -24,12 +27,8 @@ def support_mail(safety: Safety) -> Process[Case]:
 
     read = support.node(ingest.read, writes="mail", timeout_seconds=PARSE_SECONDS)
     classify_ = support.node(classify.classify, writes=("intent", "risk", "grounds"), timeout_seconds=DRAFT_SECONDS)
-    fetch_order = support.node(
-        facts.fetch_order, writes="order", retry=PATIENT, timeout_seconds=FETCH_SECONDS, on_failure="record"
-    )
-    fetch_policy = support.node(
-        facts.fetch_refund_policy, writes="policy", timeout_seconds=FETCH_SECONDS, on_failure="record"
-    )
+    fetch_order = support.node(facts.fetch_order, writes="order", retry=PATIENT, timeout_seconds=FETCH_SECONDS)
+    fetch_policy = support.node(facts.fetch_refund_policy, writes="policy", timeout_seconds=FETCH_SECONDS)
     draft_ = support.node(draft.draft, writes=("reply", "send_status"), timeout_seconds=DRAFT_SECONDS)
     validate_ = support.node(validate.validate, writes="verdict")
     repair = support.node(draft.repair, writes=("reply", "send_status"), timeout_seconds=DRAFT_SECONDS)
@@ -38,18 +37,15 @@ def support_mail(safety: Safety) -> Process[Case]:
         beside=("intent", "risk", "grounds", "order", "policy", "verdict"),
     )  # fmt: skip
     compose = support.node(send.compose, writes="outgoing")
-    send_ = support.effect(send.send, writes=("receipt", "send_status"), timeout_seconds=SEND_SECONDS, safety=safety)
+    send_ = support.effect(
+        send.send, writes=("receipt", "send_status"), retry=GREYLISTED, timeout_seconds=SEND_SECONDS, safety=safety
+    )
 
     support.rules(
         when("the mail has not been read", lambda c: c.mail is None, read),
         when("a machine sent it", lambda c: c.mail is not None and c.mail.automatic is not None, finish("automatic")),
         when("it is not classified", lambda c: c.intent is None, classify_),
         when("facts are missing", lambda c: c.order is None or c.policy is None, parallel(fetch_order, fetch_policy)),
-        when(
-            "the policy cannot be read",
-            lambda c: isinstance(c.policy, Failure),
-            park("mend the policy file, then redrive the case"),
-        ),
         when("there is no draft", lambda c: c.reply is None, draft_),
         when("the draft is not validated", lambda c: c.verdict is None, validate_),
         when("the draft can be repaired", lambda c: c.repairable, repair),

@@ -30,6 +30,7 @@ class Desk:
     process: Process[Case]
     config: DeskConfig
     model: Model
+    transport: str
 
     def source(self) -> Source:
         """The mailbox. Raises MailboxMissing."""
@@ -37,7 +38,10 @@ class Desk:
 
 
 def prepare(config: DeskConfig) -> None:
-    """Make the desk's folder, with the sample policy and the sample shop where no others are named. Raises ConfigInvalid."""
+    """Make the desk's folder, with the sample policy and the sample shop where no others are named.
+
+    Raises ConfigInvalid, PolicyInvalid or ShopUnavailable: what is wrong is told before a mail is taken in.
+    """
     try:
         config.home.mkdir(parents=True, exist_ok=True)
         if config.policy is None and not config.policy_file.exists():
@@ -49,6 +53,7 @@ def prepare(config: DeskConfig) -> None:
     if config.shop is None:
         create_sample_shop(config.shop_file)
     PolicyFile(config.policy_file).current()
+    SqliteOrders(config.shop_file).check()
 
 
 def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:
@@ -94,4 +99,4 @@ async def open_desk(
     async with Engine.open(
         config.database, [process], resources=resources, concurrency=config.concurrency, **engine_settings
     ) as engine:
-        yield Desk(engine, process, config, model)
+        yield Desk(engine, process, config, model, (transport or configured).name)

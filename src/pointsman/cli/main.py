@@ -1,6 +1,7 @@
 """The pointsman command: look at the cases of any process. It never writes."""
 
 import asyncio
+import io
 import json
 import sys
 from collections.abc import Callable, Coroutine
@@ -22,7 +23,7 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
-from pointsman.cli.places import load_process, open_cases
+from pointsman.cli.places import PlaceUnknown, load_process, open_cases
 from pointsman.kernel.snapshot import Status
 from pointsman.operations.draw import draw as draw_process
 from pointsman.operations.explain import Explanation, RuleTold
@@ -33,21 +34,25 @@ from pointsman.store.base import CaseRow, EventRow, Reader
 FOLLOW_SECONDS = 0.25  # soon enough for an eye, seldom enough for a processor
 
 app = typer.Typer(
-    help="Look at the cases of a process: which step, which state, and why.", no_args_is_help=True, add_completion=False
+    help="Look at the cases of a process: which step, which state, and why.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, highlight=False)
 
 Db = Annotated[Path | None, typer.Option("--db", help="The engine's database.", show_default=False)]
 App = Annotated[str | None, typer.Option("--app", help="The process, as module:attribute.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-CaseNumber = Annotated[int, typer.Argument(metavar="CASE", help="The case's number.")]
+NUMBER_MAX = 2**63 - 1  # the largest number that a database holds
+CaseNumber = Annotated[int, typer.Argument(metavar="CASE", min=1, max=NUMBER_MAX, help="The case's number.")]
 
 
 @app.command()
 def ps(
     db: Db = None,
     status: Annotated[Status | None, typer.Option(help="Only cases in this status.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1_000,
+    limit: Annotated[int, typer.Option(min=1, max=NUMBER_MAX, help="At most so many.")] = 1_000,
     as_json: Json = False,
 ) -> None:
     """List the cases: where each stands and which rule put it there."""
@@ -98,6 +103,9 @@ def explain(case: CaseNumber, db: Db = None, app: App = None, as_json: Json = Fa
 
     async def look(reader: Reader) -> None:
         history = await history_of(reader, case)
+        if history.case.process != process.name:
+            told = f"case {case} is of process {history.case.process!r}, not of {process.name!r}"
+            raise PlaceUnknown(f"{told}; name its process with --app module:attribute.")
         texts = {field.field: (field.text, field.writer) for field in await reader.fields(case)}
         explanation = explain_case(process, history, texts)
         if as_json:
@@ -112,10 +120,10 @@ def explain(case: CaseNumber, db: Db = None, app: App = None, as_json: Json = Fa
 def events(
     db: Db = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new event until Ctrl-C.")] = False,
-    after: Annotated[int, typer.Option(help="Begin behind this number.")] = 0,
+    after: Annotated[int, typer.Option(min=0, max=NUMBER_MAX, help="Begin behind this number.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """List what happened, in order."""
+    """List what happened, in order; with --json a line of JSON each."""
 
     async def look(reader: Reader) -> None:
         last = after
@@ -140,6 +148,9 @@ def draw(app: App = None) -> None:
 
 def run() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 still shows what it can
     app()
 
 
@@ -154,14 +165,14 @@ def _look(db: Path | None, look: Callable[[Reader], Coroutine[Any, Any, None]]) 
         _or_exit(body)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except BrokenPipeError:
-        raise SystemExit(0) from None
 
 
 def _or_exit(body: Callable[[], Any]) -> Any:
     try:
         return body()
-    except PointsmanError as error:
+    except BrokenPipeError:
+        raise SystemExit(0) from None
+    except (PointsmanError, OSError) as error:
         print(f"pointsman: {error}", file=sys.stderr)
         raise SystemExit(1) from None
 

@@ -37,7 +37,7 @@ def load_process(app: str | None) -> AnyProcess:
     sys.path.insert(0, str(Path.cwd()))
     try:
         found: Any = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # a module may raise anything when it is imported
         raise PlaceUnknown(
             f"process {place!r} cannot be imported ({error}); write it as module:attribute, as Python would import it."
         ) from None
@@ -48,13 +48,21 @@ def load_process(app: str | None) -> AnyProcess:
     return found
 
 
+def _setting(file: Path, setting: str) -> str | None:
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("pointsman", {})
+    except (OSError, ValueError) as error:
+        raise PlaceUnknown(f"{file} cannot be read ({error}); mend it, or pass --db and --app.") from None
+    value = settings.get(setting) if isinstance(settings, dict) else None
+    return value if isinstance(value, str) else None
+
+
 def _named(variable: str, setting: str) -> str | None:
     if os.environ.get(variable):
         return os.environ[variable]
     for folder in (Path.cwd(), *Path.cwd().parents):
         file = folder / "pyproject.toml"
         if file.is_file():
-            settings = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("pointsman", {})
-            value = settings.get(setting)
+            value = _setting(file, setting)
             return str(folder / value) if value and setting == "db" else value
     return None

@@ -189,9 +189,12 @@ class Engine:
             if not waiters:
                 self._waiting.pop(case, None)
 
-    async def idle(self) -> None:
-        """Wait until nothing is in hand and no case will become due by itself. Raises EngineStopped."""
-        await self._scheduler.idle()
+    async def idle(self, *, patience_seconds: float = float("inf")) -> None:
+        """Wait until nothing is in hand and no case will become due by itself within `patience_seconds`.
+
+        Raises EngineStopped.
+        """
+        await self._scheduler.idle(patience_seconds)
         self._check_running()
 
     async def serve(self) -> None:

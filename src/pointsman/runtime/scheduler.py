@@ -46,7 +46,7 @@ class Scheduler:
         self._reserved = 0
         self._cancels: dict[int, Event] = {}
         self._wake = asyncio.Event()
-        self._quiet = asyncio.Event()
+        self._lull = asyncio.Event()
         self._due = True  # what an earlier engine left may be due at once
         self._next_wake: float | None = None
         self._stopping = False
@@ -65,7 +65,7 @@ class Scheduler:
         if self._free <= 0:
             return False
         self._reserved += 1
-        self._quiet.clear()
+        self._lull.clear()
         return True
 
     def leave(self) -> None:
@@ -85,12 +85,12 @@ class Scheduler:
         """Drive a running case in its reserved place: from the decision just committed, or None to decide afresh."""
         self._reserved -= 1
         case = hold.snapshot.case
-        self._quiet.clear()
+        self._lull.clear()
         self._tasks[case] = asyncio.create_task(self._drive(hold, decision), name=f"pointsman-case-{case}")
 
     def woken(self, at: float) -> None:
         """Note that a case has become ready and is due at this time (Unix seconds)."""
-        self._quiet.clear()
+        self._lull.clear()
         if at <= self._ports.clock.now():
             self._due = True
             self._wake.set()
@@ -108,9 +108,14 @@ class Scheduler:
         self._due = True
         self._wake.set()
 
-    async def idle(self) -> None:
-        """Return when no case is in hand and none will be due by itself."""
-        await self._quiet.wait()
+    async def idle(self, patience_seconds: float) -> None:
+        """Return when no case is in hand, and none will be due by itself within `patience_seconds`."""
+        while True:
+            await self._lull.wait()
+            due = self._next_wake
+            if self._stopping or due is None or due - self._ports.clock.now() > patience_seconds:
+                return
+            self._lull.clear()
 
     async def stop(self, grace_seconds: float, all_committed: Callable[[], Awaitable[None]]) -> None:
         """Claim nothing more, let the current steps end within `grace_seconds`, and give back what has not ended.
@@ -139,7 +144,7 @@ class Scheduler:
         """Claim nothing more and let nobody wait."""
         self._stopping = True
         self._wake.set()
-        self._quiet.set()
+        self._lull.set()
 
     async def _claim_loop(self) -> None:
         try:
@@ -148,8 +153,8 @@ class Scheduler:
                 if self._due and self._free > 0:
                     await self._claim()
                     continue
-                if not self._tasks and not self._reserved and not self._due and self._next_wake is None:
-                    self._quiet.set()
+                if not self._tasks and not self._reserved and not self._due:
+                    self._lull.set()
                 now = self._ports.clock.now()
                 seconds = None if self._next_wake is None or self._due else max(0.0, self._next_wake - now)
                 await self._ports.clock.wait(self._wake, seconds)

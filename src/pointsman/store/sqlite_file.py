@@ -75,9 +75,20 @@ def open_reader(path: Path) -> sqlite3.Connection:
         raise StoreError(f"{path} does not exist; start an engine on it first, or name another file.")
     if not os.access(path, os.R_OK):
         raise StoreUnwritable(f"{path} cannot be read; look at it as a user who may, or let this one read it.")
+    try:
+        return _look(path, "mode=ro")
+    except StoreUnwritable:
+        # Looking at a database with a log takes a shared-memory file beside it. Without a log nobody is writing, and it can be
+        # read as it lies, also where nothing may be written (https://www.sqlite.org/wal.html#readonly).
+        if path.with_name(path.name + "-wal").exists():
+            raise
+        return _look(path, "mode=ro&immutable=1")
+
+
+def _look(path: Path, how: str) -> sqlite3.Connection:
     with explained(path):
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro",
+            f"{path.absolute().as_uri()}?{how}",
             uri=True,
             isolation_level=None,
             check_same_thread=False,

@@ -13,7 +13,7 @@ from pointsman import CaseRow, History, Pending, Reader, Status
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import Run, reasons
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, highlight=False)
 CASE_WIDTH = 5  # a desk with more than 99,999 cases has a wider terminal
 INTENT_WIDTH = 14  # the longest intent
 
@@ -46,30 +46,34 @@ def run_json(run: Run, rows: Sequence[CaseRow]) -> dict[str, Any]:
     return {"started": run.started, "known": run.known, "problems": run.problems, "statuses": dict(statuses)}
 
 
-def print_run(run: Run, cases: Sequence[dict[str, Any]], config: DeskConfig, label: str) -> None:
-    """What a run did: answered, waiting and why, and how to go on."""
+def print_run(
+    run: Run, cases: Sequence[dict[str, Any]], rows: Sequence[CaseRow], config: DeskConfig, label: str
+) -> None:
+    """What a run did: what it answered, what waits for a person and why, and how to go on."""
     console.print(f"The desk ({escape(label)}) took in {len(run.started)} new mails; it knew {run.known} already.")
-    if not cases:
+    if not rows:
         console.print(f"The mailbox {escape(str(config.mailbox))} is empty; there is nothing to do.")
         return
     print_cases(cases)
-    waiting = [case for case in cases if case["status"] == Status.WAITING]
-    console.print()
-    counts = Counter(case["outcome"] or case["status"] for case in cases)
-    console.print("In all: " + ", ".join(f"{count} {escape(str(name))}" for name, count in counts.most_common()) + ".")
+    counts = Counter(row.outcome or str(row.status) for row in rows)
+    console.print("\nIn all: " + ", ".join(f"{count} {escape(name)}" for name, count in counts.most_common()) + ".")
     if config.smtp is None:
         console.print(f"Replies are in {escape(str(config.outbox))}.")
-    if waiting:
-        number = waiting[0]["id"]
+    first = {case["status"]: case["id"] for case in reversed(cases)}
+    if Status.WAITING in first:
+        number = first[Status.WAITING]
         console.print(
             f"To look at one that waits: pointsman-desk show {number}. To send its reply: pointsman-desk approve {number}."
         )
+    if Status.PARKED in first:
+        console.print(f"To see why one is parked, and what to do: pointsman-desk show {first[Status.PARKED]}.")
+    if Status.READY in first:
+        console.print("What is ready will be tried again: run the desk later, or let it watch.")
 
 
 def print_cases(cases: Sequence[dict[str, Any]]) -> None:
     """The cases, grouped by where they stand and why."""
     if not cases:
-        console.print("There are no cases; `pointsman-desk run` takes in the mailbox.")
         return
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for case in cases:
@@ -111,22 +115,56 @@ def print_case(history: History) -> None:
             f"\n{escape(state['intent'])}, risk {escape(state['risk'])} ({escape(grounds.get('model', ''))}; because: {escape(because)})"
         )
     if state.get("order"):
-        order = state["order"]
-        console.print(
-            "Order: "
-            + escape(
-                (order.get("number") and f"{order['number']}, {order['status']}, due {order['due_on']}")
-                or json.dumps(order)
-            )
-        )
+        console.print("Order: " + escape(_order_told(state["order"])))
     _print_reply(state.get("reply"), state.get("verdict"))
+    _print_people(history)
     if state.get("receipt"):
         console.print(
             f"Sent as {escape(state['receipt']['provider_message_id'])} by {escape(state['receipt']['transport'])}."
         )
+    if row.status is Status.PARKED:
+        _print_ways_on(history)
     if row.status is Status.WAITING and history.pause is not None:
         seen = history.pause.digest[:12]
         console.print(f"\npointsman-desk approve {row.id} --seen {seen}   (or edit, or reject)")
+
+
+def _order_told(order: dict[str, Any]) -> str:
+    if "number" not in order:
+        return f"none; {order['reason']}" + (f" ({order['asked']})" if order.get("asked") else "")
+    due = f", due {order['due_on']}" if order["due_on"] else ""
+    return f"{order['number']}, {order['status']}{due}, {order['total']} {order['currency']}"
+
+
+def _print_people(history: History) -> None:
+    """Who decided what."""
+    for event in history.events:
+        facts = json.loads(event.facts)
+        if event.kind == "resumed":
+            approval = history.state.get("approval") or {}
+            decided = approval.get("decision", "answered") if approval.get("by") == facts["by"] else "answered"
+            note = f": {approval['note']}" if approval.get("note") and approval.get("by") == facts["by"] else ""
+            console.print(f"[bold]{escape(facts['by'])}[/]: {escape(decided + note)}")
+        elif event.kind in {"cancelled", "redriven"} or str(facts.get("how", "")).startswith("resolved"):
+            console.print(f"[bold]{escape(str(facts.get('by')))}[/]: {event.kind} ({escape(str(facts.get('why')))})")
+
+
+def _print_ways_on(history: History) -> None:
+    """Why a case is parked, and what a person can do about it."""
+    number = history.case.id
+    console.print(f"\n[yellow]Parked: {escape(history.case.reason or '')}[/]")
+    if any(effect.status == "in_doubt" for effect in history.effects):
+        console.print(
+            f"Find out whether the reply arrived: pointsman-desk resolve {number} --arrived, or --send-again."
+        )
+    elif any(effect.status == "failed" for effect in history.effects):
+        console.print(
+            f"Once the reason is mended: pointsman-desk resolve {number} --send-again. To close it: pointsman-desk cancel {number} --why ..."
+        )
+    else:
+        console.print(
+            f"Once the reason is mended: pointsman-desk redrive {number} --why ... To close it: pointsman-desk cancel {number} --why ..."
+        )
 
 
 def print_draft(pending: Pending) -> None:
@@ -149,8 +187,12 @@ def print_decision(history: History, config: DeskConfig) -> None:
         console.print(f"case {row.id} waits for approval: {escape(reasons(row))}.")
         _print_reply(state.get("reply"), state.get("verdict"))
         console.print(f"\npointsman-desk approve {row.id} --seen {history.pause.digest[:12] if history.pause else ''}")
+    elif row.status is Status.READY:
+        console.print(f"case {row.id} will be tried again later: {escape(row.step or '')}.")
     else:
-        console.print(f"case {row.id} is {row.status}: {escape(reasons(row))}.")
+        console.print(f"case {row.id} is {row.status}: {escape((row.reason or row.outcome or '').rstrip('.'))}.")
+    if row.status is Status.PARKED:
+        _print_ways_on(history)
 
 
 def _print_reply(reply: dict[str, Any] | None, verdict: dict[str, Any] | None) -> None:

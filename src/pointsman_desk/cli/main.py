@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import io
 import json
 import signal
 import sys
@@ -15,6 +16,7 @@ from pointsman_desk.errors import DeskError
 try:
     import typer
     from rich.console import Console
+    from rich.markup import escape
 except ImportError:
     print(
         "pointsman-desk: the command needs Typer and Rich; install them with `pip install 'pointsman[desk]'`.",
@@ -22,7 +24,7 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
-from pointsman import CaseRow, Status, history_of, open_cases
+from pointsman import CaseRow, Status, StoreLocked, history_of, open_cases
 from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.display import (
     case_json,
@@ -36,6 +38,8 @@ from pointsman_desk.cli.display import (
 from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.wiring import Desk, open_desk
 
+PATIENT_SECONDS = 10.0  # what a person waits for another one's decision to be written down
+LOCK_SECONDS = 0.2  # how soon the next try is worth it
 WATCH_SECONDS = 5.0  # how often a watched folder is looked at: soon enough for mail
 
 T = TypeVar("T")
@@ -43,6 +47,7 @@ app = typer.Typer(
     help="A customer-service mail desk: mails are answered from facts, or wait for you.",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
 )
 errors = Console(stderr=True, soft_wrap=True)
 
@@ -51,7 +56,9 @@ Config = Annotated[
     typer.Option("--config", help="The configuration; desk.toml in this folder where it is there.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-CaseNumber = Annotated[int, typer.Argument(metavar="CASE", help="The case's number.")]
+CASE_MAX = 2**63 - 1  # the largest number that a database holds
+CaseNumber = Annotated[int, typer.Argument(metavar="CASE", min=1, max=CASE_MAX, help="The case's number.")]
+HELD = {Status.WAITING, Status.PARKED, Status.READY}
 Seen = Annotated[
     str | None,
     typer.Option("--seen", help="The digest of the draft that you looked at, as `show` prints it.", show_default=False),
@@ -73,23 +80,27 @@ def run(
     if mailbox is not None:
         settings = settings.model_copy(update={"mailbox": mailbox.absolute()})
 
-    async def work(desk: Desk, stop: asyncio.Event) -> None:
-        while True:
-            with errors.status("Looking into the mailbox") as status:
-                done = await at_desk.work_off(desk, lambda name: status.update(f"Taking in {name}"), stop)
-            rows = await desk.engine.reader.cases(limit=1_000_000)
-            if as_json:
-                print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=1))
-            elif done.started or not watch:
-                print_run(done, [await case_json(desk.engine.reader, row) for row in rows], settings, desk.model.label)
-            if done.problems:
-                raise DeskError("; ".join(done.problems))
-            if not watch or stop.is_set():
-                return
-            with errors.status("Watching the mailbox; Ctrl-C ends it"):
-                await at_desk.either(stop.wait(), asyncio.sleep(WATCH_SECONDS))
+    async def sweep(desk: Desk, stop: asyncio.Event) -> None:
+        with errors.status("Looking into the mailbox") as status:
+            done = await at_desk.work_off(desk, lambda name: status.update(f"Taking in {escape(name)}"), stop)
+        rows = await desk.engine.reader.cases(limit=at_desk.CASES_MAX)
+        if as_json:
+            print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=None if watch else 1))
+        elif done.started or not watch:
+            told = set(done.started) | {row.id for row in rows if row.status in HELD}
+            print_run(
+                done,
+                [await case_json(desk.engine.reader, row) for row in rows if row.id in told],
+                rows,
+                settings,
+                desk.model.label,
+            )
+        if done.problems and not watch:
+            raise DeskError("; ".join(done.problems))
+        for problem in done.problems:
+            errors.print(f"pointsman-desk: {problem}", markup=False, highlight=False)
 
-    _with_desk(settings, work)
+    _with_desk(settings, sweep, again_seconds=WATCH_SECONDS if watch else None)
 
 
 @app.command()
@@ -103,11 +114,13 @@ def cases(
 
     async def look() -> list[dict[str, Any]]:
         with open_cases(settings.database) as reader:
-            return [await case_json(reader, row) for row in await reader.cases(status=status, limit=1_000_000)]
+            return [await case_json(reader, row) for row in await reader.cases(status=status, limit=at_desk.CASES_MAX)]
 
     found = _or_exit(lambda: asyncio.run(look()))
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=1))
+    elif status is not None and not found:
+        print(f"No case is {status}.")
     else:
         print_cases(found)
 
@@ -184,14 +197,47 @@ def reject(
 
 @app.command()
 def redrive(
-    case: CaseNumber,
     why: Annotated[str, typer.Option(help="What was mended.")],
+    case: Annotated[
+        int | None, typer.Argument(metavar="[CASE]", min=1, max=CASE_MAX, help="The case's number.", show_default=False)
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every parked case whose reply is not in doubt.")] = False,
     by: By = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Put a parked case back into the line."""
-    _decide(config, lambda desk: at_desk.redrive(desk, case, by=_who(by), why=why), as_json=as_json)
+    """Put a parked case, or all of them, back into the line."""
+    if (case is None) == (not everything):
+        _exit("name the case, or say --all.")
+    if case is not None:
+        _decide(config, lambda desk: at_desk.redrive(desk, case, by=_who(by), why=why), as_json=as_json)
+        return
+    settings = _or_exit(lambda: load_config(config))
+
+    async def work(desk: Desk, _: asyncio.Event) -> None:
+        moved = [
+            await case_json(desk.engine.reader, row) for row in await at_desk.redrive_all(desk, by=_who(by), why=why)
+        ]
+        if as_json:
+            print(json.dumps(moved, ensure_ascii=False, indent=1))
+        elif moved:
+            print_cases(moved)
+        else:
+            print("No case is parked whose reply is not in doubt.")
+
+    _with_desk(settings, work)
+
+
+@app.command()
+def cancel(
+    case: CaseNumber,
+    why: Annotated[str, typer.Option(help="Why it is closed.")],
+    by: By = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Close a case without an answer, wherever it stands."""
+    _decide(config, lambda desk: at_desk.cancel(desk, case, by=_who(by), why=why), as_json=as_json)
 
 
 @app.command()
@@ -210,6 +256,9 @@ def resolve(
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 still shows what it can
     app()
 
 
@@ -220,29 +269,55 @@ def _decide(config: Path | None, decision: Callable[[Desk], Awaitable[CaseRow]],
         try:
             row = await decision(desk)
         except at_desk.DraftChanged as changed:
-            print_draft(changed.pending)
+            if not as_json:
+                print_draft(changed.pending)
             raise
-        await desk.engine.idle()
         history = await history_of(desk.engine.reader, row.id)
         if as_json:
             print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))
         else:
             print_decision(history, settings)
+        if row.status in {Status.PARKED, Status.READY}:
+            raise DeskError(f"case {row.id} has not come to its end.")
 
-    _with_desk(settings, work)
+    _with_desk(settings, work, patient=True)
 
 
-def _with_desk(settings: DeskConfig, work: Callable[[Desk, asyncio.Event], Awaitable[None]]) -> None:
-    """Open the desk, work, and close it in order; Ctrl-C and SIGTERM end the work at a safe place."""
+def _with_desk(
+    settings: DeskConfig,
+    work: Callable[[Desk, asyncio.Event], Awaitable[None]],
+    *,
+    patient: bool = False,
+    again_seconds: float | None = None,
+) -> None:
+    """Open the desk, work, and close it in order; Ctrl-C and SIGTERM end the work at a safe place.
+
+    The database has one writer at a time: `patient` waits a while for another one to be done, and `again_seconds` works
+    again after that time, with the desk open to others in between.
+    """
 
     async def body() -> bool:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        async with open_desk(settings) as desk:
-            await work(desk, stop)
-        return stop.is_set()
+        until = loop.time() + (PATIENT_SECONDS if patient or again_seconds is not None else 0.0)
+        while True:
+            try:
+                async with open_desk(settings) as desk:
+                    await work(desk, stop)
+            except StoreLocked:
+                if loop.time() > until or stop.is_set():
+                    raise
+                await at_desk.either(stop.wait(), asyncio.sleep(LOCK_SECONDS))
+                continue
+            if again_seconds is None or stop.is_set():
+                return stop.is_set()
+            with errors.status("Watching the mailbox; Ctrl-C ends it"):
+                await at_desk.either(stop.wait(), asyncio.sleep(again_seconds))
+            if stop.is_set():
+                return True
+            until = loop.time() + PATIENT_SECONDS
 
     if _or_exit(lambda: asyncio.run(body())):
         errors.print("pointsman-desk: stopped; what was begun is kept and goes on with the next run.")
@@ -252,7 +327,7 @@ def _with_desk(settings: DeskConfig, work: Callable[[Desk, asyncio.Event], Await
 def _who(by: str | None) -> str:
     try:
         return by or getpass.getuser()
-    except OSError:
+    except (OSError, KeyError):
         raise DeskError("your login name is not known here; say who decides with --by NAME.") from None
 
 
@@ -277,6 +352,8 @@ def _or_exit(body: Callable[[], T]) -> T:
         _exit(str(first))
     except BrokenPipeError:
         raise SystemExit(0) from None
+    except OSError as error:
+        _exit(f"the output cannot be written ({error.strerror}).")
 
 
 def _exit(message: str) -> NoReturn:

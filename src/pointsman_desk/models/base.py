@@ -2,7 +2,6 @@
 
 from typing import Protocol
 
-from pointsman import Failure
 from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Risk, Value, Violation
 
 
@@ -21,7 +20,7 @@ class Brief(Value):
     intent: Intent
     risk: Risk
     grounds: Grounds
-    order: Order | NoOrder | Failure
+    order: Order | NoOrder
     policy: Policy
 
 

@@ -8,7 +8,6 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
 
-from pointsman import Failure
 from pointsman_desk.case import Intent, Language, NoOrder, Order, Policy, Reply, Tone
 from pointsman_desk.models.base import Brief
 from pointsman_desk.models.words import read_data
@@ -83,8 +82,6 @@ def _variant(brief: Brief, *, late: bool, careful: bool) -> str:
     fixed = {Intent.OPENING_HOURS: "hours", Intent.LEGAL: "received", Intent.UNCLEAR: "question"}
     if intent in fixed:
         return fixed[intent]
-    if isinstance(order, Failure):
-        return "unavailable"
     if isinstance(order, NoOrder):
         return "no_order"
     if intent is Intent.REFUND:
@@ -128,7 +125,7 @@ def _filled(paragraph: str, facts: Mapping[str, str | None]) -> str:
     return " ".join(_SLOT.sub(lambda slot: facts[slot.group(1)] or "", line) for line in lines)
 
 
-def _facts(order: Order | NoOrder | Failure, policy: Policy, language: Language) -> dict[str, str | None]:
+def _facts(order: Order | NoOrder, policy: Policy, language: Language) -> dict[str, str | None]:
     facts: dict[str, str | None] = {
         "refund_days": str(policy.refund_days),
         "opening_hours": policy.opening_hours.get(language),

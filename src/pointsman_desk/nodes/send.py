@@ -20,7 +20,7 @@ def compose(
     """
     named = hashlib.sha256(reply.model_dump_json().encode()).hexdigest()[:12]
     domain = desk_address.rpartition("@")[2]
-    return reply_to(
+    outgoing = reply_to(
         mail,
         reply,
         sender=desk_address,
@@ -29,6 +29,8 @@ def compose(
         date=datetime.fromtimestamp(int(ctx.now), UTC),
         automatic=approval is None,
     )
+    to_bytes(outgoing)  # what cannot be a mail is found here, where nothing has been sent yet
+    return outgoing
 
 
 async def send(

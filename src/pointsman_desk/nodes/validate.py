@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pointsman import Failure
 from pointsman_desk.case import Grounds, Intent, Language, NoOrder, Order, Policy, Reply, Verdict, Violation
 from pointsman_desk.models.words import fold, language_of
 
@@ -24,7 +23,7 @@ class Review:
     reply: Reply
     intent: Intent
     grounds: Grounds
-    order: Order | NoOrder | Failure
+    order: Order | NoOrder
     policy: Policy
 
     @property
@@ -38,16 +37,8 @@ class Review:
         return body
 
 
-def validate(
-    reply: Reply, intent: Intent, grounds: Grounds, order: Order | NoOrder | Failure, policy: Policy | Failure
-) -> Verdict:
-    """Hold `reply` against the customer's language, the facts of `order` and the rules of `policy`.
-
-    Where the policy could not be read, nothing can be checked, and that is the one violation.
-    """
-    if isinstance(policy, Failure):
-        message = f"policy unavailable: {policy.message}; a person must check the reply"
-        return Verdict(violations=(Violation(check="policy_available", message=message),))
+def validate(reply: Reply, intent: Intent, grounds: Grounds, order: Order | NoOrder, policy: Policy) -> Verdict:
+    """Hold `reply` against the customer's language, the facts of `order` and the rules of `policy`."""
     review = Review(reply, intent, grounds, order, policy)
     found = (Violation(check=check.__name__, message=message) for check in CHECKS for message in check(review))
     return Verdict(violations=tuple(found))
@@ -126,7 +117,7 @@ def refund_within_policy(review: Review) -> Iterator[str]:
             yield f'it promises a refund ("{promise.group()}") that the policy does not allow for this order'
 
 
-def _may_promise(sentence: str, order: Order | NoOrder | Failure, policy: Policy) -> bool:
+def _may_promise(sentence: str, order: Order | NoOrder, policy: Policy) -> bool:
     """Say whether `sentence` promises the shipping, and nothing else, of an order whose due date may have passed."""
     if not isinstance(order, Order) or not policy.shipping_refunded_when_late or order.due_on is None:
         return False
@@ -138,7 +129,7 @@ def _may_promise(sentence: str, order: Order | NoOrder | Failure, policy: Policy
     return bool(_SHIPPING.search(words)) and not _WHOLE.search(words) and only_shipping
 
 
-def _fact_amounts(order: Order | NoOrder | Failure, policy: Policy) -> Iterator[Decimal]:
+def _fact_amounts(order: Order | NoOrder, policy: Policy) -> Iterator[Decimal]:
     yield policy.refund_max
     if isinstance(order, Order) and order.currency == policy.currency:
         yield from (order.shipping, order.total, order.total - order.shipping)

@@ -4,7 +4,7 @@ import os
 import re
 import sqlite3
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from decimal import Decimal, InvalidOperation
 from functools import cache
@@ -32,6 +32,15 @@ class SqliteOrders:
         Raises ShopUnavailable when the database is missing, is none of a shop, or holds an order that makes no sense.
         """
         address = sender.strip()
+        if number is None:
+            return self._ask("the sender's latest", lambda shop: _latest(shop, address))
+        return self._ask(number, lambda shop: _numbered(shop, number.strip().upper(), address))
+
+    def check(self) -> None:
+        """Raise ShopUnavailable when the orders cannot be read."""
+        self._ask("any", lambda shop: _latest(shop, ""))
+
+    def _ask(self, asked: str, question: Callable[[sqlite3.Connection], Order | NoOrder]) -> Order | NoOrder:
         if not self._path.is_file():
             raise ShopUnavailable(
                 f"the shop's database {self._path} is missing: correct its path, or create the sample shop"
@@ -39,15 +48,13 @@ class SqliteOrders:
         try:
             with closing(sqlite3.connect(self._address(), uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as shop:
                 shop.row_factory = sqlite3.Row
-                if number is None:
-                    return _latest(shop, address)
-                return _numbered(shop, number.strip().upper(), address)
+                return question(shop)
         except sqlite3.Error as error:
             raise ShopUnavailable(f"the shop's database {self._path} cannot be read as one: {error}") from error
         except ValueError as error:
-            asked = number or "the sender's latest"
+            told = _first_line(error)
             raise ShopUnavailable(
-                f"the shop's database {self._path} holds an order ({asked}) that makes no sense: {_first_line(error)}"
+                f"the shop's database {self._path} holds an order ({asked}) that makes no sense: {told}"
             ) from error
 
     def _address(self) -> str:

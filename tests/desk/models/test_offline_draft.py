@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pointsman import Failure
 from pointsman_desk.case import (
     Grounds,
     Intent,
@@ -45,7 +44,7 @@ ORDER = Order(
     tracking="NP4471001",
 )
 NOBODY = {"due_on": None, "shipped_on": None, "carrier": None, "tracking": None}
-FACTS: dict[str, Order | NoOrder | Failure] = {
+FACTS: dict[str, Order | NoOrder] = {
     "shipped": ORDER,
     "placed": ORDER.model_copy(update={"status": "placed", **NOBODY}),
     "packed": ORDER.model_copy(update={"status": "packed", "shipped_on": None, "carrier": None, "tracking": None}),
@@ -61,7 +60,6 @@ FACTS: dict[str, Order | NoOrder | Failure] = {
     "no such order": NoOrder(asked="A-9999", reason="no order with this number"),
     "another customer's": NoOrder(asked="A-1002", reason="the order is another customer's"),
     "no order at all": NoOrder(reason="no order from this address"),
-    "shop down": Failure(step="fetch_order", error="ShopUnavailable", message="the shop is down", attempts=3),
 }
 DATES = (None, "2026-11-15T09:00:00+01:00", "2026-11-19T09:00:00+01:00")
 
@@ -70,7 +68,7 @@ def brief(
     intent: Intent,
     language: Language = Language.ENGLISH,
     *,
-    facts: Order | NoOrder | Failure = ORDER,
+    facts: Order | NoOrder = ORDER,
     written: str | None = None,
     policy: Policy = POLICY,
     text: str = "",
@@ -125,7 +123,7 @@ def test_every_reply_passes_a_policy_of_another_shop(language: Language, intent:
 
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("intent", Intent)
-@pytest.mark.parametrize("known", ["no such order", "another customer's", "no order at all", "shop down"])
+@pytest.mark.parametrize("known", ["no such order", "another customer's", "no order at all"])
 def test_without_an_order_nothing_is_said_of_any_order(language: Language, intent: Intent, known: str) -> None:
     reply = draft(brief(intent, language, facts=FACTS[known], text="Where is A-1002, and A-9999?"))
 

@@ -32,9 +32,9 @@ def open_folder(path: Path) -> Source:
         raise MailboxMissing(f"The mailbox {path} does not exist; create the folder or give the path of one that does.")
     if not path.is_dir():
         raise MailboxMissing(f"The mailbox {path} is a file; give the folder that holds the mails.")
-    if (path / "new").is_dir() and (path / "cur").is_dir():
-        return FolderSource(path, _of_maildir)
     visible = _listed(path, lambda folder: [entry for entry in folder.iterdir() if not entry.name.startswith(".")])
+    if {entry.name for entry in visible if entry.is_dir()} >= {"new", "cur"}:
+        return FolderSource(path, _of_maildir)
     if visible and not _of_eml_folder(path):
         raise MailboxMissing(
             f"The folder {path} is no mailbox: it holds neither new and cur nor files that end in .eml; give another path."
