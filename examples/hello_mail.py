@@ -1,5 +1,7 @@
 """A mail is classified, waits for a person, and is answered once: the whole idea on one page."""
 
+import tempfile
+
 from pydantic import BaseModel
 
 from pointsman import Context, Idempotent, Process, State, finish, open_blocking, otherwise, when
@@ -55,13 +57,14 @@ mails.rules(
     otherwise(finish("sent")),
 )
 
+db = f"{tempfile.mkdtemp()}/mails.db"  # a real program names a file that stays
 outbox: dict[str, str] = {}
-with open_blocking("mails.db", [mails], resources={"outbox": outbox}) as engine:
+with open_blocking(db, [mails], resources={"outbox": outbox}) as engine:
     case = engine.start(mails, Mail(text="Can you refund shipping?"), key="mail-1").case
     print(engine.settled(case).rule)
 
-# The program may end here, for days: the case is a row in mails.db, and the next program goes on with it.
-with open_blocking("mails.db", [mails], resources={"outbox": outbox}) as engine:
+# The program may end here, for days: the case is a row in the file, and the next program goes on with it.
+with open_blocking(db, [mails], resources={"outbox": outbox}) as engine:
     pending = engine.pending(case)
     print(pending.shown["reply"])
     engine.resume(pending.token, Approval(approved=True), by="anna")
