@@ -91,9 +91,7 @@ def w4(*, cases: int) -> list[dict[str, Any]]:
     async def fill(folder: Path) -> None:
         async with Engine.open(folder / "cases.db", [process], concurrency=256) as engine:
             for first in range(0, cases, 500):
-                await asyncio.gather(
-                    *(engine.start(process, Waiting(number=number)) for number in range(first, first + 500))
-                )
+                await asyncio.gather(*(engine.start(process, Waiting(number=number)) for number in range(first, first + 500)))
 
     async def reopen(folder: Path) -> dict[str, Any]:
         begun = time.perf_counter()

@@ -22,9 +22,7 @@ class FloorStore:
             "CREATE TABLE process (id INTEGER PRIMARY KEY, status TEXT, at INTEGER, input TEXT);"
             "CREATE TABLE step (process INTEGER, seq INTEGER, name TEXT, result TEXT, PRIMARY KEY (process, seq)) WITHOUT ROWID;"
         )
-        self._jobs: queue.SimpleQueue[tuple[list[tuple[str, tuple[object, ...]]], asyncio.Future[None]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._jobs: queue.SimpleQueue[tuple[list[tuple[str, tuple[object, ...]]], asyncio.Future[None]] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._write)
         self._thread.start()

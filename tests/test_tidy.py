@@ -12,9 +12,7 @@ MODULES = sorted(SRC.rglob("*.py"))
 FUNCTION_LINES_MAX = 70
 MODULE_LINES_MAX = 650
 DRAWERS = {"utils", "util", "helpers", "common", "misc"}
-CLOCK_AND_CHANCE = re.compile(
-    r"\btime\.(time|monotonic|sleep)\(|datetime\.now\(|\brandom\.(random|randint|choice)\(|uuid4\(|\bsecrets\."
-)
+CLOCK_AND_CHANCE = re.compile(r"\btime\.(time|monotonic|sleep)\(|datetime\.now\(|\brandom\.(random|randint|choice)\(|uuid4\(|\bsecrets\.")
 MAY_READ_THEM = {"pointsman/runtime/clock.py", "pointsman/store/memory.py"}
 
 
@@ -23,11 +21,7 @@ def name_of(module: Path) -> str:
 
 
 def functions(module: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (
-        node
-        for node in ast.walk(ast.parse(module.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    )
+    return (node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def lines_without_docstring(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -38,16 +32,10 @@ def lines_without_docstring(function: ast.FunctionDef | ast.AsyncFunctionDef) ->
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
 def test_functions_and_modules_stay_small(module: Path) -> None:
-    long = [
-        f"{f.name}: {lines_without_docstring(f)} lines"
-        for f in functions(module)
-        if lines_without_docstring(f) > FUNCTION_LINES_MAX
-    ]
+    long = [f"{f.name}: {lines_without_docstring(f)} lines" for f in functions(module) if lines_without_docstring(f) > FUNCTION_LINES_MAX]
 
     assert not long, f"split {long} in {name_of(module)} into steps with names"
-    assert len(module.read_text().splitlines()) <= MODULE_LINES_MAX, (
-        f"{name_of(module)} has become two modules; part them"
-    )
+    assert len(module.read_text().splitlines()) <= MODULE_LINES_MAX, f"{name_of(module)} has become two modules; part them"
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if name_of(m) not in MAY_READ_THEM], ids=name_of)

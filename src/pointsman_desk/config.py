@@ -14,9 +14,7 @@ SAMPLE = Path(__file__).parent / "sample"
 FILE_NAME = "desk.toml"
 
 
-_ADDRESS = re.compile(
-    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
-)  # a plain addr-spec (RFC 5322, 3.4.1)
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")  # a plain addr-spec (RFC 5322, 3.4.1)
 
 
 class SmtpConfig(BaseModel):
@@ -112,9 +110,6 @@ def load_config(file: Path | None = None) -> DeskConfig:
         raise ConfigInvalid(f"{file} is not TOML: {error}.") from None
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}"
-            for one in error.errors(include_url=False, include_input=False)
+            f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors(include_url=False, include_input=False)
         )
-        raise ConfigInvalid(
-            f"{file} has {error.error_count()} problem{'s' * (error.error_count() > 1)}: {problems}."
-        ) from None
+        raise ConfigInvalid(f"{file} has {error.error_count()} problem{'s' * (error.error_count() > 1)}: {problems}.") from None

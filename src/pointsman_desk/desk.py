@@ -13,9 +13,7 @@ from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.nodes.ingest import ingest
 from pointsman_desk.wiring import Desk
 
-PATIENCE_SECONDS = (
-    15.0  # a shop that restarts is back by then; what is to be tried later than that waits for the next run
-)
+PATIENCE_SECONDS = 15.0  # a shop that restarts is back by then; what is to be tried later than that waits for the next run
 CASES_MAX = 1_000_000  # more than a desk answers in its life
 SEEN_MIN = 8  # characters of a digest: fewer could be a slip, or an empty variable of a script
 
@@ -71,9 +69,7 @@ async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_v
     verdict = pending.beside["verdict"]
     if isinstance(verdict, Verdict) and verdict.violations and not despite_violations:
         broken = "; ".join(violation.message for violation in verdict.violations)
-        raise NotSendable(
-            f"the draft of case {case} breaks a rule ({broken}); edit it, or approve it with --despite-violations."
-        )
+        raise NotSendable(f"the draft of case {case} breaks a rule ({broken}); edit it, or approve it with --despite-violations.")
     return await _decide(desk, pending, Approval(decision="approve", by=by, despite_violations=despite_violations))
 
 
@@ -120,16 +116,12 @@ async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
     """
     row = await desk.engine.case(case)
     entries = await desk.engine.reader.effects(case)
-    open_entries = [
-        entry for entry in entries if entry.status == "in_doubt" or (entry.status == "failed" and not arrived)
-    ]
+    open_entries = [entry for entry in entries if entry.status == "in_doubt" or (entry.status == "failed" and not arrived)]
     if row.status is not Status.PARKED or not open_entries:
         raise DeskError(f"case {case} has no reply to resolve: it is {row.status} ({reasons(row)}).")
     outgoing = (await desk.engine.state(case, Case)).outgoing
     assert outgoing is not None, "it was composed before it was sent"
-    receipt = Receipt(
-        provider_message_id=outgoing.message_id, transport=desk.transport, detail=f"{by} found that it arrived"
-    )
+    receipt = Receipt(provider_message_id=outgoing.message_id, transport=desk.transport, detail=f"{by} found that it arrived")
     outcome = (receipt, "sent") if arrived else None
     why = "it arrived" if arrived else "it did not arrive; send it again"
     await desk.engine.resolve(open_entries[0].key, happened=arrived, by=by, why=why, outcome=outcome)
@@ -154,13 +146,9 @@ async def _moved(desk: Desk, case: int) -> CaseRow:
 async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:
     pending = await desk.engine.pending(case)
     if seen is not None and (len(seen) < SEEN_MIN or not set(seen) <= set(hexdigits)):
-        raise DeskError(
-            f"--seen {seen!r} is no digest of a draft; copy the one that `pointsman-desk show {case}` prints."
-        )
+        raise DeskError(f"--seen {seen!r} is no digest of a draft; copy the one that `pointsman-desk show {case}` prints.")
     if seen is not None and not pending.digest.startswith(seen):
-        raise DraftChanged(
-            f"the draft of case {case} was rewritten since you looked at it ({seen}); nothing was sent.", pending
-        )
+        raise DraftChanged(f"the draft of case {case} was rewritten since you looked at it ({seen}); nothing was sent.", pending)
     return pending
 
 
@@ -168,9 +156,7 @@ async def _decide(desk: Desk, pending: Pending, approval: Approval, edits: dict[
     try:
         await desk.engine.resume(pending.token, approval, by=approval.by, edits=edits)
     except Stale as stale:
-        raise DraftChanged(
-            f"the draft of case {pending.case} was rewritten while you decided; nothing was sent.", stale.current
-        ) from None
+        raise DraftChanged(f"the draft of case {pending.case} was rewritten while you decided; nothing was sent.", stale.current) from None
     return await _moved(desk, pending.case)
 
 

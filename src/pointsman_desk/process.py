@@ -37,9 +37,7 @@ def support_mail(safety: Safety) -> Process[Case]:
         beside=("intent", "risk", "grounds", "order", "policy", "verdict"),
     )  # fmt: skip
     compose = support.node(send.compose, writes="outgoing")
-    send_ = support.effect(
-        send.send, writes=("receipt", "send_status"), retry=GREYLISTED, timeout_seconds=SEND_SECONDS, safety=safety
-    )
+    send_ = support.effect(send.send, writes=("receipt", "send_status"), retry=GREYLISTED, timeout_seconds=SEND_SECONDS, safety=safety)
 
     support.rules(
         when("the mail has not been read", lambda c: c.mail is None, read),

@@ -96,7 +96,5 @@ async def open_desk(
         "desk_address": config.address,
         "transport": transport or configured,
     }
-    async with Engine.open(
-        config.database, [process], resources=resources, concurrency=config.concurrency, **engine_settings
-    ) as engine:
+    async with Engine.open(config.database, [process], resources=resources, concurrency=config.concurrency, **engine_settings) as engine:
         yield Desk(engine, process, config, model, (transport or configured).name)

@@ -221,11 +221,7 @@ def test_two_writers_of_one_field_in_one_parallel_are_refused() -> None:
     first = process.node(to_left, writes="left")
     second = process.node(to_right, writes="left")
 
-    text = refusal(
-        lambda: process.rules(
-            when("empty", lambda c: c.left is None, parallel(first, second)), otherwise(finish("done"))
-        )
-    )
+    text = refusal(lambda: process.rules(when("empty", lambda c: c.left is None, parallel(first, second)), otherwise(finish("done"))))
 
     assert "'to_left' and 'to_right' both write 'left'" in text
     assert "give each its own field" in text
@@ -235,9 +231,7 @@ def test_a_parallel_of_one_is_refused() -> None:
     process = Process("note", Note)
     node = process.node(count, writes="length")
 
-    text = refusal(
-        lambda: process.rules(when("no length", lambda c: c.length is None, parallel(node)), otherwise(finish("done")))
-    )
+    text = refusal(lambda: process.rules(when("no length", lambda c: c.length is None, parallel(node)), otherwise(finish("done"))))
 
     assert "rule 'no length'" in text
     assert "at least two" in text
@@ -251,9 +245,7 @@ def test_an_effect_and_a_pause_are_no_branches() -> None:
 
     for step in (send, approve):
         text = refusal(
-            lambda step=step: process.rules(
-                when("new", lambda c: c.triage is None, parallel(classify, step)), otherwise(finish("done"))
-            )
+            lambda step=step: process.rules(when("new", lambda c: c.triage is None, parallel(classify, step)), otherwise(finish("done")))
         )
 
         assert f"{step.name!r} cannot be a branch" in text
@@ -481,9 +473,7 @@ def test_a_whole_process_with_every_kind_of_step_is_accepted() -> None:
     fetch_order = process.node(fetch, writes="order", on_failure="record")
     drafts = process.node(draft, writes="reply")
     approve = process.pause(writes="approval", answer=Approval, shows=("message", "reply"), edits=("reply",))
-    sends = process.effect(
-        send, writes="receipt", safety=Reconcile(look, 60.0), key=lambda message, reply: f"{message}/{reply}"
-    )
+    sends = process.effect(send, writes="receipt", safety=Reconcile(look, 60.0), key=lambda message, reply: f"{message}/{reply}")
     process.rules(
         when("new", lambda c: c.triage is None, classify),
         when("no order", lambda c: c.order is None, fetch_order),

@@ -74,9 +74,7 @@ def test_a_parameter_without_a_type_is_refused() -> None:
     def draft(message) -> str:  # type: ignore[no-untyped-def]
         return str(message)
 
-    with pytest.raises(
-        DefinitionError, match=r"node 'draft': parameter 'message' has no type; write `message: TheType`"
-    ):
+    with pytest.raises(DefinitionError, match=r"node 'draft': parameter 'message' has no type; write `message: TheType`"):
         signature_of(draft, "node 'draft'")
 
 

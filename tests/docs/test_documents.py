@@ -35,9 +35,7 @@ def test_a_code_block_runs(name: str, block: str, tmp_path: Path) -> None:
     file = tmp_path / "block.py"
     file.write_text(block, encoding="utf-8")
 
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(file)], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+    done = subprocess.run([sys.executable, "-W", "error", str(file)], capture_output=True, text=True, cwd=tmp_path, check=False)
 
     assert done.returncode == 0, done.stderr
 
@@ -46,9 +44,7 @@ def test_a_code_block_runs(name: str, block: str, tmp_path: Path) -> None:
 def test_an_example_prints_what_it_says(example: Path, tmp_path: Path) -> None:
     expected = re.findall(r"^# prints: (.*)$", example.read_text(encoding="utf-8"), re.MULTILINE)
 
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(example)], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+    done = subprocess.run([sys.executable, "-W", "error", str(example)], capture_output=True, text=True, cwd=tmp_path, check=False)
 
     assert done.returncode == 0, done.stderr
     assert expected
@@ -59,9 +55,7 @@ def test_the_table_of_events_is_the_codes() -> None:
     text = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z_.]+)` \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
 
-    assert {kind: (when, tuple(re.findall(r"`(\w+)`", facts))) for kind, when, facts in rows} == {
-        str(k): MEANING[k] for k in Kind
-    }
+    assert {kind: (when, tuple(re.findall(r"`(\w+)`", facts))) for kind, when, facts in rows} == {str(k): MEANING[k] for k in Kind}
 
 
 def test_the_drawing_of_the_desk_is_the_codes() -> None:

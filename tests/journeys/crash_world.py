@@ -174,9 +174,7 @@ def count_points(template: Path, root: Path, policy: str) -> list[str]:
     return json.loads(labels.read_text())
 
 
-def crash_and_recover(
-    template: Path, root: Path, policy: str, number: int, *, with_intents: bool = True
-) -> dict[str, Any]:
+def crash_and_recover(template: Path, root: Path, policy: str, number: int, *, with_intents: bool = True) -> dict[str, Any]:
     home = fresh(template, root / f"{policy}-{number}")
     first = in_child(lambda: live(home, policy, CrashAt(number), NOON, with_intents=with_intents))
     second = in_child(lambda: live(home, policy, CrashAt(), LATER, with_intents=with_intents))

@@ -52,9 +52,7 @@ def command(config: DeskConfig, tool: str, *arguments: str) -> subprocess.Comple
     file = config.home.parent / "desk.toml"
     file.write_text(f'home = "{config.home}"\nmailbox = "{config.mailbox}"\n', encoding="utf-8")
     place = ["--config", str(file)] if tool == "pointsman_desk" else ["--db", str(config.database)]
-    return subprocess.run(
-        [sys.executable, "-m", f"{tool}.cli.main", *arguments, *place], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-m", f"{tool}.cli.main", *arguments, *place], capture_output=True, text=True, check=False)
 
 
 def test_each_sample_mail_ends_as_a_careful_person_expects(config: DeskConfig) -> None:
@@ -119,9 +117,7 @@ def test_the_articles_mail_takes_all_eight_steps(config: DeskConfig) -> None:
         "refund",
         "pending",
     )
-    assert {"email_id", "customer_id", "raw_message", "risk", "order", "policy", "reply", "verdict"} <= set(
-        waiting.state
-    )
+    assert {"email_id", "customer_id", "raw_message", "risk", "order", "policy", "reply", "verdict"} <= set(waiting.state)
     assert (done.case.outcome, done.state["send_status"]) == ("sent", "sent")
     assert done.state["receipt"]["provider_message_id"].startswith("case-1.")
 
@@ -145,10 +141,7 @@ def test_of_two_approvals_at_once_one_wins_and_the_other_is_told(config: DeskCon
 
     async def rivals(desk: Desk) -> list[Any]:
         pending = await desk.engine.pending(1)
-        answers = [
-            desk.engine.resume(pending.token, Approval(decision="approve", by=name), by=name)
-            for name in ("anna", "bob")
-        ]
+        answers = [desk.engine.resume(pending.token, Approval(decision="approve", by=name), by=name) for name in ("anna", "bob")]
         outcome = await asyncio.gather(*answers, return_exceptions=True)
         await desk.engine.settled(1)
         return outcome
@@ -184,9 +177,7 @@ def test_an_edited_reply_is_checked_again_before_it_leaves(config: DeskConfig) -
     deliver(config, ARTICLE)
 
     async def edit(desk: Desk) -> Any:
-        await at_desk.edit(
-            desk, 1, by="bob", body="We guarantee a refund of 5000 EUR, see http://win.example", seen=None, send=True
-        )
+        await at_desk.edit(desk, 1, by="bob", body="We guarantee a refund of 5000 EUR, see http://win.example", seen=None, send=True)
         waiting = await history_of(desk.engine.reader, 1)
         with pytest.raises(at_desk.NotSendable):
             await at_desk.approve(desk, 1, by="anna", seen=None)
@@ -253,9 +244,7 @@ def test_the_pointsman_command_shows_and_explains(config: DeskConfig) -> None:
 
     listed = json.loads(command(config, "pointsman", "ps", "--json").stdout)
     shown = command(config, "pointsman", "show", "1").stdout
-    explained = json.loads(
-        command(config, "pointsman", "explain", "1", "--json", "--app", "pointsman_desk.process:support").stdout
-    )
+    explained = json.loads(command(config, "pointsman", "explain", "1", "--json", "--app", "pointsman_desk.process:support").stdout)
     events = [json.loads(line) for line in command(config, "pointsman", "events", "--json").stdout.splitlines()]
 
     assert [row["status"] for row in listed] == ["waiting"]
@@ -281,9 +270,7 @@ def test_the_pointsman_command_shows_and_explains(config: DeskConfig) -> None:
         ("pointsman", ("explain", "1", "--app", "pointsman_desk.process:PATIENT"), "not a Process"),
     ],
 )
-def test_a_wrong_command_is_one_sentence_and_a_code(
-    config: DeskConfig, tool: str, arguments: tuple[str, ...], told: str
-) -> None:
+def test_a_wrong_command_is_one_sentence_and_a_code(config: DeskConfig, tool: str, arguments: tuple[str, ...], told: str) -> None:
     deliver(config, ARTICLE)
     command(config, "pointsman_desk", "run")
 
@@ -332,9 +319,7 @@ class Unsure:
 
 
 @pytest.mark.parametrize(("arrived", "calls"), [(True, 1), (False, 2)])
-def test_a_reply_in_doubt_waits_until_a_person_says_what_became_of_it(
-    config: DeskConfig, arrived: bool, calls: int
-) -> None:
+def test_a_reply_in_doubt_waits_until_a_person_says_what_became_of_it(config: DeskConfig, arrived: bool, calls: int) -> None:
     deliver(config, "02-status-en.eml")
     transport = Unsure()
 

@@ -71,9 +71,7 @@ async def start_many(engine: Engine, process: Process[Ticket], count: int) -> No
     await engine.idle()
 
 
-def test_ten_thousand_paused_cases_cost_no_thread_and_no_task(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ten_thousand_paused_cases_cost_no_thread_and_no_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     process = tickets(Counter(), with_check=False)
     sizes: dict[int, tuple[int, int]] = {}
 
@@ -92,13 +90,7 @@ def test_ten_thousand_paused_cases_cost_no_thread_and_no_task(
         sizes[waiting] = asyncio.run(reopened())
 
     with capsys.disabled():
-        print(
-            "\n"
-            + "; ".join(
-                f"{waiting} waiting cases: {threads} threads, {tasks} tasks"
-                for waiting, (threads, tasks) in sizes.items()
-            )
-        )
+        print("\n" + "; ".join(f"{waiting} waiting cases: {threads} threads, {tasks} tasks" for waiting, (threads, tasks) in sizes.items()))
     assert list(sizes) == [10, 10_000]
     assert sizes[10] == sizes[10_000]
 
@@ -133,9 +125,7 @@ def test_a_step_added_before_a_thousand_waiting_cases_is_taken_by_each_and_nothi
             await engine.idle()
             rows = await engine.reader.cases(limit=2_000)
             states = [await engine.state(row.id) for row in rows]
-            return Counter(
-                f"{row.status} {row.outcome} {state.checked}" for row, state in zip(rows, states, strict=True)
-            )
+            return Counter(f"{row.status} {row.outcome} {state.checked}" for row, state in zip(rows, states, strict=True))
 
     async def answer(engine: Engine, case: int) -> None:
         pending = await engine.pending(case)

@@ -196,9 +196,7 @@ def test_a_stored_value_that_no_longer_fits_is_named() -> None:
     ],
     ids=["field", "free", "dict", "list", "model", "model with constants"],
 )
-def test_what_is_no_json_number_is_refused_with_its_path(
-    number: float, field: str, wrap: Callable[[float], object], path: str
-) -> None:
+def test_what_is_no_json_number_is_refused_with_its_path(number: float, field: str, wrap: Callable[[float], object], path: str) -> None:
     text = refusal(field, wrap(number))
 
     assert text.startswith(f"{path}: ")
@@ -347,9 +345,7 @@ def test_a_value_that_is_nested_too_deep_is_refused() -> None:
 def _order(note: float, name: str = "n") -> Order:
     # model_construct lets a step hand in what validation would refuse, as a careless step does.
     item = Item.model_construct(name=name, amount=Decimal(1), tags=frozenset(), notes={"a": note})
-    return Order.model_construct(
-        number=1, placed=datetime(2026, 11, 22, tzinfo=UTC), day=date(2026, 11, 22), mood=Mood.CALM, items=(item,)
-    )
+    return Order.model_construct(number=1, placed=datetime(2026, 11, 22, tzinfo=UTC), day=date(2026, 11, 22), mood=Mood.CALM, items=(item,))
 
 
 # Digests.

@@ -69,9 +69,7 @@ def ticket(*rules: tuple[str, Callable[[Ticket], object], Step], last: Step | No
     nodes = [process.node(classify, writes="triage"), process.node(fetch, writes="order")]
     nodes.append(process.node(draft, writes="reply"))
     nodes.append(process.effect(send, writes="receipt", safety=AtMostOnce()))
-    written = [
-        when(f"last {node.name}", lambda c, field=node.writes[0]: getattr(c, field) is None, node) for node in nodes
-    ]
+    written = [when(f"last {node.name}", lambda c, field=node.writes[0]: getattr(c, field) is None, node) for node in nodes]
     process.rules(*(when(*rule) for rule in rules), *written, otherwise(last or finish("done")))
     return process
 
@@ -133,9 +131,7 @@ def test_a_condition_that_stops_early_reads_only_what_it_looked_at() -> None:
     ],
     ids=["property", "property alone", "method", "unbound", "computed", "static", "getattr", "passed on"],
 )
-def test_reads_are_recorded_through_what_the_state_defines(
-    condition: Callable[[Ticket], object], reads: tuple[str, ...]
-) -> None:
+def test_reads_are_recorded_through_what_the_state_defines(condition: Callable[[Ticket], object], reads: tuple[str, ...]) -> None:
     process = ticket(("asked", condition, finish("asked")))
 
     decision = decide(process, cells(message="hello", size=3, triage="refund"))
@@ -247,9 +243,7 @@ def missing() -> Process[Ticket]:
 @pytest.mark.parametrize(
     ("message", "step", "field"), [("send", "send", "reply"), ("draft", "draft", "triage"), ("both", "fetch", "triage")]
 )
-def test_a_step_without_its_field_parks_and_names_the_rule_the_step_and_the_field(
-    message: str, step: str, field: str
-) -> None:
+def test_a_step_without_its_field_parks_and_names_the_rule_the_step_and_the_field(message: str, step: str, field: str) -> None:
     process = missing()
 
     decision = decide(process, cells(message=message, size=3))

@@ -119,13 +119,9 @@ def test_a_cleared_field_clears_what_was_computed_from_it() -> None:
 
 def test_what_is_written_together_does_not_clear_each_other() -> None:
     process = letter()
-    before = after(
-        process, *(wrote(process, w, **f) for w, f in [("", {"message": "m"}), ("classify", {"triage": "t"})])
-    )
+    before = after(process, *(wrote(process, w, **f) for w, f in [("", {"message": "m"}), ("classify", {"triage": "t"})]))
 
-    snapshot = evolve(
-        process, before, wrote(process, "approval", kind=Kind.RESUMED, reply="edited", approval={"approved": True})
-    )
+    snapshot = evolve(process, before, wrote(process, "approval", kind=Kind.RESUMED, reply="edited", approval={"approved": True}))
 
     assert set(snapshot.cells) == {"message", "triage", "reply", "approval"}
 
@@ -134,9 +130,7 @@ def test_an_edited_field_clears_what_was_computed_from_it_but_not_the_answer() -
     process = letter()
     before = evolve(process, through(process), wrote(process, "approval", approval=None))
 
-    snapshot = evolve(
-        process, before, wrote(process, "approval", kind=Kind.RESUMED, reply="edited", approval={"approved": True})
-    )
+    snapshot = evolve(process, before, wrote(process, "approval", kind=Kind.RESUMED, reply="edited", approval={"approved": True}))
 
     assert "verdict" not in snapshot.cells
     assert values(snapshot)["reply"] == "edited"
@@ -240,9 +234,7 @@ def test_a_step_that_changes_one_of_its_fields_goes_on() -> None:
 def test_a_person_may_give_the_same_answer_twice() -> None:
     process = letter()
 
-    result = advance(
-        process, through(process), wrote(process, "approval", kind=Kind.RESUMED, approval={"approved": True})
-    )
+    result = advance(process, through(process), wrote(process, "approval", kind=Kind.RESUMED, approval={"approved": True}))
 
     assert result.decision.step == Finish("done")
 
@@ -423,9 +415,7 @@ def test_branches_are_joined_alike_in_whichever_order_they_are_named(order: tupl
         both: str | None = None
 
     process = Process("pair", Pair)
-    nodes = {
-        name: process.node(function, writes=name, name=name) for name, function in {"a": lower, "b": lower}.items()
-    }
+    nodes = {name: process.node(function, writes=name, name=name) for name, function in {"a": lower, "b": lower}.items()}
     join = process.node(joined, writes="both")
     process.rules(
         when("apart", lambda c: c.a is None or c.b is None, parallel(*(nodes[name] for name in order))),

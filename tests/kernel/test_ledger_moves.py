@@ -78,9 +78,7 @@ def test_a_key_is_only_used_while_the_whole_call_falls_into_its_life(now: float,
 
 
 def test_the_life_of_a_key_begins_with_the_first_intent_and_not_with_the_last_call() -> None:
-    renewed = move_in_doubt(
-        effect(Idempotent(key_ttl_seconds=600)), attempts=2, intended_at=BEGUN, deadline=BEGUN + 590, now=BEGUN + 590
-    )
+    renewed = move_in_doubt(effect(Idempotent(key_ttl_seconds=600)), attempts=2, intended_at=BEGUN, deadline=BEGUN + 590, now=BEGUN + 590)
 
     assert isinstance(renewed, GiveUp)
 

@@ -75,9 +75,7 @@ def letter(
         return deliver(reply)
 
     writes, checks = process.node(write, writes="reply", retry=retry), process.node(check, writes="verdict")
-    approve = process.pause(
-        name="approve", writes="approval", answer=bool, shows=("reply",), edits=("reply",), beside=("verdict",)
-    )
+    approve = process.pause(name="approve", writes="approval", answer=bool, shows=("reply",), edits=("reply",), beside=("verdict",))
     sends = process.effect(send, writes="receipt", safety=safety or Idempotent(), timeout_seconds=TIMEOUT, retry=retry)
     process.rules(
         when("no reply", lambda c: c.reply is None, writes),
@@ -115,9 +113,7 @@ def explained(path: Path, process: AnyProcess, *, until: str, under: AnyProcess 
     return asyncio.run(main())
 
 
-def answered(
-    path: Path, process: AnyProcess, then: Callable[[Engine, int], Awaitable[Any]] | None = None
-) -> Explanation:
+def answered(path: Path, process: AnyProcess, then: Callable[[Engine, int], Awaitable[Any]] | None = None) -> Explanation:
     """Start a case, approve it, and explain it where it comes to rest."""
 
     async def main() -> Explanation:

@@ -14,9 +14,7 @@ from pointsman.testing.clock import ManualClock
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_node_that_kills_its_process_has_no_more_attempts_than_its_budget(
-    on_disk: Place, tmp_path: Path, number: int
-) -> None:
+def test_a_node_that_kills_its_process_has_no_more_attempts_than_its_budget(on_disk: Place, tmp_path: Path, number: int) -> None:
     calls = tmp_path / "calls"
     for _ in range(number):
         assert die("work", on_disk.path, calls, "park") == DIED
@@ -55,9 +53,7 @@ def test_a_deadly_node_is_recorded_as_failed_where_its_author_says_so(on_disk: P
     assert state.quick == "quick"
 
 
-def test_a_branch_that_ended_is_kept_when_its_slow_sibling_dies_with_the_process(
-    on_disk: Place, tmp_path: Path
-) -> None:
+def test_a_branch_that_ended_is_kept_when_its_slow_sibling_dies_with_the_process(on_disk: Place, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     assert die("work", on_disk.path, calls, "branch") == DIED
 
@@ -105,9 +101,7 @@ def test_after_a_crash_around_the_call_the_policy_says_whether_there_is_another(
     assert world.calls() == [entries[0].key] * calls
 
 
-def test_the_world_is_not_asked_before_the_interrupted_call_can_no_longer_arrive(
-    on_disk: Place, tmp_path: Path
-) -> None:
+def test_the_world_is_not_asked_before_the_interrupted_call_can_no_longer_arrive(on_disk: Place, tmp_path: Path) -> None:
     die("post", on_disk.path, tmp_path / "calls", "reconcile", "effect.called")
     world, process = FileWorld(tmp_path / "calls"), letter(POLICIES["reconcile"])
     clock = ManualClock(BEGUN_AT + 1)
@@ -127,9 +121,7 @@ def test_the_world_is_not_asked_before_the_interrupted_call_can_no_longer_arrive
     assert any(event.kind == "effect.settled" and '"found"' in event.facts for event in events)
 
 
-def test_an_effect_that_kills_its_process_is_not_called_more_often_than_its_retries_allow(
-    on_disk: Place, tmp_path: Path
-) -> None:
+def test_an_effect_that_kills_its_process_is_not_called_more_often_than_its_retries_allow(on_disk: Place, tmp_path: Path) -> None:
     for _ in range(3):
         assert die("post", on_disk.path, tmp_path / "calls", "idempotent", "effect.called") == DIED
     world, process = FileWorld(tmp_path / "calls"), letter(POLICIES["idempotent"])
@@ -144,9 +136,7 @@ def test_an_effect_that_kills_its_process_is_not_called_more_often_than_its_retr
     assert len(world.calls()) == 3
 
 
-def test_what_died_in_the_middle_of_its_call_is_listed_for_an_operator_who_settles_it(
-    on_disk: Place, tmp_path: Path
-) -> None:
+def test_what_died_in_the_middle_of_its_call_is_listed_for_an_operator_who_settles_it(on_disk: Place, tmp_path: Path) -> None:
     die("post", on_disk.path, tmp_path / "calls", "at most once", "effect.called")
     world, process = FileWorld(tmp_path / "calls"), letter(AtMostOnce())
 

@@ -145,9 +145,7 @@ def test_a_rejection_in_words_that_json_cannot_hold_is_a_rejection_all_the_same(
 
 @pytest.mark.parametrize("policy", ["idempotent", "at least once"])
 @pytest.mark.parametrize("error", [ConnectionResetError("reset"), TimeoutError()], ids=["error", "timeout"])
-def test_a_call_in_doubt_is_repeated_under_its_key_where_the_policy_allows_it(
-    place: Place, policy: str, error: Exception
-) -> None:
+def test_a_call_in_doubt_is_repeated_under_its_key_where_the_policy_allows_it(place: Place, policy: str, error: Exception) -> None:
     world, process = World(error, "receipt 1"), letter(POLICIES[policy], retry=AT_ONCE)
 
     async def main() -> Any:

@@ -130,9 +130,7 @@ def ordering(change: str, calls: list[str], gate: asyncio.Event | None = None) -
     return process
 
 
-@pytest.mark.parametrize(
-    "change", ["none", "other arguments", "a node before it", "another effect", "no longer chosen"]
-)
+@pytest.mark.parametrize("change", ["none", "other arguments", "a node before it", "another effect", "no longer chosen"])
 def test_an_intent_without_an_outcome_parks_the_case_whatever_the_new_code_would_do(place: Place, change: str) -> None:
     calls: list[str] = []
 

@@ -80,9 +80,7 @@ def test_all_fields_are_written_together_in_the_rules_order_whichever_branch_end
 
     assert (before.order, before.policy) == (None, None)
     assert len({row.revision for row in fields if row.field in {"order", "policy"}}) == 1
-    joined = next(
-        event for event in events if event.step == "fetch_order + fetch_policy" and event.kind == "node.succeeded"
-    )
+    joined = next(event for event in events if event.step == "fetch_order + fetch_policy" and event.kind == "node.succeeded")
     assert json.loads(joined.facts)["fields"] == ["order", "policy"]
 
 
@@ -255,9 +253,7 @@ def numbered(desk: Desk, *, extracting: bool) -> Process[Facts]:
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_a_branch_result_is_dropped_when_what_it_was_computed_from_was_rewritten(
-    place: Place, interrupted: bool
-) -> None:
+def test_a_branch_result_is_dropped_when_what_it_was_computed_from_was_rewritten(place: Place, interrupted: bool) -> None:
     desk = Desk(policy=[RuntimeError("down"), "p", "p"])
     old, new = numbered(desk, extracting=False), numbered(desk, extracting=True)
 

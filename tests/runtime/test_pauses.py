@@ -56,9 +56,7 @@ def approving(shows: tuple[str, ...] = ("reply",), end: Any = None) -> Process[M
     async def check(reply: str) -> str:
         return f"checked {reply!r}"
 
-    approve = process.pause(
-        name="approve", writes="approval", answer=Approval, shows=shows, edits=("reply",), beside=("checked",)
-    )
+    approve = process.pause(name="approve", writes="approval", answer=Approval, shows=shows, edits=("reply",), beside=("checked",))
     process.rules(
         when("no reply", lambda c: c.reply is None, draft),
         when("unchecked", lambda c: c.checked is None, check),
@@ -123,9 +121,7 @@ REFUSED_ANSWERS: list[tuple[Any, Any, str]] = [
 
 
 @pytest.mark.parametrize(("answer", "edits", "named"), REFUSED_ANSWERS)
-def test_an_answer_that_does_not_fit_is_refused_in_words_and_changes_nothing(
-    place: Place, answer: Any, edits: Any, named: str
-) -> None:
+def test_an_answer_that_does_not_fit_is_refused_in_words_and_changes_nothing(place: Place, answer: Any, edits: Any, named: str) -> None:
     process = approving()
 
     async def main() -> Any:

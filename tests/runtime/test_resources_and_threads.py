@@ -60,9 +60,7 @@ async def many(engine: Engine, name: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "rests"), [("waits", "paused"), ("fails", "node.retried")])
-def test_three_hundred_cases_that_wait_need_no_more_threads_or_tasks_than_one(
-    place: Place, name: str, rests: str
-) -> None:
+def test_three_hundred_cases_that_wait_need_no_more_threads_or_tasks_than_one(place: Place, name: str, rests: str) -> None:
     process = asking()
 
     async def at_rest(engine: Engine, count: int) -> tuple[int, int]:
@@ -236,9 +234,7 @@ def using(**uses: type) -> Process[Job]:
     ("wanted", "given", "told"),
     [(dict, {}, "pass resources={'client': ...}"), (dict, {"client": []}, "is a list, but it asks for dict")],
 )
-def test_an_engine_does_not_open_without_what_its_steps_use(
-    place: Place, wanted: type, given: dict[str, Any], told: str
-) -> None:
+def test_an_engine_does_not_open_without_what_its_steps_use(place: Place, wanted: type, given: dict[str, Any], told: str) -> None:
     process = using(client=wanted)
 
     async def main() -> None:

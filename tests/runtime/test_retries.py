@@ -205,9 +205,7 @@ def test_only_the_named_exceptions_are_worth_another_attempt(place: Place, error
     assert (row.status, script.calls) == (Status.PARKED, calls)
 
 
-@pytest.mark.parametrize(
-    ("result", "named"), [(float("nan"), "nan"), ("a\0b", "NUL"), (["no", "text"], "result"), ("\ud800", "surrogate")]
-)
+@pytest.mark.parametrize(("result", "named"), [(float("nan"), "nan"), ("a\0b", "NUL"), (["no", "text"], "result"), ("\ud800", "surrogate")])
 def test_a_result_that_cannot_be_stored_is_not_tried_again(place: Place, result: Any, named: str) -> None:
     script = Script(result)
     process = working(script, retry=Retry(attempts_max=3, first_seconds=0))

@@ -89,13 +89,9 @@ def in_a_process(script: str, *arguments: object, unprivileged: bool = False) ->
     begin = "import asyncio, json, os, sys\nfrom pathlib import Path\n"
     begin += "import encodings.idna, sqlite3, concurrent.futures.thread\nfrom pointsman import *\n"
     begin += "from pointsman.store.sqlite import open_sqlite\nfrom pointsman.errors import *\n"
-    begin += (
-        "from pointsman.store.statements import *\nmigrations('sqlite'), statements('sqlite')\n"  # read them as we are
-    )
+    begin += "from pointsman.store.statements import *\nmigrations('sqlite'), statements('sqlite')\n"  # read them as we are
     begin += f"if {unprivileged} and os.geteuid() == 0:\n    os.setgroups([]); os.setuid({NOBODY})\n"
-    done = subprocess.run(
-        [sys.executable, "-c", begin + script, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", begin + script, *map(str, arguments)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     answer: dict[str, str] = json.loads(done.stdout)
     return answer

@@ -414,9 +414,7 @@ def test_a_reader_of_a_file_that_it_may_not_read_is_told_so_in_words(public_fold
 # Migrations.
 
 
-def test_a_migration_that_fails_leaves_an_empty_file_that_opens_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_migration_that_fails_leaves_an_empty_file_that_opens_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cases.db"
     broken = migrations("sqlite")[0][1] + "\nCREATE TABLE cases (id INTEGER);\n"
     with monkeypatch.context() as patched:
@@ -432,9 +430,7 @@ def test_a_migration_that_fails_leaves_an_empty_file_that_opens_later(
     filled(path)
 
 
-def test_a_second_migration_that_fails_keeps_the_first_one_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_migration_that_fails_keeps_the_first_one_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cases.db"
     filled(path)
     number, first = migrations("sqlite")[-1]

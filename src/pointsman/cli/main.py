@@ -192,18 +192,14 @@ def _print_history(history: History) -> None:
 
 
 def _print_explanation(e: Explanation) -> None:
-    console.print(
-        f"[bold]case {e.case}[/] is {e.status} at {escape(e.step or '?')}, by rule [bold]{escape(repr(e.rule))}[/]"
-    )
+    console.print(f"[bold]case {e.case}[/] is {e.status} at {escape(e.step or '?')}, by rule [bold]{escape(repr(e.rule))}[/]")
     for obstacle in e.obstacles:
         console.print(f"  [yellow]{escape(obstacle)}[/]")
     if e.wake_at is not None:
         console.print(f"  due at {_time(e.wake_at)}")
     console.print("\nThe rules, from the top, and what they read:")
     for rule in e.rules:
-        console.print(
-            f"  {_mark(rule)} {escape(rule.name)} -> {escape(rule.step)}  [dim]({escape(', '.join(rule.reads) or 'nothing')})[/]"
-        )
+        console.print(f"  {_mark(rule)} {escape(rule.name)} -> {escape(rule.step)}  [dim]({escape(', '.join(rule.reads) or 'nothing')})[/]")
     console.print("\nThe fields that decided:")
     for name, value in e.reads.items():
         console.print(f"  {escape(name)} = {escape(_short(value))}")

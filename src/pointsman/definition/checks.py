@@ -29,9 +29,7 @@ def check_state(process: str, state: type[State]) -> None:
     """Refuse a state that is no State, or whose results cannot be None."""
     declared: object = state
     if not (isinstance(declared, type) and issubclass(declared, State)):
-        raise DefinitionError(
-            f"process {process!r}: {state!r} is no State; write `class {_class_name(process)}(State): ...`."
-        )
+        raise DefinitionError(f"process {process!r}: {state!r} is no State; write `class {_class_name(process)}(State): ...`.")
     for name, field in state.model_fields.items():
         if name not in inputs_of(state) and not accepts_none(field.annotation):
             raise DefinitionError(
@@ -52,9 +50,7 @@ def check_node(process: str, state: type[State], node: AnyNode) -> None:
     for name, returned in zip(node.writes, _returned(what, node), strict=True):
         annotation = state.model_fields[name].annotation
         if not fits(returned, annotation):
-            raise DefinitionError(
-                f"{what}: it returns {show(returned)}, but field {name!r} takes {show(annotation)}; change one of them."
-            )
+            raise DefinitionError(f"{what}: it returns {show(returned)}, but field {name!r} takes {show(annotation)}; change one of them.")
         if node.on_failure == "record" and not fits(Failure, annotation):
             raise DefinitionError(
                 f'{what}: on_failure="record" writes a Failure, but field {name!r} takes {show(annotation)}; add `| Failure` to it.'
@@ -84,15 +80,11 @@ def check_pause(process: str, state: type[State], pause: Pause) -> None:
         )
 
 
-def check_rules(
-    process: str, state: type[State], steps: Mapping[str, AnyNode | Pause], rules: Sequence[Rule[Any]]
-) -> None:
+def check_rules(process: str, state: type[State], steps: Mapping[str, AnyNode | Pause], rules: Sequence[Rule[Any]]) -> None:
     """Refuse rules that do not end in `otherwise`, that cannot be reached, or that leave a field without a writer."""
     what = f"process {process!r}"
     if not rules or rules[-1].condition is not None:
-        raise DefinitionError(
-            f"{what}: the rules do not end in otherwise(...); say what happens when none of the conditions holds."
-        )
+        raise DefinitionError(f"{what}: the rules do not end in otherwise(...); say what happens when none of the conditions holds.")
     _check_reachable(what, rules)
     for rule in rules:
         _check_step(f"{what}, rule {rule.name!r}", steps, rule)
@@ -100,9 +92,7 @@ def check_rules(
     for name in steps:
         if name not in used:
             raise DefinitionError(f"{what}: {name!r} is declared, but no rule names it; add a rule or remove it.")
-    written = set(
-        chain.from_iterable((*step.writes, *(step.edits if isinstance(step, Pause) else ())) for step in steps.values())
-    )
+    written = set(chain.from_iterable((*step.writes, *(step.edits if isinstance(step, Pause) else ())) for step in steps.values()))
     for name in state.model_fields:
         if name not in written and name not in inputs_of(state):
             raise DefinitionError(
@@ -134,9 +124,7 @@ def _check_written(what: str, state: type[State], writes: tuple[str, ...]) -> No
                 f"{what}: it writes {name!r}, which is no field of {state.__name__}; its fields are {_listed(state.model_fields)}."
             )
         if name in inputs_of(state):
-            raise DefinitionError(
-                f"{what}: it writes {name!r}, which is an input; give the field `| None = None` to make it a result."
-            )
+            raise DefinitionError(f"{what}: it writes {name!r}, which is an input; give the field `| None = None` to make it a result.")
 
 
 def _returned(what: str, node: AnyNode) -> tuple[Any, ...]:
@@ -156,9 +144,7 @@ def _check_effect(what: str, state: type[State], effect: Effect[Any, Any]) -> No
     look_up = getattr(effect.safety, "look_up", None)
     if look_up is not None:
         asked = signature_of(look_up, f"{what}, its look-up")
-        unknown = (asked.reads.keys() - effect.signature.reads.keys()) | (
-            asked.uses.keys() - effect.signature.uses.keys() - {"ctx"}
-        )
+        unknown = (asked.reads.keys() - effect.signature.reads.keys()) | (asked.uses.keys() - effect.signature.uses.keys() - {"ctx"})
         if unknown:
             raise DefinitionError(
                 f"{what}: its look-up asks for {_listed(unknown)}, which the effect itself does not name; use the effect's own parameters."
@@ -200,9 +186,7 @@ def _check_step(what: str, steps: Mapping[str, AnyNode | Pause], rule: Rule[Any]
             )
     for step in _steps_in(rule):
         if steps.get(step.name) is not step:
-            raise DefinitionError(
-                f"{what}: {step.name!r} is not declared on this process; declare it with its node, effect or pause."
-            )
+            raise DefinitionError(f"{what}: {step.name!r} is not declared on this process; declare it with its node, effect or pause.")
     if isinstance(rule.step, Parallel):
         writers: dict[str, str] = {}
         if len(rule.step.nodes) < 2:
@@ -247,9 +231,7 @@ def _check_cycles(what: str, steps: Mapping[str, AnyNode | Pause]) -> None:
             if written in path:
                 circle = (*path[path.index(written) :], written)
                 steps_on_it = " -> ".join(f"{a} -({derived[a][b]})-> {b}" for a, b in pairwise(circle))
-                raise DefinitionError(
-                    f"{what}: fields are computed from themselves ({steps_on_it}); let one step read with Peek[...]."
-                )
+                raise DefinitionError(f"{what}: fields are computed from themselves ({steps_on_it}); let one step read with Peek[...].")
             if written not in acyclic:
                 walk(written, (*path, written))
         acyclic.add(field)

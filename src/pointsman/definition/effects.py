@@ -16,9 +16,7 @@ class Idempotent:
 
     def __post_init__(self) -> None:
         if not self.key_ttl_seconds > 0:
-            raise DefinitionError(
-                f"Idempotent: key_ttl_seconds is {self.key_ttl_seconds}; say how long the receiver remembers a key."
-            )
+            raise DefinitionError(f"Idempotent: key_ttl_seconds is {self.key_ttl_seconds}; say how long the receiver remembers a key.")
 
 
 @dataclass(frozen=True, slots=True)

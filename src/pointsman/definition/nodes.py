@@ -45,9 +45,7 @@ class Retry:
 
     def pause_seconds(self, attempts: int, chance: float) -> float:
         """Seconds to wait after the `attempts`-th failed attempt; `chance` is a random number in [0, 1)."""
-        full = min(
-            self.max_seconds, self.first_seconds * self.factor ** min(attempts - 1, 60)
-        )  # 60: 2**60 is beyond any max
+        full = min(self.max_seconds, self.first_seconds * self.factor ** min(attempts - 1, 60))  # 60: 2**60 is beyond any max
         return full * (1 - self.jitter * chance)
 
 
@@ -102,9 +100,7 @@ class Node(Generic[P, R]):
         if len(self.writes) == 1:
             return {self.writes[0]: result}
         if not isinstance(result, tuple) or len(result) != len(self.writes):
-            raise TypeError(
-                f"{self.name} writes {', '.join(self.writes)} and must return a tuple of {len(self.writes)}"
-            )
+            raise TypeError(f"{self.name} writes {', '.join(self.writes)} and must return a tuple of {len(self.writes)}")
         return dict(zip(self.writes, result, strict=True))
 
 

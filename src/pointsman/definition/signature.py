@@ -42,9 +42,7 @@ def signature_of(function: Callable[..., Any], what: str) -> Signature:
     try:
         hints = get_type_hints(function, include_extras=True)
     except TypeError:
-        raise DefinitionError(
-            f"{what}: {function!r} is no function; wrap it in one that names its parameters."
-        ) from None
+        raise DefinitionError(f"{what}: {function!r} is no function; wrap it in one that names its parameters.") from None
     except NameError as error:
         raise DefinitionError(f"{what}: {error}; name only types that its module can see.") from None
     reads: dict[str, Any] = {}
@@ -53,9 +51,7 @@ def signature_of(function: Callable[..., Any], what: str) -> Signature:
     for parameter in inspect.signature(function).parameters.values():
         name, kind = parameter.name, parameter.kind
         if kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
-            raise DefinitionError(
-                f"{what}: *{name} says neither which field it reads nor which resource it uses; name each one."
-            )
+            raise DefinitionError(f"{what}: *{name} says neither which field it reads nor which resource it uses; name each one.")
         if name not in hints:
             raise DefinitionError(f"{what}: parameter {name!r} has no type; write `{name}: TheType`.")
         if kind is parameter.KEYWORD_ONLY:
@@ -106,10 +102,7 @@ def _member_fits(offered: Any, wanted: Any) -> bool:
         return True
     offered_origin, wanted_origin = get_origin(offered), get_origin(wanted)
     if offered_origin is Literal:
-        return all(
-            value in get_args(wanted) if wanted_origin is Literal else _is(type(value), wanted)
-            for value in get_args(offered)
-        )
+        return all(value in get_args(wanted) if wanted_origin is Literal else _is(type(value), wanted) for value in get_args(offered))
     if wanted_origin is Literal:
         return False
     if not _is(offered_origin or offered, wanted_origin or wanted):

@@ -25,9 +25,7 @@ class Codec:
     def __init__(self, state: type[State]) -> None:
         self._adapters = {name: _adapter(field) for name, field in state.model_fields.items()}
         self._defaults = {
-            name: field.get_default(call_default_factory=True)
-            for name, field in state.model_fields.items()
-            if not field.is_required()
+            name: field.get_default(call_default_factory=True) for name, field in state.model_fields.items() if not field.is_required()
         }
 
     def encode(self, field: str, value: object, writer: str) -> Cell:
@@ -133,15 +131,11 @@ def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -
     except ValidationError as error:
         raise ValueRefused(_flaw(value, field) or f"{field}: {_first(error)}") from None
     except Exception as error:  # what cannot be written, and whatever a validator of the author's own raises
-        raise ValueRefused(
-            _flaw(value, field) or f"{field}: {type(value).__name__} cannot be held as JSON ({error})"
-        ) from None
+        raise ValueRefused(_flaw(value, field) or f"{field}: {type(value).__name__} cannot be held as JSON ({error})") from None
     if back != checked or b"\\u0000" in raw or b"Infinity" in raw:
         flaw = _flaw(checked, field)
         if flaw or back != checked:
-            raise ValueRefused(
-                flaw or f"{field}: {type(value).__name__} does not come back equal from JSON; give it a type that does."
-            )
+            raise ValueRefused(flaw or f"{field}: {type(value).__name__} does not come back equal from JSON; give it a type that does.")
     return Cell(back, raw.decode(), writer)
 
 

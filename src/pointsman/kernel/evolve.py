@@ -99,25 +99,16 @@ def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
 
 def _progress(process: AnyProcess, before: Snapshot, after: Snapshot, event: Event | None) -> Decision | None:
     # A start has nothing to change yet; and a person may give the same answer twice, which turns nothing for ever.
-    if (
-        event is not None
-        and event.writes
-        and event.kind not in {Kind.ACCEPTED, Kind.RESUMED}
-        and _same(before.cells, after.cells)
-    ):
+    if event is not None and event.writes and event.kind not in {Kind.ACCEPTED, Kind.RESUMED} and _same(before.cells, after.cells):
         fields = ", ".join(sorted(event.writes))
         return Decision(
-            Park(
-                f"{event.step!r} left {fields} as it was, and would be chosen again for ever; correct the step or its rule"
-            ),
+            Park(f"{event.step!r} left {fields} as it was, and would be chosen again for ever; correct the step or its rule"),
             "",
             (),
         )
     if after.steps >= process.steps_max:
         return Decision(
-            Park(
-                f"it has taken {after.steps} steps, as many as its process allows (steps_max); correct the rules, or raise the bound"
-            ),
+            Park(f"it has taken {after.steps} steps, as many as its process allows (steps_max); correct the rules, or raise the bound"),
             "",
             (),
         )

@@ -12,9 +12,7 @@ def tried_rules(process: AnyProcess, cells: Mapping[str, Cell]) -> tuple[Tried, 
     return tuple(try_rule(process.state, rule, cells) for rule in process.ordered_rules)
 
 
-def possible_next(
-    process: AnyProcess, cells: Mapping[str, Cell], unknown: Collection[str]
-) -> tuple[tuple[Tried, bool], ...]:
+def possible_next(process: AnyProcess, cells: Mapping[str, Cell], unknown: Collection[str]) -> tuple[tuple[Tried, bool], ...]:
     """The rules that could decide once the fields in `unknown` have been written, each with whether it is certain.
 
     A rule that reads one of them may hold or not. A rule that reads none of them holds or fails as it does now, and the

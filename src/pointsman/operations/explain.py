@@ -72,9 +72,7 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
     following = tuple(_told(tried, certain=certain) for tried, certain in possible_next(process, cells, unknown))
     decision = decide(process, cells)
     if row.status in {Status.WAITING, Status.READY} and decision.step.name != row.step:
-        obstacles.append(
-            f"under the present code rule {decision.rule!r} would choose {decision.step.name} instead of {row.step}"
-        )
+        obstacles.append(f"under the present code rule {decision.rule!r} would choose {decision.step.name} instead of {row.step}")
     return Explanation(
         case=row.id,
         status=row.status,

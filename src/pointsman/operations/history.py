@@ -79,7 +79,5 @@ def told(event: EventRow) -> str:
         case "resumed":
             return f"{event.step} answered by {facts['by']}: wrote {listed}"
         case _:
-            said = ", ".join(
-                f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in facts.items()
-            )
+            said = ", ".join(f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in facts.items())
             return f"{event.step}: {said}" if event.step else said

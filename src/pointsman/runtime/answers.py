@@ -113,9 +113,7 @@ def _answer_cells(hold: Hold, pause: Pause, answer: object, edits: Mapping[str, 
     not_editable = sorted(set(edits) - set(pause.edits))
     if not_editable:
         editable = ", ".join(pause.edits) or "nothing"
-        raise AnswerInvalid(
-            f"pause {pause.name!r} does not let an answer rewrite {not_editable[0]!r}; it lets it rewrite {editable}."
-        )
+        raise AnswerInvalid(f"pause {pause.name!r} does not let an answer rewrite {not_editable[0]!r}; it lets it rewrite {editable}.")
     try:
         checked = adapter_of(pause.answer).validate_python(answer)
         written = {pause.writes[0]: checked, **edits}

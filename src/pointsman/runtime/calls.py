@@ -23,9 +23,7 @@ class Calls:
     resources: Mapping[str, Any]
     threads: Executor
 
-    async def call(
-        self, hold: Hold, node: AnyNode, *, attempt: int, key: str = "", timeout_seconds: float | None = None
-    ) -> object:
+    async def call(self, hold: Hold, node: AnyNode, *, attempt: int, key: str = "", timeout_seconds: float | None = None) -> object:
         """Call a node or an effect. Raises what it raises, and TimeoutError after `timeout_seconds`.
 
         A thread cannot be stopped: a plain function that runs out of time is left to its end, and its result is dropped.

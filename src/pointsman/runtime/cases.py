@@ -41,9 +41,7 @@ class Cases:
         """A registered process. Raises UnknownProcess."""
         if name not in self._processes:
             known = ", ".join(sorted(self._processes)) or "none"
-            raise UnknownProcess(
-                f"process {name!r} is not registered with this engine, which has {known}; pass it to Engine.open."
-            )
+            raise UnknownProcess(f"process {name!r} is not registered with this engine, which has {known}; pass it to Engine.open.")
         return self._processes[name]
 
     async def row(self, case: int) -> CaseRow:
@@ -89,9 +87,7 @@ class Cases:
         while self._underway:
             await asyncio.wait(self._underway)
 
-    async def _commit_and_take(
-        self, hold: Hold, after: Advance, outcome: Outcome, new: NewCase | None, answered_by: str | None
-    ) -> int:
+    async def _commit_and_take(self, hold: Hold, after: Advance, outcome: Outcome, new: NewCase | None, answered_by: str | None) -> int:
         going_on = runnable(after.decision) and self.scheduler.enter()
         taken = False
         try:

@@ -54,9 +54,7 @@ class Commits:
         ready for a claim otherwise. With `cancel` nothing follows: the case ends with that event.
         """
         transition = self._begin(hold, outcome)
-        transition.fields = _field_writes(
-            hold.snapshot.cells, after, outcome.events[-1].writes if outcome.events else {}
-        )
+        transition.fields = _field_writes(hold.snapshot.cells, after, outcome.events[-1].writes if outcome.events else {})
         transition.steps, transition.claims, transition.new, transition.intent = (
             after.snapshot.steps,
             claims,
@@ -112,9 +110,7 @@ class Commits:
         match decision.step:
             case Pause(name=name, shows=shows):
                 transition.status = Status.WAITING
-                transition.pause = PauseOpening(
-                    name, f"{self._random.getrandbits(TOKEN_BITS):020x}", digest_of(cells, shows)
-                )
+                transition.pause = PauseOpening(name, f"{self._random.getrandbits(TOKEN_BITS):020x}", digest_of(cells, shows))
                 events.append(Event(Kind.PAUSED, name, facts={"shows": shows, "digest": transition.pause.digest}))
             case Finish(outcome):
                 transition.status, transition.outcome = Status.DONE, outcome

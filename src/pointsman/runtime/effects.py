@@ -22,9 +22,7 @@ from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, failure_ce
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import EffectRow, Intent, Settlement
 
-ATTEMPTS_A_CALL = (
-    4  # a call may take a wait, a look-up and its retry; what is begun more often than that dies each time
-)
+ATTEMPTS_A_CALL = 4  # a call may take a wait, a look-up and its retry; what is begun more often than that dies each time
 KEY_LENGTH = 40  # hexadecimal digits of the SHA-256: 160 bits, within every provider's limit for keys
 
 
@@ -39,9 +37,7 @@ class Effects:
         self._commits = commits
         self._calls = calls
 
-    async def prepare(
-        self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool
-    ) -> tuple[Advance, Outcome, Intent | None]:
+    async def prepare(self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool) -> tuple[Advance, Outcome, Intent | None]:
         """See to it, before a decision is committed, that no effect is forgotten, and make the intent of one that is chosen.
 
         A case with an effect of unknown outcome goes on to nothing but that effect. There is no intent where the ledger
@@ -69,9 +65,7 @@ class Effects:
 
     def _remember(self, after: Advance, outcome: Outcome, key: str) -> tuple[Advance, Outcome, None]:
         """Park a case that would leave an effect of unknown outcome behind."""
-        told = (
-            f"the effect with key {key} may or may not have happened, and the rules go on to {after.decision.step.name}"
-        )
+        told = f"the effect with key {key} may or may not have happened, and the rules go on to {after.decision.step.name}"
         if outcome.settlement is None:
             outcome = outcome._replace(settlement=Settlement(key, EffectStatus.IN_DOUBT, None, told))
         return parked(after, f"{told}; find out whether it happened and resolve it first"), outcome, None
@@ -117,9 +111,7 @@ class Effects:
         doubt: tuple[Event, ...] = ()
         if entry.status is EffectStatus.INTENDED:
             doubt = (_in_doubt(effect, entry.key, entry.attempts, "the engine died during the call"),)
-        settlement = Settlement(
-            entry.key, EffectStatus.IN_DOUBT, None, entry.error or "the engine died during the call"
-        )
+        settlement = Settlement(entry.key, EffectStatus.IN_DOUBT, None, entry.error or "the engine died during the call")
         move = move_in_doubt(
             effect,
             attempts=entry.attempts,
@@ -130,9 +122,7 @@ class Effects:
         match move:
             case CallAgain():
                 hold.doubtful = True
-                return await self._commit_intent(
-                    hold, self._intent(hold, effect, entry.key, entry.arguments, again=True), doubt
-                )
+                return await self._commit_intent(hold, self._intent(hold, effect, entry.key, entry.arguments, again=True), doubt)
             case WaitUntil(at):
                 return Outcome(doubt, wake_at=at, settlement=settlement)
             case GiveUp(reason):
@@ -140,16 +130,12 @@ class Effects:
             case LookUp():
                 return await self._look_up(hold, effect, entry, doubt)
 
-    async def _look_up(
-        self, hold: Hold, effect: AnyEffect, entry: EffectRow, doubt: tuple[Event, ...]
-    ) -> Outcome | None:
+    async def _look_up(self, hold: Hold, effect: AnyEffect, entry: EffectRow, doubt: tuple[Event, ...]) -> Outcome | None:
         """Ask the world whether the call in doubt happened."""
         safety = effect.safety
         assert isinstance(safety, Reconcile)
         asked = signature_of(safety.look_up, "look-up")
-        settlement = Settlement(
-            entry.key, EffectStatus.IN_DOUBT, None, entry.error or "the engine died during the call"
-        )
+        settlement = Settlement(entry.key, EffectStatus.IN_DOUBT, None, entry.error or "the engine died during the call")
         self._points("effect.look_up")
         try:
             found = await self._calls.invoke(
@@ -221,9 +207,7 @@ class Effects:
             passed = NotSent("its time had passed before the call could begin")
             return self._not_sent(hold, effect, intent.key, passed, doubtful=doubtful)
         try:
-            result = await self._calls.call(
-                hold, effect, attempt=hold.attempt, key=intent.key, timeout_seconds=remaining
-            )
+            result = await self._calls.call(hold, effect, attempt=hold.attempt, key=intent.key, timeout_seconds=remaining)
         except NotSent as error:
             return self._not_sent(hold, effect, intent.key, error, doubtful=doubtful)
         except Rejected as error:
@@ -241,12 +225,8 @@ class Effects:
             # It did happen: that must not be lost because its outcome cannot be written down.
             settled = Event(Kind.EFFECT_SETTLED, effect.name, hold.attempt, {"key": key, "how": how, "fields": []})
             reason = f"effect {effect.name!r} happened, but its outcome cannot be stored ({message_of(error)}); resolve key {key} with the outcome"
-            return Outcome(
-                (settled,), park=reason, settlement=Settlement(key, EffectStatus.DONE, None, message_of(error))
-            )
-        settled = Event(
-            Kind.EFFECT_SETTLED, effect.name, hold.attempt, {"key": key, "how": how, "fields": list(cells)}, cells
-        )
+            return Outcome((settled,), park=reason, settlement=Settlement(key, EffectStatus.DONE, None, message_of(error)))
+        settled = Event(Kind.EFFECT_SETTLED, effect.name, hold.attempt, {"key": key, "how": how, "fields": list(cells)}, cells)
         return Outcome((settled,), settlement=Settlement(key, EffectStatus.DONE, outcome_text(cells)))
 
     def _adopt(self, hold: Hold, effect: AnyEffect, entry: EffectRow) -> Outcome:
@@ -267,9 +247,7 @@ class Effects:
         settlement = Settlement(key, status, None, message_of(error))
         if hold.attempt >= effect.retry.attempts_max:
             told = f"{effect.name!r} was not sent in {hold.attempt} attempts: {message_of(error)}"
-            park = (
-                _give_up(effect, key, f"an earlier call may have happened ({message_of(error)})") if doubtful else told
-            )
+            park = _give_up(effect, key, f"an earlier call may have happened ({message_of(error)})") if doubtful else told
             return Outcome((event,), park=park, settlement=settlement)
         pause = max(effect.retry.pause_seconds(hold.attempt, self._random.random()), error.retry_after or 0.0)
         return Outcome((event,), wake_at=self._clock.now() + pause, settlement=settlement)
@@ -277,9 +255,7 @@ class Effects:
     def _rejected(self, hold: Hold, effect: AnyEffect, key: str, error: Rejected, *, recorded: bool = False) -> Outcome:
         settlement = None if recorded else Settlement(key, EffectStatus.FAILED, None, message_of(error))
         cells = failure_cells(hold, effect, error, hold.attempt) if effect.on_failure == "record" else {}
-        event = Event(
-            Kind.NODE_FAILED, effect.name, hold.attempt, {"error": "Rejected", "message": message_of(error)}, cells
-        )
+        event = Event(Kind.NODE_FAILED, effect.name, hold.attempt, {"error": "Rejected", "message": message_of(error)}, cells)
         park = None if cells else f"{effect.name!r} was rejected: {message_of(error)}"
         return Outcome((event,), park=park, settlement=settlement)
 
@@ -289,13 +265,9 @@ class Effects:
         doubt = (_in_doubt(effect, key, hold.attempt, f"{type(error).__name__}: {message_of(error)}"),)
         settlement = Settlement(key, EffectStatus.IN_DOUBT, None, message_of(error))
         now = self._clock.now()
-        match move_in_doubt(
-            effect, attempts=entry.attempts, intended_at=entry.intended_at, deadline=entry.deadline, now=now
-        ):
+        match move_in_doubt(effect, attempts=entry.attempts, intended_at=entry.intended_at, deadline=entry.deadline, now=now):
             case GiveUp(reason):
-                return Outcome(
-                    doubt, park=_give_up(effect, key, f"{reason} ({message_of(error)})"), settlement=settlement
-                )
+                return Outcome(doubt, park=_give_up(effect, key, f"{reason} ({message_of(error)})"), settlement=settlement)
             case WaitUntil(at):
                 return Outcome(doubt, wake_at=at, settlement=settlement)
             case LookUp() | CallAgain():

@@ -123,9 +123,7 @@ class Engine:
 
     # Starting.
 
-    async def start(
-        self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None
-    ) -> Started:
+    async def start(self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None) -> Started:
         """Start a case with these inputs; the answer comes after the commit that holds it.
 
         `key` is the identity of what is started: the same key in the same process is the same case, whenever it comes
@@ -236,9 +234,7 @@ class Engine:
         self._check_running()
         return await self._answers.pending(case)
 
-    async def resume(
-        self, token: str, answer: object, *, by: str, edits: Mapping[str, object] | None = None
-    ) -> CaseRow:
+    async def resume(self, token: str, answer: object, *, by: str, edits: Mapping[str, object] | None = None) -> CaseRow:
         """Answer a pause: once, to what was shown, or not at all.
 
         `edits` rewrites shown fields that the pause lets the answer rewrite. Raises AnswerInvalid; AlreadyAnswered,

@@ -96,9 +96,7 @@ def cells_from(process: AnyProcess, text: str, writer: str) -> dict[str, Cell]:
     stored: dict[str, Any] = json.loads(text)
     unknown = [name for name in stored if not codec.knows(name)]
     if unknown:
-        raise ValueRefused(
-            f"the stored outcome of {writer!r} is for field {unknown[0]!r}, which the state no longer has"
-        )
+        raise ValueRefused(f"the stored outcome of {writer!r} is for field {unknown[0]!r}, which the state no longer has")
     return {name: codec.decode(name, value, writer) for name, value in stored.items()}
 
 

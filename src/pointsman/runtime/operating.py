@@ -39,9 +39,7 @@ class Operating:
                 waited = row.status is Status.WAITING
                 self._cases.scheduler.look_again()
                 with suppress(Conflict):
-                    await self._stay(
-                        self._cases.bare(row), Status.CANCELLED, Outcome((event,)), reason=why, leaves_pause=waited
-                    )
+                    await self._stay(self._cases.bare(row), Status.CANCELLED, Outcome((event,)), reason=why, leaves_pause=waited)
         if row.status is Status.DONE:
             raise Refused(f"case {case} was not cancelled: {standing(row)}.")
         return row
@@ -53,9 +51,7 @@ class Operating:
         row = await self._cases.row(case)
         if row.status is not Status.PARKED:
             raise Refused(f"case {case} is not parked: {standing(row)}.")
-        renewed = tuple(
-            BranchWrite(b.name, 0, None, None) for b in await self._cases.store.branches(case) if b.outcome is None
-        )
+        renewed = tuple(BranchWrite(b.name, 0, None, None) for b in await self._cases.store.branches(case) if b.outcome is None)
         event = Event(Kind.REDRIVEN, facts={"by": by, "why": why})
         return await self._back_into_line(row, Outcome((event,), wake_at=self._clock.now(), branches=renewed))
 
@@ -74,18 +70,14 @@ class Operating:
         text = _resolved_outcome(self._cases.bare(row), entry.effect, outcome) if happened else None
         settlement = Settlement(key, EffectStatus.DONE if happened else EffectStatus.NOT_SENT, text, None)
         how = f"resolved: {'it happened' if happened else 'it did not happen'}"
-        event = Event(
-            Kind.EFFECT_SETTLED, entry.effect, 0, {"key": key, "how": how, "fields": [], "by": by, "why": why}
-        )
+        event = Event(Kind.EFFECT_SETTLED, entry.effect, 0, {"key": key, "how": how, "fields": [], "by": by, "why": why})
         if row.status in {Status.DONE, Status.CANCELLED}:
             hold = self._cases.bare(row)
             await self._stay(hold, row.status, Outcome((event,), settlement=settlement), reason=row.reason)
             return await self._cases.row(row.id)
         return await self._back_into_line(row, Outcome((event,), wake_at=self._clock.now(), settlement=settlement))
 
-    async def _stay(
-        self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None, leaves_pause: bool = False
-    ) -> None:
+    async def _stay(self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None, leaves_pause: bool = False) -> None:
         stay = self._cases.commits.stay(hold, status, outcome, reason=reason, leaves_pause=leaves_pause)
         await self._cases.apart(stay)
 
@@ -102,14 +94,10 @@ class Operating:
 def _resolved_outcome(hold: Hold, name: str, outcome: object) -> str:
     effect = hold.process.steps.get(name)
     if not isinstance(effect, Effect):
-        raise Refused(
-            f"effect {name!r} is no longer declared on process {hold.process.name!r}; register the code that has it."
-        )
+        raise Refused(f"effect {name!r} is no longer declared on process {hold.process.name!r}; register the code that has it.")
     if outcome is None:
         fields = ", ".join(effect.writes)
-        raise Refused(
-            f"say with `outcome` what {name!r} returned: without it {fields} stays empty, and it would be called again."
-        )
+        raise Refused(f"say with `outcome` what {name!r} returned: without it {fields} stays empty, and it would be called again.")
     try:
         return outcome_text(encode(hold, effect, effect.split(outcome)))
     except (ValueRefused, TypeError) as error:

@@ -56,9 +56,7 @@ class Runner:
         hold.open = await self._effects.open_keys(hold.snapshot.case)
         decision = decide(hold.process, hold.snapshot.cells)
         if going_on and runnable(decision) and decision.step.name == hold.step:
-            after, _, _ = await self._effects.prepare(
-                hold, Advance(hold.snapshot, decision, ()), Outcome(()), going_on=False
-            )
+            after, _, _ = await self._effects.prepare(hold, Advance(hold.snapshot, decision, ()), Outcome(()), going_on=False)
             if after.decision is decision:
                 return decision
         return await self._land(hold, advance(hold.process, hold.snapshot, None), Outcome(()), going_on=going_on)
@@ -67,9 +65,7 @@ class Runner:
         """Nothing came out of a step that was cancelled before it began."""
         if hold.intent is None:
             return Outcome(())
-        return Outcome(
-            (), settlement=Settlement(hold.intent.key, EffectStatus.NOT_SENT, None, "cancelled before the call")
-        )
+        return Outcome((), settlement=Settlement(hold.intent.key, EffectStatus.NOT_SENT, None, "cancelled before the call"))
 
     async def _perform(self, hold: Hold, decision: Decision) -> Outcome:
         step = decision.step
@@ -124,12 +120,8 @@ class Runner:
             wake_at = self._clock.now() + node.retry.pause_seconds(attempt, self._random.random())
             return Outcome((failed, Event(Kind.NODE_RETRIED, node.name, attempt, {"at": wake_at})), wake_at=wake_at)
         if node.on_failure == "record":
-            return Outcome(
-                (Event(failed.kind, failed.step, attempt, failed.facts, failure_cells(hold, node, error, attempt)),)
-            )
-        return Outcome(
-            (failed,), park=f"{node.name!r} failed after {attempt} attempt{'s' * (attempt > 1)}: {message_of(error)}"
-        )
+            return Outcome((Event(failed.kind, failed.step, attempt, failed.facts, failure_cells(hold, node, error, attempt)),))
+        return Outcome((failed,), park=f"{node.name!r} failed after {attempt} attempt{'s' * (attempt > 1)}: {message_of(error)}")
 
     # Several nodes at once.
 
@@ -148,9 +140,7 @@ class Runner:
             return Outcome(events, wake_at=min(waiting), branches=writes)
         return self._join(hold, parallel, events)
 
-    async def _gather(
-        self, hold: Hold, due: list[AnyNode]
-    ) -> tuple[tuple[Event, ...], tuple[BranchWrite, ...], list[str]]:
+    async def _gather(self, hold: Hold, due: list[AnyNode]) -> tuple[tuple[Event, ...], tuple[BranchWrite, ...], list[str]]:
         """Run branches and commit each one's end as it comes; the last ones are left for the commit that follows."""
         tasks = {asyncio.create_task(self._run_branch(hold, node)): position for position, node in enumerate(due)}
         pending = set(tasks)
@@ -189,9 +179,7 @@ class Runner:
             cells = outcome.events[-1].writes
             text = outcome_text(cells) if cells else None
             events = tuple(Event(event.kind, event.step, event.attempt, event.facts) for event in outcome.events)
-            return Outcome(
-                events, park=outcome.park, branches=(BranchWrite(node.name, attempt, outcome.wake_at, text),)
-            )
+            return Outcome(events, park=outcome.park, branches=(BranchWrite(node.name, attempt, outcome.wake_at, text),))
         succeeded = Event(Kind.NODE_SUCCEEDED, node.name, attempt, {"fields": list(written)})
         return Outcome((succeeded,), branches=(BranchWrite(node.name, attempt, None, outcome_text(written)),))
 
@@ -216,9 +204,7 @@ def _interrupted(hold: Hold, node: AnyNode, attempts: int) -> Outcome:
     event = Event(Kind.NODE_INTERRUPTED, node.name, attempts, {"attempts": attempts})
     error = RuntimeError(f"the engine died during each of {attempts} attempts")
     if node.on_failure == "record" and hold.step == node.name:
-        return Outcome(
-            (Event(event.kind, event.step, attempts, event.facts, failure_cells(hold, node, error, attempts)),)
-        )
+        return Outcome((Event(event.kind, event.step, attempts, event.facts, failure_cells(hold, node, error, attempts)),))
     return Outcome(
         (event,),
         park=f"{hold.step!r} was begun {attempts} times and never ended: {error}; correct it and redrive the case",

@@ -19,9 +19,7 @@ from pointsman.store.base import Claimed
 
 log = logging.getLogger("pointsman")
 
-CANCEL_SECONDS = (
-    2.0  # what a cancelled step gets to clean up; one that swallows its cancellation is left behind, and fenced
-)
+CANCEL_SECONDS = 2.0  # what a cancelled step gets to clean up; one that swallows its cancellation is left behind, and fenced
 
 
 class Scheduler:
@@ -207,9 +205,7 @@ class Scheduler:
     async def _drive(self, hold: Hold, decision: Decision | None) -> None:
         case = hold.snapshot.case
         try:
-            await self._runner.drive(
-                hold, decision, cancelled=lambda: self._cancels.get(case), going_on=lambda: not self._stopping
-            )
+            await self._runner.drive(hold, decision, cancelled=lambda: self._cancels.get(case), going_on=lambda: not self._stopping)
         except Conflict:
             log.info("case %d was moved by somebody else; this engine lets go of it", case)
         except StoreError as error:
@@ -229,9 +225,7 @@ class Scheduler:
             self._wake.set()
 
     async def _park(self, hold: Hold, reason: str) -> None:
-        await self._commits.stay(
-            hold, Status.PARKED, Outcome((Event(Kind.PARKED, facts={"reason": reason}),)), reason=reason
-        )
+        await self._commits.stay(hold, Status.PARKED, Outcome((Event(Kind.PARKED, facts={"reason": reason}),)), reason=reason)
 
 
 def _readable(process: AnyProcess, claimed: Claimed) -> Hold:

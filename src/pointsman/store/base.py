@@ -227,9 +227,7 @@ class Reader(Protocol):
     async def case(self, case: int) -> CaseRow | None:
         """One case, or None."""
 
-    async def cases(
-        self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000
-    ) -> list[CaseRow]:
+    async def cases(self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
         """Cases by number, from `after` on."""
 
     async def case_by_key(self, process: str, key: str) -> CaseRow | None:

@@ -75,10 +75,7 @@ class MemoryStore:
         due = [
             row
             for row in self._cases.values()
-            if row.status is Status.READY
-            and row.wake_at is not None
-            and row.wake_at <= now
-            and row.process in processes
+            if row.status is Status.READY and row.wake_at is not None and row.wake_at <= now and row.process in processes
         ]
         claimed = []
         for row in sorted(due, key=lambda row: (row.wake_at, row.id))[:limit]:
@@ -149,9 +146,7 @@ class MemoryStore:
                     status=EffectStatus.INTENDED, attempts=entry.attempts + 1, deadline=deadline, error=None
                 )
             else:
-                self._effects[key] = EffectRow(
-                    key, t.case, effect, arguments, EffectStatus.INTENDED, 1, t.at, deadline, None, None
-                )
+                self._effects[key] = EffectRow(key, t.case, effect, arguments, EffectStatus.INTENDED, 1, t.at, deadline, None, None)
 
     def _write_pause(self, t: Transition) -> None:
         pauses = self._pauses.setdefault(t.case, [])
@@ -167,9 +162,7 @@ class MemoryStore:
         """One case, or None."""
         return self._cases.get(case)
 
-    async def cases(
-        self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000
-    ) -> list[CaseRow]:
+    async def cases(self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
         """Cases by number, from `after` on."""
         rows = (self._cases[number] for number in sorted(self._cases) if number > after)
         return [row for row in rows if process in {None, row.process} and status in {None, row.status}][:limit]
@@ -204,9 +197,7 @@ class MemoryStore:
 
     async def effects(self, case: int) -> list[EffectRow]:
         """The ledger's entries of a case."""
-        return sorted(
-            (row for row in self._effects.values() if row.case == case), key=lambda row: (row.intended_at, row.key)
-        )
+        return sorted((row for row in self._effects.values() if row.case == case), key=lambda row: (row.intended_at, row.key))
 
     async def in_doubt(self) -> list[EffectRow]:
         """The ledger's entries whose call may or may not have happened, of cases that nobody has in hand."""

@@ -77,19 +77,13 @@ class SqliteStore(SqliteReader):
 
     async def release(self, cases: Sequence[int], *, now: float) -> None:
         """Give running cases back unharmed."""
-        await self._hand_in(
-            lambda connection: (
-                connection.executemany(self._sql["release_case"], [(now, case) for case in cases]).rowcount
-            )
-        )
+        await self._hand_in(lambda connection: connection.executemany(self._sql["release_case"], [(now, case) for case in cases]).rowcount)
 
     async def keep(self, content: bytes, *, now: float) -> Blob:
         """Store a blob by its content."""
         blob = Blob.of(content)
         await self._hand_in(
-            lambda connection: (
-                connection.execute(self._sql["insert_blob"], (blob.sha256, blob.size, now, content)).rowcount
-            )
+            lambda connection: connection.execute(self._sql["insert_blob"], (blob.sha256, blob.size, now, content)).rowcount
         )
         return blob
 
@@ -152,17 +146,13 @@ class SqliteStore(SqliteReader):
                 self._writer.execute("ROLLBACK")
             return [(job, reason) for job in batch]
 
-    def _commit_whole(
-        self, batch: Sequence[_Job], run: Callable[[Sequence[_Job]], list[tuple[_Job, Any]]]
-    ) -> list[tuple[_Job, Any]]:
+    def _commit_whole(self, batch: Sequence[_Job], run: Callable[[Sequence[_Job]], list[tuple[_Job, Any]]]) -> list[tuple[_Job, Any]]:
         connection = self._writer
         self._points("store.begin")
         connection.execute("BEGIN IMMEDIATE")
         self._check_epoch(connection)
         answers = run(batch)
-        connection.execute(
-            self._sql["raise_clock"], (now := max((j.transition.at for j in batch if j.transition), default=0.0), now)
-        )
+        connection.execute(self._sql["raise_clock"], (now := max((j.transition.at for j in batch if j.transition), default=0.0), now))
         self._points("store.commit")
         try:
             connection.execute("COMMIT")
@@ -180,9 +170,7 @@ class SqliteStore(SqliteReader):
             first: dict[int, _Job] = {}
             for job in remaining:
                 first.setdefault(_transition(job).case, job)
-            answers += zip(
-                first.values(), self._apply(self._writer, [_transition(job) for job in first.values()]), strict=True
-            )
+            answers += zip(first.values(), self._apply(self._writer, [_transition(job) for job in first.values()]), strict=True)
             remaining = [job for job in remaining if first[_transition(job).case] is not job]
         # Behind the transitions: a release that came after a commit must find what the commit wrote.
         return answers + [(job, job.work(self._writer)) for job in batch if job.transition is None]
@@ -193,9 +181,7 @@ class SqliteStore(SqliteReader):
         for job in batch:
             self._writer.execute("SAVEPOINT job")
             try:
-                result = (
-                    job.work(self._writer) if job.transition is None else self._apply(self._writer, [job.transition])[0]
-                )
+                result = job.work(self._writer) if job.transition is None else self._apply(self._writer, [job.transition])[0]
             except Exception as error:
                 if _concerns_the_file(error):
                     raise
@@ -214,11 +200,7 @@ class SqliteStore(SqliteReader):
                 self._writer.execute("ROLLBACK")
             for job, result in run:
                 transition = job.transition if not isinstance(result, Exception) else None
-                row = (
-                    self._writer.execute(self._sql["select_case"], (transition.case,)).fetchone()
-                    if transition
-                    else None
-                )
+                row = self._writer.execute(self._sql["select_case"], (transition.case,)).fetchone() if transition else None
                 committed = (
                     transition is not None
                     and row is not None
@@ -242,11 +224,7 @@ class SqliteStore(SqliteReader):
         answers = [self._answer(connection, t, moved) for t in transitions]
         winners = [t for t in transitions if t.case in moved]
         fields = [(t.case, t.revision + 1, *write) for t in winners for write in t.fields]
-        events = [
-            (t.case, t.revision + 1, kind, step, attempt, t.at, facts)
-            for t in winners
-            for kind, step, attempt, facts in t.events
-        ]
+        events = [(t.case, t.revision + 1, kind, step, attempt, t.at, facts) for t in winners for kind, step, attempt, facts in t.events]
         self._each(connection, "insert_fields", fields)
         self._each(connection, "insert_events", events)
         for t in winners:
@@ -265,9 +243,7 @@ class SqliteStore(SqliteReader):
             else:
                 updated.append((t.case, t.revision, t.fence, t.status, revision, fence, *stands))
         return {
-            row[0]
-            for name, rows in (("insert_cases", started), ("update_cases", updated))
-            for row in self._each(connection, name, rows)
+            row[0] for name, rows in (("insert_cases", started), ("update_cases", updated)) for row in self._each(connection, name, rows)
         }
 
     def _each(self, connection: sqlite3.Connection, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
@@ -292,9 +268,7 @@ class SqliteStore(SqliteReader):
         """What few transitions have: a settlement, an intent, a pause, branches."""
         execute, sql = connection.execute, self._sql
         if t.settlement is not None:
-            execute(
-                sql["settle_effect"], (t.settlement.status, t.settlement.outcome, t.settlement.error, t.settlement.key)
-            )
+            execute(sql["settle_effect"], (t.settlement.status, t.settlement.outcome, t.settlement.error, t.settlement.key))
         if t.intent is not None:
             key, effect, arguments, deadline, again = t.intent
             if not again:
@@ -316,10 +290,7 @@ class SqliteStore(SqliteReader):
             Claimed(
                 case_row(row),
                 field_rows(connection.execute(self._sql["select_fields"], (row[0], _LATEST)).fetchall()),
-                tuple(
-                    BranchRow(*branch)
-                    for branch in connection.execute(self._sql["select_branches"], (row[0],)).fetchall()
-                ),
+                tuple(BranchRow(*branch) for branch in connection.execute(self._sql["select_branches"], (row[0],)).fetchall()),
             )
             for row in rows
         ]
@@ -366,11 +337,7 @@ def _concerns_the_file(error: Exception) -> bool:
 def _refusal(error: Exception) -> Exception:
     if isinstance(error, Conflict):
         return error
-    return (
-        Conflict(str(error))
-        if isinstance(error, sqlite3.IntegrityError)
-        else ValueRefused(f"it cannot be stored: {message_of(error)}")
-    )
+    return Conflict(str(error)) if isinstance(error, sqlite3.IntegrityError) else ValueRefused(f"it cannot be stored: {message_of(error)}")
 
 
 def _transition(job: _Job) -> Transition:

@@ -119,9 +119,7 @@ def explain(path: Path, error: Exception) -> StoreError:
     """Say what an SQLite error means for this file, and the mend."""
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith("SQLITE_FULL"):
-        return StoreUnwritable(
-            f"the disk that holds {path} is full; free some space and start again: nothing that was answered is lost."
-        )
+        return StoreUnwritable(f"the disk that holds {path} is full; free some space and start again: nothing that was answered is lost.")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return StoreLocked(f"{path} is locked by another program; close that one and start again.")
     if name.startswith("SQLITE_NOTADB"):
@@ -134,9 +132,7 @@ def explain(path: Path, error: Exception) -> StoreError:
     if name.startswith("SQLITE_CORRUPT"):
         return StoreForeign(f"{path} is damaged ({error}); restore it from a backup, it was left as it is.")
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return StoreUnwritable(
-            f"{path} cannot be written ({error}); give the engine a file and a folder that it may write to."
-        )
+        return StoreUnwritable(f"{path} cannot be written ({error}); give the engine a file and a folder that it may write to.")
     if name.startswith("SQLITE_IOERR"):
         return StoreUnwritable(
             f"{path} cannot be read or written ({name}: {error}); check the disk and start again: nothing that was answered is lost."

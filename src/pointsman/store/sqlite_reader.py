@@ -30,14 +30,9 @@ class SqliteReader:
         with explained(self.path):
             return next((case_row(row) for row in self._all("select_case", (case,))), None)
 
-    async def cases(
-        self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000
-    ) -> list[CaseRow]:
+    async def cases(self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
         """Cases by number, from `after` on."""
-        return [
-            case_row(row)
-            for row in self._all("select_cases", {"after": after, "process": process, "status": status, "limit": limit})
-        ]
+        return [case_row(row) for row in self._all("select_cases", {"after": after, "process": process, "status": status, "limit": limit})]
 
     async def case_by_key(self, process: str, key: str) -> CaseRow | None:
         """The case that a start with this key made, or None."""
@@ -92,9 +87,7 @@ class SqliteReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.shut()
 
     def _all(self, name: str, parameters: Sequence[Any] | dict[str, Any]) -> list[Any]:
@@ -119,9 +112,7 @@ def case_row(row: Sequence[Any]) -> CaseRow:
 
 def field_rows(rows: Sequence[Sequence[Any]]) -> tuple[FieldRow, ...]:
     """Rows of the fields table, without the cleared ones."""
-    return tuple(
-        FieldRow(field, value, writer, revision) for field, value, writer, revision in rows if value is not None
-    )
+    return tuple(FieldRow(field, value, writer, revision) for field, value, writer, revision in rows if value is not None)
 
 
 def _effect_row(row: Sequence[Any]) -> EffectRow:

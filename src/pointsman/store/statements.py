@@ -13,9 +13,7 @@ def statements(dialect: str) -> dict[str, str]:
     named: dict[str, str] = {}
     for part in text.split(_MARK)[1:]:
         name, _, body = part.partition("\n")
-        named[name.strip()] = (
-            "\n".join(line for line in body.splitlines() if not line.startswith("--")).strip().rstrip(";")
-        )
+        named[name.strip()] = "\n".join(line for line in body.splitlines() if not line.startswith("--")).strip().rstrip(";")
     return named
 
 

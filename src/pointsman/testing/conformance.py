@@ -102,9 +102,7 @@ class StoreConformance:
 
         check(scenario)
 
-    def test_s1_a_transition_that_is_refused_late_leaves_nothing_behind(
-        self, check: Callable[[Scenario], None]
-    ) -> None:
+    def test_s1_a_transition_that_is_refused_late_leaves_nothing_behind(self, check: Callable[[Scenario], None]) -> None:
         """An intent that the ledger refuses takes fields, events and status with it, also within a batch."""
 
         async def scenario(store: Store) -> None:
@@ -127,9 +125,7 @@ class StoreConformance:
 
         check(scenario)
 
-    def test_s3_a_commit_against_another_revision_or_fence_changes_nothing(
-        self, check: Callable[[Scenario], None]
-    ) -> None:
+    def test_s3_a_commit_against_another_revision_or_fence_changes_nothing(self, check: Callable[[Scenario], None]) -> None:
         """Whoever has lost the case is told so, whichever way it was lost."""
 
         async def scenario(store: Store) -> None:
@@ -199,9 +195,7 @@ class StoreConformance:
 
             claimed = [one for claim in claims for one in claim]
             assert sorted(one.case.id for one in claimed) == due
-            assert all(
-                (one.case.status, one.case.fence, one.case.attempts) == (Status.RUNNING, 1, 1) for one in claimed
-            )
+            assert all((one.case.status, one.case.fence, one.case.attempts) == (Status.RUNNING, 1, 1) for one in claimed)
             assert all([field.field for field in one.fields] == ["message"] for one in claimed)
             assert await store.next_wake(["p"]) == 99.0
             assert [one.case.id for one in await store.claim(["p"], now=99.0, limit=9)] == [later]
@@ -240,9 +234,7 @@ class StoreConformance:
 
         async def scenario(store: Store) -> None:
             case = await store.commit(start_of(store, status=Status.WAITING, pause=PauseOpening("approve", "t1", "d1")))
-            await store.commit(
-                next_of(case, 1, 0, Status.WAITING, leaves_pause=True, pause=PauseOpening("approve", "t2", "d2"))
-            )
+            await store.commit(next_of(case, 1, 0, Status.WAITING, leaves_pause=True, pause=PauseOpening("approve", "t2", "d2")))
 
             await store.commit(next_of(case, 2, 0, Status.DONE, leaves_pause=True, answered_by="anna"))
 
@@ -276,9 +268,7 @@ class StoreConformance:
 
         check(scenario)
 
-    def test_s7_an_intent_is_taken_up_again_with_the_same_arguments_only(
-        self, check: Callable[[Scenario], None]
-    ) -> None:
+    def test_s7_an_intent_is_taken_up_again_with_the_same_arguments_only(self, check: Callable[[Scenario], None]) -> None:
         """It counts the calls and remembers when the first was intended."""
 
         async def scenario(store: Store) -> None:
@@ -314,9 +304,7 @@ class StoreConformance:
             cases = await asyncio.gather(*(store.commit(start_of(store)) for _ in range(20)))
             for case in cases[:3]:
                 await store.commit(
-                    next_of(
-                        case, 1, 0, events=[EventWrite("decided", None, 0, "{}"), EventWrite("finished", None, 0, "{}")]
-                    )
+                    next_of(case, 1, 0, events=[EventWrite("decided", None, 0, "{}"), EventWrite("finished", None, 0, "{}")])
                 )
 
             events = await store.events()
@@ -333,12 +321,8 @@ class StoreConformance:
 
         async def scenario(store: Store) -> None:
             case = await store.commit(start_of(store))
-            await store.commit(
-                next_of(case, 1, 0, fields=[FieldWrite("draft", '"a"', "write"), FieldWrite("check", "true", "check")])
-            )
-            await store.commit(
-                next_of(case, 2, 0, fields=[FieldWrite("draft", '"b"', "edit"), FieldWrite("check", None, "check")])
-            )
+            await store.commit(next_of(case, 1, 0, fields=[FieldWrite("draft", '"a"', "write"), FieldWrite("check", "true", "check")]))
+            await store.commit(next_of(case, 2, 0, fields=[FieldWrite("draft", '"b"', "edit"), FieldWrite("check", None, "check")]))
 
             now = {field.field: (field.text, field.writer) for field in await store.fields(case)}
             before = {field.field: field.text for field in await store.fields(case, revision=2)}
@@ -352,9 +336,7 @@ class StoreConformance:
 
         async def scenario(store: Store) -> None:
             case = await store.commit(start_of(store))
-            await store.commit(
-                next_of(case, 1, 0, branches=[BranchWrite("a", 1, 30.0, None), BranchWrite("b", 1, None, "{}")])
-            )
+            await store.commit(next_of(case, 1, 0, branches=[BranchWrite("a", 1, 30.0, None), BranchWrite("b", 1, None, "{}")]))
             await store.commit(next_of(case, 2, 0, branches=[BranchWrite("a", 2, None, "{}")]))
             kept = await store.branches(case)
 

@@ -46,9 +46,7 @@ def run_json(run: Run, rows: Sequence[CaseRow]) -> dict[str, Any]:
     return {"started": run.started, "known": run.known, "problems": run.problems, "statuses": dict(statuses)}
 
 
-def print_run(
-    run: Run, cases: Sequence[dict[str, Any]], rows: Sequence[CaseRow], config: DeskConfig, label: str
-) -> None:
+def print_run(run: Run, cases: Sequence[dict[str, Any]], rows: Sequence[CaseRow], config: DeskConfig, label: str) -> None:
     """What a run did: what it answered, what waits for a person and why, and how to go on."""
     console.print(f"The desk ({escape(label)}) took in {len(run.started)} new mails; it knew {run.known} already.")
     if not rows:
@@ -62,9 +60,7 @@ def print_run(
     first = {case["status"]: case["id"] for case in reversed(cases)}
     if Status.WAITING in first:
         number = first[Status.WAITING]
-        console.print(
-            f"To look at one that waits: pointsman-desk show {number}. To send its reply: pointsman-desk approve {number}."
-        )
+        console.print(f"To look at one that waits: pointsman-desk show {number}. To send its reply: pointsman-desk approve {number}.")
     if Status.PARKED in first:
         console.print(f"To see why one is parked, and what to do: pointsman-desk show {first[Status.PARKED]}.")
     if Status.READY in first:
@@ -104,9 +100,7 @@ def print_case(history: History) -> None:
     if mail.get("quoted"):
         console.print(f"[dim]({len(mail['quoted'].splitlines())} quoted lines)[/]")
     if mail.get("attachments"):
-        console.print(
-            "Attachments: " + ", ".join(escape(f"{one['name']} ({one['size']} bytes)") for one in mail["attachments"])
-        )
+        console.print("Attachments: " + ", ".join(escape(f"{one['name']} ({one['size']} bytes)") for one in mail["attachments"]))
     if mail.get("notes"):
         console.print(f"[yellow]Odd about it: {escape(', '.join(mail['notes']))}[/]")
     if state.get("intent"):
@@ -119,9 +113,7 @@ def print_case(history: History) -> None:
     _print_reply(state.get("reply"), state.get("verdict"))
     _print_people(history)
     if state.get("receipt"):
-        console.print(
-            f"Sent as {escape(state['receipt']['provider_message_id'])} by {escape(state['receipt']['transport'])}."
-        )
+        console.print(f"Sent as {escape(state['receipt']['provider_message_id'])} by {escape(state['receipt']['transport'])}.")
     if row.status is Status.PARKED:
         _print_ways_on(history)
     if row.status is Status.WAITING and history.pause is not None:
@@ -154,9 +146,7 @@ def _print_ways_on(history: History) -> None:
     number = history.case.id
     console.print(f"\n[yellow]Parked: {escape(history.case.reason or '')}[/]")
     if any(effect.status == "in_doubt" for effect in history.effects):
-        console.print(
-            f"Find out whether the reply arrived: pointsman-desk resolve {number} --arrived, or --send-again."
-        )
+        console.print(f"Find out whether the reply arrived: pointsman-desk resolve {number} --arrived, or --send-again.")
     elif any(effect.status == "failed" for effect in history.effects):
         console.print(
             f"Once the reason is mended: pointsman-desk resolve {number} --send-again. To close it: pointsman-desk cancel {number} --why ..."
@@ -179,9 +169,7 @@ def print_decision(history: History, config: DeskConfig) -> None:
     if row.outcome == "sent":
         place = f"; it is in {config.outbox}" if config.smtp is None else ""
         console.print(
-            escape(
-                f"case {row.id}: the reply to {state['outgoing']['to']} was sent as {state['receipt']['provider_message_id']}{place}."
-            )
+            escape(f"case {row.id}: the reply to {state['outgoing']['to']} was sent as {state['receipt']['provider_message_id']}{place}.")
         )
     elif row.status is Status.WAITING:
         console.print(f"case {row.id} waits for approval: {escape(reasons(row))}.")

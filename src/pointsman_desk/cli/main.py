@@ -68,9 +68,7 @@ By = Annotated[str | None, typer.Option("--by", help="Who decides; your login na
 
 @app.command()
 def run(
-    mailbox: Annotated[
-        Path | None, typer.Option(help="A maildir or a folder of .eml files.", show_default=False)
-    ] = None,
+    mailbox: Annotated[Path | None, typer.Option(help="A maildir or a folder of .eml files.", show_default=False)] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
     config: Config = None,
     as_json: Json = False,
@@ -146,9 +144,7 @@ def approve(
     case: CaseNumber,
     seen: Seen = None,
     by: By = None,
-    despite_violations: Annotated[
-        bool, typer.Option("--despite-violations", help="Send it although it breaks a rule.")
-    ] = False,
+    despite_violations: Annotated[bool, typer.Option("--despite-violations", help="Send it although it breaks a rule.")] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -164,9 +160,7 @@ def approve(
 def edit(
     case: CaseNumber,
     text: Annotated[str | None, typer.Option(help="The new text of the reply.", show_default=False)] = None,
-    file: Annotated[
-        typer.FileText | None, typer.Option(help="A file with the new text; - for standard input.", show_default=False)
-    ] = None,
+    file: Annotated[typer.FileText | None, typer.Option(help="A file with the new text; - for standard input.", show_default=False)] = None,
     send: Annotated[bool, typer.Option("--approve", help="Send it at once if it breaks no rule.")] = False,
     seen: Seen = None,
     by: By = None,
@@ -177,9 +171,7 @@ def edit(
     if (text is None) == (file is None):
         _exit("give the new text with --text, or in a file with --file.")
     body = text if text is not None else _or_exit(lambda: _text_of(file))
-    _decide(
-        config, lambda desk: at_desk.edit(desk, case, by=_who(by), body=body, seen=seen, send=send), as_json=as_json
-    )
+    _decide(config, lambda desk: at_desk.edit(desk, case, by=_who(by), body=body, seen=seen, send=send), as_json=as_json)
 
 
 @app.command()
@@ -215,9 +207,7 @@ def redrive(
     settings = _or_exit(lambda: load_config(config))
 
     async def work(desk: Desk, _: asyncio.Event) -> None:
-        moved = [
-            await case_json(desk.engine.reader, row) for row in await at_desk.redrive_all(desk, by=_who(by), why=why)
-        ]
+        moved = [await case_json(desk.engine.reader, row) for row in await at_desk.redrive_all(desk, by=_who(by), why=why)]
         if as_json:
             print(json.dumps(moved, ensure_ascii=False, indent=1))
         elif moved:
@@ -243,9 +233,7 @@ def cancel(
 @app.command()
 def resolve(
     case: CaseNumber,
-    arrived: Annotated[
-        bool, typer.Option("--arrived/--send-again", help="Did the reply arrive, or shall it be sent again?")
-    ],
+    arrived: Annotated[bool, typer.Option("--arrived/--send-again", help="Did the reply arrive, or shall it be sent again?")],
     by: By = None,
     config: Config = None,
     as_json: Json = False,

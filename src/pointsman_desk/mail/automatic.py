@@ -53,6 +53,4 @@ def _word(root: Part, name: str) -> str:
 
 def _is_report_of_failure(root: Part, media_types: set[str]) -> bool:
     kind = root.parameters("content-type").get("report-type", "").lower()
-    return "message/delivery-status" in media_types or (
-        root.media_type == "multipart/report" and kind == "delivery-status"
-    )
+    return "message/delivery-status" in media_types or (root.media_type == "multipart/report" and kind == "delivery-status")

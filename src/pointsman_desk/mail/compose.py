@@ -30,9 +30,7 @@ _ATTRIBUTION = {  # with a date and without one
 }
 
 
-def reply_to(
-    mail: Mail, reply: Reply, *, sender: str, to: str, message_id: str, date: datetime, automatic: bool
-) -> Outgoing:
+def reply_to(mail: Mail, reply: Reply, *, sender: str, to: str, message_id: str, date: datetime, automatic: bool) -> Outgoing:
     """Make the reply to a mail, threaded as RFC 5322 3.6.4 says, with the customer's text quoted below.
 
     `sender` and `to` are addresses, `message_id` is without brackets, `date` has a time zone, `automatic` says that no

@@ -14,9 +14,7 @@ _FOLD = re.compile(r"[\r\n]+[ \t]*")
 _ENCODED_WORD = re.compile(r"=\?([^?\s*]{1,60})(?:\*[^?\s]{0,40})?\?([bBqQ])\?([^?]{0,4000})\?=")
 _ID = re.compile(rf"<([^<>]{{1,{_ID_MAX}}})>")
 _BARE_ID = re.compile(r"[^\s<>@]{1,400}@[^\s<>@]{1,400}")
-_ADDRESS = re.compile(
-    r"""(?:"[^"\\\s]{1,64}"|[^\s<>()\[\],;:"'@\\][^\s<>()\[\],;:"@\\]{0,127})@[^\s<>()\[\],;:"'@\\]{1,255}"""
-)
+_ADDRESS = re.compile(r"""(?:"[^"\\\s]{1,64}"|[^\s<>()\[\],;:"'@\\][^\s<>()\[\],;:"@\\]{0,127})@[^\s<>()\[\],;:"'@\\]{1,255}""")
 # The pieces of an address list: an encoded word, a quoted string, an angle address, one mark, a run of anything else.
 _PIECE = re.compile(
     r'=\?[^?\s]{1,60}\?[bBqQ]\?[^?]{0,500}\?=|"(?:[^"\\]|\\.){0,500}"|<[^<>]{0,998}>|[,;:()"<>]|[^",;:<>()\s]+',
@@ -74,9 +72,7 @@ def addresses(values: list[str], notes: set[str]) -> list[tuple[str, str]]:
     for value in values:
         before = len(found)
         for words, comment, angle in _mailboxes(value[:HEADER_MAX]):
-            spoken = (
-                " ".join(word for word in words if not _ADDRESS.fullmatch(word)) if angle is None else " ".join(words)
-            )
+            spoken = " ".join(word for word in words if not _ADDRESS.fullmatch(word)) if angle is None else " ".join(words)
             bare = next((word for word in words if _ADDRESS.fullmatch(word)), "")
             address = header_text(bare if angle is None else angle, notes).lower()
             if _ADDRESS.fullmatch(address):

@@ -11,9 +11,7 @@ _BLOCK_NAMES = (
     "html li main nav ol p pre section table tbody tfoot thead tr ul"
 )
 _BLOCKS = frozenset(_BLOCK_NAMES.split())
-_VOID = frozenset(
-    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-)
+_VOID = frozenset({"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"})
 _SPACED = frozenset({"p", "table", "ul", "ol", "blockquote"})
 _RAW = frozenset({"script", "style"})
 _UNSHOWN = _RAW | {"template", "title"}
@@ -181,7 +179,6 @@ class _Walker:
 
 def _hides(attributes: str) -> bool:
     return any(
-        name.lower() == "hidden"
-        or (name.lower() == "style" and _HIDING.search(_SPACES.sub(" ", _unescaped(value.strip("\"'")))))
+        name.lower() == "hidden" or (name.lower() == "style" and _HIDING.search(_SPACES.sub(" ", _unescaped(value.strip("\"'")))))
         for name, value in _ATTRIBUTE.findall(attributes)
     )

@@ -4,9 +4,7 @@ import re
 from dataclasses import dataclass
 
 _LINE_LOOKED_AT = 400  # characters of a line that a pattern sees, so that no line costs more than another
-_LINES_LOOKED_AT = (
-    20_000  # what a person wrote now is in the first hundreds; everything after these goes with the last of them
-)
+_LINES_LOOKED_AT = 20_000  # what a person wrote now is in the first hundreds; everything after these goes with the last of them
 _ATTRIBUTION_LINES = 3  # mailers wrap "On ... wrote:" at 76 columns; a long name and address make three lines
 _HEADER_BLOCK_LINES = 7  # From, Sent, To, Cc, Reply-To, Importance, Subject
 _SIGNATURE_LINES = {"-- ": 20, "--": 8}  # the delimiter of RFC 3676 4.3 is believed further than a bare dash

@@ -17,9 +17,7 @@ CONTENT_TYPE_MAX = 4 * 1024  # characters; bounds the work on a field made of no
 PARTS_MAX = 500  # a mail of many photographs has fifty
 DEPTH_MAX = 30  # forwarding nests by two or three; each level costs a test on every line below it
 FIELDS_MAX = 1_000  # a mail that passed many relays and filters has two hundred
-LINES_MAX = (
-    1_000_000  # three times the lines of an attachment of 25 MB; each line costs the parser a microsecond and 60 bytes
-)
+LINES_MAX = 1_000_000  # three times the lines of an attachment of 25 MB; each line costs the parser a microsecond and 60 bytes
 
 _MEDIA_TYPE = re.compile(r"\s*([a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100})(?![a-z0-9/])", re.IGNORECASE)
 _PARAMETER = re.compile(r';\s*([^\s=;"]{1,80})\s*=\s*("(?:[^"\\]|\\.){0,2000}"|[^;]*)', re.DOTALL)
@@ -160,11 +158,7 @@ def _parameters(value: str) -> dict[str, str]:
     plain: dict[str, str] = {}
     pieces: dict[str, list[tuple[int, bool, str]]] = {}
     for name, content in _PARAMETER.findall(value):
-        text = (
-            re.sub(r"\\(.)", r"\1", content[1:-1])
-            if content[:1] == '"' == content[-1:]
-            else content.strip(" \t\r\n\"'")
-        )
+        text = re.sub(r"\\(.)", r"\1", content[1:-1]) if content[:1] == '"' == content[-1:] else content.strip(" \t\r\n\"'")
         base, star, rest = name.lower().partition("*")
         if not star:
             plain.setdefault(base, text)

@@ -141,9 +141,7 @@ class Findings:
         wrong = {place for name in rule.without for places in self.group(name).values() for place in places}
         for place in sorted({start for places in spoken for at in places for start in (at, at - 1) if start >= 0}):
             window = (0, *range(place, min(place + rule.sentences, self._sentences)))
-            here = all(
-                any(at in places or at in extra for at in window) for places, extra in zip(spoken, tokens, strict=True)
-            )
+            here = all(any(at in places or at in extra for at in window) for places, extra in zip(spoken, tokens, strict=True))
             if here and wrong.isdisjoint(window):
                 words = dict.fromkeys(places[at] for places in spoken for at in window if at in places)
                 return Match(rule, language, tuple(words))

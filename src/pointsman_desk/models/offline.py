@@ -22,9 +22,7 @@ SELF_SHARE_MIN = 0.01  # a person says "I" or "my" more often than once in a hun
 _RISKIEST_FIRST = (Intent.LEGAL, Intent.REFUND, Intent.COMPLAINT)
 _RISKS = (Risk.LOW, Risk.MEDIUM, Risk.HIGH)
 
-_NAMED = (
-    "order|parcel|bestellung|bestellnummer|bestellnr|bestell-nr|auftrag|auftragsnummer|commande|colis|pedido|encargo"
-)
+_NAMED = "order|parcel|bestellung|bestellnummer|bestellnr|bestell-nr|auftrag|auftragsnummer|commande|colis|pedido|encargo"
 _NUMBERED = r"(?:number|nummer|num[eé]ro|n[uú]mero|n[uú]m|no|nr|n)"
 _DASH = r"[-_\u2010-\u2014]?"  # keyboards and word processors write each of these
 _NUMBER = re.compile(
@@ -93,15 +91,11 @@ def _bulk(found: Findings, text: str) -> bool:
     selves = {word for phrase in lexicon().phrases["self"] for word in [phrase.first.strip()]}
     own = sum(word in selves for word in words)
     return (
-        marks >= 2
-        or (marks >= 1 and len(words) > LONG_WITH_BULK_WORDS)
-        or (len(words) > LONG_WORDS and own < SELF_SHARE_MIN * len(words))
+        marks >= 2 or (marks >= 1 and len(words) > LONG_WITH_BULK_WORDS) or (len(words) > LONG_WORDS and own < SELF_SHARE_MIN * len(words))
     )
 
 
-def _decide(
-    matches: list[Match], *, spoken: bool, bulk: bool, orders: tuple[str, ...]
-) -> tuple[Intent, tuple[str, ...]]:
+def _decide(matches: list[Match], *, spoken: bool, bulk: bool, orders: tuple[str, ...]) -> tuple[Intent, tuple[str, ...]]:
     """Return the intent and the words that speak for it; for `unclear`, all words that were found."""
     everything = _longest(word for match in matches for word in match.words)
     if orders or bulk:

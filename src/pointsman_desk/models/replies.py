@@ -14,9 +14,7 @@ from pointsman_desk.models.words import read_data
 
 NAME_CHARACTERS_MAX = 60  # longer than people's names, shorter than a message in a name field
 _SLOT = re.compile(r"\{(\w+)\}")
-_NAME = re.compile(
-    r"[^\W\d_](?:[^\W\d_]|[ '\u2019.-]){0,60}"
-)  # letters and what joins names: no link, no markup, no figure
+_NAME = re.compile(r"[^\W\d_](?:[^\W\d_]|[ '\u2019.-]){0,60}")  # letters and what joins names: no link, no markup, no figure
 _CONSOLED = (Intent.REFUND, Intent.COMPLAINT)
 _LEFT_US = ("shipped", "delivered", "cancelled")
 

@@ -49,9 +49,7 @@ def read_data(name: str) -> dict[str, Any]:
 @cache
 def _small_words() -> Mapping[str, frozenset[str]]:
     table = read_data("lexicon.toml")["language"]
-    return {
-        name: frozenset(word for entry in entries for word in fold(entry).split()) for name, entries in table.items()
-    }
+    return {name: frozenset(word for entry in entries for word in fold(entry).split()) for name, entries in table.items()}
 
 
 def language_of(text: str, votes: Mapping[Language, int] | None = None) -> Language | None:

@@ -11,9 +11,7 @@ from pointsman_desk.mail.compose import reply_to
 from pointsman_desk.mail.transports.base import Transport
 
 
-def compose(
-    mail: Mail, reply: Reply, customer_id: str, approval: Peek[Approval | None], *, desk_address: str, ctx: Context
-) -> Outgoing:
+def compose(mail: Mail, reply: Reply, customer_id: str, approval: Peek[Approval | None], *, desk_address: str, ctx: Context) -> Outgoing:
     """Fix every byte that matters, date and Message-ID included, so that each attempt sends the same mail.
 
     The reply goes to the address that wrote, never to a Reply-To: a forged one would send a customer's data elsewhere.
@@ -33,9 +31,7 @@ def compose(
     return outgoing
 
 
-async def send(
-    outgoing: Outgoing, send_status: Peek[str], *, transport: Transport, ctx: Context
-) -> tuple[Receipt, Literal["sent"]]:
+async def send(outgoing: Outgoing, send_status: Peek[str], *, transport: Transport, ctx: Context) -> tuple[Receipt, Literal["sent"]]:
     """Send the composed reply if it is still pending; the receipt holds the name under which the provider knows it."""
     if send_status != "pending":
         raise Rejected(f"the reply is {send_status}, not pending")

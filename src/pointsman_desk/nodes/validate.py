@@ -167,9 +167,7 @@ def approved_tone(review: Review) -> Iterator[str]:
         yield f"its tone is {review.reply.tone}, and the policy approves {tones}"
     words = review.reply.body.split()
     capitals = [len(word) >= SHOUTED_CHARACTERS_MIN and word.isupper() for word in words]
-    if re.search(r"[!?]{2}", review.reply.body) or any(
-        map(all, zip(capitals, capitals[1:], capitals[2:], strict=False))
-    ):
+    if re.search(r"[!?]{2}", review.reply.body) or any(map(all, zip(capitals, capitals[1:], capitals[2:], strict=False))):
         yield "it shouts: take out the doubled marks or the words in capitals"
 
 
@@ -188,9 +186,7 @@ _LINK = re.compile(
 )
 _ADDRESS = re.compile(r"[^\s@<>\"']@[^\s@<>\"']")
 _DIGITS = re.compile(r"\+?[0-9](?:[ ()/.\-]{0,3}[0-9]){6,40}")
-_DATE = re.compile(
-    r"(?<![0-9./-])(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}[./-][0-9]{1,2}[./-](?:[0-9]{4}|[0-9]{2}))(?![0-9]|[./-][0-9])"
-)
+_DATE = re.compile(r"(?<![0-9./-])(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}[./-][0-9]{1,2}[./-](?:[0-9]{4}|[0-9]{2}))(?![0-9]|[./-][0-9])")
 
 
 def no_links_or_addresses(review: Review) -> Iterator[str]:

@@ -56,9 +56,7 @@ class PolicyFile:
             # Amounts are read as they are written: 150.10 is no binary fraction.
             written = tomllib.loads(self._path.read_text(encoding="utf-8"), parse_float=Decimal)
         except FileNotFoundError as error:
-            raise PolicyInvalid(
-                f"the policy file {self._path} is missing: correct its path, or copy the sample policy"
-            ) from error
+            raise PolicyInvalid(f"the policy file {self._path} is missing: correct its path, or copy the sample policy") from error
         except (OSError, UnicodeDecodeError) as error:
             raise PolicyInvalid(f"the policy file {self._path} cannot be read: {error}") from error
         except tomllib.TOMLDecodeError as error:

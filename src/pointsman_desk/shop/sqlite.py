@@ -42,9 +42,7 @@ class SqliteOrders:
 
     def _ask(self, asked: str, question: Callable[[sqlite3.Connection], Order | NoOrder]) -> Order | NoOrder:
         if not self._path.is_file():
-            raise ShopUnavailable(
-                f"the shop's database {self._path} is missing: correct its path, or create the sample shop"
-            )
+            raise ShopUnavailable(f"the shop's database {self._path} is missing: correct its path, or create the sample shop")
         try:
             with closing(sqlite3.connect(self._address(), uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as shop:
                 shop.row_factory = sqlite3.Row
@@ -53,9 +51,7 @@ class SqliteOrders:
             raise ShopUnavailable(f"the shop's database {self._path} cannot be read as one: {error}") from error
         except ValueError as error:
             told = _first_line(error)
-            raise ShopUnavailable(
-                f"the shop's database {self._path} holds an order ({asked}) that makes no sense: {told}"
-            ) from error
+            raise ShopUnavailable(f"the shop's database {self._path} holds an order ({asked}) that makes no sense: {told}") from error
 
     def _address(self) -> str:
         return f"{self._path.resolve().as_uri()}?mode=ro"

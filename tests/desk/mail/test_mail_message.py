@@ -88,10 +88,7 @@ def test_an_outlook_id_with_brackets_is_taken_as_it_is() -> None:
 
 
 def test_two_deliveries_of_one_mail_have_one_key() -> None:
-    again = (
-        b"Received: from other.test by mx.test; Mon, 2 Nov 2026 09:05:00 +0000\r\nDelivered-To: x@shop.example\r\n"
-        + PLAIN
-    )
+    again = b"Received: from other.test by mx.test; Mon, 2 Nov 2026 09:05:00 +0000\r\nDelivered-To: x@shop.example\r\n" + PLAIN
 
     first, second = identify(PLAIN), identify(again)
 
@@ -109,9 +106,7 @@ def test_a_reused_message_id_with_other_content_has_another_key(old: bytes, new:
     assert identify(other).key != identify(mail).key
 
 
-@pytest.mark.parametrize(
-    "recipients", [b"unlisted-recipients:; (no To-header on input)", b"Friends: ;", b"((((" * 4000, b""]
-)
+@pytest.mark.parametrize("recipients", [b"unlisted-recipients:; (no To-header on input)", b"Friends: ;", b"((((" * 4000, b""])
 def test_a_to_field_without_a_mailbox_gives_no_recipients(recipients: bytes) -> None:
     raw = mail_of(b"From: a@b.example", b"To: " + recipients)
 
@@ -324,9 +319,7 @@ def test_html_becomes_lines_with_quotes_marked() -> None:
     assert mail.quoted == "On 2 Nov 2026, Shop wrote:\n> Old\n> words"
 
 
-@pytest.mark.parametrize(
-    "piece", ["<!--", "<a ", "<", "</", "<![x[", "<a b='", "&#1", "<div>", "<blockquote>x", '<p style="']
-)
+@pytest.mark.parametrize("piece", ["<!--", "<a ", "<", "</", "<![x[", "<a b='", "&#1", "<div>", "<blockquote>x", '<p style="'])
 def test_no_markup_takes_more_than_its_length(piece: str) -> None:
     raw = html_of(b"seen" + piece.encode() * (200_000 // len(piece)))
 
@@ -418,9 +411,7 @@ def test_a_mutated_mail_is_read_without_a_fault(mail: bytes, data: st.DataObject
     raw = bytearray(mail)
     for _ in range(data.draw(st.integers(1, 6))):
         place = data.draw(st.integers(0, len(raw) - 1))
-        piece = data.draw(
-            st.one_of(st.binary(max_size=6), st.sampled_from([b"\n", b"--cut", b"\xff", b'"', b"=?", b"<", b";"]))
-        )
+        piece = data.draw(st.one_of(st.binary(max_size=6), st.sampled_from([b"\n", b"--cut", b"\xff", b'"', b"=?", b"<", b";"])))
         raw[place : place + data.draw(st.integers(0, 8))] = piece
         raw = raw or bytearray(b"\n")
 

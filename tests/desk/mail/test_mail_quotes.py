@@ -134,9 +134,7 @@ PIECES = st.sampled_from(
 
 
 @settings(max_examples=300, deadline=None)
-@given(
-    st.lists(st.one_of(PIECES, st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)), max_size=40)
-)
+@given(st.lists(st.one_of(PIECES, st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)), max_size=40))
 def test_text_and_quoted_hold_every_visible_line(lines: list[str]) -> None:
     raw = b"From: a@b.example\nContent-Type: text/plain; charset=utf-8\n\n" + "\n".join(lines).encode()
 

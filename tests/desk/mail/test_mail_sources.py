@@ -73,9 +73,7 @@ def test_what_is_no_mailbox_is_refused_with_the_mend(tmp_path: Path) -> None:
         open_folder(tmp_path / "photos")
 
 
-def test_a_mail_that_cannot_be_read_is_told_of_and_the_next_follows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mail_that_cannot_be_read_is_told_of_and_the_next_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.eml", "b.eml"):
         (tmp_path / name).write_bytes(b"x")
     read_bytes = Path.read_bytes

@@ -11,9 +11,7 @@ from pointsman_desk.models.offline import OfflineModel
 PHOTO = Attachment(name="photo.jpg", media_type="image/jpeg", size=20_000, sha256="0" * 64)
 
 
-def classify(
-    text: str, subject: str = "", notes: tuple[str, ...] = (), files: tuple[Attachment, ...] = ()
-) -> Classification:
+def classify(text: str, subject: str = "", notes: tuple[str, ...] = (), files: tuple[Attachment, ...] = ()) -> Classification:
     mail = Mail(
         message_id="m1@mail.example",
         sender="a@mail.example",

@@ -74,9 +74,7 @@ def brief(
     text: str = "",
 ) -> Brief:
     mail = Mail(message_id="m1@mail.example", sender="a@mail.example", subject="A question", date=written, text=text)
-    return Brief(
-        mail=mail, intent=intent, risk=Risk.LOW, grounds=Grounds(language=language), order=facts, policy=policy
-    )
+    return Brief(mail=mail, intent=intent, risk=Risk.LOW, grounds=Grounds(language=language), order=facts, policy=policy)
 
 
 def draft(work: Brief) -> Reply:

@@ -227,9 +227,7 @@ def test_a_link_in_the_subject_is_named() -> None:
     assert problems(GOOD, subject="Re: win at http://win.example") == ["no_links_or_addresses"]
 
 
-@pytest.mark.parametrize(
-    "sentence", ["<b>Hello</b>", "Tom &amp; Jerry", "[here](now)", "in\u200bvisible", "\u202egnippihs"]
-)
+@pytest.mark.parametrize("sentence", ["<b>Hello</b>", "Tom &amp; Jerry", "[here](now)", "in\u200bvisible", "\u202egnippihs"])
 def test_markup_and_invisible_characters_are_named(sentence: str) -> None:
     assert said(sentence) == ["plain_text"]
 

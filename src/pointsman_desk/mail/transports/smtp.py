@@ -79,9 +79,7 @@ class SmtpTransport:
     def _connected(self, domain: str) -> smtplib.SMTP:
         """Connect, and greet by the sender's domain: looking up this machine's own name can take seconds."""
         try:
-            return smtplib.SMTP(
-                self.host, self.port, local_hostname=domain or "localhost", timeout=self.timeout_seconds
-            )
+            return smtplib.SMTP(self.host, self.port, local_hostname=domain or "localhost", timeout=self.timeout_seconds)
         except ValueError:  # a name that is no host name, or a timeout of zero
             raise NotSent(f"{self._server} cannot be reached by this name and timeout; correct the settings.") from None
 
@@ -136,9 +134,7 @@ class SmtpTransport:
         return kind(f"{self._server} did not accept {what}: {_printable(code, text)}.")
 
     def _in_doubt(self, reason: str) -> SmtpInDoubt:
-        return SmtpInDoubt(
-            f"{self._server} did not confirm the mail ({reason}): it may have been sent; look before it is sent again."
-        )
+        return SmtpInDoubt(f"{self._server} did not confirm the mail ({reason}): it may have been sent; look before it is sent again.")
 
 
 def _reason(error: Exception) -> str:
