@@ -395,7 +395,7 @@ def test_a_read_only_folder_is_refused(public_folder: Path, exists: bool) -> Non
 
     assert answer["kind"] == "StoreUnwritable"
     assert "cannot be written" in answer["text"]
-    assert "give the engine a folder" in answer["text"]
+    assert "folder that it may write to" in answer["text"]
 
 
 def test_a_reader_of_a_file_that_it_may_not_read_is_told_so_in_words(public_folder: Path) -> None:

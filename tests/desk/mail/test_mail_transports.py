@@ -200,7 +200,7 @@ def script(step: str, fault: str, heard: list[str]) -> Talk:
     """A server that answers well but for one step: there it says `fault`, or hangs up ("drop") or waits ("silence")."""
 
     async def say(writer: asyncio.StreamWriter, reader: asyncio.StreamReader, at: str) -> bool:
-        answer = fault if at == step else GOOD[at]
+        answer = fault if at == step else GOOD.get(at, "502 no such command")
         if answer == "silence":
             await reader.read()
         if answer in {"drop", "silence"}:
@@ -210,19 +210,21 @@ def script(step: str, fault: str, heard: list[str]) -> Talk:
         return True
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        going = await say(writer, reader, "greeting")
-        while going and (line := await reader.readline()):
-            verb = line.split()[0].decode().upper()
-            heard.append(verb)
-            if verb == "RSET":
-                writer.write(b"250 ok\r\n")
-                continue
-            going = await say(writer, reader, verb)
-            if going and verb == "DATA" and not (step == "DATA" and fault != GOOD["DATA"]):
-                await reader.readuntil(b"\r\n.\r\n")
-                heard.append("content")
-                going = await say(writer, reader, "content")
-        writer.close()
+        try:
+            going = await say(writer, reader, "greeting")
+            while going and (line := await reader.readline()):
+                verb = line.split()[0].decode().upper()
+                heard.append(verb)
+                if verb == "RSET":
+                    writer.write(b"250 ok\r\n")
+                    continue
+                going = await say(writer, reader, verb)
+                if going and verb == "DATA" and not (step == "DATA" and fault != GOOD["DATA"]):
+                    await reader.readuntil(b"\r\n.\r\n")
+                    heard.append("content")
+                    going = await say(writer, reader, "content")
+        finally:
+            writer.close()
 
     return talk
 
