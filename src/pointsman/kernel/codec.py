@@ -40,7 +40,7 @@ class Codec:
         try:
             return Cell(self._adapters[field].validate_json(text), text, writer)
         except ValidationError as error:
-            told = _first(error)
+            told = describe(error)
         except Exception as error:  # a validator of the author's own may raise anything
             told = message_of(error)
         raise ValueRefused(f"the stored value of field {field!r} no longer fits its type: {told}")
@@ -129,7 +129,7 @@ def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -
         raw = adapter.dump_json(checked, warnings="error")
         back = adapter.validate_json(raw)
     except ValidationError as error:
-        raise ValueRefused(_flaw(value, field) or f"{field}: {_first(error)}") from None
+        raise ValueRefused(_flaw(value, field) or f"{field}: {describe(error)}") from None
     except Exception as error:  # what cannot be written, and whatever a validator of the author's own raises
         raise ValueRefused(_flaw(value, field) or f"{field}: {type(value).__name__} cannot be held as JSON ({error})") from None
     if back != checked or b"\\u0000" in raw or b"Infinity" in raw:
@@ -175,11 +175,9 @@ def _text_flaw(text: str, path: str) -> str | None:
     return None
 
 
-def _first(error: ValidationError) -> str:
+def describe(error: ValidationError) -> str:
+    """The first thing that a validation found, with its place, in a few words."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{where + ': ' if where else ''}{first['msg']}{more}"
-
-
-describe = _first

@@ -110,8 +110,8 @@ class Effects:
         """A call was begun, and its outcome is not recorded: do what the policy allows."""
         doubt: tuple[Event, ...] = ()
         if entry.status is EffectStatus.INTENDED:
-            doubt = (_in_doubt(effect, entry.key, entry.attempts, "the engine died during the call"),)
-        settlement = Settlement(entry.key, EffectStatus.IN_DOUBT, None, entry.error or "the engine died during the call")
+            doubt = (_in_doubt(effect, entry.key, entry.attempts, "the engine ended during the call"),)
+        settlement = Settlement(entry.key, EffectStatus.IN_DOUBT, None, entry.error or "the engine ended during the call")
         move = move_in_doubt(
             effect,
             attempts=entry.attempts,
@@ -135,7 +135,7 @@ class Effects:
         safety = effect.safety
         assert isinstance(safety, Reconcile)
         asked = signature_of(safety.look_up, "look-up")
-        settlement = Settlement(entry.key, EffectStatus.IN_DOUBT, None, entry.error or "the engine died during the call")
+        settlement = Settlement(entry.key, EffectStatus.IN_DOUBT, None, entry.error or "the engine ended during the call")
         self._points("effect.look_up")
         try:
             found = await self._calls.invoke(

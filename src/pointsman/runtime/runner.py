@@ -179,7 +179,8 @@ class Runner:
             cells = outcome.events[-1].writes
             text = outcome_text(cells) if cells else None
             events = tuple(Event(event.kind, event.step, event.attempt, event.facts) for event in outcome.events)
-            return Outcome(events, park=outcome.park, branches=(BranchWrite(node.name, attempt, outcome.wake_at, text),))
+            used = attempt if outcome.park is None else node.retry.attempts_max
+            return Outcome(events, park=outcome.park, branches=(BranchWrite(node.name, used, outcome.wake_at, text),))
         succeeded = Event(Kind.NODE_SUCCEEDED, node.name, attempt, {"fields": list(written)})
         return Outcome((succeeded,), branches=(BranchWrite(node.name, attempt, None, outcome_text(written)),))
 
