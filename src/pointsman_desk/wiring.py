@@ -43,7 +43,7 @@ def prepare(config: DeskConfig) -> None:
     Raises ConfigInvalid, PolicyInvalid or ShopUnavailable: what is wrong is told before a mail is taken in.
     """
     try:
-        config.home.mkdir(parents=True, exist_ok=True)
+        config.home.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds what customers wrote
         if config.policy is None and not config.policy_file.exists():
             shutil.copyfile(SAMPLE / "policy.toml", config.policy_file)
     except OSError as error:

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
-from pointsman import AlreadyAnswered, AtMostOnce, Stale, Status, history_of
+from pointsman import AlreadyAnswered, AtMostOnce, Rejected, Stale, Status, history_of
+from pointsman.testing.clock import ManualClock
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Approval
 from pointsman_desk.config import SAMPLE, DeskConfig
+from pointsman_desk.errors import DeskError
 from pointsman_desk.wiring import Desk, open_desk
 
 EXPECTED = tomllib.loads((Path(__file__).parents[1] / "desk" / "expected_samples.toml").read_text(encoding="utf-8"))
@@ -336,3 +338,83 @@ def test_a_reply_in_doubt_waits_until_a_person_says_what_became_of_it(config: De
     assert (row.status, row.outcome) == (Status.DONE, "sent")
     assert len(transport.calls) == calls
     assert len(set(transport.calls)) == 1
+
+
+class Refusing:
+    """A transport that refuses the first mail that it is given, and takes the next."""
+
+    name = "refusing"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> str:
+        self.calls += 1
+        if self.calls == 1:
+            raise Rejected("550 relaying denied")
+        return f"id-{self.calls}"
+
+
+def test_a_reply_that_was_refused_is_sent_again_when_a_person_says_so(config: DeskConfig) -> None:
+    deliver(config, "02-status-en.eml")
+
+    async def settle() -> Any:
+        async with open_desk(config, transport=Refusing(), safety=AtMostOnce()) as desk:
+            await at_desk.work_off(desk, lambda name: None, asyncio.Event())
+            refused = await desk.engine.case(1)
+            return refused, await at_desk.resolve(desk, 1, by="anna", arrived=False)
+
+    refused, row = asyncio.run(settle())
+
+    assert refused.status is Status.PARKED
+    assert "550 relaying denied" in refused.reason
+    assert (row.status, row.outcome) == (Status.DONE, "sent")
+
+
+def test_a_shop_that_fails_parks_its_cases_and_they_go_on_when_it_is_back(config: DeskConfig) -> None:
+    deliver(config, "02-status-en.eml", "06-hours-en.eml")
+    clock = ManualClock()
+
+    async def outage() -> Any:
+        async with open_desk(config, clock=clock) as desk:
+            config.shop_file.rename(config.shop_file.with_name("away"))
+            work = asyncio.ensure_future(at_desk.work_off(desk, lambda name: None, asyncio.Event()))
+            while not work.done():
+                clock.advance(1.0)
+                await asyncio.sleep(0)
+            parked = await desk.engine.reader.cases()
+            config.shop_file.with_name("away").rename(config.shop_file)
+            return parked, await at_desk.redrive_all(desk, by="anna", why="the shop is back")
+
+    parked, moved = asyncio.run(outage())
+
+    assert [row.status for row in parked] == [Status.PARKED] * 2
+    assert all("is missing" in row.reason for row in parked)
+    assert [(row.status, row.outcome) for row in moved] == [(Status.DONE, "sent")] * 2
+
+
+def test_a_mail_without_a_sender_is_answered_to_nobody(config: DeskConfig) -> None:
+    deliver(config, "40-broken.eml")
+
+    async def approve(desk: Desk) -> Any:
+        with pytest.raises(at_desk.NotSendable, match="names no sender"):
+            await at_desk.approve(desk, 1, by="anna", seen=None)
+        return await at_desk.cancel(desk, 1, by="anna", why="rubbish")
+
+    row = at_the_desk(config, approve)
+
+    assert row.status is Status.CANCELLED
+    assert sent(config) == []
+
+
+@pytest.mark.parametrize("seen", ["", "zzzzzzzz", "12ab"])
+def test_a_digest_that_is_none_approves_nothing(config: DeskConfig, seen: str) -> None:
+    deliver(config, ARTICLE)
+
+    async def approve(desk: Desk) -> None:
+        with pytest.raises(DeskError, match="is no digest"):
+            await at_desk.approve(desk, 1, by="anna", seen=seen)
+
+    at_the_desk(config, approve)
+
+    assert sent(config) == []

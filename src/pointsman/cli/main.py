@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +47,19 @@ App = Annotated[str | None, typer.Option("--app", help="The process, as module:a
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NUMBER_MAX = 2**63 - 1  # the largest number that a database holds
 CaseNumber = Annotated[int, typer.Argument(metavar="CASE", min=1, max=NUMBER_MAX, help="The case's number.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"pointsman {version('pointsman')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
+) -> None:
+    """What all commands share."""
 
 
 @app.command()

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -64,6 +65,19 @@ Seen = Annotated[
     typer.Option("--seen", help="The digest of the draft that you looked at, as `show` prints it.", show_default=False),
 ]
 By = Annotated[str | None, typer.Option("--by", help="Who decides; your login name.", show_default=False)]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"pointsman-desk {version('pointsman')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
+) -> None:
+    """What all commands share."""
 
 
 @app.command()
