@@ -125,9 +125,10 @@ def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
 
 def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -> Cell:
     try:
-        checked = adapter.validate_python(value)
-        raw = adapter.dump_json(checked, warnings="error")
-        back = adapter.validate_json(raw)
+        # The adapter's own methods do the same with more parameters; this runs once for each step that is taken.
+        checked = adapter.validator.validate_python(value)
+        raw = adapter.serializer.to_json(checked, warnings="error")
+        back = adapter.validator.validate_json(raw)
     except ValidationError as error:
         raise ValueRefused(_flaw(value, field) or f"{field}: {describe(error)}") from None
     except Exception as error:  # what cannot be written, and whatever a validator of the author's own raises

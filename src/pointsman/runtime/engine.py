@@ -269,6 +269,8 @@ class Engine:
     def _committed(self, transition: Transition) -> None:
         for news in self._followers:
             news.set()
+        if transition.status is not Status.RUNNING:
+            self._scheduler.let_go(transition.case)
         if transition.status is Status.READY and transition.wake_at is not None:
             self._scheduler.woken(transition.wake_at)
         elif transition.status in AT_REST:

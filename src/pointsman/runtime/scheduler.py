@@ -86,6 +86,12 @@ class Scheduler:
         self._lull.clear()
         self._tasks[case] = asyncio.create_task(self._drive(hold, decision), name=f"pointsman-case-{case}")
 
+    def let_go(self, case: int) -> None:
+        """The case is no longer in hand: its place is free from the commit that put it to rest or back into the line."""
+        if self._tasks.pop(case, None) is not None:
+            self._cancels.pop(case, None)
+            self._wake.set()
+
     def woken(self, at: float) -> None:
         """Note that a case has become ready and is due at this time (Unix seconds)."""
         self._lull.clear()
@@ -175,9 +181,7 @@ class Scheduler:
             return
         for one in claimed:
             await self._take_claimed(one)
-        if len(claimed) == limit:
-            self._due = True
-            return
+        # Only what is known to be due is claimed: a claim keeps its places from those who start a case meanwhile.
         next_wake = await self._ports.store.next_wake(list(self._processes))
         if next_wake is not None:
             self.woken(next_wake)
@@ -220,9 +224,8 @@ class Scheduler:
             with suppress(Conflict, StoreError):
                 await self._park(hold, f"it cannot go on: {type(error).__name__}: {message_of(error)}")
         finally:
-            self._tasks.pop(case, None)
-            self._cancels.pop(case, None)
-            self._wake.set()
+            if self._tasks.get(case) is asyncio.current_task():
+                self.let_go(case)
 
     async def _park(self, hold: Hold, reason: str) -> None:
         await self._commits.stay(hold, Status.PARKED, Outcome((Event(Kind.PARKED, facts={"reason": reason}),)), reason=reason)
