@@ -150,9 +150,10 @@ class SqliteStore(SqliteReader):
         connection = self._writer
         self._points("store.begin")
         connection.execute("BEGIN IMMEDIATE")
-        self._check_epoch(connection)
+        now = max((job.transition.at for job in batch if job.transition), default=0.0)
+        if not connection.execute(self._sql["raise_clock"], (now, self._epoch)).rowcount:
+            raise StoreLocked(f"another engine has taken over {self.path}; this one has stopped writing.")
         answers = run(batch)
-        connection.execute(self._sql["raise_clock"], (now := max((j.transition.at for j in batch if j.transition), default=0.0), now))
         self._points("store.commit")
         try:
             connection.execute("COMMIT")
@@ -214,10 +215,6 @@ class SqliteStore(SqliteReader):
             return [(job, unknown) for job, _ in run]
         return answers
 
-    def _check_epoch(self, connection: sqlite3.Connection) -> None:
-        if connection.execute(self._sql["select_meta"], ("epoch",)).fetchone()[0] != self._epoch:
-            raise StoreLocked(f"another engine has taken over {self.path}; this one has stopped writing.")
-
     def _apply(self, connection: sqlite3.Connection, transitions: Sequence[Transition]) -> list[int | Conflict]:
         """Write transitions of different cases; the guard comes first, so that a stale one has written nothing."""
         moved = self._guard(connection, transitions)
@@ -247,14 +244,14 @@ class SqliteStore(SqliteReader):
         }
 
     def _each(self, connection: sqlite3.Connection, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
-        """Run a statement for many rows, in as few pieces as there are bits in their number: few texts, all of them cached."""
+        """Run a statement for many rows at once."""
         answers: list[Any] = []
-        begun = 0
-        while begun < len(rows):
-            piece = min(ROWS_MAX, 1 << ((len(rows) - begun).bit_length() - 1))
-            values = list(chain.from_iterable(rows[begun : begun + piece]))
-            answers += connection.execute(many(self._sql[name], piece, len(rows[0])), values).fetchall()
-            begun += piece
+        for begun in range(0, len(rows), ROWS_MAX):
+            piece = rows[begun : begun + ROWS_MAX]
+            size = 1 << (len(piece) - 1).bit_length()
+            columns = len(piece[0])
+            values = [*chain.from_iterable(piece), *[None] * ((size - len(piece)) * columns)]
+            answers += connection.execute(many(self._sql[name], size, columns), values).fetchall()
         return answers
 
     def _answer(self, connection: sqlite3.Connection, t: Transition, moved: set[int]) -> int | Conflict:

@@ -2,11 +2,12 @@
 
 -- The statements that every step needs take many rows at once, in the place of {rows}: Python gives up its lock once for
 -- each statement that it runs, so a statement a row would make the writer and the event loop wait for each other row by row.
+-- The rows are filled up with NULLs to a power of two, so that few different texts have to be prepared; those are left out.
 
 -- name: insert_cases
 -- Starts. A key that is known already changes nothing; the numbers of the cases that were made come back.
 INSERT INTO cases (id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at)
-VALUES {rows}
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT (process, key) DO NOTHING
 RETURNING id;
 
@@ -27,11 +28,11 @@ RETURNING cases.id;
 
 -- name: insert_fields
 -- What transitions wrote to fields; NULL clears one.
-INSERT INTO fields (case_id, revision, field, value, writer) VALUES {rows};
+INSERT INTO fields (case_id, revision, field, value, writer) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
 
 -- name: insert_events
 -- What happened, numbered in this order.
-INSERT INTO events (case_id, revision, kind, step, attempt, at, facts) VALUES {rows};
+INSERT INTO events (case_id, revision, kind, step, attempt, at, facts) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
 
 -- name: insert_intent
 -- The first intent for a key. A key that stands already is an error, and takes the transition back.
@@ -96,8 +97,9 @@ UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value;
 SELECT value FROM meta WHERE name = ?;
 
 -- name: raise_clock
--- The highest time that was ever committed: a clock that was set back does not make history run backwards.
-UPDATE meta SET value = ? WHERE name = 'clock' AND CAST(value AS REAL) < ?;
+-- The highest time that was ever committed: a clock that was set back does not make history run backwards. It finds no row
+-- when the epoch is no longer this engine's, that is, when another engine has taken the file over.
+UPDATE meta SET value = max(CAST(value AS REAL), ?) WHERE name = 'clock' AND (SELECT value FROM meta WHERE name = 'epoch') = ?;
 
 -- name: highest_case
 -- Where the numbers of new cases begin.
