@@ -28,8 +28,7 @@ class Calls:
 
         A thread cannot be stopped: a plain function that runs out of time is left to its end, and its result is dropped.
         """
-        what = "effect" if key else "node"
-        self.ports.points(f"{what}.call")
+        self.ports.points("effect.call" if key else "node.call")
         result = await self.invoke(
             node.function,
             node,
@@ -39,7 +38,7 @@ class Calls:
             timeout_seconds=timeout_seconds,
             asynchronous=node.asynchronous,
         )
-        self.ports.points(f"{what}.called")
+        self.ports.points("effect.called" if key else "node.called")
         return result
 
     async def invoke(

@@ -58,7 +58,8 @@ class Cases:
     def bare(self, row: CaseRow) -> Hold:
         """A hold for a transition that does not look at the fields."""
         snapshot = Snapshot(row.id, {}, row.revision, row.steps)
-        return Hold(self.process(row.process), snapshot, row.fence, row.status, row.attempts, row.step, row.rule)
+        origin = (row.version, row.key, row.created_at)
+        return Hold(self.process(row.process), snapshot, row.fence, row.status, row.attempts, row.step, row.rule, origin=origin)
 
     async def go_on(
         self,

@@ -21,7 +21,7 @@ TOKEN_BITS = 80  # at a thousand guesses a second, longer than the universe has 
 class Commits:
     """Makes transitions and hands them to the store; each commit is announced to `committed`."""
 
-    def __init__(self, ports: Ports, committed: Callable[[Transition], None]) -> None:
+    def __init__(self, ports: Ports, committed: Callable[[Hold, Transition], None]) -> None:
         self._store = ports.store
         self._clock = ports.clock
         self._random = ports.random
@@ -131,7 +131,7 @@ class Commits:
             hold.open.add(transition.intent.key)
         hold.fence += transition.claims
         hold.snapshot = Snapshot(transition.case, hold.snapshot.cells, transition.revision + 1, hold.snapshot.steps)
-        self._committed(transition)
+        self._committed(hold, transition)
         return number
 
 

@@ -25,7 +25,7 @@ from pointsman.runtime.cases import Cases, state_of
 from pointsman.runtime.clock import Clock, SystemClock
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
-from pointsman.runtime.hold import Hold, Outcome
+from pointsman.runtime.hold import Hold, Outcome, row_of
 from pointsman.runtime.operating import Operating
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.resources import check_resources
@@ -69,7 +69,7 @@ class Engine:
         self._cases = Cases(ports.store, commits, effects, self._scheduler, processes)
         self._answers = Answers(self._cases)
         self._operating = Operating(self._cases, ports.clock, self._check_running)
-        self._waiting: dict[int, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}
         self._followers: set[asyncio.Event] = set()
         self._stoppers: set[asyncio.Event] = set()
         self._failure: Exception | None = None
@@ -172,13 +172,12 @@ class Engine:
     async def settled(self, case: int) -> CaseRow:
         """Wait until the case waits for somebody, is parked or has ended. Raises UnknownCase, EngineStopped."""
         self._check_running()
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[CaseRow] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(case, []).append(waiter)
         try:
             row = None if self._scheduler.holds(case) else await self._cases.row(case)
             if row is None or row.status not in AT_REST:
-                await waiter
-                row = await self._cases.row(case)
+                return await waiter
             return row
         finally:
             waiters = self._waiting.get(case, [])
@@ -266,7 +265,7 @@ class Engine:
 
     # The inside.
 
-    def _committed(self, transition: Transition) -> None:
+    def _committed(self, hold: Hold, transition: Transition) -> None:
         for news in self._followers:
             news.set()
         if transition.status is not Status.RUNNING:
@@ -276,7 +275,7 @@ class Engine:
         elif transition.status in AT_REST:
             for waiter in self._waiting.pop(transition.case, ()):
                 if not waiter.done():
-                    waiter.set_result(None)
+                    waiter.set_result(row_of(hold, transition))
 
     def _fail(self, error: Exception) -> None:
         """Stop working: what was committed stands, everything else is as if it had not been asked for."""

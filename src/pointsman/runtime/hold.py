@@ -14,7 +14,7 @@ from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event
 from pointsman.kernel.snapshot import Cell, Snapshot, Status
-from pointsman.store.base import BranchRow, BranchWrite, CaseRow, FieldRow, Intent, Settlement
+from pointsman.store.base import BranchRow, BranchWrite, CaseRow, FieldRow, Intent, Settlement, Transition
 
 
 @dataclass(slots=True)
@@ -23,7 +23,8 @@ class Hold:
 
     `attempt` counts the attempts of the current step. `intent` is the committed intent of an effect that has not been
     called yet, `doubtful` whether an earlier call under its key may have happened, and `call_until` when its call must be
-    given up, in the clock's monotonic seconds. `open` are the keys of effects whose outcome is not known.
+    given up, in the clock's monotonic seconds. `open` are the keys of effects whose outcome is not known. `origin` is what
+    never changes: the version that started the case, its key, and when.
     """
 
     process: AnyProcess
@@ -38,6 +39,7 @@ class Hold:
     doubtful: bool = False
     call_until: float = 0.0
     open: set[str] = field(default_factory=set)
+    origin: tuple[int, str | None, float] = (0, None, 0.0)
 
 
 class Outcome(NamedTuple):
@@ -65,7 +67,15 @@ def hold_of(process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branc
         step=row.step,
         rule=row.rule,
         branches={branch.name: branch for branch in branches},
+        origin=(row.version, row.key, row.created_at),
     )
+
+
+def row_of(hold: Hold, t: Transition) -> CaseRow:
+    """The case's row as a transition that has been committed has left it."""
+    version, key, created_at = hold.origin if t.new is None else (t.new.version, t.new.key, t.at)
+    return CaseRow(t.case, hold.process.name, version, key, t.status, t.revision + 1, t.fence + t.claims, t.wake_at, t.attempts, t.steps, t.step, t.rule,
+                   t.reason, t.outcome, created_at, t.at)  # fmt: skip
 
 
 def cells_of(process: AnyProcess, fields: Sequence[FieldRow]) -> dict[str, Cell]:

@@ -200,6 +200,7 @@ class Scheduler:
                 row.status,
                 step=row.step,
                 rule=row.rule,
+                origin=(row.version, row.key, row.created_at),
             )
             await self._park(hold, f"its state cannot be read: {message_of(error)}")
             return
