@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import datetime
@@ -40,7 +41,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(soft_wrap=True, highlight=False)
+
+
+class Terminal(Console):
+    """A console whose reader may stop reading, as `head` does."""
+
+    def on_broken_pipe(self) -> None:
+        """End quietly: what was asked for has been given."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to nobody
+        raise SystemExit(0)
+
+
+console = Terminal(soft_wrap=True, highlight=False)
 
 Db = Annotated[Path | None, typer.Option("--db", help="The engine's database.", show_default=False)]
 App = Annotated[str | None, typer.Option("--app", help="The process, as module:attribute.", show_default=False)]

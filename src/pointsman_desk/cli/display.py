@@ -1,6 +1,8 @@
 """How the desk's cases look in a terminal, and as JSON."""
 
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +15,17 @@ from pointsman import CaseRow, History, Pending, Reader, Status
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import Run, reasons
 
-console = Console(soft_wrap=True, highlight=False)
+
+class Terminal(Console):
+    """A console whose reader may stop reading, as `head` does."""
+
+    def on_broken_pipe(self) -> None:
+        """End quietly: what was asked for has been given."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to nobody
+        raise SystemExit(0)
+
+
+console = Terminal(soft_wrap=True, highlight=False)
 CASE_WIDTH = 5  # a desk with more than 99,999 cases has a wider terminal
 INTENT_WIDTH = 14  # the longest intent
 
