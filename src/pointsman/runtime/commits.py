@@ -1,6 +1,7 @@
 """Turn what happened to a case into one transition, and commit it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from pydantic_core import to_json
 
@@ -42,7 +43,9 @@ class Commits:
         transition.status, transition.wake_at, transition.reason = status, outcome.wake_at, reason
         transition.attempts, transition.step, transition.rule = hold.attempt, hold.step, hold.rule
         transition.intent, transition.leaves_pause = intent, leaves_pause
+        transition.events = [_event_write(event) for event in outcome.events]
         await self._hand_in(hold, transition)
+        hold.snapshot = Snapshot(transition.case, hold.snapshot.cells, transition.revision + 1, hold.snapshot.steps)
 
     async def land(
         self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool = True, claims: bool = False, intent: Intent | None = None,
@@ -55,24 +58,22 @@ class Commits:
         """
         transition = self._begin(hold, outcome)
         transition.fields = _field_writes(hold.snapshot.cells, after, outcome.events[-1].writes if outcome.events else {})
-        transition.steps, transition.claims, transition.new, transition.intent = (
-            after.snapshot.steps,
-            claims,
-            new,
-            intent,
-        )
+        transition.steps, transition.claims = after.snapshot.steps, claims
+        transition.new, transition.intent = new, intent
         transition.leaves_pause, transition.answered_by = hold.status is Status.WAITING, answered_by
         # A step that parks its case stays the case's step; a rule that parks it is a step of its own.
-        stays = isinstance(after.decision.step, Park) and not after.decision.rule
+        stays = cancel is not None or (isinstance(after.decision.step, Park) and not after.decision.rule)
         transition.step = hold.step if stays else after.decision.step.name
-        transition.rule = after.decision.rule or hold.rule
-        following = [Event(Kind.FIELD_CLEARED, facts={"fields": list(after.cleared)})] if after.cleared else []
+        transition.rule = hold.rule if stays else after.decision.rule or hold.rule
+        events = [_event_write(event) for event in outcome.events]
+        if after.cleared:
+            events.append(_event_write(Event(Kind.FIELD_CLEARED, facts={"fields": list(after.cleared)})))
         if cancel is not None:
             transition.status, transition.reason = Status.CANCELLED, cancel.facts["why"]
-            following.append(cancel)
+            events.append(_event_write(cancel))
         else:
-            following += self._arrive(transition, after, going_on)
-        transition.events = [*transition.events, *map(_event_write, following)]
+            events += self._arrive(transition, after, going_on)
+        transition.events = events
         # What branches have written so far was computed for this step; a case that leaves it does not come back to that.
         transition.ends_branches = outcome.ends_branches or (bool(hold.branches) and transition.step != hold.step)
         number = await self._hand_in(hold, transition)
@@ -88,39 +89,39 @@ class Commits:
             at=self._clock.now(),
             status=hold.status,
             steps=hold.snapshot.steps,
-            events=[_event_write(event) for event in outcome.events],
             settlement=outcome.settlement,
             branches=outcome.branches,
         )
 
-    def _arrive(self, transition: Transition, after: Advance, going_on: bool) -> list[Event]:
+    def _arrive(self, transition: Transition, after: Advance, going_on: bool) -> list[EventWrite]:
         """Set where the case stands after the decision; the events say so."""
-        decision, cells = after.decision, after.snapshot.cells
-        events = (
-            [Event(Kind.DECIDED, facts={"rule": decision.rule, "reads": decision.reads, "step": decision.step.name})]
-            if decision.rule
-            else []
-        )
+        decision = after.decision
+        events = [_decided(decision.rule, decision.reads, decision.step.name)] if decision.rule else []
         if runnable(decision):
             transition.status = Status.RUNNING if going_on else Status.READY
             transition.attempts, transition.wake_at = (1, None) if going_on else (0, transition.at)
             if transition.intent is not None:
-                events.append(intended(transition.intent))
-            return events
-        match decision.step:
+                events.append(_event_write(intended(transition.intent)))
+        else:
+            events.append(_event_write(self._rest(transition, after)))
+        return events
+
+    def _rest(self, transition: Transition, after: Advance) -> Event:
+        """Set how the case rests after a decision that leaves the engine nothing to do; the event says so."""
+        cells = after.snapshot.cells
+        match after.decision.step:
             case Pause(name=name, shows=shows):
                 transition.status = Status.WAITING
                 transition.pause = PauseOpening(name, f"{self._random.getrandbits(TOKEN_BITS):020x}", digest_of(cells, shows))
-                events.append(Event(Kind.PAUSED, name, facts={"shows": shows, "digest": transition.pause.digest}))
+                return Event(Kind.PAUSED, name, facts={"shows": shows, "digest": transition.pause.digest})
             case Finish(outcome):
                 transition.status, transition.outcome = Status.DONE, outcome
-                events.append(Event(Kind.FINISHED, facts={"outcome": outcome}))
+                return Event(Kind.FINISHED, facts={"outcome": outcome})
             case Park(reason):
                 transition.status, transition.reason = Status.PARKED, reason
-                events.append(Event(Kind.PARKED, facts={"reason": reason}))
-            case _:
-                raise AssertionError(decision.step)
-        return events
+                return Event(Kind.PARKED, facts={"reason": reason})
+            case step:
+                raise AssertionError(step)
 
     async def _hand_in(self, hold: Hold, transition: Transition) -> int:
         number = await self._store.commit(transition)
@@ -130,7 +131,6 @@ class Commits:
         if transition.intent is not None:
             hold.open.add(transition.intent.key)
         hold.fence += transition.claims
-        hold.snapshot = Snapshot(transition.case, hold.snapshot.cells, transition.revision + 1, hold.snapshot.steps)
         self._committed(hold, transition)
         return number
 
@@ -145,6 +145,11 @@ def _field_writes(before: Mapping[str, Cell], after: Advance, writes: Mapping[st
     rows = [FieldWrite(name, None if cell.text == NULL else cell.text, cell.writer) for name, cell in writes.items()]
     rows += [FieldWrite(name, None, before[name].writer) for name in after.cleared if name not in writes]
     return rows
+
+
+@lru_cache(maxsize=4_096)  # as many as there are ways through the rules; a busy engine writes the same few again and again
+def _decided(rule: str, reads: tuple[str, ...], step: str) -> EventWrite:
+    return _event_write(Event(Kind.DECIDED, facts={"rule": rule, "reads": reads, "step": step}))
 
 
 def _event_write(event: Event) -> EventWrite:
