@@ -64,8 +64,6 @@ async def work_off(desk: Desk, seen: Callable[[str], None], stop: asyncio.Event)
 async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_violations: bool = False) -> CaseRow:
     """Send the draft as it is. `seen` is the digest of what was shown, or its beginning. Raises DeskError, Refused."""
     pending = await _pending(desk, case, seen)
-    if UNKNOWN_SENDER in (await desk.engine.state(case, Case)).customer_id:
-        raise NotSendable(f"the mail of case {case} names no sender, so there is nobody to answer; reject it.")
     verdict = pending.beside["verdict"]
     if isinstance(verdict, Verdict) and verdict.violations and not despite_violations:
         broken = "; ".join(violation.message for violation in verdict.violations)
@@ -153,6 +151,9 @@ async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:
 
 
 async def _decide(desk: Desk, pending: Pending, approval: Approval, edits: dict[str, Any] | None = None) -> CaseRow:
+    customer = (await desk.engine.state(pending.case, Case)).customer_id
+    if approval.decision == "approve" and customer == UNKNOWN_SENDER:
+        raise NotSendable(f"the mail of case {pending.case} names no sender, so there is nobody to answer; reject it.")
     try:
         await desk.engine.resume(pending.token, approval, by=approval.by, edits=edits)
     except Stale as stale:

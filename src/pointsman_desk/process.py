@@ -1,10 +1,10 @@
 """The desk's process, on one page: what happens to a mail. Read this first.
 
-read -> classify -> fetch_order + fetch_refund_policy -> draft -> validate --(broken)--> repair -> validate
-|
-approve <--(refund, complaint, legal, unclear, or not for the machine)
-|                                                |
-+--(approved)----------> compose -> send <--(all green)
+read -> classify -> fetch_order + fetch_refund_policy -> draft -> validate -> (approve) -> compose -> send
+
+- validate objects to the model's own draft: repair, then validate again
+- a person must see it (refund, complaint, legal, unclear, high risk, not for the machine, still broken): approve, where an
+  edit goes back to validate, and a rejection ends the case
 """
 
 from pointsman import Idempotent, Process, Retry, Safety, finish, otherwise, parallel, when
@@ -12,9 +12,8 @@ from pointsman_desk.case import Approval, Case, Risk
 from pointsman_desk.nodes import classify, draft, facts, ingest, send, validate
 
 PATIENT = Retry(attempts_max=5, first_seconds=0.5)  # a shop that restarts is back within the 7 s that this makes
-GREYLISTED = Retry(
-    attempts_max=8, first_seconds=5.0, factor=3.0, max_seconds=900.0
-)  # a server that says "later" means a quarter of an hour
+# A server that says "later" means a quarter of an hour (greylisting, RFC 6647).
+GREYLISTED = Retry(attempts_max=8, first_seconds=5.0, factor=3.0, max_seconds=900.0)
 PARSE_SECONDS = 60.0  # far beyond the worst mail that was measured; what takes longer is for a person
 FETCH_SECONDS = 10.0  # what a support desk can wait for a shop
 DRAFT_SECONDS = 120.0  # a slow model on a small machine

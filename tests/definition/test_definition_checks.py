@@ -377,7 +377,7 @@ def test_a_retry_that_makes_no_sense_is_refused_with_the_argument(argument: str,
 def test_a_retry_of_a_single_attempt_without_pauses_is_accepted() -> None:
     retry = Retry(attempts_max=1, first_seconds=0, factor=1, max_seconds=0, jitter=1)
 
-    assert retry.pause_seconds(1, 0.5) == 0
+    assert retry.wait_seconds(1, 0.5) == 0
 
 
 # Pauses.

@@ -399,6 +399,8 @@ def test_a_mail_without_a_sender_is_answered_to_nobody(config: DeskConfig) -> No
     async def approve(desk: Desk) -> Any:
         with pytest.raises(at_desk.NotSendable, match="names no sender"):
             await at_desk.approve(desk, 1, by="anna", seen=None)
+        with pytest.raises(at_desk.NotSendable, match="names no sender"):
+            await at_desk.edit(desk, 1, by="anna", body="Hello whoever you are, what can we do for you?", seen=None, send=True)
         return await at_desk.cancel(desk, 1, by="anna", why="rubbish")
 
     row = at_the_desk(config, approve)

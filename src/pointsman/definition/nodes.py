@@ -19,7 +19,7 @@ OnFailure = Literal["park", "record"]
 class Retry:
     """How often and how fast a failing step is tried again. The budget is durable: a crash counts as an attempt.
 
-    The n-th pause is `first_seconds * factor ** (n - 1)`, at most `max_seconds`, less a random part of up to `jitter` of
+    The n-th wait is `first_seconds * factor ** (n - 1)`, at most `max_seconds`, less a random part of up to `jitter` of
     it (full jitter is 1.0; Brooker, "Exponential Backoff And Jitter", 2015). `on` names the exceptions that are worth
     another attempt; another one fails the step at once.
     """
@@ -43,7 +43,7 @@ class Retry:
             if not sound:
                 raise DefinitionError(f"Retry: {name} is {getattr(self, name)}; it must be {mend}.")
 
-    def pause_seconds(self, attempts: int, chance: float) -> float:
+    def wait_seconds(self, attempts: int, chance: float) -> float:
         """Seconds to wait after the `attempts`-th failed attempt; `chance` is a random number in [0, 1)."""
         full = min(self.max_seconds, self.first_seconds * self.factor ** min(attempts - 1, 60))  # 60: 2**60 is beyond any max
         return full * (1 - self.jitter * chance)

@@ -132,7 +132,7 @@ def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -
     except ValidationError as error:
         raise ValueRefused(_flaw(value, field) or f"{field}: {describe(error)}") from None
     except Exception as error:  # what cannot be written, and whatever a validator of the author's own raises
-        raise ValueRefused(_flaw(value, field) or f"{field}: {type(value).__name__} cannot be held as JSON ({error})") from None
+        raise ValueRefused(_flaw(value, field) or f"{field}: {type(value).__name__} cannot be held as JSON ({message_of(error)})") from None
     if back != checked or b"\\u0000" in raw or b"Infinity" in raw:
         flaw = _flaw(checked, field)
         if flaw or back != checked:

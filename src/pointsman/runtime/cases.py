@@ -9,10 +9,10 @@ from pointsman.definition.state import State
 from pointsman.errors import UnknownCase, UnknownProcess
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.evolve import Advance
-from pointsman.kernel.snapshot import Cell, Snapshot, Status
+from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
-from pointsman.runtime.hold import Hold, Outcome, hold_of, runnable
+from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of, runnable
 from pointsman.runtime.scheduler import Scheduler
 from pointsman.store.base import CaseRow, NewCase, Store
 
@@ -56,10 +56,8 @@ class Cases:
         return hold_of(self.process(row.process), row, await self.store.fields(row.id))
 
     def bare(self, row: CaseRow) -> Hold:
-        """A hold for a transition that does not look at the fields."""
-        snapshot = Snapshot(row.id, {}, row.revision, row.steps)
-        origin = (row.version, row.key, row.created_at)
-        return Hold(self.process(row.process), snapshot, row.fence, row.status, row.attempts, row.step, row.rule, origin=origin)
+        """Take up a case for a transition that does not look at its fields."""
+        return bare_hold(self.process(row.process), row)
 
     async def go_on(
         self,
@@ -93,7 +91,7 @@ class Cases:
         taken = False
         try:
             if new is None:
-                hold.open = await self._effects.open_keys(hold.snapshot.case)
+                hold.unsettled = await self._effects.unsettled_keys(hold.snapshot.case)
             after, outcome, intent = await self._effects.prepare(hold, after, outcome, going_on=going_on)
             number = await self.commits.land(
                 hold,

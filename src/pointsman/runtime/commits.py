@@ -127,9 +127,9 @@ class Commits:
         number = await self._store.commit(transition)
         hold.status, hold.intent = transition.status, transition.intent
         if transition.settlement is not None and transition.settlement.status is not EffectStatus.IN_DOUBT:
-            hold.open.discard(transition.settlement.key)
+            hold.unsettled.discard(transition.settlement.key)
         if transition.intent is not None:
-            hold.open.add(transition.intent.key)
+            hold.unsettled.add(transition.intent.key)
         hold.fence += transition.claims
         self._committed(hold, transition)
         return number

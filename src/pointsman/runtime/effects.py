@@ -53,7 +53,7 @@ class Effects:
             except Exception as error:
                 told = f"the key of effect {step.name!r} cannot be made: {type(error).__name__}: {message_of(error)}"
                 return parked(after, told), outcome, None
-        forgotten = hold.open - {key}
+        forgotten = hold.unsettled - {key}
         if outcome.settlement is not None and outcome.settlement.status is not EffectStatus.IN_DOUBT:
             forgotten.discard(outcome.settlement.key)
         if forgotten:
@@ -70,7 +70,7 @@ class Effects:
             outcome = outcome._replace(settlement=Settlement(key, EffectStatus.IN_DOUBT, None, told))
         return parked(after, f"{told}; find out whether it happened and resolve it first"), outcome, None
 
-    async def open_keys(self, case: int) -> set[str]:
+    async def unsettled_keys(self, case: int) -> set[str]:
         """The keys of a case's effects whose outcome is not known."""
         unknown = {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}
         return {entry.key for entry in await self._store.effects(case) if entry.status in unknown}
@@ -144,7 +144,7 @@ class Effects:
             )  # fmt: skip
         except Exception as error:
             if hold.attempt < effect.retry.attempts_max:
-                wake_at = self._clock.now() + effect.retry.pause_seconds(hold.attempt, self._random.random())
+                wake_at = self._clock.now() + effect.retry.wait_seconds(hold.attempt, self._random.random())
                 return Outcome(
                     (*doubt, Event(Kind.NODE_RETRIED, effect.name, hold.attempt, {"at": wake_at})),
                     wake_at=wake_at,
@@ -249,8 +249,8 @@ class Effects:
             told = f"{effect.name!r} was not sent in {hold.attempt} attempts: {message_of(error)}"
             park = _give_up(effect, key, f"an earlier call may have happened ({message_of(error)})") if doubtful else told
             return Outcome((event,), park=park, settlement=settlement)
-        pause = max(effect.retry.pause_seconds(hold.attempt, self._random.random()), error.retry_after or 0.0)
-        return Outcome((event,), wake_at=self._clock.now() + pause, settlement=settlement)
+        wait = max(effect.retry.wait_seconds(hold.attempt, self._random.random()), error.retry_after or 0.0)
+        return Outcome((event,), wake_at=self._clock.now() + wait, settlement=settlement)
 
     def _rejected(self, hold: Hold, effect: AnyEffect, key: str, error: Rejected, *, recorded: bool = False) -> Outcome:
         settlement = None if recorded else Settlement(key, EffectStatus.FAILED, None, message_of(error))
@@ -271,8 +271,8 @@ class Effects:
             case WaitUntil(at):
                 return Outcome(doubt, wake_at=at, settlement=settlement)
             case LookUp() | CallAgain():
-                pause = effect.retry.pause_seconds(entry.attempts, self._random.random())
-                return Outcome(doubt, wake_at=now + pause, settlement=settlement)
+                wait = effect.retry.wait_seconds(entry.attempts, self._random.random())
+                return Outcome(doubt, wake_at=now + wait, settlement=settlement)
 
 
 def _in_doubt(effect: AnyEffect, key: str, attempt: int, message: str) -> Event:

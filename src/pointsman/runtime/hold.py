@@ -23,7 +23,7 @@ class Hold:
 
     `attempt` counts the attempts of the current step. `intent` is the committed intent of an effect that has not been
     called yet, `doubtful` whether an earlier call under its key may have happened, and `call_until` when its call must be
-    given up, in the clock's monotonic seconds. `open` are the keys of effects whose outcome is not known. `origin` is what
+    given up, in the clock's monotonic seconds. `unsettled` are the keys of effects whose outcome is not known. `origin` is what
     never changes: the version that started the case, its key, and when.
     """
 
@@ -38,7 +38,7 @@ class Hold:
     intent: Intent | None = None
     doubtful: bool = False
     call_until: float = 0.0
-    open: set[str] = field(default_factory=set)
+    unsettled: set[str] = field(default_factory=set)
     origin: tuple[int, str | None, float] = (0, None, 0.0)
 
 
@@ -69,6 +69,11 @@ def hold_of(process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branc
         branches={branch.name: branch for branch in branches},
         origin=(row.version, row.key, row.created_at),
     )
+
+
+def bare_hold(process: AnyProcess, row: CaseRow) -> Hold:
+    """Take up a stored case for a transition that does not look at its fields."""
+    return hold_of(process, row, ())
 
 
 def row_of(hold: Hold, t: Transition) -> CaseRow:

@@ -53,7 +53,7 @@ class Runner:
 
     async def _take_up(self, hold: Hold, going_on: bool) -> Decision | None:
         """Decide afresh what comes next: the rules may have changed since the last decision was committed."""
-        hold.open = await self._effects.open_keys(hold.snapshot.case)
+        hold.unsettled = await self._effects.unsettled_keys(hold.snapshot.case)
         decision = decide(hold.process, hold.snapshot.cells)
         if going_on and runnable(decision) and decision.step.name == hold.step:
             after, _, _ = await self._effects.prepare(hold, Advance(hold.snapshot, decision, ()), Outcome(()), going_on=False)
@@ -117,7 +117,7 @@ class Runner:
     def _failed(self, hold: Hold, node: AnyNode, attempt: int, error: Exception) -> Outcome:
         failed = _failure_event(node, attempt, error)
         if attempt < node.retry.attempts_max and _worth_another(node, error):
-            wake_at = self._clock.now() + node.retry.pause_seconds(attempt, self._random.random())
+            wake_at = self._clock.now() + node.retry.wait_seconds(attempt, self._random.random())
             return Outcome((failed, Event(Kind.NODE_RETRIED, node.name, attempt, {"at": wake_at})), wake_at=wake_at)
         if node.on_failure == "record":
             return Outcome((Event(failed.kind, failed.step, attempt, failed.facts, failure_cells(hold, node, error, attempt)),))

@@ -10,9 +10,9 @@ from pointsman.errors import Conflict, StoreError, ValueRefused
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.snapshot import Snapshot, Status
+from pointsman.kernel.snapshot import Status
 from pointsman.runtime.commits import Commits
-from pointsman.runtime.hold import Hold, Outcome, hold_of
+from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.runner import Runner
 from pointsman.store.base import Claimed
@@ -193,15 +193,7 @@ class Scheduler:
         try:
             hold = _readable(process, claimed)
         except Exception as error:
-            hold = Hold(
-                process,
-                Snapshot(row.id, {}, row.revision, row.steps),
-                row.fence,
-                row.status,
-                step=row.step,
-                rule=row.rule,
-                origin=(row.version, row.key, row.created_at),
-            )
+            hold = bare_hold(process, row)
             await self._park(hold, f"its state cannot be read: {message_of(error)}")
             return
         self._reserved += 1

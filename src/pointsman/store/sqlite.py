@@ -23,12 +23,11 @@ from pointsman.errors import Conflict, EngineStopped, StoreError, StoreLocked, S
 from pointsman.kernel.codec import message_of
 from pointsman.store.base import BranchRow, Claimed, Points, Transition, no_points
 from pointsman.store.sqlite_file import FileLock, explain, explained, open_writer
-from pointsman.store.sqlite_reader import SqliteReader, case_row, field_rows
+from pointsman.store.sqlite_reader import LATEST, SqliteReader, case_row, field_rows
 from pointsman.store.statements import many, statements
 
 BATCH_MAX = 512  # transitions a commit; beyond it the wait of the first outgrows what the last one saves
 ROWS_MAX = 512  # of one statement: 16 values a row stay far below SQLite's 32,766 parameters
-_LATEST = 1 << 62  # beyond any revision
 
 Work = Callable[[sqlite3.Connection], Any]
 
@@ -286,7 +285,7 @@ class SqliteStore(SqliteReader):
         return [
             Claimed(
                 case_row(row),
-                field_rows(connection.execute(self._sql["select_fields"], (row[0], _LATEST)).fetchall()),
+                field_rows(connection.execute(self._sql["select_fields"], (row[0], LATEST)).fetchall()),
                 tuple(BranchRow(*branch) for branch in connection.execute(self._sql["select_branches"], (row[0],)).fetchall()),
             )
             for row in rows

@@ -13,7 +13,7 @@ from pointsman.store.base import BranchRow, CaseRow, EffectRow, EventRow, FieldR
 from pointsman.store.sqlite_file import explained, open_reader
 from pointsman.store.statements import statements
 
-_LATEST = 1 << 62  # beyond any revision
+LATEST = 1 << 62  # beyond any revision
 
 
 class SqliteReader:
@@ -44,7 +44,7 @@ class SqliteReader:
 
     async def fields(self, case: int, *, revision: int | None = None) -> tuple[FieldRow, ...]:
         """The last write of each field, as of `revision`; fields that are cleared are left out."""
-        return field_rows(self._all("select_fields", (case, _LATEST if revision is None else revision)))
+        return field_rows(self._all("select_fields", (case, LATEST if revision is None else revision)))
 
     async def events(self, *, after: int = 0, case: int | None = None, limit: int = 1_000) -> list[EventRow]:
         """Events by number, from `after` on."""

@@ -39,8 +39,8 @@ from pointsman_desk.cli.display import (
 from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.wiring import Desk, open_desk
 
-PATIENT_SECONDS = 10.0  # what a person waits for another one's decision to be written down
-LOCK_SECONDS = 0.2  # how soon the next try is worth it
+LOCKED_SECONDS = 10.0  # what a person waits for another one's decision to be written down
+RETRY_SECONDS = 0.2  # how soon the next try is worth it
 WATCH_SECONDS = 5.0  # how often a watched folder is looked at: soon enough for mail
 
 T = TypeVar("T")
@@ -131,8 +131,8 @@ def cases(
     found = _or_exit(lambda: asyncio.run(look()))
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=1))
-    elif status is not None and not found:
-        print(f"No case is {status}.")
+    elif not found:
+        print(f"No case is {status}." if status is not None else "There are no cases; `pointsman-desk run` takes in the mailbox.")
     else:
         print_cases(found)
 
@@ -303,7 +303,7 @@ def _with_desk(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        until = loop.time() + (PATIENT_SECONDS if patient or again_seconds is not None else 0.0)
+        until = loop.time() + (LOCKED_SECONDS if patient or again_seconds is not None else 0.0)
         while True:
             try:
                 async with open_desk(settings) as desk:
@@ -311,7 +311,7 @@ def _with_desk(
             except StoreLocked:
                 if loop.time() > until or stop.is_set():
                     raise
-                await at_desk.either(stop.wait(), asyncio.sleep(LOCK_SECONDS))
+                await at_desk.either(stop.wait(), asyncio.sleep(RETRY_SECONDS))
                 continue
             if again_seconds is None or stop.is_set():
                 return stop.is_set()
@@ -319,7 +319,7 @@ def _with_desk(
                 await at_desk.either(stop.wait(), asyncio.sleep(again_seconds))
             if stop.is_set():
                 return True
-            until = loop.time() + PATIENT_SECONDS
+            until = loop.time() + LOCKED_SECONDS
 
     if _or_exit(lambda: asyncio.run(body())):
         errors.print("pointsman-desk: stopped; what was begun is kept and goes on with the next run.")
