@@ -229,7 +229,7 @@ def redrive(
         else:
             print("No case is parked whose reply is not in doubt.")
 
-    _with_desk(settings, work)
+    _with_desk(settings, work, patient=True)
 
 
 @app.command()
