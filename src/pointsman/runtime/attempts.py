@@ -1,0 +1,64 @@
+"""One attempt of a node, and what follows from a failed one: another attempt, a recorded failure, or a parked case."""
+
+from pointsman.definition.nodes import AnyNode
+from pointsman.errors import ValueRefused
+from pointsman.kernel.codec import message_of
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.snapshot import Cell
+from pointsman.runtime.calls import Calls
+from pointsman.runtime.hold import Hold, Outcome, encode, failure_cells
+from pointsman.runtime.ports import Ports
+
+
+class Attempts:
+    """Makes attempts; it keeps nothing of them."""
+
+    def __init__(self, ports: Ports, calls: Calls) -> None:
+        self._clock = ports.clock
+        self._random = ports.random
+        self._calls = calls
+
+    async def make(self, hold: Hold, node: AnyNode, attempt: int) -> dict[str, Cell] | Exception:
+        """One attempt: the cells that the node wrote, or why there are none."""
+        try:
+            result = await self._calls.call(hold, node, attempt=attempt, timeout_seconds=node.timeout_seconds)
+            return encode(hold, node, node.split(result))
+        except Exception as error:
+            if isinstance(error, TimeoutError) and node.timeout_seconds is not None and not str(error):
+                return TimeoutError(f"no result within {node.timeout_seconds} seconds")
+            return error
+
+    def failed(self, hold: Hold, node: AnyNode, attempt: int, error: Exception) -> Outcome:
+        """What follows from a failed attempt: its wake-up time, its `Failure`, or the reason to park."""
+        failed = _failure_event(node, attempt, error)
+        if attempt < node.retry.attempts_max and _worth_another(node, error):
+            wake_at = self._clock.now() + node.retry.wait_seconds(attempt, self._random.random())
+            return Outcome((failed, Event(Kind.NODE_RETRIED, node.name, attempt, {"at": wake_at})), wake_at=wake_at)
+        if node.on_failure == "record":
+            return Outcome((Event(failed.kind, failed.step, attempt, failed.facts, failure_cells(hold, node, error, attempt)),))
+        return Outcome((failed,), park=f"{node.name!r} failed after {attempt} attempt{'s' * (attempt > 1)}: {message_of(error)}")
+
+
+def succeeded(node: AnyNode, attempt: int, cells: dict[str, Cell]) -> Event:
+    """The event of an attempt that wrote these cells."""
+    return Event(Kind.NODE_SUCCEEDED, node.name, attempt, {"fields": list(cells)}, cells)
+
+
+def _failure_event(node: AnyNode, attempt: int, error: Exception) -> Event:
+    return Event(Kind.NODE_FAILED, node.name, attempt, {"error": type(error).__name__, "message": message_of(error)})
+
+
+def interrupted(hold: Hold, node: AnyNode, attempts: int) -> Outcome:
+    """The engine died in each attempt: most likely the step kills it."""
+    event = Event(Kind.NODE_INTERRUPTED, node.name, attempts, {"attempts": attempts})
+    error = RuntimeError(f"the engine died during each of {attempts} attempts")
+    if node.on_failure == "record" and hold.step == node.name:
+        return Outcome((Event(event.kind, event.step, attempts, event.facts, failure_cells(hold, node, error, attempts)),))
+    return Outcome(
+        (event,),
+        park=f"{hold.step!r} was begun {attempts} times and never ended: {error}; correct it and redrive the case",
+    )
+
+
+def _worth_another(node: AnyNode, error: Exception) -> bool:
+    return isinstance(error, node.retry.on) and not isinstance(error, ValueRefused)
