@@ -111,3 +111,7 @@ class EngineStopped(PointsmanError):
 
 class Conflict(PointsmanError):
     """Somebody else moved the case first, so that this transition was not committed."""
+
+
+class News(Conflict):
+    """A message came to the case since it was read: take it in, then commit."""

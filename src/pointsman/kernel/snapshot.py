@@ -6,18 +6,23 @@ from typing import NamedTuple
 
 
 class Status(StrEnum):
-    """Where a case stands. `ready` is due now or at its wake-up time, `running` is in an engine's hands."""
+    """Where a case stands. `ready` is due now or at its wake-up time, `running` is in an engine's hands, `blocked` needs other code."""
 
     READY = "ready"
     RUNNING = "running"
     WAITING = "waiting"
     PARKED = "parked"
+    BLOCKED = "blocked"
     DONE = "done"
     CANCELLED = "cancelled"
 
 
-AT_REST = frozenset({Status.WAITING, Status.PARKED, Status.DONE, Status.CANCELLED})
-"""The statuses in which only somebody outside can move a case."""
+AT_REST = frozenset({Status.WAITING, Status.PARKED, Status.BLOCKED, Status.DONE, Status.CANCELLED})
+"""The statuses in which a case is in nobody's hands and will not be until its timer or somebody outside moves it."""
+
+
+ENDED = frozenset({Status.DONE, Status.CANCELLED})
+"""The statuses that a case does not leave."""
 
 
 NULL = "null"  # the stored form of None, which is the same as no value

@@ -17,6 +17,18 @@ from pointsman.kernel.snapshot import Cell, Snapshot, Status
 from pointsman.store.base import BranchRow, BranchWrite, CaseRow, FieldRow, Intent, Settlement, Transition
 
 
+class Origin(NamedTuple):
+    """What a case has from its start: it changes with a migration of its version only."""
+
+    version: int = 0
+    key: str | None = None
+    tenant: str = ""
+    priority: int = 0
+    correlation: str | None = None
+    parent: int | None = None
+    created_at: float = 0.0
+
+
 @dataclass(slots=True)
 class Hold:
     """A case in the engine's hands: what it knows of it since its last commit.
@@ -24,7 +36,7 @@ class Hold:
     `attempt` counts the attempts of the current step. `intent` is the committed intent of an effect that has not been
     called yet, `doubtful` whether an earlier call under its key may have happened, and `call_until` when its call must be
     given up, in the clock's monotonic seconds. `unsettled` are the keys of effects whose outcome is not known. `origin` is what
-    never changes: the version that started the case, its key, and when.
+    the case has from its start.
     """
 
     process: AnyProcess
@@ -39,7 +51,7 @@ class Hold:
     doubtful: bool = False
     call_until: float = 0.0
     unsettled: set[str] = field(default_factory=set)
-    origin: tuple[int, str | None, float] = (0, None, 0.0)
+    origin: Origin = field(default_factory=Origin)
 
 
 class Outcome(NamedTuple):
@@ -67,7 +79,7 @@ def hold_of(process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branc
         step=row.step,
         rule=row.rule,
         branches={branch.name: branch for branch in branches},
-        origin=(row.version, row.key, row.created_at),
+        origin=Origin(row.version, row.key, row.tenant, row.priority, row.correlation, row.parent, row.created_at),
     )
 
 
@@ -78,9 +90,10 @@ def bare_hold(process: AnyProcess, row: CaseRow) -> Hold:
 
 def row_of(hold: Hold, t: Transition) -> CaseRow:
     """The case's row as a transition that has been committed has left it."""
-    version, key, created_at = hold.origin if t.new is None else (t.new.version, t.new.key, t.at)
-    return CaseRow(t.case, hold.process.name, version, key, t.status, t.revision + 1, t.fence + t.claims, t.wake_at, t.attempts, t.steps, t.step, t.rule,
-                   t.reason, t.outcome, created_at, t.at)  # fmt: skip
+    origin = hold.origin if t.new is None else Origin(*t.new[1:], created_at=t.at)
+    return CaseRow(t.case, hold.process.name, t.migrated or origin.version, origin.key, t.status, t.revision + 1, t.fence + t.claims, t.wake_at, t.attempts,
+                   t.steps, t.step, t.rule, t.reason, t.outcome, origin.created_at, t.at, origin.tenant, origin.priority, origin.correlation, origin.parent,
+                   0, t.needs)  # fmt: skip
 
 
 def cells_of(process: AnyProcess, fields: Sequence[FieldRow]) -> dict[str, Cell]:

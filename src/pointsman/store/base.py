@@ -13,15 +13,19 @@ Promises (tests/store runs each against each store)
     S2  A commit is durable before it is answered, and answered in one piece.
     S3  A commit against another revision or fence than the case has raises Conflict and changes nothing.
     S4  Of starts with one key in one process, the first makes the case; every other one is told its number.
-    S5  A ready and due case is claimed once; the claim raises its fence and counts an attempt.
+    S5  A case that is due, ready or waiting with a timer, is claimed once; the claim raises its fence and counts an attempt.
     S6  A pause is open until its case moves; it is answered at most once.
     S7  An intent is new to the ledger, or takes up the standing one on purpose (`again`); otherwise it is a Conflict.
     S8  Events are numbered in the order of their commits, without a later commit below an earlier number.
     S9  What is read is what was committed: never a part of a transition.
+    S10 A message is delivered once: to the open case with its correlation key, to the case that it starts, or to nobody, and
+        then to the first case with that key. A case that rests is woken by it in the same commit. A commit that has not seen
+        a pending message raises News and changes nothing.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from pointsman.definition.state import Blob
@@ -37,11 +41,15 @@ def no_points(label: str) -> None:
 
 
 class NewCase(NamedTuple):
-    """What makes a transition a start."""
+    """What makes a transition a start. A case with a `correlation` key takes over the messages that came for it before."""
 
     process: str
     version: int
     key: str | None
+    tenant: str = ""
+    priority: int = 0
+    correlation: str | None = None
+    parent: int | None = None
 
 
 class FieldWrite(NamedTuple):
@@ -81,11 +89,62 @@ class Settlement(NamedTuple):
 
 
 class PauseOpening(NamedTuple):
-    """A pause that begins: `token` is single-use, `digest` that of what is shown."""
+    """A pause that begins: `token` is single-use, `digest` that of what is shown, `expires_at` when it is over by itself."""
 
     name: str
     token: str
     digest: str
+    assignee: str | None = None
+    expires_at: float | None = None
+
+
+class PauseClimb(NamedTuple):
+    """The open pause comes to rung number `rung` of its ladder; `assignee` is who is asked from now on, where that changes."""
+
+    rung: int
+    assignee: str | None
+
+
+class MessageStatus(StrEnum):
+    """What has become of a message.
+
+    `pending` is for its case to take in, `held` until its case has ended, `unmatched` is nobody's yet; `taken` has been
+    written to its case, `passed` was let be (too old, or for a step that is gone).
+    """
+
+    PENDING = "pending"
+    HELD = "held"
+    UNMATCHED = "unmatched"
+    TAKEN = "taken"
+    PASSED = "passed"
+
+
+class Post(NamedTuple):
+    """A message to deliver: `body` is its JSON, `key` its identity, `urgent` whether a case that waits to retry takes it at once.
+
+    Without a `case` it goes to the open case with its correlation key; `holds` keeps it until that one has ended, `apart`
+    looks for none.
+    """
+
+    process: str
+    name: str
+    key: str | None
+    correlation: str | None
+    body: str
+    at: float
+    case: int | None = None
+    urgent: bool = True
+    holds: bool = False
+    apart: bool = False
+
+
+class Posted(NamedTuple):
+    """What became of a post: its case, if it has one, whether it was a duplicate, and whether it started the case."""
+
+    case: int | None
+    status: MessageStatus
+    duplicate: bool = False
+    started: bool = False
 
 
 class BranchWrite(NamedTuple):
@@ -101,8 +160,10 @@ class BranchWrite(NamedTuple):
 class Transition:
     """All that one step changes. `revision` and `fence` are what the case must have; both times are Unix seconds.
 
-    `claims` raises the fence: the case passes into this engine's hands. `leaves_pause` closes the open pause: as answered
-    where `answered_by` says by whom, else as void. `ends_branches` forgets the branches.
+    `claims` raises the fence: the case passes into this engine's hands. `inbox` is the number of pending messages that
+    the engine has seen; None does not look. `takes` are those that are pending no longer, `posts` what this case sends to
+    others. `leaves_pause` closes the open pause: as answered where `answered_by` says by whom, else as void. `ends_branches`
+    forgets the branches. `needs` names the limit that a ready case waits for, `migrated` the version that it now has.
     """
 
     case: int
@@ -117,13 +178,19 @@ class Transition:
     rule: str | None = None
     reason: str | None = None
     outcome: str | None = None
+    needs: str | None = None
     claims: bool = False
+    migrated: int | None = None
+    inbox: int | None = None
+    takes: Sequence[tuple[int, MessageStatus]] = ()
+    posts: Sequence[Post] = ()
     new: NewCase | None = None
     fields: Sequence[FieldWrite] = ()
     events: Sequence[EventWrite] = ()
     intent: Intent | None = None
     settlement: Settlement | None = None
     pause: PauseOpening | None = None
+    climbs: PauseClimb | None = None
     leaves_pause: bool = False
     answered_by: str | None = None
     branches: Sequence[BranchWrite] = ()
@@ -149,6 +216,12 @@ class CaseRow(NamedTuple):
     outcome: str | None
     created_at: float
     updated_at: float
+    tenant: str = ""
+    priority: int = 0
+    correlation: str | None = None
+    parent: int | None = None
+    inbox: int = 0
+    needs: str | None = None
 
 
 class FieldRow(NamedTuple):
@@ -200,6 +273,23 @@ class PauseRow(NamedTuple):
     closed: str | None
     closed_by: str | None
     closed_at: float | None
+    rung: int = 0
+    assignee: str | None = None
+    expires_at: float | None = None
+
+
+class MessageRow(NamedTuple):
+    """A message as it is stored."""
+
+    id: int
+    process: str
+    name: str
+    key: str | None
+    correlation: str | None
+    case: int | None
+    status: MessageStatus
+    body: str
+    at: float
 
 
 class BranchRow(NamedTuple):
@@ -260,6 +350,18 @@ class Reader(Protocol):
     async def branches(self, case: int) -> tuple[BranchRow, ...]:
         """The branches of the case's parallel step."""
 
+    async def messages(self, case: int) -> tuple[MessageRow, ...]:
+        """What is pending for a case, in the order of arrival."""
+
+    async def held(self, *, limit: int = 1_000) -> list[MessageRow]:
+        """Messages that were to wait until their case had ended, and it has."""
+
+    async def unmatched(self, *, limit: int = 1_000) -> list[MessageRow]:
+        """Messages that no case has taken, in the order of arrival."""
+
+    async def children(self, case: int) -> list[CaseRow]:
+        """The cases that this case is the parent of."""
+
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""
 
@@ -278,14 +380,20 @@ class Store(Reader, Protocol):
     async def commit(self, transition: Transition) -> int:
         """Commit a transition and answer the case's number: its own, or for a start with a known key the earlier case's.
 
-        Raises Conflict (S3, S7), and StoreError where nothing was committed or nobody can tell.
+        Raises Conflict (S3, S7), News (S10), and StoreError where nothing was committed or nobody can tell.
+        """
+
+    async def post(self, post: Post, start: Transition | None = None, *, released: int | None = None) -> Posted:
+        """Deliver a message (S10): to its case, or to a case that `start` makes of it where there is none, or to nobody yet.
+
+        `released` is the number of a held message that this one takes the place of. Raises StoreError.
         """
 
     async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
-        """Claim up to `limit` cases of these processes that are ready and due at `now`, the longest due first."""
+        """Claim up to `limit` cases of these processes that are due at `now`, ready or waiting, the longest due first."""
 
     async def next_wake(self, processes: Sequence[str]) -> float | None:
-        """When the next ready case of these processes is due (Unix seconds), or None."""
+        """When the next case of these processes is due (Unix seconds), or None."""
 
     async def release(self, cases: Sequence[int], *, now: float) -> None:
         """Give running cases back unharmed: they are ready again, and the attempt that was cut short does not count."""

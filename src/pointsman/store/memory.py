@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from copy import copy
 
 from pointsman.definition.state import Blob
-from pointsman.errors import Conflict
+from pointsman.errors import Conflict, News
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.snapshot import Status
+from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store.base import (
     BranchRow,
     CaseRow,
@@ -16,8 +16,12 @@ from pointsman.store.base import (
     EventRow,
     FieldRow,
     FieldWrite,
+    MessageRow,
+    MessageStatus,
     PauseRow,
     Points,
+    Post,
+    Posted,
     Transition,
     no_points,
 )
@@ -40,6 +44,7 @@ class MemoryStore:
         self._effects: dict[str, EffectRow] = {}
         self._pauses: dict[int, list[PauseRow]] = {}
         self._branches: dict[int, dict[str, BranchRow]] = {}
+        self._messages: list[MessageRow] = []
         self._blobs: dict[str, bytes] = {}
 
     # Writing. Nothing here awaits, so a transition is whole for every other task.
@@ -67,16 +72,29 @@ class MemoryStore:
             self._branches.setdefault(t.case, {})[branch.name] = BranchRow(*branch)
         if t.ends_branches:
             self._branches.pop(t.case, None)
+        self._write_messages(t)
         self._points("store.committed")
         return t.case
 
+    async def post(self, post: Post, start: Transition | None = None, *, released: int | None = None) -> Posted:
+        """Deliver a message; nothing here awaits anything that could let another task in."""
+        if released is not None:
+            self._take(released, MessageStatus.PASSED)
+        if (known := self._message_by_key(post)) is not None:
+            return Posted(known.case, known.status, duplicate=True)
+        found = None if post.apart else post.case or self._open_case(post)
+        if found is not None:
+            return self._deliver_to(post, found)
+        if start is None:
+            self._insert_message(post, None, MessageStatus.UNMATCHED)
+            return Posted(None, MessageStatus.UNMATCHED)
+        number = await self.commit(start)
+        self._insert_message(post, number, MessageStatus.TAKEN)
+        return Posted(number, MessageStatus.TAKEN, started=True)
+
     async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
         """Claim due cases."""
-        due = [
-            row
-            for row in self._cases.values()
-            if row.status is Status.READY and row.wake_at is not None and row.wake_at <= now and row.process in processes
-        ]
+        due = [row for row in self._cases.values() if row.wake_at is not None and row.wake_at <= now and row.process in processes]
         claimed = []
         for row in sorted(due, key=lambda row: (row.wake_at, row.id))[:limit]:
             taken = row._replace(status=Status.RUNNING, fence=row.fence + 1, attempts=row.attempts + 1, wake_at=None)
@@ -87,11 +105,7 @@ class MemoryStore:
     async def next_wake(self, processes: Sequence[str]) -> float | None:
         """When the next ready case is due."""
         return min(
-            (
-                row.wake_at
-                for row in self._cases.values()
-                if row.status is Status.READY and row.wake_at is not None and row.process in processes
-            ),
+            (row.wake_at for row in self._cases.values() if row.wake_at is not None and row.process in processes),
             default=None,
         )
 
@@ -116,6 +130,8 @@ class MemoryStore:
             row = self._cases.get(t.case)
             if row is None or (row.revision, row.fence) != (t.revision, t.fence):
                 raise Conflict(f"case {t.case} is no longer at revision {t.revision}")
+            if t.inbox not in {None, row.inbox}:
+                raise News(f"a message has come to case {t.case}")
         if t.intent is not None:
             entry = self._effects.get(t.intent.key)
             if entry is not None and not t.intent.again:
@@ -124,14 +140,69 @@ class MemoryStore:
                 raise Conflict(f"effect {t.intent.effect!r} is settled already, or its arguments have changed")
 
     def _write_case(self, t: Transition) -> None:
-        process, version, key = t.new or self._cases[t.case][1:4]
-        created_at = t.at if t.new else self._cases[t.case].created_at
-        if t.new is not None and t.new.key is not None:
-            self._keys[t.new.process, t.new.key] = t.case
+        if t.new is not None:
+            process, version, key, tenant, priority, correlation, parent = t.new
+            created_at, inbox = t.at, 0
+            if key is not None:
+                self._keys[process, key] = t.case
+        else:
+            row = self._cases[t.case]
+            process, version, key, created_at = row.process, t.migrated or row.version, row.key, row.created_at
+            tenant, priority, correlation, parent = row.tenant, row.priority, row.correlation, row.parent
+            inbox = row.inbox if t.inbox is None else t.inbox - len(t.takes)
         self._cases[t.case] = CaseRow(
             t.case, process, version, key, t.status, t.revision + 1, t.fence + t.claims, t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome,
-            created_at, t.at,
+            created_at, t.at, tenant, priority, correlation, parent, inbox, t.needs,
         )  # fmt: skip
+
+    def _write_messages(self, t: Transition) -> None:
+        for message, status in t.takes:
+            self._take(message, status)
+        for post in t.posts:
+            if self._message_by_key(post) is None and post.case is not None:
+                self._deliver_to(post, post.case)
+        if t.new is not None and t.new.correlation is not None:
+            early = [
+                m
+                for m in self._messages
+                if m.status is MessageStatus.UNMATCHED and (m.process, m.correlation) == (t.new.process, t.new.correlation)
+            ]
+            for row in early:
+                self._messages[row.id - 1] = row._replace(case=t.case, status=MessageStatus.PENDING)
+            self._cases[t.case] = self._cases[t.case]._replace(inbox=len(early))
+
+    def _deliver_to(self, post: Post, case: int) -> Posted:
+        row = self._cases[case]
+        if post.holds:
+            status = MessageStatus.HELD
+        elif row.status in ENDED:
+            status = MessageStatus.PASSED
+        else:
+            status = MessageStatus.PENDING
+            rests = row.status in {Status.WAITING, Status.PARKED}
+            soon = rests or (row.status is Status.READY and post.urgent)
+            wake_at = min(post.at, row.wake_at if row.wake_at is not None else post.at) if soon else row.wake_at
+            self._cases[case] = row._replace(inbox=row.inbox + 1, wake_at=wake_at, status=Status.READY if rests else row.status)
+        self._insert_message(post, case, status)
+        return Posted(case, status)
+
+    def _insert_message(self, post: Post, case: int | None, status: MessageStatus) -> None:
+        number = len(self._messages) + 1
+        self._messages.append(MessageRow(number, post.process, post.name, post.key, post.correlation, case, status, post.body, post.at))
+
+    def _message_by_key(self, post: Post) -> MessageRow | None:
+        same = (m for m in self._messages if post.key is not None and (m.process, m.name, m.key) == (post.process, post.name, post.key))
+        return next(same, None)
+
+    def _open_case(self, post: Post) -> int | None:
+        if post.correlation is None:
+            return None
+        sought = (post.process, post.correlation)
+        found = (row.id for row in self._cases.values() if (row.process, row.correlation) == sought and row.status not in ENDED)
+        return max(found, default=None)
+
+    def _take(self, message: int, status: MessageStatus) -> None:
+        self._messages[message - 1] = self._messages[message - 1]._replace(status=status)
 
     def _write_effect(self, t: Transition) -> None:
         if t.settlement is not None and t.settlement.key in self._effects:
@@ -154,7 +225,10 @@ class MemoryStore:
             closed = "void" if t.answered_by is None else "answered"
             pauses[-1] = pauses[-1]._replace(closed=closed, closed_by=t.answered_by, closed_at=t.at)
         if t.pause is not None:
-            pauses.append(PauseRow(t.case, t.revision + 1, *t.pause, t.at, None, None, None))
+            name, token, digest, assignee, expires_at = t.pause
+            pauses.append(PauseRow(t.case, t.revision + 1, name, token, digest, t.at, None, None, None, 0, assignee, expires_at))
+        if t.climbs is not None and pauses and pauses[-1].closed is None:
+            pauses[-1] = pauses[-1]._replace(rung=t.climbs.rung, assignee=t.climbs.assignee or pauses[-1].assignee)
 
     # Looking.
 
@@ -216,6 +290,23 @@ class MemoryStore:
     async def pause_by_token(self, token: str) -> PauseRow | None:
         """The pause that a token belongs to, or None."""
         return next((pause for pauses in self._pauses.values() for pause in pauses if pause.token == token), None)
+
+    async def messages(self, case: int) -> tuple[MessageRow, ...]:
+        """What is pending for a case, in the order of arrival."""
+        return tuple(m for m in self._messages if m.case == case and m.status is MessageStatus.PENDING)
+
+    async def held(self, *, limit: int = 1_000) -> list[MessageRow]:
+        """Messages that were to wait until their case had ended, and it has."""
+        held = (m for m in self._messages if m.status is MessageStatus.HELD and m.case is not None)
+        return [m for m in held if self._cases[m.case or 0].status in ENDED][:limit]
+
+    async def unmatched(self, *, limit: int = 1_000) -> list[MessageRow]:
+        """Messages that no case has taken, in the order of arrival."""
+        return [m for m in self._messages if m.status is MessageStatus.UNMATCHED][:limit]
+
+    async def children(self, case: int) -> list[CaseRow]:
+        """The cases that this case is the parent of."""
+        return [row for _, row in sorted(self._cases.items()) if row.parent == case]
 
     async def branches(self, case: int) -> tuple[BranchRow, ...]:
         """The branches of the case's parallel step."""

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pointsman.definition.state import Blob
-from pointsman.errors import Conflict, EngineStopped, StoreError, StoreLocked, StoreUnwritable, ValueRefused
+from pointsman.errors import Conflict, EngineStopped, News, StoreError, StoreLocked, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
-from pointsman.store.base import BranchRow, Claimed, Points, Transition, no_points
+from pointsman.store.base import BranchRow, Claimed, MessageStatus, Points, Post, Posted, Transition, no_points
 from pointsman.store.sqlite_file import FileLock, explain, explained, open_writer
 from pointsman.store.sqlite_reader import LATEST, SqliteReader, case_row, field_rows
 from pointsman.store.statements import many, statements
@@ -64,6 +64,11 @@ class SqliteStore(SqliteReader):
         """Commit a transition; see the contract."""
         number: int = await self._hand_in(_nothing, transition)
         return number
+
+    async def post(self, post: Post, start: Transition | None = None, *, released: int | None = None) -> Posted:
+        """Deliver a message; see the contract."""
+        posted: Posted = await self._hand_in(lambda connection: self._post(connection, post, start, released))
+        return posted
 
     async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
         """Claim due cases; see the contract."""
@@ -233,11 +238,15 @@ class SqliteStore(SqliteReader):
         updated: list[tuple[Any, ...]] = []
         for t in transitions:
             revision, fence = t.revision + 1, t.fence + t.claims
-            stands = (t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome, t.at)
+            stands = (t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome)
             if t.new is not None:
-                started.append((t.case, *t.new, t.status, revision, fence, *stands, t.at))
+                process, version, key, *kin = t.new
+                started.append((t.case, process, version, key, t.status, revision, fence, *stands, t.at, t.at, *kin, 0, t.needs))
             else:
-                updated.append((t.case, t.revision, t.fence, t.status, revision, fence, *stands))
+                inbox = (t.inbox, None if t.inbox is None else t.inbox - len(t.takes))
+                updated.append(
+                    (t.case, t.revision, t.fence, inbox[0], t.status, revision, fence, inbox[1], *stands, t.needs, t.migrated, t.at)
+                )
         return {
             row[0] for name, rows in (("insert_cases", started), ("update_cases", updated)) for row in self._each(connection, name, rows)
         }
@@ -258,6 +267,9 @@ class SqliteStore(SqliteReader):
             return t.case
         if t.new is not None:
             return int(connection.execute(self._sql["case_number_by_key"], (t.new.process, t.new.key)).fetchone()[0])
+        row = connection.execute(self._sql["select_case"], (t.case,)).fetchone()
+        if row is not None and (row[5], row[6]) == (t.revision, t.fence):
+            return News(f"a message has come to case {t.case}")
         return Conflict(f"case {t.case} is no longer at revision {t.revision}")
 
     def _apply_rest(self, connection: sqlite3.Connection, t: Transition) -> None:
@@ -275,10 +287,62 @@ class SqliteStore(SqliteReader):
             execute(sql["close_pause"], ("void" if t.answered_by is None else "answered", t.answered_by, t.at, t.case))
         if t.pause is not None:
             execute(sql["insert_pause"], (t.case, t.revision + 1, *t.pause, t.at))
+        if t.climbs is not None:
+            execute(sql["climb_pause"], (*t.climbs, t.case))
         if t.branches:
             connection.executemany(sql["upsert_branch"], [(t.case, *branch) for branch in t.branches])
         if t.ends_branches:
             execute(sql["delete_branches"], (t.case,))
+        for message, status in t.takes:
+            execute(sql["take_message"], (status, message))
+        for post in t.posts:
+            self._deliver_to(connection, post, post.case)
+        if t.new is not None and t.new.correlation is not None:
+            early = execute(sql["match_early"], (t.case, t.new.process, t.new.correlation)).rowcount
+            if early:
+                execute(sql["set_inbox"], (early, t.case))
+
+    def _post(self, connection: sqlite3.Connection, post: Post, start: Transition | None, released: int | None) -> Posted:
+        """Deliver a message; everything in it is one transaction, so no case can start or end in between."""
+        execute, sql = connection.execute, self._sql
+        if released is not None:
+            execute(sql["take_message"], (MessageStatus.PASSED, released))
+        known = execute(sql["message_by_key"], (post.process, post.name, post.key)).fetchone() if post.key is not None else None
+        if known is not None:
+            return Posted(known[5], MessageStatus(known[6]), duplicate=True)
+        found = None if post.apart else post.case or self._open_case(connection, post)
+        if found is not None:
+            return self._deliver_to(connection, post, found)
+        if start is None:
+            self._insert_message(connection, post, None, MessageStatus.UNMATCHED)
+            return Posted(None, MessageStatus.UNMATCHED)
+        number = self._apply(connection, [start])[0]
+        if isinstance(number, Exception):
+            raise number
+        self._insert_message(connection, post, number, MessageStatus.TAKEN)
+        return Posted(number, MessageStatus.TAKEN, started=True)
+
+    def _open_case(self, connection: sqlite3.Connection, post: Post) -> int | None:
+        row = connection.execute(self._sql["open_case_by_correlation"], (post.process, post.correlation)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _deliver_to(self, connection: sqlite3.Connection, post: Post, case: int | None) -> Posted:
+        """Put a message into a case's inbox and wake the case, or hold it until the case has ended."""
+        status = MessageStatus.HELD if post.holds else MessageStatus.PENDING
+        message = self._insert_message(connection, post, case, status)
+        if message is None:
+            return Posted(case, status, duplicate=True)
+        if not post.holds:
+            knock = {"case": case, "urgent": post.urgent, "at": post.at}
+            if connection.execute(self._sql["knock"], knock).fetchone() is None:
+                status = MessageStatus.PASSED  # the case has ended
+                connection.execute(self._sql["take_message"], (status, message))
+        return Posted(case, status)
+
+    def _insert_message(self, connection: sqlite3.Connection, post: Post, case: int | None, status: MessageStatus) -> int | None:
+        values = (post.process, post.name, post.key, post.correlation, case, status, post.body, post.at)
+        row = connection.execute(self._sql["insert_message"], values).fetchone()
+        return None if row is None else int(row[0])
 
     def _claim(self, connection: sqlite3.Connection, processes: Sequence[str], now: float, limit: int) -> list[Claimed]:
         rows = connection.execute(self._sql["claim_cases"], (now, json.dumps(list(processes)), limit)).fetchall()

@@ -9,7 +9,7 @@ from typing import Any, Self
 from pointsman.definition.state import Blob
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, PauseRow
+from pointsman.store.base import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, MessageStatus, PauseRow
 from pointsman.store.sqlite_file import explained, open_reader
 from pointsman.store.statements import statements
 
@@ -72,6 +72,22 @@ class SqliteReader:
         """The pause that a token belongs to, or None."""
         return next((PauseRow(*row) for row in self._all("select_pause_by_token", (token,))), None)
 
+    async def messages(self, case: int) -> tuple[MessageRow, ...]:
+        """What is pending for a case, in the order of arrival."""
+        return tuple(_message_row(row) for row in self._all("select_messages", (case,)))
+
+    async def held(self, *, limit: int = 1_000) -> list[MessageRow]:
+        """Messages that were to wait until their case had ended, and it has."""
+        return [_message_row(row) for row in self._all("select_held", (limit,))]
+
+    async def unmatched(self, *, limit: int = 1_000) -> list[MessageRow]:
+        """Messages that no case has taken, in the order of arrival."""
+        return [_message_row(row) for row in self._all("select_unmatched", (limit,))]
+
+    async def children(self, case: int) -> list[CaseRow]:
+        """The cases that this case is the parent of."""
+        return [case_row(row) for row in self._all("select_children", (case,))]
+
     async def branches(self, case: int) -> tuple[BranchRow, ...]:
         """The branches of the case's parallel step."""
         return tuple(BranchRow(*row) for row in self._all("select_branches", (case,)))
@@ -113,6 +129,10 @@ def case_row(row: Sequence[Any]) -> CaseRow:
 def field_rows(rows: Sequence[Sequence[Any]]) -> tuple[FieldRow, ...]:
     """Rows of the fields table, without the cleared ones."""
     return tuple(FieldRow(field, value, writer, revision) for field, value, writer, revision in rows if value is not None)
+
+
+def _message_row(row: Sequence[Any]) -> MessageRow:
+    return MessageRow._make((*row[:6], MessageStatus(row[6]), *row[7:]))
 
 
 def _effect_row(row: Sequence[Any]) -> EffectRow:

@@ -6,7 +6,7 @@
 
 -- name: insert_cases
 -- Starts. A key that is known already changes nothing; the numbers of the cases that were made come back.
-INSERT INTO cases (id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at)
+INSERT INTO cases (id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT (process, key) DO NOTHING
 RETURNING id;
@@ -18,12 +18,14 @@ SELECT id FROM cases WHERE process = ? AND key = ?;
 -- name: update_cases
 -- Transitions, their guard and their narrow half: each finds its case at the expected revision and fence, or not at all;
 -- the numbers of the cases that were moved come back.
-WITH t (id, revision, fence, status, next_revision, next_fence, wake_at, attempts, steps, step, rule, reason, outcome, at) AS (VALUES {rows})
+WITH t (id, revision, fence, inbox, status, next_revision, next_fence, next_inbox, wake_at, attempts, steps, step, rule, reason, outcome, needs,
+        version, at) AS (VALUES {rows})
 UPDATE cases
-   SET status = t.status, revision = t.next_revision, fence = t.next_fence, wake_at = t.wake_at, attempts = t.attempts, steps = t.steps,
-       step = t.step, rule = t.rule, reason = t.reason, outcome = t.outcome, updated_at = t.at
+   SET status = t.status, revision = t.next_revision, fence = t.next_fence, inbox = coalesce(t.next_inbox, cases.inbox), wake_at = t.wake_at,
+       attempts = t.attempts, steps = t.steps, step = t.step, rule = t.rule, reason = t.reason, outcome = t.outcome, needs = t.needs,
+       version = coalesce(t.version, cases.version), updated_at = t.at
   FROM t
- WHERE cases.id = t.id AND cases.revision = t.revision AND cases.fence = t.fence
+ WHERE cases.id = t.id AND cases.revision = t.revision AND cases.fence = t.fence AND coalesce(t.inbox, cases.inbox) = cases.inbox
 RETURNING cases.id;
 
 -- name: insert_fields
@@ -53,7 +55,67 @@ UPDATE pauses SET closed = ?, closed_by = ?, closed_at = ? WHERE case_id = ? AND
 
 -- name: insert_pause
 -- A pause begins.
-INSERT INTO pauses (case_id, revision, name, token, digest, opened_at) VALUES (?, ?, ?, ?, ?, ?);
+INSERT INTO pauses (case_id, revision, name, token, digest, assignee, expires_at, opened_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: climb_pause
+-- The open pause has come to the next rung of its ladder.
+UPDATE pauses SET rung = ?, assignee = coalesce(?, assignee) WHERE case_id = ? AND closed IS NULL;
+
+-- name: insert_message
+-- A message from outside or from a child; its identity is known only once.
+INSERT INTO messages (process, name, key, correlation, case_id, status, body, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (process, name, key) DO NOTHING RETURNING id;
+
+-- name: message_by_key
+-- The message that had this identity first.
+SELECT id, process, name, key, correlation, case_id, status, body, at FROM messages WHERE process = ? AND name = ? AND key = ?;
+
+-- name: open_case_by_correlation
+-- The youngest open case that a message belongs to.
+SELECT id, status FROM cases INDEXED BY cases_correlated
+ WHERE process = ? AND correlation = ? AND correlation IS NOT NULL AND status NOT IN ('done', 'cancelled') ORDER BY id DESC LIMIT 1;
+
+-- name: knock
+-- A message is pending. A case that waits or is parked is ready to take it in; one that is ready does so at its time, or now if it is urgent.
+UPDATE cases
+   SET inbox = inbox + 1,
+       wake_at = CASE WHEN status IN ('waiting', 'parked') OR (status = 'ready' AND :urgent) THEN min(:at, coalesce(wake_at, :at)) ELSE wake_at END,
+       status = CASE WHEN status IN ('waiting', 'parked') THEN 'ready' ELSE status END
+ WHERE id = :case AND status NOT IN ('done', 'cancelled')
+RETURNING status;
+
+-- name: match_early
+-- A case has started: the messages that came before it are its own.
+UPDATE messages SET case_id = ?, status = 'pending' WHERE process = ? AND correlation = ? AND status = 'unmatched';
+
+-- name: set_inbox
+-- How many of them there were.
+UPDATE cases SET inbox = ? WHERE id = ?;
+
+-- name: take_message
+-- The case has taken a message in, or let it be.
+UPDATE messages SET status = ? WHERE id = ?;
+
+-- name: select_messages
+-- What is pending for a case, in the order of arrival.
+SELECT id, process, name, key, correlation, case_id, status, body, at FROM messages INDEXED BY messages_open
+ WHERE case_id = ? AND status = 'pending' ORDER BY id;
+
+-- name: select_held
+-- Messages that were to wait until their case had ended, and it has.
+SELECT messages.id, messages.process, name, messages.key, messages.correlation, case_id, messages.status, body, at
+  FROM messages JOIN cases ON cases.id = case_id
+ WHERE messages.status = 'held' AND cases.status IN ('done', 'cancelled') ORDER BY messages.id LIMIT ?;
+
+-- name: select_unmatched
+-- Messages that no case has taken, because none with their correlation key was there.
+SELECT id, process, name, key, correlation, case_id, status, body, at FROM messages INDEXED BY messages_unmatched
+ WHERE status = 'unmatched' ORDER BY id LIMIT ?;
+
+-- name: select_children
+-- The cases that a case is the parent of.
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
+FROM cases INDEXED BY cases_children WHERE parent = ? ORDER BY id;
 
 -- name: upsert_branch
 -- How far a branch has come.
@@ -65,16 +127,17 @@ ON CONFLICT (case_id, name) DO UPDATE SET attempts = excluded.attempts, wake_at 
 DELETE FROM branches WHERE case_id = ?;
 
 -- name: claim_cases
--- Take due cases: each passes into this engine's hands under a new fence, and its next attempt counts.
+-- Take cases that are due, ready ones and waiting ones with a timer: each passes into this engine's hands under a new fence, and its
+-- next attempt counts.
 -- The plus keeps SQLite from looking for the process first, which would visit every case of it.
 UPDATE cases SET status = 'running', fence = fence + 1, attempts = attempts + 1, wake_at = NULL
-WHERE id IN (SELECT id FROM cases INDEXED BY cases_due WHERE status = 'ready' AND wake_at <= ? AND +process IN (SELECT value FROM json_each(?))
+WHERE id IN (SELECT id FROM cases INDEXED BY cases_due WHERE wake_at <= ? AND +process IN (SELECT value FROM json_each(?))
               ORDER BY wake_at, id LIMIT ?)
-RETURNING id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at;
+RETURNING id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs;
 
 -- name: next_wake
 -- When the next timer is due.
-SELECT wake_at FROM cases INDEXED BY cases_due WHERE status = 'ready' AND +process IN (SELECT value FROM json_each(?)) ORDER BY wake_at LIMIT 1;
+SELECT wake_at FROM cases INDEXED BY cases_due WHERE wake_at IS NOT NULL AND +process IN (SELECT value FROM json_each(?)) ORDER BY wake_at LIMIT 1;
 
 -- name: release_case
 -- An orderly stop gives the case back; the attempt that it cut short does not count.
@@ -107,17 +170,17 @@ SELECT coalesce(max(id), 0) FROM cases;
 
 -- name: select_case
 -- One case.
-SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
 FROM cases WHERE id = ?;
 
 -- name: select_case_by_key
 -- The case that a start with this key made.
-SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
 FROM cases WHERE process = ? AND key = ?;
 
 -- name: select_cases
 -- Cases by number.
-SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
 FROM cases WHERE id > :after AND (:process IS NULL OR process = :process) AND (:status IS NULL OR status = :status) ORDER BY id LIMIT :limit;
 
 -- name: count_cases
@@ -153,11 +216,11 @@ SELECT effects.key, case_id, effect, arguments, effects.status, effects.attempts
 
 -- name: select_pause
 -- The last pause of a case.
-SELECT case_id, revision, name, token, digest, opened_at, closed, closed_by, closed_at FROM pauses WHERE case_id = ? ORDER BY revision DESC LIMIT 1;
+SELECT case_id, revision, name, token, digest, opened_at, closed, closed_by, closed_at, rung, assignee, expires_at FROM pauses WHERE case_id = ? ORDER BY revision DESC LIMIT 1;
 
 -- name: select_pause_by_token
 -- The pause that a token belongs to.
-SELECT case_id, revision, name, token, digest, opened_at, closed, closed_by, closed_at FROM pauses WHERE token = ?;
+SELECT case_id, revision, name, token, digest, opened_at, closed, closed_by, closed_at, rung, assignee, expires_at FROM pauses WHERE token = ?;
 
 -- name: select_branches
 -- The branches of a case's parallel step.
