@@ -102,6 +102,10 @@ class StoreUnwritable(StoreError):
     """The file or its folder cannot be written, or the disk is full."""
 
 
+class LeaseLost(StoreError):
+    """This engine was not heard of for too long, and others may have taken its cases."""
+
+
 class EngineStopped(PointsmanError):
     """The engine has been closed, or has stopped because its store failed."""
 

@@ -34,6 +34,7 @@ class Effects:
         self._clock = ports.clock
         self._random = ports.random
         self._points = ports.points
+        self._lease = ports.lease
         self._commits = commits
         self._calls = calls
 
@@ -203,7 +204,7 @@ class Effects:
     async def _call(self, hold: Hold, effect: AnyEffect, intent: Intent) -> Outcome:
         doubtful, hold.doubtful = hold.doubtful, False
         remaining = hold.call_until - self._clock.monotonic()
-        if remaining <= 0:
+        if remaining <= 0 or not self._lease.held():
             passed = NotSent("its time had passed before the call could begin")
             return self._not_sent(hold, effect, intent.key, passed, doubtful=doubtful)
         try:

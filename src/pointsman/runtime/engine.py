@@ -22,10 +22,11 @@ from pointsman.kernel.snapshot import AT_REST, Cell, Snapshot, Status
 from pointsman.runtime.answers import Answers, Pending
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.cases import Cases, state_of
-from pointsman.runtime.clock import Clock, SystemClock
+from pointsman.runtime.clock import Clock, StoreClock, SystemClock
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, row_of
+from pointsman.runtime.lease import Lease
 from pointsman.runtime.operating import Operating
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.resources import check_resources
@@ -65,7 +66,7 @@ class Engine:
         calls = Calls(ports, resources, threads)
         effects = Effects(ports, commits, calls)
         runner = Runner(ports, commits, calls, effects)
-        self._scheduler = Scheduler(ports, commits, runner, processes, concurrency, self._fail)
+        self._scheduler = Scheduler(ports, commits, runner, processes, concurrency, self._fail, self._look_around)
         self._cases = Cases(ports.store, commits, effects, self._scheduler, processes)
         self._answers = Answers(self._cases)
         self._operating = Operating(self._cases, ports.clock, self._check_running)
@@ -102,8 +103,12 @@ class Engine:
         opened = store or await open_sqlite(path, now=clock.now(), points=points)
         if isinstance(clock, SystemClock):
             clock.not_before(opened.clock_high_water)
+        if opened.lease_seconds is not None:
+            clock = StoreClock(clock)
+        lease = Lease(opened, clock)
+        await lease.begin()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="pointsman-node")
-        ports = Ports(opened, clock, random or chance.SystemRandom(), points)
+        ports = Ports(opened, clock, random or chance.SystemRandom(), points, lease)
         engine = cls(ports, {process.name: process for process in processes}, resources or {}, concurrency, pool)
         engine._scheduler.begin()
         try:
@@ -272,10 +277,22 @@ class Engine:
             self._scheduler.let_go(transition.case)
         if transition.status is Status.READY and transition.wake_at is not None:
             self._scheduler.woken(transition.wake_at)
-        elif transition.status in AT_REST:
-            for waiter in self._waiting.pop(transition.case, ()):
-                if not waiter.done():
-                    waiter.set_result(row_of(hold, transition))
+        elif transition.status in AT_REST and transition.case in self._waiting:
+            self._tell(row_of(hold, transition))
+
+    async def _look_around(self) -> None:
+        """What other engines on the store did is news too, to whoever follows the events or waits for a case."""
+        for news in self._followers:
+            news.set()
+        for case in list(self._waiting):
+            row = await self._store.case(case)
+            if row is not None and row.status in AT_REST:
+                self._tell(row)
+
+    def _tell(self, row: CaseRow) -> None:
+        for waiter in self._waiting.pop(row.id, ()):
+            if not waiter.done():
+                waiter.set_result(row)
 
     def _fail(self, error: Exception) -> None:
         """Stop working: what was committed stands, everything else is as if it had not been asked for."""

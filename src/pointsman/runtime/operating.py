@@ -15,6 +15,8 @@ from pointsman.runtime.clock import Clock
 from pointsman.runtime.hold import Hold, Outcome, encode, outcome_text
 from pointsman.store.base import BranchWrite, CaseRow, Settlement
 
+ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine has in hand
+
 
 class Operating:
     """The engine's calls for operators; each is an event that says who and why."""
@@ -34,7 +36,8 @@ class Operating:
             if self._cases.scheduler.holds(case):
                 await self._cases.scheduler.cancel(case, event)
             elif row.status is Status.RUNNING:
-                await asyncio.sleep(0)  # it is between its commit and its task
+                # It is between its commit and its task, or in another engine's hands until it rests.
+                await self._clock.wait(asyncio.Event(), 0 if self._cases.store.lease_seconds is None else ELSEWHERE_SECONDS)
             else:
                 waited = row.status is Status.WAITING
                 self._cases.scheduler.look_again()

@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from random import Random
 
 from pointsman.runtime.clock import Clock
+from pointsman.runtime.lease import Lease
 from pointsman.store.base import Points, Store
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The store, the clock, the source of chance (tokens and jitter), and the points at which a test may kill."""
+    """The store and the lease on it, the clock, the source of chance (tokens, jitter), and the points at which a test may kill."""
 
     store: Store
     clock: Clock
     random: Random
     points: Points
+    lease: Lease

@@ -33,6 +33,7 @@ class Scheduler:
         processes: Mapping[str, AnyProcess],
         concurrency: int,
         failed: Callable[[Exception], None],
+        look_around: Callable[[], Awaitable[None]],
     ) -> None:
         self._ports = ports
         self._commits = commits
@@ -40,6 +41,7 @@ class Scheduler:
         self._processes = processes
         self._concurrency = concurrency
         self._failed = failed
+        self._look_around = look_around
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._reserved = 0
         self._cancels: dict[int, Event] = {}
@@ -50,6 +52,7 @@ class Scheduler:
         self._stopping = False
         self._given_back: list[int] = []
         self._loop_task: asyncio.Task[None] | None = None
+        self._lease_task: asyncio.Task[None] | None = None
 
     @property
     def _free(self) -> int:
@@ -78,6 +81,8 @@ class Scheduler:
     def begin(self) -> None:
         """Start claiming."""
         self._loop_task = asyncio.create_task(self._claim_loop(), name="pointsman-scheduler")
+        if self._ports.store.lease_seconds is not None:
+            self._lease_task = asyncio.create_task(self._ports.lease.keep(self._renewed, self._failed), name="pointsman-lease")
 
     def take(self, hold: Hold, decision: Decision | None) -> None:
         """Drive a running case in its reserved place: from the decision just committed, or None to decide afresh."""
@@ -143,6 +148,14 @@ class Scheduler:
                 await asyncio.wait(late.values(), timeout=CANCEL_SECONDS)
             with suppress(StoreError):
                 await self._ports.store.release([*late, *self._given_back], now=self._ports.clock.now())
+            if self._lease_task is not None:
+                self._lease_task.cancel()
+                await asyncio.wait([self._lease_task])
+
+    async def _renewed(self) -> None:
+        """What other engines on the store have put into the line is found at each renewal at the latest."""
+        self.look_again()
+        await self._look_around()
 
     def fail(self) -> None:
         """Claim nothing more and let nobody wait."""

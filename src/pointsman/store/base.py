@@ -6,6 +6,7 @@ Words
     fence       the number of times a case was claimed; whoever holds an older one has lost the case
     transition  everything that one step changes, committed together or not at all
     claim       take cases that are ready and due, so that nobody else has them
+    lease       on a store that several engines share: the time for which an engine has what it claimed
     ledger      the effects: for each idempotency key an intent, then its outcome
 
 Promises (tests/store runs each against each store)
@@ -21,6 +22,11 @@ Promises (tests/store runs each against each store)
     S10 A message is delivered once: to the open case with its correlation key, to the case that it starts, or to nobody, and
         then to the first case with that key. A case that rests is woken by it in the same commit. A commit that has not seen
         a pending message raises News and changes nothing.
+
+A store that several engines share has leases, and one clock, its own, that decides about them:
+    S11 A running case whose engine's lease has passed is claimed like one that is due; a case of a live engine is not.
+    S12 A lease that has passed is never renewed, and its engine claims nothing: LeaseLost. Its commits stand or fall by S3.
+    S13 An engine gives back only what it has; the lease ends with its handle.
 """
 
 from collections.abc import Callable, Sequence
@@ -367,12 +373,14 @@ class Reader(Protocol):
 
 
 class Store(Reader, Protocol):
-    """The writing half of a store. It belongs to one engine.
+    """The writing half of a store. A handle belongs to one engine.
 
-    `clock_high_water` is the highest time (Unix seconds) that an earlier engine has committed.
+    `clock_high_water` is the highest time (Unix seconds) that an earlier engine has committed. `lease_seconds` is how
+    long an engine has what it claimed without renewing; None where only one engine at a time can open the store.
     """
 
     clock_high_water: float
+    lease_seconds: float | None
 
     def reserve(self) -> int:
         """A number for a new case; one that is not used leaves a gap."""
@@ -390,13 +398,22 @@ class Store(Reader, Protocol):
         """
 
     async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
-        """Claim up to `limit` cases of these processes that are due at `now`, ready or waiting, the longest due first."""
+        """Claim up to `limit` cases of these processes that are due at `now`, ready or waiting, the longest due first.
+
+        With leases also running ones whose lease has passed by the store's own clock. Raises LeaseLost.
+        """
 
     async def next_wake(self, processes: Sequence[str]) -> float | None:
-        """When the next case of these processes is due (Unix seconds), or None."""
+        """When the next case of these processes can be claimed (Unix seconds), as far as is known now, or None."""
 
     async def release(self, cases: Sequence[int], *, now: float) -> None:
         """Give running cases back unharmed: they are ready again, and the attempt that was cut short does not count."""
+
+    async def renew(self) -> float:
+        """Prolong this engine's lease by `lease_seconds` from now; answers the store's time (Unix seconds).
+
+        Only asked of a store that has leases. Raises LeaseLost where it has passed already.
+        """
 
     async def keep(self, content: bytes, *, now: float) -> Blob:
         """Store a blob by its content; one that is there already is not written again."""

@@ -1,11 +1,11 @@
 """The stub: a full member of the family that keeps everything in memory, and forgets it at the end of the process."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 
 from pointsman.definition.state import Blob
-from pointsman.errors import Conflict, News
+from pointsman.errors import Conflict, LeaseLost, News
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store.base import (
@@ -30,13 +30,23 @@ _OPEN = {EffectStatus.INTENDED, EffectStatus.NOT_SENT, EffectStatus.IN_DOUBT}
 
 
 class MemoryStore:
-    """The store contract (S2 within the process only) on dictionaries. A second handle is the same object."""
+    """The store contract (S2 within the process only) on dictionaries.
 
-    def __init__(self, *, points: Points = no_points) -> None:
+    With `lease_seconds`, and the clock `now` that decides about leases, several engines share it, each with a handle of
+    its own (`beside`).
+    """
+
+    def __init__(self, *, points: Points = no_points, lease_seconds: float | None = None, now: Callable[[], float] = lambda: 0.0) -> None:
         self.incarnation = uuid.uuid4().hex
         self.clock_high_water = 0.0
+        self.lease_seconds = lease_seconds
         self._points = points
-        self._highest = 0
+        self._now = now
+        self._handles = [0]  # counters are in lists because all handles count on
+        self._highest = [0]
+        self._engine = 0
+        self._leases: dict[int, float] = {}
+        self._owners: dict[int, int] = {}
         self._cases: dict[int, CaseRow] = {}
         self._keys: dict[tuple[str, str], int] = {}
         self._fields: dict[int, list[tuple[int, FieldWrite]]] = {}
@@ -47,12 +57,21 @@ class MemoryStore:
         self._messages: list[MessageRow] = []
         self._blobs: dict[str, bytes] = {}
 
+    def beside(self) -> "MemoryStore":
+        """A handle on the same cases for another engine, or for the next one where there are no leases."""
+        other = copy(self)
+        self._handles[0] += 1
+        other._engine = self._handles[0]  # noqa: SLF001 - of the same class
+        if self.lease_seconds is not None:
+            self._leases[other._engine] = self._now() + self.lease_seconds  # noqa: SLF001
+        return other
+
     # Writing. Nothing here awaits, so a transition is whole for every other task.
 
     def reserve(self) -> int:
         """A number for a new case."""
-        self._highest += 1
-        return self._highest
+        self._highest[0] += 1
+        return self._highest[0]
 
     async def commit(self, transition: Transition) -> int:
         """Commit a transition; every check comes before the first write."""
@@ -94,27 +113,35 @@ class MemoryStore:
 
     async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
         """Claim due cases."""
-        due = [row for row in self._cases.values() if row.wake_at is not None and row.wake_at <= now and row.process in processes]
+        if self.lease_seconds is not None:
+            self._check_lease(self._now())
+        due = [(at, row.id) for at, row in self._claimable(processes) if at <= (self._now() if row.status is Status.RUNNING else now)]
         claimed = []
-        for row in sorted(due, key=lambda row: (row.wake_at, row.id))[:limit]:
+        for _, case in sorted(due)[:limit]:
+            row = self._cases[case]
             taken = row._replace(status=Status.RUNNING, fence=row.fence + 1, attempts=row.attempts + 1, wake_at=None)
             self._cases[row.id] = taken
+            self._owners[row.id] = self._engine
             claimed.append(Claimed(taken, await self.fields(row.id), await self.branches(row.id)))
         return claimed
 
     async def next_wake(self, processes: Sequence[str]) -> float | None:
-        """When the next ready case is due."""
-        return min(
-            (row.wake_at for row in self._cases.values() if row.wake_at is not None and row.process in processes),
-            default=None,
-        )
+        """When the next case can be claimed."""
+        return min((at for at, _ in self._claimable(processes)), default=None)
 
     async def release(self, cases: Sequence[int], *, now: float) -> None:
         """Give running cases back unharmed."""
         for case in cases:
             row = self._cases[case]
-            if row.status is Status.RUNNING:
+            if row.status is Status.RUNNING and (self.lease_seconds is None or self._owners[case] == self._engine):
                 self._cases[case] = row._replace(status=Status.READY, wake_at=now, attempts=max(row.attempts - 1, 0))
+
+    async def renew(self) -> float:
+        """Prolong this handle's lease."""
+        now = self._now()
+        self._check_lease(now)
+        self._leases[self._engine] = now + (self.lease_seconds or 0.0)
+        return now
 
     async def keep(self, content: bytes, *, now: float) -> Blob:  # noqa: ARG002 - the contract's parameter
         """Store a blob by its content."""
@@ -123,7 +150,24 @@ class MemoryStore:
         return blob
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """End the lease; there is nothing else to let go of."""
+        self._leases.pop(self._engine, None)
+
+    def _check_lease(self, now: float) -> None:
+        if self._leases.get(self._engine, 0.0) <= now:
+            raise LeaseLost("this engine was not heard of for longer than its lease, and others may have its cases; open it again.")
+
+    def _claimable(self, processes: Sequence[str]) -> list[tuple[float, CaseRow]]:
+        """The cases that can be claimed, and from when on: due ones, and running ones from the end of their lease on."""
+        found = []
+        for row in self._cases.values():
+            if row.process not in processes:
+                continue
+            if row.wake_at is not None:
+                found.append((row.wake_at, row))
+            elif row.status is Status.RUNNING and self.lease_seconds is not None and self._owners[row.id] != self._engine:
+                found.append((self._leases.get(self._owners[row.id], 0.0), row))
+        return found
 
     def _check(self, t: Transition) -> None:
         if t.new is None:
@@ -154,6 +198,9 @@ class MemoryStore:
             t.case, process, version, key, t.status, t.revision + 1, t.fence + t.claims, t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome,
             created_at, t.at, tenant, priority, correlation, parent, inbox, t.needs,
         )  # fmt: skip
+        if t.claims:
+            self._owners[t.case] = self._engine
+        self.clock_high_water = max(self.clock_high_water, t.at)
 
     def _write_messages(self, t: Transition) -> None:
         for message, status in t.takes:

@@ -41,6 +41,8 @@ class _Job(NamedTuple):
 class SqliteStore(SqliteReader):
     """The whole store contract on one file. Make it with `open_sqlite`, inside a running event loop."""
 
+    lease_seconds: float | None = None  # while one engine has the file, nobody else has
+
     def __init__(self, path: Path, lock: FileLock, writer: sqlite3.Connection, epoch: str, points: Points) -> None:
         super().__init__(path)
         self._lock = lock
@@ -82,6 +84,10 @@ class SqliteStore(SqliteReader):
     async def release(self, cases: Sequence[int], *, now: float) -> None:
         """Give running cases back unharmed."""
         await self._hand_in(lambda connection: connection.executemany(self._sql["release_case"], [(now, case) for case in cases]).rowcount)
+
+    async def renew(self) -> float:
+        """No lease, so nothing to renew; see the contract."""
+        raise StoreError(f"{self.path} belongs to one engine and has no leases.")
 
     async def keep(self, content: bytes, *, now: float) -> Blob:
         """Store a blob by its content."""
