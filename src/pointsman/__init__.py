@@ -14,8 +14,8 @@ from pointsman.definition.effects import (
 from pointsman.definition.nodes import Context, Node, Retry
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import Process
-from pointsman.definition.rules import finish, otherwise, parallel, park, when
-from pointsman.definition.signature import Peek
+from pointsman.definition.rules import each, finish, otherwise, parallel, park, quorum, when
+from pointsman.definition.signature import Item, Peek
 from pointsman.definition.state import Blob, Failure, State
 from pointsman.errors import (
     AlreadyAnswered,
@@ -57,6 +57,7 @@ __all__ = [
     "Found",
     "History",
     "Idempotent",
+    "Item",
     "Node",
     "NotSent",
     "NotWaiting",
@@ -78,6 +79,7 @@ __all__ = [
     "StoreError",
     "StoreLocked",
     "UnknownCase",
+    "each",
     "finish",
     "history_of",
     "open_blocking",
@@ -85,5 +87,6 @@ __all__ = [
     "otherwise",
     "parallel",
     "park",
+    "quorum",
     "when",
 ]

@@ -10,8 +10,8 @@ from typing import Any, get_args, get_origin
 from pointsman.definition.effects import Effect
 from pointsman.definition.nodes import AnyNode, Context, Node
 from pointsman.definition.pauses import Pause
-from pointsman.definition.rules import Finish, Parallel, Park, Rule
-from pointsman.definition.signature import accepts_none, fits, show, signature_of
+from pointsman.definition.rules import Each, Finish, Parallel, Park, Quorum, Rule
+from pointsman.definition.signature import accepts_none, collection_of, fits, show, signature_of
 from pointsman.definition.state import Failure, State
 from pointsman.errors import DefinitionError
 
@@ -48,12 +48,12 @@ def check_node(process: str, state: type[State], node: AnyNode) -> None:
     if node.timeout_seconds is not None and node.timeout_seconds <= 0:
         raise DefinitionError(f"{what}: timeout_seconds is {node.timeout_seconds}; a call needs more than 0 seconds.")
     for name, returned in zip(node.writes, _returned(what, node), strict=True):
-        annotation = state.model_fields[name].annotation
+        annotation, where = _taken(what, state, node, name)
         if not fits(returned, annotation):
-            raise DefinitionError(f"{what}: it returns {show(returned)}, but field {name!r} takes {show(annotation)}; change one of them.")
+            raise DefinitionError(f"{what}: it returns {show(returned)}, but {where} takes {show(annotation)}; change one of them.")
         if node.on_failure == "record" and not fits(Failure, annotation):
             raise DefinitionError(
-                f'{what}: on_failure="record" writes a Failure, but field {name!r} takes {show(annotation)}; add `| Failure` to it.'
+                f'{what}: on_failure="record" writes a Failure, but {where} takes {show(annotation)}; add `| Failure` to it.'
             )
     if isinstance(node, Effect):
         _check_effect(what, state, node)
@@ -80,14 +80,18 @@ def check_pause(process: str, state: type[State], pause: Pause) -> None:
         )
 
 
-def check_rules(process: str, state: type[State], steps: Mapping[str, AnyNode | Pause], rules: Sequence[Rule[Any]]) -> None:
-    """Refuse rules that do not end in `otherwise`, that cannot be reached, or that leave a field without a writer."""
+def check_rules(process: str, state: type[State], steps: Mapping[str, AnyNode | Pause], rules: Sequence[Rule[Any]]) -> dict[str, str]:
+    """Refuse rules that do not end in `otherwise`, that cannot be reached, or that leave a field without a writer.
+
+    Answers the field that each node of an `each(...)` goes over, by the node's name.
+    """
     what = f"process {process!r}"
     if not rules or rules[-1].condition is not None:
         raise DefinitionError(f"{what}: the rules do not end in otherwise(...); say what happens when none of the conditions holds.")
     _check_reachable(what, rules)
     for rule in rules:
         _check_step(f"{what}, rule {rule.name!r}", steps, rule)
+    overs = _overs(what, state, rules)
     used = {step.name for rule in rules for step in _steps_in(rule)}
     for name in steps:
         if name not in used:
@@ -98,7 +102,8 @@ def check_rules(process: str, state: type[State], steps: Mapping[str, AnyNode | 
             raise DefinitionError(
                 f"{what}: field {name!r} is written by nothing; give it a node with writes={name!r}, or make it an input by removing its default None."
             )
-    _check_cycles(what, steps)
+    _check_cycles(what, steps, overs)
+    return overs
 
 
 def _check_reads(what: str, state: type[State], reads: Mapping[str, Any]) -> None:
@@ -127,6 +132,20 @@ def _check_written(what: str, state: type[State], writes: tuple[str, ...]) -> No
             raise DefinitionError(f"{what}: it writes {name!r}, which is an input; give the field `| None = None` to make it a result.")
 
 
+def _taken(what: str, state: type[State], node: AnyNode, field: str) -> tuple[Any, str]:
+    """The type that a node's result must fit, and where it goes: a field, or one entry of it."""
+    annotation = state.model_fields[field].annotation
+    if node.signature.item is None:
+        return annotation, f"field {field!r}"
+    collection = collection_of(annotation)
+    if collection is None:
+        raise DefinitionError(
+            f"{what}: it takes one Item at a time, so field {field!r} takes a list or a dict of what it returns, not {show(annotation)}; "
+            f"write `{field}: list[{show(node.signature.returns)}] | None = None`."
+        )
+    return collection.element, f"an entry of field {field!r}"
+
+
 def _returned(what: str, node: AnyNode) -> tuple[Any, ...]:
     returns = node.signature.returns
     if len(node.writes) == 1:
@@ -139,11 +158,15 @@ def _returned(what: str, node: AnyNode) -> tuple[Any, ...]:
 
 
 def _check_effect(what: str, state: type[State], effect: Effect[Any, Any]) -> None:
+    if effect.signature.item is not None:
+        raise DefinitionError(f"{what}: an effect takes no Item, as each(...) runs nodes only; let it read the whole field.")
     if effect.key is not None:
         _check_reads(f"{what}, its key", state, dict.fromkeys(_parameters(effect.key), Any))
     look_up = getattr(effect.safety, "look_up", None)
     if look_up is not None:
         asked = signature_of(look_up, f"{what}, its look-up")
+        if asked.item is not None:
+            raise DefinitionError(f"{what}, its look-up: it takes an Item, which an effect has none of; use the effect's own parameters.")
         unknown = (asked.reads.keys() - effect.signature.reads.keys()) | (asked.uses.keys() - effect.signature.uses.keys() - {"ctx"})
         if unknown:
             raise DefinitionError(
@@ -188,24 +211,101 @@ def _check_step(what: str, steps: Mapping[str, AnyNode | Pause], rule: Rule[Any]
         if steps.get(step.name) is not step:
             raise DefinitionError(f"{what}: {step.name!r} is not declared on this process; declare it with its node, effect or pause.")
     if isinstance(rule.step, Parallel):
-        writers: dict[str, str] = {}
-        if len(rule.step.nodes) < 2:
-            raise DefinitionError(f"{what}: parallel(...) needs at least two nodes; name the one node itself.")
-        for node in rule.step.nodes:
-            if isinstance(node, Effect) or not isinstance(node, Node):
+        _check_branches(what, rule.step)
+    elif isinstance(rule.step, Node) and (item := rule.step.signature.item) is not None:
+        raise DefinitionError(f"{what}: {rule.step.name!r} takes one Item, {item.name!r}; write each({rule.step.name}, over=...).")
+
+
+def _check_branches(what: str, step: Parallel) -> None:
+    called = "each(...)" if isinstance(step, Each) else "parallel(...)"
+    writers: dict[str, str] = {}
+    if len(step.nodes) < 2 and not isinstance(step, Each):
+        raise DefinitionError(f"{what}: parallel(...) needs at least two nodes; name the one node itself.")
+    for node in step.nodes:
+        if isinstance(node, Effect) or not isinstance(node, Node):
+            raise DefinitionError(
+                f"{what}: {node.name!r} cannot be a branch of {called}; only nodes can, an effect or a pause takes a rule of its own."
+            )
+        if node.signature.item is not None and not isinstance(step, Each):
+            raise DefinitionError(
+                f"{what}: {node.name!r} takes one Item, which parallel(...) has none of; write each({node.name}, over=...)."
+            )
+        for name in node.writes:
+            if name in writers:
                 raise DefinitionError(
-                    f"{what}: {node.name!r} cannot be a branch of parallel(...); only nodes can, an effect or a pause takes a rule of its own."
+                    f"{what}: {writers[name]!r} and {node.name!r} both write {name!r} in one parallel(...); give each its own field."
                 )
-            for name in node.writes:
-                if name in writers:
-                    raise DefinitionError(
-                        f"{what}: {writers[name]!r} and {node.name!r} both write {name!r} in one parallel(...); give each its own field."
-                    )
-                writers[name] = node.name
-        for node in rule.step.nodes:
-            for name in sorted(node.depends & (writers.keys() - node.writes)):
+            writers[name] = node.name
+    for node in step.nodes:
+        for name in sorted(node.depends & (writers.keys() - node.writes)):
+            raise DefinitionError(
+                f"{what}: {node.name!r} reads {name!r}, which {writers[name]!r} writes in the same parallel(...); give it a rule of its own behind."
+            )
+    declared: object = step.failures
+    if declared not in {None, "fail", "record"} and not isinstance(declared, Quorum):
+        raise DefinitionError(f'{what}: failures is {declared!r}; write "fail", "record" or quorum(n), or leave it out.')
+    if step.at_once < 1:
+        raise DefinitionError(f"{what}: at_once is {step.at_once}; at least 1 branch must run at a time.")
+    most = float("inf") if isinstance(step, Each) else len(step.nodes)
+    if isinstance(step.failures, Quorum) and not 1 <= step.failures.needed <= most:
+        raise DefinitionError(
+            f"{what}: quorum({step.failures.needed}) cannot be; name a number from 1 to {'as many as there are items' if most > len(step.nodes) else most}."
+        )
+
+
+def _overs(what: str, state: type[State], rules: Sequence[Rule[Any]]) -> dict[str, str]:
+    """What each node of an `each(...)` goes over. Refuse what is no collection, or does not fit; and results without room for a Failure."""
+    overs: dict[str, str] = {}
+    for rule in rules:
+        if not isinstance(rule.step, Parallel):
+            continue
+        told = f"{what}, rule {rule.name!r}"
+        if isinstance(rule.step, Each):
+            node, over = rule.step.nodes[0], rule.step.over
+            _check_over(told, state, node, over)
+            if overs.setdefault(node.name, over) != over:
                 raise DefinitionError(
-                    f"{what}: {node.name!r} reads {name!r}, which {writers[name]!r} writes in the same parallel(...); give it a rule of its own behind."
+                    f"{told}: {node.name!r} goes over {over!r} here and over {overs[node.name]!r} above; declare it twice, with two names."
+                )
+        if rule.step.failures not in {None, "fail"}:
+            _check_room(told, state, rule.step)
+    return overs
+
+
+def _check_over(what: str, state: type[State], node: AnyNode, over: str) -> None:
+    item = node.signature.item
+    if item is None:
+        raise DefinitionError(f"{what}: {node.name!r} takes no Item; write `async def {node.name}(one: Item[...], ...)`.")
+    if over not in state.model_fields:
+        raise DefinitionError(
+            f"{what}: each(...) goes over {over!r}, which is no field of {state.__name__}; its fields are {_listed(state.model_fields)}."
+        )
+    annotation = state.model_fields[over].annotation
+    collection = collection_of(annotation)
+    if collection is None:
+        raise DefinitionError(
+            f"{what}: each(...) goes over {over!r}, which holds {show(annotation)}; it takes a list, a tuple or a dict with str keys."
+        )
+    if not fits(collection.element, item.annotation):
+        raise DefinitionError(
+            f"{what}: {node.name!r} takes an item of {show(item.annotation)}, but field {over!r} holds {show(collection.element)}; change one of them."
+        )
+    for name in node.writes:
+        results = collection_of(state.model_fields[name].annotation)
+        if results is not None and results.keys != collection.keys:
+            wanted = "dict[str, ...]" if collection.keys else "list[...]"
+            raise DefinitionError(
+                f"{what}: the results of going over {over!r} are a {wanted}, but field {name!r} takes {show(state.model_fields[name].annotation)}; change it."
+            )
+
+
+def _check_room(what: str, state: type[State], step: Parallel) -> None:
+    for node in step.nodes:
+        for name in node.writes:
+            annotation, where = _taken(what, state, node, name)
+            if not fits(Failure, annotation):
+                raise DefinitionError(
+                    f"{what}: a failed branch leaves a Failure, but {where} takes {show(annotation)}; add `| Failure` to it."
                 )
 
 
@@ -215,12 +315,13 @@ def _steps_in(rule: Rule[Any]) -> tuple[AnyNode | Pause, ...]:
     return (rule.step,) if isinstance(rule.step, Node | Pause) else ()
 
 
-def _check_cycles(what: str, steps: Mapping[str, AnyNode | Pause]) -> None:
+def _check_cycles(what: str, steps: Mapping[str, AnyNode | Pause], overs: Mapping[str, str]) -> None:
     """Refuse a field that is computed, over any number of steps, from itself: writing it would clear it."""
     derived: dict[str, dict[str, str]] = {}
     for step in steps.values():
         edits = step.edits if isinstance(step, Pause) else ()
-        for read in step.depends - set(edits):
+        over = {overs[step.name]} if step.name in overs else frozenset()
+        for read in (step.depends | over) - set(edits):
             for write in (*step.writes, *edits):
                 derived.setdefault(read, {})[write] = step.name
 

@@ -33,6 +33,7 @@ class Process(Generic[S]):
         self.steps_max = steps_max
         self.steps: dict[str, AnyNode | Pause] = {}
         self._rules: tuple[Rule[S], ...] = ()
+        self._overs: dict[str, str] = {}
         checks.check_state(name, state)
 
     @overload
@@ -151,7 +152,7 @@ class Process(Generic[S]):
         """Say what happens next, read from the top; the last one is `otherwise`. Raises DefinitionError."""
         if self._rules:
             raise DefinitionError(f"process {self.name!r}: rules() was called twice; put all rules into one call.")
-        checks.check_rules(self.name, self.state, self.steps, rules)
+        self._overs = checks.check_rules(self.name, self.state, self.steps, rules)
         self._rules = rules
 
     @property
@@ -164,6 +165,11 @@ class Process(Generic[S]):
     def nodes(self) -> Iterator[AnyNode]:
         """The nodes and effects, in the order of their declaration."""
         return (step for step in self.steps.values() if isinstance(step, Node))
+
+    def depends(self, step: AnyNode | Pause) -> frozenset[str]:
+        """The fields whose rewriting clears what this step wrote: what it reads, and the collection that it goes over."""
+        over = self._overs.get(step.name)
+        return step.depends if over is None else step.depends | {over}
 
     def _declare(self, step: AnyNode | Pause) -> None:
         if self._rules:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pointsman.definition.effects import AnyEffect
 from pointsman.definition.nodes import AnyNode
@@ -12,16 +12,50 @@ from pointsman.errors import DefinitionError
 S = TypeVar("S")
 
 
+# As many branches of one case at once as there are threads for plain functions (runtime/engine.py): more would spend their
+# time in line there. A bound that all cases share is the business of the resource that they use.
+AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """A step of several branches ends as soon as `needed` of them have succeeded."""
+
+    needed: int
+
+
+Failures = Literal["fail", "record"] | Quorum | None
+"""What a branch that fails for good means: see `parallel`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Parallel:
-    """Several nodes at once; all their fields are written together when the last one has ended."""
+    """Several branches at once; all their fields are written together when the step ends."""
 
     nodes: tuple[AnyNode, ...]
+    failures: Failures = None
+    at_once: int = AT_ONCE
 
     @property
     def name(self) -> str:
         """The branches' names, joined."""
         return " + ".join(getattr(node, "name", repr(node)) for node in self.nodes)
+
+    def records(self, node: AnyNode) -> bool:
+        """Whether a branch of this node that has failed for good leaves a `Failure` in its field, and the others go on."""
+        return node.on_failure == "record" if self.failures is None else self.failures != "fail"
+
+
+@dataclass(frozen=True, eq=False)
+class Each(Parallel):
+    """One node at once for each item of a collection."""
+
+    over: str = ""
+
+    @property
+    def name(self) -> str:
+        """The node's name, and the field that it goes over."""
+        return f"{super().name} over {self.over}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +104,29 @@ def otherwise(step: Step) -> Rule[Any]:
     return Rule("otherwise", None, step)
 
 
-def parallel(*nodes: AnyNode) -> Parallel:
-    """Run `nodes` at the same time, each with its own retries and timeout; go on when all have ended."""
-    return Parallel(nodes)
+def parallel(*nodes: AnyNode, failures: Failures = None) -> Parallel:
+    """Run `nodes` at the same time, each with its own retries and timeout; write all their fields together at the end.
+
+    `failures` says what a branch means that has failed for good: None what its own `on_failure` says, when all have ended.
+    "fail" ends the step at the first one: its siblings are cancelled and the case is parked. "record" leaves a `Failure`
+    in its field. `quorum(n)` ends the step as soon as n branches have succeeded: the others are cancelled, and their
+    fields take a `Failure`; when n can no longer be reached, the case is parked.
+    """
+    return Parallel(nodes, failures)
+
+
+def each(node: AnyNode, *, over: str, failures: Failures = None, at_once: int = AT_ONCE) -> Each:
+    """Run `node` once for each item of the list, tuple or dict in field `over`, at most `at_once` of them at a time.
+
+    The node takes the item as its parameter of type `Item[...]`. Its field takes the results: a list in the order of the
+    items, or a dict with their keys. `failures` is as with `parallel`; a `Failure` takes the place of its item's result.
+    """
+    return Each((node,), failures, at_once, over)
+
+
+def quorum(needed: int) -> Quorum:
+    """As many branches must succeed, and no more need to: for `failures=` of `parallel` and `each`."""
+    return Quorum(needed)
 
 
 def finish(outcome: str) -> Finish:

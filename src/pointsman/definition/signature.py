@@ -4,34 +4,60 @@ import inspect
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pointsman.errors import DefinitionError
 
 T = TypeVar("T")
 
 
-class _Peek:
-    """The mark that `Peek` puts on a type."""
+class _Mark:
+    """The mark that `Peek` or `Item` puts on a type."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def __repr__(self) -> str:
-        return "Peek"
+        return self._name
 
 
-PEEK = _Peek()
+PEEK = _Mark("Peek")
+ITEM = _Mark("Item")
 
 Peek = Annotated[T, PEEK]
 """`Peek[T]` reads a field without depending on it: a later write of that field does not clear what was computed."""
 
+Item = Annotated[T, ITEM]
+"""`Item[T]` takes one item of the collection that `each(node, over=...)` names, instead of a field."""
+
+
+class ItemParameter(NamedTuple):
+    """The parameter that takes an item: its name, its type, and its place among those that are passed by position."""
+
+    name: str
+    annotation: Any
+    position: int
+
+
+class Collection(NamedTuple):
+    """What a field with several values is: with `keys` a dict of str to `element`, without them a list or tuple."""
+
+    element: Any
+    keys: bool
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a function's parameters say: `reads` and `uses` map names to types, `peeks` are the reads without dependence."""
+    """What a function's parameters say: `reads` and `uses` map names to types, `peeks` are the reads without dependence.
+
+    `item` is the parameter that takes one item of a collection, where there is one; it is not among the reads.
+    """
 
     reads: dict[str, Any]
     peeks: frozenset[str]
     uses: dict[str, Any]
     returns: Any
+    item: ItemParameter | None = None
 
 
 def signature_of(function: Callable[..., Any], what: str) -> Signature:
@@ -48,6 +74,7 @@ def signature_of(function: Callable[..., Any], what: str) -> Signature:
     reads: dict[str, Any] = {}
     uses: dict[str, Any] = {}
     peeks: set[str] = set()
+    item: ItemParameter | None = None
     for parameter in inspect.signature(function).parameters.values():
         name, kind = parameter.name, parameter.kind
         if kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
@@ -57,12 +84,19 @@ def signature_of(function: Callable[..., Any], what: str) -> Signature:
         if kind is parameter.KEYWORD_ONLY:
             uses[name] = hints[name]
             continue
+        if _marked(hints[name], ITEM):
+            if item is not None:
+                raise DefinitionError(
+                    f"{what}: {item.name!r} and {name!r} are both an Item; a branch takes one, so put both into one type."
+                )
+            item = ItemParameter(name, _strip(hints[name]), len(reads))
+            continue
         reads[name] = _strip(hints[name])
-        if _peeks(hints[name]):
+        if _marked(hints[name], PEEK):
             peeks.add(name)
     if "return" not in hints:
         raise DefinitionError(f"{what}: it does not say what it returns; write `-> TheType`.")
-    return Signature(reads, frozenset(peeks), uses, _strip(hints["return"]))
+    return Signature(reads, frozenset(peeks), uses, _strip(hints["return"]), item)
 
 
 def members(annotation: Any) -> tuple[Any, ...]:
@@ -71,6 +105,19 @@ def members(annotation: Any) -> tuple[Any, ...]:
     if get_origin(annotation) in {Union, types.UnionType}:
         return tuple(member for part in get_args(annotation) for member in members(part))
     return (annotation,)
+
+
+def collection_of(annotation: Any) -> Collection | None:
+    """What a field holds that is one list, tuple or dict with str keys, or None until then; None for every other type."""
+    held = [member for member in members(annotation) if member not in {None, type(None)}]
+    origin = get_origin(held[0]) or held[0] if len(held) == 1 else None
+    arguments = get_args(held[0]) if origin else ()
+    if origin in {list, tuple}:
+        elements = [argument for argument in arguments if argument is not Ellipsis]
+        return Collection(Union[tuple(elements)] if elements else Any, keys=False)  # noqa: UP007 - of as many as there are
+    if origin is dict and (not arguments or arguments[0] is str):
+        return Collection(arguments[1] if arguments else Any, keys=True)
+    return None
 
 
 def accepts_none(annotation: Any) -> bool:
@@ -130,10 +177,10 @@ def _strip(annotation: Any) -> Any:
     return type(None) if annotation is None else annotation
 
 
-def _peeks(annotation: Any) -> bool:
+def _marked(annotation: Any, mark: _Mark) -> bool:
     if get_origin(annotation) is Annotated:
-        return PEEK in get_args(annotation) or _peeks(get_args(annotation)[0])
-    return get_origin(annotation) in {Union, types.UnionType} and any(map(_peeks, get_args(annotation)))
+        return mark in get_args(annotation) or _marked(get_args(annotation)[0], mark)
+    return get_origin(annotation) in {Union, types.UnionType} and any(_marked(part, mark) for part in get_args(annotation))
 
 
 def _hashable(value: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from pointsman.definition.signature import collection_of
 from pointsman.definition.state import State
 from pointsman.errors import ValueRefused
 from pointsman.kernel.snapshot import NULL, Cell
@@ -27,6 +28,9 @@ class Codec:
         self._defaults = {
             name: field.get_default(call_default_factory=True) for name, field in state.model_fields.items() if not field.is_required()
         }
+        self._elements = {
+            name: TypeAdapter(found.element) for name, field in state.model_fields.items() if (found := collection_of(field.annotation))
+        }
 
     def encode(self, field: str, value: object, writer: str) -> Cell:
         """Check `value` against the field's type and make the cell that a later reader will find.
@@ -34,6 +38,10 @@ class Codec:
         Raises ValueRefused, naming the field and the path inside it, where the value does not fit or JSON cannot hold it.
         """
         return _encode(self._adapters[field], field, value, writer)
+
+    def encode_entry(self, field: str, place: str, value: object, writer: str) -> Cell:
+        """The same for one entry of a list or dict field; `place` says which. Raises ValueRefused."""
+        return _encode(self._elements[field], f"{field}[{place}]", value, writer)
 
     def decode(self, field: str, text: str, writer: str) -> Cell:
         """Read a stored value. Raises ValueRefused where it no longer fits the field's type."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pointsman.definition.nodes import AnyNode, Node
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Parallel, Park, Rule, Step
+from pointsman.definition.rules import Each, Parallel, Park, Rule, Step
 from pointsman.definition.signature import accepts_none
 from pointsman.definition.state import State
 from pointsman.kernel.codec import codec_of, message_of
@@ -63,8 +63,9 @@ def try_rule(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> 
 def _able(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> Step:
     step = rule.step
     value = codec_of(state).value
+    over = (step.over,) if isinstance(step, Each) else ()
     for node in (step,) if isinstance(step, Node) else step.nodes if isinstance(step, Parallel) else ():
-        for name in _required(node):
+        for name in (*_required(node), *over):
             if value(cells, name) is None:
                 return Park(
                     f"rule {rule.name!r} chose {node.name!r}, which needs field {name!r}, but nothing has written it yet; put a rule above it that does"

@@ -17,6 +17,8 @@ class Kind(StrEnum):
     NODE_FAILED = "node.failed"
     NODE_RETRIED = "node.retried"
     NODE_INTERRUPTED = "node.interrupted"
+    NODE_LATE = "node.late"
+    JOINED = "joined"
     EFFECT_INTENDED = "effect.intended"
     EFFECT_SETTLED = "effect.settled"
     EFFECT_NOT_SENT = "effect.not_sent"
@@ -37,6 +39,8 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.NODE_FAILED: ("an attempt raised or timed out", ("error", "message")),
     Kind.NODE_RETRIED: ("another attempt was set for a later time", ("at",)),
     Kind.NODE_INTERRUPTED: ("the engine died during attempts, and they were all the step has", ("attempts",)),
+    Kind.NODE_LATE: ("a branch ended after its step had; nothing follows from it", ("result",)),
+    Kind.JOINED: ("a step of several branches ended, with this verdict", ("why", "succeeded", "failed", "cancelled", "fields")),
     Kind.EFFECT_INTENDED: ("the intent to call an effect was committed, before the call", ("key", "deadline")),
     Kind.EFFECT_SETTLED: ("an effect's outcome was recorded", ("key", "how", "fields")),
     Kind.EFFECT_NOT_SENT: ("an effect's call ended before it could change anything", ("key", "message")),

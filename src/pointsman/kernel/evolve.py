@@ -92,9 +92,9 @@ def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
         return _NOTHING
     step = process.steps.get(writer)
     if step is not None:
-        return step.depends
+        return process.depends(step)
     writers = [step for step in process.steps.values() if field in step.writes]
-    return frozenset().union(*(step.depends for step in writers))
+    return frozenset().union(*(process.depends(step) for step in writers))
 
 
 def _progress(process: AnyProcess, before: Snapshot, after: Snapshot, event: Event | None) -> Decision | None:

@@ -108,7 +108,7 @@ def _open_fields(process: AnyProcess, cells: Mapping[str, Cell], pause: Pause) -
         more = {
             name
             for name, cell in cells.items()
-            if cell.writer in process.steps and not open_fields.isdisjoint(process.steps[cell.writer].depends)
+            if cell.writer in process.steps and not open_fields.isdisjoint(process.depends(process.steps[cell.writer]))
         }
         if more <= open_fields:
             return frozenset(open_fields)

@@ -22,6 +22,7 @@ Promises (tests/store runs each against each store)
     S10 A message is delivered once: to the open case with its correlation key, to the case that it starts, or to nobody, and
         then to the first case with that key. A case that rests is woken by it in the same commit. A commit that has not seen
         a pending message raises News and changes nothing.
+    S14 Events that are appended by themselves change nothing of their case: whoever has it in hand does not notice.
 
 A store that several engines share has leases, and one clock, its own, that decides about them:
     S11 A running case whose engine's lease has passed is claimed like one that is due; a case of a live engine is not.
@@ -154,12 +155,18 @@ class Posted(NamedTuple):
 
 
 class BranchWrite(NamedTuple):
-    """Where a branch of a parallel step stands; `outcome` is the JSON of what it wrote, per field, once it has ended."""
+    """Where a branch of a parallel step stands.
+
+    Once it has ended, `outcome` is the JSON of what it wrote, per field, or `failure` that of its `Failure`. `reads` is
+    the digest of what it read.
+    """
 
     name: str
     attempts: int
     wake_at: float | None
     outcome: str | None
+    failure: str | None = None
+    reads: str = ""
 
 
 @dataclass(slots=True)
@@ -305,6 +312,8 @@ class BranchRow(NamedTuple):
     attempts: int
     wake_at: float | None
     outcome: str | None
+    failure: str | None = None
+    reads: str = ""
 
 
 class Claimed(NamedTuple):
@@ -396,6 +405,9 @@ class Store(Reader, Protocol):
 
         `released` is the number of a held message that this one takes the place of. Raises StoreError.
         """
+
+    async def append(self, case: int, events: Sequence[EventWrite], *, at: float) -> None:
+        """Append events that change nothing of their case (S14), under the revision that it has."""
 
     async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
         """Claim up to `limit` cases of these processes that are due at `now`, ready or waiting, the longest due first.

@@ -14,6 +14,7 @@ from pointsman.store.base import (
     Claimed,
     EffectRow,
     EventRow,
+    EventWrite,
     FieldRow,
     FieldWrite,
     MessageRow,
@@ -110,6 +111,12 @@ class MemoryStore:
         number = await self.commit(start)
         self._insert_message(post, number, MessageStatus.TAKEN)
         return Posted(number, MessageStatus.TAKEN, started=True)
+
+    async def append(self, case: int, events: Sequence[EventWrite], *, at: float) -> None:
+        """Append events that change nothing of their case."""
+        revision = self._cases[case].revision
+        for kind, step, attempt, facts in events:
+            self._events.append(EventRow(len(self._events) + 1, case, revision, kind, step, attempt, at, facts))
 
     async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
         """Claim due cases."""

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from pointsman.definition.state import Blob
 from pointsman.errors import Conflict, EngineStopped, News, StoreError, StoreLocked, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
-from pointsman.store.base import BranchRow, Claimed, MessageStatus, Points, Post, Posted, Transition, no_points
+from pointsman.store.base import BranchRow, Claimed, EventWrite, MessageStatus, Points, Post, Posted, Transition, no_points
 from pointsman.store.sqlite_file import FileLock, explain, explained, open_writer
 from pointsman.store.sqlite_reader import LATEST, SqliteReader, case_row, field_rows
 from pointsman.store.statements import many, statements
@@ -71,6 +71,11 @@ class SqliteStore(SqliteReader):
         """Deliver a message; see the contract."""
         posted: Posted = await self._hand_in(lambda connection: self._post(connection, post, start, released))
         return posted
+
+    async def append(self, case: int, events: Sequence[EventWrite], *, at: float) -> None:
+        """Append events that change nothing of their case; see the contract."""
+        rows = [(kind, step, attempt, at, facts, case) for kind, step, attempt, facts in events]
+        await self._hand_in(lambda connection: connection.executemany(self._sql["append_event"], rows).rowcount)
 
     async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
         """Claim due cases; see the contract."""
@@ -234,6 +239,8 @@ class SqliteStore(SqliteReader):
         events = [(t.case, t.revision + 1, kind, step, attempt, t.at, facts) for t in winners for kind, step, attempt, facts in t.events]
         self._each(connection, "insert_fields", fields)
         self._each(connection, "insert_events", events)
+        branches = [(t.case, *branch) for t in winners for branch in t.branches]
+        self._each(connection, "upsert_branches", branches)
         for t in winners:
             self._apply_rest(connection, t)
         return answers
@@ -279,7 +286,7 @@ class SqliteStore(SqliteReader):
         return Conflict(f"case {t.case} is no longer at revision {t.revision}")
 
     def _apply_rest(self, connection: sqlite3.Connection, t: Transition) -> None:
-        """What few transitions have: a settlement, an intent, a pause, branches."""
+        """What few transitions have: a settlement, an intent, a pause, the end of branches."""
         execute, sql = connection.execute, self._sql
         if t.settlement is not None:
             execute(sql["settle_effect"], (t.settlement.status, t.settlement.outcome, t.settlement.error, t.settlement.key))
@@ -295,8 +302,6 @@ class SqliteStore(SqliteReader):
             execute(sql["insert_pause"], (t.case, t.revision + 1, *t.pause, t.at))
         if t.climbs is not None:
             execute(sql["climb_pause"], (*t.climbs, t.case))
-        if t.branches:
-            connection.executemany(sql["upsert_branch"], [(t.case, *branch) for branch in t.branches])
         if t.ends_branches:
             execute(sql["delete_branches"], (t.case,))
         for message, status in t.takes:

@@ -347,6 +347,50 @@ class StoreConformance:
 
         check(scenario)
 
+    def test_a_branch_keeps_how_it_failed_and_what_it_read(self, check: Callable[[Scenario], None]) -> None:
+        """Many at once, beside those of another case."""
+
+        async def scenario(store: Store) -> None:
+            first, second = [await store.commit(start_of(store)) for _ in range(2)]
+            failed = [BranchWrite(f"b[{number:04}]", 3, None, None, '{"error":"E"}', "digest") for number in range(700)]
+
+            await asyncio.gather(
+                store.commit(next_of(first, 1, 0, branches=failed)),
+                store.commit(next_of(second, 1, 0, branches=[BranchWrite("b", 1, None, "{}", None, "other")])),
+            )
+            await store.commit(next_of(first, 2, 0, branches=[BranchWrite("b[0001]", 0, None, None)]))
+
+            kept = await store.branches(first)
+            assert kept[0] == BranchRow("b[0000]", 3, None, None, '{"error":"E"}', "digest")
+            assert kept[1] == BranchRow("b[0001]", 0, None, None)
+            assert len(kept) == 700
+            assert await store.branches(second) == (BranchRow("b", 1, None, "{}", None, "other"),)
+
+        check(scenario)
+
+    def test_s14_events_that_are_appended_change_nothing_else(self, check: Callable[[Scenario], None]) -> None:
+        """Whoever has the case in hand commits as if they were not there; they stand under the revision that the case had."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store))
+            before = await store.case(case)
+
+            await store.append(case, [EventWrite("node.late", "a", 1, "{}"), EventWrite("node.late", "b", 2, "{}")], at=30.0)
+            untouched = await store.case(case)
+            await store.commit(next_of(case, 1, 0, events=[EventWrite("decided", None, 0, "{}")]))
+
+            events = await store.events(case=case)
+            assert untouched == before
+            assert [(event.kind, event.step, event.attempt, event.revision) for event in events] == [
+                ("accepted", None, 0, 1),
+                ("node.late", "a", 1, 1),
+                ("node.late", "b", 2, 1),
+                ("decided", None, 0, 2),
+            ]
+            assert events[1].at == 30.0
+
+        check(scenario)
+
     def test_cases_are_found_by_process_and_status(self, check: Callable[[Scenario], None]) -> None:
         """In the order of their numbers, a page at a time."""
 

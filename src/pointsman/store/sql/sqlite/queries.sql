@@ -117,10 +117,15 @@ SELECT id, process, name, key, correlation, case_id, status, body, at FROM messa
 SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
 FROM cases INDEXED BY cases_children WHERE parent = ? ORDER BY id;
 
--- name: upsert_branch
--- How far a branch has come.
-INSERT INTO branches (case_id, name, attempts, wake_at, outcome) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (case_id, name) DO UPDATE SET attempts = excluded.attempts, wake_at = excluded.wake_at, outcome = excluded.outcome;
+-- name: append_event
+-- An event that changes nothing, under the revision that its case has.
+INSERT INTO events (case_id, revision, kind, step, attempt, at, facts) SELECT id, revision, ?, ?, ?, ?, ? FROM cases WHERE id = ?;
+
+-- name: upsert_branches
+-- How far branches have come.
+INSERT INTO branches (case_id, name, attempts, wake_at, outcome, failure, reads) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+ON CONFLICT (case_id, name) DO UPDATE SET attempts = excluded.attempts, wake_at = excluded.wake_at, outcome = excluded.outcome,
+                                          failure = excluded.failure, reads = excluded.reads;
 
 -- name: delete_branches
 -- The branches have been joined, or are no longer wanted.
@@ -224,7 +229,7 @@ SELECT case_id, revision, name, token, digest, opened_at, closed, closed_by, clo
 
 -- name: select_branches
 -- The branches of a case's parallel step.
-SELECT name, attempts, wake_at, outcome FROM branches WHERE case_id = ? ORDER BY name;
+SELECT name, attempts, wake_at, outcome, failure, reads FROM branches WHERE case_id = ? ORDER BY name;
 
 -- name: select_blob
 -- A large value.
