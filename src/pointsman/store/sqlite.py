@@ -378,16 +378,7 @@ async def open_sqlite(path: Path | str, *, now: float, points: Points = no_point
     lock = FileLock(path)
     lock.acquire()
     try:
-        writer = open_writer(path)
-        sql = statements("sqlite")
-        try:
-            writer.execute("BEGIN IMMEDIATE")
-            epoch = str(writer.execute(sql["raise_epoch"]).fetchone()[0])
-            writer.execute(sql["recover_cases"], (now,))
-            writer.execute("COMMIT")
-        except sqlite3.Error as error:
-            writer.close()
-            raise explain(path, error) from error
+        writer, epoch = take_over(path, now)
         try:
             with explained(path):
                 return SqliteStore(path, lock, writer, epoch, points)
@@ -397,6 +388,24 @@ async def open_sqlite(path: Path | str, *, now: float, points: Points = no_point
     except BaseException:
         lock.release()
         raise
+
+
+def take_over(path: Path, now: float) -> tuple[sqlite3.Connection, str]:
+    """Open the file as its one engine: up to date, under a new epoch, with what a dead engine left running back in the line.
+
+    Whoever calls it holds the file's lock. Raises StoreError.
+    """
+    writer = open_writer(path)
+    sql = statements("sqlite")
+    try:
+        writer.execute("BEGIN IMMEDIATE")
+        epoch = str(writer.execute(sql["raise_epoch"]).fetchone()[0])
+        writer.execute(sql["recover_cases"], (now,))
+        writer.execute("COMMIT")
+    except sqlite3.Error as error:
+        writer.close()
+        raise explain(path, error) from error
+    return writer, epoch
 
 
 def _concerns_the_file(error: Exception) -> bool:

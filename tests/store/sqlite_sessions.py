@@ -1,0 +1,242 @@
+"""Let a real store work on a recorded disk, pull the plug at every moment of it, and look at what is left."""
+
+import asyncio
+import random
+import sqlite3
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlite_disk import Disk, Entry, Platters, on_disk
+from sqlite_work import Told, all_of, batch, complaints, errand
+
+from pointsman.errors import PointsmanError
+from pointsman.store import sqlite_file
+from pointsman.store.sqlite import SqliteStore, open_sqlite, take_over
+
+NOW = 5e6  # when what was left is opened again
+WAL_PAGES = 12  # small, so that moving the log into the file, and starting the log again, come many times
+NAME = "cases.db"
+
+SESSIONS, BATCHES = 4, 8  # of a chain, and of a session: short ones, because a file that grows makes each image dearer
+EACH = 4  # images a moment beside the two extremes
+
+Files = dict[str, bytes]
+Found = dict[str, list[Any]]
+"""All rows of all tables."""
+
+
+class Mark(NamedTuple):
+    """From this length of the record on, this content stands. It is None before the first open has ended: no case, no row."""
+
+    begins: int
+    found: Found | None
+
+
+class Session(NamedTuple):
+    """What one engine did: the files that it found, all that it did to them, and what stood when."""
+
+    files: Files
+    record: list[Entry]
+    marks: list[Mark]
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder in memory, where the system has one: what is lost and kept there is decided by us."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+def lay_out(folder: Path, files: Files) -> Path:
+    """Make the folder hold these files and no others."""
+    for old in folder.iterdir():
+        old.unlink()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder / NAME
+
+
+def reopened(path: Path) -> Found:
+    """Open a file as an engine does, and read everything in it. Raises what a user would see, or AssertionError if it is damaged."""
+    connection, _ = take_over(path, NOW)
+    try:
+        sound = connection.execute("PRAGMA integrity_check").fetchone()[0]
+        assert sound == "ok", sound
+        return everything(connection)
+    finally:
+        connection.close()
+
+
+def everything(connection: sqlite3.Connection) -> Found:
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'").fetchall()
+    found = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for (table,) in tables}
+    found["meta"] = [row for row in found["meta"] if row[0] != "epoch"]  # each open raises it
+    return found
+
+
+class Recorder:
+    """The points of a store: notes what stands after each commit, and holds the writer while a batch gathers."""
+
+    def __init__(self, disk: Disk, noted: str) -> None:
+        self.disk = disk
+        self.marks: list[tuple[int, bytes]] = []
+        self.noted = noted
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.go.set()
+        self.store: SqliteStore | None = None
+
+    def __call__(self, label: str) -> None:
+        if label == "store.begin":
+            self.begun.set()
+            self.go.wait()
+        if label == self.noted and self.store is not None:
+            self.note()
+
+    def note(self) -> None:
+        assert self.store is not None
+        self.marks.append((len(self.disk.record), self.store._writer.serialize()))
+
+    async def together(self, first: Any, rest: Any) -> None:
+        """Have `first` committed alone, and `rest` in the one batch behind it."""
+        self.begun.clear()
+        self.go.clear()
+        alone = asyncio.ensure_future(first)
+        await asyncio.to_thread(self.begun.wait, 10.0)
+        behind = asyncio.ensure_future(rest)
+        for _ in range(4):  # the steps of the event loop until each task has handed in its own
+            await asyncio.sleep(0)
+        self.go.set()
+        await alone
+        await behind
+
+
+class Control(StrEnum):
+    """What is wrong on purpose, so that the tier can show that it would see it."""
+
+    NOTHING = "nothing"
+    NORMAL = "synchronous=NORMAL"
+    EARLY = "answered before the commit"
+
+
+def worked(folder: Path, files: Files, told: Told, seed: int, batches: int, control: Control = Control.NOTHING) -> Session:
+    """One session of an engine on these files, from the open to the close."""
+    chance = random.Random(seed)
+    disk = Disk()
+    recorder = Recorder(disk, noted="store.commit" if control is Control.EARLY else "store.committed")
+    path = lay_out(folder, files)
+    before = None if not files else reopened(path)
+    path = lay_out(folder, files)
+
+    async def main() -> None:
+        store = await open_sqlite(path, now=1.0 + told.count, points=recorder)
+        try:
+            if control is Control.NORMAL:
+                store._writer.execute("PRAGMA synchronous = NORMAL")
+            recorder.store = store
+            recorder.note()
+            for _ in range(batches):
+                transitions = await batch(store, told, chance)
+                await recorder.together(errand(store, told, chance), all_of(store, told, transitions))
+            assert not told.errors, told.errors
+            found = await complaints(store, told)
+            assert not found, found
+        finally:
+            await store.close()
+
+    pages, sqlite_file.WAL_PAGES_MAX = sqlite_file.WAL_PAGES_MAX, WAL_PAGES
+    try:
+        with on_disk(disk, seed):
+            asyncio.run(main())
+    finally:
+        sqlite_file.WAL_PAGES_MAX = pages
+    marks = [Mark(begins, reopened(lay_out(folder, {NAME: content}))) for begins, content in recorder.marks]
+    return Session(files, disk.record, [Mark(0, before), *marks])
+
+
+def images(session: Session, chance: random.Random, each: int) -> Iterator[tuple[int, Files]]:
+    """What a power failure may leave, at every moment of a session: `each` images a moment, and the two ends."""
+    platters = Platters(session.files)
+    for length, entry in enumerate(session.record, start=1):
+        platters.take(entry)
+        if entry.what in {"sync", "delete"}:
+            yield length, platters.nothing()
+        yield length, platters.everything()
+        for _ in range(each):
+            yield length, platters.something(chance)
+
+
+def at_the_end(session: Session) -> Files:
+    """What is there after the close of a session, when no power fails."""
+    platters = Platters(session.files)
+    for entry in session.record:
+        platters.take(entry)
+    return platters.everything()
+
+
+def verdict(session: Session, length: int, folder: Path, files: Files) -> str:
+    """What is wrong with an image after a record of this length, in a word; "" if all is well."""
+    try:
+        found = reopened(lay_out(folder, files))
+    except AssertionError:
+        return "damaged"
+    except PointsmanError as error:
+        return f"unreadable: {error}"
+    last = max(index for index, mark in enumerate(session.marks) if mark.begins <= length)
+    if any(_same(mark.found, found) for mark in session.marks[last : last + 2]):
+        return ""
+    return "lost" if any(_same(mark.found, found) for mark in session.marks[:last]) else "torn"
+
+
+def _same(should: Found | None, found: Found) -> bool:
+    if should is None:
+        return not any(rows for table, rows in found.items() if table != "meta")
+    return should == found
+
+
+def pulled(seed: int, least: int, control: Control = Control.NOTHING) -> Counter[str]:
+    """Pull the plug until so many images have been looked at; the answer counts them, and what was wrong with them.
+
+    A chain of sessions begins without a file; each further session begins with what the last one left, after its close or
+    after a power failure in it.
+    """
+    chance = random.Random(seed)
+    count: Counter[str] = Counter()
+    with scratch() as folder:
+        while count["images"] < least:
+            files: Files = {}
+            told = Told()
+            for _ in range(SESSIONS):
+                session = worked(folder, files, told, chance.getrandbits(32), BATCHES, control)
+                count["points"] += len(session.record)
+                left = [at_the_end(session)]
+                for length, image in images(session, chance, EACH):
+                    if control is not Control.NOTHING and length < session.marks[1].begins:
+                        continue  # what is wrong on purpose begins after the open
+                    wrong = verdict(session, length, folder, image)
+                    count += Counter(["images", "violations", wrong] if wrong else ["images"])
+                    if not wrong and chance.random() < 0.005:
+                        left.append(image)
+                    if count["images"] == least:
+                        return count
+                files = chance.choice(left)
+                told = went_on(told, reopened(lay_out(folder, files)))
+    return count
+
+
+def went_on(told: Told, found: Found) -> Told:
+    """What was asked and answered, as those see it who find this content: the rest was never answered."""
+    revisions = {row[0]: row[5] for row in found["cases"]}
+    kept = {row[0] for row in found["blobs"]}
+    seen = Told()
+    seen.count = told.count
+    seen.asked.update(told.asked)
+    seen.acknowledged = {place: one for place, one in told.acknowledged.items() if place[1] <= revisions.get(place[0], 0)}
+    seen.kept = [blob for blob in told.kept if blob.sha256 in kept]
+    return seen
