@@ -1,11 +1,11 @@
-# `make desk` works off the sample mailbox; `make test` passes every check. Both set up what they need first.
+# `make desk` works off the sample mailbox; `make test` passes every check; `make soak` proves at length. Each sets up what it needs first.
 
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
-.PHONY: desk test lint bench system-deps clean
+.PHONY: desk test soak lint bench system-deps clean
 
 # One run of the desk ends when the mailbox is worked off, with ONCE=1 and without.
 desk: $(VENV)/.desk
@@ -13,6 +13,15 @@ desk: $(VENV)/.desk
 
 test: lint
 	$(BIN)/python -m pytest
+
+# The tiers of the tests whose size is a figure, at full size and one after another; each prints its figure and its seed.
+TIERS := $(wildcard $(addprefix tests/,simulation/test_simulation.py simulation/test_mutants.py store/test_power_loss.py \
+	journeys/test_soak.py journeys/test_load.py))
+AT_LENGTH := POINTSMAN_SCHEDULES=200000 POINTSMAN_IMAGES=100000 POINTSMAN_KILLS=200 POINTSMAN_EFFECTS=2000 POINTSMAN_WAITING=100000 \
+	POINTSMAN_HERD=20000
+
+soak: $(VENV)/.dev
+	$(AT_LENGTH) $(BIN)/python -m pytest -s -v $(TIERS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
