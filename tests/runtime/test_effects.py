@@ -1,6 +1,7 @@
 """Effects: for each policy and each ending, the ledger, the number of calls, and where the case stands."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -210,6 +211,69 @@ def test_a_call_that_runs_out_of_time_is_in_doubt_and_says_after_how_long(place:
 
     assert (row.status, entry.status) == (Status.PARKED, EffectStatus.IN_DOUBT)
     assert "no answer within 0.01 seconds" in row.reason
+
+
+def held_up(gate: asyncio.Event, **settings: Any) -> Process[Letter]:
+    """A letter whose call waits for its connection, and then sends."""
+    process = Process("letter", Letter)
+
+    @process.effect(writes="receipt", timeout_seconds=TIMEOUT_SECONDS, **settings)
+    async def post(message: str, *, ctx: Context, world: World) -> str:
+        world.reached.set()
+        await gate.wait()
+        return await world.post(ctx.key)
+
+    process.rules(when("unposted", lambda c: c.receipt is None, post), otherwise(finish("posted")))
+    return process
+
+
+@pytest.mark.parametrize("stopped", ["now", "monotonic"])
+def test_a_call_that_was_held_up_beyond_its_deadline_sends_nothing_any_more(place: Place, stopped: str) -> None:
+    world, clock = World(), ManualClock()
+
+    async def main() -> tuple[Any, Any]:
+        gate, world.reached = asyncio.Event(), asyncio.Event()
+        async with place.open(held_up(gate, safety=AtMostOnce()), resources={"world": world}, clock=clock) as engine:
+            case = (await engine.start("letter", {"message": "m"})).case
+            await world.reached.wait()
+            gate.set()
+            setattr(clock, stopped, lambda: ManualClock.now(clock) + TIMEOUT_SECONDS)
+            row = await engine.settled(case)
+            return row, (await engine.reader.effects(case))[0]
+
+    row, entry = run(main())
+
+    assert world.keys == []
+    assert (row.status, entry.status) == (Status.PARKED, EffectStatus.IN_DOUBT)
+    assert entry.error == f"no answer within {TIMEOUT_SECONDS} seconds"
+
+
+def test_a_plain_call_that_gets_its_thread_too_late_is_not_begun(place: Place) -> None:
+    world, clock = World(), ManualClock()
+    process = Process("letter", Letter)
+
+    class Threads(ThreadPoolExecutor):
+        def submit(self, call: Any, /, *args: Any, **kwargs: Any) -> Any:
+            clock.advance(TIMEOUT_SECONDS)
+            return super().submit(call, *args, **kwargs)
+
+    @process.effect(writes="receipt", safety=AtMostOnce(), timeout_seconds=TIMEOUT_SECONDS, retry=Retry(attempts_max=1))
+    def post(message: str, *, ctx: Context, world: World) -> str:
+        world.keys.append(ctx.key)
+        return "posted"
+
+    process.rules(when("unposted", lambda c: c.receipt is None, post), otherwise(finish("posted")))
+
+    async def main() -> tuple[Any, Any]:
+        async with place.open(process, resources={"world": world}, clock=clock) as engine:
+            return await posted(engine)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pointsman.runtime.engine.ThreadPoolExecutor", Threads)
+        row, entry = run(main())
+
+    assert world.keys == []
+    assert (row.status, entry.status) == (Status.PARKED, EffectStatus.NOT_SENT)
 
 
 def test_an_error_without_words_is_told_by_its_name_and_not_as_a_timeout(place: Place) -> None:

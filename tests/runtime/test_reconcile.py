@@ -74,6 +74,28 @@ def test_the_world_is_asked_neither_before_the_deadline_nor_before_it_has_settle
     assert (early, world.look_ups) == (0, 1)
 
 
+def test_the_world_settles_from_when_the_call_was_given_up_where_that_is_later_than_its_deadline(place: Place) -> None:
+    clock = ManualClock(1_000.0)
+
+    class Slow(World):
+        async def post(self, key: str) -> Any:
+            await super().post(key)
+            clock.advance(500.0)  # what a process that is stopped here sees
+            raise LOST
+
+    world = Slow()
+
+    async def main() -> Any:
+        async with place.open(letter(Reconcile(look_up, SETTLE_SECONDS)), resources={"world": world}, clock=clock) as engine:
+            case = (await engine.start("letter", {"message": "m"})).case
+            await seen(engine, "effect.in_doubt")
+            return await engine.case(case)
+
+    row = run(main())
+
+    assert (row.status, row.wake_at, world.look_ups) == (Status.READY, 1_500.0 + SETTLE_SECONDS, 0)
+
+
 @pytest.mark.parametrize("answer", [UNKNOWN, None, "posted"], ids=repr)
 def test_a_world_that_cannot_tell_parks_the_case_in_doubt(place: Place, answer: Any) -> None:
     def ask(message: str) -> Any:

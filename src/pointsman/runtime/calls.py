@@ -2,7 +2,9 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Mapping
+import functools
+import types
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,16 @@ from pointsman.kernel.codec import codec_of, message_of
 from pointsman.runtime.hold import Hold
 from pointsman.runtime.ports import Ports
 
+TOO_LATE = "its time had passed before the call could begin"
+
+Late = Callable[[], bool]
+"""Whether a call may no longer go on."""
+
+
+def never() -> bool:
+    """A call that may go on as long as it likes."""
+    return False
+
 
 @dataclass(frozen=True, slots=True)
 class Calls:
@@ -23,10 +35,13 @@ class Calls:
     resources: Mapping[str, Any]
     threads: Executor
 
-    async def call(self, hold: Hold, node: AnyNode, *, attempt: int, key: str = "", timeout_seconds: float | None = None) -> object:
-        """Call a node or an effect. Raises what it raises, and TimeoutError after `timeout_seconds`.
+    async def call(
+        self, hold: Hold, node: AnyNode, *, attempt: int, key: str = "", timeout_seconds: float | None = None, late: Late = never
+    ) -> object:
+        """Call a node or an effect. Raises what it raises, and TimeoutError after `timeout_seconds` or when it is `late`.
 
-        A thread cannot be stopped: a plain function that runs out of time is left to its end, and its result is dropped.
+        What is late before it has begun is not begun, and NotSent says so. A thread cannot be stopped: a plain function that
+        runs out of time is left to its end, and its result is dropped.
         """
         self.ports.points("effect.call" if key else "node.call")
         result = await self.invoke(
@@ -37,13 +52,14 @@ class Calls:
             key=key,
             timeout_seconds=timeout_seconds,
             asynchronous=node.asynchronous,
+            late=late,
         )
         self.ports.points("effect.called" if key else "node.called")
         return result
 
     async def invoke(
         self, function: Callable[..., Any], node: AnyNode, hold: Hold, *, attempt: int, key: str, timeout_seconds: float | None, asynchronous: bool,
-        only: tuple[frozenset[str], frozenset[str]] | None = None,
+        only: tuple[frozenset[str], frozenset[str]] | None = None, late: Late = never,
     ) -> object:  # fmt: skip
         """Call `function` with the node's fields and resources, or with those of them that `only` names (reads, uses)."""
         cells, codec = hold.snapshot.cells, codec_of(hold.process.state)
@@ -59,8 +75,10 @@ class Calls:
                 self.ports.store.incarnation,
                 self.read,
             )
-        thread = None if asynchronous else self._threaded(function, reads, uses)
-        call = function(*reads.values(), **uses) if thread is None else asyncio.wrap_future(thread)
+        thread = None if asynchronous else self._threaded(function, reads, uses, late)
+        call: Awaitable[object] = asyncio.wrap_future(thread) if thread is not None else function(*reads.values(), **uses)
+        if asynchronous and late is not never:
+            call = _in_time(call, late)
         try:
             if timeout_seconds is None:
                 return await call
@@ -86,13 +104,46 @@ class Calls:
             raise KeyError(f"blob {blob.sha256[:12]} is not in the store")
         return content
 
-    def _threaded(self, function: Callable[..., Any], reads: Mapping[str, Any], uses: Mapping[str, Any]) -> Future[Any]:
+    def _threaded(self, function: Callable[..., Any], reads: Mapping[str, Any], uses: Mapping[str, Any], late: Late) -> Future[Any]:
         context = contextvars.copy_context()
 
         def call() -> Any:
+            if late():
+                raise NotSent(TOO_LATE)
             try:
                 return context.run(function, *reads.values(), **uses)
             except StopIteration as error:
                 raise RuntimeError("it raised StopIteration") from error  # which no future can hold
 
         return self.threads.submit(call)
+
+
+@types.coroutine
+def _in_time(call: Any, late: Late) -> Generator[Any, Any, object]:
+    """Await an author's coroutine, and go on with it only while it is not `late`. Raises NotSent where it had not begun.
+
+    The event loop looks at its timers after it has run what was ready. In a process that was stopped for a while, by
+    SIGSTOP or by a machine that slept, that would be the next step of the call, which sends what should no longer be sent.
+    """
+    if late():
+        call.close()
+        raise NotSent(TOO_LATE)
+    step = functools.partial(call.send, None)
+    given_up = False
+    while True:
+        try:
+            waits_for = step()
+        except StopIteration as end:
+            return end.value
+        except asyncio.CancelledError:
+            if given_up:
+                raise TimeoutError from None
+            raise
+        try:
+            answer = yield waits_for
+            step = functools.partial(call.send, answer)
+            if late() and not given_up:
+                given_up = True
+                step = functools.partial(call.throw, asyncio.CancelledError())
+        except BaseException as error:
+            step = functools.partial(call.throw, error)

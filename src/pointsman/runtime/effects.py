@@ -16,7 +16,7 @@ from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance, parked
 from pointsman.kernel.ledger import CallAgain, EffectStatus, GiveUp, LookUp, WaitUntil, move_in_doubt
 from pointsman.kernel.snapshot import Snapshot, Status
-from pointsman.runtime.calls import Calls
+from pointsman.runtime.calls import TOO_LATE, Calls
 from pointsman.runtime.commits import Commits, intended
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, failure_cells, outcome_text
 from pointsman.runtime.ports import Ports
@@ -203,19 +203,24 @@ class Effects:
 
     async def _call(self, hold: Hold, effect: AnyEffect, intent: Intent) -> Outcome:
         doubtful, hold.doubtful = hold.doubtful, False
-        remaining = hold.call_until - self._clock.monotonic()
-        if remaining <= 0 or not self._lease.held():
-            passed = NotSent("its time had passed before the call could begin")
-            return self._not_sent(hold, effect, intent.key, passed, doubtful=doubtful)
+        clock, lease = self._clock, self._lease
+
+        def late() -> bool:
+            # By both clocks: the monotonic one may stand still while the machine sleeps, the other one may be set back.
+            return clock.monotonic() >= hold.call_until or clock.now() >= intent.deadline or not lease.held()
+
+        if late():
+            return self._not_sent(hold, effect, intent.key, NotSent(TOO_LATE), doubtful=doubtful)
+        remaining = hold.call_until - clock.monotonic()
         try:
-            result = await self._calls.call(hold, effect, attempt=hold.attempt, key=intent.key, timeout_seconds=remaining)
+            result = await self._calls.call(hold, effect, attempt=hold.attempt, key=intent.key, timeout_seconds=remaining, late=late)
         except NotSent as error:
             return self._not_sent(hold, effect, intent.key, error, doubtful=doubtful)
         except Rejected as error:
             return self._rejected(hold, effect, intent.key, error)
         except Exception as error:
-            late = isinstance(error, TimeoutError) and not error.args
-            told = TimeoutError(f"no answer within {effect.timeout_seconds} seconds") if late else error
+            unanswered = isinstance(error, TimeoutError) and not error.args
+            told = TimeoutError(f"no answer within {effect.timeout_seconds} seconds") if unanswered else error
             return await self._doubted(hold, effect, intent.key, told)
         return self._settled(hold, effect, intent.key, result, "called")
 
@@ -266,7 +271,8 @@ class Effects:
         doubt = (_in_doubt(effect, key, hold.attempt, f"{type(error).__name__}: {message_of(error)}"),)
         settlement = Settlement(key, EffectStatus.IN_DOUBT, None, message_of(error))
         now = self._clock.now()
-        match move_in_doubt(effect, attempts=entry.attempts, intended_at=entry.intended_at, deadline=entry.deadline, now=now):
+        given_up = max(entry.deadline, now)  # a call that was held up beyond its deadline may arrive that much later
+        match move_in_doubt(effect, attempts=entry.attempts, intended_at=entry.intended_at, deadline=given_up, now=now):
             case GiveUp(reason):
                 return Outcome(doubt, park=_give_up(effect, key, f"{reason} ({message_of(error)})"), settlement=settlement)
             case WaitUntil(at):
