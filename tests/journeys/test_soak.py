@@ -21,7 +21,7 @@ def soaked(folder: Path, *, kills: int, effects: int, kind: str) -> Told:
 
 
 def test_an_engine_that_is_killed_all_the_time_loses_and_repeats_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kills, effects = figure("KILLS", 20), figure("EFFECTS", 200)
+    kills, effects = figure("KILLS", 15), figure("EFFECTS", 160)
 
     told = soaked(tmp_path, kills=kills, effects=effects, kind="keeps intents")
 
