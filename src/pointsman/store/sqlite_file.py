@@ -62,6 +62,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")  # NORMAL loses answered commits at a power failure
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
+            # Somebody who looks at one moment for long lets the log grow; when he has gone, it is to become short again.
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_PAGES_MAX * 4_096}")
             _migrate(connection, path)
         except BaseException:
             connection.close()
