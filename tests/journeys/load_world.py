@@ -133,7 +133,8 @@ async def fall_due(database: Path, how: str) -> dict[str, Any]:
         if parked is not None:
             parked.close()
         counts = await engine.reader.counts()
-        await asyncio.gather(*(engine.start("tickets", {"number": number}) for number in range(BATCH)))
+        for number in range(3):  # the first commit moves the log into the file, the next one begins it anew
+            await engine.start("tickets", {"number": number})
         left = meter.now()
     return {"open_ms": 1e3 * opened, "read": read, "rest": rest, "most": most, "seconds": seconds, "left": left,
             "counts": {str(status): count for status, count in counts.items()}}  # fmt: skip

@@ -57,6 +57,7 @@ class Worker:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
+        self.hired_at = time.time()
         self.waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self.numbers = itertools.count()
         self.ready = asyncio.Event()
@@ -197,7 +198,8 @@ class Soak:
             self.expect(code == 0 and worker.last == "closed", f"told to end, a worker ended with {code}: {worker.last}")
             with closing(sqlite3.connect(self.database)) as connection:
                 held = connection.execute("SELECT id, step FROM cases WHERE status = 'running'").fetchall()
-                begun = connection.execute("SELECT effect FROM effects WHERE status = 'intended'").fetchall()
+                since = worker.hired_at + TIMEOUT_SECONDS  # what an earlier one had begun may not have been taken up yet
+                begun = connection.execute("SELECT effect FROM effects WHERE status = 'intended' AND deadline > ?", (since,)).fetchall()
             self.expect(not held and not begun, f"an orderly end left {held} running and {begun} begun")
             self.told.terms += 1
             return
