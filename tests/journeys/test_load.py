@@ -60,7 +60,7 @@ def test_a_herd_among_many_waiting_cases_takes_no_more_of_the_machine_than_a_sma
 
 
 def test_a_log_that_grew_while_somebody_looked_is_short_again_when_he_has_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    herd = 2_000  # enough to write the log full more than once
+    herd = 3_000  # enough to write the log full more than once
     world(tmp_path, "fill", 0, herd)
 
     found = world(tmp_path, "herd", "parked-reader")
