@@ -15,6 +15,7 @@ from pointsman.definition.nodes import Context, Node, Retry
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import Process
 from pointsman.definition.rules import each, finish, otherwise, parallel, park, quorum, when
+from pointsman.definition.schedules import cron, every
 from pointsman.definition.signature import Item, Peek
 from pointsman.definition.state import Blob, Failure, State
 from pointsman.errors import (
@@ -79,7 +80,9 @@ __all__ = [
     "StoreError",
     "StoreLocked",
     "UnknownCase",
+    "cron",
     "each",
+    "every",
     "finish",
     "history_of",
     "open_blocking",

@@ -7,10 +7,13 @@ from itertools import chain, pairwise
 from types import FunctionType
 from typing import Any, get_args, get_origin
 
+from pydantic import ValidationError
+
 from pointsman.definition.effects import Effect
 from pointsman.definition.nodes import AnyNode, Context, Node
 from pointsman.definition.pauses import Pause
 from pointsman.definition.rules import Each, Finish, Parallel, Park, Quorum, Rule
+from pointsman.definition.schedules import Missed
 from pointsman.definition.signature import accepts_none, collection_of, fits, show, signature_of
 from pointsman.definition.state import Failure, State
 from pointsman.errors import DefinitionError
@@ -78,6 +81,23 @@ def check_pause(process: str, state: type[State], pause: Pause) -> None:
         raise DefinitionError(
             f"{what}: the answer is {show(pause.answer)}, but field {pause.writes[0]!r} takes {show(annotation)}; change one of them."
         )
+
+
+def check_schedule(process: str, state: type[State], name: str, inputs: object, missed: str) -> None:
+    """Refuse a schedule whose cases could not start."""
+    what = f"process {process!r}, schedule {name!r}"
+    if missed not in get_args(Missed):
+        raise DefinitionError(f'{what}: missed={missed!r} is not known; say "one", "all" or "none".')
+    if callable(inputs):
+        return
+    if not isinstance(inputs, Mapping):
+        raise DefinitionError(f"{what}: inputs is a {type(inputs).__name__}; give it a mapping, or a function of the tick's time.")
+    try:
+        state.model_validate(dict(inputs))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DefinitionError(f"{what}: its inputs do not fit {state.__name__} ({where}: {first['msg']}); correct them.") from None
 
 
 def check_rules(process: str, state: type[State], steps: Mapping[str, AnyNode | Pause], rules: Sequence[Rule[Any]]) -> dict[str, str]:

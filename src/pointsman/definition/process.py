@@ -1,7 +1,8 @@
 """A process: its state, its steps and its rules, checked before anything runs."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Generic, TypeVar, overload
 
 from pointsman.definition import checks
@@ -9,6 +10,7 @@ from pointsman.definition.effects import Effect, Safety
 from pointsman.definition.nodes import AnyNode, Node, OnFailure, P, R, Retry
 from pointsman.definition.pauses import Pause
 from pointsman.definition.rules import Rule
+from pointsman.definition.schedules import Missed, Schedule, Ticks
 from pointsman.definition.signature import signature_of
 from pointsman.definition.state import State
 from pointsman.errors import DefinitionError
@@ -32,6 +34,7 @@ class Process(Generic[S]):
         self.version = version
         self.steps_max = steps_max
         self.steps: dict[str, AnyNode | Pause] = {}
+        self.schedules: dict[str, Schedule] = {}
         self._rules: tuple[Rule[S], ...] = ()
         self._overs: dict[str, str] = {}
         checks.check_state(name, state)
@@ -154,6 +157,27 @@ class Process(Generic[S]):
             raise DefinitionError(f"process {self.name!r}: rules() was called twice; put all rules into one call.")
         self._overs = checks.check_rules(self.name, self.state, self.steps, rules)
         self._rules = rules
+
+    def schedule(
+        self,
+        name: str,
+        ticks: Ticks,
+        *,
+        inputs: Mapping[str, Any] | Callable[[datetime], S | Mapping[str, Any]],
+        missed: Missed = "one",
+    ) -> Schedule:
+        """Start a case at each tick of `every(...)` or `cron(...)`, with these inputs, or what a function of the tick's time gives.
+
+        The case of a tick has the key `schedule:<name>:<the tick's UTC time>`, so each tick starts one case whatever
+        crashes. Ticks come late, never early. Of several that are due, as after a time without an engine, `missed` says
+        whether the last "one" is started, "all" of them (the last 100), or "none" that is more than a minute late.
+        `name` is stored and must stay. Raises DefinitionError.
+        """
+        checks.check_schedule(self.name, self.state, name, inputs, missed)
+        if name in self.schedules:
+            raise DefinitionError(f"process {self.name!r}: two schedules are called {name!r}; give one another name.")
+        self.schedules[name] = Schedule(name, ticks, inputs, missed)
+        return self.schedules[name]
 
     @property
     def ordered_rules(self) -> tuple[Rule[S], ...]:

@@ -32,6 +32,7 @@ from pointsman.runtime.ports import Ports
 from pointsman.runtime.resources import check_resources
 from pointsman.runtime.runner import Runner
 from pointsman.runtime.scheduler import Scheduler
+from pointsman.runtime.schedules import Schedules
 from pointsman.store.base import CaseRow, EventRow, NewCase, Points, Reader, Store, Transition, no_points
 from pointsman.store.sqlite import open_sqlite
 
@@ -68,6 +69,7 @@ class Engine:
         runner = Runner(ports, commits, calls, effects)
         self._scheduler = Scheduler(ports, commits, runner, processes, concurrency, self._fail, self._look_around)
         self._cases = Cases(ports.store, commits, effects, self._scheduler, processes)
+        self._schedules = Schedules(ports, processes.values(), self._start_tick, self._fail)
         self._answers = Answers(self._cases)
         self._operating = Operating(self._cases, ports.clock, self._check_running)
         self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}
@@ -112,10 +114,12 @@ class Engine:
         engine = cls(ports, {process.name: process for process in processes}, resources or {}, concurrency, pool)
         engine._scheduler.begin()
         try:
+            await engine._schedules.begin()
             yield engine
         finally:
             engine._fail(EngineStopped("the engine is closed; open it again."))
             try:
+                await engine._schedules.stop()
                 await engine._scheduler.stop(grace_seconds, engine._cases.all_committed)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -269,6 +273,9 @@ class Engine:
         return await self._operating.resolve(key, happened=happened, by=by, why=why, outcome=outcome)
 
     # The inside.
+
+    async def _start_tick(self, process: AnyProcess, inputs: Any, key: str) -> Started:
+        return await self.start(process, inputs, key=key)
 
     def _committed(self, hold: Hold, transition: Transition) -> None:
         for news in self._followers:

@@ -23,6 +23,7 @@ Promises (tests/store runs each against each store)
         then to the first case with that key. A case that rests is woken by it in the same commit. A commit that has not seen
         a pending message raises News and changes nothing.
     S14 Events that are appended by themselves change nothing of their case: whoever has it in hand does not notice.
+    S15 A schedule's first moment is kept as it was first told, and its last tick never goes back.
 
 A store that several engines share has leases, and one clock, its own, that decides about them:
     S11 A running case whose engine's lease has passed is claimed like one that is due; a case of a live engine is not.
@@ -316,6 +317,15 @@ class BranchRow(NamedTuple):
     reads: str = ""
 
 
+class ScheduleRow(NamedTuple):
+    """A schedule as it is stored: its first moment, and the newest tick that is over (Unix seconds)."""
+
+    process: str
+    name: str
+    since: float
+    last: float
+
+
 class Claimed(NamedTuple):
     """A case that now is this engine's, with all that is needed to go on."""
 
@@ -429,6 +439,12 @@ class Store(Reader, Protocol):
 
     async def keep(self, content: bytes, *, now: float) -> Blob:
         """Store a blob by its content; one that is there already is not written again."""
+
+    async def schedule(self, process: str, name: str, *, now: float) -> ScheduleRow:
+        """Where a schedule stands; one that is not known yet begins `now`."""
+
+    async def ticked(self, process: str, name: str, tick: float) -> None:
+        """Note that this tick of a schedule is over, and every one before it."""
 
     async def close(self) -> None:
         """Finish what was handed in, and let go of the file."""

@@ -23,6 +23,7 @@ from pointsman.store.base import (
     Points,
     Post,
     Posted,
+    ScheduleRow,
     Transition,
     no_points,
 )
@@ -57,6 +58,7 @@ class MemoryStore:
         self._branches: dict[int, dict[str, BranchRow]] = {}
         self._messages: list[MessageRow] = []
         self._blobs: dict[str, bytes] = {}
+        self._schedules: dict[tuple[str, str], ScheduleRow] = {}
 
     def beside(self) -> "MemoryStore":
         """A handle on the same cases for another engine, or for the next one where there are no leases."""
@@ -155,6 +157,15 @@ class MemoryStore:
         blob = Blob.of(content)
         self._blobs[blob.sha256] = content
         return blob
+
+    async def schedule(self, process: str, name: str, *, now: float) -> ScheduleRow:
+        """Where a schedule stands; one that is not known yet begins `now`."""
+        return self._schedules.setdefault((process, name), ScheduleRow(process, name, now, now))
+
+    async def ticked(self, process: str, name: str, tick: float) -> None:
+        """Note that this tick of a schedule is over."""
+        row = self._schedules[process, name]
+        self._schedules[process, name] = row._replace(last=max(row.last, tick))
 
     async def close(self) -> None:
         """End the lease; there is nothing else to let go of."""

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from pointsman.definition.state import Blob
 from pointsman.errors import Conflict, EngineStopped, News, StoreError, StoreLocked, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
-from pointsman.store.base import BranchRow, Claimed, EventWrite, MessageStatus, Points, Post, Posted, Transition, no_points
+from pointsman.store.base import BranchRow, Claimed, EventWrite, MessageStatus, Points, Post, Posted, ScheduleRow, Transition, no_points
 from pointsman.store.sqlite_file import FileLock, explain, explained, open_writer
 from pointsman.store.sqlite_reader import LATEST, SqliteReader, case_row, field_rows
 from pointsman.store.statements import many, statements
@@ -101,6 +101,15 @@ class SqliteStore(SqliteReader):
             lambda connection: connection.execute(self._sql["insert_blob"], (blob.sha256, blob.size, now, content)).rowcount
         )
         return blob
+
+    async def schedule(self, process: str, name: str, *, now: float) -> ScheduleRow:
+        """Where a schedule stands; see the contract."""
+        row: tuple[Any, ...] = await self._hand_in(lambda connection: self._enter_schedule(connection, process, name, now))
+        return ScheduleRow._make(row)
+
+    async def ticked(self, process: str, name: str, tick: float) -> None:
+        """Note that this tick of a schedule is over; see the contract."""
+        await self._hand_in(lambda connection: connection.execute(self._sql["tick_schedule"], (tick, process, name)).rowcount)
 
     async def close(self) -> None:
         """Finish what was handed in, and let go of the file."""
@@ -354,6 +363,10 @@ class SqliteStore(SqliteReader):
         values = (post.process, post.name, post.key, post.correlation, case, status, post.body, post.at)
         row = connection.execute(self._sql["insert_message"], values).fetchone()
         return None if row is None else int(row[0])
+
+    def _enter_schedule(self, connection: sqlite3.Connection, process: str, name: str, now: float) -> Any:
+        connection.execute(self._sql["enter_schedule"], (process, name, now, now))
+        return connection.execute(self._sql["select_schedule"], (process, name)).fetchone()
 
     def _claim(self, connection: sqlite3.Connection, processes: Sequence[str], now: float, limit: int) -> list[Claimed]:
         rows = connection.execute(self._sql["claim_cases"], (now, json.dumps(list(processes)), limit)).fetchall()

@@ -17,6 +17,7 @@ from pointsman.store.base import (
     Intent,
     NewCase,
     PauseOpening,
+    ScheduleRow,
     Settlement,
     Store,
     Transition,
@@ -328,6 +329,23 @@ class StoreConformance:
             before = {field.field: field.text for field in await store.fields(case, revision=2)}
             assert now == {"message": ('"hello"', ""), "draft": ('"b"', "edit")}
             assert before == {"message": '"hello"', "draft": '"a"', "check": "true"}
+
+        check(scenario)
+
+    def test_s15_a_schedule_keeps_its_first_moment_and_never_goes_back(self, check: Callable[[Scenario], None]) -> None:
+        """Whoever asks again, and whatever is noted late."""
+
+        async def scenario(store: Store) -> None:
+            first = await store.schedule("p", "nightly", now=10.0)
+            await store.ticked("p", "nightly", 30.0)
+            await store.ticked("p", "nightly", 20.0)
+
+            again = await store.schedule("p", "nightly", now=99.0)
+            other = await store.schedule("q", "nightly", now=99.0)
+
+            assert first == ScheduleRow("p", "nightly", 10.0, 10.0)
+            assert again == ScheduleRow("p", "nightly", 10.0, 30.0)
+            assert other == ScheduleRow("q", "nightly", 99.0, 99.0)
 
         check(scenario)
 

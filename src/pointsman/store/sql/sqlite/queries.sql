@@ -156,6 +156,18 @@ UPDATE cases SET status = 'ready', wake_at = ? WHERE status = 'running';
 -- A large value; the same content is one row.
 INSERT INTO blobs (sha256, size, kept_at, content) VALUES (?, ?, ?, ?) ON CONFLICT (sha256) DO NOTHING;
 
+-- name: enter_schedule
+-- A schedule is seen for the first time; one that is known stays as it is.
+INSERT INTO schedules (process, name, since, last) VALUES (?, ?, ?, ?) ON CONFLICT (process, name) DO NOTHING;
+
+-- name: select_schedule
+-- A schedule's first moment, and its last tick that is over.
+SELECT process, name, since, last FROM schedules WHERE process = ? AND name = ?;
+
+-- name: tick_schedule
+-- A tick is over, and every one before it.
+UPDATE schedules SET last = max(last, ?) WHERE process = ? AND name = ?;
+
 -- name: raise_epoch
 -- This engine is the file's only writer from now on.
 UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value;

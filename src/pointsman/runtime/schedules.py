@@ -1,0 +1,99 @@
+"""Start a case at each tick of the schedules: late at worst, never early, and once, whatever crashes.
+
+The case of a tick has the tick's time in its key, so that a start which is repeated, after a crash or by another engine on
+the store, finds it there. Only then is the tick noted as over. Both are durable; nothing is counted in memory.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from pointsman.definition.process import AnyProcess
+from pointsman.definition.schedules import Schedule
+from pointsman.errors import EngineStopped, StoreError
+from pointsman.runtime.ports import Ports
+from pointsman.store.base import ScheduleRow
+
+log = logging.getLogger("pointsman")
+
+LOOK_SECONDS = 60.0  # how late a tick may be when the machine has slept or its clock was set; also until a refused start is tried again
+
+
+class Schedules:
+    """One task and one timer for all schedules of an engine; none where there are no schedules."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        processes: Iterable[AnyProcess],
+        start: Callable[[AnyProcess, Any, str], Awaitable[object]],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._store = ports.store
+        self._clock = ports.clock
+        self._start = start
+        self._failed = failed
+        self._schedules = [(process, schedule) for process in processes for schedule in process.schedules.values()]
+        self._rows: dict[Schedule, ScheduleRow] = {}
+        self._looked_at = 0.0
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Start what was missed, and then what becomes due. Raises StoreError."""
+        if not self._schedules:
+            return
+        await self._start_due()
+        self._task = asyncio.create_task(self._keep_on(), name="pointsman-schedules")
+
+    async def stop(self) -> None:
+        """Start nothing more."""
+        self._stopping.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _keep_on(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                await self._clock.wait(self._stopping, self._seconds_to_wait())
+                await self._start_due()
+        except EngineStopped:
+            pass
+        except Exception as error:
+            self._failed(error)
+
+    def _seconds_to_wait(self) -> float:
+        # All from the moment of the last look on: a tick may have come due since.
+        following = (schedule.following(self._looked_at, self._rows[schedule].since) for _, schedule in self._schedules)
+        look_at = min([self._looked_at + LOOK_SECONDS, *(tick for tick in following if tick is not None)])
+        return max(0.0, look_at - self._clock.now())
+
+    async def _start_due(self) -> None:
+        self._looked_at = self._clock.now()
+        for process, schedule in self._schedules:
+            if self._stopping.is_set():
+                return
+            try:
+                await self._start_ticks(process, schedule, self._looked_at)
+            except (StoreError, EngineStopped):
+                raise
+            except Exception:  # the inputs of an author's function may be wrong, and the intake may be full
+                log.exception("schedule %r of process %r could not start its case; it is tried again", schedule.name, process.name)
+
+    async def _start_ticks(self, process: AnyProcess, schedule: Schedule, now: float) -> None:
+        if schedule not in self._rows:
+            # The first moment is a whole second, so that a tick's time reads well in a key.
+            self._rows[schedule] = await self._store.schedule(process.name, schedule.name, now=float(int(now)))
+        row = self._rows[schedule]
+        due, over = schedule.due(row.last, now, row.since)
+        for tick in due:
+            inputs = schedule.inputs(schedule.shown(tick)) if callable(schedule.inputs) else schedule.inputs
+            await self._start(process, inputs, schedule.key(tick))
+            await self._is_over(process, schedule, tick)
+        if not due and over > row.last:
+            await self._is_over(process, schedule, over)
+
+    async def _is_over(self, process: AnyProcess, schedule: Schedule, tick: float) -> None:
+        await self._store.ticked(process.name, schedule.name, tick)
+        self._rows[schedule] = self._rows[schedule]._replace(last=tick)
