@@ -33,6 +33,8 @@ from pointsman.errors import (
     UnknownCase,
 )
 from pointsman.kernel.snapshot import Status
+from pointsman.mappings.http import http_outcome, raise_for_outcome
+from pointsman.mappings.smtp import SmtpInDoubt, smtp_outcome, smtp_send
 from pointsman.operations.history import History, history_of
 from pointsman.runtime.answers import Pending
 from pointsman.runtime.blocking import BlockingEngine, open_blocking
@@ -73,6 +75,7 @@ __all__ = [
     "Rejected",
     "Retry",
     "Safety",
+    "SmtpInDoubt",
     "Stale",
     "Started",
     "State",
@@ -85,11 +88,15 @@ __all__ = [
     "every",
     "finish",
     "history_of",
+    "http_outcome",
     "open_blocking",
     "open_cases",
     "otherwise",
     "parallel",
     "park",
     "quorum",
+    "raise_for_outcome",
+    "smtp_outcome",
+    "smtp_send",
     "when",
 ]

@@ -11,9 +11,9 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
-from pointsman import NotSent, Rejected
+from pointsman import NotSent, Rejected, SmtpInDoubt
 from pointsman_desk.mail.transports.maildir import MaildirOutbox, OutboxInDoubt
-from pointsman_desk.mail.transports.smtp import SmtpInDoubt, SmtpTransport
+from pointsman_desk.mail.transports.smtp import SmtpTransport
 
 RAW = b"From: s@shop.example\r\nMessage-ID: <c1@shop.example>\r\n\r\nHello\r\n.\r\n..dots\r\nend\r\n"
 SECRET = "correct-horse"
