@@ -100,6 +100,20 @@ def check_schedule(process: str, state: type[State], name: str, inputs: object, 
         raise DefinitionError(f"{what}: its inputs do not fit {state.__name__} ({where}: {first['msg']}); correct them.") from None
 
 
+def check_former_names(process: str, steps: Mapping[str, Any], former: Mapping[str, str], step: AnyNode | Pause) -> None:
+    """Refuse an earlier name that is a step's present one, or that another step claims as well."""
+    what = f"process {process!r}"
+    if step.name in former:
+        raise DefinitionError(f"{what}: {step.name!r} is an earlier name of {former[step.name]!r}; give the new step another name=.")
+    for name in step.was:
+        if name == step.name or name in steps:
+            raise DefinitionError(f"{what}: {step.name!r} was called {name!r}, but a step is called so now; take it out of was=.")
+        if name in former:
+            raise DefinitionError(
+                f"{what}: {former[name]!r} and {step.name!r} were both called {name!r}; say which, and take it out of the other's was=."
+            )
+
+
 def check_rules(process: str, state: type[State], steps: Mapping[str, AnyNode | Pause], rules: Sequence[Rule[Any]]) -> dict[str, str]:
     """Refuse rules that do not end in `otherwise`, that cannot be reached, or that leave a field without a writer.
 

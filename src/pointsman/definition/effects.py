@@ -84,5 +84,10 @@ class Effect(Node[P, R], Generic[P, R]):
     timeout_seconds: float
     key: Callable[..., str] | None = None
 
+    @property
+    def first_name(self) -> str:
+        """The name that idempotency keys are made of: the oldest one, so that a renamed effect keeps its keys."""
+        return self.was[0] if self.was else self.name
+
 
 AnyEffect = Effect[Any, Any]

@@ -75,7 +75,7 @@ class Context:
 
 @dataclass(frozen=True, eq=False)
 class Node(Generic[P, R]):
-    """A function with one job. Calling it calls the function, so a test needs no engine."""
+    """A function with one job. Calling it calls the function, so a test needs no engine. `was` are its earlier names, oldest first."""
 
     function: Callable[P, R]
     name: str
@@ -85,6 +85,7 @@ class Node(Generic[P, R]):
     timeout_seconds: float | None
     on_failure: OnFailure
     asynchronous: bool
+    was: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself."""

@@ -1,6 +1,6 @@
 """Pauses: the case stops, holds nothing, and goes on when a person has answered."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 
@@ -10,7 +10,7 @@ class Pause:
 
     `writes` takes the answer; `shows` are the fields that the person sees and decides on: the answer is bound to their
     digest, and is cleared when one of them is rewritten. `edits` are shown fields that the answer may rewrite;
-    `beside` are fields shown for information, without being part of what is decided.
+    `beside` are fields shown for information, without being part of what is decided. `was` are its earlier names.
     """
 
     name: str
@@ -19,6 +19,7 @@ class Pause:
     shows: tuple[str, ...]
     edits: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    was: tuple[str, ...] = field(default=(), kw_only=True)
 
     @cached_property
     def depends(self) -> frozenset[str]:

@@ -3,16 +3,19 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Generic, TypeVar, overload
 
 from pointsman.definition import checks
 from pointsman.definition.effects import Effect, Safety
+from pointsman.definition.fingerprint import fingerprint_of
 from pointsman.definition.nodes import AnyNode, Node, OnFailure, P, R, Retry
 from pointsman.definition.pauses import Pause
 from pointsman.definition.rules import Rule
 from pointsman.definition.schedules import Missed, Schedule, Ticks
 from pointsman.definition.signature import signature_of
 from pointsman.definition.state import State
+from pointsman.definition.versions import Migration, check_versions
 from pointsman.errors import DefinitionError
 
 S = TypeVar("S", bound=State)
@@ -26,25 +29,34 @@ class Process(Generic[S]):
 
     `name` is stored with every case and must stay; `version` counts the changes of the state's meaning; a case that
     has taken `steps_max` steps is parked.
+
+    `accepts` names the older versions whose cases this one can go on with: `accepts[2]` turns the stored fields of
+    version 2, as plain JSON values, into those of version 3, or is None where nothing has to be done. The functions are
+    pure, and are run one after the other up to `version`. Raises DefinitionError where one of them is missing.
     """
 
-    def __init__(self, name: str, state: type[S], *, version: int = 1, steps_max: int = STEPS_MAX) -> None:
+    def __init__(
+        self, name: str, state: type[S], *, version: int = 1, accepts: Mapping[int, Migration | None] | None = None, steps_max: int = STEPS_MAX
+    ) -> None:  # fmt: skip
         self.name = name
         self.state = state
         self.version = version
+        self.accepts: Mapping[int, Migration | None] = dict(accepts or {})
         self.steps_max = steps_max
         self.steps: dict[str, AnyNode | Pause] = {}
         self.schedules: dict[str, Schedule] = {}
+        self._former: dict[str, str] = {}
         self._rules: tuple[Rule[S], ...] = ()
         self._overs: dict[str, str] = {}
         checks.check_state(name, state)
+        check_versions(name, version, self.accepts)
 
     @overload
     def node(self, function: Callable[P, R], /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ...,
-             timeout_seconds: float | None = None, on_failure: OnFailure = "park") -> Node[P, R]: ...  # fmt: skip
+             timeout_seconds: float | None = None, on_failure: OnFailure = "park", was: str | tuple[str, ...] = ()) -> Node[P, R]: ...  # fmt: skip
     @overload
     def node(self, /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ..., timeout_seconds: float | None = None,
-             on_failure: OnFailure = "park") -> Callable[[Callable[P, R]], Node[P, R]]: ...  # fmt: skip
+             on_failure: OnFailure = "park", was: str | tuple[str, ...] = ()) -> Callable[[Callable[P, R]], Node[P, R]]: ...  # fmt: skip
 
     def node(
         self,
@@ -56,12 +68,14 @@ class Process(Generic[S]):
         retry: Retry = Retry(),  # noqa: B008 - a frozen value
         timeout_seconds: float | None = None,
         on_failure: OnFailure = "park",
+        was: str | tuple[str, ...] = (),
     ) -> Node[P, R] | Callable[[Callable[P, R]], Node[P, R]]:
         """Declare a node: a plain or async function that reads fields, uses resources and returns what `writes` takes.
 
         The parameters before the `*` name fields, those after it resources. A plain function runs in a thread.
         `timeout_seconds` bounds one attempt. When all attempts have failed, the case is parked, or, with
-        `on_failure="record"`, the field takes a `Failure` and the case goes on. Raises DefinitionError.
+        `on_failure="record"`, the field takes a `Failure` and the case goes on. `was` are the names that it had before,
+        oldest first: what is stored under them counts as its own. Raises DefinitionError.
         """
 
         def declare(function: Callable[P, R]) -> Node[P, R]:
@@ -76,6 +90,7 @@ class Process(Generic[S]):
                 timeout_seconds=timeout_seconds,
                 on_failure=on_failure,
                 asynchronous=inspect.iscoroutinefunction(function),
+                was=_names(was),
             )
             self._declare(node)
             return node
@@ -85,11 +100,12 @@ class Process(Generic[S]):
     @overload
     def effect(self, function: Callable[P, R], /, *, writes: str | tuple[str, ...], safety: Safety | None = None, name: str | None = None,
                timeout_seconds: float = ..., retry: Retry = ..., on_failure: OnFailure = "park",
-               key: Callable[..., str] | None = None) -> Effect[P, R]: ...  # fmt: skip
+               key: Callable[..., str] | None = None, was: str | tuple[str, ...] = ()) -> Effect[P, R]: ...  # fmt: skip
     @overload
     def effect(self, /, *, writes: str | tuple[str, ...], safety: Safety | None = None, name: str | None = None, timeout_seconds: float = ...,
                retry: Retry = ..., on_failure: OnFailure = "park",
-               key: Callable[..., str] | None = None) -> Callable[[Callable[P, R]], Effect[P, R]]: ...  # fmt: skip
+               key: Callable[..., str] | None = None,
+               was: str | tuple[str, ...] = ()) -> Callable[[Callable[P, R]], Effect[P, R]]: ...  # fmt: skip
 
     def effect(
         self,
@@ -103,12 +119,14 @@ class Process(Generic[S]):
         retry: Retry = Retry(),  # noqa: B008 - a frozen value
         on_failure: OnFailure = "park",
         key: Callable[..., str] | None = None,
+        was: str | tuple[str, ...] = (),
     ) -> Effect[P, R] | Callable[[Callable[P, R]], Effect[P, R]]:
         """Declare an effect: a function that changes the world outside. It must name a safety policy.
 
         The idempotency key is made of the process, the case, the effect and what it reads; `key`, a function of fields
         that it names as parameters, takes the place of what it reads. `retry` bounds the calls, repeated or not sent.
-        Raises DefinitionError.
+        `was` are the names that it had before, oldest first: the key is made of the oldest one, so that a call under an
+        earlier name is known. Raises DefinitionError.
         """
 
         def declare(function: Callable[P, R]) -> Effect[P, R]:
@@ -130,6 +148,7 @@ class Process(Generic[S]):
                 asynchronous=inspect.iscoroutinefunction(function),
                 safety=safety,
                 key=key,
+                was=_names(was),
             )
             self._declare(effect)
             return effect
@@ -145,9 +164,10 @@ class Process(Generic[S]):
         edits: tuple[str, ...] = (),
         beside: tuple[str, ...] = (),
         name: str | None = None,
+        was: str | tuple[str, ...] = (),
     ) -> Pause:
-        """Declare a pause: the case waits for an `answer` to what it `shows`. Raises DefinitionError."""
-        pause = Pause(name or writes, (writes,), answer, shows, edits, beside)
+        """Declare a pause: the case waits for an `answer` to what it `shows`. `was` are its earlier names. Raises DefinitionError."""
+        pause = Pause(name or writes, (writes,), answer, shows, edits, beside, was=_names(was))
         self._declare(pause)
         return pause
 
@@ -195,16 +215,34 @@ class Process(Generic[S]):
         over = self._overs.get(step.name)
         return step.depends if over is None else step.depends | {over}
 
+    def accepts_version(self, version: int) -> bool:
+        """Whether a case of this version can go on under this process."""
+        return version == self.version or version in self.accepts
+
+    def called(self, name: str) -> str:
+        """The present name of a step that is stored under `name`, which may be an earlier one."""
+        if not self._former:
+            return name
+        nodes, over, field = name.partition(" over ")
+        return self._former.get(name) or " + ".join(self._former.get(node, node) for node in nodes.split(" + ")) + over + field
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What identifies this definition among others of its name and version; see `definition.fingerprint`."""
+        return fingerprint_of(self.name, self.version, self.state, self.steps, self.ordered_rules)
+
     def _declare(self, step: AnyNode | Pause) -> None:
         if self._rules:
             raise DefinitionError(f"process {self.name!r}: {step.name!r} is declared after rules(); declare it before.")
         if step.name in self.steps:
             raise DefinitionError(f"process {self.name!r}: two steps are called {step.name!r}; give one another name=.")
+        checks.check_former_names(self.name, self.steps, self._former, step)
         if isinstance(step, Pause):
             checks.check_pause(self.name, self.state, step)
         else:
             checks.check_node(self.name, self.state, step)
         self.steps[step.name] = step
+        self._former |= dict.fromkeys(step.was, step.name)
 
 
 def _name_of(function: Callable[..., Any]) -> str:
