@@ -55,6 +55,10 @@ class Refused(PointsmanError):
     """An answer, a cancel or a redrive was not taken; the text says why, and nothing was changed."""
 
 
+class NotAccepted(Refused):
+    """No registered version of its process can go on with the case: none accepts its version, or a migration failed."""
+
+
 class AnswerInvalid(Refused):
     """The answer does not fit the type that the pause asks for."""
 

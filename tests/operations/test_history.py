@@ -151,7 +151,7 @@ def test_a_history_is_plain_json(tmp_path: Path) -> None:
     read = json.loads(json.dumps(history.as_json()))
 
     assert (read["id"], read["status"], read["state"]["reply"]) == (history.case.id, "done", "good day")
-    assert read["events"][0]["facts"] == {"fields": ["message"]}
+    assert read["events"][0]["facts"]["fields"] == ["message"]
     assert read["effects"][0]["effect"] == "send"
     assert read["pause"]["closed_by"] == "anna"
 
@@ -260,6 +260,7 @@ FACTS: dict[str, Any] = {
     "message": "no such order", "at": 1_000_060.0, "attempts": 3, "key": "0123456789abcdef0123", "deadline": 1_000_030.0, "how": "called",
     "shows": ["message", "reply"], "digest": "fedcba9876543210fedc", "by": "anna", "why": "it is wrong", "reason": "no such order",
     "outcome": "sent",
+    "version": 2, "fingerprint": "0a1b2c3d4e5f", "since": 1, "to": 2,
 }  # fmt: skip
 
 OF_A_STEP = {
@@ -312,6 +313,10 @@ def test_what_a_step_did_is_told_with_its_name(kind: Kind) -> None:
         (Kind.REDRIVEN, "anna"),
         (Kind.CANCELLED, "it is wrong"),
         (Kind.FINISHED, "sent"),
+        (Kind.ACCEPTED, "(version 2, definition 0a1b2c3d4e5f)"),
+        (Kind.MIGRATED, "from version 1 to 2: changed reply, verdict  (definition 0a1b2c3d4e5f)"),
+        (Kind.BLOCKED, "no such order"),
+        (Kind.UNBLOCKED, "version 2"),
     ],
     ids=str,
 )

@@ -30,10 +30,13 @@ class Kind(StrEnum):
     REDRIVEN = "redriven"
     CANCELLED = "cancelled"
     FINISHED = "finished"
+    MIGRATED = "migrated"
+    BLOCKED = "blocked"
+    UNBLOCKED = "unblocked"
 
 
 MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
-    Kind.ACCEPTED: ("a start was committed", ("fields",)),
+    Kind.ACCEPTED: ("a start was committed", ("fields", "version", "fingerprint")),
     Kind.DECIDED: ("a rule chose the next step", ("rule", "reads", "step")),
     Kind.NODE_SUCCEEDED: ("a node returned, or a branch of a parallel step did", ("fields",)),
     Kind.NODE_FAILED: ("an attempt raised or timed out", ("error", "message")),
@@ -52,6 +55,9 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.REDRIVEN: ("an operator put a parked case back into the line", ("by", "why")),
     Kind.CANCELLED: ("the case was ended from outside", ("by", "why")),
     Kind.FINISHED: ("the case ended as its rules say", ("outcome",)),
+    Kind.MIGRATED: ("a newer version of the process has taken the case up", ("since", "to", "fingerprint", "fields")),
+    Kind.BLOCKED: ("the case left the line until there is code that can go on with it", ("reason",)),
+    Kind.UNBLOCKED: ("such code was opened, and the case came back into the line", ("version",)),
 }
 """For each kind: when it is written, and which facts it carries."""
 

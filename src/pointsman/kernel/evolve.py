@@ -16,6 +16,7 @@ would be chosen again for ever, so it parks the case; so does a case that has ta
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pointsman.definition.process import AnyProcess
@@ -39,6 +40,16 @@ def advance(process: AnyProcess, snapshot: Snapshot, event: Event | None) -> Adv
     cleared = tuple(sorted(snapshot.cells.keys() - after.cells.keys()))
     decision = _progress(process, snapshot, after, event) or decide(process, after.cells)
     return Advance(Snapshot(after.case, after.cells, after.revision, after.steps + 1), decision, cleared)
+
+
+@dataclass(frozen=True, slots=True)
+class Block(Park):
+    """The case leaves the line until there is code that can go on with it."""
+
+
+def blocked(after: Advance, reason: str) -> Advance:
+    """The same transition, with the case blocked instead of going on."""
+    return Advance(after.snapshot, Decision(Block(reason), "", ()), after.cleared)
 
 
 def parked(after: Advance, reason: str) -> Advance:

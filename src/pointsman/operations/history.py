@@ -74,6 +74,10 @@ def told(event: EventRow) -> str:
             return f"{event.step} wrote {listed or 'nothing'}{attempt}"
         case "node.failed":
             return f"{event.step}: {facts['error']}: {facts['message']}{attempt}"
+        case "accepted" if "version" in facts:
+            return f"fields {listed}  (version {facts['version']}, definition {facts['fingerprint']})"
+        case "migrated":
+            return f"from version {facts['since']} to {facts['to']}: changed {listed or 'nothing'}  (definition {facts['fingerprint']})"
         case "paused":
             return f"{event.step} shows {', '.join(facts['shows'])}  (digest {facts['digest'][:12]})"
         case "resumed":

@@ -95,7 +95,7 @@ class Answers:
 
 def _declared(hold: Hold, pause: PauseRow) -> Pause | None:
     """The pause as the code has it, if it still shows what the stored one showed."""
-    declared = hold.process.steps.get(pause.name)
+    declared = hold.process.steps.get(hold.process.called(pause.name))
     if not isinstance(declared, Pause) or digest_of(hold.snapshot.cells, declared.shows) != pause.digest:
         return None
     return declared
@@ -105,7 +105,7 @@ def _pending(hold: Hold, declared: Pause, pause: PauseRow) -> Pending:
     state = state_of(hold.process, hold.snapshot.cells)
     shown = {name: getattr(state, name) for name in declared.shows}
     beside = {name: getattr(state, name) for name in declared.beside}
-    return Pending(pause.case, pause.name, pause.token, pause.digest, shown, beside, declared.answer, pause.opened_at)
+    return Pending(pause.case, declared.name, pause.token, pause.digest, shown, beside, declared.answer, pause.opened_at)
 
 
 def _answer_cells(hold: Hold, pause: Pause, answer: object, edits: Mapping[str, object]) -> dict[str, Cell]:

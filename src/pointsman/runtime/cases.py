@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
-from pointsman.errors import UnknownCase, UnknownProcess
+from pointsman.errors import Conflict, NotAccepted, UnknownCase
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.evolve import Advance
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of, runnable
+from pointsman.runtime.registry import Registry
 from pointsman.runtime.scheduler import Scheduler
 from pointsman.store.base import CaseRow, NewCase, Store
 
@@ -28,21 +30,18 @@ class Cases:
         commits: Commits,
         effects: Effects,
         scheduler: Scheduler,
-        processes: Mapping[str, AnyProcess],
+        registry: Registry,
     ) -> None:
         self.store = store
         self.commits = commits
         self.scheduler = scheduler
         self._effects = effects
-        self._processes = processes
+        self._registry = registry
         self._underway: set[asyncio.Task[Any]] = set()
 
     def process(self, name: str) -> AnyProcess:
-        """A registered process. Raises UnknownProcess."""
-        if name not in self._processes:
-            known = ", ".join(sorted(self._processes)) or "none"
-            raise UnknownProcess(f"process {name!r} is not registered with this engine, which has {known}; pass it to Engine.open.")
-        return self._processes[name]
+        """A registered process, in its newest version. Raises UnknownProcess."""
+        return self._registry.for_start(name)
 
     async def row(self, case: int) -> CaseRow:
         """Where a case stands. Raises UnknownCase."""
@@ -52,12 +51,25 @@ class Cases:
         return row
 
     async def hold(self, row: CaseRow) -> Hold:
-        """Take up a case with its fields. Raises ValueRefused where they do not fit the present code."""
-        return hold_of(self.process(row.process), row, await self.store.fields(row.id))
+        """Take up a case with its fields, to move it. Raises ValueRefused where they do not fit the present code.
+
+        A case that no registered version can go on with is blocked: raises NotAccepted.
+        """
+        try:
+            return await self.read(row)
+        except NotAccepted as error:
+            if row.status is Status.WAITING:
+                with suppress(Conflict):
+                    await self.apart(self.commits.block(self.bare(row), str(error)))
+            raise NotAccepted(f"case {row.id} is blocked: {error}.") from None
+
+    async def read(self, row: CaseRow) -> Hold:
+        """The same, to look at it only."""
+        return hold_of(self._registry.for_case(row.process, row.version), row, await self.store.fields(row.id))
 
     def bare(self, row: CaseRow) -> Hold:
         """Take up a case for a transition that does not look at its fields."""
-        return bare_hold(self.process(row.process), row)
+        return bare_hold(self._registry.accepting(row.process, row.version) or self.process(row.process), row)
 
     async def go_on(
         self,
@@ -126,7 +138,7 @@ def standing(row: CaseRow) -> str:
     match row.status:
         case Status.DONE:
             more = f" ({row.outcome})"
-        case Status.PARKED | Status.CANCELLED:
+        case Status.PARKED | Status.BLOCKED | Status.CANCELLED:
             more = f" ({row.reason})"
         case _:
             more = f" at {row.step!r}"

@@ -5,11 +5,13 @@ from functools import lru_cache
 
 from pydantic_core import to_json
 
+from pointsman.definition.fingerprint import SHORT
 from pointsman.definition.pauses import Pause
+from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Finish, Park
 from pointsman.kernel.codec import digest_of
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.evolve import Advance
+from pointsman.kernel.evolve import Advance, Block
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import NULL, Cell, Snapshot, Status
 from pointsman.runtime.hold import Hold, Outcome, runnable
@@ -43,9 +45,16 @@ class Commits:
         transition.status, transition.wake_at, transition.reason = status, outcome.wake_at, reason
         transition.attempts, transition.step, transition.rule = hold.attempt, hold.step, hold.rule
         transition.intent, transition.leaves_pause = intent, leaves_pause
-        transition.events = [_event_write(event) for event in outcome.events]
+        transition.fields = _field_writes(hold, (), {}, {})
+        transition.events = [*_migrated(hold), *(_event_write(event) for event in outcome.events)]
         await self._hand_in(hold, transition)
         hold.snapshot = Snapshot(transition.case, hold.snapshot.cells, transition.revision + 1, hold.snapshot.steps)
+
+    async def block(self, hold: Hold, reason: str) -> None:
+        """Commit that the case rests, as it is, until there is code that can go on with it."""
+        hold.migrated = None
+        event = Event(Kind.BLOCKED, facts={"reason": reason})
+        await self.stay(hold, Status.BLOCKED, Outcome((event,)), reason=reason, leaves_pause=True)
 
     async def land(
         self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool = True, claims: bool = False, intent: Intent | None = None,
@@ -56,8 +65,10 @@ class Commits:
         A next step runs at once while the case is `going_on` in this engine's hands (`claims` takes it there), and is
         ready for a claim otherwise. With `cancel` nothing follows: the case ends with that event.
         """
+        if isinstance(after.decision.step, Park) and not outcome.events:
+            hold.migrated = None  # it does not go on, so older code may still take it up
         transition = self._begin(hold, outcome)
-        transition.fields = _field_writes(hold.snapshot.cells, after, outcome.events[-1].writes if outcome.events else {})
+        transition.fields = _field_writes(hold, after.cleared, hold.snapshot.cells, outcome.events[-1].writes if outcome.events else {})
         transition.steps, transition.claims = after.snapshot.steps, claims
         transition.new, transition.intent = new, intent
         transition.leaves_pause, transition.answered_by = hold.status is Status.WAITING, answered_by
@@ -65,7 +76,7 @@ class Commits:
         stays = cancel is not None or (isinstance(after.decision.step, Park) and not after.decision.rule)
         transition.step = hold.step if stays else after.decision.step.name
         transition.rule = hold.rule if stays else after.decision.rule or hold.rule
-        events = [_event_write(event) for event in outcome.events]
+        events = [*_migrated(hold), *(_event_write(event) for event in outcome.events)]
         if after.cleared:
             events.append(_event_write(Event(Kind.FIELD_CLEARED, facts={"fields": list(after.cleared)})))
         if cancel is not None:
@@ -91,6 +102,7 @@ class Commits:
             steps=hold.snapshot.steps,
             settlement=outcome.settlement,
             branches=outcome.branches,
+            migrated=None if hold.migrated is None else hold.migrated.to,
         )
 
     def _arrive(self, transition: Transition, after: Advance, going_on: bool) -> list[EventWrite]:
@@ -117,6 +129,9 @@ class Commits:
             case Finish(outcome):
                 transition.status, transition.outcome = Status.DONE, outcome
                 return Event(Kind.FINISHED, facts={"outcome": outcome})
+            case Block(reason):
+                transition.status, transition.reason = Status.BLOCKED, reason
+                return Event(Kind.BLOCKED, facts={"reason": reason})
             case Park(reason):
                 transition.status, transition.reason = Status.PARKED, reason
                 return Event(Kind.PARKED, facts={"reason": reason})
@@ -126,6 +141,9 @@ class Commits:
     async def _hand_in(self, hold: Hold, transition: Transition) -> int:
         number = await self._store.commit(transition)
         hold.status, hold.intent = transition.status, transition.intent
+        if hold.migrated is not None:
+            hold.origin = hold.origin._replace(version=hold.migrated.to)
+            hold.migrated = None
         if transition.settlement is not None and transition.settlement.status is not EffectStatus.IN_DOUBT:
             hold.unsettled.discard(transition.settlement.key)
         if transition.intent is not None:
@@ -135,16 +153,31 @@ class Commits:
         return number
 
 
+def accepted_event(process: AnyProcess, cells: Mapping[str, Cell]) -> Event:
+    """The event of a start with these inputs."""
+    facts = {"fields": list(cells), "version": process.version, "fingerprint": process.fingerprint[:SHORT]}
+    return Event(Kind.ACCEPTED, facts=facts, writes=cells)
+
+
 def intended(intent: Intent) -> Event:
     """The event of an intent."""
     return Event(Kind.EFFECT_INTENDED, intent.effect, facts={"key": intent.key, "deadline": intent.deadline})
 
 
-def _field_writes(before: Mapping[str, Cell], after: Advance, writes: Mapping[str, Cell]) -> Sequence[FieldWrite]:
-    """The rows that a transition adds: what was written, and what was cleared by it."""
-    rows = [FieldWrite(name, None if cell.text == NULL else cell.text, cell.writer) for name, cell in writes.items()]
-    rows += [FieldWrite(name, None, before[name].writer) for name in after.cleared if name not in writes]
-    return rows
+def _field_writes(hold: Hold, cleared: Sequence[str], before: Mapping[str, Cell], writes: Mapping[str, Cell]) -> Sequence[FieldWrite]:
+    """The rows that a transition adds: what was written, and what was cleared by it; and before both what a migration changed."""
+    rows = {} if hold.migrated is None else {name: FieldWrite(name, *change) for name, change in hold.migrated.changes.items()}
+    rows |= {name: FieldWrite(name, None if cell.text == NULL else cell.text, cell.writer) for name, cell in writes.items()}
+    rows |= {name: FieldWrite(name, None, before[name].writer) for name in cleared if name not in writes}
+    return [*rows.values()]
+
+
+def _migrated(hold: Hold) -> Sequence[EventWrite]:
+    if hold.migrated is None:
+        return ()
+    since, to, _, changes = hold.migrated
+    facts = {"since": since, "to": to, "fingerprint": hold.process.fingerprint[:SHORT], "fields": [*changes]}
+    return (_event_write(Event(Kind.MIGRATED, facts=facts)),)
 
 
 @lru_cache(maxsize=4_096)  # as many as there are ways through the rules; a busy engine writes the same few again and again

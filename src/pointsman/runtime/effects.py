@@ -8,12 +8,13 @@ settled key is never called again.
 import inspect
 
 from pointsman.definition.effects import ABSENT, AnyEffect, Effect, Found, Reconcile
+from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Park
 from pointsman.definition.signature import signature_of
 from pointsman.errors import NotSent, Rejected
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.evolve import Advance, parked
+from pointsman.kernel.evolve import Advance, blocked, parked
 from pointsman.kernel.ledger import CallAgain, EffectStatus, GiveUp, LookUp, WaitUntil, move_in_doubt
 from pointsman.kernel.snapshot import Snapshot, Status
 from pointsman.runtime.calls import TOO_LATE, Calls
@@ -58,14 +59,18 @@ class Effects:
         if outcome.settlement is not None and outcome.settlement.status is not EffectStatus.IN_DOUBT:
             forgotten.discard(outcome.settlement.key)
         if forgotten:
-            return self._remember(after, outcome, min(forgotten))
+            return await self._remember(hold, after, outcome, min(forgotten))
         fresh = going_on and key is not None and await self._store.effect(key) is None
         if not isinstance(step, Effect) or key is None or arguments is None or not fresh:
             return after, outcome, None
         return after, outcome, self._intent(hold, step, key, arguments, again=False)
 
-    def _remember(self, after: Advance, outcome: Outcome, key: str) -> tuple[Advance, Outcome, None]:
-        """Park a case that would leave an effect of unknown outcome behind."""
+    async def _remember(self, hold: Hold, after: Advance, outcome: Outcome, key: str) -> tuple[Advance, Outcome, None]:
+        """Park a case that would leave an effect of unknown outcome behind, or block it where the code has no such effect."""
+        entry = await self._store.effect(key)
+        if entry is not None and vanished(hold.process, entry):
+            told = f"effect {entry.effect!r} with key {key} may or may not have happened, and this code no longer has it"
+            return blocked(after, f"{told}; open code that has it, or that names it in was="), outcome, None
         told = f"the effect with key {key} may or may not have happened, and the rules go on to {after.decision.step.name}"
         if outcome.settlement is None:
             outcome = outcome._replace(settlement=Settlement(key, EffectStatus.IN_DOUBT, None, told))
@@ -196,7 +201,7 @@ class Effects:
             named = effect.key(*(codec_of(hold.process.state).fresh(snapshot.cells, name) for name in names))
             if not isinstance(named, str):
                 raise TypeError(f"it is a {type(named).__name__}, not a str")
-        parts = (self._store.incarnation, hold.process.name, str(hold.snapshot.case), effect.name, named)
+        parts = (self._store.incarnation, hold.process.name, str(hold.snapshot.case), effect.first_name, named)
         return digest(parts)[:KEY_LENGTH], arguments
 
     # The call and what follows from it.
@@ -280,6 +285,12 @@ class Effects:
             case LookUp() | CallAgain():
                 wait = effect.retry.wait_seconds(entry.attempts, self._random.random())
                 return Outcome(doubt, wake_at=now + wait, settlement=settlement)
+
+
+def vanished(process: AnyProcess, entry: EffectRow) -> bool:
+    """Whether the code no longer has the effect of an entry whose outcome is not known."""
+    unknown = entry.status in {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}
+    return unknown and not isinstance(process.steps.get(process.called(entry.effect)), Effect)
 
 
 def _in_doubt(effect: AnyEffect, key: str, attempt: int, message: str) -> Event:

@@ -16,19 +16,20 @@ from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
 from pointsman.errors import EngineStopped, InputInvalid, ValueRefused
 from pointsman.kernel.codec import check_text, codec_of, describe
-from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import advance
 from pointsman.kernel.snapshot import AT_REST, Cell, Snapshot, Status
+from pointsman.runtime.acceptance import Acceptance
 from pointsman.runtime.answers import Answers, Pending
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.cases import Cases, state_of
 from pointsman.runtime.clock import Clock, StoreClock, SystemClock
-from pointsman.runtime.commits import Commits
+from pointsman.runtime.commits import Commits, accepted_event
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, row_of
 from pointsman.runtime.lease import Lease
 from pointsman.runtime.operating import Operating
 from pointsman.runtime.ports import Ports
+from pointsman.runtime.registry import Registry
 from pointsman.runtime.resources import check_resources
 from pointsman.runtime.runner import Runner
 from pointsman.runtime.scheduler import Scheduler
@@ -56,7 +57,7 @@ class Engine:
     def __init__(
         self,
         ports: Ports,
-        processes: Mapping[str, AnyProcess],
+        registry: Registry,
         resources: Mapping[str, Any],
         concurrency: int,
         threads: ThreadPoolExecutor,
@@ -67,9 +68,10 @@ class Engine:
         calls = Calls(ports, resources, threads)
         effects = Effects(ports, commits, calls)
         runner = Runner(ports, commits, calls, effects)
-        self._scheduler = Scheduler(ports, commits, runner, processes, concurrency, self._fail, self._look_around)
-        self._cases = Cases(ports.store, commits, effects, self._scheduler, processes)
-        self._schedules = Schedules(ports, processes.values(), self._start_tick, self._fail)
+        self._scheduler = Scheduler(ports, commits, runner, registry, concurrency, self._fail, self._look_around)
+        self._cases = Cases(ports.store, commits, effects, self._scheduler, registry)
+        self._acceptance = Acceptance(ports, commits, registry)
+        self._schedules = Schedules(ports, registry.newest, self._start_tick, self._fail)
         self._answers = Answers(self._cases)
         self._operating = Operating(self._cases, ports.clock, self._check_running)
         self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}
@@ -95,11 +97,13 @@ class Engine:
     ) -> AsyncIterator[Self]:
         """Open the SQLite file at `path` (made where it is missing) and go on with every case that is due in it.
 
-        `resources` gives nodes and effects what they name after their `*`. At most `concurrency` cases are in hand and
-        `threads` plain functions run at once. Leaving the block stops claiming, gives running steps `grace_seconds` to
+        Of several versions of one process, a start gets the highest, and a case its own or the lowest that accepts it; a
+        case that none accepts is blocked. `resources` gives nodes and effects what they name after their `*`. At most
+        `concurrency` cases are in hand and `threads` plain functions run at once. Leaving the block stops claiming, gives running steps `grace_seconds` to
         end, and gives the rest back. `clock`, `random`, `points` and `store` are the seams for tests. Raises StoreError
         where the file is not usable, DefinitionError where a resource is missing or does not fit.
         """
+        registry = Registry(processes)
         check_resources(processes, resources or {})
         clock = clock or SystemClock()
         opened = store or await open_sqlite(path, now=clock.now(), points=points)
@@ -111,9 +115,10 @@ class Engine:
         await lease.begin()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="pointsman-node")
         ports = Ports(opened, clock, random or chance.SystemRandom(), points, lease)
-        engine = cls(ports, {process.name: process for process in processes}, resources or {}, concurrency, pool)
-        engine._scheduler.begin()
+        engine = cls(ports, registry, resources or {}, concurrency, pool)
         try:
+            await engine._acceptance.begin()
+            engine._scheduler.begin()
             await engine._schedules.begin()
             yield engine
         finally:
@@ -145,7 +150,7 @@ class Engine:
         known = await self._store.case_by_key(registered.name, key) if key is not None else None
         if known is not None:
             return Started(known.id, duplicate=True)
-        accepted = Event(Kind.ACCEPTED, facts={"fields": list(cells)}, writes=cells)
+        accepted = accepted_event(registered, cells)
         hold = Hold(registered, Snapshot(self._store.reserve(), {}), 0, Status.READY)
         after = advance(registered, hold.snapshot, accepted)
         new = NewCase(registered.name, registered.version, key)
@@ -170,16 +175,16 @@ class Engine:
     async def state(self, case: int, of: type[S]) -> S: ...
 
     async def state(self, case: int, of: type[State] = State) -> Any:
-        """The state of a case, which is one `of` this type. Raises UnknownCase, ValueRefused where it does not fit."""
+        """The state of a case, which is one `of` this type. Raises UnknownCase, NotAccepted, ValueRefused where it does not fit."""
         self._check_running()
-        hold = await self._cases.hold(await self._cases.row(case))
+        hold = await self._cases.read(await self._cases.row(case))
         state = state_of(hold.process, hold.snapshot.cells)
         if not isinstance(state, of):
             raise ValueRefused(f"case {case} is of process {hold.process.name!r}, whose state is no {of.__name__}.")
         return state
 
     async def settled(self, case: int) -> CaseRow:
-        """Wait until the case waits for somebody, is parked or has ended. Raises UnknownCase, EngineStopped."""
+        """Wait until the case waits for somebody, is parked, is blocked or has ended. Raises UnknownCase, EngineStopped."""
         self._check_running()
         waiter: asyncio.Future[CaseRow] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(case, []).append(waiter)
@@ -288,13 +293,14 @@ class Engine:
             self._tell(row_of(hold, transition))
 
     async def _look_around(self) -> None:
-        """What other engines on the store did is news too, to whoever follows the events or waits for a case."""
+        """What other engines on the store did is news too: to whoever follows the events or waits for a case, or can go on with one."""
         for news in self._followers:
             news.set()
         for case in list(self._waiting):
             row = await self._store.case(case)
             if row is not None and row.status in AT_REST:
                 self._tell(row)
+        await self._acceptance.unblock()
 
     def _tell(self, row: CaseRow) -> None:
         for waiter in self._waiting.pop(row.id, ()):

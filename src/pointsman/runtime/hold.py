@@ -9,10 +9,11 @@ from pointsman.definition.nodes import AnyNode, Node
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Parallel
 from pointsman.definition.state import Failure
-from pointsman.errors import ValueRefused
+from pointsman.errors import NotAccepted, ValueRefused
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event
+from pointsman.kernel.migrate import Migrated, migrate
 from pointsman.kernel.snapshot import Cell, Snapshot, Status
 from pointsman.store.base import BranchRow, BranchWrite, CaseRow, FieldRow, Intent, Settlement, Transition
 
@@ -36,7 +37,8 @@ class Hold:
     `attempt` counts the attempts of the current step. `intent` is the committed intent of an effect that has not been
     called yet, `doubtful` whether an earlier call under its key may have happened, and `call_until` when its call must be
     given up, in the clock's monotonic seconds. `unsettled` are the keys of effects whose outcome is not known. `origin` is what
-    the case has from its start.
+    the case has from its start. `migrated` is what has been done to its fields since they were read, and is for the next
+    commit to write.
     """
 
     process: AnyProcess
@@ -52,6 +54,7 @@ class Hold:
     call_until: float = 0.0
     unsettled: set[str] = field(default_factory=set)
     origin: Origin = field(default_factory=Origin)
+    migrated: Migrated | None = None
 
 
 class Outcome(NamedTuple):
@@ -69,23 +72,41 @@ class Outcome(NamedTuple):
 
 
 def hold_of(process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branches: Sequence[BranchRow] = ()) -> Hold:
-    """Take up a stored case. Raises ValueRefused where a stored value no longer fits its field."""
-    return Hold(
-        process=process,
-        snapshot=Snapshot(row.id, cells_of(process, fields), row.revision, row.steps),
-        fence=row.fence,
-        status=row.status,
-        attempt=row.attempts,
-        step=row.step,
-        rule=row.rule,
-        branches={branch.name: branch for branch in branches},
-        origin=Origin(row.version, row.key, row.tenant, row.priority, row.correlation, row.parent, row.created_at),
-    )
+    """Take up a stored case, as a case of this version of the process.
+
+    Raises NotAccepted where it cannot be brought to that version, ValueRefused where a stored value no longer fits its field.
+    """
+    hold = bare_hold(process, row)
+    if row.version != process.version:
+        hold.migrated = migrate(process, row.version, {row.field: (row.text, row.writer) for row in fields})
+        fields = [FieldRow(name, text, writer, row.revision) for name, (text, writer) in hold.migrated.fields.items()]
+    try:
+        cells = cells_of(process, fields)
+    except ValueRefused as error:
+        if hold.migrated is None:
+            raise
+        told = f"version {row.version} of {process.name!r} cannot be brought to version {process.version}"
+        raise NotAccepted(f"{told}: {error}; migrate it with accepts=") from None
+    hold.snapshot = Snapshot(row.id, cells, row.revision, row.steps)
+    # What is stored under an earlier name of a branch counts as long as nothing is stored under its present one.
+    for branch in sorted(branches, key=lambda branch: process.called(branch.name) == branch.name):
+        name = process.called(branch.name)
+        hold.branches[name] = branch._replace(name=name)
+    return hold
 
 
 def bare_hold(process: AnyProcess, row: CaseRow) -> Hold:
     """Take up a stored case for a transition that does not look at its fields."""
-    return hold_of(process, row, ())
+    return Hold(
+        process=process,
+        snapshot=Snapshot(row.id, {}, row.revision, row.steps),
+        fence=row.fence,
+        status=row.status,
+        attempt=row.attempts,
+        step=None if row.step is None else process.called(row.step),
+        rule=row.rule,
+        origin=Origin(row.version, row.key, row.tenant, row.priority, row.correlation, row.parent, row.created_at),
+    )
 
 
 def row_of(hold: Hold, t: Transition) -> CaseRow:
@@ -99,7 +120,7 @@ def row_of(hold: Hold, t: Transition) -> CaseRow:
 def cells_of(process: AnyProcess, fields: Sequence[FieldRow]) -> dict[str, Cell]:
     """Decode stored fields; those that the state no longer has stay in the store and are not looked at."""
     codec = codec_of(process.state)
-    return {row.field: codec.decode(row.field, row.text, row.writer) for row in fields if codec.knows(row.field)}
+    return {row.field: codec.decode(row.field, row.text, process.called(row.writer)) for row in fields if codec.knows(row.field)}
 
 
 def runnable(decision: Decision) -> bool:

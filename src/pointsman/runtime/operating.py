@@ -95,7 +95,7 @@ class Operating:
 
 
 def _resolved_outcome(hold: Hold, name: str, outcome: object) -> str:
-    effect = hold.process.steps.get(name)
+    effect = hold.process.steps.get(hold.process.called(name))
     if not isinstance(effect, Effect):
         raise Refused(f"effect {name!r} is no longer declared on process {hold.process.name!r}; register the code that has it.")
     if outcome is None:

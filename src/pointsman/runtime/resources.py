@@ -9,12 +9,8 @@ from pointsman.errors import DefinitionError
 
 def check_resources(processes: Sequence[AnyProcess], resources: Mapping[str, Any]) -> None:
     """Refuse to open an engine whose steps ask for what it was not given, or for something else. Raises DefinitionError."""
-    seen: set[str] = set()
     for process in processes:
         process.ordered_rules  # noqa: B018 - it raises where there are none
-        if process.name in seen:
-            raise DefinitionError(f"two processes are called {process.name!r}; give one another name.")
-        seen.add(process.name)
         for node in process.nodes():
             for name, annotation in node.signature.uses.items():
                 if name == "ctx":

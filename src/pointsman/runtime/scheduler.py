@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from pointsman.definition.process import AnyProcess
-from pointsman.errors import Conflict, StoreError, ValueRefused
+from pointsman.errors import Conflict, NotAccepted, StoreError
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
@@ -14,6 +13,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of
 from pointsman.runtime.ports import Ports
+from pointsman.runtime.registry import Registry
 from pointsman.runtime.runner import Runner
 from pointsman.store.base import Claimed
 
@@ -30,7 +30,7 @@ class Scheduler:
         ports: Ports,
         commits: Commits,
         runner: Runner,
-        processes: Mapping[str, AnyProcess],
+        registry: Registry,
         concurrency: int,
         failed: Callable[[Exception], None],
         look_around: Callable[[], Awaitable[None]],
@@ -38,7 +38,7 @@ class Scheduler:
         self._ports = ports
         self._commits = commits
         self._runner = runner
-        self._processes = processes
+        self._registry = registry
         self._concurrency = concurrency
         self._failed = failed
         self._look_around = look_around
@@ -186,7 +186,7 @@ class Scheduler:
         self._next_wake = None
         self._reserved += limit
         try:
-            claimed = await self._ports.store.claim(list(self._processes), now=self._ports.clock.now(), limit=limit)
+            claimed = await self._ports.store.claim(self._registry.names, now=self._ports.clock.now(), limit=limit)
         finally:
             self._reserved -= limit
         if self._stopping:
@@ -195,18 +195,22 @@ class Scheduler:
         for one in claimed:
             await self._take_claimed(one)
         # Only what is known to be due is claimed: a claim keeps its places from those who start a case meanwhile.
-        next_wake = await self._ports.store.next_wake(list(self._processes))
+        next_wake = await self._ports.store.next_wake(self._registry.names)
         if next_wake is not None:
             self.woken(next_wake)
 
     async def _take_claimed(self, claimed: Claimed) -> None:
-        """Take a claimed case in hand, or park one that this code cannot read."""
+        """Take a claimed case in hand, or put one aside that this code cannot go on with or cannot read."""
         row = claimed.case
-        process = self._processes[row.process]
         try:
-            hold = _readable(process, claimed)
+            hold = hold_of(self._registry.for_case(row.process, row.version), row, claimed.fields, claimed.branches)
+        except NotAccepted as error:
+            hold = bare_hold(self._registry.for_start(row.process), row)
+            hold.attempt -= 1  # it was none
+            await self._commits.block(hold, str(error))
+            return
         except Exception as error:
-            hold = bare_hold(process, row)
+            hold = bare_hold(self._registry.for_start(row.process), row)
             await self._park(hold, f"its state cannot be read: {message_of(error)}")
             return
         self._reserved += 1
@@ -235,12 +239,3 @@ class Scheduler:
 
     async def _park(self, hold: Hold, reason: str) -> None:
         await self._commits.stay(hold, Status.PARKED, Outcome((Event(Kind.PARKED, facts={"reason": reason}),)), reason=reason)
-
-
-def _readable(process: AnyProcess, claimed: Claimed) -> Hold:
-    """The claimed case, if this code can read it. Raises ValueRefused."""
-    row = claimed.case
-    if row.version > process.version:
-        told = f"version {row.version} of {row.process!r} wrote it, and this code has version {process.version}"
-        raise ValueRefused(f"{told}; run the newer code")
-    return hold_of(process, row, claimed.fields, claimed.branches)

@@ -24,6 +24,7 @@ Promises (tests/store runs each against each store)
         a pending message raises News and changes nothing.
     S14 Events that are appended by themselves change nothing of their case: whoever has it in hand does not notice.
     S15 A schedule's first moment is kept as it was first told, and its last tick never goes back.
+    S16 A definition is registered once, with the time at which it was seen first.
 
 A store that several engines share has leases, and one clock, its own, that decides about them:
     S11 A running case whose engine's lease has passed is claimed like one that is due; a case of a live engine is not.
@@ -326,6 +327,15 @@ class ScheduleRow(NamedTuple):
     last: float
 
 
+class DefinitionRow(NamedTuple):
+    """A definition that an engine was opened with, and when it was seen first (Unix seconds)."""
+
+    process: str
+    version: int
+    fingerprint: str
+    seen_at: float
+
+
 class Claimed(NamedTuple):
     """A case that now is this engine's, with all that is needed to go on."""
 
@@ -344,6 +354,18 @@ class Reader(Protocol):
 
     async def cases(self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
         """Cases by number, from `after` on."""
+
+    async def open_cases(self, *, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
+        """Cases that have not ended, by number, from `after` on."""
+
+    async def versions(self, process: str) -> list[int]:
+        """The versions of which this process has cases that are ready or waiting."""
+
+    async def cases_of_version(self, process: str, version: int, *, limit: int = 1_000) -> list[CaseRow]:
+        """Cases of one version that are ready or waiting."""
+
+    async def definitions(self) -> list[DefinitionRow]:
+        """The definitions that engines were opened with."""
 
     async def case_by_key(self, process: str, key: str) -> CaseRow | None:
         """The case that a start with this key made, or None."""
@@ -415,6 +437,9 @@ class Store(Reader, Protocol):
 
         `released` is the number of a held message that this one takes the place of. Raises StoreError.
         """
+
+    async def register(self, definitions: Sequence[DefinitionRow]) -> None:
+        """Note definitions that are not known yet (S16)."""
 
     async def append(self, case: int, events: Sequence[EventWrite], *, at: float) -> None:
         """Append events that change nothing of their case (S14), under the revision that it has."""

@@ -12,6 +12,7 @@ from pointsman.store.base import (
     BranchRow,
     CaseRow,
     Claimed,
+    DefinitionRow,
     EffectRow,
     EventRow,
     EventWrite,
@@ -28,6 +29,7 @@ from pointsman.store.base import (
     no_points,
 )
 
+_IN_LINE = {Status.READY, Status.WAITING}
 _OPEN = {EffectStatus.INTENDED, EffectStatus.NOT_SENT, EffectStatus.IN_DOUBT}
 
 
@@ -59,6 +61,7 @@ class MemoryStore:
         self._messages: list[MessageRow] = []
         self._blobs: dict[str, bytes] = {}
         self._schedules: dict[tuple[str, str], ScheduleRow] = {}
+        self._definitions: dict[tuple[str, int, str], DefinitionRow] = {}
 
     def beside(self) -> "MemoryStore":
         """A handle on the same cases for another engine, or for the next one where there are no leases."""
@@ -113,6 +116,11 @@ class MemoryStore:
         number = await self.commit(start)
         self._insert_message(post, number, MessageStatus.TAKEN)
         return Posted(number, MessageStatus.TAKEN, started=True)
+
+    async def register(self, definitions: Sequence[DefinitionRow]) -> None:
+        """Note definitions that are not known yet."""
+        for row in definitions:
+            self._definitions.setdefault(row[:3], row)
 
     async def append(self, case: int, events: Sequence[EventWrite], *, at: float) -> None:
         """Append events that change nothing of their case."""
@@ -305,6 +313,23 @@ class MemoryStore:
         """Cases by number, from `after` on."""
         rows = (self._cases[number] for number in sorted(self._cases) if number > after)
         return [row for row in rows if process in {None, row.process} and status in {None, row.status}][:limit]
+
+    async def open_cases(self, *, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
+        """Cases that have not ended, by number, from `after` on."""
+        return [row for number, row in sorted(self._cases.items()) if number > after and row.status not in ENDED][:limit]
+
+    async def versions(self, process: str) -> list[int]:
+        """The versions of which this process has cases that are ready or waiting."""
+        return sorted({row.version for row in self._cases.values() if row.process == process and row.status in _IN_LINE})
+
+    async def cases_of_version(self, process: str, version: int, *, limit: int = 1_000) -> list[CaseRow]:
+        """Cases of one version that are ready or waiting."""
+        rows = (row for _, row in sorted(self._cases.items()) if row.status in _IN_LINE)
+        return [row for row in rows if (row.process, row.version) == (process, version)][:limit]
+
+    async def definitions(self) -> list[DefinitionRow]:
+        """The definitions that engines were opened with."""
+        return sorted(self._definitions.values(), key=lambda row: (row.process, row.version, row.seen_at))
 
     async def case_by_key(self, process: str, key: str) -> CaseRow | None:
         """The case that a start with this key made, or None."""

@@ -21,7 +21,19 @@ from typing import Any, NamedTuple
 from pointsman.definition.state import Blob
 from pointsman.errors import Conflict, EngineStopped, News, StoreError, StoreLocked, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
-from pointsman.store.base import BranchRow, Claimed, EventWrite, MessageStatus, Points, Post, Posted, ScheduleRow, Transition, no_points
+from pointsman.store.base import (
+    BranchRow,
+    Claimed,
+    DefinitionRow,
+    EventWrite,
+    MessageStatus,
+    Points,
+    Post,
+    Posted,
+    ScheduleRow,
+    Transition,
+    no_points,
+)
 from pointsman.store.sqlite_file import FileLock, explain, explained, open_writer
 from pointsman.store.sqlite_reader import LATEST, SqliteReader, case_row, field_rows
 from pointsman.store.statements import many, statements
@@ -71,6 +83,10 @@ class SqliteStore(SqliteReader):
         """Deliver a message; see the contract."""
         posted: Posted = await self._hand_in(lambda connection: self._post(connection, post, start, released))
         return posted
+
+    async def register(self, definitions: Sequence[DefinitionRow]) -> None:
+        """Note definitions that are not known yet; see the contract."""
+        await self._hand_in(lambda connection: connection.executemany(self._sql["insert_definition"], definitions).rowcount)
 
     async def append(self, case: int, events: Sequence[EventWrite], *, at: float) -> None:
         """Append events that change nothing of their case; see the contract."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 from pointsman.definition.state import Blob
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, MessageStatus, PauseRow
+from pointsman.store.base import BranchRow, CaseRow, DefinitionRow, EffectRow, EventRow, FieldRow, MessageRow, MessageStatus, PauseRow
 from pointsman.store.sqlite_file import explained, open_reader
 from pointsman.store.statements import statements
 
@@ -32,7 +32,24 @@ class SqliteReader:
 
     async def cases(self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
         """Cases by number, from `after` on."""
-        return [case_row(row) for row in self._all("select_cases", {"after": after, "process": process, "status": status, "limit": limit})]
+        name = "select_resting_cases" if status in {Status.WAITING, Status.PARKED, Status.BLOCKED} else "select_cases"
+        return [case_row(row) for row in self._all(name, {"after": after, "process": process, "status": status, "limit": limit})]
+
+    async def open_cases(self, *, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
+        """Cases that have not ended, by number, from `after` on."""
+        return [case_row(row) for row in self._all("select_open_cases", (after, limit))]
+
+    async def versions(self, process: str) -> list[int]:
+        """The versions of which this process has cases that are ready or waiting."""
+        return [version for (version,) in self._all("select_versions", {"process": process})]
+
+    async def cases_of_version(self, process: str, version: int, *, limit: int = 1_000) -> list[CaseRow]:
+        """Cases of one version that are ready or waiting."""
+        return [case_row(row) for row in self._all("select_cases_of_version", (process, version, limit))]
+
+    async def definitions(self) -> list[DefinitionRow]:
+        """The definitions that engines were opened with."""
+        return [DefinitionRow(*row) for row in self._all("select_definitions", ())]
 
     async def case_by_key(self, process: str, key: str) -> CaseRow | None:
         """The case that a start with this key made, or None."""

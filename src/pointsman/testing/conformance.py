@@ -8,10 +8,11 @@ import pytest
 
 from pointsman.errors import Conflict, LeaseLost
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.snapshot import Status
+from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store.base import (
     BranchRow,
     BranchWrite,
+    DefinitionRow,
     EventWrite,
     FieldWrite,
     Intent,
@@ -346,6 +347,55 @@ class StoreConformance:
             assert first == ScheduleRow("p", "nightly", 10.0, 10.0)
             assert again == ScheduleRow("p", "nightly", 10.0, 30.0)
             assert other == ScheduleRow("q", "nightly", 99.0, 99.0)
+
+        check(scenario)
+
+    def test_s16_a_definition_is_registered_once(self, check: Callable[[Scenario], None]) -> None:
+        """With the time at which it was seen first; another fingerprint is another definition."""
+
+        async def scenario(store: Store) -> None:
+            first, other = DefinitionRow("p", 1, "a", 10.0), DefinitionRow("p", 1, "b", 20.0)
+            await store.register([first])
+
+            await store.register([first._replace(seen_at=20.0), other])
+
+            assert await store.definitions() == [first, other]
+
+        check(scenario)
+
+    def test_a_migrated_case_has_its_new_version(self, check: Callable[[Scenario], None]) -> None:
+        """From the commit that migrates it; until then it is found among those of the old one."""
+
+        async def scenario(store: Store) -> None:
+            old, older = [await store.commit(start_of(store, status=status)) for status in (Status.READY, Status.WAITING)]
+            new = await store.commit(start_of(store, new=NewCase("p", 3, None)))
+            await store.commit(start_of(store, process="q"))
+            before = await store.versions("p"), [row.id for row in await store.cases_of_version("p", 1)]
+
+            await store.commit(next_of(older, 1, 0, Status.READY, migrated=3, wake_at=20.0))
+            await store.commit(next_of(old, 1, 0, Status.BLOCKED))
+
+            row = await store.case(older)
+            assert row is not None
+            assert row.version == 3
+            assert before == ([1, 3], [old, older])
+            assert await store.versions("p") == [3]
+            assert [row.id for row in await store.cases_of_version("p", 3)] == [older, new]
+            assert [row.id for row in await store.cases(status=Status.BLOCKED)] == [old]
+
+        check(scenario)
+
+    def test_open_cases_are_those_that_have_not_ended(self, check: Callable[[Scenario], None]) -> None:
+        """Wherever they stand, a page at a time."""
+
+        async def scenario(store: Store) -> None:
+            numbers = [await store.commit(start_of(store, status=status)) for status in Status]
+
+            pages = [await store.open_cases(limit=3), await store.open_cases(after=numbers[2], limit=3)]
+
+            assert [row.id for row in pages[0] + pages[1]] == [
+                number for number, status in zip(numbers, Status, strict=True) if status not in ENDED
+            ]
 
         check(scenario)
 

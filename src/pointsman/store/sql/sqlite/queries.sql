@@ -200,6 +200,41 @@ FROM cases WHERE process = ? AND key = ?;
 SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
 FROM cases WHERE id > :after AND (:process IS NULL OR process = :process) AND (:status IS NULL OR status = :status) ORDER BY id LIMIT :limit;
 
+-- name: select_resting_cases
+-- The same where only few cases are.
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
+FROM cases INDEXED BY cases_held
+WHERE status = :status AND status IN ('waiting', 'parked', 'blocked') AND id > :after AND (:process IS NULL OR process = :process) ORDER BY id LIMIT :limit;
+
+-- name: select_open_cases
+-- Cases that have not ended, by number.
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
+FROM cases WHERE id > ? AND status NOT IN ('done', 'cancelled') ORDER BY id LIMIT ?;
+
+-- name: select_versions
+-- The versions of a process's cases that are ready or waiting: a look into the index for each, however many cases there are.
+WITH RECURSIVE found (version) AS (
+  SELECT min(version) FROM cases INDEXED BY cases_versions WHERE process = :process AND status IN ('ready', 'waiting')
+  UNION ALL
+  SELECT (SELECT min(version) FROM cases INDEXED BY cases_versions
+           WHERE process = :process AND version > found.version AND status IN ('ready', 'waiting'))
+    FROM found WHERE found.version IS NOT NULL
+)
+SELECT version FROM found WHERE version IS NOT NULL;
+
+-- name: select_cases_of_version
+-- Cases of one version that are ready or waiting.
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
+FROM cases INDEXED BY cases_versions WHERE process = ? AND version = ? AND status IN ('ready', 'waiting') ORDER BY id LIMIT ?;
+
+-- name: select_definitions
+-- The definitions that engines were opened with.
+SELECT process, version, fingerprint, seen_at FROM definitions ORDER BY process, version, seen_at;
+
+-- name: insert_definition
+-- A definition that an engine was opened with; the first time counts.
+INSERT INTO definitions (process, version, fingerprint, seen_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
 -- name: count_cases
 -- How many cases there are in each status.
 SELECT status, count(*) FROM cases GROUP BY status;

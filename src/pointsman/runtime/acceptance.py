@@ -1,0 +1,85 @@
+"""Which cases this engine's code can go on with: what it finds at its opening is blocked, or comes back into the line."""
+
+import asyncio
+from contextlib import suppress
+
+from pointsman.errors import Conflict, NotAccepted, ValueRefused
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.snapshot import Status
+from pointsman.runtime.commits import Commits
+from pointsman.runtime.effects import vanished
+from pointsman.runtime.hold import Outcome, bare_hold, hold_of
+from pointsman.runtime.ports import Ports
+from pointsman.runtime.registry import Registry
+from pointsman.store.base import CaseRow, DefinitionRow
+
+PAGE = 500  # cases whose commits are under way at once: about what the writer takes into one
+
+
+class Acceptance:
+    """What is done once, when an engine is opened; it costs as much as there are cases that the code does not accept."""
+
+    def __init__(self, ports: Ports, commits: Commits, registry: Registry) -> None:
+        self._store = ports.store
+        self._clock = ports.clock
+        self._commits = commits
+        self._registry = registry
+
+    async def begin(self) -> None:
+        """Note the definitions, put blocked cases that can go on back into the line, and block those that cannot.
+
+        On a store that several engines share, an engine does not block what another one may accept. Raises StoreError.
+        """
+        await self._register()
+        await self.unblock()
+        if self._store.lease_seconds is None:
+            await self._block()
+
+    async def unblock(self) -> None:
+        """Put the blocked cases that this engine's code can go on with back into the line. Raises StoreError."""
+        after = 0
+        while page := await self._store.cases(status=Status.BLOCKED, after=after, limit=PAGE):
+            after = page[-1].id
+            await asyncio.gather(*(self._unblock_one(row) for row in page))
+
+    async def _register(self) -> None:
+        known = {row[:3] for row in await self._store.definitions()}
+        now = self._clock.now()
+        here = (DefinitionRow(process.name, process.version, process.fingerprint, now) for process in self._registry)
+        new = [row for row in here if row[:3] not in known]
+        if new:
+            await self._store.register(new)
+
+    async def _unblock_one(self, row: CaseRow) -> None:
+        version = await self._accepting(row)
+        if version is None:
+            return
+        hold = bare_hold(self._registry.for_case(row.process, row.version), row)
+        event = Event(Kind.UNBLOCKED, facts={"version": version})
+        with suppress(Conflict):
+            await self._commits.stay(hold, Status.READY, Outcome((event,), wake_at=self._clock.now()))
+
+    async def _accepting(self, row: CaseRow) -> int | None:
+        """The version of the code that can go on with a case, if there is one."""
+        process = self._registry.accepting(row.process, row.version)
+        if process is None or any(vanished(process, entry) for entry in await self._store.effects(row.id)):
+            return None
+        try:
+            hold_of(process, row, await self._store.fields(row.id))
+        except NotAccepted:
+            return None
+        except ValueRefused:
+            pass  # it can be taken up, and parked with the value that does not fit
+        return process.version
+
+    async def _block(self) -> None:
+        for name in self._registry.names:
+            for version in await self._store.versions(name):
+                try:
+                    self._registry.for_case(name, version)
+                except NotAccepted as error:
+                    await self._block_version(name, version, str(error))
+
+    async def _block_version(self, name: str, version: int, reason: str) -> None:
+        while page := await self._store.cases_of_version(name, version, limit=PAGE):
+            await asyncio.gather(*(self._commits.block(bare_hold(self._registry.for_start(name), row), reason) for row in page))

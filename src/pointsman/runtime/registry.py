@@ -1,0 +1,64 @@
+"""The processes of an engine: several versions of one may be registered, and each case goes on under one that accepts it."""
+
+from collections.abc import Iterator, Sequence
+
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import DefinitionError, NotAccepted, UnknownProcess
+
+
+class Registry:
+    """Which process a start and a case get. Raises DefinitionError where one version is given twice."""
+
+    def __init__(self, processes: Sequence[AnyProcess]) -> None:
+        self._versions: dict[str, dict[int, AnyProcess]] = {}
+        for process in sorted(processes, key=lambda process: process.version):
+            versions = self._versions.setdefault(process.name, {})
+            if process.version in versions:
+                told = f"two processes are called {process.name!r} and have version {process.version}"
+                raise DefinitionError(f"{told}; give one another name, or another version.")
+            versions[process.version] = process
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the processes."""
+        return list(self._versions)
+
+    @property
+    def newest(self) -> list[AnyProcess]:
+        """What new cases get, for each name."""
+        return [self.for_start(name) for name in self._versions]
+
+    def __iter__(self) -> Iterator[AnyProcess]:
+        """All of them, of each name the lowest version first."""
+        return (process for versions in self._versions.values() for process in versions.values())
+
+    def for_start(self, name: str) -> AnyProcess:
+        """What a new case gets: the highest version. Raises UnknownProcess."""
+        if name not in self._versions:
+            known = ", ".join(sorted(self._versions)) or "none"
+            raise UnknownProcess(f"process {name!r} is not registered with this engine, which has {known}; pass it to Engine.open.")
+        return [*self._versions[name].values()][-1]
+
+    def accepting(self, name: str, version: int) -> AnyProcess | None:
+        """What a case of this version gets: its own, or the lowest that accepts it, or None."""
+        versions = self._versions.get(name, {})
+        return versions.get(version) or next((process for process in versions.values() if process.accepts_version(version)), None)
+
+    def for_case(self, name: str, version: int) -> AnyProcess:
+        """The same. Raises UnknownProcess, and NotAccepted where no registered version accepts the case."""
+        process = self.accepting(name, version)
+        if process is not None:
+            return process
+        newest = self.for_start(name)
+        told = f"version {version} of {name!r} wrote it, and "
+        told += "; ".join(f"version {one.version}, which is here, accepts {_listed(one)}" for one in self._versions[name].values())
+        mend = (
+            "open the newer code"
+            if version > newest.version
+            else f"open the code of version {version} beside it, or add {version} to accepts="
+        )
+        raise NotAccepted(f"{told}; {mend}")
+
+
+def _listed(process: AnyProcess) -> str:
+    return ", ".join(str(version) for version in sorted(process.accepts)) or "no other"

@@ -1,0 +1,482 @@
+"""Deploys: a database of one version, opened by the code of another one."""
+
+import json
+from typing import Any
+
+import pytest
+from letters import World
+from places import Place, run
+
+from pointsman import (
+    AlreadyAnswered,
+    AtMostOnce,
+    Context,
+    DefinitionError,
+    Idempotent,
+    NotWaiting,
+    Process,
+    Refused,
+    Stale,
+    State,
+    Status,
+    finish,
+    otherwise,
+    when,
+)
+from pointsman.errors import NotAccepted
+from pointsman.runtime.registry import Registry
+from pointsman.testing.clock import ManualClock
+
+
+class Ask1(State):
+    message: str
+    draft: str | None = None
+    answer: str | None = None
+    receipt: str | None = None
+
+
+class Ask2(State):
+    """The message has a language now, and the draft is called a reply."""
+
+    message: dict[str, str]
+    reply: str | None = None
+    answer: str | None = None
+    receipt: str | None = None
+
+
+def to_2(fields: Any) -> Any:
+    moved = {**fields, "message": {"text": fields["message"], "language": "en"}}
+    if "draft" in moved:
+        moved["reply"] = moved.pop("draft")
+    return moved
+
+
+def ask_1(version: int = 1, **settings: Any) -> Process[Ask1]:
+    """Write, ask, post."""
+    process = Process("ask", Ask1, version=version, **settings)
+
+    @process.node(writes="draft")
+    async def write(message: str) -> str:
+        return f"re: {message}"
+
+    ask = process.pause(writes="answer", answer=str, shows=("draft",))
+
+    @process.effect(writes="receipt", safety=AtMostOnce())
+    async def post(draft: str, *, ctx: Context, world: World) -> str:
+        return await world.post(ctx.key)
+
+    process.rules(
+        when("no draft", lambda c: c.draft is None, write),
+        when("not asked", lambda c: c.answer is None, ask),
+        when("not posted", lambda c: c.receipt is None, post),
+        otherwise(finish("posted")),
+    )
+    return process
+
+
+def ask_2(version: int = 2, accepts: Any = None) -> Process[Ask2]:
+    process = Process("ask", Ask2, version=version, accepts={1: to_2} if accepts is None else accepts)
+
+    @process.node(writes="reply")
+    async def write(message: dict[str, str]) -> str:
+        return f"re: {message['text']} ({message['language']})"
+
+    ask = process.pause(writes="answer", answer=str, shows=("reply",))
+
+    @process.effect(writes="receipt", safety=AtMostOnce())
+    async def post(reply: str, message: dict[str, str], *, ctx: Context, world: World) -> str:
+        return await world.post(ctx.key)
+
+    process.rules(
+        when("no reply", lambda c: c.reply is None, write),
+        when("not asked", lambda c: c.answer is None, ask),
+        when("not posted", lambda c: c.receipt is None, post),
+        otherwise(finish("posted")),
+    )
+    return process
+
+
+async def start_asked(place: Place, *, process: Process[Any] | None = None) -> tuple[int, str]:
+    """A case of version 1 that waits for its answer, and the token to answer with."""
+    process = process or ask_1()
+    async with place.open(process, resources={"world": World()}) as engine:
+        started = await engine.start(process, {"message": "hello"})
+        await engine.settled(started.case)
+        return started.case, (await engine.pending(started.case)).token
+
+
+async def told(engine: Any, case: int) -> list[str]:
+    return [event.kind for event in await engine.reader.events(case=case)]
+
+
+def test_an_answer_brings_a_waiting_case_to_the_new_version_in_the_same_commit(place: Place) -> None:
+    async def main() -> Any:
+        process, world = ask_1(), World()
+        case, token = await start_asked(place)
+        settled = ask_1(2, accepts={1: None})
+        async with place.open(settled, resources={"world": world}) as engine:
+            before = await engine.case(case)
+            await engine.resume(token, "yes", by="anna")
+            await engine.settled(case)
+            events = await engine.reader.events(case=case)
+            return process, before, await engine.case(case), events, await engine.state(case, Ask1)
+
+    _, before, row, events, state = run(main())
+
+    migrated = next(event for event in events if event.kind == "migrated")
+    resumed = next(event for event in events if event.kind == "resumed")
+    facts = json.loads(migrated.facts)
+    assert (before.version, row.version, row.outcome) == (1, 2, "posted")
+    assert migrated.revision == resumed.revision
+    assert (facts["since"], facts["to"], facts["fields"]) == (1, 2, [])
+    assert state.answer == "yes"
+
+
+def test_what_a_migration_changes_in_what_was_shown_makes_its_answer_stale(place: Place) -> None:
+    async def main() -> Any:
+        case, token = await start_asked(place)
+        async with place.open(ask_2(), resources={"world": World()}) as engine:
+            state_before = await engine.state(case, Ask2)
+            version_before = (await engine.case(case)).version
+            with pytest.raises(Stale) as stale:
+                await engine.resume(token, "yes", by="anna")
+            await engine.resume(stale.value.current.token, "yes", by="anna")
+            row = await engine.settled(case)
+            fields = {row.field: row for row in await engine.reader.fields(case)}
+            return state_before, version_before, stale.value.current, row, fields, await told(engine, case)
+
+    state, version, pending, row, fields, kinds = run(main())
+
+    assert (state.message, state.reply, version) == ({"text": "hello", "language": "en"}, "re: hello", 1)
+    assert pending.shown == {"reply": "re: hello"}
+    assert (row.status, row.outcome, row.version) == (Status.DONE, "posted", 2)
+    assert "draft" not in fields
+    assert (fields["message"].text, fields["message"].writer) == ('{"text":"hello","language":"en"}', "")
+    assert kinds.count("migrated") == 1
+    assert "field.cleared" not in kinds
+
+
+def test_migrations_are_run_one_after_the_other_up_to_the_present_version(place: Place) -> None:
+    async def main() -> Any:
+        case, _ = await start_asked(place)
+        english = {1: to_2, 2: lambda fields: {**fields, "message": {**fields["message"], "language": "fr"}}, 3: None}
+        async with place.open(ask_2(4, english), resources={"world": World()}) as engine:
+            pending = await engine.pending(case)
+            await engine.resume(pending.token, "yes", by="anna")
+            row = await engine.settled(case)
+            return row, await engine.state(case, Ask2), await told(engine, case)
+
+    row, state, kinds = run(main())
+
+    assert (row.version, row.outcome, state.message["language"]) == (4, "posted", "fr")
+    assert kinds.count("migrated") == 1
+
+
+def test_a_case_of_a_version_that_nobody_accepts_is_blocked_and_goes_on_with_the_code_that_does(place: Place) -> None:
+    async def main() -> Any:
+        case, token = await start_asked(place)
+        async with place.open(ask_2(2, {}), resources={"world": World()}) as engine:
+            blocked = await engine.settled(case)
+            listed = [row.id for row in await engine.reader.cases(status=Status.BLOCKED)]
+            counts = await engine.reader.counts()
+            with pytest.raises(NotWaiting) as refused:
+                await engine.resume(token, "yes", by="anna")
+            with pytest.raises(Refused, match="not parked"):
+                await engine.redrive(case, by="anna", why="try")
+            with pytest.raises(NotAccepted):
+                await engine.state(case)
+        async with place.open(ask_2(), resources={"world": World()}) as engine:
+            await engine.idle()
+            waiting = await engine.case(case)
+            await engine.resume((await engine.pending(case)).token, "yes", by="anna")
+            done = await engine.settled(case)
+            return blocked, listed, counts, str(refused.value), waiting, done, await told(engine, case)
+
+    blocked, listed, counts, refused, waiting, done, kinds = run(main())
+
+    assert (blocked.status, blocked.version) == (Status.BLOCKED, 1)
+    assert "version 1 of 'ask' wrote it" in blocked.reason
+    assert "add 1 to accepts=" in blocked.reason
+    assert listed == [blocked.id]
+    assert counts == {Status.BLOCKED: 1}
+    assert blocked.reason in refused
+    assert (waiting.status, waiting.version) == (Status.WAITING, 2)
+    assert done.outcome == "posted"
+    assert [kind for kind in kinds if kind in {"blocked", "unblocked", "migrated"}] == ["blocked", "unblocked", "migrated"]
+
+
+def test_a_case_of_a_newer_version_is_blocked_until_the_newer_code_is_back(place: Place) -> None:
+    async def main() -> Any:
+        newer = ask_1(3)
+        case, _ = await start_asked(place, process=newer)
+        async with place.open(ask_1(2, accepts={1: None}), resources={"world": World()}) as engine:
+            blocked = await engine.case(case)
+        async with place.open(newer, resources={"world": World()}) as engine:
+            await engine.idle()
+            return blocked, await engine.case(case)
+
+    blocked, back = run(main())
+
+    assert blocked.status is Status.BLOCKED
+    assert blocked.reason == "version 3 of 'ask' wrote it, and version 2, which is here, accepts 1; open the newer code"
+    assert (back.status, back.version) == (Status.WAITING, 3)
+
+
+def test_a_blocked_case_can_be_cancelled(place: Place) -> None:
+    async def main() -> Any:
+        case, _ = await start_asked(place)
+        async with place.open(ask_2(2, {}), resources={"world": World()}) as engine:
+            return await engine.cancel(case, by="anna", why="no longer wanted")
+
+    assert run(main()).status is Status.CANCELLED
+
+
+def test_a_case_that_stays_blocked_is_left_as_it_is_by_the_next_opening(place: Place) -> None:
+    async def main() -> Any:
+        case, _ = await start_asked(place)
+        for _ in range(2):
+            async with place.open(ask_2(2, {}), resources={"world": World()}) as engine:
+                row = await engine.case(case)
+        return row, await told(engine, case) if place.store else None
+
+    row, kinds = run(main())
+
+    assert row.status is Status.BLOCKED
+    assert kinds is None or kinds.count("blocked") == 1
+
+
+def wrong(fields: Any) -> Any:
+    return {**fields, "message": fields["massage"]}
+
+
+@pytest.mark.parametrize(
+    ("migration", "reason"),
+    [
+        (wrong, "the migration of 'ask' from version 1 raised KeyError: 'massage'; correct it"),
+        (lambda fields: {**fields, "message": 7}, "after its migrations the stored value of field 'message' no longer fits its type"),
+        (lambda fields: {**to_2(fields), "replies": "x"}, "gives 'replies', which is no field of Ask2; correct it"),
+        (lambda fields: {**to_2(fields), "reply": float("nan")}, "raised ValueError"),
+        (lambda fields: None, "raised TypeError"),
+        (None, "the stored value of field 'message' no longer fits its type"),
+    ],
+)
+def test_a_migration_that_fails_blocks_the_case_with_its_reason_and_changes_nothing(place: Place, migration: Any, reason: str) -> None:
+    async def main() -> Any:
+        case, token = await start_asked(place)
+        async with place.open(ask_2(2, {1: migration}), resources={"world": World()}) as engine:
+            before = {row.field: row.text for row in await engine.reader.fields(case)}
+            with pytest.raises(NotAccepted) as refused:
+                await engine.resume(token, "yes", by="anna")
+            row = await engine.case(case)
+            after = {row.field: row.text for row in await engine.reader.fields(case)}
+        async with place.open(ask_2(), resources={"world": World()}) as engine:
+            await engine.idle()
+            return str(refused.value), row, before == after, await engine.case(case)
+
+    refused, row, unchanged, back = run(main())
+
+    assert reason in refused
+    assert (row.status, row.version) == (Status.BLOCKED, 1)
+    assert row.reason in refused
+    assert unchanged
+    assert (back.status, back.version) == (Status.WAITING, 2)
+
+
+def test_several_versions_run_side_by_side_and_new_cases_get_the_highest(place: Place) -> None:
+    async def main() -> Any:
+        case, token = await start_asked(place)
+        async with place.open(ask_2(), ask_1(), resources={"world": World()}) as engine:
+            await engine.resume(token, "yes", by="anna")
+            old = await engine.settled(case)
+            new = await engine.start("ask", {"message": {"text": "hi", "language": "en"}})
+            await engine.settled(new.case)
+            return old, await engine.case(new.case), await engine.state(new.case, Ask2)
+
+    old, new, state = run(main())
+
+    assert (old.version, old.outcome, new.version) == (1, "posted", 2)
+    assert state.reply == "re: hi (en)"
+
+
+def test_a_case_goes_on_under_the_lowest_version_that_accepts_it() -> None:
+    processes = [ask_1(5, accepts={4: None}), ask_1(4, accepts={2: None, 3: None}), ask_1(3, accepts={2: None, 1: None})]
+
+    registry = Registry(processes)
+
+    chosen = {version: registry.accepting("ask", version) for version in range(7)}
+    assert {version: process and process.version for version, process in chosen.items()} == {
+        0: None, 1: 3, 2: 3, 3: 3, 4: 4, 5: 5, 6: None,
+    }  # fmt: skip
+    assert registry.for_start("ask").version == 5
+
+
+def test_a_version_is_registered_once() -> None:
+    with pytest.raises(DefinitionError, match="two processes are called 'ask' and have version 2; give one"):
+        Registry([ask_1(2), ask_2()])
+
+
+def test_a_parked_case_stays_parked_and_is_migrated_when_it_goes_on(place: Place) -> None:
+    async def main() -> Any:
+        process = ask_1()
+        async with place.open(process, resources={"world": World(ConnectionError("gone"))}) as engine:
+            started = await engine.start(process, {"message": "hello"})
+            await engine.settled(started.case)
+            await engine.resume((await engine.pending(started.case)).token, "yes", by="anna")
+            parked = await engine.settled(started.case)
+        async with place.open(ask_2(2, {}), resources={"world": World()}) as engine:
+            unaccepted = await engine.case(started.case)
+            await engine.redrive(started.case, by="anna", why="the post is back")
+            blocked = await engine.settled(started.case)
+        world = World()
+        async with place.open(ask_1(2, accepts={1: None}), resources={"world": world}) as engine:
+            back = await engine.settled(started.case)
+            entry = (await engine.reader.effects(started.case))[0]
+            await engine.resolve(entry.key, happened=False, by="anna", why="asked the post office")
+            return parked, unaccepted, blocked, back, await engine.settled(started.case), world.keys, entry.key
+
+    parked, unaccepted, blocked, back, done, keys, key = run(main())
+
+    assert parked.status is unaccepted.status is Status.PARKED
+    assert unaccepted.reason == parked.reason
+    assert blocked.status is Status.BLOCKED
+    assert back.status is Status.PARKED
+    assert (done.outcome, done.version) == ("posted", 2)
+    assert keys == [key]
+
+
+def without_post(*, was: str | None = None, accepts: Any = None) -> Process[Ask1]:
+    """Nothing is posted any more; or it is sent, which is what posting `was`."""
+    process = Process("ask", Ask1, version=2, accepts={1: None} if accepts is None else accepts)
+
+    @process.node(writes="draft")
+    async def write(message: str) -> str:
+        return f"re: {message}"
+
+    ask = process.pause(writes="answer", answer=str, shows=("draft",))
+    named = {"was": was} if was else {}
+
+    @process.effect(writes="receipt", safety=Idempotent(), **named)
+    async def send(draft: str, *, ctx: Context, world: World) -> str:
+        return await world.post(ctx.key)
+
+    process.rules(
+        when("no draft", lambda c: c.draft is None, write),
+        when("not asked", lambda c: c.answer is None, ask),
+        when("not sent", lambda c: c.receipt is None, send),
+        otherwise(finish("sent")),
+    )
+    return process
+
+
+async def left_in_doubt(place: Place) -> int:
+    """A case of version 1 whose letter may have been posted, and which is ready to find out."""
+    process = ask_1()
+    safe = process.steps["post"]
+    object.__setattr__(safe, "safety", Idempotent())
+    clock = ManualClock()
+    async with place.open(process, resources={"world": World(ConnectionError("gone"))}, clock=clock) as engine:
+        started = await engine.start(process, {"message": "hello"})
+        await engine.settled(started.case)
+        await engine.resume((await engine.pending(started.case)).token, "yes", by="anna")
+        await engine.idle(patience_seconds=0)
+    return started.case
+
+
+def test_an_effect_in_doubt_that_the_code_no_longer_has_blocks_its_case(place: Place) -> None:
+    async def main() -> Any:
+        case, world, clock = await left_in_doubt(place), World(), ManualClock(2_000_000.0)
+        async with place.open(without_post(), resources={"world": world}, clock=clock) as engine:
+            blocked = await engine.settled(case)
+        async with place.open(without_post(), resources={"world": world}, clock=clock) as engine:
+            still = await engine.case(case)
+            doubts = [entry.effect for entry in await engine.reader.in_doubt()]
+        async with place.open(without_post(was="post"), resources={"world": world}, clock=clock) as engine:
+            done = await engine.settled(case)
+            return blocked, still, doubts, done, world.keys, await engine.reader.effects(case)
+
+    blocked, still, doubts, done, keys, entries = run(main())
+
+    assert blocked.status is still.status is Status.BLOCKED
+    assert blocked.version == 1
+    assert "effect 'post' with key" in blocked.reason
+    assert "this code no longer has it" in blocked.reason
+    assert doubts == ["post"]
+    assert (done.outcome, done.version) == ("sent", 2)
+    assert [entry.key for entry in entries] == keys
+
+
+def letters(name: str, *, was: tuple[str, ...] = (), **settings: Any) -> Process[Ask1]:
+    """Post the draft, then ask; the effect is called `name`."""
+    process = Process("letters", Ask1, **settings)
+
+    @process.node(writes="draft")
+    async def write(message: str) -> str:
+        return f"re: {message}"
+
+    @process.effect(writes="receipt", safety=AtMostOnce(), name=name, was=was)
+    async def post(draft: str, *, ctx: Context, world: World) -> str:
+        return await world.post(ctx.key)
+
+    ask = process.pause(writes="answer", answer=str, shows=("message",))
+    process.rules(
+        when("no draft", lambda c: c.draft is None, write),
+        when("not posted", lambda c: c.receipt is None, post),
+        when("not asked", lambda c: c.answer is None, ask),
+        otherwise(finish("posted")),
+    )
+    return process
+
+
+@pytest.mark.parametrize(("was", "calls"), [(("post", "mail"), 1), ((), 2)])
+def test_a_renamed_effect_that_is_settled_is_not_called_again(place: Place, was: tuple[str, ...], calls: int) -> None:
+    async def main() -> Any:
+        world, process = World(), letters("post")
+        async with place.open(process, resources={"world": world}) as engine:
+            case = (await engine.start(process, {"message": "hello"})).case
+            await engine.settled(case)
+            token = (await engine.pending(case)).token
+        forgetful = letters("send", was=was, version=2, accepts={1: lambda fields: {**fields, "receipt": None}})
+        async with place.open(forgetful, resources={"world": world}) as engine:
+            await engine.resume(token, "yes", by="anna")
+            return await engine.settled(case), world.keys, (await engine.state(case, Ask1)).receipt
+
+    row, keys, receipt = run(main())
+
+    assert (row.outcome, receipt) == ("posted", "posted")
+    assert len(keys) == calls
+
+
+def test_the_definitions_that_engines_were_opened_with_are_in_the_journal(place: Place) -> None:
+    async def main() -> Any:
+        case, _ = await start_asked(place)
+        for process in (ask_1(), ask_2(), ask_2()):
+            async with place.open(process, resources={"world": World()}) as engine:
+                definitions = await engine.reader.definitions()
+                accepted = json.loads((await engine.reader.events(case=case))[0].facts)
+        return definitions, accepted
+
+    definitions, accepted = run(main())
+
+    assert [(row.process, row.version, row.fingerprint) for row in definitions] == [
+        ("ask", 1, ask_1().fingerprint),
+        ("ask", 2, ask_2().fingerprint),
+    ]
+    assert (accepted["version"], accepted["fingerprint"]) == (1, ask_1().fingerprint[:12])
+
+
+def test_a_token_of_before_a_block_is_answered_with_what_is_shown_now(place: Place) -> None:
+    async def main() -> Any:
+        case, token = await start_asked(place)
+        async with place.open(ask_2(2, {}), resources={"world": World()}):
+            pass
+        async with place.open(ask_1(), resources={"world": World()}) as engine:
+            await engine.idle()
+            with pytest.raises(Stale) as stale:
+                await engine.resume(token, "yes", by="anna")
+            await engine.resume(stale.value.current.token, "yes", by="anna")
+            await engine.settled(case)
+            with pytest.raises((AlreadyAnswered, NotWaiting)):
+                await engine.resume(stale.value.current.token, "no", by="bert")
+            return await engine.case(case)
+
+    assert run(main()).outcome == "posted"
