@@ -1,5 +1,6 @@
 """A process manager for agent workflows: explicit durable state, deterministic routing, effects that are never repeated by accident."""
 
+from pointsman.definition.children import Child, ChildEnd
 from pointsman.definition.effects import (
     ABSENT,
     UNKNOWN,
@@ -11,8 +12,10 @@ from pointsman.definition.effects import (
     Reconcile,
     Safety,
 )
+from pointsman.definition.ladder import answer_with, reassign, remind
+from pointsman.definition.messages import Accept, Log
 from pointsman.definition.nodes import Context, Node, Retry
-from pointsman.definition.pauses import Pause
+from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.process import Process
 from pointsman.definition.rules import each, finish, otherwise, parallel, park, quorum, when
 from pointsman.definition.schedules import cron, every
@@ -38,13 +41,15 @@ from pointsman.mappings.smtp import SmtpInDoubt, smtp_outcome, smtp_send
 from pointsman.operations.history import History, history_of
 from pointsman.runtime.answers import Pending
 from pointsman.runtime.blocking import BlockingEngine, open_blocking
-from pointsman.runtime.engine import Engine, Started
+from pointsman.runtime.engine import Engine
+from pointsman.runtime.starts import Delivered, Started
 from pointsman.store.base import CaseRow, Reader
 from pointsman.store.sqlite_reader import open_cases
 
 __all__ = [
     "ABSENT",
     "UNKNOWN",
+    "Accept",
     "AlreadyAnswered",
     "AnswerInvalid",
     "AtLeastOnce",
@@ -52,8 +57,11 @@ __all__ = [
     "Blob",
     "BlockingEngine",
     "CaseRow",
+    "Child",
+    "ChildEnd",
     "Context",
     "DefinitionError",
+    "Delivered",
     "Effect",
     "Engine",
     "Failure",
@@ -61,6 +69,7 @@ __all__ = [
     "History",
     "Idempotent",
     "Item",
+    "Log",
     "Node",
     "NotSent",
     "NotWaiting",
@@ -75,6 +84,7 @@ __all__ = [
     "Rejected",
     "Retry",
     "Safety",
+    "Sleep",
     "SmtpInDoubt",
     "Stale",
     "Started",
@@ -83,6 +93,7 @@ __all__ = [
     "StoreError",
     "StoreLocked",
     "UnknownCase",
+    "answer_with",
     "cron",
     "each",
     "every",
@@ -96,6 +107,8 @@ __all__ = [
     "park",
     "quorum",
     "raise_for_outcome",
+    "reassign",
+    "remind",
     "smtp_outcome",
     "smtp_send",
     "when",

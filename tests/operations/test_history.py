@@ -278,7 +278,7 @@ OF_A_STEP = {
 
 
 def row_of(kind: Kind, attempt: int = 1) -> EventRow:
-    facts = {name: FACTS[name] for name in MEANING[kind][1]}
+    facts = {name: FACTS.get(name, name) for name in MEANING[kind][1]}
     step = "write" if kind in OF_A_STEP else None
     return EventRow(1, 1, 1, kind.value, step, attempt, 1_000_000.0, json.dumps(facts))
 

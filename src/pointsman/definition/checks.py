@@ -3,16 +3,19 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from itertools import chain, pairwise
 from types import FunctionType
 from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
+from pointsman.definition.children import Child, ChildEnd
 from pointsman.definition.effects import Effect
+from pointsman.definition.messages import Accept
 from pointsman.definition.nodes import AnyNode, Context, Node
-from pointsman.definition.pauses import Pause
-from pointsman.definition.rules import Each, Finish, Parallel, Park, Quorum, Rule
+from pointsman.definition.pauses import Pause, Sleep
+from pointsman.definition.rules import AnyStep, Each, Finish, Parallel, Park, Quorum, Rule
 from pointsman.definition.schedules import Missed
 from pointsman.definition.signature import accepts_none, collection_of, fits, show, signature_of
 from pointsman.definition.state import Failure, State
@@ -100,7 +103,7 @@ def check_schedule(process: str, state: type[State], name: str, inputs: object, 
         raise DefinitionError(f"{what}: its inputs do not fit {state.__name__} ({where}: {first['msg']}); correct them.") from None
 
 
-def check_former_names(process: str, steps: Mapping[str, Any], former: Mapping[str, str], step: AnyNode | Pause) -> None:
+def check_former_names(process: str, steps: Mapping[str, Any], former: Mapping[str, str], step: AnyStep) -> None:
     """Refuse an earlier name that is a step's present one, or that another step claims as well."""
     what = f"process {process!r}"
     if step.name in former:
@@ -114,7 +117,63 @@ def check_former_names(process: str, steps: Mapping[str, Any], former: Mapping[s
             )
 
 
-def check_rules(process: str, state: type[State], steps: Mapping[str, AnyNode | Pause], rules: Sequence[Rule[Any]]) -> dict[str, str]:
+def check_sleep(process: str, state: type[State], sleep: Sleep) -> None:
+    """Refuse a sleep that has no end, or whose fields hold no time."""
+    what = f"process {process!r}, sleep {sleep.name!r}"
+    if (sleep.seconds is None) == (sleep.until is None):
+        raise DefinitionError(f"{what}: say either for how long (seconds=) or until when (until= a field).")
+    _check_written(what, state, sleep.writes)
+    for name in (*sleep.writes, *sleep.shows):
+        if name not in state.model_fields:
+            raise DefinitionError(f"{what}: {name!r} is no field of {state.__name__}; its fields are {_listed(state.model_fields)}.")
+        annotation = state.model_fields[name].annotation
+        if not fits(float, annotation) and not fits(datetime, annotation):
+            raise DefinitionError(f"{what}: field {name!r} takes {show(annotation)}; give it a float (Unix seconds) or a datetime.")
+
+
+def check_child(process: str, state: type[State], child: Child) -> None:
+    """Refuse a child that is no process, whose inputs read what is no field, or whose end does not fit the field it writes."""
+    what = f"process {process!r}, child {child.name!r}"
+    _check_reads(what, state, child.signature.reads)
+    _check_written(what, state, child.writes)
+    if child.signature.uses:
+        raise DefinitionError(f"{what}: its inputs are a pure function of fields and use no {_listed(child.signature.uses)}.")
+    fields = child.process.state.model_fields
+    if child.result is not None and child.result not in fields:
+        raise DefinitionError(f"{what}: {child.result!r} is no field of {child.process.state.__name__}; its fields are {_listed(fields)}.")
+    ends = ChildEnd if child.result is None else fields[child.result].annotation
+    annotation = state.model_fields[child.writes[0]].annotation
+    if not fits(ends, annotation, ignore_none=True):
+        raise DefinitionError(
+            f"{what}: it ends with {show(ends)}, but field {child.writes[0]!r} takes {show(annotation)}; change one of them."
+        )
+
+
+def check_accept(process: str, state: type[State], accept: Accept) -> None:
+    """Refuse a message whose field is none, or does not take it."""
+    what = f"process {process!r}, message {accept.name!r}"
+    [name] = accept.writes
+    if name not in state.model_fields:
+        raise DefinitionError(
+            f"{what}: it writes {name!r}, which is no field of {state.__name__}; its fields are {_listed(state.model_fields)}."
+        )
+    annotation = state.model_fields[name].annotation
+    if accept.while_open not in {"supersede", "append", "hold", "new_case"}:
+        raise DefinitionError(f'{what}: while_open={accept.while_open!r}; it is one of "supersede", "append", "hold" and "new_case".')
+    written = list[accept.message] if accept.while_open == "append" else accept.message  # type: ignore[name-defined]
+    if not fits(written, annotation):
+        mend = f"; make it `{name}: Log[{show(accept.message)}]`" if accept.while_open == "append" else "; change one of them"
+        raise DefinitionError(f"{what}: it takes {show(accept.message)}, but field {name!r} takes {show(annotation)}{mend}.")
+    required = {field for field in inputs_of(state) if state.model_fields[field].is_required()}
+    if accept.starts is True and required - {name}:
+        raise DefinitionError(
+            f"{what}: a case that it starts needs {_listed(required - {name})} as well; give starts= a function of the message, or starts=False."
+        )
+
+
+def check_rules(
+    process: str, state: type[State], steps: Mapping[str, AnyStep], accepts: Mapping[str, Accept], rules: Sequence[Rule[Any]]
+) -> dict[str, str]:
     """Refuse rules that do not end in `otherwise`, that cannot be reached, or that leave a field without a writer.
 
     Answers the field that each node of an `each(...)` goes over, by the node's name.
@@ -131,6 +190,7 @@ def check_rules(process: str, state: type[State], steps: Mapping[str, AnyNode | 
         if name not in used:
             raise DefinitionError(f"{what}: {name!r} is declared, but no rule names it; add a rule or remove it.")
     written = set(chain.from_iterable((*step.writes, *(step.edits if isinstance(step, Pause) else ())) for step in steps.values()))
+    written.update(chain.from_iterable(accept.writes for accept in accepts.values()))
     for name in state.model_fields:
         if name not in written and name not in inputs_of(state):
             raise DefinitionError(
@@ -233,11 +293,11 @@ def _check_reachable(what: str, rules: Sequence[Rule[Any]]) -> None:
         seen[same] = rule.name
 
 
-def _check_step(what: str, steps: Mapping[str, AnyNode | Pause], rule: Rule[Any]) -> None:
+def _check_step(what: str, steps: Mapping[str, AnyStep], rule: Rule[Any]) -> None:
     named = rule.step.nodes if isinstance(rule.step, Parallel) else (rule.step,)
     for step in named:
         declared: object = step
-        if not isinstance(declared, Node | Pause | Parallel | Finish | Park):
+        if not isinstance(declared, Node | Pause | Sleep | Child | Parallel | Finish | Park):
             raise DefinitionError(
                 f"{what}: {getattr(step, '__name__', step)!r} is no step; name what node(), effect() or pause() gave you, or finish(...) or park(...)."
             )
@@ -343,13 +403,13 @@ def _check_room(what: str, state: type[State], step: Parallel) -> None:
                 )
 
 
-def _steps_in(rule: Rule[Any]) -> tuple[AnyNode | Pause, ...]:
+def _steps_in(rule: Rule[Any]) -> tuple[AnyStep, ...]:
     if isinstance(rule.step, Parallel):
         return rule.step.nodes
-    return (rule.step,) if isinstance(rule.step, Node | Pause) else ()
+    return (rule.step,) if isinstance(rule.step, Node | Pause | Sleep | Child) else ()
 
 
-def _check_cycles(what: str, steps: Mapping[str, AnyNode | Pause], overs: Mapping[str, str]) -> None:
+def _check_cycles(what: str, steps: Mapping[str, AnyStep], overs: Mapping[str, str]) -> None:
     """Refuse a field that is computed, over any number of steps, from itself: writing it would clear it."""
     derived: dict[str, dict[str, str]] = {}
     for step in steps.values():

@@ -1,17 +1,21 @@
 """A process: its state, its steps and its rules, checked before anything runs."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Generic, TypeVar, overload
 
 from pointsman.definition import checks
+from pointsman.definition.children import Child
+from pointsman.definition.durations import Duration, seconds_of
 from pointsman.definition.effects import Effect, Safety
 from pointsman.definition.fingerprint import fingerprint_of
+from pointsman.definition.ladder import ladder_of
+from pointsman.definition.messages import Accept, WhileOpen
 from pointsman.definition.nodes import AnyNode, Node, OnFailure, P, R, Retry
-from pointsman.definition.pauses import Pause
-from pointsman.definition.rules import Rule
+from pointsman.definition.pauses import Expire, Pause, Reassign, Remind, Sleep
+from pointsman.definition.rules import AnyStep, Park, Rule
 from pointsman.definition.schedules import Missed, Schedule, Ticks
 from pointsman.definition.signature import signature_of
 from pointsman.definition.state import State
@@ -43,9 +47,10 @@ class Process(Generic[S]):
         self.version = version
         self.accepts: Mapping[int, Migration | None] = dict(accepts or {})
         self.steps_max = steps_max
-        self.steps: dict[str, AnyNode | Pause] = {}
         self.schedules: dict[str, Schedule] = {}
         self._former: dict[str, str] = {}
+        self.steps: dict[str, AnyStep] = {}
+        self.accepts_messages: dict[str, Accept] = {}
         self._rules: tuple[Rule[S], ...] = ()
         self._overs: dict[str, str] = {}
         checks.check_state(name, state)
@@ -163,19 +168,84 @@ class Process(Generic[S]):
         shows: tuple[str, ...],
         edits: tuple[str, ...] = (),
         beside: tuple[str, ...] = (),
+        deadline: Duration | None = None,
+        ladder: Sequence[Remind | Reassign | Expire | Park] = (),
+        assignee: str | None = None,
         name: str | None = None,
         was: str | tuple[str, ...] = (),
     ) -> Pause:
-        """Declare a pause: the case waits for an `answer` to what it `shows`. `was` are its earlier names. Raises DefinitionError."""
-        pause = Pause(name or writes, (writes,), answer, shows, edits, beside, was=_names(was))
+        """Declare a pause: the case waits for an `answer` to what it `shows`.
+
+        `ladder` says what happens when none comes: `remind(after)`, `reassign(after, to)`, and at the `deadline` either
+        `answer_with(default)` or `park(reason)`; with a deadline alone the case is parked then. `was` are its earlier names. Raises DefinitionError.
+        """
+        called = name or writes
+        rungs = ladder_of(f"process {self.name!r}, pause {called!r}", ladder, deadline)
+        pause = Pause(called, (writes,), answer, shows, edits, beside, rungs, assignee, was=_names(was))
         self._declare(pause)
         return pause
+
+    def sleep(self, *, writes: str, seconds: Duration | None = None, until: str | None = None, name: str | None = None,
+              was: str | tuple[str, ...] = ()) -> Sleep:  # fmt: skip
+        """Declare a sleep: the case waits for so long, or until the time that the field `until` names (Unix seconds or a datetime).
+
+        `writes` takes the time at which the case went on, a float or a datetime. A clock that jumps makes it late, never early.
+        Raises DefinitionError.
+        """
+        sleep = Sleep(
+            name or writes, (writes,), None if seconds is None else seconds_of(seconds, f"sleep {name or writes!r}"), until, _names(was)
+        )
+        self._declare(sleep)
+        return sleep
+
+    def child(
+        self, process: "AnyProcess", inputs: Callable[..., Mapping[str, Any]], *, writes: str, result: str | None = None, name: str | None = None,
+        was: str | tuple[str, ...] = (),
+    ) -> Child:  # fmt: skip
+        """Declare a child: a case of another process, whose end this case waits for.
+
+        `inputs` is a function of fields that it names as parameters, and returns what the child starts with. `writes` takes
+        the child's field `result`, or a `ChildEnd` where none is named. A child that ends without a result parks its parent.
+        Raises DefinitionError.
+        """
+        called = name or process.name
+        child = Child(called, process, inputs, (writes,), signature_of(inputs, f"child {called!r}"), result, _names(was))
+        self._declare(child)
+        return child
+
+    def accept(
+        self,
+        message: Any,
+        *,
+        writes: str,
+        correlate: Callable[[Any], str | None],
+        while_open: WhileOpen = "supersede",
+        key: Callable[[Any], str | None] | None = None,
+        order: Callable[[Any], Any] | None = None,
+        starts: Callable[[Any], Mapping[str, Any]] | bool = True,
+        name: str | None = None,
+    ) -> Accept:
+        """Declare a kind of message, a type that fits the field it `writes`.
+
+        `correlate` gives the correlation key: a message with the key of an open case goes to that case; another one starts a
+        case, whose inputs are the message and what `starts` makes of it, or waits for one where `starts` is False. `key` gives
+        its identity: the same message again is a duplicate. `while_open` says what one to an open case does: "supersede"
+        rewrites the field, "append" adds to a `Log` field, "hold" waits until the case has ended, "new_case" starts another
+        case. With `order`, a message that comes later but is older than the one that stands is let be, and a log is kept in
+        that order. Raises DefinitionError.
+        """
+        accept = Accept(name or writes, message, (writes,), correlate, while_open, key, order, starts)
+        if accept.name in self.accepts_messages or accept.name in self.steps:
+            raise DefinitionError(f"process {self.name!r}: two messages or steps are called {accept.name!r}; give one another name=.")
+        checks.check_accept(self.name, self.state, accept)
+        self.accepts_messages[accept.name] = accept
+        return accept
 
     def rules(self, *rules: Rule[S]) -> None:
         """Say what happens next, read from the top; the last one is `otherwise`. Raises DefinitionError."""
         if self._rules:
             raise DefinitionError(f"process {self.name!r}: rules() was called twice; put all rules into one call.")
-        self._overs = checks.check_rules(self.name, self.state, self.steps, rules)
+        self._overs = checks.check_rules(self.name, self.state, self.steps, self.accepts_messages, rules)
         self._rules = rules
 
     def schedule(
@@ -210,7 +280,7 @@ class Process(Generic[S]):
         """The nodes and effects, in the order of their declaration."""
         return (step for step in self.steps.values() if isinstance(step, Node))
 
-    def depends(self, step: AnyNode | Pause) -> frozenset[str]:
+    def depends(self, step: AnyStep) -> frozenset[str]:
         """The fields whose rewriting clears what this step wrote: what it reads, and the collection that it goes over."""
         over = self._overs.get(step.name)
         return step.depends if over is None else step.depends | {over}
@@ -231,14 +301,18 @@ class Process(Generic[S]):
         """What identifies this definition among others of its name and version; see `definition.fingerprint`."""
         return fingerprint_of(self.name, self.version, self.state, self.steps, self.ordered_rules)
 
-    def _declare(self, step: AnyNode | Pause) -> None:
+    def _declare(self, step: AnyStep) -> None:
         if self._rules:
             raise DefinitionError(f"process {self.name!r}: {step.name!r} is declared after rules(); declare it before.")
-        if step.name in self.steps:
+        if step.name in self.steps or step.name in self.accepts_messages:
             raise DefinitionError(f"process {self.name!r}: two steps are called {step.name!r}; give one another name=.")
         checks.check_former_names(self.name, self.steps, self._former, step)
         if isinstance(step, Pause):
             checks.check_pause(self.name, self.state, step)
+        elif isinstance(step, Sleep):
+            checks.check_sleep(self.name, self.state, step)
+        elif isinstance(step, Child):
+            checks.check_child(self.name, self.state, step)
         else:
             checks.check_node(self.name, self.state, step)
         self.steps[step.name] = step

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
+from pointsman.definition.children import Child
 from pointsman.definition.effects import AnyEffect
 from pointsman.definition.nodes import AnyNode
-from pointsman.definition.pauses import Pause
+from pointsman.definition.pauses import Pause, Sleep
 from pointsman.errors import DefinitionError
 
 S = TypeVar("S")
@@ -82,7 +83,10 @@ class Park:
         return "park"
 
 
-Step = AnyNode | AnyEffect | Pause | Parallel | Finish | Park
+AnyStep = AnyNode | Pause | Sleep | Child
+"""What a process declares."""
+
+Step = AnyNode | AnyEffect | Pause | Sleep | Child | Parallel | Finish | Park
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +138,8 @@ def finish(outcome: str) -> Finish:
     return Finish(_text("finish", outcome))
 
 
-def park(reason: str) -> Park:
-    """Take the case out of the line for an operator, who is told `reason`."""
+def park(reason: str = "nobody answered in time") -> Park:
+    """Take the case out of the line for an operator, who is told `reason`; in a rule, or at the end of a pause's ladder."""
     return Park(_text("park", reason))
 
 

@@ -23,8 +23,17 @@ class Kind(StrEnum):
     EFFECT_SETTLED = "effect.settled"
     EFFECT_NOT_SENT = "effect.not_sent"
     EFFECT_IN_DOUBT = "effect.in_doubt"
+    MESSAGE_RECEIVED = "message.received"
+    RESULT_DROPPED = "result.dropped"
     PAUSED = "paused"
     RESUMED = "resumed"
+    REMINDED = "reminded"
+    REASSIGNED = "reassigned"
+    DEADLINE_PASSED = "deadline.passed"
+    SLEEPING = "sleeping"
+    WOKEN = "woken"
+    CHILD_STARTED = "child.started"
+    CHILD_ENDED = "child.ended"
     FIELD_CLEARED = "field.cleared"
     PARKED = "parked"
     REDRIVEN = "redriven"
@@ -48,8 +57,17 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.EFFECT_SETTLED: ("an effect's outcome was recorded", ("key", "how", "fields")),
     Kind.EFFECT_NOT_SENT: ("an effect's call ended before it could change anything", ("key", "message")),
     Kind.EFFECT_IN_DOUBT: ("nobody knows whether an effect's call happened", ("key", "message")),
+    Kind.MESSAGE_RECEIVED: ("a message was taken in; one that was let be says why", ("message", "fields")),
+    Kind.RESULT_DROPPED: ("what a step had computed was dropped, because what it had read was rewritten meanwhile", ("fields",)),
     Kind.PAUSED: ("the case waits for a person", ("shows", "digest")),
     Kind.RESUMED: ("an answer was taken", ("by", "fields")),
+    Kind.REMINDED: ("whoever is asked was to be reminded", ("assignee",)),
+    Kind.REASSIGNED: ("somebody else is asked from now on", ("assignee",)),
+    Kind.DEADLINE_PASSED: ("nobody answered in time", ("answer",)),
+    Kind.SLEEPING: ("the case waits for a time", ("until",)),
+    Kind.WOKEN: ("the time had come", ("fields",)),
+    Kind.CHILD_STARTED: ("a case of another process was started as a step of this one", ("child",)),
+    Kind.CHILD_ENDED: ("the child ended, and its end was taken in", ("child", "status", "fields")),
     Kind.FIELD_CLEARED: ("fields were cleared, because something they were computed from was rewritten", ("fields",)),
     Kind.PARKED: ("the case left the line for an operator", ("reason",)),
     Kind.REDRIVEN: ("an operator put a parked case back into the line", ("by", "why")),

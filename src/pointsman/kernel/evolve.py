@@ -15,31 +15,63 @@ because the effect that would have set it next depends on something else.
 would be chosen again for ever, so it parks the case; so does a case that has taken more steps than its process allows.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Park
+from pointsman.definition.rules import AnyStep, Park
 from pointsman.kernel.decide import Decision, decide
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.snapshot import NULL, Cell, Snapshot
 
+_NOTHING: frozenset[str] = frozenset()
+
 
 class Advance(NamedTuple):
-    """A transition: the snapshot after it, the decision that follows, and the fields that were cleared on the way."""
+    """A transition: the snapshot after it, the decision that follows, and the fields that were cleared on the way.
+
+    `written` names the fields that were written, `dropped` those whose new value was out of date before it was committed.
+    """
 
     snapshot: Snapshot
     decision: Decision
     cleared: tuple[str, ...]
+    written: frozenset[str] = _NOTHING
+    dropped: tuple[str, ...] = ()
 
 
-def advance(process: AnyProcess, snapshot: Snapshot, event: Event | None) -> Advance:
-    """Take in what happened and decide what comes next; None decides afresh, after the rules may have changed."""
+def advance(process: AnyProcess, snapshot: Snapshot, event: Event | None, arrivals: Sequence[Event] = ()) -> Advance:
+    """Take in what happened and decide what comes next; None decides afresh, after the rules may have changed.
+
+    `arrivals` are the messages that came while the step ran. They are taken in first, and what the step computed from
+    fields that they rewrote, or cleared, is dropped.
+    """
+    before = snapshot
+    written: set[str] = set()
+    for arrival in arrivals:
+        snapshot = evolve(process, snapshot, arrival)
+        written.update(arrival.writes)
+    dropped: tuple[str, ...] = ()
+    if arrivals and event is not None:
+        dropped = tuple(name for name, cell in event.writes.items() if stale(process, name, cell.writer, before.cells, snapshot.cells))
+        event = event._replace(writes={name: cell for name, cell in event.writes.items() if name not in dropped})
     after = evolve(process, snapshot, event) if event is not None else snapshot
-    cleared = tuple(sorted(snapshot.cells.keys() - after.cells.keys()))
-    decision = _progress(process, snapshot, after, event) or decide(process, after.cells)
-    return Advance(Snapshot(after.case, after.cells, after.revision, after.steps + 1), decision, cleared)
+    if event is not None:
+        written.update(event.writes)
+    cleared = tuple(sorted(before.cells.keys() - after.cells.keys()))
+    decision = _progress(process, before, after, None if arrivals else event) or decide(process, after.cells)
+    return Advance(Snapshot(after.case, after.cells, after.revision, after.steps + 1), decision, cleared, frozenset(written), dropped)
+
+
+def stale(process: AnyProcess, field: str, writer: str, before: Mapping[str, Cell], now: Mapping[str, Cell]) -> bool:
+    """Whether what `writer` computed for `field` rests on a value that has changed between the two."""
+    return any(_text(before, read) != _text(now, read) for read in _depends(process, field, writer))
+
+
+def rests_on_changes(process: AnyProcess, step: AnyStep, before: Mapping[str, Cell], now: Mapping[str, Cell]) -> bool:
+    """Whether anything that a step reads has changed between the two."""
+    return any(_text(before, read) != _text(now, read) for read in process.depends(step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +81,12 @@ class Block(Park):
 
 def blocked(after: Advance, reason: str) -> Advance:
     """The same transition, with the case blocked instead of going on."""
-    return Advance(after.snapshot, Decision(Block(reason), "", ()), after.cleared)
+    return after._replace(decision=Decision(Block(reason), "", ()))
 
 
 def parked(after: Advance, reason: str) -> Advance:
     """The same transition, with the case parked instead of going on."""
-    return Advance(after.snapshot, Decision(Park(reason), "", ()), after.cleared)
+    return after._replace(decision=Decision(Park(reason), "", ()))
 
 
 def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
@@ -94,12 +126,9 @@ def _outdated(process: AnyProcess, cells: Mapping[str, Cell], changed: set[str],
     return outdated
 
 
-_NOTHING: frozenset[str] = frozenset()
-
-
 def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
     """What a cell was computed from. A writer that the code no longer has depended on what the field's writers read today."""
-    if not writer:
+    if not writer or writer in process.accepts_messages:
         return _NOTHING
     step = process.steps.get(writer)
     if step is not None:
@@ -110,7 +139,12 @@ def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
 
 def _progress(process: AnyProcess, before: Snapshot, after: Snapshot, event: Event | None) -> Decision | None:
     # A start has nothing to change yet; and a person may give the same answer twice, which turns nothing for ever.
-    if event is not None and event.writes and event.kind not in {Kind.ACCEPTED, Kind.RESUMED} and _same(before.cells, after.cells):
+    if (
+        event is not None
+        and event.writes
+        and event.kind not in {Kind.ACCEPTED, Kind.RESUMED, Kind.DEADLINE_PASSED}
+        and _same(before.cells, after.cells)
+    ):
         fields = ", ".join(sorted(event.writes))
         return Decision(
             Park(f"{event.step!r} left {fields} as it was, and would be chosen again for ever; correct the step or its rule"),

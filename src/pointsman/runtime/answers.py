@@ -1,12 +1,12 @@
 """Answers to pauses: what a case shows, and who may answer it - once, and only to what was shown."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from pointsman.definition.pauses import Pause
+from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.signature import show
 from pointsman.errors import AlreadyAnswered, AnswerInvalid, Conflict, NotWaiting, Stale, ValueRefused
 from pointsman.kernel.codec import adapter_of, check_text, codec_of, describe, digest_of
@@ -14,6 +14,7 @@ from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import advance
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.cases import Cases, standing, state_of
+from pointsman.runtime.clock import Clock
 from pointsman.runtime.hold import Hold, Outcome
 from pointsman.store.base import CaseRow, PauseRow
 
@@ -21,7 +22,8 @@ from pointsman.store.base import CaseRow, PauseRow
 class Pending(NamedTuple):
     """What a case waits for: answer it with `Engine.resume(token, ...)`.
 
-    `shown` is what the answer decides on, `beside` what is shown with it; `digest` is that of `shown`.
+    `shown` is what the answer decides on, `beside` what is shown with it; `digest` is that of `shown`. `assignee` is who is
+    asked, `since` and `expires_at` when it began and is over by itself (Unix seconds).
     """
 
     case: int
@@ -32,20 +34,27 @@ class Pending(NamedTuple):
     beside: Mapping[str, Any]
     answer: type
     since: float
+    assignee: str | None = None
+    expires_at: float | None = None
 
 
 class Answers:
     """The engine's calls for people."""
 
-    def __init__(self, cases: Cases) -> None:
+    def __init__(self, cases: Cases, clock: Clock, settled: Callable[[int], Awaitable[CaseRow]]) -> None:
         self._cases = cases
+        self._clock = clock
+        self._settled = settled
 
     async def pending(self, case: int) -> Pending:
         """What a case waits for now. Raises UnknownCase, NotWaiting."""
         while True:
             row = await self._cases.row(case)
             pause = await self._cases.store.pause(case)
-            if row.status is not Status.WAITING or pause is None or pause.closed is not None:
+            if row.status is Status.READY and pause is not None and pause.closed is None:
+                await self._settled(case)  # a message or a timer has woken it: what it shows is about to be confirmed, or void
+                continue
+            if row.status is not Status.WAITING or pause is None or pause.closed is not None or self._sleeps(row):
                 raise NotWaiting(f"case {case} is not waiting for an answer: {standing(row)}.")
             hold = await self._cases.hold(row)
             declared = _declared(hold, pause)
@@ -57,10 +66,15 @@ class Answers:
         """Take an answer; see `Engine.resume`."""
         check_text("by", by)
         while True:
+            row = await self._cases.row((await self._open_pause(token)).case)
+            # Read behind the case's row, whose revision guards the commit: if the case moves from here on, it is a Conflict.
             pause = await self._open_pause(token)
-            hold = await self._cases.hold(await self._cases.row(pause.case))
-            if hold.snapshot.revision != pause.revision:
-                continue  # the case moved between the two reads: look again
+            if row.status is not Status.WAITING:
+                await self._settled(row.id)
+                continue
+            if pause.expires_at is not None and pause.expires_at <= self._clock.now():
+                raise NotWaiting(f"the deadline of pause {pause.name!r} of case {row.id} has passed; nothing was changed.")
+            hold = await self._cases.hold(row)
             declared = _declared(hold, pause)
             if declared is None:
                 await self._show_afresh(hold)
@@ -87,6 +101,9 @@ class Answers:
             raise AlreadyAnswered(told, by=str(pause.closed_by))
         raise NotWaiting(f"case {row.id} is no longer waiting for an answer: {standing(row)}.")
 
+    def _sleeps(self, row: CaseRow) -> bool:
+        return isinstance(self._cases.process(row.process).steps.get(row.step or ""), Sleep)
+
     async def _show_afresh(self, hold: Hold) -> None:
         """The code has changed what the pause shows, or that there is one: decide anew, so that nobody answers the old one."""
         with suppress(Conflict):
@@ -105,7 +122,18 @@ def _pending(hold: Hold, declared: Pause, pause: PauseRow) -> Pending:
     state = state_of(hold.process, hold.snapshot.cells)
     shown = {name: getattr(state, name) for name in declared.shows}
     beside = {name: getattr(state, name) for name in declared.beside}
-    return Pending(pause.case, declared.name, pause.token, pause.digest, shown, beside, declared.answer, pause.opened_at)
+    return Pending(
+        pause.case,
+        declared.name,
+        pause.token,
+        pause.digest,
+        shown,
+        beside,
+        declared.answer,
+        pause.opened_at,
+        pause.assignee,
+        pause.expires_at,
+    )
 
 
 def _answer_cells(hold: Hold, pause: Pause, answer: object, edits: Mapping[str, object]) -> dict[str, Cell]:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar, overload
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
 from pointsman.runtime.answers import Pending
-from pointsman.runtime.engine import Engine, Started
+from pointsman.runtime.engine import Engine
+from pointsman.runtime.starts import Delivered, Started
 from pointsman.store.base import CaseRow
 
 T = TypeVar("T")
@@ -24,9 +25,15 @@ class BlockingEngine:
         self._engine = engine
         self._loop = loop
 
-    def start(self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None) -> Started:
+    def start(
+        self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None, correlation: str | None = None
+    ) -> Started:
         """Start a case."""
-        return self._wait(self._engine.start(process, state, key=key))
+        return self._wait(self._engine.start(process, state, key=key, correlation=correlation))
+
+    def send(self, process: AnyProcess | str, message: object, *, name: str | None = None, key: str | None = None) -> Delivered:
+        """Deliver a message."""
+        return self._wait(self._engine.send(process, message, name=name, key=key))
 
     def keep(self, content: bytes) -> Blob:
         """Store a large value."""

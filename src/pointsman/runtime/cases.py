@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
-from pointsman.errors import Conflict, NotAccepted, UnknownCase
+from pointsman.errors import Conflict, EngineStopped, NotAccepted, StoreError, UnknownCase
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.evolve import Advance
 from pointsman.kernel.snapshot import Cell, Status
@@ -16,7 +16,7 @@ from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of, runnable
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.scheduler import Scheduler
-from pointsman.store.base import CaseRow, NewCase, Store
+from pointsman.store.base import CaseRow, NewCase, Post, Posted, Store
 
 T = TypeVar("T")
 
@@ -88,15 +88,53 @@ class Cases:
 
     async def apart(self, commit: Coroutine[Any, Any, T]) -> T:
         """Commit in a task of its own, so that what follows from it happens although the caller may be cancelled."""
-        task = asyncio.ensure_future(commit)
+        return await asyncio.shield(self._begin(commit))
+
+    def detach(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that nobody waits for; what an engine that stops leaves undone of it, the next one does."""
+
+        async def quietly() -> None:
+            with suppress(StoreError, EngineStopped):
+                await work
+
+        self._begin(quietly())
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.ensure_future(work)
         self._underway.add(task)
         task.add_done_callback(self._underway.discard)
-        return await asyncio.shield(task)
+        return task
+
+    @property
+    def committing(self) -> bool:
+        """Whether a commit from outside is under way."""
+        return bool(self._underway)
 
     async def all_committed(self) -> None:
         """Return when no commit from outside is under way."""
         while self._underway:
             await asyncio.wait(self._underway)
+
+    async def post(
+        self, post: Post, hold: Hold, after: Advance, accepted: Outcome, new: NewCase, released: int | None
+    ) -> Posted:  # fmt: skip
+        """Deliver a message, with the case that it starts where there is no open one, and drive that if there is room."""
+        going_on = runnable(after.decision) and self.scheduler.enter()
+        taken = False
+        try:
+            after, outcome, intent = await self._effects.prepare(hold, after, accepted, going_on=going_on)
+            landing = self.commits.landing(hold, after, outcome, going_on=going_on, claims=going_on, intent=intent, new=new)
+            posted = await self.store.post(post, landing, released=released)
+            if posted.started:
+                self.commits.taken(hold, landing)
+                self.commits.landed(hold, after, landing)
+                if hold.status is Status.RUNNING:
+                    self.scheduler.take(hold, after.decision)
+                    taken = True
+        finally:
+            if going_on and not taken:
+                self.scheduler.leave()
+        return posted
 
     async def _commit_and_take(self, hold: Hold, after: Advance, outcome: Outcome, new: NewCase | None, answered_by: str | None) -> int:
         going_on = runnable(after.decision) and self.scheduler.enter()

@@ -1,22 +1,26 @@
 """Turn what happened to a case into one transition, and commit it."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from pydantic_core import to_json
 
+from pointsman.definition.children import Child
 from pointsman.definition.fingerprint import SHORT
-from pointsman.definition.pauses import Pause
+from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Finish, Park
 from pointsman.kernel.codec import digest_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance, Block
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.snapshot import NULL, Cell, Snapshot, Status
-from pointsman.runtime.hold import Hold, Outcome, runnable
+from pointsman.kernel.snapshot import ENDED, Cell, Snapshot, Status
+from pointsman.runtime.hold import Hold, Origin, Outcome, runnable
+from pointsman.runtime.inbox import CHILD_ENDED, NOTHING, PARENT_ENDED, Arrivals
 from pointsman.runtime.ports import Ports
-from pointsman.store.base import EventWrite, FieldWrite, Intent, NewCase, PauseOpening, Transition
+from pointsman.runtime.waits import next_rung_at, wake_time
+from pointsman.store.base import EventWrite, FieldWrite, Intent, NewCase, PauseOpening, Post, Transition
 
 TOKEN_BITS = 80  # at a thousand guesses a second, longer than the universe has lasted
 
@@ -39,13 +43,18 @@ class Commits:
         intent: Intent | None = None,
         reason: str | None = None,
         leaves_pause: bool = False,
+        guarded: bool = False,
     ) -> None:
-        """Commit that the case stays at its step: an intent, a postponed attempt, a cancel, a redrive."""
+        """Commit that the case stays at its step: an intent, a postponed attempt, a cancel, a redrive.
+
+        A `guarded` commit raises News where a message has come that the hold does not know.
+        """
         transition = self._begin(hold, outcome)
+        transition.inbox = len(hold.mail) if guarded else None
         transition.status, transition.wake_at, transition.reason = status, outcome.wake_at, reason
         transition.attempts, transition.step, transition.rule = hold.attempt, hold.step, hold.rule
         transition.intent, transition.leaves_pause = intent, leaves_pause
-        transition.fields = _field_writes(hold, (), {}, {})
+        transition.fields = _field_writes(hold)
         transition.events = [*_migrated(hold), *(_event_write(event) for event in outcome.events)]
         await self._hand_in(hold, transition)
         hold.snapshot = Snapshot(transition.case, hold.snapshot.cells, transition.revision + 1, hold.snapshot.steps)
@@ -58,39 +67,64 @@ class Commits:
 
     async def land(
         self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool = True, claims: bool = False, intent: Intent | None = None,
-        answered_by: str | None = None, new: NewCase | None = None, cancel: Event | None = None,
+        answered_by: str | None = None, new: NewCase | None = None, cancel: Event | None = None, arrivals: Arrivals = NOTHING,
     ) -> int:  # fmt: skip
         """Commit what happened and the decision that follows, and bring the hold up to date. Answers the case's number.
 
         A next step runs at once while the case is `going_on` in this engine's hands (`claims` takes it there), and is
-        ready for a claim otherwise. With `cancel` nothing follows: the case ends with that event.
+        ready for a claim otherwise. With `cancel` nothing follows: the case ends with that event. Raises News where a
+        message has come that is not among the `arrivals`.
         """
-        if isinstance(after.decision.step, Park) and not outcome.events:
+        transition = self.landing(
+            hold, after, outcome, going_on=going_on, claims=claims, intent=intent, answered_by=answered_by, new=new, cancel=cancel,
+            arrivals=arrivals,
+        )  # fmt: skip
+        number = await self._hand_in(hold, transition)
+        self.landed(hold, after, transition)
+        return number
+
+    def landing(
+        self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool, claims: bool = False, intent: Intent | None = None,
+        answered_by: str | None = None, new: NewCase | None = None, cancel: Event | None = None, arrivals: Arrivals = NOTHING,
+    ) -> Transition:  # fmt: skip
+        """The transition of `land`, not handed in yet."""
+        if isinstance(after.decision.step, Park) and not (outcome.events or arrivals.events):
             hold.migrated = None  # it does not go on, so older code may still take it up
         transition = self._begin(hold, outcome)
-        transition.fields = _field_writes(hold, after.cleared, hold.snapshot.cells, outcome.events[-1].writes if outcome.events else {})
+        transition.inbox, transition.takes = len(hold.mail), arrivals.takes
+        transition.fields = _field_writes(hold, after)
         transition.steps, transition.claims = after.snapshot.steps, claims
         transition.new, transition.intent = new, intent
-        transition.leaves_pause, transition.answered_by = hold.status is Status.WAITING, answered_by
+        transition.answered_by = answered_by or outcome.answered_by
         # A step that parks its case stays the case's step; a rule that parks it is a step of its own.
         stays = cancel is not None or (isinstance(after.decision.step, Park) and not after.decision.rule)
         transition.step = hold.step if stays else after.decision.step.name
         transition.rule = hold.rule if stays else after.decision.rule or hold.rule
-        events = [*_migrated(hold), *(_event_write(event) for event in outcome.events)]
+        events = [*_migrated(hold), *(_event_write(event) for event in (*arrivals.events, *outcome.events))]
+        if after.dropped:
+            events.append(_event_write(Event(Kind.RESULT_DROPPED, hold.step, hold.attempt, {"fields": after.dropped})))
         if after.cleared:
             events.append(_event_write(Event(Kind.FIELD_CLEARED, facts={"fields": list(after.cleared)})))
         if cancel is not None:
             transition.status, transition.reason = Status.CANCELLED, cancel.facts["why"]
             events.append(_event_write(cancel))
         else:
-            events += self._arrive(transition, after, going_on)
+            events += self._arrive(hold, transition, after, outcome, going_on)
+        transition.leaves_pause = (hold.status is Status.WAITING or hold.waiting is not None) and not self._keeps_pause(
+            hold, after, transition
+        )
         transition.events = events
         # What branches have written so far was computed for this step; a case that leaves it does not come back to that.
         transition.ends_branches = outcome.ends_branches or (bool(hold.branches) and transition.step != hold.step)
-        number = await self._hand_in(hold, transition)
+        return transition
+
+    def landed(self, hold: Hold, after: Advance, transition: Transition) -> None:
+        """Bring the hold up to date with a transition that has been committed."""
         hold.snapshot = Snapshot(transition.case, after.snapshot.cells, transition.revision + 1, transition.steps)
-        hold.attempt, hold.step, hold.rule, hold.branches = transition.attempts, transition.step, transition.rule, {}
-        return number
+        if transition.ends_branches or transition.step != hold.step:
+            hold.branches = {}
+        hold.attempt, hold.step, hold.rule = transition.attempts, transition.step, transition.rule
+        hold.mail, hold.waiting = (), None
 
     def _begin(self, hold: Hold, outcome: Outcome) -> Transition:
         return Transition(
@@ -105,11 +139,17 @@ class Commits:
             migrated=None if hold.migrated is None else hold.migrated.to,
         )
 
-    def _arrive(self, transition: Transition, after: Advance, going_on: bool) -> list[EventWrite]:
+    def _arrive(self, hold: Hold, transition: Transition, after: Advance, outcome: Outcome, going_on: bool) -> list[EventWrite]:
         """Set where the case stands after the decision; the events say so."""
         decision = after.decision
+        if self._keeps_pause(hold, after, transition):
+            return self._wait_on(hold, transition, outcome)
         events = [_decided(decision.rule, decision.reads, decision.step.name)] if decision.rule else []
-        if runnable(decision):
+        if outcome.waits and isinstance(decision.step, Child):
+            transition.status = Status.WAITING
+        elif outcome.wake_at is not None and decision.step.name == hold.step:
+            transition.status, transition.attempts, transition.wake_at = Status.READY, hold.attempt, outcome.wake_at
+        elif runnable(decision):
             transition.status = Status.RUNNING if going_on else Status.READY
             transition.attempts, transition.wake_at = (1, None) if going_on else (0, transition.at)
             if transition.intent is not None:
@@ -118,14 +158,38 @@ class Commits:
             events.append(_event_write(self._rest(transition, after)))
         return events
 
+    def _keeps_pause(self, hold: Hold, after: Advance, transition: Transition) -> bool:
+        """Whether the case waits on at the open pause: what it shows is what it showed, so an answer to it stays good."""
+        step = after.decision.step
+        if hold.waiting is None or transition.answered_by is not None or not isinstance(step, Pause | Sleep):
+            return False
+        return hold.process.called(hold.waiting.name) == step.name and hold.waiting.digest == digest_of(after.snapshot.cells, step.shows)
+
+    def _wait_on(self, hold: Hold, transition: Transition, outcome: Outcome) -> list[EventWrite]:
+        assert hold.waiting is not None
+        step = hold.process.steps[hold.process.called(hold.waiting.name)]
+        transition.status, transition.climbs = Status.WAITING, outcome.climbs
+        rung = outcome.climbs.rung if outcome.climbs is not None else hold.waiting.rung
+        transition.wake_at = next_rung_at(step, hold.waiting.opened_at, rung) if isinstance(step, Pause) else hold.waiting.expires_at
+        return []
+
+    def _token(self) -> str:
+        return f"{self._random.getrandbits(TOKEN_BITS):020x}"
+
     def _rest(self, transition: Transition, after: Advance) -> Event:
         """Set how the case rests after a decision that leaves the engine nothing to do; the event says so."""
         cells = after.snapshot.cells
         match after.decision.step:
-            case Pause(name=name, shows=shows):
-                transition.status = Status.WAITING
-                transition.pause = PauseOpening(name, f"{self._random.getrandbits(TOKEN_BITS):020x}", digest_of(cells, shows))
+            case Pause(name=name, shows=shows) as pause:
+                expires_at = None if pause.expires_seconds is None else transition.at + pause.expires_seconds
+                transition.status, transition.wake_at = Status.WAITING, next_rung_at(pause, transition.at, 0)
+                transition.pause = PauseOpening(name, self._token(), digest_of(cells, shows), pause.assignee, expires_at)
                 return Event(Kind.PAUSED, name, facts={"shows": shows, "digest": transition.pause.digest})
+            case Sleep(name=name) as sleep:
+                until = transition.at + sleep.seconds if sleep.seconds is not None else wake_time(cells[sleep.until or ""].value)
+                transition.status, transition.wake_at = Status.WAITING, until
+                transition.pause = PauseOpening(name, self._token(), digest_of(cells, sleep.shows), None, until)
+                return Event(Kind.SLEEPING, name, facts={"until": until})
             case Finish(outcome):
                 transition.status, transition.outcome = Status.DONE, outcome
                 return Event(Kind.FINISHED, facts={"outcome": outcome})
@@ -139,7 +203,40 @@ class Commits:
                 raise AssertionError(step)
 
     async def _hand_in(self, hold: Hold, transition: Transition) -> int:
+        if hold.origin.parent is not None or isinstance(hold.process.steps.get(hold.step or ""), Child):
+            transition.posts = await self._to_kin(hold, transition)
         number = await self._store.commit(transition)
+        self.taken(hold, transition)
+        return number
+
+    async def _to_kin(self, hold: Hold, transition: Transition) -> list[Post]:
+        """What a case that ends tells its parent, and one that leaves its child tells the child."""
+        posts: list[Post] = []
+        ends = transition.status in ENDED and hold.status not in ENDED
+        origin = hold.origin
+        if ends and origin.parent is not None:
+            end = {
+                "key": origin.key,
+                "case": transition.case,
+                "status": transition.status,
+                "outcome": transition.outcome or transition.reason,
+            }
+            posts.append(
+                Post(hold.process.name, CHILD_ENDED, str(transition.case), None, json.dumps(end), transition.at, case=origin.parent)
+            )
+        if isinstance(hold.process.steps.get(hold.step or ""), Child) and (ends or transition.step != hold.step):
+            why = {"by": f"case {transition.case}", "why": "its parent no longer waits for it"}
+            posts += [
+                Post(child.process, PARENT_ENDED, str(child.id), None, json.dumps(why), transition.at, case=child.id)
+                for child in await self._store.children(transition.case)
+                if child.status not in ENDED
+            ]
+        return posts
+
+    def taken(self, hold: Hold, transition: Transition) -> None:
+        """Note in the hold what has been committed, and announce it."""
+        if transition.new is not None:
+            hold.origin = Origin(*transition.new[1:], created_at=transition.at)
         hold.status, hold.intent = transition.status, transition.intent
         if hold.migrated is not None:
             hold.origin = hold.origin._replace(version=hold.migrated.to)
@@ -150,7 +247,6 @@ class Commits:
             hold.unsettled.add(transition.intent.key)
         hold.fence += transition.claims
         self._committed(hold, transition)
-        return number
 
 
 def accepted_event(process: AnyProcess, cells: Mapping[str, Cell]) -> Event:
@@ -164,11 +260,14 @@ def intended(intent: Intent) -> Event:
     return Event(Kind.EFFECT_INTENDED, intent.effect, facts={"key": intent.key, "deadline": intent.deadline})
 
 
-def _field_writes(hold: Hold, cleared: Sequence[str], before: Mapping[str, Cell], writes: Mapping[str, Cell]) -> Sequence[FieldWrite]:
+def _field_writes(hold: Hold, after: Advance | None = None) -> Sequence[FieldWrite]:
     """The rows that a transition adds: what was written, and what was cleared by it; and before both what a migration changed."""
     rows = {} if hold.migrated is None else {name: FieldWrite(name, *change) for name, change in hold.migrated.changes.items()}
-    rows |= {name: FieldWrite(name, None if cell.text == NULL else cell.text, cell.writer) for name, cell in writes.items()}
-    rows |= {name: FieldWrite(name, None, before[name].writer) for name in cleared if name not in writes}
+    if after is None:
+        return [*rows.values()]
+    before, cells = hold.snapshot.cells, after.snapshot.cells
+    rows |= {name: FieldWrite(name, cells[name].text, cells[name].writer) for name in sorted(after.written) if name in cells}
+    rows |= {name: FieldWrite(name, None, before[name].writer) for name in after.cleared}
     return [*rows.values()]
 
 

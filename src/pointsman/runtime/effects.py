@@ -11,7 +11,7 @@ from pointsman.definition.effects import ABSENT, AnyEffect, Effect, Found, Recon
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Park
 from pointsman.definition.signature import signature_of
-from pointsman.errors import NotSent, Rejected
+from pointsman.errors import News, NotSent, Rejected
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance, blocked, parked
@@ -20,6 +20,7 @@ from pointsman.kernel.snapshot import Snapshot, Status
 from pointsman.runtime.calls import TOO_LATE, Calls
 from pointsman.runtime.commits import Commits, intended
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, failure_cells, outcome_text
+from pointsman.runtime.inbox import Inbox
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import EffectRow, Intent, Settlement
 
@@ -30,7 +31,8 @@ KEY_LENGTH = 40  # hexadecimal digits of the SHA-256: 160 bits, within every pro
 class Effects:
     """Performs effects by the ledger."""
 
-    def __init__(self, ports: Ports, commits: Commits, calls: Calls) -> None:
+    def __init__(self, ports: Ports, commits: Commits, calls: Calls, inbox: Inbox) -> None:
+        self._inbox = inbox
         self._store = ports.store
         self._clock = ports.clock
         self._random = ports.random
@@ -128,7 +130,11 @@ class Effects:
         match move:
             case CallAgain():
                 hold.doubtful = True
-                return await self._commit_intent(hold, self._intent(hold, effect, entry.key, entry.arguments, again=True), doubt)
+                again = self._intent(hold, effect, entry.key, entry.arguments, again=True)
+                if await self._commit_current(hold, effect, again, doubt):
+                    return None
+                reason = "its call may have happened, and a message has come that it does not know"
+                return Outcome(doubt, park=_give_up(effect, entry.key, reason), settlement=settlement)
             case WaitUntil(at):
                 return Outcome(doubt, wake_at=at, settlement=settlement)
             case GiveUp(reason):
@@ -172,7 +178,9 @@ class Effects:
             )
         if found is ABSENT:
             again = self._intent(hold, effect, entry.key, entry.arguments, again=True)
-            return await self._commit_intent(hold, again, doubt)
+            if await self._commit_current(hold, effect, again, doubt):
+                return None
+            return Outcome(doubt, settlement=settlement._replace(status=EffectStatus.NOT_SENT))
         return Outcome(
             doubt,
             park=_give_up(effect, entry.key, "the look-up could not tell whether it happened"),
@@ -180,8 +188,20 @@ class Effects:
         )
 
     async def _commit_intent(self, hold: Hold, intent: Intent, doubt: tuple[Event, ...] = ()) -> Outcome | None:
-        await self._commits.stay(hold, Status.RUNNING, Outcome((*doubt, intended(intent))), intent=intent)
+        await self._commits.stay(hold, Status.RUNNING, Outcome((*doubt, intended(intent))), intent=intent, guarded=True)
         return None
+
+    async def _commit_current(self, hold: Hold, effect: AnyEffect, intent: Intent, doubt: tuple[Event, ...]) -> bool:
+        """Commit the intent of another call, unless a message has come that rewrites what the effect reads."""
+        while True:
+            if hold.mail and await self._inbox.touches(hold, effect):
+                return False
+            try:
+                await self._commit_intent(hold, intent, doubt)
+            except News:
+                await self._inbox.read(hold)
+            else:
+                return True
 
     def _intent(self, hold: Hold, effect: AnyEffect, key: str, arguments: str, *, again: bool) -> Intent:
         # The call's own deadline begins before the commit, the ledger's within it: a slow commit shortens the call, and

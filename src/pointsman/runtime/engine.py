@@ -7,25 +7,21 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, overload
 
-from pydantic import ValidationError
-
-from pointsman.definition.checks import inputs_of
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
-from pointsman.errors import EngineStopped, InputInvalid, ValueRefused
-from pointsman.kernel.codec import check_text, codec_of, describe
-from pointsman.kernel.evolve import advance
-from pointsman.kernel.snapshot import AT_REST, Cell, Snapshot, Status
+from pointsman.errors import EngineStopped, ValueRefused
+from pointsman.kernel.snapshot import AT_REST, ENDED, Status
 from pointsman.runtime.acceptance import Acceptance
 from pointsman.runtime.answers import Answers, Pending
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.cases import Cases, state_of
 from pointsman.runtime.clock import Clock, StoreClock, SystemClock
-from pointsman.runtime.commits import Commits, accepted_event
+from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
-from pointsman.runtime.hold import Hold, Outcome, row_of
+from pointsman.runtime.hold import Hold, row_of
+from pointsman.runtime.inbox import Inbox
 from pointsman.runtime.lease import Lease
 from pointsman.runtime.operating import Operating
 from pointsman.runtime.ports import Ports
@@ -34,7 +30,8 @@ from pointsman.runtime.resources import check_resources
 from pointsman.runtime.runner import Runner
 from pointsman.runtime.scheduler import Scheduler
 from pointsman.runtime.schedules import Schedules
-from pointsman.store.base import CaseRow, EventRow, NewCase, Points, Reader, Store, Transition, no_points
+from pointsman.runtime.starts import Delivered, Started, Starts
+from pointsman.store.base import CaseRow, EventRow, Points, Reader, Store, Transition, no_points
 from pointsman.store.sqlite import open_sqlite
 
 S = TypeVar("S", bound=State)
@@ -42,13 +39,6 @@ S = TypeVar("S", bound=State)
 CONCURRENCY = 64  # cases in hand at once: enough to keep two cores and a slow model busy, few enough to hold in memory
 THREADS = 16  # plain functions at once; they wait more than they work
 GRACE_SECONDS = 10.0  # what a supervisor gives between SIGTERM and SIGKILL, usually
-
-
-class Started(NamedTuple):
-    """A start's answer: the case's number, and whether an earlier start with the same key had made it already."""
-
-    case: int
-    duplicate: bool
 
 
 class Engine:
@@ -66,18 +56,21 @@ class Engine:
         self._store = ports.store
         commits = Commits(ports, self._committed)
         calls = Calls(ports, resources, threads)
-        effects = Effects(ports, commits, calls)
-        runner = Runner(ports, commits, calls, effects)
+        inbox = Inbox(ports.store)
+        effects = Effects(ports, commits, calls, inbox)
+        runner = Runner(ports, commits, calls, effects, inbox, self._start_child)
         self._scheduler = Scheduler(ports, commits, runner, registry, concurrency, self._fail, self._look_around)
         self._cases = Cases(ports.store, commits, effects, self._scheduler, registry)
         self._acceptance = Acceptance(ports, commits, registry)
         self._schedules = Schedules(ports, registry.newest, self._start_tick, self._fail)
-        self._answers = Answers(self._cases)
+        self._starts = Starts(self._cases, ports.clock)
+        self._answers = Answers(self._cases, ports.clock, self.settled)
         self._operating = Operating(self._cases, ports.clock, self._check_running)
         self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}
         self._followers: set[asyncio.Event] = set()
         self._stoppers: set[asyncio.Event] = set()
         self._failure: Exception | None = None
+        self._holds_messages = any(a.while_open == "hold" for p in registry.newest for a in p.accepts_messages.values())
 
     @classmethod
     @asynccontextmanager
@@ -119,6 +112,7 @@ class Engine:
         try:
             await engine._acceptance.begin()
             engine._scheduler.begin()
+            engine._release_held()
             await engine._schedules.begin()
             yield engine
         finally:
@@ -137,25 +131,30 @@ class Engine:
 
     # Starting.
 
-    async def start(self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None) -> Started:
+    async def start(
+        self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None, correlation: str | None = None
+    ) -> Started:
         """Start a case with these inputs; the answer comes after the commit that holds it.
 
         `key` is the identity of what is started: the same key in the same process is the same case, whenever it comes
-        again and whatever comes with it. Raises UnknownProcess, InputInvalid, ValueRefused, StoreError and EngineStopped.
+        again and whatever comes with it. Messages with the `correlation` key reach the case while it is open. Raises UnknownProcess, InputInvalid, ValueRefused, StoreError and EngineStopped.
         """
         self._check_running()
-        registered = self._cases.process(process if isinstance(process, str) else process.name)
-        check_text("key", key)
-        cells = _input_cells(registered, state)
-        known = await self._store.case_by_key(registered.name, key) if key is not None else None
-        if known is not None:
-            return Started(known.id, duplicate=True)
-        accepted = accepted_event(registered, cells)
-        hold = Hold(registered, Snapshot(self._store.reserve(), {}), 0, Status.READY)
-        after = advance(registered, hold.snapshot, accepted)
-        new = NewCase(registered.name, registered.version, key)
-        number = await self._cases.go_on(hold, after, Outcome((accepted,)), new=new)
-        return Started(number, duplicate=number != hold.snapshot.case)
+        name = process if isinstance(process, str) else process.name
+        return await self._starts.start(name, state, key=key, correlation=correlation)
+
+    async def send(
+        self, process: AnyProcess | str, message: object, *, name: str | None = None, key: str | None = None, tenant: str = "", priority: int = 0
+    ) -> Delivered:  # fmt: skip
+        """Deliver a message that the process accepts: to the open case with its correlation key, or to one that it starts.
+
+        `name` says which of the process's messages it is, where its type does not; `key` is its identity, in place of what
+        `accept` says. The answer comes after the commit that holds the message. Raises UnknownProcess, InputInvalid,
+        ValueRefused, StoreError and EngineStopped.
+        """
+        self._check_running()
+        registered = process if isinstance(process, str) else process.name
+        return await self._starts.send(registered, message, name=name, key=key, tenant=tenant, priority=priority)
 
     async def keep(self, content: bytes) -> Blob:
         """Store a large value and get the reference to put into a field; the same content is stored once."""
@@ -206,6 +205,9 @@ class Engine:
         Raises EngineStopped.
         """
         await self._scheduler.idle(patience_seconds)
+        while self._cases.committing:
+            await self._cases.all_committed()
+            await self._scheduler.idle(patience_seconds)
         self._check_running()
 
     async def serve(self) -> None:
@@ -282,14 +284,26 @@ class Engine:
     async def _start_tick(self, process: AnyProcess, inputs: Any, key: str) -> Started:
         return await self.start(process, inputs, key=key)
 
+    async def _start_child(self, parent: Hold, process: str, inputs: Mapping[str, Any], key: str) -> int:
+        return await self._starts.child(parent, process, inputs, key)
+
+    def _release_held(self) -> None:
+        """Deliver, behind everybody's back, what was to wait until its case had ended."""
+        if self._holds_messages and self._failure is None:
+            self._cases.detach(self._starts.release_held())
+
     def _committed(self, hold: Hold, transition: Transition) -> None:
+        if transition.posts:
+            self._scheduler.woken(transition.at)
+        if transition.status in ENDED:
+            self._release_held()
         for news in self._followers:
             news.set()
         if transition.status is not Status.RUNNING:
             self._scheduler.let_go(transition.case)
-        if transition.status is Status.READY and transition.wake_at is not None:
+        if transition.wake_at is not None:
             self._scheduler.woken(transition.wake_at)
-        elif transition.status in AT_REST and transition.case in self._waiting:
+        if transition.status in AT_REST and transition.case in self._waiting:
             self._tell(row_of(hold, transition))
 
     async def _look_around(self) -> None:
@@ -323,24 +337,3 @@ class Engine:
     def _check_running(self) -> None:
         if self._failure is not None:
             raise self._failure
-
-
-def _input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[str, Cell]:
-    """Check the inputs of a start and make the cells of them."""
-    if not isinstance(cast("object", state), State | Mapping):
-        raise InputInvalid(
-            f"process {process.name!r} cannot start with a {type(state).__name__}; give it a {process.state.__name__}, or a mapping of its inputs."
-        )
-    given = dict(state)
-    inputs = inputs_of(process.state)
-    for name, value in given.items():
-        if name in process.state.model_fields and name not in inputs and value is not None:
-            told = f"process {process.name!r}: {name!r} is written by a step and cannot be given at the start; leave it out."
-            raise InputInvalid(told)
-    if not isinstance(state, process.state):
-        try:
-            state = process.state.model_validate(given)
-        except ValidationError as error:
-            raise InputInvalid(f"process {process.name!r} cannot start: {describe(error)}.") from None
-    codec = codec_of(process.state)
-    return {name: codec.encode(name, getattr(state, name), "") for name in process.state.model_fields if name in inputs}

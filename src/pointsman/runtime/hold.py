@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pointsman.definition.children import Child
 from pointsman.definition.nodes import AnyNode, Node
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Parallel
@@ -15,7 +16,18 @@ from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event
 from pointsman.kernel.migrate import Migrated, migrate
 from pointsman.kernel.snapshot import Cell, Snapshot, Status
-from pointsman.store.base import BranchRow, BranchWrite, CaseRow, FieldRow, Intent, Settlement, Transition
+from pointsman.store.base import (
+    BranchRow,
+    BranchWrite,
+    CaseRow,
+    FieldRow,
+    Intent,
+    MessageRow,
+    PauseClimb,
+    PauseRow,
+    Settlement,
+    Transition,
+)
 
 
 class Origin(NamedTuple):
@@ -36,9 +48,10 @@ class Hold:
 
     `attempt` counts the attempts of the current step. `intent` is the committed intent of an effect that has not been
     called yet, `doubtful` whether an earlier call under its key may have happened, and `call_until` when its call must be
-    given up, in the clock's monotonic seconds. `unsettled` are the keys of effects whose outcome is not known. `origin` is what
-    the case has from its start. `migrated` is what has been done to its fields since they were read, and is for the next
-    commit to write.
+    given up, in the clock's monotonic seconds. `unsettled` are the keys of effects whose outcome is not known. `inbox` is
+    how many messages were pending when the case was read, `mail` those that have been looked at, `waiting` the open pause of
+    a case that was woken. `origin` is what the case has from its start. `migrated` is what has been done to its fields since
+    they were read, and is for the next commit to write.
     """
 
     process: AnyProcess
@@ -53,6 +66,9 @@ class Hold:
     doubtful: bool = False
     call_until: float = 0.0
     unsettled: set[str] = field(default_factory=set)
+    inbox: int = 0
+    mail: tuple[MessageRow, ...] = ()
+    waiting: PauseRow | None = None
     origin: Origin = field(default_factory=Origin)
     migrated: Migrated | None = None
 
@@ -60,7 +76,8 @@ class Hold:
 class Outcome(NamedTuple):
     """What came out of a step: the events, of which the last carries what was written.
 
-    With `wake_at` (Unix seconds) the step goes on later; with `park` the case is parked for that reason.
+    With `wake_at` (Unix seconds) the step goes on later; with `park` the case is parked for that reason; with `waits` it
+    waits at its step for a message. `climbs` and `answered_by` are about the open pause.
     """
 
     events: tuple[Event, ...]
@@ -69,6 +86,9 @@ class Outcome(NamedTuple):
     settlement: Settlement | None = None
     branches: tuple[BranchWrite, ...] = ()
     ends_branches: bool = False
+    waits: bool = False
+    climbs: PauseClimb | None = None
+    answered_by: str | None = None
 
 
 def hold_of(process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branches: Sequence[BranchRow] = ()) -> Hold:
@@ -105,6 +125,7 @@ def bare_hold(process: AnyProcess, row: CaseRow) -> Hold:
         attempt=row.attempts,
         step=None if row.step is None else process.called(row.step),
         rule=row.rule,
+        inbox=row.inbox,
         origin=Origin(row.version, row.key, row.tenant, row.priority, row.correlation, row.parent, row.created_at),
     )
 
@@ -125,7 +146,7 @@ def cells_of(process: AnyProcess, fields: Sequence[FieldRow]) -> dict[str, Cell]
 
 def runnable(decision: Decision) -> bool:
     """Whether the decision names something for the engine to do."""
-    return isinstance(decision.step, Node | Parallel)
+    return isinstance(decision.step, Node | Parallel | Child)
 
 
 def encode(hold: Hold, node: AnyNode, values: Mapping[str, object]) -> dict[str, Cell]:

@@ -39,10 +39,9 @@ class Operating:
                 # It is between its commit and its task, or in another engine's hands until it rests.
                 await self._clock.wait(asyncio.Event(), 0 if self._cases.store.lease_seconds is None else ELSEWHERE_SECONDS)
             else:
-                waited = row.status is Status.WAITING
                 self._cases.scheduler.look_again()
                 with suppress(Conflict):
-                    await self._stay(self._cases.bare(row), Status.CANCELLED, Outcome((event,)), reason=why, leaves_pause=waited)
+                    await self._stay(self._cases.bare(row), Status.CANCELLED, Outcome((event,)), reason=why, leaves_pause=True)
         if row.status is Status.DONE:
             raise Refused(f"case {case} was not cancelled: {standing(row)}.")
         return row

@@ -1,13 +1,18 @@
 """Drive a case from step to step: run what the rules chose, commit what came out with the next decision, until it rests."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
+from pointsman.definition.children import Child
 from pointsman.definition.effects import Effect
 from pointsman.definition.nodes import AnyNode, Node
+from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.rules import Parallel
+from pointsman.errors import News, StoreError
+from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.decide import Decision, decide
-from pointsman.kernel.events import Event
-from pointsman.kernel.evolve import Advance, advance, parked
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.evolve import Advance, advance, parked, rests_on_changes
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.attempts import Attempts, interrupted, succeeded
@@ -16,15 +21,24 @@ from pointsman.runtime.calls import Calls
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, runnable
+from pointsman.runtime.inbox import Arrivals, Inbox, child_key
 from pointsman.runtime.ports import Ports
+from pointsman.runtime.waits import woken
 from pointsman.store.base import Settlement
+
+StartChild = Callable[[Hold, str, Mapping[str, Any], str], Awaitable[int]]
+"""Starts a child of a case: the process's name, the inputs and the key; answers its number."""
 
 
 class Runner:
     """Drives cases; it keeps nothing of a case beyond its `Hold`."""
 
-    def __init__(self, ports: Ports, commits: Commits, calls: Calls, effects: Effects) -> None:
+    def __init__(self, ports: Ports, commits: Commits, calls: Calls, effects: Effects, inbox: Inbox, start: StartChild) -> None:
+        self._store = ports.store
+        self._clock = ports.clock
         self._commits = commits
+        self._inbox = inbox
+        self._start = start
         self._attempts = Attempts(ports, calls)
         self._branches = Branches(ports, commits, self._attempts)
         self._effects = effects
@@ -45,18 +59,31 @@ class Runner:
         """
         decision = decision or await self._take_up(hold, going_on())
         while decision is not None:
-            outcome = self._unbegun(hold) if cancelled() is not None else await self._perform(hold, decision)
+            try:
+                outcome = self._unbegun(hold) if cancelled() is not None else await self._perform(hold, decision)
+            except News:
+                # It came before the intent of an effect was committed: nothing was called.
+                await self._inbox.read(hold)
+                outcome = Outcome(())
             decision = await self._conclude(hold, outcome, cancelled(), going_on=going_on())
 
     async def _take_up(self, hold: Hold, going_on: bool) -> Decision | None:
         """Decide afresh what comes next: the rules may have changed since the last decision was committed."""
         hold.unsettled = await self._effects.unsettled_keys(hold.snapshot.case)
+        if hold.inbox:
+            await self._inbox.read(hold)
+        if isinstance(hold.process.steps.get(hold.step or ""), Pause | Sleep):
+            pause = await self._store.pause(hold.snapshot.case)
+            hold.waiting = pause if pause is not None and pause.closed is None else None
+            return await self._conclude(hold, woken(hold, self._clock.now()), None, going_on=going_on)
         decision = decide(hold.process, hold.snapshot.cells)
-        if going_on and runnable(decision) and decision.step.name == hold.step:
+        # Messages wait while nobody knows whether an effect happened: its outcome comes first.
+        first = not hold.mail or (isinstance(decision.step, Effect) and bool(hold.unsettled))
+        if going_on and first and runnable(decision) and decision.step.name == hold.step:
             after, _, _ = await self._effects.prepare(hold, Advance(hold.snapshot, decision, ()), Outcome(()), going_on=False)
             if after.decision is decision:
                 return decision
-        return await self._land(hold, advance(hold.process, hold.snapshot, None), Outcome(()), going_on=going_on)
+        return await self._conclude(hold, Outcome(()), None, going_on=going_on)
 
     def _unbegun(self, hold: Hold) -> Outcome:
         """Nothing came out of a step that was cancelled before it began."""
@@ -70,26 +97,66 @@ class Runner:
             return await self._branches.run(hold, step)
         if isinstance(step, Effect):
             return await self._effects.perform(hold, step)
+        if isinstance(step, Child):
+            return await self._start_child(hold, step)
         assert isinstance(step, Node)
         return await self._run_node(hold, step)
 
     async def _conclude(self, hold: Hold, outcome: Outcome, cancel: Event | None, *, going_on: bool) -> Decision | None:
-        if outcome.wake_at is not None and cancel is None:
-            await self._commits.stay(hold, Status.READY, outcome)
+        """Commit what came out of a step, together with the messages that have come meanwhile, and what follows from both."""
+        while True:
+            try:
+                return await self._settle(hold, outcome, await self._inbox.arrivals(hold), cancel, going_on)
+            except News:
+                await self._inbox.read(hold)
+
+    async def _settle(self, hold: Hold, outcome: Outcome, arrivals: Arrivals, cancel: Event | None, going_on: bool) -> Decision | None:
+        cancel = cancel or arrivals.cancel
+        in_doubt = outcome.settlement is not None and outcome.settlement.status is EffectStatus.IN_DOUBT
+        if cancel is None and (in_doubt or not hold.mail) and (outcome.wake_at is not None or outcome.waits):
+            await self._commits.stay(hold, Status.WAITING if outcome.waits else Status.READY, outcome, guarded=not in_doubt)
             return None
-        after = advance(hold.process, hold.snapshot, outcome.events[-1] if outcome.events else None)
+        after = advance(hold.process, hold.snapshot, outcome.events[-1] if outcome.events else None, arrivals.events)
+        moved = bool(arrivals.events) and self._moved(hold, after)
+        if moved and outcome.branches:
+            outcome = outcome._replace(branches=(), ends_branches=True)
         if cancel is not None:
             # What the step did is kept; what would come next is not begun.
-            await self._commits.land(hold, after, outcome, cancel=cancel)
+            await self._commits.land(hold, after, outcome, cancel=cancel, arrivals=arrivals)
             return None
-        if outcome.park is not None:
-            after = parked(after, outcome.park)
-        return await self._land(hold, after, outcome, going_on=going_on)
+        reason = arrivals.park or (None if moved and not in_doubt else outcome.park)
+        if reason is not None:
+            after = parked(after, reason)
+        if moved:
+            outcome = outcome._replace(wake_at=None, waits=False)
+        return await self._land(hold, after, outcome, arrivals, going_on=going_on)
 
-    async def _land(self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool) -> Decision | None:
+    def _moved(self, hold: Hold, after: Advance) -> bool:
+        """Whether the messages have rewritten what the present step reads, or led the rules to another one."""
+        if after.decision.step.name != hold.step:
+            return True
+        step = after.decision.step
+        steps = step.nodes if isinstance(step, Parallel) else (step,) if isinstance(step, Node | Child) else ()
+        return any(rests_on_changes(hold.process, one, hold.snapshot.cells, after.snapshot.cells) for one in steps)
+
+    async def _land(self, hold: Hold, after: Advance, outcome: Outcome, arrivals: Arrivals, *, going_on: bool) -> Decision | None:
         after, outcome, intent = await self._effects.prepare(hold, after, outcome, going_on=going_on)
-        await self._commits.land(hold, after, outcome, going_on=going_on, intent=intent)
+        await self._commits.land(hold, after, outcome, going_on=going_on, intent=intent, arrivals=arrivals)
         return after.decision if hold.status is Status.RUNNING else None
+
+    # A child.
+
+    async def _start_child(self, hold: Hold, child: Child) -> Outcome:
+        """Start the child, or find the one that these inputs have started, and wait for its end."""
+        codec = codec_of(hold.process.state)
+        try:
+            inputs = child.inputs(*(codec.fresh(hold.snapshot.cells, name) for name in child.signature.reads))
+            started = await self._start(hold, child.process.name, inputs, child_key(hold.snapshot, child))
+        except StoreError:
+            raise
+        except Exception as error:  # the author's function may raise anything, and the child's inputs may not fit
+            return Outcome((), park=f"child {child.name!r} cannot be started: {type(error).__name__}: {message_of(error)}")
+        return Outcome((Event(Kind.CHILD_STARTED, child.name, facts={"child": started}),), waits=True)
 
     # One node.
 

@@ -104,6 +104,8 @@ class MemoryStore:
     async def post(self, post: Post, start: Transition | None = None, *, released: int | None = None) -> Posted:
         """Deliver a message; nothing here awaits anything that could let another task in."""
         if released is not None:
+            if self._messages[released - 1].status is not MessageStatus.HELD:
+                return Posted(None, MessageStatus.PASSED, duplicate=True)
             self._take(released, MessageStatus.PASSED)
         if (known := self._message_by_key(post)) is not None:
             return Posted(known.case, known.status, duplicate=True)
@@ -229,8 +231,8 @@ class MemoryStore:
         self.clock_high_water = max(self.clock_high_water, t.at)
 
     def _write_messages(self, t: Transition) -> None:
-        for message, status in t.takes:
-            self._take(message, status)
+        for number, status in t.takes:
+            self._take(number, status)
         for post in t.posts:
             if self._message_by_key(post) is None and post.case is not None:
                 self._deliver_to(post, post.case)
@@ -240,9 +242,13 @@ class MemoryStore:
                 for m in self._messages
                 if m.status is MessageStatus.UNMATCHED and (m.process, m.correlation) == (t.new.process, t.new.correlation)
             ]
-            for row in early:
-                self._messages[row.id - 1] = row._replace(case=t.case, status=MessageStatus.PENDING)
-            self._cases[t.case] = self._cases[t.case]._replace(inbox=len(early))
+            for message in early:
+                self._messages[message.id - 1] = message._replace(case=t.case, status=MessageStatus.PENDING)
+            row = self._cases[t.case]
+            waits = bool(early) and row.status in {Status.WAITING, Status.PARKED}
+            self._cases[t.case] = row._replace(
+                inbox=len(early), status=Status.READY if waits else row.status, wake_at=t.at if waits else row.wake_at
+            )
 
     def _deliver_to(self, post: Post, case: int) -> Posted:
         row = self._cases[case]

@@ -341,8 +341,8 @@ class SqliteStore(SqliteReader):
     def _post(self, connection: sqlite3.Connection, post: Post, start: Transition | None, released: int | None) -> Posted:
         """Deliver a message; everything in it is one transaction, so no case can start or end in between."""
         execute, sql = connection.execute, self._sql
-        if released is not None:
-            execute(sql["take_message"], (MessageStatus.PASSED, released))
+        if released is not None and not execute(sql["release_message"], (released,)).rowcount:
+            return Posted(None, MessageStatus.PASSED, duplicate=True)
         known = execute(sql["message_by_key"], (post.process, post.name, post.key)).fetchone() if post.key is not None else None
         if known is not None:
             return Posted(known[5], MessageStatus(known[6]), duplicate=True)

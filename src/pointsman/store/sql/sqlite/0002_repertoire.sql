@@ -38,5 +38,6 @@ CREATE TABLE messages (
   at          REAL NOT NULL,
   UNIQUE (process, name, key)
 ) STRICT;
-CREATE INDEX messages_open ON messages (case_id, id) WHERE status IN ('pending', 'held');
+CREATE INDEX messages_pending ON messages (case_id, id) WHERE status = 'pending';
+CREATE INDEX messages_held ON messages (id) WHERE status = 'held';
 CREATE INDEX messages_unmatched ON messages (process, correlation, id) WHERE status = 'unmatched';

@@ -89,8 +89,16 @@ RETURNING status;
 UPDATE messages SET case_id = ?, status = 'pending' WHERE process = ? AND correlation = ? AND status = 'unmatched';
 
 -- name: set_inbox
--- How many of them there were.
-UPDATE cases SET inbox = ? WHERE id = ?;
+-- How many of them there were; a case that would wait takes them in first.
+UPDATE cases
+   SET inbox = ?,
+       wake_at = CASE WHEN status IN ('waiting', 'parked') THEN updated_at ELSE wake_at END,
+       status = CASE WHEN status IN ('waiting', 'parked') THEN 'ready' ELSE status END
+ WHERE id = ?;
+
+-- name: release_message
+-- A held message is delivered anew, once.
+UPDATE messages SET status = 'passed' WHERE id = ? AND status = 'held';
 
 -- name: take_message
 -- The case has taken a message in, or let it be.
@@ -98,13 +106,13 @@ UPDATE messages SET status = ? WHERE id = ?;
 
 -- name: select_messages
 -- What is pending for a case, in the order of arrival.
-SELECT id, process, name, key, correlation, case_id, status, body, at FROM messages INDEXED BY messages_open
+SELECT id, process, name, key, correlation, case_id, status, body, at FROM messages INDEXED BY messages_pending
  WHERE case_id = ? AND status = 'pending' ORDER BY id;
 
 -- name: select_held
 -- Messages that were to wait until their case had ended, and it has.
 SELECT messages.id, messages.process, name, messages.key, messages.correlation, case_id, messages.status, body, at
-  FROM messages JOIN cases ON cases.id = case_id
+  FROM messages INDEXED BY messages_held JOIN cases ON cases.id = case_id
  WHERE messages.status = 'held' AND cases.status IN ('done', 'cancelled') ORDER BY messages.id LIMIT ?;
 
 -- name: select_unmatched

@@ -1,0 +1,38 @@
+"""Children: a case of another process as one step of this one, started once, joined once, cancelled with its parent."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pointsman.definition.signature import Signature
+
+
+class ChildEnd(BaseModel):
+    """How a child ended: its number, whether it was `done` or `cancelled`, and the outcome or the reason."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    case: int
+    status: str
+    outcome: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Child:
+    """A step that is a case of another process; see `Process.child`."""
+
+    name: str
+    process: Any
+    inputs: Callable[..., Mapping[str, Any]]
+    writes: tuple[str, ...]
+    signature: Signature
+    result: str | None
+    was: tuple[str, ...] = ()
+
+    @cached_property
+    def depends(self) -> frozenset[str]:
+        """The fields whose rewriting cancels the child and starts another one."""
+        return frozenset(self.signature.reads) - self.signature.peeks

@@ -1,0 +1,168 @@
+"""How cases begin: by a start, by a message that no open case takes, or as a child."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, cast
+
+from pydantic import ValidationError
+
+from pointsman.definition.checks import inputs_of
+from pointsman.definition.messages import Accept
+from pointsman.definition.process import AnyProcess
+from pointsman.definition.state import State
+from pointsman.errors import InputInvalid
+from pointsman.kernel.codec import adapter_of, check_text, codec_of, describe
+from pointsman.kernel.evolve import Advance, advance
+from pointsman.kernel.snapshot import Cell, Snapshot, Status
+from pointsman.runtime.cases import Cases
+from pointsman.runtime.clock import Clock
+from pointsman.runtime.commits import accepted_event
+from pointsman.runtime.hold import Hold, Outcome
+from pointsman.runtime.inbox import body_of
+from pointsman.store.base import MessageStatus, NewCase, Post, Posted
+
+How = Literal["started", "delivered", "held", "unmatched", "duplicate"]
+
+
+class Started(NamedTuple):
+    """A start's answer: the case's number, and whether an earlier start with the same key had made it already."""
+
+    case: int
+    duplicate: bool
+
+
+class Delivered(NamedTuple):
+    """What became of a message: the case that it started or was delivered to, or None, and how.
+
+    "held" waits until that case has ended, "unmatched" until one with its correlation key starts, and "duplicate" had come before.
+    """
+
+    case: int | None
+    how: How
+
+
+class Starts:
+    """Begins cases."""
+
+    def __init__(self, cases: Cases, clock: Clock) -> None:
+        self._cases = cases
+        self._clock = clock
+
+    async def start(self, process: str, state: State | Mapping[str, Any], *, key: str | None, tenant: str = "", priority: int = 0,
+                    correlation: str | None = None, parent: int | None = None) -> Started:  # fmt: skip
+        """Start a case; see `Engine.start`."""
+        registered = self._cases.process(process)
+        check_text("key", key)
+        check_text("tenant", tenant)
+        check_text("correlation", correlation)
+        cells = _input_cells(registered, state)
+        known = await self._cases.store.case_by_key(registered.name, key) if key is not None else None
+        if known is not None:
+            return Started(known.id, duplicate=True)
+        new = NewCase(registered.name, registered.version, key, tenant, priority, correlation, parent)
+        hold, after, accepted = self._begun(registered, cells)
+        number = await self._cases.go_on(hold, after, accepted, new=new)
+        if correlation is not None:
+            self._cases.scheduler.woken(self._clock.now())  # messages may have been waiting for it
+        return Started(number, duplicate=number != hold.snapshot.case)
+
+    async def child(self, parent: Hold, process: str, inputs: Mapping[str, Any], key: str) -> int:
+        """Start a child, or find the one that this key has started already."""
+        started = await self.start(
+            process, inputs, key=key, tenant=parent.origin.tenant, priority=parent.origin.priority, parent=parent.snapshot.case
+        )
+        return started.case
+
+    async def send(self, process: str, message: object, *, name: str | None, key: str | None, tenant: str, priority: int) -> Delivered:
+        """Deliver a message; see `Engine.send`."""
+        registered = self._cases.process(process)
+        accept = _accept(registered, message, name)
+        try:
+            body = body_of(accept, message)
+        except ValidationError as error:
+            raise InputInvalid(f"process {process!r} cannot take this {accept.name!r}: {describe(error)}.") from None
+        value = adapter_of(accept.message).validate_json(body)
+        correlation = accept.correlate(value)
+        identity = key if key is not None else accept.key(value) if accept.key is not None else None
+        check_text("key", identity)
+        check_text("correlation", correlation)
+        post = Post(
+            process, accept.name, identity, correlation, body, self._clock.now(),
+            urgent=accept.while_open == "supersede", holds=accept.while_open == "hold", apart=accept.while_open == "new_case",
+        )  # fmt: skip
+        posted = await self._cases.apart(self._deliver(registered, accept, value, post, tenant, priority))
+        return Delivered(posted.case, _how(posted))
+
+    async def release_held(self) -> None:
+        """Deliver what had to wait until its case had ended, and it has."""
+        while held := await self._cases.store.held(limit=100):
+            for row in held:
+                registered = self._cases.process(row.process)
+                accept = registered.accepts_messages[row.name]
+                value = adapter_of(accept.message).validate_json(row.body)
+                post = Post(row.process, row.name, None, row.correlation, row.body, self._clock.now(), holds=True)
+                await self._cases.apart(self._deliver(registered, accept, value, post, "", 0, released=row.id))
+
+    async def _deliver(
+        self, process: AnyProcess, accept: Accept, value: Any, post: Post, tenant: str, priority: int, released: int | None = None
+    ) -> Posted:
+        scheduler = self._cases.scheduler
+        if accept.starts is False:
+            posted = await self._cases.store.post(post, released=released)
+        else:
+            new = NewCase(process.name, process.version, None, tenant, priority, post.correlation)
+            hold, after, accepted = self._begun(process, _input_cells(process, accept.inputs(value)))
+            posted = await self._cases.post(post, hold, after, accepted, new, released)
+        if not posted.started:
+            scheduler.woken(self._clock.now())
+        return posted
+
+    def _begun(self, process: AnyProcess, cells: dict[str, Cell]) -> tuple[Hold, Advance, Outcome]:
+        accepted = accepted_event(process, cells)
+        hold = Hold(process, Snapshot(self._cases.store.reserve(), {}), 0, Status.READY)
+        return hold, advance(process, hold.snapshot, accepted), Outcome((accepted,))
+
+
+def _how(posted: Posted) -> How:
+    if posted.duplicate:
+        return "duplicate"
+    if posted.started:
+        return "started"
+    return {MessageStatus.HELD: "held", MessageStatus.UNMATCHED: "unmatched"}.get(posted.status, "delivered")  # type: ignore[return-value]
+
+
+def _accept(process: AnyProcess, message: object, name: str | None) -> Accept:
+    """What the process takes this message as: by its name, or by its type where that says it."""
+    accepts = process.accepts_messages
+    known = ", ".join(sorted(accepts)) or "nothing"
+    if name is not None:
+        if name not in accepts:
+            raise InputInvalid(f"process {process.name!r} accepts no message {name!r}, only {known}; declare it with accept().")
+        return accepts[name]
+    fitting = [accept for accept in accepts.values() if isinstance(accept.message, type) and isinstance(message, accept.message)]
+    if len(accepts) == 1:
+        fitting = list(accepts.values())
+    if len(fitting) != 1:
+        raise InputInvalid(f"process {process.name!r} accepts {known}; say which with name=.")
+    return fitting[0]
+
+
+def _input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[str, Cell]:
+    """Check the inputs of a start and make the cells of them."""
+    if not isinstance(cast("object", state), State | Mapping):
+        raise InputInvalid(
+            f"process {process.name!r} cannot start with a {type(state).__name__}; give it a {process.state.__name__}, or a mapping of its inputs."
+        )
+    given = dict(state)
+    inputs = inputs_of(process.state) | {name for accept in process.accepts_messages.values() for name in accept.writes}
+    for name, value in given.items():
+        if name in process.state.model_fields and name not in inputs and value is not None:
+            told = f"process {process.name!r}: {name!r} is written by a step and cannot be given at the start; leave it out."
+            raise InputInvalid(told)
+    if not isinstance(state, process.state):
+        try:
+            state = process.state.model_validate(given)
+        except ValidationError as error:
+            raise InputInvalid(f"process {process.name!r} cannot start: {describe(error)}.") from None
+    codec = codec_of(process.state)
+    values = {name: getattr(state, name) for name in process.state.model_fields if name in inputs}
+    return {name: codec.encode(name, value, "") for name, value in values.items() if value is not None or name in inputs_of(process.state)}
