@@ -25,14 +25,17 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
-from pointsman.cli.places import PlaceUnknown, load_process, open_cases
+from pointsman.cli.places import PlaceUnknown, load_process, load_processes, open_cases
 from pointsman.kernel.snapshot import Status
+from pointsman.operations.check import Report, check_cases, summary
 from pointsman.operations.draw import draw as draw_process
 from pointsman.operations.explain import Explanation, RuleTold
 from pointsman.operations.explain import explain as explain_case
 from pointsman.operations.history import History, history_of, told
+from pointsman.runtime.clock import SystemClock
 from pointsman.store.base import CaseRow, EventRow, Reader
 
+CASES_SHOWN = 10  # of those of which the same is said; --json has them all
 FOLLOW_SECONDS = 0.25  # soon enough for an eye, seldom enough for a processor
 
 app = typer.Typer(
@@ -167,6 +170,35 @@ def events(
 
 
 @app.command()
+def check(
+    db: Db = None,
+    app: App = None,
+    strict: Annotated[bool, typer.Option("--strict", help="A changed decision fails, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Try the present code on every open case: who would break, and which decision would change?
+
+    Ends with 1 if a case would break that is not broken already. --app may name a list of processes.
+    """
+    processes = _or_exit(lambda: load_processes(app))
+    clock = SystemClock()
+    reports: list[Report] = []
+
+    async def look(reader: Reader) -> None:
+        begun = clock.monotonic()
+        report = await check_cases(reader, processes)
+        if as_json:
+            _print_json(report.as_json())
+        else:
+            _print_report(report, clock.monotonic() - begun)
+        reports.append(report)
+
+    _look(db, look)
+    if any(report.breaks or (strict and report.changes) for report in reports):
+        raise SystemExit(1)
+
+
+@app.command()
 def draw(app: App = None) -> None:
     """Draw the process as a Mermaid flowchart."""
     print(draw_process(_or_exit(lambda: load_process(app))), end="")
@@ -204,7 +236,8 @@ def _or_exit(body: Callable[[], Any]) -> Any:
 
 
 def _print_history(history: History) -> None:
-    console.print(f"[bold]case {history.case.id}[/] of {escape(history.case.process)}: {escape(_stands(history.case))}")
+    case = history.case
+    console.print(f"[bold]case {case.id}[/] of {escape(case.process)} (version {case.version}): {escape(_stands(case))}")
     table = Table("time", "what", "", box=None)
     for event in history.events:
         table.add_row(_time(event.at), event.kind, escape(told(event)))
@@ -240,6 +273,18 @@ def _print_explanation(e: Explanation) -> None:
     console.print("\nEffects:")
     for name, words in e.effects.items():
         console.print(f"  {escape(name)}: {escape(words)}")
+
+
+def _print_report(report: Report, seconds: float) -> None:
+    checked, *said = summary(report).items()
+    told = ", ".join(f"{count:,} {verdict}" for verdict, count in said)
+    console.print(f"{checked[1]:,} open cases checked in {seconds:.1f} s: {told}")
+    for process, count in sorted(report.unregistered.items()):
+        console.print(f"  {count:,} of process {escape(repr(process))} were not: pass it with --app")
+    for kind, cases in sorted(report.found.items()):
+        which = ", ".join(map(str, cases[:CASES_SHOWN])) + (", …" if len(cases) > CASES_SHOWN else "")
+        what = f"{'still ' * kind.known}{kind.verdict}: {len(cases):,} of {kind.process} version {kind.version} ({which})"
+        console.print(f"[bold]{escape(what)}[/]\n  {escape(kind.told)}")
 
 
 def _print_event(row: EventRow, *, as_json: bool) -> None:

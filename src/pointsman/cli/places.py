@@ -28,6 +28,23 @@ def open_cases(db: Path | None) -> SqliteReader:
 
 def load_process(app: str | None) -> AnyProcess:
     """Import the process from `module:attribute`. Raises PlaceUnknown."""
+    place, found = _load(app)
+    if not isinstance(found, Process):
+        raise PlaceUnknown(f"{place!r} is a {type(found).__name__}, not a Process; name the Process itself.")
+    return found
+
+
+def load_processes(app: str | None) -> list[AnyProcess]:
+    """Import a process, or a list of them, from `module:attribute`. Raises PlaceUnknown."""
+    place, found = _load(app)
+    processes = [*found] if isinstance(found, list | tuple) else [found]
+    for process in processes:
+        if not isinstance(process, Process):
+            raise PlaceUnknown(f"{place!r} has a {type(process).__name__}, not a Process; name a Process, or a list of them.")
+    return processes
+
+
+def _load(app: str | None) -> tuple[str, Any]:
     place = app or _named("POINTSMAN_APP", "app")
     if place is None:
         raise PlaceUnknown(
@@ -43,9 +60,7 @@ def load_process(app: str | None) -> AnyProcess:
         ) from None
     finally:
         sys.path.pop(0)
-    if not isinstance(found, Process):
-        raise PlaceUnknown(f"{place!r} is a {type(found).__name__}, not a Process; name the Process itself.")
-    return found
+    return str(place), found
 
 
 def _setting(file: Path, setting: str) -> str | None:

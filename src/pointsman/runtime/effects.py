@@ -71,12 +71,11 @@ class Effects:
         """Park a case that would leave an effect of unknown outcome behind, or block it where the code has no such effect."""
         entry = await self._store.effect(key)
         if entry is not None and vanished(hold.process, entry):
-            told = f"effect {entry.effect!r} with key {key} may or may not have happened, and this code no longer has it"
-            return blocked(after, f"{told}; open code that has it, or that names it in was="), outcome, None
+            return blocked(after, vanished_reason(entry)), outcome, None
         told = f"the effect with key {key} may or may not have happened, and the rules go on to {after.decision.step.name}"
         if outcome.settlement is None:
             outcome = outcome._replace(settlement=Settlement(key, EffectStatus.IN_DOUBT, None, told))
-        return parked(after, f"{told}; find out whether it happened and resolve it first"), outcome, None
+        return parked(after, forgotten_reason(key, after.decision.step.name)), outcome, None
 
     async def unsettled_keys(self, case: int) -> set[str]:
         """The keys of a case's effects whose outcome is not known."""
@@ -311,6 +310,18 @@ def vanished(process: AnyProcess, entry: EffectRow) -> bool:
     """Whether the code no longer has the effect of an entry whose outcome is not known."""
     unknown = entry.status in {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}
     return unknown and not isinstance(process.steps.get(process.called(entry.effect)), Effect)
+
+
+def vanished_reason(entry: EffectRow) -> str:
+    """Why a case with such an entry is blocked."""
+    told = f"effect {entry.effect!r} with key {entry.key} may or may not have happened, and this code no longer has it"
+    return f"{told}; open code that has it, or that names it in was="
+
+
+def forgotten_reason(key: str, step: str) -> str:
+    """Why a case that would leave an effect of unknown outcome behind is parked."""
+    told = f"the effect with key {key} may or may not have happened, and the rules go on to {step}"
+    return f"{told}; find out whether it happened and resolve it first"
 
 
 def _in_doubt(effect: AnyEffect, key: str, attempt: int, message: str) -> Event:

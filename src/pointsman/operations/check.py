@@ -1,0 +1,164 @@
+"""Try the present code on every open case before it is deployed: who would break, and which decision would change?
+
+Nothing is run and nothing is written: each case is read as it stands, brought to its version, and decided on. That is
+all there is to it, because what comes next is computed from a case's fields alone.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from pointsman.definition.process import AnyProcess
+from pointsman.definition.rules import Park
+from pointsman.errors import NotAccepted, ValueRefused
+from pointsman.kernel.codec import digest_of, message_of
+from pointsman.kernel.decide import Decision, decide
+from pointsman.kernel.snapshot import Status
+from pointsman.runtime.effects import forgotten_reason, vanished, vanished_reason
+from pointsman.runtime.hold import Hold, hold_of
+from pointsman.runtime.registry import Registry
+from pointsman.store.base import CaseRow, EffectRow, Reader
+
+PAGE = 1_000  # cases in memory at once
+
+
+class Verdict(StrEnum):
+    """What the present code would do to a case that it does not simply take on from where it stands."""
+
+    BLOCKED = "blocked"
+    BROKEN = "broken"
+    CHANGED = "changed"
+    ASKED_AGAIN = "asked again"
+    FREED = "freed"
+
+
+BREAKS = frozenset({Verdict.BLOCKED, Verdict.BROKEN})
+
+
+class Kind(NamedTuple):
+    """Cases of which the same is to be said. `known` is whether they are parked or blocked for that very reason already."""
+
+    verdict: Verdict
+    process: str
+    version: int
+    told: str
+    known: bool = False
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check has found.
+
+    `checked` counts the open cases by status, `unregistered` those of processes that were not given, by name. `found` are
+    the cases by what is to be said of them.
+    """
+
+    checked: Counter[Status] = field(default_factory=Counter)
+    unregistered: Counter[str] = field(default_factory=Counter)
+    found: dict[Kind, list[int]] = field(default_factory=dict)
+
+    @property
+    def breaks(self) -> bool:
+        """Whether a case would break that is not broken already."""
+        return any(kind.verdict in BREAKS and not kind.known for kind in self.found)
+
+    @property
+    def changes(self) -> bool:
+        """Whether another step would be taken than the one that was decided on."""
+        return any(kind.verdict is Verdict.CHANGED for kind in self.found)
+
+    def count(self, verdict: Verdict) -> int:
+        """Of how many cases this is to be said; those that are broken already do not count."""
+        return sum(len(cases) for kind, cases in self.found.items() if kind.verdict is verdict and not kind.known)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return {
+            "checked": dict(self.checked),
+            "unregistered": dict(self.unregistered),
+            "breaks": self.breaks,
+            "changes": self.changes,
+            "found": [{**kind._asdict(), "cases": cases} for kind, cases in sorted(self.found.items())],
+        }
+
+
+async def check_cases(reader: Reader, processes: Sequence[AnyProcess]) -> Report:
+    """Try these processes on every open case, a page at a time, beside a running engine or without one.
+
+    Raises StoreError, and DefinitionError where one version is given twice.
+    """
+    registry = Registry(processes)
+    report = Report()
+    doubts: dict[int, list[EffectRow]] = {}
+    for entry in await reader.in_doubt():
+        doubts.setdefault(entry.case, []).append(entry)
+    after = 0
+    while page := await reader.open_cases(after=after, limit=PAGE):
+        after = page[-1].id
+        for row in page:
+            if row.process not in registry.names:
+                report.unregistered[row.process] += 1
+                continue
+            report.checked[row.status] += 1
+            kind = await _check(reader, registry, row, doubts.get(row.id, ()))
+            if kind is not None:
+                report.found.setdefault(kind, []).append(row.id)
+    return report
+
+
+async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Sequence[EffectRow]) -> Kind | None:
+    try:
+        process = registry.for_case(row.process, row.version)
+        hold = hold_of(process, row, await reader.fields(row.id))
+    except NotAccepted as error:
+        return _told(row, Verdict.BLOCKED, str(error))
+    except ValueRefused as error:
+        return _told(row, Verdict.BROKEN, f"its state cannot be read: {message_of(error)}")
+    if row.status is Status.RUNNING:
+        doubts = await reader.effects(row.id)  # those that an engine has in hand are not listed as in doubt
+    decision = decide(process, hold.snapshot.cells)
+    if isinstance(decision.step, Park) and all(rule.step is not decision.step for rule in process.ordered_rules):
+        return _told(row, Verdict.BROKEN, decision.step.reason)
+    gone = next((entry for entry in doubts if vanished(process, entry)), None)
+    if gone is not None:
+        return _told(row, Verdict.BLOCKED, vanished_reason(gone))
+    if row.status is Status.BLOCKED:
+        return _told(row, Verdict.FREED, _named(decision.step.name, decision.rule))
+    return _forgets(row, process, decision, doubts) or await _changes(reader, row, hold, decision)
+
+
+def _forgets(row: CaseRow, process: AnyProcess, decision: Decision, doubts: Sequence[EffectRow]) -> Kind | None:
+    """An effect of unknown outcome would be left behind, which parks the case; one that is parked already waits for its answer."""
+    if row.status in {Status.PARKED, Status.RUNNING} or isinstance(decision.step, Park):
+        return None
+    left = next((entry for entry in doubts if process.called(entry.effect) != decision.step.name), None)
+    return None if left is None else _told(row, Verdict.BROKEN, forgotten_reason(left.key, decision.step.name))
+
+
+async def _changes(reader: Reader, row: CaseRow, hold: Hold, decision: Decision) -> Kind | None:
+    if decision.step.name != hold.step:
+        told = f"{_named(row.step or '?', row.rule)} -> {_named(decision.step.name, decision.rule)}"
+        return _told(row, Verdict.CHANGED, told)
+    shows = getattr(decision.step, "shows", None)
+    if row.status is not Status.WAITING or shows is None:
+        return None
+    pause = await reader.pause(row.id)
+    if pause is None or pause.closed is not None or pause.digest == digest_of(hold.snapshot.cells, shows):
+        return None
+    return _told(row, Verdict.ASKED_AGAIN, f"{decision.step.name} shows something else than it showed")
+
+
+def _named(step: str, rule: str | None) -> str:
+    return f"{step} ({rule!r})"
+
+
+def _told(row: CaseRow, verdict: Verdict, told: str) -> Kind:
+    known = row.status in {Status.PARKED, Status.BLOCKED} and row.reason == told
+    return Kind(verdict, row.process, row.version, told, known)
+
+
+def summary(report: Report) -> Mapping[str, int]:
+    """How many cases were checked, and of how many something is to be said."""
+    return {"checked": report.checked.total(), **{verdict.value: report.count(verdict) for verdict in Verdict}}
