@@ -8,10 +8,10 @@ import pytest
 from letters import POLICIES, World, letter
 from places import run
 
-from pointsman import Engine, Status
+from pointsman import Engine, NotSent, Retry, Status
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import LeaseLost
-from pointsman.store.base import NewCase, Transition
+from pointsman.errors import LeaseLost, StoreError
+from pointsman.store.base import Claimed, NewCase, Transition
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
 
@@ -114,5 +114,89 @@ def test_what_another_engine_did_is_told() -> None:
 
             assert not asked_early
             assert (await waiter).outcome == "posted"
+
+    run(scenario())
+
+
+def test_a_case_that_may_have_been_committed_as_running_is_taken_over() -> None:
+    class Silent(MemoryStore):
+        """Commits, and does not say so."""
+
+        async def commit(self, transition: Transition) -> int:
+            await super().commit(transition)
+            raise StoreError("nobody can tell")
+
+    async def scenario() -> None:
+        clock, world, process = ManualClock(), World("posted"), letter(POLICIES["idempotent"])
+        store = Silent(lease_seconds=LEASE_SECONDS, now=clock.now)
+        async with Engine.open("", [process], store=store.beside(), clock=clock, resources={"world": world}, grace_seconds=0.0) as engine:
+            with pytest.raises(StoreError):
+                await engine.start(process, {"message": "m"}, key="k")
+            with pytest.raises(StoreError):
+                await engine.start(process, {"message": "m"}, key="other")
+        Silent.commit = MemoryStore.commit  # type: ignore[method-assign]
+        async with Engine.open("", [process], store=store.beside(), clock=clock, resources={"world": world}, grace_seconds=0.0) as engine:
+            started = await engine.start(process, {"message": "m"}, key="k")
+            row = await engine.settled(started.case)
+
+        assert started.duplicate
+        assert row.status is Status.DONE
+        assert len(world.keys) == 1
+
+    run(scenario())
+
+
+def test_a_store_whose_clock_was_set_back_is_not_asked_again_and_again() -> None:
+    class Counting(MemoryStore):
+        claims = 0
+
+        async def claim(self, *arguments: object, **settings: object) -> list[Claimed]:
+            Counting.claims += 1
+            return await super().claim(*arguments, **settings)  # type: ignore[arg-type]
+
+    async def scenario() -> None:
+        clock, process, behind = ManualClock(), letter(POLICIES["idempotent"]), [0.0]
+        store = Counting(lease_seconds=LEASE_SECONDS, now=lambda: clock.now() - behind[0])
+        dead, new = store.beside(), NewCase(process.name, 1, None)
+        await dead.commit(Transition(dead.reserve(), 0, 0, 0.0, Status.RUNNING, attempts=1, claims=True, new=new))
+        clock.advance(5.0)
+        world = World("posted")
+        async with Engine.open("", [process], store=store.beside(), clock=clock, resources={"world": world}, grace_seconds=0.0):
+            for second in range(26):
+                behind[0] = 20.0 * (second >= 24)
+                clock.advance(1.0)
+                for _ in range(20):
+                    await asyncio.sleep(0)
+            before = Counting.claims
+            assert before > 1, "something seemed to be due"
+            for _ in range(300):
+                await asyncio.sleep(0)
+
+        assert Counting.claims - before <= 2
+
+    run(scenario())
+
+
+def test_a_redrive_that_may_have_been_committed_is_worked_off() -> None:
+    class Silent(MemoryStore):
+        """Commits a redrive, and does not say so."""
+
+        async def commit(self, transition: Transition) -> int:
+            number = await super().commit(transition)
+            if [event.kind for event in transition.events] == ["redriven"]:
+                raise StoreError("nobody can tell")
+            return number
+
+    async def scenario() -> None:
+        world, process = World(NotSent("no line"), "posted"), letter(POLICIES["idempotent"], retry=Retry(attempts_max=1))
+        settings = {"clock": ManualClock(), "resources": {"world": world}, "grace_seconds": 0.0}
+        async with Engine.open("", [process], store=Silent(), **settings) as engine:
+            started = await engine.start(process, {"message": "m"})
+            parked = await engine.settled(started.case)
+            with pytest.raises(StoreError):
+                await engine.redrive(started.case, by="anna", why="the line is there")
+            row = await engine.settled(started.case)
+
+        assert (parked.status, row.status) == (Status.PARKED, Status.DONE)
 
     run(scenario())

@@ -304,6 +304,25 @@ def test_an_effect_left_in_doubt_by_a_cancel_can_still_be_resolved(place: Place)
     assert (entry.status, calls) == (EffectStatus.DONE, 1)
 
 
+def test_of_two_who_resolve_an_ended_case_one_is_told_that_the_other_was_first(place: Place) -> None:
+    process = letter(AtMostOnce())
+
+    async def main() -> Any:
+        world = GatedWorld(ConnectionResetError("reset"))
+        async with place.open(process, resources={"world": world}) as engine:
+            row = await cancelled_during_the_call(engine, world)
+            (entry,) = await engine.reader.in_doubt()
+            resolved = [engine.resolve(entry.key, happened=True, outcome=f"receipt {by}", by=by, why="asked") for by in ("anna", "bob")]
+            answers = await asyncio.gather(*resolved, return_exceptions=True)
+            return row, answers, await engine.reader.effect(entry.key)
+
+    row, answers, entry = run(main())
+
+    (refused,) = [answer for answer in answers if isinstance(answer, Exception)]
+    assert isinstance(refused, Refused)
+    assert (entry.status, entry.case) == (EffectStatus.DONE, row.id)
+
+
 async def in_doubt(engine: Engine) -> Any:
     """A parked letter whose call is in doubt: its entry in the ledger."""
     await engine.settled((await engine.start("letter", {"message": "m"})).case)

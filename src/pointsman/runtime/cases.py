@@ -102,13 +102,18 @@ class Cases:
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.ensure_future(work)
         self._underway.add(task)
-        task.add_done_callback(self._underway.discard)
+        task.add_done_callback(self._ended)
         return task
 
     @property
     def committing(self) -> bool:
         """Whether a commit from outside is under way."""
         return bool(self._underway)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._underway.discard(task)
+        if not task.cancelled() and isinstance(task.exception(), StoreError):
+            self.scheduler.look_again()  # it may have been committed all the same, and put its case into the line
 
     async def all_committed(self) -> None:
         """Return when no commit from outside is under way."""
@@ -156,6 +161,11 @@ class Cases:
             if hold.status is Status.RUNNING and number == hold.snapshot.case:
                 self.scheduler.take(hold, after.decision)
                 taken = True
+        except StoreError as error:
+            if going_on:
+                # It may have been committed as running, in this engine's hands, and nobody would ever drive it.
+                self.scheduler.give_up(error)
+            raise
         finally:
             if going_on and not taken:
                 self.scheduler.leave()

@@ -74,9 +74,7 @@ class Operating:
         how = f"resolved: {'it happened' if happened else 'it did not happen'}"
         event = Event(Kind.EFFECT_SETTLED, entry.effect, 0, {"key": key, "how": how, "fields": [], "by": by, "why": why})
         if row.status in {Status.DONE, Status.CANCELLED}:
-            hold = self._cases.bare(row)
-            await self._stay(hold, row.status, Outcome((event,), settlement=settlement), reason=row.reason)
-            return await self._cases.row(row.id)
+            return await self._move(self._cases.bare(row), row.status, Outcome((event,), settlement=settlement), reason=row.reason)
         return await self._back_into_line(row, Outcome((event,), wake_at=self._clock.now(), settlement=settlement))
 
     async def _stay(self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None, leaves_pause: bool = False) -> None:
@@ -86,11 +84,15 @@ class Operating:
     async def _back_into_line(self, row: CaseRow, outcome: Outcome) -> CaseRow:
         hold = self._cases.bare(row)
         hold.attempt = 0
+        return await self._move(hold, Status.READY, outcome)
+
+    async def _move(self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None) -> CaseRow:
+        case = hold.snapshot.case
         try:
-            await self._stay(hold, Status.READY, outcome)
+            await self._stay(hold, status, outcome, reason=reason)
         except Conflict:
-            raise Refused(f"case {row.id} was moved by somebody else meanwhile; look at it again.") from None
-        return await self._cases.row(row.id)
+            raise Refused(f"case {case} was moved by somebody else meanwhile; look at it again.") from None
+        return await self._cases.row(case)
 
 
 def _resolved_outcome(hold: Hold, name: str, outcome: object) -> str:

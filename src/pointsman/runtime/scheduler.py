@@ -21,6 +21,8 @@ log = logging.getLogger("pointsman")
 
 CANCEL_SECONDS = 2.0  # what a cancelled step gets to clean up; one that swallows its cancellation is left behind, and fenced
 
+HESITATION_SECONDS = 1.0  # after a claim that found nothing, although something seemed to be due
+
 
 class Scheduler:
     """Holds at most `concurrency` cases at a time; a case that waits is not held."""
@@ -152,6 +154,10 @@ class Scheduler:
                 self._lease_task.cancel()
                 await asyncio.wait([self._lease_task])
 
+    def give_up(self, error: Exception) -> None:
+        """Stop the engine: only its successor can find out what it has in hand."""
+        self._failed(error)
+
     async def _renewed(self) -> None:
         """What other engines on the store have put into the line is found at each renewal at the latest."""
         self.look_again()
@@ -181,12 +187,12 @@ class Scheduler:
             self._failed(error)
 
     async def _claim(self) -> None:
-        limit = self._free
+        limit, now = self._free, self._ports.clock.now()
         self._due = False
         self._next_wake = None
         self._reserved += limit
         try:
-            claimed = await self._ports.store.claim(self._registry.names, now=self._ports.clock.now(), limit=limit)
+            claimed = await self._ports.store.claim(self._registry.names, now=now, limit=limit)
         finally:
             self._reserved -= limit
         if self._stopping:
@@ -196,6 +202,8 @@ class Scheduler:
             await self._take_claimed(one)
         # Only what is known to be due is claimed: a claim keeps its places from those who start a case meanwhile.
         next_wake = await self._ports.store.next_wake(self._registry.names)
+        if next_wake is not None and next_wake <= now and not claimed:
+            next_wake = now + HESITATION_SECONDS  # the store's clock says otherwise than this engine's: do not ask again and again
         if next_wake is not None:
             self.woken(next_wake)
 
