@@ -1,0 +1,395 @@
+"""One schedule: engines that crash and stand still, people who answer twice, late and at the wrong time, then peace, then the count.
+
+`run(seed)` is a pure function of the seed and of the code: the same seed gives the same schedule, to the last step.
+"""
+
+import asyncio
+import logging
+import re
+import signal
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any, NamedTuple
+
+from trades import Approval, fits, processes
+from world import CALL_SECONDS, LAG_SECONDS, LEASE_SECONDS, Provider, Unreliable, Wire, World, at_once
+
+from pointsman import AlreadyAnswered, Engine, NotWaiting, Refused, Stale, StoreError
+from pointsman.errors import EngineStopped
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.snapshot import Status
+from pointsman.testing.loop import Host, HostClock
+
+STEPS_BETWEEN_FAULTS = 50
+FAULT_SECONDS = 300.0
+PEACE_SECONDS = 4_000.0
+STEPS_MAX = 60_000
+PAUSES = (0.5, CALL_SECONDS + 2, LEASE_SECONDS + 3, 2 * LEASE_SECONDS)
+PROCESSES = processes()
+ALLOWED = re.compile("in doubt|was begun|was rejected|failed after|was not sent|did not arrive|used up its|may or may not")
+ENDED = {Status.DONE, Status.CANCELLED}
+
+LOG = logging.getLogger("pointsman")
+
+
+class Result(NamedTuple):
+    """What became of a schedule."""
+
+    seed: int
+    crashes: int
+    pauses: int
+    points: int
+    cases: int
+    effects: int
+    violations: list[str]
+
+
+class Machine:
+    """An engine on a host, started again whenever it ends."""
+
+    def __init__(self, schedule: "Schedule", name: str) -> None:
+        self.schedule = schedule
+        self.name = name
+        self.engine: Engine | None = None
+        self.host: Host | None = None
+        self.clock_error = 0.0
+        self.boot()
+
+    def boot(self) -> None:
+        world = self.schedule.world
+        self.host = host = world.loop.host(self.name)
+        host.clock_error = self.clock_error
+        host.spawn(self._work(host)).add_done_callback(lambda task: self._ended(host, task))
+
+    async def _work(self, host: Host) -> None:
+        schedule, world = self.schedule, self.schedule.world
+        handle = world.store.beside()
+        if world.embedded:
+            recover(handle, world.store_time())
+        opening = Engine.open(
+            "", PROCESSES, resources={"provider": schedule.provider, "unreliable": schedule.unreliable}, store=Wire(world, host, handle),
+            clock=HostClock(world.loop, host), random=Random(world.random.random()), grace_seconds=world.pick((0.0, 5.0)), concurrency=3,
+        )  # fmt: skip
+        async with opening as engine:
+            self.engine = engine
+            try:
+                await engine.serve()
+            finally:
+                self.engine = None
+
+    def _ended(self, host: Host, task: Any) -> None:
+        if not host.alive:
+            return  # it had just ended when it was killed
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, StoreError):
+            self.schedule.world.violate(f"an engine ended with {type(error).__name__}: {error}")
+        host.crash()
+        self.schedule.boot_later(self)
+
+    def die(self) -> None:
+        assert self.host is not None
+        self.host.crash()
+        self.engine = None
+        self.schedule.boot_later(self)
+
+
+class Schedule:
+    """Everything of one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.world = World(seed)
+        self.random = Random(seed + 2)
+        self.provider = Provider(self.world)
+        self.unreliable = Unreliable(self.world)
+        self.crashes = self.pauses = 0
+        self.next_fault = self.random.randrange(STEPS_BETWEEN_FAULTS * 2)
+        self.started: dict[str, set[int]] = defaultdict(set)
+        self.answers: list[tuple[str, str, str]] = []
+        self.cancelled: set[int] = set()
+        self.machines = [Machine(self, f"engine-{n}") for n in range(1 if self.world.embedded else self.random.choice((2, 2, 3)))]
+        self.by_host = lambda host: next(m for m in self.machines if m.host is host)
+
+    def run(self) -> Result:
+        loop = self.world.loop
+        loop.before = self._maybe_fail
+        main = loop.outside.spawn(self._story())
+        try:
+            finished = loop.run(STEPS_MAX)
+            if not finished or not main.done():
+                self.world.violate(f"stuck: nothing ends it: {self.standing()}")
+            elif main.exception() is not None:
+                raise main.exception()
+            self._count()
+        finally:
+            steps = self.steps
+            loop.close()
+        return Result(self.seed, self.crashes, self.pauses, steps, len(self.started), self.provider.calls, self.world.violations)
+
+    steps = 0
+
+    def _maybe_fail(self, host: Host) -> None:
+        if host is self.world.loop.outside:
+            return
+        self.steps += 1
+        self.next_fault -= 1
+        if self.next_fault > 0 or not self.world.faults:
+            return
+        self.next_fault = self.random.randrange(1, STEPS_BETWEEN_FAULTS * 2)
+        if self.random.random() < 0.55:
+            self.crashes += 1
+            self.by_host(host).die()
+        else:
+            self.pauses += 1
+            host.stand_still(self.random.choice(PAUSES))
+
+    def boot_later(self, machine: Machine) -> None:
+        self.world.loop.call_on(None, self.world.pick((0.5, 0.5, 5.0, 40.0, 170.0)), machine.boot)
+
+    # The story.
+
+    async def _story(self) -> None:
+        loop, random = self.world.loop, self.random
+        people = [loop.create_task(self._client(f"job-{n}", random.choice(PROCESSES).name)) for n in range(random.choice((1, 2, 3)))]
+        while loop.time() < FAULT_SECONDS:
+            await asyncio.sleep(random.choice((1.0, 5.0, 20.0)))
+            self._meddle()
+        self.world.faults = False
+        while not (all(task.done() for task in people) and all(row.status in ENDED for row in self.rows())):
+            await asyncio.sleep(2.0)
+            for row in self.rows():
+                self._help(row)
+            if loop.time() > FAULT_SECONDS + PEACE_SECONDS:
+                self.world.violate(f"stuck: {self.standing()}")
+                break
+        loop.stop()
+
+    def rows(self) -> list[Any]:
+        rows: list[Any] = at_once(self.world.store.cases())
+        return rows
+
+    def standing(self) -> str:
+        return "; ".join(
+            f"case {row.id} ({row.process}) is {row.status} at {row.step}: {row.reason}" for row in self.rows() if row.status not in ENDED
+        )
+
+    async def _client(self, key: str, process: str) -> None:
+        """Start a case until somebody says that it is there; at times once more than that."""
+        await asyncio.sleep(self.random.choice((0.0, 0.0, 10.0, 60.0)))
+        while not self.started[key] or self.world.chance(0.3):
+            ask = self._ask("start", lambda engine: engine.start(process, {"message": key}, key=key))
+            if ask is not None:
+                await asyncio.wait([ask], timeout=20.0)
+                kind, result = ask.result() if ask.done() else ("unknown", None)
+                if kind == "ok":
+                    self.started[key].add(result.case)
+                elif kind == "refused":
+                    self.world.violate(f"a start was refused: {result}")
+            await asyncio.sleep(1.0)
+
+    def _ask(self, what: str, call: Callable[[Engine], Awaitable[Any]]) -> Any:
+        """Ask an engine for something, on its host; the answer may never come."""
+        alive = [machine for machine in self.machines if machine.engine is not None]
+        if not alive:
+            return None
+        machine = self.random.choice(alive)
+        engine, host, loop = machine.engine, machine.host, self.world.loop
+        assert engine is not None
+        assert host is not None
+        answer = loop.create_future()
+
+        async def ask() -> None:
+            try:
+                result = ("ok", await call(engine))
+            except Refused as error:
+                result = ("refused", error)
+            except (StoreError, EngineStopped) as error:
+                result = ("unknown", error)
+            except Exception as error:
+                self.world.violate(f"{what} raised {type(error).__name__}: {error}")
+                result = ("unknown", error)
+            loop.call_on(None, 0.0, lambda: None if answer.done() else answer.set_result(result))
+
+        host.spawn(ask())
+        return answer
+
+    # People.
+
+    def _meddle(self) -> None:
+        """Something that people or machines do in bad times."""
+        random, rows = self.random, self.rows()
+        fate = random.random()
+        machine = random.choice(self.machines)
+        if fate < 0.04 and machine.engine is not None and machine.host is not None and signal.SIGTERM in machine.host.signals:
+            machine.host.signals[signal.SIGTERM]()
+        elif fate < 0.09:
+            # On a file of its own an engine has nothing but its machine's clock; a jump of more than the settling time's margin would
+            # let it look too early, and one that is set back makes keys look younger. Engines that share a store take the time from there, so that theirs may be as wrong as it likes.
+            jump = random.choice((-60.0, 1.0)) if self.world.embedded else random.choice((-3_600.0, -5.0, 5.0, 3_600.0))
+            machine.clock_error += jump
+            if self.world.embedded:
+                self.world.set_back -= min(jump, 0.0)
+            if machine.host is not None:
+                machine.host.clock_error = machine.clock_error
+        elif fate < 0.13:
+            jump = random.choice((-60.0, -5.0, 1.0))
+            self.world.store_ahead += jump
+            self.world.set_back -= min(jump, 0.0)
+        elif rows:
+            row = random.choice(rows)
+            if fate < 0.16:
+                self._cancel(row)
+            elif row.status is Status.WAITING:
+                for _ in range(random.choice((1, 1, 2))):
+                    self._answer(row)
+            elif row.status is Status.PARKED and random.random() < 0.5:
+                self._help(row)
+
+    def _help(self, row: Any) -> None:
+        """What people do for a case that rests, in good times too."""
+        if row.status is Status.WAITING:
+            self._answer(row)
+        elif row.status is Status.PARKED:
+            self._operate(row)
+
+    def _cancel(self, row: Any) -> None:
+        def noted(answer: Any) -> None:
+            kind, _ = answer.result()
+            if kind == "ok":
+                self.cancelled.add(row.id)
+
+        ask = self._ask("cancel", lambda engine: engine.cancel(row.id, by="operator", why="simulated"))
+        if ask is not None:
+            ask.add_done_callback(noted)
+
+    def _answer(self, row: Any) -> None:
+        """Look at what a case shows, think for a while, and answer that."""
+        world, random = self.world, self.random
+        pause = at_once(world.store.pause(row.id))
+        fields = {field.field: field.text for field in at_once(world.store.fields(row.id))}
+        draft = fields.get("draft", '""').strip('"')
+        verdict = random.choice(("yes", "yes", "yes", "no", "redo")) if world.faults else "yes"
+        seen = f"{draft}!" if verdict == "yes" and world.chance(0.2) else draft
+        edits = {"draft": seen} if seen != draft else {}
+        name = f"person-{len(self.answers)}"
+        position = len(self.answers)
+        self.answers.append((name, pause.token, "unknown"))
+
+        def say() -> None:
+            ask = self._ask(
+                "resume",
+                lambda engine: engine.resume(pause.token, Approval(verdict=verdict, by=name, seen=seen), by=name, edits=edits),
+            )
+            if ask is not None:
+                ask.add_done_callback(noted)
+
+        def noted(answer: Any) -> None:
+            kind, result = answer.result()
+            if kind == "refused" and not isinstance(result, AlreadyAnswered | Stale | NotWaiting):
+                world.violate(f"an answer was refused: {type(result).__name__}: {result}")
+            self.answers[position] = (name, pause.token, kind)
+
+        world.loop.call_on(None, world.pick((0.0, 0.0, 0.01, 3.0, 40.0)), say)
+
+    def _operate(self, row: Any) -> None:
+        """Find out what became of an effect in doubt and say so, or correct what is wrong and put the case back into the line."""
+        world = self.world
+        entries = [e for e in at_once(world.store.effects(row.id)) if e.status in {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}]
+        if not entries:
+            rejected = [e for e in at_once(world.store.effects(row.id)) if e.status is EffectStatus.FAILED]
+            if rejected:
+                self.provider.refused.clear()
+                self._ask("resolve", lambda engine: engine.resolve(rejected[0].key, happened=False, by="operator", why="corrected"))
+            else:
+                self._ask("redrive", lambda engine: engine.redrive(row.id, by="operator", why="corrected"))
+            return
+        entry = entries[0]
+        if world.loop.time() < world.intents[entry.key] + CALL_SECONDS + LAG_SECONDS + 1.0:
+            return  # the call may still be under way
+        acts = self.provider.acts[entry.key]
+        outcome = acts[0][1] if acts else None
+        self._ask(
+            "resolve", lambda engine: engine.resolve(entry.key, happened=bool(acts), by="operator", why="asked them", outcome=outcome)
+        )
+
+    # The count.
+
+    def _count(self) -> None:
+        world = self.world
+        for complaint in world.loop.complaints:
+            error = complaint.get("exception")
+            if not isinstance(error, StoreError | EngineStopped | Refused):
+                world.violate(f"nobody looked at {complaint['message']}: {error!r}")
+        rows = {row.id: row for row in self.rows()}
+        for key, numbers in self.started.items():
+            if len(numbers) != 1 or not numbers <= rows.keys() or rows[min(numbers)].key != key:
+                world.violate(f"lost: {key} was accepted as case {sorted(numbers)}")
+        if len(rows) > len(self.started):
+            world.violate(f"duplicated: {len(rows)} cases of {len(self.started)} starts")
+        events: list[Any] = at_once(world.store.events(limit=100_000))
+        for row in rows.values():
+            self._count_case(row, [event for event in events if event.case == row.id])
+        self._count_answers(events)
+
+    def _count_case(self, row: Any, events: list[Any]) -> None:
+        world, provider = self.world, self.provider
+        fields = {field.field: field.text for field in at_once(world.store.fields(row.id))}
+        kinds = [event.kind for event in events]
+        if row.id in self.cancelled and row.status is not Status.CANCELLED:
+            world.violate(f"lost: case {row.id} was cancelled, and is {row.status}")
+        if kinds.count("finished") + kinds.count("cancelled") > 1:
+            world.violate(f"duplicated: case {row.id} ended twice")
+        for event in events:
+            if event.kind == "parked" and not ALLOWED.search(event.facts):
+                world.violate(f"stuck: case {row.id} was parked: {event.facts}")
+        done = set()
+        for entry in at_once(world.store.effects(row.id)):
+            acts = provider.acts[entry.key]
+            if entry.status is EffectStatus.DONE and not acts:
+                world.violate(f"lost: {entry.effect} of case {row.id} is done, and nobody did it")
+            if entry.status is EffectStatus.FAILED and acts and provider.policy[entry.key] != "again":
+                world.violate(f"lost: {entry.effect} of case {row.id} is recorded as rejected, and was done")
+            if entry.status == EffectStatus.NOT_SENT and acts:
+                world.violate(f"lost: {entry.effect} of case {row.id} is recorded as not sent, and was done")
+            done |= {receipt for _, receipt in acts}
+        if row.outcome == "sent":
+            for name in ("receipt", "booked"):
+                if fields.get(name, "").strip('"') not in done:
+                    world.violate(f"lost: case {row.id} has {name} {fields.get(name)}, which nobody gave")
+            if not fits(*(fields[name].strip('"') for name in ("message", "draft", "checked"))):
+                world.violate(f"stale: case {row.id} ended with a draft of something else")
+
+    def _count_answers(self, events: list[Any]) -> None:
+        """Who was told that his answer counted is who is in the journal, and nobody else."""
+        resumed = [event for event in events if event.kind == "resumed"]
+        taken = [re.search(r'"by":"(person-\d+)"', event.facts)[1] for event in resumed]
+        if len(taken) != len(set(taken)):
+            self.world.violate("duplicated: an answer was taken twice")
+        winners: dict[str, set[str]] = defaultdict(set)
+        for name, token, kind in self.answers:
+            if kind == "ok" and name not in taken:
+                self.world.violate(f"lost: the answer of {name} was acknowledged and not taken")
+            if kind == "refused" and name in taken:
+                self.world.violate(f"lost: {name} was told that the answer came too late, and it was taken")
+            if name in taken:
+                winners[token].add(name)
+        for token, names in winners.items():
+            if len(names) > 1:
+                self.world.violate(f"duplicated: pause {token} was answered by {sorted(names)}")
+
+
+def recover(store: Any, now: float) -> None:
+    """What opening a file does: what a dead engine left running is ready again."""
+    for number, row in store._cases.items():
+        if row.status is Status.RUNNING:
+            store._cases[number] = row._replace(status=Status.READY, wake_at=now)
+
+
+def run(seed: int) -> Result:
+    """Run one schedule; what the engines log of it, its journal tells as well."""
+    LOG.disabled = True
+    try:
+        return Schedule(seed).run()
+    finally:
+        LOG.disabled = False

@@ -1,0 +1,56 @@
+"""Nothing is lost, doubled, stuck or stale, whatever dies and whenever: the real kernel and runtime in thousands of seeded schedules.
+
+A failing seed is replayed by `python tests/simulation/run.py --seed SEED`. POINTSMAN_SCHEDULES sets how many are run.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from schedule import run
+
+SCHEDULES = int(os.environ.get("POINTSMAN_SCHEDULES", "5000"))
+WORKERS = os.cpu_count() or 1
+RUN = Path(__file__).parent / "run.py"
+REPLAY = "python tests/simulation/run.py --seed"
+
+
+def schedules(count: int) -> list[dict]:
+    """Run the seeds from 0 on, shared among processes."""
+    shares = [(first, len(range(first, count, WORKERS))) for first in range(WORKERS)]
+    commands = [
+        [sys.executable, str(RUN), "--seed", str(first), "--step", str(WORKERS), "--count", str(share)] for first, share in shares if share
+    ]
+    with ThreadPoolExecutor(WORKERS) as waiting:  # so that each one's pipe is read
+        outputs = list(waiting.map(lambda command: subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout, commands))
+    return [json.loads(line) for output in outputs for line in output.splitlines()]
+
+
+def test_no_schedule_loses_doubles_or_strands_anything_or_acts_on_what_is_stale(capsys: pytest.CaptureFixture[str]) -> None:
+    results = schedules(SCHEDULES)
+
+    total = Counter[str]()
+    for result in results:
+        total.update({name: result[name] for name in ("crashes", "pauses", "points")})
+    bad = [(result["seed"], violation) for result in results for violation in result["violations"]]
+    kinds = Counter(violation.split(":")[0] for _, violation in bad)
+    with capsys.disabled():
+        counted = ", ".join(f"{kinds.pop(kind, 0)} {kind}" for kind in ("lost", "duplicated", "stuck", "stale"))
+        print(f"\n{len(results)} schedules, {total['crashes']} crashes, {total['points']} points: {counted}")
+    assert len(results) == SCHEDULES
+    assert not bad, f"{len(bad)} violations, the first ones {bad[:3]}; replay the first with `{REPLAY} {bad[0][0]}`"
+    assert total["crashes"] > SCHEDULES
+    assert total["pauses"] > SCHEDULES
+
+
+def test_a_schedule_is_the_same_each_time_it_is_run() -> None:
+    first = [run(seed) for seed in range(12)]
+
+    again = [run(seed) for seed in range(12)]
+
+    assert first == again

@@ -1,0 +1,188 @@
+"""The world around the simulated engines: the wire to their store, a provider that acts late, steps that fail, and chance."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from pointsman import ABSENT, UNKNOWN, Found, NotSent, Rejected, StoreError
+from pointsman.kernel.snapshot import Status
+from pointsman.store.base import Transition
+from pointsman.store.memory import MemoryStore
+from pointsman.testing.loop import Host, SimulatedLoop, current_host
+
+LEASE_SECONDS = 30.0
+CALL_SECONDS = 10.0  # what a caller waits for the provider
+LAG_SECONDS = 25.0  # how late the provider may act on a call that it was sent
+SETTLE_SECONDS = 30.0  # more than the lag, by more than two engines' clocks may differ
+KEY_TTL_SECONDS = 120.0  # what the processes believe; the provider remembers for as long after its last possible act
+LAGS = (0.0, 0.001, 0.02, 0.3, 3.0, CALL_SECONDS + 1, LAG_SECONDS)
+DELAYS = (0.0, 0.0, 0.0, 0.001, 0.004, 0.02, 0.4)
+
+
+class World:
+    """What all parts of one schedule share. With `faults` off everything is prompt and truthful."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.loop = SimulatedLoop(Random(seed + 1))
+        self.faults = True
+        self.embedded = seed % 4 == 0  # one engine on a file of its own; else two or three on a store that they share
+        self.store_ahead = 0.0
+        self.set_back = 0.0  # by how much the clock that counts was set back in all: a key looks younger by that
+        self.store = MemoryStore(lease_seconds=None if self.embedded else LEASE_SECONDS, now=self.store_time)
+        self.store.incarnation = f"seed-{seed}"
+        self.violations: list[str] = []
+        self.intents: dict[str, float] = {}  # when the last intent of a key was committed
+
+    def store_time(self) -> float:
+        return 1_000_000.0 + self.loop.time() + self.store_ahead
+
+    def chance(self, probability: float) -> bool:
+        return self.faults and self.random.random() < probability
+
+    def pick(self, choices: tuple[float, ...]) -> float:
+        return choices[int(self.random.random() * len(choices))] if self.faults else choices[0]
+
+    def violate(self, what: str) -> None:
+        self.violations.append(f"{what} (at {self.loop.time():.3f})")
+
+
+class Wire:
+    """A store as one engine sees it over a network: slow, and at times it does not say what became of a commit.
+
+    What was sent arrives although the sender may be dead by then; on a file of its own it does not.
+    """
+
+    def __init__(self, world: World, host: Host, store: MemoryStore) -> None:
+        self._world, self._host, self._store = world, host, store
+        self.incarnation, self.lease_seconds, self.clock_high_water = store.incarnation, store.lease_seconds, store.clock_high_water
+        self.reserve = store.reserve
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._store, name)
+
+        async def asked(*args: Any, **settings: Any) -> Any:
+            loop = self._world.loop
+            answer = loop.create_future()
+            loop.call_on(None, self._world.pick(DELAYS), self._arrive, answer, name, method, args, settings)
+            return await answer
+
+        self.__dict__[name] = asked
+        return asked
+
+    def _arrive(self, answer: Any, name: str, method: Callable[..., Any], args: Any, settings: Any) -> None:
+        world = self._world
+        if world.embedded and not self._host.alive:
+            return
+        fails = name in {"commit", "claim", "release", "renew", "post"} and world.chance(0.006)
+        if fails and world.random.random() < 0.5:
+            result: Any = StoreError("simulated: it never arrived")
+        else:
+            try:
+                result = at_once(method(*args, **settings))
+                if name == "commit":
+                    self._committed(args[0], result)
+            except Exception as error:
+                result = error
+            if fails:
+                result = StoreError("simulated: nobody can tell")
+        world.loop.call_on(self._host, world.pick(DELAYS), settle, answer, result)
+
+    def _committed(self, t: Transition, number: int) -> None:
+        if t.intent is not None and number == t.case:
+            self._world.intents[t.intent.key] = self._world.loop.time()
+            if t.status is not Status.RUNNING:
+                self._world.violate(f"an intent of case {t.case}, which is {t.status}")
+
+
+class Provider:
+    """Somebody outside who acts on what he is sent: late, twice where a key does not keep him from it, or not at all."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.acts: dict[str, list[tuple[float, str]]] = defaultdict(list)
+        self.policy: dict[str, str] = {}
+        self.refused: set[str] = set()
+        self.calls = 0
+
+    async def call(self, key: str, policy: str, content: tuple[str, ...], *, stale: bool) -> str:
+        world = self.world
+        self.calls += 1
+        if stale:
+            world.violate(f"stale: {content} was acted on")
+        if key not in world.intents:
+            world.violate(f"a call without an intent: {content}")
+        if world.chance(0.05):
+            raise NotSent("simulated: connection refused", retry_after=world.pick((0.0, 3.0)))
+        answer = world.loop.create_future()
+        world.loop.call_on(None, world.pick(LAGS), self._arrive, key, policy, answer, current_host())
+        result: str = await answer
+        return result
+
+    def _arrive(self, key: str, policy: str, answer: Any, caller: Host) -> None:
+        world, acts = self.world, self.acts[key]
+        self.policy[key] = policy
+        remembers = KEY_TTL_SECONDS + CALL_SECONDS + LAG_SECONDS + world.set_back
+        if policy == "idempotent" and acts and world.loop.time() < acts[0][0] + remembers:
+            result: Any = acts[0][1]
+        elif key in self.refused or (not acts and world.chance(0.03)):
+            self.refused.add(key)
+            result = Rejected("simulated: refused")
+        elif world.chance(0.05):
+            result = ConnectionError("simulated: nothing was done")
+        else:
+            acts.append((world.loop.time(), f"receipt {len(acts) + 1} of {key[:6]}"))
+            result = acts[-1][1]
+            if len(acts) > 1 and policy != "again":
+                world.violate(f"duplicated: {policy} acted {len(acts)} times")
+            if world.chance(0.08):
+                result = ConnectionError("simulated: done, but nobody was told")
+        world.loop.call_on(caller, world.pick(DELAYS), settle, answer, result)
+
+    async def look_up(self, key: str) -> Any:
+        world = self.world
+        answer = world.loop.create_future()
+        world.loop.call_on(None, world.pick(DELAYS), self._look, key, answer, current_host())
+        return await answer
+
+    def _look(self, key: str, answer: Any, caller: Host) -> None:
+        world = self.world
+        result: Any = Found(self.acts[key][0][1]) if self.acts[key] else ABSENT
+        if world.chance(0.05):
+            result = UNKNOWN
+        if world.chance(0.05):
+            result = ConnectionError("simulated: no look-up now")
+        world.loop.call_on(caller, world.pick(DELAYS), settle, answer, result)
+
+
+class Unreliable:
+    """What a node waits for."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def work(self) -> None:
+        world = self.world
+        answer = world.loop.create_future()
+        result = ConnectionError("simulated: no answer") if world.chance(0.06) else None
+        world.loop.call_on(current_host(), world.pick((0.0, 0.01, 0.5, 9.0)), settle, answer, result)
+        await answer
+
+
+def settle(answer: Any, result: Any) -> None:
+    """Give an answer to whoever still waits for it."""
+    if not answer.done():
+        if isinstance(result, BaseException):
+            answer.set_exception(result)
+        else:
+            answer.set_result(result)
+
+
+def at_once(work: Any) -> Any:
+    """Run a coroutine that waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as ended:
+        return ended.value
+    raise AssertionError("it waits")
