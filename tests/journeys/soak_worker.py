@@ -1,7 +1,8 @@
 """The worker of the soak: a process of its own with an engine on a file, which does what it is told on its standard input.
 
-Run as a program with the database, the provider's port and what kind of store it has; it says "ready" and then answers
-each JSON line with one of the same `id`, in any order. It ends in order at SIGTERM, and when nobody tells it anything more.
+Run as a program with the database, the provider's port, what kind of store it has, its seed, and how much grace it gives;
+it says "ready" and then answers each JSON line with one of the same `id`, in any order. It ends in order at SIGTERM, and when
+nobody tells it anything more.
 """
 
 import asyncio
@@ -41,7 +42,6 @@ from pointsman import (
 )
 from pointsman.store.sqlite import open_sqlite
 
-GRACE_SECONDS = 5.0  # beyond any call's timeout
 EFFECTS = ("charge", "ship", "tell", "note")  # under Idempotent, Reconcile, AtMostOnce, AtLeastOnce
 
 
@@ -203,10 +203,10 @@ async def listen(engine: Engine) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def main(database: Path, port: int, kind: str, seed: str) -> None:
+async def main(database: Path, port: int, kind: str, seed: str, grace_seconds: float) -> None:
     store = WithoutIntents(await open_sqlite(database, now=time.time())) if kind == "forgets intents" else None
     process = orders(seed)
-    settings: dict[str, Any] = {"store": store, "grace_seconds": GRACE_SECONDS}
+    settings: dict[str, Any] = {"store": store, "grace_seconds": grace_seconds}
     async with Engine.open(database, [process], resources={"client": Client(port)}, **settings) as engine:
         listening = asyncio.create_task(listen(engine))
         print("ready", flush=True)
@@ -216,4 +216,4 @@ async def main(database: Path, port: int, kind: str, seed: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], float(sys.argv[5])))
