@@ -95,7 +95,7 @@ def test_ten_thousand_paused_cases_cost_no_thread_and_no_task(tmp_path: Path, ca
     assert sizes[10] == sizes[10_000]
 
 
-@pytest.mark.parametrize("statement", ["claim_cases", "next_wake", "recover_cases"])
+@pytest.mark.parametrize("statement", ["select_needs", "select_due", "next_lane", "select_lane", "next_wake", "recover_cases"])
 def test_opening_looks_at_no_waiting_case(tmp_path: Path, statement: str) -> None:
     async def plan() -> str:
         store = await open_sqlite(tmp_path / "cases.db", now=1.0)
@@ -108,7 +108,9 @@ def test_opening_looks_at_no_waiting_case(tmp_path: Path, statement: str) -> Non
 
     looks = [line for line in found.splitlines() if " cases" in line and "PRIMARY KEY" not in line]
     assert looks
-    assert all("cases_due" in line or "cases_running" in line for line in looks), found
+    assert all(
+        "SEARCH" in line and "USING" in line and ("cases_due" in line or "cases_line" in line or "cases_running" in line) for line in looks
+    ), found
 
 
 def test_a_step_added_before_a_thousand_waiting_cases_is_taken_by_each_and_nothing_is_repeated(tmp_path: Path) -> None:

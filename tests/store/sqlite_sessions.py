@@ -81,6 +81,12 @@ def everything(connection: sqlite3.Connection) -> Found:
     return found
 
 
+def stood(folder: Path, files: Files) -> Found | None:
+    """What stands in these files; None where they hold no database yet: each open makes another one, with its own incarnation."""
+    first, second = (reopened(lay_out(folder, files)) for _ in range(2))
+    return first if first == second else None
+
+
 class Recorder:
     """The points of a store: notes what stands after each commit, and holds the writer while a batch gathers."""
 
@@ -130,8 +136,7 @@ def worked(folder: Path, files: Files, told: Told, seed: int, batches: int, cont
     chance = random.Random(seed)
     disk = Disk()
     recorder = Recorder(disk, noted="store.commit" if control is Control.EARLY else "store.committed")
-    path = lay_out(folder, files)
-    before = None if not files else reopened(path)
+    before = stood(folder, files)
     path = lay_out(folder, files)
 
     async def main() -> None:

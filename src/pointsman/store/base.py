@@ -25,6 +25,9 @@ Promises (tests/store runs each against each store)
     S14 Events that are appended by themselves change nothing of their case: whoever has it in hand does not notice.
     S15 A schedule's first moment is kept as it was first told, and its last tick never goes back.
     S16 A definition is registered once, with the time at which it was seen first.
+    S17 The state of a limit is changed in one piece: of two changes at the same time one sees what the other has made.
+    S18 A claim takes the highest priority first, of one priority the tenants in turn, and of a tenant the longest due, however many
+        cases another tenant has; it takes no more cases that need a limit than there is room for.
 
 A store that several engines share has leases, and one clock, its own, that decides about them:
     S11 A running case whose engine's lease has passed is claimed like one that is due; a case of a live engine is not.
@@ -32,14 +35,20 @@ A store that several engines share has leases, and one clock, its own, that deci
     S13 An engine gives back only what it has; the lease ends with its handle.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, TypeVar
 
 from pointsman.definition.state import Blob
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
+
+T = TypeVar("T")
+
+ANY_ROOM: Mapping[str, int] = MappingProxyType({})
+"""The room of limits that nobody keeps count of."""
 
 Points = Callable[[str], None]
 """Called with a label wherever the engine touches the world; a test may die there."""
@@ -409,6 +418,12 @@ class Reader(Protocol):
     async def children(self, case: int) -> list[CaseRow]:
         """The cases that this case is the parent of."""
 
+    async def limits(self) -> dict[str, str]:
+        """The state of each limit that was ever used, as `change_limit` has left it."""
+
+    async def in_line(self, process: str, tenant: str | None, *, most: int) -> int:
+        """How many cases of a process, or of one tenant of it, are ready or running; `most` ends the count."""
+
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""
 
@@ -444,14 +459,24 @@ class Store(Reader, Protocol):
     async def append(self, case: int, events: Sequence[EventWrite], *, at: float) -> None:
         """Append events that change nothing of their case (S14), under the revision that it has."""
 
-    async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
-        """Claim up to `limit` cases of these processes that are due at `now`, ready or waiting, the longest due first.
+    async def claim(self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM) -> list[Claimed]:
+        """Claim up to `limit` cases of these processes that are due at `now`, ready or waiting, in the order of S18.
 
-        With leases also running ones whose lease has passed by the store's own clock. Raises LeaseLost.
+        `room` says of limits how many cases that need them may be claimed; one that it does not name is not counted. With
+        leases also running cases whose lease has passed by the store's own clock are claimed. Raises LeaseLost.
         """
 
-    async def next_wake(self, processes: Sequence[str]) -> float | None:
-        """When the next case of these processes can be claimed (Unix seconds), as far as is known now, or None."""
+    async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:
+        """When the next case of these processes can be claimed (Unix seconds), as far as is known now, or None.
+
+        Cases that need one of the limits in `closed` are left out.
+        """
+
+    async def change_limit(self, name: str, change: Callable[[str | None], tuple[str, T]]) -> T:
+        """Replace the state of a limit by what `change` makes of it (S17), None at the first time; answers what it answers.
+
+        `change` is a pure function: it may be called in any thread, and again.
+        """
 
     async def release(self, cases: Sequence[int], *, now: float) -> None:
         """Give running cases back unharmed: they are ready again, and the attempt that was cut short does not count."""

@@ -1,14 +1,17 @@
 """The stub: a full member of the family that keeps everything in memory, and forgets it at the end of the process."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
+from typing import TypeVar
 
 from pointsman.definition.state import Blob
 from pointsman.errors import Conflict, LeaseLost, News
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.line import Due, take_turns
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store.base import (
+    ANY_ROOM,
     BranchRow,
     CaseRow,
     Claimed,
@@ -29,7 +32,10 @@ from pointsman.store.base import (
     no_points,
 )
 
+T = TypeVar("T")
+
 _IN_LINE = {Status.READY, Status.WAITING}
+
 _OPEN = {EffectStatus.INTENDED, EffectStatus.NOT_SENT, EffectStatus.IN_DOUBT}
 
 
@@ -62,6 +68,8 @@ class MemoryStore:
         self._blobs: dict[str, bytes] = {}
         self._schedules: dict[tuple[str, str], ScheduleRow] = {}
         self._definitions: dict[tuple[str, int, str], DefinitionRow] = {}
+        self._limits: dict[str, str] = {}
+        self._turns: dict[int, str] = {}
 
     def beside(self) -> "MemoryStore":
         """A handle on the same cases for another engine, or for the next one where there are no leases."""
@@ -130,13 +138,17 @@ class MemoryStore:
         for kind, step, attempt, facts in events:
             self._events.append(EventRow(len(self._events) + 1, case, revision, kind, step, attempt, at, facts))
 
-    async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
+    async def claim(self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM) -> list[Claimed]:
         """Claim due cases."""
         if self.lease_seconds is not None:
             self._check_lease(self._now())
-        due = [(at, row.id) for at, row in self._claimable(processes) if at <= (self._now() if row.status is Status.RUNNING else now)]
+        due = [
+            Due(row.priority, row.tenant, _need(row), at, row.id)
+            for at, row in self._claimable(processes)
+            if at <= (self._now() if row.status is Status.RUNNING else now)
+        ]
         claimed = []
-        for _, case in sorted(due)[:limit]:
+        for case in take_turns(due, limit, room, self._turns):
             row = self._cases[case]
             taken = row._replace(status=Status.RUNNING, fence=row.fence + 1, attempts=row.attempts + 1, wake_at=None)
             self._cases[row.id] = taken
@@ -144,9 +156,16 @@ class MemoryStore:
             claimed.append(Claimed(taken, await self.fields(row.id), await self.branches(row.id)))
         return claimed
 
-    async def next_wake(self, processes: Sequence[str]) -> float | None:
+    async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:
         """When the next case can be claimed."""
-        return min((at for at, _ in self._claimable(processes)), default=None)
+        return min((at for at, row in self._claimable(processes) if _need(row) not in closed), default=None)
+
+    async def change_limit(self, name: str, change: Callable[[str | None], tuple[str, T]]) -> T:
+        """Replace the state of a limit."""
+        self._points("store.commit")
+        self._limits[name], answer = change(self._limits.get(name))
+        self._points("store.committed")
+        return answer
 
     async def release(self, cases: Sequence[int], *, now: float) -> None:
         """Give running cases back unharmed."""
@@ -408,6 +427,20 @@ class MemoryStore:
         """The branches of the case's parallel step."""
         return tuple(copy(row) for _, row in sorted(self._branches.get(case, {}).items()))
 
+    async def limits(self) -> dict[str, str]:
+        """The state of each limit that was ever used."""
+        return dict(sorted(self._limits.items()))
+
+    async def in_line(self, process: str, tenant: str | None, *, most: int) -> int:
+        """How many cases of a process, or of one tenant of it, are ready or running."""
+        rows = (row for row in self._cases.values() if row.process == process and tenant in {None, row.tenant})
+        return min(sum(row.status in {Status.READY, Status.RUNNING} for row in rows), most)
+
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""
         return self._blobs.get(blob.sha256)
+
+
+def _need(row: CaseRow) -> str:
+    """What a ready case needs; one whose engine has died may have been at anything."""
+    return "" if row.status is Status.RUNNING else row.needs or ""

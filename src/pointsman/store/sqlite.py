@@ -12,16 +12,17 @@ import json
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pointsman.definition.state import Blob
 from pointsman.errors import Conflict, EngineStopped, News, StoreError, StoreLocked, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
 from pointsman.store.base import (
+    ANY_ROOM,
     BranchRow,
     Claimed,
     DefinitionRow,
@@ -35,12 +36,14 @@ from pointsman.store.base import (
     no_points,
 )
 from pointsman.store.sqlite_file import FileLock, explain, explained, open_writer
+from pointsman.store.sqlite_line import Line
 from pointsman.store.sqlite_reader import LATEST, SqliteReader, case_row, field_rows
 from pointsman.store.statements import many, statements
 
 BATCH_MAX = 512  # transitions a commit; beyond it the wait of the first outgrows what the last one saves
 ROWS_MAX = 512  # of one statement: 16 values a row stay far below SQLite's 32,766 parameters
 
+T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
 
 
@@ -61,6 +64,7 @@ class SqliteStore(SqliteReader):
         self._writer = writer
         self._epoch = epoch
         self._points = points
+        self._line = Line(self._sql)
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._highest: int = writer.execute(self._sql["highest_case"]).fetchone()[0]
@@ -93,14 +97,20 @@ class SqliteStore(SqliteReader):
         rows = [(kind, step, attempt, at, facts, case) for kind, step, attempt, facts in events]
         await self._hand_in(lambda connection: connection.executemany(self._sql["append_event"], rows).rowcount)
 
-    async def claim(self, processes: Sequence[str], *, now: float, limit: int) -> list[Claimed]:
+    async def claim(self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM) -> list[Claimed]:
         """Claim due cases; see the contract."""
-        claimed: list[Claimed] = await self._hand_in(lambda connection: self._claim(connection, processes, now, limit))
+        claimed: list[Claimed] = await self._hand_in(lambda connection: self._claim(connection, processes, now, limit, room))
         return claimed
 
-    async def next_wake(self, processes: Sequence[str]) -> float | None:
+    async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:
         """When the next ready case is due."""
-        return next((row[0] for row in self._all("next_wake", (json.dumps(list(processes)),))), None)
+        with explained(self.path):
+            return self._line.next_wake(self._connection, processes, closed)
+
+    async def change_limit(self, name: str, change: Callable[[str | None], tuple[str, T]]) -> T:
+        """Replace the state of a limit; see the contract."""
+        answer: T = await self._hand_in(lambda connection: self._change_limit(connection, name, change))
+        return answer
 
     async def release(self, cases: Sequence[int], *, now: float) -> None:
         """Give running cases back unharmed."""
@@ -384,16 +394,29 @@ class SqliteStore(SqliteReader):
         connection.execute(self._sql["enter_schedule"], (process, name, now, now))
         return connection.execute(self._sql["select_schedule"], (process, name)).fetchone()
 
-    def _claim(self, connection: sqlite3.Connection, processes: Sequence[str], now: float, limit: int) -> list[Claimed]:
-        rows = connection.execute(self._sql["claim_cases"], (now, json.dumps(list(processes)), limit)).fetchall()
+    def _claim(
+        self, connection: sqlite3.Connection, processes: Sequence[str], now: float, limit: int, room: Mapping[str, int]
+    ) -> list[Claimed]:
+        chosen = self._line.next(connection, processes, now, limit, room)
+        if not chosen:
+            return []
+        rows = {row[0]: row for row in connection.execute(self._sql["claim_cases"], (json.dumps(chosen),)).fetchall()}
         return [
             Claimed(
-                case_row(row),
-                field_rows(connection.execute(self._sql["select_fields"], (row[0], LATEST)).fetchall()),
-                tuple(BranchRow(*branch) for branch in connection.execute(self._sql["select_branches"], (row[0],)).fetchall()),
+                case_row(rows[case]),
+                field_rows(connection.execute(self._sql["select_fields"], (case, LATEST)).fetchall()),
+                tuple(BranchRow(*branch) for branch in connection.execute(self._sql["select_branches"], (case,)).fetchall()),
             )
-            for row in rows
+            for case in chosen
         ]
+
+    def _change_limit(self, connection: sqlite3.Connection, name: str, change: Callable[[str | None], tuple[str, T]]) -> T:
+        row = connection.execute(self._sql["select_limit"], (name,)).fetchone()
+        before = None if row is None else str(row[0])
+        after, answer = change(before)
+        if after != before:
+            connection.execute(self._sql["upsert_limit"], (name, after))
+        return answer
 
 
 async def open_sqlite(path: Path | str, *, now: float, points: Points = no_points) -> SqliteStore:

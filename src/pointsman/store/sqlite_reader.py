@@ -109,6 +109,16 @@ class SqliteReader:
         """The branches of the case's parallel step."""
         return tuple(BranchRow(*row) for row in self._all("select_branches", (case,)))
 
+    async def limits(self) -> dict[str, str]:
+        """The state of each limit that was ever used."""
+        return dict(self._all("select_limits", ()))
+
+    async def in_line(self, process: str, tenant: str | None, *, most: int) -> int:
+        """How many cases of a process, or of one tenant of it, are ready or running."""
+        if tenant is None:
+            return int(self._all("count_line", (process, most))[0][0])
+        return int(self._all("count_line_of_tenant", (process, tenant, most))[0][0])
+
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""
         return next((bytes(row[0]) for row in self._all("select_blob", (blob.sha256,))), None)

@@ -142,23 +142,68 @@ DELETE FROM branches WHERE case_id = ?;
 -- name: claim_cases
 -- Take cases that are due, ready ones and waiting ones with a timer: each passes into this engine's hands under a new fence, and its
 -- next attempt counts.
--- The plus keeps SQLite from looking for the process first, which would visit every case of it.
 UPDATE cases SET status = 'running', fence = fence + 1, attempts = attempts + 1, wake_at = NULL
-WHERE id IN (SELECT id FROM cases INDEXED BY cases_due WHERE wake_at <= ? AND +process IN (SELECT value FROM json_each(?))
-              ORDER BY wake_at, id LIMIT ?)
+WHERE id IN (SELECT value FROM json_each(?))
 RETURNING id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs;
 
+-- name: select_needs
+-- The processes that have cases with a timer or in line, and what these need: one look for each, as a loose scan of the index.
+WITH RECURSIVE found (process, need) AS (
+  SELECT value, (SELECT min(need) FROM cases INDEXED BY cases_due WHERE process = value AND wake_at IS NOT NULL) FROM json_each(?)
+  UNION ALL
+  SELECT process, (SELECT min(cases.need) FROM cases INDEXED BY cases_due
+                    WHERE cases.process = found.process AND cases.need > found.need AND wake_at IS NOT NULL)
+    FROM found WHERE need IS NOT NULL
+)
+SELECT process, need FROM found WHERE need IS NOT NULL;
+
+-- name: select_due
+-- The longest due cases of a process that need one thing.
+SELECT priority, tenant, need, wake_at, id FROM cases INDEXED BY cases_due
+ WHERE process = ? AND need = ? AND wake_at <= ? ORDER BY wake_at LIMIT ?;
+
+-- name: next_lane
+-- Where the line goes on: of the next priority, tenant, process and need, the case that is due first.
+SELECT rank, tenant, process, need, wake_at FROM cases INDEXED BY cases_line
+ WHERE wake_at IS NOT NULL AND (rank, tenant, process, need) > (?, ?, ?, ?) ORDER BY rank, tenant, process, need, wake_at LIMIT 1;
+
+-- name: select_lane
+-- The longest due cases of one lane.
+SELECT priority, tenant, need, wake_at, id FROM cases INDEXED BY cases_line
+ WHERE rank = ? AND tenant = ? AND process = ? AND need = ? AND wake_at <= ? ORDER BY wake_at LIMIT ?;
+
 -- name: next_wake
--- When the next timer is due.
-SELECT wake_at FROM cases INDEXED BY cases_due WHERE wake_at IS NOT NULL AND +process IN (SELECT value FROM json_each(?)) ORDER BY wake_at LIMIT 1;
+-- When the next timer of a process is due, among the cases that need one thing.
+SELECT wake_at FROM cases INDEXED BY cases_due WHERE process = ? AND need = ? AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1;
+
+-- name: count_line
+-- How many cases of a process are in line, counted no further than a bound.
+SELECT count(*) FROM (SELECT 1 FROM cases INDEXED BY cases_running WHERE status IN ('ready', 'running') AND process = ? LIMIT ?);
+
+-- name: count_line_of_tenant
+-- The same of one tenant.
+SELECT count(*) FROM (SELECT 1 FROM cases INDEXED BY cases_running WHERE status IN ('ready', 'running') AND process = ? AND tenant = ? LIMIT ?);
+
+-- name: select_limit
+-- The state of a limit.
+SELECT state FROM limits WHERE name = ?;
+
+-- name: select_limits
+-- The states of all limits that were ever used.
+SELECT name, state FROM limits ORDER BY name;
+
+-- name: upsert_limit
+-- What a permit taken or given back has made of it.
+INSERT INTO limits (name, state) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET state = excluded.state;
 
 -- name: release_case
 -- An orderly stop gives the case back; the attempt that it cut short does not count.
 UPDATE cases SET status = 'ready', wake_at = ?, attempts = max(attempts - 1, 0) WHERE id = ? AND status = 'running';
 
 -- name: recover_cases
--- What a dead engine left running is ready again; the attempt that died with it counts.
-UPDATE cases SET status = 'ready', wake_at = ? WHERE status = 'running';
+-- What a dead engine left running is ready again; the attempt that died with it counts. SQLite sees that the partial index will do
+-- only where its own condition is named, too.
+UPDATE cases INDEXED BY cases_running SET status = 'ready', wake_at = ? WHERE status = 'running' AND status IN ('ready', 'running');
 
 -- name: insert_blob
 -- A large value; the same content is one row.
