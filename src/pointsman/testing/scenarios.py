@@ -1,0 +1,60 @@
+"""What the suites of stores are made of: transitions, and a way to run a scenario against the store under test."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from pointsman.kernel.snapshot import Status
+from pointsman.store.base import EventWrite, FieldWrite, NewCase, Store, Transition
+
+OpenStore = Callable[[], Awaitable[Store]]
+Scenario = Callable[[Store], Awaitable[None]]
+
+
+def start_of(
+    store: Store,
+    *,
+    key: str | None = None,
+    process: str = "p",
+    status: Status = Status.READY,
+    at: float = 10.0,
+    **more: Any,
+) -> Transition:
+    """A transition that starts a case with one field and one event."""
+    wake_at = at if status is Status.READY else None
+    fields = [FieldWrite("message", '"hello"', "")]
+    events = [EventWrite("accepted", None, 0, '{"fields":["message"]}')]
+    settings = {"wake_at": wake_at, "fields": fields, "events": events, "new": NewCase(process, 1, key), **more}
+    return Transition(store.reserve(), 0, 0, at, status, **settings)
+
+
+def next_of(case: int, revision: int, fence: int, status: Status = Status.RUNNING, **more: Any) -> Transition:
+    """A transition of a case that exists."""
+    return Transition(case, revision, fence, 20.0, status, **more)
+
+
+class Scenarios:
+    """How a scenario is run against the store under test."""
+
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        """How to open the store under test; a subclass says it."""
+        raise AssertionError("a subclass gives the fixture open_store")
+
+    @pytest.fixture
+    def check(self, open_store: OpenStore) -> Callable[[Scenario], None]:
+        """Run a scenario against a fresh store, in an event loop of its own."""
+
+        def run(scenario: Scenario) -> None:
+            async def main() -> None:
+                store = await open_store()
+                try:
+                    await scenario(store)
+                finally:
+                    await store.close()
+
+            asyncio.run(main())
+
+        return run
