@@ -282,6 +282,7 @@ async def look_at_everything(path: Path) -> None:
         for row in await engine.reader.cases():
             await engine.reader.fields(row.id)
             await engine.reader.pause(row.id)
+        await engine.reader.unmatched()
         await engine.reader.events(limit=10_000)
 
 
