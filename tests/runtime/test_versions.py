@@ -8,7 +8,6 @@ from letters import World
 from places import Place, run
 
 from pointsman import (
-    AlreadyAnswered,
     AtMostOnce,
     Context,
     DefinitionError,
@@ -23,6 +22,7 @@ from pointsman import (
     otherwise,
     when,
 )
+from pointsman.definition.pauses import Expire
 from pointsman.errors import NotAccepted
 from pointsman.runtime.registry import Registry
 from pointsman.testing.clock import ManualClock
@@ -464,19 +464,61 @@ def test_the_definitions_that_engines_were_opened_with_are_in_the_journal(place:
     assert (accepted["version"], accepted["fingerprint"]) == (1, ask_1().fingerprint[:12])
 
 
-def test_a_token_of_before_a_block_is_answered_with_what_is_shown_now(place: Place) -> None:
+def test_a_pause_outlives_a_block_with_its_token_and_its_time(place: Place) -> None:
     async def main() -> Any:
-        case, token = await start_asked(place)
-        async with place.open(ask_2(2, {}), resources={"world": World()}):
-            pass
-        async with place.open(ask_1(), resources={"world": World()}) as engine:
-            await engine.idle()
-            with pytest.raises(Stale) as stale:
-                await engine.resume(token, "yes", by="anna")
-            await engine.resume(stale.value.current.token, "yes", by="anna")
-            await engine.settled(case)
-            with pytest.raises((AlreadyAnswered, NotWaiting)):
-                await engine.resume(stale.value.current.token, "no", by="bert")
-            return await engine.case(case)
+        clock = ManualClock()
+        process = ask_1()
+        object.__setattr__(process.steps["answer"], "ladder", (Expire(3_600.0, default="no"),))
+        async with place.open(process, resources={"world": World()}, clock=clock) as engine:
+            case, late = [(await engine.start(process, {"message": "hello"})).case for _ in range(2)]
+            await engine.idle(patience_seconds=0)
+            before = await engine.pending(case)
+        clock.advance(1_800.0)
+        async with place.open(ask_2(2, {}), resources={"world": World()}, clock=clock) as engine:
+            blocked = [await engine.case(number) for number in (case, late)]
+            with pytest.raises(NotWaiting, match="it is blocked"):
+                await engine.resume(before.token, "yes", by="anna")
+        async with place.open(process, resources={"world": World()}, clock=clock) as engine:
+            await engine.idle(patience_seconds=0)
+            after, back = await engine.pending(case), await engine.case(case)
+            await engine.resume(before.token, "yes", by="anna")
+            answered = await engine.settled(case)
+            clock.advance(1_800.0)
+            await engine.idle(patience_seconds=0)
+            return blocked, before, after, back, answered, await engine.case(late), await told(engine, case)
 
-    assert run(main()).outcome == "posted"
+    blocked, before, after, back, answered, late, kinds = run(main())
+
+    assert [(row.status, row.wake_at) for row in blocked] == [(Status.BLOCKED, None)] * 2
+    assert after == before
+    assert back.wake_at == 1_000_000.0 + 3_600.0
+    assert (answered.outcome, late.outcome) == ("posted", "posted")
+    assert kinds.count("paused") == 1
+
+
+def test_a_pause_that_the_code_no_longer_has_is_over_when_its_case_is_woken(place: Place) -> None:
+    async def main() -> Any:
+        case, token = await start_asked(place, process=ask_1(2))
+        async with place.open(ask_1(), resources={"world": World()}):
+            pass
+        async with place.open(without_pause(), resources={"world": World()}) as engine:
+            row = await engine.settled(case)
+            with pytest.raises(NotWaiting):
+                await engine.resume(token, "yes", by="anna")
+            return row, await engine.reader.pause(case)
+
+    row, pause = run(main())
+
+    assert row.outcome == "nobody was asked"
+    assert pause.closed == "void"
+
+
+def without_pause() -> Process[Ask1]:
+    process = Process("ask", Ask1, version=2)
+
+    @process.node(writes=("draft", "answer", "receipt"))
+    async def write(message: str) -> tuple[str, str, str]:
+        return message, "", ""
+
+    process.rules(when("no draft", lambda c: c.draft is None, write), otherwise(finish("nobody was asked")))
+    return process

@@ -32,6 +32,11 @@ class Child:
     result: str | None
     was: tuple[str, ...] = ()
 
+    @property
+    def first_name(self) -> str:
+        """The name that the keys of its cases are made of: the oldest one, so that a renamed child is not started twice."""
+        return self.was[0] if self.was else self.name
+
     @cached_property
     def depends(self) -> frozenset[str]:
         """The fields whose rewriting cancels the child and starts another one."""

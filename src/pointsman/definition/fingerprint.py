@@ -30,7 +30,9 @@ _CONSTANTS = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis),
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
-def fingerprint_of(name: str, version: int, state: type[State], steps: Mapping[str, Any], rules: Sequence[Rule[Any]]) -> str:
+def fingerprint_of(
+    name: str, version: int, state: type[State], steps: Mapping[str, Any], messages: Mapping[str, Any], rules: Sequence[Rule[Any]]
+) -> str:  # fmt: skip
     """The SHA-256 of a definition, in hexadecimal digits."""
     told = _Teller()
     parts = [
@@ -38,6 +40,7 @@ def fingerprint_of(name: str, version: int, state: type[State], steps: Mapping[s
         version,
         [_schema(state), sorted(told.of_class(state))],
         [[type(step).__name__, *told.of_fields(step)] for _, step in sorted(steps.items())],
+        [told.of_fields(accept) for _, accept in sorted(messages.items())],
         [[rule.name, rule.step.name, *told.of_fields(rule.step), told.of(rule.condition)] for rule in rules],
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -64,6 +67,8 @@ class _Teller:
                 return repr(sorted((self.of(key), self.of(part)) for key, part in value.items()))
             case ModuleType():
                 return value.__name__
+            case _ if hasattr(type(value), "ordered_rules"):  # another process, or this one
+                return f"process {value.name} {value.version}"  # type: ignore[attr-defined]
             case CodeType():
                 return repr(self._of_code(value))
             case _ if isinstance(value, _CONSTANTS):

@@ -299,7 +299,7 @@ class Process(Generic[S]):
     @cached_property
     def fingerprint(self) -> str:
         """What identifies this definition among others of its name and version; see `definition.fingerprint`."""
-        return fingerprint_of(self.name, self.version, self.state, self.steps, self.ordered_rules)
+        return fingerprint_of(self.name, self.version, self.state, self.steps, self.accepts_messages, self.ordered_rules)
 
     def _declare(self, step: AnyStep) -> None:
         if self._rules:

@@ -12,7 +12,7 @@ from pointsman.errors import AlreadyAnswered, AnswerInvalid, Conflict, NotWaitin
 from pointsman.kernel.codec import adapter_of, check_text, codec_of, describe, digest_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import advance
-from pointsman.kernel.snapshot import Cell, Status
+from pointsman.kernel.snapshot import AT_REST, Cell, Status
 from pointsman.runtime.cases import Cases, standing, state_of
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.hold import Hold, Outcome
@@ -69,6 +69,8 @@ class Answers:
             row = await self._cases.row((await self._open_pause(token)).case)
             # Read behind the case's row, whose revision guards the commit: if the case moves from here on, it is a Conflict.
             pause = await self._open_pause(token)
+            if row.status in AT_REST - {Status.WAITING}:
+                raise NotWaiting(f"case {row.id} is not waiting for an answer: {standing(row)}.")
             if row.status is not Status.WAITING:
                 await self._settled(row.id)
                 continue
@@ -102,7 +104,8 @@ class Answers:
         raise NotWaiting(f"case {row.id} is no longer waiting for an answer: {standing(row)}.")
 
     def _sleeps(self, row: CaseRow) -> bool:
-        return isinstance(self._cases.process(row.process).steps.get(row.step or ""), Sleep)
+        hold = self._cases.bare(row)
+        return isinstance(hold.process.steps.get(hold.step or ""), Sleep)
 
     async def _show_afresh(self, hold: Hold) -> None:
         """The code has changed what the pause shows, or that there is one: decide anew, so that nobody answers the old one."""

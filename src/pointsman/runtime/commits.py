@@ -60,10 +60,10 @@ class Commits:
         hold.snapshot = Snapshot(transition.case, hold.snapshot.cells, transition.revision + 1, hold.snapshot.steps)
 
     async def block(self, hold: Hold, reason: str) -> None:
-        """Commit that the case rests, as it is, until there is code that can go on with it."""
+        """Commit that the case rests, as it is, until there is code that can go on with it; its pause stays open until then."""
         hold.migrated = None
         event = Event(Kind.BLOCKED, facts={"reason": reason})
-        await self.stay(hold, Status.BLOCKED, Outcome((event,)), reason=reason, leaves_pause=True)
+        await self.stay(hold, Status.BLOCKED, Outcome((event,)), reason=reason)
 
     async def land(
         self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool = True, claims: bool = False, intent: Intent | None = None,

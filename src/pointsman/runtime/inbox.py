@@ -121,7 +121,7 @@ class Inbox:
 
 def child_key(snapshot: Snapshot, child: Child) -> str:
     """The key that a child is started with: the same reads are the same child."""
-    return f"child:{snapshot.case}:{child.name}:{digest_of(snapshot.cells, child.depends)[:16]}"
+    return f"child:{snapshot.case}:{child.first_name}:{digest_of(snapshot.cells, child.depends)[:16]}"
 
 
 def body_of(accept: Accept, message: object) -> str:

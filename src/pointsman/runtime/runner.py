@@ -72,9 +72,11 @@ class Runner:
         hold.unsettled = await self._effects.unsettled_keys(hold.snapshot.case)
         if hold.inbox:
             await self._inbox.read(hold)
-        if isinstance(hold.process.steps.get(hold.step or ""), Pause | Sleep):
+        step = hold.process.steps.get(hold.step or "")
+        if step is None or isinstance(step, Pause | Sleep):  # None: the code may no longer have the pause that is open
             pause = await self._store.pause(hold.snapshot.case)
             hold.waiting = pause if pause is not None and pause.closed is None else None
+        if hold.waiting is not None:
             return await self._conclude(hold, woken(hold, self._clock.now()), None, going_on=going_on)
         decision = decide(hold.process, hold.snapshot.cells)
         # Messages wait while nobody knows whether an effect happened: its outcome comes first.

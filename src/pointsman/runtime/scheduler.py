@@ -215,11 +215,13 @@ class Scheduler:
         except NotAccepted as error:
             hold = bare_hold(self._registry.for_start(row.process), row)
             hold.attempt -= 1  # it was none
-            await self._commits.block(hold, str(error))
+            with suppress(Conflict):
+                await self._commits.block(hold, str(error))
             return
         except Exception as error:
             hold = bare_hold(self._registry.for_start(row.process), row)
-            await self._park(hold, f"its state cannot be read: {message_of(error)}")
+            with suppress(Conflict):
+                await self._park(hold, f"its state cannot be read: {message_of(error)}")
             return
         self._reserved += 1
         self.take(hold, None)
