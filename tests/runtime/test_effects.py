@@ -1,7 +1,6 @@
 """Effects: for each policy and each ending, the ledger, the number of calls, and where the case stands."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from pointsman import (
     when,
 )
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.runtime.threads import Threads
 from pointsman.testing.clock import ManualClock
 
 AT_ONCE = Retry(attempts_max=3, first_seconds=0)
@@ -252,10 +252,10 @@ def test_a_plain_call_that_gets_its_thread_too_late_is_not_begun(place: Place) -
     world, clock = World(), ManualClock()
     process = Process("letter", Letter)
 
-    class Threads(ThreadPoolExecutor):
-        def submit(self, call: Any, /, *args: Any, **kwargs: Any) -> Any:
+    class SlowThreads(Threads):
+        def submit(self, function: Any) -> Any:
             clock.advance(TIMEOUT_SECONDS)
-            return super().submit(call, *args, **kwargs)
+            return super().submit(function)
 
     @process.effect(writes="receipt", safety=AtMostOnce(), timeout_seconds=TIMEOUT_SECONDS, retry=Retry(attempts_max=1))
     def post(message: str, *, ctx: Context, world: World) -> str:
@@ -269,7 +269,7 @@ def test_a_plain_call_that_gets_its_thread_too_late_is_not_begun(place: Place) -
             return await posted(engine)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pointsman.runtime.engine.ThreadPoolExecutor", Threads)
+        patch.setattr("pointsman.runtime.engine.Threads", SlowThreads)
         row, entry = run(main())
 
     assert world.keys == []

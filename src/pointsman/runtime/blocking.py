@@ -25,6 +25,11 @@ class BlockingEngine:
         self._engine = engine
         self._loop = loop
 
+    @property
+    def abandoned(self) -> int:
+        """How many plain functions were given up and still run."""
+        return self._engine.abandoned
+
     def start(
         self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None, correlation: str | None = None
     ) -> Started:

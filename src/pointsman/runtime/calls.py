@@ -5,7 +5,6 @@ import contextvars
 import functools
 import types
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from pointsman.errors import NotSent
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.runtime.hold import Hold
 from pointsman.runtime.ports import Ports
+from pointsman.runtime.threads import Call, Threads
 
 TOO_LATE = "its time had passed before the call could begin"
 
@@ -33,7 +33,7 @@ class Calls:
 
     ports: Ports
     resources: Mapping[str, Any]
-    threads: Executor
+    threads: Threads
 
     async def call(
         self, hold: Hold, node: AnyNode, *, attempt: int, key: str = "", timeout_seconds: float | None = None, late: Late = never
@@ -41,7 +41,7 @@ class Calls:
         """Call a node or an effect. Raises what it raises, and TimeoutError after `timeout_seconds` or when it is `late`.
 
         What is late before it has begun is not begun, and NotSent says so. A thread cannot be stopped: a plain function that
-        runs out of time is left to its end, and its result is dropped.
+        runs out of time is left to its end (`Threads.abandon`), and its result is dropped.
         """
         self.ports.points("effect.call" if key else "node.call")
         result = await self.invoke(
@@ -96,6 +96,9 @@ class Calls:
             if stopping or isinstance(error, KeyboardInterrupt):
                 raise
             raise RuntimeError(f"{node.name!r} ended itself with {type(error).__name__}: {message_of(error)}") from None
+        finally:
+            if thread is not None:
+                self.threads.abandon(thread, key)
 
     async def read(self, blob: Blob) -> bytes:
         """The content of a blob, for `Context.read`."""
@@ -104,7 +107,7 @@ class Calls:
             raise KeyError(f"blob {blob.sha256[:12]} is not in the store")
         return content
 
-    def _threaded(self, function: Callable[..., Any], reads: Mapping[str, Any], uses: Mapping[str, Any], late: Late) -> Future[Any]:
+    def _threaded(self, function: Callable[..., Any], reads: Mapping[str, Any], uses: Mapping[str, Any], late: Late) -> Call:
         context = contextvars.copy_context()
 
         def call() -> Any:

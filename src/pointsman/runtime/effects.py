@@ -119,14 +119,21 @@ class Effects:
         if entry.status is EffectStatus.INTENDED:
             doubt = (_in_doubt(effect, entry.key, entry.attempts, "the engine ended during the call"),)
         settlement = Settlement(entry.key, EffectStatus.IN_DOUBT, None, entry.error or "the engine ended during the call")
+        given_up = self._calls.threads.abandoned_calls(entry.key)
+        for call in given_up:
+            if call.happened():
+                outcome = self._settled(hold, effect, entry.key, call.result(), "called late")
+                return outcome._replace(events=(*doubt, *outcome.events))
         move = move_in_doubt(
             effect,
             attempts=entry.attempts,
             intended_at=entry.intended_at,
-            deadline=entry.deadline,
+            deadline=max(entry.deadline, *(call.ended_at or 0.0 for call in given_up), 0.0),
             now=self._clock.now(),
         )
         match move:
+            case LookUp() if any(call.ended_at is None for call in given_up):
+                return self._wait_for_its_end(hold, effect, entry, doubt, settlement)
             case CallAgain():
                 hold.doubtful = True
                 again = self._intent(hold, effect, entry.key, entry.arguments, again=True)
@@ -141,12 +148,22 @@ class Effects:
             case LookUp():
                 return await self._look_up(hold, effect, entry, doubt)
 
+    def _wait_for_its_end(
+        self, hold: Hold, effect: AnyEffect, entry: EffectRow, doubt: tuple[Event, ...], settlement: Settlement
+    ) -> Outcome:
+        """A plain function that was given up still runs, and could change the world after a look: look when it has ended."""
+        if hold.attempt >= ATTEMPTS_A_CALL * effect.retry.attempts_max:
+            return Outcome(doubt, park=_give_up(effect, entry.key, "its call was given up and still runs"), settlement=settlement)
+        wait = max(effect.timeout_seconds, effect.retry.wait_seconds(hold.attempt, self._random.random()))
+        return Outcome(doubt, wake_at=self._clock.now() + wait, settlement=settlement)
+
     async def _look_up(self, hold: Hold, effect: AnyEffect, entry: EffectRow, doubt: tuple[Event, ...]) -> Outcome | None:
         """Ask the world whether the call in doubt happened."""
         safety = effect.safety
         assert isinstance(safety, Reconcile)
         asked = signature_of(safety.look_up, "look-up")
         settlement = Settlement(entry.key, EffectStatus.IN_DOUBT, None, entry.error or "the engine ended during the call")
+        self._calls.threads.forget(entry.key)
         self._points("effect.look_up")
         try:
             found = await self._calls.invoke(
@@ -249,6 +266,7 @@ class Effects:
         return self._settled(hold, effect, intent.key, result, "called")
 
     def _settled(self, hold: Hold, effect: AnyEffect, key: str, result: object, how: str) -> Outcome:
+        self._calls.threads.forget(key)
         try:
             cells = encode(hold, effect, effect.split(result))
         except Exception as error:

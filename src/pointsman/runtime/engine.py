@@ -4,7 +4,6 @@ import asyncio
 import random as chance
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
@@ -31,6 +30,7 @@ from pointsman.runtime.runner import Runner
 from pointsman.runtime.scheduler import Scheduler
 from pointsman.runtime.schedules import Schedules
 from pointsman.runtime.starts import Delivered, Started, Starts
+from pointsman.runtime.threads import Threads
 from pointsman.store.base import CaseRow, EventRow, Points, Reader, Store, Transition, no_points
 from pointsman.store.sqlite import open_sqlite
 
@@ -50,10 +50,11 @@ class Engine:
         registry: Registry,
         resources: Mapping[str, Any],
         concurrency: int,
-        threads: ThreadPoolExecutor,
+        threads: Threads,
     ) -> None:
         self._ports = ports
         self._store = ports.store
+        self._threads = threads
         commits = Commits(ports, self._committed)
         calls = Calls(ports, resources, threads)
         inbox = Inbox(ports.store)
@@ -106,7 +107,7 @@ class Engine:
             clock = StoreClock(clock)
         lease = Lease(opened, clock)
         await lease.begin()
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="pointsman-node")
+        pool = Threads(threads, clock)
         ports = Ports(opened, clock, random or chance.SystemRandom(), points, lease)
         engine = cls(ports, registry, resources or {}, concurrency, pool)
         try:
@@ -121,13 +122,18 @@ class Engine:
                 await engine._schedules.stop()
                 await engine._scheduler.stop(grace_seconds, engine._cases.all_committed)
             finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.close()
                 await opened.close()
 
     @property
     def reader(self) -> Reader:
         """The looking half of the store."""
         return self._store
+
+    @property
+    def abandoned(self) -> int:
+        """How many plain functions were given up, because their time was over or their case was cancelled, and still run."""
+        return self._threads.abandoned
 
     # Starting.
 

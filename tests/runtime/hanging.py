@@ -1,0 +1,38 @@
+"""A program whose plain node hangs for ever: run with the database, it ends all the same."""
+
+import asyncio
+import sys
+import threading
+from pathlib import Path
+
+from places import Place
+
+from pointsman import Process, Retry, State, finish, otherwise, when
+
+
+class Job(State):
+    name: str
+    result: str | None = None
+
+
+def hanging() -> Process[Job]:
+    process = Process("hanging", Job)
+
+    @process.node(writes="result", timeout_seconds=0.05, retry=Retry(attempts_max=1))
+    def hang(name: str) -> str:
+        threading.Event().wait()
+        return name
+
+    process.rules(when("open", lambda c: c.result is None, hang), otherwise(finish("ended")))
+    return process
+
+
+async def main(place: Place) -> None:
+    process = hanging()
+    async with place.open(process) as engine:
+        row = await engine.settled((await engine.start(process, {"name": "m"})).case)
+        print(row.status, engine.abandoned, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Place(Path(sys.argv[1]))))
