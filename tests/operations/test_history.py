@@ -259,7 +259,7 @@ FACTS: dict[str, Any] = {
     "fields": ["reply", "verdict"], "rule": "no reply", "reads": ["message", "reply"], "step": "write", "error": "ValueError",
     "message": "no such order", "at": 1_000_060.0, "attempts": 3, "key": "0123456789abcdef0123", "deadline": 1_000_030.0, "how": "called",
     "shows": ["message", "reply"], "digest": "fedcba9876543210fedc", "by": "anna", "why": "it is wrong", "reason": "no such order",
-    "outcome": "sent",
+    "outcome": "sent", "result": "a late reply", "succeeded": ["write"], "failed": ["judge"], "cancelled": [],
     "version": 2, "fingerprint": "0a1b2c3d4e5f", "since": 1, "to": 2,
 }  # fmt: skip
 
@@ -268,6 +268,8 @@ OF_A_STEP = {
     Kind.NODE_FAILED,
     Kind.NODE_RETRIED,
     Kind.NODE_INTERRUPTED,
+    Kind.NODE_LATE,
+    Kind.JOINED,
     Kind.EFFECT_INTENDED,
     Kind.EFFECT_SETTLED,
     Kind.EFFECT_NOT_SENT,

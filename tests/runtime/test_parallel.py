@@ -80,8 +80,15 @@ def test_all_fields_are_written_together_in_the_rules_order_whichever_branch_end
 
     assert (before.order, before.policy) == (None, None)
     assert len({row.revision for row in fields if row.field in {"order", "policy"}}) == 1
-    joined = next(event for event in events if event.step == "fetch_order + fetch_policy" and event.kind == "node.succeeded")
-    assert json.loads(joined.facts)["fields"] == ["order", "policy"]
+    joined = next(event for event in events if event.kind == "joined")
+    assert joined.step == "fetch_order + fetch_policy"
+    assert json.loads(joined.facts) == {
+        "why": "every branch has ended",
+        "succeeded": ["fetch_order", "fetch_policy"],
+        "failed": [],
+        "cancelled": [],
+        "fields": ["order", "policy"],
+    }
 
 
 def test_a_branch_that_fails_parks_the_case_and_keeps_what_its_sibling_found(place: Place) -> None:

@@ -28,8 +28,9 @@ class Codec:
         self._defaults = {
             name: field.get_default(call_default_factory=True) for name, field in state.model_fields.items() if not field.is_required()
         }
-        self._elements = {
-            name: TypeAdapter(found.element) for name, field in state.model_fields.items() if (found := collection_of(field.annotation))
+        self._elements: dict[str, TypeAdapter[Any]] = {}
+        self._collections = {
+            name: found for name, field in state.model_fields.items() if (found := collection_of(field.annotation)) is not None
         }
 
     def encode(self, field: str, value: object, writer: str) -> Cell:
@@ -41,7 +42,7 @@ class Codec:
 
     def encode_entry(self, field: str, place: str, value: object, writer: str) -> Cell:
         """The same for one entry of a list or dict field; `place` says which. Raises ValueRefused."""
-        return _encode(self._elements[field], f"{field}[{place}]", value, writer)
+        return _encode(self._element(field), f"{field}[{place}]", value, writer)
 
     def decode(self, field: str, text: str, writer: str) -> Cell:
         """Read a stored value. Raises ValueRefused where it no longer fits the field's type."""
@@ -64,6 +65,15 @@ class Codec:
         if cell is None or isinstance(cell.value, str | int | float | NoneType):
             return self.value(cells, field)
         return self.decode(field, cell.text, cell.writer).value
+
+    def _element(self, field: str) -> TypeAdapter[Any]:
+        if field not in self._elements:
+            self._elements[field] = TypeAdapter(self._collections[field].element)
+        return self._elements[field]
+
+    def keyed(self, field: str) -> bool:
+        """Whether the field is a dict of entries, and no list of them."""
+        return self._collections[field].keys
 
     def knows(self, field: str) -> bool:
         """Whether the state still has this field."""
@@ -101,6 +111,11 @@ def message_of(error: BaseException) -> str:
         text = str(error) or type(error).__name__
     except Exception:
         text = type(error).__name__
+    return short(text)
+
+
+def short(text: str) -> str:
+    """A foreign text as an event can keep it."""
     text = text.replace("\0", "\ufffd").encode(errors="replace").decode()
     return text if len(text) <= MESSAGE_MAX else text[: MESSAGE_MAX - 1] + "…"
 

@@ -8,6 +8,7 @@ from typing import Any
 from pointsman.errors import StoreForeign, UnknownCase
 from pointsman.store.base import CaseRow, EffectRow, EventRow, FieldRow, PauseRow, Reader
 
+NAMED_MAX = 5  # branches named in a line; the event itself names all
 EVENTS_MAX = 10_000  # of one case: more than its steps bound allows for
 
 
@@ -78,6 +79,10 @@ def told(event: EventRow) -> str:
             return f"fields {listed}  (version {facts['version']}, definition {facts['fingerprint']})"
         case "migrated":
             return f"from version {facts['since']} to {facts['to']}: changed {listed or 'nothing'}  (definition {facts['fingerprint']})"
+        case "joined":
+            return f"{event.step}: {facts['why']}{_ended(facts)}: wrote {listed or 'nothing'}"
+        case "node.late":
+            return f"{event.step} ended too late for anything to follow from it: {facts['result']}{attempt}"
         case "paused":
             return f"{event.step} shows {', '.join(facts['shows'])}  (digest {facts['digest'][:12]})"
         case "resumed":
@@ -85,3 +90,13 @@ def told(event: EventRow) -> str:
         case _:
             said = ", ".join(f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in facts.items())
             return f"{event.step}: {said}" if event.step else said
+
+
+def _ended(facts: Mapping[str, Any]) -> str:
+    """How branches ended: the number of those that succeeded, and the names of the others, as far as a line should go."""
+    parts = [f"; {len(facts['succeeded'])} succeeded"]
+    for how in ("failed", "cancelled"):
+        names = facts[how]
+        more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
+        parts += [f", {how}: {', '.join(names[:NAMED_MAX])}{more}"] if names else []
+    return "".join(parts)

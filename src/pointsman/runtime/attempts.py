@@ -5,7 +5,7 @@ from pointsman.errors import ValueRefused
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.snapshot import Cell
-from pointsman.runtime.calls import Calls
+from pointsman.runtime.calls import Calls, GivenUp, ItemAt
 from pointsman.runtime.hold import Hold, Outcome, encode, failure_cells
 from pointsman.runtime.ports import Ports
 
@@ -18,21 +18,28 @@ class Attempts:
         self._random = ports.random
         self._calls = calls
 
-    async def make(self, hold: Hold, node: AnyNode, attempt: int) -> dict[str, Cell] | Exception:
-        """One attempt: the cells that the node wrote, or why there are none."""
+    async def make(self, hold: Hold, node: AnyNode, attempt: int, *, item: ItemAt | None = None,
+                   given_up: GivenUp | None = None) -> dict[str, Cell] | Exception:  # fmt: skip
+        """One attempt: the cells that the node wrote, or why there are none. With an `item` they are entries of the fields."""
         try:
-            result = await self._calls.call(hold, node, attempt=attempt, timeout_seconds=node.timeout_seconds)
-            return encode(hold, node, node.split(result))
+            result = await self._calls.call(hold, node, attempt=attempt, timeout_seconds=node.timeout_seconds, item=item, given_up=given_up)
+            return encode(hold, node, node.split(result), place=None if item is None else item.place)
         except Exception as error:
             if isinstance(error, TimeoutError) and node.timeout_seconds is not None and not str(error):
                 return TimeoutError(f"no result within {node.timeout_seconds} seconds")
             return error
 
+    def again_at(self, node: AnyNode, attempt: int, error: Exception) -> float | None:
+        """When a failed attempt is followed by another one (Unix seconds); None where it was the last."""
+        if attempt >= node.retry.attempts_max or not _worth_another(node, error):
+            return None
+        return self._clock.now() + node.retry.wait_seconds(attempt, self._random.random())
+
     def failed(self, hold: Hold, node: AnyNode, attempt: int, error: Exception) -> Outcome:
         """What follows from a failed attempt: its wake-up time, its `Failure`, or the reason to park."""
-        failed = _failure_event(node, attempt, error)
-        if attempt < node.retry.attempts_max and _worth_another(node, error):
-            wake_at = self._clock.now() + node.retry.wait_seconds(attempt, self._random.random())
+        failed = failure_event(node.name, attempt, error)
+        wake_at = self.again_at(node, attempt, error)
+        if wake_at is not None:
             return Outcome((failed, Event(Kind.NODE_RETRIED, node.name, attempt, {"at": wake_at})), wake_at=wake_at)
         if node.on_failure == "record":
             return Outcome((Event(failed.kind, failed.step, attempt, failed.facts, failure_cells(hold, node, error, attempt)),))
@@ -44,8 +51,9 @@ def succeeded(node: AnyNode, attempt: int, cells: dict[str, Cell]) -> Event:
     return Event(Kind.NODE_SUCCEEDED, node.name, attempt, {"fields": list(cells)}, cells)
 
 
-def _failure_event(node: AnyNode, attempt: int, error: Exception) -> Event:
-    return Event(Kind.NODE_FAILED, node.name, attempt, {"error": type(error).__name__, "message": message_of(error)})
+def failure_event(name: str, attempt: int, error: Exception) -> Event:
+    """The event of an attempt that failed."""
+    return Event(Kind.NODE_FAILED, name, attempt, {"error": type(error).__name__, "message": message_of(error)})
 
 
 def interrupted(hold: Hold, node: AnyNode, attempts: int) -> Outcome:

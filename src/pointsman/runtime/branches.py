@@ -1,97 +1,347 @@
-"""The branches of a parallel step: each end is durable by itself, and the fields are written together at the join."""
+"""The branches of a step: each end is durable by itself, and the fields are written together when the step ends.
+
+Everything that has ended by the time of a commit is in it, so a thousand branches take as many commits as the disk is
+slower than they are. Nothing else is shared between two commits: a crash in between repeats what was not in one, and the
+verdict is computed afresh from what was. The verdict itself is in the commit that writes the fields, or that parks.
+A branch that is no longer needed is cancelled. One that ends all the same is told as an event, and nothing follows from it.
+"""
 
 import asyncio
+import heapq
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from itertools import chain
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
 
 from pointsman.definition.nodes import AnyNode
-from pointsman.definition.rules import Parallel
+from pointsman.definition.rules import Each, Parallel
+from pointsman.definition.state import Failure
+from pointsman.errors import EngineStopped, StoreError
+from pointsman.kernel.codec import codec_of, digest, digest_of, message_of, short
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.snapshot import Cell, Status
-from pointsman.runtime.attempts import Attempts, interrupted
+from pointsman.kernel.verdict import Tally, Verdict, verdict_of
+from pointsman.runtime.attempts import Attempts, failure_event, interrupted
+from pointsman.runtime.calls import ItemAt
 from pointsman.runtime.commits import Commits
-from pointsman.runtime.hold import Hold, Outcome, cells_from, outcome_text
+from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, outcome_text
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import BranchRow, BranchWrite
 
+CANCEL_SECONDS = 2.0  # what cancelled branches get to clean up before the case goes on without them
+TOLD_MAX = 10  # failures that a reason tells of; the event of the verdict names all
+
+
+class Branch(NamedTuple):
+    """One branch: the name of its row and events, the digest of what it reads, and its item in an `each(...)`."""
+
+    name: str
+    node: AnyNode
+    reads: str
+    item: ItemAt | None = None
+
+
+class End(NamedTuple):
+    """What came out of one attempt of a branch."""
+
+    events: tuple[Event, ...]
+    write: BranchWrite
+
+
+class Fan:
+    """The branches of one step while it is in hand: which are open, under way, waiting to be tried again, and have ended."""
+
+    def __init__(self, hold: Hold, step: Parallel) -> None:
+        self.step = step
+        self.branches = _branches_of(hold, step)
+        self.rows: dict[str, BranchRow] = {}
+        self.running: dict[asyncio.Task[End], Branch] = {}
+        self.news = asyncio.Event()
+        self._ended: list[asyncio.Task[End]] = []
+        self._open: deque[Branch] = deque()
+        self._waiting: list[tuple[float, int, Branch]] = []
+        self._succeeded = self._failed = self._fatal = 0
+        for place, branch in enumerate(self.branches):
+            row = hold.branches.get(branch.name)
+            if row is None or row.reads != branch.reads:  # what it read has been rewritten since: it is as if it had not run
+                row = BranchRow(branch.name, 0, None, None, None, branch.reads)
+            self._keep(branch, place, row)
+
+    def _keep(self, branch: Branch, place: int, row: BranchRow) -> None:
+        self.rows[branch.name] = row
+        if row.outcome is not None:
+            self._succeeded += 1
+        elif row.failure is not None:
+            self._failed += 1
+            self._fatal += not self.step.records(branch.node)
+        elif row.wake_at is not None:
+            heapq.heappush(self._waiting, (row.wake_at, place, branch))
+        else:
+            self._open.append(branch)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict on what has ended so far."""
+        return verdict_of(self.step, Tally(len(self.branches), self._succeeded, self._failed, self._fatal))
+
+    def next_due(self, now: float) -> Branch | None:
+        """The next branch to begin, if there is one and room for it."""
+        if len(self.running) >= self.step.at_once:
+            return None
+        if self._waiting and self._waiting[0][0] <= now:
+            return heapq.heappop(self._waiting)[2]
+        return self._open.popleft() if self._open else None
+
+    def wake_at(self, now: float) -> float | None:
+        """When the next branch is due (Unix seconds)."""
+        return now if self._open else self._waiting[0][0] if self._waiting else None
+
+    def begin(self, branch: Branch, attempt: asyncio.Task[End]) -> None:
+        """A branch is under way."""
+        self.running[attempt] = branch
+        attempt.add_done_callback(self._has_ended)
+
+    def _has_ended(self, attempt: asyncio.Task[End]) -> None:
+        self._ended.append(attempt)
+        self.news.set()
+
+    def take_ended(self) -> list[End]:
+        """What has come out of the attempts that have ended since the last time."""
+        self.news.clear()
+        ended, self._ended = self._ended, []
+        ends = []
+        for attempt in ended:
+            branch = self.running.pop(attempt)
+            end = attempt.result()
+            self._keep(branch, 0 if branch.item is None else branch.item.position, BranchRow(*end.write))
+            ends.append(end)
+        return ends
+
 
 class Branches:
-    """Runs the branches of parallel steps."""
+    """Runs steps of several branches."""
 
     def __init__(self, ports: Ports, commits: Commits, attempts: Attempts) -> None:
         self._clock = ports.clock
         self._commits = commits
         self._attempts = attempts
+        self._left: set[asyncio.Task[Any]] = set()  # an event loop holds its tasks weakly
 
-    async def run(self, hold: Hold, parallel: Parallel) -> Outcome:
-        """Run the branches that have not ended yet. Each one's end is durable by itself; the fields are written together."""
-        budget = sum(node.retry.attempts_max for node in parallel.nodes)
+    async def run(self, hold: Hold, step: Parallel, *, may_begin: Callable[[], bool]) -> Outcome:
+        """Run the branches that have not ended yet, until there is a verdict or only waiting is left.
+
+        A branch is begun only while it `may_begin`; those that are under way go on to their end.
+        """
+        # Attempts are counted anew whenever a branch has ended: what they count is how often the engine died without one.
+        budget = max(node.retry.attempts_max for node in step.nodes)
         if hold.attempt > budget:
-            return interrupted(hold, parallel.nodes[0], budget)
-        now = self._clock.now()
-        due = [node for node in parallel.nodes if _open(row := _row(hold, node)) and (row.wake_at or 0.0) <= now]
-        events, writes, reasons = await self._gather(hold, due)
-        if reasons:
-            return Outcome(events, park="; ".join(reasons), branches=writes)
-        waiting = [row.wake_at or now for node in parallel.nodes if _open(row := _row(hold, node))]
-        if waiting:
-            return Outcome(events, wake_at=min(waiting), branches=writes)
-        return self._join(hold, parallel, events)
-
-    async def _gather(self, hold: Hold, due: list[AnyNode]) -> tuple[tuple[Event, ...], tuple[BranchWrite, ...], list[str]]:
-        """Run branches and commit each one's end as it comes; the last ones are left for the commit that follows."""
-        tasks = {asyncio.create_task(self._run_one(hold, node)): position for position, node in enumerate(due)}
-        pending = set(tasks)
-        reasons: list[str] = []
-        outcomes: list[Outcome] = []
+            return interrupted(hold, step.nodes[0], budget)
+        fan = Fan(hold, step)
         try:
-            while pending:
-                ended, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                outcomes = [task.result() for task in sorted(ended, key=tasks.__getitem__)]
-                reasons += [outcome.park for outcome in outcomes if outcome.park is not None]
-                for outcome in outcomes:
-                    hold.branches |= {write.name: BranchRow(*write) for write in outcome.branches}
-                if pending:
-                    await self._commits.stay(hold, Status.RUNNING, _together(outcomes))
+            ends = await self._work(hold, fan, may_begin)
+            verdict = fan.verdict
+            late = await self._cancel_rest(hold, fan) if verdict is not None else []
         finally:
-            for task in pending:
-                task.cancel()
-        last = _together(outcomes)
-        return last.events, last.branches, reasons
+            for attempt in fan.running:
+                attempt.cancel()
+        events = tuple(chain.from_iterable(end.events for end in ends))
+        writes = tuple(end.write for end in ends)
+        if verdict is not None:
+            return _joined(hold, fan, verdict, (*events, *late), writes)
+        hold.attempt = 0
+        return Outcome(events, wake_at=fan.wake_at(self._clock.now()), branches=writes)
 
-    def _join(self, hold: Hold, parallel: Parallel, events: tuple[Event, ...]) -> Outcome:
-        """Write all branches' fields in one transition, in the order in which the rule names them."""
-        cells: dict[str, Cell] = {}
-        for node in parallel.nodes:
-            cells |= cells_from(hold.process, _row(hold, node).outcome or "{}", node.name)
-        joined = Event(Kind.NODE_SUCCEEDED, parallel.name, hold.attempt, {"fields": list(cells)}, cells)
-        return Outcome((*events, joined), ends_branches=True)
+    async def _work(self, hold: Hold, fan: Fan, may_begin: Callable[[], bool]) -> list[End]:
+        """Begin branches and commit their ends as they come; the last ones are left for the commit that follows."""
+        ends: list[End] = []
+        while fan.verdict is None:
+            while may_begin() and (branch := fan.next_due(self._clock.now())) is not None:
+                fan.begin(branch, asyncio.create_task(self._attempt(hold, branch, fan.rows[branch.name].attempts + 1)))
+            if not fan.running:
+                break
+            if ends:
+                hold.attempt = 1
+                told = tuple(chain.from_iterable(end.events for end in ends))
+                await self._commits.stay(hold, Status.RUNNING, Outcome(told, branches=tuple(end.write for end in ends)))
+            due = fan.wake_at(self._clock.now()) if len(fan.running) < fan.step.at_once and may_begin() else None
+            await self._clock.wait(fan.news, None if due is None else max(0.0, due - self._clock.now()))
+            ends = fan.take_ended()
+            hold.branches |= {end.write.name: BranchRow(*end.write) for end in ends}
+        return ends
 
-    async def _run_one(self, hold: Hold, node: AnyNode) -> Outcome:
-        attempt = _row(hold, node).attempts + 1
+    async def _attempt(self, hold: Hold, branch: Branch, attempt: int) -> End:
+        name, node = branch.name, branch.node
         if attempt > node.retry.attempts_max:
-            return Outcome((), park=f"{node.name!r} has used up its {node.retry.attempts_max} attempts")
-        written = await self._attempts.make(hold, node, attempt)
-        if isinstance(written, Exception):
-            outcome = self._attempts.failed(hold, node, attempt, written)
-            cells = outcome.events[-1].writes
-            text = outcome_text(cells) if cells else None
-            events = tuple(Event(event.kind, event.step, event.attempt, event.facts) for event in outcome.events)
-            used = attempt if outcome.park is None else node.retry.attempts_max
-            return Outcome(events, park=outcome.park, branches=(BranchWrite(node.name, used, outcome.wake_at, text),))
-        succeeded = Event(Kind.NODE_SUCCEEDED, node.name, attempt, {"fields": list(written)})
-        return Outcome((succeeded,), branches=(BranchWrite(node.name, attempt, None, outcome_text(written)),))
+            written: dict[str, Cell] | Exception = RuntimeError("it has no attempt left")
+            attempt = node.retry.attempts_max
+        else:
+            given_up = partial(self._given_up, asyncio.get_running_loop(), hold.snapshot.case, name, attempt)
+            written = await self._attempts.make(hold, node, attempt, item=branch.item, given_up=given_up)
+        if not isinstance(written, Exception):
+            succeeded = Event(Kind.NODE_SUCCEEDED, name, attempt, {"fields": list(written)})
+            return End((succeeded,), BranchWrite(name, attempt, None, outcome_text(written), None, branch.reads))
+        failed = failure_event(name, attempt, written)
+        wake_at = self._attempts.again_at(node, attempt, written)
+        if wake_at is not None:
+            retried = Event(Kind.NODE_RETRIED, name, attempt, {"at": wake_at})
+            return End((failed, retried), BranchWrite(name, attempt, wake_at, None, None, branch.reads))
+        failure = Failure(step=node.name, error=type(written).__name__, message=message_of(written), attempts=attempt)
+        return End((failed,), BranchWrite(name, attempt, None, None, failure.model_dump_json(), branch.reads))
+
+    # What is no longer needed.
+
+    async def _cancel_rest(self, hold: Hold, fan: Fan) -> list[Event]:
+        """Cancel what is under way, and wait a little for it to clean up; the events of what has ended all the same."""
+        rest = dict(fan.running)
+        for attempt in rest:
+            attempt.cancel()
+        until = self._clock.monotonic() + CANCEL_SECONDS
+        while not all(attempt.done() for attempt in rest) and (remaining := until - self._clock.monotonic()) > 0:
+            fan.news.clear()
+            await self._clock.wait(fan.news, remaining)
+        fan.running.clear()
+        for attempt, branch in rest.items():
+            if not attempt.done():
+                self._left.add(attempt)
+                attempt.add_done_callback(partial(self._ended_late, hold.snapshot.case, branch))
+        return [event for attempt, branch in rest.items() if attempt.done() and (event := _late(branch, attempt)) is not None]
+
+    def _ended_late(self, case: int, branch: Branch, attempt: asyncio.Task[End]) -> None:
+        self._left.discard(attempt)
+        event = _late(branch, attempt)
+        if event is not None:
+            self._tell(case, event)
+
+    def _given_up(self, loop: asyncio.AbstractEventLoop, case: int, name: str, attempt: int, thread: Future[Any]) -> None:
+        """A plain function has come to its end after it was given up. Runs in its thread."""
+        if thread.cancelled():
+            return
+        error = thread.exception()
+        told = short(_json(thread.result())) if error is None else f"{type(error).__name__}: {message_of(error)}"
+        with suppress(RuntimeError):  # the loop is closed: there is nobody left to tell
+            loop.call_soon_threadsafe(self._tell, case, Event(Kind.NODE_LATE, name, attempt, {"result": told}))
+
+    def _tell(self, case: int, event: Event) -> None:
+        telling = asyncio.ensure_future(self._append(case, event))
+        self._left.add(telling)
+        telling.add_done_callback(self._left.discard)
+
+    async def _append(self, case: int, event: Event) -> None:
+        with suppress(StoreError, EngineStopped):  # the engine is closed, or about to say so itself
+            await self._commits.append(case, event)
 
 
-def _together(outcomes: list[Outcome]) -> Outcome:
-    return Outcome(
-        tuple(chain.from_iterable(o.events for o in outcomes)),
-        branches=tuple(chain.from_iterable(o.branches for o in outcomes)),
-    )
+def _branches_of(hold: Hold, step: Parallel) -> list[Branch]:
+    cells, codec = hold.snapshot.cells, codec_of(hold.process.state)
+    if not isinstance(step, Each):
+        return [Branch(node.name, node, digest_of(cells, node.depends)) for node in step.nodes]
+    node = step.nodes[0]
+    shared = digest_of(cells, node.depends)
+    items = codec.fresh(cells, step.over)
+    stored = json.loads(cells[step.over].text if step.over in cells else to_json(items))
+    if isinstance(items, dict):
+        places, items, stored = list(items), items.values(), stored.values()
+    else:
+        places = [str(position) for position in range(len(items))]
+    return [
+        Branch(f"{node.name}[{place}]", node, digest((shared, json.dumps(text))), ItemAt(position, place, item))
+        for position, (place, item, text) in enumerate(zip(places, items, stored, strict=True))
+    ]
 
 
-def _open(row: BranchRow | None) -> bool:
-    return row is None or row.outcome is None
+def _joined(hold: Hold, fan: Fan, verdict: Verdict, events: tuple[Event, ...], writes: tuple[BranchWrite, ...]) -> Outcome:
+    """The end of the step: all fields in one transition, in the order of the rule and of the items; or the reason to park."""
+    rows = [fan.rows[branch.name] for branch in fan.branches]
+    facts = {
+        "why": verdict.why,
+        "succeeded": [row.name for row in rows if row.outcome is not None],
+        "failed": [row.name for row in rows if row.failure is not None],
+        "cancelled": [row.name for row in rows if row.outcome is None and row.failure is None],
+        "fields": [],
+    }
+    if verdict.parked:
+        joined = Event(Kind.JOINED, fan.step.name, hold.attempt, facts)
+        return Outcome((*events, joined), park=_reason(fan, verdict, len(facts["cancelled"])), branches=writes)
+    cells = _collected(hold, fan, verdict) if isinstance(fan.step, Each) else _side_by_side(hold, fan, verdict)
+    joined = Event(Kind.JOINED, fan.step.name, hold.attempt, facts | {"fields": list(cells)}, cells)
+    return Outcome((*events, joined), ends_branches=True)
 
 
-def _row(hold: Hold, node: AnyNode) -> BranchRow:
-    return hold.branches.get(node.name) or BranchRow(node.name, 0, None, None)
+def _side_by_side(hold: Hold, fan: Fan, verdict: Verdict) -> dict[str, Cell]:
+    cells: dict[str, Cell] = {}
+    for branch in fan.branches:
+        row, node = fan.rows[branch.name], branch.node
+        if row.outcome is not None:
+            cells |= cells_from(hold.process, row.outcome, node.name)
+        else:
+            cells |= encode(hold, node, dict.fromkeys(node.writes, _failure(branch, row, verdict)))
+    return cells
+
+
+def _collected(hold: Hold, fan: Fan, verdict: Verdict) -> dict[str, Cell]:
+    """The results of an `each(...)` per field: a list in the order of the items, or a dict with their keys."""
+    node, codec = fan.step.nodes[0], codec_of(hold.process.state)
+    entries: list[tuple[str, dict[str, str]]] = []
+    for branch in fan.branches:
+        row = fan.rows[branch.name]
+        assert branch.item is not None
+        failed = row.outcome is None and dict.fromkeys(node.writes, _failure(branch, row, verdict).model_dump_json())
+        entries.append((branch.item.place, failed or json.loads(row.outcome or "{}")))
+    cells: dict[str, Cell] = {}
+    for name in node.writes:
+        if codec.keyed(name):
+            text = "{" + ",".join(f"{json.dumps(place)}:{texts[name]}" for place, texts in entries) + "}"
+        else:
+            text = "[" + ",".join(texts[name] for _, texts in entries) + "]"
+        cells[name] = codec.encode(name, codec.decode(name, text, node.name).value, node.name)
+    return cells
+
+
+def _failure(branch: Branch, row: BranchRow, verdict: Verdict) -> Failure:
+    if row.failure is not None:
+        return Failure.model_validate_json(row.failure)
+    return Failure(step=branch.node.name, error="Cancelled", message=verdict.why, attempts=row.attempts)
+
+
+def _reason(fan: Fan, verdict: Verdict, cancelled: int) -> str:
+    """Why the case is parked: what is known of each branch that failed, as far as a reason should go."""
+    told = list(_told(fan))
+    more = [f"and {len(told) - TOLD_MAX} more failed"] if len(told) > TOLD_MAX else []
+    rest = [f"{cancelled} more {'was' if cancelled == 1 else 'were'} cancelled"] if cancelled else []
+    quorum = [verdict.why] if not isinstance(fan.step.failures, str | None) else []
+    return "; ".join([*quorum, *told[:TOLD_MAX], *more, *rest])
+
+
+def _told(fan: Fan) -> Iterator[str]:
+    for branch in fan.branches:
+        row = fan.rows[branch.name]
+        if row.failure is not None and not (fan.step.failures is None and fan.step.records(branch.node)):
+            failure = Failure.model_validate_json(row.failure)
+            yield f"{branch.name!r} failed after {failure.attempts} attempt{'s' * (failure.attempts > 1)}: {failure.message}"
+
+
+def _late(branch: Branch, attempt: asyncio.Task[End]) -> Event | None:
+    """The event of a branch that ended after the verdict; none where it let itself be cancelled."""
+    if attempt.cancelled():
+        return None
+    error = attempt.exception()
+    if error is not None:
+        return Event(Kind.NODE_LATE, branch.name, 0, {"result": f"{type(error).__name__}: {message_of(error)}"})
+    (first, *_), write = attempt.result()
+    if write.outcome is None:
+        return Event(Kind.NODE_LATE, branch.name, first.attempt, {"result": f"{first.facts['error']}: {first.facts['message']}"})
+    texts: Sequence[str] = list(json.loads(write.outcome).values())
+    return Event(Kind.NODE_LATE, branch.name, first.attempt, {"result": short(", ".join(texts))})
+
+
+def _json(value: object) -> str:
+    try:
+        return to_json(value, fallback=str).decode()
+    except Exception as error:
+        return f"{type(value).__name__}, which cannot be told ({message_of(error)})"

@@ -4,9 +4,10 @@ import asyncio
 import contextvars
 import functools
 import types
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pointsman.definition.nodes import AnyNode, Context
 from pointsman.definition.state import Blob
@@ -27,6 +28,18 @@ def never() -> bool:
     return False
 
 
+class ItemAt(NamedTuple):
+    """One item of a collection: its position, its place as text (the position, or the key), and its value."""
+
+    position: int
+    place: str
+    value: object
+
+
+GivenUp = Callable[[Future[Any]], None]
+"""Told, in the thread, of a plain function that has come to its end after it was given up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """What calling takes: the seams, the resources by name, and the threads for plain functions."""
@@ -36,8 +49,9 @@ class Calls:
     threads: Threads
 
     async def call(
-        self, hold: Hold, node: AnyNode, *, attempt: int, key: str = "", timeout_seconds: float | None = None, late: Late = never
-    ) -> object:
+        self, hold: Hold, node: AnyNode, *, attempt: int, key: str = "", timeout_seconds: float | None = None, late: Late = never,
+        item: ItemAt | None = None, given_up: GivenUp | None = None,
+    ) -> object:  # fmt: skip
         """Call a node or an effect. Raises what it raises, and TimeoutError after `timeout_seconds` or when it is `late`.
 
         What is late before it has begun is not begun, and NotSent says so. A thread cannot be stopped: a plain function that
@@ -53,6 +67,8 @@ class Calls:
             timeout_seconds=timeout_seconds,
             asynchronous=node.asynchronous,
             late=late,
+            item=item,
+            given_up=given_up,
         )
         self.ports.points("effect.called" if key else "node.called")
         return result
@@ -60,10 +76,13 @@ class Calls:
     async def invoke(
         self, function: Callable[..., Any], node: AnyNode, hold: Hold, *, attempt: int, key: str, timeout_seconds: float | None, asynchronous: bool,
         only: tuple[frozenset[str], frozenset[str]] | None = None, late: Late = never,
+        item: ItemAt | None = None, given_up: GivenUp | None = None,
     ) -> object:  # fmt: skip
         """Call `function` with the node's fields and resources, or with those of them that `only` names (reads, uses)."""
         cells, codec = hold.snapshot.cells, codec_of(hold.process.state)
-        reads = {name: codec.fresh(cells, name) for name in node.signature.reads if only is None or name in only[0]}
+        reads = [codec.fresh(cells, name) for name in node.signature.reads if only is None or name in only[0]]
+        if item is not None and node.signature.item is not None:
+            reads.insert(node.signature.item.position, item.value)
         uses = {name: self.resources.get(name) for name in node.signature.uses if only is None or name in only[1]}
         if "ctx" in (uses if only is None else only[1]):
             uses["ctx"] = Context(
@@ -76,7 +95,7 @@ class Calls:
                 self.read,
             )
         thread = None if asynchronous else self._threaded(function, reads, uses, late)
-        call: Awaitable[object] = asyncio.wrap_future(thread) if thread is not None else function(*reads.values(), **uses)
+        call: Awaitable[object] = asyncio.wrap_future(thread) if thread is not None else function(*reads, **uses)
         if asynchronous and late is not never:
             call = _in_time(call, late)
         try:
@@ -99,6 +118,8 @@ class Calls:
         finally:
             if thread is not None:
                 self.threads.abandon(thread, key)
+                if thread.abandoned and given_up is not None:
+                    thread.add_done_callback(given_up)
 
     async def read(self, blob: Blob) -> bytes:
         """The content of a blob, for `Context.read`."""
@@ -107,14 +128,14 @@ class Calls:
             raise KeyError(f"blob {blob.sha256[:12]} is not in the store")
         return content
 
-    def _threaded(self, function: Callable[..., Any], reads: Mapping[str, Any], uses: Mapping[str, Any], late: Late) -> Call:
+    def _threaded(self, function: Callable[..., Any], reads: Sequence[Any], uses: Mapping[str, Any], late: Late) -> Call:
         context = contextvars.copy_context()
 
         def call() -> Any:
             if late():
                 raise NotSent(TOO_LATE)
             try:
-                return context.run(function, *reads.values(), **uses)
+                return context.run(function, *reads, **uses)
             except StopIteration as error:
                 raise RuntimeError("it raised StopIteration") from error  # which no future can hold
 

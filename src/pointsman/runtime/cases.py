@@ -65,7 +65,9 @@ class Cases:
 
     async def read(self, row: CaseRow) -> Hold:
         """The same, to look at it only."""
-        return hold_of(self._registry.for_case(row.process, row.version), row, await self.store.fields(row.id))
+        # Only a step that parked can have left branches behind in a case that nobody has in hand.
+        branches = await self.store.branches(row.id) if row.status is Status.PARKED else ()
+        return hold_of(self._registry.for_case(row.process, row.version), row, await self.store.fields(row.id), branches)
 
     def bare(self, row: CaseRow) -> Hold:
         """Take up a case for a transition that does not look at its fields."""

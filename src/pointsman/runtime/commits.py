@@ -26,13 +26,19 @@ TOKEN_BITS = 80  # at a thousand guesses a second, longer than the universe has 
 
 
 class Commits:
-    """Makes transitions and hands them to the store; each commit is announced to `committed`."""
+    """Makes transitions and hands them to the store; each commit is announced to `committed`, a lone event to `appended`."""
 
-    def __init__(self, ports: Ports, committed: Callable[[Hold, Transition], None]) -> None:
+    def __init__(self, ports: Ports, committed: Callable[[Hold, Transition], None], appended: Callable[[], None]) -> None:
         self._store = ports.store
         self._clock = ports.clock
         self._random = ports.random
         self._committed = committed
+        self._appended = appended
+
+    async def append(self, case: int, event: Event) -> None:
+        """Commit an event that changes nothing of its case."""
+        await self._store.append(case, [_event_write(event)], at=self._clock.now())
+        self._appended()
 
     async def stay(
         self,

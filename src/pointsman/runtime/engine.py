@@ -55,7 +55,7 @@ class Engine:
         self._ports = ports
         self._store = ports.store
         self._threads = threads
-        commits = Commits(ports, self._committed)
+        commits = Commits(ports, self._committed, self._appended)
         calls = Calls(ports, resources, threads)
         inbox = Inbox(ports.store)
         effects = Effects(ports, commits, calls, inbox)
@@ -298,13 +298,16 @@ class Engine:
         if self._holds_messages and self._failure is None:
             self._cases.detach(self._starts.release_held())
 
+    def _appended(self) -> None:
+        for news in self._followers:
+            news.set()
+
     def _committed(self, hold: Hold, transition: Transition) -> None:
+        self._appended()
         if transition.posts:
             self._scheduler.woken(transition.at)
         if transition.status in ENDED:
             self._release_held()
-        for news in self._followers:
-            news.set()
         if transition.status is not Status.RUNNING:
             self._scheduler.let_go(transition.case)
         if transition.wake_at is not None:

@@ -149,9 +149,11 @@ def runnable(decision: Decision) -> bool:
     return isinstance(decision.step, Node | Parallel | Child)
 
 
-def encode(hold: Hold, node: AnyNode, values: Mapping[str, object]) -> dict[str, Cell]:
-    """Check what a step returned and make the cells of it. Raises ValueRefused."""
+def encode(hold: Hold, node: AnyNode, values: Mapping[str, object], *, place: str | None = None) -> dict[str, Cell]:
+    """Check what a step returned and make the cells of it; with a `place` they are entries of fields. Raises ValueRefused."""
     codec = codec_of(hold.process.state)
+    if place is not None:
+        return {name: codec.encode_entry(name, place, value, node.name) for name, value in values.items()}
     return {name: codec.encode(name, value, node.name) for name, value in values.items()}
 
 

@@ -57,10 +57,14 @@ class Runner:
         the event of a cancel that was asked for meanwhile, or None; a case that is not `going_on` is given back when its
         step has ended. Raises StoreError.
         """
+
+        def may_begin() -> bool:
+            return going_on() and cancelled() is None
+
         decision = decision or await self._take_up(hold, going_on())
         while decision is not None:
             try:
-                outcome = self._unbegun(hold) if cancelled() is not None else await self._perform(hold, decision)
+                outcome = self._unbegun(hold) if cancelled() is not None else await self._perform(hold, decision, may_begin)
             except News:
                 # It came before the intent of an effect was committed: nothing was called.
                 await self._inbox.read(hold)
@@ -93,10 +97,10 @@ class Runner:
             return Outcome(())
         return Outcome((), settlement=Settlement(hold.intent.key, EffectStatus.NOT_SENT, None, "cancelled before the call"))
 
-    async def _perform(self, hold: Hold, decision: Decision) -> Outcome:
+    async def _perform(self, hold: Hold, decision: Decision, may_begin: Callable[[], bool]) -> Outcome:
         step = decision.step
         if isinstance(step, Parallel):
-            return await self._branches.run(hold, step)
+            return await self._branches.run(hold, step, may_begin=may_begin)
         if isinstance(step, Effect):
             return await self._effects.perform(hold, step)
         if isinstance(step, Child):
@@ -120,8 +124,6 @@ class Runner:
             return None
         after = advance(hold.process, hold.snapshot, outcome.events[-1] if outcome.events else None, arrivals.events)
         moved = bool(arrivals.events) and self._moved(hold, after)
-        if moved and outcome.branches:
-            outcome = outcome._replace(branches=(), ends_branches=True)
         if cancel is not None:
             # What the step did is kept; what would come next is not begun.
             await self._commits.land(hold, after, outcome, cancel=cancel, arrivals=arrivals)
