@@ -21,6 +21,7 @@ from pointsman.definition.rules import each, finish, otherwise, parallel, park, 
 from pointsman.definition.schedules import cron, every
 from pointsman.definition.signature import Item, Peek
 from pointsman.definition.state import Blob, Failure, State
+from pointsman.definition.transactions import Database, Transaction
 from pointsman.errors import (
     AlreadyAnswered,
     AnswerInvalid,
@@ -60,6 +61,7 @@ __all__ = [
     "Child",
     "ChildEnd",
     "Context",
+    "Database",
     "DefinitionError",
     "Delivered",
     "Effect",
@@ -92,6 +94,7 @@ __all__ = [
     "Status",
     "StoreError",
     "StoreLocked",
+    "Transaction",
     "UnknownCase",
     "answer_with",
     "cron",

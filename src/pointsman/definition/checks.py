@@ -19,6 +19,7 @@ from pointsman.definition.rules import AnyStep, Each, Finish, Parallel, Park, Qu
 from pointsman.definition.schedules import Missed
 from pointsman.definition.signature import accepts_none, collection_of, fits, show, signature_of
 from pointsman.definition.state import Failure, State
+from pointsman.definition.transactions import Transaction
 from pointsman.errors import DefinitionError
 
 
@@ -63,6 +64,8 @@ def check_node(process: str, state: type[State], node: AnyNode) -> None:
             )
     if isinstance(node, Effect):
         _check_effect(what, state, node)
+    if isinstance(node, Transaction) and (node.asynchronous or "db" not in node.signature.uses):
+        raise DefinitionError(f"{what}: a transaction is a plain function with `*, db: Database`; write it so, or make it a node.")
 
 
 def check_pause(process: str, state: type[State], pause: Pause) -> None:

@@ -19,6 +19,7 @@ from pointsman.definition.rules import AnyStep, Park, Rule
 from pointsman.definition.schedules import Missed, Schedule, Ticks
 from pointsman.definition.signature import signature_of
 from pointsman.definition.state import State
+from pointsman.definition.transactions import Transaction
 from pointsman.definition.versions import Migration, check_versions
 from pointsman.errors import DefinitionError
 
@@ -159,6 +160,34 @@ class Process(Generic[S]):
             return effect
 
         return declare if function is None else declare(function)
+
+    def transaction(
+        self, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = Retry(), on_failure: OnFailure = "park",  # noqa: B008
+        was: str | tuple[str, ...] = (),
+    ) -> Callable[[Callable[P, R]], Transaction[P, R]]:  # fmt: skip
+        """Declare a transaction: a plain function with a resource `db: Database`, whose rows are committed with the field.
+
+        It holds the engine's writer while it runs, so it does nothing but read and write rows; its changes are undone when it
+        raises, and when the case has moved meanwhile. Raises DefinitionError.
+        """
+
+        def declare(function: Callable[P, R]) -> Transaction[P, R]:
+            called = name or _name_of(function)
+            transaction = Transaction(
+                function=function,
+                name=called,
+                writes=_names(writes),
+                signature=signature_of(function, f"transaction {called!r}"),
+                retry=retry,
+                timeout_seconds=None,
+                on_failure=on_failure,
+                asynchronous=inspect.iscoroutinefunction(function),
+                was=_names(was),
+            )
+            self._declare(transaction)
+            return transaction
+
+        return declare
 
     def pause(
         self,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pointsman.definition.nodes import AnyNode, Context
 from pointsman.definition.state import Blob
+from pointsman.definition.transactions import Database
 from pointsman.errors import NotSent
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.runtime.hold import Hold
@@ -120,6 +121,15 @@ class Calls:
                 self.threads.abandon(thread, key)
                 if thread.abandoned and given_up is not None:
                     thread.add_done_callback(given_up)
+
+    def at_once(self, hold: Hold, node: AnyNode, db: Database) -> object:
+        """Call a transaction's function here and now, with the database as its `db`."""
+        codec = codec_of(hold.process.state)
+        reads = [codec.fresh(hold.snapshot.cells, name) for name in node.signature.reads]
+        uses = {name: self.resources.get(name) for name in node.signature.uses} | {"db": db}
+        if "ctx" in uses:
+            uses["ctx"] = Context(hold.snapshot.case, node.name, hold.attempt, self.ports.clock.now(), "", self.ports.store.incarnation)
+        return node.function(*reads, **uses)
 
     async def read(self, blob: Blob) -> bytes:
         """The content of a blob, for `Context.read`."""

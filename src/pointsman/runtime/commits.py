@@ -62,6 +62,7 @@ class Commits:
         transition.intent, transition.leaves_pause = intent, leaves_pause
         transition.fields = _field_writes(hold)
         transition.events = [*_migrated(hold), *(_event_write(event) for event in outcome.events)]
+        transition.posts = _to_parent(hold, transition)
         await self._hand_in(hold, transition)
         hold.snapshot = Snapshot(transition.case, hold.snapshot.cells, transition.revision + 1, hold.snapshot.steps)
 
@@ -122,6 +123,7 @@ class Commits:
         transition.events = events
         # What branches have written so far was computed for this step; a case that leaves it does not come back to that.
         transition.ends_branches = outcome.ends_branches or (bool(hold.branches) and transition.step != hold.step)
+        transition.posts = _to_parent(hold, transition)
         return transition
 
     def landed(self, hold: Hold, after: Advance, transition: Transition) -> None:
@@ -209,35 +211,22 @@ class Commits:
                 raise AssertionError(step)
 
     async def _hand_in(self, hold: Hold, transition: Transition) -> int:
-        if hold.origin.parent is not None or isinstance(hold.process.steps.get(hold.step or ""), Child):
-            transition.posts = await self._to_kin(hold, transition)
+        if isinstance(hold.process.steps.get(hold.step or ""), Child):
+            transition.posts = [*transition.posts, *await self._to_children(hold, transition)]
         number = await self._store.commit(transition)
         self.taken(hold, transition)
         return number
 
-    async def _to_kin(self, hold: Hold, transition: Transition) -> list[Post]:
-        """What a case that ends tells its parent, and one that leaves its child tells the child."""
-        posts: list[Post] = []
-        ends = transition.status in ENDED and hold.status not in ENDED
-        origin = hold.origin
-        if ends and origin.parent is not None:
-            end = {
-                "key": origin.key,
-                "case": transition.case,
-                "status": transition.status,
-                "outcome": transition.outcome or transition.reason,
-            }
-            posts.append(
-                Post(hold.process.name, CHILD_ENDED, str(transition.case), None, json.dumps(end), transition.at, case=origin.parent)
-            )
-        if isinstance(hold.process.steps.get(hold.step or ""), Child) and (ends or transition.step != hold.step):
-            why = {"by": f"case {transition.case}", "why": "its parent no longer waits for it"}
-            posts += [
-                Post(child.process, PARENT_ENDED, str(child.id), None, json.dumps(why), transition.at, case=child.id)
-                for child in await self._store.children(transition.case)
-                if child.status not in ENDED
-            ]
-        return posts
+    async def _to_children(self, hold: Hold, transition: Transition) -> list[Post]:
+        """What a case tells its children when it no longer waits for them."""
+        if transition.step == hold.step and not _ends(hold, transition):
+            return []
+        why = {"by": f"case {transition.case}", "why": "its parent no longer waits for it"}
+        return [
+            Post(child.process, PARENT_ENDED, str(child.id), None, json.dumps(why), transition.at, case=child.id)
+            for child in await self._store.children(transition.case)
+            if child.status not in ENDED
+        ]
 
     def taken(self, hold: Hold, transition: Transition) -> None:
         """Note in the hold what has been committed, and announce it."""
@@ -253,6 +242,20 @@ class Commits:
             hold.unsettled.add(transition.intent.key)
         hold.fence += transition.claims
         self._committed(hold, transition)
+
+
+def _ends(hold: Hold, transition: Transition) -> bool:
+    return transition.status in ENDED and hold.status not in ENDED
+
+
+def _to_parent(hold: Hold, transition: Transition) -> list[Post]:
+    """What a case that ends tells its parent."""
+    origin = hold.origin
+    if origin.parent is None or not _ends(hold, transition):
+        return []
+    outcome = transition.outcome or transition.reason
+    end = {"key": origin.key, "case": transition.case, "status": transition.status, "outcome": outcome}
+    return [Post(hold.process.name, CHILD_ENDED, str(transition.case), None, json.dumps(end), transition.at, case=origin.parent)]
 
 
 def accepted_event(process: AnyProcess, cells: Mapping[str, Cell]) -> Event:

@@ -55,8 +55,7 @@ class Effects:
             try:
                 key, arguments = self._key(hold, after.snapshot, step)
             except Exception as error:
-                told = f"the key of effect {step.name!r} cannot be made: {type(error).__name__}: {message_of(error)}"
-                return parked(after, told), outcome, None
+                return parked(after, _no_key(step, error)), outcome, None
         forgotten = hold.unsettled - {key}
         if outcome.settlement is not None and outcome.settlement.status is not EffectStatus.IN_DOUBT:
             forgotten.discard(outcome.settlement.key)
@@ -98,7 +97,10 @@ class Effects:
 
     async def _reach_intent(self, hold: Hold, effect: AnyEffect) -> Outcome | None:
         """Commit an intent where one may be committed; otherwise give the outcome that stands or the reason to wait."""
-        key, arguments = self._key(hold, hold.snapshot, effect)
+        try:
+            key, arguments = self._key(hold, hold.snapshot, effect)
+        except Exception as error:  # the author's key function may raise anything
+            return Outcome((), park=_no_key(effect, error))
         entry = await self._store.effect(key)
         if entry is None:
             return await self._commit_intent(hold, self._intent(hold, effect, key, arguments, again=False))
@@ -344,6 +346,10 @@ def forgotten_reason(key: str, step: str) -> str:
 
 def _in_doubt(effect: AnyEffect, key: str, attempt: int, message: str) -> Event:
     return Event(Kind.EFFECT_IN_DOUBT, effect.name, attempt, {"key": key, "message": message})
+
+
+def _no_key(effect: AnyEffect, error: Exception) -> str:
+    return f"the key of effect {effect.name!r} cannot be made: {type(error).__name__}: {message_of(error)}"
 
 
 def _give_up(effect: AnyEffect, key: str, reason: str) -> str:

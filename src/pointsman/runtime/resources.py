@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pointsman.definition.process import AnyProcess
+from pointsman.definition.transactions import Transaction
 from pointsman.errors import DefinitionError
 
 
@@ -13,7 +14,7 @@ def check_resources(processes: Sequence[AnyProcess], resources: Mapping[str, Any
         process.ordered_rules  # noqa: B018 - it raises where there are none
         for node in process.nodes():
             for name, annotation in node.signature.uses.items():
-                if name == "ctx":
+                if name == "ctx" or (name == "db" and isinstance(node, Transaction)):
                     continue
                 what = f"process {process.name!r}, {node.name!r}"
                 if name not in resources:

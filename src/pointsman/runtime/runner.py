@@ -8,6 +8,7 @@ from pointsman.definition.effects import Effect
 from pointsman.definition.nodes import AnyNode, Node
 from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.rules import Parallel
+from pointsman.definition.transactions import AnyTransaction, Database, Transaction
 from pointsman.errors import News, StoreError
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.decide import Decision, decide
@@ -20,14 +21,22 @@ from pointsman.runtime.branches import Branches
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
-from pointsman.runtime.hold import Hold, Outcome, runnable
+from pointsman.runtime.hold import Hold, Outcome, encode, runnable
 from pointsman.runtime.inbox import Arrivals, Inbox, child_key
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.waits import woken
-from pointsman.store.base import Settlement
+from pointsman.store.base import Settlement, Transition
 
 StartChild = Callable[[Hold, str, Mapping[str, Any], str], Awaitable[int]]
 """Starts a child of a case: the process's name, the inputs and the key; answers its number."""
+
+
+class _Failed(Exception):
+    """The author's function raised."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
 
 
 class Runner:
@@ -39,6 +48,7 @@ class Runner:
         self._commits = commits
         self._inbox = inbox
         self._start = start
+        self._calls = calls
         self._attempts = Attempts(ports, calls)
         self._branches = Branches(ports, commits, self._attempts)
         self._effects = effects
@@ -63,6 +73,9 @@ class Runner:
 
         decision = decision or await self._take_up(hold, going_on())
         while decision is not None:
+            if isinstance(decision.step, Transaction) and cancelled() is None:
+                decision = await self._transact(hold, decision.step, going_on=going_on)
+                continue
             try:
                 outcome = self._unbegun(hold) if cancelled() is not None else await self._perform(hold, decision, may_begin)
             except News:
@@ -146,6 +159,38 @@ class Runner:
     async def _land(self, hold: Hold, after: Advance, outcome: Outcome, arrivals: Arrivals, *, going_on: bool) -> Decision | None:
         after, outcome, intent = await self._effects.prepare(hold, after, outcome, going_on=going_on)
         await self._commits.land(hold, after, outcome, going_on=going_on, intent=intent, arrivals=arrivals)
+        return after.decision if hold.status is Status.RUNNING else None
+
+    # A transaction.
+
+    async def _transact(self, hold: Hold, node: AnyTransaction, *, going_on: Callable[[], bool]) -> Decision | None:
+        """Run the function where its rows are written, and commit them with what it returned and the decision that follows."""
+        if hold.attempt > node.retry.attempts_max:
+            return await self._conclude(hold, interrupted(hold, node, node.retry.attempts_max), None, going_on=going_on())
+        landed: list[tuple[Advance, Transition]] = []
+
+        def work(db: Database) -> Transition:
+            try:
+                result = self._calls.at_once(hold, node, db)
+                event = succeeded(node, hold.attempt, encode(hold, node, node.split(result)))
+            except Exception as error:
+                raise _Failed(error) from error
+            after = advance(hold.process, hold.snapshot, event)
+            transition = self._commits.landing(hold, after, Outcome((event,)), going_on=going_on())
+            landed[:] = [(after, transition)]
+            return transition
+
+        try:
+            await self._store.transact(work)
+        except News:
+            await self._inbox.read(hold)
+            return await self._conclude(hold, Outcome(()), None, going_on=going_on())
+        except _Failed as failed:
+            outcome = self._attempts.failed(hold, node, hold.attempt, failed.error)
+            return await self._conclude(hold, outcome, None, going_on=going_on())
+        [(after, transition)] = landed
+        self._commits.taken(hold, transition)
+        self._commits.landed(hold, after, transition)
         return after.decision if hold.status is Status.RUNNING else None
 
     # A child.

@@ -22,6 +22,7 @@ Promises (tests/store runs each against each store)
     S10 A message is delivered once: to the open case with its correlation key, to the case that it starts, or to nobody, and
         then to the first case with that key. A case that rests is woken by it in the same commit. A commit that has not seen
         a pending message raises News and changes nothing.
+    S11 The rows of a transaction and its transition are one commit; where either is refused, nothing of both stands.
     S14 Events that are appended by themselves change nothing of their case: whoever has it in hand does not notice.
     S15 A schedule's first moment is kept as it was first told, and its last tick never goes back.
     S16 A definition is registered once, with the time at which it was seen first.
@@ -42,6 +43,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeVar
 
 from pointsman.definition.state import Blob
+from pointsman.definition.transactions import Database
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
 
@@ -445,6 +447,12 @@ class Store(Reader, Protocol):
         """Commit a transition and answer the case's number: its own, or for a start with a known key the earlier case's.
 
         Raises Conflict (S3, S7), News (S10), and StoreError where nothing was committed or nobody can tell.
+        """
+
+    async def transact(self, work: Callable[[Database], Transition]) -> int:
+        """Run `work` on the store's own database and commit its rows together with the transition that it answers (S11).
+
+        It may be run more than once, and only its last run is committed. Raises what `work` raises, and what `commit` raises.
         """
 
     async def post(self, post: Post, start: Transition | None = None, *, released: int | None = None) -> Posted:

@@ -1,11 +1,13 @@
 """The stub: a full member of the family that keeps everything in memory, and forgets it at the end of the process."""
 
+import sqlite3
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from typing import TypeVar
 
 from pointsman.definition.state import Blob
+from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict, LeaseLost, News
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.line import Due, take_turns
@@ -31,6 +33,7 @@ from pointsman.store.base import (
     Transition,
     no_points,
 )
+from pointsman.store.sqlite_author import AuthorsDatabase
 
 T = TypeVar("T")
 
@@ -65,6 +68,7 @@ class MemoryStore:
         self._pauses: dict[int, list[PauseRow]] = {}
         self._branches: dict[int, dict[str, BranchRow]] = {}
         self._messages: list[MessageRow] = []
+        self._rows: list[sqlite3.Connection] = []
         self._blobs: dict[str, bytes] = {}
         self._schedules: dict[tuple[str, str], ScheduleRow] = {}
         self._definitions: dict[tuple[str, int, str], DefinitionRow] = {}
@@ -108,6 +112,20 @@ class MemoryStore:
         self._write_messages(t)
         self._points("store.committed")
         return t.case
+
+    async def transact(self, work: Callable[[Database], Transition]) -> int:
+        """Commit an author's rows with a transition: the rows live in a database of their own, in memory like the rest."""
+        if not self._rows:
+            self._rows.append(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
+        [rows] = self._rows
+        rows.execute("BEGIN")
+        try:
+            number = await self.commit(work(AuthorsDatabase(rows)))
+        except BaseException:
+            rows.execute("ROLLBACK")
+            raise
+        rows.execute("COMMIT")
+        return number
 
     async def post(self, post: Post, start: Transition | None = None, *, released: int | None = None) -> Posted:
         """Deliver a message; nothing here awaits anything that could let another task in."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pointsman.definition.state import Blob
+from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict, EngineStopped, News, StoreError, StoreLocked, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
 from pointsman.store.base import (
@@ -35,6 +36,7 @@ from pointsman.store.base import (
     Transition,
     no_points,
 )
+from pointsman.store.sqlite_author import AuthorsDatabase, own_tables_guarded
 from pointsman.store.sqlite_file import FileLock, explain, explained, open_writer
 from pointsman.store.sqlite_line import Line
 from pointsman.store.sqlite_reader import LATEST, SqliteReader, case_row, field_rows
@@ -81,6 +83,11 @@ class SqliteStore(SqliteReader):
     async def commit(self, transition: Transition) -> int:
         """Commit a transition; see the contract."""
         number: int = await self._hand_in(_nothing, transition)
+        return number
+
+    async def transact(self, work: Callable[[Database], Transition]) -> int:
+        """Commit an author's rows with a transition; see the contract."""
+        number: int = await self._hand_in(lambda connection: self._transact(connection, work))
         return number
 
     async def post(self, post: Post, start: Transition | None = None, *, released: int | None = None) -> Posted:
@@ -347,6 +354,22 @@ class SqliteStore(SqliteReader):
             early = execute(sql["match_early"], (t.case, t.new.process, t.new.correlation)).rowcount
             if early:
                 execute(sql["set_inbox"], (early, t.case))
+
+    def _transact(self, connection: sqlite3.Connection, work: Callable[[Database], Transition]) -> Any:
+        """The number of the case, or the exception that the rows and the transition were taken back for."""
+        connection.execute("SAVEPOINT author")
+        try:
+            with own_tables_guarded(connection):
+                transition = work(AuthorsDatabase(connection))
+            result: Any = self._apply(connection, [transition])[0]
+        except Exception as error:
+            if _concerns_the_file(error) and isinstance(error, StoreError):
+                raise
+            result = error
+        if isinstance(result, Exception):
+            connection.execute("ROLLBACK TO author")
+        connection.execute("RELEASE author")
+        return result
 
     def _post(self, connection: sqlite3.Connection, post: Post, start: Transition | None, released: int | None) -> Posted:
         """Deliver a message; everything in it is one transaction, so no case can start or end in between."""
