@@ -126,6 +126,18 @@ def test_what_is_written_together_does_not_clear_each_other() -> None:
     assert set(snapshot.cells) == {"message", "triage", "reply", "approval"}
 
 
+@pytest.mark.parametrize("rewritten", [("classify", "triage"), ("", "message")])
+def test_an_edited_field_is_cleared_when_what_it_was_first_computed_from_is_rewritten(rewritten: tuple[str, str]) -> None:
+    """Otherwise a reply to an earlier mail that somebody has touched up would be sent as the reply to the next one."""
+    process = letter()
+    edited = evolve(process, through(process), wrote(process, "approval", kind=Kind.RESUMED, reply="edited", approval={"approved": True}))
+    writer, field = rewritten
+
+    snapshot = evolve(process, edited, wrote(process, writer, **{field: "other"}))
+
+    assert not {"reply", "verdict", "approval"} & set(snapshot.cells)
+
+
 def test_an_edited_field_clears_what_was_computed_from_it_but_not_the_answer() -> None:
     process = letter()
     before = evolve(process, through(process), wrote(process, "approval", approval=None))

@@ -19,6 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import AnyStep, Park
 from pointsman.kernel.decide import Decision, decide
@@ -127,14 +128,18 @@ def _outdated(process: AnyProcess, cells: Mapping[str, Cell], changed: set[str],
 
 
 def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
-    """What a cell was computed from. A writer that the code no longer has depended on what the field's writers read today."""
+    """What a cell was computed from. A writer that the code no longer has depended on what the field's writers read today.
+
+    What a person has rewritten at a pause is what was shown, corrected: it rests on what that was computed from, too.
+    """
     if not writer or writer in process.accepts_messages:
         return _NOTHING
     step = process.steps.get(writer)
-    if step is not None:
+    edited = isinstance(step, Pause) and field in step.edits
+    if step is not None and not edited:
         return process.depends(step)
-    writers = [step for step in process.steps.values() if field in step.writes]
-    return frozenset().union(*(process.depends(step) for step in writers))
+    writers = [one for one in process.steps.values() if field in one.writes or one is step]
+    return frozenset().union(*(process.depends(one) for one in writers))
 
 
 def _progress(process: AnyProcess, before: Snapshot, after: Snapshot, event: Event | None) -> Decision | None:
