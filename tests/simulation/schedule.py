@@ -4,21 +4,24 @@
 """
 
 import asyncio
+import json
 import logging
 import re
 import signal
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
 from typing import Any, NamedTuple
 
-from trades import Approval, fits, processes
+from trades import Approval, Mail, Note, fits, processes
 from world import CALL_SECONDS, LAG_SECONDS, LEASE_SECONDS, Provider, Unreliable, Wire, World, at_once
 
 from pointsman import AlreadyAnswered, Engine, NotWaiting, Refused, Stale, StoreError
+from pointsman.definition.process import AnyProcess
 from pointsman.errors import EngineStopped
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
+from pointsman.store.base import MessageStatus
 from pointsman.testing.loop import Host, HostClock
 
 STEPS_BETWEEN_FAULTS = 50
@@ -105,7 +108,7 @@ class Schedule:
         self.unreliable = Unreliable(self.world)
         self.crashes = self.pauses = 0
         self.next_fault = self.random.randrange(STEPS_BETWEEN_FAULTS * 2)
-        self.started: dict[str, set[int]] = defaultdict(set)
+        self.started: dict[Any, set[int]] = defaultdict(set)
         self.answers: list[tuple[str, str, str]] = []
         self.cancelled: set[int] = set()
         self.machines = [Machine(self, f"engine-{n}") for n in range(1 if self.world.embedded else self.random.choice((2, 2, 3)))]
@@ -151,7 +154,10 @@ class Schedule:
 
     async def _story(self) -> None:
         loop, random = self.world.loop, self.random
-        people = [loop.create_task(self._client(f"job-{n}", random.choice(PROCESSES).name)) for n in range(random.choice((1, 2, 3)))]
+        people = []
+        for n in range(random.choice((1, 2, 2, 3))):
+            process = random.choice(PROCESSES)
+            people += [loop.create_task(work) for work in self._job(f"job-{n}", process)]
         while loop.time() < FAULT_SECONDS:
             await asyncio.sleep(random.choice((1.0, 5.0, 20.0)))
             self._meddle()
@@ -174,11 +180,30 @@ class Schedule:
             f"case {row.id} ({row.process}) is {row.status} at {row.step}: {row.reason}" for row in self.rows() if row.status not in ENDED
         )
 
-    async def _client(self, key: str, process: str) -> None:
-        """Start a case until somebody says that it is there; at times once more than that."""
-        await asyncio.sleep(self.random.choice((0.0, 0.0, 10.0, 60.0)))
+    def _job(self, thread: str, process: AnyProcess) -> list[Coroutine[Any, Any, None]]:
+        """What people send for one thread: a start or a first mail, at times more mails and notes, in any order."""
+        name, random = process.name, self.random
+        inputs = {"what": thread} if name == "errand" else {"message": Mail(thread=thread, number=1)}
+        if name == "errand" or (name != "ticket" and random.random() < 0.6):
+            work = [self._insist(thread, lambda engine: engine.start(name, inputs, key=thread, correlation=thread))]
+        else:
+            work = [self._insist_on_mail(name, Mail(thread=thread, number=1))]
+        if name != "errand":
+            work += [self._insist_on_mail(name, Mail(thread=thread, number=n)) for n in range(2, random.choice((2, 2, 3, 4)))]
+        if name.startswith("trade"):
+            work += [self._insist_on_mail(name, Note(thread=thread, number=n)) for n in range(random.choice((0, 0, 1, 2)))]
+        return work
+
+    def _insist_on_mail(self, process: str, message: Mail | Note) -> Coroutine[Any, Any, None]:
+        kind = type(message).__name__.lower()
+        return self._insist((process, kind, message), lambda engine: engine.send(process, message, name=kind))
+
+    async def _insist(self, key: Any, call: Callable[[Engine], Awaitable[Any]]) -> None:
+        """Ask until somebody says that it is done; at times once more than that."""
+        key = key if isinstance(key, str) else (key[0], key[1], key[2].thread, key[2].number)
+        await asyncio.sleep(self.random.choice((0.0, 0.0, 10.0, 30.0, 60.0, 120.0)))
         while not self.started[key] or self.world.chance(0.3):
-            ask = self._ask("start", lambda engine: engine.start(process, {"message": key}, key=key))
+            ask = self._ask("start", call)
             if ask is not None:
                 await asyncio.wait([ask], timeout=20.0)
                 kind, result = ask.result() if ask.done() else ("unknown", None)
@@ -267,6 +292,8 @@ class Schedule:
         """Look at what a case shows, think for a while, and answer that."""
         world, random = self.world, self.random
         pause = at_once(world.store.pause(row.id))
+        if pause is None or pause.closed is not None or pause.name != "approval":
+            return
         fields = {field.field: field.text for field in at_once(world.store.fields(row.id))}
         draft = fields.get("draft", '""').strip('"')
         verdict = random.choice(("yes", "yes", "yes", "no", "redo")) if world.faults else "yes"
@@ -323,14 +350,52 @@ class Schedule:
                 world.violate(f"nobody looked at {complaint['message']}: {error!r}")
         rows = {row.id: row for row in self.rows()}
         for key, numbers in self.started.items():
+            if isinstance(key, tuple):
+                continue
             if len(numbers) != 1 or not numbers <= rows.keys() or rows[min(numbers)].key != key:
                 world.violate(f"lost: {key} was accepted as case {sorted(numbers)}")
-        if len(rows) > len(self.started):
-            world.violate(f"duplicated: {len(rows)} cases of {len(self.started)} starts")
+        self._count_messages(rows)
         events: list[Any] = at_once(world.store.events(limit=100_000))
         for row in rows.values():
             self._count_case(row, [event for event in events if event.case == row.id])
         self._count_answers(events)
+
+    def _count_messages(self, rows: dict[int, Any]) -> None:
+        """Each message that was acknowledged has come to something, and each mail to one thing."""
+        world = self.world
+        messages = [row for row in world.store._messages if row.name in {"mail", "note"}]
+        keyed = [row for row in messages if row.key is not None]  # one that was held comes again without its key
+        if len({(row.process, row.name, row.key) for row in keyed}) < len(keyed):
+            world.violate("duplicated: a message was taken in twice")
+        known = {(row.process, row.name, row.correlation, json.loads(row.body)["number"]): row for row in messages}
+        for key in self.started:
+            if isinstance(key, tuple) and key not in known:
+                world.violate(f"lost: {key} was acknowledged, and is not there")
+        for key, row in known.items():
+            if row.status is MessageStatus.UNMATCHED:
+                lost = [one.id for one in rows.values() if one.correlation == row.correlation and one.created_at > row.at]
+                if lost:
+                    world.violate(f"lost: {key} was there before case {lost[0]} began, and it did not get it")
+            elif row.status not in {MessageStatus.TAKEN, MessageStatus.PASSED}:
+                cancelled = row.case in rows and rows[row.case].status is Status.CANCELLED
+                if not cancelled:
+                    world.violate(f"lost: {key} is {row.status} for case {row.case}")
+        for number, row in rows.items():
+            fields = {field.field: json.loads(field.text) for field in at_once(world.store.fields(number))}
+            taken = [json.loads(one.body)["number"] for one in messages if one.case == number and one.status is MessageStatus.TAKEN]
+            if row.process == "ticket" and len(taken) != 1:
+                world.violate(f"duplicated: case {number} has mails {taken}")
+            if row.status is Status.DONE and "message" in fields:
+                mails = [json.loads(one.body)["number"] for one in messages
+                         if one.case == number and one.name == "mail" and one.status is MessageStatus.TAKEN]  # fmt: skip
+                if mails and fields["message"]["number"] < max(mails):
+                    world.violate(f"stale: case {number} ended with mail {fields['message']}, and took {mails}")
+                notes = [json.loads(one.body)["number"] for one in messages
+                         if one.case == number and one.name == "note" and one.status is MessageStatus.TAKEN]  # fmt: skip
+                if sorted(notes) != sorted(note["number"] for note in fields.get("notes", ())):
+                    world.violate(f"lost: case {number} took notes {notes}, and has {fields.get('notes')}")
+            if row.outcome == "ordered" and fields["label"] != f"label of {fields['message']['thread']}.{fields['message']['number']}":
+                world.violate(f"stale: case {number} ended with {fields}")
 
     def _count_case(self, row: Any, events: list[Any]) -> None:
         world, provider = self.world, self.provider
@@ -357,13 +422,19 @@ class Schedule:
             for name in ("receipt", "booked"):
                 if fields.get(name, "").strip('"') not in done:
                     world.violate(f"lost: case {row.id} has {name} {fields.get(name)}, which nobody gave")
-            if not fits(*(fields[name].strip('"') for name in ("message", "draft", "checked"))):
+            values = {name: json.loads(text) for name, text in fields.items()}
+            mail = Mail.model_validate(values["message"])
+            if not fits(mail, values["draft"], values["checked"]):
                 world.violate(f"stale: case {row.id} ended with a draft of something else")
+            if provider.contents.get(values["receipt"]) != (mail.id, values["draft"], values["approval"]["by"]):
+                world.violate(f"stale: case {row.id} ended with the receipt for something else")
+            if provider.contents.get(values["booked"]) != (values["receipt"],):
+                world.violate(f"stale: case {row.id} ended with the booking of something else")
 
     def _count_answers(self, events: list[Any]) -> None:
         """Who was told that his answer counted is who is in the journal, and nobody else."""
         resumed = [event for event in events if event.kind == "resumed"]
-        taken = [re.search(r'"by":"(person-\d+)"', event.facts)[1] for event in resumed]
+        taken = [json.loads(event.facts)["by"] for event in resumed]
         if len(taken) != len(set(taken)):
             self.world.violate("duplicated: an answer was taken twice")
         winners: dict[str, set[str]] = defaultdict(set)

@@ -1,9 +1,9 @@
-"""The processes that the simulation runs: each step of the repertoire, and two effects of different policies in a row."""
+"""The processes that the simulation runs: each kind of step and of message, and two effects of different policies in a row."""
 
 from typing import Any, Literal
 
-from pydantic import BaseModel
-from world import CALL_SECONDS, KEY_TTL_SECONDS, SETTLE_SECONDS, Provider, Unreliable
+from pydantic import BaseModel, Field
+from world import CALL_SECONDS, DEADLINE_SECONDS, KEY_TTL_SECONDS, NAP_SECONDS, SETTLE_SECONDS, Provider, Unreliable
 
 from pointsman import (
     AtLeastOnce,
@@ -11,17 +11,40 @@ from pointsman import (
     Context,
     Failure,
     Idempotent,
+    Log,
     Peek,
     Process,
     Reconcile,
     Retry,
     Safety,
     State,
+    answer_with,
     finish,
     otherwise,
     parallel,
+    remind,
     when,
 )
+
+RETRY = Retry(attempts_max=4, first_seconds=1.0)
+
+
+class Mail(BaseModel):
+    """What a case is about; a later one of the thread has a higher number."""
+
+    thread: str
+    number: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.thread}.{self.number}"
+
+
+class Note(BaseModel):
+    """What is put beside a case."""
+
+    thread: str
+    number: int
 
 
 class Approval(BaseModel):
@@ -33,7 +56,8 @@ class Approval(BaseModel):
 
 
 class Trade(State):
-    message: str
+    message: Mail
+    notes: Log[Note] = Field(default_factory=list)
     left: str | None = None
     right: str | Failure | None = None
     draft: str | None = None
@@ -41,6 +65,23 @@ class Trade(State):
     approval: Approval | None = None
     receipt: str | None = None
     booked: str | None = None
+    rested: float | None = None
+
+
+class Ticket(State):
+    message: Mail
+    receipt: str | None = None
+
+
+class Errand(State):
+    what: str
+    receipt: str | None = None
+    label: str | None = None
+
+
+class Order(State):
+    message: Mail
+    label: str | None = None
 
 
 async def ask_provider(*, ctx: Context, provider: Provider) -> Any:
@@ -57,43 +98,50 @@ def policies() -> dict[str, Safety]:
 
 
 def trade(first: str, second: str) -> Process[Trade]:
+    """Two branches, a draft that a person sees, two effects, a rest; every new mail of the thread begins it afresh."""
     process = Process(f"trade-{first}", Trade, steps_max=200)
-    retry = Retry(attempts_max=4, first_seconds=1.0)
+    process.accept(Mail, writes="message", correlate=lambda m: m.thread, key=lambda m: m.id, order=lambda m: m.number, name="mail")
+    process.accept(Note, writes="notes", correlate=lambda m: m.thread, while_open="append", starts=False,
+                   key=lambda m: f"{m.thread}/{m.number}", name="note")  # fmt: skip
 
-    @process.node(writes="left", retry=retry, timeout_seconds=8.0)
-    async def find_left(message: str, *, unreliable: Unreliable) -> str:
+    @process.node(writes="left", retry=RETRY, timeout_seconds=8.0)
+    async def find_left(message: Mail, *, unreliable: Unreliable) -> str:
         await unreliable.work()
-        return f"left of {message}"
+        return f"left of {message.id}"
 
     @process.node(writes="right", retry=Retry(attempts_max=2), on_failure="record", timeout_seconds=8.0)
-    async def find_right(message: str, *, unreliable: Unreliable) -> str:
+    async def find_right(message: Mail, *, unreliable: Unreliable) -> str:
         await unreliable.work()
-        return f"right of {message}"
+        return f"right of {message.id}"
 
-    @process.node(writes="draft", retry=retry)
-    async def write(message: str, left: str, right: str | Failure, *, unreliable: Unreliable) -> str:
+    @process.node(writes="draft", retry=RETRY)
+    async def write(message: Mail, left: str, right: str | Failure, *, unreliable: Unreliable) -> str:
         await unreliable.work()
-        return f"{message}/"
+        fitting = left.endswith(message.id) and (isinstance(right, Failure) or right.endswith(message.id))
+        return f"{message.id}/" if fitting else f"{left} and {right}, mixed up"
 
-    @process.node(writes="draft", retry=retry)
-    async def rewrite(message: str, draft: Peek[str], approval: Peek[Approval], *, unreliable: Unreliable) -> str:
+    @process.node(writes="draft", retry=RETRY)
+    async def rewrite(message: Mail, draft: Peek[str], approval: Peek[Approval], *, unreliable: Unreliable) -> str:
         await unreliable.work()
-        return f"{message}/{draft.split('/')[1]}+"
+        return f"{message.id}/{draft.split('/')[1]}+"
 
-    @process.node(writes="checked", retry=retry)
-    async def check(draft: str, *, unreliable: Unreliable) -> str:
+    @process.node(writes="checked", retry=RETRY)
+    async def check(draft: str) -> str:
         return f"checked {draft}"
 
-    @process.effect(writes="receipt", safety=policies()[first], timeout_seconds=CALL_SECONDS, retry=retry)
-    async def send(message: str, draft: str, checked: str, approval: Approval, *, ctx: Context, provider: Provider) -> str:
+    @process.effect(writes="receipt", safety=policies()[first], timeout_seconds=CALL_SECONDS, retry=RETRY)
+    async def send(message: Mail, draft: str, checked: str, approval: Approval, *, ctx: Context, provider: Provider) -> str:
         stale = not fits(message, draft, checked) or approval.seen != draft or approval.verdict != "yes"
-        return await provider.call(ctx.key, first, (draft, approval.by), stale=stale)
+        return await provider.call(ctx.key, first, (message.id, draft, approval.by), stale=stale)
 
-    @process.effect(writes="booked", safety=policies()[second], timeout_seconds=CALL_SECONDS, retry=retry)
+    @process.effect(writes="booked", safety=policies()[second], timeout_seconds=CALL_SECONDS, retry=RETRY)
     async def book(receipt: str, *, ctx: Context, provider: Provider) -> str:
         return await provider.call(ctx.key, second, (receipt,), stale=False)
 
-    approve = process.pause(writes="approval", answer=Approval, shows=("draft",), edits=("draft",), beside=("checked",))
+    nobody = Approval(verdict="no", by="the deadline", seen="")
+    approve = process.pause(writes="approval", answer=Approval, shows=("draft",), edits=("draft",), beside=("checked",),
+                            deadline=DEADLINE_SECONDS, ladder=[remind(20.0), answer_with(nobody)])  # fmt: skip
+    rest = process.sleep(writes="rested", seconds=NAP_SECONDS)
     process.rules(
         when("facts are missing", lambda c: c.left is None or c.right is None, parallel(find_left, find_right)),
         when("no draft", lambda c: c.draft is None, write),
@@ -103,16 +151,65 @@ def trade(first: str, second: str) -> Process[Trade]:
         when("said no", lambda c: c.approval.verdict == "no", finish("rejected")),
         when("not sent", lambda c: c.receipt is None, send),
         when("not booked", lambda c: c.booked is None, book),
+        when("not rested", lambda c: c.rested is None, rest),
         otherwise(finish("sent")),
     )
     return process
 
 
-def fits(message: str, draft: str, checked: str) -> bool:
+def ticket() -> Process[Ticket]:
+    """One mail of a thread at a time: the next one waits until the case has ended."""
+    process = Process("ticket", Ticket)
+    process.accept(Mail, writes="message", correlate=lambda m: m.thread, key=lambda m: m.id, while_open="hold", name="mail")
+
+    @process.effect(writes="receipt", safety=policies()["reconcile"], timeout_seconds=CALL_SECONDS, retry=RETRY)
+    async def file(message: Mail, *, ctx: Context, provider: Provider) -> str:
+        return await provider.call(ctx.key, "reconcile", (message.id,), stale=False)
+
+    process.rules(when("not filed", lambda c: c.receipt is None, file), otherwise(finish("filed")))
+    return process
+
+
+def errand() -> Process[Errand]:
+    """What an order has done for it."""
+    process = Process("errand", Errand)
+
+    @process.effect(writes="receipt", safety=policies()["idempotent"], timeout_seconds=CALL_SECONDS, retry=RETRY)
+    async def run(what: str, *, ctx: Context, provider: Provider) -> str:
+        return await provider.call(ctx.key, "idempotent", (what,), stale=False)
+
+    @process.node(writes="label", retry=RETRY)
+    async def name(what: str, receipt: str, *, unreliable: Unreliable) -> str:
+        await unreliable.work()
+        return f"label of {what}"
+
+    process.rules(
+        when("not run", lambda c: c.receipt is None, run),
+        when("no label", lambda c: c.label is None, name),
+        otherwise(finish("run")),
+    )
+    return process
+
+
+def order(child: Process[Errand]) -> Process[Order]:
+    """One step, which is a case of another process; a new mail cancels that one and starts another."""
+    process = Process("order", Order)
+    process.accept(Mail, writes="message", correlate=lambda m: m.thread, key=lambda m: m.id, order=lambda m: m.number, name="mail")
+    has_it_run = process.child(child, errand_of, writes="label", result="label", name="have it run")
+    process.rules(when("no label", lambda c: c.label is None, has_it_run), otherwise(finish("ordered")))
+    return process
+
+
+def errand_of(message: Mail) -> dict[str, Any]:
+    return {"what": message.id}
+
+
+def fits(message: Mail, draft: str, checked: str) -> bool:
     """Whether each was computed from the one before it."""
-    return draft.startswith(f"{message}/") and checked == f"checked {draft}"
+    return draft.startswith(f"{message.id}/") and checked == f"checked {draft}"
 
 
-def processes() -> list[Process[Trade]]:
+def processes() -> list[Process[Any]]:
     names = list(policies())
-    return [trade(name, names[(i + 1) % len(names)]) for i, name in enumerate(names)]
+    child = errand()
+    return [*(trade(name, names[(i + 1) % len(names)]) for i, name in enumerate(names)), ticket(), child, order(child)]

@@ -1,5 +1,6 @@
 """The world around the simulated engines: the wire to their store, a provider that acts late, steps that fail, and chance."""
 
+import json
 from collections import defaultdict
 from collections.abc import Callable
 from random import Random
@@ -16,6 +17,8 @@ CALL_SECONDS = 10.0  # what a caller waits for the provider
 LAG_SECONDS = 25.0  # how late the provider may act on a call that it was sent
 SETTLE_SECONDS = 30.0  # more than the lag, by more than two engines' clocks may differ
 KEY_TTL_SECONDS = 120.0  # what the processes believe; the provider remembers for as long after its last possible act
+DEADLINE_SECONDS, NAP_SECONDS = 90.0, 7.0
+CLOCK_ERROR_SECONDS = 4.0  # what one clock's jumps ahead and two engines' readings of it may add up to
 LAGS = (0.0, 0.001, 0.02, 0.3, 3.0, CALL_SECONDS + 1, LAG_SECONDS)
 DELAYS = (0.0, 0.0, 0.0, 0.001, 0.004, 0.02, 0.4)
 
@@ -33,6 +36,7 @@ class World:
         self.store = MemoryStore(lease_seconds=None if self.embedded else LEASE_SECONDS, now=self.store_time)
         self.store.incarnation = f"seed-{seed}"
         self.violations: list[str] = []
+        self.opened: dict[int, float] = {}  # when the last pause of a case was opened
         self.intents: dict[str, float] = {}  # when the last intent of a key was committed
 
     def store_time(self) -> float:
@@ -81,19 +85,32 @@ class Wire:
         else:
             try:
                 result = at_once(method(*args, **settings))
-                if name == "commit":
-                    self._committed(args[0], result)
+                if name == "commit" and result == args[0].case:
+                    self._committed(args[0])
+                elif name == "post" and result.started:
+                    self._committed(args[1])
             except Exception as error:
                 result = error
             if fails:
                 result = StoreError("simulated: nobody can tell")
         world.loop.call_on(self._host, world.pick(DELAYS), settle, answer, result)
 
-    def _committed(self, t: Transition, number: int) -> None:
-        if t.intent is not None and number == t.case:
-            self._world.intents[t.intent.key] = self._world.loop.time()
+    def _committed(self, t: Transition) -> None:
+        world, now = self._world, self._world.loop.time()
+        if t.intent is not None:
+            world.intents[t.intent.key] = now
             if t.status is not Status.RUNNING:
-                self._world.violate(f"an intent of case {t.case}, which is {t.status}")
+                world.violate(f"stuck: an intent of case {t.case}, which is {t.status}")
+            standing = next((field.text for field in at_once(self._store.fields(t.case)) if field.field == "message"), "{}")
+            mails = [message.body for message in at_once(self._store.messages(t.case)) if message.name == "mail"]
+            if any(json.loads(mail)["number"] > json.loads(standing)["number"] for mail in mails):
+                world.violate(f"stale: an intent of case {t.case}, for which there is a newer mail")
+        if t.pause is not None:
+            world.opened[t.case] = now
+        for event in t.events:
+            early = {"reminded": 20.0, "deadline.passed": DEADLINE_SECONDS, "woken": NAP_SECONDS}.get(event.kind)
+            if early is not None and now < world.opened[t.case] + early - CLOCK_ERROR_SECONDS:
+                world.violate(f"stale: {event.kind} of case {t.case} came after {now - world.opened[t.case]:.1f} seconds")
 
 
 class Provider:
@@ -103,6 +120,7 @@ class Provider:
         self.world = world
         self.acts: dict[str, list[tuple[float, str]]] = defaultdict(list)
         self.policy: dict[str, str] = {}
+        self.contents: dict[str, tuple[str, ...]] = {}  # what was done, by the receipt for it
         self.refused: set[str] = set()
         self.calls = 0
 
@@ -116,11 +134,11 @@ class Provider:
         if world.chance(0.05):
             raise NotSent("simulated: connection refused", retry_after=world.pick((0.0, 3.0)))
         answer = world.loop.create_future()
-        world.loop.call_on(None, world.pick(LAGS), self._arrive, key, policy, answer, current_host())
+        world.loop.call_on(None, world.pick(LAGS), self._arrive, key, policy, content, answer, current_host())
         result: str = await answer
         return result
 
-    def _arrive(self, key: str, policy: str, answer: Any, caller: Host) -> None:
+    def _arrive(self, key: str, policy: str, content: tuple[str, ...], answer: Any, caller: Host) -> None:
         world, acts = self.world, self.acts[key]
         self.policy[key] = policy
         remembers = KEY_TTL_SECONDS + CALL_SECONDS + LAG_SECONDS + world.set_back
@@ -134,6 +152,7 @@ class Provider:
         else:
             acts.append((world.loop.time(), f"receipt {len(acts) + 1} of {key[:6]}"))
             result = acts[-1][1]
+            self.contents[result] = content
             if len(acts) > 1 and policy != "again":
                 world.violate(f"duplicated: {policy} acted {len(acts)} times")
             if world.chance(0.08):

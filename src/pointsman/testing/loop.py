@@ -12,6 +12,7 @@ The idea is that of simulation testing in FoundationDB (https://apple.github.io/
 import asyncio
 import heapq
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -144,12 +145,9 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         sys.set_asyncgen_hooks(firstiter=None, finalizer=_nothing)
         sys.unraisablehook = _nothing
         try:
-            for task in self._tasks:
-                if not task.done():
-                    task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - it is meant to be destroyed
-                    _unwind(task.get_coro())
-            for generator in self._generators:
-                _unwind(generator)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that never got to begin
+                self._unwind_all()
         finally:
             self._tasks.clear()
             self._generators.clear()
@@ -158,6 +156,14 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
                 host.ready.clear()
             sys.set_asyncgen_hooks(*outer)
             sys.unraisablehook = told
+
+    def _unwind_all(self) -> None:
+        for task in self._tasks:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - it is meant to be destroyed
+                _unwind(task.get_coro())
+        for generator in self._generators:
+            _unwind(generator)
 
     def _step(self) -> bool:
         """Run one piece of work of one host; answers whether there was any."""
