@@ -17,7 +17,7 @@ from pointsman.definition.messages import Accept, Log
 from pointsman.definition.nodes import Context, Node, Retry
 from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.process import Process
-from pointsman.definition.rules import each, finish, otherwise, parallel, park, quorum, when
+from pointsman.definition.rules import compensate, each, finish, otherwise, parallel, park, quorum, when
 from pointsman.definition.schedules import cron, every
 from pointsman.definition.signature import Item, Peek
 from pointsman.definition.state import Blob, Failure, State
@@ -97,6 +97,7 @@ __all__ = [
     "Transaction",
     "UnknownCase",
     "answer_with",
+    "compensate",
     "cron",
     "each",
     "every",

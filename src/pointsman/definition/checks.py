@@ -11,11 +11,11 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 
 from pointsman.definition.children import Child, ChildEnd
-from pointsman.definition.effects import Effect
+from pointsman.definition.effects import Compensation, Effect
 from pointsman.definition.messages import Accept
 from pointsman.definition.nodes import AnyNode, Context, Node
 from pointsman.definition.pauses import Pause, Sleep
-from pointsman.definition.rules import AnyStep, Each, Finish, Parallel, Park, Quorum, Rule
+from pointsman.definition.rules import AnyStep, Compensate, Each, Finish, Parallel, Park, Quorum, Rule
 from pointsman.definition.schedules import Missed
 from pointsman.definition.signature import accepts_none, collection_of, fits, show, signature_of
 from pointsman.definition.state import Failure, State
@@ -189,6 +189,7 @@ def check_rules(
         _check_step(f"{what}, rule {rule.name!r}", steps, rule)
     overs = _overs(what, state, rules)
     used = {step.name for rule in rules for step in _steps_in(rule)}
+    used |= {step.undo.name for step in steps.values() if isinstance(step, Effect) and step.undo is not None}
     for name in steps:
         if name not in used:
             raise DefinitionError(f"{what}: {name!r} is declared, but no rule names it; add a rule or remove it.")
@@ -245,6 +246,8 @@ def _taken(what: str, state: type[State], node: AnyNode, field: str) -> tuple[An
 
 def _returned(what: str, node: AnyNode) -> tuple[Any, ...]:
     returns = node.signature.returns
+    if not node.writes:
+        return ()
     if len(node.writes) == 1:
         return (returns,)
     if get_origin(returns) is not tuple or len(get_args(returns)) != len(node.writes):
@@ -259,6 +262,9 @@ def _check_effect(what: str, state: type[State], effect: Effect[Any, Any]) -> No
         raise DefinitionError(f"{what}: an effect takes no Item, as each(...) runs nodes only; let it read the whole field.")
     if effect.key is not None:
         _check_reads(f"{what}, its key", state, dict.fromkeys(_parameters(effect.key), Any))
+    undo: object = effect.undo
+    if undo is not None and not isinstance(undo, Compensation):
+        raise DefinitionError(f"{what}: undo={undo!r} is no compensation; declare it with `compensation(...)` above it.")
     look_up = getattr(effect.safety, "look_up", None)
     if look_up is not None:
         asked = signature_of(look_up, f"{what}, its look-up")
@@ -300,7 +306,9 @@ def _check_step(what: str, steps: Mapping[str, AnyStep], rule: Rule[Any]) -> Non
     named = rule.step.nodes if isinstance(rule.step, Parallel) else (rule.step,)
     for step in named:
         declared: object = step
-        if not isinstance(declared, Node | Pause | Sleep | Child | Parallel | Finish | Park):
+        if not isinstance(declared, Node | Pause | Sleep | Child | Parallel | Finish | Compensate | Park) or isinstance(
+            declared, Compensation
+        ):
             raise DefinitionError(
                 f"{what}: {getattr(step, '__name__', step)!r} is no step; name what node(), effect() or pause() gave you, or finish(...) or park(...)."
             )

@@ -83,6 +83,7 @@ class Effect(Node[P, R], Generic[P, R]):
     safety: Safety
     timeout_seconds: float
     key: Callable[..., str] | None = None
+    undo: "AnyCompensation | None" = None
 
     @property
     def first_name(self) -> str:
@@ -90,4 +91,10 @@ class Effect(Node[P, R], Generic[P, R]):
         return self.was[0] if self.was else self.name
 
 
+@dataclass(frozen=True, eq=False)
+class Compensation(Effect[P, R], Generic[P, R]):
+    """An effect that takes another one back: it reads the fields as they stood at that one's call, and what that one wrote."""
+
+
+AnyCompensation = Compensation[Any, Any]
 AnyEffect = Effect[Any, Any]

@@ -100,6 +100,8 @@ class Node(Generic[P, R]):
         """Assign what the function returned to the fields it writes: one field takes it whole, several take a tuple apart."""
         if len(self.writes) == 1:
             return {self.writes[0]: result}
+        if not self.writes:
+            return {}
         if not isinstance(result, tuple) or len(result) != len(self.writes):
             raise TypeError(f"{self.name} writes {', '.join(self.writes)} and must return a tuple of {len(self.writes)}")
         return dict(zip(self.writes, result, strict=True))

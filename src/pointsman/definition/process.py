@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 from pointsman.definition import checks
 from pointsman.definition.children import Child
 from pointsman.definition.durations import Duration, seconds_of
-from pointsman.definition.effects import Effect, Safety
+from pointsman.definition.effects import AnyCompensation, Compensation, Effect, Safety
 from pointsman.definition.fingerprint import fingerprint_of
 from pointsman.definition.ladder import ladder_of
 from pointsman.definition.messages import Accept, WhileOpen
@@ -106,11 +106,12 @@ class Process(Generic[S]):
     @overload
     def effect(self, function: Callable[P, R], /, *, writes: str | tuple[str, ...], safety: Safety | None = None, name: str | None = None,
                timeout_seconds: float = ..., retry: Retry = ..., on_failure: OnFailure = "park",
-               key: Callable[..., str] | None = None, was: str | tuple[str, ...] = ()) -> Effect[P, R]: ...  # fmt: skip
+               key: Callable[..., str] | None = None, undo: AnyCompensation | None = None,
+               was: str | tuple[str, ...] = ()) -> Effect[P, R]: ...  # fmt: skip
     @overload
     def effect(self, /, *, writes: str | tuple[str, ...], safety: Safety | None = None, name: str | None = None, timeout_seconds: float = ...,
                retry: Retry = ..., on_failure: OnFailure = "park",
-               key: Callable[..., str] | None = None,
+               key: Callable[..., str] | None = None, undo: AnyCompensation | None = None,
                was: str | tuple[str, ...] = ()) -> Callable[[Callable[P, R]], Effect[P, R]]: ...  # fmt: skip
 
     def effect(
@@ -125,13 +126,14 @@ class Process(Generic[S]):
         retry: Retry = Retry(),  # noqa: B008 - a frozen value
         on_failure: OnFailure = "park",
         key: Callable[..., str] | None = None,
+        undo: AnyCompensation | None = None,
         was: str | tuple[str, ...] = (),
     ) -> Effect[P, R] | Callable[[Callable[P, R]], Effect[P, R]]:
         """Declare an effect: a function that changes the world outside. It must name a safety policy.
 
         The idempotency key is made of the process, the case, the effect and what it reads; `key`, a function of fields
         that it names as parameters, takes the place of what it reads. `retry` bounds the calls, repeated or not sent.
-        `was` are the names that it had before, oldest first: the key is made of the oldest one, so that a call under an
+        `undo` is the compensation that a rule's `compensate(...)` calls for it. `was` are the names that it had before, oldest first: the key is made of the oldest one, so that a call under an
         earlier name is known. Raises DefinitionError.
         """
 
@@ -154,12 +156,42 @@ class Process(Generic[S]):
                 asynchronous=inspect.iscoroutinefunction(function),
                 safety=safety,
                 key=key,
+                undo=undo,
                 was=_names(was),
             )
             self._declare(effect)
             return effect
 
         return declare if function is None else declare(function)
+
+    def compensation(
+        self, *, safety: Safety, name: str | None = None, timeout_seconds: float = EFFECT_TIMEOUT_SECONDS, retry: Retry = Retry(),  # noqa: B008
+        was: str | tuple[str, ...] = (),
+    ) -> Callable[[Callable[P, R]], Compensation[P, R]]:  # fmt: skip
+        """Declare a compensation: an effect that takes another one back, and is named in that one's `undo=`.
+
+        It reads fields as they stood at the call that it takes back, and what that call wrote; it writes none. Its key is made
+        of that call's key. Raises DefinitionError.
+        """
+
+        def declare(function: Callable[P, R]) -> Compensation[P, R]:
+            called = name or _name_of(function)
+            compensation = Compensation(
+                function=function,
+                name=called,
+                writes=(),
+                signature=signature_of(function, f"compensation {called!r}"),
+                retry=retry,
+                timeout_seconds=timeout_seconds,
+                on_failure="park",
+                asynchronous=inspect.iscoroutinefunction(function),
+                safety=safety,
+                was=_names(was),
+            )
+            self._declare(compensation)
+            return compensation
+
+        return declare
 
     def transaction(
         self, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = Retry(), on_failure: OnFailure = "park",  # noqa: B008

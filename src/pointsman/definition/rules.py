@@ -83,10 +83,22 @@ class Park:
         return "park"
 
 
+@dataclass(frozen=True, slots=True)
+class Compensate:
+    """What the case's effects did is taken back, the last one first; then the case is done, with this outcome."""
+
+    outcome: str
+
+    @property
+    def name(self) -> str:
+        """As the author wrote it."""
+        return f"compensate({self.outcome!r})"
+
+
 AnyStep = AnyNode | Pause | Sleep | Child
 """What a process declares."""
 
-Step = AnyNode | AnyEffect | Pause | Sleep | Child | Parallel | Finish | Park
+Step = AnyNode | AnyEffect | Pause | Sleep | Child | Parallel | Finish | Compensate | Park
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +148,11 @@ def quorum(needed: int) -> Quorum:
 def finish(outcome: str) -> Finish:
     """End the case with `outcome`."""
     return Finish(_text("finish", outcome))
+
+
+def compensate(outcome: str) -> Compensate:
+    """Take back, in reverse order, what the ledger says has happened (each effect's `undo=`), and end the case with `outcome`."""
+    return Compensate(_text("compensate", outcome))
 
 
 def park(reason: str = "nobody answered in time") -> Park:

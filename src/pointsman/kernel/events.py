@@ -34,6 +34,7 @@ class Kind(StrEnum):
     WOKEN = "woken"
     CHILD_STARTED = "child.started"
     CHILD_ENDED = "child.ended"
+    COMPENSATED = "compensated"
     FIELD_CLEARED = "field.cleared"
     PARKED = "parked"
     REDRIVEN = "redriven"
@@ -68,6 +69,7 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.WOKEN: ("the time had come", ("fields",)),
     Kind.CHILD_STARTED: ("a case of another process was started as a step of this one", ("child",)),
     Kind.CHILD_ENDED: ("the child ended, and its end was taken in", ("child", "status", "fields")),
+    Kind.COMPENSATED: ("what the case's effects did has been taken back, the last one first", ("effects",)),
     Kind.FIELD_CLEARED: ("fields were cleared, because something they were computed from was rewritten", ("fields",)),
     Kind.PARKED: ("the case left the line for an operator", ("reason",)),
     Kind.REDRIVEN: ("an operator put a parked case back into the line", ("by", "why")),

@@ -7,9 +7,9 @@ settled key is never called again.
 
 import inspect
 
-from pointsman.definition.effects import ABSENT, AnyEffect, Effect, Found, Reconcile
+from pointsman.definition.effects import ABSENT, AnyEffect, Compensation, Effect, Found, Reconcile
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Park
+from pointsman.definition.rules import Compensate, Park
 from pointsman.definition.signature import signature_of
 from pointsman.errors import News, NotSent, Rejected
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of
@@ -59,6 +59,8 @@ class Effects:
         forgotten = hold.unsettled - {key}
         if outcome.settlement is not None and outcome.settlement.status is not EffectStatus.IN_DOUBT:
             forgotten.discard(outcome.settlement.key)
+        if isinstance(step, Compensate):
+            forgotten = {key for key in forgotten if not await self._takes_back(hold, key)}
         if forgotten:
             return await self._remember(hold, after, outcome, min(forgotten))
         fresh = going_on and key is not None and await self._store.effect(key) is None
@@ -76,10 +78,18 @@ class Effects:
             outcome = outcome._replace(settlement=Settlement(key, EffectStatus.IN_DOUBT, None, told))
         return parked(after, forgotten_reason(key, after.decision.step.name)), outcome, None
 
+    async def _takes_back(self, hold: Hold, key: str) -> bool:
+        entry = await self._store.effect(key)
+        return entry is not None and isinstance(hold.process.steps.get(hold.process.called(entry.effect)), Compensation)
+
     async def unsettled_keys(self, case: int) -> set[str]:
         """The keys of a case's effects whose outcome is not known."""
         unknown = {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}
         return {entry.key for entry in await self._store.effects(case) if entry.status in unknown}
+
+    def key_of(self, hold: Hold, effect: AnyEffect) -> str:
+        """The idempotency key that a call would have now. Raises what the author's key function raises."""
+        return self._key(hold, hold.snapshot, effect)[0]
 
     async def perform(self, hold: Hold, effect: AnyEffect) -> Outcome:
         """Call the effect, or take the outcome that the ledger has, or do what its policy says of a call in doubt."""
@@ -234,7 +244,9 @@ class Effects:
         """
         arguments = digest_of(snapshot.cells, effect.depends)
         named = arguments
-        if effect.key is not None:
+        if hold.undoes:
+            named = hold.undoes
+        elif effect.key is not None:
             names = inspect.signature(effect.key).parameters
             named = effect.key(*(codec_of(hold.process.state).fresh(snapshot.cells, name) for name in names))
             if not isinstance(named, str):

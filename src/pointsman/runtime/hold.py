@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pointsman.definition.children import Child
 from pointsman.definition.nodes import AnyNode, Node
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Parallel
+from pointsman.definition.rules import Compensate, Parallel
 from pointsman.definition.state import Failure
 from pointsman.errors import NotAccepted, ValueRefused
 from pointsman.kernel.codec import codec_of, message_of
@@ -50,7 +50,7 @@ class Hold:
     called yet, `doubtful` whether an earlier call under its key may have happened, and `call_until` when its call must be
     given up, in the clock's monotonic seconds. `unsettled` are the keys of effects whose outcome is not known. `inbox` is
     how many messages were pending when the case was read, `mail` those that have been looked at, `waiting` the open pause of
-    a case that was woken. `origin` is what the case has from its start. `migrated` is what has been done to its fields since
+    a case that was woken, `undoes` the key of the call that is being taken back. `origin` is what the case has from its start. `migrated` is what has been done to its fields since
     they were read, and is for the next commit to write.
     """
 
@@ -69,6 +69,7 @@ class Hold:
     inbox: int = 0
     mail: tuple[MessageRow, ...] = ()
     waiting: PauseRow | None = None
+    undoes: str = ""
     origin: Origin = field(default_factory=Origin)
     migrated: Migrated | None = None
 
@@ -77,7 +78,7 @@ class Outcome(NamedTuple):
     """What came out of a step: the events, of which the last carries what was written.
 
     With `wake_at` (Unix seconds) the step goes on later; with `park` the case is parked for that reason; with `waits` it
-    waits at its step for a message. `climbs` and `answered_by` are about the open pause.
+    waits at its step for a message; with `finishes` it ends with that outcome. `climbs` and `answered_by` are about the open pause.
     """
 
     events: tuple[Event, ...]
@@ -87,6 +88,7 @@ class Outcome(NamedTuple):
     branches: tuple[BranchWrite, ...] = ()
     ends_branches: bool = False
     waits: bool = False
+    finishes: str | None = None
     climbs: PauseClimb | None = None
     answered_by: str | None = None
 
@@ -146,7 +148,7 @@ def cells_of(process: AnyProcess, fields: Sequence[FieldRow]) -> dict[str, Cell]
 
 def runnable(decision: Decision) -> bool:
     """Whether the decision names something for the engine to do."""
-    return isinstance(decision.step, Node | Parallel | Child)
+    return isinstance(decision.step, Node | Parallel | Child | Compensate)
 
 
 def encode(hold: Hold, node: AnyNode, values: Mapping[str, object], *, place: str | None = None) -> dict[str, Cell]:

@@ -99,7 +99,7 @@ def _resolved_outcome(hold: Hold, name: str, outcome: object) -> str:
     effect = hold.process.steps.get(hold.process.called(name))
     if not isinstance(effect, Effect):
         raise Refused(f"effect {name!r} is no longer declared on process {hold.process.name!r}; register the code that has it.")
-    if outcome is None:
+    if outcome is None and effect.writes:
         fields = ", ".join(effect.writes)
         raise Refused(f"say with `outcome` what {name!r} returned: without it {fields} stays empty, and it would be called again.")
     try:

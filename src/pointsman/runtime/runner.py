@@ -7,7 +7,7 @@ from pointsman.definition.children import Child
 from pointsman.definition.effects import Effect
 from pointsman.definition.nodes import AnyNode, Node
 from pointsman.definition.pauses import Pause, Sleep
-from pointsman.definition.rules import Parallel
+from pointsman.definition.rules import Compensate, Finish, Parallel
 from pointsman.definition.transactions import AnyTransaction, Database, Transaction
 from pointsman.errors import News, StoreError
 from pointsman.kernel.codec import codec_of, message_of
@@ -24,6 +24,7 @@ from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, encode, runnable
 from pointsman.runtime.inbox import Arrivals, Inbox, child_key
 from pointsman.runtime.ports import Ports
+from pointsman.runtime.undoing import Undoing
 from pointsman.runtime.waits import woken
 from pointsman.store.base import Settlement, Transition
 
@@ -49,6 +50,7 @@ class Runner:
         self._inbox = inbox
         self._start = start
         self._calls = calls
+        self._undoing = Undoing(ports.store, commits, effects)
         self._attempts = Attempts(ports, calls)
         self._branches = Branches(ports, commits, self._attempts)
         self._effects = effects
@@ -118,6 +120,8 @@ class Runner:
             return await self._effects.perform(hold, step)
         if isinstance(step, Child):
             return await self._start_child(hold, step)
+        if isinstance(step, Compensate):
+            return await self._undoing.run(hold, step)
         assert isinstance(step, Node)
         return await self._run_node(hold, step)
 
@@ -144,6 +148,8 @@ class Runner:
         reason = arrivals.park or (None if moved and not in_doubt else outcome.park)
         if reason is not None:
             after = parked(after, reason)
+        elif outcome.finishes is not None and not moved:
+            after = after._replace(decision=Decision(Finish(outcome.finishes), "", ()))
         if moved:
             outcome = outcome._replace(wake_at=None, waits=False)
         return await self._land(hold, after, outcome, arrivals, going_on=going_on)

@@ -1,0 +1,85 @@
+"""Compensation: take back, the last one first, what the ledger says has happened (Garcia-Molina & Salem, "Sagas", 1987).
+
+What an effect did is known from its entry in the ledger and from the fields as they stood when its intent was committed; the
+state of today may have moved on. Each compensation is an effect of its own, with its own policy and its own entry, whose key
+is made of the key of what it takes back: a crash in between goes on where the ledger ends.
+"""
+
+import json
+
+from pointsman.definition.effects import AnyCompensation, Compensation, Effect
+from pointsman.definition.rules import Compensate
+from pointsman.errors import ValueRefused
+from pointsman.kernel.codec import message_of
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.snapshot import Cell, Status
+from pointsman.runtime.commits import Commits
+from pointsman.runtime.effects import Effects
+from pointsman.runtime.hold import Hold, Outcome, cells_from, cells_of
+from pointsman.store.base import EffectRow, Store
+
+PAGE = 1_000  # events read at once
+
+
+class Undoing:
+    """Compensates cases."""
+
+    def __init__(self, store: Store, commits: Commits, effects: Effects) -> None:
+        self._store = store
+        self._commits = commits
+        self._effects = effects
+
+    async def run(self, hold: Hold, step: Compensate) -> Outcome:
+        """Call the compensations that are still to be called; the outcome ends the case when there are none left."""
+        entries = await self._store.effects(hold.snapshot.case)
+        undone = {entry.key for entry in entries if entry.status is EffectStatus.DONE and isinstance(_effect(hold, entry), Compensation)}
+        named: list[str] = []
+        for entry in reversed(entries):
+            effect = _effect(hold, entry)
+            if entry.status is not EffectStatus.DONE or effect is None or effect.undo is None:
+                continue
+            named.append(entry.effect)
+            stopped = await self._undo(hold, effect.undo, entry, undone)
+            if stopped is not None:
+                return stopped
+        return Outcome((Event(Kind.COMPENSATED, facts={"effects": named}),), finishes=step.outcome)
+
+    async def _undo(self, hold: Hold, compensation: AnyCompensation, entry: EffectRow, undone: set[str]) -> Outcome | None:
+        """Call one compensation, as of the call that it takes back; the outcome where the case cannot go on to the next one."""
+        today = hold.snapshot.cells
+        try:
+            then = await self._cells_then(hold, entry)
+        except ValueRefused as error:
+            return Outcome((), park=f"{compensation.name!r} cannot be called: {message_of(error)}; take {entry.effect!r} back by hand")
+        hold.snapshot, hold.undoes = hold.snapshot._replace(cells=then), entry.key
+        try:
+            if self._effects.key_of(hold, compensation) in undone:
+                return None
+            outcome = await self._effects.perform(hold, compensation)
+        finally:
+            hold.snapshot, hold.undoes = hold.snapshot._replace(cells=today), ""
+        if outcome.park is not None or outcome.wake_at is not None:
+            return outcome
+        hold.attempt = 1
+        await self._commits.stay(hold, Status.RUNNING, outcome)
+        return None
+
+    async def _cells_then(self, hold: Hold, entry: EffectRow) -> dict[str, Cell]:
+        """The fields as they stood at an effect's intent, and what the effect wrote. Raises ValueRefused."""
+        fields = await self._store.fields(hold.snapshot.case, revision=await self._revision_of(entry))
+        return cells_of(hold.process, fields) | cells_from(hold.process, entry.outcome or "{}", entry.effect)
+
+    async def _revision_of(self, entry: EffectRow) -> int | None:
+        after = 0
+        while events := await self._store.events(case=entry.case, after=after, limit=PAGE):
+            for event in events:
+                if event.kind == Kind.EFFECT_INTENDED and json.loads(event.facts)["key"] == entry.key:
+                    return event.revision
+            after = events[-1].id
+        return None
+
+
+def _effect(hold: Hold, entry: EffectRow) -> "Effect[..., object] | None":
+    step = hold.process.steps.get(hold.process.called(entry.effect))
+    return step if isinstance(step, Effect) else None

@@ -1,0 +1,193 @@
+"""Compensation: what has happened is taken back, the last one first, each once, whatever crashes."""
+
+import sqlite3
+from typing import Any
+
+import pytest
+from places import Place, run
+
+from pointsman import (
+    AtMostOnce,
+    Context,
+    DefinitionError,
+    Engine,
+    Idempotent,
+    Process,
+    Rejected,
+    Retry,
+    Safety,
+    State,
+    Status,
+    StoreError,
+    compensate,
+    finish,
+    otherwise,
+    when,
+)
+
+
+class Trip(State):
+    where: str
+    hotel: str | None = None
+    flight: str | None = None
+    verdict: str | None = None
+
+
+class World:
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.refuses: set[str] = set()
+        self.breaks: set[str] = set()
+
+    def do(self, what: str) -> str:
+        if what in self.refuses:
+            raise Rejected(f"no {what}")
+        if what in self.breaks:
+            self.breaks.discard(what)
+            raise OSError("the line went dead")
+        self.done.append(what)
+        return what
+
+
+def travelling(safety: Safety = Idempotent(), verdict: str = "off") -> Process[Trip]:  # noqa: B008
+    process = Process("travelling", Trip)
+    twice = Retry(attempts_max=2, first_seconds=0)
+
+    @process.compensation(safety=safety, retry=twice)
+    async def cancel_hotel(where: str, hotel: str, *, world: World, ctx: Context) -> None:
+        world.do(f"cancel {hotel}")
+
+    @process.compensation(safety=safety, retry=twice)
+    async def cancel_flight(flight: str, *, world: World) -> None:
+        world.do(f"cancel {flight}")
+
+    @process.effect(writes="hotel", safety=Idempotent(), undo=cancel_hotel)
+    async def book_hotel(where: str, *, world: World) -> str:
+        return world.do(f"hotel in {where}")
+
+    @process.effect(writes="flight", safety=Idempotent(), undo=cancel_flight, on_failure="park")
+    async def book_flight(where: str, hotel: str, *, world: World) -> str:
+        return world.do(f"flight to {where}")
+
+    @process.node(writes="verdict")
+    async def judge(flight: str) -> str:
+        return verdict
+
+    process.accept(str, writes="where", correlate=lambda m: "one")
+    process.rules(
+        when("no hotel", lambda c: c.hotel is None, book_hotel),
+        when("no flight", lambda c: c.flight is None, book_flight),
+        when("not judged", lambda c: c.verdict is None, judge),
+        when("off", lambda c: c.verdict == "off", compensate("called off")),
+        otherwise(finish("on")),
+    )
+    return process
+
+
+async def end(engine: Engine, case: int) -> Any:
+    await engine.idle()
+    return await engine.case(case)
+
+
+def test_what_was_done_is_taken_back_in_reverse_and_the_case_ends(place: Place) -> None:
+    async def main() -> None:
+        world = World()
+        async with place.open(travelling(), resources={"world": world}) as engine:
+            row = await end(engine, (await engine.start("travelling", Trip(where="Rome"))).case)
+            assert (row.status, row.outcome) == (Status.DONE, "called off")
+            assert world.done == ["hotel in Rome", "flight to Rome", "cancel flight to Rome", "cancel hotel in Rome"]
+            assert "compensated" in [event.kind for event in await engine.reader.events(case=row.id)]
+
+    run(main())
+
+
+def test_each_booking_of_a_case_that_changed_its_mind_is_taken_back_as_it_was(place: Place) -> None:
+    """The second mail booked anew; both bookings are in the ledger, each with the place that it was for."""
+
+    async def main() -> None:
+        world = World()
+        process = travelling(verdict="off")
+        async with place.open(process, resources={"world": world}) as engine:
+            world.refuses.add("flight to Rome")
+            case = (await engine.start(process, Trip(where="Rome"), correlation="one")).case
+            assert (await end(engine, case)).status is Status.PARKED
+            await engine.send(process, "Oslo")
+            row = await end(engine, case)
+            assert row.outcome == "called off"
+            assert world.done[-3:] == ["cancel flight to Oslo", "cancel hotel in Oslo", "cancel hotel in Rome"]
+
+    run(main())
+
+
+def test_a_compensation_whose_call_breaks_is_repeated_under_its_key(place: Place) -> None:
+    async def main() -> None:
+        world = World()
+        world.breaks.add("cancel flight to Rome")
+        async with place.open(travelling(), resources={"world": world}) as engine:
+            row = await end(engine, (await engine.start("travelling", Trip(where="Rome"))).case)
+            assert row.outcome == "called off"
+            assert world.done.count("cancel flight to Rome") == 1
+
+    run(main())
+
+
+def test_a_compensation_in_doubt_parks_the_case_and_goes_on_when_it_is_resolved(place: Place) -> None:
+    async def main() -> None:
+        world = World()
+        world.breaks.add("cancel flight to Rome")
+        async with place.open(travelling(AtMostOnce()), resources={"world": world}) as engine:
+            case = (await engine.start("travelling", Trip(where="Rome"))).case
+            assert (await end(engine, case)).status is Status.PARKED
+            [entry] = await engine.reader.in_doubt()
+            await engine.resolve(entry.key, happened=True, by="anna", why="the airline says so")
+            assert (await end(engine, case)).outcome == "called off"
+            assert world.done == ["hotel in Rome", "flight to Rome", "cancel hotel in Rome"]
+
+    run(main())
+
+
+def test_a_refused_compensation_parks_the_case(place: Place) -> None:
+    async def main() -> None:
+        world = World()
+        world.refuses.add("cancel hotel in Rome")
+        async with place.open(travelling(), resources={"world": world}) as engine:
+            row = await end(engine, (await engine.start("travelling", Trip(where="Rome"))).case)
+            assert row.status is Status.PARKED
+            assert "cancel_hotel" in (row.reason or "")
+
+    run(main())
+
+
+def test_an_engine_that_ended_in_the_middle_takes_the_rest_back(on_disk: Place) -> None:
+    async def main() -> None:
+        world = World()
+        process = travelling()
+
+        def points(label: str) -> None:
+            if label == "store.commit" and world.done[-1:] == ["cancel flight to Rome"]:
+                raise sqlite3.OperationalError("the disk is gone")
+
+        async with on_disk.open(process, resources={"world": world}, points=points) as engine:
+            case = (await engine.start(process, Trip(where="Rome"))).case
+            with pytest.raises(StoreError):
+                await engine.settled(case)
+        async with on_disk.open(process, resources={"world": world}) as engine:
+            assert (await end(engine, case)).outcome == "called off"
+            assert world.done.count("cancel hotel in Rome") == 1
+            assert world.done.count("cancel flight to Rome") <= 2, "Idempotent: the same key again"
+
+    run(main())
+
+
+def test_what_is_no_compensation_is_refused() -> None:
+    process = Process("p", Trip)
+
+    @process.effect(writes="hotel", safety=Idempotent())
+    async def book(where: str) -> str:
+        return where
+
+    with pytest.raises(DefinitionError, match="no compensation"):
+
+        @process.effect(writes="flight", safety=Idempotent(), undo=book)  # type: ignore[arg-type]
+        async def fly(where: str) -> str:
+            return where
