@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 from soak_provider import SETTLE_SECONDS, TIMEOUT_SECONDS
 
 from pointsman import (
@@ -25,9 +25,12 @@ from pointsman import (
     AtLeastOnce,
     AtMostOnce,
     Context,
+    Database,
     Engine,
     Found,
     Idempotent,
+    Item,
+    Log,
     NotSent,
     PointsmanError,
     Process,
@@ -35,6 +38,7 @@ from pointsman import (
     Retry,
     Safety,
     State,
+    each,
     finish,
     otherwise,
     parallel,
@@ -42,6 +46,7 @@ from pointsman import (
 )
 from pointsman.store.sqlite import open_sqlite
 
+LINES = ["bolt", "nut", "washer"]
 EFFECTS = ("charge", "ship", "tell", "note")  # under Idempotent, Reconcile, AtMostOnce, AtLeastOnce
 
 
@@ -49,8 +54,19 @@ class Approval(BaseModel):
     by: str
 
 
+class Remark(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    order: int
+    text: str
+
+
 class Order(State):
     number: int
+    lines: list[str] = Field(default_factory=LINES.copy)
+    remarks: Log[Remark] = Field(default_factory=list)
+    weights: list[str] | None = None
+    place: int | None = None
     stock: str | None = None
     price: str | None = None
     total: str | None = None
@@ -104,7 +120,7 @@ async def look_up(number: int, total: str, *, ctx: Context, client: Client) -> A
 
 
 def orders(seed: str) -> Process[Order]:
-    """An order: computed in several steps of which one fails at times, approved by a person, and four effects."""
+    """An order: facts from several steps of which some fail at times, rows of its own, a person's word, and four effects."""
     process = Process("orders", Order)
     quick = Retry(attempts_max=4, first_seconds=0.02)
 
@@ -118,6 +134,18 @@ def orders(seed: str) -> Process[Order]:
         if Random(f"{seed} {number} {ctx.attempt} {ctx.now}").random() < 0.3:
             raise RuntimeError("no price this time")
         return f"price {number}"
+
+    @process.node(writes="weights", retry=quick)
+    async def weigh(number: int, line: Item[str], *, ctx: Context) -> str:
+        if Random(f"{seed} {number} {line} {ctx.now}").random() < 0.05:
+            raise RuntimeError("the scales are stuck")
+        return f"{line} of {number}"
+
+    @process.transaction(writes="place", retry=quick)
+    def reserve(number: int, *, db: Database) -> int:
+        db.execute("CREATE TABLE IF NOT EXISTS places (place INTEGER PRIMARY KEY, number INTEGER)")
+        db.execute("INSERT INTO places (number) VALUES (?)", (number,))
+        return int(db.execute("SELECT last_insert_rowid()")[0][0])
 
     @process.node(writes="total", retry=quick)
     def add_up(stock: str, price: str) -> str:
@@ -135,8 +163,11 @@ def orders(seed: str) -> Process[Order]:
     ship = effect("ship", Reconcile(look_up, SETTLE_SECONDS))
     tell = effect("tell", AtMostOnce())
     note = effect("note", AtLeastOnce(because="the soak counts repetitions"))
+    process.accept(Remark, writes="remarks", correlate=lambda r: str(r.order), while_open="append", key=lambda r: r.text, starts=False)
     process.rules(
         when("facts are missing", lambda c: c.stock is None or c.price is None, parallel(look_at_stock, ask_price)),
+        when("not weighed", lambda c: c.weights is None, each(weigh, over="lines")),
+        when("not reserved", lambda c: c.place is None, reserve),
         when("not added up", lambda c: c.total is None, add_up),
         when("not charged", lambda c: c.charge is None, charge),
         when("not approved", lambda c: c.approval is None, approve),
@@ -165,7 +196,9 @@ async def obey(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
     """Do one thing for the driver."""
     match asked:
         case {"do": "start", "number": number}:
-            return (await engine.start("orders", {"number": number}, key=str(number)))._asdict()
+            return (await engine.start("orders", {"number": number}, key=str(number), correlation=str(number)))._asdict()
+        case {"do": "remark", "number": number, "text": text}:
+            return (await engine.send("orders", Remark(order=number, text=text)))._asdict()
         case {"do": "settled", "case": case}:
             return (await engine.settled(case))._asdict()
         case {"do": "pending", "case": case}:

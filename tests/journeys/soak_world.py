@@ -19,7 +19,7 @@ from random import Random
 from typing import Any
 
 from soak_provider import SETTLE_SECONDS, TIMEOUT_SECONDS
-from soak_worker import EFFECTS, Client
+from soak_worker import EFFECTS, LINES, Client
 
 from pointsman import Status, open_cases
 from pointsman.kernel.events import Kind
@@ -231,13 +231,18 @@ class Soak:
         return await self.worker.ask(what)
 
     async def _customer(self, number: int, client: Client) -> None:
-        """Start an order, under the same key until it is accepted, and see it through."""
+        """Start an order, under the same key until it is accepted, and see it through; the remark on it may come first."""
         await self.places.acquire()
+        early = number % 3 == 0
+        if early:
+            await self._ask(do="remark", number=number, text=f"on {number}")
         started = await self._ask(do="start", number=number)
         case = self.told.cases[number] = started["case"]
         if number % 7 == 0:
             again = await self._ask(do="start", number=number)
             self.expect((again["case"], again["duplicate"]) == (case, True), f"order {number} was started twice: {case}, {again}")
+        if not early:
+            await self._ask(do="remark", number=number, text=f"on {number}")
         while True:
             row = await self._ask(do="settled", case=case)
             match row["status"]:
@@ -314,14 +319,31 @@ class Findings:
         self.soak.expect(kept == self.told.cases and len(rows) == len(kept), "the cases are not those that were accepted")
         self.soak.expect(all(row.status is Status.DONE for row in rows), "not every case is at rest")
         self.soak.expect(not await reader.in_doubt(), "an effect is still in doubt")
+        self.soak.expect(not await reader.unmatched(), "a remark has reached no order")
+        places = self._places()
         for number, case in self.told.cases.items():
             state = {cell.field: json.loads(cell.text) for cell in await reader.fields(case)}
             self.soak.expect(
                 state["approval"] == {"by": self.told.answers.get(number)}, f"order {number}: {state['approval']} is not the answer"
             )
+            self.soak.expect(
+                state["remarks"] == [{"order": number, "text": f"on {number}"}], f"order {number} has the remarks {state['remarks']}"
+            )
+            self.soak.expect(state["weights"] == [f"{line} of {number}" for line in LINES], f"order {number} has {state['weights']}")
+            self.soak.expect(
+                places.get(number) == [state["place"]], f"order {number}: {state['place']} is not its only row {places.get(number)}"
+            )
             for effect in EFFECTS:
                 receipts = [line["receipt"] for line in self.done[effect, number]]
                 self.soak.expect(state[effect] in receipts, f"order {number}: {effect} is {state[effect]}, the provider has {receipts}")
+
+    def _places(self) -> dict[int, list[int]]:
+        """The rows that the orders' transactions have written."""
+        places: dict[int, list[int]] = defaultdict(list)
+        with closing(sqlite3.connect(self.soak.database)) as connection:
+            for place, number in connection.execute("SELECT place, number FROM places"):
+                places[number].append(place)
+        return places
 
     async def _look_at_calls(self, reader: Reader) -> None:
         """No call without an intent that was committed before it, and none after its deadline."""
