@@ -88,7 +88,7 @@ def test_a_parked_case_is_redriven_with_its_attempts_renewed(place: Place) -> No
 
     assert (parked.status, row.status, work.calls) == (Status.PARKED, Status.WAITING, 4)
     facts = [json.loads(event.facts) for event in events if event.kind == "redriven"]
-    assert facts == [{"by": "anna", "why": "it is up"}]
+    assert facts == [{"by": "anna", "why": "it is up", "fields": []}]
 
 
 def test_only_a_parked_case_is_redriven(place: Place) -> None:

@@ -72,7 +72,7 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.COMPENSATED: ("what the case's effects did has been taken back, the last one first", ("effects",)),
     Kind.FIELD_CLEARED: ("fields were cleared, because something they were computed from was rewritten", ("fields",)),
     Kind.PARKED: ("the case left the line for an operator", ("reason",)),
-    Kind.REDRIVEN: ("an operator put a parked case back into the line", ("by", "why")),
+    Kind.REDRIVEN: ("an operator put a parked case back into the line, and may have corrected fields", ("by", "why", "fields")),
     Kind.CANCELLED: ("the case was ended from outside", ("by", "why")),
     Kind.FINISHED: ("the case ended as its rules say", ("outcome",)),
     Kind.MIGRATED: ("a newer version of the process has taken the case up", ("since", "to", "fingerprint", "fields")),

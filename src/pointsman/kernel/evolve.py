@@ -147,7 +147,7 @@ def _progress(process: AnyProcess, before: Snapshot, after: Snapshot, event: Eve
     if (
         event is not None
         and event.writes
-        and event.kind not in {Kind.ACCEPTED, Kind.RESUMED, Kind.DEADLINE_PASSED}
+        and event.kind not in {Kind.ACCEPTED, Kind.RESUMED, Kind.DEADLINE_PASSED, Kind.REDRIVEN}
         and _same(before.cells, after.cells)
     ):
         fields = ", ".join(sorted(event.writes))

@@ -73,9 +73,9 @@ class BlockingEngine:
         """End a case from outside."""
         return self._wait(self._engine.cancel(case, by=by, why=why))
 
-    def redrive(self, case: int, *, by: str, why: str) -> CaseRow:
+    def redrive(self, case: int, *, by: str, why: str, fields: Mapping[str, object] | None = None) -> CaseRow:
         """Put a parked case back into the line."""
-        return self._wait(self._engine.redrive(case, by=by, why=why))
+        return self._wait(self._engine.redrive(case, by=by, why=why, fields=fields))
 
     def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None) -> CaseRow:
         """Say what became of an effect in doubt."""

@@ -271,10 +271,21 @@ class Engine:
         self._check_running()
         return await self._operating.cancel(case, by=by, why=why)
 
-    async def redrive(self, case: int, *, by: str, why: str) -> CaseRow:
-        """Put a parked case back into the line, with its attempts renewed. Raises Refused where it is not parked."""
+    async def redrive(self, case: int, *, by: str, why: str, fields: Mapping[str, object] | None = None) -> CaseRow:
+        """Put a parked case back into the line, with its attempts renewed.
+
+        `fields` corrects its state first: what was computed from them is cleared, and computed anew. Raises Refused where the
+        case is not parked, or a value does not fit.
+        """
         self._check_running()
-        return await self._operating.redrive(case, by=by, why=why)
+        return await self._operating.redrive(case, by=by, why=why, fields=fields or {})
+
+    async def redrive_all(
+        self, *, by: str, why: str, fields: Mapping[str, object] | None = None, process: str | None = None, reason: str = ""
+    ) -> list[CaseRow]:
+        """Put every parked case back into the line: of this process, where one is named, and whose reason contains `reason`."""
+        self._check_running()
+        return await self._operating.redrive_all(by=by, why=why, fields=fields or {}, process=process, reason=reason)
 
     async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None) -> CaseRow:
         """Say what became of an effect in doubt; the case goes on from there.

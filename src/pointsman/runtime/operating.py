@@ -1,15 +1,16 @@
 """What operators do to a case: cancel it, put it back into the line, say what became of an effect in doubt."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from pointsman.definition.effects import Effect
 from pointsman.errors import Conflict, Refused, ValueRefused
-from pointsman.kernel.codec import check_text
+from pointsman.kernel.codec import check_text, codec_of
 from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.evolve import advance
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.snapshot import Status
+from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.cases import Cases, standing
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.hold import Hold, Outcome, encode, outcome_text
@@ -46,16 +47,41 @@ class Operating:
             raise Refused(f"case {case} was not cancelled: {standing(row)}.")
         return row
 
-    async def redrive(self, case: int, *, by: str, why: str) -> CaseRow:
+    async def redrive(self, case: int, *, by: str, why: str, fields: Mapping[str, object]) -> CaseRow:
         """Put a parked case back into the line; see `Engine.redrive`."""
         check_text("by", by)
         check_text("why", why)
         row = await self._cases.row(case)
         if row.status is not Status.PARKED:
             raise Refused(f"case {case} is not parked: {standing(row)}.")
+        if fields:
+            return await self._correct(row, by, why, fields)
         renewed = tuple(BranchWrite(b.name, 0, None, None) for b in await self._cases.store.branches(case) if b.outcome is None)
-        event = Event(Kind.REDRIVEN, facts={"by": by, "why": why})
+        event = Event(Kind.REDRIVEN, facts={"by": by, "why": why, "fields": []})
         return await self._back_into_line(row, Outcome((event,), wake_at=self._clock.now(), branches=renewed))
+
+    async def redrive_all(self, *, by: str, why: str, fields: Mapping[str, object], process: str | None, reason: str) -> list[CaseRow]:
+        """Put parked cases back into the line; see `Engine.redrive_all`."""
+        redriven: list[CaseRow] = []
+        after = 0
+        while rows := await self._cases.store.cases(process=process, status=Status.PARKED, after=after):
+            after = rows[-1].id
+            for row in rows:
+                if reason in (row.reason or ""):
+                    with suppress(Refused):  # somebody else has moved it since it was listed
+                        redriven.append(await self.redrive(row.id, by=by, why=why, fields=fields))
+        return redriven
+
+    async def _correct(self, row: CaseRow, by: str, why: str, fields: Mapping[str, object]) -> CaseRow:
+        """Rewrite fields, clear what was computed from them, and go on from what the state then says."""
+        hold = await self._cases.hold(row)
+        hold.mail = await self._cases.store.messages(row.id)
+        event = Event(Kind.REDRIVEN, facts={"by": by, "why": why, "fields": list(fields)}, writes=_corrected(hold, fields))
+        try:
+            await self._cases.go_on(hold, advance(hold.process, hold.snapshot, event), Outcome((event,)))
+        except Conflict:
+            raise Refused(f"case {row.id} was moved by somebody else meanwhile; look at it again.") from None
+        return await self._cases.row(row.id)
 
     async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object) -> CaseRow:
         """Say what became of an effect in doubt; see `Engine.resolve`."""
@@ -93,6 +119,25 @@ class Operating:
         except Conflict:
             raise Refused(f"case {case} was moved by somebody else meanwhile; look at it again.") from None
         return await self._cases.row(case)
+
+
+def _corrected(hold: Hold, fields: Mapping[str, object]) -> dict[str, Cell]:
+    """The cells of an operator's correction; each is cleared by what would clear the value that it takes the place of."""
+    codec = codec_of(hold.process.state)
+    unknown = sorted(name for name in fields if not codec.knows(name))
+    if unknown:
+        raise Refused(
+            f"{unknown[0]!r} is no field of {hold.process.state.__name__}; its fields are {', '.join(hold.process.state.model_fields)}."
+        )
+    cells: dict[str, Cell] = {}
+    for name, value in fields.items():
+        writers = [step.name for step in hold.process.steps.values() if name in step.writes]
+        standing = hold.snapshot.cells.get(name)
+        try:
+            cells[name] = codec.encode(name, value, standing.writer if standing is not None else next(iter(writers), ""))
+        except ValueRefused as error:
+            raise Refused(f"the correction was refused: {error}") from None
+    return cells
 
 
 def _resolved_outcome(hold: Hold, name: str, outcome: object) -> str:

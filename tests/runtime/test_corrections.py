@@ -1,0 +1,91 @@
+"""Redriving with corrected fields: audited, and everything computed from them is computed anew."""
+
+import json
+
+import pytest
+from places import Place, run
+
+from pointsman import Engine, Process, Refused, Retry, State, Status, finish, otherwise, when
+
+
+class Order(State):
+    number: str
+    total: int | None = None
+    label: str | None = None
+
+
+def ordering() -> Process[Order]:
+    process = Process("ordering", Order)
+
+    @process.node(writes="total", retry=Retry(attempts_max=1))
+    async def price(number: str) -> int:
+        return int(number)
+
+    @process.node(writes="label")
+    async def label(total: int) -> str:
+        return f"costs {total}"
+
+    process.rules(
+        when("no total", lambda c: c.total is None, price),
+        when("no label", lambda c: c.label is None, label),
+        otherwise(finish("done")),
+    )
+    return process
+
+
+async def parked(engine: Engine, number: str) -> int:
+    case = (await engine.start("ordering", Order(number=number))).case
+    assert (await engine.settled(case)).status is Status.PARKED
+    return case
+
+
+def test_a_corrected_input_is_computed_from_and_the_audit_says_who_and_why(place: Place) -> None:
+    async def main() -> None:
+        async with place.open(ordering()) as engine:
+            case = await parked(engine, "twelve")
+            await engine.redrive(case, by="anna", why="it was a word", fields={"number": "12"})
+            await engine.idle()
+
+            assert (await engine.state(case)) == Order(number="12", total=12, label="costs 12")
+            [event] = [e for e in await engine.reader.events(case=case) if e.kind == "redriven"]
+            assert json.loads(event.facts) == {"by": "anna", "why": "it was a word", "fields": ["number"]}
+
+    run(main())
+
+
+def test_a_result_that_an_operator_gives_takes_the_place_of_the_step(place: Place) -> None:
+    async def main() -> None:
+        async with place.open(ordering()) as engine:
+            case = await parked(engine, "twelve")
+            await engine.redrive(case, by="anna", why="looked it up", fields={"total": 12})
+            await engine.idle()
+            assert (await engine.state(case)).label == "costs 12"
+
+    run(main())
+
+
+def test_many_are_redriven_at_once_by_process_and_reason(place: Place) -> None:
+    async def main() -> None:
+        async with place.open(ordering()) as engine:
+            words = [await parked(engine, word) for word in ("one", "two")]
+            other = await parked(engine, "drei")
+            moved = await engine.redrive_all(by="anna", why="w", fields={"number": "1"}, process="ordering", reason="'one'")
+            assert [row.id for row in moved] == words[:1]
+            await engine.redrive_all(by="anna", why="w", fields={"number": "2"})
+            await engine.idle()
+            assert (await engine.case(other)).outcome == "done"
+
+    run(main())
+
+
+@pytest.mark.parametrize("fields", [{"nothing": 1}, {"total": "many"}])
+def test_a_correction_that_does_not_fit_is_refused_and_changes_nothing(place: Place, fields: dict[str, object]) -> None:
+    async def main() -> None:
+        async with place.open(ordering()) as engine:
+            case = await parked(engine, "twelve")
+            before = await engine.case(case)
+            with pytest.raises(Refused, match=next(iter(fields))):
+                await engine.redrive(case, by="anna", why="w", fields=fields)
+            assert await engine.case(case) == before
+
+    run(main())
