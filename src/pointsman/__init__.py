@@ -25,6 +25,7 @@ from pointsman.definition.transactions import Database, Transaction
 from pointsman.errors import (
     AlreadyAnswered,
     AnswerInvalid,
+    Crashed,
     DefinitionError,
     NotSent,
     NotWaiting,
@@ -61,6 +62,7 @@ __all__ = [
     "Child",
     "ChildEnd",
     "Context",
+    "Crashed",
     "Database",
     "DefinitionError",
     "Delivered",

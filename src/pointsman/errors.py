@@ -32,6 +32,10 @@ class Rejected(PointsmanError):
     """Raise in an effect when the other side definitely refused: the outcome is *failed* and is not tried again."""
 
 
+class Crashed(PointsmanError):
+    """The Python of an isolated node ended before its function did: killed, out of memory, or by `os._exit`."""
+
+
 # The caller acts: what was asked for does not fit.
 
 

@@ -41,11 +41,11 @@ class Place:
             return {name: connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for (name,) in tables}
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
+def run(main: Coroutine[Any, Any, T], *, seconds: float = HANG_SECONDS) -> T:
     """Run a test's scenario, and fail where it hangs."""
 
     async def bounded() -> T:
-        async with asyncio.timeout(HANG_SECONDS):
+        async with asyncio.timeout(seconds):
             return await main
 
     return asyncio.run(bounded())

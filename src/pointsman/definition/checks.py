@@ -66,6 +66,8 @@ def check_node(process: str, state: type[State], node: AnyNode) -> None:
         _check_effect(what, state, node)
     if isinstance(node, Transaction) and (node.asynchronous or "db" not in node.signature.uses):
         raise DefinitionError(f"{what}: a transaction is a plain function with `*, db: Database`; write it so, or make it a node.")
+    if node.isolated:
+        _check_isolated(what, node)
 
 
 def check_pause(process: str, state: type[State], pause: Pause) -> None:
@@ -255,6 +257,20 @@ def _returned(what: str, node: AnyNode) -> tuple[Any, ...]:
             f"{what}: it writes {len(node.writes)} fields, so it must return tuple[...] of {len(node.writes)} types, not {show(returns)}."
         )
     return get_args(returns)
+
+
+def _check_isolated(what: str, node: AnyNode) -> None:
+    """Refuse what another Python could not find, or could not call."""
+    function = node.function
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if node.asynchronous:
+        raise DefinitionError(f"{what}: isolated=True is for plain functions; write `def`, or leave it out.")
+    for resource in node.signature.uses.keys() - {"ctx"}:
+        raise DefinitionError(
+            f"{what}: isolated=True, but another Python does not have {resource!r}; make it in the function, or leave it out."
+        )
+    if not isinstance(function, FunctionType) or not name.isidentifier() or module in {None, "__main__"}:
+        raise DefinitionError(f"{what}: isolated=True, but another Python cannot import it; define it at the top of a module of its own.")
 
 
 def _check_effect(what: str, state: type[State], effect: Effect[Any, Any]) -> None:

@@ -85,6 +85,7 @@ class Node(Generic[P, R]):
     timeout_seconds: float | None
     on_failure: OnFailure
     asynchronous: bool
+    isolated: bool = field(default=False, kw_only=True)
     was: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

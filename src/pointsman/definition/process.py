@@ -59,10 +59,12 @@ class Process(Generic[S]):
 
     @overload
     def node(self, function: Callable[P, R], /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ...,
-             timeout_seconds: float | None = None, on_failure: OnFailure = "park", was: str | tuple[str, ...] = ()) -> Node[P, R]: ...  # fmt: skip
+             timeout_seconds: float | None = None, on_failure: OnFailure = "park", isolated: bool = False,
+             was: str | tuple[str, ...] = ()) -> Node[P, R]: ...  # fmt: skip
     @overload
     def node(self, /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ..., timeout_seconds: float | None = None,
-             on_failure: OnFailure = "park", was: str | tuple[str, ...] = ()) -> Callable[[Callable[P, R]], Node[P, R]]: ...  # fmt: skip
+             on_failure: OnFailure = "park", isolated: bool = False,
+             was: str | tuple[str, ...] = ()) -> Callable[[Callable[P, R]], Node[P, R]]: ...  # fmt: skip
 
     def node(
         self,
@@ -74,13 +76,16 @@ class Process(Generic[S]):
         retry: Retry = Retry(),  # noqa: B008 - a frozen value
         timeout_seconds: float | None = None,
         on_failure: OnFailure = "park",
+        isolated: bool = False,
         was: str | tuple[str, ...] = (),
     ) -> Node[P, R] | Callable[[Callable[P, R]], Node[P, R]]:
         """Declare a node: a plain or async function that reads fields, uses resources and returns what `writes` takes.
 
         The parameters before the `*` name fields, those after it resources. A plain function runs in a thread.
         `timeout_seconds` bounds one attempt. When all attempts have failed, the case is parked, or, with
-        `on_failure="record"`, the field takes a `Failure` and the case goes on. `was` are the names that it had before,
+        `on_failure="record"`, the field takes a `Failure` and the case goes on. An `isolated` one runs in a Python of its
+        own, which is killed when its time is over or its step is cancelled, and whose crash is a failed attempt: for
+        functions that hang or crash beyond help, at the cost of starting a Python for each attempt. `was` are the names that it had before,
         oldest first: what is stored under them counts as its own. Raises DefinitionError.
         """
 
@@ -96,6 +101,7 @@ class Process(Generic[S]):
                 timeout_seconds=timeout_seconds,
                 on_failure=on_failure,
                 asynchronous=inspect.iscoroutinefunction(function),
+                isolated=isolated,
                 was=_names(was),
             )
             self._declare(node)

@@ -96,6 +96,11 @@ def adapter_of(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation)
 
 
+def encode_value(adapter: TypeAdapter[Any], what: str, value: object) -> str:
+    """A value that is no field, as JSON. Raises ValueRefused, naming `what`, as `Codec.encode` does."""
+    return _encode(adapter, what, value, "").text
+
+
 def check_text(what: str, text: str | None) -> None:
     """Raise ValueRefused, naming `what`, where a database cannot hold the text."""
     if text is not None and not isinstance(cast("object", text), str):

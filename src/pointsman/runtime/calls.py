@@ -6,7 +6,7 @@ import functools
 import types
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pointsman.definition.nodes import AnyNode, Context
@@ -15,6 +15,7 @@ from pointsman.definition.transactions import Database
 from pointsman.errors import NotSent
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.runtime.hold import Hold
+from pointsman.runtime.isolated import Isolation
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.threads import Call, Threads
 
@@ -48,6 +49,7 @@ class Calls:
     ports: Ports
     resources: Mapping[str, Any]
     threads: Threads
+    isolation: Isolation = field(default_factory=Isolation)
 
     async def call(
         self, hold: Hold, node: AnyNode, *, attempt: int, key: str = "", timeout_seconds: float | None = None, late: Late = never,
@@ -95,8 +97,13 @@ class Calls:
                 self.ports.store.incarnation,
                 self.read,
             )
-        thread = None if asynchronous else self._threaded(function, reads, uses, late)
-        call: Awaitable[object] = asyncio.wrap_future(thread) if thread is not None else function(*reads, **uses)
+        isolated = node.isolated and function is node.function
+        thread = None if asynchronous or isolated else self._threaded(function, reads, uses, late)
+        call: Awaitable[object]
+        if thread is not None:
+            call = asyncio.wrap_future(thread)
+        else:
+            call = self.isolation.call(node, reads, uses.get("ctx")) if isolated else function(*reads, **uses)
         if asynchronous and late is not never:
             call = _in_time(call, late)
         try:
