@@ -150,7 +150,7 @@ def worked(folder: Path, files: Files, told: Told, seed: int, batches: int, cont
                 transitions = await batch(store, told, chance)
                 await recorder.together(errand(store, told, chance), all_of(store, told, transitions))
             assert not told.errors, told.errors
-            found = await complaints(store, told)
+            found = await complaints(store, told) if batches else []
             assert not found, found
         finally:
             await store.close()

@@ -99,10 +99,26 @@ def _look(path: Path, how: str) -> sqlite3.Connection:
         try:
             _recognise(connection, path)
             _refuse_empty(connection, path)
+            return _up_to_date(connection, path)
         except BaseException:
             connection.close()
             raise
-    return connection
+
+
+def _up_to_date(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """The connection, or one to a copy with today's tables where the file is of an earlier release: looking changes no file."""
+    if _version(connection) == migrations("sqlite")[-1][0]:
+        return connection
+    copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # it lives as long as the connection
+    try:
+        connection.backup(copy)
+        _migrate(copy, path)
+        copy.execute("PRAGMA query_only = ON")
+    except BaseException:
+        copy.close()
+        raise
+    connection.close()
+    return copy
 
 
 @contextlib.contextmanager

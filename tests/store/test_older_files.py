@@ -1,0 +1,137 @@
+"""What an earlier release has written is opened by this one, whole, and its cases go on; also if the power fails while it is changed."""
+
+import asyncio
+import random
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from older_letters import BEGAN, NAMES, World, letters
+from sqlite_sessions import EACH, Files, images, scratch, verdict, worked
+from sqlite_work import Told
+
+from pointsman import Engine, Status, open_cases
+from pointsman.store.sqlite import take_over
+from pointsman.store.statements import migrations
+from pointsman.testing.clock import ManualClock
+from tiers import seed
+
+FILES = sorted((Path(__file__).parent / "older").glob("*.sql"))
+older = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+
+
+def made(file: Path, path: Path) -> Path:
+    """The file of the earlier release."""
+    connection = sqlite3.connect(path)
+    connection.executescript(file.read_text(encoding="utf-8"))
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    return path
+
+
+def rows_of(path: Path, columns: dict[str, list[str]] | None = None) -> tuple[dict[str, list[str]], dict[str, list[Any]]]:
+    """Every table with its columns, and its rows; with `columns`, only those."""
+    connection = sqlite3.connect(path)
+    tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")]
+    columns = columns or {table: [row[1] for row in connection.execute(f"PRAGMA table_info({table})")] for table in tables}
+    rows = {table: connection.execute(f"SELECT {', '.join(names)} FROM {table}").fetchall() for table, names in columns.items()}
+    connection.close()
+    return columns, rows
+
+
+@older
+def test_everything_that_an_earlier_release_has_written_is_still_there(tmp_path: Path, file: Path) -> None:
+    path = made(file, tmp_path / "cases.db")
+    columns, before = rows_of(path)
+
+    writer, _ = take_over(path, BEGAN)
+    version = writer.execute("PRAGMA user_version").fetchone()[0]
+    sound = writer.execute("PRAGMA integrity_check").fetchone()[0]
+    writer.close()
+
+    _, after = rows_of(path, columns)
+    status = columns["cases"].index("status")
+    running = [row[0] for row in before["cases"] if row[status] == Status.RUNNING]
+    assert (version, sound) == (migrations("sqlite")[-1][0], "ok")
+    assert {row[0]: row[status] for row in after.pop("cases")} == {
+        row[0]: Status.READY if row[0] in running else row[status] for row in before.pop("cases")
+    }
+    assert dict(before.pop("meta")).keys() == dict(after.pop("meta")).keys()
+    assert after == before
+
+
+@older
+def test_every_case_of_an_earlier_release_goes_on(tmp_path: Path, file: Path) -> None:
+    path = made(file, tmp_path / "cases.db")
+
+    async def main() -> None:
+        world, clock = World(at_work=False), ManualClock(BEGAN)
+        async with Engine.open(path, [letters], resources={"world": world}, clock=clock) as engine:
+            cases = {name: (await engine.start(letters, {"message": "again"}, key=name)).case for name in NAMES}
+            clock.advance(3_600.0)
+            await engine.idle()
+            rows = {name: await engine.case(case) for name, case in cases.items()}
+            at_rest = {"done": Status.DONE, "cancelled": Status.CANCELLED, "parked": Status.PARKED, "unknown": Status.PARKED}
+            assert {name: row.status for name, row in rows.items()} == dict.fromkeys(NAMES, Status.WAITING) | at_rest
+            assert world.calls.count("unknown") == 0  # its letter may have been sent, and its policy forbids another one
+
+            (doubt,) = await engine.reader.in_doubt()
+            await engine.resolve(doubt.key, happened=True, by="anna", why="it is in the sent folder", outcome="posted")
+            await engine.redrive(cases["parked"], by="anna", why="the model is well again")
+            await engine.settled(cases["parked"])
+            for name in ("parked", "waiting", "later", "halved", "hanging"):
+                await engine.resume((await engine.pending(cases[name])).token, True, by="anna")
+                assert (await engine.settled(cases[name])).outcome == "sent"
+                assert (await engine.state(cases[name])).receipt == f"posted dear {name}"
+            assert (await engine.case(cases["unknown"])).outcome == "sent"
+            assert await engine.reader.counts() == {Status.DONE: 7, Status.CANCELLED: 1}
+
+    asyncio.run(main())
+
+
+@older
+def test_the_token_that_an_earlier_release_gave_out_is_good(tmp_path: Path, file: Path) -> None:
+    path = made(file, tmp_path / "cases.db")
+    connection = sqlite3.connect(path)
+    token = connection.execute("SELECT token FROM pauses WHERE closed IS NULL").fetchone()[0]
+    connection.close()
+
+    async def main() -> str | None:
+        async with Engine.open(path, [letters], resources={"world": World(at_work=False)}, clock=ManualClock(BEGAN)) as engine:
+            row = await engine.resume(token, True, by="anna")
+            return (await engine.settled(row.id)).outcome
+
+    assert asyncio.run(main()) == "sent"
+
+
+@older
+def test_a_file_of_an_earlier_release_is_looked_at_and_left_as_it_is(tmp_path: Path, file: Path) -> None:
+    path = made(file, tmp_path / "cases.db")
+    before = path.read_bytes()
+
+    async def main() -> None:
+        with open_cases(path) as reader:
+            rows = await reader.cases()
+            told = [await reader.events(case=row.id) for row in rows]
+            assert [row.key for row in rows] == list(NAMES)
+            assert all(told)
+            assert [effect.effect for row in rows for effect in await reader.effects(row.id)] == ["send", "send"]
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                reader._connection.execute("DELETE FROM cases")
+
+    asyncio.run(main())
+    assert path.read_bytes() == before
+
+
+@older
+def test_a_power_failure_while_the_tables_are_changed_leaves_the_old_file_or_the_new_one(tmp_path: Path, file: Path) -> None:
+    files: Files = {"cases.db": made(file, tmp_path / "cases.db").read_bytes()}
+
+    with scratch() as folder:
+        session = worked(folder, files, Told(), seed(), 0)
+        chance = random.Random(seed())
+        found = [(length, verdict(session, length, folder, image)) for length, image in images(session, chance, EACH)]
+
+    assert len(session.record) > 20 * (migrations("sqlite")[-1][0] - int(file.stem))
+    assert not [place for place in found if place[1]]
