@@ -8,14 +8,19 @@ from pydantic import BaseModel
 from pointsman import (
     AtMostOnce,
     DefinitionError,
+    Failure,
+    Item,
     Process,
     State,
+    each,
     finish,
     otherwise,
     parallel,
     park,
+    quorum,
     when,
 )
+from pointsman.definition.rules import Failures
 from pointsman.operations.draw import draw
 
 
@@ -149,3 +154,21 @@ def test_the_same_process_is_drawn_alike_each_time(tmp_path: Path) -> None:
 def test_a_process_without_rules_cannot_be_drawn_and_says_why() -> None:
     with pytest.raises(DefinitionError, match="'letter' has no rules"):
         draw(Process("letter", Letter))
+
+
+class Basket(State):
+    lines: list[str]
+    prices: list[int | Failure] | None = None
+
+
+def price(line: Item[str]) -> int:
+    return len(line)
+
+
+@pytest.mark.parametrize(("failures", "words"), [(None, ""), ("fail", " (fail)"), ("record", " (record)"), (quorum(2), " (quorum of 2)")])
+def test_an_each_is_drawn_with_what_it_goes_over_and_what_failed_branches_mean(failures: Failures, words: str) -> None:
+    process = Process("basket", Basket)
+    prices = process.node(price, writes="prices")
+    process.rules(when("open", lambda c: c.prices is None, each(prices, over="lines", failures=failures)), otherwise(finish("done")))
+
+    assert f's0["price over lines{words}"]' in draw(process)

@@ -70,6 +70,23 @@ def test_a_branch_that_ended_is_kept_when_its_slow_sibling_dies_with_the_process
     assert (lines.count("quick"), lines.count("work")) == (1, 2)
 
 
+def test_a_branch_that_kills_its_process_again_and_again_parks_its_case_and_its_sibling_stays(on_disk: Place, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    for _ in range(4):
+        assert die("work", on_disk.path, calls, "branch") == DIED
+
+    async def main() -> Any:
+        deadly = Deadly(calls, kills=True)
+        async with on_disk.open(deadly_process("branch"), resources={"deadly": deadly, "readers": []}) as engine:
+            return await engine.settled(1), deadly.calls()
+
+    row, lines = run(main())
+
+    assert row.status is Status.PARKED
+    assert "was begun 4 times and never ended" in row.reason
+    assert (lines.count("quick"), lines.count("work")) == (1, 4)
+
+
 AFTER_THE_CRASH = [
     # policy, where it died, calls in all, status of the case, ledger
     ("idempotent", "effect.call", 1, Status.DONE, EffectStatus.DONE),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -12,9 +13,8 @@ from places import Place, held, run, seen
 from pointsman import Engine, Failure, Item, Process, Retry, State, Status, each, finish, otherwise, parallel, quorum, when
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.evolve import advance, evolve
+from pointsman.kernel.evolve import evolve
 from pointsman.kernel.snapshot import Snapshot
-from pointsman.runtime.hold import Outcome
 from pointsman.testing.clock import ManualClock
 
 
@@ -497,7 +497,7 @@ def test_an_engine_that_closes_keeps_what_has_ended_and_the_next_one_goes_on(pla
     assert sorted(prices.calls) == ["a", "b", "b", "c", "d"]
 
 
-def test_only_items_that_were_rewritten_are_computed_again(place: Place) -> None:
+def test_only_items_that_were_rewritten_or_have_failed_are_computed_again(place: Place) -> None:
     """Branch rows carry the digest of what they read: another customer or another line is another computation."""
     prices = PriceList(b=[OSError("gone"), 2])
     process = pricing(prices)
@@ -510,13 +510,8 @@ def test_only_items_that_were_rewritten_are_computed_again(place: Place) -> None
 
     async def go_on(case: int) -> Any:
         async with place.open(process) as engine:
-            hold = await engine._cases.hold(await engine.case(case))
             lines = [Line(article="a"), Line(article="b"), Line(article="d")]
-            cells = {"lines": codec_of(Order).encode("lines", lines, "")}
-            corrected = Event(Kind.REDRIVEN, facts={"by": "anna", "why": "c was d"}, writes=cells)
-            await engine._cases.go_on(hold, advance(process, hold.snapshot, corrected), Outcome((corrected,)))
-            await engine.settled(case)
-            await engine.redrive(case, by="anna", why="b is there")
+            await engine.redrive(case, by="anna", why="c was d, and b is there", fields={"lines": lines})
             await engine.settled(case)
             return await engine.state(case, Order)
 
@@ -525,4 +520,32 @@ def test_only_items_that_were_rewritten_are_computed_again(place: Place) -> None
     state = run(go_on(case))
 
     assert [price.cents for price in state.prices] == [100, 2, 100]
-    assert prices.calls == ["d", "b"]
+    assert prices.calls == ["b", "d"]
+
+
+# Many.
+
+
+@pytest.mark.parametrize("at_once", [16, 256])
+def test_a_thousand_branches_share_their_commits(on_disk: Place, capsys: pytest.CaptureFixture[str], at_once: int) -> None:
+    prices, commits = PriceList(), 0
+    process = pricing(prices, at_once=at_once)
+    articles = [f"a{number}" for number in range(1_000)]
+
+    def count(label: str) -> None:
+        nonlocal commits
+        commits += label == "store.committed"
+
+    async def main() -> Any:
+        async with on_disk.open(process, points=count) as engine:
+            begun = time.perf_counter()
+            case = (await engine.start(process, order(*articles))).case
+            row = await engine.settled(case)
+            return row, time.perf_counter() - begun, await engine.state(case, Order)
+
+    row, seconds, state = asyncio.run(main())
+
+    with capsys.disabled():
+        print(f"\n1,000 branches in one case: {seconds:.2f} s, {commits} commits, {at_once} branches at once")
+    assert (row.outcome, len(state.prices), prices.calls) == ("priced", 1_000, articles)
+    assert commits <= 1_000 / at_once + 8, "one for all that were under way together, and those of the case itself"

@@ -47,6 +47,8 @@ def check_state(process: str, state: type[State]) -> None:
 def check_node(process: str, state: type[State], node: AnyNode) -> None:
     """Refuse a node whose parameters are no fields or do not fit them, or whose result does not fit what it writes."""
     what = f"process {process!r}, {'effect' if isinstance(node, Effect) else 'node'} {node.name!r}"
+    if isinstance(node, Effect) and node.signature.item is not None:
+        raise DefinitionError(f"{what}: an effect takes no Item, as each(...) runs nodes only; let it read the whole field.")
     _check_reads(what, state, node.signature.reads)
     for name, annotation in node.signature.uses.items():
         if name == "ctx" and not fits(annotation, Context):
@@ -274,8 +276,6 @@ def _check_isolated(what: str, node: AnyNode) -> None:
 
 
 def _check_effect(what: str, state: type[State], effect: Effect[Any, Any]) -> None:
-    if effect.signature.item is not None:
-        raise DefinitionError(f"{what}: an effect takes no Item, as each(...) runs nodes only; let it read the whole field.")
     if effect.key is not None:
         _check_reads(f"{what}, its key", state, dict.fromkeys(_parameters(effect.key), Any))
     undo: object = effect.undo
@@ -346,6 +346,10 @@ def _check_branches(what: str, step: Parallel) -> None:
         if isinstance(node, Effect) or not isinstance(node, Node):
             raise DefinitionError(
                 f"{what}: {node.name!r} cannot be a branch of {called}; only nodes can, an effect or a pause takes a rule of its own."
+            )
+        if isinstance(node, Transaction):
+            raise DefinitionError(
+                f"{what}: {node.name!r} cannot be a branch of {called}, as a transaction is a commit of its own; give it a rule of its own."
             )
         if node.signature.item is not None and not isinstance(step, Each):
             raise DefinitionError(

@@ -34,7 +34,16 @@ def _shape(step: Step) -> str:
         return f'>"{_text(step.reason)}"]'
     if isinstance(step, Finish):
         return f'(["{_text(step.outcome)}"])'
+    if isinstance(step, Parallel):
+        return f'["{_text(step.name + _failures(step))}"]'
     return f'["{name}"]'
+
+
+def _failures(step: Parallel) -> str:
+    """What the step declares of failed branches, if it does."""
+    if step.failures is None:
+        return ""
+    return f" ({step.failures})" if isinstance(step.failures, str) else f" (quorum of {step.failures.needed})"
 
 
 def _text(text: str) -> str:

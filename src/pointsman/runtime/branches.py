@@ -139,7 +139,8 @@ class Branches:
         A branch is begun only while it `may_begin`; those that are under way go on to their end.
         """
         # Attempts are counted anew whenever a branch has ended: what they count is how often the engine died without one.
-        budget = max(node.retry.attempts_max for node in step.nodes)
+        # It may do so once more than a branch has attempts, as most of those under way have not been the cause.
+        budget = 1 + max(node.retry.attempts_max for node in step.nodes)
         if hold.attempt > budget:
             return interrupted(hold, step.nodes[0], budget)
         fan = Fan(hold, step)

@@ -1,7 +1,7 @@
 """What operators do to a case: cancel it, put it back into the line, say what became of an effect in doubt."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from pointsman.definition.effects import Effect
@@ -14,7 +14,7 @@ from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.cases import Cases, standing
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.hold import Hold, Outcome, encode, outcome_text
-from pointsman.store.base import BranchWrite, CaseRow, Settlement
+from pointsman.store.base import BranchRow, BranchWrite, CaseRow, Settlement
 
 ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine has in hand
 
@@ -56,7 +56,7 @@ class Operating:
             raise Refused(f"case {case} is not parked: {standing(row)}.")
         if fields:
             return await self._correct(row, by, why, fields)
-        renewed = tuple(BranchWrite(b.name, 0, None, None) for b in await self._cases.store.branches(case) if b.outcome is None)
+        renewed = _renewed(await self._cases.store.branches(case))
         event = Event(Kind.REDRIVEN, facts={"by": by, "why": why, "fields": []})
         return await self._back_into_line(row, Outcome((event,), wake_at=self._clock.now(), branches=renewed))
 
@@ -77,8 +77,10 @@ class Operating:
         hold = await self._cases.hold(row)
         hold.mail = await self._cases.store.messages(row.id)
         event = Event(Kind.REDRIVEN, facts={"by": by, "why": why, "fields": list(fields)}, writes=_corrected(hold, fields))
+        renewed = _renewed(hold.branches.values())
+        hold.branches |= {branch.name: BranchRow(*branch) for branch in renewed}
         try:
-            await self._cases.go_on(hold, advance(hold.process, hold.snapshot, event), Outcome((event,)))
+            await self._cases.go_on(hold, advance(hold.process, hold.snapshot, event), Outcome((event,), branches=renewed))
         except Conflict:
             raise Refused(f"case {row.id} was moved by somebody else meanwhile; look at it again.") from None
         return await self._cases.row(row.id)
@@ -119,6 +121,11 @@ class Operating:
         except Conflict:
             raise Refused(f"case {case} was moved by somebody else meanwhile; look at it again.") from None
         return await self._cases.row(case)
+
+
+def _renewed(branches: Iterable[BranchRow]) -> tuple[BranchWrite, ...]:
+    """Branches that have not succeeded, as if they had not run."""
+    return tuple(BranchWrite(branch.name, 0, None, None) for branch in branches if branch.outcome is None)
 
 
 def _corrected(hold: Hold, fields: Mapping[str, object]) -> dict[str, Cell]:
