@@ -12,12 +12,14 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_int, c_int64, c_void_p
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 SECTOR = 512  # the least that any disk writes whole
-FULL, IOERR_READ, IOERR_WRITE, IOERR_FSYNC, IOERR_TRUNCATE, IOERR_DELETE, CANTOPEN = 13, 266, 778, 1034, 1546, 2570, 14
+# SQLite's result codes (https://www.sqlite.org/rescode.html).
+FULL, CANTOPEN, IOERR_READ, IOERR_WRITE, IOERR_FSYNC = 13, 14, 266, 778, 1034
+IOERR_TRUNCATE, IOERR_FSTAT, IOERR_DELETE, IOERR_LOCK, IOERR_SHMMAP = 1546, 1802, 2570, 3850, 5386
 
 
 class Entry(NamedTuple):
@@ -30,7 +32,9 @@ class Entry(NamedTuple):
 
 
 Fault = Callable[[str, str], int]
-"""Asked before each "open", "read", "write", "truncate", "sync" and "delete" of a file; answers 0 or an SQLite result code."""
+"""Asked before each "open", "read", "write", "truncate", "sync", "size", "lock", "map" (of shared memory) and "delete" of a file.
+
+It answers 0, or the SQLite result code that the operation is to fail with."""
 
 
 class Disk:
@@ -48,7 +52,7 @@ class Disk:
 class _Methods(Structure):
     _fields_ = (
         ("version", c_int), ("close", c_void_p), ("read", c_void_p), ("write", c_void_p), ("truncate", c_void_p), ("sync", c_void_p),
-        ("others", c_void_p * 13),
+        ("size", c_void_p), ("lock", c_void_p), ("unlock", c_void_p), ("others", c_void_p * 4), ("map", c_void_p), ("more", c_void_p * 5),
     )  # fmt: skip
 
 
@@ -66,6 +70,8 @@ _RANDOMNESS = CFUNCTYPE(c_int, c_void_p, c_int, POINTER(c_char))
 _READ = CFUNCTYPE(c_int, c_void_p, c_void_p, c_int, c_int64)
 _TRUNCATE = CFUNCTYPE(c_int, c_void_p, c_int64)
 _SYNC = CFUNCTYPE(c_int, c_void_p, c_int)
+_SIZE = CFUNCTYPE(c_int, c_void_p, c_void_p)
+_MAP = CFUNCTYPE(c_int, c_void_p, c_int, c_int, c_int, c_void_p)
 
 
 class _Shim:
@@ -88,6 +94,8 @@ class _Shim:
 
     def _put(self, table: Structure, name: str, kind: Any, function: Callable[..., int]) -> None:
         """Put a function of ours into the place of one, which it gets as its first argument."""
+        if getattr(table, name) is None:
+            return  # files that are never shared have no shared memory
         original = kind(getattr(table, name))
         ours = kind(lambda *arguments: function(original, *arguments))
         self._kept += [original, ours]
@@ -113,14 +121,15 @@ class _Shim:
     def _methods_like(self, address: int) -> _Methods:
         if address not in self._methods:
             methods = self._methods[address] = _Methods.from_buffer_copy(_Methods.from_address(address))
-            self._put(methods, "read", _READ, self._read)
+            for name, kind in (("read", _READ), ("size", _SIZE), ("lock", _SYNC), ("map", _MAP)):
+                self._put(methods, name, kind, partial(self._other, name))
             self._put(methods, "write", _READ, self._write)
             self._put(methods, "truncate", _TRUNCATE, self._truncate)
             self._put(methods, "sync", _SYNC, self._sync)
         return self._methods[address]
 
-    def _read(self, original: Any, file: int, buffer: int, size: int, place: int) -> int:
-        return self.disk.failing("read", self._files[file]) or int(original(file, buffer, size, place))
+    def _other(self, what: str, original: Any, file: int, *arguments: int) -> int:
+        return self.disk.failing(what, self._files[file]) or int(original(file, *arguments))
 
     def _write(self, original: Any, file: int, buffer: int, size: int, place: int) -> int:
         name = self._files[file]
@@ -182,6 +191,17 @@ def on_disk(disk: Disk, seed: int) -> Iterator[None]:
         shim.library.sqlite3_vfs_unregister(ctypes.byref(shim.table))
         shim.library.sqlite3_vfs_register(shim.usual, 1)
         shim.library.sqlite3_randomness(0, None)
+
+
+@contextmanager
+def on_network_drive() -> Iterator[None]:
+    """Let every connection that is opened meanwhile work on files without shared memory."""
+    shim = _shim()
+    shim.library.sqlite3_vfs_register(shim.library.sqlite3_vfs_find(b"unix-none"), 1)
+    try:
+        yield
+    finally:
+        shim.library.sqlite3_vfs_register(shim.usual, 1)
 
 
 # What a power failure leaves.

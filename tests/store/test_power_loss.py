@@ -1,40 +1,38 @@
 """The power may fail at any moment: what was answered is there, whole, and the file is sound.
 
 The real writer and its schema work on a disk that keeps a record; at each write, flush, truncation and deletion of it, images
-are made of what a power failure may leave, and each is opened as an engine opens it. Run alone, with its figure:
-
-    pytest -s -k power_loss
-    POINTSMAN_IMAGES=100000 POINTSMAN_SEED=7 pytest -s -k power_loss
+are made of what a power failure may leave, and each is opened as an engine opens it.
 """
 
 import multiprocessing
-import os
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
+import pytest
 from sqlite_sessions import Control, pulled
 
-IMAGES = int(os.environ.get("POINTSMAN_IMAGES", "10000"))
-SEED = int(os.environ.get("POINTSMAN_SEED", "1"))
+from tiers import figure, seed
+
 WORKERS = 2
 
 
 def in_workers(images: int, control: Control) -> Counter[str]:
     """Share the images among processes of their own: the recorded disk is for all connections of a process."""
     with ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as pool:
-        parts = [pool.submit(pulled, SEED * 1_000 + worker, images // WORKERS, control) for worker in range(WORKERS)]
+        parts = [pool.submit(pulled, seed() * 1_000 + worker, images // WORKERS, control) for worker in range(WORKERS)]
         return sum((part.result() for part in parts), Counter())
 
 
-def test_nothing_that_was_answered_is_lost_or_torn_when_the_power_fails_at_any_moment() -> None:
-    found = in_workers(IMAGES, Control.NOTHING)
+def test_nothing_that_was_answered_is_lost_or_torn_when_the_power_fails_at_any_moment(capsys: pytest.CaptureFixture[str]) -> None:
+    least = figure("IMAGES", 8_000)
 
-    control = in_workers(IMAGES // 10, Control.NORMAL)
-    print(
-        f"\n{found['images']:,} images at {found['points']:,} points, seed {SEED}: {found['violations']} violations "
-        f"(control synchronous=NORMAL: {control['violations']} of {control['images']:,})"
-    )
-    assert found["images"] >= IMAGES // WORKERS * WORKERS
+    found = in_workers(least, Control.NOTHING)
+    control = in_workers(1_000, Control.NORMAL)
+
+    with capsys.disabled():
+        print(f"\n{found['images']:,} images at {found['points']:,} points: {found['violations']} violations", end="")
+        print(f" (control {Control.NORMAL}: {control['violations']} of {control['images']:,}; seed {seed()})")
+    assert found["images"] >= least // WORKERS * WORKERS
     assert found["violations"] == 0, dict(found)
     assert control["lost"] > 0
 

@@ -72,6 +72,7 @@ class SqliteStore(SqliteReader):
         self._highest: int = writer.execute(self._sql["highest_case"]).fetchone()[0]
         self.clock_high_water = float(self._all("select_meta", ("clock",))[0][0])
         self._closed = False
+        self._failed: StoreUnwritable | None = None  # a commit failed, and nothing more is written
         self._thread = threading.Thread(target=self._write, name="pointsman-writer", daemon=True)
         self._thread.start()
 
@@ -187,6 +188,8 @@ class SqliteStore(SqliteReader):
 
     def _commit(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
         """Run a batch in one transaction. The answers are results or exceptions, to be given after the flush."""
+        if self._failed is not None:
+            return [(job, self._failed) for job in batch]
         try:
             try:
                 return self._commit_whole(batch, self._run_together)
@@ -215,7 +218,12 @@ class SqliteStore(SqliteReader):
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            return self._read_back(answers, error)
+            # It may have reached the disk all the same, and a flush that failed must not be tried again on the same connection:
+            # the next one would succeed without having written anything. What was kept shows when the file is opened again.
+            self._failed = StoreUnwritable(
+                f"{explain(self.path, error)} Whether the last commit was kept shows when the engine is opened again."
+            )
+            return [(job, self._failed) for job in batch]
         self._points("store.committed")
         return answers
 
@@ -247,29 +255,6 @@ class SqliteStore(SqliteReader):
                 result = _refusal(error)
             self._writer.execute("RELEASE job")
             answers.append((job, result))
-        return answers
-
-    def _read_back(self, run: Sequence[tuple[_Job, Any]], error: sqlite3.Error) -> list[tuple[_Job, Any]]:
-        """A COMMIT that failed may have reached the disk all the same: what each case says now is the answer."""
-        reason = explain(self.path, error)
-        answers: list[tuple[_Job, Any]] = []
-        try:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            for job, result in run:
-                transition = job.transition if not isinstance(result, Exception) else None
-                row = self._writer.execute(self._sql["select_case"], (transition.case,)).fetchone() if transition else None
-                committed = (
-                    transition is not None
-                    and row is not None
-                    and (row[5], row[6]) == (transition.revision + 1, transition.fence + transition.claims)
-                )
-                answers.append((job, result if committed or isinstance(result, Exception) else reason))
-        except sqlite3.Error as second:
-            unknown = StoreUnwritable(
-                f"{explain(self.path, second)} Whether the last commit was kept shows when the engine is opened again."
-            )
-            return [(job, unknown) for job, _ in run]
         return answers
 
     def _apply(self, connection: sqlite3.Connection, transitions: Sequence[Transition]) -> list[int | Conflict]:

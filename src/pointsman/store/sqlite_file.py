@@ -59,11 +59,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS)
         try:
             _recognise(connection, path)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")  # NORMAL loses answered commits at a power failure
-            connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
-            # Somebody who looks at one moment for long lets the log grow; when he has gone, it is to become short again.
-            connection.execute(f"PRAGMA journal_size_limit = {WAL_PAGES_MAX * 4_096}")
+            _begin_log(connection, path)
             _migrate(connection, path)
         except BaseException:
             connection.close()
@@ -169,6 +165,23 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreNewer(
             f"{path} was written by a newer release (tables {_version(connection)}, known {newest}); upgrade pointsman to open it."
         )
+
+
+def _begin_log(connection: sqlite3.Connection, path: Path) -> None:
+    """Let commits go to a log that is flushed with each of them (NORMAL loses answered commits at a power failure)."""
+    # Read to the end, because the error of a change that fails comes behind its answer. Where no log is possible, SQLite goes on
+    # without one, and a power failure may then undo the last commit.
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchall()[0][0]
+    if mode != "wal":
+        raise StoreUnwritable(f"{path} cannot have a log beside it; put it on a local disk.")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
+    # Somebody who looks at one moment for long lets the log grow; when he has gone, it is to become short again.
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_PAGES_MAX * 4_096}")
+    # What stands in the log of an engine that died may never have reached the disk, if a flush of its failed: the system shows
+    # it from its memory all the same, and counts it as flushed. So it is written again, to the file, and the log begins afresh
+    # before anything is built on it (https://wiki.postgresql.org/wiki/Fsync_Errors). A reader in the way may put that off.
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _refuse_empty(connection: sqlite3.Connection, path: Path) -> None:
