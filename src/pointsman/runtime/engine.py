@@ -82,7 +82,7 @@ class Engine:
         *,
         resources: Mapping[str, Any] | None = None,
         concurrency: int = CONCURRENCY,
-        threads: int = THREADS,
+        threads: int | Threads = THREADS,
         grace_seconds: float = GRACE_SECONDS,
         clock: Clock | None = None,
         random: chance.Random | None = None,
@@ -107,7 +107,7 @@ class Engine:
             clock = StoreClock(clock)
         lease = Lease(opened, clock)
         await lease.begin()
-        pool = Threads(threads, clock)
+        pool = Threads(threads, clock) if isinstance(threads, int) else threads
         ports = Ports(opened, clock, random or chance.SystemRandom(), points, lease)
         engine = cls(ports, registry, resources or {}, concurrency, pool)
         try:

@@ -84,6 +84,12 @@ class MemoryStore:
             self._leases[other._engine] = self._now() + self.lease_seconds  # noqa: SLF001
         return other
 
+    def recover(self, *, now: float) -> None:
+        """Put what a dead engine left running back into the line, as opening a file does; for a store without leases."""
+        for number, row in self._cases.items():
+            if row.status is Status.RUNNING:
+                self._cases[number] = row._replace(status=Status.READY, wake_at=now)
+
     # Writing. Nothing here awaits, so a transition is whole for every other task.
 
     def reserve(self) -> int:

@@ -1,1 +1,8 @@
-"""For authors: hold the clock still, kill at any point, and prove a store."""
+"""For authors: live in virtual time with scripted people, crash at every step, and prove a store."""
+
+from pointsman.testing.clock import ManualClock
+from pointsman.testing.everywhere import CrashReport, crash_everywhere
+from pointsman.testing.script import Script
+from pointsman.testing.world import Later, World, after
+
+__all__ = ["CrashReport", "Later", "ManualClock", "Script", "World", "after", "crash_everywhere"]

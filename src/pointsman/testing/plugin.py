@@ -1,0 +1,25 @@
+"""The pytest plugin: fixtures for an author's tests. pytest finds it by itself where pointsman is installed."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pointsman.testing.everywhere import CrashReport
+    from pointsman.testing.world import World
+
+
+@pytest.fixture
+def pointsman_world() -> "type[World]":
+    """The class of small worlds: `pointsman_world(process, resources=..., people=...)` makes one."""
+    from pointsman.testing.world import World  # noqa: PLC0415 - other projects' tests should not pay for it
+
+    return World
+
+
+@pytest.fixture
+def crash_everywhere() -> "type[CrashReport] | object":
+    """The function `crash_everywhere(process, inputs, ...)`."""
+    from pointsman.testing.everywhere import crash_everywhere as run  # noqa: PLC0415
+
+    return run
