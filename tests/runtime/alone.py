@@ -99,6 +99,10 @@ async def pid_in(file: Path) -> int:
     return int(written)
 
 
+def broken(what: str) -> tuple[str, dict[str, Any]]:
+    raise KnownError(what)  # here: in another Python
+
+
 def hang(what: str) -> str:
     time.sleep(600)
     return what

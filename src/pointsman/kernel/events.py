@@ -49,7 +49,7 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.ACCEPTED: ("a start was committed", ("fields", "version", "fingerprint")),
     Kind.DECIDED: ("a rule chose the next step", ("rule", "reads", "step")),
     Kind.NODE_SUCCEEDED: ("a node returned, or a branch of a parallel step did", ("fields",)),
-    Kind.NODE_FAILED: ("an attempt raised or timed out", ("error", "message")),
+    Kind.NODE_FAILED: ("an attempt raised or timed out", ("error", "message", "raised_at")),
     Kind.NODE_RETRIED: ("another attempt was set for a later time", ("at",)),
     Kind.NODE_INTERRUPTED: ("the engine died during attempts, and they were all the step has", ("attempts",)),
     Kind.NODE_LATE: ("a branch ended after its step had; nothing follows from it", ("result",)),

@@ -74,7 +74,9 @@ def told(event: EventRow) -> str:
         case "node.succeeded":
             return f"{event.step} wrote {listed or 'nothing'}{attempt}"
         case "node.failed":
-            return f"{event.step}: {facts['error']}: {facts['message']}{attempt}"
+            return f"{event.step}: {facts['error']}: {facts['message']}{_at(facts)}{attempt}"
+        case "parked":
+            return f"reason {facts['reason']}{_at(facts)}"
         case "accepted" if "version" in facts:
             return f"fields {listed}  (version {facts['version']}, definition {facts['fingerprint']})"
         case "migrated":
@@ -90,6 +92,10 @@ def told(event: EventRow) -> str:
         case _:
             said = ", ".join(f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in facts.items())
             return f"{event.step}: {said}" if event.step else said
+
+
+def _at(facts: Mapping[str, Any]) -> str:
+    return f"  ({facts['raised_at']})" if facts.get("raised_at") else ""
 
 
 def _ended(facts: Mapping[str, Any]) -> str:

@@ -1,11 +1,12 @@
 """One attempt of a node, and what follows from a failed one: another attempt, a recorded failure, or a parked case."""
 
 from pointsman.definition.nodes import AnyNode
-from pointsman.errors import ValueRefused
+from pointsman.errors import NotSent, ValueRefused
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.snapshot import Cell
 from pointsman.runtime.calls import Calls, GivenUp, ItemAt
+from pointsman.runtime.evidence import evidence_of, raised_at
 from pointsman.runtime.hold import Hold, Outcome, encode, failure_cells
 from pointsman.runtime.ports import Ports
 
@@ -26,14 +27,18 @@ class Attempts:
             return encode(hold, node, node.split(result), place=None if item is None else item.place)
         except Exception as error:
             if isinstance(error, TimeoutError) and node.timeout_seconds is not None and not str(error):
-                return TimeoutError(f"no result within {node.timeout_seconds} seconds")
+                late = TimeoutError(f"no result within {node.timeout_seconds} seconds")
+                late.__cause__ = error
+                return late
             return error
 
     def again_at(self, node: AnyNode, attempt: int, error: Exception) -> float | None:
         """When a failed attempt is followed by another one (Unix seconds); None where it was the last."""
         if attempt >= node.retry.attempts_max or not _worth_another(node, error):
             return None
-        return self._clock.now() + node.retry.wait_seconds(attempt, self._random.random())
+        wait = node.retry.wait_seconds(attempt, self._random.random())
+        asked = error.retry_after if isinstance(error, NotSent) else None
+        return self._clock.now() + max(wait, asked or 0.0)
 
     def failed(self, hold: Hold, node: AnyNode, attempt: int, error: Exception) -> Outcome:
         """What follows from a failed attempt: its wake-up time, its `Failure`, or the reason to park."""
@@ -43,7 +48,8 @@ class Attempts:
             return Outcome((failed, Event(Kind.NODE_RETRIED, node.name, attempt, {"at": wake_at})), wake_at=wake_at)
         if node.on_failure == "record":
             return Outcome((Event(failed.kind, failed.step, attempt, failed.facts, failure_cells(hold, node, error, attempt)),))
-        return Outcome((failed,), park=f"{node.name!r} failed after {attempt} attempt{'s' * (attempt > 1)}: {message_of(error)}")
+        told = f"{node.name!r} failed after {attempt} attempt{'s' * (attempt > 1)}: {message_of(error)}"
+        return Outcome((failed,), park=told, evidence=evidence_of(error, attempt))
 
 
 def succeeded(node: AnyNode, attempt: int, cells: dict[str, Cell]) -> Event:
@@ -53,7 +59,8 @@ def succeeded(node: AnyNode, attempt: int, cells: dict[str, Cell]) -> Event:
 
 def failure_event(name: str, attempt: int, error: Exception) -> Event:
     """The event of an attempt that failed."""
-    return Event(Kind.NODE_FAILED, name, attempt, {"error": type(error).__name__, "message": message_of(error)})
+    facts = {"error": type(error).__name__, "message": message_of(error), "raised_at": raised_at(error)}
+    return Event(Kind.NODE_FAILED, name, attempt, facts)
 
 
 def interrupted(hold: Hold, node: AnyNode, attempts: int) -> Outcome:
@@ -65,6 +72,7 @@ def interrupted(hold: Hold, node: AnyNode, attempts: int) -> Outcome:
     return Outcome(
         (event,),
         park=f"{hold.step!r} was begun {attempts} times and never ended: {error}; correct it and redrive the case",
+        evidence=evidence_of(error, attempts),
     )
 
 

@@ -14,6 +14,7 @@ from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import NotSent
 from pointsman.kernel.codec import codec_of, message_of
+from pointsman.runtime.evidence import PLACE, stands_at
 from pointsman.runtime.hold import Hold
 from pointsman.runtime.isolated import Isolation
 from pointsman.runtime.ports import Ports
@@ -111,9 +112,11 @@ class Calls:
                 return await call
             async with asyncio.timeout(timeout_seconds):
                 return await call
-        except TimeoutError:
+        except TimeoutError as error:
             if thread is not None and thread.cancelled():
                 raise NotSent("no thread was free in time; open the engine with more threads") from None
+            if thread is not None and not thread.done():
+                setattr(error, PLACE, stands_at(thread.thread))
             raise
         except Exception:
             raise

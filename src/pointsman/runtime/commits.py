@@ -163,7 +163,7 @@ class Commits:
             if transition.intent is not None:
                 events.append(_event_write(intended(transition.intent)))
         else:
-            events.append(_event_write(self._rest(transition, after)))
+            events.append(_event_write(self._rest(transition, after, outcome)))
         return events
 
     def _keeps_pause(self, hold: Hold, after: Advance, transition: Transition) -> bool:
@@ -184,7 +184,7 @@ class Commits:
     def _token(self) -> str:
         return f"{self._random.getrandbits(TOKEN_BITS):020x}"
 
-    def _rest(self, transition: Transition, after: Advance) -> Event:
+    def _rest(self, transition: Transition, after: Advance, came: Outcome) -> Event:
         """Set how the case rests after a decision that leaves the engine nothing to do; the event says so."""
         cells = after.snapshot.cells
         match after.decision.step:
@@ -206,7 +206,8 @@ class Commits:
                 return Event(Kind.BLOCKED, facts={"reason": reason})
             case Park(reason):
                 transition.status, transition.reason = Status.PARKED, reason
-                return Event(Kind.PARKED, facts={"reason": reason})
+                evidence = came.evidence if reason == came.park and came.evidence is not None else {}
+                return Event(Kind.PARKED, facts={"reason": reason, **evidence})
             case step:
                 raise AssertionError(step)
 

@@ -19,6 +19,7 @@ from pointsman.kernel.ledger import CallAgain, EffectStatus, GiveUp, LookUp, Wai
 from pointsman.kernel.snapshot import Snapshot, Status
 from pointsman.runtime.calls import TOO_LATE, Calls
 from pointsman.runtime.commits import Commits, intended
+from pointsman.runtime.evidence import evidence_of, raised_at
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, failure_cells, outcome_text
 from pointsman.runtime.inbox import Inbox
 from pointsman.runtime.ports import Ports
@@ -274,9 +275,11 @@ class Effects:
         except Rejected as error:
             return self._rejected(hold, effect, intent.key, error)
         except Exception as error:
-            unanswered = isinstance(error, TimeoutError) and not error.args
-            told = TimeoutError(f"no answer within {effect.timeout_seconds} seconds") if unanswered else error
-            return await self._doubted(hold, effect, intent.key, told)
+            if isinstance(error, TimeoutError) and not error.args:
+                unanswered = TimeoutError(f"no answer within {effect.timeout_seconds} seconds")
+                unanswered.__cause__ = error
+                return await self._doubted(hold, effect, intent.key, unanswered)
+            return await self._doubted(hold, effect, intent.key, error)
         return self._settled(hold, effect, intent.key, result, "called")
 
     def _settled(self, hold: Hold, effect: AnyEffect, key: str, result: object, how: str) -> Outcome:
@@ -310,16 +313,17 @@ class Effects:
         if hold.attempt >= effect.retry.attempts_max:
             told = f"{effect.name!r} was not sent in {hold.attempt} attempts: {message_of(error)}"
             park = _give_up(effect, key, f"an earlier call may have happened ({message_of(error)})") if doubtful else told
-            return Outcome((event,), park=park, settlement=settlement)
+            return Outcome((event,), park=park, settlement=settlement, evidence=evidence_of(error, hold.attempt))
         wait = max(effect.retry.wait_seconds(hold.attempt, self._random.random()), error.retry_after or 0.0)
         return Outcome((event,), wake_at=self._clock.now() + wait, settlement=settlement)
 
     def _rejected(self, hold: Hold, effect: AnyEffect, key: str, error: Rejected, *, recorded: bool = False) -> Outcome:
         settlement = None if recorded else Settlement(key, EffectStatus.FAILED, None, message_of(error))
         cells = failure_cells(hold, effect, error, hold.attempt) if effect.on_failure == "record" else {}
-        event = Event(Kind.NODE_FAILED, effect.name, hold.attempt, {"error": "Rejected", "message": message_of(error)}, cells)
+        facts = {"error": "Rejected", "message": message_of(error), "raised_at": raised_at(error)}
+        event = Event(Kind.NODE_FAILED, effect.name, hold.attempt, facts, cells)
         park = None if cells else f"{effect.name!r} was rejected: {message_of(error)}"
-        return Outcome((event,), park=park, settlement=settlement)
+        return Outcome((event,), park=park, settlement=settlement, evidence=evidence_of(error, hold.attempt))
 
     async def _doubted(self, hold: Hold, effect: AnyEffect, key: str, error: Exception) -> Outcome:
         entry = await self._store.effect(key)
@@ -330,7 +334,8 @@ class Effects:
         given_up = max(entry.deadline, now)  # a call that was held up beyond its deadline may arrive that much later
         match move_in_doubt(effect, attempts=entry.attempts, intended_at=entry.intended_at, deadline=given_up, now=now):
             case GiveUp(reason):
-                return Outcome(doubt, park=_give_up(effect, key, f"{reason} ({message_of(error)})"), settlement=settlement)
+                told = _give_up(effect, key, f"{reason} ({message_of(error)})")
+                return Outcome(doubt, park=told, settlement=settlement, evidence=evidence_of(error, hold.attempt))
             case WaitUntil(at):
                 return Outcome(doubt, wake_at=at, settlement=settlement)
             case LookUp() | CallAgain():

@@ -87,6 +87,7 @@ class Outcome(NamedTuple):
     settlement: Settlement | None = None
     branches: tuple[BranchWrite, ...] = ()
     ends_branches: bool = False
+    evidence: Mapping[str, Any] | None = None
     waits: bool = False
     finishes: str | None = None
     climbs: PauseClimb | None = None

@@ -25,6 +25,7 @@ from pydantic import TypeAdapter
 from pointsman.definition.nodes import AnyNode, Context, Node
 from pointsman.errors import Crashed
 from pointsman.kernel.codec import encode_value, message_of
+from pointsman.runtime.evidence import PLACE, raised_at
 
 AT_ONCE = max(2, os.cpu_count() or 2)  # Pythons: more than there are processors only keep each other waiting
 SIZE_DIGITS = 20  # before the answer: how many bytes it has, as this many decimal digits
@@ -90,7 +91,9 @@ def _raised(said: Mapping[str, Any]) -> Exception:
         kind = getattr(sys.modules.get(module), name, None)
         if isinstance(kind, type) and issubclass(kind, Exception):
             with contextlib.suppress(Exception):
-                return kind(told if position else message)
+                error = kind(told if position else message)
+                setattr(error, PLACE, said["raised_at"])
+                return error
     return RuntimeError(told)
 
 
@@ -128,7 +131,7 @@ def answer() -> None:
         said = {"result": _call(told)}
     except BaseException as error:
         kinds = [(kind.__module__, kind.__qualname__) for kind in type(error).__mro__]
-        said = {"error": kinds, "message": message_of(error)}
+        said = {"error": kinds, "message": message_of(error), "raised_at": raised_at(error)}
     with contextlib.suppress(BrokenPipeError):
         raw = json.dumps(said).encode()
         reply.write(b"%0*d" % (SIZE_DIGITS, len(raw)) + raw)

@@ -20,12 +20,13 @@ REMEMBERED_MAX = 1_000  # effects whose given-up call is remembered by key; far 
 
 
 class Call(Future[Any]):
-    """A plain function in a thread, as a future. `key` is an effect's, `ended_at` when it came to its end (Unix seconds)."""
+    """A plain function in a thread, as a future. `thread` is the number of its thread, `ended_at` when it came to its end (Unix seconds)."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
         super().__init__()
         self.function = function
         self.abandoned = False
+        self.thread = 0
         self.ended_at: float | None = None
 
     def happened(self) -> bool:
@@ -139,6 +140,7 @@ class Threads:
             return self._queue.popleft()
 
     def _run(self, call: Call) -> None:
+        call.thread = threading.get_ident()
         try:
             result = call.function()
         except BaseException as error:

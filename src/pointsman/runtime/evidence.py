@@ -1,0 +1,60 @@
+"""What is kept of an error beside its text: its type, and where in the author's code it came up. No values and no stack."""
+
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from traceback import walk_stack, walk_tb
+from types import FrameType
+from typing import Any
+
+PLACE = "pointsman_place"
+"""The attribute of an error that comes from elsewhere and brings its place along."""
+
+CAUSES_MAX = 10  # causes can go in circles
+_LIBRARIES = {"site-packages", "dist-packages"}
+_OURS = f"{Path(__file__).parents[1]}/"
+_STANDARD = f"{sysconfig.get_path('stdlib')}/"
+
+
+def evidence_of(error: BaseException, attempts: int) -> Mapping[str, Any]:
+    """The facts that are kept of the error that parked a case."""
+    return {"error": type(error).__name__, "raised_at": raised_at(error), "attempts": attempts}
+
+
+def raised_at(error: BaseException) -> str | None:
+    """The innermost place of the author's code that the error came through, as `file.py:line`; None where there is none.
+
+    The author's code is what belongs neither to Pointsman, nor to the standard library, nor to an installed package. Where
+    there is no such place, it is the innermost one in an installed package.
+    """
+    cause: BaseException | None = error
+    place: str | None = None
+    for _ in range(CAUSES_MAX):
+        if cause is None or place is not None:
+            break
+        brought = getattr(cause, PLACE, None)
+        place = brought if isinstance(brought, str) else _place_in(reversed(list(walk_tb(cause.__traceback__))))
+        cause = cause.__cause__
+    return place
+
+
+def stands_at(thread: int) -> str | None:
+    """The innermost place of the author's code in which the thread of this number is now."""
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 - the one way to look at another thread
+    return None if frame is None else _place_in(walk_stack(frame))
+
+
+def _place_in(frames: Iterable[tuple[FrameType, int]]) -> str | None:
+    """The author's place among frames that begin with the innermost."""
+    installed = None
+    for frame, line in frames:
+        file = frame.f_code.co_filename
+        if file.startswith((_OURS, "<")):
+            continue
+        place = f"{Path(file).name}:{line}"
+        if not _LIBRARIES.isdisjoint(Path(file).parts):
+            installed = installed or place
+        elif not file.startswith(_STANDARD):
+            return place
+    return installed
