@@ -15,6 +15,7 @@ from pointsman import (
     Context,
     Engine,
     Idempotent,
+    Item,
     NotSent,
     Process,
     Reconcile,
@@ -23,6 +24,7 @@ from pointsman import (
     Safety,
     State,
     Status,
+    each,
     finish,
     history_of,
     otherwise,
@@ -390,3 +392,31 @@ def test_an_effect_that_the_code_no_longer_has_is_still_told_from_the_ledger(tmp
     told = explained(tmp_path, letter(deliver=refused, asks=False), until=until, under=changed)
 
     assert told.effects["send"].startswith("rejected: no such address")
+
+
+def test_the_branches_of_a_step_that_parked_are_told(tmp_path: Path) -> None:
+    class Cart(State):
+        lines: list[str]
+        prices: list[int] | None = None
+
+    def price(line: Item[str]) -> int:
+        return {"book": 20}[line]
+
+    process = Process("cart", Cart)
+    prices = process.node(price, writes="prices", retry=Retry(attempts_max=1))
+    process.rules(when("open", lambda c: c.prices is None, each(prices, over="lines")), otherwise(finish("priced")))
+
+    async def main() -> Any:
+        async with engine_on(tmp_path, process) as engine:
+            case = (await engine.start(process, {"lines": ["book", "ink"]})).case
+            await engine.settled(case)
+            told = await told_by(engine, process, case)
+            await engine.cancel(case, by="anna", why="no ink")
+            return told, await engine.reader.branches(case)
+
+    told, left = asyncio.run(main())
+
+    assert told.branches["price[0]"] == "has succeeded; it would not run again"
+    assert told.branches["price[1]"].startswith("has failed: 'ink'; a redrive")
+    assert told.as_json()["branches"] == dict(told.branches)
+    assert left == ()

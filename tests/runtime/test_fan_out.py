@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fanning import ONCE, Line, Order, Price, PriceList, order, pricing
 from places import Place, held, run, seen
+from pydantic import BaseModel
 
 from pointsman import Engine, Failure, Item, Process, Retry, State, Status, each, finish, otherwise, parallel, quorum, when
 from pointsman.kernel.codec import codec_of
@@ -521,6 +522,51 @@ def test_only_items_that_were_rewritten_or_have_failed_are_computed_again(place:
 
     assert [price.cents for price in state.prices] == [100, 2, 100]
     assert prices.calls == ["b", "d"]
+
+
+class Ordered(BaseModel):
+    articles: list[str]
+
+
+class Inquiry(State):
+    ordered: Ordered
+    lines: list[str] | None = None
+    prices: list[int | Failure] | None = None
+
+
+def test_a_message_that_rewrites_the_items_drops_what_was_computed_from_the_old_ones(place: Place) -> None:
+    prices, process = PriceList(a=1, b=2, c=3), Process("inquiry", Inquiry)
+
+    @process.node(writes="lines")
+    async def split(ordered: Ordered) -> list[str]:
+        return ordered.articles
+
+    @process.node(writes="prices")
+    async def price(line: Item[str]) -> int:
+        return await prices.ask(line)
+
+    process.accept(Ordered, writes="ordered", correlate=lambda m: "k")
+    process.rules(
+        when("not split", lambda c: c.lines is None, split),
+        when("not priced", lambda c: c.prices is None, each(price, over="lines", at_once=1)),
+        otherwise(finish("priced")),
+    )
+
+    async def main() -> Any:
+        prices.close("b")
+        async with place.open(process) as engine:
+            case = (await engine.send(process, Ordered(articles=["a", "b"]))).case or 0
+            await prices.until(lambda: prices.calls == ["a", "b"])
+            await engine.send(process, Ordered(articles=["a", "c"]))
+            prices.closed["b"].set()
+            await engine.settled(case)
+            return await engine.state(case, Inquiry), [event.kind for event in await engine.reader.events(case=case)]
+
+    state, kinds = run(main())
+
+    assert (state.lines, state.prices) == (["a", "c"], [1, 3])
+    assert prices.calls == ["a", "b", "a", "c"]
+    assert "result.dropped" in kinds
 
 
 # Many.

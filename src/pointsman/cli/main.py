@@ -270,6 +270,10 @@ def _print_explanation(e: Explanation) -> None:
     console.print("\nWhat would not be repeated:")
     for step, fields in e.stands.items():
         console.print(f"  {escape(step)} has written {escape(', '.join(fields))}")
+    if e.branches:
+        console.print("\nBranches:")
+    for name, words in e.branches.items():
+        console.print(f"  {escape(name)} {escape(words)}")
     console.print("\nEffects:")
     for name, words in e.effects.items():
         console.print(f"  {escape(name)}: {escape(words)}")

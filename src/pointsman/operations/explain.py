@@ -15,6 +15,7 @@ from pointsman.kernel.explain import possible_next, tried_rules
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.operations.history import History
+from pointsman.store.base import BranchRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class Explanation:
 
     `rule` chose the present step, reading `reads`. `following` are the rules that can decide once a pending answer is
     there (or now, where none is pending). `stands` says which step wrote each field that would not be computed again,
-    `effects` what would be called, has been settled, or is in doubt. `obstacles` keep the case from going on.
+    `effects` what would be called, has been settled, or is in doubt,
+    `branches` how the branches of an unfinished step have ended, as far as they have. `obstacles` keep the case from going on.
     """
 
     case: int
@@ -47,6 +49,7 @@ class Explanation:
     following: tuple[RuleTold, ...]
     stands: Mapping[str, tuple[str, ...]]
     effects: Mapping[str, str]
+    branches: Mapping[str, str]
     obstacles: tuple[str, ...]
     wake_at: float | None
 
@@ -56,6 +59,7 @@ class Explanation:
             "case": self.case, "status": self.status, "step": self.step, "rule": self.rule, "reads": dict(self.reads),
             "rules": [_as_json(rule) for rule in self.rules], "following": [_as_json(rule) for rule in self.following],
             "stands": {step: list(fields) for step, fields in self.stands.items()}, "effects": dict(self.effects),
+            "branches": dict(self.branches),
             "obstacles": list(self.obstacles), "wake_at": self.wake_at,
         }  # fmt: skip
 
@@ -83,6 +87,7 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
         following=() if row.status in {Status.DONE, Status.CANCELLED} else following,
         stands=_stands(cells),
         effects=_effects(process, history),
+        branches={branch.name: _branch(branch) for branch in history.branches},
         obstacles=tuple(obstacles),
         wake_at=row.wake_at,
     )
@@ -145,6 +150,14 @@ def _effects(process: AnyProcess, history: History) -> dict[str, str]:
         }
         told[entry.effect] = f"{words[entry.status]} (key {entry.key})"
     return told
+
+
+def _branch(branch: BranchRow) -> str:
+    if branch.outcome is not None:
+        return "has succeeded; it would not run again"
+    if branch.failure is not None:
+        return f"has failed: {json.loads(branch.failure)['message']}; a redrive runs it again"
+    return f"has failed {branch.attempts} times; it is tried again" if branch.wake_at is not None else "has not ended; it would run again"
 
 
 def _told(tried: Tried, *, certain: bool = True) -> RuleTold:

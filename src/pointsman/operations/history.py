@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pointsman.errors import StoreForeign, UnknownCase
-from pointsman.store.base import CaseRow, EffectRow, EventRow, FieldRow, PauseRow, Reader
+from pointsman.store.base import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, PauseRow, Reader
 
 NAMED_MAX = 5  # branches named in a line; the event itself names all
 EVENTS_MAX = 10_000  # of one case: more than its steps bound allows for
@@ -22,6 +22,7 @@ class History:
     events: tuple[EventRow, ...]
     effects: tuple[EffectRow, ...]
     pause: PauseRow | None
+    branches: tuple[BranchRow, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -29,6 +30,7 @@ class History:
             **self.case._asdict(),
             "state": dict(self.state),
             "events": [{**event._asdict(), "facts": json.loads(event.facts)} for event in self.events],
+            "branches": [branch._asdict() for branch in self.branches],
             "effects": [effect._asdict() for effect in self.effects],
             "pause": None if self.pause is None else self.pause._asdict(),
         }
@@ -47,6 +49,7 @@ async def history_of(reader: Reader, case: int) -> History:
         events=tuple(await reader.events(case=case, limit=EVENTS_MAX)),
         effects=tuple(await reader.effects(case)),
         pause=await reader.pause(case),
+        branches=await reader.branches(case),
     )
 
 

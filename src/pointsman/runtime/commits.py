@@ -122,7 +122,8 @@ class Commits:
         )
         transition.events = events
         # What branches have written so far was computed for this step; a case that leaves it does not come back to that.
-        transition.ends_branches = outcome.ends_branches or (bool(hold.branches) and transition.step != hold.step)
+        left = transition.step != hold.step or cancel is not None
+        transition.ends_branches = outcome.ends_branches or (bool(hold.branches) and left)
         transition.posts = _to_parent(hold, transition)
         return transition
 
@@ -144,6 +145,7 @@ class Commits:
             steps=hold.snapshot.steps,
             settlement=outcome.settlement,
             branches=outcome.branches,
+            ends_branches=outcome.ends_branches,
             migrated=None if hold.migrated is None else hold.migrated.to,
         )
 

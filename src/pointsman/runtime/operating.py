@@ -42,7 +42,9 @@ class Operating:
             else:
                 self._cases.scheduler.look_again()
                 with suppress(Conflict):
-                    await self._stay(self._cases.bare(row), Status.CANCELLED, Outcome((event,)), reason=why, leaves_pause=True)
+                    await self._stay(
+                        self._cases.bare(row), Status.CANCELLED, Outcome((event,), ends_branches=True), reason=why, leaves_pause=True
+                    )
         if row.status is Status.DONE:
             raise Refused(f"case {case} was not cancelled: {standing(row)}.")
         return row
