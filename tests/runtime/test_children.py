@@ -105,6 +105,57 @@ def test_a_cancelled_parent_takes_its_child_with_it(place: Place) -> None:
     run(main())
 
 
+def test_a_parent_is_redriven_to_another_child_in_place_of_the_cancelled_one(place: Place) -> None:
+    async def main() -> None:
+        child = shipping()
+        async with place.open(ordering(child), child, resources={"world": World()}) as engine:
+            case = (await engine.start("ordering", Order(address="far"))).case
+            await engine.idle()
+            [first] = await engine.reader.children(case)
+            await engine.cancel(first.id, by="anna", why="wrong one")
+            await engine.idle()
+            parked = await engine.case(case)
+
+            await engine.redrive(case, by="anna", why="ship it all the same")
+            await engine.idle()
+            [_, second] = await engine.reader.children(case)
+            await engine.resume((await engine.pending(second.id)).token, "yes", by="anna")
+            await engine.idle()
+
+            assert parked.status is Status.PARKED
+            assert second.status is Status.WAITING
+            assert (await engine.state(case)).shipment == "label for far"
+
+    run(main())
+
+
+def test_inputs_that_come_back_find_the_child_that_has_ended(place: Place) -> None:
+    async def main() -> None:
+        child = shipping()
+        process = Process("asked", Order)
+        ship = process.child(child, lambda_inputs, writes="shipment", result="label", name="ship")
+        process.accept(str, writes="address", correlate=lambda m: "one")
+        process.rules(
+            when("not shipped", lambda c: c.shipment is None, ship),
+            when("near", lambda c: c.address == "near", park("somebody must look")),
+            otherwise(finish("done")),
+        )
+        world = World()
+        async with place.open(process, child, resources={"world": world}) as engine:
+            case = (await engine.start("asked", Order(address="near"), correlation="one")).case
+            await engine.idle()
+            await engine.send("asked", "far")
+            await engine.idle()
+            await engine.send("asked", "near")
+            await engine.idle()
+
+            row, state = await engine.case(case), await engine.state(case)
+            assert (row.status, state.shipment) == (Status.PARKED, "label for near")
+            assert world.printed == ["near", "far"]
+
+    run(main())
+
+
 def test_new_inputs_cancel_the_child_and_start_another_one(place: Place) -> None:
     async def main() -> None:
         child = shipping()

@@ -61,6 +61,7 @@ def test_an_engine_that_was_not_heard_of_stops() -> None:
     async def scenario() -> None:
         fleet, world, process = Fleet(), World("posted"), letter(POLICIES["idempotent"])
         async with fleet.open(process, world) as engine:
+            await fleet.lets_pass(1)
             fleet.clock.advance(LEASE_SECONDS + 1)
             for _ in range(20):
                 await asyncio.sleep(0)

@@ -93,11 +93,14 @@ class Cases:
         return await asyncio.shield(self._begin(commit))
 
     def detach(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that nobody waits for; what an engine that stops leaves undone of it, the next one does."""
+        """Do something that nobody waits for; what this engine cannot do of it, the next one does."""
 
         async def quietly() -> None:
-            with suppress(StoreError, EngineStopped):
-                await work
+            try:
+                with suppress(EngineStopped):
+                    await work
+            except StoreError as error:
+                self.scheduler.give_up(error)
 
         self._begin(quietly())
 

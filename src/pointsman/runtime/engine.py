@@ -334,6 +334,7 @@ class Engine:
             row = await self._store.case(case)
             if row is not None and row.status in AT_REST:
                 self._tell(row)
+        self._release_held()  # an engine may have died between the end of a case and the next one
         await self._acceptance.unblock()
 
     def _tell(self, row: CaseRow) -> None:

@@ -1,6 +1,7 @@
 """What came to a case while it waited or a step of it ran: messages, the ends of children, a parent's cancel."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
@@ -97,16 +98,22 @@ class Inbox:
         end = json.loads(message.body)
         child = hold.process.steps.get(hold.step or "")
         facts = {"child": end["case"], "status": end["status"], "fields": []}
-        if not isinstance(child, Child) or child_key(snapshot, child) != end["key"]:
+        if not isinstance(child, Child) or not end["key"].startswith(child_key(snapshot, child)):
             return _Arrival(Event(Kind.CHILD_ENDED, hold.step, facts=facts), MessageStatus.PASSED)
+        event, park = await self.child_end(hold, child, end)
+        return _Arrival(event, park=park)
+
+    async def child_end(self, hold: Hold, child: Child, end: Mapping[str, Any]) -> tuple[Event, str | None]:
+        """The event of a child's end, which carries its result; where there is none, why the parent cannot go on."""
+        facts = {"child": end["case"], "status": end["status"], "fields": []}
         try:
             cells = await self._result(hold, child, end)
         except Exception as error:  # the child's field may no longer be what the parent takes
             why = f"child {child.name!r} (case {end['case']}) ended without a result: {message_of(error)}"
-            return _Arrival(Event(Kind.CHILD_ENDED, child.name, facts=facts), park=why)
-        return _Arrival(Event(Kind.CHILD_ENDED, child.name, facts=facts | {"fields": list(cells)}, writes=cells))
+            return Event(Kind.CHILD_ENDED, child.name, facts=facts), why
+        return Event(Kind.CHILD_ENDED, child.name, facts=facts | {"fields": list(cells)}, writes=cells), None
 
-    async def _result(self, hold: Hold, child: Child, end: dict[str, Any]) -> dict[str, Cell]:
+    async def _result(self, hold: Hold, child: Child, end: Mapping[str, Any]) -> dict[str, Cell]:
         """The cell of a child's end: its result field as it stood at the end, or a `ChildEnd`."""
         [field] = child.writes
         value: object = ChildEnd(case=end["case"], status=end["status"], outcome=end["outcome"])
@@ -120,7 +127,10 @@ class Inbox:
 
 
 def child_key(snapshot: Snapshot, child: Child) -> str:
-    """The key that a child is started with: the same reads are the same child."""
+    """The key that a child is started with: the same reads are the same child.
+
+    One that takes the place of a cancelled one has "/" and a number behind it.
+    """
     return f"child:{snapshot.case}:{child.first_name}:{digest_of(snapshot.cells, child.depends)[:16]}"
 
 

@@ -22,7 +22,7 @@ from pointsman.runtime.calls import Calls
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, encode, runnable
-from pointsman.runtime.inbox import Arrivals, Inbox, child_key
+from pointsman.runtime.inbox import CHILD_ENDED, Arrivals, Inbox, child_key
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.undoing import Undoing
 from pointsman.runtime.waits import woken
@@ -211,7 +211,13 @@ class Runner:
             raise
         except Exception as error:  # the author's function may raise anything, and the child's inputs may not fit
             return Outcome((), park=f"child {child.name!r} cannot be started: {type(error).__name__}: {message_of(error)}")
-        return Outcome((Event(Kind.CHILD_STARTED, child.name, facts={"child": started}),), waits=True)
+        begun = Event(Kind.CHILD_STARTED, child.name, facts={"child": started})
+        row = await self._store.case(started)
+        told = any(message.name == CHILD_ENDED for message in await self._store.messages(hold.snapshot.case))
+        if row is not None and row.status is Status.DONE and not told:  # its end was taken in earlier, and nobody will tell it again
+            ended, park = await self._inbox.child_end(hold, child, {"case": row.id, "status": row.status, "outcome": row.outcome})
+            return Outcome((begun, ended), park=park)
+        return Outcome((begun,), waits=True)
 
     # One node.
 

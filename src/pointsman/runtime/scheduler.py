@@ -173,7 +173,7 @@ class Scheduler:
         try:
             while not self._stopping:
                 self._wake.clear()
-                if self._due and self._free > 0:
+                if self._due and self._free > 0 and self._ports.lease.held():
                     await self._claim()
                     continue
                 if not self._tasks and not self._reserved and not self._due:

@@ -66,7 +66,11 @@ class Starts:
         return Started(number, duplicate=number != hold.snapshot.case)
 
     async def child(self, parent: Hold, process: str, inputs: Mapping[str, Any], key: str) -> int:
-        """Start a child, or find the one that this key has started already."""
+        """Start a child, or find the one that this key has started already; in place of a cancelled one another one is started."""
+        first, number = key, 1
+        while (known := await self._cases.store.case_by_key(process, key)) is not None and known.status is Status.CANCELLED:
+            number += 1
+            key = f"{first}/{number}"
         started = await self.start(
             process, inputs, key=key, tenant=parent.origin.tenant, priority=parent.origin.priority, parent=parent.snapshot.case
         )

@@ -30,10 +30,10 @@ Promises (tests/store runs each against each store)
     S18 A claim takes the highest priority first, of one priority the tenants in turn, and of a tenant the longest due, however many
         cases another tenant has; it takes no more cases that need a limit than there is room for.
 
-A store that several engines share has leases, and one clock, its own, that decides about them:
-    S11 A running case whose engine's lease has passed is claimed like one that is due; a case of a live engine is not.
-    S12 A lease that has passed is never renewed, and its engine claims nothing: LeaseLost. Its commits stand or fall by S3.
-    S13 An engine gives back only what it has; the lease ends with its handle.
+A store that several engines share has leases, and one clock, its own, that decides about them and never runs backwards:
+    S19 A running case whose engine's lease has passed is claimed like one that is due; a case of a live engine is not.
+    S20 A lease that has passed is never renewed, and its engine claims nothing: LeaseLost. Its commits stand or fall by S3.
+    S21 An engine gives back only what it has; the lease ends with its handle.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -57,6 +57,7 @@ class MemoryStore:
         self._now = now
         self._handles = [0]  # counters are in lists because all handles count on
         self._highest = [0]
+        self._latest = [0.0]  # the store's time as it was told last
         self._engine = 0
         self._leases: dict[int, float] = {}
         self._owners: dict[int, int] = {}
@@ -81,7 +82,7 @@ class MemoryStore:
         self._handles[0] += 1
         other._engine = self._handles[0]  # noqa: SLF001 - of the same class
         if self.lease_seconds is not None:
-            self._leases[other._engine] = self._now() + self.lease_seconds  # noqa: SLF001
+            self._leases[other._engine] = self._time() + self.lease_seconds  # noqa: SLF001
         return other
 
     def recover(self, *, now: float) -> None:
@@ -165,11 +166,11 @@ class MemoryStore:
     async def claim(self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM) -> list[Claimed]:
         """Claim due cases."""
         if self.lease_seconds is not None:
-            self._check_lease(self._now())
+            self._check_lease(self._time())
         due = [
             Due(row.priority, row.tenant, _need(row), at, row.id)
             for at, row in self._claimable(processes)
-            if at <= (self._now() if row.status is Status.RUNNING else now)
+            if at <= (self._time() if row.status is Status.RUNNING else now)
         ]
         claimed = []
         for case in take_turns(due, limit, room, self._turns):
@@ -200,7 +201,7 @@ class MemoryStore:
 
     async def renew(self) -> float:
         """Prolong this handle's lease."""
-        now = self._now()
+        now = self._time()
         self._check_lease(now)
         self._leases[self._engine] = now + (self.lease_seconds or 0.0)
         return now
@@ -223,6 +224,10 @@ class MemoryStore:
     async def close(self) -> None:
         """End the lease; there is nothing else to let go of."""
         self._leases.pop(self._engine, None)
+
+    def _time(self) -> float:
+        self._latest[0] = max(self._latest[0], self._now())
+        return self._latest[0]
 
     def _check_lease(self, now: float) -> None:
         if self._leases.get(self._engine, 0.0) <= now:

@@ -480,7 +480,7 @@ class LeaseConformance:
 
         return run
 
-    def test_s11_a_case_is_taken_over_when_the_lease_on_it_has_passed(self, check_handles: Callable[..., None]) -> None:
+    def test_s19_a_case_is_taken_over_when_the_lease_on_it_has_passed(self, check_handles: Callable[..., None]) -> None:
         """And not before; its fence is raised and the attempt that was cut short counts."""
 
         async def scenario(handles: Handles) -> None:
@@ -502,7 +502,7 @@ class LeaseConformance:
 
         check_handles(scenario)
 
-    def test_s11_who_renews_keeps_what_it_has(self, check_handles: Callable[..., None]) -> None:
+    def test_s19_who_renews_keeps_what_it_has(self, check_handles: Callable[..., None]) -> None:
         """However long it works; and the others know when to look again."""
 
         async def scenario(handles: Handles) -> None:
@@ -523,7 +523,7 @@ class LeaseConformance:
 
         check_handles(scenario)
 
-    def test_s12_a_lease_that_has_passed_is_over(self, check_handles: Callable[..., None]) -> None:
+    def test_s20_a_lease_that_has_passed_is_over(self, check_handles: Callable[..., None]) -> None:
         """For renewing and for claiming, also when nobody has taken the cases over; and who lost a case commits nothing."""
 
         async def scenario(handles: Handles) -> None:
@@ -542,7 +542,7 @@ class LeaseConformance:
 
         check_handles(scenario)
 
-    def test_s13_an_engine_gives_back_only_what_it_has(self, check_handles: Callable[..., None]) -> None:
+    def test_s21_an_engine_gives_back_only_what_it_has(self, check_handles: Callable[..., None]) -> None:
         """A case that was taken over stays with its new engine; what a closed handle had is free at once."""
 
         async def scenario(handles: Handles) -> None:
