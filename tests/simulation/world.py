@@ -15,7 +15,7 @@ from pointsman.testing.loop import Host, SimulatedLoop, current_host
 LEASE_SECONDS = 30.0
 CALL_SECONDS = 10.0  # what a caller waits for the provider
 LAG_SECONDS = 25.0  # how late the provider may act on a call that it was sent
-SETTLE_SECONDS = 30.0  # more than the lag, by more than two engines' clocks may differ
+SETTLE_SECONDS = 35.0  # more than the lag, by more than two engines' clocks may differ
 KEY_TTL_SECONDS = 120.0  # what the processes believe; the provider remembers for as long after its last possible act
 DEADLINE_SECONDS, NAP_SECONDS = 90.0, 7.0
 CLOCK_ERROR_SECONDS = 4.0  # what one clock's jumps ahead and two engines' readings of it may add up to
