@@ -87,6 +87,7 @@ class MemoryStore:
 
     def recover(self, *, now: float) -> None:
         """Put what a dead engine left running back into the line, as opening a file does; for a store without leases."""
+        self._highest[0] = max(self._cases, default=0)
         for number, row in self._cases.items():
             if row.status is Status.RUNNING:
                 self._cases[number] = row._replace(status=Status.READY, wake_at=now)
