@@ -80,7 +80,7 @@ class AlreadyAnswered(Refused):
 
 
 class Stale(Refused):
-    """What the answer refers to has been rewritten since it was shown. `current` is what is shown now (`Pending`)."""
+    """What the answer refers to has been rewritten since it was shown. `current` is what is shown now (`Pending`), None while it is prepared."""
 
     def __init__(self, message: str, *, current: Any) -> None:
         super().__init__(message)

@@ -98,6 +98,8 @@ class Answers:
         if row.status is Status.WAITING:
             message = f"what case {row.id} showed {told} since, and it shows something new; look at it again."
             raise Stale(message, current=await self.pending(row.id))
+        if pause.closed == "void" and row.status in {Status.READY, Status.RUNNING}:
+            raise Stale(f"what case {row.id} showed has been rewritten since, and is being prepared afresh.", current=None)
         if pause.closed == "answered":
             told = f"case {row.id} was already answered by {pause.closed_by}; nothing was changed."
             raise AlreadyAnswered(told, by=str(pause.closed_by))
