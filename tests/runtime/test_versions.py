@@ -1,6 +1,9 @@
 """Deploys: a database of one version, opened by the code of another one."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +18,13 @@ from pointsman import (
     NotWaiting,
     Process,
     Refused,
+    Retry,
     Stale,
     State,
     Status,
     finish,
     otherwise,
+    parallel,
     when,
 )
 from pointsman.definition.pauses import Expire
@@ -522,3 +527,84 @@ def without_pause() -> Process[Ask1]:
 
     process.rules(when("no draft", lambda c: c.draft is None, write), otherwise(finish("nobody was asked")))
     return process
+
+
+class Both(State):
+    message: str
+    left: str | None = None
+    right: str | None = None
+
+
+def both(calls: list[str], *, fails: bool, version: int = 1, name: str = "left", **settings: Any) -> Process[Both]:
+    """Two branches, of which the second one may fail; `settings` are those of the process, `was` that of the first branch."""
+    was = settings.pop("was", ())
+    process = Process("both", Both, version=version, **settings)
+
+    @process.node(writes="left", name=name, was=was)
+    async def left(message: str) -> str:
+        calls.append("left")
+        return f"{message}, left of version {version}"
+
+    @process.node(writes="right", retry=Retry(first_seconds=60.0, jitter=0.0))
+    async def right(message: str) -> str:
+        calls.append("right")
+        if fails:
+            raise ConnectionError("gone")
+        return message
+
+    process.rules(when("open", lambda c: c.right is None, parallel(left, right)), otherwise(finish("both")))
+    return process
+
+
+@pytest.mark.parametrize(
+    ("settings", "left"),
+    [
+        ({"accepts": {1: None}}, "hello, left of version 1"),
+        ({"accepts": {1: None}, "name": "west", "was": "left"}, "hello, left of version 1"),
+        ({"accepts": {1: lambda fields: {**fields, "message": "good day"}}}, "good day, left of version 2"),
+        ({"accepts": {1: lambda fields: {**fields, "message": "good day"}}, "name": "west", "was": "left"}, "good day, left of version 2"),
+    ],
+)
+def test_a_branch_that_has_ended_counts_in_the_new_version_unless_the_state_was_migrated(
+    place: Place, settings: dict[str, Any], left: str
+) -> None:
+    async def main() -> Any:
+        calls: list[str] = []
+        clock, process = ManualClock(), both(calls, fails=True)
+        async with place.open(process, clock=clock) as engine:
+            case = (await engine.start(process, {"message": "hello"})).case
+            await engine.idle(patience_seconds=0)
+        clock.advance(60.0)
+        async with place.open(both(calls, fails=False, version=2, **settings), clock=clock) as engine:
+            await engine.settled(case)
+            return await engine.state(case, Both), await engine.case(case), calls
+
+    state, row, calls = run(main())
+
+    assert (row.outcome, row.version, state.left) == ("both", 2, left)
+    assert calls.count("left") == (1 if "version 1" in left else 2)
+    assert calls.count("right") == 2
+
+
+def test_a_kill_at_any_point_of_a_deploy_leaves_each_case_in_one_version_and_repeats_no_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    script = Path(__file__).with_name("deploying.py")
+
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    with capsys.disabled():
+        print("\n" + "; ".join(f"{told['killed']} kills of a deploy over cases that were {name}" for name, told in report.items()))
+    for told in report.values():
+        assert told["killed"] > 20
+        assert {"store.begin", "store.commit", "store.committed", "effect.call", "effect.called"} <= set(told["labels"])
+        assert told["ends"] == [
+            {
+                "ends": [["done", "posted", 3]] * 2,
+                "migrated": [1, 1],
+                "messages": [{"text": "hello 0"}, {"text": "hello 1"}],
+                "left": [["answer", "message", "receipt", "reply"]] * 2,
+                "keys": [1, 1],
+                "called": 2,
+            }
+        ]

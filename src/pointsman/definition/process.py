@@ -360,8 +360,12 @@ class Process(Generic[S]):
         """The present name of a step that is stored under `name`, which may be an earlier one."""
         if not self._former:
             return name
-        nodes, over, field = name.partition(" over ")
-        return self._former.get(name) or " + ".join(self._former.get(node, node) for node in nodes.split(" + ")) + over + field
+        if name in self._former:
+            return self._former[name]
+        # What is made of several names: "a + b", "a over items", and an item's branch, "a[3]".
+        nodes, item, place = name.partition("[")
+        nodes, over, field = nodes.partition(" over ")
+        return " + ".join(self._former.get(node, node) for node in nodes.split(" + ")) + over + field + item + place
 
     @cached_property
     def fingerprint(self) -> str:

@@ -20,7 +20,7 @@ from pointsman.runtime.hold import Hold, Origin, Outcome, runnable
 from pointsman.runtime.inbox import CHILD_ENDED, NOTHING, PARENT_ENDED, Arrivals
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.waits import next_rung_at, wake_time
-from pointsman.store.base import EventWrite, FieldWrite, Intent, NewCase, PauseOpening, Post, Transition
+from pointsman.store.base import BranchWrite, EventWrite, FieldWrite, Intent, NewCase, PauseOpening, Post, Transition
 
 TOKEN_BITS = 80  # at a thousand guesses a second, longer than the universe has lasted
 
@@ -144,7 +144,7 @@ class Commits:
             status=hold.status,
             steps=hold.snapshot.steps,
             settlement=outcome.settlement,
-            branches=outcome.branches,
+            branches=outcome.branches if hold.migrated is None else _branches(hold, outcome),
             ends_branches=outcome.ends_branches,
             migrated=None if hold.migrated is None else hold.migrated.to,
         )
@@ -281,6 +281,12 @@ def _field_writes(hold: Hold, after: Advance | None = None) -> Sequence[FieldWri
     rows |= {name: FieldWrite(name, cells[name].text, cells[name].writer) for name in sorted(after.written) if name in cells}
     rows |= {name: FieldWrite(name, None, before[name].writer) for name in after.cleared}
     return [*rows.values()]
+
+
+def _branches(hold: Hold, outcome: Outcome) -> Sequence[BranchWrite]:
+    """With a migration all that is known of the branches is written, as it counts from now on."""
+    ended = {write.name for write in outcome.branches}
+    return [*(BranchWrite(*row) for name, row in hold.branches.items() if name not in ended), *outcome.branches]
 
 
 def _migrated(hold: Hold) -> Sequence[EventWrite]:

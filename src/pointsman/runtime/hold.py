@@ -114,7 +114,9 @@ def hold_of(process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branc
     # What is stored under an earlier name of a branch counts as long as nothing is stored under its present one.
     for branch in sorted(branches, key=lambda branch: process.called(branch.name) == branch.name):
         name = process.called(branch.name)
-        hold.branches[name] = branch._replace(name=name)
+        # A result of before a migration is neither migrated nor trusted: it is computed again.
+        outdated = hold.migrated is not None and hold.migrated.changes and (branch.outcome or branch.failure) is not None
+        hold.branches[name] = BranchRow(name, 0, None, None) if outdated else branch._replace(name=name)
     return hold
 
 
