@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from pointsman.definition.effects import Effect
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Park
 from pointsman.errors import NotAccepted, ValueRefused
 from pointsman.kernel.codec import digest_of, message_of
 from pointsman.kernel.decide import Decision, decide
+from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
-from pointsman.runtime.effects import forgotten_reason, vanished, vanished_reason
+from pointsman.runtime.effects import effect_key, forgotten_reason, vanished, vanished_reason
 from pointsman.runtime.hold import Hold, hold_of
 from pointsman.runtime.registry import Registry
 from pointsman.store.base import CaseRow, EffectRow, Reader
@@ -126,14 +128,23 @@ async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Seque
         return _told(row, Verdict.BLOCKED, vanished_reason(gone))
     if row.status is Status.BLOCKED:
         return _told(row, Verdict.FREED, _named(decision.step.name, decision.rule))
-    return _forgets(row, process, decision, doubts) or await _changes(reader, row, hold, decision)
+    unknown = [entry for entry in doubts if entry.status in {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}]
+    return _forgets(row, hold, decision, unknown, reader.incarnation) or await _changes(reader, row, hold, decision)
 
 
-def _forgets(row: CaseRow, process: AnyProcess, decision: Decision, doubts: Sequence[EffectRow]) -> Kind | None:
+def _forgets(row: CaseRow, hold: Hold, decision: Decision, doubts: Sequence[EffectRow], incarnation: str) -> Kind | None:
     """An effect of unknown outcome would be left behind, which parks the case; one that is parked already waits for its answer."""
     if row.status in {Status.PARKED, Status.RUNNING} or isinstance(decision.step, Park):
         return None
-    left = next((entry for entry in doubts if process.called(entry.effect) != decision.step.name), None)
+    key = None
+    if isinstance(decision.step, Effect) and doubts:
+        try:
+            key, _ = effect_key(incarnation, hold.process, hold.snapshot, decision.step)
+        except Exception as error:  # a function of the author's may raise anything
+            return _told(
+                row, Verdict.BROKEN, f"the key of effect {decision.step.name!r} cannot be made: {type(error).__name__}: {message_of(error)}"
+            )
+    left = next((entry for entry in doubts if entry.key != key), None)
     return None if left is None else _told(row, Verdict.BROKEN, forgotten_reason(left.key, decision.step.name))
 
 

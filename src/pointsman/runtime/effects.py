@@ -54,7 +54,7 @@ class Effects:
         key = arguments = None
         if isinstance(step, Effect):
             try:
-                key, arguments = self._key(hold, after.snapshot, step)
+                key, arguments = effect_key(self._store.incarnation, hold.process, after.snapshot, step, hold.undoes)
             except Exception as error:
                 return parked(after, _no_key(step, error)), outcome, None
         forgotten = hold.unsettled - {key}
@@ -90,7 +90,7 @@ class Effects:
 
     def key_of(self, hold: Hold, effect: AnyEffect) -> str:
         """The idempotency key that a call would have now. Raises what the author's key function raises."""
-        return self._key(hold, hold.snapshot, effect)[0]
+        return effect_key(self._store.incarnation, hold.process, hold.snapshot, effect, hold.undoes)[0]
 
     async def perform(self, hold: Hold, effect: AnyEffect) -> Outcome:
         """Call the effect, or take the outcome that the ledger has, or do what its policy says of a call in doubt."""
@@ -109,7 +109,7 @@ class Effects:
     async def _reach_intent(self, hold: Hold, effect: AnyEffect) -> Outcome | None:
         """Commit an intent where one may be committed; otherwise give the outcome that stands or the reason to wait."""
         try:
-            key, arguments = self._key(hold, hold.snapshot, effect)
+            key, arguments = effect_key(self._store.incarnation, hold.process, hold.snapshot, effect, hold.undoes)
         except Exception as error:  # the author's key function may raise anything
             return Outcome((), park=_no_key(effect, error))
         entry = await self._store.effect(key)
@@ -238,23 +238,6 @@ class Effects:
         hold.call_until = self._clock.monotonic() + effect.timeout_seconds
         return Intent(key, effect.name, arguments, self._clock.now() + effect.timeout_seconds, again)
 
-    def _key(self, hold: Hold, snapshot: Snapshot, effect: AnyEffect) -> tuple[str, str]:
-        """The idempotency key, and the digest of what the effect reads.
-
-        Never of attempt, worker, version or time: a repeated call must carry the key of the first one.
-        """
-        arguments = digest_of(snapshot.cells, effect.depends)
-        named = arguments
-        if hold.undoes:
-            named = hold.undoes
-        elif effect.key is not None:
-            names = inspect.signature(effect.key).parameters
-            named = effect.key(*(codec_of(hold.process.state).fresh(snapshot.cells, name) for name in names))
-            if not isinstance(named, str):
-                raise TypeError(f"it is a {type(named).__name__}, not a str")
-        parts = (self._store.incarnation, hold.process.name, str(hold.snapshot.case), effect.first_name, named)
-        return digest(parts)[:KEY_LENGTH], arguments
-
     # The call and what follows from it.
 
     async def _call(self, hold: Hold, effect: AnyEffect, intent: Intent) -> Outcome:
@@ -341,6 +324,23 @@ class Effects:
             case LookUp() | CallAgain():
                 wait = effect.retry.wait_seconds(entry.attempts, self._random.random())
                 return Outcome(doubt, wake_at=now + wait, settlement=settlement)
+
+
+def effect_key(incarnation: str, process: AnyProcess, snapshot: Snapshot, effect: AnyEffect, undoes: str = "") -> tuple[str, str]:
+    """An effect's idempotency key, and the digest of what it reads. Raises what the author's `key=` raises.
+
+    The key of a call that takes back another one, `undoes`, is made of that one's. Never of attempt, worker, version or
+    time: a repeated call must carry the key of the first one.
+    """
+    arguments = digest_of(snapshot.cells, effect.depends)
+    named = undoes or arguments
+    if effect.key is not None and not undoes:
+        names = inspect.signature(effect.key).parameters
+        named = effect.key(*(codec_of(process.state).fresh(snapshot.cells, name) for name in names))
+        if not isinstance(named, str):
+            raise TypeError(f"it is a {type(named).__name__}, not a str")
+    parts = (incarnation, process.name, str(snapshot.case), effect.first_name, named)
+    return digest(parts)[:KEY_LENGTH], arguments
 
 
 def vanished(process: AnyProcess, entry: EffectRow) -> bool:

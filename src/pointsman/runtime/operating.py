@@ -13,7 +13,7 @@ from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.cases import Cases, standing
 from pointsman.runtime.clock import Clock
-from pointsman.runtime.hold import Hold, Outcome, encode, outcome_text
+from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, outcome_text
 from pointsman.store.base import BranchRow, BranchWrite, CaseRow, Settlement
 
 ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine has in hand
@@ -105,7 +105,20 @@ class Operating:
         event = Event(Kind.EFFECT_SETTLED, entry.effect, 0, {"key": key, "how": how, "fields": [], "by": by, "why": why})
         if row.status in {Status.DONE, Status.CANCELLED}:
             return await self._move(self._cases.bare(row), row.status, Outcome((event,), settlement=settlement), reason=row.reason)
+        hold = await self._cases.hold(row) if text is not None else None
+        if hold is not None and text is not None and hold.migrated is not None:
+            return await self._taken(hold, event, settlement, text)
         return await self._back_into_line(row, Outcome((event,), wake_at=self._clock.now(), settlement=settlement))
+
+    async def _taken(self, hold: Hold, event: Event, settlement: Settlement, text: str) -> CaseRow:
+        """Write an outcome at once: a migration may change what the effect reads, and its key, under which it would be found."""
+        cells = cells_from(hold.process, text, hold.process.called(event.step or ""))
+        event = event._replace(facts={**event.facts, "fields": list(cells)}, writes=cells)
+        after = advance(hold.process, hold.snapshot, event)
+        try:
+            return await self._cases.row(await self._cases.go_on(hold, after, Outcome((event,), settlement=settlement)))
+        except Conflict:
+            raise Refused(f"case {hold.snapshot.case} was moved by somebody else meanwhile; look at it again.") from None
 
     async def _stay(self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None, leaves_pause: bool = False) -> None:
         stay = self._cases.commits.stay(hold, status, outcome, reason=reason, leaves_pause=leaves_pause)
