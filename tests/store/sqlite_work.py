@@ -5,7 +5,8 @@ import dataclasses
 import json
 import random
 from collections import defaultdict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from pointsman.definition.state import Blob
@@ -147,32 +148,32 @@ async def look(store: Reader) -> list[tuple[CaseRow, list[str]]]:
     return [(row, [one.key for one in await store.effects(row.id) if one.status in open_ones]) for row in rows]
 
 
-Deed = Awaitable[None]
+Deed = Callable[[], Awaitable[None]]
 
 
 async def batch(store: Store, told: Told, chance: random.Random) -> list[Deed]:
     """Some deeds, as an engine does them: most fit, some come late, some come twice."""
     cases = await look(store)
     begun = chance.randint(0, 2) if len(cases) < CASES_MAX else 0
-    deeds: list[Deed] = [told.commit(store, start(store, told, chance)) for _ in range(begun)]
+    deeds: list[Deed] = [partial(told.commit, store, start(store, told, chance)) for _ in range(begun)]
     if chance.random() < 0.5:
         deeds.append(deliver(store, told, chance))
     chosen = chance.sample(cases, min(len(cases), chance.randint(1, 4)))
     for row, keys in chosen:
         do = chance.choices([told.commit, told.transact], (4, 1))[0]
-        deeds.append(do(store, await with_messages(store, go_on(row, keys, told, chance), row)))
+        deeds.append(partial(do, store, await with_messages(store, go_on(row, keys, told, chance), row)))
     if chosen and chance.random() < 0.2:
-        deeds.append(told.commit(store, go_on(*chosen[0], told, chance)))  # somebody else moves the same case
+        deeds.append(partial(told.commit, store, go_on(*chosen[0], told, chance)))  # somebody else moves the same case
     if chosen and chance.random() < 0.1:
         row, _ = chosen[-1]
         intent = Intent(f"key of {row.id} at 0", "send", "digest", 99.0, again=False)  # perhaps the ledger has this key
-        deeds.append(told.transact(store, dataclasses.replace(go_on(row, [], told, chance), intent=intent)))
+        deeds.append(partial(told.transact, store, dataclasses.replace(go_on(row, [], told, chance), intent=intent)))
     return deeds
 
 
 async def all_of(deeds: list[Deed]) -> None:
     """Do them together."""
-    await asyncio.gather(*deeds)
+    await asyncio.gather(*(deed() for deed in deeds))
 
 
 def deliver(store: Store, told: Told, chance: random.Random) -> Deed:
@@ -182,7 +183,7 @@ def deliver(store: Store, told: Told, chance: random.Random) -> Deed:
     key = f"message {chance.randint(1, 20)}" if chance.random() < 0.5 else None
     post = Post(PROCESS, "mail", key, f"thread {chance.randint(1, 4)}", json.dumps(number), float(number))
     assert begun.new is not None
-    return told.post(store, post, dataclasses.replace(begun, new=begun.new._replace(correlation=post.correlation)))
+    return partial(told.post, store, post, dataclasses.replace(begun, new=begun.new._replace(correlation=post.correlation)))
 
 
 async def with_messages(store: Store, transition: Transition, row: CaseRow) -> Transition:
