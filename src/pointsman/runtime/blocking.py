@@ -77,9 +77,9 @@ class BlockingEngine:
         """Put a parked case back into the line."""
         return self._wait(self._engine.redrive(case, by=by, why=why, fields=fields))
 
-    def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None) -> CaseRow:
+    def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None, calls: int | None = None) -> CaseRow:
         """Say what became of an effect in doubt."""
-        return self._wait(self._engine.resolve(key, happened=happened, by=by, why=why, outcome=outcome))
+        return self._wait(self._engine.resolve(key, happened=happened, by=by, why=why, outcome=outcome, calls=calls))
 
     def _wait(self, call: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()

@@ -287,14 +287,16 @@ class Engine:
         self._check_running()
         return await self._operating.redrive_all(by=by, why=why, fields=fields or {}, process=process, reason=reason)
 
-    async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None) -> CaseRow:
+    async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None, calls: int | None = None) -> CaseRow:
         """Say what became of an effect in doubt; the case goes on from there.
 
         If it `happened`, `outcome` is what the effect would have returned; if not, it is called again, also where the other
-        side had rejected it. Raises Refused where the key is unknown, is recorded as done, or the outcome does not fit.
+        side had rejected it. `calls` is how many calls it had been when you found out (`attempts` in the ledger): if there
+        has been another one since, the verdict is not taken. Raises Refused for that, and where the key is unknown, is
+        recorded as done, or the outcome does not fit.
         """
         self._check_running()
-        return await self._operating.resolve(key, happened=happened, by=by, why=why, outcome=outcome)
+        return await self._operating.resolve(key, happened=happened, by=by, why=why, outcome=outcome, calls=calls)
 
     # The inside.
 
