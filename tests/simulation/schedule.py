@@ -122,11 +122,13 @@ class Schedule:
         main = loop.outside.spawn(self._story())
         try:
             finished = loop.run(STEPS_MAX)
-            if not finished or not main.done():
+            if finished and main.done():
+                main.result()
+            else:
                 self.world.violate(f"stuck: nothing ends it: {self.standing()}")
-            elif main.exception() is not None:
-                raise main.exception()
             self._count()
+        except Exception as error:  # what stands in the store is nothing that anybody expected
+            self.world.violate(f"stuck: it cannot be counted: {type(error).__name__}: {error}")
         finally:
             steps = self.steps
             loop.close()
@@ -270,6 +272,11 @@ class Schedule:
             row = random.choice(rows)
             if fate < 0.16:
                 self._cancel(row)
+            elif fate < 0.25 and row.status is Status.WAITING:
+                self._answer(row)
+                self._cancel(row)
+            elif fate < 0.25 and row.status is Status.PARKED:
+                self._ask("redrive", lambda engine: engine.redrive(row.id, by="operator", why="in the hope of the best"))
             elif row.status is Status.WAITING:
                 for _ in range(random.choice((1, 1, 2))):
                     self._answer(row)
@@ -332,7 +339,7 @@ class Schedule:
             rejected = [e for e in at_once(world.store.effects(row.id)) if e.status is EffectStatus.FAILED]
             if rejected:
                 self.provider.refused.clear()
-                self._ask("resolve", lambda engine: engine.resolve(rejected[0].key, happened=False, by="operator", why="corrected"))
+                self._resolve(rejected[0], happened=False, outcome=None)
             else:
                 self._ask("redrive", lambda engine: engine.redrive(row.id, by="operator", why="corrected"))
             return
@@ -340,9 +347,14 @@ class Schedule:
         if world.loop.time() < world.intents[entry.key] + CALL_SECONDS + LAG_SECONDS + 1.0:
             return  # the call may still be under way
         acts = self.provider.acts[entry.key]
-        outcome = acts[0][1] if acts else None
+        self._resolve(entry, happened=bool(acts), outcome=acts[0][1] if acts else None)
+
+    def _resolve(self, entry: Any, *, happened: bool, outcome: str | None) -> None:
         self._ask(
-            "resolve", lambda engine: engine.resolve(entry.key, happened=bool(acts), by="operator", why="asked them", outcome=outcome)
+            "resolve",
+            lambda engine: engine.resolve(
+                entry.key, happened=happened, outcome=outcome, by="operator", why="asked them", calls=entry.attempts
+            ),
         )
 
     # The count.
@@ -422,6 +434,8 @@ class Schedule:
                 world.violate(f"lost: {entry.effect} of case {row.id} is recorded as rejected, and was done")
             if entry.status == EffectStatus.NOT_SENT and acts:
                 world.violate(f"lost: {entry.effect} of case {row.id} is recorded as not sent, and was done")
+            if row.status is Status.DONE and entry.status in {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}:
+                world.violate(f"lost: {entry.effect} of case {row.id} is {entry.status}, and the case has ended over it")
             done |= {receipt for _, receipt in acts}
         if row.outcome == "sent":
             for name in ("receipt", "booked"):

@@ -132,11 +132,11 @@ def trade(first: str, second: str) -> Process[Trade]:
     @process.effect(writes="receipt", safety=policies()[first], timeout_seconds=CALL_SECONDS, retry=RETRY)
     async def send(message: Mail, draft: str, checked: str, approval: Approval, *, ctx: Context, provider: Provider) -> str:
         stale = not fits(message, draft, checked) or approval.seen != draft or approval.verdict != "yes"
-        return await provider.call(ctx.key, first, (message.id, draft, approval.by), stale=stale)
+        return await provider.call(ctx, first, (message.id, draft, approval.by), stale=stale)
 
     @process.effect(writes="booked", safety=policies()[second], timeout_seconds=CALL_SECONDS, retry=RETRY)
     async def book(receipt: str, *, ctx: Context, provider: Provider) -> str:
-        return await provider.call(ctx.key, second, (receipt,), stale=False)
+        return await provider.call(ctx, second, (receipt,), stale=False)
 
     nobody = Approval(verdict="no", by="the deadline", seen="")
     approve = process.pause(writes="approval", answer=Approval, shows=("draft",), edits=("draft",), beside=("checked",),
@@ -164,7 +164,7 @@ def ticket() -> Process[Ticket]:
 
     @process.effect(writes="receipt", safety=policies()["reconcile"], timeout_seconds=CALL_SECONDS, retry=RETRY)
     async def file(message: Mail, *, ctx: Context, provider: Provider) -> str:
-        return await provider.call(ctx.key, "reconcile", (message.id,), stale=False)
+        return await provider.call(ctx, "reconcile", (message.id,), stale=False)
 
     process.rules(when("not filed", lambda c: c.receipt is None, file), otherwise(finish("filed")))
     return process
@@ -176,7 +176,7 @@ def errand() -> Process[Errand]:
 
     @process.effect(writes="receipt", safety=policies()["idempotent"], timeout_seconds=CALL_SECONDS, retry=RETRY)
     async def run(what: str, *, ctx: Context, provider: Provider) -> str:
-        return await provider.call(ctx.key, "idempotent", (what,), stale=False)
+        return await provider.call(ctx, "idempotent", (what,), stale=False)
 
     @process.node(writes="label", retry=RETRY)
     async def name(what: str, receipt: str, *, unreliable: Unreliable) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from pointsman import ABSENT, UNKNOWN, Found, NotSent, Rejected, StoreError
+from pointsman import ABSENT, UNKNOWN, Context, Found, NotSent, Rejected, StoreError
 from pointsman.kernel.snapshot import Status
+from pointsman.runtime.effects import KEY_LENGTH
 from pointsman.store.base import Transition
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.loop import Host, SimulatedLoop, current_host
@@ -119,17 +120,21 @@ class Provider:
     def __init__(self, world: World) -> None:
         self.world = world
         self.acts: dict[str, list[tuple[float, str]]] = defaultdict(list)
+        self.known: dict[str, tuple[float, str]] = {}  # what was done last under a key
         self.policy: dict[str, str] = {}
         self.contents: dict[str, tuple[str, ...]] = {}  # what was done, by the receipt for it
         self.refused: set[str] = set()
         self.calls = 0
 
-    async def call(self, key: str, policy: str, content: tuple[str, ...], *, stale: bool) -> str:
-        world = self.world
+    async def call(self, ctx: Context, policy: str, content: tuple[str, ...], *, stale: bool) -> str:
+        world, key = self.world, ctx.key
         self.calls += 1
+        row = at_once(world.store.case(ctx.case))
+        if row.status is not Status.RUNNING:
+            world.violate(f"stale: case {row.id} is {row.status}, and {content} was asked for")
         if stale:
             world.violate(f"stale: {content} was acted on")
-        if key not in world.intents:
+        if key[:KEY_LENGTH] not in world.intents:
             world.violate(f"a call without an intent: {content}")
         if world.chance(0.05):
             raise NotSent("simulated: connection refused", retry_after=world.pick((0.0, 3.0)))
@@ -139,11 +144,11 @@ class Provider:
         return result
 
     def _arrive(self, key: str, policy: str, content: tuple[str, ...], answer: Any, caller: Host) -> None:
-        world, acts = self.world, self.acts[key]
-        self.policy[key] = policy
+        world, acts = self.world, self.acts[key[:KEY_LENGTH]]
+        self.policy[key[:KEY_LENGTH]] = policy
         remembers = KEY_TTL_SECONDS + CALL_SECONDS + LAG_SECONDS + world.set_back
-        if policy == "idempotent" and acts and world.loop.time() < acts[0][0] + remembers:
-            result: Any = acts[0][1]
+        if policy == "idempotent" and key in self.known and world.loop.time() < self.known[key][0] + remembers:
+            result: Any = self.known[key][1]
         elif key in self.refused or (not acts and world.chance(0.03)):
             self.refused.add(key)
             result = Rejected("simulated: refused")
@@ -152,6 +157,7 @@ class Provider:
         else:
             acts.append((world.loop.time(), f"receipt {len(acts) + 1} of {key[:6]}"))
             result = acts[-1][1]
+            self.known[key] = acts[-1]
             self.contents[result] = content
             if len(acts) > 1 and policy != "again":
                 world.violate(f"duplicated: {policy} acted {len(acts)} times")
@@ -167,7 +173,7 @@ class Provider:
 
     def _look(self, key: str, answer: Any, caller: Host) -> None:
         world = self.world
-        result: Any = Found(self.acts[key][0][1]) if self.acts[key] else ABSENT
+        result: Any = Found(self.known[key][1]) if key in self.known else ABSENT
         if world.chance(0.05):
             result = UNKNOWN
         if world.chance(0.05):
