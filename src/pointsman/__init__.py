@@ -13,6 +13,7 @@ from pointsman.definition.effects import (
     Safety,
 )
 from pointsman.definition.ladder import answer_with, reassign, remind
+from pointsman.definition.limits import Breaker, Intake, Limit
 from pointsman.definition.messages import Accept, Log
 from pointsman.definition.nodes import Context, Node, Retry
 from pointsman.definition.pauses import Pause, Sleep
@@ -58,6 +59,7 @@ __all__ = [
     "AtMostOnce",
     "Blob",
     "BlockingEngine",
+    "Breaker",
     "CaseRow",
     "Child",
     "ChildEnd",
@@ -72,7 +74,9 @@ __all__ = [
     "Found",
     "History",
     "Idempotent",
+    "Intake",
     "Item",
+    "Limit",
     "Log",
     "Node",
     "NotSent",

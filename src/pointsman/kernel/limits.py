@@ -43,6 +43,10 @@ class LimitState:
     wins: int = 0
     refused: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
+    def keeping(self, holder: str, until: float) -> "LimitState":
+        """The same with this permit: its call was given up, and still runs."""
+        return replace(self, permits={**self.permits, holder: until})
+
 
 class Ended(NamedTuple):
     """What the end of a call has done to the limit: what it `holds` or the breaker `opens` until (Unix seconds), where it does.
@@ -69,14 +73,34 @@ def text_of(state: LimitState) -> str:
     return json.dumps({name: getattr(state, name) for name in LimitState.__slots__}, separators=(",", ":"))
 
 
+def shut_until(limit: Limit, state: LimitState) -> float:
+    """Until when nobody gets a permit, whatever is given back: the downstream asked for rest, or the breaker is open."""
+    return max(state.held_until, state.open_until if limit.breaker is not None else 0.0)
+
+
+def why_shut(limit: Limit, state: LimitState, now: float) -> str:
+    """Why there is no permit, or may be none, in words."""
+    if state.held_until > now:
+        return f"{limit.name} asked for rest"
+    if limit.breaker is not None and state.open_until > now:
+        return f"{limit.name} failed {state.failures} times in a row"
+    if limit.breaker is not None and state.open_until:
+        return f"{limit.name} is tried with one call"
+    if limit.concurrency is not None and len(_live(state, now, ())) >= limit.concurrency:
+        return f"{limit.concurrency} calls are under way"
+    if limit.per_second is not None and state.next_at > now:
+        return f"{limit.per_second:g} calls begin in a second"
+    return "others are in line"
+
+
 def opens_at(limit: Limit, state: LimitState, now: float, alive: Collection[str] = ()) -> float:
     """When the next permit can be had by the limit's own clocks: `now` if at once. One that is given back may make it earlier."""
     live = _live(state, now, alive)
-    at = max(now, state.held_until)
+    at = max(now, shut_until(limit, state))
     if limit.per_second is not None:
         at = max(at, state.next_at)
     if limit.breaker is not None and state.open_until:
-        at = max(at, state.open_until, live.get(state.trial or "", 0.0))
+        at = max(at, live.get(state.trial or "", 0.0))
     if limit.concurrency is not None and len(live) >= limit.concurrency:
         at = max(at, sorted(live.values())[len(live) - limit.concurrency])
     return at

@@ -316,7 +316,8 @@ class SqliteStore(SqliteReader):
         """What few transitions have: a settlement, an intent, a pause, the end of branches."""
         execute, sql = connection.execute, self._sql
         if t.settlement is not None:
-            execute(sql["settle_effect"], (t.settlement.status, t.settlement.outcome, t.settlement.error, t.settlement.key))
+            settled = t.settlement
+            execute(sql["settle_effect"], (settled.status, settled.outcome, settled.error, not settled.counts, settled.key))
         if t.intent is not None:
             key, effect, arguments, deadline, again = t.intent
             if not again:
