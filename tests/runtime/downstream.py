@@ -9,7 +9,7 @@ from typing import Any
 
 from places import Place
 
-from pointsman import Context, Failure, Idempotent, Limit, Process, State, finish, otherwise, parallel, when
+from pointsman import Context, Failure, Idempotent, Item, Limit, Process, State, each, finish, otherwise, parallel, when
 from pointsman.testing.clock import ManualClock
 
 DIED = 9  # the exit code of a death on purpose
@@ -24,6 +24,11 @@ class Ask(State):
 
 class AskTwice(Ask):
     second: str | Failure | None = None
+
+
+class AskEach(State):
+    questions: list[str]
+    answers: list[str] | None = None
 
 
 class Downstream:
@@ -103,6 +108,19 @@ def asking_twice(limit: Limit, **settings: Any) -> Process[AskTwice]:
         return await world.ask(question)
 
     process.rules(when("open", lambda c: c.answer is None, parallel(ask, ask_again)), otherwise(finish("answered")))
+    return process
+
+
+def asking_each(limit: Limit, **settings: Any) -> Process[AskEach]:
+    """A limited branch for each question."""
+    process = Process("each", AskEach)
+    more = {"timeout_seconds": TIMEOUT_SECONDS, **settings}
+
+    @process.node(writes="answers", limit=limit, **more)
+    async def ask(question: Item[str], *, world: Downstream) -> str:
+        return await world.ask(question)
+
+    process.rules(when("open", lambda c: c.answers is None, each(ask, over="questions")), otherwise(finish("answered")))
     return process
 
 

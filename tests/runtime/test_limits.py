@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 import pytest
-from downstream import BEGUN_AT, DIED, TIMEOUT_SECONDS, Ask, Downstream, asking, asking_twice, die, hinting, telling
+from downstream import BEGUN_AT, DIED, TIMEOUT_SECONDS, Ask, Downstream, asking, asking_each, asking_twice, die, hinting, telling
 from places import Place, held, run, seen
 
 from pointsman import (
@@ -439,10 +439,83 @@ def test_a_limit_that_new_code_no_longer_has_holds_nobody(place: Place) -> None:
 
 def test_branches_of_a_step_wait_for_permits_too(place: Place) -> None:
     async def main() -> Any:
-        world, process = Downstream(gate=True), asking_twice(Limit("llm", concurrency=1))
+        world, process = Downstream(gate=True, together=2), asking_twice(Limit("llm", concurrency=2))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
             cases = await start(engine, process, 10)
             rows = await asyncio.gather(*map(engine.settled, cases))
             return {row.outcome for row in rows}, world.most, len(world.questions)
 
-    assert run(main()) == ({"answered"}, 1, 20)
+    assert run(main()) == ({"answered"}, 2, 20)
+
+
+def test_branches_and_the_line_take_turns_also_where_branches_hold_all_places(place: Place) -> None:
+    async def main() -> Any:
+        world, limit = Downstream(), Limit("llm", concurrency=1)
+        each, one = asking_each(limit), asking(limit)
+        async with place.open(each, one, resources={"world": world}, clock=ManualClock(), concurrency=2) as engine:
+            many = (await engine.start(each, {"questions": [f"branch {number}" for number in range(12)]})).case
+            await world.begun(1)
+            others = await start(engine, one, 3, tenant="line ")
+            more = (await engine.start(each, {"questions": [f"other {number}" for number in range(4)]})).case
+            await quiet(engine)
+            world.gate.set()
+            rows = await asyncio.gather(*map(engine.settled, [many, more, *others]))
+            return {row.outcome for row in rows}, world.most, world.questions
+
+    outcomes, most, questions = run(main())
+
+    assert (outcomes, most, len(questions)) == ({"answered"}, 1, 19)
+    assert max(questions.index(f"line {number}") for number in range(3)) < questions.index("branch 11")
+
+
+def test_a_hold_sends_branches_back_into_the_line_with_their_attempts(place: Place) -> None:
+    async def main() -> Any:
+        world, clock = Downstream(TooMany(600), "yes", gate=True), ManualClock()
+        process = asking_each(Limit("llm", concurrency=1), retry=Retry(attempts_max=1))
+        async with place.open(process, resources={"world": world}, clock=clock) as engine:
+            case = (await engine.start(process, {"questions": ["a", "b", "c"]})).case
+            await world.begun(1)
+            await quiet(engine)
+            waiting, tasks = await engine.case(case), held()
+            clock.advance(600)
+            row = await engine.settled(case)
+            return waiting.status, tasks, row.outcome, (await engine.state(case)).answers, world.questions
+
+    status, tasks, outcome, answers, questions = run(main())
+
+    assert (status, tasks) == (Status.READY, [])
+    assert (outcome, answers) == ("answered", ["yes"] * 3)
+    assert sorted(questions) == ["a", "a", "b", "c"]
+
+
+def test_a_case_whose_branches_wait_for_a_permit_is_cancelled_at_once(place: Place) -> None:
+    async def main() -> Any:
+        world, limit = Downstream(), Limit("llm", concurrency=1)
+        each, one = asking_each(limit), asking(limit)
+        async with place.open(each, one, resources={"world": world}, clock=ManualClock()) as engine:
+            first = await start(engine, one, 1)
+            await world.begun(1)
+            case = (await engine.start(each, {"questions": ["a", "b"]})).case
+            await quiet(engine)
+            row = await engine.cancel(case, by="anna", why="no longer wanted")
+            world.gate.set()
+            await engine.settled(first[0])
+            return row.status, world.questions
+
+    assert run(main()) == (Status.CANCELLED, ["0"])
+
+
+def test_an_engine_that_stops_does_not_wait_for_those_who_wait_for_a_permit(place: Place) -> None:
+    async def main() -> Any:
+        world, limit = Downstream(), Limit("llm", concurrency=1)
+        each, one = asking_each(limit), asking(limit)
+        async with place.open(each, one, resources={"world": world}, clock=ManualClock(), grace_seconds=60.0) as engine:
+            first = await start(engine, one, 1)
+            await world.begun(1)
+            case = (await engine.start(each, {"questions": ["a", "b"]})).case
+            await quiet(engine)
+            world.gate.set()
+        async with place.open(each, one, resources={"world": world}, clock=ManualClock()) as engine:
+            return [(await engine.settled(number)).outcome for number in (*first, case)], world.most
+
+    assert run(main()) == (["answered"] * 2, 1)

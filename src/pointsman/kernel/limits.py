@@ -31,7 +31,7 @@ class LimitState:
     `permits` are the holders and until when each counts, `next_at` is when the next call may begin by the rate,
     `held_until` what a downstream asked for. `failures` counts those in a row; the breaker is open until `open_until`,
     and from then on `trial` holds the one call that is tried; 0 is a closed breaker. `wins` counts the calls that ended
-    well; `refused` are the refusals of a case, and the wins at the last one.
+    well; `refused` are the refusals of a case, and the wins at the last one. `changes` tells an older state from a newer one.
     """
 
     permits: Mapping[str, float] = field(default_factory=dict)
@@ -42,6 +42,7 @@ class LimitState:
     trial: str | None = None
     wins: int = 0
     refused: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    changes: int = 0
 
     def keeping(self, holder: str, until: float) -> "LimitState":
         """The same with this permit: its call was given up, and still runs."""
@@ -131,6 +132,7 @@ def take(
         permits=_live(state, now, alive) | {holder: until},
         next_at=now + 1 / limit.per_second if limit.per_second is not None else 0.0,
         trial=holder if limit.breaker is not None and state.open_until else None,
+        changes=state.changes + 1,
     ), None
 
 
@@ -142,7 +144,7 @@ def give(limit: Limit, state: LimitState, holder: str, ending: Ending, *, now: f
     """
     permits = {name: until for name, until in state.permits.items() if name != holder}
     tried = state.trial == holder
-    state = replace(state, permits=permits, trial=None if tried else state.trial)
+    state = replace(state, permits=permits, trial=None if tried else state.trial, changes=state.changes + 1)
     if isinstance(ending, float):
         return _refuse(state, ending, now, case)
     decides = limit.breaker is not None and (tried or not state.open_until)  # what was begun before it opened says nothing

@@ -119,6 +119,7 @@ class Limits:
         self._alive: dict[str, set[str]] = {name: set() for name in self._limits}
         self._promised: dict[str, set[int]] = {name: set() for name in self._limits}
         self._line = set(self._limits)  # where cases may be waiting; what an earlier engine left shows with the first claim
+        self._offered: Mapping[str, int] = {}
         self._waiters: dict[str, list[_Waiter]] = {name: [] for name in self._limits}
         self._served: dict[object, int] = defaultdict(int)
         self._lines_turn = False
@@ -137,13 +138,17 @@ class Limits:
 
     # For the line.
 
-    def room(self) -> dict[str, int]:
-        """How many cases of the line there are permits for, of each limit."""
-        return {name: self._free(name) - self._share(name) for name in self._limits}
+    def offer(self) -> dict[str, int]:
+        """How many cases of the line there are permits for, of each limit; nobody else gets these until `claimed` is told."""
+        self._offered = self._room()
+        return self._offered
 
     def closed(self) -> list[str]:
         """The limits that have no room for the line."""
-        return [name for name, free in self.room().items() if free <= 0]
+        return [name for name, free in self._room().items() if free <= 0]
+
+    def _room(self) -> dict[str, int]:
+        return {name: self._free(name) - self._share(name) for name in self._limits}
 
     def opens_at(self) -> float | None:
         """When the next limit with cases in line opens by itself (Unix seconds), or None."""
@@ -161,6 +166,7 @@ class Limits:
     def claimed(self, rows: Iterable[CaseRow], room: Mapping[str, int], *, all_of_it: bool) -> None:
         """Keep a permit for each claimed case that needs one. `all_of_it` says that the claim left nothing for want of places."""
         counts: dict[str, int] = defaultdict(int)
+        self._offered = {}
         for row in rows:
             if row.needs in self._limits:
                 self._promised[row.needs].add(row.id)
@@ -168,7 +174,7 @@ class Limits:
         for name, free in room.items():
             if all_of_it and counts[name] < free:
                 self._line.discard(name)
-                self._nudge(name)
+            self._nudge(name)
 
     def moved(self, case: int, step: object = None) -> None:
         """The case is let go, or comes to this step: what was kept for it is free, unless the step needs it."""
@@ -176,6 +182,12 @@ class Limits:
         for name, cases in self._promised.items():
             if case in cases and (limit is None or limit.name != name):
                 cases.discard(case)
+                self._told_of_room(name)
+
+    def places_changed(self) -> None:
+        """A place was taken or has come free: that changes whose turn it is where both branches and the line wait."""
+        for name, waiters in self._waiters.items():
+            if waiters:
                 self._told_of_room(name)
 
     def queue(self, hold: Hold, step: object) -> Event | None:
@@ -196,12 +208,7 @@ class Limits:
         promised = case in self._promised[limit.name]
         if not promised and limit.name in self._line:
             return None
-        self._promised[limit.name].add(case)
-        try:
-            permit = await self._take(limit, hold, node)
-        finally:
-            self._promised[limit.name].discard(case)
-            self._told_of_room(limit.name)
+        permit = await self._promised_take(limit, hold, node, case)
         self._lines_turn = False
         return permit
 
@@ -229,7 +236,7 @@ class Limits:
                 if shut > now + PATIENCE_SECONDS:
                     return shut
                 if self._next(name) is waiter:
-                    if self._share(name) > 0 and (permit := await self._take(limit, hold, node)) is not None:
+                    if self._share(name) > 0 and (permit := await self._promised_take(limit, hold, node, -waiter.ticket)) is not None:
                         self._lines_turn = True
                         self._served[waiter.tenant] = self._served[waiter.case] = next(self._serial)
                         return permit
@@ -273,6 +280,15 @@ class Limits:
             await asyncio.wait(self._giving)
 
     # The inside.
+
+    async def _promised_take(self, limit: Limit, hold: Hold, node: AnyNode, who: int) -> Permit | None:
+        """Take a permit that nobody else is offered meanwhile."""
+        self._promised[limit.name].add(who)
+        try:
+            return await self._take(limit, hold, node)
+        finally:
+            self._promised[limit.name].discard(who)
+            self._told_of_room(limit.name)
 
     async def _take(self, limit: Limit, hold: Hold, node: AnyNode) -> Permit | None:
         clock, case, alive = self._ports.clock, hold.snapshot.case, self._alive[limit.name]
@@ -331,7 +347,8 @@ class Limits:
         return ended
 
     def _know(self, name: str, state: LimitState) -> None:
-        self._states[name] = state
+        if state.changes >= self._states[name].changes:  # answers may be taken in in another order than they were given
+            self._states[name] = state
         self._told_of_room(name)
 
     def _told_of_room(self, name: str) -> None:
@@ -347,9 +364,9 @@ class Limits:
             self._next(name).event.set()
 
     def _free(self, name: str) -> int:
-        """Permits that are not promised to a claimed case."""
+        """Permits that are neither promised to a claimed case nor offered to a claim."""
         had = room(self._limits[name], self._states[name], self._ports.clock.now(), self._alive[name])
-        return max(0, had - len(self._promised[name]))
+        return max(0, had - len(self._promised[name]) - self._offered.get(name, 0))
 
     def _share(self, name: str) -> int:
         """How many of these are for waiting branches: half of them, all where nobody is in line or no case can be claimed."""

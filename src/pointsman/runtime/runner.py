@@ -56,7 +56,7 @@ class Runner:
         self._calls = calls
         self._undoing = Undoing(ports.store, commits, effects)
         self._attempts = Attempts(ports, calls)
-        self._branches = Branches(ports, commits, self._attempts)
+        self._branches = Branches(ports, commits, limits, self._attempts)
         self._effects = effects
 
     async def drive(

@@ -78,6 +78,7 @@ class Scheduler:
         """Give a reserved place back."""
         self._reserved -= 1
         self._wake.set()
+        self._limits.places_changed()
 
     def has_place(self) -> bool:
         """Whether there is a place for one more case."""
@@ -99,12 +100,14 @@ class Scheduler:
         case = hold.snapshot.case
         self._lull.clear()
         self._tasks[case] = asyncio.create_task(self._drive(hold, decision), name=f"pointsman-case-{case}")
+        self._limits.places_changed()
 
     def let_go(self, case: int) -> None:
         """The case is no longer in hand: its place is free from the commit that put it to rest or back into the line."""
         if self._tasks.pop(case, None) is not None:
             self._cancels.pop(case, None)
             self._limits.moved(case)
+            self._limits.places_changed()
             self._wake.set()
 
     def woken(self, at: float) -> None:
@@ -205,8 +208,8 @@ class Scheduler:
         limit, now = self._free, self._ports.clock.now()
         self._due = False
         self._next_wake = None
+        room = self._limits.offer()
         self._reserved += limit
-        room = self._limits.room()
         try:
             claimed = await self._ports.store.claim(self._registry.names, now=now, limit=limit, room=room)
         finally:
