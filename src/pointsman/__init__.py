@@ -28,6 +28,7 @@ from pointsman.errors import (
     AnswerInvalid,
     Crashed,
     DefinitionError,
+    NotAccepted,
     NotSent,
     NotWaiting,
     PointsmanError,
@@ -41,6 +42,7 @@ from pointsman.errors import (
 from pointsman.kernel.snapshot import Status
 from pointsman.mappings.http import http_outcome, raise_for_outcome
 from pointsman.mappings.smtp import SmtpInDoubt, smtp_outcome, smtp_send
+from pointsman.operations.check import check_cases
 from pointsman.operations.history import History, history_of
 from pointsman.runtime.answers import Pending
 from pointsman.runtime.blocking import BlockingEngine, open_blocking
@@ -79,6 +81,7 @@ __all__ = [
     "Limit",
     "Log",
     "Node",
+    "NotAccepted",
     "NotSent",
     "NotWaiting",
     "Pause",
@@ -103,6 +106,7 @@ __all__ = [
     "Transaction",
     "UnknownCase",
     "answer_with",
+    "check_cases",
     "compensate",
     "cron",
     "each",

@@ -64,7 +64,7 @@ class Cases:
             if row.status is Status.WAITING:
                 with suppress(Conflict):
                     await self.apart(self.commits.block(self.bare(row), str(error)))
-            raise NotAccepted(f"case {row.id} is blocked: {error}.") from None
+            raise NotAccepted(f"case {row.id} cannot go on: {error}.") from None
 
     async def read(self, row: CaseRow) -> Hold:
         """The same, to look at it only."""
