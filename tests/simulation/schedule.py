@@ -132,6 +132,8 @@ class Schedule:
         finally:
             steps = self.steps
             loop.close()
+            for rows in self.world.store._rows:
+                rows.close()
         return Result(self.seed, self.crashes, self.pauses, steps, len(self.started), self.provider.calls, self.world.violations)
 
     steps = 0
@@ -189,12 +191,16 @@ class Schedule:
     def _job(self, thread: str, process: AnyProcess) -> list[Coroutine[Any, Any, None]]:
         """What people send for one thread: a start or a first mail, at times more mails and notes, in any order."""
         name, random = process.name, self.random
-        inputs = {"what": thread} if name == "errand" else {"message": Mail(thread=thread, number=1)}
-        if name == "errand" or (name != "ticket" and random.random() < 0.6):
+        inputs: dict[str, Any] = {"message": Mail(thread=thread, number=1)}
+        if name == "errand":
+            inputs = {"what": thread}
+        elif name == "basket":
+            inputs = {"who": thread, "lines": list(range(random.choice((1, 2, 3))))}
+        if name in {"errand", "basket"} or (name != "ticket" and random.random() < 0.6):
             work = [self._insist(thread, lambda engine: engine.start(name, inputs, key=thread, correlation=thread))]
         else:
             work = [self._insist_on_mail(name, Mail(thread=thread, number=1))]
-        if name != "errand":
+        if name not in {"errand", "basket"}:
             work += [self._insist_on_mail(name, Mail(thread=thread, number=n)) for n in range(2, random.choice((2, 2, 3, 4)))]
         if name.startswith("trade"):
             work += [self._insist_on_mail(name, Note(thread=thread, number=n)) for n in range(random.choice((0, 0, 1, 2)))]
@@ -390,7 +396,9 @@ class Schedule:
                 world.violate(f"lost: {key} was acknowledged, and is not there")
         for key, row in known.items():
             if row.status is MessageStatus.UNMATCHED:
-                lost = [one.id for one in rows.values() if one.correlation == row.correlation and one.created_at > row.at]
+                lost = [
+                    one.id for one in rows.values() if one.correlation == row.correlation and world.begun[one.id] > world.unmatched[row.key]
+                ]
                 if lost:
                     world.violate(f"lost: {key} was there before case {lost[0]} began, and it did not get it")
             elif row.status not in {MessageStatus.TAKEN, MessageStatus.PASSED}:
@@ -437,6 +445,8 @@ class Schedule:
             if row.status is Status.DONE and entry.status in {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}:
                 world.violate(f"lost: {entry.effect} of case {row.id} is {entry.status}, and the case has ended over it")
             done |= {receipt for _, receipt in acts}
+        if row.process == "basket" and row.status is Status.DONE:
+            self._count_basket(row)
         if row.outcome == "sent":
             for name in ("receipt", "booked"):
                 if fields.get(name, "").strip('"') not in done:
@@ -449,6 +459,23 @@ class Schedule:
                 world.violate(f"stale: case {row.id} ended with the receipt for something else")
             if provider.contents.get(values["booked"]) != (values["receipt"],):
                 world.violate(f"stale: case {row.id} ended with the booking of something else")
+
+    def _count_basket(self, row: Any) -> None:
+        world, contents = self.world, self.provider.contents
+        fields = {field.field: json.loads(field.text) for field in at_once(world.store.fields(row.id))}
+        lines, prices = fields["lines"], fields["prices"]
+        if len(prices) != len(lines) or any(
+            price != line * 10 and not isinstance(price, dict) for line, price in zip(lines, prices, strict=True)
+        ):
+            world.violate(f"lost: case {row.id} has lines {lines}, and prices {prices}")
+        if fields["fast"] != f"fast for {row.key}" and fields["cheap"] != f"cheap for {row.key}":
+            world.violate(f"lost: case {row.id} has no offer: {fields}")
+        seats = world.store._rows[0].execute("SELECT seat FROM seats WHERE who = ?", (row.key,)).fetchall()
+        if seats != [(fields["seat"],)]:
+            world.violate(f"duplicated: case {row.id} has seat {fields['seat']}, and its rows are {seats}")
+        back = [receipt for receipt, content in contents.items() if content == ("back", fields["hotel"])]
+        if len(back) != (row.outcome == "called off"):
+            world.violate(f"lost: case {row.id} is {row.outcome}, and its room was given back {len(back)} times")
 
     def _count_answers(self, events: list[Any]) -> None:
         """Who was told that his answer counted is who is in the journal, and nobody else."""

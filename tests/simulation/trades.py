@@ -9,8 +9,10 @@ from pointsman import (
     AtLeastOnce,
     AtMostOnce,
     Context,
+    Database,
     Failure,
     Idempotent,
+    Item,
     Log,
     Peek,
     Process,
@@ -19,9 +21,12 @@ from pointsman import (
     Safety,
     State,
     answer_with,
+    compensate,
+    each,
     finish,
     otherwise,
     parallel,
+    quorum,
     remind,
     when,
 )
@@ -82,6 +87,16 @@ class Errand(State):
 class Order(State):
     message: Mail
     label: str | None = None
+
+
+class Basket(State):
+    lines: list[int]
+    who: str
+    prices: list[int | Failure] | None = None
+    fast: str | Failure | None = None
+    cheap: str | Failure | None = None
+    seat: int | None = None
+    hotel: str | None = None
 
 
 async def ask_provider(*, ctx: Context, provider: Provider) -> Any:
@@ -200,6 +215,50 @@ def order(child: Process[Errand]) -> Process[Order]:
     return process
 
 
+def basket() -> Process[Basket]:
+    """A branch for each line, one of two offers, rows of the author's own, and an effect that is taken back where the lines are odd."""
+    process = Process("basket", Basket)
+
+    @process.node(writes="prices", retry=Retry(attempts_max=2), timeout_seconds=8.0)
+    async def price(line: Item[int], *, unreliable: Unreliable) -> int:
+        await unreliable.work()
+        return line * 10
+
+    @process.node(writes="fast", retry=Retry(attempts_max=2), timeout_seconds=8.0)
+    async def ask_fast(who: str, *, unreliable: Unreliable) -> str:
+        await unreliable.work()
+        return f"fast for {who}"
+
+    @process.node(writes="cheap", retry=Retry(attempts_max=2), timeout_seconds=8.0)
+    async def ask_cheap(who: str, *, unreliable: Unreliable) -> str:
+        await unreliable.work()
+        return f"cheap for {who}"
+
+    @process.transaction(writes="seat")
+    def take_seat(who: str, *, db: Database) -> int:
+        db.execute("CREATE TABLE IF NOT EXISTS seats (seat INTEGER PRIMARY KEY, who TEXT NOT NULL)")
+        db.execute("INSERT INTO seats (who) VALUES (?)", (who,))
+        return int(db.execute("SELECT last_insert_rowid()")[0][0])
+
+    @process.compensation(safety=policies()["idempotent"], timeout_seconds=CALL_SECONDS, retry=RETRY)
+    async def give_back(hotel: str, *, ctx: Context, provider: Provider) -> None:
+        await provider.call(ctx, "idempotent", ("back", hotel), stale=False)
+
+    @process.effect(writes="hotel", safety=policies()["reconcile"], undo=give_back, timeout_seconds=CALL_SECONDS, retry=RETRY)
+    async def take_room(who: str, seat: int, *, ctx: Context, provider: Provider) -> str:
+        return await provider.call(ctx, "reconcile", (who,), stale=False)
+
+    process.rules(
+        when("not priced", lambda c: c.prices is None, each(price, over="lines", failures="record", at_once=2)),
+        when("no offer", lambda c: c.fast is None, parallel(ask_fast, ask_cheap, failures=quorum(1))),
+        when("no seat", lambda c: c.seat is None, take_seat),
+        when("no room", lambda c: c.hotel is None, take_room),
+        when("odd", lambda c: len(c.lines) % 2 == 1, compensate("called off")),
+        otherwise(finish("kept")),
+    )
+    return process
+
+
 def errand_of(message: Mail) -> dict[str, Any]:
     return {"what": message.id}
 
@@ -212,4 +271,4 @@ def fits(message: Mail, draft: str, checked: str) -> bool:
 def processes() -> list[Process[Any]]:
     names = list(policies())
     child = errand()
-    return [*(trade(name, names[(i + 1) % len(names)]) for i, name in enumerate(names)), ticket(), child, order(child)]
+    return [*(trade(name, names[(i + 1) % len(names)]) for i, name in enumerate(names)), ticket(), child, order(child), basket()]

@@ -37,6 +37,8 @@ class World:
         self.store = MemoryStore(lease_seconds=None if self.embedded else LEASE_SECONDS, now=self.store_time)
         self.store.incarnation = f"seed-{seed}"
         self.violations: list[str] = []
+        self.begun: dict[int, float] = {}  # when a case was started
+        self.unmatched: dict[str | None, float] = {}  # when a message came that was nobody's
         self.opened: dict[int, float] = {}  # when the last pause of a case was opened
         self.intents: dict[str, float] = {}  # when the last intent of a key was committed
 
@@ -80,16 +82,23 @@ class Wire:
         world = self._world
         if world.embedded and not self._host.alive:
             return
-        fails = name in {"commit", "claim", "release", "renew", "post"} and world.chance(0.006)
+        fails = name in {"commit", "transact", "claim", "release", "renew", "post"} and world.chance(0.006)
         if fails and world.random.random() < 0.5:
             result: Any = StoreError("simulated: it never arrived")
         else:
+            made: list[Transition] = []
+            if name == "transact":
+                args = (lambda rows, work=args[0]: made.append(work(rows)) or made[-1],)
             try:
                 result = at_once(method(*args, **settings))
                 if name == "commit" and result == args[0].case:
                     self._committed(args[0])
                 elif name == "post" and result.started:
                     self._committed(args[1])
+                elif name == "post" and result.case is None:
+                    world.unmatched.setdefault(args[0].key, world.loop.time())
+                elif made:
+                    self._committed(made[-1])
             except Exception as error:
                 result = error
             if fails:
@@ -98,6 +107,8 @@ class Wire:
 
     def _committed(self, t: Transition) -> None:
         world, now = self._world, self._world.loop.time()
+        if t.new is not None:
+            world.begun[t.case] = now
         if t.intent is not None:
             world.intents[t.intent.key] = now
             if t.status is not Status.RUNNING:
