@@ -14,9 +14,7 @@ from pathlib import Path
 import pytest
 from schedule import run
 
-from tiers import figure
-
-SCHEDULES = figure("SCHEDULES", 5_000)
+SCHEDULES = int(os.environ.get("POINTSMAN_SCHEDULES", "5000"))
 WORKERS = os.cpu_count() or 1
 RUN = Path(__file__).parent / "run.py"
 REPLAY = "python tests/simulation/run.py --seed"

@@ -105,7 +105,7 @@ async def left_of(folder: Path, files: Files, told: Told) -> list[str]:
     """What is wrong with these files, opened after all is over."""
     path = lay_out(folder, files)
     try:
-        writer, _ = take_over(path, NOW)
+        writer, *_ = take_over(path, NOW)
     except PointsmanError as error:
         return [f"it does not open: {error}"]
     try:

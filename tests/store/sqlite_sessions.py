@@ -65,7 +65,7 @@ def lay_out(folder: Path, files: Files) -> Path:
 
 def reopened(path: Path) -> Found:
     """Open a file as an engine does, and read everything in it. Raises what a user would see, or AssertionError if it is damaged."""
-    connection, _ = take_over(path, NOW)
+    connection, *_ = take_over(path, NOW)
     try:
         sound = connection.execute("PRAGMA integrity_check").fetchone()[0]
         assert sound == "ok", sound

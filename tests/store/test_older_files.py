@@ -45,7 +45,7 @@ def test_everything_that_an_earlier_release_has_written_is_still_there(tmp_path:
     path = made(file, tmp_path / "cases.db")
     columns, before = rows_of(path)
 
-    writer, _ = take_over(path, BEGAN)
+    writer, *_ = take_over(path, BEGAN)
     version = writer.execute("PRAGMA user_version").fetchone()[0]
     sound = writer.execute("PRAGMA integrity_check").fetchone()[0]
     writer.close()

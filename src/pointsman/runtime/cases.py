@@ -14,7 +14,6 @@ from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of, runnable
-from pointsman.runtime.limits import Limits
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.scheduler import Scheduler
 from pointsman.store.base import CaseRow, NewCase, Post, Posted, Store
@@ -31,14 +30,12 @@ class Cases:
         commits: Commits,
         effects: Effects,
         scheduler: Scheduler,
-        limits: Limits,
         registry: Registry,
     ) -> None:
         self.store = store
         self.commits = commits
         self.scheduler = scheduler
         self._effects = effects
-        self._limits = limits
         self._registry = registry
         self._underway: set[asyncio.Task[Any]] = set()
 
@@ -64,7 +61,7 @@ class Cases:
             if row.status is Status.WAITING:
                 with suppress(Conflict):
                     await self.apart(self.commits.block(self.bare(row), str(error)))
-            raise NotAccepted(f"case {row.id} cannot go on: {error}.") from None
+            raise NotAccepted(f"case {row.id} is blocked: {error}.") from None
 
     async def read(self, row: CaseRow) -> Hold:
         """The same, to look at it only."""
@@ -132,14 +129,11 @@ class Cases:
         self, post: Post, hold: Hold, after: Advance, accepted: Outcome, new: NewCase, released: int | None
     ) -> Posted:  # fmt: skip
         """Deliver a message, with the case that it starts where there is no open one, and drive that if there is room."""
-        queues = self._limits.queue(hold, after.decision.step)
-        going_on = runnable(after.decision) and queues is None and self.scheduler.enter()
+        going_on = runnable(after.decision) and self.scheduler.enter()
         taken = False
         try:
             after, outcome, intent = await self._effects.prepare(hold, after, accepted, going_on=going_on)
-            landing = self.commits.landing(
-                hold, after, outcome, going_on=going_on, claims=going_on, intent=intent, new=new, queues=queues
-            )  # fmt: skip
+            landing = self.commits.landing(hold, after, outcome, going_on=going_on, claims=going_on, intent=intent, new=new)
             posted = await self.store.post(post, landing, released=released)
             if posted.started:
                 self.commits.taken(hold, landing)
@@ -153,8 +147,7 @@ class Cases:
         return posted
 
     async def _commit_and_take(self, hold: Hold, after: Advance, outcome: Outcome, new: NewCase | None, answered_by: str | None) -> int:
-        queues = self._limits.queue(hold, after.decision.step)
-        going_on = runnable(after.decision) and queues is None and self.scheduler.enter()
+        going_on = runnable(after.decision) and self.scheduler.enter()
         taken = False
         try:
             if new is None:
@@ -169,7 +162,6 @@ class Cases:
                 intent=intent,
                 new=new,
                 answered_by=answered_by,
-                queues=queues,
             )
             if hold.status is Status.RUNNING and number == hold.snapshot.case:
                 self.scheduler.take(hold, after.decision)

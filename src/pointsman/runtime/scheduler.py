@@ -2,25 +2,30 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from math import inf
 
+from pointsman.definition.effects import Effect
+from pointsman.definition.nodes import Node
 from pointsman.errors import Conflict, NotAccepted, StoreError
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.commits import Commits
+from pointsman.runtime.effects import ATTEMPTS_A_CALL
 from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of
-from pointsman.runtime.limits import Limits
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.runner import Runner
-from pointsman.store.base import Claimed
+from pointsman.store.base import CaseRow, Claimed
 
 log = logging.getLogger("pointsman")
 
 CANCEL_SECONDS = 2.0  # what a cancelled step gets to clean up; one that swallows its cancellation is left behind, and fenced
+
+IN_VAIN_MAX = 2  # claims beyond what a step can be begun: one finds that out, and another one may end for another reason
 
 HESITATION_SECONDS = 1.0  # after a claim that found nothing, although something seemed to be due
 
@@ -34,7 +39,6 @@ class Scheduler:
         commits: Commits,
         runner: Runner,
         registry: Registry,
-        limits: Limits,
         concurrency: int,
         failed: Callable[[Exception], None],
         look_around: Callable[[], Awaitable[None]],
@@ -43,13 +47,13 @@ class Scheduler:
         self._commits = commits
         self._runner = runner
         self._registry = registry
-        self._limits = limits
         self._concurrency = concurrency
         self._failed = failed
         self._look_around = look_around
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._reserved = 0
         self._cancels: dict[int, Event] = {}
+        self._suspect: int | None = None
         self._wake = asyncio.Event()
         self._lull = asyncio.Event()
         self._due = True  # what an earlier engine left may be due at once
@@ -66,9 +70,9 @@ class Scheduler:
     def enter(self) -> bool:
         """Reserve a place for a case that is about to be committed as running; False where there is none.
 
-        A place is used with `take`, or given back with `leave`. Nobody overtakes what is due and waits to be claimed.
+        A place is used with `take`, or given back with `leave`.
         """
-        if self._free <= 0 or self._due:
+        if self._free <= 0:
             return False
         self._reserved += 1
         self._lull.clear()
@@ -78,11 +82,6 @@ class Scheduler:
         """Give a reserved place back."""
         self._reserved -= 1
         self._wake.set()
-        self._limits.places_changed()
-
-    def has_place(self) -> bool:
-        """Whether there is a place for one more case."""
-        return self._free > 0
 
     def holds(self, case: int) -> bool:
         """Whether the case is in hand."""
@@ -100,14 +99,15 @@ class Scheduler:
         case = hold.snapshot.case
         self._lull.clear()
         self._tasks[case] = asyncio.create_task(self._drive(hold, decision), name=f"pointsman-case-{case}")
-        self._limits.places_changed()
 
     def let_go(self, case: int) -> None:
         """The case is no longer in hand: its place is free from the commit that put it to rest or back into the line."""
+        self._ports.store.left_running.discard(case)
+        if case == self._suspect:
+            self._suspect = None
+            self._wake.set()
         if self._tasks.pop(case, None) is not None:
             self._cancels.pop(case, None)
-            self._limits.moved(case)
-            self._limits.places_changed()
             self._wake.set()
 
     def woken(self, at: float) -> None:
@@ -120,15 +120,9 @@ class Scheduler:
             self._next_wake = at
             self._wake.set()
 
-    def opens(self, at: float) -> None:
-        """Note that a limit that cases wait for has room, or will have it at this time (Unix seconds)."""
-        self.woken(at)
-        self._wake.set()
-
     async def cancel(self, case: int, event: Event) -> None:
         """End the case when its current step has ended, and return when it is no longer in hand."""
         self._cancels[case] = event
-        self._limits.recall(case)
         await asyncio.wait([self._tasks[case]])
 
     def look_again(self) -> None:
@@ -153,7 +147,6 @@ class Scheduler:
         """
         self._stopping = True
         self._wake.set()
-        self._limits.stop()
         try:
             if self._loop_task is not None:
                 await asyncio.wait([self._loop_task])
@@ -208,46 +201,79 @@ class Scheduler:
         limit, now = self._free, self._ports.clock.now()
         self._due = False
         self._next_wake = None
-        room = self._limits.offer()
         self._reserved += limit
         try:
-            claimed = await self._ports.store.claim(self._registry.names, now=now, limit=limit, room=room)
+            claimed = await self._ports.store.claim(self._registry.names, now=now, limit=limit)
         finally:
             self._reserved -= limit
         if self._stopping:
             self._given_back += [one.case.id for one in claimed]
             return
-        self._limits.claimed([one.case for one in claimed], room, all_of_it=len(claimed) < limit)
-        for one in claimed:
+        for one in await self._with_one_suspect(claimed):
             await self._take_claimed(one)
         # Only what is known to be due is claimed: a claim keeps its places from those who start a case meanwhile.
-        next_wake = await self._ports.store.next_wake(self._registry.names, closed=self._limits.closed())
+        next_wake = await self._ports.store.next_wake(self._registry.names)
         if next_wake is not None and next_wake <= now and not claimed:
             next_wake = now + HESITATION_SECONDS  # the store's clock says otherwise than this engine's: do not ask again and again
-        for at in (next_wake, self._limits.opens_at()):
-            if at is not None:
-                self.woken(at)
+        if next_wake is not None:
+            self.woken(next_wake)
+
+    async def _with_one_suspect(self, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
+        """Put all but one of the suspects back, while cases that a dead engine had in hand are still to be gone on with.
+
+        One of them may have ended it, and its death has counted for all. Those that are at their last attempt make it one at a
+        time, so that only the one that ends its engine uses it up.
+        """
+        if not await self._after_a_death():
+            return claimed
+        suspects = [one.case.id for one in claimed if one.case.attempts >= self._begun_max(one.case)[0]]
+        if suspects and self._suspect is None:
+            self._suspect = suspects.pop(0)
+        if suspects:
+            await self._ports.store.release(suspects, now=self._ports.clock.now() + HESITATION_SECONDS)
+        return [one for one in claimed if one.case.id not in suspects]
+
+    async def _after_a_death(self) -> bool:
+        """Whether a case that a dead engine had in hand is still to be gone on with by this code."""
+        left = self._ports.store.left_running
+        for case in [*left]:
+            row = await self._ports.store.case(case)
+            if row is None or row.process not in self._registry.names or row.status not in {Status.READY, Status.RUNNING}:
+                left.discard(case)
+        return bool(left)
 
     async def _take_claimed(self, claimed: Claimed) -> None:
         """Take a claimed case in hand, or put one aside that this code cannot go on with or cannot read."""
         row = claimed.case
+        if row.attempts > self._begun_max(row)[1] + IN_VAIN_MAX:
+            hold = bare_hold(self._registry.for_start(row.process), row)
+            with suppress(Conflict):
+                await self._park(hold, f"an engine has ended {row.attempts - 1} times before it could go on with step {row.step!r}; "
+                                       "its fields or a rule's condition may be what ends them: correct that, and redrive the case")  # fmt: skip
+            return
         try:
             hold = hold_of(self._registry.for_case(row.process, row.version), row, claimed.fields, claimed.branches)
         except NotAccepted as error:
-            self._limits.moved(row.id)
             hold = bare_hold(self._registry.for_start(row.process), row)
             hold.attempt -= 1  # it was none
             with suppress(Conflict):
                 await self._commits.block(hold, str(error))
             return
         except Exception as error:
-            self._limits.moved(row.id)
             hold = bare_hold(self._registry.for_start(row.process), row)
             with suppress(Conflict):
                 await self._park(hold, f"its state cannot be read: {message_of(error)}")
             return
         self._reserved += 1
         self.take(hold, None)
+
+    def _begun_max(self, row: CaseRow) -> tuple[float, float]:
+        """How often the case's step may fail by itself, and how often it can be begun at all."""
+        process = self._registry.for_start(row.process)
+        step = process.steps.get(process.called(row.step or ""))
+        if not isinstance(step, Node):
+            return 2, inf  # several at once, of which each has attempts of its own; or none
+        return step.retry.attempts_max, step.retry.attempts_max * (ATTEMPTS_A_CALL if isinstance(step, Effect) else 1)
 
     async def _drive(self, hold: Hold, decision: Decision | None) -> None:
         case = hold.snapshot.case

@@ -34,6 +34,9 @@ A store that several engines share has leases, and one clock, its own, that deci
     S19 A running case whose engine's lease has passed is claimed like one that is due; a case of a live engine is not.
     S20 A lease that has passed is never renewed, and its engine claims nothing: LeaseLost. Its commits stand or fall by S3.
     S21 An engine gives back only what it has; the lease ends with its handle.
+
+And of what a dead engine had in hand:
+    S22 A handle knows the cases that it found running: in its file when that was opened, or under a lease that had passed.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -100,13 +103,12 @@ class Intent(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What became of a call. `outcome` is the JSON of what it wrote, per field. One that does not count is taken off the attempts."""
+    """What became of a call. `outcome` is the JSON of what it wrote, per field."""
 
     key: str
     status: EffectStatus
     outcome: str | None = None
     error: str | None = None
-    counts: bool = True
 
 
 class PauseOpening(NamedTuple):
@@ -436,9 +438,11 @@ class Store(Reader, Protocol):
 
     `clock_high_water` is the highest time (Unix seconds) that an earlier engine has committed. `lease_seconds` is how
     long an engine has what it claimed without renewing; None where only one engine at a time can open the store.
+    `left_running` are the cases that dead engines had in hand; who has gone on with one takes it out.
     """
 
     clock_high_water: float
+    left_running: set[int]
     lease_seconds: float | None
 
     def reserve(self) -> int:

@@ -53,6 +53,7 @@ class MemoryStore:
         self.incarnation = uuid.uuid4().hex
         self.clock_high_water = 0.0
         self.lease_seconds = lease_seconds
+        self.left_running: set[int] = set()
         self._points = points
         self._now = now
         self._handles = [0]  # counters are in lists because all handles count on
@@ -81,6 +82,7 @@ class MemoryStore:
         other = copy(self)
         self._handles[0] += 1
         other._engine = self._handles[0]  # noqa: SLF001 - of the same class
+        other.left_running = set()
         if self.lease_seconds is not None:
             self._leases[other._engine] = self._time() + self.lease_seconds  # noqa: SLF001
         return other
@@ -91,6 +93,7 @@ class MemoryStore:
         for number, row in self._cases.items():
             if row.status is Status.RUNNING:
                 self._cases[number] = row._replace(status=Status.READY, wake_at=now)
+                self.left_running.add(number)
 
     # Writing. Nothing here awaits, so a transition is whole for every other task.
 
@@ -176,6 +179,8 @@ class MemoryStore:
         claimed = []
         for case in take_turns(due, limit, room, self._turns):
             row = self._cases[case]
+            if row.status is Status.RUNNING:
+                self.left_running.add(case)
             taken = row._replace(status=Status.RUNNING, fence=row.fence + 1, attempts=row.attempts + 1, wake_at=None)
             self._cases[row.id] = taken
             self._owners[row.id] = self._engine
@@ -334,10 +339,9 @@ class MemoryStore:
 
     def _write_effect(self, t: Transition) -> None:
         if t.settlement is not None and t.settlement.key in self._effects:
-            key, status, outcome, error, counts = t.settlement
+            key, status, outcome, error = t.settlement
             if self._effects[key].status is not EffectStatus.DONE or self._effects[key].outcome is None:
-                attempts = self._effects[key].attempts - (not counts)
-                self._effects[key] = self._effects[key]._replace(status=status, outcome=outcome, error=error, attempts=attempts)
+                self._effects[key] = self._effects[key]._replace(status=status, outcome=outcome, error=error)
         if t.intent is not None:
             key, effect, arguments, deadline, again = t.intent
             if again:

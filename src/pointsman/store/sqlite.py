@@ -60,7 +60,7 @@ class SqliteStore(SqliteReader):
 
     lease_seconds: float | None = None  # while one engine has the file, nobody else has
 
-    def __init__(self, path: Path, lock: FileLock, writer: sqlite3.Connection, epoch: str, points: Points) -> None:
+    def __init__(self, path: Path, lock: FileLock, writer: sqlite3.Connection, epoch: str, points: Points, left_running: set[int]) -> None:
         super().__init__(path)
         self._lock = lock
         self._writer = writer
@@ -71,6 +71,7 @@ class SqliteStore(SqliteReader):
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._highest: int = writer.execute(self._sql["highest_case"]).fetchone()[0]
         self.clock_high_water = float(self._all("select_meta", ("clock",))[0][0])
+        self.left_running = left_running
         self._closed = False
         self._failed: StoreUnwritable | None = None  # a commit failed, and nothing more is written
         self._thread = threading.Thread(target=self._write, name="pointsman-writer", daemon=True)
@@ -316,8 +317,7 @@ class SqliteStore(SqliteReader):
         """What few transitions have: a settlement, an intent, a pause, the end of branches."""
         execute, sql = connection.execute, self._sql
         if t.settlement is not None:
-            settled = t.settlement
-            execute(sql["settle_effect"], (settled.status, settled.outcome, settled.error, not settled.counts, settled.key))
+            execute(sql["settle_effect"], (t.settlement.status, t.settlement.outcome, t.settlement.error, t.settlement.key))
         if t.intent is not None:
             key, effect, arguments, deadline, again = t.intent
             if not again:
@@ -347,21 +347,15 @@ class SqliteStore(SqliteReader):
         try:
             with own_tables_guarded(connection):
                 transition = work(AuthorsDatabase(connection))
-            self._check_standing(connection)
             result: Any = self._apply(connection, [transition])[0]
         except Exception as error:
-            if isinstance(error, StoreError) or _is_of_the_disk(error):
-                raise  # SQLite may have taken the whole batch back
+            if _concerns_the_file(error) and isinstance(error, StoreError):
+                raise
             result = error
         if isinstance(result, Exception):
             connection.execute("ROLLBACK TO author")
         connection.execute("RELEASE author")
         return result
-
-    def _check_standing(self, connection: sqlite3.Connection) -> None:
-        """Raise where an error of the disk has made SQLite take the whole batch back, and the author's code passed over it."""
-        if not connection.in_transaction:
-            raise StoreUnwritable(f"the disk that holds {self.path} failed in a transaction; check it and start again.")
 
     def _post(self, connection: sqlite3.Connection, post: Post, start: Transition | None, released: int | None) -> Posted:
         """Deliver a message; everything in it is one transaction, so no case can start or end in between."""
@@ -445,10 +439,10 @@ async def open_sqlite(path: Path | str, *, now: float, points: Points = no_point
     lock = FileLock(path)
     lock.acquire()
     try:
-        writer, epoch = take_over(path, now)
+        writer, epoch, left_running = take_over(path, now)
         try:
             with explained(path):
-                return SqliteStore(path, lock, writer, epoch, points)
+                return SqliteStore(path, lock, writer, epoch, points, left_running)
         except BaseException:
             writer.close()
             raise
@@ -457,34 +451,28 @@ async def open_sqlite(path: Path | str, *, now: float, points: Points = no_point
         raise
 
 
-def take_over(path: Path, now: float) -> tuple[sqlite3.Connection, str]:
+def take_over(path: Path, now: float) -> tuple[sqlite3.Connection, str, set[int]]:
     """Open the file as its one engine: up to date, under a new epoch, with what a dead engine left running back in the line.
 
-    Whoever calls it holds the file's lock. Raises StoreError.
+    Answers the connection, the epoch and the cases that were running. Whoever calls it holds the file's lock. Raises StoreError.
     """
     writer = open_writer(path)
     sql = statements("sqlite")
     try:
         writer.execute("BEGIN IMMEDIATE")
         epoch = str(writer.execute(sql["raise_epoch"]).fetchone()[0])
-        writer.execute(sql["recover_cases"], (now,))
+        left_running = {case for (case,) in writer.execute(sql["recover_cases"], (now,))}
         writer.execute("COMMIT")
     except sqlite3.Error as error:
         writer.close()
         raise explain(path, error) from error
-    return writer, epoch
+    return writer, epoch, left_running
 
 
 def _concerns_the_file(error: Exception) -> bool:
     """Whether the file is at fault, and not one value or one job."""
     of_a_value = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
     return isinstance(error, StoreError) or (isinstance(error, sqlite3.Error) and not isinstance(error, of_a_value))
-
-
-def _is_of_the_disk(error: Exception) -> bool:
-    """Whether the file could not be read or written, whoever's statement it was."""
-    failures = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_BUSY")
-    return isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorname", "") or "").startswith(failures)
 
 
 def _refusal(error: Exception) -> Exception:

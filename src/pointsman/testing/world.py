@@ -295,7 +295,7 @@ class _Suspending:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self.incarnation, self.lease_seconds, self.clock_high_water = store.incarnation, store.lease_seconds, store.clock_high_water
-        self.reserve = store.reserve
+        self.reserve, self.left_running = store.reserve, store.left_running
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)

@@ -46,8 +46,8 @@ UPDATE effects SET status = 'intended', attempts = attempts + 1, deadline = ?, e
 WHERE key = ? AND arguments = ? AND status IN ('intended', 'not_sent', 'in_doubt');
 
 -- name: settle_effect
--- What became of a call, and whether it counts; an outcome that is recorded stays as it is.
-UPDATE effects SET status = ?, outcome = ?, error = ?, attempts = attempts - ? WHERE key = ? AND (status <> 'done' OR outcome IS NULL);
+-- What became of a call; an outcome that is recorded stays as it is.
+UPDATE effects SET status = ?, outcome = ?, error = ? WHERE key = ? AND (status <> 'done' OR outcome IS NULL);
 
 -- name: close_pause
 -- The case moved, so its open pause is over: answered, or void.
@@ -203,7 +203,8 @@ UPDATE cases SET status = 'ready', wake_at = ?, attempts = max(attempts - 1, 0) 
 -- name: recover_cases
 -- What a dead engine left running is ready again; the attempt that died with it counts. SQLite sees that the partial index will do
 -- only where its own condition is named, too.
-UPDATE cases INDEXED BY cases_running SET status = 'ready', wake_at = ? WHERE status = 'running' AND status IN ('ready', 'running');
+UPDATE cases INDEXED BY cases_running SET status = 'ready', wake_at = ? WHERE status = 'running' AND status IN ('ready', 'running')
+RETURNING id;
 
 -- name: insert_blob
 -- A large value; the same content is one row.

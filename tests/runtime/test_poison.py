@@ -1,0 +1,115 @@
+"""Poison leaves the line: what ends its engine again and again is parked by counting how often it was begun."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import poisonous
+import pytest
+from places import Place, run
+from poisonous import ATTEMPTS, poisoned
+
+from pointsman import State, Status
+from pointsman.runtime.scheduler import IN_VAIN_MAX
+
+
+def begin(place: Place, kind: str, *names: str) -> None:
+    """Start cases whose first step is not begun yet."""
+
+    async def main() -> None:
+        async with place.open(poisoned(kind), concurrency=0) as engine:
+            for name in names:
+                await engine.start("poisoned", {"name": name}, key=name)
+
+    run(main())
+
+
+def engines_die(place: Place, kind: str, calls: Path, *, at_most: int) -> int:
+    """Open one engine after the other until one survives; how many have died."""
+    for number in range(at_most + 1):
+        program = [sys.executable, poisonous.__file__, str(place.path), kind, str(calls)]
+        if subprocess.run(program, check=False, timeout=60, stderr=subprocess.DEVNULL).returncode == 0:
+            return number
+    return at_most + 1
+
+
+@pytest.mark.parametrize("kind", ["node exit", "node killed", "thread segfault", "thread exit"])
+def test_a_node_that_ends_its_engine_is_begun_as_often_as_it_may_be_and_then_parked(on_disk: Place, tmp_path: Path, kind: str) -> None:
+    calls = tmp_path / "calls"
+    calls.touch()
+    begin(on_disk, kind, "poison")
+
+    died = engines_die(on_disk, kind, calls, at_most=ATTEMPTS)
+    row, state, kinds = run(looked(on_disk, kind))
+
+    assert died == len(calls.read_text().split()) == ATTEMPTS
+    assert (row.status, state.result) == (Status.PARKED, None)
+    assert "'in_node' was begun 2 times and never ended" in row.reason.replace("in_thread", "in_node")
+    assert kinds[-2:] == ["node.interrupted", "parked"]
+
+
+async def looked(place: Place, kind: str) -> Any:
+    async with place.open(poisoned(kind)) as engine:
+        row = await engine.settled(1)
+        return row, await engine.state(1, State), [event.kind for event in await engine.reader.events(case=1)]
+
+
+def test_an_effect_that_ends_its_engine_is_called_as_its_policy_says(on_disk: Place, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    calls.touch()
+    begin(on_disk, "effect exit", "poison")
+
+    died = engines_die(on_disk, "effect exit", calls, at_most=1)
+    row, _, kinds = run(looked(on_disk, "effect exit"))
+
+    assert died == len(calls.read_text().split()) == 1
+    assert row.status is Status.PARKED
+    assert kinds[-2:] == ["effect.in_doubt", "parked"]
+
+
+def test_a_condition_that_ends_its_engine_is_found_out_too(on_disk: Place, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    begin(on_disk, "condition exit", "poison", "innocent")  # before there is poison in it
+    calls.touch()
+
+    died = engines_die(on_disk, "condition exit", calls, at_most=ATTEMPTS + IN_VAIN_MAX)
+    row, _, kinds = run(looked(on_disk, "condition exit"))
+
+    assert died == ATTEMPTS + IN_VAIN_MAX
+    assert row.status is Status.PARKED
+    assert "an engine has ended 4 times before it could go on with step 'in_node'" in row.reason
+    assert kinds[-1] == "parked"
+
+
+@pytest.mark.parametrize("kind", ["node exit", "condition exit"])
+def test_cases_that_are_in_hand_beside_poison_are_not_taken_for_it(on_disk: Place, tmp_path: Path, kind: str) -> None:
+    calls = tmp_path / "calls"
+    begin(on_disk, kind, "innocent 1", "poison", "innocent 2", "innocent 3")
+    calls.touch()
+
+    engines_die(on_disk, kind, calls, at_most=10)
+
+    async def main() -> Any:
+        async with on_disk.open(poisoned(kind)) as engine:
+            await engine.idle()
+            return [(row.key, row.status) for row in await engine.reader.cases()]
+
+    rows = dict(run(main()))
+
+    assert rows.pop("poison") is Status.PARKED
+    assert set(rows.values()) == {Status.DONE}
+
+
+def test_poison_that_was_corrected_is_redriven_with_its_attempts_renewed(on_disk: Place, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    calls.touch()
+    begin(on_disk, "node exit", "poison")
+    engines_die(on_disk, "node exit", calls, at_most=ATTEMPTS)
+
+    async def main() -> Any:
+        async with on_disk.open(poisoned("node exit")) as engine:
+            await engine.redrive(1, by="anna", why="corrected")
+            return await engine.settled(1)
+
+    assert run(main()).outcome == "survived"
