@@ -87,12 +87,7 @@ async def some_work(path: Path, told: Told, chance: random.Random, batches: int,
         store._writer = Deaf(store._writer)
     for _ in range(batches):
         await errand(store, told, chance)
-        try:
-            transitions = await batch(store, told, chance)
-        except PointsmanError as error:
-            told.errors.append(error)
-            continue
-        await all_of(store, told, transitions)
+        await all_of(await told.hear(batch(store, told, chance)) or [])
     return store
 
 

@@ -147,8 +147,8 @@ def worked(folder: Path, files: Files, told: Told, seed: int, batches: int, cont
             recorder.store = store
             recorder.note()
             for _ in range(batches):
-                transitions = await batch(store, told, chance)
-                await recorder.together(errand(store, told, chance), all_of(store, told, transitions))
+                deeds = await batch(store, told, chance)
+                await recorder.together(errand(store, told, chance), all_of(deeds))
             assert not told.errors, told.errors
             found = await complaints(store, told) if batches else []
             assert not found, found
@@ -239,9 +239,10 @@ def went_on(told: Told, found: Found) -> Told:
     """What was asked and answered, as those see it who find this content: the rest was never answered."""
     revisions = {row[0]: row[5] for row in found["cases"]}
     kept = {row[0] for row in found["blobs"]}
-    seen = Told()
-    seen.count = told.count
-    seen.asked.update(told.asked)
+    seen = told.copy()
     seen.acknowledged = {place: one for place, one in told.acknowledged.items() if place[1] <= revisions.get(place[0], 0)}
     seen.kept = [blob for blob in told.kept if blob.sha256 in kept]
+    seen.posted &= {row[7] for row in found["messages"]}
+    seen.appended &= {row[7] for row in found["events"]}
+    seen.changed = max((int(row[1]) for row in found["limits"]), default=0)
     return seen

@@ -5,9 +5,12 @@ import dataclasses
 import json
 import random
 from collections import defaultdict
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
 
 from pointsman.definition.state import Blob
+from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
@@ -17,18 +20,23 @@ from pointsman.store.base import (
     EventWrite,
     FieldWrite,
     Intent,
+    MessageStatus,
     NewCase,
     PauseOpening,
+    Post,
     Reader,
     Settlement,
     Store,
     Transition,
 )
 from pointsman.store.memory import MemoryStore
+from pointsman.store.sqlite_reader import SqliteReader
 
 PROCESS = "letter"
 CASES_MAX = 6  # few, so that each has a long history and the file stays small
+LATE = "node.late"  # an event that is appended by itself
 SIZES = (3, 60, 2_500)  # bytes of a value: many in a page, few, and more than a page of an index holds
+T = TypeVar("T")
 IN_LINE = {Status.READY, Status.RUNNING}
 
 
@@ -38,45 +46,99 @@ class Told:
     def __init__(self) -> None:
         self.asked: defaultdict[tuple[int, int], list[Transition]] = defaultdict(list)
         self.acknowledged: dict[tuple[int, int], Transition] = {}
+        self.authored: set[int] = set()  # the numbers of the transitions that an author's row was to be written with
         self.kept: list[Blob] = []
+        self.posted: set[str] = set()
+        self.appended: set[str] = set()
+        self.changed = 0
         self.errors: list[BaseException] = []
         self.wrong: list[str] = []
         self.count = 0
 
     def copy(self) -> "Told":
-        """As it is now."""
+        """As it is now; errors are not taken along."""
         copy = Told()
         copy.asked.update({place: list(transitions) for place, transitions in self.asked.items()})
-        copy.acknowledged, copy.kept, copy.count = dict(self.acknowledged), list(self.kept), self.count
+        copy.acknowledged, copy.kept, copy.posted = dict(self.acknowledged), list(self.kept), set(self.posted)
+        copy.authored, copy.appended = set(self.authored), set(self.appended)
+        copy.changed, copy.count = self.changed, self.count
         return copy
-
-    async def commit(self, store: Store, transition: Transition) -> None:
-        """Have a transition committed, and note the answer."""
-        place = (transition.case, transition.revision + 1)
-        self.asked[place].append(transition)
-        try:
-            number = await store.commit(transition)
-        except Conflict:
-            return
-        except Exception as error:
-            self.errors.append(error)
-            return
-        if number == transition.case:
-            if place in self.acknowledged:
-                self.wrong.append(f"two transitions of case {place[0]} to revision {place[1]} were acknowledged")
-            self.acknowledged[place] = transition
-
-    async def keep(self, store: Store, content: bytes) -> None:
-        """Have a blob kept, and note the answer."""
-        try:
-            self.kept.append(await store.keep(content, now=float(self.count)))
-        except Exception as error:
-            self.errors.append(error)
 
     def number(self) -> int:
         """The next number: each transition writes its own, so that it is known again."""
         self.count += 1
         return self.count
+
+    async def hear(self, answer: Awaitable[T]) -> T | None:
+        """The answer, or None where there was an error; a conflict is an answer that changes nothing."""
+        try:
+            return await answer
+        except Conflict:
+            return None
+        except Exception as error:
+            self.errors.append(error)
+            return None
+
+    async def commit(self, store: Store, transition: Transition) -> None:
+        """Have a transition committed, and note the answer."""
+        self.ask(transition)
+        self.note(transition, await self.hear(store.commit(transition)))
+
+    async def transact(self, store: Store, transition: Transition) -> None:
+        """Have a transition committed with a row of its author, and note the answer."""
+        number = number_of(transition)
+        self.authored.add(number)
+        self.ask(transition)
+
+        def work(db: Database) -> Transition:
+            db.execute("CREATE TABLE IF NOT EXISTS letters (number INTEGER PRIMARY KEY)")
+            db.execute("INSERT INTO letters VALUES (?)", (number,))
+            return transition
+
+        self.note(transition, await self.hear(store.transact(work)))
+
+    async def post(self, store: Store, post: Post, start: Transition) -> None:
+        """Have a message delivered, and note the answer."""
+        self.ask(start)
+        posted = await self.hear(store.post(post, start))
+        if posted is not None and posted.started:
+            self.note(start, posted.case)
+        if posted is not None and not posted.duplicate:
+            self.posted.add(post.body)
+
+    async def append(self, store: Store, case: int, number: int) -> None:
+        """Have an event appended to a case, and note the answer."""
+        late = event(LATE, number)
+        if await self.hear(answered(store.append(case, [late], at=float(number)))):
+            self.appended.add(late.facts)
+
+    async def keep(self, store: Store, content: bytes) -> None:
+        """Have a blob kept, and note the answer."""
+        blob = await self.hear(store.keep(content, now=float(self.count)))
+        self.kept += [blob] if blob is not None else []
+
+    async def change(self, store: Store) -> None:
+        """Have the state of a limit counted up, and note the answer."""
+        count = await self.hear(store.change_limit("llm", lambda state: (str(int(state or "0") + 1), int(state or "0") + 1)))
+        self.changed = max(self.changed, count or 0)
+
+    def ask(self, transition: Transition) -> None:
+        """Note what is asked."""
+        self.asked[transition.case, transition.revision + 1].append(transition)
+
+    def note(self, transition: Transition, number: int | None) -> None:
+        """Note the answer."""
+        place = (transition.case, transition.revision + 1)
+        if number == transition.case:
+            if place in self.acknowledged:
+                self.wrong.append(f"two transitions of case {place[0]} to revision {place[1]} were acknowledged")
+            self.acknowledged[place] = transition
+
+
+async def answered(answer: Awaitable[None]) -> bool:
+    """True, after an answer that says nothing else."""
+    await answer
+    return True
 
 
 async def look(store: Reader) -> list[tuple[CaseRow, list[str]]]:
@@ -86,19 +148,50 @@ async def look(store: Reader) -> list[tuple[CaseRow, list[str]]]:
     return [(row, [one.key for one in await store.effects(row.id) if one.status in open_ones]) for row in rows]
 
 
-async def batch(store: Store, told: Told, chance: random.Random) -> list[Transition]:
-    """Some transitions, as an engine makes them: most fit, some come late, some come twice."""
+Deed = Callable[[], Awaitable[None]]
+
+
+async def batch(store: Store, told: Told, chance: random.Random) -> list[Deed]:
+    """Some deeds, as an engine does them: most fit, some come late, some come twice."""
     cases = await look(store)
-    transitions = [start(store, told, chance) for _ in range(chance.randint(0, 2)) if len(cases) < CASES_MAX]
+    begun = chance.randint(0, 2) if len(cases) < CASES_MAX else 0
+    deeds: list[Deed] = [partial(told.commit, store, start(store, told, chance)) for _ in range(begun)]
+    if chance.random() < 0.5:
+        deeds.append(deliver(store, told, chance))
     chosen = chance.sample(cases, min(len(cases), chance.randint(1, 4)))
-    transitions += [go_on(row, keys, told, chance) for row, keys in chosen]
+    for row, keys in chosen:
+        do = chance.choices([told.commit, told.transact], (4, 1))[0]
+        deeds.append(partial(do, store, await with_messages(store, go_on(row, keys, told, chance), row)))
     if chosen and chance.random() < 0.2:
-        transitions.append(go_on(*chosen[0], told, chance))  # somebody else moves the same case
+        deeds.append(partial(told.commit, store, go_on(*chosen[0], told, chance)))  # somebody else moves the same case
     if chosen and chance.random() < 0.1:
         row, _ = chosen[-1]
-        intent = Intent(f"key of {row.id} at 0", "send", "digest", 99.0, again=False)
-        transitions.append(dataclasses.replace(go_on(row, [], told, chance), intent=intent))  # perhaps the ledger has this key
-    return transitions
+        intent = Intent(f"key of {row.id} at 0", "send", "digest", 99.0, again=False)  # perhaps the ledger has this key
+        deeds.append(partial(told.transact, store, dataclasses.replace(go_on(row, [], told, chance), intent=intent)))
+    return deeds
+
+
+async def all_of(deeds: list[Deed]) -> None:
+    """Do them together."""
+    await asyncio.gather(*(deed() for deed in deeds))
+
+
+def deliver(store: Store, told: Told, chance: random.Random) -> Deed:
+    """A message comes: for the case with its key, for a new one, or a second time."""
+    begun = start(store, told, chance)
+    number = number_of(begun)
+    key = f"message {chance.randint(1, 20)}" if chance.random() < 0.5 else None
+    post = Post(PROCESS, "mail", key, f"thread {chance.randint(1, 4)}", json.dumps(number), float(number))
+    assert begun.new is not None
+    return partial(told.post, store, post, dataclasses.replace(begun, new=begun.new._replace(correlation=post.correlation)))
+
+
+async def with_messages(store: Store, transition: Transition, row: CaseRow) -> Transition:
+    """The transition, taking in the messages that have come to the case."""
+    if not row.inbox:
+        return transition
+    pending = [message.id for message in await store.messages(row.id) if message.status is MessageStatus.PENDING]
+    return dataclasses.replace(transition, inbox=len(pending), takes=[(message, MessageStatus.TAKEN) for message in pending])
 
 
 def start(store: Store, told: Told, chance: random.Random) -> Transition:
@@ -118,7 +211,7 @@ def go_on(row: CaseRow, keys: list[str], told: Told, chance: random.Random) -> T
     number = told.number()
     writes = [FieldWrite(name, text(chance), "write") for name in ("draft", "order", "verdict")[: chance.randint(0, 3)]]
     more: dict[str, Any] = {"fields": writes, "events": [event("node.succeeded", number), event("decided", number)]}
-    if row.status is Status.WAITING:
+    if row.status is not Status.RUNNING:
         more |= {"leaves_pause": True, "answered_by": chance.choice(["anna", None]), "claims": True}
     if keys and chance.random() < 0.7:
         status = chance.choice(list(EffectStatus)[1:])
@@ -154,17 +247,24 @@ def stand(row: CaseRow, number: int, chance: random.Random) -> dict[str, Any]:
 
 async def errand(store: Store, told: Told, chance: random.Random) -> None:
     """What an engine does between two transitions."""
-    try:
-        running = [row.id for row in await store.cases(status=Status.RUNNING)]
-        match chance.choice(["claim", "release", "keep"]):
-            case "claim":
-                await store.claim([PROCESS], now=1e6, limit=2)
-            case "release":
-                await store.release(running[:1], now=float(told.count))
-            case _:
-                await told.keep(store, b"scan " + chance.randbytes(chance.choice(SIZES)))
-    except Exception as error:
-        told.errors.append(error)
+    rows = await told.hear(store.cases()) or []
+    running = [row.id for row in rows if row.status is Status.RUNNING]
+    match chance.choice(["claim", "release", "keep", "append", "change"]):
+        case "claim":
+            await told.hear(store.claim([PROCESS], now=1e6, limit=2))
+        case "release":
+            await told.hear(store.release(running[:1], now=float(told.count)))
+        case "append" if rows:
+            await told.append(store, rows[0].id, told.number())
+        case "change":
+            await told.change(store)
+        case _:
+            await told.keep(store, b"scan " + chance.randbytes(chance.choice(SIZES)))
+
+
+def number_of(transition: Transition) -> int:
+    """The number that a transition writes."""
+    return int(json.loads(transition.events[0].facts)["number"])
 
 
 def event(kind: str, number: int) -> EventWrite:
@@ -178,7 +278,7 @@ def text(chance: random.Random) -> str:
 # The judge.
 
 
-async def complaints(reader: Reader, told: Told) -> list[str]:
+async def complaints(reader: SqliteReader, told: Told) -> list[str]:
     """What is wrong with what the reader finds, given what was asked and answered; nothing is as it should be.
 
     What was acknowledged must be there, what was asked without an answer whole or not at all. The transitions that are there
@@ -186,55 +286,67 @@ async def complaints(reader: Reader, told: Told) -> list[str]:
     """
     found = list(told.wrong)
     memory = MemoryStore()
-    cases = {case for case, _ in told.asked} | {row.id for row in await reader.cases()}
-    for case in sorted(cases):
+    there: set[int] = set()
+    for case in sorted({case for case, _ in told.asked} | {row.id for row in await reader.cases()}):
         row = await reader.case(case)
         last = max((revision for number, revision in told.acknowledged if number == case), default=0)
         if row is None or row.revision < last:
             if last:
                 found.append(f"case {case}: revision {last} was acknowledged, and {row.revision if row else 'nothing'} is there")
             continue
-        found += await _same(reader, memory, row, told)
+        found += await _same(reader, memory, row, told, there)
     found += [f"blob {blob.sha256} was acknowledged and is gone" for blob in told.kept if await reader.blob(blob) is None]
+    found += [f"message {body} was acknowledged and is gone" for body in told.posted - texts(reader, "body", "messages")]
+    found += [f"event {facts} was acknowledged and is gone" for facts in told.appended - texts(reader, "facts", "events")]
+    if int((await reader.limits()).get("llm", "0")) < told.changed:
+        found.append(f"the limit is {await reader.limits()}, and {told.changed} was acknowledged")
+    letters = texts(reader, "number", "letters")
+    if letters != told.authored & there:
+        found.append(f"the author's rows are {letters}, and those of the transitions that are there {told.authored & there}")
     return found
 
 
-async def _same(reader: Reader, memory: MemoryStore, row: CaseRow, told: Told) -> list[str]:
+def texts(reader: SqliteReader, column: str, table: str) -> set[Any]:
+    """The values of a column; none where there is no such table."""
+    execute = reader._connection.execute
+    known = execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchall()
+    return {row[0] for row in execute(f"SELECT {column} FROM {table}").fetchall()} if known else set()
+
+
+async def _same(reader: SqliteReader, memory: MemoryStore, row: CaseRow, told: Told, there: set[int]) -> list[str]:
     case = row.id
     facts = defaultdict(set)
     for one in await reader.events(case=case):
-        facts[one.revision].add(one.facts)
+        if one.kind != LATE:
+            facts[one.revision].add(one.facts)
     for revision in range(1, row.revision + 1):
         done = told.acknowledged.get((case, revision))
         candidates = [done] if done else told.asked[case, revision]
         fitting = [one for one in candidates if {write.facts for write in one.events} == facts[revision]]
         if len(fitting) != 1:
             return [f"case {case}: {len(fitting)} of {len(candidates)} transitions explain revision {revision}"]
+        there.add(number_of(fitting[0]))
         before = await memory.case(case)
+        alone = {"fence": before.fence if before else 0, "claims": False, "inbox": None, "takes": ()}
         try:
-            await memory.commit(dataclasses.replace(fitting[0], fence=before.fence if before else 0, claims=False))
+            await memory.commit(dataclasses.replace(fitting[0], **alone))
         except Conflict as error:
             return [f"case {case}: the transition to revision {revision} should have been refused: {error}"]
     should = await memory.case(case)
     assert should is not None
     found = []
-    if _standing(row) != _standing(should) and not {row.status, should.status} <= IN_LINE:
+    woken = row.inbox > 0 and row.status in IN_LINE  # by a message, which is no transition
+    if _standing(row)[1:] != _standing(should)[1:] or not (row.status is should.status or woken or {row.status, should.status} <= IN_LINE):
         found.append(f"case {case} stands at {_standing(row)} and should at {_standing(should)}")
     for what in ("fields", "effects", "pause", "branches"):
-        there, wanted = await getattr(reader, what)(case), await getattr(memory, what)(case)
-        if there != wanted:
-            found.append(f"case {case}: {what} are {there} and should be {wanted}")
-    events = [await one.events(case=case) for one in (reader, memory)]
-    there, wanted = ([one[2:] for one in rows] for rows in events)
-    if there != wanted:
-        found.append(f"case {case}: events are {there} and should be {wanted}")
+        is_there, wanted = await getattr(reader, what)(case), await getattr(memory, what)(case)
+        if is_there != wanted:
+            found.append(f"case {case}: {what} are {is_there} and should be {wanted}")
+    events = [[one[2:] for one in await store.events(case=case) if one.kind != LATE] for store in (reader, memory)]
+    if events[0] != events[1]:
+        found.append(f"case {case}: events are {events[0]} and should be {events[1]}")
     return found
 
 
 def _standing(row: CaseRow) -> tuple[Any, ...]:
-    return (row.process, row.key, row.status, row.revision, row.steps, row.step, row.rule, row.reason, row.outcome)
-
-
-async def all_of(store: Store, told: Told, transitions: list[Transition]) -> None:
-    """Hand them in together."""
-    await asyncio.gather(*(told.commit(store, one) for one in transitions))
+    return (row.status, row.process, row.key, row.revision, row.steps, row.step, row.rule, row.reason, row.outcome)

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import shutil
+import sqlite3
 import threading
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import pytest
 from sqlite_files import in_a_process, letter, sentence
 
 from pointsman import Engine, Status, open_cases
+from pointsman.definition.transactions import Database
 from pointsman.errors import (
     Conflict,
     PointsmanError,
     StoreUnwritable,
 )
-from pointsman.store.base import FieldWrite
+from pointsman.store.base import FieldWrite, Transition
 from pointsman.store.sqlite import open_sqlite
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.conformance import next_of, start_of
@@ -142,6 +145,34 @@ def test_a_stale_move_is_not_told_that_it_won_because_the_disk_is_full(tmp_path:
 
         assert isinstance(answers[1], StoreUnwritable)
         assert isinstance(answers[0], Conflict | StoreUnwritable)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("passes_over", [False, True], ids=["told", "passed over"])
+def test_a_disk_that_is_full_in_a_transaction_is_told_and_nothing_of_it_stands(tmp_path: Path, passes_over: bool) -> None:
+    path = tmp_path / "cases.db"
+
+    async def main() -> None:
+        store = await open_sqlite(path, now=10.0)
+        case = await store.commit(start_of(store))
+        pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
+        store._writer.execute(f"PRAGMA max_page_count = {pages + 2}")
+
+        def work(db: Database) -> Transition:
+            db.execute("CREATE TABLE letters (text TEXT)")
+            with suppress(sqlite3.Error) if passes_over else nullcontext():
+                db.execute("INSERT INTO letters VALUES (?)", ("x" * 500_000,))
+            return next_of(case, 1, 0)
+
+        with pytest.raises(StoreUnwritable, match="failed in a transaction" if passes_over else "is full; free some space"):
+            await store.transact(work)
+        row = await store.case(case)
+        tables = store._connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'letters'").fetchone()[0]
+        await store.close()
+
+        assert row is not None
+        assert (row.revision, tables) == (1, 0)
 
     asyncio.run(main())
 
