@@ -166,14 +166,18 @@ def worked(folder: Path, files: Files, told: Told, seed: int, batches: int, cont
 
 
 def images(session: Session, chance: random.Random, each: int) -> Iterator[tuple[int, Files]]:
-    """What a power failure may leave, at every moment of a session: `each` images a moment, and the two ends."""
+    """What a power failure may leave, at every moment of a session: `each` images a moment, and the two ends.
+
+    Until a new file has its tables, there is one a moment: each image of that time makes all tables afresh.
+    """
     platters = Platters(session.files)
+    ready = 0 if session.files else session.marks[1].begins
     for length, entry in enumerate(session.record, start=1):
         platters.take(entry)
         if entry.what in {"sync", "delete"}:
             yield length, platters.nothing()
         yield length, platters.everything()
-        for _ in range(each):
+        for _ in range(each if length >= ready else 1):
             yield length, platters.something(chance)
 
 
