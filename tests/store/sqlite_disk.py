@@ -172,7 +172,11 @@ class _Shim:
 @cache
 def _shim() -> _Shim:
     """Reach the library through Python's own module, so that it is the very one that sqlite3 uses."""
-    return _Shim(ctypes.CDLL(getattr(_sqlite3, "__file__", None)))
+    library = ctypes.CDLL(getattr(_sqlite3, "__file__", None))
+    assert hasattr(library, "sqlite3_vfs_register"), (
+        "this Python keeps its SQLite to itself: run these tests with one that links the library"
+    )
+    return _Shim(library)
 
 
 @contextmanager

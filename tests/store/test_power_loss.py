@@ -9,7 +9,9 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
-from sqlite_sessions import Control, pulled
+from sqlite_disk import Entry
+from sqlite_sessions import Control, pulled, scratch, worked
+from sqlite_work import Told
 
 from tiers import figure, seed
 
@@ -41,3 +43,11 @@ def test_an_answer_before_the_flush_would_be_seen() -> None:
     found = in_workers(1_000, Control.EARLY)
 
     assert found["lost"] > 0
+
+
+def test_a_seed_replays_to_the_last_byte() -> None:
+    def recorded() -> list[Entry]:
+        with scratch() as folder:
+            return worked(folder, {}, Told(), seed(), 3).record
+
+    assert recorded() == recorded()
