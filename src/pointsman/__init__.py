@@ -13,6 +13,7 @@ from pointsman.definition.effects import (
     Safety,
 )
 from pointsman.definition.ladder import answer_with, reassign, remind
+from pointsman.definition.limits import Breaker, Intake, Limit
 from pointsman.definition.messages import Accept, Log
 from pointsman.definition.nodes import Context, Node, Retry
 from pointsman.definition.pauses import Pause, Sleep
@@ -27,6 +28,7 @@ from pointsman.errors import (
     AnswerInvalid,
     Crashed,
     DefinitionError,
+    NotAccepted,
     NotSent,
     NotWaiting,
     PointsmanError,
@@ -40,6 +42,7 @@ from pointsman.errors import (
 from pointsman.kernel.snapshot import Status
 from pointsman.mappings.http import http_outcome, raise_for_outcome
 from pointsman.mappings.smtp import SmtpInDoubt, smtp_outcome, smtp_send
+from pointsman.operations.check import check_cases
 from pointsman.operations.history import History, history_of
 from pointsman.runtime.answers import Pending
 from pointsman.runtime.blocking import BlockingEngine, open_blocking
@@ -58,6 +61,7 @@ __all__ = [
     "AtMostOnce",
     "Blob",
     "BlockingEngine",
+    "Breaker",
     "CaseRow",
     "Child",
     "ChildEnd",
@@ -72,9 +76,12 @@ __all__ = [
     "Found",
     "History",
     "Idempotent",
+    "Intake",
     "Item",
+    "Limit",
     "Log",
     "Node",
+    "NotAccepted",
     "NotSent",
     "NotWaiting",
     "Pause",
@@ -99,6 +106,7 @@ __all__ = [
     "Transaction",
     "UnknownCase",
     "answer_with",
+    "check_cases",
     "compensate",
     "cron",
     "each",

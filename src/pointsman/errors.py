@@ -28,6 +28,10 @@ class NotSent(PointsmanError):
         self.retry_after = float(retry_after) if isinstance(retry_after, int | float) else None
 
 
+class NotBegun(NotSent):
+    """The engine has not begun the call: its time had passed, or no thread was free. It says nothing of the other side."""
+
+
 class Rejected(PointsmanError):
     """Raise in an effect when the other side definitely refused: the outcome is *failed* and is not tried again."""
 

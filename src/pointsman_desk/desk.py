@@ -122,7 +122,8 @@ async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
     receipt = Receipt(provider_message_id=outgoing.message_id, transport=desk.transport, detail=f"{by} found that it arrived")
     outcome = (receipt, "sent") if arrived else None
     why = "it arrived" if arrived else "it did not arrive; send it again"
-    await desk.engine.resolve(open_entries[0].key, happened=arrived, by=by, why=why, outcome=outcome)
+    entry = open_entries[0]
+    await desk.engine.resolve(entry.key, happened=arrived, by=by, why=why, outcome=outcome, calls=entry.attempts)
     return await _moved(desk, case)
 
 

@@ -14,6 +14,7 @@ WORLD = Path(__file__).with_name("load_world.py")
 MB = 1 << 20
 FEW = 100
 TASKS_MAX = 64 + 8  # the cases in hand, and a handful for the engine itself
+PASSING = 2  # what is open for a moment, such as the folder of a file that is flushed
 MEMORY_MAX = 24 * MB  # beyond what the process takes at rest
 LOG_MAX = 24 * MB  # the log is written into the file at 16 MB; the last commit may be a big one
 
@@ -52,7 +53,7 @@ def test_a_herd_among_many_waiting_cases_takes_no_more_of_the_machine_than_a_sma
     assert large["read"] <= small["read"] + MB // 8, "opening looks at the waiting cases"
     for name in ("threads", "files"):
         assert large["rest"][name] == small["rest"][name]
-        assert large["most"][name] <= small["most"][name]
+        assert large["most"][name] <= small["most"][name] + PASSING
     assert large["rest"]["memory"] <= small["rest"]["memory"] + MEMORY_MAX
     assert large["most"]["memory"] <= large["rest"]["memory"] + MEMORY_MAX
     assert large["most"]["tasks"] <= TASKS_MAX

@@ -198,7 +198,8 @@ def test_beside_a_running_engine_nothing_is_missed_and_nothing_is_written(tmp_pa
 
 APP = """
 from tests_of_check import claims
-same, higher, blocking, both = claims(), claims(limit=1_000), claims(version=2), [claims(), claims(version=2, accepts={1: None})]
+same, higher, blocking, newer = claims(), claims(limit=1_000), claims(version=2), claims(version=2, accepts={1: None})
+both = [same, newer]
 """
 
 
@@ -240,3 +241,23 @@ def test_the_command_prints_json(db: Path, tmp_path: Path) -> None:
             {**Kind(Verdict.CHANGED, "claims", 1, "ask ('high') -> pay ('unpaid')")._asdict(), "cases": [1]},
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("app", "words"),
+    [
+        ("both", "case 1 is waiting at ask"),
+        ("newer", "version 1 wrote it; going on brings it to version 2, as it is shown here"),
+        ("blocking", "version 1 of 'claims' wrote it, and version 2, which is here, accepts no other"),
+    ],
+)
+def test_a_case_of_an_older_version_is_explained_as_the_code_would_take_it_up(db: Path, tmp_path: Path, app: str, words: str) -> None:
+    (tmp_path / "tests_of_check.py").write_text(Path(__file__).read_text())
+    (tmp_path / "deploy.py").write_text(APP)
+    command = [sys.executable, "-m", "pointsman.cli.main", "explain", "1", "--db", str(db), "--app", f"deploy:{app}"]
+
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    assert done.stderr == ""
+    assert words in done.stdout
+    assert "amount = 500" in done.stdout

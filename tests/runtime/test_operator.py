@@ -347,6 +347,24 @@ def test_what_happened_is_resolved_with_its_outcome_and_not_called_again(place: 
     assert (facts[0]["by"], facts[0]["why"], facts[0]["how"]) == ("anna", "saw it", "resolved: it happened")
 
 
+def test_a_verdict_on_an_earlier_call_does_not_count_for_a_later_one(place: Place) -> None:
+    world, process = World(ConnectionResetError("reset"), after=(ConnectionResetError,)), letter(AtMostOnce())
+
+    async def main() -> Any:
+        async with place.open(process, resources={"world": world}) as engine:
+            entry = await in_doubt(engine)
+            await engine.resolve(entry.key, happened=False, by="anna", why="nothing there", calls=entry.attempts)
+            await engine.settled(entry.case)
+            with pytest.raises(Refused, match="called again since"):
+                await engine.resolve(entry.key, happened=False, by="bob", why="nothing there", calls=entry.attempts)
+            return await engine.case(entry.case), await engine.reader.effect(entry.key)
+
+    row, entry = run(main())
+
+    assert (row.status, entry.status, entry.attempts) == (Status.PARKED, EffectStatus.IN_DOUBT, 2)
+    assert len(world.keys) == 2
+
+
 def test_what_did_not_happen_is_called_again(place: Place) -> None:
     world, process = World(ConnectionResetError("reset"), "receipt 2"), letter(AtMostOnce())
 

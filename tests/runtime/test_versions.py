@@ -25,6 +25,7 @@ from pointsman import (
     Stale,
     State,
     Status,
+    compensate,
     finish,
     otherwise,
     parallel,
@@ -34,6 +35,7 @@ from pointsman.definition.pauses import Expire
 from pointsman.errors import NotAccepted
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.runtime.registry import Registry
+from pointsman.store.sqlite import open_sqlite
 from pointsman.testing.clock import ManualClock
 
 
@@ -668,3 +670,84 @@ def test_what_the_first_release_left_is_blocked_where_no_version_accepts_it(gold
             return [(await engine.case(case)).status for case in (1, 2, 3, 4)]
 
     assert run(main()) == [Status.BLOCKED, Status.PARKED, Status.BLOCKED, Status.DONE]
+
+
+class Trip1(State):
+    where: str
+    hotel: str | None = None
+    answer: str | None = None
+
+
+class Trip2(State):
+    city: str
+    room: str | None = None
+    answer: str | None = None
+
+
+def trips(version: int, taken_back: list[tuple[str, str]]) -> Process[Any]:
+    """Book, ask, take the booking back; version 2 calls the fields otherwise."""
+
+    def renamed(fields: Any) -> Any:
+        return {"city": fields["where"], "room": fields.get("hotel")}
+
+    if version == 1:
+        process: Process[Any] = Process("trips", Trip1)
+
+        @process.compensation(safety=Idempotent())
+        async def cancel_hotel(where: str, hotel: str) -> None:
+            taken_back.append((where, hotel))
+
+        @process.effect(writes="hotel", safety=Idempotent(), undo=cancel_hotel)
+        async def book(where: str) -> str:
+            return f"hotel in {where}"
+
+    else:
+        process = Process("trips", Trip2, version=2, accepts={1: renamed})
+
+        @process.compensation(safety=Idempotent())
+        async def cancel_room(city: str, room: str) -> None:
+            taken_back.append((city, room))
+
+        @process.effect(writes="room", safety=Idempotent(), undo=cancel_room, name="book_room", was="book")
+        async def book(city: str) -> str:
+            return f"room in {city}"
+
+    ask = process.pause(writes="answer", answer=str, shows=())
+    process.rules(
+        when("not booked", lambda c: (c.hotel if version == 1 else c.room) is None, book),
+        when("not asked", lambda c: c.answer is None, ask),
+        otherwise(compensate("called off")),
+    )
+    return process
+
+
+def test_what_an_older_version_did_is_taken_back_by_the_newer_one_with_the_fields_of_then(place: Place) -> None:
+    async def main() -> Any:
+        taken_back: list[tuple[str, str]] = []
+        process = trips(1, taken_back)
+        async with place.open(process) as engine:
+            case = (await engine.start(process, {"where": "Oslo"})).case
+            await engine.settled(case)
+            token = (await engine.pending(case)).token
+        async with place.open(trips(2, taken_back)) as engine:
+            await engine.resume(token, "no", by="anna")
+            return await engine.settled(case), taken_back
+
+    row, taken_back = run(main())
+
+    assert (row.outcome, row.version) == ("called off", 2)
+    assert taken_back == [("Oslo", "hotel in Oslo")]
+
+
+def test_finding_the_versions_of_waiting_cases_looks_at_one_of_each(on_disk: Place) -> None:
+    async def plan() -> str:
+        store = await open_sqlite(on_disk.path, now=1.0)
+        rows = store._writer.execute(f"EXPLAIN QUERY PLAN {store._sql['select_versions']}", {"process": "ask"}).fetchall()
+        await store.close()
+        return "\n".join(row[3] for row in rows)
+
+    looks = [line for line in run(plan()).splitlines() if " cases" in line]
+
+    assert len(looks) == 2
+    assert all("SEARCH cases USING INDEX cases_versions (process=?" in line for line in looks), looks
+    assert "version>?" in looks[1]

@@ -122,14 +122,18 @@ class Schedule:
         main = loop.outside.spawn(self._story())
         try:
             finished = loop.run(STEPS_MAX)
-            if not finished or not main.done():
+            if finished and main.done():
+                main.result()
+            else:
                 self.world.violate(f"stuck: nothing ends it: {self.standing()}")
-            elif main.exception() is not None:
-                raise main.exception()
             self._count()
+        except Exception as error:  # what stands in the store is nothing that anybody expected
+            self.world.violate(f"stuck: it cannot be counted: {type(error).__name__}: {error}")
         finally:
             steps = self.steps
             loop.close()
+            for rows in self.world.store._rows:
+                rows.close()
         return Result(self.seed, self.crashes, self.pauses, steps, len(self.started), self.provider.calls, self.world.violations)
 
     steps = 0
@@ -187,12 +191,16 @@ class Schedule:
     def _job(self, thread: str, process: AnyProcess) -> list[Coroutine[Any, Any, None]]:
         """What people send for one thread: a start or a first mail, at times more mails and notes, in any order."""
         name, random = process.name, self.random
-        inputs = {"what": thread} if name == "errand" else {"message": Mail(thread=thread, number=1)}
-        if name == "errand" or (name != "ticket" and random.random() < 0.6):
+        inputs: dict[str, Any] = {"message": Mail(thread=thread, number=1)}
+        if name == "errand":
+            inputs = {"what": thread}
+        elif name == "basket":
+            inputs = {"who": thread, "lines": list(range(random.choice((1, 2, 3))))}
+        if name in {"errand", "basket"} or (name != "ticket" and random.random() < 0.6):
             work = [self._insist(thread, lambda engine: engine.start(name, inputs, key=thread, correlation=thread))]
         else:
             work = [self._insist_on_mail(name, Mail(thread=thread, number=1))]
-        if name != "errand":
+        if name not in {"errand", "basket"}:
             work += [self._insist_on_mail(name, Mail(thread=thread, number=n)) for n in range(2, random.choice((2, 2, 3, 4)))]
         if name.startswith("trade"):
             work += [self._insist_on_mail(name, Note(thread=thread, number=n)) for n in range(random.choice((0, 0, 1, 2)))]
@@ -270,6 +278,11 @@ class Schedule:
             row = random.choice(rows)
             if fate < 0.16:
                 self._cancel(row)
+            elif fate < 0.25 and row.status is Status.WAITING:
+                self._answer(row)
+                self._cancel(row)
+            elif fate < 0.25 and row.status is Status.PARKED:
+                self._ask("redrive", lambda engine: engine.redrive(row.id, by="operator", why="in the hope of the best"))
             elif row.status is Status.WAITING:
                 for _ in range(random.choice((1, 1, 2))):
                     self._answer(row)
@@ -332,7 +345,7 @@ class Schedule:
             rejected = [e for e in at_once(world.store.effects(row.id)) if e.status is EffectStatus.FAILED]
             if rejected:
                 self.provider.refused.clear()
-                self._ask("resolve", lambda engine: engine.resolve(rejected[0].key, happened=False, by="operator", why="corrected"))
+                self._resolve(rejected[0], happened=False, outcome=None)
             else:
                 self._ask("redrive", lambda engine: engine.redrive(row.id, by="operator", why="corrected"))
             return
@@ -340,9 +353,14 @@ class Schedule:
         if world.loop.time() < world.intents[entry.key] + CALL_SECONDS + LAG_SECONDS + 1.0:
             return  # the call may still be under way
         acts = self.provider.acts[entry.key]
-        outcome = acts[0][1] if acts else None
+        self._resolve(entry, happened=bool(acts), outcome=acts[0][1] if acts else None)
+
+    def _resolve(self, entry: Any, *, happened: bool, outcome: str | None) -> None:
         self._ask(
-            "resolve", lambda engine: engine.resolve(entry.key, happened=bool(acts), by="operator", why="asked them", outcome=outcome)
+            "resolve",
+            lambda engine: engine.resolve(
+                entry.key, happened=happened, outcome=outcome, by="operator", why="asked them", calls=entry.attempts
+            ),
         )
 
     # The count.
@@ -378,7 +396,9 @@ class Schedule:
                 world.violate(f"lost: {key} was acknowledged, and is not there")
         for key, row in known.items():
             if row.status is MessageStatus.UNMATCHED:
-                lost = [one.id for one in rows.values() if one.correlation == row.correlation and one.created_at > row.at]
+                lost = [
+                    one.id for one in rows.values() if one.correlation == row.correlation and world.begun[one.id] > world.unmatched[row.key]
+                ]
                 if lost:
                     world.violate(f"lost: {key} was there before case {lost[0]} began, and it did not get it")
             elif row.status not in {MessageStatus.TAKEN, MessageStatus.PASSED}:
@@ -422,7 +442,11 @@ class Schedule:
                 world.violate(f"lost: {entry.effect} of case {row.id} is recorded as rejected, and was done")
             if entry.status == EffectStatus.NOT_SENT and acts:
                 world.violate(f"lost: {entry.effect} of case {row.id} is recorded as not sent, and was done")
+            if row.status is Status.DONE and entry.status in {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}:
+                world.violate(f"lost: {entry.effect} of case {row.id} is {entry.status}, and the case has ended over it")
             done |= {receipt for _, receipt in acts}
+        if row.process == "basket" and row.status is Status.DONE:
+            self._count_basket(row)
         if row.outcome == "sent":
             for name in ("receipt", "booked"):
                 if fields.get(name, "").strip('"') not in done:
@@ -435,6 +459,23 @@ class Schedule:
                 world.violate(f"stale: case {row.id} ended with the receipt for something else")
             if provider.contents.get(values["booked"]) != (values["receipt"],):
                 world.violate(f"stale: case {row.id} ended with the booking of something else")
+
+    def _count_basket(self, row: Any) -> None:
+        world, contents = self.world, self.provider.contents
+        fields = {field.field: json.loads(field.text) for field in at_once(world.store.fields(row.id))}
+        lines, prices = fields["lines"], fields["prices"]
+        if len(prices) != len(lines) or any(
+            price != line * 10 and not isinstance(price, dict) for line, price in zip(lines, prices, strict=True)
+        ):
+            world.violate(f"lost: case {row.id} has lines {lines}, and prices {prices}")
+        if fields["fast"] != f"fast for {row.key}" and fields["cheap"] != f"cheap for {row.key}":
+            world.violate(f"lost: case {row.id} has no offer: {fields}")
+        seats = world.store._rows[0].execute("SELECT seat FROM seats WHERE who = ?", (row.key,)).fetchall()
+        if seats != [(fields["seat"],)]:
+            world.violate(f"duplicated: case {row.id} has seat {fields['seat']}, and its rows are {seats}")
+        back = [receipt for receipt, content in contents.items() if content == ("back", fields["hotel"])]
+        if len(back) != (row.outcome == "called off"):
+            world.violate(f"lost: case {row.id} is {row.outcome}, and its room was given back {len(back)} times")
 
     def _count_answers(self, events: list[Any]) -> None:
         """Who was told that his answer counted is who is in the journal, and nobody else."""

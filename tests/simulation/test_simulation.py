@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from schedule import run
 
-SCHEDULES = int(os.environ.get("POINTSMAN_SCHEDULES", "5000"))
+from tiers import figure
+
+SCHEDULES = figure("SCHEDULES", 5_000)
 WORKERS = os.cpu_count() or 1
 RUN = Path(__file__).parent / "run.py"
 REPLAY = "python tests/simulation/run.py --seed"

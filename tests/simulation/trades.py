@@ -9,8 +9,10 @@ from pointsman import (
     AtLeastOnce,
     AtMostOnce,
     Context,
+    Database,
     Failure,
     Idempotent,
+    Item,
     Log,
     Peek,
     Process,
@@ -19,9 +21,12 @@ from pointsman import (
     Safety,
     State,
     answer_with,
+    compensate,
+    each,
     finish,
     otherwise,
     parallel,
+    quorum,
     remind,
     when,
 )
@@ -84,6 +89,16 @@ class Order(State):
     label: str | None = None
 
 
+class Basket(State):
+    lines: list[int]
+    who: str
+    prices: list[int | Failure] | None = None
+    fast: str | Failure | None = None
+    cheap: str | Failure | None = None
+    seat: int | None = None
+    hotel: str | None = None
+
+
 async def ask_provider(*, ctx: Context, provider: Provider) -> Any:
     return await provider.look_up(ctx.key)
 
@@ -132,11 +147,11 @@ def trade(first: str, second: str) -> Process[Trade]:
     @process.effect(writes="receipt", safety=policies()[first], timeout_seconds=CALL_SECONDS, retry=RETRY)
     async def send(message: Mail, draft: str, checked: str, approval: Approval, *, ctx: Context, provider: Provider) -> str:
         stale = not fits(message, draft, checked) or approval.seen != draft or approval.verdict != "yes"
-        return await provider.call(ctx.key, first, (message.id, draft, approval.by), stale=stale)
+        return await provider.call(ctx, first, (message.id, draft, approval.by), stale=stale)
 
     @process.effect(writes="booked", safety=policies()[second], timeout_seconds=CALL_SECONDS, retry=RETRY)
     async def book(receipt: str, *, ctx: Context, provider: Provider) -> str:
-        return await provider.call(ctx.key, second, (receipt,), stale=False)
+        return await provider.call(ctx, second, (receipt,), stale=False)
 
     nobody = Approval(verdict="no", by="the deadline", seen="")
     approve = process.pause(writes="approval", answer=Approval, shows=("draft",), edits=("draft",), beside=("checked",),
@@ -164,7 +179,7 @@ def ticket() -> Process[Ticket]:
 
     @process.effect(writes="receipt", safety=policies()["reconcile"], timeout_seconds=CALL_SECONDS, retry=RETRY)
     async def file(message: Mail, *, ctx: Context, provider: Provider) -> str:
-        return await provider.call(ctx.key, "reconcile", (message.id,), stale=False)
+        return await provider.call(ctx, "reconcile", (message.id,), stale=False)
 
     process.rules(when("not filed", lambda c: c.receipt is None, file), otherwise(finish("filed")))
     return process
@@ -176,7 +191,7 @@ def errand() -> Process[Errand]:
 
     @process.effect(writes="receipt", safety=policies()["idempotent"], timeout_seconds=CALL_SECONDS, retry=RETRY)
     async def run(what: str, *, ctx: Context, provider: Provider) -> str:
-        return await provider.call(ctx.key, "idempotent", (what,), stale=False)
+        return await provider.call(ctx, "idempotent", (what,), stale=False)
 
     @process.node(writes="label", retry=RETRY)
     async def name(what: str, receipt: str, *, unreliable: Unreliable) -> str:
@@ -200,6 +215,50 @@ def order(child: Process[Errand]) -> Process[Order]:
     return process
 
 
+def basket() -> Process[Basket]:
+    """A branch for each line, one of two offers, rows of the author's own, and an effect that is taken back where the lines are odd."""
+    process = Process("basket", Basket)
+
+    @process.node(writes="prices", retry=Retry(attempts_max=2), timeout_seconds=8.0)
+    async def price(line: Item[int], *, unreliable: Unreliable) -> int:
+        await unreliable.work()
+        return line * 10
+
+    @process.node(writes="fast", retry=Retry(attempts_max=2), timeout_seconds=8.0)
+    async def ask_fast(who: str, *, unreliable: Unreliable) -> str:
+        await unreliable.work()
+        return f"fast for {who}"
+
+    @process.node(writes="cheap", retry=Retry(attempts_max=2), timeout_seconds=8.0)
+    async def ask_cheap(who: str, *, unreliable: Unreliable) -> str:
+        await unreliable.work()
+        return f"cheap for {who}"
+
+    @process.transaction(writes="seat")
+    def take_seat(who: str, *, db: Database) -> int:
+        db.execute("CREATE TABLE IF NOT EXISTS seats (seat INTEGER PRIMARY KEY, who TEXT NOT NULL)")
+        db.execute("INSERT INTO seats (who) VALUES (?)", (who,))
+        return int(db.execute("SELECT last_insert_rowid()")[0][0])
+
+    @process.compensation(safety=policies()["idempotent"], timeout_seconds=CALL_SECONDS, retry=RETRY)
+    async def give_back(hotel: str, *, ctx: Context, provider: Provider) -> None:
+        await provider.call(ctx, "idempotent", ("back", hotel), stale=False)
+
+    @process.effect(writes="hotel", safety=policies()["reconcile"], undo=give_back, timeout_seconds=CALL_SECONDS, retry=RETRY)
+    async def take_room(who: str, seat: int, *, ctx: Context, provider: Provider) -> str:
+        return await provider.call(ctx, "reconcile", (who,), stale=False)
+
+    process.rules(
+        when("not priced", lambda c: c.prices is None, each(price, over="lines", failures="record", at_once=2)),
+        when("no offer", lambda c: c.fast is None, parallel(ask_fast, ask_cheap, failures=quorum(1))),
+        when("no seat", lambda c: c.seat is None, take_seat),
+        when("no room", lambda c: c.hotel is None, take_room),
+        when("odd", lambda c: len(c.lines) % 2 == 1, compensate("called off")),
+        otherwise(finish("kept")),
+    )
+    return process
+
+
 def errand_of(message: Mail) -> dict[str, Any]:
     return {"what": message.id}
 
@@ -212,4 +271,4 @@ def fits(message: Mail, draft: str, checked: str) -> bool:
 def processes() -> list[Process[Any]]:
     names = list(policies())
     child = errand()
-    return [*(trade(name, names[(i + 1) % len(names)]) for i, name in enumerate(names)), ticket(), child, order(child)]
+    return [*(trade(name, names[(i + 1) % len(names)]) for i, name in enumerate(names)), ticket(), child, order(child), basket()]

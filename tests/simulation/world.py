@@ -6,8 +6,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from pointsman import ABSENT, UNKNOWN, Found, NotSent, Rejected, StoreError
+from pointsman import ABSENT, UNKNOWN, Context, Found, NotSent, Rejected, StoreError
 from pointsman.kernel.snapshot import Status
+from pointsman.runtime.effects import KEY_LENGTH
 from pointsman.store.base import Transition
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.loop import Host, SimulatedLoop, current_host
@@ -36,6 +37,8 @@ class World:
         self.store = MemoryStore(lease_seconds=None if self.embedded else LEASE_SECONDS, now=self.store_time)
         self.store.incarnation = f"seed-{seed}"
         self.violations: list[str] = []
+        self.begun: dict[int, float] = {}  # when a case was started
+        self.unmatched: dict[str | None, float] = {}  # when a message came that was nobody's
         self.opened: dict[int, float] = {}  # when the last pause of a case was opened
         self.intents: dict[str, float] = {}  # when the last intent of a key was committed
 
@@ -79,16 +82,23 @@ class Wire:
         world = self._world
         if world.embedded and not self._host.alive:
             return
-        fails = name in {"commit", "claim", "release", "renew", "post"} and world.chance(0.006)
+        fails = name in {"commit", "transact", "claim", "release", "renew", "post"} and world.chance(0.006)
         if fails and world.random.random() < 0.5:
             result: Any = StoreError("simulated: it never arrived")
         else:
+            made: list[Transition] = []
+            if name == "transact":
+                args = (lambda rows, work=args[0]: made.append(work(rows)) or made[-1],)
             try:
                 result = at_once(method(*args, **settings))
                 if name == "commit" and result == args[0].case:
                     self._committed(args[0])
                 elif name == "post" and result.started:
                     self._committed(args[1])
+                elif name == "post" and result.case is None:
+                    world.unmatched.setdefault(args[0].key, world.loop.time())
+                elif made:
+                    self._committed(made[-1])
             except Exception as error:
                 result = error
             if fails:
@@ -97,6 +107,8 @@ class Wire:
 
     def _committed(self, t: Transition) -> None:
         world, now = self._world, self._world.loop.time()
+        if t.new is not None:
+            world.begun[t.case] = now
         if t.intent is not None:
             world.intents[t.intent.key] = now
             if t.status is not Status.RUNNING:
@@ -119,17 +131,21 @@ class Provider:
     def __init__(self, world: World) -> None:
         self.world = world
         self.acts: dict[str, list[tuple[float, str]]] = defaultdict(list)
+        self.known: dict[str, tuple[float, str]] = {}  # what was done last under a key
         self.policy: dict[str, str] = {}
         self.contents: dict[str, tuple[str, ...]] = {}  # what was done, by the receipt for it
         self.refused: set[str] = set()
         self.calls = 0
 
-    async def call(self, key: str, policy: str, content: tuple[str, ...], *, stale: bool) -> str:
-        world = self.world
+    async def call(self, ctx: Context, policy: str, content: tuple[str, ...], *, stale: bool) -> str:
+        world, key = self.world, ctx.key
         self.calls += 1
+        row = at_once(world.store.case(ctx.case))
+        if row.status is not Status.RUNNING:
+            world.violate(f"stale: case {row.id} is {row.status}, and {content} was asked for")
         if stale:
             world.violate(f"stale: {content} was acted on")
-        if key not in world.intents:
+        if key[:KEY_LENGTH] not in world.intents:
             world.violate(f"a call without an intent: {content}")
         if world.chance(0.05):
             raise NotSent("simulated: connection refused", retry_after=world.pick((0.0, 3.0)))
@@ -139,11 +155,11 @@ class Provider:
         return result
 
     def _arrive(self, key: str, policy: str, content: tuple[str, ...], answer: Any, caller: Host) -> None:
-        world, acts = self.world, self.acts[key]
-        self.policy[key] = policy
+        world, acts = self.world, self.acts[key[:KEY_LENGTH]]
+        self.policy[key[:KEY_LENGTH]] = policy
         remembers = KEY_TTL_SECONDS + CALL_SECONDS + LAG_SECONDS + world.set_back
-        if policy == "idempotent" and acts and world.loop.time() < acts[0][0] + remembers:
-            result: Any = acts[0][1]
+        if policy == "idempotent" and key in self.known and world.loop.time() < self.known[key][0] + remembers:
+            result: Any = self.known[key][1]
         elif key in self.refused or (not acts and world.chance(0.03)):
             self.refused.add(key)
             result = Rejected("simulated: refused")
@@ -152,6 +168,7 @@ class Provider:
         else:
             acts.append((world.loop.time(), f"receipt {len(acts) + 1} of {key[:6]}"))
             result = acts[-1][1]
+            self.known[key] = acts[-1]
             self.contents[result] = content
             if len(acts) > 1 and policy != "again":
                 world.violate(f"duplicated: {policy} acted {len(acts)} times")
@@ -167,7 +184,7 @@ class Provider:
 
     def _look(self, key: str, answer: Any, caller: Host) -> None:
         world = self.world
-        result: Any = Found(self.acts[key][0][1]) if self.acts[key] else ABSENT
+        result: Any = Found(self.known[key][1]) if key in self.known else ABSENT
         if world.chance(0.05):
             result = UNKNOWN
         if world.chance(0.05):

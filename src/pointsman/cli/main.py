@@ -33,6 +33,7 @@ from pointsman.operations.explain import Explanation, RuleTold
 from pointsman.operations.explain import explain as explain_case
 from pointsman.operations.history import History, history_of, told
 from pointsman.runtime.clock import SystemClock
+from pointsman.runtime.registry import Registry
 from pointsman.store.base import CaseRow, EventRow, Reader
 
 CASES_SHOWN = 10  # of those of which the same is said; --json has them all
@@ -128,13 +129,15 @@ def show(case: CaseNumber, db: Db = None, as_json: Json = False) -> None:
 @app.command()
 def explain(case: CaseNumber, db: Db = None, app: App = None, as_json: Json = False) -> None:
     """Say why a case stands where it stands, and what going on would do and would not repeat."""
-    process = _or_exit(lambda: load_process(app))
+    registry = _or_exit(lambda: Registry(load_processes(app)))
 
     async def look(reader: Reader) -> None:
         history = await history_of(reader, case)
-        if history.case.process != process.name:
-            told = f"case {case} is of process {history.case.process!r}, not of {process.name!r}"
+        row = history.case
+        if row.process not in registry.names:
+            told = f"case {case} is of process {row.process!r}, not of {' or '.join(map(repr, registry.names))}"
             raise PlaceUnknown(f"{told}; name its process with --app module:attribute.")
+        process = registry.accepting(row.process, row.version) or registry.for_start(row.process)
         texts = {field.field: (field.text, field.writer) for field in await reader.fields(case)}
         explanation = explain_case(process, history, texts)
         if as_json:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
+from pointsman.definition.limits import Limit
 from pointsman.definition.signature import Signature
 from pointsman.definition.state import Blob
 from pointsman.errors import DefinitionError
@@ -87,6 +88,7 @@ class Node(Generic[P, R]):
     asynchronous: bool
     isolated: bool = field(default=False, kw_only=True)
     was: tuple[str, ...] = field(default=(), kw_only=True)
+    limit: Limit | None = field(default=None, kw_only=True)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself."""

@@ -12,6 +12,7 @@ from pointsman.definition.durations import Duration, seconds_of
 from pointsman.definition.effects import AnyCompensation, Compensation, Effect, Safety
 from pointsman.definition.fingerprint import fingerprint_of
 from pointsman.definition.ladder import ladder_of
+from pointsman.definition.limits import Limit, check_limits
 from pointsman.definition.messages import Accept, WhileOpen
 from pointsman.definition.nodes import AnyNode, Node, OnFailure, P, R, Retry
 from pointsman.definition.pauses import Expire, Pause, Reassign, Remind, Sleep
@@ -60,11 +61,11 @@ class Process(Generic[S]):
     @overload
     def node(self, function: Callable[P, R], /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ...,
              timeout_seconds: float | None = None, on_failure: OnFailure = "park", isolated: bool = False,
-             was: str | tuple[str, ...] = ()) -> Node[P, R]: ...  # fmt: skip
+             was: str | tuple[str, ...] = (), limit: Limit | None = None) -> Node[P, R]: ...  # fmt: skip
     @overload
     def node(self, /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ..., timeout_seconds: float | None = None,
              on_failure: OnFailure = "park", isolated: bool = False,
-             was: str | tuple[str, ...] = ()) -> Callable[[Callable[P, R]], Node[P, R]]: ...  # fmt: skip
+             was: str | tuple[str, ...] = (), limit: Limit | None = None) -> Callable[[Callable[P, R]], Node[P, R]]: ...  # fmt: skip
 
     def node(
         self,
@@ -78,6 +79,7 @@ class Process(Generic[S]):
         on_failure: OnFailure = "park",
         isolated: bool = False,
         was: str | tuple[str, ...] = (),
+        limit: Limit | None = None,
     ) -> Node[P, R] | Callable[[Callable[P, R]], Node[P, R]]:
         """Declare a node: a plain or async function that reads fields, uses resources and returns what `writes` takes.
 
@@ -86,7 +88,8 @@ class Process(Generic[S]):
         `on_failure="record"`, the field takes a `Failure` and the case goes on. An `isolated` one runs in a Python of its
         own, which is killed when its time is over or its step is cancelled, and whose crash is a failed attempt: for
         functions that hang or crash beyond help, at the cost of starting a Python for each attempt. `was` are the names that it had before,
-        oldest first: what is stored under them counts as its own. Raises DefinitionError.
+        oldest first: what is stored under them counts as its own. `limit` is what all calls of this and other steps share.
+        Raises DefinitionError.
         """
 
         def declare(function: Callable[P, R]) -> Node[P, R]:
@@ -103,6 +106,7 @@ class Process(Generic[S]):
                 asynchronous=inspect.iscoroutinefunction(function),
                 isolated=isolated,
                 was=_names(was),
+                limit=limit,
             )
             self._declare(node)
             return node
@@ -113,12 +117,12 @@ class Process(Generic[S]):
     def effect(self, function: Callable[P, R], /, *, writes: str | tuple[str, ...], safety: Safety | None = None, name: str | None = None,
                timeout_seconds: float = ..., retry: Retry = ..., on_failure: OnFailure = "park",
                key: Callable[..., str] | None = None, undo: AnyCompensation | None = None,
-               was: str | tuple[str, ...] = ()) -> Effect[P, R]: ...  # fmt: skip
+               was: str | tuple[str, ...] = (), limit: Limit | None = None) -> Effect[P, R]: ...  # fmt: skip
     @overload
     def effect(self, /, *, writes: str | tuple[str, ...], safety: Safety | None = None, name: str | None = None, timeout_seconds: float = ...,
                retry: Retry = ..., on_failure: OnFailure = "park",
                key: Callable[..., str] | None = None, undo: AnyCompensation | None = None,
-               was: str | tuple[str, ...] = ()) -> Callable[[Callable[P, R]], Effect[P, R]]: ...  # fmt: skip
+               was: str | tuple[str, ...] = (), limit: Limit | None = None) -> Callable[[Callable[P, R]], Effect[P, R]]: ...  # fmt: skip
 
     def effect(
         self,
@@ -134,13 +138,14 @@ class Process(Generic[S]):
         key: Callable[..., str] | None = None,
         undo: AnyCompensation | None = None,
         was: str | tuple[str, ...] = (),
+        limit: Limit | None = None,
     ) -> Effect[P, R] | Callable[[Callable[P, R]], Effect[P, R]]:
         """Declare an effect: a function that changes the world outside. It must name a safety policy.
 
         The idempotency key is made of the process, the case, the effect and what it reads; `key`, a function of fields
         that it names as parameters, takes the place of what it reads. `retry` bounds the calls, repeated or not sent.
         `undo` is the compensation that a rule's `compensate(...)` calls for it. `was` are the names that it had before, oldest first: the key is made of the oldest one, so that a call under an
-        earlier name is known. Raises DefinitionError.
+        earlier name is known. `limit` is what all calls of this and other steps share. Raises DefinitionError.
         """
 
         def declare(function: Callable[P, R]) -> Effect[P, R]:
@@ -164,6 +169,7 @@ class Process(Generic[S]):
                 key=key,
                 undo=undo,
                 was=_names(was),
+                limit=limit,
             )
             self._declare(effect)
             return effect
@@ -386,6 +392,8 @@ class Process(Generic[S]):
             checks.check_child(self.name, self.state, step)
         else:
             checks.check_node(self.name, self.state, step)
+            used = [*(node.limit for node in self.nodes()), step.limit]
+            check_limits(f"process {self.name!r}", [limit for limit in used if limit is not None])
         self.steps[step.name] = step
         self._former |= dict.fromkeys(step.was, step.name)
 

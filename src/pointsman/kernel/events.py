@@ -43,6 +43,7 @@ class Kind(StrEnum):
     MIGRATED = "migrated"
     BLOCKED = "blocked"
     UNBLOCKED = "unblocked"
+    PERMIT_WAITED = "permit.waited"
 
 
 MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
@@ -60,6 +61,7 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.EFFECT_IN_DOUBT: ("nobody knows whether an effect's call happened", ("key", "message")),
     Kind.MESSAGE_RECEIVED: ("a message was taken in; one that was let be says why", ("message", "fields")),
     Kind.RESULT_DROPPED: ("what a step had computed was dropped, because what it had read was rewritten meanwhile", ("fields",)),
+    Kind.PERMIT_WAITED: ("the case, or a branch of its step, waits for a permit of a limit", ("limit", "why")),
     Kind.PAUSED: ("the case waits for a person", ("shows", "digest")),
     Kind.RESUMED: ("an answer was taken", ("by", "fields")),
     Kind.REMINDED: ("whoever is asked was to be reminded", ("assignee",)),

@@ -31,7 +31,7 @@ class LimitState:
     `permits` are the holders and until when each counts, `next_at` is when the next call may begin by the rate,
     `held_until` what a downstream asked for. `failures` counts those in a row; the breaker is open until `open_until`,
     and from then on `trial` holds the one call that is tried; 0 is a closed breaker. `wins` counts the calls that ended
-    well; `refused` are the refusals of a case, and the wins at the last one.
+    well; `refused` are the refusals of a case, and the wins at the last one. `changes` tells an older state from a newer one.
     """
 
     permits: Mapping[str, float] = field(default_factory=dict)
@@ -42,6 +42,11 @@ class LimitState:
     trial: str | None = None
     wins: int = 0
     refused: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    changes: int = 0
+
+    def keeping(self, holder: str, until: float) -> "LimitState":
+        """The same with this permit: its call was given up, and still runs."""
+        return replace(self, permits={**self.permits, holder: until})
 
 
 class Ended(NamedTuple):
@@ -69,14 +74,34 @@ def text_of(state: LimitState) -> str:
     return json.dumps({name: getattr(state, name) for name in LimitState.__slots__}, separators=(",", ":"))
 
 
+def shut_until(limit: Limit, state: LimitState) -> float:
+    """Until when nobody gets a permit, whatever is given back: the downstream asked for rest, or the breaker is open."""
+    return max(state.held_until, state.open_until if limit.breaker is not None else 0.0)
+
+
+def why_shut(limit: Limit, state: LimitState, now: float) -> str:
+    """Why there is no permit, or may be none, in words."""
+    if state.held_until > now:
+        return f"{limit.name} asked for rest"
+    if limit.breaker is not None and state.open_until > now:
+        return f"{limit.name} failed {state.failures} times in a row"
+    if limit.breaker is not None and state.open_until:
+        return f"{limit.name} is tried with one call"
+    if limit.concurrency is not None and len(_live(state, now, ())) >= limit.concurrency:
+        return f"{limit.concurrency} calls are under way"
+    if limit.per_second is not None and state.next_at > now:
+        return f"{limit.per_second:g} calls begin in a second"
+    return "others are in line"
+
+
 def opens_at(limit: Limit, state: LimitState, now: float, alive: Collection[str] = ()) -> float:
     """When the next permit can be had by the limit's own clocks: `now` if at once. One that is given back may make it earlier."""
     live = _live(state, now, alive)
-    at = max(now, state.held_until)
+    at = max(now, shut_until(limit, state))
     if limit.per_second is not None:
         at = max(at, state.next_at)
     if limit.breaker is not None and state.open_until:
-        at = max(at, state.open_until, live.get(state.trial or "", 0.0))
+        at = max(at, live.get(state.trial or "", 0.0))
     if limit.concurrency is not None and len(live) >= limit.concurrency:
         at = max(at, sorted(live.values())[len(live) - limit.concurrency])
     return at
@@ -107,6 +132,7 @@ def take(
         permits=_live(state, now, alive) | {holder: until},
         next_at=now + 1 / limit.per_second if limit.per_second is not None else 0.0,
         trial=holder if limit.breaker is not None and state.open_until else None,
+        changes=state.changes + 1,
     ), None
 
 
@@ -118,7 +144,7 @@ def give(limit: Limit, state: LimitState, holder: str, ending: Ending, *, now: f
     """
     permits = {name: until for name, until in state.permits.items() if name != holder}
     tried = state.trial == holder
-    state = replace(state, permits=permits, trial=None if tried else state.trial)
+    state = replace(state, permits=permits, trial=None if tried else state.trial, changes=state.changes + 1)
     if isinstance(ending, float):
         return _refuse(state, ending, now, case)
     decides = limit.breaker is not None and (tried or not state.open_until)  # what was begun before it opened says nothing

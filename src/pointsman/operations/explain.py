@@ -8,14 +8,16 @@ from typing import Any
 from pointsman.definition.effects import Effect
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import ValueRefused
+from pointsman.errors import NotAccepted, ValueRefused
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.decide import Decision, Tried, decide
 from pointsman.kernel.explain import possible_next, tried_rules
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.migrate import migrate
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.operations.history import History
-from pointsman.store.base import BranchRow
+from pointsman.runtime.registry import Registry
+from pointsman.store.base import BranchRow, CaseRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +70,15 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
     """Explain a case under the present code. `texts` are its fields as stored: JSON and writer per field."""
     row = history.case
     obstacles: list[str] = [row.reason] if row.reason else []
-    cells = _cells(process, texts, obstacles)
+    cells = _cells(process, _migrated(process, row, texts, obstacles), obstacles)
+    stands_at = None if row.step is None else process.called(row.step)
     rules = tuple(_told(tried) for tried in tried_rules(process, cells))
-    step = process.steps.get(row.step or "")
+    step = process.steps.get(stands_at or "")
     waiting = row.status is Status.WAITING and isinstance(step, Pause)
     unknown = _open_fields(process, cells, step) if waiting and isinstance(step, Pause) else frozenset()
     following = tuple(_told(tried, certain=certain) for tried, certain in possible_next(process, cells, unknown))
     decision = decide(process, cells)
-    if row.status in {Status.WAITING, Status.READY} and decision.step.name != row.step:
+    if row.status in {Status.WAITING, Status.READY} and decision.step.name != stands_at:
         obstacles.append(f"under the present code rule {decision.rule!r} would choose {decision.step.name} instead of {row.step}")
     return Explanation(
         case=row.id,
@@ -93,6 +96,22 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
     )
 
 
+def _migrated(
+    process: AnyProcess, row: CaseRow, texts: Mapping[str, tuple[str, str]], obstacles: list[str]
+) -> Mapping[str, tuple[str, str]]:
+    """The fields as the present version would find them."""
+    if row.version == process.version:
+        return texts
+    try:
+        Registry([process]).for_case(row.process, row.version)
+        texts = migrate(process, row.version, texts).fields
+    except NotAccepted as error:
+        obstacles += [str(error)] if str(error) not in obstacles else []
+    else:
+        obstacles.append(f"version {row.version} wrote it; going on brings it to version {process.version}, as it is shown here")
+    return texts
+
+
 def _cells(process: AnyProcess, texts: Mapping[str, tuple[str, str]], obstacles: list[str]) -> dict[str, Cell]:
     codec = codec_of(process.state)
     cells: dict[str, Cell] = {}
@@ -100,7 +119,7 @@ def _cells(process: AnyProcess, texts: Mapping[str, tuple[str, str]], obstacles:
         if not codec.knows(name):
             continue
         try:
-            cells[name] = codec.decode(name, text, writer)
+            cells[name] = codec.decode(name, text, process.called(writer))
         except ValueRefused as error:
             obstacles.append(str(error))
     return cells
@@ -148,7 +167,7 @@ def _effects(process: AnyProcess, history: History) -> dict[str, str]:
             EffectStatus.IN_DOUBT: f"in doubt ({entry.error}); its policy or an operator decides",
             EffectStatus.INTENDED: "intended; its call may be under way",
         }
-        told[entry.effect] = f"{words[entry.status]} (key {entry.key})"
+        told[process.called(entry.effect)] = f"{words[entry.status]} (key {entry.key})"
     return told
 
 

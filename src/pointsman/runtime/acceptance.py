@@ -40,7 +40,8 @@ class Acceptance:
         after = 0
         while page := await self._store.cases(status=Status.BLOCKED, after=after, limit=PAGE):
             after = page[-1].id
-            await asyncio.gather(*(self._unblock_one(row) for row in page))
+            accepted = [row for row in page if self._registry.accepting(row.process, row.version) is not None]
+            await asyncio.gather(*(self._unblock_one(row) for row in accepted))
 
     async def _register(self) -> None:
         known = {row[:3] for row in await self._store.definitions()}

@@ -1,14 +1,20 @@
 """One attempt of a node, and what follows from a failed one: another attempt, a recorded failure, or a parked case."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from pointsman.definition.nodes import AnyNode
-from pointsman.errors import NotSent, ValueRefused
+from pointsman.errors import ValueRefused
 from pointsman.kernel.codec import message_of
-from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.events import NOTHING, Event, Kind
 from pointsman.kernel.snapshot import Cell
 from pointsman.runtime.calls import Calls, GivenUp, ItemAt
 from pointsman.runtime.evidence import evidence_of, raised_at
 from pointsman.runtime.hold import Hold, Outcome, encode, failure_cells
+from pointsman.runtime.limits import Permit, retry_seconds
 from pointsman.runtime.ports import Ports
+
+Facts = Mapping[str, Any]
 
 
 class Attempts:
@@ -19,11 +25,13 @@ class Attempts:
         self._random = ports.random
         self._calls = calls
 
-    async def make(self, hold: Hold, node: AnyNode, attempt: int, *, item: ItemAt | None = None,
-                   given_up: GivenUp | None = None) -> dict[str, Cell] | Exception:  # fmt: skip
+    async def make(self, hold: Hold, node: AnyNode, attempt: int, *, item: ItemAt | None = None, given_up: GivenUp | None = None,
+                   permit: Permit | None = None) -> dict[str, Cell] | Exception:  # fmt: skip
         """One attempt: the cells that the node wrote, or why there are none. With an `item` they are entries of the fields."""
         try:
-            result = await self._calls.call(hold, node, attempt=attempt, timeout_seconds=node.timeout_seconds, item=item, given_up=given_up)
+            result = await self._calls.call(
+                hold, node, attempt=attempt, timeout_seconds=node.timeout_seconds, item=item, given_up=given_up, permit=permit
+            )
             return encode(hold, node, node.split(result), place=None if item is None else item.place)
         except Exception as error:
             if isinstance(error, TimeoutError) and node.timeout_seconds is not None and not str(error):
@@ -37,12 +45,11 @@ class Attempts:
         if attempt >= node.retry.attempts_max or not _worth_another(node, error):
             return None
         wait = node.retry.wait_seconds(attempt, self._random.random())
-        asked = error.retry_after if isinstance(error, NotSent) else None
-        return self._clock.now() + max(wait, asked or 0.0)
+        return self._clock.now() + max(wait, retry_seconds(error))
 
-    def failed(self, hold: Hold, node: AnyNode, attempt: int, error: Exception) -> Outcome:
+    def failed(self, hold: Hold, node: AnyNode, attempt: int, error: Exception, facts: Facts = NOTHING) -> Outcome:
         """What follows from a failed attempt: its wake-up time, its `Failure`, or the reason to park."""
-        failed = failure_event(node.name, attempt, error)
+        failed = failure_event(node.name, attempt, error, facts)
         wake_at = self.again_at(node, attempt, error)
         if wake_at is not None:
             return Outcome((failed, Event(Kind.NODE_RETRIED, node.name, attempt, {"at": wake_at})), wake_at=wake_at)
@@ -52,15 +59,15 @@ class Attempts:
         return Outcome((failed,), park=told, evidence=evidence_of(error, attempt))
 
 
-def succeeded(node: AnyNode, attempt: int, cells: dict[str, Cell]) -> Event:
+def succeeded(node: AnyNode, attempt: int, cells: dict[str, Cell], facts: Facts = NOTHING) -> Event:
     """The event of an attempt that wrote these cells."""
-    return Event(Kind.NODE_SUCCEEDED, node.name, attempt, {"fields": list(cells)}, cells)
+    return Event(Kind.NODE_SUCCEEDED, node.name, attempt, {"fields": list(cells), **facts}, cells)
 
 
-def failure_event(name: str, attempt: int, error: Exception) -> Event:
+def failure_event(name: str, attempt: int, error: Exception, facts: Facts = NOTHING) -> Event:
     """The event of an attempt that failed."""
-    facts = {"error": type(error).__name__, "message": message_of(error), "raised_at": raised_at(error)}
-    return Event(Kind.NODE_FAILED, name, attempt, facts)
+    told = {"error": type(error).__name__, "message": message_of(error), "raised_at": raised_at(error)}
+    return Event(Kind.NODE_FAILED, name, attempt, {**told, **facts})
 
 
 def interrupted(hold: Hold, node: AnyNode, attempts: int) -> Outcome:

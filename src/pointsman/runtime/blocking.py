@@ -31,14 +31,17 @@ class BlockingEngine:
         return self._engine.abandoned
 
     def start(
-        self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None, correlation: str | None = None
-    ) -> Started:
+        self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None, correlation: str | None = None,
+        tenant: str = "", priority: int = 0,
+    ) -> Started:  # fmt: skip
         """Start a case."""
-        return self._wait(self._engine.start(process, state, key=key, correlation=correlation))
+        return self._wait(self._engine.start(process, state, key=key, correlation=correlation, tenant=tenant, priority=priority))
 
-    def send(self, process: AnyProcess | str, message: object, *, name: str | None = None, key: str | None = None) -> Delivered:
+    def send(
+        self, process: AnyProcess | str, message: object, *, name: str | None = None, key: str | None = None, tenant: str = "", priority: int = 0
+    ) -> Delivered:  # fmt: skip
         """Deliver a message."""
-        return self._wait(self._engine.send(process, message, name=name, key=key))
+        return self._wait(self._engine.send(process, message, name=name, key=key, tenant=tenant, priority=priority))
 
     def keep(self, content: bytes) -> Blob:
         """Store a large value."""
@@ -77,9 +80,9 @@ class BlockingEngine:
         """Put a parked case back into the line."""
         return self._wait(self._engine.redrive(case, by=by, why=why, fields=fields))
 
-    def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None) -> CaseRow:
+    def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None, calls: int | None = None) -> CaseRow:
         """Say what became of an effect in doubt."""
-        return self._wait(self._engine.resolve(key, happened=happened, by=by, why=why, outcome=outcome))
+        return self._wait(self._engine.resolve(key, happened=happened, by=by, why=why, outcome=outcome, calls=calls))
 
     def _wait(self, call: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()

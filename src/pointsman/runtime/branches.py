@@ -31,6 +31,7 @@ from pointsman.runtime.attempts import Attempts, failure_event, interrupted
 from pointsman.runtime.calls import ItemAt
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, outcome_text
+from pointsman.runtime.limits import Limits, Permit
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import BranchRow, BranchWrite
 
@@ -127,9 +128,10 @@ class Fan:
 class Branches:
     """Runs steps of several branches."""
 
-    def __init__(self, ports: Ports, commits: Commits, attempts: Attempts) -> None:
+    def __init__(self, ports: Ports, commits: Commits, limits: Limits, attempts: Attempts) -> None:
         self._clock = ports.clock
         self._commits = commits
+        self._limits = limits
         self._attempts = attempts
         self._left: set[asyncio.Task[Any]] = set()  # an event loop holds its tasks weakly
 
@@ -178,16 +180,26 @@ class Branches:
 
     async def _attempt(self, hold: Hold, branch: Branch, attempt: int) -> End:
         name, node = branch.name, branch.node
+        permit: Permit | None = None
         if attempt > node.retry.attempts_max:
             written: dict[str, Cell] | Exception = RuntimeError("it has no attempt left")
             attempt = node.retry.attempts_max
         else:
+            if node.limit is not None:
+                got = await self._limits.wait(hold, node)
+                if isinstance(got, float):
+                    waits = self._limits.waits(name, node, attempt)
+                    return End((waits,), BranchWrite(name, attempt - 1, got, None, None, branch.reads))
+                permit = got
             given_up = partial(self._given_up, asyncio.get_running_loop(), hold.snapshot.case, name, attempt)
-            written = await self._attempts.make(hold, node, attempt, item=branch.item, given_up=given_up)
+            written = await self._attempts.make(hold, node, attempt, item=branch.item, given_up=given_up, permit=permit)
+        facts = {} if permit is None else permit.facts
         if not isinstance(written, Exception):
-            succeeded = Event(Kind.NODE_SUCCEEDED, name, attempt, {"fields": list(written)})
+            succeeded = Event(Kind.NODE_SUCCEEDED, name, attempt, {"fields": list(written), **facts})
             return End((succeeded,), BranchWrite(name, attempt, None, outcome_text(written), None, branch.reads))
-        failed = failure_event(name, attempt, written)
+        failed = failure_event(name, attempt, written, facts)
+        if permit is not None and permit.refused:
+            return End((failed,), BranchWrite(name, attempt - 1, permit.end.holds, None, None, branch.reads))
         wake_at = self._attempts.again_at(node, attempt, written)
         if wake_at is not None:
             retried = Event(Kind.NODE_RETRIED, name, attempt, {"at": wake_at})
@@ -335,6 +347,8 @@ def _late(branch: Branch, attempt: asyncio.Task[End]) -> Event | None:
     if error is not None:
         return Event(Kind.NODE_LATE, branch.name, 0, {"result": f"{type(error).__name__}: {message_of(error)}"})
     (first, *_), write = attempt.result()
+    if first.kind is Kind.PERMIT_WAITED:
+        return None
     if write.outcome is None:
         return Event(Kind.NODE_LATE, branch.name, first.attempt, {"result": f"{first.facts['error']}: {first.facts['message']}"})
     texts: Sequence[str] = list(json.loads(write.outcome).values())

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from pointsman.definition.nodes import AnyNode, Context
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
-from pointsman.errors import NotSent
+from pointsman.errors import NotBegun
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.runtime.evidence import PLACE, stands_at
 from pointsman.runtime.hold import Hold
 from pointsman.runtime.isolated import Isolation
+from pointsman.runtime.limits import Permit
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.threads import Call, Threads
 
@@ -54,33 +55,42 @@ class Calls:
 
     async def call(
         self, hold: Hold, node: AnyNode, *, attempt: int, key: str = "", timeout_seconds: float | None = None, late: Late = never,
-        item: ItemAt | None = None, given_up: GivenUp | None = None,
+        item: ItemAt | None = None, given_up: GivenUp | None = None, permit: Permit | None = None,
     ) -> object:  # fmt: skip
         """Call a node or an effect. Raises what it raises, and TimeoutError after `timeout_seconds` or when it is `late`.
 
-        What is late before it has begun is not begun, and NotSent says so. A thread cannot be stopped: a plain function that
-        runs out of time is left to its end (`Threads.abandon`), and its result is dropped.
+        What is late before it has begun is not begun, and NotBegun says so. A thread cannot be stopped: a plain function that
+        runs out of time is left to its end (`Threads.abandon`), and its result is dropped. The `permit` is given back when
+        the call has ended, in whatever way.
         """
         self.ports.points("effect.call" if key else "node.call")
-        result = await self.invoke(
-            node.function,
-            node,
-            hold,
-            attempt=attempt,
-            key=key,
-            timeout_seconds=timeout_seconds,
-            asynchronous=node.asynchronous,
-            late=late,
-            item=item,
-            given_up=given_up,
-        )
+        try:
+            result = await self.invoke(
+                node.function,
+                node,
+                hold,
+                attempt=attempt,
+                key=key,
+                timeout_seconds=timeout_seconds,
+                asynchronous=node.asynchronous,
+                late=late,
+                item=item,
+                given_up=given_up,
+                permit=permit,
+            )
+        except BaseException as error:
+            if permit is not None:
+                await permit.ended(error)
+            raise
+        if permit is not None:
+            await permit.ended(None)
         self.ports.points("effect.called" if key else "node.called")
         return result
 
     async def invoke(
         self, function: Callable[..., Any], node: AnyNode, hold: Hold, *, attempt: int, key: str, timeout_seconds: float | None, asynchronous: bool,
         only: tuple[frozenset[str], frozenset[str]] | None = None, late: Late = never,
-        item: ItemAt | None = None, given_up: GivenUp | None = None,
+        item: ItemAt | None = None, given_up: GivenUp | None = None, permit: Permit | None = None,
     ) -> object:  # fmt: skip
         """Call `function` with the node's fields and resources, or with those of them that `only` names (reads, uses)."""
         cells, codec = hold.snapshot.cells, codec_of(hold.process.state)
@@ -100,6 +110,8 @@ class Calls:
             )
         isolated = node.isolated and function is node.function
         thread = None if asynchronous or isolated else self._threaded(function, reads, uses, late)
+        if permit is not None:
+            permit.call = thread
         call: Awaitable[object]
         if thread is not None:
             call = asyncio.wrap_future(thread)
@@ -114,7 +126,7 @@ class Calls:
                 return await call
         except TimeoutError as error:
             if thread is not None and thread.cancelled():
-                raise NotSent("no thread was free in time; open the engine with more threads") from None
+                raise NotBegun("no thread was free in time; open the engine with more threads") from None
             if thread is not None and not thread.done():
                 setattr(error, PLACE, stands_at(thread.thread))
             raise
@@ -153,7 +165,7 @@ class Calls:
 
         def call() -> Any:
             if late():
-                raise NotSent(TOO_LATE)
+                raise NotBegun(TOO_LATE)
             try:
                 return context.run(function, *reads, **uses)
             except StopIteration as error:
@@ -164,14 +176,14 @@ class Calls:
 
 @types.coroutine
 def _in_time(call: Any, late: Late) -> Generator[Any, Any, object]:
-    """Await an author's coroutine, and go on with it only while it is not `late`. Raises NotSent where it had not begun.
+    """Await an author's coroutine, and go on with it only while it is not `late`. Raises NotBegun where it had not begun.
 
     The event loop looks at its timers after it has run what was ready. In a process that was stopped for a while, by
     SIGSTOP or by a machine that slept, that would be the next step of the call, which sends what should no longer be sent.
     """
     if late():
         call.close()
-        raise NotSent(TOO_LATE)
+        raise NotBegun(TOO_LATE)
     step = functools.partial(call.send, None)
     given_up = False
     while True:

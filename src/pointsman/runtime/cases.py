@@ -14,6 +14,7 @@ from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of, runnable
+from pointsman.runtime.limits import Limits
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.scheduler import Scheduler
 from pointsman.store.base import CaseRow, NewCase, Post, Posted, Store
@@ -30,12 +31,14 @@ class Cases:
         commits: Commits,
         effects: Effects,
         scheduler: Scheduler,
+        limits: Limits,
         registry: Registry,
     ) -> None:
         self.store = store
         self.commits = commits
         self.scheduler = scheduler
         self._effects = effects
+        self._limits = limits
         self._registry = registry
         self._underway: set[asyncio.Task[Any]] = set()
 
@@ -61,7 +64,7 @@ class Cases:
             if row.status is Status.WAITING:
                 with suppress(Conflict):
                     await self.apart(self.commits.block(self.bare(row), str(error)))
-            raise NotAccepted(f"case {row.id} is blocked: {error}.") from None
+            raise NotAccepted(f"case {row.id} cannot go on: {error}.") from None
 
     async def read(self, row: CaseRow) -> Hold:
         """The same, to look at it only."""
@@ -129,11 +132,14 @@ class Cases:
         self, post: Post, hold: Hold, after: Advance, accepted: Outcome, new: NewCase, released: int | None
     ) -> Posted:  # fmt: skip
         """Deliver a message, with the case that it starts where there is no open one, and drive that if there is room."""
-        going_on = runnable(after.decision) and self.scheduler.enter()
+        queues = self._limits.queue(hold, after.decision.step)
+        going_on = runnable(after.decision) and queues is None and self.scheduler.enter()
         taken = False
         try:
             after, outcome, intent = await self._effects.prepare(hold, after, accepted, going_on=going_on)
-            landing = self.commits.landing(hold, after, outcome, going_on=going_on, claims=going_on, intent=intent, new=new)
+            landing = self.commits.landing(
+                hold, after, outcome, going_on=going_on, claims=going_on, intent=intent, new=new, queues=queues
+            )  # fmt: skip
             posted = await self.store.post(post, landing, released=released)
             if posted.started:
                 self.commits.taken(hold, landing)
@@ -147,7 +153,8 @@ class Cases:
         return posted
 
     async def _commit_and_take(self, hold: Hold, after: Advance, outcome: Outcome, new: NewCase | None, answered_by: str | None) -> int:
-        going_on = runnable(after.decision) and self.scheduler.enter()
+        queues = self._limits.queue(hold, after.decision.step)
+        going_on = runnable(after.decision) and queues is None and self.scheduler.enter()
         taken = False
         try:
             if new is None:
@@ -162,6 +169,7 @@ class Cases:
                 intent=intent,
                 new=new,
                 answered_by=answered_by,
+                queues=queues,
             )
             if hold.status is Status.RUNNING and number == hold.snapshot.case:
                 self.scheduler.take(hold, after.decision)

@@ -8,6 +8,7 @@ from pydantic_core import to_json
 
 from pointsman.definition.children import Child
 from pointsman.definition.fingerprint import SHORT
+from pointsman.definition.nodes import Node
 from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Finish, Park
@@ -60,6 +61,7 @@ class Commits:
         transition.status, transition.wake_at, transition.reason = status, outcome.wake_at, reason
         transition.attempts, transition.step, transition.rule = hold.attempt, hold.step, hold.rule
         transition.intent, transition.leaves_pause = intent, leaves_pause
+        transition.needs = _need(hold, transition, outcome)
         transition.fields = _field_writes(hold)
         transition.events = [*_migrated(hold), *(_event_write(event) for event in outcome.events)]
         transition.posts = _to_parent(hold, transition)
@@ -75,16 +77,17 @@ class Commits:
     async def land(
         self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool = True, claims: bool = False, intent: Intent | None = None,
         answered_by: str | None = None, new: NewCase | None = None, cancel: Event | None = None, arrivals: Arrivals = NOTHING,
+        queues: Event | None = None,
     ) -> int:  # fmt: skip
         """Commit what happened and the decision that follows, and bring the hold up to date. Answers the case's number.
 
         A next step runs at once while the case is `going_on` in this engine's hands (`claims` takes it there), and is
-        ready for a claim otherwise. With `cancel` nothing follows: the case ends with that event. Raises News where a
+        ready for a claim otherwise; `queues` is the event of one that waits for a permit. With `cancel` nothing follows: the case ends with that event. Raises News where a
         message has come that is not among the `arrivals`.
         """
         transition = self.landing(
             hold, after, outcome, going_on=going_on, claims=claims, intent=intent, answered_by=answered_by, new=new, cancel=cancel,
-            arrivals=arrivals,
+            arrivals=arrivals, queues=queues,
         )  # fmt: skip
         number = await self._hand_in(hold, transition)
         self.landed(hold, after, transition)
@@ -93,6 +96,7 @@ class Commits:
     def landing(
         self, hold: Hold, after: Advance, outcome: Outcome, *, going_on: bool, claims: bool = False, intent: Intent | None = None,
         answered_by: str | None = None, new: NewCase | None = None, cancel: Event | None = None, arrivals: Arrivals = NOTHING,
+        queues: Event | None = None,
     ) -> Transition:  # fmt: skip
         """The transition of `land`, not handed in yet."""
         if isinstance(after.decision.step, Park) and not (outcome.events or arrivals.events):
@@ -116,7 +120,10 @@ class Commits:
             transition.status, transition.reason = Status.CANCELLED, cancel.facts["why"]
             events.append(_event_write(cancel))
         else:
-            events += self._arrive(hold, transition, after, outcome, going_on)
+            events += self._arrive(hold, transition, after, outcome, going_on and queues is None)
+            transition.needs = _need(hold, transition, outcome)
+            if queues is not None and transition.status is Status.READY:
+                events.append(_event_write(queues))
         transition.leaves_pause = (hold.status is Status.WAITING or hold.waiting is not None) and not self._keeps_pause(
             hold, after, transition
         )
@@ -235,7 +242,7 @@ class Commits:
         """Note in the hold what has been committed, and announce it."""
         if transition.new is not None:
             hold.origin = Origin(*transition.new[1:], created_at=transition.at)
-        hold.status, hold.intent = transition.status, transition.intent
+        hold.status, hold.intent, hold.needs = transition.status, transition.intent, transition.needs
         if hold.migrated is not None:
             hold.origin = hold.origin._replace(version=hold.migrated.to)
             hold.migrated = None
@@ -270,6 +277,16 @@ def accepted_event(process: AnyProcess, cells: Mapping[str, Cell]) -> Event:
 def intended(intent: Intent) -> Event:
     """The event of an intent."""
     return Event(Kind.EFFECT_INTENDED, intent.effect, facts={"key": intent.key, "deadline": intent.deadline})
+
+
+def _need(hold: Hold, transition: Transition, outcome: Outcome) -> str | None:
+    """The limit that a case in line needs a permit of for its step; what is in doubt is looked into first, and that needs none."""
+    if transition.status is not Status.READY or outcome.needs is not None:
+        return outcome.needs if transition.status is Status.READY else None
+    if outcome.settlement is not None and outcome.settlement.status is EffectStatus.IN_DOUBT:
+        return None
+    step = hold.process.steps.get(transition.step or "")
+    return step.limit.name if isinstance(step, Node) and step.limit is not None else None
 
 
 def _field_writes(hold: Hold, after: Advance | None = None) -> Sequence[FieldWrite]:

@@ -22,6 +22,7 @@ from pointsman.runtime.commits import Commits, intended
 from pointsman.runtime.evidence import evidence_of, raised_at
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, failure_cells, outcome_text
 from pointsman.runtime.inbox import Inbox
+from pointsman.runtime.limits import Limits, Permit
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import EffectRow, Intent, Settlement
 
@@ -32,7 +33,8 @@ KEY_LENGTH = 40  # hexadecimal digits of the SHA-256: 160 bits, within every pro
 class Effects:
     """Performs effects by the ledger."""
 
-    def __init__(self, ports: Ports, commits: Commits, calls: Calls, inbox: Inbox) -> None:
+    def __init__(self, ports: Ports, commits: Commits, calls: Calls, limits: Limits, inbox: Inbox) -> None:
+        self._limits = limits
         self._inbox = inbox
         self._store = ports.store
         self._clock = ports.clock
@@ -46,7 +48,7 @@ class Effects:
         """See to it, before a decision is committed, that no effect is forgotten, and make the intent of one that is chosen.
 
         A case with an effect of unknown outcome goes on to nothing but that effect. There is no intent where the ledger
-        knows the key already, or where the case is not `going_on`.
+        knows the key already, where the case is not `going_on`, or where the effect has a limit: its permit comes first.
         """
         step = after.decision.step
         if isinstance(step, Park):
@@ -64,7 +66,8 @@ class Effects:
             forgotten = {key for key in forgotten if not await self._takes_back(hold, key)}
         if forgotten:
             return await self._remember(hold, after, outcome, min(forgotten))
-        fresh = going_on and key is not None and await self._store.effect(key) is None
+        may_begin = going_on and isinstance(step, Effect) and step.limit is None
+        fresh = may_begin and key is not None and await self._store.effect(key) is None
         if not isinstance(step, Effect) or key is None or arguments is None or not fresh:
             return after, outcome, None
         return after, outcome, self._intent(hold, step, key, arguments, again=False)
@@ -97,12 +100,17 @@ class Effects:
         if hold.attempt > ATTEMPTS_A_CALL * effect.retry.attempts_max:
             told = f"{effect.name!r} was begun {hold.attempt - 1} times and never ended; correct it, resolve its key if it has one in doubt, and redrive the case"
             return Outcome((), park=told)
-        if hold.intent is None:
-            outcome = await self._reach_intent(hold, effect)
-            if outcome is not None:
-                return outcome
-        assert hold.intent is not None
-        return await self._call(hold, effect, hold.intent)
+        try:
+            if hold.intent is None:
+                outcome = await self._reach_intent(hold, effect)
+                if outcome is not None:
+                    return outcome
+            assert hold.intent is not None
+            return await self._call(hold, effect, hold.intent)
+        finally:
+            if hold.permit is not None:
+                hold.permit.unused()
+                hold.permit = None
 
     # Before the call.
 
@@ -114,6 +122,8 @@ class Effects:
             return Outcome((), park=_no_key(effect, error))
         entry = await self._store.effect(key)
         if entry is None:
+            if not await self._permitted(hold, effect):
+                return self._limits.to_line(hold, effect)
             return await self._commit_intent(hold, self._intent(hold, effect, key, arguments, again=False))
         if entry.arguments != arguments:
             reason = f"effect {effect.name!r} was intended under key {key} with other arguments; its key must name everything that makes it another effect"
@@ -123,6 +133,8 @@ class Effects:
         if entry.status is EffectStatus.FAILED:
             return self._rejected(hold, effect, entry.key, Rejected(entry.error or "rejected"), recorded=True)
         if entry.status is EffectStatus.NOT_SENT:
+            if not await self._permitted(hold, effect):
+                return self._limits.to_line(hold, effect)
             return await self._commit_intent(hold, self._intent(hold, effect, key, arguments, again=True))
         return await self._resolve_doubt(hold, effect, entry)
 
@@ -148,6 +160,8 @@ class Effects:
             case LookUp() if any(call.ended_at is None for call in given_up):
                 return self._wait_for_its_end(hold, effect, entry, doubt, settlement)
             case CallAgain():
+                if not await self._permitted(hold, effect):
+                    return self._limits.to_line(hold, effect, doubt, settlement)
                 hold.doubtful = True
                 again = self._intent(hold, effect, entry.key, entry.arguments, again=True)
                 if await self._commit_current(hold, effect, again, doubt):
@@ -205,6 +219,8 @@ class Effects:
                 park=f"{effect.name!r} was called {entry.attempts} times and did not arrive",
                 settlement=settlement._replace(status=EffectStatus.NOT_SENT),
             )
+        if found is ABSENT and not await self._permitted(hold, effect):
+            return self._limits.to_line(hold, effect, doubt, settlement._replace(status=EffectStatus.NOT_SENT))
         if found is ABSENT:
             again = self._intent(hold, effect, entry.key, entry.arguments, again=True)
             if await self._commit_current(hold, effect, again, doubt):
@@ -215,6 +231,13 @@ class Effects:
             park=_give_up(effect, entry.key, "the look-up could not tell whether it happened"),
             settlement=settlement,
         )
+
+    async def _permitted(self, hold: Hold, effect: AnyEffect) -> bool:
+        """Take the permit of the call to come, where it needs one: before its intent, and before its time begins to run."""
+        if effect.limit is None:
+            return True
+        hold.permit = await self._limits.take(hold, effect)
+        return hold.permit is not None
 
     async def _commit_intent(self, hold: Hold, intent: Intent, doubt: tuple[Event, ...] = ()) -> Outcome | None:
         await self._commits.stay(hold, Status.RUNNING, Outcome((*doubt, intended(intent))), intent=intent, guarded=True)
@@ -251,19 +274,22 @@ class Effects:
         if late():
             return self._not_sent(hold, effect, intent.key, NotSent(TOO_LATE), doubtful=doubtful)
         remaining = hold.call_until - clock.monotonic()
+        permit, hold.permit = hold.permit, None
         try:
-            result = await self._calls.call(hold, effect, attempt=hold.attempt, key=intent.key, timeout_seconds=remaining, late=late)
+            result = await self._calls.call(
+                hold, effect, attempt=hold.attempt, key=intent.key, timeout_seconds=remaining, late=late, permit=permit
+            )
         except NotSent as error:
-            return self._not_sent(hold, effect, intent.key, error, doubtful=doubtful)
+            return self._not_sent(hold, effect, intent.key, error, doubtful=doubtful, permit=permit)
         except Rejected as error:
             return self._rejected(hold, effect, intent.key, error)
         except Exception as error:
             if isinstance(error, TimeoutError) and not error.args:
                 unanswered = TimeoutError(f"no answer within {effect.timeout_seconds} seconds")
                 unanswered.__cause__ = error
-                return await self._doubted(hold, effect, intent.key, unanswered)
-            return await self._doubted(hold, effect, intent.key, error)
-        return self._settled(hold, effect, intent.key, result, "called")
+                return _also_told(await self._doubted(hold, effect, intent.key, unanswered), permit)
+            return _also_told(await self._doubted(hold, effect, intent.key, error), permit)
+        return _also_told(self._settled(hold, effect, intent.key, result, "called"), permit)
 
     def _settled(self, hold: Hold, effect: AnyEffect, key: str, result: object, how: str) -> Outcome:
         self._calls.threads.forget(key)
@@ -288,11 +314,16 @@ class Effects:
         facts = {"key": entry.key, "how": "adopted", "fields": list(cells)}
         return Outcome((Event(Kind.EFFECT_SETTLED, effect.name, hold.attempt, facts, cells),))
 
-    def _not_sent(self, hold: Hold, effect: AnyEffect, key: str, error: NotSent, *, doubtful: bool) -> Outcome:
+    def _not_sent(
+        self, hold: Hold, effect: AnyEffect, key: str, error: NotSent, *, doubtful: bool, permit: Permit | None = None
+    ) -> Outcome:
         """This call has not happened; if an earlier one under its key may have, that doubt stays."""
-        event = Event(Kind.EFFECT_NOT_SENT, effect.name, hold.attempt, {"key": key, "message": message_of(error)})
+        facts = {"key": key, "message": message_of(error), **({} if permit is None else permit.facts)}
+        event = Event(Kind.EFFECT_NOT_SENT, effect.name, hold.attempt, facts)
         status = EffectStatus.IN_DOUBT if doubtful else EffectStatus.NOT_SENT
         settlement = Settlement(key, status, None, message_of(error))
+        if permit is not None and permit.refused:
+            return self._limits.to_line(hold, effect, (event,), settlement._replace(counts=False), told=True)
         if hold.attempt >= effect.retry.attempts_max:
             told = f"{effect.name!r} was not sent in {hold.attempt} attempts: {message_of(error)}"
             park = _give_up(effect, key, f"an earlier call may have happened ({message_of(error)})") if doubtful else told
@@ -341,6 +372,14 @@ def effect_key(incarnation: str, process: AnyProcess, snapshot: Snapshot, effect
             raise TypeError(f"it is a {type(named).__name__}, not a str")
     parts = (incarnation, process.name, str(snapshot.case), effect.first_name, named)
     return digest(parts)[:KEY_LENGTH], arguments
+
+
+def _also_told(outcome: Outcome, permit: Permit | None) -> Outcome:
+    """The same, with what the call has done to its limit among the facts of the last event."""
+    if permit is None or not permit.facts:
+        return outcome
+    *events, last = outcome.events
+    return outcome._replace(events=(*events, last._replace(facts={**last.facts, **permit.facts})))
 
 
 def vanished(process: AnyProcess, entry: EffectRow) -> bool:

@@ -22,6 +22,7 @@ from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, row_of
 from pointsman.runtime.inbox import Inbox
 from pointsman.runtime.lease import Lease
+from pointsman.runtime.limits import Limits
 from pointsman.runtime.operating import Operating
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
@@ -58,10 +59,12 @@ class Engine:
         commits = Commits(ports, self._committed, self._appended)
         calls = Calls(ports, resources, threads)
         inbox = Inbox(ports.store)
-        effects = Effects(ports, commits, calls, inbox)
-        runner = Runner(ports, commits, calls, effects, inbox, self._start_child)
-        self._scheduler = Scheduler(ports, commits, runner, registry, concurrency, self._fail, self._look_around)
-        self._cases = Cases(ports.store, commits, effects, self._scheduler, registry)
+        self._limits = Limits(ports, registry)
+        effects = Effects(ports, commits, calls, self._limits, inbox)
+        runner = Runner(ports, commits, calls, effects, self._limits, inbox, self._start_child)
+        self._scheduler = Scheduler(ports, commits, runner, registry, self._limits, concurrency, self._fail, self._look_around)
+        self._limits.opens, self._limits.has_place = self._scheduler.opens, self._scheduler.has_place
+        self._cases = Cases(ports.store, commits, effects, self._scheduler, self._limits, registry)
         self._acceptance = Acceptance(ports, commits, registry)
         self._schedules = Schedules(ports, registry.newest, self._start_tick, self._fail)
         self._starts = Starts(self._cases, ports.clock)
@@ -111,6 +114,7 @@ class Engine:
         ports = Ports(opened, clock, random or chance.SystemRandom(), points, lease)
         engine = cls(ports, registry, resources or {}, concurrency, pool)
         try:
+            await engine._limits.look()
             await engine._acceptance.begin()
             engine._scheduler.begin()
             engine._release_held()
@@ -121,6 +125,7 @@ class Engine:
             try:
                 await engine._schedules.stop()
                 await engine._scheduler.stop(grace_seconds, engine._cases.all_committed)
+                await engine._limits.close()
             finally:
                 pool.close()
                 await opened.close()
@@ -138,16 +143,18 @@ class Engine:
     # Starting.
 
     async def start(
-        self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None, correlation: str | None = None
-    ) -> Started:
+        self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None, correlation: str | None = None,
+        tenant: str = "", priority: int = 0,
+    ) -> Started:  # fmt: skip
         """Start a case with these inputs; the answer comes after the commit that holds it.
 
         `key` is the identity of what is started: the same key in the same process is the same case, whenever it comes
-        again and whatever comes with it. Messages with the `correlation` key reach the case while it is open. Raises UnknownProcess, InputInvalid, ValueRefused, StoreError and EngineStopped.
+        again and whatever comes with it. Messages with the `correlation` key reach the case while it is open. Cases of a higher
+        `priority` leave the line first, and of one priority the tenants take turns. Raises UnknownProcess, InputInvalid, ValueRefused, StoreError and EngineStopped.
         """
         self._check_running()
         name = process if isinstance(process, str) else process.name
-        return await self._starts.start(name, state, key=key, correlation=correlation)
+        return await self._starts.start(name, state, key=key, correlation=correlation, tenant=tenant, priority=priority)
 
     async def send(
         self, process: AnyProcess | str, message: object, *, name: str | None = None, key: str | None = None, tenant: str = "", priority: int = 0
@@ -287,14 +294,16 @@ class Engine:
         self._check_running()
         return await self._operating.redrive_all(by=by, why=why, fields=fields or {}, process=process, reason=reason)
 
-    async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None) -> CaseRow:
+    async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None, calls: int | None = None) -> CaseRow:
         """Say what became of an effect in doubt; the case goes on from there.
 
         If it `happened`, `outcome` is what the effect would have returned; if not, it is called again, also where the other
-        side had rejected it. Raises Refused where the key is unknown, is recorded as done, or the outcome does not fit.
+        side had rejected it. `calls` is how many calls it had been when you found out (`attempts` in the ledger): if there
+        has been another one since, the verdict is not taken. Raises Refused for that, and where the key is unknown, is
+        recorded as done, or the outcome does not fit.
         """
         self._check_running()
-        return await self._operating.resolve(key, happened=happened, by=by, why=why, outcome=outcome)
+        return await self._operating.resolve(key, happened=happened, by=by, why=why, outcome=outcome, calls=calls)
 
     # The inside.
 
@@ -321,10 +330,19 @@ class Engine:
             self._release_held()
         if transition.status is not Status.RUNNING:
             self._scheduler.let_go(transition.case)
+        self._limits.moved(transition.case, hold.process.steps.get(transition.step or ""))
         if transition.wake_at is not None:
-            self._scheduler.woken(transition.wake_at)
+            self._in_line(transition.needs, transition.wake_at)
         if transition.status in AT_REST and transition.case in self._waiting:
             self._tell(row_of(hold, transition))
+
+    def _in_line(self, needs: str | None, wake_at: float) -> None:
+        """A case is in line: it can be claimed at its time, or when its limit has room."""
+        now = self._ports.clock.now()
+        if needs is None or wake_at > now or self._limits.lined(needs):
+            self._scheduler.woken(wake_at)
+        elif (opens_at := self._limits.opens_at()) is not None:
+            self._scheduler.woken(opens_at)
 
     async def _look_around(self) -> None:
         """What other engines on the store did is news too: to whoever follows the events or waits for a case, or can go on with one."""
@@ -335,6 +353,7 @@ class Engine:
             if row is not None and row.status in AT_REST:
                 self._tell(row)
         self._release_held()  # an engine may have died between the end of a case and the next one
+        await self._limits.look()
         await self._acceptance.unblock()
 
     def _tell(self, row: CaseRow) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pointsman.definition.children import Child
 from pointsman.definition.nodes import AnyNode, Node
@@ -29,6 +29,9 @@ from pointsman.store.base import (
     Transition,
 )
 
+if TYPE_CHECKING:
+    from pointsman.runtime.limits import Permit
+
 
 class Origin(NamedTuple):
     """What a case has from its start: it changes with a migration of its version only."""
@@ -48,7 +51,8 @@ class Hold:
 
     `attempt` counts the attempts of the current step. `intent` is the committed intent of an effect that has not been
     called yet, `doubtful` whether an earlier call under its key may have happened, and `call_until` when its call must be
-    given up, in the clock's monotonic seconds. `unsettled` are the keys of effects whose outcome is not known. `inbox` is
+    given up, in the clock's monotonic seconds. `needs` is the limit that the case has waited for in line, `permit` one that was taken for the call to come.
+    `unsettled` are the keys of effects whose outcome is not known. `inbox` is
     how many messages were pending when the case was read, `mail` those that have been looked at, `waiting` the open pause of
     a case that was woken, `undoes` the key of the call that is being taken back. `origin` is what the case has from its start. `migrated` is what has been done to its fields since
     they were read, and is for the next commit to write.
@@ -65,6 +69,8 @@ class Hold:
     intent: Intent | None = None
     doubtful: bool = False
     call_until: float = 0.0
+    needs: str | None = None
+    permit: "Permit | None" = None
     unsettled: set[str] = field(default_factory=set)
     inbox: int = 0
     mail: tuple[MessageRow, ...] = ()
@@ -78,7 +84,7 @@ class Outcome(NamedTuple):
     """What came out of a step: the events, of which the last carries what was written.
 
     With `wake_at` (Unix seconds) the step goes on later; with `park` the case is parked for that reason; with `waits` it
-    waits at its step for a message; with `finishes` it ends with that outcome. `climbs` and `answered_by` are about the open pause.
+    waits at its step for a message; with `finishes` it ends with that outcome. `needs` is the limit that it goes into the line for. `climbs` and `answered_by` are about the open pause.
     """
 
     events: tuple[Event, ...]
@@ -90,6 +96,7 @@ class Outcome(NamedTuple):
     evidence: Mapping[str, Any] | None = None
     waits: bool = False
     finishes: str | None = None
+    needs: str | None = None
     climbs: PauseClimb | None = None
     answered_by: str | None = None
 
@@ -130,6 +137,7 @@ def bare_hold(process: AnyProcess, row: CaseRow) -> Hold:
         attempt=row.attempts,
         step=None if row.step is None else process.called(row.step),
         rule=row.rule,
+        needs=row.needs,
         inbox=row.inbox,
         origin=Origin(row.version, row.key, row.tenant, row.priority, row.correlation, row.parent, row.created_at),
     )

@@ -14,7 +14,7 @@ from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.cases import Cases, standing
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, outcome_text
-from pointsman.store.base import BranchRow, BranchWrite, CaseRow, Settlement
+from pointsman.store.base import BranchRow, BranchWrite, CaseRow, EffectRow, Settlement
 
 ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine has in hand
 
@@ -87,14 +87,16 @@ class Operating:
             raise Refused(f"case {row.id} was moved by somebody else meanwhile; look at it again.") from None
         return await self._cases.row(row.id)
 
-    async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object) -> CaseRow:
+    async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object, calls: int | None) -> CaseRow:
         """Say what became of an effect in doubt; see `Engine.resolve`."""
         check_text("by", by)
         check_text("why", why)
-        entry = await self._cases.store.effect(key)
-        if entry is None:
-            raise Refused(f"no effect has the key {key}; `pointsman show CASE` lists a case's keys.")
-        row = await self._cases.row(entry.case)
+        row = await self._cases.row((await self._entry(key)).case)
+        # Read behind the case's row, whose revision guards the commit: if the effect is called again from here on, it is a Conflict.
+        entry = await self._entry(key)
+        if calls not in {None, entry.attempts}:
+            told = f"effect {entry.effect!r} of case {row.id} has been called again since ({entry.attempts} calls in all)"
+            raise Refused(f"{told}; find out what became of the last call.")
         recorded = entry.status is EffectStatus.DONE and (entry.outcome is not None or not happened)
         if recorded or row.status in {Status.RUNNING, Status.WAITING}:
             told = f"effect {entry.effect!r} of case {row.id} is {entry.status}, and as to the case, {standing(row)}"
@@ -109,6 +111,12 @@ class Operating:
         if hold is not None and text is not None and hold.migrated is not None:
             return await self._taken(hold, event, settlement, text)
         return await self._back_into_line(row, Outcome((event,), wake_at=self._clock.now(), settlement=settlement))
+
+    async def _entry(self, key: str) -> EffectRow:
+        entry = await self._cases.store.effect(key)
+        if entry is None:
+            raise Refused(f"no effect has the key {key}; `pointsman show CASE` lists a case's keys.")
+        return entry
 
     async def _taken(self, hold: Hold, event: Event, settlement: Settlement, text: str) -> CaseRow:
         """Write an outcome at once: a migration may change what the effect reads, and its key, under which it would be found."""

@@ -16,13 +16,14 @@ from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance, advance, parked, rests_on_changes
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
-from pointsman.runtime.attempts import Attempts, interrupted, succeeded
+from pointsman.runtime.attempts import Attempts, failure_event, interrupted, succeeded
 from pointsman.runtime.branches import Branches
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, encode, runnable
 from pointsman.runtime.inbox import CHILD_ENDED, Arrivals, Inbox, child_key
+from pointsman.runtime.limits import Limits
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.undoing import Undoing
 from pointsman.runtime.waits import woken
@@ -43,16 +44,19 @@ class _Failed(Exception):
 class Runner:
     """Drives cases; it keeps nothing of a case beyond its `Hold`."""
 
-    def __init__(self, ports: Ports, commits: Commits, calls: Calls, effects: Effects, inbox: Inbox, start: StartChild) -> None:
+    def __init__(
+        self, ports: Ports, commits: Commits, calls: Calls, effects: Effects, limits: Limits, inbox: Inbox, start: StartChild
+    ) -> None:
         self._store = ports.store
         self._clock = ports.clock
         self._commits = commits
+        self._limits = limits
         self._inbox = inbox
         self._start = start
         self._calls = calls
         self._undoing = Undoing(ports.store, commits, effects)
         self._attempts = Attempts(ports, calls)
-        self._branches = Branches(ports, commits, self._attempts)
+        self._branches = Branches(ports, commits, limits, self._attempts)
         self._effects = effects
 
     async def drive(
@@ -163,8 +167,9 @@ class Runner:
         return any(rests_on_changes(hold.process, one, hold.snapshot.cells, after.snapshot.cells) for one in steps)
 
     async def _land(self, hold: Hold, after: Advance, outcome: Outcome, arrivals: Arrivals, *, going_on: bool) -> Decision | None:
-        after, outcome, intent = await self._effects.prepare(hold, after, outcome, going_on=going_on)
-        await self._commits.land(hold, after, outcome, going_on=going_on, intent=intent, arrivals=arrivals)
+        queues = self._limits.queue(hold, after.decision.step)
+        after, outcome, intent = await self._effects.prepare(hold, after, outcome, going_on=going_on and queues is None)
+        await self._commits.land(hold, after, outcome, going_on=going_on, intent=intent, arrivals=arrivals, queues=queues)
         return after.decision if hold.status is Status.RUNNING else None
 
     # A transaction.
@@ -224,7 +229,13 @@ class Runner:
     async def _run_node(self, hold: Hold, node: AnyNode) -> Outcome:
         if hold.attempt > node.retry.attempts_max:
             return interrupted(hold, node, node.retry.attempts_max)
-        written = await self._attempts.make(hold, node, hold.attempt)
+        permit = await self._limits.take(hold, node) if node.limit is not None else None
+        if permit is None and node.limit is not None:
+            return self._limits.to_line(hold, node)
+        written = await self._attempts.make(hold, node, hold.attempt, permit=permit)
+        facts = {} if permit is None else permit.facts
         if not isinstance(written, Exception):
-            return Outcome((succeeded(node, hold.attempt, written),))
-        return self._attempts.failed(hold, node, hold.attempt, written)
+            return Outcome((succeeded(node, hold.attempt, written, facts),))
+        if permit is not None and permit.refused:
+            return self._limits.to_line(hold, node, (failure_event(node.name, hold.attempt, written, facts),), told=True)
+        return self._attempts.failed(hold, node, hold.attempt, written, facts)

@@ -16,6 +16,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import ATTEMPTS_A_CALL
 from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of
+from pointsman.runtime.limits import Limits
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.runner import Runner
@@ -39,6 +40,7 @@ class Scheduler:
         commits: Commits,
         runner: Runner,
         registry: Registry,
+        limits: Limits,
         concurrency: int,
         failed: Callable[[Exception], None],
         look_around: Callable[[], Awaitable[None]],
@@ -47,6 +49,7 @@ class Scheduler:
         self._commits = commits
         self._runner = runner
         self._registry = registry
+        self._limits = limits
         self._concurrency = concurrency
         self._failed = failed
         self._look_around = look_around
@@ -70,9 +73,9 @@ class Scheduler:
     def enter(self) -> bool:
         """Reserve a place for a case that is about to be committed as running; False where there is none.
 
-        A place is used with `take`, or given back with `leave`.
+        A place is used with `take`, or given back with `leave`. Nobody overtakes what is due and waits to be claimed.
         """
-        if self._free <= 0:
+        if self._free <= 0 or self._due:
             return False
         self._reserved += 1
         self._lull.clear()
@@ -82,6 +85,11 @@ class Scheduler:
         """Give a reserved place back."""
         self._reserved -= 1
         self._wake.set()
+        self._limits.places_changed()
+
+    def has_place(self) -> bool:
+        """Whether there is a place for one more case."""
+        return self._free > 0
 
     def holds(self, case: int) -> bool:
         """Whether the case is in hand."""
@@ -99,6 +107,7 @@ class Scheduler:
         case = hold.snapshot.case
         self._lull.clear()
         self._tasks[case] = asyncio.create_task(self._drive(hold, decision), name=f"pointsman-case-{case}")
+        self._limits.places_changed()
 
     def let_go(self, case: int) -> None:
         """The case is no longer in hand: its place is free from the commit that put it to rest or back into the line."""
@@ -108,6 +117,8 @@ class Scheduler:
             self._wake.set()
         if self._tasks.pop(case, None) is not None:
             self._cancels.pop(case, None)
+            self._limits.moved(case)
+            self._limits.places_changed()
             self._wake.set()
 
     def woken(self, at: float) -> None:
@@ -120,9 +131,15 @@ class Scheduler:
             self._next_wake = at
             self._wake.set()
 
+    def opens(self, at: float) -> None:
+        """Note that a limit that cases wait for has room, or will have it at this time (Unix seconds)."""
+        self.woken(at)
+        self._wake.set()
+
     async def cancel(self, case: int, event: Event) -> None:
         """End the case when its current step has ended, and return when it is no longer in hand."""
         self._cancels[case] = event
+        self._limits.recall(case)
         await asyncio.wait([self._tasks[case]])
 
     def look_again(self) -> None:
@@ -147,6 +164,7 @@ class Scheduler:
         """
         self._stopping = True
         self._wake.set()
+        self._limits.stop()
         try:
             if self._loop_task is not None:
                 await asyncio.wait([self._loop_task])
@@ -201,22 +219,25 @@ class Scheduler:
         limit, now = self._free, self._ports.clock.now()
         self._due = False
         self._next_wake = None
+        room = self._limits.offer()
         self._reserved += limit
         try:
-            claimed = await self._ports.store.claim(self._registry.names, now=now, limit=limit)
+            claimed = await self._ports.store.claim(self._registry.names, now=now, limit=limit, room=room)
         finally:
             self._reserved -= limit
         if self._stopping:
             self._given_back += [one.case.id for one in claimed]
             return
+        self._limits.claimed([one.case for one in claimed], room, all_of_it=len(claimed) < limit)
         for one in await self._with_one_suspect(claimed):
             await self._take_claimed(one)
         # Only what is known to be due is claimed: a claim keeps its places from those who start a case meanwhile.
-        next_wake = await self._ports.store.next_wake(self._registry.names)
+        next_wake = await self._ports.store.next_wake(self._registry.names, closed=self._limits.closed())
         if next_wake is not None and next_wake <= now and not claimed:
             next_wake = now + HESITATION_SECONDS  # the store's clock says otherwise than this engine's: do not ask again and again
-        if next_wake is not None:
-            self.woken(next_wake)
+        for at in (next_wake, self._limits.opens_at()):
+            if at is not None:
+                self.woken(at)
 
     async def _with_one_suspect(self, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
         """Put all but one of the suspects back, while cases that a dead engine had in hand are still to be gone on with.
@@ -231,6 +252,8 @@ class Scheduler:
             self._suspect = suspects.pop(0)
         if suspects:
             await self._ports.store.release(suspects, now=self._ports.clock.now() + HESITATION_SECONDS)
+            for case in suspects:
+                self._limits.moved(case)
         return [one for one in claimed if one.case.id not in suspects]
 
     async def _after_a_death(self) -> bool:
@@ -246,6 +269,7 @@ class Scheduler:
         """Take a claimed case in hand, or put one aside that this code cannot go on with or cannot read."""
         row = claimed.case
         if row.attempts > self._begun_max(row)[1] + IN_VAIN_MAX:
+            self._limits.moved(row.id)
             hold = bare_hold(self._registry.for_start(row.process), row)
             with suppress(Conflict):
                 await self._park(hold, f"an engine has ended {row.attempts - 1} times before it could go on with step {row.step!r}; "
@@ -254,12 +278,14 @@ class Scheduler:
         try:
             hold = hold_of(self._registry.for_case(row.process, row.version), row, claimed.fields, claimed.branches)
         except NotAccepted as error:
+            self._limits.moved(row.id)
             hold = bare_hold(self._registry.for_start(row.process), row)
             hold.attempt -= 1  # it was none
             with suppress(Conflict):
                 await self._commits.block(hold, str(error))
             return
         except Exception as error:
+            self._limits.moved(row.id)
             hold = bare_hold(self._registry.for_start(row.process), row)
             with suppress(Conflict):
                 await self._park(hold, f"its state cannot be read: {message_of(error)}")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from pointsman.errors import NotSent
+from pointsman.errors import NotBegun
 from pointsman.runtime.clock import Clock
 
 HANGING_MAX = 64  # threads that may hang before others go short: each holds its stack and whatever its call holds
@@ -55,7 +55,7 @@ class Threads:
         return len(self._hanging)
 
     def submit(self, function: Callable[[], Any]) -> Call:
-        """Run `function` in a thread, when one is free. Raises NotSent where all of them hang."""
+        """Run `function` in a thread, when one is free. Raises NotBegun where all of them hang."""
         with self._changed:
             if self._closed:
                 raise RuntimeError("the engine is closed")
@@ -112,8 +112,8 @@ class Threads:
     def _places(self) -> int:
         return self._count - max(0, len(self._hanging) - HANGING_MAX)
 
-    def _refusal(self) -> NotSent:
-        return NotSent(f"{len(self._hanging)} calls of plain functions hang; give their clients timeouts, and start the program again")
+    def _refusal(self) -> NotBegun:
+        return NotBegun(f"{len(self._hanging)} calls of plain functions hang; give their clients timeouts, and start the program again")
 
     def _grow(self) -> None:
         if self._workers < self._places:

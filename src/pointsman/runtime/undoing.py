@@ -9,15 +9,16 @@ import json
 
 from pointsman.definition.effects import AnyCompensation, Compensation, Effect
 from pointsman.definition.rules import Compensate
-from pointsman.errors import ValueRefused
+from pointsman.errors import NotAccepted, ValueRefused
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.migrate import migrate
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, cells_from, cells_of
-from pointsman.store.base import EffectRow, Store
+from pointsman.store.base import EffectRow, FieldRow, Store
 
 PAGE = 1_000  # events read at once
 
@@ -50,7 +51,7 @@ class Undoing:
         today = hold.snapshot.cells
         try:
             then = await self._cells_then(hold, entry)
-        except ValueRefused as error:
+        except (NotAccepted, ValueRefused) as error:
             return Outcome((), park=f"{compensation.name!r} cannot be called: {message_of(error)}; take {entry.effect!r} back by hand")
         hold.snapshot, hold.undoes = hold.snapshot._replace(cells=then), entry.key
         try:
@@ -66,18 +67,29 @@ class Undoing:
         return None
 
     async def _cells_then(self, hold: Hold, entry: EffectRow) -> dict[str, Cell]:
-        """The fields as they stood at an effect's intent, and what the effect wrote. Raises ValueRefused."""
-        fields = await self._store.fields(hold.snapshot.case, revision=await self._revision_of(entry))
-        return cells_of(hold.process, fields) | cells_from(hold.process, entry.outcome or "{}", entry.effect)
+        """The fields as they stood at an effect's intent, and what the effect wrote, both as the present version has them.
 
-    async def _revision_of(self, entry: EffectRow) -> int | None:
-        after = 0
+        Raises NotAccepted, ValueRefused.
+        """
+        revision, version = await self._moment_of(hold, entry)
+        fields = await self._store.fields(hold.snapshot.case, revision=revision)
+        if version == hold.process.version:
+            return cells_of(hold.process, fields) | cells_from(hold.process, entry.outcome or "{}", entry.effect)
+        written = {name: (text, entry.effect) for name, text in json.loads(entry.outcome or "{}").items()}
+        migrated = migrate(hold.process, version, {row.field: (row.text, row.writer) for row in fields} | written)
+        return cells_of(hold.process, [FieldRow(name, *cell, 0) for name, cell in migrated.fields.items()])
+
+    async def _moment_of(self, hold: Hold, entry: EffectRow) -> tuple[int | None, int]:
+        """The revision of an effect's intent, and the version that the case had then."""
+        revision, after = None, 0
         while events := await self._store.events(case=entry.case, after=after, limit=PAGE):
             for event in events:
-                if event.kind == Kind.EFFECT_INTENDED and json.loads(event.facts)["key"] == entry.key:
-                    return event.revision
+                if event.kind == Kind.EFFECT_INTENDED and revision is None and json.loads(event.facts)["key"] == entry.key:
+                    revision = event.revision
+                elif event.kind == Kind.MIGRATED and revision is not None:
+                    return revision, json.loads(event.facts)["since"]
             after = events[-1].id
-        return None
+        return revision, hold.origin.version
 
 
 def _effect(hold: Hold, entry: EffectRow) -> "Effect[..., object] | None":

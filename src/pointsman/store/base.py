@@ -103,12 +103,13 @@ class Intent(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What became of a call. `outcome` is the JSON of what it wrote, per field."""
+    """What became of a call. `outcome` is the JSON of what it wrote, per field. One that does not count is taken off the attempts."""
 
     key: str
     status: EffectStatus
     outcome: str | None = None
     error: str | None = None
+    counts: bool = True
 
 
 class PauseOpening(NamedTuple):

@@ -339,9 +339,10 @@ class MemoryStore:
 
     def _write_effect(self, t: Transition) -> None:
         if t.settlement is not None and t.settlement.key in self._effects:
-            key, status, outcome, error = t.settlement
+            key, status, outcome, error, counts = t.settlement
             if self._effects[key].status is not EffectStatus.DONE or self._effects[key].outcome is None:
-                self._effects[key] = self._effects[key]._replace(status=status, outcome=outcome, error=error)
+                attempts = self._effects[key].attempts - (not counts)
+                self._effects[key] = self._effects[key]._replace(status=status, outcome=outcome, error=error, attempts=attempts)
         if t.intent is not None:
             key, effect, arguments, deadline, again = t.intent
             if again:

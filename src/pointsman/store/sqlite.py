@@ -317,7 +317,8 @@ class SqliteStore(SqliteReader):
         """What few transitions have: a settlement, an intent, a pause, the end of branches."""
         execute, sql = connection.execute, self._sql
         if t.settlement is not None:
-            execute(sql["settle_effect"], (t.settlement.status, t.settlement.outcome, t.settlement.error, t.settlement.key))
+            settled = t.settlement
+            execute(sql["settle_effect"], (settled.status, settled.outcome, settled.error, not settled.counts, settled.key))
         if t.intent is not None:
             key, effect, arguments, deadline, again = t.intent
             if not again:
@@ -347,15 +348,21 @@ class SqliteStore(SqliteReader):
         try:
             with own_tables_guarded(connection):
                 transition = work(AuthorsDatabase(connection))
+            self._check_standing(connection)
             result: Any = self._apply(connection, [transition])[0]
         except Exception as error:
-            if _concerns_the_file(error) and isinstance(error, StoreError):
-                raise
+            if isinstance(error, StoreError) or _is_of_the_disk(error):
+                raise  # SQLite may have taken the whole batch back
             result = error
         if isinstance(result, Exception):
             connection.execute("ROLLBACK TO author")
         connection.execute("RELEASE author")
         return result
+
+    def _check_standing(self, connection: sqlite3.Connection) -> None:
+        """Raise where an error of the disk has made SQLite take the whole batch back, and the author's code passed over it."""
+        if not connection.in_transaction:
+            raise StoreUnwritable(f"the disk that holds {self.path} failed in a transaction; check it and start again.")
 
     def _post(self, connection: sqlite3.Connection, post: Post, start: Transition | None, released: int | None) -> Posted:
         """Deliver a message; everything in it is one transaction, so no case can start or end in between."""
@@ -473,6 +480,12 @@ def _concerns_the_file(error: Exception) -> bool:
     """Whether the file is at fault, and not one value or one job."""
     of_a_value = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
     return isinstance(error, StoreError) or (isinstance(error, sqlite3.Error) and not isinstance(error, of_a_value))
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether the file could not be read or written, whoever's statement it was."""
+    failures = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_BUSY")
+    return isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorname", "") or "").startswith(failures)
 
 
 def _refusal(error: Exception) -> Exception:

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
+from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import NewCase, Store
-from pointsman.testing.scenarios import Scenario, Scenarios, start_of
+from pointsman.store.base import Intent, NewCase, Settlement, Store
+from pointsman.testing.scenarios import Scenario, Scenarios, next_of, start_of
 
 
 class LineConformance(Scenarios):
@@ -69,6 +70,24 @@ class LineConformance(Scenarios):
 
             assert sorted(answers) == list(range(1, 10))
             assert await store.limits() == {"llm": "9", "mail": "x"}
+
+        check(scenario)
+
+    def test_a_call_that_does_not_count_is_taken_off_the_attempts(self, check: Callable[[Scenario], None]) -> None:
+        """And the next one counts again."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store))
+            attempts = []
+            for revision, counts in ((1, True), (3, False), (5, True)):
+                await store.commit(next_of(case, revision, 0, intent=Intent("k", "send", "a", 30.0, again=revision > 1)))
+                settlement = Settlement("k", EffectStatus.NOT_SENT, None, "busy", counts)
+                await store.commit(next_of(case, revision + 1, 0, settlement=settlement))
+                effect = await store.effect("k")
+                assert effect is not None
+                attempts.append(effect.attempts)
+
+            assert attempts == [1, 1, 2]
 
         check(scenario)
 

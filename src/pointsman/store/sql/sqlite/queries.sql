@@ -46,8 +46,8 @@ UPDATE effects SET status = 'intended', attempts = attempts + 1, deadline = ?, e
 WHERE key = ? AND arguments = ? AND status IN ('intended', 'not_sent', 'in_doubt');
 
 -- name: settle_effect
--- What became of a call; an outcome that is recorded stays as it is.
-UPDATE effects SET status = ?, outcome = ?, error = ? WHERE key = ? AND (status <> 'done' OR outcome IS NULL);
+-- What became of a call, and whether it counts; an outcome that is recorded stays as it is.
+UPDATE effects SET status = ?, outcome = ?, error = ?, attempts = attempts - ? WHERE key = ? AND (status <> 'done' OR outcome IS NULL);
 
 -- name: close_pause
 -- The case moved, so its open pause is over: answered, or void.

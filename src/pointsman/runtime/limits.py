@@ -1,0 +1,398 @@
+"""Permits: taken just before a call and given back right after it, durably; who gets none goes back into the line.
+
+A case that waits for a permit is a row like any other that waits: it has no place in the engine. The claim leaves it where
+it is as long as the limit has no room, and takes it in its turn. A branch of a parallel step shares the place of its case,
+so it waits here; line and branches take turns where both wait.
+"""
+
+import asyncio
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pointsman.definition.limits import Limit, check_limits
+from pointsman.definition.nodes import AnyNode, Node
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import EngineStopped, NotBegun, StoreError
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.limits import (
+    Ended,
+    Ending,
+    LimitState,
+    ending_of,
+    give,
+    opens_at,
+    room,
+    shut_until,
+    state_of,
+    take,
+    text_of,
+    why_shut,
+)
+from pointsman.runtime.hold import Hold, Outcome
+from pointsman.runtime.ports import Ports
+from pointsman.store.base import CaseRow, Settlement
+
+UNTIMED_SECONDS = (
+    300.0  # how long a permit of a call without a timeout counts after its engine has died; while that lives, as long as it runs
+)
+MARGIN_SECONDS = 5.0  # from taking a permit to the beginning of the call's time: two commits on a slow disk
+PATIENCE_SECONDS = 1.0  # a branch waits in its case's place for this long; beyond it the case goes back into the line
+LOOK_SECONDS = 1.0  # a branch whose turn it is looks at least this often
+
+
+def _ignore(at: float) -> None:
+    """Whoever claims is not there yet."""
+
+
+class Permit:
+    """The right to make one call. `ended` is told how that ended, and gives it back."""
+
+    def __init__(self, limits: "Limits", limit: Limit, holder: str, case: int, *, tried: bool) -> None:
+        self.limit = limit
+        self.holder = holder
+        self.case = case
+        self.call: Future[Any] | None = None
+        self.end = Ended()
+        self._limits = limits
+        self._tried = tried
+
+    async def ended(self, error: BaseException | None) -> None:
+        """Give the permit back. What a failure has done to the limit is durable, and known in `end`, when this returns."""
+        ending: Ending = "nothing" if isinstance(error, NotBegun) or (error and not isinstance(error, Exception)) else ending_of(error)
+        running = self.call is not None and not self.call.done()
+        giving = self._limits.give(self, ending, keeps=running)
+        if running and self.call is not None:
+            # A plain function that was given up still runs, and what it calls still has it: its permit comes back with its end.
+            self.call.add_done_callback(partial(self._left, asyncio.get_running_loop()))
+        if isinstance(error, Exception) or self._tried:
+            self.end = await asyncio.shield(giving)
+
+    def unused(self) -> None:
+        """Give the permit back: nothing was called."""
+        self._limits.give(self, "nothing")
+
+    @property
+    def refused(self) -> bool:
+        """Whether the downstream asked for rest, so that the attempt of its case does not count."""
+        return not self.end.counts
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the end of the call has done to the limit, for the event that tells of the end."""
+        told = {"held_until": self.end.holds, "open_until": self.end.opens, "closed": self.end.closes or None}
+        told = {name: value for name, value in told.items() if value is not None}
+        return {"limit": self.limit.name, **told} if told else {}
+
+    def _left(self, loop: asyncio.AbstractEventLoop, _: Future[Any]) -> None:
+        with suppress(RuntimeError):  # the loop is closed; the permit comes free by itself
+            loop.call_soon_threadsafe(self.unused)
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    """A branch that waits in its case's place."""
+
+    priority: int
+    tenant: str
+    case: int
+    ticket: int
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    recalled: bool = False
+
+
+class Limits:
+    """The limits of one engine's processes: what it knows of them, and who of its cases waits for them."""
+
+    def __init__(self, ports: Ports, processes: Iterable[AnyProcess]) -> None:
+        nodes = [node for process in processes for node in process.nodes() if node.limit is not None]
+        check_limits("the engine", [node.limit for node in nodes if node.limit is not None])
+        self._limits = {node.limit.name: node.limit for node in nodes if node.limit is not None}
+        self._ports = ports
+        self._states: dict[str, LimitState] = dict.fromkeys(self._limits, LimitState())
+        self._alive: dict[str, set[str]] = {name: set() for name in self._limits}
+        self._promised: dict[str, set[int]] = {name: set() for name in self._limits}
+        self._line = set(self._limits)  # where cases may be waiting; what an earlier engine left shows with the first claim
+        self._offered: Mapping[str, int] = {}
+        self._waiters: dict[str, list[_Waiter]] = {name: [] for name in self._limits}
+        self._served: dict[object, int] = defaultdict(int)
+        self._lines_turn = False
+        self._serial = itertools.count(1)
+        self._giving: set[asyncio.Task[Ended]] = set()
+        self._stopping = False
+        self.opens: Callable[[float], None] = _ignore
+        self.has_place: Callable[[], bool] = lambda: True
+
+    async def look(self) -> None:
+        """Read what is stored, which other engines on the store may have changed."""
+        if self._limits:
+            stored = await self._ports.store.limits()
+            for name in self._limits:
+                self._know(name, state_of(stored.get(name)))
+
+    # For the line.
+
+    def offer(self) -> dict[str, int]:
+        """How many cases of the line there are permits for, of each limit; nobody else gets these until `claimed` is told."""
+        self._offered = self._room()
+        return self._offered
+
+    def closed(self) -> list[str]:
+        """The limits that have no room for the line."""
+        return [name for name, free in self._room().items() if free <= 0]
+
+    def _room(self) -> dict[str, int]:
+        return {name: self._free(name) - self._share(name) for name in self._limits}
+
+    def opens_at(self) -> float | None:
+        """When the next limit with cases in line opens by itself (Unix seconds), or None."""
+        now = self._ports.clock.now()
+        times = [opens_at(self._limits[name], self._states[name], now, self._alive[name]) for name in self._line]
+        return min((at for at in times if at > now), default=None)
+
+    def lined(self, name: str) -> bool:
+        """Note that a case waits in line for a limit; answers whether there is room for it."""
+        if name not in self._limits:
+            return True
+        self._line.add(name)
+        return self._free(name) - self._share(name) > 0
+
+    def claimed(self, rows: Iterable[CaseRow], room: Mapping[str, int], *, all_of_it: bool) -> None:
+        """Keep a permit for each claimed case that needs one. `all_of_it` says that the claim left nothing for want of places."""
+        counts: dict[str, int] = defaultdict(int)
+        self._offered = {}
+        for row in rows:
+            if row.needs in self._limits:
+                self._promised[row.needs].add(row.id)
+                counts[row.needs] += 1
+        for name, free in room.items():
+            if all_of_it and counts[name] < free:
+                self._line.discard(name)
+            self._nudge(name)
+
+    def moved(self, case: int, step: object = None) -> None:
+        """The case is let go, or comes to this step: what was kept for it is free, unless the step needs it."""
+        limit = step.limit if isinstance(step, Node) else None
+        for name, cases in self._promised.items():
+            if case in cases and (limit is None or limit.name != name):
+                cases.discard(case)
+                self._told_of_room(name)
+
+    def places_changed(self) -> None:
+        """A place was taken or has come free: that changes whose turn it is where both branches and the line wait."""
+        for name, waiters in self._waiters.items():
+            if waiters:
+                self._told_of_room(name)
+
+    def queue(self, hold: Hold, step: object) -> Event | None:
+        """The event with which a case that comes to this step goes into the line; None where it may go on."""
+        limit = step.limit if isinstance(step, Node) else None
+        if limit is None or not isinstance(step, Node) or hold.snapshot.case in self._promised[limit.name]:
+            return None
+        if limit.name not in self._line and self._free(limit.name) - self._share(limit.name) > 0:
+            return None
+        return self._waits(step.name, limit, hold.attempt)
+
+    # For a call.
+
+    async def take(self, hold: Hold, node: AnyNode) -> Permit | None:
+        """A permit for the call that comes now, or None: the case has to wait in line."""
+        limit, case = node.limit, hold.snapshot.case
+        assert limit is not None
+        promised = case in self._promised[limit.name]
+        if not promised and limit.name in self._line:
+            return None
+        permit = await self._promised_take(limit, hold, node, case)
+        self._lines_turn = False
+        return permit
+
+    def to_line(
+        self, hold: Hold, node: AnyNode, events: tuple[Event, ...] = (), settlement: Settlement | None = None, *, told: bool = False
+    ) -> Outcome:
+        """The case waits in line for a permit. Its attempt does not count: it has not begun, or nobody was let in."""
+        limit = node.limit
+        assert limit is not None
+        waits = () if told or hold.needs == limit.name else (self._waits(node.name, limit, hold.attempt),)
+        hold.attempt -= 1
+        return Outcome((*events, *waits), wake_at=self._ports.clock.now(), needs=limit.name, settlement=settlement)
+
+    async def wait(self, hold: Hold, node: AnyNode) -> Permit | float:
+        """A permit for a branch; or when to try again (Unix seconds), where that is far off or the case is called back."""
+        limit = node.limit
+        assert limit is not None
+        origin, name, clock = hold.origin, limit.name, self._ports.clock
+        waiter = _Waiter(origin.priority, origin.tenant, hold.snapshot.case, next(self._serial))
+        self._waiters[name].append(waiter)
+        try:
+            while not (waiter.recalled or self._stopping):
+                now, due = clock.now(), None
+                shut = shut_until(limit, self._states[name])
+                if shut > now + PATIENCE_SECONDS:
+                    return shut
+                if self._next(name) is waiter:
+                    if self._share(name) > 0 and (permit := await self._promised_take(limit, hold, node, -waiter.ticket)) is not None:
+                        self._lines_turn = True
+                        self._served[waiter.tenant] = self._served[waiter.case] = next(self._serial)
+                        return permit
+                    due = min(LOOK_SECONDS, max(0.0, opens_at(limit, self._states[name], now, self._alive[name]) - now) or LOOK_SECONDS)
+                waiter.event.clear()
+                await clock.wait(waiter.event, due)
+        finally:
+            self._waiters[name].remove(waiter)
+            self._told_of_room(name)
+        return clock.now()
+
+    def waits(self, name: str, node: AnyNode, attempt: int) -> Event:
+        """The event of a branch that has to wait for a permit for long."""
+        assert node.limit is not None
+        return self._waits(name, node.limit, attempt)
+
+    def recall(self, case: int) -> None:
+        """Let no branch of this case wait on."""
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if waiter.case == case:
+                    waiter.recalled = True
+                    waiter.event.set()
+
+    def give(self, permit: Permit, ending: Ending, *, keeps: bool = False) -> "asyncio.Task[Ended]":
+        """Give a permit back in a task of its own; one that `keeps` tells how its call ended, and is given back later."""
+        giving = asyncio.ensure_future(self._give(permit, ending, keeps=keeps))
+        self._giving.add(giving)
+        giving.add_done_callback(self._giving.discard)
+        return giving
+
+    def stop(self) -> None:
+        """Let no branch wait on."""
+        self._stopping = True
+        for waiter in itertools.chain.from_iterable(self._waiters.values()):
+            waiter.event.set()
+
+    async def close(self) -> None:
+        """Return when all that was given back is stored."""
+        while self._giving:
+            await asyncio.wait(self._giving)
+
+    # The inside.
+
+    async def _promised_take(self, limit: Limit, hold: Hold, node: AnyNode, who: int) -> Permit | None:
+        """Take a permit that nobody else is offered meanwhile."""
+        self._promised[limit.name].add(who)
+        try:
+            return await self._take(limit, hold, node)
+        finally:
+            self._promised[limit.name].discard(who)
+            self._told_of_room(limit.name)
+
+    async def _take(self, limit: Limit, hold: Hold, node: AnyNode) -> Permit | None:
+        clock, case, alive = self._ports.clock, hold.snapshot.case, self._alive[limit.name]
+        holder = f"{case}/{node.name}/{hold.fence}.{next(self._serial)}"
+        now, seen = clock.now(), frozenset(alive)
+        until = now + (node.timeout_seconds or UNTIMED_SECONDS) + MARGIN_SECONDS
+
+        def change(text: str | None) -> tuple[str, tuple[LimitState, float | None]]:
+            state, wait = take(limit, state_of(text), holder, now=now, until=until, alive=seen)
+            return text_of(state), (state, wait)
+
+        alive.add(holder)
+        changing = asyncio.ensure_future(self._ports.store.change_limit(limit.name, change))
+        try:
+            state, wait = await asyncio.shield(changing)
+        except asyncio.CancelledError:
+            changing.add_done_callback(partial(self._unwanted, Permit(self, limit, holder, case, tried=False)))
+            raise
+        except BaseException:
+            alive.discard(holder)
+            raise
+        if wait is not None:
+            alive.discard(holder)
+        self._know(limit.name, state)
+        if wait is not None:
+            return None
+        self._ports.points("permit.taken")
+        return Permit(self, limit, holder, case, tried=state.trial == holder)
+
+    def _unwanted(self, permit: Permit, changing: "asyncio.Future[tuple[LimitState, float | None]]") -> None:
+        """Whoever asked for a permit was cancelled before the answer came."""
+        if not changing.cancelled() and changing.exception() is None and changing.result()[1] is None:
+            permit.unused()
+        else:
+            self._alive[permit.limit.name].discard(permit.holder)
+
+    async def _give(self, permit: Permit, ending: Ending, *, keeps: bool) -> Ended:
+        limit, holder, now = permit.limit, permit.holder, self._ports.clock.now()
+
+        def change(text: str | None) -> tuple[str, tuple[LimitState, Ended]]:
+            before = state_of(text)
+            state, ended = give(limit, before, holder, ending, now=now, case=str(permit.case))
+            if keeps and holder in before.permits:
+                state = state.keeping(holder, before.permits[holder])
+            return text_of(state), (state, ended)
+
+        try:
+            state, ended = await self._ports.store.change_limit(limit.name, change)
+        except (StoreError, EngineStopped):
+            return Ended()  # the engine stops of it; the permit comes free by itself
+        finally:
+            if not keeps:
+                self._alive[limit.name].discard(holder)
+        self._ports.points("permit.given")
+        self._know(limit.name, state)
+        return ended
+
+    def _know(self, name: str, state: LimitState) -> None:
+        if state.changes >= self._states[name].changes:  # answers may be taken in in another order than they were given
+            self._states[name] = state
+        self._told_of_room(name)
+
+    def _told_of_room(self, name: str) -> None:
+        self._nudge(name)
+        if name in self._line:
+            now = self._ports.clock.now()
+            at = opens_at(self._limits[name], self._states[name], now, self._alive[name])
+            if at > now or self._free(name) > 0:
+                self.opens(at)
+
+    def _nudge(self, name: str) -> None:
+        if self._waiters[name]:
+            self._next(name).event.set()
+
+    def _free(self, name: str) -> int:
+        """Permits that are neither promised to a claimed case nor offered to a claim."""
+        had = room(self._limits[name], self._states[name], self._ports.clock.now(), self._alive[name])
+        return max(0, had - len(self._promised[name]) - self._offered.get(name, 0))
+
+    def _share(self, name: str) -> int:
+        """How many of these are for waiting branches: half of them, all where nobody is in line or no case can be claimed."""
+        if not self._waiters[name]:
+            return 0
+        free = self._free(name)
+        if name not in self._line or not self.has_place():
+            return free
+        return (free + (not self._lines_turn)) // 2
+
+    def _next(self, name: str) -> _Waiter:
+        """Whose turn it is among the branches: by priority, then the tenant and the case that had a permit longest ago."""
+        served = self._served
+        return min(
+            self._waiters[name],
+            key=lambda one: (-one.priority, served.get(one.tenant, 0), served.get(one.case, 0), one.ticket),
+        )
+
+    def _waits(self, step: str, limit: Limit, attempt: int) -> Event:
+        state = self._states[limit.name]
+        now = self._ports.clock.now()
+        facts = {"limit": limit.name, "why": why_shut(limit, state, now)}
+        return Event(Kind.PERMIT_WAITED, step, attempt, facts)
+
+
+def retry_seconds(error: Exception) -> float:
+    """How long the other side asked to wait, 0 where it did not."""
+    ending = ending_of(error)
+    return ending if isinstance(ending, float) and math.isfinite(ending) else 0.0

@@ -1,0 +1,65 @@
+"""A slow downstream in a process of its own, which knows how many calls it ever had at a time.
+
+Run as a program with the seed of its slowness; it prints its port and answers a JSON line with a JSON line. It works on a
+call to its end, also when its caller has died meanwhile.
+"""
+
+import asyncio
+import json
+import sys
+from random import Random
+from typing import Any
+
+SLOW_SECONDS = (1.0, 2.0)  # longer than a dead engine needs to be back
+TIMEOUT_SECONDS = 4.0  # what callers give a call: beyond the slowest one on a busy machine
+
+
+class Downstream:
+    """Works slowly, and keeps count."""
+
+    def __init__(self, seed: str) -> None:
+        self.chance = Random(seed)
+        self.current = 0
+        self.most = 0
+        self.calls = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One question a connection: a call, or what the count is."""
+        try:
+            asked = json.loads(await reader.readline() or "{}")
+            if asked == "work":
+                await self.work()
+            writer.write(json.dumps({"current": self.current, "most": self.most, "calls": self.calls}).encode() + b"\n")
+            await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def work(self) -> None:
+        self.current += 1
+        self.calls += 1
+        self.most = max(self.most, self.current)
+        await asyncio.sleep(self.chance.uniform(*SLOW_SECONDS))
+        self.current -= 1
+
+
+async def ask(port: int, what: str) -> dict[str, Any]:
+    """Ask the downstream at this port: "work", or what the "count" is."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(json.dumps(what).encode() + b"\n")
+        answer: dict[str, Any] = json.loads(await reader.readline())
+        return answer
+    finally:
+        writer.close()
+
+
+async def main(seed: str) -> None:
+    server = await asyncio.start_server(Downstream(seed).serve, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

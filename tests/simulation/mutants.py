@@ -1,0 +1,327 @@
+"""The protocol with one rule taken out of it, each in a way that somebody might write it: the simulation must find every one.
+
+`python tests/simulation/mutants.py "no fence"` runs schedules until one kills the mutant, and says what it found.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from schedule import run
+
+from pointsman.definition.effects import AtMostOnce, Idempotent, Reconcile
+from pointsman.errors import StoreError
+from pointsman.kernel import evolve
+from pointsman.kernel.ledger import CallAgain, EffectStatus, LookUp
+from pointsman.runtime import effects, inbox, runner
+from pointsman.runtime.answers import Answers
+from pointsman.runtime.branches import Fan
+from pointsman.runtime.calls import Calls
+from pointsman.runtime.cases import Cases
+from pointsman.runtime.commits import Commits
+from pointsman.runtime.effects import Effects
+from pointsman.runtime.lease import Lease
+from pointsman.store.base import MessageStatus, Transition
+from pointsman.store.memory import MemoryStore
+
+SEEDS_MAX = 1_500
+
+
+def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    """Put in the place of a function what `make` makes of it."""
+    setattr(owner, name, make(getattr(owner, name)))
+
+
+def no_fence() -> None:
+    """Whoever has lost a case may still write to it."""
+
+    def check(original: Any) -> Any:
+        def unguarded(store: MemoryStore, t: Any) -> None:
+            if t.new is None:
+                t.revision, t.fence = store._cases[t.case].revision, store._cases[t.case].fence
+            original(store, t)
+
+        return unguarded
+
+    replace(MemoryStore, "_check", check)
+
+
+def no_intent() -> None:
+    """The ledger does not say that a call may be under way, so that it is free to be made again."""
+
+    def write(original: Any) -> Any:
+        def silent(store: MemoryStore, t: Any) -> None:
+            original(store, t)
+            if t.intent is not None:
+                store._effects[t.intent.key] = store._effects[t.intent.key]._replace(status=EffectStatus.NOT_SENT)
+
+        return silent
+
+    replace(MemoryStore, "_write_effect", write)
+
+
+def moving(kind: type, move: Any) -> None:
+    """Let the ledger always allow the same move to a policy."""
+
+    def mutant(original: Any) -> Any:
+        return lambda effect, **facts: move if isinstance(effect.safety, kind) else original(effect, **facts)
+
+    replace(effects, "move_in_doubt", mutant)
+
+
+def no_settle() -> None:
+    """The world is asked at once, while the old call may still be on its way."""
+    moving(Reconcile, LookUp())
+
+
+def key_life_ignored() -> None:
+    """A call is repeated although its receiver may have forgotten the key."""
+    moving(Idempotent, CallAgain())
+
+
+def at_most_once_retried() -> None:
+    """A call that may have happened is repeated although its policy forbids it."""
+    moving(AtMostOnce, CallAgain())
+
+
+def deadline_after_intent() -> None:
+    """A call's time begins when its intent is known to be committed, however long that took."""
+
+    def call(original: Any) -> Any:
+        async def late(self: Effects, hold: Any, effect: Any, intent: Any) -> Any:
+            hold.call_until = self._clock.monotonic() + effect.timeout_seconds
+            return await original(self, hold, effect, intent._replace(deadline=float("inf")))
+
+        return late
+
+    replace(Effects, "_call", call)
+    replace(Lease, "held", lambda _: lambda self: True)
+
+
+def key_with_attempt() -> None:
+    """A repeated call has a key of its own."""
+
+    def invoke(original: Any) -> Any:
+        async def keyed(self: Calls, function: Any, node: Any, hold: Any, **settings: Any) -> Any:
+            if settings["key"]:
+                settings["key"] += f"#{hold.fence}"
+            return await original(self, function, node, hold, **settings)
+
+        return keyed
+
+    replace(Calls, "invoke", invoke)
+
+
+def no_argument_digest() -> None:
+    """What an effect reads is not part of what it is."""
+
+    def keyed(original: Any) -> Any:
+        return lambda incarnation, process, snapshot, *more: original(incarnation, process, snapshot._replace(cells={}), *more)
+
+    replace(effects, "effect_key", keyed)
+
+
+def orphan_intent_ignored() -> None:
+    """A case goes on to something else while nobody knows whether an effect happened."""
+
+    def prepare(original: Any) -> Any:
+        async def forgetful(self: Effects, hold: Any, *arguments: Any, **settings: Any) -> Any:
+            hold.unsettled = set()
+            return await original(self, hold, *arguments, **settings)
+
+        return forgetful
+
+    replace(Effects, "prepare", prepare)
+
+
+def early_message_dropped() -> None:
+    """A message that comes before its case is acknowledged, and is nobody's."""
+
+    def insert(original: Any) -> Any:
+        def only_late(store: MemoryStore, post: Any, case: Any, status: Any) -> Any:
+            return None if status is MessageStatus.UNMATCHED else original(store, post, case, status)
+
+        return only_late
+
+    replace(MemoryStore, "_insert_message", insert)
+
+
+def message_twice() -> None:
+    """Messages are not recognised by their key."""
+    replace(MemoryStore, "_message_by_key", lambda _: lambda store, post: None)
+
+
+def late_message_lost() -> None:
+    """A step is committed without looking whether a message has come meanwhile."""
+
+    def check(original: Any) -> Any:
+        def unaware(store: MemoryStore, t: Any) -> None:
+            if t.new is None and t.inbox is not None and t.inbox < store._cases[t.case].inbox:
+                t.inbox = store._cases[t.case].inbox
+            original(store, t)
+
+        return unaware
+
+    replace(MemoryStore, "_check", check)
+
+
+def answer_lost() -> None:
+    """An answer is acknowledged, and a crash or somebody else comes before its commit."""
+
+    def go_on(original: Any) -> Any:
+        async def hasty(cases: Any, hold: Any, *arguments: Any, **settings: Any) -> Any:
+            if settings.get("answered_by") is None:
+                return await original(cases, hold, *arguments, **settings)
+            task = asyncio.ensure_future(original(cases, hold, *arguments, **settings))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return hold.snapshot.case
+
+        return hasty
+
+    replace(Cases, "go_on", go_on)
+
+
+def answer_to_whatever() -> None:
+    """An answer counts for what the case shows now, not for what was shown when it was given."""
+
+    def open_pause(_: Any) -> Any:
+        async def current(self: Answers, token: str) -> Any:
+            store = self._cases.store
+            asked = await store.pause_by_token(token)
+            return await store.pause(asked.case)
+
+        return current
+
+    replace(Answers, "_open_pause", open_pause)
+
+
+def timer_without_epoch() -> None:
+    """The timer of an earlier pause still runs when the case pauses again, and nobody looks whose it is."""
+    first: dict[tuple[int, int], float] = {}
+
+    def rest(original: Any) -> Any:
+        def rested(self: Commits, *arguments: Any) -> Any:
+            event = original(self, *arguments)
+            transition = next(one for one in arguments if isinstance(one, Transition))
+            if transition.pause is not None and transition.wake_at is not None:
+                transition.wake_at = first.setdefault((id(self._clock), transition.case), transition.wake_at)
+            return event
+
+        return rested
+
+    replace(Commits, "_rest", rest)
+    replace(runner, "woken", lambda original: lambda hold, now: original(hold, now + 1_000.0))
+
+
+def lost_join() -> None:
+    """Of two branches that end at the same time one is not counted."""
+
+    def has_ended(_: Any) -> Any:
+        def ended(self: Fan, attempt: Any) -> None:
+            self._ended = [attempt]
+            self.news.set()
+
+        return ended
+
+    replace(Fan, "_has_ended", has_ended)
+
+
+def wrong_join() -> None:
+    """A parent joins whichever child it started first, whatever that was for."""
+    for module in (inbox, runner):
+        replace(module, "child_key", lambda _: lambda snapshot, child: f"child:{snapshot.case}:{child.name}")
+
+
+def stale_cancel() -> None:
+    """A cancel hits the case wherever it has come to since it was looked at."""
+
+    def commit(original: Any) -> Any:
+        async def forced(store: MemoryStore, t: Any) -> Any:
+            if [event.kind for event in t.events] == ["cancelled"]:
+                row = store._cases[t.case]
+                t.revision, t.fence, t.inbox = row.revision, row.fence, None
+            return await original(store, t)
+
+        return forced
+
+    replace(MemoryStore, "commit", commit)
+
+
+def no_invalidation() -> None:
+    """What was computed from a rewritten field stays."""
+    replace(evolve, "_outdated", lambda _: lambda *arguments: set())
+
+
+def stale_result_kept() -> None:
+    """What a step computed from a field that was rewritten meanwhile is kept."""
+    replace(evolve, "stale", lambda _: lambda *arguments: False)
+
+
+def start_twice() -> None:
+    """A start is not recognised by its key."""
+
+    class Forgetful(dict):
+        def __contains__(self, key: object) -> bool:
+            return False
+
+        def get(self, key: Any, default: Any = None) -> Any:
+            return default
+
+    def init(original: Any) -> Any:
+        def made(store: MemoryStore, **settings: Any) -> None:
+            original(store, **settings)
+            store._keys = Forgetful()
+
+        return made
+
+    replace(MemoryStore, "__init__", init)
+
+
+def failed_commit_presumed() -> None:
+    """A commit of which nobody can tell is taken to have happened."""
+
+    def hand_in(original: Any) -> Any:
+        async def presuming(self: Commits, hold: Any, transition: Any) -> Any:
+            try:
+                return await original(self, hold, transition)
+            except StoreError:
+                self.taken(hold, transition)
+                return transition.case
+
+        return presuming
+
+    replace(Commits, "_hand_in", hand_in)
+
+
+MUTANTS = {
+    mutant.__name__.replace("_", " "): mutant
+    for mutant in (
+        no_fence, no_intent, no_settle, deadline_after_intent, key_with_attempt, key_life_ignored, at_most_once_retried, early_message_dropped,
+        timer_without_epoch, lost_join, no_argument_digest, orphan_intent_ignored, stale_cancel, no_invalidation, stale_result_kept,
+        message_twice, late_message_lost, answer_lost, answer_to_whatever, wrong_join, start_twice, failed_commit_presumed,
+    )
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", choices=MUTANTS)
+    parser.add_argument("--seeds", type=int, default=SEEDS_MAX, help="how many schedules it may survive")
+    given = parser.parse_args()
+    MUTANTS[given.name]()
+    for seed in range(given.seeds):
+        violations = run(seed).violations
+        if violations:
+            print(json.dumps({"name": given.name, "seed": seed, "violation": violations[0]}))
+            return
+    print(json.dumps({"name": given.name, "seed": None, "violation": None}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""The simulation has teeth: each rule of the protocol, taken out, is missed within a bounded number of schedules.
+
+One mutant by itself: `python tests/simulation/mutants.py "no fence"`.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from mutants import MUTANTS
+
+PROGRAM = Path(__file__).parent / "mutants.py"
+
+
+def hunt(name: str) -> dict:
+    """Run schedules with a mutant until one kills it."""
+    done = subprocess.run([sys.executable, str(PROGRAM), name], stdout=subprocess.PIPE, text=True, check=True)
+    found: dict = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_the_simulation_kills_every_mutant_of_the_protocol(capsys: pytest.CaptureFixture[str]) -> None:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as hunters:
+        results = list(hunters.map(hunt, MUTANTS))
+
+    killed = [result for result in results if result["seed"] is not None]
+    with capsys.disabled():
+        median = statistics.median(result["seed"] for result in killed) if killed else "none"
+        print(f"\n{len(killed)}/{len(results)} mutants killed, median first killing seed {median}")
+        for result in results:
+            print(f"  {result['name']}: seed {result['seed']}, {result['violation']}"[:160])
+    survived = [result["name"] for result in results if result["seed"] is None]
+    assert len(results) >= 16
+    assert not survived, f"nothing was found wrong without these rules: {survived}"
