@@ -149,7 +149,8 @@ class Place:
         for length, entry in enumerate(disk.record, start=1):
             platters.take(entry)
             if length == cut:
-                for image in (platters.nothing(), platters.something(chance)):
+                worst = [platters.nothing(), platters.something(chance)] if at_once.acknowledged else [platters.nothing()]
+                for image in worst:
                     found += [f"power lost at the fault: {wrong}" for wrong in await left_of(self.look, image, at_once)]
             if length == end:
                 found += [f"power lost after the repair: {wrong}" for wrong in await left_of(self.look, platters.nothing(), told)]
@@ -171,10 +172,9 @@ def suffered(kind: Kind, *, stays: bool, seed: int, deaf: bool = False) -> tuple
             log = Platters({})
             for entry in session.record[: session.marks[-1].begins]:
                 log.take(entry)
-            places = {
-                "a new file": Place(work, look, {}, Told(), deaf=deaf),
-                "a file with a log": Place(work, look, log.everything(), told, deaf=deaf),
-            }
+            places = {"a file with a log": Place(work, look, log.everything(), told, deaf=deaf)}
+            if not stays:  # a new file on a disk that stays bad does not come to be
+                places["a new file"] = Place(work, look, {}, Told(), deaf=deaf)
             return asyncio.run(_suffered(places, kind, stays, seed))
     finally:
         sqlite_file.WAL_PAGES_MAX = pages
