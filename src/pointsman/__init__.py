@@ -26,6 +26,7 @@ from pointsman.definition.transactions import Database, Transaction
 from pointsman.errors import (
     AlreadyAnswered,
     AnswerInvalid,
+    Busy,
     Crashed,
     DefinitionError,
     NotAccepted,
@@ -62,6 +63,7 @@ __all__ = [
     "Blob",
     "BlockingEngine",
     "Breaker",
+    "Busy",
     "CaseRow",
     "Child",
     "ChildEnd",

@@ -60,11 +60,19 @@ class UnknownCase(PointsmanError):
 
 
 class Refused(PointsmanError):
-    """An answer, a cancel or a redrive was not taken; the text says why, and nothing was changed."""
+    """A start, an answer, a cancel or a redrive was not taken; the text says why, and nothing was changed."""
 
 
 class NotAccepted(Refused):
     """No registered version of its process can go on with the case: none accepts its version, or a migration failed."""
+
+
+class Busy(Refused):
+    """A start was not taken, because too much is in line already; nothing of it is kept. Try again in `retry_after` seconds."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class AnswerInvalid(Refused):

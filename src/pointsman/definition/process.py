@@ -12,7 +12,7 @@ from pointsman.definition.durations import Duration, seconds_of
 from pointsman.definition.effects import AnyCompensation, Compensation, Effect, Safety
 from pointsman.definition.fingerprint import fingerprint_of
 from pointsman.definition.ladder import ladder_of
-from pointsman.definition.limits import Limit, check_limits
+from pointsman.definition.limits import Intake, Limit, check_limits
 from pointsman.definition.messages import Accept, WhileOpen
 from pointsman.definition.nodes import AnyNode, Node, OnFailure, P, R, Retry
 from pointsman.definition.pauses import Expire, Pause, Reassign, Remind, Sleep
@@ -34,7 +34,7 @@ class Process(Generic[S]):
     """What happens to a case: declare nodes, effects and pauses on it, then the rules, once.
 
     `name` is stored with every case and must stay; `version` counts the changes of the state's meaning; a case that
-    has taken `steps_max` steps is parked.
+    has taken `steps_max` steps is parked. `intake` bounds how many cases may be in line.
 
     `accepts` names the older versions whose cases this one can go on with: `accepts[2]` turns the stored fields of
     version 2, as plain JSON values, into those of version 3, or is None where nothing has to be done. The functions are
@@ -42,13 +42,15 @@ class Process(Generic[S]):
     """
 
     def __init__(
-        self, name: str, state: type[S], *, version: int = 1, accepts: Mapping[int, Migration | None] | None = None, steps_max: int = STEPS_MAX
+        self, name: str, state: type[S], *, version: int = 1, accepts: Mapping[int, Migration | None] | None = None, steps_max: int = STEPS_MAX,
+        intake: Intake = Intake(),  # noqa: B008 - a frozen value
     ) -> None:  # fmt: skip
         self.name = name
         self.state = state
         self.version = version
         self.accepts: Mapping[int, Migration | None] = dict(accepts or {})
         self.steps_max = steps_max
+        self.intake = intake
         self.schedules: dict[str, Schedule] = {}
         self._former: dict[str, str] = {}
         self.steps: dict[str, AnyStep] = {}

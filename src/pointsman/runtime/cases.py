@@ -129,9 +129,12 @@ class Cases:
             await asyncio.wait(self._underway)
 
     async def post(
-        self, post: Post, hold: Hold, after: Advance, accepted: Outcome, new: NewCase, released: int | None
-    ) -> Posted:  # fmt: skip
-        """Deliver a message, with the case that it starts where there is no open one, and drive that if there is room."""
+        self, post: Post, hold: Hold, after: Advance, accepted: Outcome, new: NewCase, released: int | None, *, full: bool
+    ) -> Posted | None:  # fmt: skip
+        """Deliver a message, with the case that it starts where there is no open one, and drive that if there is room.
+
+        Where the intake is `full` it starts none, and None says so.
+        """
         queues = self._limits.queue(hold, after.decision.step)
         going_on = runnable(after.decision) and queues is None and self.scheduler.enter()
         taken = False
@@ -140,8 +143,8 @@ class Cases:
             landing = self.commits.landing(
                 hold, after, outcome, going_on=going_on, claims=going_on, intent=intent, new=new, queues=queues
             )  # fmt: skip
-            posted = await self.store.post(post, landing, released=released)
-            if posted.started:
+            posted = await self.store.post(post, landing, released=released, full=full)
+            if posted is not None and posted.started:
                 self.commits.taken(hold, landing)
                 self.commits.landed(hold, after, landing)
                 if hold.status is Status.RUNNING:

@@ -21,6 +21,7 @@ from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, row_of
 from pointsman.runtime.inbox import Inbox
+from pointsman.runtime.intake import Intakes
 from pointsman.runtime.lease import Lease
 from pointsman.runtime.limits import Limits
 from pointsman.runtime.operating import Operating
@@ -67,7 +68,7 @@ class Engine:
         self._cases = Cases(ports.store, commits, effects, self._scheduler, self._limits, registry)
         self._acceptance = Acceptance(ports, commits, registry)
         self._schedules = Schedules(ports, registry.newest, self._start_tick, self._fail)
-        self._starts = Starts(self._cases, ports.clock)
+        self._starts = Starts(self._cases, Intakes(ports.store, ports.clock), ports.clock)
         self._answers = Answers(self._cases, ports.clock, self.settled)
         self._operating = Operating(self._cases, ports.clock, self._check_running)
         self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}
@@ -150,11 +151,12 @@ class Engine:
 
         `key` is the identity of what is started: the same key in the same process is the same case, whenever it comes
         again and whatever comes with it. Messages with the `correlation` key reach the case while it is open. Cases of a higher
-        `priority` leave the line first, and of one priority the tenants take turns. Raises UnknownProcess, InputInvalid, ValueRefused, StoreError and EngineStopped.
+        `priority` leave the line first, and of one priority the tenants take turns. Raises Busy where too much is in
+        line already (but a known key is a duplicate even then), UnknownProcess, InputInvalid, ValueRefused, StoreError and EngineStopped.
         """
         self._check_running()
         name = process if isinstance(process, str) else process.name
-        return await self._starts.start(name, state, key=key, correlation=correlation, tenant=tenant, priority=priority)
+        return await self._starts.start(name, state, key=key, correlation=correlation, tenant=tenant, priority=priority, bounded=True)
 
     async def send(
         self, process: AnyProcess | str, message: object, *, name: str | None = None, key: str | None = None, tenant: str = "", priority: int = 0
@@ -162,7 +164,8 @@ class Engine:
         """Deliver a message that the process accepts: to the open case with its correlation key, or to one that it starts.
 
         `name` says which of the process's messages it is, where its type does not; `key` is its identity, in place of what
-        `accept` says. The answer comes after the commit that holds the message. Raises UnknownProcess, InputInvalid,
+        `accept` says. The answer comes after the commit that holds the message. Raises Busy where it would
+        start a case and too much is in line already, UnknownProcess, InputInvalid,
         ValueRefused, StoreError and EngineStopped.
         """
         self._check_running()
@@ -308,7 +311,7 @@ class Engine:
     # The inside.
 
     async def _start_tick(self, process: AnyProcess, inputs: Any, key: str) -> Started:
-        return await self.start(process, inputs, key=key)
+        return await self._starts.start(process.name, inputs, key=key)
 
     async def _start_child(self, parent: Hold, process: str, inputs: Mapping[str, Any], key: str) -> int:
         return await self._starts.child(parent, process, inputs, key)

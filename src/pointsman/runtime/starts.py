@@ -18,6 +18,7 @@ from pointsman.runtime.clock import Clock
 from pointsman.runtime.commits import accepted_event
 from pointsman.runtime.hold import Hold, Outcome
 from pointsman.runtime.inbox import body_of
+from pointsman.runtime.intake import Intakes
 from pointsman.store.base import MessageStatus, NewCase, Post, Posted
 
 How = Literal["started", "delivered", "held", "unmatched", "duplicate"]
@@ -43,13 +44,14 @@ class Delivered(NamedTuple):
 class Starts:
     """Begins cases."""
 
-    def __init__(self, cases: Cases, clock: Clock) -> None:
+    def __init__(self, cases: Cases, intakes: Intakes, clock: Clock) -> None:
         self._cases = cases
+        self._intakes = intakes
         self._clock = clock
 
     async def start(self, process: str, state: State | Mapping[str, Any], *, key: str | None, tenant: str = "", priority: int = 0,
-                    correlation: str | None = None, parent: int | None = None) -> Started:  # fmt: skip
-        """Start a case; see `Engine.start`."""
+                    correlation: str | None = None, parent: int | None = None, bounded: bool = False) -> Started:  # fmt: skip
+        """Start a case; see `Engine.start`. A `bounded` start is refused where the intake is full; one that follows from accepted work is not."""
         registered = self._cases.process(process)
         check_text("key", key)
         check_text("tenant", tenant)
@@ -60,7 +62,15 @@ class Starts:
             return Started(known.id, duplicate=True)
         new = NewCase(registered.name, registered.version, key, tenant, priority, correlation, parent)
         hold, after, accepted = self._begun(registered, cells)
-        number = await self._cases.go_on(hold, after, accepted, new=new)
+        busy = await self._intakes.enter(registered, tenant) if bounded else None
+        if busy is not None:
+            raise busy
+        number = 0
+        try:
+            number = await self._cases.go_on(hold, after, accepted, new=new)
+        finally:
+            if bounded:
+                self._intakes.entered(registered, tenant, started=number == hold.snapshot.case)
         if correlation is not None:
             self._cases.scheduler.woken(self._clock.now())  # messages may have been waiting for it
         return Started(number, duplicate=number != hold.snapshot.case)
@@ -93,7 +103,18 @@ class Starts:
             process, accept.name, identity, correlation, body, self._clock.now(),
             urgent=accept.while_open == "supersede", holds=accept.while_open == "hold", apart=accept.while_open == "new_case",
         )  # fmt: skip
-        posted = await self._cases.apart(self._deliver(registered, accept, value, post, tenant, priority))
+        # Only what would start a case is refused: duplicates, and messages for open cases, are taken in always.
+        may_start = accept.starts is not False
+        busy = await self._intakes.enter(registered, tenant) if may_start else None
+        posted = None
+        try:
+            posted = await self._cases.apart(self._deliver(registered, accept, value, post, tenant, priority, full=busy is not None))
+        finally:
+            if may_start and busy is None:
+                self._intakes.entered(registered, tenant, started=posted is not None and posted.started)
+        if posted is None:
+            assert busy is not None, "only a full line refuses"
+            raise busy
         return Delivered(posted.case, _how(posted))
 
     async def release_held(self) -> None:
@@ -107,16 +128,17 @@ class Starts:
                 await self._cases.apart(self._deliver(registered, accept, value, post, "", 0, released=row.id))
 
     async def _deliver(
-        self, process: AnyProcess, accept: Accept, value: Any, post: Post, tenant: str, priority: int, released: int | None = None
-    ) -> Posted:
+        self, process: AnyProcess, accept: Accept, value: Any, post: Post, tenant: str, priority: int, released: int | None = None,
+        *, full: bool = False,
+    ) -> Posted | None:  # fmt: skip
         scheduler = self._cases.scheduler
         if accept.starts is False:
             posted = await self._cases.store.post(post, released=released)
         else:
             new = NewCase(process.name, process.version, None, tenant, priority, post.correlation)
             hold, after, accepted = self._begun(process, _input_cells(process, accept.inputs(value)))
-            posted = await self._cases.post(post, hold, after, accepted, new, released)
-        if not posted.started:
+            posted = await self._cases.post(post, hold, after, accepted, new, released, full=full)
+        if posted is not None and not posted.started:
             scheduler.woken(self._clock.now())
         return posted
 

@@ -461,10 +461,13 @@ class Store(Reader, Protocol):
         It may be run more than once, and only its last run is committed. Raises what `work` raises, and what `commit` raises.
         """
 
-    async def post(self, post: Post, start: Transition | None = None, *, released: int | None = None) -> Posted:
+    async def post(
+        self, post: Post, start: Transition | None = None, *, released: int | None = None, full: bool = False
+    ) -> Posted | None:  # fmt: skip
         """Deliver a message (S10): to its case, or to a case that `start` makes of it where there is none, or to nobody yet.
 
-        `released` is the number of a held message that this one takes the place of. Raises StoreError.
+        `released` is the number of a held message that this one takes the place of. Where the intake is `full`, nothing is
+        kept of a message that would start a case, and the answer is None. Raises StoreError.
         """
 
     async def register(self, definitions: Sequence[DefinitionRow]) -> None:

@@ -138,7 +138,9 @@ class MemoryStore:
         rows.execute("COMMIT")
         return number
 
-    async def post(self, post: Post, start: Transition | None = None, *, released: int | None = None) -> Posted:
+    async def post(
+        self, post: Post, start: Transition | None = None, *, released: int | None = None, full: bool = False
+    ) -> Posted | None:  # fmt: skip
         """Deliver a message; nothing here awaits anything that could let another task in."""
         if released is not None:
             if self._messages[released - 1].status is not MessageStatus.HELD:
@@ -152,6 +154,8 @@ class MemoryStore:
         if start is None:
             self._insert_message(post, None, MessageStatus.UNMATCHED)
             return Posted(None, MessageStatus.UNMATCHED)
+        if full:
+            return None
         number = await self.commit(start)
         self._insert_message(post, number, MessageStatus.TAKEN)
         return Posted(number, MessageStatus.TAKEN, started=True)

@@ -92,9 +92,11 @@ class SqliteStore(SqliteReader):
         number: int = await self._hand_in(lambda connection: self._transact(connection, work))
         return number
 
-    async def post(self, post: Post, start: Transition | None = None, *, released: int | None = None) -> Posted:
+    async def post(
+        self, post: Post, start: Transition | None = None, *, released: int | None = None, full: bool = False
+    ) -> Posted | None:  # fmt: skip
         """Deliver a message; see the contract."""
-        posted: Posted = await self._hand_in(lambda connection: self._post(connection, post, start, released))
+        posted: Posted | None = await self._hand_in(lambda connection: self._post(connection, post, start, released, full))
         return posted
 
     async def register(self, definitions: Sequence[DefinitionRow]) -> None:
@@ -364,7 +366,9 @@ class SqliteStore(SqliteReader):
         if not connection.in_transaction:
             raise StoreUnwritable(f"the disk that holds {self.path} failed in a transaction; check it and start again.")
 
-    def _post(self, connection: sqlite3.Connection, post: Post, start: Transition | None, released: int | None) -> Posted:
+    def _post(
+        self, connection: sqlite3.Connection, post: Post, start: Transition | None, released: int | None, full: bool
+    ) -> Posted | None:
         """Deliver a message; everything in it is one transaction, so no case can start or end in between."""
         execute, sql = connection.execute, self._sql
         if released is not None and not execute(sql["release_message"], (released,)).rowcount:
@@ -378,6 +382,8 @@ class SqliteStore(SqliteReader):
         if start is None:
             self._insert_message(connection, post, None, MessageStatus.UNMATCHED)
             return Posted(None, MessageStatus.UNMATCHED)
+        if full:
+            return None
         number = self._apply(connection, [start])[0]
         if isinstance(number, Exception):
             raise number

@@ -1,0 +1,84 @@
+"""The bounds of the intake: how much may be in line before a start is told to come again later.
+
+Nothing is counted for a start that is far from the bound: what was accepted since the last count is added to it, and the
+store counts again, no further than the bound, when that seems to be reached; a few times a second at most.
+"""
+
+from dataclasses import dataclass
+from math import ceil, inf
+
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import Busy
+from pointsman.runtime.clock import Clock
+from pointsman.store.base import Reader
+
+RECOUNT_SECONDS = 0.2  # between two counts of one line: a hundred thousand rows are counted in some milliseconds
+TENANTS_MAX = 10_000  # whose lines are remembered; beyond it they are counted anew
+ROOM_PART = 0.1  # of the bound: who is told to come again finds that much room, if all goes on as it does
+LEAST_SECONDS, UNKNOWN_SECONDS, MOST_SECONDS = 1.0, 5.0, 60.0
+
+
+@dataclass(slots=True)
+class _Line:
+    """What is known of one line: how many were counted, and when; who was accepted since, and who is about to be."""
+
+    counted: float = inf
+    at: float = -inf
+    accepted: int = 0
+    under_way: int = 0
+    left_per_second: float | None = None
+
+    @property
+    def length(self) -> float:
+        return self.counted + self.accepted + self.under_way
+
+
+class Intakes:
+    """The intakes of one engine's processes."""
+
+    def __init__(self, store: Reader, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._lines: dict[tuple[str, str | None], _Line] = {}
+
+    async def enter(self, process: AnyProcess, tenant: str) -> Busy | None:
+        """Take one more into the lines of a process and a tenant, or say why not. Who was taken in is told of to `entered`."""
+        bounds = ((None, process.intake.waiting_max), (tenant, process.intake.tenant_waiting_max))
+        for whose, bound in bounds:
+            if bound is not None and (line := await self._full(process.name, whose, bound)) is not None:
+                return _busy(process.name, whose, bound, line)
+        for whose, _ in bounds:
+            self._line(process.name, whose).under_way += 1
+        return None
+
+    def entered(self, process: AnyProcess, tenant: str, *, started: bool) -> None:
+        """Who was taken in has `started` a case, or has not."""
+        for whose in (None, tenant):
+            line = self._line(process.name, whose)
+            line.under_way = max(0, line.under_way - 1)
+            line.accepted += started
+
+    async def _full(self, process: str, whose: str | None, bound: int) -> _Line | None:
+        line = self._line(process, whose)
+        now = self._clock.monotonic()
+        if line.length >= bound and now - line.at >= RECOUNT_SECONDS:
+            before, accepted, since = line.counted, line.accepted, now - line.at
+            line.at, line.accepted = now, 0
+            line.counted = await self._store.in_line(process, whose, most=bound)
+            if before < inf:
+                line.left_per_second = max(0.0, before + accepted - line.counted) / since
+        return line if line.length >= bound else None
+
+    def _line(self, process: str, whose: str | None) -> _Line:
+        if len(self._lines) > TENANTS_MAX:
+            self._lines = {key: line for key, line in self._lines.items() if key[1] is None or line.under_way}
+        return self._lines.setdefault((process, whose), _Line())
+
+
+def _busy(process: str, whose: str | None, bound: int, line: _Line) -> Busy:
+    if line.left_per_second is None:
+        seconds = UNKNOWN_SECONDS
+    else:
+        seconds = min(MOST_SECONDS, max(LEAST_SECONDS, ceil(ROOM_PART * bound / line.left_per_second) if line.left_per_second else inf))
+    who = f"process {process!r}" if whose is None else f"tenant {whose!r} of process {process!r}"
+    return Busy(f"{who} has {bound:,} cases in line, as many as its intake takes; try again in {seconds:g} seconds.", retry_after=seconds)

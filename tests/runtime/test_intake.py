@@ -1,0 +1,230 @@
+"""The intake answers accepted, duplicate or busy; it counts what is in line, and not what waits for somebody."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from downstream import Downstream
+from places import Place, run, seen
+from pydantic import BaseModel
+
+from pointsman import Busy, ChildEnd, Engine, Intake, Limit, Process, State, Status, finish, otherwise, when
+from pointsman.testing.clock import ManualClock
+
+
+class Question(BaseModel):
+    number: int
+    thread: str
+
+
+class Ask(State):
+    question: Question
+    approval: str | None = None
+    answer: str | None = None
+
+
+class Whole(State):
+    number: int
+    end: ChildEnd | None = None
+
+
+def asking(intake: Intake, *, asks_first: bool = False) -> Process[Ask]:
+    """A question is answered by a downstream that can do one at a time, or approved by a person before."""
+    process = Process("ask", Ask, intake=intake)
+
+    @process.node(writes="answer", limit=Limit("llm", concurrency=1), timeout_seconds=30)
+    async def ask(question: Question, *, world: Downstream) -> str:
+        return await world.ask(str(question.number))
+
+    approve = process.pause(writes="approval", answer=str, shows=("question",))
+    process.accept(Question, writes="question", correlate=lambda one: one.thread, key=lambda one: str(one.number), while_open="supersede")
+    process.rules(
+        when("unapproved", lambda c: (asks_first or c.question.thread == "asks") and c.approval is None, approve),
+        when("open", lambda c: c.answer is None, ask),
+        otherwise(finish("answered")),
+    )
+    return process
+
+
+async def start(engine: Engine, number: int, **how: Any) -> str:
+    """Start a case, and answer what the intake said."""
+    inputs = {"question": Question(number=number, thread=str(number))}
+    try:
+        started = await engine.start("ask", inputs, key=str(number), **how)
+    except Busy as error:
+        busy = error
+    else:
+        return "duplicate" if started.duplicate else "accepted"
+    assert f"in line, as many as its intake takes; try again in {busy.retry_after:g} seconds." in str(busy)
+    return f"busy {busy.retry_after:g}"
+
+
+def test_a_start_is_accepted_a_duplicate_or_busy(place: Place) -> None:
+    async def main() -> Any:
+        world, clock = Downstream(), ManualClock()
+        async with place.open(asking(Intake(waiting_max=3)), resources={"world": world}, clock=clock) as engine:
+            answers = [await start(engine, number) for number in (1, 2, 3, 4, 2, 5)]
+            counts = await engine.reader.counts()
+            await world.begun(1)
+            world.gate.set()
+            await asyncio.gather(*map(engine.settled, (1, 2, 3)))
+            clock.advance(5)
+            return answers, counts, [await start(engine, number) for number in (4, 4)]
+
+    answers, counts, later = run(main())
+
+    assert answers == ["accepted", "accepted", "accepted", "busy 5", "duplicate", "busy 5"]
+    assert sum(counts.values()) == 3
+    assert later == ["accepted", "duplicate"]
+
+
+def test_of_many_starts_at_the_same_time_no_more_are_accepted_than_there_is_room_for(place: Place) -> None:
+    async def main() -> list[str]:
+        async with place.open(asking(Intake(waiting_max=7)), resources={"world": Downstream()}, clock=ManualClock()) as engine:
+            return list(await asyncio.gather(*(start(engine, number) for number in range(40))))
+
+    answers = run(main())
+
+    assert answers.count("accepted") == 7
+    assert answers.count("busy 5") == 33
+
+
+def test_one_tenant_is_told_to_wait_while_another_is_served(place: Place) -> None:
+    async def main() -> list[str]:
+        intake = Intake(waiting_max=5, tenant_waiting_max=2)
+        async with place.open(asking(intake), resources={"world": Downstream()}, clock=ManualClock()) as engine:
+            answers = [await start(engine, number, tenant="loud") for number in range(4)]
+            answers += [await start(engine, number, tenant="quiet") for number in range(10, 13)]
+            with pytest.raises(Busy, match="tenant 'loud' of process 'ask' has 2 cases in line"):
+                await engine.start("ask", {"question": Question(number=99, thread="")}, tenant="loud")
+            return answers
+
+    assert run(main()) == ["accepted", "accepted", "busy 5", "busy 5", "accepted", "accepted", "busy 5"]
+
+
+def test_who_waits_for_a_person_is_not_in_line(place: Place) -> None:
+    async def main() -> Any:
+        clock = ManualClock()
+        async with place.open(asking(Intake(waiting_max=2), asks_first=True), resources={"world": Downstream()}, clock=clock) as engine:
+            answers = []
+            for number in range(10):
+                answers.append(await start(engine, number))
+                clock.advance(1)
+            return answers, await engine.reader.counts()
+
+    answers, counts = run(main())
+
+    assert answers == ["accepted"] * 10
+    assert counts == {Status.WAITING: 10}
+
+
+def test_what_an_earlier_engine_left_in_line_counts(place: Place) -> None:
+    async def main() -> list[str]:
+        process = asking(Intake(waiting_max=3))
+        async with place.open(process, resources={"world": Downstream()}, clock=ManualClock()) as engine:
+            first = [await start(engine, number) for number in range(2)]
+        async with place.open(process, resources={"world": Downstream()}, clock=ManualClock()) as engine:
+            return first + [await start(engine, number) for number in range(10, 13)]
+
+    assert run(main()) == ["accepted", "accepted", "accepted", "busy 5", "busy 5"]
+
+
+def test_the_time_to_come_again_follows_how_fast_the_line_moves(place: Place) -> None:
+    async def main() -> list[str]:
+        world, clock = Downstream(), ManualClock()
+        async with place.open(asking(Intake(waiting_max=20)), resources={"world": world}, clock=clock) as engine:
+            answers = [await start(engine, number) for number in range(21)]
+            await world.begun(1)
+            clock.advance(10)
+            answers.append(await start(engine, 30))  # nothing has moved in ten seconds
+            world.gate.set()
+            await asyncio.gather(*map(engine.settled, range(1, 21)))
+            clock.advance(10)
+            answers += [await start(engine, number) for number in range(40, 61)]
+            clock.advance(1)
+            answers.append(await start(engine, 70))
+            return answers
+
+    answers = run(main())
+
+    assert answers[20:22] == ["busy 5", "busy 60"]
+    assert answers[22:42] == ["accepted"] * 20
+    assert answers[42] == "busy 1"
+
+
+def test_a_full_line_is_not_counted_for_each_start(place: Place) -> None:
+    async def main() -> int:
+        counts = 0
+        async with place.open(asking(Intake(waiting_max=50)), resources={"world": Downstream()}, clock=ManualClock()) as engine:
+            in_line = engine._store.in_line
+
+            async def counted(*args: Any, **more: Any) -> int:
+                nonlocal counts
+                counts += 1
+                return await in_line(*args, **more)
+
+            engine._store.in_line = counted  # type: ignore[method-assign]
+            for number in range(150):
+                await start(engine, number)
+            return counts
+
+    assert run(main()) <= 2
+
+
+async def send(engine: Engine, number: int, thread: str) -> str:
+    try:
+        return (await engine.send("ask", Question(number=number, thread=thread))).how
+    except Busy:
+        return "busy"
+
+
+def test_a_message_that_would_start_a_case_is_refused_and_nothing_of_it_is_kept(place: Place) -> None:
+    async def main() -> Any:
+        world, clock = Downstream(), ManualClock()
+        async with place.open(asking(Intake(waiting_max=2)), resources={"world": world}, clock=clock) as engine:
+            waits = await send(engine, 0, "asks")
+            clock.advance(1)
+            answers = [await send(engine, number, f"thread {number}") for number in (1, 2, 3)]
+            duplicate = await send(engine, 1, "thread 1")
+            to_open = await send(engine, 9, "asks")
+            counts, unmatched = await engine.reader.counts(), await engine.reader.unmatched()
+            await world.begun(1)
+            world.gate.set()
+            await asyncio.gather(*(engine.settled(row.id) for row in await engine.reader.cases(status=Status.READY)))
+            await asyncio.gather(*(engine.settled(row.id) for row in await engine.reader.cases(status=Status.RUNNING)))
+            clock.advance(5)
+            return waits, answers, duplicate, to_open, sum(counts.values()), unmatched, await send(engine, 3, "thread 3")
+
+    assert run(main()) == ("started", ["started", "started", "busy"], "duplicate", "delivered", 3, [], "started")
+
+
+def test_children_of_accepted_cases_are_never_refused(place: Place) -> None:
+    async def main() -> Any:
+        child = asking(Intake(waiting_max=1))
+        parent = Process("whole", Whole)
+
+        def question(number: int) -> dict[str, Question]:
+            return {"question": Question(number=number, thread=str(number))}
+
+        ask = parent.child(child, question, writes="end")
+        parent.rules(when("open", lambda c: c.end is None, ask), otherwise(finish("whole")))
+        world = Downstream()
+        async with place.open(parent, child, resources={"world": world}, clock=ManualClock()) as engine:
+            cases = [(await engine.start(parent, {"number": number})).case for number in range(3)]
+            await world.begun(1)
+            world.gate.set()
+            await seen(engine, "finished", count=6)
+            return [(await engine.case(case)).outcome for case in cases]
+
+    assert run(main()) == ["whole"] * 3
+
+
+def test_what_is_refused_leaves_no_number_event_or_field_behind(place: Place) -> None:
+    async def main() -> Any:
+        async with place.open(asking(Intake(waiting_max=1)), resources={"world": Downstream()}, clock=ManualClock()) as engine:
+            answers = [await start(engine, number) for number in (1, 2)]
+            rows = await engine.reader.cases()
+            events = await engine.reader.events()
+            return answers, [row.id for row in rows], {event.case for event in events}, [row.key for row in rows]
+
+    assert run(main()) == (["accepted", "busy 5"], [1], {1}, ["1"])
