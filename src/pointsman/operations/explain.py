@@ -1,8 +1,9 @@
 """Why does a case stand where it stands, and what would happen if it went on now? Nothing is run to find out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from pointsman.definition.effects import Effect
@@ -13,6 +14,7 @@ from pointsman.kernel.codec import codec_of
 from pointsman.kernel.decide import Decision, Tried, decide
 from pointsman.kernel.explain import possible_next, tried_rules
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.migrate import migrate
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.operations.history import History
@@ -80,6 +82,8 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
     decision = decide(process, cells)
     if row.status in {Status.WAITING, Status.READY} and decision.step.name != stands_at:
         obstacles.append(f"under the present code rule {decision.rule!r} would choose {decision.step.name} instead of {row.step}")
+    if row.needs is not None and row.status is Status.READY:
+        obstacles += _limit(row, state_of(history.limit))
     return Explanation(
         case=row.id,
         status=row.status,
@@ -94,6 +98,21 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
         obstacles=tuple(obstacles),
         wake_at=row.wake_at,
     )
+
+
+def _limit(row: CaseRow, limit: LimitState) -> Iterator[str]:
+    """What keeps a case in the line of a limit, as far as it is stored."""
+    holders = [holder.split("/") for holder in sorted(limit.permits)]
+    under_way = ", ".join(f"case {case} at {step!r}" for case, step, *_ in holders)
+    yield f"it waits in line for a permit of {row.needs!r}; calls under way: {under_way or 'none'}"
+    if limit.held_until > row.updated_at:
+        yield f"{row.needs!r} asked for rest until {_time(limit.held_until)}"
+    if limit.open_until:
+        yield f"{row.needs!r} failed (in a row: {limit.failures}); nobody calls it until {_time(limit.open_until)}, and then one call is tried"
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(sep=" ", timespec="seconds")
 
 
 def _migrated(

@@ -14,7 +14,10 @@ EVENTS_MAX = 10_000  # of one case: more than its steps bound allows for
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A case as the store has it: `state` is the JSON of each field, `events` are in the order of their commits."""
+    """A case as the store has it: `state` is the JSON of each field, `events` are in the order of their commits.
+
+    `limit` is the state, as JSON, of the limit that the case waits for.
+    """
 
     case: CaseRow
     state: Mapping[str, Any]
@@ -23,6 +26,7 @@ class History:
     effects: tuple[EffectRow, ...]
     pause: PauseRow | None
     branches: tuple[BranchRow, ...] = ()
+    limit: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -33,6 +37,7 @@ class History:
             "branches": [branch._asdict() for branch in self.branches],
             "effects": [effect._asdict() for effect in self.effects],
             "pause": None if self.pause is None else self.pause._asdict(),
+            "limit": None if self.limit is None else json.loads(self.limit),
         }
 
 
@@ -50,6 +55,7 @@ async def history_of(reader: Reader, case: int) -> History:
         effects=tuple(await reader.effects(case)),
         pause=await reader.pause(case),
         branches=await reader.branches(case),
+        limit=None if row.needs is None else (await reader.limits()).get(row.needs),
     )
 
 

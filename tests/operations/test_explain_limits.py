@@ -1,0 +1,77 @@
+"""What keeps a case in the line of a limit is told: who has the permits, a rest that was asked for, an open breaker."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from pointsman import Breaker, Engine, Limit, Process, Retry, State, finish, history_of, otherwise, when
+from pointsman.operations.explain import explain
+from pointsman.testing.clock import ManualClock
+
+
+class Ask(State):
+    question: str
+    answer: str | None = None
+
+
+class Busy(Exception):
+    retry_after = 60.0
+
+
+def asking(limit: Limit, ask: Any) -> Process[Ask]:
+    process = Process("ask", Ask)
+    node = process.node(ask, writes="answer", name="ask", limit=limit, retry=Retry(first_seconds=0))
+    process.rules(when("open", lambda c: c.answer is None, node), otherwise(finish("answered")))
+    return process
+
+
+async def told(engine: Engine, process: Process[Ask], case: int) -> tuple[str, ...]:
+    history = await history_of(engine.reader, case)
+    texts = {field.field: (field.text, field.writer) for field in await engine.reader.fields(case)}
+    return explain(process, history, texts).obstacles
+
+
+async def seen(engine: Engine, kind: str) -> None:
+    """Return when an event of this kind has been committed."""
+    async with asyncio.timeout(5):
+        async for event in engine.events():
+            if event.kind == kind:
+                return
+
+
+def test_who_has_the_permits_is_told(tmp_path: Path) -> None:
+    async def main() -> tuple[str, ...]:
+        gate = asyncio.Event()
+
+        async def ask(question: str) -> str:
+            await gate.wait()
+            return "yes"
+
+        process = asking(Limit("llm", concurrency=1), ask)
+        async with Engine.open(tmp_path / "cases.db", [process], clock=ManualClock(), grace_seconds=0) as engine:
+            first = (await engine.start(process, {"question": "a"})).case
+            second = (await engine.start(process, {"question": "b"})).case
+            await seen(engine, "permit.waited")
+            found = await told(engine, process, second)
+            assert await told(engine, process, first) == ()
+            return found
+
+    assert asyncio.run(main()) == ("it waits in line for a permit of 'llm'; calls under way: case 1 at 'ask'",)
+
+
+def test_a_rest_and_an_open_breaker_are_told(tmp_path: Path) -> None:
+    async def obstacles(error: Exception, path: Path) -> tuple[str, ...]:
+        async def ask(question: str) -> str:
+            raise error
+
+        process = asking(Limit("llm", breaker=Breaker(failures=1, cool_seconds=60)), ask)
+        async with Engine.open(path, [process], clock=ManualClock(), grace_seconds=0) as engine:
+            case = (await engine.start(process, {"question": "a"})).case
+            await seen(engine, "node.failed")
+            return await told(engine, process, case)
+
+    rest = asyncio.run(obstacles(Busy(), tmp_path / "rest.db"))
+    breaker = asyncio.run(obstacles(OSError("down"), tmp_path / "breaker.db"))
+
+    assert rest[1] == "'llm' asked for rest until 1970-01-12 13:47:40+00:00"
+    assert breaker[1] == "'llm' failed (in a row: 1); nobody calls it until 1970-01-12 13:47:40+00:00, and then one call is tried"
