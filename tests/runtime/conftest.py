@@ -1,5 +1,7 @@
 """The two places in which the engine keeps every promise."""
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,3 +18,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 @pytest.fixture
 def on_disk(tmp_path: Path) -> Place:
     return Place(tmp_path / "cases.db")
+
+
+@pytest.fixture
+def no_threads_left() -> Iterator[None]:
+    """Wait, after the test, for threads that were told to end: other tests count them."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("pointsman-node"):
+            thread.join(10)

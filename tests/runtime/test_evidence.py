@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from pointsman import NotSent, Process, Rejected, Retry, State, finish, otherwise, park, when
 from pointsman.testing.clock import ManualClock
 
+pytestmark = pytest.mark.usefixtures("no_threads_left")
 SECRET = "the-customer's-words"
 
 
