@@ -1,6 +1,7 @@
 """Very many cases: what waits costs rows, what falls due at once is worked off a few at a time, and the machine hardly notices."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tiers import figure
 
 WORLD = Path(__file__).with_name("load_world.py")
+FLOOD = WORLD.with_name("flood_world.py")
 MB = 1 << 20
 FEW = 100
 TASKS_MAX = 64 + 8  # the cases in hand, and a handful for the engine itself
@@ -81,3 +83,39 @@ def test_an_engine_that_took_all_that_is_due_in_hand_would_show(tmp_path: Path) 
 
     assert found["counts"] == {"done": 1_000}
     assert found["most"]["tasks"] > TASKS_MAX
+
+
+def flooded(folder: Path, *arguments: object) -> dict[str, Any]:
+    done = subprocess.run([sys.executable, FLOOD, folder, "flood", *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_flood_of_starts_is_refused_and_not_suffered_and_what_was_accepted_survives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    starts, bound = figure("STARTS", 20_000), 500
+
+    found = flooded(tmp_path, starts, bound, 0.1)
+    left = json.loads(subprocess.run([sys.executable, FLOOD, tmp_path, "drain"], capture_output=True, text=True, check=True).stdout)
+
+    accepted = (tmp_path / "accepted").read_text().split()
+    answers, lost = found["answers"], set(accepted) - set(left["kept"])
+    with capsys.disabled():
+        told_of = ", ".join(f"{answers[name]} {name}" for name in ("accepted", "duplicate", "busy"))
+        print(f"\n{starts} starts: {told_of}; at most {found['most']['line']} of {bound} in line; {len(lost)} lost when it was killed")
+        print(f"  at rest {told(found['rest'])}; at most {told(found['most'])}")
+    assert sorted(answers) == ["accepted", "busy", "duplicate"]
+    assert sum(answers.values()) == starts
+    assert not lost
+    assert left["ends"] == {"answered": len(accepted)}
+    assert found["most"]["line"] <= bound
+    assert found["most"]["memory"] <= found["rest"]["memory"] + MEMORY_MAX
+    assert found["most"]["log"] <= LOG_MAX
+
+
+def test_a_flood_without_a_bound_fills_the_line(tmp_path: Path) -> None:
+    found = flooded(tmp_path, 2_000, "none", 0.1)
+
+    assert "busy" not in found["answers"]
+    assert found["most"]["line"] > 500
