@@ -1,6 +1,6 @@
 """A slow downstream in a process of its own, which knows how many calls it ever had at a time.
 
-Run as a program with the seed of its slowness; it prints its port and answers a JSON line with a JSON line. It works on a
+Run as a program with the seed of its slowness and how many seconds a call takes at least and at most; it prints its port and answers a JSON line with a JSON line. It works on a
 call to its end, also when its caller has died meanwhile.
 """
 
@@ -10,15 +10,15 @@ import sys
 from random import Random
 from typing import Any
 
-SLOW_SECONDS = (1.0, 2.0)  # longer than a dead engine needs to be back
 TIMEOUT_SECONDS = 4.0  # what callers give a call: beyond the slowest one on a busy machine
 
 
 class Downstream:
     """Works slowly, and keeps count."""
 
-    def __init__(self, seed: str) -> None:
+    def __init__(self, seed: str, least: float, most: float) -> None:
         self.chance = Random(seed)
+        self.slow_seconds = (least, most)
         self.current = 0
         self.most = 0
         self.calls = 0
@@ -40,7 +40,7 @@ class Downstream:
         self.current += 1
         self.calls += 1
         self.most = max(self.most, self.current)
-        await asyncio.sleep(self.chance.uniform(*SLOW_SECONDS))
+        await asyncio.sleep(self.chance.uniform(*self.slow_seconds))
         self.current -= 1
 
 
@@ -55,11 +55,11 @@ async def ask(port: int, what: str) -> dict[str, Any]:
         writer.close()
 
 
-async def main(seed: str) -> None:
-    server = await asyncio.start_server(Downstream(seed).serve, "127.0.0.1", 0)
+async def main(seed: str, least: float, most: float) -> None:
+    server = await asyncio.start_server(Downstream(seed, least, most).serve, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1], float(sys.argv[2]), float(sys.argv[3])))

@@ -17,6 +17,7 @@ from pointsman import Engine, Limit, Process, Retry, State, Status, finish, othe
 from pointsman.store.sqlite import open_sqlite
 
 HERE = Path(__file__).parent
+SLOW_SECONDS = (1.0, 2.0)  # longer than a dead engine needs to be back, on a machine that has time for it
 HANDS = 4  # the calls that the downstream can work on at a time
 LOOK_SECONDS = 0.01
 
@@ -71,9 +72,14 @@ async def work(database: Path, port: int, cases: int, kind: str) -> None:
         await engine.serve()
 
 
-async def squeeze(folder: Path, *, cases: int, kills: int, seed: int, kind: str) -> dict[str, Any]:
-    """Kill engines while the downstream is busy, let the last one work all off, and answer what the downstream counted."""
-    downstream = await _program("narrow_downstream.py", seed)
+async def squeeze(
+    folder: Path, *, cases: int, kills: int, seed: int, kind: str, slow_seconds: tuple[float, float] = SLOW_SECONDS
+) -> dict[str, Any]:
+    """Kill engines while the downstream is busy, let the last one work all off, and answer what the downstream counted.
+
+    It is over as soon as the downstream has more calls than hands.
+    """
+    downstream = await _program("narrow_downstream.py", seed, *slow_seconds)
     living = [downstream]
     try:
         assert downstream.stdout is not None
@@ -87,7 +93,11 @@ async def squeeze(folder: Path, *, cases: int, kills: int, seed: int, kind: str)
             await living[-1].communicate()
         living.append(last := await _program("narrow_world.py", folder / "cases.db", port, cases, kind))
         assert last.stdout is not None
-        return {"ended": int(await last.stdout.readline()), **await ask(port, "count")}
+        ended = asyncio.ensure_future(last.stdout.readline())
+        while (seen := await ask(port, "count"))["most"] <= HANDS and not ended.done():  # noqa: ASYNC110 - it does not tell
+            await asyncio.sleep(LOOK_SECONDS)
+        last.kill()
+        return {"ended": int(await ended or 0), **seen}
     finally:
         for process in living:
             if process.returncode is None:
