@@ -18,6 +18,7 @@ from pointsman.definition.messages import Accept, Log
 from pointsman.definition.nodes import Context, Node, Retry
 from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.process import Process
+from pointsman.definition.retention import Retention
 from pointsman.definition.rules import compensate, each, finish, otherwise, parallel, park, quorum, when
 from pointsman.definition.schedules import cron, every
 from pointsman.definition.signature import Item, Peek
@@ -44,6 +45,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.mappings.http import http_outcome, raise_for_outcome
 from pointsman.mappings.smtp import SmtpInDoubt, smtp_outcome, smtp_send
 from pointsman.operations.check import check_cases
+from pointsman.operations.export import Export, export_case
 from pointsman.operations.history import History, history_of
 from pointsman.runtime.answers import Pending
 from pointsman.runtime.blocking import BlockingEngine, open_blocking
@@ -74,6 +76,7 @@ __all__ = [
     "Delivered",
     "Effect",
     "Engine",
+    "Export",
     "Failure",
     "Found",
     "History",
@@ -95,6 +98,7 @@ __all__ = [
     "Reconcile",
     "Refused",
     "Rejected",
+    "Retention",
     "Retry",
     "Safety",
     "Sleep",
@@ -113,6 +117,7 @@ __all__ = [
     "cron",
     "each",
     "every",
+    "export_case",
     "finish",
     "history_of",
     "http_outcome",

@@ -1,11 +1,11 @@
-"""The pointsman command: look at the cases of any process. It never writes."""
+"""The pointsman command: look at the cases of any process. Only `vacuum` writes, and only where no engine is at work."""
 
 import asyncio
 import io
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,16 +25,22 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
-from pointsman.cli.places import PlaceUnknown, load_process, load_processes, open_cases
+from pointsman.cli.places import PlaceUnknown, database, load_process, load_processes, named_processes, open_cases
+from pointsman.definition.process import AnyProcess
 from pointsman.kernel.snapshot import Status
 from pointsman.operations.check import Report, check_cases, summary
 from pointsman.operations.draw import draw as draw_process
 from pointsman.operations.explain import Explanation, RuleTold
 from pointsman.operations.explain import explain as explain_case
+from pointsman.operations.export import export_case, write_blobs
 from pointsman.operations.history import History, history_of, told
 from pointsman.runtime.clock import SystemClock
 from pointsman.runtime.registry import Registry
+from pointsman.runtime.retention import Vacuumed
+from pointsman.runtime.retention import vacuum as vacuum_store
 from pointsman.store.base import CaseRow, EventRow, Reader
+from pointsman.store.sqlite import open_sqlite
+from pointsman.store.sqlite_reader import SqliteReader
 
 CASES_SHOWN = 10  # of those of which the same is said; --json has them all
 FOLLOW_SECONDS = 0.25  # soon enough for an eye, seldom enough for a processor
@@ -202,6 +208,49 @@ def check(
 
 
 @app.command()
+def export(
+    case: CaseNumber,
+    db: Db = None,
+    blobs: Annotated[
+        Path | None, typer.Option("--blobs", help="Write the blobs that it refers to into this folder.", show_default=False)
+    ] = None,
+) -> None:
+    """Print everything that is stored of a case as JSON."""
+
+    async def look(reader: Reader) -> None:
+        exported = await export_case(reader, case)
+        if blobs is not None:
+            await write_blobs(reader, exported, blobs)
+        _print_json(exported.as_json())
+
+    _look(db, look)
+
+
+@app.command()
+def vacuum(db: Db = None, app: App = None) -> None:
+    """Let go of what was kept long enough, of blobs that nothing refers to, and of unused space. No engine may have the file.
+
+    --app may name a list of processes; without it no case goes, because only a process says how long its cases are kept.
+    """
+
+    async def clean(path: Path, processes: Sequence[AnyProcess]) -> Vacuumed:
+        with SqliteReader(path):  # that it is ours, before anything is made of it
+            clock = SystemClock()
+        store = await open_sqlite(path, now=clock.now())
+        try:
+            clock.not_before(store.clock_high_water)
+            return await vacuum_store(store, processes, clock)
+        finally:
+            await store.close()
+
+    def body() -> Vacuumed:
+        return asyncio.run(clean(database(db), Registry(named_processes(app)).newest))
+
+    vacuumed: Vacuumed = _or_exit(body)
+    print(f"{vacuumed.cases} cases and {vacuumed.blobs} blobs went; {vacuumed.size:,} bytes were given back.")
+
+
+@app.command()
 def draw(app: App = None) -> None:
     """Draw the process as a Mermaid flowchart."""
     print(draw_process(_or_exit(lambda: load_process(app))), end="")
@@ -246,6 +295,8 @@ def _print_history(history: History) -> None:
         table.add_row(_time(event.at), event.kind, escape(told(event)))
     console.print(table)
     console.print("\n[bold]state[/]")
+    if history.erased is not None:
+        console.print(f"  erased {escape(told(history.erased))}")
     for name, value in history.state.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         console.print(

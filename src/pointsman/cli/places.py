@@ -18,12 +18,17 @@ class PlaceUnknown(PointsmanError):
 
 def open_cases(db: Path | None) -> SqliteReader:
     """Open the database read-only. Raises PlaceUnknown or StoreError."""
+    return SqliteReader(database(db))
+
+
+def database(db: Path | None) -> Path:
+    """The file that the cases are in. Raises PlaceUnknown."""
     place = db or _named("POINTSMAN_DB", "db")
     if place is None:
         raise PlaceUnknown(
             'no database is named; pass --db FILE, set POINTSMAN_DB, or put db = "FILE" under [tool.pointsman] in pyproject.toml.'
         )
-    return SqliteReader(Path(place))
+    return Path(place)
 
 
 def load_process(app: str | None) -> AnyProcess:
@@ -42,6 +47,11 @@ def load_processes(app: str | None) -> list[AnyProcess]:
         if not isinstance(process, Process):
             raise PlaceUnknown(f"{place!r} has a {type(process).__name__}, not a Process; name a Process, or a list of them.")
     return processes
+
+
+def named_processes(app: str | None) -> list[AnyProcess]:
+    """The same, or none where none is named anywhere. Raises PlaceUnknown."""
+    return load_processes(app) if app or _named("POINTSMAN_APP", "app") else []
 
 
 def _load(app: str | None) -> tuple[str, Any]:

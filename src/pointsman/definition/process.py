@@ -16,6 +16,7 @@ from pointsman.definition.limits import Intake, Limit, check_limits
 from pointsman.definition.messages import Accept, WhileOpen
 from pointsman.definition.nodes import AnyNode, Node, OnFailure, P, R, Retry
 from pointsman.definition.pauses import Expire, Pause, Reassign, Remind, Sleep
+from pointsman.definition.retention import Retention
 from pointsman.definition.rules import AnyStep, Park, Rule
 from pointsman.definition.schedules import Missed, Schedule, Ticks
 from pointsman.definition.signature import signature_of
@@ -34,7 +35,7 @@ class Process(Generic[S]):
     """What happens to a case: declare nodes, effects and pauses on it, then the rules, once.
 
     `name` is stored with every case and must stay; `version` counts the changes of the state's meaning; a case that
-    has taken `steps_max` steps is parked. `intake` bounds how many cases may be in line.
+    has taken `steps_max` steps is parked. `intake` bounds how many cases may be in line; `retention` says how long a case is kept after its end; without it, for ever.
 
     `accepts` names the older versions whose cases this one can go on with: `accepts[2]` turns the stored fields of
     version 2, as plain JSON values, into those of version 3, or is None where nothing has to be done. The functions are
@@ -44,6 +45,7 @@ class Process(Generic[S]):
     def __init__(
         self, name: str, state: type[S], *, version: int = 1, accepts: Mapping[int, Migration | None] | None = None, steps_max: int = STEPS_MAX,
         intake: Intake = Intake(),  # noqa: B008 - a frozen value
+        retention: Retention | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.state = state
@@ -51,6 +53,7 @@ class Process(Generic[S]):
         self.accepts: Mapping[int, Migration | None] = dict(accepts or {})
         self.steps_max = steps_max
         self.intake = intake
+        self.retention = retention
         self.schedules: dict[str, Schedule] = {}
         self._former: dict[str, str] = {}
         self.steps: dict[str, AnyStep] = {}

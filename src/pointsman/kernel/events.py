@@ -1,5 +1,6 @@
 """The events of a case: what happened, in the order in which it was committed. They are an interface (docs/events.md)."""
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -44,6 +45,8 @@ class Kind(StrEnum):
     BLOCKED = "blocked"
     UNBLOCKED = "unblocked"
     PERMIT_WAITED = "permit.waited"
+    ERASED = "erased"
+    EXPIRED = "expired"
 
 
 MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
@@ -80,8 +83,31 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.MIGRATED: ("a newer version of the process has taken the case up", ("since", "to", "fingerprint", "fields")),
     Kind.BLOCKED: ("the case left the line until there is code that can go on with it", ("reason",)),
     Kind.UNBLOCKED: ("such code was opened, and the case came back into the line", ("version",)),
+    Kind.ERASED: ("the case's content was erased, and what its events said of it", ("by", "why")),
+    Kind.EXPIRED: ("cases had been kept long enough and went; the event's `case` is the highest of them", ("process", "cases")),
 }
 """For each kind: when it is written, and which facts it carries."""
+
+
+SKELETON = frozenset({"fields", "rule", "reads", "step", "at", "attempts", "key", "deadline", "how", "shows", "digest", "by", "outcome", "error", "assignee",
+                      "until", "since", "to", "version", "fingerprint", "child", "status", "effects", "raised_at"})  # fmt: skip
+"""The facts that are left of an erased case: names that the process's author gave, who, when, and digests."""
+
+ERASED_TEXT = "erased"
+
+
+def skeleton_of(facts: str) -> str:
+    """An event's facts (JSON) as they are after the case was erased: what may hold content is emptied, its shape stays."""
+    told: dict[str, Any] = json.loads(facts)
+    return json.dumps({name: value if name in SKELETON else _emptied(value) for name, value in told.items()})
+
+
+def _emptied(value: object) -> object:
+    if isinstance(value, str):
+        return ERASED_TEXT
+    if isinstance(value, list | dict):
+        return type(value)()
+    return value if isinstance(value, bool) or value is None else 0
 
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})

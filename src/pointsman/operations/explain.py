@@ -19,7 +19,7 @@ from pointsman.kernel.migrate import migrate
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.operations.history import History
 from pointsman.runtime.registry import Registry
-from pointsman.store.base import BranchRow, CaseRow
+from pointsman.store.base import BranchRow, CaseRow, EventRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,8 @@ class Explanation:
 def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str, str]]) -> Explanation:
     """Explain a case under the present code. `texts` are its fields as stored: JSON and writer per field."""
     row = history.case
+    if history.erased is not None:
+        return _nothing_left(process, history, history.erased)
     obstacles: list[str] = [row.reason] if row.reason else []
     cells = _cells(process, _migrated(process, row, texts, obstacles), obstacles)
     stands_at = None if row.step is None else process.called(row.step)
@@ -113,6 +115,14 @@ def _limit(row: CaseRow, limit: LimitState) -> Iterator[str]:
 
 def _time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(sep=" ", timespec="seconds")
+
+
+def _nothing_left(process: AnyProcess, history: History, erased: EventRow) -> Explanation:
+    """What there is to say when nobody knows any more what the case knew."""
+    row = history.case
+    facts = json.loads(erased.facts)
+    told = f"its content was erased by {facts['by']} ({facts['why']}); what happened to it, when and by whom is left"
+    return Explanation(row.id, row.status, row.step, row.rule, {}, (), (), {}, _effects(process, history), {}, (told,), None)
 
 
 def _migrated(

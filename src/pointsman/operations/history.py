@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pointsman.errors import StoreForeign, UnknownCase
+from pointsman.kernel.events import Kind
 from pointsman.store.base import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, PauseRow, Reader
 
 NAMED_MAX = 5  # branches named in a line; the event itself names all
@@ -27,6 +28,11 @@ class History:
     pause: PauseRow | None
     branches: tuple[BranchRow, ...] = ()
     limit: str | None = None
+
+    @property
+    def erased(self) -> EventRow | None:
+        """The event of its content's erasure, or None."""
+        return next((event for event in reversed(self.events) if event.kind == Kind.ERASED), None)
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
@@ -84,6 +90,10 @@ def told(event: EventRow) -> str:
             return f"{event.step} wrote {listed or 'nothing'}{attempt}"
         case "node.failed":
             return f"{event.step}: {facts['error']}: {facts['message']}{_at(facts)}{attempt}"
+        case "erased":
+            return f"by {facts['by']}: {facts['why']}"
+        case "expired":
+            return f"{len(facts['cases'])} cases of {facts['process']!r} had been kept long enough"
         case "parked":
             return f"reason {facts['reason']}{_at(facts)}"
         case "accepted" if "version" in facts:

@@ -11,6 +11,7 @@ from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
 from pointsman.runtime.answers import Pending
 from pointsman.runtime.engine import Engine
+from pointsman.runtime.retention import Vacuumed
 from pointsman.runtime.starts import Delivered, Started
 from pointsman.store.base import CaseRow
 
@@ -83,6 +84,14 @@ class BlockingEngine:
     def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None, calls: int | None = None) -> CaseRow:
         """Say what became of an effect in doubt."""
         return self._wait(self._engine.resolve(key, happened=happened, by=by, why=why, outcome=outcome, calls=calls))
+
+    def erase(self, case: int, *, by: str, why: str) -> CaseRow:
+        """Take away what a case knows."""
+        return self._wait(self._engine.erase(case, by=by, why=why))
+
+    def vacuum(self) -> Vacuumed:
+        """Let go at once of all that was kept long enough, and give its space back."""
+        return self._wait(self._engine.vacuum())
 
     def _wait(self, call: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()

@@ -51,14 +51,17 @@ class Commits:
         reason: str | None = None,
         leaves_pause: bool = False,
         guarded: bool = False,
+        ended_as: str | None = None,
     ) -> None:
         """Commit that the case stays at its step: an intent, a postponed attempt, a cancel, a redrive.
 
+        A case that has ended stays what it `ended_as`, its outcome.
         A `guarded` commit raises News where a message has come that the hold does not know.
         """
         transition = self._begin(hold, outcome)
         transition.inbox = len(hold.mail) if guarded else None
         transition.status, transition.wake_at, transition.reason = status, outcome.wake_at, reason
+        transition.outcome = ended_as
         transition.attempts, transition.step, transition.rule = hold.attempt, hold.step, hold.rule
         transition.intent, transition.leaves_pause = intent, leaves_pause
         transition.needs = _need(hold, transition, outcome)

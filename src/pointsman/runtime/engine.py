@@ -28,6 +28,7 @@ from pointsman.runtime.operating import Operating
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.resources import check_resources
+from pointsman.runtime.retention import Keeping, Vacuumed
 from pointsman.runtime.runner import Runner
 from pointsman.runtime.scheduler import Scheduler
 from pointsman.runtime.schedules import Schedules
@@ -71,6 +72,7 @@ class Engine:
         self._starts = Starts(self._cases, Intakes(ports.store, ports.clock), ports.clock)
         self._answers = Answers(self._cases, ports.clock, self.settled)
         self._operating = Operating(self._cases, ports.clock, self._check_running)
+        self._keeping = Keeping(ports, self._cases, registry.newest, self._operating.cancel, self._appended, self._fail)
         self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}
         self._followers: set[asyncio.Event] = set()
         self._stoppers: set[asyncio.Event] = set()
@@ -120,11 +122,13 @@ class Engine:
             engine._scheduler.begin()
             engine._release_held()
             await engine._schedules.begin()
+            engine._keeping.begin()
             yield engine
         finally:
             engine._fail(EngineStopped("the engine is closed; open it again."))
             try:
                 await engine._schedules.stop()
+                await engine._keeping.stop()
                 await engine._scheduler.stop(grace_seconds, engine._cases.all_committed)
                 await engine._limits.close()
             finally:
@@ -307,6 +311,24 @@ class Engine:
         """
         self._check_running()
         return await self._operating.resolve(key, happened=happened, by=by, why=why, outcome=outcome, calls=calls)
+
+    async def erase(self, case: int, *, by: str, why: str) -> CaseRow:
+        """Take away what a case knows, and what its events, its ledger and its messages say of that; who, what and when stays.
+
+        Its start key and its messages' keys are kept as digests, so that what is delivered again is still a duplicate. A
+        parked or blocked case is cancelled first. Raises UnknownCase, and Refused for a case that goes on, has an effect in
+        doubt, or is the child of one that goes on.
+        """
+        self._check_running()
+        return await self._keeping.erase(case, by=by, why=why)
+
+    async def vacuum(self) -> Vacuumed:
+        """Let go at once of all that was kept long enough, and write the file anew without its unused space.
+
+        Nothing else is written while the file is. Raises StoreError.
+        """
+        self._check_running()
+        return await self._keeping.vacuum()
 
     # The inside.
 

@@ -106,7 +106,8 @@ class Operating:
         how = f"resolved: {'it happened' if happened else 'it did not happen'}"
         event = Event(Kind.EFFECT_SETTLED, entry.effect, 0, {"key": key, "how": how, "fields": [], "by": by, "why": why})
         if row.status in {Status.DONE, Status.CANCELLED}:
-            return await self._move(self._cases.bare(row), row.status, Outcome((event,), settlement=settlement), reason=row.reason)
+            settled = Outcome((event,), settlement=settlement)
+            return await self._move(self._cases.bare(row), row.status, settled, reason=row.reason, ended_as=row.outcome)
         hold = await self._cases.hold(row) if text is not None else None
         if hold is not None and text is not None and hold.migrated is not None:
             return await self._taken(hold, event, settlement, text)
@@ -128,8 +129,10 @@ class Operating:
         except Conflict:
             raise Refused(f"case {hold.snapshot.case} was moved by somebody else meanwhile; look at it again.") from None
 
-    async def _stay(self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None, leaves_pause: bool = False) -> None:
-        stay = self._cases.commits.stay(hold, status, outcome, reason=reason, leaves_pause=leaves_pause)
+    async def _stay(
+        self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None, leaves_pause: bool = False, ended_as: str | None = None
+    ) -> None:  # fmt: skip
+        stay = self._cases.commits.stay(hold, status, outcome, reason=reason, leaves_pause=leaves_pause, ended_as=ended_as)
         await self._cases.apart(stay)
 
     async def _back_into_line(self, row: CaseRow, outcome: Outcome) -> CaseRow:
@@ -137,10 +140,12 @@ class Operating:
         hold.attempt = 0
         return await self._move(hold, Status.READY, outcome)
 
-    async def _move(self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None) -> CaseRow:
+    async def _move(
+        self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None, ended_as: str | None = None
+    ) -> CaseRow:
         case = hold.snapshot.case
         try:
-            await self._stay(hold, status, outcome, reason=reason)
+            await self._stay(hold, status, outcome, reason=reason, ended_as=ended_as)
         except Conflict:
             raise Refused(f"case {case} was moved by somebody else meanwhile; look at it again.") from None
         return await self._cases.row(case)

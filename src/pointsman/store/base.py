@@ -29,6 +29,10 @@ Promises (tests/store runs each against each store)
     S17 The state of a limit is changed in one piece: of two changes at the same time one sees what the other has made.
     S18 A claim takes the highest priority first, of one priority the tenants in turn, and of a tenant the longest due, however many
         cases another tenant has; it takes no more cases that need a limit than there is room for.
+    S22 Cases that go, go whole: those that ended long enough ago and that nobody needs. Their numbers, and those of their
+        events, are not given again.
+    S23 What is erased is gone from the case, its events and its ledger; its keys are still recognised.
+    S24 A blob is collected only when nothing refers to it and nobody has kept it since.
 
 A store that several engines share has leases, and one clock, its own, that decides about them and never runs backwards:
     S19 A running case whose engine's lease has passed is claimed like one that is due; a case of a live engine is not.
@@ -47,6 +51,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
+from pointsman.kernel.codec import digest
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
 
@@ -193,7 +198,8 @@ class Transition:
     `claims` raises the fence: the case passes into this engine's hands. `inbox` is the number of pending messages that
     the engine has seen; None does not look. `takes` are those that are pending no longer, `posts` what this case sends to
     others. `leaves_pause` closes the open pause: as answered where `answered_by` says by whom, else as void. `ends_branches`
-    forgets the branches. `needs` names the limit that a ready case waits for, `migrated` the version that it now has.
+    forgets the branches. `needs` names the limit that a ready case waits for, `migrated` the version that it now has. `erases` takes the case's
+    content away (S23), and what the events said before.
     """
 
     case: int
@@ -225,6 +231,7 @@ class Transition:
     answered_by: str | None = None
     branches: Sequence[BranchWrite] = ()
     ends_branches: bool = False
+    erases: bool = False
 
 
 class CaseRow(NamedTuple):
@@ -351,6 +358,34 @@ class DefinitionRow(NamedTuple):
     seen_at: float
 
 
+class WriteRow(NamedTuple):
+    """One write of a field; `text` is None where it was cleared."""
+
+    revision: int
+    field: str
+    text: str | None
+    writer: str
+
+
+class Dossier(NamedTuple):
+    """Everything that is stored of a case, as of one moment."""
+
+    case: CaseRow
+    writes: tuple[WriteRow, ...]
+    events: tuple[EventRow, ...]
+    effects: tuple[EffectRow, ...]
+    pauses: tuple[PauseRow, ...]
+    messages: tuple[MessageRow, ...]
+    branches: tuple[BranchRow, ...]
+
+
+class Collected(NamedTuple):
+    """How many blobs went, and how many bytes they had."""
+
+    blobs: int
+    size: int
+
+
 class Claimed(NamedTuple):
     """A case that now is this engine's, with all that is needed to go on."""
 
@@ -433,6 +468,9 @@ class Reader(Protocol):
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""
 
+    async def dossier(self, case: int) -> Dossier | None:
+        """Everything that is stored of a case, or None."""
+
 
 class Store(Reader, Protocol):
     """The writing half of a store. A handle belongs to one engine.
@@ -505,7 +543,22 @@ class Store(Reader, Protocol):
         """
 
     async def keep(self, content: bytes, *, now: float) -> Blob:
-        """Store a blob by its content; one that is there already is not written again."""
+        """Store a blob by its content; one that is there already is not written again, but counts as kept now."""
+
+    async def outcomes(self, process: str) -> list[str]:
+        """The outcomes of the cases of a process that are done, each once."""
+
+    async def expire(self, process: str, outcome: str | None, *, before: float, at: float, limit: int) -> int:
+        """Delete up to `limit` cases with this outcome (None: cancelled) that ended before that time; answers how many (S22).
+
+        A case stays while an effect of it is in doubt, its parent or a child is open, or a message waits for its end.
+        """
+
+    async def collect_blobs(self, *, before: float) -> Collected:
+        """Delete the blobs kept before that time that nothing refers to (S24)."""
+
+    async def compact(self) -> int:
+        """Give unused space back, and answer how many bytes; nothing is written meanwhile."""
 
     async def schedule(self, process: str, name: str, *, now: float) -> ScheduleRow:
         """Where a schedule stands; one that is not known yet begins `now`."""
@@ -515,3 +568,8 @@ class Store(Reader, Protocol):
 
     async def close(self) -> None:
         """Finish what was handed in, and let go of the file."""
+
+
+def erased_key(incarnation: str, process: str, name: str, key: str) -> str:
+    """What stays of an erased key: enough to recognise it when it comes again. `name` is a message's, and empty for a start."""
+    return digest((incarnation, process, name, key))

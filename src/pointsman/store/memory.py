@@ -1,14 +1,16 @@
 """The stub: a full member of the family that keeps everything in memory, and forgets it at the end of the process."""
 
+import json
 import sqlite3
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict, LeaseLost, News
+from pointsman.kernel.events import ERASED_TEXT, Kind, skeleton_of
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.line import Due, take_turns
 from pointsman.kernel.snapshot import ENDED, Status
@@ -17,7 +19,9 @@ from pointsman.store.base import (
     BranchRow,
     CaseRow,
     Claimed,
+    Collected,
     DefinitionRow,
+    Dossier,
     EffectRow,
     EventRow,
     EventWrite,
@@ -31,6 +35,8 @@ from pointsman.store.base import (
     Posted,
     ScheduleRow,
     Transition,
+    WriteRow,
+    erased_key,
     no_points,
 )
 from pointsman.store.sqlite_author import AuthorsDatabase
@@ -65,13 +71,15 @@ class MemoryStore:
         self._cases: dict[int, CaseRow] = {}
         self._keys: dict[tuple[str, str], int] = {}
         self._fields: dict[int, list[tuple[int, FieldWrite]]] = {}
-        self._events: list[EventRow] = []
+        self._events: list[EventRow | None] = []  # None where one has gone: their numbers are not given again
         self._effects: dict[str, EffectRow] = {}
         self._pauses: dict[int, list[PauseRow]] = {}
         self._branches: dict[int, dict[str, BranchRow]] = {}
         self._messages: list[MessageRow] = []
         self._rows: list[sqlite3.Connection] = []
         self._blobs: dict[str, bytes] = {}
+        self._kept_at: dict[str, float] = {}
+        self._erased_keys: dict[tuple[str, str, str], int] = {}
         self._schedules: dict[tuple[str, str], ScheduleRow] = {}
         self._definitions: dict[tuple[str, int, str], DefinitionRow] = {}
         self._limits: dict[str, str] = {}
@@ -106,8 +114,8 @@ class MemoryStore:
         """Commit a transition; every check comes before the first write."""
         t = transition
         self._points("store.commit")
-        if t.new is not None and t.new.key is not None and (t.new.process, t.new.key) in self._keys:
-            return self._keys[t.new.process, t.new.key]
+        if t.new is not None and (known := self._by_key(t.new.process, t.new.key)) is not None:
+            return known
         self._check(t)
         self._write_case(t)
         revision = t.revision + 1
@@ -120,6 +128,8 @@ class MemoryStore:
             self._branches.setdefault(t.case, {})[branch.name] = BranchRow(*branch)
         if t.ends_branches:
             self._branches.pop(t.case, None)
+        if t.erases:
+            self._erase(t.case)
         self._write_messages(t)
         self._points("store.committed")
         return t.case
@@ -148,6 +158,8 @@ class MemoryStore:
             self._take(released, MessageStatus.PASSED)
         if (known := self._message_by_key(post)) is not None:
             return Posted(known.case, known.status, duplicate=True)
+        if (erased := self._erased(post.process, post.name, post.key)) is not None:
+            return Posted(erased, MessageStatus.TAKEN, duplicate=True)
         found = None if post.apart else post.case or self._open_case(post)
         if found is not None:
             return self._deliver_to(post, found)
@@ -167,6 +179,8 @@ class MemoryStore:
 
     async def append(self, case: int, events: Sequence[EventWrite], *, at: float) -> None:
         """Append events that change nothing of their case."""
+        if case not in self._cases:
+            return
         revision = self._cases[case].revision
         for kind, step, attempt, facts in events:
             self._events.append(EventRow(len(self._events) + 1, case, revision, kind, step, attempt, at, facts))
@@ -216,11 +230,46 @@ class MemoryStore:
         self._leases[self._engine] = now + (self.lease_seconds or 0.0)
         return now
 
-    async def keep(self, content: bytes, *, now: float) -> Blob:  # noqa: ARG002 - the contract's parameter
+    async def keep(self, content: bytes, *, now: float) -> Blob:
         """Store a blob by its content."""
         blob = Blob.of(content)
         self._blobs[blob.sha256] = content
+        self._kept_at[blob.sha256] = max(now, self._kept_at.get(blob.sha256, now))
         return blob
+
+    async def outcomes(self, process: str) -> list[str]:
+        """The outcomes of the cases of a process that are done, each once."""
+        return sorted(
+            {row.outcome for row in self._cases.values() if row.process == process and row.status in ENDED and row.outcome is not None}
+        )
+
+    async def expire(self, process: str, outcome: str | None, *, before: float, at: float, limit: int) -> int:
+        """Delete cases that were kept long enough."""
+        self._points("store.commit")
+        ended = (row for row in self._cases.values() if row.status in ENDED and (row.process, row.outcome) == (process, outcome))
+        old = sorted((row.updated_at, row.id) for row in ended if row.updated_at < before and not self._needed(row))
+        gone = sorted(case for _, case in old[:limit])
+        for case in gone:
+            self._remove(case)
+        if gone:
+            facts = json.dumps({"process": process, "cases": gone})
+            self._events.append(EventRow(len(self._events) + 1, gone[-1], 0, Kind.EXPIRED, None, 0, at, facts))
+        self._points("store.committed")
+        return len(gone)
+
+    async def collect_blobs(self, *, before: float) -> Collected:
+        """Delete blobs that nothing refers to; nothing awaits, so nothing is referred to meanwhile."""
+        texts = [write.text or "" for writes in self._fields.values() for _, write in writes]
+        texts += [row.outcome or "" for row in self._effects.values()] + [row.body for row in self._messages]
+        texts += [row.outcome or "" for rows in self._branches.values() for row in rows.values()]
+        digests = [digest for digest, kept_at in self._kept_at.items() if kept_at < before and not any(digest in text for text in texts)]
+        for digest in digests:
+            del self._kept_at[digest]
+        return Collected(len(digests), sum(len(self._blobs.pop(digest)) for digest in digests))
+
+    async def compact(self) -> int:
+        """Nothing to give back."""
+        return 0
 
     async def schedule(self, process: str, name: str, *, now: float) -> ScheduleRow:
         """Where a schedule stands; one that is not known yet begins `now`."""
@@ -238,6 +287,64 @@ class MemoryStore:
     def _time(self) -> float:
         self._latest[0] = max(self._latest[0], self._now())
         return self._latest[0]
+
+    def _needed(self, row: CaseRow) -> bool:
+        """Whether somebody still needs a case that has ended: an effect in doubt, kin that goes on, a message that waits for the end."""
+        kin = [other for other in self._cases.values() if other.id == row.parent or other.parent == row.id]
+        doubtful = {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}
+        return (
+            any(other.status not in ENDED for other in kin)
+            or any(effect.case == row.id and effect.status in doubtful for effect in self._effects.values())
+            or any(message.case == row.id and message.status is MessageStatus.HELD for message in self._messages)
+        )
+
+    def _remove(self, case: int) -> None:
+        del self._cases[case]
+        self._forget_keys(self._keys, case)
+        self._forget_keys(self._erased_keys, case)
+        for belongings in (self._fields, self._pauses, self._branches, self._owners):
+            belongings.pop(case, None)
+        for key in [key for key, effect in self._effects.items() if effect.case == case]:
+            del self._effects[key]
+        self._events[:] = [None if event is not None and event.case == case else event for event in self._events]
+        self._drop_messages(case)
+
+    def _forget_keys(self, keys: dict[Any, int], case: int) -> None:
+        for known in [known for known, number in keys.items() if number == case]:
+            del keys[known]
+
+    def _drop_messages(self, case: int) -> None:
+        for message in [m for m in self._messages if m.case == case and m.status is not MessageStatus.HELD]:
+            gone = MessageRow(message.id, "", "", None, None, None, MessageStatus.PASSED, "null", 0.0)
+            self._messages[message.id - 1] = gone
+
+    def _erase(self, case: int) -> None:
+        """Take the content of a case away, and leave its skeleton."""
+        row = self._cases[case]
+        messages = [m for m in self._messages if m.case == case and m.status is not MessageStatus.HELD]
+        for process, name, key in [(row.process, "", row.key), *((m.process, m.name, m.key) for m in messages)]:
+            if key is not None:
+                self._erased_keys[process, name, erased_key(self.incarnation, process, name, key)] = case
+        self._keys.pop((row.process, row.key or ""), None)
+        self._cases[case] = row._replace(key=None, correlation=None)
+        self._drop_messages(case)
+        for belongings in (self._fields, self._branches):
+            belongings.pop(case, None)
+        for key, effect in self._effects.items():
+            if effect.case == case:
+                outcome, error = None if effect.outcome is None else "{}", None if effect.error is None else ERASED_TEXT
+                self._effects[key] = effect._replace(outcome=outcome, error=error)
+        for place, event in enumerate(self._events):
+            if event is not None and event.case == case and event.kind != Kind.ERASED:
+                self._events[place] = event._replace(facts=skeleton_of(event.facts))
+
+    def _by_key(self, process: str, key: str | None) -> int | None:
+        return None if key is None else self._keys.get((process, key), self._erased(process, "", key))
+
+    def _erased(self, process: str, name: str, key: str | None) -> int | None:
+        if key is None or not self._erased_keys:
+            return None
+        return self._erased_keys.get((process, name, erased_key(self.incarnation, process, name, key)))
 
     def _check_lease(self, now: float) -> None:
         if self._leases.get(self._engine, 0.0) <= now:
@@ -309,7 +416,9 @@ class MemoryStore:
             )
 
     def _deliver_to(self, post: Post, case: int) -> Posted:
-        row = self._cases[case]
+        row = self._cases.get(case)
+        if row is None:
+            return Posted(case, MessageStatus.PASSED)
         if post.holds:
             status = MessageStatus.HELD
         elif row.status in ENDED:
@@ -398,7 +507,7 @@ class MemoryStore:
 
     async def case_by_key(self, process: str, key: str) -> CaseRow | None:
         """The case that a start with this key made, or None."""
-        number = self._keys.get((process, key))
+        number = self._by_key(process, key)
         return None if number is None else self._cases[number]
 
     async def counts(self) -> dict[Status, int]:
@@ -418,7 +527,7 @@ class MemoryStore:
 
     async def events(self, *, after: int = 0, case: int | None = None, limit: int = 1_000) -> list[EventRow]:
         """Events by number, from `after` on."""
-        return [event for event in self._events[after:] if case in {None, event.case}][:limit]
+        return [event for event in self._events[after:] if event is not None and case in {None, event.case}][:limit]
 
     async def effect(self, key: str) -> EffectRow | None:
         """The ledger's entry for an idempotency key, or None."""
@@ -475,6 +584,21 @@ class MemoryStore:
         """How many cases of a process, or of one tenant of it, are ready or running."""
         rows = (row for row in self._cases.values() if row.process == process and tenant in {None, row.tenant})
         return min(sum(row.status in {Status.READY, Status.RUNNING} for row in rows), most)
+
+    async def dossier(self, case: int) -> Dossier | None:
+        """Everything that is stored of a case, or None."""
+        row = self._cases.get(case)
+        if row is None:
+            return None
+        return Dossier(
+            case=row,
+            writes=tuple(WriteRow(revision, *write) for revision, write in self._fields.get(case, ())),
+            events=tuple(await self.events(case=case, limit=len(self._events))),
+            effects=tuple(await self.effects(case)),
+            pauses=tuple(self._pauses.get(case, ())),
+            messages=tuple(m for m in self._messages if m.case == case),
+            branches=await self.branches(case),
+        )
 
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -22,10 +23,12 @@ from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict, EngineStopped, News, StoreError, StoreLocked, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
+from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import (
     ANY_ROOM,
     BranchRow,
     Claimed,
+    Collected,
     DefinitionRow,
     EventWrite,
     MessageStatus,
@@ -34,6 +37,7 @@ from pointsman.store.base import (
     Posted,
     ScheduleRow,
     Transition,
+    erased_key,
     no_points,
 )
 from pointsman.store.sqlite_author import AuthorsDatabase, own_tables_guarded
@@ -43,6 +47,7 @@ from pointsman.store.sqlite_reader import LATEST, SqliteReader, case_row, field_
 from pointsman.store.statements import many, statements
 
 BATCH_MAX = 512  # transitions a commit; beyond it the wait of the first outgrows what the last one saves
+BLOB_BYTES_MAX = 4_000_000  # of blobs that go in one commit: every page of them is written once more, as zeros
 ROWS_MAX = 512  # of one statement: 16 values a row stay far below SQLite's 32,766 parameters
 
 T = TypeVar("T")
@@ -50,9 +55,12 @@ Work = Callable[[sqlite3.Connection], Any]
 
 
 class _Job(NamedTuple):
+    """Work for the writer: a transition, something else to do in a transaction with others, or `alone` outside of any."""
+
     work: Work
     answer: asyncio.Future[Any]
     transition: Transition | None
+    alone: bool = False
 
 
 class SqliteStore(SqliteReader):
@@ -72,6 +80,8 @@ class SqliteStore(SqliteReader):
         self._highest: int = writer.execute(self._sql["highest_case"]).fetchone()[0]
         self.clock_high_water = float(self._all("select_meta", ("clock",))[0][0])
         self.left_running = left_running
+        self._any_erased = bool(writer.execute(self._sql["any_erased_key"]).fetchone()[0])
+        self._gone = 0  # how often something went that may have referred to a blob
         self._closed = False
         self._failed: StoreUnwritable | None = None  # a commit failed, and nothing more is written
         self._thread = threading.Thread(target=self._write, name="pointsman-writer", daemon=True)
@@ -139,6 +149,43 @@ class SqliteStore(SqliteReader):
         )
         return blob
 
+    async def outcomes(self, process: str) -> list[str]:
+        """The outcomes of the cases of a process that are done, each once."""
+        with explained(self.path):
+            return keeping.outcomes(self._connection, self._sql, process)
+
+    async def expire(self, process: str, outcome: str | None, *, before: float, at: float, limit: int) -> int:
+        """Delete cases that were kept long enough; see the contract."""
+        gone: int = await self._hand_in(lambda connection: self._expire(connection, process, outcome, before, at, limit))
+        return gone
+
+    async def collect_blobs(self, *, before: float) -> Collected:
+        """Delete blobs that nothing refers to; see the contract.
+
+        The search goes page by page while the engine works. Whoever keeps a blob meanwhile renews its time, so that it
+        stays. A reference that is copied to where the search has been is seen at its origin, unless that has gone
+        meanwhile: then the search counts for nothing.
+        """
+        gone = self._gone
+        found = await asyncio.to_thread(keeping.unreferenced, self.path, self._sql, before, lambda: self._closed)
+        collected = Collected(0, 0)
+        if gone != self._gone:
+            return collected
+        while found:
+            digests, size = [], 0
+            while found and size < BLOB_BYTES_MAX:
+                digest, more = found.pop()
+                digests.append(digest)
+                size += more
+            sizes: list[int] = await self._hand_in(partial(keeping.drop_blobs, sql=self._sql, digests=digests, before=before))
+            collected = Collected(collected.blobs + len(sizes), collected.size + sum(sizes))
+        return collected
+
+    async def compact(self) -> int:
+        """Give unused space back; see the contract."""
+        given_back: int = await self._hand_in(keeping.compact, alone=True)
+        return given_back
+
     async def schedule(self, process: str, name: str, *, now: float) -> ScheduleRow:
         """Where a schedule stands; see the contract."""
         row: tuple[Any, ...] = await self._hand_in(lambda connection: self._enter_schedule(connection, process, name, now))
@@ -157,11 +204,11 @@ class SqliteStore(SqliteReader):
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _hand_in(self, work: Work, transition: Transition | None = None) -> asyncio.Future[Any]:
+    def _hand_in(self, work: Work, transition: Transition | None = None, *, alone: bool = False) -> asyncio.Future[Any]:
         if self._closed:
             raise EngineStopped(f"the engine on {self.path} is closed; open it again.")
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._jobs.put(_Job(work, answer, transition))
+        self._jobs.put(_Job(work, answer, transition, alone))
         return answer
 
     # What follows runs in the writer's thread.
@@ -184,15 +231,26 @@ class SqliteStore(SqliteReader):
                     last = True
                     break
                 batch.append(following)
-            answers = self._commit(batch)
+            answers = self._commit([job for job in batch if not job.alone]) + [self._run_alone(job) for job in batch if job.alone]
             self._loop.call_soon_threadsafe(_deliver, answers)
             if last:
                 return
+
+    def _run_alone(self, job: _Job) -> tuple[_Job, Any]:
+        if self._failed is not None:
+            return job, self._failed
+        self._points("store.alone")
+        try:
+            return job, job.work(self._writer)
+        except sqlite3.Error as error:
+            return job, explain(self.path, error)
 
     def _commit(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
         """Run a batch in one transaction. The answers are results or exceptions, to be given after the flush."""
         if self._failed is not None:
             return [(job, self._failed) for job in batch]
+        if not batch:
+            return []
         try:
             try:
                 return self._commit_whole(batch, self._run_together)
@@ -280,6 +338,8 @@ class SqliteStore(SqliteReader):
         started: list[tuple[Any, ...]] = []
         updated: list[tuple[Any, ...]] = []
         for t in transitions:
+            if self._erased_start(connection, t) is not None:
+                continue
             revision, fence = t.revision + 1, t.fence + t.claims
             stands = (t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome)
             if t.new is not None:
@@ -308,6 +368,8 @@ class SqliteStore(SqliteReader):
     def _answer(self, connection: sqlite3.Connection, t: Transition, moved: set[int]) -> int | Conflict:
         if t.case in moved:
             return t.case
+        if (erased := self._erased_start(connection, t)) is not None:
+            return erased
         if t.new is not None:
             return int(connection.execute(self._sql["case_number_by_key"], (t.new.process, t.new.key)).fetchone()[0])
         row = connection.execute(self._sql["select_case"], (t.case,)).fetchone()
@@ -335,6 +397,10 @@ class SqliteStore(SqliteReader):
             execute(sql["climb_pause"], (*t.climbs, t.case))
         if t.ends_branches:
             execute(sql["delete_branches"], (t.case,))
+        if t.erases:
+            keeping.erase(connection, sql, self.incarnation, t.case)
+            self._any_erased = True
+            self._gone += 1
         for message, status in t.takes:
             execute(sql["take_message"], (status, message))
         for post in t.posts:
@@ -376,6 +442,8 @@ class SqliteStore(SqliteReader):
         known = execute(sql["message_by_key"], (post.process, post.name, post.key)).fetchone() if post.key is not None else None
         if known is not None:
             return Posted(known[5], MessageStatus(known[6]), duplicate=True)
+        if post.key is not None and (erased := self._erased(connection, post.process, post.name, post.key)) is not None:
+            return Posted(erased, MessageStatus.TAKEN, duplicate=True)
         found = None if post.apart else post.case or self._open_case(connection, post)
         if found is not None:
             return self._deliver_to(connection, post, found)
@@ -411,6 +479,24 @@ class SqliteStore(SqliteReader):
         values = (post.process, post.name, post.key, post.correlation, case, status, post.body, post.at)
         row = connection.execute(self._sql["insert_message"], values).fetchone()
         return None if row is None else int(row[0])
+
+    def _erased_start(self, connection: sqlite3.Connection, t: Transition) -> int | None:
+        """The case that this start's key made, where that key was erased."""
+        if t.new is None or t.new.key is None:
+            return None
+        return self._erased(connection, t.new.process, "", t.new.key)
+
+    def _erased(self, connection: sqlite3.Connection, process: str, name: str, key: str) -> int | None:
+        if not self._any_erased:
+            return None
+        digest = erased_key(self.incarnation, process, name, key)
+        row = connection.execute(self._sql["select_erased_key"], (process, name, digest)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _expire(self, connection: sqlite3.Connection, process: str, outcome: str | None, before: float, at: float, limit: int) -> int:
+        gone = keeping.expire(connection, self._sql, process, outcome, before, at, limit)
+        self._gone += bool(gone)
+        return gone
 
     def _enter_schedule(self, connection: sqlite3.Connection, process: str, name: str, now: float) -> Any:
         connection.execute(self._sql["enter_schedule"], (process, name, now, now))

@@ -175,6 +175,7 @@ def _begin_log(connection: sqlite3.Connection, path: Path) -> None:
     if mode != "wal":
         raise StoreUnwritable(f"{path} cannot have a log beside it; put it on a local disk.")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")  # what was erased is not left in unused space, whatever SQLite was built with
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
     # Somebody who looks at one moment for long lets the log grow; when he has gone, it is to become short again.
     connection.execute(f"PRAGMA journal_size_limit = {WAL_PAGES_MAX * 4_096}")

@@ -9,7 +9,20 @@ from typing import Any, Self
 from pointsman.definition.state import Blob
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import BranchRow, CaseRow, DefinitionRow, EffectRow, EventRow, FieldRow, MessageRow, MessageStatus, PauseRow
+from pointsman.store.base import (
+    BranchRow,
+    CaseRow,
+    DefinitionRow,
+    Dossier,
+    EffectRow,
+    EventRow,
+    FieldRow,
+    MessageRow,
+    MessageStatus,
+    PauseRow,
+    WriteRow,
+    erased_key,
+)
 from pointsman.store.sqlite_file import explained, open_reader
 from pointsman.store.statements import statements
 
@@ -53,7 +66,14 @@ class SqliteReader:
 
     async def case_by_key(self, process: str, key: str) -> CaseRow | None:
         """The case that a start with this key made, or None."""
-        return next((case_row(row) for row in self._all("select_case_by_key", (process, key))), None)
+        for row in self._all("select_case_by_key", (process, key)):
+            return case_row(row)
+        try:
+            digest = erased_key(self.incarnation, process, "", key)
+        except UnicodeEncodeError:
+            return None
+        erased = self._all("select_erased_key", (process, "", digest))
+        return await self.case(erased[0][0]) if erased else None
 
     async def counts(self) -> dict[Status, int]:
         """How many cases there are in each status."""
@@ -122,6 +142,26 @@ class SqliteReader:
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""
         return next((bytes(row[0]) for row in self._all("select_blob", (blob.sha256,))), None)
+
+    async def dossier(self, case: int) -> Dossier | None:
+        """Everything that is stored of a case, or None."""
+        with explained(self.path):
+            self._connection.execute("BEGIN")  # one moment for all that is read
+        try:
+            row = await self.case(case)
+            if row is None:
+                return None
+            return Dossier(
+                case=row,
+                writes=tuple(WriteRow(*write) for write in self._all("select_writes", (case,))),
+                events=tuple(EventRow(*event) for event in self._all("select_events_of_case", (case, 0, -1))),
+                effects=tuple(await self.effects(case)),
+                pauses=tuple(PauseRow(*pause) for pause in self._all("select_pauses", (case,))),
+                messages=tuple(_message_row(message) for message in self._all("select_all_messages", (case,))),
+                branches=await self.branches(case),
+            )
+        finally:
+            self._connection.execute("COMMIT")
 
     def shut(self) -> None:
         """Let go of the file."""

@@ -207,8 +207,124 @@ UPDATE cases INDEXED BY cases_running SET status = 'ready', wake_at = ? WHERE st
 RETURNING id;
 
 -- name: insert_blob
--- A large value; the same content is one row.
-INSERT INTO blobs (sha256, size, kept_at, content) VALUES (?, ?, ?, ?) ON CONFLICT (sha256) DO NOTHING;
+-- A large value; the same content is one row. Whoever keeps it again is about to refer to it, so it must not be collected meanwhile.
+INSERT INTO blobs (sha256, size, kept_at, content) VALUES (?, ?, ?, ?)
+ON CONFLICT (sha256) DO UPDATE SET kept_at = max(kept_at, excluded.kept_at);
+
+-- name: select_old_blobs
+-- What may be collected if nothing refers to it.
+SELECT sha256, size FROM blobs WHERE kept_at < ?;
+
+-- name: scan_fields
+-- A page of what may refer to blobs: nothing shorter holds a digest.
+SELECT case_id, revision, field, value FROM fields WHERE (case_id, revision, field) > (?, ?, ?) AND length(value) >= 64
+ ORDER BY case_id, revision, field LIMIT ?;
+
+-- name: scan_effects
+-- The same in the ledger's outcomes, which may be written to fields again.
+SELECT key, outcome FROM effects WHERE key > ? AND length(outcome) >= 64 ORDER BY key LIMIT ?;
+
+-- name: scan_messages
+-- The same in what has not been taken in yet.
+SELECT id, body FROM messages WHERE id > ? AND length(body) >= 64 ORDER BY id LIMIT ?;
+
+-- name: scan_branches
+-- The same in what branches have returned.
+SELECT outcome FROM branches WHERE length(outcome) >= 64;
+
+-- name: delete_blobs
+-- What nothing refers to, and nobody has kept since.
+DELETE FROM blobs WHERE sha256 IN (SELECT value FROM json_each(?)) AND kept_at < ? RETURNING size;
+
+-- name: first_outcome
+-- The outcomes of cases that have ended, one after the other.
+SELECT outcome FROM cases INDEXED BY cases_ended
+ WHERE process = ? AND outcome >= ? AND status IN ('done', 'cancelled') ORDER BY outcome LIMIT 1;
+
+-- name: next_outcome
+-- The one after another one.
+SELECT outcome FROM cases INDEXED BY cases_ended
+ WHERE process = ? AND outcome > ? AND status IN ('done', 'cancelled') ORDER BY outcome LIMIT 1;
+
+-- name: expired_cases
+-- Cases that ended long enough ago, without one that somebody still needs: an effect in doubt, a parent or a child that goes
+-- on, a message that waits for the end.
+SELECT id FROM cases AS old INDEXED BY cases_ended
+ WHERE process = ? AND outcome IS ? AND updated_at < ? AND status IN ('done', 'cancelled')
+   AND NOT EXISTS (SELECT 1 FROM effects WHERE case_id = old.id AND effects.status IN ('intended', 'in_doubt'))
+   AND NOT EXISTS (SELECT 1 FROM cases AS kin WHERE kin.id = old.parent AND kin.status NOT IN ('done', 'cancelled'))
+   AND NOT EXISTS (SELECT 1 FROM cases AS kin WHERE kin.parent = old.id AND kin.status NOT IN ('done', 'cancelled'))
+   AND NOT EXISTS (SELECT 1 FROM messages WHERE case_id = old.id AND messages.status = 'held')
+ ORDER BY updated_at LIMIT ?;
+
+-- name: expire_fields
+-- They go with everything that belongs to them.
+DELETE FROM fields WHERE case_id IN (SELECT value FROM json_each(?));
+
+-- name: expire_events
+DELETE FROM events WHERE case_id IN (SELECT value FROM json_each(?)) AND kind <> 'expired';
+
+-- name: expire_effects
+DELETE FROM effects WHERE case_id IN (SELECT value FROM json_each(?));
+
+-- name: expire_pauses
+DELETE FROM pauses WHERE case_id IN (SELECT value FROM json_each(?));
+
+-- name: expire_branches
+DELETE FROM branches WHERE case_id IN (SELECT value FROM json_each(?));
+
+-- name: expire_messages
+DELETE FROM messages WHERE case_id IN (SELECT value FROM json_each(?));
+
+-- name: expire_erased_keys
+DELETE FROM erased_keys WHERE case_id IN (SELECT value FROM json_each(?));
+
+-- name: expire_cases
+DELETE FROM cases WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: insert_expired
+-- That they have gone. It is the last event, so that no later one gets the number of one that has gone with them; and it has
+-- the highest number of them, so that no later case gets one of theirs.
+INSERT INTO events (case_id, revision, kind, attempt, at, facts) VALUES (?, 0, 'expired', 0, ?, ?);
+
+-- name: any_erased_key
+-- Whether there is anything to look for among the erased keys.
+SELECT EXISTS (SELECT 1 FROM erased_keys);
+
+-- name: select_erased_key
+-- Whose key an erased one was.
+SELECT case_id FROM erased_keys WHERE process = ? AND name = ? AND digest = ?;
+
+-- name: insert_erased_key
+-- A key that stays known as its digest.
+INSERT INTO erased_keys (process, name, digest, case_id) VALUES (?, ?, ?, ?) ON CONFLICT (process, name, digest) DO NOTHING;
+
+-- name: keys_of_case
+-- The keys under which a case and its messages are known; a held message is the next case's, and stays.
+SELECT process, '', key FROM cases WHERE id = :case AND key IS NOT NULL
+UNION ALL SELECT process, name, key FROM messages WHERE case_id = :case AND key IS NOT NULL AND status <> 'held';
+
+-- name: erase_case
+-- What is left is the skeleton.
+UPDATE cases SET key = NULL, correlation = NULL WHERE id = ?;
+
+-- name: erase_fields
+DELETE FROM fields WHERE case_id = ?;
+
+-- name: erase_messages
+DELETE FROM messages WHERE case_id = ? AND status <> 'held';
+
+-- name: erase_effects
+-- What came of it goes; that it is done, or failed, stays.
+UPDATE effects SET outcome = CASE WHEN outcome IS NULL THEN NULL ELSE '{}' END, error = CASE WHEN error IS NULL THEN NULL ELSE 'erased' END
+ WHERE case_id = ?;
+
+-- name: select_facts
+-- What the events of a case say.
+SELECT id, kind, facts FROM events WHERE case_id = ?;
+
+-- name: rewrite_facts
+UPDATE events SET facts = ? WHERE id = ?;
 
 -- name: enter_schedule
 -- A schedule is seen for the first time; one that is known stays as it is.
@@ -236,8 +352,8 @@ SELECT value FROM meta WHERE name = ?;
 UPDATE meta SET value = max(CAST(value AS REAL), ?) WHERE name = 'clock' AND (SELECT value FROM meta WHERE name = 'epoch') = ?;
 
 -- name: highest_case
--- Where the numbers of new cases begin.
-SELECT coalesce(max(id), 0) FROM cases;
+-- Where the numbers of new cases begin: behind those of all that are there, and of all that have gone.
+SELECT max(coalesce((SELECT max(id) FROM cases), 0), coalesce((SELECT max(case_id) FROM events), 0));
 
 -- name: select_case
 -- One case.
@@ -327,6 +443,18 @@ SELECT case_id, revision, name, token, digest, opened_at, closed, closed_by, clo
 -- name: select_pause_by_token
 -- The pause that a token belongs to.
 SELECT case_id, revision, name, token, digest, opened_at, closed, closed_by, closed_at, rung, assignee, expires_at FROM pauses WHERE token = ?;
+
+-- name: select_writes
+-- Every write of a case's fields.
+SELECT revision, field, value, writer FROM fields WHERE case_id = ? ORDER BY revision, field;
+
+-- name: select_pauses
+-- All pauses of a case.
+SELECT case_id, revision, name, token, digest, opened_at, closed, closed_by, closed_at, rung, assignee, expires_at FROM pauses WHERE case_id = ? ORDER BY revision;
+
+-- name: select_all_messages
+-- All messages of a case, in the order of arrival.
+SELECT id, process, name, key, correlation, case_id, status, body, at FROM messages WHERE case_id = ? ORDER BY id;
 
 -- name: select_branches
 -- The branches of a case's parallel step.

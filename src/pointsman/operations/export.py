@@ -1,0 +1,96 @@
+"""Export a case: everything that is stored of it, as plain JSON, and the blobs that it refers to."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pointsman.definition.state import Blob
+from pointsman.errors import StoreForeign, UnknownCase
+from pointsman.store.base import Dossier, Reader
+
+DIGEST_DIGITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A case with everything that is stored of it, and the blobs that are still there, in the order in which they were referred to."""
+
+    dossier: Dossier
+    blobs: tuple[Blob, ...]
+    missing: tuple[Blob, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values: the case's row, its state, every write of each field, events, ledger, pauses, messages, branches, blobs.
+
+        A blob's `file` is its name in the folder that `write_blobs` fills; None where its content is no longer there. The
+        tokens of pauses are left out: whoever has one may answer.
+        """
+        d = self.dossier
+        writes = [{**write._asdict(), "text": _value(write.text)} for write in d.writes]
+        state = {write["field"]: write["text"] for write in writes}
+        return {
+            "case": d.case._asdict(),
+            "state": {name: value for name, value in state.items() if value is not None},
+            "fields": [{"value" if name == "text" else name: value for name, value in write.items()} for write in writes],
+            "events": [{**event._asdict(), "facts": _value(event.facts)} for event in d.events],
+            "effects": [{**effect._asdict(), "outcome": _inner(effect.outcome)} for effect in d.effects],
+            "pauses": [{name: value for name, value in pause._asdict().items() if name != "token"} for pause in d.pauses],
+            "messages": [{**message._asdict(), "body": _value(message.body)} for message in d.messages],
+            "branches": [{**branch._asdict(), "outcome": _inner(branch.outcome)} for branch in d.branches],
+            "blobs": [{**blob.model_dump(), "file": blob.sha256 if blob in self.blobs else None} for blob in (*self.blobs, *self.missing)],
+        }
+
+
+async def export_case(reader: Reader, case: int) -> Export:
+    """Read everything that is stored of a case. Raises UnknownCase."""
+    dossier = await reader.dossier(case)
+    if dossier is None:
+        raise UnknownCase(f"there is no case {case}; list the cases with `pointsman ps`.")
+    texts = [write.text for write in dossier.writes] + [message.body for message in dossier.messages]
+    outcomes = [effect.outcome for effect in dossier.effects] + [branch.outcome for branch in dossier.branches]
+    values = [*map(_value, texts), *map(_inner, outcomes)]
+    there: dict[Blob, bool] = {}
+    for value in values:
+        for blob in _blobs(value):
+            if blob not in there:
+                there[blob] = await reader.blob(blob) is not None
+    return Export(dossier, tuple(blob for blob in there if there[blob]), tuple(blob for blob in there if not there[blob]))
+
+
+async def write_blobs(reader: Reader, export: Export, folder: Path) -> None:
+    """Write the content of each blob to a file of the folder, which is made where it is missing. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - of an operator's command, where nobody else waits
+    for blob in export.blobs:
+        content = await reader.blob(blob)
+        if content is not None:
+            (folder / blob.sha256).write_bytes(content)
+
+
+def _value(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise StoreForeign("the database is damaged (a stored value is no JSON); restore it from a backup.") from None
+
+
+def _inner(text: str | None) -> Any:
+    """What the ledger and the branches keep: JSON per field, as texts."""
+    outcome = _value(text)
+    return {name: _value(value) if isinstance(value, str) else value for name, value in outcome.items()} if outcome else outcome
+
+
+def _blobs(value: object) -> Iterator[Blob]:
+    """Every reference to a blob in a JSON value, however deep."""
+    if isinstance(value, dict):
+        digest, size = value.get("sha256"), value.get("size")
+        if value.keys() == {"sha256", "size"} and isinstance(digest, str) and len(digest) == DIGEST_DIGITS and isinstance(size, int):
+            yield Blob(sha256=digest, size=size)
+        for part in value.values():
+            yield from _blobs(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _blobs(part)

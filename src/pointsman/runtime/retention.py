@@ -1,0 +1,178 @@
+"""What becomes of cases that have ended: they go when they were kept long enough, and their content when it is asked for.
+
+Nothing here is in the way of cases that are at work. What goes, goes in small batches, each a commit of its own that a crash
+leaves whole or undone; behind each batch the background rests four times as long as it took.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from pydantic_core import to_json
+
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import Conflict, EngineStopped, Refused
+from pointsman.kernel.codec import check_text
+from pointsman.kernel.events import ERASED_TEXT, Kind
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.snapshot import ENDED, Status
+from pointsman.runtime.cases import Cases, standing
+from pointsman.runtime.clock import Clock
+from pointsman.runtime.ports import Ports
+from pointsman.store.base import CaseRow, EventWrite, MessageStatus, Store, Transition
+
+BATCH_CASES = 200  # some 20 ms of the writer's time
+REST = 4  # times as long as a batch took: a fifth of the writer at most
+PASS_SECONDS = 3_600.0  # retention is told in days
+COLLECT_SECONDS = 86_400.0  # a collection reads every field that there is
+BLOB_SECONDS = 86_400.0  # between keeping a blob and starting the case that refers to it; far more than a full intake makes anyone wait
+
+_DOUBTFUL = frozenset({EffectStatus.INTENDED, EffectStatus.IN_DOUBT})
+
+
+class Vacuumed(NamedTuple):
+    """How many cases and blobs went, and how many bytes the file gave back."""
+
+    cases: int
+    blobs: int
+    size: int
+
+
+async def vacuum(store: Store, processes: Sequence[AnyProcess], clock: Clock) -> Vacuumed:
+    """Let go of everything that was kept long enough, at once, and give the space back. Raises StoreError."""
+    cases = await expire(store, processes, clock, _no_rest)
+    collected = await store.collect_blobs(before=clock.now() - BLOB_SECONDS)
+    return Vacuumed(cases, collected.blobs, await store.compact())
+
+
+async def expire(store: Store, processes: Sequence[AnyProcess], clock: Clock, rest: Callable[[float], Awaitable[bool]]) -> int:
+    """Let go of the cases that were kept long enough; answers how many.
+
+    `rest` is told how long a batch took (seconds), and answers whether to go on.
+    """
+    expired = 0
+    for process in processes:
+        retention = process.retention
+        for outcome in (None, *await store.outcomes(process.name)) if retention is not None else ():
+            seconds = retention.seconds(outcome) if retention is not None else None
+            gone = BATCH_CASES if seconds is not None else 0
+            while gone == BATCH_CASES and seconds is not None:
+                now, begun = clock.now(), clock.monotonic()
+                gone = await store.expire(process.name, outcome, before=now - seconds, at=now, limit=BATCH_CASES)
+                expired += gone
+                if gone and not await rest(clock.monotonic() - begun):
+                    return expired
+    return expired
+
+
+async def _no_rest(_: float) -> bool:
+    return True
+
+
+class Keeping:
+    """An engine's share in it: a slow task in the background where a process has a retention, and the calls."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        cases: Cases,
+        processes: Sequence[AnyProcess],
+        cancel: Callable[..., Awaitable[CaseRow]],
+        appended: Callable[[], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._store = ports.store
+        self._clock = ports.clock
+        self._cases = cases
+        self._processes = processes
+        self._cancel = cancel
+        self._appended = appended
+        self._failed = failed
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Begin to let go of what was kept long enough."""
+        if any(process.retention is not None for process in self._processes):
+            self._task = asyncio.create_task(self._keep_on(), name="pointsman-retention")
+
+    async def stop(self) -> None:
+        """Begin nothing more; a batch that is under way is ended."""
+        self._stopping.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def vacuum(self) -> Vacuumed:
+        """Let go of everything now; see `Engine.vacuum`."""
+        vacuumed = await vacuum(self._store, self._processes, self._clock)
+        self._appended()
+        return vacuumed
+
+    async def erase(self, case: int, *, by: str, why: str) -> CaseRow:
+        """Take a case's content away; see `Engine.erase`."""
+        check_text("by", by)
+        check_text("why", why)
+        row = await self._cases.row(case)
+        if row.status in {Status.PARKED, Status.BLOCKED}:
+            row = await self._cancel(case, by=by, why=why)
+        if row.status not in ENDED:
+            raise Refused(f"case {case} cannot be erased while it goes on: {standing(row)}; cancel it first.")
+        dossier = await self._store.dossier(case)
+        if dossier is None:
+            return row  # it was kept long enough, and has just gone
+        for entry in dossier.effects:
+            if entry.status in _DOUBTFUL:
+                told = f"effect {entry.effect!r} of case {case} is in doubt, and what it did would be forgotten"
+                raise Refused(f"{told}; resolve key {entry.key} first.")
+        parent = await self._store.case(row.parent) if row.parent is not None else None
+        if parent is not None and parent.status not in ENDED:
+            raise Refused(f"case {case} is a child of case {parent.id}, which goes on and may still read it; erase it when that has ended.")
+        late = any(message.status is not MessageStatus.HELD for message in dossier.messages)
+        if dossier.events[-1].kind == Kind.ERASED and not late:
+            return row
+        await self._cases.apart(self._erase(row, by, why))
+        return await self._cases.row(case)
+
+    async def _erase(self, row: CaseRow, by: str, why: str) -> None:
+        facts = to_json({"by": by, "why": why}).decode()
+        try:
+            await self._store.commit(
+                Transition(
+                    case=row.id,
+                    revision=row.revision,
+                    fence=row.fence,
+                    at=self._clock.now(),
+                    status=row.status,
+                    attempts=row.attempts,
+                    steps=row.steps,
+                    step=row.step,
+                    rule=row.rule,
+                    reason=None if row.reason is None else ERASED_TEXT,
+                    outcome=row.outcome,
+                    events=[EventWrite(Kind.ERASED, None, 0, facts)],
+                    erases=True,
+                )
+            )
+        except Conflict:
+            raise Refused(f"case {row.id} was moved by somebody else meanwhile; look at it again.") from None
+        self._appended()
+
+    async def _keep_on(self) -> None:
+        collect_at = self._clock.now() + PASS_SECONDS  # not in the first hour: a short life need not read everything
+        try:
+            while not self._stopping.is_set():
+                pass_at = self._clock.now() + PASS_SECONDS
+                if await expire(self._store, self._processes, self._clock, self._rest):
+                    self._appended()
+                if self._clock.now() >= collect_at and not self._stopping.is_set():
+                    await self._store.collect_blobs(before=self._clock.now() - BLOB_SECONDS)
+                    collect_at = self._clock.now() + COLLECT_SECONDS
+                await self._clock.wait(self._stopping, max(0.0, pass_at - self._clock.now()))
+        except EngineStopped:
+            pass
+        except Exception as error:
+            self._failed(error)
+
+    async def _rest(self, seconds: float) -> bool:
+        await self._clock.wait(self._stopping, REST * seconds)
+        return not self._stopping.is_set()

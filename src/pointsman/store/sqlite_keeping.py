@@ -1,0 +1,100 @@
+"""What goes out of a SQLite store: cases that were kept long enough, the content of one case, blobs, and unused space.
+
+Rules for this file: everything runs in the writer's thread, in its transaction, except `unreferenced`, which only reads, in
+pages, on a connection of its own, so that neither the writer nor its log ever waits for it.
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pointsman.kernel.events import Kind, skeleton_of
+from pointsman.store.base import erased_key
+from pointsman.store.sqlite_file import explained, open_reader
+
+Sql = Mapping[str, str]
+
+PAGE_ROWS = 500  # of a read: it ends before the log has grown much behind it
+BELONGINGS = ("fields", "events", "effects", "pauses", "branches", "messages", "erased_keys", "cases")
+REFERENCE = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")  # any digest counts, under whatever name an author stores it
+
+
+def outcomes(connection: sqlite3.Connection, sql: Sql, process: str) -> list[str]:
+    """The outcomes of the cases of a process that are done: one look into the index for each."""
+    found: list[str] = []
+    row = connection.execute(sql["first_outcome"], (process, "")).fetchone()
+    while row is not None:
+        found.append(row[0])
+        row = connection.execute(sql["next_outcome"], (process, row[0])).fetchone()
+    return found
+
+
+def expire(connection: sqlite3.Connection, sql: Sql, process: str, outcome: str | None, before: float, at: float, limit: int) -> int:
+    """Delete up to `limit` cases that ended before that time, with everything that belongs to them."""
+    cases = sorted(row[0] for row in connection.execute(sql["expired_cases"], (process, outcome, before, limit)))
+    if not cases:
+        return 0
+    # Before the others go: the last event and the highest number are what the next ones are counted from.
+    connection.execute(sql["insert_expired"], (cases[-1], at, json.dumps({"process": process, "cases": cases})))
+    for belongings in BELONGINGS:
+        connection.execute(sql[f"expire_{belongings}"], (json.dumps(cases),))
+    return len(cases)
+
+
+def erase(connection: sqlite3.Connection, sql: Sql, incarnation: str, case: int) -> None:
+    """Take the content of a case away, and leave its skeleton."""
+    for process, name, key in connection.execute(sql["keys_of_case"], {"case": case}).fetchall():
+        connection.execute(sql["insert_erased_key"], (process, name, erased_key(incarnation, process, name, key), case))
+    for statement in ("erase_case", "erase_fields", "erase_messages", "erase_effects", "delete_branches"):
+        connection.execute(sql[statement], (case,))
+    told = connection.execute(sql["select_facts"], (case,)).fetchall()
+    connection.executemany(sql["rewrite_facts"], [(skeleton_of(facts), event) for event, kind, facts in told if kind != Kind.ERASED])
+
+
+def unreferenced(path: Path, sql: Sql, before: float, stop: Callable[[], bool]) -> list[tuple[str, int]]:
+    """The blobs kept before that time that nothing refers to, with their sizes; none where it was told to stop."""
+    with explained(path), closing(open_reader(path)) as connection:
+        old = dict(connection.execute(sql["select_old_blobs"], (before,)).fetchall())
+        for text in _texts(connection, sql) if old else ():
+            for digest in REFERENCE.findall(text):
+                old.pop(digest, None)
+            if stop():
+                return []
+            if not old:
+                break
+        return sorted(old.items())
+
+
+def _texts(connection: sqlite3.Connection, sql: Sql) -> Iterator[str]:
+    """Every stored text that may refer to a blob; fields come last, because everything else ends up in them."""
+    for (outcome,) in connection.execute(sql["scan_branches"]):
+        yield outcome
+    for scan, begin in (("scan_messages", (0,)), ("scan_effects", ("",)), ("scan_fields", (0, 0, ""))):
+        place: tuple[Any, ...] | None = begin
+        while place is not None:
+            begun, place = place, None
+            for number, row in enumerate(connection.execute(sql[scan], (*begun, PAGE_ROWS)), 1):
+                place = row[:-1] if number == PAGE_ROWS else None
+                yield row[-1]
+
+
+def drop_blobs(connection: sqlite3.Connection, sql: Sql, digests: Sequence[str], before: float) -> list[int]:
+    """Delete those of these blobs that nobody has kept since; answers their sizes."""
+    return [size for (size,) in connection.execute(sql["delete_blobs"], (json.dumps(digests), before)).fetchall()]
+
+
+def compact(connection: sqlite3.Connection) -> int:
+    """Write the file anew without its unused pages, and empty its log; answers the bytes that this gave back."""
+    before = _size(connection)
+    connection.execute("VACUUM")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return max(0, before - _size(connection))
+
+
+def _size(connection: sqlite3.Connection) -> int:
+    pages, size = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "page_size"))
+    return pages * size

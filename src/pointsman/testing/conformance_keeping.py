@@ -1,0 +1,272 @@
+"""The promises of a store about what goes: cases, contents, blobs (S22 to S24); a part of the suite in conformance.py."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from pointsman.definition.state import Blob
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.snapshot import Status
+from pointsman.store.base import BranchWrite, EventWrite, FieldWrite, Intent, MessageStatus, NewCase, PauseOpening, Post, Settlement, Store
+from pointsman.testing.scenarios import Scenario, Scenarios, next_of, start_of
+
+DONE: dict[str, Any] = {"status": Status.DONE, "outcome": "sent"}
+
+
+def ended(store: Store, **more: Any) -> Any:
+    """A start whose case is done at once."""
+    return start_of(store, **{**DONE, "wake_at": None, **more})
+
+
+def post_of(key: str, body: str = '"a letter"', **more: Any) -> Post:
+    """A message to a case of process "p"."""
+    return Post("p", "mail", key, more.pop("correlation", None), body, 12.0, **more)
+
+
+class KeepingConformance(Scenarios):
+    """How long a store keeps what."""
+
+    def test_s22_what_was_kept_long_enough_goes_whole(self, check: Callable[[Scenario], None]) -> None:
+        """And nothing of any other case: of another process or outcome, younger, or open."""
+
+        async def scenario(store: Store) -> None:
+            old = await _with_everything(store, "old")
+            younger = await store.commit(ended(store, at=99.0, key="younger"))
+            others = [
+                await store.commit(ended(store, process="q")),
+                await store.commit(ended(store, outcome="spam")),
+                await store.commit(ended(store, status=Status.CANCELLED, outcome=None)),
+                await store.commit(start_of(store)),
+            ]
+            stay = [await store.dossier(case) for case in (younger, *others)]
+
+            gone = await store.expire("p", "sent", before=50.0, at=100.0, limit=9)
+
+            assert gone == 1
+            assert [await store.case(old), await store.dossier(old), await store.case_by_key("p", "old")] == [None] * 3
+            assert [await store.effect("k old"), await store.pause_by_token("t old")] == [None] * 2
+            assert (await store.fields(old), await store.effects(old), await store.branches(old)) == ((), [], ())
+            assert [await store.dossier(case) for case in (younger, *others)] == stay
+            [told] = [event for event in await store.events() if event.case == old]
+            assert (told.kind, told.facts) == ("expired", f'{{"process": "p", "cases": [{old}]}}')
+            assert await store.expire("p", "sent", before=50.0, at=100.0, limit=9) == 0
+            assert await store.expire("p", None, before=50.0, at=100.0, limit=9) == 1
+            assert await store.outcomes("p") == ["sent", "spam"]
+            assert (await store.post(post_of("m old"))).duplicate is False
+
+        check(scenario)
+
+    def test_s22_no_more_go_at_once_than_were_asked_for(self, check: Callable[[Scenario], None]) -> None:
+        """The oldest first."""
+
+        async def scenario(store: Store) -> None:
+            cases = [await store.commit(ended(store, at=at)) for at in (13.0, 11.0, 12.0)]
+
+            gone = await store.expire("p", "sent", before=50.0, at=100.0, limit=2)
+
+            assert gone == 2
+            assert [row.id for row in await store.cases()] == [cases[0]]
+
+        check(scenario)
+
+    def test_s22_what_somebody_needs_stays(self, check: Callable[[Scenario], None]) -> None:
+        """An effect in doubt, a parent or a child that goes on, a message that waits for the end."""
+
+        async def scenario(store: Store) -> None:
+            doubtful = await store.commit(start_of(store))
+            await store.commit(next_of(doubtful, 1, 0, intent=Intent("k", "send", "a", 30.0, again=False)))
+            doubt = Settlement("k", EffectStatus.IN_DOUBT, None, "timeout")
+            await store.commit(next_of(doubtful, 2, 0, **DONE, settlement=doubt))
+            parent = await store.commit(start_of(store))
+            child = await store.commit(ended(store, new=NewCase("p", 1, None, parent=parent)))
+            elder = await store.commit(ended(store))
+            await store.commit(start_of(store, new=NewCase("q", 1, None, parent=elder)))
+            busy = await store.commit(start_of(store, new=NewCase("p", 1, None, correlation="c")))
+            await store.post(post_of("m", correlation="c", holds=True))
+            await store.commit(next_of(busy, 1, 0, **DONE))
+
+            first = await store.expire("p", "sent", before=50.0, at=100.0, limit=9)
+            await store.commit(next_of(doubtful, 3, 0, **DONE, settlement=Settlement("k", EffectStatus.DONE, "{}")))
+            await store.commit(next_of(parent, 1, 0, **DONE))
+            [held] = await store.held()
+            await store.post(post_of("m2"), released=held.id)
+            second = await store.expire("p", "sent", before=50.0, at=100.0, limit=9)
+
+            assert (first, second) == (0, 4)
+            assert [row.id for row in await store.cases(process="p")] == [elder]
+            assert await store.case(child) is None
+
+        check(scenario)
+
+    def test_s22_numbers_are_not_given_again(self, check: Callable[[Scenario], None]) -> None:
+        """Neither those of cases, which are in the keys of their effects, nor those of events, by which readers go on."""
+
+        async def scenario(store: Store) -> None:
+            cases = [await store.commit(ended(store)) for _ in range(3)]
+            last = (await store.events())[-1].id
+
+            await store.expire("p", "sent", before=50.0, at=100.0, limit=9)
+            new = await store.commit(start_of(store))
+
+            events = await store.events(after=last)
+            assert new > max(cases)
+            assert [event.kind for event in events] == ["expired", "accepted"]
+
+        check(scenario)
+
+    def test_s23_what_is_erased_is_gone_and_its_skeleton_stays(self, check: Callable[[Scenario], None]) -> None:
+        """Who, what and when; never what it was about."""
+
+        async def scenario(store: Store) -> None:
+            case = await _with_everything(store, "secret")
+            other = await store.commit(ended(store, key="other"))
+            before = await store.dossier(case)
+            beside = await store.dossier(other)
+
+            await _erase(store, case)
+
+            after = await store.dossier(case)
+            assert before is not None
+            assert after is not None
+            assert "secret" in repr(before)
+            assert "secret" not in repr(after._replace(effects=(), pauses=()))
+            assert (after.case.status, after.case.outcome, after.case.key, after.case.correlation) == (Status.DONE, "sent", None, None)
+            assert (after.writes, after.messages, after.branches) == ((), (), ())
+            assert [event.kind for event in after.events] == [*(event.kind for event in before.events), "erased"]
+            assert after.events[-1].facts == '{"by":"anna","why":"asked"}'
+            assert [(e.key, e.status, e.outcome, e.error) for e in after.effects] == [("k secret", EffectStatus.DONE, "{}", None)]
+            assert [(pause.closed, pause.closed_by) for pause in after.pauses] == [("answered", "bob")]
+            assert await store.dossier(other) == beside
+            assert await store.fields(case) == ()
+
+        check(scenario)
+
+    def test_s23_an_erased_key_is_still_recognised(self, check: Callable[[Scenario], None]) -> None:
+        """That of a start, alone and in a batch, and that of a message; until the case goes."""
+
+        async def scenario(store: Store) -> None:
+            case = await _with_everything(store, "secret")
+            await _erase(store, case)
+
+            again = await asyncio.gather(store.commit(start_of(store, key="secret")), store.commit(start_of(store, key="another")))
+            found = await store.case_by_key("p", "secret")
+            posted = await store.post(post_of("m secret"), start_of(store))
+            elsewhere = await store.commit(start_of(store, key="secret", process="q"))
+
+            assert again[0] == case
+            assert again[1] != case
+            assert found is not None
+            assert found.id == case
+            assert posted == (case, MessageStatus.TAKEN, True, False)
+            assert elsewhere != case
+            assert await store.case_by_key("p", "never seen") is None
+            await store.expire("p", "sent", before=50.0, at=100.0, limit=9)
+            assert await store.case_by_key("p", "secret") is None
+            assert await store.commit(start_of(store, key="secret")) > case
+
+        check(scenario)
+
+    def test_s24_a_blob_that_nothing_refers_to_is_collected(self, check: Callable[[Scenario], None]) -> None:
+        """A reference may be old, deep, in the ledger, in a branch or in a message; what was kept since is left."""
+
+        async def scenario(store: Store) -> None:
+            names = ("deep", "ledger", "branch", "message", "rewritten", "nobody", "young")
+            blobs = {name: await store.keep(name.encode() * 9, now=90.0 if name == "young" else 10.0) for name in names}
+            text = {name: blob.model_dump_json() for name, blob in blobs.items()}
+            case = await store.commit(
+                start_of(store, fields=[FieldWrite("a", f'{{"b":[{text["deep"]}]}}', ""), FieldWrite("c", text["rewritten"], "")])
+            )
+            await store.commit(next_of(case, 1, 0, fields=[FieldWrite("c", "7", "w")], intent=Intent("k", "send", "a", 30.0, again=False),
+                                       branches=[BranchWrite("b", 1, None, _quoted(text["branch"]))]))  # fmt: skip
+            await store.commit(next_of(case, 2, 0, settlement=Settlement("k", EffectStatus.DONE, _quoted(text["ledger"]))))
+            await store.post(post_of("m", text["message"]))
+
+            collected = await store.collect_blobs(before=50.0)
+
+            assert collected == (1, len(b"nobody" * 9))
+            left = [name for name, blob in blobs.items() if await store.blob(blob) is not None]
+            assert left == [name for name in names if name != "nobody"]
+
+        check(scenario)
+
+    def test_s24_what_is_kept_again_counts_as_kept_now(self, check: Callable[[Scenario], None]) -> None:
+        """So that it is there for whoever is about to refer to it."""
+
+        async def scenario(store: Store) -> None:
+            blob = await store.keep(b"again", now=10.0)
+            await store.keep(b"again", now=90.0)
+            await store.keep(b"again", now=20.0)
+
+            assert await store.collect_blobs(before=90.0) == (0, 0)
+            assert await store.collect_blobs(before=90.5) == (1, 5)
+            assert await store.blob(blob) is None
+
+        check(scenario)
+
+    def test_s24_what_went_and_was_erased_refers_to_nothing(self, check: Callable[[Scenario], None]) -> None:
+        """And its blobs go with the next collection; one that another case refers to stays."""
+
+        async def scenario(store: Store) -> None:
+            blobs = [await store.keep(content, now=10.0) for content in (b"erased", b"expired", b"shared")]
+            fields = [[FieldWrite("a", f"[{blob.model_dump_json()},{blobs[2].model_dump_json()}]", "")] for blob in blobs]
+            erased = await store.commit(ended(store, fields=fields[0], outcome="erased"))
+            await store.commit(ended(store, fields=fields[1]))
+            await store.commit(start_of(store, fields=fields[2]))
+            await _erase(store, erased, revision=1)
+            await store.expire("p", "sent", before=50.0, at=100.0, limit=9)
+
+            collected = await store.collect_blobs(before=50.0)
+
+            assert collected.blobs == 2
+            assert await _there(store, blobs) == [False, False, True]
+
+        check(scenario)
+
+    def test_compacting_changes_nothing(self, check: Callable[[Scenario], None]) -> None:
+        """Beside commits that go on."""
+
+        async def scenario(store: Store) -> None:
+            case = await _with_everything(store, "one")
+            before = await store.dossier(case)
+
+            given_back, new = await asyncio.gather(store.compact(), store.commit(start_of(store)))
+
+            assert given_back >= 0
+            assert await store.dossier(case) == before
+            assert await store.case(new) is not None
+
+        check(scenario)
+
+
+async def _with_everything(store: Store, word: str) -> int:
+    """A case that is done, with one of everything that a case can have, each with this word in it."""
+    new = NewCase("p", 1, word, correlation=f"c {word}")
+    case = await store.commit(start_of(store, new=new, fields=[FieldWrite("message", f'"{word}"', "")]))
+    await store.post(post_of(f"m {word}", f'"{word}"', correlation=f"c {word}"))
+    [message] = await store.messages(case)
+    await store.commit(
+        next_of(case, 1, 0, Status.WAITING, inbox=1, takes=[(message.id, MessageStatus.TAKEN)], intent=Intent(f"k {word}", "send", "a", 30.0, again=False),
+                branches=[BranchWrite("b", 1, None, f'"{word}"')], pause=PauseOpening("approve", f"t {word}", "digest"),
+                events=[EventWrite("node.failed", "write", 1, f'{{"error":"ValueError","message":"{word}"}}')])
+    )  # fmt: skip
+    await store.commit(
+        next_of(case, 2, 0, **DONE, settlement=Settlement(f"k {word}", EffectStatus.DONE, f'{{"receipt":"{word}"}}'), leaves_pause=True,
+                answered_by="bob", events=[EventWrite("finished", None, 0, '{"outcome":"sent"}')])
+    )  # fmt: skip
+    return case
+
+
+async def _erase(store: Store, case: int, revision: int = 3) -> None:
+    row = await store.case(case)
+    assert row is not None
+    erased = [EventWrite("erased", None, 0, '{"by":"anna","why":"asked"}')]
+    await store.commit(next_of(case, revision, 0, row.status, outcome=row.outcome, events=erased, erases=True))
+
+
+async def _there(store: Store, blobs: list[Blob]) -> list[bool]:
+    return [await store.blob(blob) is not None for blob in blobs]
+
+
+def _quoted(text: str) -> str:
+    """JSON within JSON, as the ledger and branches have it."""
+    return '{"field":"' + text.replace('"', '\\"') + '"}'
