@@ -16,6 +16,7 @@ from pointsman import (
     NotSent,
     Process,
     Refused,
+    Rejected,
     Retry,
     State,
     Status,
@@ -321,6 +322,21 @@ def test_of_two_who_resolve_an_ended_case_one_is_told_that_the_other_was_first(p
     (refused,) = [answer for answer in answers if isinstance(answer, Exception)]
     assert isinstance(refused, Refused)
     assert (entry.status, entry.case) == (EffectStatus.DONE, row.id)
+
+
+def test_a_case_that_is_done_keeps_its_outcome_when_an_effect_of_it_is_resolved(place: Place) -> None:
+    process = letter(AtMostOnce(), on_failure="record")
+
+    async def main() -> Any:
+        async with place.open(process, resources={"world": World(Rejected("no such street"))}) as engine:
+            row = await engine.settled((await engine.start(process, {"message": "m"})).case)
+            [entry] = await engine.reader.effects(row.id)
+            return row, await engine.resolve(entry.key, happened=False, by="anna", why="nobody has it")
+
+    before, after = run(main())
+
+    assert (before.status, before.outcome) == (Status.DONE, "posted")
+    assert (after.status, after.outcome) == (Status.DONE, "posted")
 
 
 async def in_doubt(engine: Engine) -> Any:

@@ -1,0 +1,105 @@
+"""`pointsman export` and `pointsman vacuum`, as an operator calls them."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman import Engine, Process, Retention, State, finish, open_cases, otherwise
+from pointsman.definition.state import Blob
+from pointsman.testing.clock import ManualClock
+
+LONG_AGO = 1_000_000.0
+
+
+class Mail(State):
+    text: str
+    raw: Blob
+
+
+mails = Process("mails", Mail, retention=Retention(days=30))
+mails.rules(otherwise(finish("read")))
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    async def main() -> None:
+        async with Engine.open(tmp_path / "cases.db", [mails], clock=ManualClock(LONG_AGO)) as engine:
+            for number in range(3):
+                raw = await engine.keep(f"mail {number} ".encode() * 5_000)
+                await engine.settled((await engine.start(mails, {"text": f"{number}", "raw": raw})).case)
+
+    asyncio.run(main())
+    return tmp_path / "cases.db"
+
+
+def pointsman(*arguments: object) -> Any:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    environment = {name: value for name, value in environment.items() if not name.startswith("POINTSMAN")}
+    command = [sys.executable, "-m", "pointsman.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd="/")
+
+
+def cases(db: Path) -> list[int]:
+    async def read() -> list[int]:
+        with open_cases(db) as reader:
+            return [row.id for row in await reader.cases()]
+
+    return asyncio.run(read())
+
+
+def test_export_prints_json_and_writes_the_blobs(db: Path, tmp_path: Path) -> None:
+    done = pointsman("export", 2, "--db", db, "--blobs", tmp_path / "blobs")
+
+    exported = json.loads(done.stdout)
+    assert exported["state"]["text"] == "1"
+    [file] = (tmp_path / "blobs").iterdir()
+    assert file.name == exported["blobs"][0]["file"]
+    assert file.read_bytes() == b"mail 1 " * 5_000
+
+
+def test_export_of_no_case_says_so(db: Path) -> None:
+    done = pointsman("export", 77, "--db", db)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "pointsman: there is no case 77; list the cases with `pointsman ps`.\n"
+
+
+def test_vacuum_lets_go_of_what_was_kept_long_enough(db: Path) -> None:
+    done = pointsman("vacuum", "--db", db, "--app", "test_keeping_commands:mails")
+
+    assert done.stdout.startswith("3 cases and 3 blobs went; "), done.stderr
+    assert cases(db) == []
+    assert sum(file.stat().st_size for file in db.parent.glob("cases.db*")) < 250_000
+
+
+def test_vacuum_without_a_process_lets_no_case_go(db: Path) -> None:
+    done = pointsman("vacuum", "--db", db)
+
+    assert done.stdout.startswith("0 cases and 0 blobs went; "), done.stderr
+    assert cases(db) == [1, 2, 3]
+
+
+def test_vacuum_leaves_a_file_alone_that_an_engine_has(db: Path) -> None:
+    async def main() -> Any:
+        async with Engine.open(db, [mails], clock=ManualClock(LONG_AGO)):
+            return await asyncio.to_thread(pointsman, "vacuum", "--db", db, "--app", "test_keeping_commands:mails")
+
+    done = asyncio.run(main())
+
+    assert done.returncode == 1
+    assert "is open in another engine (process " in done.stderr
+    assert cases(db) == [1, 2, 3]
+
+
+def test_vacuum_makes_no_file(tmp_path: Path) -> None:
+    done = pointsman("vacuum", "--db", tmp_path / "none.db", "--app", "test_keeping_commands:mails")
+
+    assert done.returncode == 1
+    assert "none.db does not exist" in done.stderr
+    assert list(tmp_path.iterdir()) == []
