@@ -26,6 +26,7 @@ from pointsman import (
 )
 from pointsman.kernel.limits import REFUSALS_FREE, LimitState, state_of
 from pointsman.runtime.limits import MARGIN_SECONDS
+from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
 
 
@@ -100,7 +101,7 @@ def test_ten_thousand_cases_behind_a_limit_are_not_looked_at_again_and_again(pla
 
     async def main() -> int:
         nonlocal claims
-        world, process = Downstream(), asking(Limit("llm", concurrency=1))
+        world, process = Downstream(gate=True), asking(Limit("llm", concurrency=1))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
             await start(engine, process, 1)
             await world.begun(1)
@@ -286,7 +287,7 @@ def test_a_definite_no_does_not_open_a_breaker(place: Place) -> None:
 
 def test_tenants_take_turns_at_a_limit(place: Place) -> None:
     async def main() -> list[str]:
-        world, process = Downstream(), asking(Limit("llm", concurrency=1))
+        world, process = Downstream(gate=True), asking(Limit("llm", concurrency=1))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
             cases = await start(engine, process, 20, tenant="a")
             await world.begun(1)
@@ -326,7 +327,7 @@ def test_a_start_does_not_overtake_those_who_wait_for_a_place(place: Place) -> N
 
 def test_a_cancelled_case_leaves_the_line_and_its_permit_to_others(place: Place) -> None:
     async def main() -> Any:
-        world, process = Downstream(), asking(Limit("llm", concurrency=1))
+        world, process = Downstream(gate=True), asking(Limit("llm", concurrency=1))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
             cases = await start(engine, process, 4)
             await world.begun(1)
@@ -425,7 +426,7 @@ def test_two_limits_of_one_name_in_one_process_are_refused_where_they_are_declar
 
 def test_a_limit_that_new_code_no_longer_has_holds_nobody(place: Place) -> None:
     async def main() -> Any:
-        world, process = Downstream(), asking(Limit("llm", concurrency=1))
+        world, process = Downstream(gate=True), asking(Limit("llm", concurrency=1))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
             cases = await start(engine, process, 3)
             await world.begun(1)
@@ -519,3 +520,32 @@ def test_an_engine_that_stops_does_not_wait_for_those_who_wait_for_a_permit(plac
             return [(await engine.settled(number)).outcome for number in (*first, case)], world.most
 
     assert run(main()) == (["answered"] * 2, 1)
+
+
+def test_a_permit_that_took_too_long_to_get_is_given_back() -> None:
+    class Slow(MemoryStore):
+        """The engine stands still while its first permit is on the way."""
+
+        asked = 0
+
+        async def change_limit(self, name: str, change: Any) -> Any:
+            answer = await super().change_limit(name, change)
+            Slow.asked += 1
+            if Slow.asked == 1:
+                clock.advance(MARGIN_SECONDS)
+            return answer
+
+    async def main() -> tuple[int, LimitState, list[str]]:
+        world, process = Downstream(gate=True), asking(Limit("llm", concurrency=1))
+        settings = {"resources": {"world": world}, "clock": clock, "grace_seconds": 0.0}
+        async with Engine.open("", [process], store=Slow(), **settings) as engine:
+            [case] = await start(engine, process, 1)
+            await engine.settled(case)
+            await asyncio.sleep(0)
+            return len(world.questions), await permits(engine), await kinds(engine, case)
+
+    clock = ManualClock()
+    calls, state, told = run(main())
+
+    assert (calls, state.permits) == (1, {})
+    assert told.count("permit.waited") == 1, "it went back into the line"

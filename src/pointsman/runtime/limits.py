@@ -293,7 +293,7 @@ class Limits:
     async def _take(self, limit: Limit, hold: Hold, node: AnyNode) -> Permit | None:
         clock, case, alive = self._ports.clock, hold.snapshot.case, self._alive[limit.name]
         holder = f"{case}/{node.name}/{hold.fence}.{next(self._serial)}"
-        now, seen = clock.now(), frozenset(alive)
+        now, asked, seen = clock.now(), clock.monotonic(), frozenset(alive)
         until = now + (node.timeout_seconds or UNTIMED_SECONDS) + MARGIN_SECONDS
 
         def change(text: str | None) -> tuple[str, tuple[LimitState, float | None]]:
@@ -316,7 +316,12 @@ class Limits:
         if wait is not None:
             return None
         self._ports.points("permit.taken")
-        return Permit(self, limit, holder, case, tried=state.trial == holder)
+        permit = Permit(self, limit, holder, case, tried=state.trial == holder)
+        if clock.monotonic() >= asked + MARGIN_SECONDS:
+            # This engine has stood still: by the end of the call the permit would long count no more, and be somebody else's.
+            permit.unused()
+            return None
+        return permit
 
     def _unwanted(self, permit: Permit, changing: "asyncio.Future[tuple[LimitState, float | None]]") -> None:
         """Whoever asked for a permit was cancelled before the answer came."""
