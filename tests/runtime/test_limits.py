@@ -101,7 +101,7 @@ def test_ten_thousand_cases_behind_a_limit_are_not_looked_at_again_and_again(pla
 
     async def main() -> int:
         nonlocal claims
-        world, process = Downstream(gate=True), asking(Limit("llm", concurrency=1))
+        world, process = Downstream(), asking(Limit("llm", concurrency=1))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
             await start(engine, process, 1)
             await world.begun(1)
@@ -287,7 +287,7 @@ def test_a_definite_no_does_not_open_a_breaker(place: Place) -> None:
 
 def test_tenants_take_turns_at_a_limit(place: Place) -> None:
     async def main() -> list[str]:
-        world, process = Downstream(gate=True), asking(Limit("llm", concurrency=1))
+        world, process = Downstream(), asking(Limit("llm", concurrency=1))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
             cases = await start(engine, process, 20, tenant="a")
             await world.begun(1)
@@ -327,7 +327,7 @@ def test_a_start_does_not_overtake_those_who_wait_for_a_place(place: Place) -> N
 
 def test_a_cancelled_case_leaves_the_line_and_its_permit_to_others(place: Place) -> None:
     async def main() -> Any:
-        world, process = Downstream(gate=True), asking(Limit("llm", concurrency=1))
+        world, process = Downstream(), asking(Limit("llm", concurrency=1))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
             cases = await start(engine, process, 4)
             await world.begun(1)
@@ -426,7 +426,7 @@ def test_two_limits_of_one_name_in_one_process_are_refused_where_they_are_declar
 
 def test_a_limit_that_new_code_no_longer_has_holds_nobody(place: Place) -> None:
     async def main() -> Any:
-        world, process = Downstream(gate=True), asking(Limit("llm", concurrency=1))
+        world, process = Downstream(), asking(Limit("llm", concurrency=1))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
             cases = await start(engine, process, 3)
             await world.begun(1)

@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from pointsman.definition.effects import AtMostOnce, Idempotent, Reconcile
 from pointsman.errors import StoreError
 from pointsman.kernel import evolve
 from pointsman.kernel.ledger import CallAgain, EffectStatus, LookUp
-from pointsman.runtime import effects, inbox, runner
+from pointsman.runtime import effects, inbox, limits, runner
 from pointsman.runtime.answers import Answers
 from pointsman.runtime.branches import Fan
 from pointsman.runtime.calls import Calls
@@ -116,6 +117,19 @@ def key_with_attempt() -> None:
         return keyed
 
     replace(Calls, "invoke", invoke)
+
+
+def counted_limit() -> None:
+    """An engine counts what it has under way itself, and begins another call where that is not too much."""
+
+    def take(original: Any) -> Any:
+        def counted(limit: Any, state: Any, holder: str, *, alive: Any, **more: Any) -> Any:
+            own = {name: until for name, until in state.permits.items() if name in alive}
+            return original(limit, dataclasses.replace(state, permits=own), holder, alive=alive, **more)
+
+        return counted
+
+    replace(limits, "take", take)
 
 
 def no_argument_digest() -> None:
@@ -303,7 +317,7 @@ MUTANTS = {
     mutant.__name__.replace("_", " "): mutant
     for mutant in (
         no_fence, no_intent, no_settle, deadline_after_intent, key_with_attempt, key_life_ignored, at_most_once_retried, early_message_dropped,
-        timer_without_epoch, lost_join, no_argument_digest, orphan_intent_ignored, stale_cancel, no_invalidation, stale_result_kept,
+        timer_without_epoch, lost_join, counted_limit, no_argument_digest, orphan_intent_ignored, stale_cancel, no_invalidation, stale_result_kept,
         message_twice, late_message_lost, answer_lost, answer_to_whatever, wrong_join, start_twice, failed_commit_presumed,
     )
 }  # fmt: skip

@@ -3,7 +3,18 @@
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
-from world import CALL_SECONDS, DEADLINE_SECONDS, KEY_TTL_SECONDS, NAP_SECONDS, SETTLE_SECONDS, Provider, Unreliable
+from world import (
+    CALL_SECONDS,
+    DEADLINE_SECONDS,
+    KEY_TTL_SECONDS,
+    NAP_SECONDS,
+    PROVIDER_CALLS,
+    SETTLE_SECONDS,
+    SOURCE_CALLS,
+    WORK_SECONDS,
+    Provider,
+    Unreliable,
+)
 
 from pointsman import (
     AtLeastOnce,
@@ -13,6 +24,7 @@ from pointsman import (
     Failure,
     Idempotent,
     Item,
+    Limit,
     Log,
     Peek,
     Process,
@@ -32,6 +44,8 @@ from pointsman import (
 )
 
 RETRY = Retry(attempts_max=4, first_seconds=1.0)
+PROVIDER = Limit("provider", concurrency=PROVIDER_CALLS)
+SOURCES = Limit("sources", concurrency=SOURCE_CALLS)
 
 
 class Mail(BaseModel):
@@ -119,12 +133,12 @@ def trade(first: str, second: str) -> Process[Trade]:
     process.accept(Note, writes="notes", correlate=lambda m: m.thread, while_open="append", starts=False,
                    key=lambda m: f"{m.thread}/{m.number}", name="note")  # fmt: skip
 
-    @process.node(writes="left", retry=RETRY, timeout_seconds=8.0)
+    @process.node(writes="left", retry=RETRY, timeout_seconds=WORK_SECONDS)
     async def find_left(message: Mail, *, unreliable: Unreliable) -> str:
         await unreliable.work()
         return f"left of {message.id}"
 
-    @process.node(writes="right", retry=Retry(attempts_max=2), on_failure="record", timeout_seconds=8.0)
+    @process.node(writes="right", retry=Retry(attempts_max=2), on_failure="record", timeout_seconds=WORK_SECONDS)
     async def find_right(message: Mail, *, unreliable: Unreliable) -> str:
         await unreliable.work()
         return f"right of {message.id}"
@@ -147,11 +161,11 @@ def trade(first: str, second: str) -> Process[Trade]:
     @process.effect(writes="receipt", safety=policies()[first], timeout_seconds=CALL_SECONDS, retry=RETRY)
     async def send(message: Mail, draft: str, checked: str, approval: Approval, *, ctx: Context, provider: Provider) -> str:
         stale = not fits(message, draft, checked) or approval.seen != draft or approval.verdict != "yes"
-        return await provider.call(ctx, first, (message.id, draft, approval.by), stale=stale)
+        return await provider.call(ctx, first, (message.id, draft, approval.by), stale=stale, limited=False)
 
     @process.effect(writes="booked", safety=policies()[second], timeout_seconds=CALL_SECONDS, retry=RETRY)
     async def book(receipt: str, *, ctx: Context, provider: Provider) -> str:
-        return await provider.call(ctx, second, (receipt,), stale=False)
+        return await provider.call(ctx, second, (receipt,), stale=False, limited=False)
 
     nobody = Approval(verdict="no", by="the deadline", seen="")
     approve = process.pause(writes="approval", answer=Approval, shows=("draft",), edits=("draft",), beside=("checked",),
@@ -177,7 +191,7 @@ def ticket() -> Process[Ticket]:
     process = Process("ticket", Ticket)
     process.accept(Mail, writes="message", correlate=lambda m: m.thread, key=lambda m: m.id, while_open="hold", name="mail")
 
-    @process.effect(writes="receipt", safety=policies()["reconcile"], timeout_seconds=CALL_SECONDS, retry=RETRY)
+    @process.effect(writes="receipt", safety=policies()["reconcile"], timeout_seconds=CALL_SECONDS, retry=RETRY, limit=PROVIDER)
     async def file(message: Mail, *, ctx: Context, provider: Provider) -> str:
         return await provider.call(ctx, "reconcile", (message.id,), stale=False)
 
@@ -189,7 +203,7 @@ def errand() -> Process[Errand]:
     """What an order has done for it."""
     process = Process("errand", Errand)
 
-    @process.effect(writes="receipt", safety=policies()["idempotent"], timeout_seconds=CALL_SECONDS, retry=RETRY)
+    @process.effect(writes="receipt", safety=policies()["idempotent"], timeout_seconds=CALL_SECONDS, retry=RETRY, limit=PROVIDER)
     async def run(what: str, *, ctx: Context, provider: Provider) -> str:
         return await provider.call(ctx, "idempotent", (what,), stale=False)
 
@@ -219,19 +233,19 @@ def basket() -> Process[Basket]:
     """A branch for each line, one of two offers, rows of the author's own, and an effect that is taken back where the lines are odd."""
     process = Process("basket", Basket)
 
-    @process.node(writes="prices", retry=Retry(attempts_max=2), timeout_seconds=8.0)
+    @process.node(writes="prices", retry=Retry(attempts_max=2), timeout_seconds=WORK_SECONDS, limit=SOURCES)
     async def price(line: Item[int], *, unreliable: Unreliable) -> int:
-        await unreliable.work()
+        await unreliable.work(limited=True)
         return line * 10
 
-    @process.node(writes="fast", retry=Retry(attempts_max=2), timeout_seconds=8.0)
+    @process.node(writes="fast", retry=Retry(attempts_max=2), timeout_seconds=WORK_SECONDS, limit=SOURCES)
     async def ask_fast(who: str, *, unreliable: Unreliable) -> str:
-        await unreliable.work()
+        await unreliable.work(limited=True)
         return f"fast for {who}"
 
-    @process.node(writes="cheap", retry=Retry(attempts_max=2), timeout_seconds=8.0)
+    @process.node(writes="cheap", retry=Retry(attempts_max=2), timeout_seconds=WORK_SECONDS, limit=SOURCES)
     async def ask_cheap(who: str, *, unreliable: Unreliable) -> str:
-        await unreliable.work()
+        await unreliable.work(limited=True)
         return f"cheap for {who}"
 
     @process.transaction(writes="seat")
@@ -242,9 +256,11 @@ def basket() -> Process[Basket]:
 
     @process.compensation(safety=policies()["idempotent"], timeout_seconds=CALL_SECONDS, retry=RETRY)
     async def give_back(hotel: str, *, ctx: Context, provider: Provider) -> None:
-        await provider.call(ctx, "idempotent", ("back", hotel), stale=False)
+        await provider.call(ctx, "idempotent", ("back", hotel), stale=False, limited=False)
 
-    @process.effect(writes="hotel", safety=policies()["reconcile"], undo=give_back, timeout_seconds=CALL_SECONDS, retry=RETRY)
+    @process.effect(
+        writes="hotel", safety=policies()["reconcile"], undo=give_back, timeout_seconds=CALL_SECONDS, retry=RETRY, limit=PROVIDER
+    )
     async def take_room(who: str, seat: int, *, ctx: Context, provider: Provider) -> str:
         return await provider.call(ctx, "reconcile", (who,), stale=False)
 

@@ -2,7 +2,9 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -14,6 +16,8 @@ from pointsman.store.memory import MemoryStore
 from pointsman.testing.loop import Host, SimulatedLoop, current_host
 
 LEASE_SECONDS = 30.0
+WORK_SECONDS = 8.0  # what a caller waits for a source
+PROVIDER_CALLS, SOURCE_CALLS = 2, 2  # at a time, for all engines together
 CALL_SECONDS = 10.0  # what a caller waits for the provider
 LAG_SECONDS = 25.0  # how late the provider may act on a call that it was sent
 SETTLE_SECONDS = 35.0  # more than the lag, by more than two engines' clocks may differ
@@ -37,6 +41,8 @@ class World:
         self.store = MemoryStore(lease_seconds=None if self.embedded else LEASE_SECONDS, now=self.store_time)
         self.store.incarnation = f"seed-{seed}"
         self.violations: list[str] = []
+        self.calls: dict[str, dict[int, float]] = defaultdict(dict)
+        self.numbers = count()
         self.begun: dict[int, float] = {}  # when a case was started
         self.unmatched: dict[str | None, float] = {}  # when a message came that was nobody's
         self.opened: dict[int, float] = {}  # when the last pause of a case was opened
@@ -50,6 +56,21 @@ class World:
 
     def pick(self, choices: tuple[float, ...]) -> float:
         return choices[int(self.random.random() * len(choices))] if self.faults else choices[0]
+
+    @contextmanager
+    def under_way(self, name: str, most: int, seconds: float) -> Iterator[None]:
+        """A call that a limit counts: until it ends, or until its caller, who may be dead by then, would have given it up."""
+        now, calls = self.loop.time(), self.calls[name]
+        call = next(self.numbers)
+        for ended in [one for one, until in calls.items() if until <= now]:
+            del calls[ended]
+        calls[call] = now + seconds
+        if len(calls) > most:
+            self.violate(f"over: {len(calls)} calls of {name} at a time, where {most} are allowed")
+        try:
+            yield
+        finally:
+            calls.pop(call, None)
 
     def violate(self, what: str) -> None:
         self.violations.append(f"{what} (at {self.loop.time():.3f})")
@@ -137,7 +158,7 @@ class Provider:
         self.refused: set[str] = set()
         self.calls = 0
 
-    async def call(self, ctx: Context, policy: str, content: tuple[str, ...], *, stale: bool) -> str:
+    async def call(self, ctx: Context, policy: str, content: tuple[str, ...], *, stale: bool, limited: bool = True) -> str:
         world, key = self.world, ctx.key
         self.calls += 1
         row = at_once(world.store.case(ctx.case))
@@ -151,7 +172,8 @@ class Provider:
             raise NotSent("simulated: connection refused", retry_after=world.pick((0.0, 3.0)))
         answer = world.loop.create_future()
         world.loop.call_on(None, world.pick(LAGS), self._arrive, key, policy, content, answer, current_host())
-        result: str = await answer
+        with world.under_way("provider", PROVIDER_CALLS, CALL_SECONDS) if limited else nullcontext():
+            result: str = await answer
         return result
 
     def _arrive(self, key: str, policy: str, content: tuple[str, ...], answer: Any, caller: Host) -> None:
@@ -198,12 +220,13 @@ class Unreliable:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    async def work(self) -> None:
+    async def work(self, *, limited: bool = False) -> None:
         world = self.world
         answer = world.loop.create_future()
         result = ConnectionError("simulated: no answer") if world.chance(0.06) else None
         world.loop.call_on(current_host(), world.pick((0.0, 0.01, 0.5, 9.0)), settle, answer, result)
-        await answer
+        with world.under_way("sources", SOURCE_CALLS, WORK_SECONDS) if limited else nullcontext():
+            await answer
 
 
 def settle(answer: Any, result: Any) -> None:
