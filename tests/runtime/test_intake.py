@@ -9,6 +9,7 @@ from places import Place, run, seen
 from pydantic import BaseModel
 
 from pointsman import Busy, ChildEnd, Engine, Intake, Limit, Process, State, Status, finish, otherwise, when
+from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
 
 
@@ -228,3 +229,20 @@ def test_what_is_refused_leaves_no_number_event_or_field_behind(place: Place) ->
             return answers, [row.id for row in rows], {event.case for event in events}, [row.key for row in rows]
 
     assert run(main()) == (["accepted", "busy 5"], [1], {1}, ["1"])
+
+
+def test_nobody_is_refused_while_the_first_count_is_under_way() -> None:
+    class Far(MemoryStore):
+        """A store behind a network: a count takes a while."""
+
+        async def in_line(self, *arguments: Any, **settings: Any) -> int:
+            await asyncio.sleep(0)
+            return await super().in_line(*arguments, **settings)
+
+    async def main() -> list[str]:
+        process = asking(Intake(waiting_max=10), asks_first=True)
+        settings = {"resources": {"world": Downstream()}, "clock": ManualClock(), "grace_seconds": 0.0}
+        async with Engine.open("", [process], store=Far(), **settings) as engine:
+            return await asyncio.gather(*(start(engine, number) for number in range(3)))
+
+    assert run(main()) == ["accepted"] * 3

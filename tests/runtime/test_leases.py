@@ -3,12 +3,13 @@
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from random import Random
+from typing import Any
 
 import pytest
-from letters import POLICIES, World, letter
+from letters import POLICIES, Letter, World, letter
 from places import run
 
-from pointsman import Engine, NotSent, Retry, Status
+from pointsman import Context, Engine, NotSent, Process, Retry, Status, finish, otherwise, when
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import LeaseLost, StoreError
 from pointsman.store.base import Claimed, NewCase, Transition
@@ -16,6 +17,19 @@ from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
 
 LEASE_SECONDS = 30.0
+
+
+def mailed_letter() -> Process[Letter]:
+    """A letter that a message starts."""
+    process = Process("mailed", Letter)
+
+    @process.effect(writes="receipt", safety=POLICIES["idempotent"])
+    async def post(message: str, *, ctx: Context, world: World) -> str:
+        return await world.post(ctx.key)
+
+    process.accept(str, writes="message", correlate=lambda text: text, key=lambda text: text)
+    process.rules(when("unposted", lambda c: c.receipt is None, post), otherwise(finish("posted")))
+    return process
 
 
 class Fleet:
@@ -199,5 +213,38 @@ def test_a_redrive_that_may_have_been_committed_is_worked_off() -> None:
             row = await engine.settled(started.case)
 
         assert (parked.status, row.status) == (Status.PARKED, Status.DONE)
+
+    run(scenario())
+
+
+def test_a_message_that_may_have_started_a_case_as_running_is_taken_over() -> None:
+    class Silent(MemoryStore):
+        """Takes the first message in, and does not say so."""
+
+        told = False
+
+        async def post(self, *arguments: Any, **settings: Any) -> Any:
+            posted = await super().post(*arguments, **settings)
+            if not Silent.told:
+                Silent.told = True
+                raise StoreError("nobody can tell")
+            return posted
+
+    async def scenario() -> None:
+        world, process = World("posted"), mailed_letter()
+        clock = ManualClock()
+        store = Silent(lease_seconds=LEASE_SECONDS, now=clock.now)
+        settings = {"clock": clock, "resources": {"world": world}, "grace_seconds": 0.0}
+        async with Engine.open("", [process], store=store.beside(), **settings) as engine:
+            with pytest.raises(StoreError):
+                await engine.send(process, "m")
+            with pytest.raises(StoreError):
+                await engine.send(process, "other")
+        async with Engine.open("", [process], store=store.beside(), **settings) as engine:
+            delivered = await engine.send(process, "m")
+            row = await engine.settled(delivered.case or 0)
+
+        assert (delivered.how, row.status) == ("duplicate", Status.DONE)
+        assert len(world.keys) == 1
 
     run(scenario())

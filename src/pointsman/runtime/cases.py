@@ -150,6 +150,10 @@ class Cases:
                 if hold.status is Status.RUNNING:
                     self.scheduler.take(hold, after.decision)
                     taken = True
+        except StoreError as error:
+            if going_on:
+                self.scheduler.give_up(error)  # as in `_commit_and_take`
+            raise
         finally:
             if going_on and not taken:
                 self.scheduler.leave()

@@ -61,7 +61,8 @@ class Intakes:
     async def _full(self, process: str, whose: str | None, bound: int) -> _Line | None:
         line = self._line(process, whose)
         now = self._clock.monotonic()
-        if line.length >= bound and now - line.at >= RECOUNT_SECONDS:
+        # Who comes while the first count is under way counts for himself: that nothing is known yet is no reason to refuse.
+        if line.length >= bound and (line.counted == inf or now - line.at >= RECOUNT_SECONDS):
             before, accepted, since = line.counted, line.accepted, now - line.at
             line.at, line.accepted = now, 0
             line.counted = await self._store.in_line(process, whose, most=bound)
