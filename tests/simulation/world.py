@@ -114,9 +114,9 @@ class Wire:
                 result = at_once(method(*args, **settings))
                 if name == "commit" and result == args[0].case:
                     self._committed(args[0])
-                elif name == "post" and result.started:
+                elif name == "post" and result is not None and result.started:
                     self._committed(args[1])
-                elif name == "post" and result.case is None:
+                elif name == "post" and result is not None and result.case is None:
                     world.unmatched.setdefault(args[0].key, world.loop.time())
                 elif made:
                     self._committed(made[-1])
