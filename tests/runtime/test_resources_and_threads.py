@@ -386,3 +386,21 @@ def test_everyone_who_waits_for_a_case_is_told_when_it_rests(place: Place) -> No
             return [(await other).status for other in others]
 
     assert run(main()) == [Status.WAITING] * 3
+
+
+def test_a_resource_that_is_annotated_as_anything_may_be_anything(place: Place) -> None:
+    process = Process("asking", Job)
+
+    @process.node(writes=("result", "approval"))
+    async def work(name: str, *, client: Any) -> tuple[str, str]:
+        return f"{name} {client}", "yes"
+
+    process.rules(when("open", lambda c: c.result is None, work), otherwise(finish("done")))
+
+    async def main() -> None:
+        async with place.open(process, resources={"client": "by phone"}) as engine:
+            case = (await engine.start(process, {"name": "asked"})).case
+            await engine.settled(case)
+            assert (await engine.state(case)).result == "asked by phone"
+
+    run(main())

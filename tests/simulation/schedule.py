@@ -387,8 +387,7 @@ class Schedule:
         """Each message that was acknowledged has come to something, and each mail to one thing."""
         world = self.world
         messages = [row for row in world.store._messages if row.name in {"mail", "note"}]
-        keyed = [row for row in messages if row.key is not None]  # one that was held comes again without its key
-        if len({(row.process, row.name, row.key) for row in keyed}) < len(keyed):
+        if len({(row.process, row.name, row.key) for row in messages}) < len(messages):
             world.violate("duplicated: a message was taken in twice")
         known = {(row.process, row.name, row.correlation, json.loads(row.body)["number"]): row for row in messages}
         for key in self.started:

@@ -28,8 +28,10 @@ def check_resources(processes: Sequence[AnyProcess], resources: Mapping[str, Any
 
 
 def _is(resource: object, annotation: Any) -> bool:
-    if not isinstance(annotation, type) or (
-        getattr(annotation, "_is_protocol", False) and not getattr(annotation, "_is_runtime_protocol", False)
+    if (
+        annotation is Any
+        or not isinstance(annotation, type)
+        or (getattr(annotation, "_is_protocol", False) and not getattr(annotation, "_is_runtime_protocol", False))
     ):
         return True  # a type checker can tell, and at run time nobody can
     return isinstance(resource, annotation)

@@ -1,5 +1,6 @@
 """How cases begin: by a start, by a message that no open case takes, or as a child."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, cast
 
@@ -9,8 +10,8 @@ from pointsman.definition.checks import inputs_of
 from pointsman.definition.messages import Accept
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
-from pointsman.errors import InputInvalid
-from pointsman.kernel.codec import adapter_of, check_text, codec_of, describe
+from pointsman.errors import EngineStopped, InputInvalid, StoreError
+from pointsman.kernel.codec import adapter_of, check_text, codec_of, describe, message_of
 from pointsman.kernel.evolve import Advance, advance
 from pointsman.kernel.snapshot import Cell, Snapshot, Status
 from pointsman.runtime.cases import Cases
@@ -19,7 +20,9 @@ from pointsman.runtime.commits import accepted_event
 from pointsman.runtime.hold import Hold, Outcome
 from pointsman.runtime.inbox import body_of
 from pointsman.runtime.intake import Intakes
-from pointsman.store.base import MessageStatus, NewCase, Post, Posted
+from pointsman.store.base import MessageRow, MessageStatus, NewCase, Post, Posted
+
+log = logging.getLogger("pointsman")
 
 How = Literal["started", "delivered", "held", "unmatched", "duplicate"]
 
@@ -118,14 +121,28 @@ class Starts:
         return Delivered(posted.case, _how(posted))
 
     async def release_held(self) -> None:
-        """Deliver what had to wait until its case had ended, and it has."""
-        while held := await self._cases.store.held(limit=100):
+        """Deliver what had to wait until its case had ended, and it has.
+
+        What this engine's code cannot take stays held, where `held()` shows it, until there is code that can.
+        """
+        after = 0
+        while held := await self._cases.store.held(after=after, limit=100):
+            after = held[-1].id
             for row in held:
-                registered = self._cases.process(row.process)
-                accept = registered.accepts_messages[row.name]
-                value = adapter_of(accept.message).validate_json(row.body)
-                post = Post(row.process, row.name, None, row.correlation, row.body, self._clock.now(), holds=True)
-                await self._cases.apart(self._deliver(registered, accept, value, post, "", 0, released=row.id))
+                try:
+                    await self._release(row)
+                except (StoreError, EngineStopped):
+                    raise
+                except Exception as error:  # its process or its type may have gone, and a function of the author's may raise anything
+                    log.warning("message %d to %r stays held: %s", row.id, row.process, message_of(error))
+
+    async def _release(self, row: MessageRow) -> None:
+        registered = self._cases.process(row.process)
+        accept = _accept(registered, None, row.name)
+        value = adapter_of(accept.message).validate_json(row.body)
+        case = await self._cases.row(row.case or 0)
+        post = Post(row.process, row.name, row.key, row.correlation, row.body, self._clock.now(), holds=True)
+        await self._cases.apart(self._deliver(registered, accept, value, post, case.tenant, case.priority, released=row.id))
 
     async def _deliver(
         self, process: AnyProcess, accept: Accept, value: Any, post: Post, tenant: str, priority: int, released: int | None = None,

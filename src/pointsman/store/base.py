@@ -450,8 +450,8 @@ class Reader(Protocol):
     async def messages(self, case: int) -> tuple[MessageRow, ...]:
         """What is pending for a case, in the order of arrival."""
 
-    async def held(self, *, limit: int = 1_000) -> list[MessageRow]:
-        """Messages that were to wait until their case had ended, and it has."""
+    async def held(self, *, after: int = 0, limit: int = 1_000) -> list[MessageRow]:
+        """Messages that were to wait until their case had ended, and it has, by number, from `after` on."""
 
     async def unmatched(self, *, limit: int = 1_000) -> list[MessageRow]:
         """Messages that no case has taken, in the order of arrival."""
@@ -504,8 +504,9 @@ class Store(Reader, Protocol):
     ) -> Posted | None:  # fmt: skip
         """Deliver a message (S10): to its case, or to a case that `start` makes of it where there is none, or to nobody yet.
 
-        `released` is the number of a held message that this one takes the place of. Where the intake is `full`, nothing is
-        kept of a message that would start a case, and the answer is None. Raises StoreError.
+        `released` is the number of a held message that this one is: it is delivered if it is still held, and keeps its number and
+        its key. Where the intake is `full`, nothing is kept of a message that would start a case, and the answer is None. Raises
+        StoreError.
         """
 
     async def register(self, definitions: Sequence[DefinitionRow]) -> None:

@@ -152,25 +152,25 @@ class MemoryStore:
         self, post: Post, start: Transition | None = None, *, released: int | None = None, full: bool = False
     ) -> Posted | None:  # fmt: skip
         """Deliver a message; nothing here awaits anything that could let another task in."""
-        if released is not None:
-            if self._messages[released - 1].status is not MessageStatus.HELD:
-                return Posted(None, MessageStatus.PASSED, duplicate=True)
-            self._take(released, MessageStatus.PASSED)
-        if (known := self._message_by_key(post)) is not None:
+        if released is not None and self._messages[released - 1].status is not MessageStatus.HELD:
+            return Posted(None, MessageStatus.PASSED, duplicate=True)
+        if released is None and (known := self._message_by_key(post)) is not None:
             return Posted(known.case, known.status, duplicate=True)
         if (erased := self._erased(post.process, post.name, post.key)) is not None:
             return Posted(erased, MessageStatus.TAKEN, duplicate=True)
         found = None if post.apart else post.case or self._open_case(post)
-        if found is not None:
+        if found is not None and released is None:
             return self._deliver_to(post, found)
-        if start is None:
-            self._insert_message(post, None, MessageStatus.UNMATCHED)
-            return Posted(None, MessageStatus.UNMATCHED)
-        if full:
-            return None
-        number = await self.commit(start)
-        self._insert_message(post, number, MessageStatus.TAKEN)
-        return Posted(number, MessageStatus.TAKEN, started=True)
+        status = MessageStatus.HELD if found is not None else MessageStatus.UNMATCHED
+        if found is None and start is not None:
+            if full:
+                return None
+            found, status = await self.commit(start), MessageStatus.TAKEN
+        if released is not None:
+            self._messages[released - 1] = self._messages[released - 1]._replace(case=found, status=status)
+        else:
+            self._insert_message(post, found, status)
+        return Posted(found, status, started=status is MessageStatus.TAKEN)
 
     async def register(self, definitions: Sequence[DefinitionRow]) -> None:
         """Note definitions that are not known yet."""
@@ -559,9 +559,9 @@ class MemoryStore:
         """What is pending for a case, in the order of arrival."""
         return tuple(m for m in self._messages if m.case == case and m.status is MessageStatus.PENDING)
 
-    async def held(self, *, limit: int = 1_000) -> list[MessageRow]:
-        """Messages that were to wait until their case had ended, and it has."""
-        held = (m for m in self._messages if m.status is MessageStatus.HELD and m.case is not None)
+    async def held(self, *, after: int = 0, limit: int = 1_000) -> list[MessageRow]:
+        """Messages that were to wait until their case had ended, and it has, by number, from `after` on."""
+        held = (m for m in self._messages[after:] if m.status is MessageStatus.HELD and m.case is not None)
         return [m for m in held if self._cases[m.case or 0].status in ENDED][:limit]
 
     async def unmatched(self, *, limit: int = 1_000) -> list[MessageRow]:

@@ -437,26 +437,29 @@ class SqliteStore(SqliteReader):
     ) -> Posted | None:
         """Deliver a message; everything in it is one transaction, so no case can start or end in between."""
         execute, sql = connection.execute, self._sql
-        if released is not None and not execute(sql["release_message"], (released,)).rowcount:
+        if released is not None and execute(sql["held_message"], (released,)).fetchone() is None:
             return Posted(None, MessageStatus.PASSED, duplicate=True)
         known = execute(sql["message_by_key"], (post.process, post.name, post.key)).fetchone() if post.key is not None else None
-        if known is not None:
+        if known is not None and released is None:
             return Posted(known[5], MessageStatus(known[6]), duplicate=True)
         if post.key is not None and (erased := self._erased(connection, post.process, post.name, post.key)) is not None:
             return Posted(erased, MessageStatus.TAKEN, duplicate=True)
         found = None if post.apart else post.case or self._open_case(connection, post)
-        if found is not None:
+        if found is not None and released is None:
             return self._deliver_to(connection, post, found)
-        if start is None:
-            self._insert_message(connection, post, None, MessageStatus.UNMATCHED)
-            return Posted(None, MessageStatus.UNMATCHED)
-        if full:
-            return None
-        number = self._apply(connection, [start])[0]
-        if isinstance(number, Exception):
-            raise number
-        self._insert_message(connection, post, number, MessageStatus.TAKEN)
-        return Posted(number, MessageStatus.TAKEN, started=True)
+        status = MessageStatus.HELD if found is not None else MessageStatus.UNMATCHED
+        if found is None and start is not None:
+            if full:
+                return None
+            number = self._apply(connection, [start])[0]
+            if isinstance(number, Exception):
+                raise number
+            found, status = number, MessageStatus.TAKEN
+        if released is not None:
+            execute(sql["release_message"], (found, status, released))
+        else:
+            self._insert_message(connection, post, found, status)
+        return Posted(found, status, started=status is MessageStatus.TAKEN)
 
     def _open_case(self, connection: sqlite3.Connection, post: Post) -> int | None:
         row = connection.execute(self._sql["open_case_by_correlation"], (post.process, post.correlation)).fetchone()

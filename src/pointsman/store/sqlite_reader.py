@@ -113,9 +113,9 @@ class SqliteReader:
         """What is pending for a case, in the order of arrival."""
         return tuple(_message_row(row) for row in self._all("select_messages", (case,)))
 
-    async def held(self, *, limit: int = 1_000) -> list[MessageRow]:
-        """Messages that were to wait until their case had ended, and it has."""
-        return [_message_row(row) for row in self._all("select_held", (limit,))]
+    async def held(self, *, after: int = 0, limit: int = 1_000) -> list[MessageRow]:
+        """Messages that were to wait until their case had ended, and it has, by number, from `after` on."""
+        return [_message_row(row) for row in self._all("select_held", (after, limit))]
 
     async def unmatched(self, *, limit: int = 1_000) -> list[MessageRow]:
         """Messages that no case has taken, in the order of arrival."""

@@ -96,9 +96,13 @@ UPDATE cases
        status = CASE WHEN status IN ('waiting', 'parked') THEN 'ready' ELSE status END
  WHERE id = ?;
 
+-- name: held_message
+-- Whether a message is held.
+SELECT id FROM messages WHERE id = ? AND status = 'held';
+
 -- name: release_message
--- A held message is delivered anew, once.
-UPDATE messages SET status = 'passed' WHERE id = ? AND status = 'held';
+-- What has become of a held message whose case has ended.
+UPDATE messages SET case_id = ?, status = ? WHERE id = ?;
 
 -- name: take_message
 -- The case has taken a message in, or let it be.
@@ -113,7 +117,7 @@ SELECT id, process, name, key, correlation, case_id, status, body, at FROM messa
 -- Messages that were to wait until their case had ended, and it has.
 SELECT messages.id, messages.process, name, messages.key, messages.correlation, case_id, messages.status, body, at
   FROM messages INDEXED BY messages_held JOIN cases ON cases.id = case_id
- WHERE messages.status = 'held' AND cases.status IN ('done', 'cancelled') ORDER BY messages.id LIMIT ?;
+ WHERE messages.status = 'held' AND messages.id > ? AND cases.status IN ('done', 'cancelled') ORDER BY messages.id LIMIT ?;
 
 -- name: select_unmatched
 -- Messages that no case has taken, because none with their correlation key was there.
