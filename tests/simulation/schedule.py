@@ -31,7 +31,7 @@ STEPS_MAX = 60_000
 PAUSES = (0.5, CALL_SECONDS + 2, LEASE_SECONDS + 3, 2 * LEASE_SECONDS)
 PROCESSES = processes()
 ALLOWED = re.compile(
-    "in doubt|ended without a result|was begun|was rejected|failed after|was not sent|did not arrive|used up its|may or may not"
+    "in doubt|an engine has ended|ended without a result|was begun|was rejected|failed after|was not sent|did not arrive|used up its|may or may not"
 )
 ENDED = {Status.DONE, Status.CANCELLED}
 
