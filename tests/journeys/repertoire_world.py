@@ -30,6 +30,7 @@ from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import CrashAt, in_child
 
 NOON = 1_795_000_000.0  # any moment will do
+LITTLE_SECONDS = 1.0
 TRIES_MAX = 3  # what shares a commit differs from life to life, and then one has fewer points
 HANG_SECONDS = 20  # far beyond any life here
 
@@ -95,6 +96,10 @@ class Life:
         """Return when nothing is in hand or due; what is in doubt is resolved by what the world says."""
         while True:
             await self.engine.idle(patience_seconds=0)
+            counts = await self.engine.reader.counts()
+            if Status.READY in counts or Status.RUNNING in counts:  # what may have ended the last engine is looked at a little later
+                self._move_clock(LITTLE_SECONDS)
+                continue
             doubtful = await self.engine.reader.in_doubt()
             for entry in doubtful:
                 what = [line.split("\t")[0] for line in self.outside.lines("done") if line.endswith("\t" + entry.key)]
@@ -128,10 +133,13 @@ class Life:
         """Move the clock, which the next life reads as well."""
         await self.rest()
         if not self.outside.answered(what):
-            self.outside.write("time", str(seconds))
+            self._move_clock(seconds)
             self.outside.write("answered", what)
-            self._clock.advance(seconds)
         await self.rest()
+
+    def _move_clock(self, seconds: float) -> None:
+        self.outside.write("time", str(seconds))
+        self._clock.advance(seconds)
 
     async def either(self, *waits: Coroutine[Any, Any, object]) -> None:
         tasks = [asyncio.ensure_future(wait) for wait in waits]

@@ -1,16 +1,31 @@
 """What comes at the worst moment: messages, ends, cancels and deadlines that meet each other."""
 
-from places import Place, run
+import asyncio
+from typing import Any
+
+import pytest
+from places import Place, run, seen
 from pydantic import BaseModel, Field
 from test_messages import Desk, answering, mail
 
 from pointsman import (
+    AtMostOnce,
+    Database,
+    Idempotent,
     Log,
     Process,
+    Retry,
+    Stale,
     State,
+    Status,
+    answer_with,
+    compensate,
     finish,
     otherwise,
+    park,
+    when,
 )
+from pointsman.testing.clock import ManualClock
 
 
 class Asked(State):
@@ -76,5 +91,272 @@ def test_a_held_message_that_no_longer_fits_stays_held_and_keeps_nobody_waiting(
             await engine.idle()
             assert [row.key for row in await engine.reader.held()] == ["m3"]
             assert [row.outcome for row in await engine.reader.cases(after=2)] == ["sent"]
+
+    run(main())
+
+
+# Early ones.
+
+
+def test_an_early_message_is_not_given_to_a_case_that_has_ended_with_its_start(place: Place) -> None:
+    process = Process("asked", Asked)
+    ask = process.pause(writes="answer", answer=str, shows=("text",))
+    process.accept(str, writes="notes", correlate=lambda m: "a", while_open="append", starts=False)
+    process.rules(when("open", lambda c: c.text != "over" and c.answer is None, ask), otherwise(finish("done")))
+
+    async def main() -> None:
+        async with place.open(process) as engine:
+            await engine.send(process, "early")
+            await engine.start(process, {"text": "over"}, correlation="a")
+            assert len(await engine.reader.unmatched()) == 1
+
+            case = (await engine.start(process, {"text": "open"}, correlation="a")).case
+            await engine.idle()
+            assert (await engine.state(case)).notes == ["early"]
+
+    run(main())
+
+
+# Cancels and corrections.
+
+
+class Busy(State):
+    name: str
+    done: str | None = None
+
+
+def busy(gate: asyncio.Event) -> Process[Busy]:
+    process = Process("busy", Busy)
+
+    @process.node(writes="done")
+    async def work(name: str) -> str:
+        await gate.wait()
+        return name
+
+    process.rules(when("open", lambda c: c.done is None, work), otherwise(finish("done")))
+    return process
+
+
+def test_a_message_that_a_cancel_comes_before_is_told_to_have_come_to_nothing(place: Place) -> None:
+    async def main() -> None:
+        gate = asyncio.Event()
+        async with place.open(answering(), busy(gate), resources={"desk": Desk()}, concurrency=1) as engine:
+            case = (await engine.send("answering", mail(1))).case or 0
+            await engine.settled(case)
+            await engine.start("busy", {"name": "n"})  # the engine's only place is taken
+            await engine.send("answering", mail(2))
+            await engine.cancel(case, by="anna", why="test")
+
+            events = [event for event in await engine.reader.events(case=case) if event.kind == "message.received"]
+            assert ["cancelled" in event.facts for event in events] == [True]
+            assert await engine.reader.messages(case) == ()
+            gate.set()
+
+    run(main())
+
+
+class Between:
+    """A store that lets something happen before it answers a question for the first time."""
+
+    def __init__(self, store: Any, question: str, happens: Any) -> None:
+        self._store = store
+        self._question = question
+        self._happens = [happens]
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if name != self._question or not self._happens:
+            return found
+
+        async def asked(*arguments: Any, **more: Any) -> Any:
+            if self._happens:
+                await self._happens.pop()()
+            return await found(*arguments, **more)
+
+        return asked
+
+
+def test_a_message_that_comes_during_a_correction_is_not_passed_over(place: Place) -> None:
+    process = Process("asked", Asked)
+    ask = process.pause(writes="answer", answer=str, shows=("text",))
+    process.accept(str, writes="notes", correlate=lambda m: "a", while_open="append", starts=False)
+    process.rules(
+        when("bad", lambda c: c.text == "bad", park("it is bad")),
+        when("open", lambda c: c.answer is None and not c.notes, ask),
+        otherwise(finish("done")),
+    )
+
+    async def main() -> None:
+        gate = asyncio.Event()
+        async with place.open(process, busy(gate), concurrency=1) as engine:
+            case = (await engine.start(process, {"text": "bad"}, correlation="a")).case
+            await engine.start("busy", {"name": "n"})  # the engine's only place is taken
+
+            async def send() -> None:
+                await engine.send(process, "note")
+
+            store = engine._cases.store
+            engine._cases.store = engine._operating._inbox._store = Between(store, "messages", send)
+            await engine.redrive(case, by="anna", why="a slip", fields={"text": "good"})
+            gate.set()
+            await engine.idle()
+            assert (await engine.state(case)).notes == ["note"]
+            assert (await engine.case(case)).outcome == "done"
+
+    run(main())
+
+
+# Children.
+
+
+class Parcel(State):
+    address: str
+    approval: str | None = None
+
+
+class Order(State):
+    address: str
+    shipment: str | None = None
+
+
+def ordering() -> list[Process[Any]]:
+    shipping = Process("shipping", Parcel)
+    approve = shipping.pause(writes="approval", answer=str, shows=("address",))
+    shipping.rules(when("to approve", lambda c: c.approval is None, approve), otherwise(finish("shipped")))
+    process = Process("ordering", Order)
+
+    def inputs(address: str) -> dict[str, str]:
+        return {"address": address}
+
+    ship = process.child(shipping, inputs, writes="shipment", result="approval", name="ship")
+    process.accept(str, writes="address", correlate=lambda m: "one")
+    process.rules(when("not shipped", lambda c: c.shipment is None, ship), otherwise(finish("done")))
+    return [process, shipping]
+
+
+def test_a_child_whose_inputs_were_superseded_is_cancelled_at_once(place: Place) -> None:
+    async def main() -> None:
+        async with place.open(*ordering()) as engine:
+            case = (await engine.start("ordering", {"address": "far"}, correlation="one")).case
+            await engine.idle()
+            await engine.send("ordering", "farther")
+            await engine.idle()
+
+            first, second = await engine.reader.children(case)
+            assert (first.status, second.status) == (Status.CANCELLED, Status.WAITING)
+
+    run(main())
+
+
+def test_inputs_that_come_back_while_their_child_is_being_cancelled_get_another_one(place: Place) -> None:
+    async def main() -> None:
+        async with place.open(*ordering(), concurrency=1) as engine:
+            case = (await engine.start("ordering", {"address": "far"}, correlation="one")).case
+            await engine.idle()
+            await engine.send("ordering", "farther")
+            await seen(engine, "child.started", count=2)
+            await engine.send("ordering", "far")
+            await engine.idle()
+
+            assert (await engine.case(case)).status is Status.WAITING
+            children = await engine.reader.children(case)
+            assert [child.status for child in children] == [Status.CANCELLED, Status.CANCELLED, Status.WAITING]
+            await engine.resume((await engine.pending(children[-1].id)).token, "yes", by="anna")
+            await engine.idle()
+            assert (await engine.case(case)).outcome == "done"
+
+    run(main())
+
+
+# Deadlines.
+
+
+@pytest.mark.parametrize("last", [park("nobody answered"), answer_with("by default")], ids=["park", "default"])
+def test_a_message_at_the_deadline_of_what_it_rewrites_opens_the_pause_afresh(place: Place, last: Any) -> None:
+    process = Process("asked", Asked)
+    ask = process.pause(writes="answer", answer=str, shows=("text",), deadline=60, ladder=[last])
+    process.accept(str, writes="text", correlate=lambda m: "a")
+    process.rules(when("open", lambda c: c.answer is None, ask), otherwise(finish("done")))
+
+    async def main() -> None:
+        clock, gate = ManualClock(), asyncio.Event()
+        async with place.open(process, busy(gate), clock=clock, concurrency=1) as engine:
+            case = (await engine.start(process, {"text": "old"}, correlation="a")).case
+            token = (await engine.pending(case)).token
+            await engine.start("busy", {"name": "n"})  # the engine's only place is taken
+            await engine.send(process, "new")
+            clock.advance(60)
+            gate.set()
+            await engine.idle(patience_seconds=0)
+
+            pending = await engine.pending(case)
+            assert (pending.shown, pending.expires_at) == ({"text": "new"}, clock.now() + 60)
+            with pytest.raises(Stale):
+                await engine.resume(token, "yes", by="anna")
+
+    run(main())
+
+
+# Poison.
+
+
+@pytest.mark.parametrize("raised", [SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError()], ids=lambda error: type(error).__name__)
+def test_a_transaction_that_ends_itself_parks_its_case_and_stops_nobody(place: Place, raised: BaseException) -> None:
+    process = Process("done", Done)
+
+    @process.transaction(writes="result", retry=Retry(attempts_max=1))
+    def book(text: str, *, db: Database) -> str:
+        if text == "bad":
+            raise raised
+        return text
+
+    process.rules(when("open", lambda c: c.result is None, book), otherwise(finish("done")))
+
+    async def main() -> None:
+        async with place.open(process) as engine:
+            bad = (await engine.start(process, {"text": "bad"})).case
+            good = (await engine.start(process, {"text": "good"})).case
+            assert (await engine.settled(bad)).status is Status.PARKED
+            assert (await engine.settled(good)).outcome == "done"
+
+    run(main())
+
+
+def test_what_happened_with_an_outcome_that_nobody_knows_is_not_taken_back_blindly(place: Place) -> None:
+    class Booked(Done):
+        answer: str | None = None
+
+    process = Process("booked", Booked)
+    undone: list[Any] = []
+
+    @process.compensation(safety=Idempotent())
+    async def cancel(result: str) -> None:
+        undone.append(result)
+
+    @process.effect(writes="result", safety=AtMostOnce(), undo=cancel)
+    async def book(text: str) -> str:
+        return object()  # type: ignore[return-value]
+
+    process.accept(str, writes="answer", correlate=lambda m: "a", starts=False)
+    process.rules(
+        when("called off", lambda c: c.answer is not None, compensate("off")),
+        when("open", lambda c: c.result is None, book),
+        otherwise(finish("done")),
+    )
+
+    async def main() -> None:
+        async with place.open(process) as engine:
+            case = (await engine.start(process, {"text": "x"}, correlation="a")).case
+            assert (await engine.settled(case)).status is Status.PARKED
+            await engine.send(process, "off")
+            await engine.idle()
+
+            row = await engine.case(case)
+            assert (row.status, undone) == (Status.PARKED, [])
+            [entry] = await engine.reader.effects(case)
+            assert entry.key in (row.reason or "")
+            await engine.resolve(entry.key, happened=True, outcome="room 5", by="anna", why="the hotel says so")
+            await engine.idle()
+            assert ((await engine.case(case)).outcome, undone) == ("off", ["room 5"])
 
     run(main())

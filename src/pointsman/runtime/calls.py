@@ -151,7 +151,12 @@ class Calls:
         uses = {name: self.resources.get(name) for name in node.signature.uses} | {"db": db}
         if "ctx" in uses:
             uses["ctx"] = Context(hold.snapshot.case, node.name, hold.attempt, self.ports.clock.now(), "", self.ports.store.incarnation)
-        return node.function(*reads, **uses)
+        try:
+            return node.function(*reads, **uses)
+        except Exception:
+            raise
+        except BaseException as error:  # it would end the writer with it
+            raise RuntimeError(f"{node.name!r} ended itself with {type(error).__name__}: {message_of(error)}") from None
 
     async def read(self, blob: Blob) -> bytes:
         """The content of a blob, for `Context.read`."""

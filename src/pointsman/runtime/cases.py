@@ -14,6 +14,7 @@ from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of, runnable
+from pointsman.runtime.inbox import NOTHING, Arrivals
 from pointsman.runtime.limits import Limits
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.scheduler import Scheduler
@@ -84,12 +85,13 @@ class Cases:
         *,
         new: NewCase | None = None,
         answered_by: str | None = None,
+        arrivals: Arrivals = NOTHING,
     ) -> int:
         """Commit a transition that came from outside, and drive the case if there is room. Answers its number.
 
         A caller that is cancelled meanwhile does not stop it: a case that was committed as running must be driven.
         """
-        return await self.apart(self._commit_and_take(hold, after, outcome, new, answered_by))
+        return await self.apart(self._commit_and_take(hold, after, outcome, new, answered_by, arrivals))
 
     async def apart(self, commit: Coroutine[Any, Any, T]) -> T:
         """Commit in a task of its own, so that what follows from it happens although the caller may be cancelled."""
@@ -159,7 +161,9 @@ class Cases:
                 self.scheduler.leave()
         return posted
 
-    async def _commit_and_take(self, hold: Hold, after: Advance, outcome: Outcome, new: NewCase | None, answered_by: str | None) -> int:
+    async def _commit_and_take(
+        self, hold: Hold, after: Advance, outcome: Outcome, new: NewCase | None, answered_by: str | None, arrivals: Arrivals
+    ) -> int:  # fmt: skip
         queues = self._limits.queue(hold, after.decision.step)
         going_on = runnable(after.decision) and queues is None and self.scheduler.enter()
         taken = False
@@ -177,6 +181,7 @@ class Cases:
                 new=new,
                 answered_by=answered_by,
                 queues=queues,
+                arrivals=arrivals,
             )
             if hold.status is Status.RUNNING and number == hold.snapshot.case:
                 self.scheduler.take(hold, after.decision)

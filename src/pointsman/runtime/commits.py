@@ -18,10 +18,10 @@ from pointsman.kernel.evolve import Advance, Block
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import ENDED, Cell, Snapshot, Status
 from pointsman.runtime.hold import Hold, Origin, Outcome, runnable
-from pointsman.runtime.inbox import CHILD_ENDED, NOTHING, PARENT_ENDED, Arrivals
+from pointsman.runtime.inbox import CALLED_OFF, CHILD_ENDED, NOTHING, PARENT_ENDED, Arrivals, child_key
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.waits import next_rung_at, wake_time
-from pointsman.store.base import BranchWrite, EventWrite, FieldWrite, Intent, NewCase, PauseOpening, Post, Transition
+from pointsman.store.base import BranchWrite, EventWrite, FieldWrite, Intent, MessageStatus, NewCase, PauseOpening, Post, Transition
 
 TOKEN_BITS = 80  # at a thousand guesses a second, longer than the universe has lasted
 
@@ -51,15 +51,17 @@ class Commits:
         reason: str | None = None,
         leaves_pause: bool = False,
         guarded: bool = False,
+        passes: bool = False,
         ended_as: str | None = None,
     ) -> None:
         """Commit that the case stays at its step: an intent, a postponed attempt, a cancel, a redrive.
 
         A case that has ended stays what it `ended_as`, its outcome.
-        A `guarded` commit raises News where a message has come that the hold does not know.
+        A `guarded` commit raises News where a message has come that the hold does not know; one that `passes` lets be those that it does.
         """
         transition = self._begin(hold, outcome)
-        transition.inbox = len(hold.mail) if guarded else None
+        transition.inbox = len(hold.mail) if guarded or passes else None
+        transition.takes = [(message.id, MessageStatus.PASSED) for message in hold.mail] if passes else ()
         transition.status, transition.wake_at, transition.reason = status, outcome.wake_at, reason
         transition.outcome = ended_as
         transition.attempts, transition.step, transition.rule = hold.attempt, hold.step, hold.rule
@@ -92,7 +94,7 @@ class Commits:
             hold, after, outcome, going_on=going_on, claims=claims, intent=intent, answered_by=answered_by, new=new, cancel=cancel,
             arrivals=arrivals, queues=queues,
         )  # fmt: skip
-        number = await self._hand_in(hold, transition)
+        number = await self._hand_in(hold, transition, after)
         self.landed(hold, after, transition)
         return number
 
@@ -223,22 +225,25 @@ class Commits:
             case step:
                 raise AssertionError(step)
 
-    async def _hand_in(self, hold: Hold, transition: Transition) -> int:
-        if isinstance(hold.process.steps.get(hold.step or ""), Child):
-            transition.posts = [*transition.posts, *await self._to_children(hold, transition)]
+    async def _hand_in(self, hold: Hold, transition: Transition, after: Advance | None = None) -> int:
+        step = hold.process.steps.get(hold.step or "")
+        if isinstance(step, Child):
+            transition.posts = [*transition.posts, *await self._to_children(hold, step, transition, after)]
         number = await self._store.commit(transition)
         self.taken(hold, transition)
         return number
 
-    async def _to_children(self, hold: Hold, transition: Transition) -> list[Post]:
-        """What a case tells its children when it no longer waits for them."""
-        if transition.step == hold.step and not _ends(hold, transition):
+    async def _to_children(self, hold: Hold, step: Child, transition: Transition, after: Advance | None) -> list[Post]:
+        """What a case tells those of its children that it no longer waits for: all of them, or those of other inputs."""
+        stays = transition.step == hold.step and not _ends(hold, transition)
+        if stays and after is None:
             return []
-        why = {"by": f"case {transition.case}", "why": "its parent no longer waits for it"}
+        waits_for = child_key(after.snapshot, step) if stays and after is not None else None
+        why = {"by": f"case {transition.case}", "why": CALLED_OFF}
         return [
             Post(child.process, PARENT_ENDED, str(child.id), None, json.dumps(why), transition.at, case=child.id)
             for child in await self._store.children(transition.case)
-            if child.status not in ENDED
+            if child.status not in ENDED and (waits_for is None or not (child.key or "").startswith(waits_for))
         ]
 
     def taken(self, hold: Hold, transition: Transition) -> None:

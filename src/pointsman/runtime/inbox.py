@@ -21,6 +21,9 @@ CHILD_ENDED = "pointsman.child"
 PARENT_ENDED = "pointsman.cancel"
 """The names of the messages that cases send each other; no author's message is called so."""
 
+CALLED_OFF = "its parent no longer waits for it"
+"""Why a parent cancels a child; a child that ends so is news to nobody."""
+
 
 class Arrivals(NamedTuple):
     """What the pending messages come to, in their order.
@@ -88,9 +91,9 @@ class Inbox:
         try:
             cells = _written(hold, snapshot, accept, message)
         except Exception as error:  # a function of the author's may raise anything
-            return _passed(message, message_of(error))
+            return _Arrival(passed(message, message_of(error)), MessageStatus.PASSED)
         if cells is None:
-            return _passed(message, "it is older than the one that stands")
+            return _Arrival(passed(message, "it is older than the one that stands"), MessageStatus.PASSED)
         return _Arrival(Event(Kind.MESSAGE_RECEIVED, message.name, facts={"message": message.id, "fields": list(cells)}, writes=cells))
 
     async def _child_ended(self, hold: Hold, snapshot: Snapshot, message: MessageRow) -> _Arrival:
@@ -98,7 +101,8 @@ class Inbox:
         end = json.loads(message.body)
         child = hold.process.steps.get(hold.step or "")
         facts = {"child": end["case"], "status": end["status"], "fields": []}
-        if not isinstance(child, Child) or not end["key"].startswith(child_key(snapshot, child)):
+        called_off = (end["status"], end["outcome"]) == (Status.CANCELLED, CALLED_OFF)
+        if called_off or not isinstance(child, Child) or not end["key"].startswith(child_key(snapshot, child)):
             return _Arrival(Event(Kind.CHILD_ENDED, hold.step, facts=facts), MessageStatus.PASSED)
         event, park = await self.child_end(hold, child, end)
         return _Arrival(event, park=park)
@@ -161,6 +165,6 @@ def _written(hold: Hold, snapshot: Snapshot, accept: Accept | None, message: Mes
     return {field: codec.encode(field, value, accept.name)}
 
 
-def _passed(message: MessageRow, why: str) -> _Arrival:
-    facts = {"message": message.id, "fields": [], "passed": why}
-    return _Arrival(Event(Kind.MESSAGE_RECEIVED, message.name, facts=facts), MessageStatus.PASSED)
+def passed(message: MessageRow, why: str) -> Event:
+    """The event of a message that is let be."""
+    return Event(Kind.MESSAGE_RECEIVED, message.name, facts={"message": message.id, "fields": [], "passed": why})

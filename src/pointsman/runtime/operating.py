@@ -14,6 +14,7 @@ from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.cases import Cases, standing
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, outcome_text
+from pointsman.runtime.inbox import Inbox, passed
 from pointsman.store.base import BranchRow, BranchWrite, CaseRow, EffectRow, Settlement
 
 ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine has in hand
@@ -22,8 +23,9 @@ ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine has i
 class Operating:
     """The engine's calls for operators; each is an event that says who and why."""
 
-    def __init__(self, cases: Cases, clock: Clock, check_running: Callable[[], None]) -> None:
+    def __init__(self, cases: Cases, inbox: Inbox, clock: Clock, check_running: Callable[[], None]) -> None:
         self._cases = cases
+        self._inbox = inbox
         self._clock = clock
         self._check_running = check_running
 
@@ -41,10 +43,14 @@ class Operating:
                 await self._clock.wait(asyncio.Event(), 0 if self._cases.store.lease_seconds is None else ELSEWHERE_SECONDS)
             else:
                 self._cases.scheduler.look_again()
+                hold = self._cases.bare(row)
+                hold.mail = await self._cases.store.messages(case)
+                let_be = [
+                    passed(message, "the case was cancelled") for message in hold.mail if message.name in hold.process.accepts_messages
+                ]
                 with suppress(Conflict):
-                    await self._stay(
-                        self._cases.bare(row), Status.CANCELLED, Outcome((event,), ends_branches=True), reason=why, leaves_pause=True
-                    )
+                    outcome = Outcome((*let_be, event), ends_branches=True)
+                    await self._stay(hold, Status.CANCELLED, outcome, reason=why, leaves_pause=True, passes=True)
         if row.status is Status.DONE:
             raise Refused(f"case {case} was not cancelled: {standing(row)}.")
         return row
@@ -77,12 +83,16 @@ class Operating:
     async def _correct(self, row: CaseRow, by: str, why: str, fields: Mapping[str, object]) -> CaseRow:
         """Rewrite fields, clear what was computed from them, and go on from what the state then says."""
         hold = await self._cases.hold(row)
-        hold.mail = await self._cases.store.messages(row.id)
+        await self._inbox.read(hold)
+        arrivals = await self._inbox.arrivals(hold)
+        if arrivals.cancel is not None:
+            raise Refused(f"case {row.id} is about to be cancelled: {arrivals.cancel.facts['why']}.")
         event = Event(Kind.REDRIVEN, facts={"by": by, "why": why, "fields": list(fields)}, writes=_corrected(hold, fields))
         renewed = _renewed(hold.branches.values())
         hold.branches |= {branch.name: BranchRow(*branch) for branch in renewed}
         try:
-            await self._cases.go_on(hold, advance(hold.process, hold.snapshot, event), Outcome((event,), branches=renewed))
+            after = advance(hold.process, hold.snapshot, event, arrivals.events)
+            await self._cases.go_on(hold, after, Outcome((event,), branches=renewed), arrivals=arrivals)
         except Conflict:
             raise Refused(f"case {row.id} was moved by somebody else meanwhile; look at it again.") from None
         return await self._cases.row(row.id)
@@ -130,9 +140,11 @@ class Operating:
             raise Refused(f"case {hold.snapshot.case} was moved by somebody else meanwhile; look at it again.") from None
 
     async def _stay(
-        self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None, leaves_pause: bool = False, ended_as: str | None = None
+        self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None, leaves_pause: bool = False, passes: bool = False,
+        ended_as: str | None = None,
     ) -> None:  # fmt: skip
-        stay = self._cases.commits.stay(hold, status, outcome, reason=reason, leaves_pause=leaves_pause, ended_as=ended_as)
+        commits = self._cases.commits
+        stay = commits.stay(hold, status, outcome, reason=reason, leaves_pause=leaves_pause, passes=passes, ended_as=ended_as)
         await self._cases.apart(stay)
 
     async def _back_into_line(self, row: CaseRow, outcome: Outcome) -> CaseRow:

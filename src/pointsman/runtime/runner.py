@@ -155,7 +155,7 @@ class Runner:
         elif outcome.finishes is not None and not moved:
             after = after._replace(decision=Decision(Finish(outcome.finishes), "", ()))
         if moved:
-            outcome = outcome._replace(wake_at=None, waits=False)
+            outcome = outcome._replace(wake_at=None, waits=False, answered_by=None if after.dropped else outcome.answered_by)
         return await self._land(hold, after, outcome, arrivals, going_on=going_on)
 
     def _moved(self, hold: Hold, after: Advance) -> bool:
@@ -163,7 +163,7 @@ class Runner:
         if after.decision.step.name != hold.step:
             return True
         step = after.decision.step
-        steps = step.nodes if isinstance(step, Parallel) else (step,) if isinstance(step, Node | Child) else ()
+        steps = step.nodes if isinstance(step, Parallel) else (step,) if isinstance(step, Node | Child | Pause | Sleep) else ()
         return any(rests_on_changes(hold.process, one, hold.snapshot.cells, after.snapshot.cells) for one in steps)
 
     async def _land(self, hold: Hold, after: Advance, outcome: Outcome, arrivals: Arrivals, *, going_on: bool) -> Decision | None:

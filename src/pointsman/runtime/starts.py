@@ -18,7 +18,7 @@ from pointsman.runtime.cases import Cases
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.commits import accepted_event
 from pointsman.runtime.hold import Hold, Outcome
-from pointsman.runtime.inbox import body_of
+from pointsman.runtime.inbox import PARENT_ENDED, body_of
 from pointsman.runtime.intake import Intakes
 from pointsman.store.base import MessageRow, MessageStatus, NewCase, Post, Posted
 
@@ -79,9 +79,15 @@ class Starts:
         return Started(number, duplicate=number != hold.snapshot.case)
 
     async def child(self, parent: Hold, process: str, inputs: Mapping[str, Any], key: str) -> int:
-        """Start a child, or find the one that this key has started already; in place of a cancelled one another one is started."""
+        """Start a child, or find the one that this key has started already.
+
+        In place of one that is cancelled, or about to be, another one is started.
+        """
         first, number = key, 1
-        while (known := await self._cases.store.case_by_key(process, key)) is not None and known.status is Status.CANCELLED:
+        while (known := await self._cases.store.case_by_key(process, key)) is not None:
+            called_off = any(message.name == PARENT_ENDED for message in await self._cases.store.messages(known.id))
+            if known.status is not Status.CANCELLED and not called_off:
+                break
             number += 1
             key = f"{first}/{number}"
         started = await self.start(

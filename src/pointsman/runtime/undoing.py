@@ -49,6 +49,9 @@ class Undoing:
     async def _undo(self, hold: Hold, compensation: AnyCompensation, entry: EffectRow, undone: set[str]) -> Outcome | None:
         """Call one compensation, as of the call that it takes back; the outcome where the case cannot go on to the next one."""
         today = hold.snapshot.cells
+        if entry.outcome is None:
+            told = f"effect {entry.effect!r} happened, but its outcome is not known ({entry.error})"
+            return Outcome((), park=f"{told}; resolve key {entry.key} with the outcome, and it is taken back")
         try:
             then = await self._cells_then(hold, entry)
         except (NotAccepted, ValueRefused) as error:

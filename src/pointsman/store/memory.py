@@ -401,7 +401,7 @@ class MemoryStore:
         for post in t.posts:
             if self._message_by_key(post) is None and post.case is not None:
                 self._deliver_to(post, post.case)
-        if t.new is not None and t.new.correlation is not None:
+        if t.new is not None and t.new.correlation is not None and t.status not in ENDED:
             early = [
                 m
                 for m in self._messages

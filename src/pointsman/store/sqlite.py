@@ -23,6 +23,7 @@ from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict, EngineStopped, News, StoreError, StoreLocked, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
+from pointsman.kernel.snapshot import ENDED
 from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import (
     ANY_ROOM,
@@ -405,7 +406,7 @@ class SqliteStore(SqliteReader):
             execute(sql["take_message"], (status, message))
         for post in t.posts:
             self._deliver_to(connection, post, post.case)
-        if t.new is not None and t.new.correlation is not None:
+        if t.new is not None and t.new.correlation is not None and t.status not in ENDED:
             early = execute(sql["match_early"], (t.case, t.new.process, t.new.correlation)).rowcount
             if early:
                 execute(sql["set_inbox"], (early, t.case))
