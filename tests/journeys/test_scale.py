@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,32 @@ def test_opening_looks_at_no_waiting_case(tmp_path: Path, statement: str) -> Non
     assert all(
         "SEARCH" in line and "USING" in line and ("cases_due" in line or "cases_line" in line or "cases_running" in line) for line in looks
     ), found
+
+
+def test_a_hundred_thousand_due_cases_of_one_tenant_delay_no_other_by_more_than_a_claim(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = "process, version, status, revision, fence, wake_at, attempts, steps, created_at, updated_at, tenant, needs"
+    herd = [("ticket", 1, "ready", 1, 0, number / 1e6, 0, 1, 0.0, 0.0, "herd", "llm" if number % 2 else None) for number in range(100_000)]
+    quiet = ("ticket", 1, "ready", 1, 0, 5.0, 0, 1, 0.0, 0.0, "quiet", None)
+
+    async def main() -> tuple[list[str], list[str], float]:
+        store = await open_sqlite(tmp_path / "cases.db", now=1.0)
+        store._writer.executemany(f"INSERT INTO cases ({columns}) VALUES ({', '.join('?' * len(quiet))})", [*herd, quiet])
+        begun = time.perf_counter()
+        claimed = await store.claim(["ticket"], now=9.0, limit=2, room={"llm": 0})
+        milliseconds = (time.perf_counter() - begun) * 1_000
+        again = await store.claim(["ticket"], now=9.0, limit=2, room={"llm": 1})
+        await store.close()
+        return [one.case.tenant for one in claimed], [one.case.needs or "" for one in again], milliseconds
+
+    tenants, needs, milliseconds = asyncio.run(main())
+
+    with capsys.disabled():
+        print(f"\na claim beside 100,000 due cases of another tenant: {milliseconds:.1f} ms")
+    assert sorted(tenants) == ["herd", "quiet"]
+    assert len(needs) == 2
+    assert needs.count("llm") <= 1
 
 
 def test_a_step_added_before_a_thousand_waiting_cases_is_taken_by_each_and_nothing_is_repeated(tmp_path: Path) -> None:

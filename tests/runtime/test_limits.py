@@ -145,6 +145,29 @@ def test_a_crash_with_calls_under_way_lets_no_other_call_through_until_they_must
     assert run(main()) == (0, 0, 2, 2, {"answered"})
 
 
+def test_engines_on_one_store_share_the_permits() -> None:
+    async def main() -> Any:
+        clock, world = ManualClock(), Downstream(gate=True)
+        store = MemoryStore(lease_seconds=30.0, now=clock.now)
+        process = asking(Limit("llm", concurrency=2))
+
+        def another() -> Any:
+            return Engine.open("", [process], store=store.beside(), clock=clock, resources={"world": world}, grace_seconds=0.0)
+
+        async with another() as one, another() as other:
+            world.gate.clear()
+            for number in range(10):
+                await start((one, other)[number % 2], process, 1)
+            await world.begun(2)
+            world.gate.set()
+            while (await one.reader.counts()).get(Status.DONE) != 10:
+                clock.advance(1.0)
+                await quiet(one)
+            return world.most, len(world.questions)
+
+    assert run(main()) == (2, 10)
+
+
 def test_an_orderly_stop_gives_the_permits_back(place: Place) -> None:
     async def main() -> Any:
         world, process = Downstream(), asking(Limit("llm", concurrency=2))

@@ -120,6 +120,7 @@ class Limits:
         self._promised: dict[str, set[int]] = {name: set() for name in self._limits}
         self._line = set(self._limits)  # where cases may be waiting; what an earlier engine left shows with the first claim
         self._offered: Mapping[str, int] = {}
+        self._joined: set[str] = set()  # the line, since the last offer
         self._waiters: dict[str, list[_Waiter]] = {name: [] for name in self._limits}
         self._served: dict[object, int] = defaultdict(int)
         self._lines_turn = False
@@ -141,11 +142,21 @@ class Limits:
     def offer(self) -> dict[str, int]:
         """How many cases of the line there are permits for, of each limit; nobody else gets these until `claimed` is told."""
         self._offered = self._room()
+        self._joined.clear()
         return self._offered
 
     def closed(self) -> list[str]:
-        """The limits that have no room for the line."""
-        return [name for name, free in self._room().items() if free <= 0]
+        """The limits that have no room. Whoever leaves their cases out does not know whether one is due, so one may be."""
+        names = [name for name in self._limits if self._free(name) <= 0]
+        self._line.update(names)
+        return names
+
+    def left_out(self) -> None:
+        """Something is due that was not claimed: it may wait for a permit whose turn is a branch's."""
+        for name in self._limits:
+            if name not in self._line and self._share(name) > 0:
+                self._line.add(name)
+                self._told_of_room(name)
 
     def _room(self) -> dict[str, int]:
         return {name: self._free(name) - self._share(name) for name in self._limits}
@@ -161,6 +172,7 @@ class Limits:
         if name not in self._limits:
             return True
         self._line.add(name)
+        self._joined.add(name)
         return self._free(name) - self._share(name) > 0
 
     def claimed(self, rows: Iterable[CaseRow], room: Mapping[str, int], *, all_of_it: bool) -> None:
@@ -172,9 +184,9 @@ class Limits:
                 self._promised[row.needs].add(row.id)
                 counts[row.needs] += 1
         for name, free in room.items():
-            if all_of_it and counts[name] < free:
+            if all_of_it and counts[name] < free and name not in self._joined:
                 self._line.discard(name)
-            self._nudge(name)
+            self._told_of_room(name)
 
     def moved(self, case: int, step: object = None) -> None:
         """The case is let go, or comes to this step: what was kept for it is free, unless the step needs it."""

@@ -234,6 +234,7 @@ class Scheduler:
         # Only what is known to be due is claimed: a claim keeps its places from those who start a case meanwhile.
         next_wake = await self._ports.store.next_wake(self._registry.names, closed=self._limits.closed())
         if next_wake is not None and next_wake <= now and not claimed:
+            self._limits.left_out()
             next_wake = now + HESITATION_SECONDS  # the store's clock says otherwise than this engine's: do not ask again and again
         for at in (next_wake, self._limits.opens_at()):
             if at is not None:
