@@ -373,7 +373,7 @@ class Limits:
         if name in self._line:
             now = self._ports.clock.now()
             at = opens_at(self._limits[name], self._states[name], now, self._alive[name])
-            if at > now or self._free(name) > 0:
+            if at > now or self._free(name) > self._share(name):
                 self.opens(at)
 
     def _nudge(self, name: str) -> None:
