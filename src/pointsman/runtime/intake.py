@@ -47,16 +47,18 @@ class Intakes:
         for whose, bound in bounds:
             if bound is not None and (line := await self._full(process.name, whose, bound)) is not None:
                 return _busy(process.name, whose, bound, line)
-        for whose, _ in bounds:
-            self._line(process.name, whose).under_way += 1
+        for whose, bound in bounds:
+            if bound is not None:
+                self._line(process.name, whose).under_way += 1
         return None
 
     def entered(self, process: AnyProcess, tenant: str, *, started: bool) -> None:
         """Who was taken in has `started` a case, or has not."""
-        for whose in (None, tenant):
-            line = self._line(process.name, whose)
-            line.under_way = max(0, line.under_way - 1)
-            line.accepted += started
+        for whose, bound in ((None, process.intake.waiting_max), (tenant, process.intake.tenant_waiting_max)):
+            if bound is not None:
+                line = self._line(process.name, whose)
+                line.under_way = max(0, line.under_way - 1)
+                line.accepted += started
 
     async def _full(self, process: str, whose: str | None, bound: int) -> _Line | None:
         line = self._line(process, whose)
