@@ -51,6 +51,15 @@ def test_an_example_prints_what_it_says(example: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == expected
 
 
+def test_every_test_that_the_guarantees_name_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8"))
+
+    missing = [f"{file}::{test}" for file, test in named if f"def {test}" not in (ROOT / file).read_text(encoding="utf-8")]
+
+    assert len(named) > 30
+    assert not missing, f"rename them in docs/guarantees.md: {missing}"
+
+
 def test_the_table_of_events_is_the_codes() -> None:
     text = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z_.]+)` \| (.*?) \| (.*?) \|$", text, re.MULTILINE)

@@ -343,6 +343,8 @@ class Schedule:
         entries = [e for e in at_once(world.store.effects(row.id)) if e.status in {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}]
         if not entries:
             rejected = [e for e in at_once(world.store.effects(row.id)) if e.status is EffectStatus.FAILED]
+            if rejected and world.loop.time() < world.intents[rejected[0].key] + CALL_SECONDS + LAG_SECONDS + 1.0:
+                return  # an earlier call than the one that was refused may still be under way, and what is corrected would let it pass
             if rejected:
                 self.provider.refused.clear()
                 self._resolve(rejected[0], happened=False, outcome=None)
