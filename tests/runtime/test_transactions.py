@@ -103,6 +103,11 @@ def test_a_transaction_that_keeps_failing_parks_the_case(place: Place) -> None:
         "ATTACH ':memory:' AS other",
         "DROP TABLE effects",
         "CREATE TRIGGER t AFTER INSERT ON events BEGIN SELECT 1; END",
+        "CREATE TEMP TRIGGER t AFTER INSERT ON events BEGIN SELECT 1; END",
+        "CREATE TEMP TABLE Cases (id INTEGER)",
+        "CREATE TEMP VIEW messages AS SELECT 1 AS id",
+        "INSERT OR ROLLBACK INTO seats (seat, who) VALUES (1, 'it would take back what other cases have written')",
+        "CREATE TABLE more (seat INTEGER PRIMARY KEY ON CONFLICT ROLLBACK)",
     ],
 )
 def test_a_transaction_cannot_touch_what_is_the_engines(on_disk: Place, statement: str) -> None:

@@ -1,5 +1,6 @@
 """The author's half of a SQLite database: what a transaction may do there, and what it may not."""
 
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,12 @@ _WRITES = {
     sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE, sqlite3.SQLITE_ALTER_TABLE, sqlite3.SQLITE_DROP_TABLE,
     sqlite3.SQLITE_DROP_VIEW, sqlite3.SQLITE_CREATE_TRIGGER, sqlite3.SQLITE_DROP_INDEX, sqlite3.SQLITE_CREATE_INDEX,
 }  # fmt: skip
-_OUTSIDE = {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH, sqlite3.SQLITE_PRAGMA}
+# What is temporary outlives the transaction, and hides the engine's table of the same name.
+_OUTSIDE = {
+    sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH, sqlite3.SQLITE_PRAGMA,
+    sqlite3.SQLITE_CREATE_TEMP_TABLE, sqlite3.SQLITE_CREATE_TEMP_VIEW, sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
+}  # fmt: skip
+_ROLLBACK = re.compile(r"\bROLLBACK\b", re.IGNORECASE)  # as a conflict's resolution no authorizer is asked about it
 
 
 class AuthorsDatabase:
@@ -24,6 +30,8 @@ class AuthorsDatabase:
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and answer its rows. Raises sqlite3.Error, "not authorized" where it would touch what is the engine's."""
+        if _ROLLBACK.search(statement):
+            raise sqlite3.ProgrammingError("not authorized: ROLLBACK would take back what other cases write in the same commit; say ABORT")
         return self._connection.execute(statement, parameters).fetchall()
 
 
