@@ -24,12 +24,13 @@ from pointsman.store.base import (
 )
 from pointsman.testing.conformance_keeping import KeepingConformance
 from pointsman.testing.conformance_line import LineConformance
+from pointsman.testing.conformance_messages import MessagesConformance
 from pointsman.testing.scenarios import OpenStore, Scenario, next_of, start_of
 
 __all__ = ["LeaseConformance", "OpenHandles", "OpenStore", "StoreConformance", "next_of", "start_of"]
 
 
-class StoreConformance(LineConformance, KeepingConformance):
+class StoreConformance(LineConformance, MessagesConformance, KeepingConformance):
     """What every store promises. `open_store` answers the store; asked again, another handle on the same cases."""
 
     def test_s1_a_commit_is_whole(self, check: Callable[[Scenario], None]) -> None:

@@ -1,0 +1,146 @@
+"""The promises of a store about messages (S10); a part of the suite in conformance.py."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pointsman.errors import Conflict, News
+from pointsman.kernel.snapshot import Status
+from pointsman.store.base import MessageStatus, NewCase, Post, Posted, Store
+from pointsman.testing.scenarios import Scenario, Scenarios, next_of, start_of
+
+THREAD = NewCase("p", 1, None, correlation="c")
+
+
+def message(key: str | None, **more: Any) -> Post:
+    """A message of the thread "c"."""
+    return Post("p", "mail", key, "c", '"text"', 20.0, **more)
+
+
+async def pending(store: Store, case: int) -> tuple[str | None, ...]:
+    """The keys of what is pending for a case."""
+    return tuple(row.key for row in await store.messages(case))
+
+
+class MessagesConformance(Scenarios):
+    """What comes from outside."""
+
+    def test_s10_a_message_reaches_its_open_case_once_and_wakes_it(self, check: Callable[[Scenario], None]) -> None:
+        """One that waits or is parked is ready in the same commit; one that is ready at a later time is, where it is urgent."""
+
+        async def scenario(store: Store) -> None:
+            for status in (Status.WAITING, Status.PARKED, Status.READY):
+                case = await store.commit(start_of(store, status=status, at=90.0, new=THREAD))
+                key = f"m {status}"
+
+                first = await store.post(message(key))
+                again = await store.post(message(key))
+
+                row = await store.case(case)
+                assert first == Posted(case, MessageStatus.PENDING)
+                assert again == Posted(case, MessageStatus.PENDING, duplicate=True)
+                assert row is not None
+                assert (row.status, row.wake_at, row.inbox) == (Status.READY, 20.0, 1)
+                assert await pending(store, case) == (key,)
+
+        check(scenario)
+
+    def test_s10_a_commit_that_has_not_seen_a_message_changes_nothing(self, check: Callable[[Scenario], None]) -> None:
+        """One that has takes it."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store, new=THREAD))
+            await store.post(message("m"))
+            [row] = await store.messages(case)
+
+            with pytest.raises(News):
+                await store.commit(next_of(case, 1, 0, inbox=0))
+            await store.commit(next_of(case, 1, 0, Status.DONE, inbox=1, takes=[(row.id, MessageStatus.TAKEN)]))
+
+            assert await pending(store, case) == ()
+            assert await store.post(message("m")) == Posted(case, MessageStatus.TAKEN, duplicate=True)
+
+        check(scenario)
+
+    def test_s10_a_message_starts_the_case_that_is_not_there(self, check: Callable[[Scenario], None]) -> None:
+        """The second one finds it; where the intake is full nothing is kept of one that would start."""
+
+        async def scenario(store: Store) -> None:
+            refused = await store.post(message("m1"), start_of(store, new=THREAD), full=True)
+            first = await store.post(message("m1"), start_of(store, new=THREAD))
+            second = await store.post(message("m2"), start_of(store, new=THREAD), full=True)
+
+            [row] = await store.cases()
+            assert refused is None
+            assert first == Posted(row.id, MessageStatus.TAKEN, started=True)
+            assert second == Posted(row.id, MessageStatus.PENDING)
+
+        check(scenario)
+
+    def test_s10_an_early_message_waits_for_the_first_case_that_stays_open(self, check: Callable[[Scenario], None]) -> None:
+        """One that has ended with its start takes nothing in."""
+
+        async def scenario(store: Store) -> None:
+            await store.post(message("m"))
+            other = await store.commit(start_of(store, new=NewCase("p", 1, None, correlation="d")))
+            over = await store.commit(start_of(store, status=Status.DONE, new=THREAD))
+            before = [row.key for row in await store.unmatched()]
+            case = await store.commit(start_of(store, status=Status.WAITING, new=THREAD))
+
+            row = await store.case(case)
+            assert before == ["m"]
+            assert row is not None
+            assert (row.status, row.inbox) == (Status.READY, 1)
+            assert [await pending(store, one) for one in (other, over, case)] == [(), (), ("m",)]
+            assert await store.unmatched() == []
+
+        check(scenario)
+
+    def test_s10_a_held_message_waits_for_the_end_and_stays_one_message(self, check: Callable[[Scenario], None]) -> None:
+        """Held again behind the case that another one has started, it keeps its number, its key and its place."""
+
+        async def scenario(store: Store) -> None:
+            first = await store.commit(start_of(store, new=THREAD))
+            for key in ("m1", "m2"):
+                await store.post(message(key, holds=True))
+            early = await store.held()
+            await store.commit(next_of(first, 1, 0, Status.DONE))
+            one, two = await store.held()
+
+            started = await store.post(message("m1", holds=True), start_of(store, new=THREAD), released=one.id)
+            again = await store.post(message("m1", holds=True), start_of(store, new=THREAD), released=one.id)
+            behind = await store.post(message("m2", holds=True), start_of(store, new=THREAD), released=two.id)
+
+            assert early == []
+            assert started is not None
+            second = started.case
+            assert (started.started, behind) == (True, Posted(second, MessageStatus.HELD))
+            assert again is not None
+            assert (again.duplicate, again.started) == (True, False)
+            assert await store.post(message("m1", holds=True)) == Posted(second, MessageStatus.TAKEN, duplicate=True)
+            await store.commit(next_of(second or 0, 1, 0, Status.DONE))
+            assert [(row.id, row.key) for row in await store.held()] == [(two.id, "m2")]
+            assert await store.held(after=two.id) == []
+
+        check(scenario)
+
+    def test_s10_what_cases_tell_each_other_is_in_their_commits(self, check: Callable[[Scenario], None]) -> None:
+        """Once, and to nobody who has ended."""
+
+        async def scenario(store: Store) -> None:
+            parent = await store.commit(start_of(store, status=Status.WAITING))
+            over = await store.commit(start_of(store, status=Status.DONE))
+            child = await store.commit(start_of(store))
+            posts = [Post("p", "end", f"{child} {case}", None, "{}", 20.0, case=case) for case in (parent, over)]
+
+            with pytest.raises(Conflict):
+                await store.commit(next_of(child, 7, 0, Status.DONE, posts=posts))
+            before = await pending(store, parent)
+            await store.commit(next_of(child, 1, 0, Status.DONE, posts=posts))
+            await store.commit(next_of(child, 2, 0, Status.DONE, posts=posts))
+
+            assert before == ()
+            assert [await pending(store, case) for case in (parent, over)] == [(f"{child} {parent}",), ()]
+
+        check(scenario)
