@@ -11,7 +11,7 @@ from typing import Any
 
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.schedules import Schedule
-from pointsman.errors import EngineStopped, StoreError
+from pointsman.errors import Busy, EngineStopped, StoreError
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import ScheduleRow
 
@@ -78,7 +78,9 @@ class Schedules:
                 await self._start_ticks(process, schedule, self._looked_at)
             except (StoreError, EngineStopped):
                 raise
-            except Exception:  # the inputs of an author's function may be wrong, and the intake may be full
+            except Busy as busy:
+                log.warning("schedule %r of process %r is tried again: %s", schedule.name, process.name, busy)
+            except Exception:  # the inputs of an author's function may be wrong
                 log.exception("schedule %r of process %r could not start its case; it is tried again", schedule.name, process.name)
 
     async def _start_ticks(self, process: AnyProcess, schedule: Schedule, now: float) -> None:
