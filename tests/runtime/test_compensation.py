@@ -24,6 +24,7 @@ from pointsman import (
     otherwise,
     when,
 )
+from pointsman.testing.clock import ManualClock
 
 
 class Trip(State):
@@ -97,6 +98,18 @@ def test_what_was_done_is_taken_back_in_reverse_and_the_case_ends(place: Place) 
             assert (row.status, row.outcome) == (Status.DONE, "called off")
             assert world.done == ["hotel in Rome", "flight to Rome", "cancel flight to Rome", "cancel hotel in Rome"]
             assert "compensated" in [event.kind for event in await engine.reader.events(case=row.id)]
+
+    run(main())
+
+
+def test_the_last_one_is_taken_back_first_also_where_the_clock_stands_still(place: Place) -> None:
+    async def main() -> None:
+        world = World()
+        async with place.open(travelling(), resources={"world": world}, clock=ManualClock()) as engine:
+            for number in range(8):
+                row = await end(engine, (await engine.start("travelling", Trip(where=f"{number}"))).case)
+                assert row.outcome == "called off"
+                assert world.done[-2:] == [f"cancel flight to {number}", f"cancel hotel in {number}"]
 
     run(main())
 

@@ -13,6 +13,7 @@ from pointsman import (
     Database,
     Idempotent,
     Log,
+    NotSent,
     Process,
     Retry,
     Stale,
@@ -358,5 +359,62 @@ def test_what_happened_with_an_outcome_that_nobody_knows_is_not_taken_back_blind
             await engine.resolve(entry.key, happened=True, outcome="room 5", by="anna", why="the hotel says so")
             await engine.idle()
             assert ((await engine.case(case)).outcome, undone) == ("off", ["room 5"])
+
+    run(main())
+
+
+def test_a_message_in_the_middle_of_a_compensation_leaves_nothing_half_taken_back(place: Place) -> None:
+    class Trip(State):
+        where: str
+        flight: str | None = None
+        hotel: str | None = None
+        verdict: str | None = None
+
+    process = Process("trip", Trip)
+    done: list[str] = []
+
+    @process.compensation(safety=Idempotent())
+    async def cancel_hotel(hotel: str) -> None:
+        done.append("hotel cancelled")
+
+    @process.compensation(safety=Idempotent(), retry=Retry(first_seconds=60))
+    async def cancel_flight(flight: str) -> None:
+        if "tried" not in done:
+            done.append("tried")
+            raise NotSent("the airline cannot be reached")
+        done.append("flight cancelled")
+
+    @process.effect(writes="flight", safety=Idempotent(), undo=cancel_flight)
+    async def book_flight(where: str) -> str:
+        return "LH 1"
+
+    @process.effect(writes="hotel", safety=Idempotent(), undo=cancel_hotel)
+    async def book_hotel(where: str, flight: str) -> str:
+        return "room 5"
+
+    process.accept(str, writes="verdict", correlate=lambda m: "a", starts=False)
+    process.rules(
+        when("no flight", lambda c: c.flight is None, book_flight),
+        when("no hotel", lambda c: c.hotel is None, book_hotel),
+        when("off", lambda c: c.verdict == "off", compensate("called off")),
+        when("no word", lambda c: c.verdict is None, park("no word")),
+        otherwise(finish("on")),
+    )
+
+    async def main() -> None:
+        clock = ManualClock()
+        async with place.open(process, clock=clock) as engine:
+            case = (await engine.start(process, {"where": "Rome"}, correlation="a")).case
+            await engine.settled(case)
+            await engine.send(process, "off")
+            await engine.idle(patience_seconds=1)
+            await engine.send(process, "on")
+            await engine.idle(patience_seconds=1)
+            clock.advance(120)
+            await engine.idle(patience_seconds=1)
+
+            assert (await engine.case(case)).outcome == "called off"
+            assert done == ["hotel cancelled", "tried", "flight cancelled"]
+            assert (await engine.state(case)).verdict == "on"
 
     run(main())

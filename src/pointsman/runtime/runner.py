@@ -144,6 +144,9 @@ class Runner:
             await self._commits.stay(hold, Status.WAITING if outcome.waits else Status.READY, outcome, guarded=not in_doubt)
             return None
         after = advance(hold.process, hold.snapshot, outcome.events[-1] if outcome.events else None, arrivals.events)
+        begun = await self._undoing.begun(hold)
+        if begun is not None and after.decision.rule:
+            after = after._replace(decision=Decision(begun, hold.rule or "", ()))
         moved = bool(arrivals.events) and self._moved(hold, after)
         if cancel is not None:
             # What the step did is kept; what would come next is not begun.

@@ -36,7 +36,8 @@ class Undoing:
         entries = await self._store.effects(hold.snapshot.case)
         undone = {entry.key for entry in entries if entry.status is EffectStatus.DONE and isinstance(_effect(hold, entry), Compensation)}
         named: list[str] = []
-        for entry in reversed(entries):
+        order = await self._order(hold.snapshot.case)
+        for entry in sorted(entries, key=lambda entry: order.get(entry.key, 0), reverse=True):
             effect = _effect(hold, entry)
             if entry.status is not EffectStatus.DONE or effect is None or effect.undo is None:
                 continue
@@ -45,6 +46,16 @@ class Undoing:
             if stopped is not None:
                 return stopped
         return Outcome((Event(Kind.COMPENSATED, facts={"effects": named}),), finishes=step.outcome)
+
+    async def begun(self, hold: Hold) -> Compensate | None:
+        """The compensation that the case is at, once one call has been taken back: it goes on to its end, whatever comes meanwhile."""
+        steps = (rule.step for rule in hold.process.ordered_rules)
+        step = next((step for step in steps if isinstance(step, Compensate) and step.name == hold.step), None)
+        if step is None:
+            return None
+        called = {EffectStatus.DONE, EffectStatus.INTENDED, EffectStatus.IN_DOUBT}
+        entries = await self._store.effects(hold.snapshot.case)
+        return step if any(entry.status in called and isinstance(_effect(hold, entry), Compensation) for entry in entries) else None
 
     async def _undo(self, hold: Hold, compensation: AnyCompensation, entry: EffectRow, undone: set[str]) -> Outcome | None:
         """Call one compensation, as of the call that it takes back; the outcome where the case cannot go on to the next one."""
@@ -68,6 +79,17 @@ class Undoing:
         hold.attempt = 1
         await self._commits.stay(hold, Status.RUNNING, outcome)
         return None
+
+    async def _order(self, case: int) -> dict[str, int]:
+        """The place of each key among the first intents of a case; their times may be the same, as by a clock that was set back."""
+        order: dict[str, int] = {}
+        after = 0
+        while events := await self._store.events(case=case, after=after, limit=PAGE):
+            for event in events:
+                if event.kind == Kind.EFFECT_INTENDED:
+                    order.setdefault(json.loads(event.facts)["key"], len(order))
+            after = events[-1].id
+        return order
 
     async def _cells_then(self, hold: Hold, entry: EffectRow) -> dict[str, Cell]:
         """The fields as they stood at an effect's intent, and what the effect wrote, both as the present version has them.
