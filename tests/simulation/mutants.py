@@ -301,9 +301,9 @@ def failed_commit_presumed() -> None:
     """A commit of which nobody can tell is taken to have happened."""
 
     def hand_in(original: Any) -> Any:
-        async def presuming(self: Commits, hold: Any, transition: Any) -> Any:
+        async def presuming(self: Commits, hold: Any, transition: Any, *more: Any) -> Any:
             try:
-                return await original(self, hold, transition)
+                return await original(self, hold, transition, *more)
             except StoreError:
                 self.taken(hold, transition)
                 return transition.case

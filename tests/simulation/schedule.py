@@ -262,18 +262,19 @@ class Schedule:
             machine.host.signals[signal.SIGTERM]()
         elif fate < 0.09:
             # On a file of its own an engine has nothing but its machine's clock; a jump of more than the settling time's margin would
-            # let it look too early, and one that is set back makes keys look younger. Engines that share a store take the time from there, so that theirs may be as wrong as it likes.
+            # let it look too early, and one that is set back makes keys look younger. Engines that share a store take the time from
+            # there, so that theirs may be as wrong as it likes.
             jump = random.choice((-60.0, 1.0)) if self.world.embedded else random.choice((-3_600.0, -5.0, 5.0, 3_600.0))
             machine.clock_error += jump
             if self.world.embedded:
-                self.world.set_back -= min(jump, 0.0)
+                self.world.clock_jumped(jump)
             if machine.host is not None:
                 machine.host.clock_error = machine.clock_error
         elif fate < 0.13:
             # Engines that share a store share its clock: what it jumps by must be less than the settling time's margin.
             jump = random.choice((-1.0, 1.0))
             self.world.store_ahead += jump
-            self.world.set_back -= min(jump, 0.0)
+            self.world.clock_jumped(jump)
         elif rows:
             row = random.choice(rows)
             if fate < 0.16:

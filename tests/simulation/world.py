@@ -23,7 +23,7 @@ LAG_SECONDS = 25.0  # how late the provider may act on a call that it was sent
 SETTLE_SECONDS = 35.0  # more than the lag, by more than two engines' clocks may differ
 KEY_TTL_SECONDS = 120.0  # what the processes believe; the provider remembers for as long after its last possible act
 DEADLINE_SECONDS, NAP_SECONDS = 90.0, 7.0
-CLOCK_ERROR_SECONDS = 4.0  # what one clock's jumps ahead and two engines' readings of it may add up to
+READING_SECONDS = 2.0  # what two engines' readings of one clock may differ by
 LAGS = (0.0, 0.001, 0.02, 0.3, 3.0, CALL_SECONDS + 1, LAG_SECONDS)
 DELAYS = (0.0, 0.0, 0.0, 0.001, 0.004, 0.02, 0.4)
 
@@ -37,6 +37,7 @@ class World:
         self.faults = True
         self.embedded = seed % 4 == 0  # one engine on a file of its own; else two or three on a store that they share
         self.store_ahead = 0.0
+        self.set_ahead = 0.0  # by how much the clock that counts jumped ahead in all: a time comes so much earlier by that
         self.set_back = 0.0  # by how much the clock that counts was set back in all: a key looks younger by that
         self.store = MemoryStore(lease_seconds=None if self.embedded else LEASE_SECONDS, now=self.store_time)
         self.store.incarnation = f"seed-{seed}"
@@ -50,6 +51,11 @@ class World:
 
     def store_time(self) -> float:
         return 1_000_000.0 + self.loop.time() + self.store_ahead
+
+    def clock_jumped(self, seconds: float) -> None:
+        """Note how wrong the clock that counts has become."""
+        self.set_ahead += max(seconds, 0.0)
+        self.set_back -= min(seconds, 0.0)
 
     def chance(self, probability: float) -> bool:
         return self.faults and self.random.random() < probability
@@ -142,7 +148,7 @@ class Wire:
             world.opened[t.case] = now
         for event in t.events:
             early = {"reminded": 20.0, "deadline.passed": DEADLINE_SECONDS, "woken": NAP_SECONDS}.get(event.kind)
-            if early is not None and now < world.opened[t.case] + early - CLOCK_ERROR_SECONDS:
+            if early is not None and now < world.opened[t.case] + early - READING_SECONDS - world.set_ahead:
                 world.violate(f"stale: {event.kind} of case {t.case} came after {now - world.opened[t.case]:.1f} seconds")
 
 
