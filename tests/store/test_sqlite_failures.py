@@ -75,7 +75,7 @@ async def until_full():
 async def afterwards(case):
     async with Engine.open(path, [process]) as engine:
         return (await engine.settled(case)).outcome, (await engine.state(case)).reply == "hello " * 100_000
-resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (450_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 case, text = asyncio.run(until_full())
 resource.setrlimit(resource.RLIMIT_FSIZE, (-1, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 outcome, whole = asyncio.run(afterwards(case))
