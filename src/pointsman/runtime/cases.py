@@ -1,14 +1,17 @@
 """Cases as the engine's calls see them: find one, take it up, and commit what came to it from outside."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
 from pointsman.errors import Conflict, EngineStopped, NotAccepted, StoreError, UnknownCase
 from pointsman.kernel.codec import codec_of
+from pointsman.kernel.decide import Decision
+from pointsman.kernel.events import Event
 from pointsman.kernel.evolve import Advance
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.commits import Commits
@@ -21,6 +24,18 @@ from pointsman.runtime.scheduler import Scheduler
 from pointsman.store.base import CaseRow, NewCase, Post, Posted, Store
 
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a case that is about to be committed goes: `going_on` where it can run at once, `queues` where it waits for a permit.
+
+    `drives` is the decision that it is driven from, once it has been committed.
+    """
+
+    going_on: bool
+    queues: Event | None
+    drives: Decision | None = None
 
 
 class Cases:
@@ -137,54 +152,44 @@ class Cases:
 
         Where the intake is `full` it starts none, and None says so.
         """
-        queues = self._limits.queue(hold, after.decision.step)
-        going_on = runnable(after.decision) and queues is None and self.scheduler.enter()
-        taken = False
-        try:
-            after, outcome, intent = await self._effects.prepare(hold, after, accepted, going_on=going_on)
+        async with self._place(hold, after) as place:
+            after, outcome, intent = await self._effects.prepare(hold, after, accepted, going_on=place.going_on)
             landing = self.commits.landing(
-                hold, after, outcome, going_on=going_on, claims=going_on, intent=intent, new=new, queues=queues
+                hold, after, outcome, going_on=place.going_on, claims=place.going_on, intent=intent, new=new, queues=place.queues
             )  # fmt: skip
             posted = await self.store.post(post, landing, released=released, full=full)
             if posted is not None and posted.started:
                 self.commits.taken(hold, landing)
                 self.commits.landed(hold, after, landing)
-                if hold.status is Status.RUNNING:
-                    self.scheduler.take(hold, after.decision)
-                    taken = True
-        except StoreError as error:
-            if going_on:
-                self.scheduler.give_up(error)  # as in `_commit_and_take`
-            raise
-        finally:
-            if going_on and not taken:
-                self.scheduler.leave()
+                place.drives = after.decision
         return posted
 
     async def _commit_and_take(
         self, hold: Hold, after: Advance, outcome: Outcome, new: NewCase | None, answered_by: str | None, arrivals: Arrivals
     ) -> int:  # fmt: skip
-        queues = self._limits.queue(hold, after.decision.step)
-        going_on = runnable(after.decision) and queues is None and self.scheduler.enter()
-        taken = False
-        try:
+        async with self._place(hold, after) as place:
             if new is None:
                 hold.unsettled = await self._effects.unsettled_keys(hold.snapshot.case)
-            after, outcome, intent = await self._effects.prepare(hold, after, outcome, going_on=going_on)
+            after, outcome, intent = await self._effects.prepare(hold, after, outcome, going_on=place.going_on)
             number = await self.commits.land(
-                hold,
-                after,
-                outcome,
-                going_on=going_on,
-                claims=going_on,
-                intent=intent,
-                new=new,
-                answered_by=answered_by,
-                queues=queues,
-                arrivals=arrivals,
-            )
-            if hold.status is Status.RUNNING and number == hold.snapshot.case:
-                self.scheduler.take(hold, after.decision)
+                hold, after, outcome, going_on=place.going_on, claims=place.going_on, intent=intent, new=new, answered_by=answered_by,
+                queues=place.queues, arrivals=arrivals,
+            )  # fmt: skip
+            if number == hold.snapshot.case:
+                place.drives = after.decision
+        return number
+
+    @asynccontextmanager
+    async def _place(self, hold: Hold, after: Advance) -> AsyncIterator[_Place]:
+        """Reserve a place for a case that is about to be committed, and drive it there if it has been; else give the place back."""
+        queues = self._limits.queue(hold, after.decision.step)
+        going_on = runnable(after.decision) and queues is None and self.scheduler.enter()
+        place = _Place(going_on, queues)
+        taken = False
+        try:
+            yield place
+            if place.drives is not None and hold.status is Status.RUNNING:
+                self.scheduler.take(hold, place.drives)
                 taken = True
         except StoreError as error:
             if going_on:
@@ -194,7 +199,6 @@ class Cases:
         finally:
             if going_on and not taken:
                 self.scheduler.leave()
-        return number
 
 
 def state_of(process: AnyProcess, cells: Mapping[str, Cell]) -> State:
