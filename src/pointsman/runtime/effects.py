@@ -56,7 +56,7 @@ class Effects:
         key = arguments = None
         if isinstance(step, Effect):
             try:
-                key, arguments = effect_key(self._store.incarnation, hold.process, after.snapshot, step, hold.undoes)
+                key, arguments = self._key(hold, after.snapshot, step)
             except Exception as error:
                 return parked(after, _no_key(step, error)), outcome, None
         forgotten = hold.unsettled - {key}
@@ -77,8 +77,8 @@ class Effects:
         entry = await self._store.effect(key)
         if entry is not None and vanished(hold.process, entry):
             return blocked(after, vanished_reason(entry)), outcome, None
-        told = f"the effect with key {key} may or may not have happened, and the rules go on to {after.decision.step.name}"
         if outcome.settlement is None:
+            told = _forgotten(key, after.decision.step.name)
             outcome = outcome._replace(settlement=Settlement(key, EffectStatus.IN_DOUBT, None, told))
         return parked(after, forgotten_reason(key, after.decision.step.name)), outcome, None
 
@@ -93,7 +93,10 @@ class Effects:
 
     def key_of(self, hold: Hold, effect: AnyEffect) -> str:
         """The idempotency key that a call would have now. Raises what the author's key function raises."""
-        return effect_key(self._store.incarnation, hold.process, hold.snapshot, effect, hold.undoes)[0]
+        return self._key(hold, hold.snapshot, effect)[0]
+
+    def _key(self, hold: Hold, snapshot: Snapshot, effect: AnyEffect) -> tuple[str, str]:
+        return effect_key(self._store.incarnation, hold.process, snapshot, effect, hold.undoes)
 
     async def perform(self, hold: Hold, effect: AnyEffect) -> Outcome:
         """Call the effect, or take the outcome that the ledger has, or do what its policy says of a call in doubt."""
@@ -117,7 +120,7 @@ class Effects:
     async def _reach_intent(self, hold: Hold, effect: AnyEffect) -> Outcome | None:
         """Commit an intent where one may be committed; otherwise give the outcome that stands or the reason to wait."""
         try:
-            key, arguments = effect_key(self._store.incarnation, hold.process, hold.snapshot, effect, hold.undoes)
+            key, arguments = self._key(hold, hold.snapshot, effect)
         except Exception as error:  # the author's key function may raise anything
             return Outcome((), park=_no_key(effect, error))
         entry = await self._store.effect(key)
@@ -173,7 +176,7 @@ class Effects:
             case GiveUp(reason):
                 return Outcome(doubt, park=_give_up(effect, entry.key, reason), settlement=settlement)
             case LookUp():
-                return await self._look_up(hold, effect, entry, doubt)
+                return await self._look_up(hold, effect, entry, doubt, settlement)
 
     def _wait_for_its_end(
         self, hold: Hold, effect: AnyEffect, entry: EffectRow, doubt: tuple[Event, ...], settlement: Settlement
@@ -184,12 +187,13 @@ class Effects:
         wait = max(effect.timeout_seconds, effect.retry.wait_seconds(hold.attempt, self._random.random()))
         return Outcome(doubt, wake_at=self._clock.now() + wait, settlement=settlement)
 
-    async def _look_up(self, hold: Hold, effect: AnyEffect, entry: EffectRow, doubt: tuple[Event, ...]) -> Outcome | None:
+    async def _look_up(
+        self, hold: Hold, effect: AnyEffect, entry: EffectRow, doubt: tuple[Event, ...], settlement: Settlement
+    ) -> Outcome | None:
         """Ask the world whether the call in doubt happened."""
         safety = effect.safety
         assert isinstance(safety, Reconcile)
         asked = signature_of(safety.look_up, "look-up")
-        settlement = Settlement(entry.key, EffectStatus.IN_DOUBT, None, entry.error or "the engine ended during the call")
         self._calls.threads.forget(entry.key)
         self._points("effect.look_up")
         try:
@@ -396,8 +400,11 @@ def vanished_reason(entry: EffectRow) -> str:
 
 def forgotten_reason(key: str, step: str) -> str:
     """Why a case that would leave an effect of unknown outcome behind is parked."""
-    told = f"the effect with key {key} may or may not have happened, and the rules go on to {step}"
-    return f"{told}; find out whether it happened and resolve it first"
+    return f"{_forgotten(key, step)}; find out whether it happened and resolve it first"
+
+
+def _forgotten(key: str, step: str) -> str:
+    return f"the effect with key {key} may or may not have happened, and the rules go on to {step}"
 
 
 def _in_doubt(effect: AnyEffect, key: str, attempt: int, message: str) -> Event:
