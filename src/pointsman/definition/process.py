@@ -17,7 +17,7 @@ from pointsman.definition.messages import Accept, WhileOpen
 from pointsman.definition.nodes import AnyNode, Node, OnFailure, P, R, Retry
 from pointsman.definition.pauses import Expire, Pause, Reassign, Remind, Sleep
 from pointsman.definition.retention import Retention
-from pointsman.definition.rules import AnyStep, Park, Rule
+from pointsman.definition.rules import AnyStep, Compensate, Park, Rule
 from pointsman.definition.schedules import Missed, Schedule, Ticks
 from pointsman.definition.signature import signature_of
 from pointsman.definition.state import State
@@ -377,6 +377,11 @@ class Process(Generic[S]):
         nodes, item, place = name.partition("[")
         nodes, over, field = nodes.partition(" over ")
         return " + ".join(self._former.get(node, node) for node in nodes.split(" + ")) + over + field + item + place
+
+    @cached_property
+    def compensates(self) -> Mapping[str, Compensate]:
+        """The `compensate(...)` steps of the rules, by their names."""
+        return {rule.step.name: rule.step for rule in self.ordered_rules if isinstance(rule.step, Compensate)}
 
     @cached_property
     def fingerprint(self) -> str:

@@ -6,6 +6,9 @@ is made of the key of what it takes back: a crash in between goes on where the l
 """
 
 import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from pointsman.definition.effects import AnyCompensation, Compensation, Effect
 from pointsman.definition.rules import Compensate
@@ -23,6 +26,14 @@ from pointsman.store.base import EffectRow, FieldRow, Store
 PAGE = 1_000  # events read at once
 
 
+class _Intent(NamedTuple):
+    """The first intent of an effect: its place among the case's intents, its revision, and the version that the case had then."""
+
+    place: int
+    revision: int | None
+    version: int
+
+
 class Undoing:
     """Compensates cases."""
 
@@ -36,35 +47,35 @@ class Undoing:
         entries = await self._store.effects(hold.snapshot.case)
         undone = {entry.key for entry in entries if entry.status is EffectStatus.DONE and isinstance(_effect(hold, entry), Compensation)}
         named: list[str] = []
-        order = await self._order(hold.snapshot.case)
-        for entry in sorted(entries, key=lambda entry: order.get(entry.key, 0), reverse=True):
+        intents = await self._intents(hold)
+        # Their times may be the same, as by a clock that was set back; their places among the events are not.
+        for entry in sorted(entries, key=lambda entry: intents[entry.key].place, reverse=True):
             effect = _effect(hold, entry)
             if entry.status is not EffectStatus.DONE or effect is None or effect.undo is None:
                 continue
             named.append(entry.effect)
-            stopped = await self._undo(hold, effect.undo, entry, undone)
+            stopped = await self._undo(hold, effect.undo, entry, intents[entry.key], undone)
             if stopped is not None:
                 return stopped
         return Outcome((Event(Kind.COMPENSATED, facts={"effects": named}),), finishes=step.outcome)
 
     async def begun(self, hold: Hold) -> Compensate | None:
         """The compensation that the case is at, once one call has been taken back: it goes on to its end, whatever comes meanwhile."""
-        steps = (rule.step for rule in hold.process.ordered_rules)
-        step = next((step for step in steps if isinstance(step, Compensate) and step.name == hold.step), None)
+        step = hold.process.compensates.get(hold.step or "")
         if step is None:
             return None
         called = {EffectStatus.DONE, EffectStatus.INTENDED, EffectStatus.IN_DOUBT}
         entries = await self._store.effects(hold.snapshot.case)
         return step if any(entry.status in called and isinstance(_effect(hold, entry), Compensation) for entry in entries) else None
 
-    async def _undo(self, hold: Hold, compensation: AnyCompensation, entry: EffectRow, undone: set[str]) -> Outcome | None:
+    async def _undo(self, hold: Hold, compensation: AnyCompensation, entry: EffectRow, intent: _Intent, undone: set[str]) -> Outcome | None:
         """Call one compensation, as of the call that it takes back; the outcome where the case cannot go on to the next one."""
         today = hold.snapshot.cells
         if entry.outcome is None:
             told = f"effect {entry.effect!r} happened, but its outcome is not known ({entry.error})"
             return Outcome((), park=f"{told}; resolve key {entry.key} with the outcome, and it is taken back")
         try:
-            then = await self._cells_then(hold, entry)
+            then = await self._cells_then(hold, entry, intent)
         except (NotAccepted, ValueRefused) as error:
             return Outcome((), park=f"{compensation.name!r} cannot be called: {message_of(error)}; take {entry.effect!r} back by hand")
         hold.snapshot, hold.undoes = hold.snapshot._replace(cells=then), entry.key
@@ -80,41 +91,34 @@ class Undoing:
         await self._commits.stay(hold, Status.RUNNING, outcome)
         return None
 
-    async def _order(self, case: int) -> dict[str, int]:
-        """The place of each key among the first intents of a case; their times may be the same, as by a clock that was set back."""
-        order: dict[str, int] = {}
-        after = 0
-        while events := await self._store.events(case=case, after=after, limit=PAGE):
-            for event in events:
-                if event.kind == Kind.EFFECT_INTENDED:
-                    order.setdefault(json.loads(event.facts)["key"], len(order))
-            after = events[-1].id
-        return order
-
-    async def _cells_then(self, hold: Hold, entry: EffectRow) -> dict[str, Cell]:
+    async def _cells_then(self, hold: Hold, entry: EffectRow, intent: _Intent) -> dict[str, Cell]:
         """The fields as they stood at an effect's intent, and what the effect wrote, both as the present version has them.
 
         Raises NotAccepted, ValueRefused.
         """
-        revision, version = await self._moment_of(hold, entry)
-        fields = await self._store.fields(hold.snapshot.case, revision=revision)
-        if version == hold.process.version:
+        fields = await self._store.fields(hold.snapshot.case, revision=intent.revision)
+        if intent.version == hold.process.version:
             return cells_of(hold.process, fields) | cells_from(hold.process, entry.outcome or "{}", entry.effect)
         written = {name: (text, entry.effect) for name, text in json.loads(entry.outcome or "{}").items()}
-        migrated = migrate(hold.process, version, {row.field: (row.text, row.writer) for row in fields} | written)
+        migrated = migrate(hold.process, intent.version, {row.field: (row.text, row.writer) for row in fields} | written)
         return cells_of(hold.process, [FieldRow(name, *cell, 0) for name, cell in migrated.fields.items()])
 
-    async def _moment_of(self, hold: Hold, entry: EffectRow) -> tuple[int | None, int]:
-        """The revision of an effect's intent, and the version that the case had then."""
-        revision, after = None, 0
-        while events := await self._store.events(case=entry.case, after=after, limit=PAGE):
+    async def _intents(self, hold: Hold) -> Mapping[str, _Intent]:
+        """The first intent for each key of the case."""
+        intents: dict[str, _Intent] = defaultdict(lambda: _Intent(0, None, hold.origin.version))
+        since = 0  # how many of them are known to be of an earlier version
+        after = 0
+        while events := await self._store.events(case=hold.snapshot.case, after=after, limit=PAGE):
             for event in events:
-                if event.kind == Kind.EFFECT_INTENDED and revision is None and json.loads(event.facts)["key"] == entry.key:
-                    revision = event.revision
-                elif event.kind == Kind.MIGRATED and revision is not None:
-                    return revision, json.loads(event.facts)["since"]
+                facts = json.loads(event.facts)
+                if event.kind == Kind.EFFECT_INTENDED and facts["key"] not in intents:
+                    intents[facts["key"]] = _Intent(len(intents), event.revision, hold.origin.version)
+                elif event.kind == Kind.MIGRATED:
+                    for key in [*intents][since:]:
+                        intents[key] = intents[key]._replace(version=facts["since"])
+                    since = len(intents)
             after = events[-1].id
-        return revision, hold.origin.version
+        return intents
 
 
 def _effect(hold: Hold, entry: EffectRow) -> "Effect[..., object] | None":
