@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pointsman.testing.everywhere import CrashReport
     from pointsman.testing.world import World
 
@@ -18,7 +20,7 @@ def pointsman_world() -> "type[World]":
 
 
 @pytest.fixture
-def crash_everywhere() -> "type[CrashReport] | object":
+def crash_everywhere() -> "Callable[..., CrashReport]":
     """The function `crash_everywhere(process, inputs, ...)`."""
     from pointsman.testing.everywhere import crash_everywhere as run  # noqa: PLC0415
 

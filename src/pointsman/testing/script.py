@@ -1,6 +1,5 @@
 """Scripted resources: what a model or a service answers, one answer after the other."""
 
-from collections.abc import Iterable
 from typing import Any
 
 
@@ -25,8 +24,3 @@ class Script:
     async def ask(self, *arguments: Any, **named: Any) -> Any:
         """The same, awaited."""
         return self(*arguments, **named)
-
-    @classmethod
-    def of(cls, answers: Iterable[Any]) -> "Script":
-        """A script of these answers."""
-        return cls(*answers)
