@@ -36,6 +36,8 @@ from pointsman.errors import NotAccepted
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.runtime.registry import Registry
 from pointsman.store.sqlite import open_sqlite
+from pointsman.store.sqlite_file import APPLICATION_ID
+from pointsman.store.statements import migrations
 from pointsman.testing.clock import ManualClock
 
 
@@ -624,7 +626,9 @@ def golden(tmp_path: Path) -> Place:
     """A database as the first release left it: a case that waits, one parked by its step, one in doubt, and one that ended."""
     path = tmp_path / "cases.db"
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(GOLDEN.read_text(encoding="utf-8"))
+        [(number, tables), *_] = migrations("sqlite")
+        connection.executescript(f"{tables}\n{GOLDEN.read_text(encoding='utf-8')}")
+        connection.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};")
     return Place(path)
 
 

@@ -71,7 +71,7 @@ class Machine:
         schedule, world = self.schedule, self.schedule.world
         handle = world.store.beside()
         if world.embedded:
-            recover(handle, world.store_time())
+            handle.recover(now=world.store_time())
         opening = Engine.open(
             "", PROCESSES, resources={"provider": schedule.provider, "unreliable": schedule.unreliable}, store=Wire(world, host, handle),
             clock=HostClock(world.loop, host), random=Random(world.random.random()), grace_seconds=world.pick((0.0, 5.0)), concurrency=3,
@@ -494,13 +494,6 @@ class Schedule:
         for token, names in winners.items():
             if len(names) > 1:
                 self.world.violate(f"duplicated: pause {token} was answered by {sorted(names)}")
-
-
-def recover(store: Any, now: float) -> None:
-    """What opening a file does: what a dead engine left running is ready again."""
-    for number, row in store._cases.items():
-        if row.status is Status.RUNNING:
-            store._cases[number] = row._replace(status=Status.READY, wake_at=now)
 
 
 def run(seed: int) -> Result:
