@@ -12,6 +12,7 @@ from pointsman.definition.effects import (
     Reconcile,
     Safety,
 )
+from pointsman.definition.guards import Attempt, Guard, Unsafe, Usage, Violation
 from pointsman.definition.ladder import answer_with, reassign, remind
 from pointsman.definition.limits import Breaker, Intake, Limit
 from pointsman.definition.messages import Accept, Log
@@ -62,6 +63,7 @@ __all__ = [
     "AnswerInvalid",
     "AtLeastOnce",
     "AtMostOnce",
+    "Attempt",
     "Blob",
     "BlockingEngine",
     "Breaker",
@@ -79,6 +81,7 @@ __all__ = [
     "Export",
     "Failure",
     "Found",
+    "Guard",
     "History",
     "Idempotent",
     "Intake",
@@ -111,6 +114,9 @@ __all__ = [
     "StoreLocked",
     "Transaction",
     "UnknownCase",
+    "Unsafe",
+    "Usage",
+    "Violation",
     "answer_with",
     "check_cases",
     "compensate",
