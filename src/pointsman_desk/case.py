@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pointsman import Blob, State
+from pointsman import Blob, State, Violation
 
 
 class Value(BaseModel):
@@ -36,6 +36,24 @@ class Risk(StrEnum):
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"
+
+
+class Trust(StrEnum):
+    """How sure the desk is that a mail comes from whom it names, the surest last.
+
+    `none`: only the From line says so; `aligned`: our own mail server found that its domain sent it; `bound`: aligned, and
+    the order was placed with this very address; `proved`: the sender has shown more than that, such as a signed link.
+    """
+
+    NONE = "none"
+    ALIGNED = "aligned"
+    BOUND = "bound"
+    PROVED = "proved"
+
+    @property
+    def may_know_the_order(self) -> bool:
+        """Whether a reply to this sender may state what the shop knows of the order."""
+        return self in (Trust.BOUND, Trust.PROVED)
 
 
 class Language(StrEnum):
@@ -163,13 +181,6 @@ class Reply(Value):
     author: str
     template: str | None = None
     repairs: int = 0
-
-
-class Violation(Value):
-    """What a check has against a reply."""
-
-    check: str
-    message: str
 
 
 class Verdict(Value):

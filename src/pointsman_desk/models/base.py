@@ -2,7 +2,8 @@
 
 from typing import Protocol
 
-from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Risk, Value, Violation
+from pointsman import Violation
+from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Risk, Value
 
 
 class Classification(Value):

@@ -5,7 +5,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-from pointsman_desk.case import Grounds, Intent, Language, Mail, Reply, Risk, Violation
+from pointsman import Violation
+from pointsman_desk.case import Grounds, Intent, Language, Mail, Reply, Risk
 from pointsman_desk.models.base import Brief, Classification
 from pointsman_desk.models.lexicon import Findings, Match, lexicon
 from pointsman_desk.models.replies import write_reply

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pointsman_desk.case import Grounds, Intent, Language, NoOrder, Order, Policy, Reply, Verdict, Violation
+from pointsman import Violation
+from pointsman_desk.case import Grounds, Intent, Language, NoOrder, Order, Policy, Reply, Verdict
 from pointsman_desk.models.words import fold, language_of
 
 CHARACTERS_MIN = 20  # a greeting and a name: shorter than this answers nothing

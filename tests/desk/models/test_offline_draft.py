@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pointsman import Violation
 from pointsman_desk.case import (
     Grounds,
     Intent,
@@ -19,7 +20,6 @@ from pointsman_desk.case import (
     Reply,
     Risk,
     Tone,
-    Violation,
 )
 from pointsman_desk.models.base import Brief
 from pointsman_desk.models.offline import OfflineModel
