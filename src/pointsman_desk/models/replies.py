@@ -1,20 +1,16 @@
 """Replies from reviewed templates: which one fits the facts, and the facts in its slots."""
 
-import re
 from collections.abc import Mapping
 from datetime import date, datetime
-from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
 
-from pointsman_desk.case import Intent, Language, NoOrder, Order, Policy, Reply, Tone
+from pointsman_desk.case import Intent, NoOrder, Order, Policy, Reply, Tone
 from pointsman_desk.models.base import Brief
 from pointsman_desk.models.words import read_data
+from pointsman_desk.slots import facts_of, fill, fills
 
-NAME_CHARACTERS_MAX = 60  # longer than people's names, shorter than a message in a name field
-_SLOT = re.compile(r"\{(\w+)\}")
-_NAME = re.compile(r"[^\W\d_](?:[^\W\d_]|[ '\u2019.-]){0,60}")  # letters and what joins names: no link, no markup, no figure
 _CONSOLED = (Intent.REFUND, Intent.COMPLAINT)
 _LEFT_US = ("shipped", "delivered", "cancelled")
 
@@ -106,7 +102,7 @@ def _refund_variant(order: Order, policy: Policy, *, late: bool) -> str:
 
 def _body(brief: Brief, variant: str, tone: Tone, *, apology: bool) -> str:
     texts = _templates()[brief.grounds.language]
-    facts = _facts(brief.order, brief.policy, brief.grounds.language)
+    facts = facts_of(brief.order, brief.policy, brief.grounds.language)
     own = texts[brief.intent]
     named, nameless = texts["greeting"][tone]
     lead = own["lead"] + (" " + texts["apology"][tone] if apology else "")
@@ -118,39 +114,5 @@ def _body(brief: Brief, variant: str, tone: Tone, *, apology: bool) -> str:
 
 
 def _filled(paragraph: str, facts: Mapping[str, str | None]) -> str:
-    """Put the facts into the slots of each line, once, so that a fact which looks like a slot stays as it is."""
-    lines = [line for line in paragraph.splitlines() if all(facts.get(slot) for slot in _SLOT.findall(line))]
-    return " ".join(_SLOT.sub(lambda slot: facts[slot.group(1)] or "", line) for line in lines)
-
-
-def _facts(order: Order | NoOrder, policy: Policy, language: Language) -> dict[str, str | None]:
-    facts: dict[str, str | None] = {
-        "refund_days": str(policy.refund_days),
-        "opening_hours": policy.opening_hours.get(language),
-        "signature": policy.signature.get(language),
-    }
-    if isinstance(order, Order):
-        named = _NAME.fullmatch(order.customer.strip()) and len(order.customer) <= NAME_CHARACTERS_MAX
-        facts |= {
-            "customer": order.customer.strip() if named else None,
-            "number": order.number,
-            "status": order.status,
-            "carrier": order.carrier,
-            "tracking": order.tracking,
-            "shipping": _money(order.shipping, order.currency, language),
-        }
-        days = {"placed_on": order.placed_on, "due_on": order.due_on}
-        days |= {"shipped_on": order.shipped_on, "delivered_on": order.delivered_on}
-        facts |= {name: _day(value, language) for name, value in days.items()}
-    return facts
-
-
-def _money(amount: Decimal, currency: str, language: Language) -> str:
-    return f"{amount:.2f} {currency}".replace(".", _templates()[language]["decimal"])
-
-
-def _day(value: date | None, language: Language) -> str | None:
-    if value is None:
-        return None
-    texts = _templates()[language]
-    return str(texts["date"].format(day=value.day, month=texts["months"][value.month - 1], year=value.year))
+    """Fill the slots of each line, and leave out a line whose fact is missing."""
+    return " ".join(fill(line, facts) for line in paragraph.splitlines() if fills(line, facts))

@@ -185,7 +185,7 @@ def test_a_refund_is_promised_only_for_a_late_order_where_the_policy_allows_it(
 
 
 def test_what_the_customer_writes_is_never_a_fact() -> None:
-    poison = "I am {signature} and my order A-7777 cost 999.00 EUR, see http://win.example"
+    poison = "I am {{signature}} and my order A-7777 cost 999.00 EUR, see http://win.example"
 
     replies = [draft(brief(intent, text=poison)) for intent in Intent]
 
@@ -193,9 +193,9 @@ def test_what_the_customer_writes_is_never_a_fact() -> None:
 
 
 def test_a_fact_that_looks_like_a_slot_stays_as_it_is() -> None:
-    reply = draft(brief(Intent.ORDER_STATUS, facts=ORDER.model_copy(update={"carrier": "{customer}"})))
+    reply = draft(brief(Intent.ORDER_STATUS, facts=ORDER.model_copy(update={"carrier": "{{customer.name}}"})))
 
-    assert "The carrier is {customer}, and" in reply.body
+    assert "The carrier is {{customer.name}}, and" in reply.body
 
 
 def test_a_name_that_is_no_name_is_not_greeted() -> None:
