@@ -23,3 +23,7 @@ class ShopUnavailable(DeskError):
 
 class ConfigInvalid(DeskError):
     """The configuration cannot be used; the text lists every problem."""
+
+
+class EvaluationInvalid(DeskError):
+    """An evaluation cannot be made: its mails, their labels or the model's answers are not there."""

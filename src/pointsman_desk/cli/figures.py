@@ -1,0 +1,65 @@
+"""How the figures of an evaluation look in a terminal, and as JSON."""
+
+from math import floor
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from pointsman_desk.cli.display import console
+from pointsman_desk.evaluation.measures import ROUTED, Figures
+
+_EXACT = 1e-9  # 0.57 times 1000 is a little less than 570
+
+
+def figures_json(figures: Figures) -> dict[str, Any]:
+    """The figures as an object."""
+    return figures.model_dump(mode="json")
+
+
+def print_figures(model: str, figures: Figures) -> None:
+    """The figures for a person: how each intent was found, what a person would see, and each mail that they would not."""
+    console.print(
+        f"The model {escape(model)} read {figures.mails} mails in {figures.seconds:.1f} s ({figures.mails_per_second:.0f} a second).\n"
+    )
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("intent")
+    for heading in ("mails", "recall", "precision", "before a person"):
+        table.add_column(heading, justify="right")
+    for intent, found in figures.per_class.items():
+        routed = _share(figures.routing_recall_by_class[intent]) if intent in ROUTED else ""
+        table.add_row(intent, str(found.mails), _share(found.recall), _share(found.precision), routed)
+    console.print(table)
+    routed_mails, harmless = figures.routed_mails, figures.harmless_mails
+    console.print(
+        f"\nRouting recall: {_share(figures.routing_recall)} of {routed_mails} mails about a refund, a complaint or a legal matter."
+    )
+    console.print(f"False escalation: {_share(figures.false_escalation)} of {harmless} mails that need no person.")
+    if figures.attacks_routed is not None:
+        console.print(f"Attacks put before a person by their classification: {_share(figures.attacks_routed)}.")
+    console.print(f"Unclear: {_share(figures.unclear)}.")
+    if figures.guard_pass_rate is not None:
+        console.print(f"Drafts that pass all checks at once: {_share(figures.guard_pass_rate)}.")
+    if figures.input_tokens or figures.output_tokens or figures.cost:
+        console.print(f"{figures.answers} answers, {figures.input_tokens} tokens in, {figures.output_tokens} out, cost {figures.cost:.4f}.")
+    if figures.problem:
+        console.print(f"[red]{figures.unanswered} mails had no answer that fits; the first problem: {escape(figures.problem)}.[/]")
+    _print_misses(figures)
+
+
+def _print_misses(figures: Figures) -> None:
+    if not figures.misses:
+        return
+    console.print(f"\n[bold]Missed ({len(figures.misses)})[/]: these would have been answered without a person.")
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    for _ in range(3):
+        table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for miss in figures.misses:
+        table.add_row(escape(miss.id), miss.label, f"taken for {miss.predicted}", escape(miss.words))
+    console.print(table)
+
+
+def _share(value: float | None) -> str:
+    """Cut, not rounded: 0.9996 is not 1."""
+    return "-" if value is None else f"{floor(value * 1000 + _EXACT) / 1000:.3f}"

@@ -1,0 +1,138 @@
+"""A model is asked about mails: the one place that knows how."""
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pointsman import Attempt, Usage
+from pointsman_desk.case import BY_HAND, Intent, Mail, Order, Policy, Reply, Risk
+from pointsman_desk.config import SAMPLE, DeskConfig
+from pointsman_desk.errors import ConfigInvalid
+from pointsman_desk.evaluation.labelled import Labelled
+from pointsman_desk.models.base import Brief, Classification, Model
+from pointsman_desk.models.offline import OfflineModel
+from pointsman_desk.nodes.validate import validate
+from pointsman_desk.shop.policy import PolicyFile
+from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
+
+OFFLINE = "offline"
+CUSTOMER, NUMBER = "maria.keller@mail.example", "A-1001"  # an order of the sample shop that is late: it has every fact
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the drafts of an evaluation are written from: each mail counts as one about this order."""
+
+    order: Order
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model made of one mail.
+
+    `intent` is None where it gave no answer that fits; `problem` says why. `passed` says whether its draft passes all
+    checks at once, None where none was asked for. `usage` is that of all its `calls`.
+    """
+
+    intent: Intent | None
+    risk: Risk | None = None
+    passed: bool | None = None
+    problem: str = ""
+    usage: Usage = Usage()  # noqa: RUF009 - a frozen value
+    calls: int = 1
+
+    @property
+    def before_person(self) -> bool:
+        """Whether the desk would put the mail before a person, whatever the policy says; an answer that fails does so."""
+        return self.intent is None or self.intent in BY_HAND or self.risk is Risk.HIGH
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The answers to the mails, in their order, and how many seconds they took."""
+
+    answers: tuple[Answer, ...]
+    seconds: float
+
+
+def model_named(config: DeskConfig, name: str) -> Model:  # noqa: ARG001 - the configuration will name others
+    """The model called `name`. Raises ConfigInvalid when there is none."""
+    if name != OFFLINE:
+        raise ConfigInvalid(f"there is no model {name!r}; the one that is there is {OFFLINE}.")
+    return OfflineModel()
+
+
+async def sample_facts(config: DeskConfig) -> Facts:
+    """An order of the sample shop, and the policy in force, or the sample where the desk has none yet. Raises PolicyInvalid."""
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Path(folder) / "shop.db"
+        create_sample_shop(shop)
+        order = await SqliteOrders(shop).find(number=NUMBER, sender=CUSTOMER)
+    assert isinstance(order, Order), "the sample shop holds it"
+    written = config.policy is not None or config.policy_file.exists()
+    return Facts(order, PolicyFile(config.policy_file if written else SAMPLE / "policy.toml").current())
+
+
+async def classify(model: Model, mail: Mail) -> Attempt[Classification]:
+    """Ask once what `mail` is about."""
+    return Attempt(await model.classify(mail), model.label)
+
+
+async def draft(model: Model, brief: Brief) -> Attempt[Reply]:
+    """Ask once for a reply."""
+    return Attempt(await model.draft(brief), model.label)
+
+
+async def ask(
+    model: Model,
+    mails: Sequence[Labelled],
+    *,
+    concurrency: int = 1,
+    facts: Facts | None = None,
+    told: Callable[[int], None] | None = None,
+) -> Asked:
+    """Ask about each mail once, `concurrency` at a time, and with `facts` for a draft, too. `told` hears how many are done.
+
+    A call that fails is an answer that does not fit: at the desk, too, such a mail ends before a person.
+    """
+    answers: dict[int, Answer] = {}
+    places = iter(range(len(mails)))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    async def work(left: Iterator[int]) -> None:
+        for place in left:
+            answers[place] = await _answer(model, mails[place].mail, facts)
+            if told is not None:
+                told(len(answers))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(concurrency):
+            group.create_task(work(places))
+    return Asked(tuple(answers[place] for place in range(len(mails))), loop.time() - began)
+
+
+async def _answer(model: Model, mail: Mail, facts: Facts | None) -> Answer:
+    try:
+        found = await classify(model, mail)
+    except Exception as error:  # whatever a model's client raises, there is no answer
+        return Answer(None, problem=str(error) or type(error).__name__)
+    if found.output is None:
+        return Answer(None, problem="; ".join(violation.message for violation in found.violations), usage=found.usage)
+    intent, risk = found.output.intent, found.output.risk
+    if facts is None:
+        return Answer(intent, risk, usage=found.usage)
+    brief = Brief(mail=mail, order=facts.order, policy=facts.policy, **dict(found.output))
+    try:
+        written = await draft(model, brief)
+    except Exception as error:
+        return Answer(intent, risk, passed=False, problem=str(error) or type(error).__name__, usage=found.usage, calls=2)
+    passed = written.output is not None and not _objections(written.output, brief)
+    return Answer(intent, risk, passed=passed, usage=found.usage + written.usage, calls=2)
+
+
+def _objections(reply: Reply, brief: Brief) -> bool:
+    return bool(validate(reply, brief.intent, brief.grounds, brief.order, brief.policy).violations)

@@ -1,0 +1,102 @@
+"""Mails of which a person has said what they want: the measure of a model."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pointsman_desk.case import BY_HAND, Intent, Mail, Value
+from pointsman_desk.errors import EvaluationInvalid
+from pointsman_desk.mail.characters import clean
+
+GOLD = Path(__file__).parent / "gold.jsonl"
+SENDER = "customer@evaluation.invalid"
+DATE = "2026-11-20T09:00:00+00:00"  # the day on which the sample shop's orders are as its sample mails find them
+
+
+class Labelled(Value):
+    """A mail, what it is about, and what else it asks for. `attack` names the trick of one that was written to deceive."""
+
+    id: str
+    mail: Mail
+    label: Intent
+    also: tuple[Intent, ...] = ()
+    attack: str | None = None
+
+    @property
+    def wants(self) -> frozenset[Intent]:
+        """All that the mail is about."""
+        return frozenset({self.label, *self.also})
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether a person must see the mail: for what it asks, or because it is an attack."""
+        return self.attack is not None or not self.wants.isdisjoint(BY_HAND)
+
+
+class _Line(BaseModel):
+    """A line of the gold set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    language: str
+    label: Intent
+    also: tuple[Intent, ...] = ()
+    subject: str = ""
+    text: str
+
+
+def mail_of(number: str, text: str, subject: str = "") -> Mail:
+    """The mail that the desk would have read, had `text` come from outside."""
+    notes: set[str] = set()
+    return Mail(
+        message_id=f"{number}@evaluation.invalid",
+        sender=SENDER,
+        subject=clean(subject, notes).replace("\n", " "),
+        date=DATE,
+        text=clean(text, notes),
+        notes=tuple(sorted(notes)),
+    )
+
+
+def own_set() -> list[Labelled]:
+    """The mails that were written for this desk. Raises EvaluationInvalid where they are missing or make no sense."""
+    return list(_gold(GOLD))
+
+
+def sample_of(mails: Sequence[Labelled], limit: int | None, seed: int) -> list[Labelled]:
+    """So many of `mails` by chance, in their order; all of them without a limit. The same seed gives the same ones."""
+    if limit is None or limit >= len(mails):
+        return list(mails)
+    chance = Random(seed)  # noqa: S311 - a sample, no secret
+    return [mails[place] for place in sorted(chance.sample(range(len(mails)), limit))]
+
+
+def _gold(file: Path) -> Iterator[Labelled]:
+    for line in lines_of(file):
+        gold = parsed(_Line, line, file)
+        yield Labelled(id=gold.id, mail=mail_of(gold.id, gold.text, gold.subject), label=gold.label, also=gold.also)
+
+
+def lines_of(file: Path) -> list[str]:
+    """The lines of a file of the own set. Raises EvaluationInvalid when it is not there or empty."""
+    try:
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    if not lines:
+        raise EvaluationInvalid(f"the desk's own mails are not here ({file.name}); install it again, or name other mails with --data FILE.")
+    return lines
+
+
+def parsed(shape: type[Any], line: str, file: Path) -> Any:
+    """One line as `shape`. Raises EvaluationInvalid."""
+    try:
+        return shape.model_validate_json(line)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise EvaluationInvalid(f"{file.name} holds a line that is none of the set: {place}: {problem['msg']} ({line[:60]}).") from None
