@@ -32,6 +32,17 @@ class NotBegun(NotSent):
     """The engine has not begun the call: its time had passed, or no thread was free. It says nothing of the other side."""
 
 
+class NoAnswer(PointsmanError):
+    """A model was asked and gave no answer that can be read. The question may have been worked on, and paid for.
+
+    `retry_after` is the least number of seconds to wait, where the other side named one.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Rejected(PointsmanError):
     """Raise in an effect when the other side definitely refused: the outcome is *failed* and is not tried again."""
 

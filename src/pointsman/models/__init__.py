@@ -1,5 +1,7 @@
 """Models behind one small protocol: a node asks, the engine guards the answer, retries and counts."""
 
-from pointsman.models.base import Message, Model, Task
+from pointsman.models.answers import read_answer
+from pointsman.models.base import Message, Model, Price, Task
+from pointsman.models.scripted import Scripted
 
-__all__ = ["Message", "Model", "Task"]
+__all__ = ["Message", "Model", "Price", "Scripted", "Task", "read_answer"]

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from pointsman.definition.guards import Attempt
+from pointsman.definition.guards import Attempt, Usage
+from pointsman.errors import DefinitionError
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -27,6 +29,32 @@ class Task:
 
     name: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Price:
+    """What a million tokens cost, asked and answered, in the one currency of all prices. A float counts as it is written."""
+
+    input_per_million: Decimal
+    output_per_million: Decimal
+
+    def __init__(self, input_per_million: Decimal | float | str, output_per_million: Decimal | float | str) -> None:
+        for name, given in (("input_per_million", input_per_million), ("output_per_million", output_per_million)):
+            try:
+                amount = Decimal(str(given))
+            except InvalidOperation:
+                amount = Decimal("NaN")
+            if not (amount.is_finite() and amount >= 0):
+                raise DefinitionError(f"Price: {name} is {given!r}; it must be an amount of 0 or more.")
+            object.__setattr__(self, name, amount)
+
+    def usage(self, input_tokens: int, output_tokens: int) -> Usage:
+        """So many tokens, with what they cost."""
+        cost = (input_tokens * self.input_per_million + output_tokens * self.output_per_million) / 1_000_000
+        return Usage(input_tokens=input_tokens, output_tokens=output_tokens, cost=cost)
+
+
+FREE = Price(0, 0)
 
 
 class Model(Protocol):
