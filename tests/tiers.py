@@ -1,6 +1,9 @@
 """How big a tier of the tests is: as big as every run can afford, or as `make soak` asks for."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 
 def figure(name: str, short: int) -> int:
@@ -11,3 +14,11 @@ def figure(name: str, short: int) -> int:
 def seed() -> int:
     """What a tier's chance begins with: POINTSMAN_SEED of the environment, or always the same. A tier prints it."""
     return figure("SEED", 7)
+
+
+def real_mails() -> Path:
+    """The folder of mails that nobody here wrote, which are not part of the project; without it the test is skipped, and says so."""
+    folder = Path(os.environ.get("POINTSMAN_MAIL_DATA", Path(__file__).parents[2] / "shared" / "data" / "mail"))
+    if not folder.is_dir():
+        pytest.skip(f"there are no real mails in {folder}; POINTSMAN_MAIL_DATA names their folder")
+    return folder

@@ -44,8 +44,8 @@ class SmtpConfig(BaseModel):
 class DeskConfig(BaseModel):
     """Where the desk finds its mails, keeps its cases, and how it sends.
 
-    `home` holds the database, the outbox, and the shop and the policy where no others are named. `mailbox` is a maildir
-    or a folder of .eml files. Without `smtp` replies go into a maildir. Relative paths count from the file's folder.
+    `home` holds the database, the outbox, and the shop and the policy where no others are named. `mailbox` is a maildir,
+    a folder of .eml files or an mbox file. Without `smtp` replies go into a maildir. Relative paths count from the file's folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

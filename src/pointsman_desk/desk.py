@@ -1,7 +1,7 @@
 """What people do at the desk: work off the mailbox, look at what waits, and decide on it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from string import hexdigits
 from typing import Any
@@ -10,6 +10,7 @@ from pointsman import CaseRow, Pending, Stale, Status
 from pointsman_desk.case import Approval, Case, Receipt, Reply, Verdict
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.message import UNKNOWN_SENDER
+from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.nodes.ingest import ingest
 from pointsman_desk.wiring import Desk
 
@@ -39,13 +40,14 @@ class NotSendable(DeskError):
     """The draft breaks a rule, and nobody has said that it should go out all the same."""
 
 
-async def work_off(desk: Desk, seen: Callable[[str], None], stop: asyncio.Event) -> Run:
+async def work_off(desk: Desk, seen: Callable[[str], None], stop: asyncio.Event, mails: Iterable[Found] | None = None) -> Run:
     """Start a case for each mail of the mailbox that has none yet, and wait until nothing moves by itself any more.
 
-    `seen` is told each mail's name; setting `stop` ends the run early, with what was begun brought to a safe place.
+    `mails` are taken in instead of the mailbox's; `seen` is told each one's name. Setting `stop` ends the run early, with
+    what was begun brought to a safe place.
     """
     run = Run()
-    for found in desk.source().mails():
+    for found in desk.source().mails() if mails is None else mails:
         if stop.is_set():
             break
         seen(found.name)

@@ -12,6 +12,7 @@ from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.mail.sources.base import Source
 from pointsman_desk.mail.sources.maildir import open_folder
+from pointsman_desk.mail.sources.mbox import MboxSource
 from pointsman_desk.mail.transports.base import Transport
 from pointsman_desk.mail.transports.maildir import MaildirOutbox
 from pointsman_desk.mail.transports.smtp import SmtpTransport
@@ -33,8 +34,9 @@ class Desk:
     transport: str
 
     def source(self) -> Source:
-        """The mailbox. Raises MailboxMissing."""
-        return open_folder(self.config.mailbox)
+        """The mailbox: a folder, or an mbox file. Raises MailboxMissing."""
+        mailbox = self.config.mailbox
+        return MboxSource(mailbox) if mailbox.is_file() else open_folder(mailbox)
 
 
 def prepare(config: DeskConfig) -> None:

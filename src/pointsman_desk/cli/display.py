@@ -14,6 +14,7 @@ from rich.table import Table
 from pointsman import CaseRow, History, Pending, Reader, Status
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import Run, reasons
+from pointsman_desk.mail.survey import Survey
 
 
 class Terminal(Console):
@@ -77,6 +78,22 @@ def print_run(run: Run, cases: Sequence[dict[str, Any]], rows: Sequence[CaseRow]
         console.print(f"To see why one is parked, and what to do: pointsman-desk show {first[Status.PARKED]}.")
     if Status.READY in first:
         console.print("What is ready will be tried again: run the desk later, or let it watch.")
+
+
+def print_survey(found: Survey) -> None:
+    """What reading mails gave: how many, and a line for each thing that was odd about some."""
+    if not found.mails:
+        console.print("There are no mails to read.")
+        return
+    slowest = f"{found.slowest_seconds:.3f} s for the slowest, {escape(found.slowest)}"
+    console.print(f"{found.mails} mails, {found.exceptions} of them not read in full for a fault of the parser; {slowest}.")
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    table.add_column(justify="right")
+    for name, count in found.automatic.most_common():
+        table.add_row(str(count), f"automatic: {escape(name)}")
+    for name, count in found.notes.most_common():
+        table.add_row(str(count), escape(name))
+    console.print(table)
 
 
 def print_cases(cases: Sequence[dict[str, Any]]) -> None:

@@ -6,7 +6,8 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -34,6 +35,7 @@ from pointsman_desk.cli.display import (
     print_decision,
     print_draft,
     print_run,
+    print_survey,
     run_json,
 )
 from pointsman_desk.cli.figures import figures_json, print_figures
@@ -42,6 +44,9 @@ from pointsman_desk.evaluation.asking import OFFLINE, ask, model_named, sample_f
 from pointsman_desk.evaluation.data import read_labelled, read_meanings
 from pointsman_desk.evaluation.labelled import own_set, sample_of
 from pointsman_desk.evaluation.measures import Figures, measure
+from pointsman_desk.mail.sources.base import Found
+from pointsman_desk.mail.sources.places import mails_at
+from pointsman_desk.mail.survey import Survey, survey
 from pointsman_desk.wiring import Desk, open_desk
 
 LOCKED_SECONDS = 10.0  # what a person waits for another one's decision to be written down
@@ -98,26 +103,55 @@ def run(
         settings = settings.model_copy(update={"mailbox": mailbox.absolute()})
 
     async def sweep(desk: Desk, stop: asyncio.Event) -> None:
-        with errors.status("Looking into the mailbox") as status:
-            done = await at_desk.work_off(desk, lambda name: status.update(f"Taking in {escape(name)}"), stop)
-        rows = await desk.engine.reader.cases(limit=at_desk.CASES_MAX)
-        if as_json:
-            print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=None if watch else 1))
-        elif done.started or not watch:
-            told = set(done.started) | {row.id for row in rows if row.status in HELD}
-            print_run(
-                done,
-                [await case_json(desk.engine.reader, row) for row in rows if row.id in told],
-                rows,
-                settings,
-                desk.model.label,
-            )
-        if done.problems and not watch:
-            raise DeskError("; ".join(done.problems))
-        for problem in done.problems:
-            errors.print(f"pointsman-desk: {problem}", markup=False, highlight=False)
+        await _take_in(desk, stop, None, as_json=as_json, watched=watch)
 
     _with_desk(settings, sweep, again_seconds=WATCH_SECONDS if watch else None)
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Mails, mboxes, maildirs and folders; - for standard input.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only read the mails and count what is odd about them; start no case.")
+    ] = False,
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; with --dry-run one line.")] = False,
+) -> None:
+    """Take in mails from anywhere, or only look what reading them gives."""
+    settings = _or_exit(lambda: load_config(config))
+    mails = _or_exit(lambda: mails_at(paths, sys.stdin.buffer))
+    if not dry_run:
+        _with_desk(settings, lambda desk, stop: _take_in(desk, stop, mails, as_json=as_json, watched=False), patient=True)
+        return
+
+    def look() -> Survey:
+        with errors.status("Reading") as status:
+            return survey(mails, time.perf_counter, lambda name: status.update(f"Reading {escape(name)}"))
+
+    found = _or_exit(look)
+    for problem in found.problems:
+        errors.print(f"pointsman-desk: {problem}", markup=False, highlight=False)
+    if as_json:
+        print(json.dumps(found.as_json(), ensure_ascii=False))
+    else:
+        print_survey(found)
+
+
+async def _take_in(desk: Desk, stop: asyncio.Event, mails: Iterable[Found] | None, *, as_json: bool, watched: bool) -> None:
+    """Take in `mails`, or the mailbox's, and tell what became of them."""
+    with errors.status("Looking into the mailbox") as status:
+        done = await at_desk.work_off(desk, lambda name: status.update(f"Taking in {escape(name)}"), stop, mails)
+    rows = await desk.engine.reader.cases(limit=at_desk.CASES_MAX)
+    if as_json:
+        print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=None if watched else 1))
+    elif done.started or not watched:
+        told = set(done.started) | {row.id for row in rows if row.status in HELD}
+        shown = [await case_json(desk.engine.reader, row) for row in rows if row.id in told]
+        print_run(done, shown, rows, desk.config, desk.model.label)
+    if done.problems and not watched:
+        raise DeskError("; ".join(done.problems))
+    for problem in done.problems:
+        errors.print(f"pointsman-desk: {problem}", markup=False, highlight=False)
 
 
 @app.command()

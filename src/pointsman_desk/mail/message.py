@@ -13,6 +13,8 @@ from pointsman_desk.mail.tree import Part, parse
 UNKNOWN_SENDER = "unknown@unreadable.invalid"
 UNREADABLE = "(unreadable mail)"
 NO_ID_DOMAIN = "no-id.invalid"
+UNREADABLE_NOTES = frozenset({"unreadable", "bad-structure"})
+"""The notes on a mail at which the parser met a fault of its own, and not only of the mail's."""
 
 _ONCE = ("from", "subject", "message-id", "date", "to", "reply-to", "in-reply-to")  # RFC 5322 3.6: at most one each
 

@@ -1,13 +1,17 @@
 """Mails from folders: all of them, in order, and nothing touched."""
 
+import io
 import os
 from pathlib import Path
 
 import pytest
 
 from pointsman_desk.errors import MailboxMissing
+from pointsman_desk.mail.sources import mbox
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.maildir import FILE_MAX_BYTES, open_folder
+from pointsman_desk.mail.sources.mbox import MboxSource
+from pointsman_desk.mail.sources.places import mails_at
 
 
 def maildir(path: Path) -> Path:
@@ -118,3 +122,91 @@ def test_a_mailbox_that_goes_away_is_told_of(tmp_path: Path) -> None:
 
     with pytest.raises(MailboxMissing, match="cannot be listed"):
         list(source.mails())
+
+
+MBOX = (
+    b"From jane@a.example Mon Nov  2 10:00:00 2026\nSubject: one\n\nHello\n>From here on\n>>From there\n\n"
+    b"From the shop I want nothing.\nFrom Monday, 2 Nov 10:00 on\n\n"
+    b"From - Tue, 3 Nov 2026 10:00:00 +0100\nSubject: two\nContent-Length: 9999\n\nBye\n\n"
+    b"From MAILER-DAEMON Wed Nov  4 10:00 2026\r\nSubject: three\r\n\r\nend"
+)
+
+
+def at(path: Path, stdin: bytes = b"") -> list[Found]:
+    return list(mails_at([str(path)], io.BytesIO(stdin)))
+
+
+def test_an_mbox_is_cut_where_mails_begin_and_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "box").write_bytes(MBOX)
+
+    found = list(MboxSource(tmp_path / "box").mails())
+
+    assert [mail.name for mail in found] == ["box#1", "box#2", "box#3"]
+    assert [mail.raw for mail in found] == [
+        b"Subject: one\n\nHello\nFrom here on\n>From there\n\nFrom the shop I want nothing.\nFrom Monday, 2 Nov 10:00 on\n",
+        b"Subject: two\nContent-Length: 9999\n\nBye\n",
+        b"Subject: three\r\n\r\nend",
+    ]
+
+
+def test_a_mail_too_big_for_one_is_told_of_and_the_next_of_its_mbox_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "box").write_bytes(MBOX.replace(b"Bye", b"Bye" * 200))
+    monkeypatch.setattr(mbox, "FILE_MAX_BYTES", 400)
+
+    found = list(MboxSource(tmp_path / "box").mails())
+
+    assert [mail.raw is None for mail in found] == [False, True, False]
+    assert "box#2 has 637 bytes, more than a mail can have" in (found[1].problem or "")
+
+
+def test_an_mbox_that_goes_away_is_told_of(tmp_path: Path) -> None:
+    with pytest.raises(MailboxMissing, match="cannot be read"):
+        list(MboxSource(tmp_path / "gone").mails())
+
+
+def test_a_file_is_one_mail_or_an_mbox(tmp_path: Path) -> None:
+    (tmp_path / "one.eml").write_bytes(MBOX)
+    (tmp_path / "box").write_bytes(MBOX)
+    (tmp_path / "1").write_bytes(b"Subject: x\n\nhello")
+
+    found = [at(tmp_path / name) for name in ("one.eml", "box", "1")]
+
+    assert [len(mails) for mails in found] == [1, 3, 1]
+    assert found[0] == [Found("one.eml", MBOX)]
+
+
+def test_below_a_folder_everything_counts_that_begins_as_a_mail_does(tmp_path: Path) -> None:
+    box = maildir(tmp_path / "a" / "box")
+    (box / "new" / "1").write_bytes(b"Received: by x\nSubject: x\n\nhello")
+    (box / "tmp" / "2").write_bytes(b"Subject: half a mail")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "all").write_bytes(MBOX)
+    (tmp_path / "b" / "empty.EML").write_bytes(b"")
+    (tmp_path / "b" / "macintosh").write_bytes(b"Subject: x\r\rhello")
+    (tmp_path / "b" / "readme.md").write_bytes(b"# Mails\n\nSubject: none")
+    (tmp_path / "b" / "told.json").write_bytes(b'{"Subject": "x"}\nSubject: x\n')
+    (tmp_path / "b" / ".hidden.eml").write_bytes(b"Subject: x\n\n")
+    (tmp_path / "c").symlink_to(tmp_path)
+
+    found = at(tmp_path)
+
+    assert [mail.name for mail in found] == ["a/box/new/1", "b/all#1", "b/all#2", "b/all#3", "b/empty.EML", "b/macintosh"]
+
+
+def test_standard_input_is_one_mail_or_an_mbox() -> None:
+    one, several, nothing = (at(Path("-"), stdin) for stdin in (b"Subject: x\n\nFrom me", MBOX, b""))
+
+    assert one == [Found("-", b"Subject: x\n\nFrom me")]
+    assert [mail.name for mail in several] == ["-#1", "-#2", "-#3"]
+    assert nothing == [Found("-", None, "Standard input is empty; pipe a mail or an mbox into it.")]
+
+
+def test_a_path_without_mails_is_refused_before_the_first_is_read(tmp_path: Path) -> None:
+    (tmp_path / "one.eml").write_bytes(b"x")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").write_bytes(b"x")
+
+    with pytest.raises(MailboxMissing, match="gone does not exist"):
+        mails_at([str(tmp_path / "one.eml"), str(tmp_path / "gone")], io.BytesIO())
+    with pytest.raises(MailboxMissing, match="photos holds no mails"):
+        mails_at([str(tmp_path / "photos")], io.BytesIO())

@@ -18,12 +18,12 @@ class FolderSource:
 
     def mails(self) -> Iterator[Found]:
         """Yield each mail with its path in the folder as its name. Raises MailboxMissing when the folder has gone."""
-        for file in _listed(self.path, self._listing):
-            yield _read(file, str(file.relative_to(self.path)))
+        for file in listed(self.path, self._listing):
+            yield read_file(file, str(file.relative_to(self.path)))
 
 
 def open_folder(path: Path) -> Source:
-    """Open a maildir (https://cr.yp.to/proto/maildir.html: `new` and `cur`) or a folder of .eml files.
+    """Open a maildir or a folder of .eml files.
 
     An empty folder is one of .eml files to come. Raises MailboxMissing when there is no such folder, it cannot be
     listed, or it holds something else.
@@ -32,14 +32,19 @@ def open_folder(path: Path) -> Source:
         raise MailboxMissing(f"The mailbox {path} does not exist; create the folder or give the path of one that does.")
     if not path.is_dir():
         raise MailboxMissing(f"The mailbox {path} is a file; give the folder that holds the mails.")
-    visible = _listed(path, lambda folder: [entry for entry in folder.iterdir() if not entry.name.startswith(".")])
-    if {entry.name for entry in visible if entry.is_dir()} >= {"new", "cur"}:
+    visible = listed(path, lambda folder: [entry for entry in folder.iterdir() if not entry.name.startswith(".")])
+    if is_maildir(path):
         return FolderSource(path, _of_maildir)
     if visible and not _of_eml_folder(path):
         raise MailboxMissing(
             f"The folder {path} is no mailbox: it holds neither new and cur nor files that end in .eml; give another path."
         )
     return FolderSource(path, _of_eml_folder)
+
+
+def is_maildir(path: Path) -> bool:
+    """Tell whether a folder is a maildir (https://cr.yp.to/proto/maildir.html)."""
+    return (path / "new").is_dir() and (path / "cur").is_dir()
 
 
 def _of_maildir(path: Path) -> list[Path]:
@@ -56,7 +61,8 @@ def _is_mail(file: Path) -> bool:
     return not file.name.startswith(".") and file.is_file()
 
 
-def _listed(path: Path, listing: Callable[[Path], list[Path]]) -> list[Path]:
+def listed(path: Path, listing: Callable[[Path], list[Path]]) -> list[Path]:
+    """List a folder with `listing`. Raises MailboxMissing where that cannot be done."""
     try:
         return listing(path)
     except OSError as error:
@@ -65,7 +71,8 @@ def _listed(path: Path, listing: Callable[[Path], list[Path]]) -> list[Path]:
         ) from error
 
 
-def _read(file: Path, name: str) -> Found:
+def read_file(file: Path, name: str) -> Found:
+    """Read a file as one mail, or say why it cannot be read."""
     try:
         size = file.stat().st_size
         if size > FILE_MAX_BYTES:

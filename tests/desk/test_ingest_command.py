@@ -1,0 +1,57 @@
+"""`pointsman-desk ingest`: mails from anywhere, read only or taken in."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+MAIL = b"From: jane@customer.example\nDate: Mon, 2 Nov 2026 10:00:00 +0100\nMessage-ID: <%d@customer.example>\nSubject: Hours\n\nWhen do you open?\n"
+
+
+def ingest(place: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pointsman_desk.cli.main", "ingest", *arguments]
+    done = subprocess.run(command, capture_output=True, input=stdin, check=False, cwd=place)
+    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def test_a_dry_run_ends_with_one_line_of_json_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    box = b"".join(b"From - Mon Nov  2 10:00:00 2026\n" + MAIL % number + b"\n" for number in (1, 2))
+    (tmp_path / "one.eml").write_bytes(MAIL % 3)
+    before = sorted(tmp_path.rglob("*"))
+
+    done = ingest(tmp_path, "--dry-run", "--json", "-", "one.eml", stdin=box)
+
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 0
+    assert 0 < told.pop("slowest_seconds") < 60
+    assert told == {"mails": 3, "exceptions": 0, "notes": {}, "automatic": 0, "problems": 0}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_without_json_is_a_table(tmp_path: Path) -> None:
+    (tmp_path / "a.eml").write_bytes(b"From: no-reply@shop.example\nMessage-ID: <1@a.example>\n\nx")
+
+    done = ingest(tmp_path, "--dry-run", ".")
+
+    assert "1 mails, 0 of them not read in full" in done.stdout
+    assert [line.split() for line in done.stdout.splitlines()[1:]] == [["1", "automatic:", "automatic"], ["1", "no-date"]]
+
+
+def test_a_path_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    done = ingest(tmp_path, "--dry-run", "--json", "gone")
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("pointsman-desk: ")
+    assert "gone does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_taken_in_twice_is_one_case(tmp_path: Path) -> None:
+    (tmp_path / "one.eml").write_bytes(MAIL % 1)
+
+    first = json.loads(ingest(tmp_path, "--json", "one.eml").stdout)
+    second = json.loads(ingest(tmp_path, "--json", "-", stdin=MAIL % 1).stdout)
+
+    assert (len(first["started"]), first["known"]) == (1, 0)
+    assert (second["started"], second["known"], second["problems"]) == ([], 1, [])
