@@ -1,0 +1,314 @@
+"""Models behind the chat completions of OpenAI, which many servers speak: one request an attempt, and no retry of its own."""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, SecretStr
+
+from pointsman.definition.guards import Attempt, Violation
+from pointsman.errors import DefinitionError, NoAnswer, NotSent, Rejected
+from pointsman.mappings.http import http_outcome, retry_after_seconds
+from pointsman.models.answers import cleaned, read_answer, violations
+from pointsman.models.base import FREE, Message, Price, Task
+from pointsman.models.schemas import strict_schema
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+T = TypeVar("T", bound=BaseModel)
+
+JsonMode = Literal["schema", "object", "prompt"]
+
+OPENAI = "https://api.openai.com/v1"
+ANSWER_BYTES_MAX = 4 * 1024 * 1024  # no model writes so much at a time; a server that sends more is broken
+CONNECT_SECONDS_MAX = 10.0  # a server that is there accepts in milliseconds
+SAID_MAX = 300  # characters of what a server says of an error
+MAY_BE_PAID = "it may have worked on the question, and be paid for it"
+
+_MAY_GO_BETTER = frozenset({408, 409, 425})  # with 5xx, what OpenAI's own client tries again
+_NO_MONEY = frozenset(  # the codes of a 429 that no waiting mends (OpenAI, "Error codes")
+    {"insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded", "project_spend_limit_exceeded",
+     "organization_usage_limit_exceeded"}
+)  # fmt: skip
+
+
+class OpenAICompatible:
+    """A model behind `POST {base_url}/chat/completions`. Needs the extra `http`.
+
+    `api_key` is the key, or `api_key_env` the name of the environment variable that holds it; a key goes to `base_url` and
+    nowhere else: redirects are not followed, and no error and no repr shows it. Proxies are taken from the environment,
+    as httpx does. An attempt ends after `timeout_seconds`, whatever the server does. `client` is an httpx.AsyncClient to
+    use instead of a connection of its own for each attempt, which costs a handshake and finds no connection stale.
+
+    `json_mode` says how the answer's form is asked for: "schema" by a strict JSON Schema, which the server enforces;
+    "object" by asking for JSON, with the schema in the messages; "prompt" by the messages alone. It is a setting and no
+    ladder: a server that cannot do what is set refuses, and the error says so. `extra` is put into the request as it is,
+    such as {"seed": 1}. A `temperature` or `max_tokens` of None is left out of it.
+
+    What servers do differently (their documentation, November 2026):
+
+    - OpenAI: models that reason refuse `temperature` and `max_tokens`; set both to None, and `extra` to
+      {"max_completion_tokens": 4096}.
+    - Ollama, http://localhost:11434/v1: asks for no key, enforces the schema since 0.5, and cuts a question silently to
+      its context length, 4,096 tokens on small machines (OLLAMA_CONTEXT_LENGTH). It loads a model at the first
+      question: raise `timeout_seconds`. Ollama Cloud takes the schema and does not enforce it.
+    - vLLM, http://localhost:8000/v1: enforces the schema; of a model that thinks, `--reasoning-parser` keeps the
+      thoughts out of the answer.
+    - llama.cpp, http://localhost:8080/v1: enforces the schema by a grammar.
+    - LM Studio, http://localhost:1234/v1: enforces the schema, and refuses the mode "object" (its bug tracker, #189).
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str = OPENAI,
+        api_key: str | None = None,
+        api_key_env: str | None = None,
+        timeout_seconds: float = 60.0,
+        price: Price = FREE,
+        json_mode: JsonMode = "schema",
+        temperature: float | None = 0.0,
+        max_tokens: int | None = 2_048,
+        extra: Mapping[str, Any] | None = None,
+        client: "httpx.AsyncClient | None" = None,
+        name: str | None = None,
+    ) -> None:
+        """Raises DefinitionError where a setting cannot work, or httpx is not installed."""
+        _needs_httpx()
+        if not 0 < timeout_seconds < float("inf"):
+            raise DefinitionError(f"OpenAICompatible {model!r}: timeout_seconds is {timeout_seconds}; it must be more than 0.")
+        self.name = name or model
+        self.base_url = _checked(base_url, model)
+        self._key = _key(api_key, api_key_env, model)
+        self._timeout_seconds = timeout_seconds
+        self._price = price
+        self._json_mode = json_mode
+        self._max_tokens = max_tokens
+        self._client = client
+        settings = {"model": model, "temperature": temperature, "max_tokens": max_tokens} | dict(extra or {})
+        self._settings = {key: value for key, value in settings.items() if value is not None}
+
+    def __repr__(self) -> str:
+        return f"OpenAICompatible({self._settings['model']!r}, base_url={self.base_url!r})"
+
+    async def attempt(self, task: Task, messages: Sequence[Message], schema: type[T]) -> Attempt[T]:  # noqa: ARG002 - the messages say it
+        """Ask once.
+
+        Raises NotSent where nobody worked on the question: no connection, a limit that is reached, a server that is busy,
+        with the `retry_after` that it asked for. Raises NoAnswer where somebody may have: no answer in time, a connection
+        that broke, a server's error, an answer that is none. Raises Rejected where only another setting helps, or
+        DefinitionError where `schema` cannot be asked for.
+        """
+        body = await self._post(self._request(messages, schema))
+        completion = _completion(body)
+        if completion is None:
+            start = self._line(body[:SAID_MAX].decode("utf-8", "replace"))
+            raise NoAnswer(f"{self._said_by} answered with no chat completion ({start!r}); {MAY_BE_PAID}.")
+        usage = self._price.usage(completion.input_tokens, completion.output_tokens)
+        output, wrong = read_answer(completion.content, schema)
+        if output is None:
+            wrong = self._ended(completion) or wrong
+        return Attempt(output, self.name, completion.content or completion.refusal, usage, wrong)
+
+    @property
+    def _said_by(self) -> str:
+        return f"{self.name} at {urlsplit(self.base_url).netloc}"
+
+    def _request(self, messages: Sequence[Message], schema: type[BaseModel]) -> dict[str, Any]:
+        if self._json_mode == "schema":
+            named = {"name": re.sub(r"[^A-Za-z0-9_-]", "_", schema.__name__)[:64], "strict": True, "schema": strict_schema(schema)}
+            asked: dict[str, Any] = {"response_format": {"type": "json_schema", "json_schema": named}}
+        else:
+            asked = {"response_format": {"type": "json_object"}} if self._json_mode == "object" else {}
+            messages = _with_schema(messages, schema)
+        return {"messages": [message._asdict() for message in messages], "stream": False, **asked, **self._settings}
+
+    def _ended(self, completion: "_Completion") -> tuple[Violation, ...]:
+        """Why there is no answer that fits, where the server says it."""
+        if completion.refusal:
+            return violations(f"the model refused to answer: {completion.refusal[:SAID_MAX]}")
+        if completion.finish_reason == "content_filter":
+            return violations("the provider's content filter stopped the answer; answer in other words")
+        if completion.finish_reason == "length":
+            bound = f" of {self._max_tokens} tokens (max_tokens)" if self._max_tokens else ""
+            return violations(f"the answer was cut short at its limit{bound}; answer more briefly")
+        return ()
+
+    async def _post(self, request: dict[str, Any]) -> bytes:
+        import httpx  # noqa: PLC0415 - importing pointsman.models must stay light
+
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                with http_outcome():
+                    status, headers, body = await self._exchange(request)
+        except NotSent as error:
+            raise NotSent(f"{self._said_by} was not reached ({error}); is it running, and is base_url right?") from error
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise NoAnswer(f"{self._said_by} gave no answer within {self._timeout_seconds:g} seconds; {MAY_BE_PAID}.") from error
+        except httpx.HTTPError as error:
+            raise NoAnswer(f"{self._said_by} broke off its answer ({type(error).__name__}); {MAY_BE_PAID}.") from error
+        if not 200 <= status < 300:
+            self._refuse(status, headers, body)
+        return body
+
+    async def _exchange(self, request: dict[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
+        import httpx  # noqa: PLC0415
+
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
+        timeout = httpx.Timeout(self._timeout_seconds, connect=min(CONNECT_SECONDS_MAX, self._timeout_seconds / 2))
+        url = f"{self.base_url}/chat/completions"
+        body = bytearray()
+        async with self._connected() as client:
+            asked = client.build_request("POST", url, json=request, headers=headers, timeout=timeout)
+            response = await client.send(asked, stream=True, follow_redirects=False)
+            try:
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > ANSWER_BYTES_MAX:
+                        raise NoAnswer(
+                            f"{self._said_by} sent more than {ANSWER_BYTES_MAX:,} bytes and was not read to the end; {MAY_BE_PAID}."
+                        )
+            finally:
+                await response.aclose()
+            return response.status_code, response.headers, bytes(body)
+
+    @asynccontextmanager
+    async def _connected(self) -> "AsyncIterator[httpx.AsyncClient]":
+        """The client that was given, or one for this attempt: what no connection outlives, no loop and no server can break."""
+        import httpx  # noqa: PLC0415
+
+        if self._client is not None:
+            yield self._client
+            return
+        async with httpx.AsyncClient(verify=_certificates()) as client:
+            yield client
+
+    def _refuse(self, status: int, headers: Mapping[str, str], body: bytes) -> NoReturn:
+        """Raise what an answer without success says (OpenAI, "Error codes"; RFC 9110)."""
+        said, codes = self._error(body)
+        wait = retry_after_seconds(headers)
+        because = f" ({status}{f': {said}' if said else ''})"
+        if status == 402 or (status == 429 and codes & _NO_MONEY):
+            raise Rejected(f"{self._said_by} answers no more because of the account's credit or budget{because}; raise it there.")
+        if status == 429 or (status == 503 and wait is not None):
+            raise NotSent(f"{self._said_by} is busy{because}.", retry_after=wait)
+        if status >= 500 or status in _MAY_GO_BETTER:
+            raise NoAnswer(f"{self._said_by} failed{because}; {MAY_BE_PAID}.", retry_after=wait)
+        if status == 401:  # what is said of a key may show it
+            mend = "the key is wrong, mend api_key or api_key_env" if self._key else "it asks for a key, give it one with api_key_env"
+            raise Rejected(f"{self._said_by} refused access (401); {mend}.")
+        if status == 403:
+            raise Rejected(f"{self._said_by} refused access{because}; may this api_key use this model?")
+        if status == 404:
+            raise Rejected(f"{self._said_by} was not found{because}; mend model or base_url.")
+        if 300 <= status < 400:
+            raise Rejected(f"{self._said_by} answered with a redirect ({status}), which is not followed; mend base_url.")
+        raise Rejected(f"{self._said_by} refused the request{because}; mend model, json_mode, temperature, max_tokens or extra.")
+
+    def _error(self, body: bytes) -> tuple[str, frozenset[str]]:
+        """What the server says of an error, and its codes."""
+        try:
+            told = json.loads(body)
+        except (ValueError, RecursionError):
+            return "", frozenset()
+        error = told.get("error", told) if isinstance(told, dict) else told
+        if not isinstance(error, dict):
+            error = {"message": error}
+        said = self._line(str(error.get("message") or error.get("detail") or ""))
+        return said, frozenset(str(error.get(key)) for key in ("code", "type"))
+
+    def _line(self, text: str) -> str:
+        """What a server said, in one short line and without the key, which some repeat."""
+        line = " ".join(cleaned(text).split())
+        return (line if self._key is None else line.replace(self._key.get_secret_value(), "***"))[:SAID_MAX]
+
+
+class _Completion(NamedTuple):
+    """What counts of a chat completion."""
+
+    content: str
+    refusal: str
+    finish_reason: str
+    input_tokens: int
+    output_tokens: int
+
+
+def _completion(body: bytes) -> _Completion | None:
+    """Read the envelope; None where it is none."""
+    try:
+        envelope = json.loads(body)
+        choice = envelope["choices"][0]
+        content, refusal = (choice["message"].get(key) or "" for key in ("content", "refusal"))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    if not (isinstance(content, str) and isinstance(refusal, str)):
+        return None
+    usage = envelope.get("usage")
+    tokens = (_tokens(usage, key) for key in ("prompt_tokens", "completion_tokens"))
+    return _Completion(cleaned(content), cleaned(refusal), str(choice.get("finish_reason")), *tokens)
+
+
+def _tokens(usage: Any, key: str) -> int:
+    """A count of tokens; 0 where the server gives none, or nonsense."""
+    count = usage.get(key) if isinstance(usage, dict) else None
+    return count if type(count) is int and count > 0 else 0
+
+
+def _with_schema(messages: Sequence[Message], schema: type[BaseModel]) -> Sequence[Message]:
+    """The messages with the schema in the system's one, which some chat templates allow only once and only first."""
+    asked = "Answer with one JSON object and nothing else. It must fit this JSON Schema:"
+    told = f"{asked}\n{json.dumps(schema.model_json_schema(), ensure_ascii=False)}"
+    if messages and messages[0].role == "system":
+        return [Message("system", f"{messages[0].content}\n\n{told}"), *messages[1:]]
+    return [Message("system", told), *messages]
+
+
+def _needs_httpx() -> None:
+    try:
+        import httpx  # noqa: F401, PLC0415
+    except ImportError:
+        raise DefinitionError("OpenAICompatible needs httpx; install it with pip install 'pointsman[http]'.") from None
+
+
+def _checked(base_url: str, model: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise DefinitionError(f"OpenAICompatible {model!r}: base_url must be an address such as {OPENAI}, without a query.")
+    if parts.username is not None or parts.password is not None:
+        raise DefinitionError(f"OpenAICompatible {model!r}: base_url holds a password; give the key with api_key_env.")
+    return base_url.rstrip("/")
+
+
+def _key(value: str | None, variable: str | None, model: str) -> SecretStr | None:
+    if value is not None and variable is not None:
+        raise DefinitionError(f"OpenAICompatible {model!r}: it has an api_key and an api_key_env; give one of them.")
+    if variable is not None:
+        value = os.environ.get(variable)
+        if not value:
+            raise DefinitionError(f"OpenAICompatible {model!r}: the environment variable {variable}, its api_key_env, is not set.")
+    if value is None:
+        return None
+    key = value.strip()
+    if not re.fullmatch(r"[!-~]+", key):  # httpx would show it in its error
+        raise DefinitionError(f"OpenAICompatible {model!r}: its key is empty, or holds characters that no HTTP header takes.")
+    return SecretStr(key)
+
+
+@cache
+def _certificates() -> "ssl.SSLContext":
+    """The certificates to trust, as httpx chooses them: one for all clients, because loading them takes long."""
+    import httpx  # noqa: PLC0415
+
+    return httpx.create_ssl_context()
