@@ -73,6 +73,13 @@ class Tone(StrEnum):
     FORMAL = "formal"
 
 
+class Authentication(Value):
+    """What those whose word counts found out about a mail's origin: whether From is `aligned`, and `why`, for a person."""
+
+    aligned: bool = False
+    why: str = "the desk's setting authserv names nobody whose word on a mail's origin counts"
+
+
 class Attachment(Value):
     """A file that came with a mail: described, never opened. `size` is in bytes."""
 
@@ -87,7 +94,7 @@ class Mail(Value):
 
     `text` is what the customer wrote now, `quoted` the history below it; neither is ever dropped. `automatic` says why
     a machine seems to have sent it ("bounce", "out of office", "mailing list"), None for a person. `notes` name what
-    was odd about the bytes. `message_id`, `in_reply_to` and `references` are without angle brackets.
+    was odd about the bytes, `authentication` what is known of the sender. `message_id`, `in_reply_to` and `references` are without angle brackets.
     """
 
     message_id: str
@@ -104,6 +111,7 @@ class Mail(Value):
     attachments: tuple[Attachment, ...] = ()
     automatic: str | None = None
     notes: tuple[str, ...] = ()
+    authentication: Authentication = Authentication()
 
 
 class Grounds(Value):
@@ -149,7 +157,12 @@ class NoOrder(Value):
     """The shop holds no such order for this customer. `asked` is the number that was looked for."""
 
     asked: str | None = None
-    reason: Literal["no order with this number", "the order is another customer's", "no order from this address"]
+    reason: Literal[
+        "no order with this number",
+        "the order is another customer's",
+        "no order from this address",
+        "the sender is not verified",
+    ]
 
 
 class Policy(Value):
@@ -239,6 +252,7 @@ class Case(State):
     risk: Risk | None = None
     grounds: Grounds | None = None
     order: Order | NoOrder | None = None
+    trust: Trust | None = None
     policy: Policy | None = None
     reply: Reply | None = None
     verdict: Verdict | None = None
@@ -273,17 +287,11 @@ class Case(State):
 
     @property
     def is_known(self) -> bool:
-        """Whether the sender's one address is that of the order: only then may the order be spoken of without a person."""
-        return (
-            isinstance(self.order, Order)
-            and self.order.email == self.customer_id
-            and self.mail is not None
-            and SEVERAL_SENDERS not in self.mail.notes
-        )
+        """Whether the sender is surely the order's customer: only then may the order be spoken of."""
+        return self.trust is not None and self.trust.may_know_the_order
 
 
 BY_HAND = frozenset({Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL, Intent.UNCLEAR})
 """What always waits for a person, whatever the policy file says."""
 
 REPAIRS_MAX = 2  # a model that has not mended its draft in two tries will not in the third
-SEVERAL_SENDERS = "several-senders"  # the parser's note on a mail that claims two senders

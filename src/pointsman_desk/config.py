@@ -14,6 +14,8 @@ SAMPLE = Path(__file__).parent / "sample"
 FILE_NAME = "desk.toml"
 
 
+_SAMPLE_EXCHANGER = "mx.haus-und-hof.example"  # who writes Authentication-Results into the sample mails
+_AUTHSERV = re.compile(r"[A-Za-z0-9._-]{1,253}")  # a host's name or `microsoft365`
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")  # a plain addr-spec (RFC 5322, 3.4.1)
 
 
@@ -45,7 +47,9 @@ class DeskConfig(BaseModel):
     """Where the desk finds its mails, keeps its cases, and how it sends.
 
     `home` holds the database, the outbox, and the shop and the policy where no others are named. `mailbox` is a maildir,
-    a folder of .eml files or an mbox file. Without `smtp` replies go into a maildir. Relative paths count from the file's folder.
+    a folder of .eml files or an mbox file. `authserv` is the name under which your own mail exchanger writes
+    Authentication-Results (RFC 8601), or `microsoft365`: a sender for whom it does not vouch learns nothing of an
+    order, and without it every sender is one. Without `smtp` replies go into a maildir. Relative paths count from the file's folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +57,7 @@ class DeskConfig(BaseModel):
     home: Path = Path("var/desk")
     mailbox: Path = SAMPLE / "mails"
     address: str = "support@haus-und-hof.example"
+    authserv: str | None = None
     policy: Path | None = None
     shop: Path | None = None
     smtp: SmtpConfig | None = None
@@ -64,6 +69,18 @@ class DeskConfig(BaseModel):
         if not _ADDRESS.fullmatch(address):
             raise ValueError(f"{address!r} is not one plain address, such as support@shop.example")
         return address
+
+    @field_validator("authserv")
+    @classmethod
+    def _is_a_name(cls, authserv: str | None) -> str | None:
+        if authserv is not None and not _AUTHSERV.fullmatch(authserv):
+            raise ValueError(f"{authserv!r} is no name that a mail server writes, such as mx.shop.example; copy it from the header field")
+        return authserv
+
+    @property
+    def exchanger(self) -> str:
+        """Whose word on a mail's origin counts: `authserv`, for the sample mails the sample's own, "" for nobody's."""
+        return self.authserv or (_SAMPLE_EXCHANGER if self.mailbox == SAMPLE / "mails" else "")
 
     @property
     def database(self) -> Path:

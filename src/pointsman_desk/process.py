@@ -1,6 +1,6 @@
 """The desk's process, on one page: what happens to a mail. Read this first.
 
-read -> classify -> fetch_order + fetch_refund_policy -> draft -> validate -> (approve) -> compose -> send
+read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> validate -> (approve) -> compose -> send
 
 - validate objects to the model's own draft: repair, then validate again
 - a person must see it (refund, complaint, legal, unclear, high risk, not for the machine, still broken): approve, where an
@@ -9,7 +9,7 @@ read -> classify -> fetch_order + fetch_refund_policy -> draft -> validate -> (a
 
 from pointsman import Idempotent, Process, Retry, Safety, finish, otherwise, parallel, when
 from pointsman_desk.case import Approval, Case, Risk
-from pointsman_desk.nodes import classify, draft, facts, ingest, send, validate
+from pointsman_desk.nodes import classify, draft, facts, identity, ingest, send, validate
 
 PATIENT = Retry(attempts_max=5, first_seconds=0.5)  # a shop that restarts is back within the 7 s that this makes
 # A server that says "later" means a quarter of an hour (greylisting, RFC 6647).
@@ -28,6 +28,7 @@ def support_mail(safety: Safety) -> Process[Case]:
     classify_ = support.node(classify.classify, writes=("intent", "risk", "grounds"), timeout_seconds=DRAFT_SECONDS)
     fetch_order = support.node(facts.fetch_order, writes="order", retry=PATIENT, timeout_seconds=FETCH_SECONDS)
     fetch_policy = support.node(facts.fetch_refund_policy, writes="policy", timeout_seconds=FETCH_SECONDS)
+    identify = support.node(identity.identify, writes="trust")
     draft_ = support.node(draft.draft, writes=("reply", "send_status"), timeout_seconds=DRAFT_SECONDS)
     validate_ = support.node(validate.validate, writes="verdict")
     repair = support.node(draft.repair, writes=("reply", "send_status"), timeout_seconds=DRAFT_SECONDS)
@@ -43,6 +44,7 @@ def support_mail(safety: Safety) -> Process[Case]:
         when("a machine sent it", lambda c: c.mail is not None and c.mail.automatic is not None, finish("automatic")),
         when("it is not classified", lambda c: c.intent is None, classify_),
         when("facts are missing", lambda c: c.order is None or c.policy is None, parallel(fetch_order, fetch_policy)),
+        when("the sender is not identified", lambda c: c.trust is None, identify),
         when("there is no draft", lambda c: c.reply is None, draft_),
         when("the draft is not validated", lambda c: c.verdict is None, validate_),
         when("the draft can be repaired", lambda c: c.repairable, repair),

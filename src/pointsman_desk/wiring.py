@@ -96,6 +96,7 @@ async def open_desk(
         "orders": SqliteOrders(config.shop_file),
         "policies": PolicyFile(config.policy_file),
         "desk_address": config.address,
+        "authserv": config.exchanger,
         "transport": transport or configured,
     }
     async with Engine.open(config.database, [process], resources=resources, concurrency=config.concurrency, **engine_settings) as engine:

@@ -100,7 +100,7 @@ def live(home: Path, policy: str, points: CrashAt, now: float, *, with_intents: 
     """One life of the desk: take in the mail, approve the reply, and settle what is in doubt as an operator would."""
 
     async def main() -> None:
-        config = DeskConfig(home=home / "desk", mailbox=home / "mailbox")
+        config = DeskConfig(home=home / "desk", mailbox=home / "mailbox", authserv="mx.haus-und-hof.example")
         provider = Provider(home / "provider.log", points, deduplicates=policy == "Idempotent")
         settings: dict[str, Any] = {"clock": ManualClock(now), "random": Random(7), "points": points}
         if not with_intents:

@@ -29,7 +29,7 @@ ARTICLE = "01-article.eml"
 def _config(tmp_path: Path) -> DeskConfig:
     mailbox = tmp_path / "mailbox"
     mailbox.mkdir()
-    return DeskConfig(home=tmp_path / "desk", mailbox=mailbox)
+    return DeskConfig(home=tmp_path / "desk", mailbox=mailbox, authserv="mx.haus-und-hof.example")
 
 
 def deliver(config: DeskConfig, *names: str) -> None:
@@ -52,7 +52,7 @@ def sent(config: DeskConfig) -> list[bytes]:
 
 def command(config: DeskConfig, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     file = config.home.parent / "desk.toml"
-    file.write_text(f'home = "{config.home}"\nmailbox = "{config.mailbox}"\n', encoding="utf-8")
+    file.write_text(f'home = "{config.home}"\nmailbox = "{config.mailbox}"\nauthserv = "{config.authserv}"\n', encoding="utf-8")
     place = ["--config", str(file)] if tool == "pointsman_desk" else ["--db", str(config.database)]
     return subprocess.run([sys.executable, "-m", f"{tool}.cli.main", *arguments, *place], capture_output=True, text=True, check=False)
 

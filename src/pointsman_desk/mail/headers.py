@@ -85,6 +85,21 @@ def addresses(values: list[str], notes: set[str]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(found))[:_RECIPIENTS_MAX]
 
 
+def single_address(values: list[str]) -> str | None:
+    """Return the lower-case address of a From that names one, in plain ASCII, and no other; None for every other From.
+
+    Two fields, two mailboxes and a name that is another address can each mean one sender to the server that checked the
+    mail and another one here; so can letters outside ASCII, some of which have an ASCII letter as their lower case.
+    """
+    if len(values) != 1:
+        return None
+    notes: set[str] = set()
+    found = addresses(values, notes)
+    shown = {address.lower() for address in _ADDRESS.findall(header_text(values[0], notes))}
+    read = {address for _, address in found}
+    return read.pop() if len(read) == 1 and shown == read and values[0].isascii() and not notes else None
+
+
 def _mailboxes(value: str) -> list[tuple[list[str], str, str | None]]:
     """Cut an address list into (words, comment, what stood in angle brackets)."""
     out: list[tuple[list[str], str, str | None]] = []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pointsman_desk.case import Mail
 from pointsman_desk.mail import quotes
+from pointsman_desk.mail.authentication import authentication
 from pointsman_desk.mail.automatic import automatic
 from pointsman_desk.mail.body import read_body
 from pointsman_desk.mail.headers import addresses, date_claimed, header_text, ids
@@ -46,21 +47,21 @@ def identify(raw: bytes) -> Identity:
     return Identity(email_id, sender, f"{email_id}/{digest[:16]}")
 
 
-def read_mail(raw: bytes) -> Mail:
+def read_mail(raw: bytes, authserv: str = "") -> Mail:
     """Read a mail. Never raises: what cannot be read at all has the subject "(unreadable mail)" and the note `unreadable`.
 
     Every string is free of what nobody can see; `notes` names in words what was odd: a charset, a cut, hidden text, a
-    repeated header field.
+    repeated header field. `authserv` is the mail exchanger whose word on the sender counts (mail/authentication.py).
     """
     notes: set[str] = set()
     try:
-        return _read(raw, notes)
+        return _read(raw, notes, authserv)
     except Exception:  # a mail that cannot be read is still a mail, and becomes a case
         notes.add("unreadable")
         return Mail(message_id=_made_id(raw), sender=UNKNOWN_SENDER, subject=UNREADABLE, notes=tuple(sorted(notes)))
 
 
-def _read(raw: bytes, notes: set[str]) -> Mail:
+def _read(raw: bytes, notes: set[str], authserv: str) -> Mail:
     root = parse(raw, notes)
     sender_name, sender = _sender(root, notes)
     subject = header_text(root.field("subject"), notes)
@@ -85,6 +86,7 @@ def _read(raw: bytes, notes: set[str]) -> Mail:
         attachments=tuple(body.attachments),
         automatic=automatic(root, body.media_types, sender, subject),
         notes=tuple(sorted(notes)),
+        authentication=authentication(root, sender, authserv),
     )
 
 

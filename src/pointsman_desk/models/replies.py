@@ -77,7 +77,7 @@ def _variant(brief: Brief, *, late: bool, careful: bool) -> str:
     if intent in fixed:
         return fixed[intent]
     if isinstance(order, NoOrder):
-        return "no_order"
+        return "unverified" if order.reason == "the sender is not verified" else "no_order"
     if intent is Intent.REFUND:
         return _refund_variant(order, brief.policy, late=late and not careful)
     if intent is Intent.ORDER_STATUS:

@@ -15,6 +15,6 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes) -> Started:
     return await engine.start(process, case, key=identity.key)
 
 
-async def read(raw_message: Blob, *, ctx: Context) -> Mail:
+async def read(raw_message: Blob, *, authserv: str, ctx: Context) -> Mail:
     """Read the mail from its raw bytes, in a thread: a large one takes a while."""
-    return await asyncio.to_thread(read_mail, await ctx.read(raw_message))
+    return await asyncio.to_thread(read_mail, await ctx.read(raw_message), authserv)

@@ -86,7 +86,7 @@ def _numbered(shop: sqlite3.Connection, number: str, sender: str) -> Order | NoO
     row = shop.execute(_statements()["order_by_number"], {"number": number}).fetchone()
     if row is None:
         return NoOrder(asked=number, reason="no order with this number")
-    if str(row["email"]).strip().casefold() != sender.casefold():
+    if str(row["email"]).strip().lower() != sender.lower():
         return NoOrder(asked=number, reason="the order is another customer's")
     return _order(shop, row)
 
