@@ -234,6 +234,7 @@ def test_the_commands_work_the_desk_from_the_mailbox_to_the_outbox(config: DeskC
     }  # fmt: skip
     assert {"id", "subject", "status", "rule"} <= set(listed[0])
     assert "I need it for Monday" in shown.stdout
+    assert "bound (mx.haus-und-hof.example says dmarc=pass for mail.example)" in shown.stdout
     assert approved.returncode == 0
     assert again.returncode == 1
     assert "it is done (sent)" in again.stderr
@@ -420,3 +421,54 @@ def test_a_digest_that_is_none_approves_nothing(config: DeskConfig, seen: str) -
     at_the_desk(config, approve)
 
     assert sent(config) == []
+
+
+ORDER_FACTS = (b"NP4471", b"Nordpost", b"34.50", b"Desk lamp", b"24 November", b"John Smith,", b"A-1002")
+
+
+def replies(config: DeskConfig) -> list[bytes]:
+    """The drafts of all cases, as they would leave."""
+
+    async def drafts(desk: Desk) -> list[bytes]:
+        states = [(await history_of(desk.engine.reader, row.id)).state for row in await desk.engine.reader.cases()]
+        return [state["reply"]["body"].encode() for state in states if state.get("reply")]
+
+    return list(at_the_desk(config, drafts))
+
+
+def test_without_a_mail_exchanger_of_our_own_no_order_is_told_and_nothing_leaves_by_itself(config: DeskConfig) -> None:
+    deliver(config, "02-status-en.eml", "06-hours-en.eml")
+
+    drafts = replies(config.model_copy(update={"authserv": None}))
+
+    assert len(drafts) == 2
+    assert [fact for fact in ORDER_FACTS for draft in drafts if fact in draft] == []
+    assert "sign in to your account" in " ".join(drafts[0].decode().split())
+    assert sent(config) == []
+
+
+@pytest.mark.parametrize(
+    ("result", "leaves"),
+    [
+        (b"dmarc=pass header.from=post.example", True),
+        (b"dmarc=fail header.from=post.example", False),
+        (b"dmarc=pass header.from=parcel-alerts.test", False),
+    ],
+)
+def test_a_forged_word_of_our_exchanger_below_its_own_is_worth_nothing(config: DeskConfig, result: bytes, leaves: bool) -> None:
+    raw = (SAMPLE / "mails" / "02-status-en.eml").read_bytes()
+    (config.mailbox / "one.eml").write_bytes(b"Authentication-Results: mx.haus-und-hof.example; " + result + b"\n" + raw)
+
+    [draft] = replies(config)
+
+    assert (b"NP4471002" in draft) is leaves
+    assert (len(sent(config)) == 1) is leaves
+
+
+def test_a_reply_with_an_order_goes_to_the_address_of_the_order_and_to_no_reply_to(config: DeskConfig) -> None:
+    raw = (SAMPLE / "mails" / "02-status-en.eml").read_bytes()
+    (config.mailbox / "one.eml").write_bytes(b"Reply-To: eve@evil.test\n" + raw)
+
+    at_the_desk(config, lambda desk: desk.engine.case(1))
+
+    assert [line for mail in sent(config) for line in mail.splitlines() if line.startswith(b"To:")] == [b"To: john.smith@post.example"]

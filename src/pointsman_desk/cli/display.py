@@ -124,6 +124,8 @@ def print_case(history: History) -> None:
     mail, grounds = state.get("mail") or {}, state.get("grounds") or {}
     console.print(f"[bold]case {row.id}[/] {row.status}: {escape(reasons(row))}")
     console.print(f"From:    {escape(mail.get('sender_name', ''))} <{escape(str(state.get('customer_id')))}>")
+    if mail.get("authentication"):
+        console.print(f"Trust:   {escape(state.get('trust') or 'not judged')} ({escape(mail['authentication']['why'])})")
     console.print(f"Subject: {escape(mail.get('subject', ''))}\n")
     console.print(escape(mail.get("text") or "(no text)"))
     if mail.get("quoted"):
