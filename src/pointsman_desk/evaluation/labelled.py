@@ -37,7 +37,7 @@ class Labelled(Value):
 
 
 class _Line(BaseModel):
-    """A line of the gold set."""
+    """A line of the gold set. `note` says to its readers what is hard about the mail."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,6 +47,7 @@ class _Line(BaseModel):
     also: tuple[Intent, ...] = ()
     subject: str = ""
     text: str
+    note: str = ""
 
 
 def mail_of(number: str, text: str, subject: str = "") -> Mail:
