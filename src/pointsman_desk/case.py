@@ -89,12 +89,34 @@ class Attachment(Value):
     sha256: str
 
 
+class Bounce(Value):
+    """What a report says of a mail that this desk sent; what it does not tell is empty.
+
+    `action` is the worst that befell one of the `recipients` ("complained": somebody called the mail spam); `status` an
+    enhanced status code such as "5.1.1" (RFC 3463), `message_id` the Message-ID of the mail that the report is about,
+    without angle brackets, `diagnostic` the words of the server that refused it.
+    """
+
+    action: Literal["failed", "delayed", "delivered", "complained"]
+    recipients: tuple[str, ...] = ()
+    status: str | None = None
+    message_id: str | None = None
+    diagnostic: str = ""
+
+
+Automatic = Literal[
+    "abuse report", "read receipt", "bounce", "own address", "loop", "out of office", "mailing list", "automatic"
+]  # fmt: skip
+"""Why a machine seems to have sent a mail."""
+
+
 class Mail(Value):
     """A mail as the desk reads it: a view that can be rebuilt from the raw bytes at any time.
 
     `text` is what the customer wrote now, `quoted` the history below it; neither is ever dropped. `automatic` says why
-    a machine seems to have sent it ("bounce", "out of office", "mailing list"), None for a person. `notes` name what
-    was odd about the bytes, `authentication` what is known of the sender. `message_id`, `in_reply_to` and `references` are without angle brackets.
+    a machine seems to have sent it, None for a person; `bounce` what it reports of a mail of ours. `notes` name what was
+    odd about the bytes, `authentication` what is known of the sender. `message_id`, `in_reply_to` and `references` are
+    without angle brackets.
     """
 
     message_id: str
@@ -109,7 +131,8 @@ class Mail(Value):
     in_reply_to: str | None = None
     references: tuple[str, ...] = ()
     attachments: tuple[Attachment, ...] = ()
-    automatic: str | None = None
+    automatic: Automatic | None = None
+    bounce: Bounce | None = None
     notes: tuple[str, ...] = ()
     authentication: Authentication = Authentication()
 

@@ -55,3 +55,15 @@ def test_what_is_taken_in_twice_is_one_case(tmp_path: Path) -> None:
 
     assert (len(first["started"]), first["known"]) == (1, 0)
     assert (second["started"], second["known"], second["problems"]) == ([], 1, [])
+
+
+def test_a_bounce_is_shown_with_what_it_says(tmp_path: Path) -> None:
+    words = b"<jane@customer.example>:\n550 5.1.1 User unknown\n\nMessage-ID: <case-7.0a1b@shop.example>\n"
+    ingest(tmp_path, "-", stdin=b"From: MAILER-DAEMON@mx.example\nSubject: failure notice\n\n" + words)
+
+    shown = subprocess.run(
+        [sys.executable, "-m", "pointsman_desk.cli.main", "show", "1"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+
+    told = "Sent by a machine: bounce; failed; jane@customer.example; 5.1.1; of the mail case-7.0a1b@shop.example."
+    assert told in shown.stdout

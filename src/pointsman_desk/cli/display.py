@@ -132,6 +132,8 @@ def print_case(history: History) -> None:
         console.print(f"[dim]({len(mail['quoted'].splitlines())} quoted lines)[/]")
     if mail.get("attachments"):
         console.print("Attachments: " + ", ".join(escape(f"{one['name']} ({one['size']} bytes)") for one in mail["attachments"]))
+    if mail.get("automatic"):
+        console.print(escape(_machine_told(mail["automatic"], mail.get("bounce"))))
     if mail.get("notes"):
         console.print(f"[yellow]Odd about it: {escape(', '.join(mail['notes']))}[/]")
     if state.get("intent"):
@@ -150,6 +152,18 @@ def print_case(history: History) -> None:
     if row.status is Status.WAITING and history.pause is not None:
         seen = history.pause.digest[:12]
         console.print(f"\npointsman-desk approve {row.id} --seen {seen}   (or edit, or reject)")
+
+
+def _machine_told(automatic: str, bounce: dict[str, Any] | None) -> str:
+    if bounce is None:
+        return f"Sent by a machine: {automatic}."
+    facts = (
+        ", ".join(bounce["recipients"]),
+        bounce["status"],
+        bounce["diagnostic"],
+        bounce["message_id"] and f"of the mail {bounce['message_id']}",
+    )
+    return f"Sent by a machine: {automatic}; {'; '.join([bounce['action'], *filter(None, facts)])}."
 
 
 def _order_told(order: dict[str, Any]) -> str:

@@ -3,12 +3,13 @@
 import hashlib
 from dataclasses import dataclass
 
-from pointsman_desk.case import Mail
+from pointsman_desk.case import Automatic, Bounce, Mail
 from pointsman_desk.mail import quotes
 from pointsman_desk.mail.authentication import authentication
 from pointsman_desk.mail.automatic import automatic
 from pointsman_desk.mail.body import read_body
 from pointsman_desk.mail.headers import addresses, date_claimed, header_text, ids
+from pointsman_desk.mail.reports import bounce_of, complaint_of
 from pointsman_desk.mail.tree import Part, parse
 
 UNKNOWN_SENDER = "unknown@unreadable.invalid"
@@ -66,11 +67,13 @@ def _read(raw: bytes, notes: set[str], authserv: str) -> Mail:
     sender_name, sender = _sender(root, notes)
     subject = header_text(root.field("subject"), notes)
     body = read_body(root, notes)
-    parted = quotes.split(body.text(notes))
+    text = body.text(notes)
+    parted = quotes.split(text)
     if parted.quoted and not parted.text:
         notes.add("only-quoted")
     if any(len(root.fields(name)) > 1 for name in _ONCE):
         notes.add("dup-header")
+    sent_by = automatic(root, body.media_types, sender, sender_name, subject)
     return Mail(
         message_id=_message_id(root, raw, notes),
         sender=sender,
@@ -84,10 +87,17 @@ def _read(raw: bytes, notes: set[str], authserv: str) -> Mail:
         in_reply_to=next(iter(ids(root.fields("in-reply-to"), notes)), None),
         references=ids(root.fields("references"), notes),
         attachments=tuple(body.attachments),
-        automatic=automatic(root, body.media_types, sender, subject),
+        automatic=sent_by,
+        bounce=_report(root, sent_by, subject, text),
         notes=tuple(sorted(notes)),
         authentication=authentication(root, sender, authserv),
     )
+
+
+def _report(root: Part, sent_by: Automatic | None, subject: str, text: str) -> Bounce | None:
+    if sent_by == "bounce":
+        return bounce_of(root, subject, text)
+    return complaint_of(root, text) if sent_by == "abuse report" else None
 
 
 def _message_id(root: Part, raw: bytes, notes: set[str]) -> str:

@@ -371,31 +371,6 @@ def test_nothing_at_all_is_a_mail_from_nobody() -> None:
     assert identify(raw).sender == UNKNOWN_SENDER
 
 
-@pytest.mark.parametrize(
-    ("fields", "label"),
-    [
-        ((b"Content-Type: multipart/report; report-type=delivery-status; boundary=x",), "bounce"),
-        ((b"From: MAILER-DAEMON@mx.test",), "bounce"),
-        ((b"From: a@b.example", b"X-Failed-Recipients: c@d.example"), "bounce"),
-        ((b"From: a@b.example", b"Return-Path: <>"), "bounce"),
-        ((b"From: a@b.example", b"Auto-Submitted: auto-replied"), "out of office"),
-        ((b"From: a@b.example", b"Subject: Abwesenheitsnotiz"), "out of office"),
-        ((b"From: a@b.example", b"List-Id: <news.b.example>"), "mailing list"),
-        ((b"From: a@b.example", b"Precedence: bulk"), "mailing list"),
-        ((b"From: a@b.example", b"Auto-Submitted: auto-generated"), "automatic"),
-        ((b"From: no-reply@b.example",), "automatic"),
-        ((b"From: a@b.example", b"Auto-Submitted: no", b"Subject: my refund", b"Return-Path: <a@b.example>"), None),
-        ((b"From: noreen@b.example", b"Subject: Fwd: Undelivered Mail"), None),
-    ],
-)
-def test_a_machine_is_told_from_a_person(fields: tuple[bytes, ...], label: str | None) -> None:
-    raw = mail_of(*fields)
-
-    mail = read_mail(raw)
-
-    assert mail.automatic == label
-
-
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=2_000))
 def test_random_bytes_are_read_without_a_fault(raw: bytes) -> None:
