@@ -12,7 +12,7 @@ from pointsman.definition.effects import (
     Reconcile,
     Safety,
 )
-from pointsman.definition.guards import Attempt, Guard, Unsafe, Usage, Violation
+from pointsman.definition.guards import Attempt, Budget, Guard, Unsafe, Usage, Violation
 from pointsman.definition.ladder import answer_with, reassign, remind
 from pointsman.definition.limits import Breaker, Intake, Limit
 from pointsman.definition.messages import Accept, Log
@@ -28,7 +28,9 @@ from pointsman.definition.transactions import Database, Transaction
 from pointsman.errors import (
     AlreadyAnswered,
     AnswerInvalid,
+    BudgetSpent,
     Busy,
+    CheckFailed,
     Crashed,
     DefinitionError,
     NoAnswer,
@@ -68,8 +70,11 @@ __all__ = [
     "Blob",
     "BlockingEngine",
     "Breaker",
+    "Budget",
+    "BudgetSpent",
     "Busy",
     "CaseRow",
+    "CheckFailed",
     "Child",
     "ChildEnd",
     "Context",

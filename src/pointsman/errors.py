@@ -51,6 +51,14 @@ class Crashed(PointsmanError):
     """The Python of an isolated node ended before its function did: killed, out of memory, or by `os._exit`."""
 
 
+class BudgetSpent(PointsmanError):
+    """A guarded node was refused before its call, because a budget is spent."""
+
+
+class CheckFailed(PointsmanError):
+    """A check of a guard raised instead of saying what it has against an answer."""
+
+
 # The caller acts: what was asked for does not fit.
 
 

@@ -260,6 +260,7 @@ FACTS: dict[str, Any] = {
     "message": "no such order", "at": 1_000_060.0, "attempts": 3, "key": "0123456789abcdef0123", "deadline": 1_000_030.0, "how": "called",
     "shows": ["message", "reply"], "digest": "fedcba9876543210fedc", "by": "anna", "why": "it is wrong", "reason": "no such order",
     "outcome": "sent", "result": "a late reply", "succeeded": ["write"], "failed": ["judge"], "cancelled": [],
+    "violations": [{"check": "polite", "message": "it does not say sorry"}], "next": "repair",
     "version": 2, "fingerprint": "0a1b2c3d4e5f", "since": 1, "to": 2,
 }  # fmt: skip
 
@@ -269,6 +270,7 @@ OF_A_STEP = {
     Kind.NODE_RETRIED,
     Kind.NODE_INTERRUPTED,
     Kind.NODE_LATE,
+    Kind.GUARD_VIOLATED,
     Kind.JOINED,
     Kind.EFFECT_INTENDED,
     Kind.EFFECT_SETTLED,

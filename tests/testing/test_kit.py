@@ -10,6 +10,7 @@ from pointsman import (
     AtLeastOnce,
     AtMostOnce,
     Context,
+    DefinitionError,
     Found,
     Idempotent,
     NotSent,
@@ -238,3 +239,22 @@ def test_compensations_are_called_once_whatever_crashes() -> None:
 
     assert [end["outcome"] for end in report.ends] == ["called off"]
     assert sorted(report.calls.values()) == [1, 1]
+
+
+def test_an_engine_that_cannot_open_says_why() -> None:
+    process = Process("asks", Asking)
+
+    @process.node(writes="answer")
+    async def ask(question: str, *, oracle: str) -> str:
+        raise NotImplementedError
+
+    process.rules(when("unanswered", lambda c: c.answer is None, ask), otherwise(finish("answered")))
+    world = World(process, resources={"oracle": 7})
+
+    with pytest.raises(DefinitionError, match="resource 'oracle' is a int, but it asks for str"):
+        world.run(lambda: world.start(process, {"question": "why?"}))
+
+
+class Asking(State):
+    question: str
+    answer: str | None = None

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from pointsman.definition.children import Child, ChildEnd
 from pointsman.definition.effects import Compensation, Effect
+from pointsman.definition.guards import Guard, unsafe_in
 from pointsman.definition.messages import Accept
 from pointsman.definition.nodes import AnyNode, Context, Node
 from pointsman.definition.pauses import Pause, Sleep
@@ -70,6 +71,8 @@ def check_node(process: str, state: type[State], node: AnyNode) -> None:
         raise DefinitionError(f"{what}: a transaction is a plain function with `*, db: Database`; write it so, or make it a node.")
     if node.isolated:
         _check_isolated(what, node)
+    if node.guard is not None:
+        _check_guard(what, state, node, node.guard)
 
 
 def check_pause(process: str, state: type[State], pause: Pause) -> None:
@@ -259,6 +262,31 @@ def _returned(what: str, node: AnyNode) -> tuple[Any, ...]:
             f"{what}: it writes {len(node.writes)} fields, so it must return tuple[...] of {len(node.writes)} types, not {show(returns)}."
         )
     return get_args(returns)
+
+
+def _check_guard(what: str, state: type[State], node: AnyNode, guard: Guard) -> None:
+    """Refuse a check that does not look at the answer, or reads what is no field; and an escalation that has no field to go to."""
+    if node.isolated:
+        raise DefinitionError(f"{what}: it is isolated and guarded; a node that asks a model waits for it, so leave out isolated=True.")
+    for name, signature in guard.signatures.items():
+        if signature.item is not None or not set(signature.reads) & set(node.writes):
+            told = f"{what}, check {name!r}: it does not read what the node writes"
+            raise DefinitionError(f"{told}; name one of {_listed(node.writes)} as a parameter, which takes the answer.")
+        others = {read: taken for read, taken in signature.reads.items() if read not in node.writes}
+        _check_reads(f"{what}, check {name!r}", state, others)
+        for read, returned in zip(node.writes, _returned(what, node), strict=True):
+            if read in signature.reads and not fits(returned, signature.reads[read]):
+                told = f"parameter {read!r} takes {show(signature.reads[read])}, but the node returns {show(returned)}"
+                raise DefinitionError(f"{what}, check {name!r}: {told}; change one of them.")
+    if guard.escalate == "unsafe":
+        if len(node.writes) != 1:
+            raise DefinitionError(f'{what}: escalate="unsafe" needs one field to write to, and it writes {_listed(node.writes)}; part it.')
+        annotation, where = _taken(what, state, node, node.writes[0])
+        if unsafe_in(annotation) is None:
+            returned = show(node.signature.returns)
+            raise DefinitionError(
+                f'{what}: escalate="unsafe" writes an Unsafe, but {where} takes {show(annotation)}; add `| Unsafe[{returned}]` to it.'
+            )
 
 
 def _check_isolated(what: str, node: AnyNode) -> None:

@@ -1,13 +1,13 @@
 """Guards: what a model returned is held against a schema and named checks before it touches the state."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pointsman.definition.signature import Signature, signature_of
+from pointsman.definition.signature import Signature, collection_of, members, signature_of
 from pointsman.errors import DefinitionError
 
 T = TypeVar("T")
@@ -76,6 +76,13 @@ class Unsafe(BaseModel, Generic[T]):
     raw: str = ""
 
 
+def unsafe_in(annotation: Any, *, entry: bool = False) -> type[Unsafe[Any]] | None:
+    """The `Unsafe` that a field of this type may hold, or each `entry` of it; None where it may hold none."""
+    collection = collection_of(annotation) if entry else None
+    parts = members(annotation if collection is None else collection.element)
+    return next((part for part in parts if isinstance(part, type) and issubclass(part, Unsafe)), None)
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class Guard:
     """What a node's answer must pass before it is written: the types of its fields, then each of the `checks`.
@@ -123,3 +130,35 @@ def check_name(check: Check) -> str:
     if not isinstance(name, str) or name == "<lambda>":
         raise DefinitionError(f"{check!r} has no name; write the check as a function, whose name its violations are told by.")
     return name
+
+
+def answered(signature: Signature) -> tuple[Signature, bool]:
+    """The signature of a node as if it returned what its `Attempt` holds, and whether it returns one."""
+    parts = members(signature.returns)
+    held = [(get_args(part) or (Any,))[0] if (get_origin(part) or part) is Attempt else part for part in parts]
+    asks = any((get_origin(part) or part) is Attempt for part in parts)
+    return (replace(signature, returns=Union[tuple(held)]), True) if asks else (signature, False)  # noqa: UP007 - of as many as there are
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What the guarded nodes of a process may spend: per case, per tenant and day, and per day (of UTC); None sets no bound.
+
+    Costs are in the currency of the models' prices. A node is refused before its call when what is recorded has reached a
+    bound; calls that are under way at that moment are still paid, so a bound is passed by at most those.
+    Raises DefinitionError.
+    """
+
+    case_cost: Decimal | None = None
+    case_tokens: int | None = None
+    tenant_day_cost: Decimal | None = None
+    tenant_day_tokens: int | None = None
+    day_cost: Decimal | None = None
+    day_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            bound = getattr(self, name)
+            wanted = Decimal if name.endswith("cost") else int
+            if bound is not None and (not isinstance(bound, wanted) or not bound > 0):
+                raise DefinitionError(f"Budget: {name} is {bound!r}; it must be {'a Decimal' if wanted is Decimal else 'an int'} above 0.")

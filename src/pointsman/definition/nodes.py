@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
+from pointsman.definition.guards import Guard, Violation
 from pointsman.definition.limits import Limit
 from pointsman.definition.signature import Signature
 from pointsman.definition.state import Blob
@@ -57,6 +58,9 @@ class Context:
     `case` is the case's number, `attempt` counts from 1, `now` is the engine's clock (Unix seconds) when the attempt
     began. `key` is an effect's idempotency key: the same for every attempt of the same effect, empty for a node.
     `incarnation` names the database, so that (incarnation, case) is unique beyond it.
+
+    A guarded node is told what its guard had against the last answer: the `violations`, and its text, `rejected`; both are
+    empty where it is asked afresh. `model` counts from 0 which of the guard's models is to be asked.
     """
 
     case: int
@@ -65,6 +69,9 @@ class Context:
     now: float
     key: str = ""
     incarnation: str = ""
+    violations: tuple[Violation, ...] = ()
+    rejected: str = ""
+    model: int = 0
     _read: Callable[[Blob], Awaitable[bytes]] | None = field(default=None, repr=False, compare=False)
 
     async def read(self, blob: Blob) -> bytes:
@@ -89,6 +96,7 @@ class Node(Generic[P, R]):
     isolated: bool = field(default=False, kw_only=True)
     was: tuple[str, ...] = field(default=(), kw_only=True)
     limit: Limit | None = field(default=None, kw_only=True)
+    guard: Guard | None = field(default=None, kw_only=True)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself."""
@@ -97,7 +105,8 @@ class Node(Generic[P, R]):
     @cached_property
     def depends(self) -> frozenset[str]:
         """The fields whose rewriting clears what this node wrote."""
-        return frozenset(self.signature.reads) - self.signature.peeks
+        judged = frozenset() if self.guard is None else frozenset(self.guard.reads)
+        return (frozenset(self.signature.reads) - self.signature.peeks) | judged.difference(self.writes)
 
     def split(self, result: object) -> Mapping[str, object]:
         """Assign what the function returned to the fields it writes: one field takes it whole, several take a tuple apart."""

@@ -11,6 +11,7 @@ from pointsman.definition.children import Child
 from pointsman.definition.durations import Duration, seconds_of
 from pointsman.definition.effects import AnyCompensation, Compensation, Effect, Safety
 from pointsman.definition.fingerprint import fingerprint_of
+from pointsman.definition.guards import Budget, Guard, answered
 from pointsman.definition.ladder import ladder_of
 from pointsman.definition.limits import Intake, Limit, check_limits
 from pointsman.definition.messages import Accept, WhileOpen
@@ -35,7 +36,8 @@ class Process(Generic[S]):
     """What happens to a case: declare nodes, effects and pauses on it, then the rules, once.
 
     `name` is stored with every case and must stay; `version` counts the changes of the state's meaning; a case that
-    has taken `steps_max` steps is parked. `intake` bounds how many cases may be in line; `retention` says how long a case is kept after its end; without it, for ever.
+    has taken `steps_max` steps is parked. `intake` bounds how many cases may be in line; `retention` says how long a case is
+    kept after its end; without it, for ever. `budget` bounds what its guarded nodes may spend.
 
     `accepts` names the older versions whose cases this one can go on with: `accepts[2]` turns the stored fields of
     version 2, as plain JSON values, into those of version 3, or is None where nothing has to be done. The functions are
@@ -46,6 +48,7 @@ class Process(Generic[S]):
         self, name: str, state: type[S], *, version: int = 1, accepts: Mapping[int, Migration | None] | None = None, steps_max: int = STEPS_MAX,
         intake: Intake = Intake(),  # noqa: B008 - a frozen value
         retention: Retention | None = None,
+        budget: Budget | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.state = state
@@ -54,6 +57,7 @@ class Process(Generic[S]):
         self.steps_max = steps_max
         self.intake = intake
         self.retention = retention
+        self.budget = budget
         self.schedules: dict[str, Schedule] = {}
         self._former: dict[str, str] = {}
         self.steps: dict[str, AnyStep] = {}
@@ -66,11 +70,12 @@ class Process(Generic[S]):
     @overload
     def node(self, function: Callable[P, R], /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ...,
              timeout_seconds: float | None = None, on_failure: OnFailure = "park", isolated: bool = False,
-             was: str | tuple[str, ...] = (), limit: Limit | None = None) -> Node[P, R]: ...  # fmt: skip
+             was: str | tuple[str, ...] = (), limit: Limit | None = None, guard: Guard | None = None) -> Node[P, R]: ...  # fmt: skip
     @overload
     def node(self, /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ..., timeout_seconds: float | None = None,
              on_failure: OnFailure = "park", isolated: bool = False,
-             was: str | tuple[str, ...] = (), limit: Limit | None = None) -> Callable[[Callable[P, R]], Node[P, R]]: ...  # fmt: skip
+             was: str | tuple[str, ...] = (), limit: Limit | None = None, guard: Guard | None = None,
+             ) -> Callable[[Callable[P, R]], Node[P, R]]: ...  # fmt: skip
 
     def node(
         self,
@@ -85,6 +90,7 @@ class Process(Generic[S]):
         isolated: bool = False,
         was: str | tuple[str, ...] = (),
         limit: Limit | None = None,
+        guard: Guard | None = None,
     ) -> Node[P, R] | Callable[[Callable[P, R]], Node[P, R]]:
         """Declare a node: a plain or async function that reads fields, uses resources and returns what `writes` takes.
 
@@ -94,17 +100,19 @@ class Process(Generic[S]):
         own, which is killed when its time is over or its step is cancelled, and whose crash is a failed attempt: for
         functions that hang or crash beyond help, at the cost of starting a Python for each attempt. `was` are the names that it had before,
         oldest first: what is stored under them counts as its own. `limit` is what all calls of this and other steps share.
-        Raises DefinitionError.
+        `guard` is what an answer must pass before it is written; a node that asks a model returns an `Attempt`, and is guarded by
+        the types of its fields where no other guard is named. Raises DefinitionError.
         """
 
         def declare(function: Callable[P, R]) -> Node[P, R]:
             called = name or _name_of(function)
             what = f"node {called!r}"
+            signature, asks = answered(signature_of(function, what))
             node = Node(
                 function=function,
                 name=called,
                 writes=_names(writes),
-                signature=signature_of(function, what),
+                signature=signature,
                 retry=retry,
                 timeout_seconds=timeout_seconds,
                 on_failure=on_failure,
@@ -112,6 +120,7 @@ class Process(Generic[S]):
                 isolated=isolated,
                 was=_names(was),
                 limit=limit,
+                guard=Guard(repairs_max=0) if guard is None and asks else guard,
             )
             self._declare(node)
             return node

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     NODE_RETRIED = "node.retried"
     NODE_INTERRUPTED = "node.interrupted"
     NODE_LATE = "node.late"
+    GUARD_VIOLATED = "guard.violated"
     JOINED = "joined"
     EFFECT_INTENDED = "effect.intended"
     EFFECT_SETTLED = "effect.settled"
@@ -57,6 +58,7 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.NODE_RETRIED: ("another attempt was set for a later time", ("at",)),
     Kind.NODE_INTERRUPTED: ("the engine died during attempts, and they were all the step has", ("attempts",)),
     Kind.NODE_LATE: ("a branch ended after its step had; nothing follows from it", ("result",)),
+    Kind.GUARD_VIOLATED: ("an answer was held against its guard, and did not pass", ("violations", "next")),
     Kind.JOINED: ("a step of several branches ended, with this verdict", ("why", "succeeded", "failed", "cancelled", "fields")),
     Kind.EFFECT_INTENDED: ("the intent to call an effect was committed, before the call", ("key", "deadline")),
     Kind.EFFECT_SETTLED: ("an effect's outcome was recorded", ("key", "how", "fields")),
@@ -90,7 +92,7 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
 
 
 SKELETON = frozenset({"fields", "rule", "reads", "step", "at", "attempts", "key", "deadline", "how", "shows", "digest", "by", "outcome", "error", "assignee",
-                      "until", "since", "to", "version", "fingerprint", "child", "status", "effects", "raised_at"})  # fmt: skip
+                      "until", "since", "to", "version", "fingerprint", "child", "status", "effects", "raised_at", "next", "used"})  # fmt: skip
 """The facts that are left of an erased case: names that the process's author gave, who, when, and digests."""
 
 ERASED_TEXT = "erased"

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pointsman.errors import StoreForeign, UnknownCase
-from pointsman.kernel.events import Kind
+from pointsman.kernel.events import ERASED_TEXT, Kind
+from pointsman.kernel.guarding import usage_in
 from pointsman.store.base import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, PauseRow, Reader
 
 NAMED_MAX = 5  # branches named in a line; the event itself names all
@@ -87,9 +88,12 @@ def told(event: EventRow) -> str:
         case "effect.intended" | "effect.in_doubt" | "effect.not_sent":
             return f"{event.step}{': ' + facts['message'] if 'message' in facts else ''}  (key {facts['key'][:12]}…)"
         case "node.succeeded":
-            return f"{event.step} wrote {listed or 'nothing'}{attempt}"
+            return f"{event.step} wrote {listed or 'nothing'}{attempt}{_used(facts)}"
         case "node.failed":
             return f"{event.step}: {facts['error']}: {facts['message']}{_at(facts)}{attempt}"
+        case "guard.violated":
+            found = "; ".join(f"{violation['check']}: {violation['message']}" for violation in facts["violations"])
+            return f"{event.step}: {found or ERASED_TEXT} -> {facts['next']}{_used(facts)}"
         case "erased":
             return f"by {facts['by']}: {facts['why']}"
         case "expired":
@@ -115,6 +119,16 @@ def told(event: EventRow) -> str:
 
 def _at(facts: Mapping[str, Any]) -> str:
     return f"  ({facts['raised_at']})" if facts.get("raised_at") else ""
+
+
+def _used(facts: Mapping[str, Any]) -> str:
+    """What an answer used."""
+    used = usage_in(facts)
+    if used is None:
+        return ""
+    model, usage = used
+    cost = f", {usage.cost:f}" if usage.cost else ""
+    return f"  ({model}: {usage.input_tokens} + {usage.output_tokens} tokens{cost})"
 
 
 def _ended(facts: Mapping[str, Any]) -> str:

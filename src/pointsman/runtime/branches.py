@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -25,9 +25,11 @@ from pointsman.definition.state import Failure
 from pointsman.errors import EngineStopped, StoreError
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of, short
 from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.guarding import progress_of
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.kernel.verdict import Tally, Verdict, verdict_of
-from pointsman.runtime.attempts import Attempts, failure_event, interrupted
+from pointsman.runtime.attempts import Attempts, Objected, Written, failure_event, following, interrupted, unsafe_cells
+from pointsman.runtime.budgets import Budgets
 from pointsman.runtime.calls import ItemAt
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, outcome_text
@@ -128,11 +130,12 @@ class Fan:
 class Branches:
     """Runs steps of several branches."""
 
-    def __init__(self, ports: Ports, commits: Commits, limits: Limits, attempts: Attempts) -> None:
+    def __init__(self, ports: Ports, commits: Commits, limits: Limits, attempts: Attempts, budgets: Budgets) -> None:
         self._clock = ports.clock
         self._commits = commits
         self._limits = limits
         self._attempts = attempts
+        self._budgets = budgets
         self._left: set[asyncio.Task[Any]] = set()  # an event loop holds its tasks weakly
 
     async def run(self, hold: Hold, step: Parallel, *, may_begin: Callable[[], bool]) -> Outcome:
@@ -164,47 +167,72 @@ class Branches:
         """Begin branches and commit their ends as they come; the last ones are left for the commit that follows."""
         ends: list[End] = []
         while fan.verdict is None:
+            if any(end.write.guard is not None for end in ends):  # before another answer is bought
+                await self._keep(hold, ends)
+                ends = []
             while may_begin() and (branch := fan.next_due(self._clock.now())) is not None:
-                fan.begin(branch, asyncio.create_task(self._attempt(hold, branch, fan.rows[branch.name].attempts + 1)))
+                fan.begin(branch, asyncio.create_task(self._attempt(hold, branch, fan.rows[branch.name])))
             if not fan.running:
                 break
             if ends:
-                hold.attempt = 1
-                told = tuple(chain.from_iterable(end.events for end in ends))
-                await self._commits.stay(hold, Status.RUNNING, Outcome(told, branches=tuple(end.write for end in ends)))
+                await self._keep(hold, ends)
             due = fan.wake_at(self._clock.now()) if len(fan.running) < fan.step.at_once and may_begin() else None
             await self._clock.wait(fan.news, None if due is None else max(0.0, due - self._clock.now()))
             ends = fan.take_ended()
             hold.branches |= {end.write.name: BranchRow(*end.write) for end in ends}
         return ends
 
-    async def _attempt(self, hold: Hold, branch: Branch, attempt: int) -> End:
-        name, node = branch.name, branch.node
+    async def _keep(self, hold: Hold, ends: Sequence[End]) -> None:
+        """Commit what has come out of branches while others are under way."""
+        hold.attempt = 1
+        told = tuple(chain.from_iterable(end.events for end in ends))
+        await self._commits.stay(hold, Status.RUNNING, Outcome(told, branches=tuple(end.write for end in ends)))
+
+    async def _attempt(self, hold: Hold, branch: Branch, row: BranchRow) -> End:
+        name, node, attempt = branch.name, branch.node, row.attempts + 1
         permit: Permit | None = None
-        if attempt > node.retry.attempts_max:
-            written: dict[str, Cell] | Exception = RuntimeError("it has no attempt left")
+        written: Written | Exception | None = await self._budgets.spent(hold, node)
+        if written is not None:
+            pass
+        elif attempt > node.retry.attempts_max:
+            written = RuntimeError("it has no attempt left")
             attempt = node.retry.attempts_max
         else:
             if node.limit is not None:
                 got = await self._limits.wait(hold, node)
                 if isinstance(got, float):
                     waits = self._limits.waits(name, node, attempt)
-                    return End((waits,), BranchWrite(name, attempt - 1, got, None, None, branch.reads))
+                    return End((waits,), BranchWrite(name, attempt - 1, got, None, None, branch.reads, row.guard))
                 permit = got
             given_up = partial(self._given_up, asyncio.get_running_loop(), hold.snapshot.case, name, attempt)
-            written = await self._attempts.make(hold, node, attempt, item=branch.item, given_up=given_up, permit=permit)
+            written = await self._attempts.make(
+                hold, node, attempt, item=branch.item, given_up=given_up, permit=permit, progress=progress_of(row.guard)
+            )
         facts = {} if permit is None else permit.facts
         if not isinstance(written, Exception):
-            succeeded = Event(Kind.NODE_SUCCEEDED, name, attempt, {"fields": list(written), **facts})
-            return End((succeeded,), BranchWrite(name, attempt, None, outcome_text(written), None, branch.reads))
-        failed = failure_event(name, attempt, written, facts)
+            succeeded = Event(Kind.NODE_SUCCEEDED, name, attempt, {"fields": list(written.cells), **facts, **written.facts})
+            return End((succeeded,), BranchWrite(name, attempt, None, outcome_text(written.cells), None, branch.reads))
         if permit is not None and permit.refused:
-            return End((failed,), BranchWrite(name, attempt - 1, permit.end.holds, None, None, branch.reads))
-        wake_at = self._attempts.again_at(node, attempt, written)
+            failed = failure_event(name, attempt, written, facts)
+            return End((failed,), BranchWrite(name, attempt - 1, permit.end.holds, None, None, branch.reads, row.guard))
+        return self._failed(hold, branch, row, attempt, written, facts)
+
+    def _failed(self, hold: Hold, branch: Branch, row: BranchRow, attempt: int, error: Exception, facts: Mapping[str, Any]) -> End:
+        """What follows from a failed attempt: another one, what the guard makes of it, or the branch's failure."""
+        name, node = branch.name, branch.node
+        wake_at = self._attempts.again_at(node, attempt, error)
+        follows = following(node, progress_of(row.guard), error) if wake_at is None else None
+        failed = failure_event(name, attempt, error, facts, follows)
         if wake_at is not None:
             retried = Event(Kind.NODE_RETRIED, name, attempt, {"at": wake_at})
-            return End((failed, retried), BranchWrite(name, attempt, wake_at, None, None, branch.reads))
-        failure = Failure(step=node.name, error=type(written).__name__, message=message_of(written), attempts=attempt)
+            return End((failed, retried), BranchWrite(name, attempt, wake_at, None, None, branch.reads, row.guard))
+        if follows is not None:
+            return End((failed,), BranchWrite(name, 0, None, None, None, branch.reads, follows.progress.model_dump_json()))
+        if isinstance(error, Objected) and node.guard is not None and node.guard.escalate == "unsafe":
+            place = None if branch.item is None else branch.item.place
+            unsafe = outcome_text(unsafe_cells(hold, node, error, place))
+            return End((failed,), BranchWrite(name, attempt, None, unsafe, None, branch.reads))
+        failure = Failure(step=node.name, error=type(error).__name__, message=message_of(error), attempts=attempt)
         return End((failed,), BranchWrite(name, attempt, None, None, failure.model_dump_json(), branch.reads))
 
     # What is no longer needed.
@@ -349,10 +377,15 @@ def _late(branch: Branch, attempt: asyncio.Task[End]) -> Event | None:
     (first, *_), write = attempt.result()
     if first.kind is Kind.PERMIT_WAITED:
         return None
-    if write.outcome is None:
-        return Event(Kind.NODE_LATE, branch.name, first.attempt, {"result": f"{first.facts['error']}: {first.facts['message']}"})
-    texts: Sequence[str] = list(json.loads(write.outcome).values())
-    return Event(Kind.NODE_LATE, branch.name, first.attempt, {"result": short(", ".join(texts))})
+    if write.outcome is not None:
+        texts: Sequence[str] = list(json.loads(write.outcome).values())
+        result = short(", ".join(texts))
+    elif first.kind is Kind.GUARD_VIOLATED:
+        result = "; ".join(f"{violation['check']}: {violation['message']}" for violation in first.facts["violations"])
+    else:
+        result = f"{first.facts['error']}: {first.facts['message']}"
+    answer = {name: fact for name, fact in first.facts.items() if name in {"used", "raw"}}  # late or not, it was paid for
+    return Event(Kind.NODE_LATE, branch.name, first.attempt, {"result": result, **answer})
 
 
 def _json(value: object) -> str:

@@ -14,6 +14,7 @@ from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import NotBegun
 from pointsman.kernel.codec import codec_of, message_of
+from pointsman.kernel.guarding import BEGINNING, Progress
 from pointsman.runtime.evidence import PLACE, stands_at
 from pointsman.runtime.hold import Hold
 from pointsman.runtime.isolated import Isolation
@@ -55,7 +56,7 @@ class Calls:
 
     async def call(
         self, hold: Hold, node: AnyNode, *, attempt: int, key: str = "", timeout_seconds: float | None = None, late: Late = never,
-        item: ItemAt | None = None, given_up: GivenUp | None = None, permit: Permit | None = None,
+        item: ItemAt | None = None, given_up: GivenUp | None = None, permit: Permit | None = None, progress: Progress = BEGINNING,
     ) -> object:  # fmt: skip
         """Call a node or an effect. Raises what it raises, and TimeoutError after `timeout_seconds` or when it is `late`.
 
@@ -77,6 +78,7 @@ class Calls:
                 item=item,
                 given_up=given_up,
                 permit=permit,
+                progress=progress,
             )
         except BaseException as error:
             if permit is not None:
@@ -90,7 +92,7 @@ class Calls:
     async def invoke(
         self, function: Callable[..., Any], node: AnyNode, hold: Hold, *, attempt: int, key: str, timeout_seconds: float | None, asynchronous: bool,
         only: tuple[frozenset[str], frozenset[str]] | None = None, late: Late = never,
-        item: ItemAt | None = None, given_up: GivenUp | None = None, permit: Permit | None = None,
+        item: ItemAt | None = None, given_up: GivenUp | None = None, permit: Permit | None = None, progress: Progress = BEGINNING,
     ) -> object:  # fmt: skip
         """Call `function` with the node's fields and resources, or with those of them that `only` names (reads, uses)."""
         cells, codec = hold.snapshot.cells, codec_of(hold.process.state)
@@ -106,6 +108,9 @@ class Calls:
                 self.ports.clock.now(),
                 key,
                 self.ports.store.incarnation,
+                progress.violations,
+                progress.rejected,
+                progress.model,
                 self.read,
             )
         isolated = node.isolated and function is node.function

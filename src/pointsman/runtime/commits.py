@@ -1,7 +1,7 @@
 """Turn what happened to a case into one transition, and commit it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from pydantic_core import to_json
@@ -15,14 +15,27 @@ from pointsman.definition.rules import Finish, Park
 from pointsman.kernel.codec import digest_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance, Block
+from pointsman.kernel.guarding import usage_in
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import ENDED, Cell, Snapshot, Status
 from pointsman.runtime.hold import Hold, Origin, Outcome, runnable
 from pointsman.runtime.inbox import CALLED_OFF, CHILD_ENDED, NOTHING, PARENT_ENDED, Arrivals, child_key
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.waits import next_rung_at, wake_time
-from pointsman.store.base import BranchWrite, EventWrite, FieldWrite, Intent, MessageStatus, NewCase, PauseOpening, Post, Transition
+from pointsman.store.base import (
+    BranchWrite,
+    EventWrite,
+    FieldWrite,
+    Intent,
+    MessageStatus,
+    NewCase,
+    PauseOpening,
+    Post,
+    Transition,
+    UsageWrite,
+)
 
+BILLION = 10**9  # costs are counted in billionths: a token of the cheapest model costs more than one
 TOKEN_BITS = 80  # at a thousand guesses a second, longer than the universe has lasted
 
 
@@ -38,7 +51,7 @@ class Commits:
 
     async def append(self, case: int, event: Event) -> None:
         """Commit an event that changes nothing of its case."""
-        await self._store.append(case, [_event_write(event)], at=self._clock.now())
+        await self._store.append(case, [_event_write(event)], at=self._clock.now(), usage=_usage((event,)))
         self._appended()
 
     async def stay(
@@ -158,6 +171,7 @@ class Commits:
             settlement=outcome.settlement,
             branches=outcome.branches if hold.migrated is None else _branches(hold, outcome),
             ends_branches=outcome.ends_branches,
+            usage=_usage(outcome.events),
             migrated=None if hold.migrated is None else hold.migrated.to,
         )
 
@@ -312,6 +326,12 @@ def _branches(hold: Hold, outcome: Outcome) -> Sequence[BranchWrite]:
     """With a migration all that is known of the branches is written, as it counts from now on."""
     ended = {write.name for write in outcome.branches}
     return [*(BranchWrite(*row) for name, row in hold.branches.items() if name not in ended), *outcome.branches]
+
+
+def _usage(events: Iterable[Event]) -> Sequence[UsageWrite]:
+    """What the answers used that these events tell of: in the commit of the events, so once, whatever becomes of the answers."""
+    told = [answer for event in events if (answer := usage_in(event.facts)) is not None]
+    return [UsageWrite(model, used.input_tokens, used.output_tokens, int(used.cost * BILLION)) for model, used in told]
 
 
 def _migrated(hold: Hold) -> Sequence[EventWrite]:

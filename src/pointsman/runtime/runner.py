@@ -16,8 +16,9 @@ from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance, advance, parked, rests_on_changes
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
-from pointsman.runtime.attempts import Attempts, failure_event, interrupted, succeeded
+from pointsman.runtime.attempts import Attempts, failure_event, interrupted, progress_in, succeeded
 from pointsman.runtime.branches import Branches
+from pointsman.runtime.budgets import Budgets
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
@@ -56,7 +57,8 @@ class Runner:
         self._calls = calls
         self._undoing = Undoing(ports.store, commits, effects)
         self._attempts = Attempts(ports, calls)
-        self._branches = Branches(ports, commits, limits, self._attempts)
+        self._budgets = Budgets(ports)
+        self._branches = Branches(ports, commits, limits, self._attempts, self._budgets)
         self._effects = effects
 
     async def drive(
@@ -231,14 +233,17 @@ class Runner:
 
     async def _run_node(self, hold: Hold, node: AnyNode) -> Outcome:
         if hold.attempt > node.retry.attempts_max:
-            return interrupted(hold, node, node.retry.attempts_max)
+            return self._attempts.interrupted(hold, node, node.retry.attempts_max)
+        spent = await self._budgets.spent(hold, node)
+        if spent is not None:
+            return self._attempts.failed(hold, node, hold.attempt, spent)
         permit = await self._limits.take(hold, node) if node.limit is not None else None
         if permit is None and node.limit is not None:
             return self._limits.to_line(hold, node)
-        written = await self._attempts.make(hold, node, hold.attempt, permit=permit)
+        written = await self._attempts.make(hold, node, hold.attempt, permit=permit, progress=progress_in(hold, node))
         facts = {} if permit is None else permit.facts
         if not isinstance(written, Exception):
-            return Outcome((succeeded(node, hold.attempt, written, facts),))
+            return Outcome((succeeded(node, hold.attempt, written.cells, {**facts, **written.facts}),))
         if permit is not None and permit.refused:
             return self._limits.to_line(hold, node, (failure_event(node.name, hold.attempt, written, facts),), told=True)
         return self._attempts.failed(hold, node, hold.attempt, written, facts)

@@ -33,6 +33,8 @@ Promises (tests/store runs each against each store)
         events, are not given again.
     S23 What is erased is gone from the case, its events and its ledger; its keys are still recognised.
     S24 A blob is collected only when nothing refers to it and nobody has kept it since.
+    S25 What an answer used is counted once, with the commit that tells of it: for its case, as long as that is kept, and for the day
+        of that commit and the case's tenant, for ever.
 
 A store that several engines share has leases, and one clock, its own, that decides about them and never runs backwards:
     S19 A running case whose engine's lease has passed is claimed like one that is due; a case of a live engine is not.
@@ -40,7 +42,7 @@ A store that several engines share has leases, and one clock, its own, that deci
     S21 An engine gives back only what it has; the lease ends with its handle.
 
 And of what a dead engine had in hand:
-    S22 A handle knows the cases that it found running: in its file when that was opened, or under a lease that had passed.
+    S26 A handle knows the cases that it found running: in its file when that was opened, or under a lease that had passed.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -180,7 +182,8 @@ class BranchWrite(NamedTuple):
     """Where a branch of a parallel step stands.
 
     Once it has ended, `outcome` is the JSON of what it wrote, per field, or `failure` that of its `Failure`. `reads` is
-    the digest of what it read.
+    the digest of what it read, `guard` how far its guard has come (JSON). A node that is a step by itself has a branch of its own
+    name while its guard asks again.
     """
 
     name: str
@@ -189,6 +192,16 @@ class BranchWrite(NamedTuple):
     outcome: str | None
     failure: str | None = None
     reads: str = ""
+    guard: str | None = None
+
+
+class UsageWrite(NamedTuple):
+    """What one answer of a model used; `cost` is in billionths of the prices' currency."""
+
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost: int
 
 
 @dataclass(slots=True)
@@ -199,7 +212,7 @@ class Transition:
     the engine has seen; None does not look. `takes` are those that are pending no longer, `posts` what this case sends to
     others. `leaves_pause` closes the open pause: as answered where `answered_by` says by whom, else as void. `ends_branches`
     forgets the branches. `needs` names the limit that a ready case waits for, `migrated` the version that it now has. `erases` takes the case's
-    content away (S23), and what the events said before.
+    content away (S23), and what the events said before. `usage` is that of the answers that its events tell of.
     """
 
     case: int
@@ -232,6 +245,7 @@ class Transition:
     branches: Sequence[BranchWrite] = ()
     ends_branches: bool = False
     erases: bool = False
+    usage: Sequence[UsageWrite] = ()
 
 
 class CaseRow(NamedTuple):
@@ -338,6 +352,22 @@ class BranchRow(NamedTuple):
     outcome: str | None
     failure: str | None = None
     reads: str = ""
+    guard: str | None = None
+
+
+class UsageRow(NamedTuple):
+    """What the answers of a model used, together; `day` counts the days of UTC since 1970, and is None for those of a case.
+
+    `cost` is in billionths of the prices' currency.
+    """
+
+    model: str
+    answers: int
+    input_tokens: int
+    output_tokens: int
+    cost: int
+    day: int | None = None
+    tenant: str = ""
 
 
 class ScheduleRow(NamedTuple):
@@ -459,6 +489,12 @@ class Reader(Protocol):
     async def children(self, case: int) -> list[CaseRow]:
         """The cases that this case is the parent of."""
 
+    async def usage_of_case(self, case: int) -> list[UsageRow]:
+        """What the answers of a case used, per model (S25)."""
+
+    async def usage_of_days(self, process: str, first: int, last: int, *, tenant: str | None = None) -> list[UsageRow]:
+        """What the answers of a process used on these days (of UTC, counted since 1970), per day, tenant and model (S25)."""
+
     async def limits(self) -> dict[str, str]:
         """The state of each limit that was ever used, as `change_limit` has left it."""
 
@@ -512,8 +548,8 @@ class Store(Reader, Protocol):
     async def register(self, definitions: Sequence[DefinitionRow]) -> None:
         """Note definitions that are not known yet (S16)."""
 
-    async def append(self, case: int, events: Sequence[EventWrite], *, at: float) -> None:
-        """Append events that change nothing of their case (S14), under the revision that it has."""
+    async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:
+        """Append events that change nothing of their case (S14), under the revision that it has; and what their answers used."""
 
     async def claim(self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM) -> list[Claimed]:
         """Claim up to `limit` cases of these processes that are due at `now`, ready or waiting, in the order of S18.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from typing import Any, TypeVar
 
+from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict, LeaseLost, News
@@ -35,6 +36,8 @@ from pointsman.store.base import (
     Posted,
     ScheduleRow,
     Transition,
+    UsageRow,
+    UsageWrite,
     WriteRow,
     erased_key,
     no_points,
@@ -84,6 +87,8 @@ class MemoryStore:
         self._definitions: dict[tuple[str, int, str], DefinitionRow] = {}
         self._limits: dict[str, str] = {}
         self._turns: dict[int, str] = {}
+        self._case_usage: dict[int, dict[str, UsageRow]] = {}
+        self._day_usage: dict[str, dict[tuple[int, str, str], UsageRow]] = {}
 
     def beside(self) -> "MemoryStore":
         """A handle on the same cases for another engine, or for the next one where there are no leases."""
@@ -130,6 +135,7 @@ class MemoryStore:
             self._branches.pop(t.case, None)
         if t.erases:
             self._erase(t.case)
+        self._count(t.case, t.at, t.usage)
         self._write_messages(t)
         self._points("store.committed")
         return t.case
@@ -177,13 +183,23 @@ class MemoryStore:
         for row in definitions:
             self._definitions.setdefault(row[:3], row)
 
-    async def append(self, case: int, events: Sequence[EventWrite], *, at: float) -> None:
-        """Append events that change nothing of their case."""
+    async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:
+        """Append events that change nothing of their case, and count what their answers used."""
         if case not in self._cases:
             return
+        self._count(case, at, usage)
         revision = self._cases[case].revision
         for kind, step, attempt, facts in events:
             self._events.append(EventRow(len(self._events) + 1, case, revision, kind, step, attempt, at, facts))
+
+    def _count(self, case: int, at: float, usage: Sequence[UsageWrite]) -> None:
+        row, day = self._cases[case], int(at // DAY_SECONDS)
+        for used in usage:
+            of_case = self._case_usage.setdefault(case, {})
+            of_case[used.model] = _more(of_case.get(used.model, UsageRow(used.model, 0, 0, 0, 0)), used)
+            of_day = self._day_usage.setdefault(row.process, {})
+            place = (day, row.tenant, used.model)
+            of_day[place] = _more(of_day.get(place, UsageRow(used.model, 0, 0, 0, 0, day, row.tenant)), used)
 
     async def claim(self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM) -> list[Claimed]:
         """Claim due cases."""
@@ -302,7 +318,7 @@ class MemoryStore:
         del self._cases[case]
         self._forget_keys(self._keys, case)
         self._forget_keys(self._erased_keys, case)
-        for belongings in (self._fields, self._pauses, self._branches, self._owners):
+        for belongings in (self._fields, self._pauses, self._branches, self._owners, self._case_usage):
             belongings.pop(case, None)
         for key in [key for key, effect in self._effects.items() if effect.case == case]:
             del self._effects[key]
@@ -576,6 +592,15 @@ class MemoryStore:
         """The branches of the case's parallel step."""
         return tuple(copy(row) for _, row in sorted(self._branches.get(case, {}).items()))
 
+    async def usage_of_case(self, case: int) -> list[UsageRow]:
+        """What the answers of a case used, per model."""
+        return [row for _, row in sorted(self._case_usage.get(case, {}).items())]
+
+    async def usage_of_days(self, process: str, first: int, last: int, *, tenant: str | None = None) -> list[UsageRow]:
+        """What the answers of a process used on these days, per day, tenant and model."""
+        rows = sorted(self._day_usage.get(process, {}).items())
+        return [row for (day, whose, _), row in rows if first <= day <= last and tenant in {None, whose}]
+
     async def limits(self) -> dict[str, str]:
         """The state of each limit that was ever used."""
         return dict(sorted(self._limits.items()))
@@ -608,3 +633,12 @@ class MemoryStore:
 def _need(row: CaseRow) -> str:
     """What a ready case needs; one whose engine has died may have been at anything."""
     return "" if row.status is Status.RUNNING else row.needs or ""
+
+
+def _more(row: UsageRow, used: UsageWrite) -> UsageRow:
+    return row._replace(
+        answers=row.answers + 1,
+        input_tokens=row.input_tokens + used.input_tokens,
+        output_tokens=row.output_tokens + used.output_tokens,
+        cost=row.cost + used.cost,
+    )

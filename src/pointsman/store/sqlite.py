@@ -19,6 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict, EngineStopped, News, StoreError, StoreLocked, StoreUnwritable, ValueRefused
@@ -38,6 +39,7 @@ from pointsman.store.base import (
     Posted,
     ScheduleRow,
     Transition,
+    UsageWrite,
     erased_key,
     no_points,
 )
@@ -114,10 +116,15 @@ class SqliteStore(SqliteReader):
         """Note definitions that are not known yet; see the contract."""
         await self._hand_in(lambda connection: connection.executemany(self._sql["insert_definition"], definitions).rowcount)
 
-    async def append(self, case: int, events: Sequence[EventWrite], *, at: float) -> None:
+    async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:
         """Append events that change nothing of their case; see the contract."""
         rows = [(kind, step, attempt, at, facts, case) for kind, step, attempt, facts in events]
-        await self._hand_in(lambda connection: connection.executemany(self._sql["append_event"], rows).rowcount)
+
+        def work(connection: sqlite3.Connection) -> int:
+            self._count(connection, case, at, usage)
+            return connection.executemany(self._sql["append_event"], rows).rowcount
+
+        await self._hand_in(work)
 
     async def claim(self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM) -> list[Claimed]:
         """Claim due cases; see the contract."""
@@ -404,12 +411,18 @@ class SqliteStore(SqliteReader):
             self._gone += 1
         for message, status in t.takes:
             execute(sql["take_message"], (status, message))
+        self._count(connection, t.case, t.at, t.usage)
         for post in t.posts:
             self._deliver_to(connection, post, post.case)
         if t.new is not None and t.new.correlation is not None and t.status not in ENDED:
             early = execute(sql["match_early"], (t.case, t.new.process, t.new.correlation)).rowcount
             if early:
                 execute(sql["set_inbox"], (early, t.case))
+
+    def _count(self, connection: sqlite3.Connection, case: int, at: float, usage: Sequence[UsageWrite]) -> None:
+        for model, *used in usage:
+            connection.execute(self._sql["add_case_usage"], (case, model, *used))
+            connection.execute(self._sql["add_day_usage"], (int(at // DAY_SECONDS), model, *used, case))
 
     def _transact(self, connection: sqlite3.Connection, work: Callable[[Database], Transition]) -> Any:
         """The number of the case, or the exception that the rows and the transition were taken back for."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 OWN_TABLES = frozenset(
-    {"cases", "fields", "events", "effects", "pauses", "branches", "messages", "blobs", "limits", "definitions", "schedules", "erased_keys", "meta", "states"}
+    {"cases", "fields", "events", "effects", "pauses", "branches", "case_usage", "day_usage", "messages", "blobs", "limits", "definitions", "schedules", "erased_keys", "meta", "states"}
 )  # fmt: skip
 
 _WRITES = {

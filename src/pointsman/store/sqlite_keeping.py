@@ -19,7 +19,7 @@ from pointsman.store.sqlite_file import explained, open_reader
 Sql = Mapping[str, str]
 
 PAGE_ROWS = 500  # of a read: it ends before the log has grown much behind it
-BELONGINGS = ("fields", "events", "effects", "pauses", "branches", "messages", "erased_keys", "cases")
+BELONGINGS = ("fields", "events", "effects", "pauses", "branches", "messages", "erased_keys", "case_usage", "cases")
 REFERENCE = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")  # any digest counts, under whatever name an author stores it
 
 

@@ -20,6 +20,7 @@ from pointsman.store.base import (
     MessageRow,
     MessageStatus,
     PauseRow,
+    UsageRow,
     WriteRow,
     erased_key,
 )
@@ -128,6 +129,15 @@ class SqliteReader:
     async def branches(self, case: int) -> tuple[BranchRow, ...]:
         """The branches of the case's parallel step."""
         return tuple(BranchRow(*row) for row in self._all("select_branches", (case,)))
+
+    async def usage_of_case(self, case: int) -> list[UsageRow]:
+        """What the answers of a case used, per model."""
+        return [UsageRow(*row) for row in self._all("select_case_usage", (case,))]
+
+    async def usage_of_days(self, process: str, first: int, last: int, *, tenant: str | None = None) -> list[UsageRow]:
+        """What the answers of a process used on these days, per day, tenant and model."""
+        asked = {"process": process, "first": first, "last": last, "tenant": tenant}
+        return [UsageRow(*row) for row in self._all("select_day_usage", asked)]
 
     async def limits(self) -> dict[str, str]:
         """The state of each limit that was ever used."""

@@ -1,13 +1,29 @@
-"""The promises of a store about what goes: cases, contents, blobs (S22 to S24); a part of the suite in conformance.py."""
+"""The promises of a store about what goes: cases, contents, blobs (S22 to S25); a part of the suite in conformance.py."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from pointsman.definition.state import Blob
+from pointsman.errors import Conflict
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import BranchWrite, EventWrite, FieldWrite, Intent, MessageStatus, NewCase, PauseOpening, Post, Settlement, Store
+from pointsman.store.base import (
+    BranchWrite,
+    EventWrite,
+    FieldWrite,
+    Intent,
+    MessageStatus,
+    NewCase,
+    PauseOpening,
+    Post,
+    Settlement,
+    Store,
+    UsageRow,
+    UsageWrite,
+)
 from pointsman.testing.scenarios import Scenario, Scenarios, next_of, start_of
 
 DONE: dict[str, Any] = {"status": Status.DONE, "outcome": "sent"}
@@ -239,6 +255,43 @@ class KeepingConformance(Scenarios):
 
         check(scenario)
 
+    def test_s25_what_answers_used_is_counted_once_for_the_case_and_for_the_day(self, check: Callable[[Scenario], None]) -> None:
+        """A transition that is refused counts nothing; what a day used outlives the case."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store, new=NewCase("p", 1, None, tenant="acme")))
+            await _answer(store, case, 1, 10.0, UsageWrite("m", 3, 2, 7), UsageWrite("n", 1, 1, 1))
+            await _answer(store, case, 2, 86_400.0, UsageWrite("m", 4, 1, 5))
+            with pytest.raises(Conflict):
+                await _answer(store, case, 2, 86_400.0, UsageWrite("m", 100, 100, 100))
+            await store.append(case, [EventWrite("node.late", "write", 1, "{}")], at=86_401.0, usage=[UsageWrite("m", 1, 0, 1)])
+
+            assert await store.usage_of_case(case) == [UsageRow("m", 3, 8, 3, 13), UsageRow("n", 1, 1, 1, 1)]
+            assert await store.usage_of_case(case + 1) == []
+            assert await store.usage_of_days("p", 0, 0) == [UsageRow("m", 1, 3, 2, 7, 0, "acme"), UsageRow("n", 1, 1, 1, 1, 0, "acme")]
+            assert await store.usage_of_days("p", 1, 9, tenant="acme") == [UsageRow("m", 2, 5, 1, 6, 1, "acme")]
+            assert await store.usage_of_days("p", 0, 9, tenant="other") == await store.usage_of_days("q", 0, 9) == []
+            await _answer(store, case, 3, 86_402.0, **DONE)
+            assert await store.expire("p", "sent", before=86_500.0, at=86_501.0, limit=9) == 1
+            assert await store.usage_of_case(case) == []
+            assert [row.answers for row in await store.usage_of_days("p", 0, 9)] == [1, 1, 2]
+
+        check(scenario)
+
+    def test_s25_how_far_a_guard_has_come_is_kept_with_its_branch(self, check: Callable[[Scenario], None]) -> None:
+        """And gone with it."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store))
+            come = BranchWrite("write", 0, None, None, None, "digest", '{"repair":1}')
+            await store.commit(next_of(case, 1, 0, Status.READY, branches=[come]))
+
+            assert [tuple(row) for row in await store.branches(case)] == [tuple(come)]
+            await store.commit(next_of(case, 2, 0, Status.WAITING, ends_branches=True))
+            assert await store.branches(case) == ()
+
+        check(scenario)
+
 
 async def _with_everything(store: Store, word: str) -> int:
     """A case that is done, with one of everything that a case can have, each with this word in it."""
@@ -256,6 +309,12 @@ async def _with_everything(store: Store, word: str) -> int:
                 answered_by="bob", events=[EventWrite("finished", None, 0, '{"outcome":"sent"}')])
     )  # fmt: skip
     return case
+
+
+async def _answer(store: Store, case: int, revision: int, at: float, *usage: UsageWrite, **more: Any) -> None:
+    transition = next_of(case, revision, 0, **{"status": Status.WAITING, "usage": usage, **more})
+    transition.at = at
+    await store.commit(transition)
 
 
 async def _erase(store: Store, case: int, revision: int = 3) -> None:

@@ -27,7 +27,7 @@ from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.threads import Call, Threads
-from pointsman.store.base import CaseRow, EffectRow, EventRow
+from pointsman.store.base import CaseRow, EffectRow, EventRow, UsageRow
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.loop import Host, HostClock, SimulatedLoop
 
@@ -78,11 +78,12 @@ class World:
         self._engine: Engine | None = None
         self._returned: dict[str, object] = {}
         self._starts = 0
+        self._failure: BaseException | None = None
 
     def run(self, story: Callable[[], Awaitable[T]], *, patience_seconds: float = PATIENCE_SECONDS) -> T:
         """Live until `story` has ended and every case has ended, is parked, or waits for somebody whom nobody plays.
 
-        Raises what `story` raises, and AssertionError where something goes on for ever. A world lives once.
+        Raises what `story` raises, what keeps the engine from opening, and AssertionError where something goes on for ever. A world lives once.
         """
         self._loop.before = self._count_step
         with self._counted():
@@ -90,6 +91,8 @@ class World:
             try:
                 self._boot()
                 self._loop.run(STEPS_MAX)
+                if self._failure is not None:
+                    raise self._failure
                 assert main.done(), f"it does not come to an end: {self._standing()}"
                 result: T = main.result()
                 return result
@@ -149,12 +152,23 @@ class World:
         entries: list[EffectRow] = _at_once(self._store.effects(number))
         return entries
 
+    def usage(self, number: int) -> list[UsageRow]:
+        """What the answers of a case used, per model."""
+        rows: list[UsageRow] = _at_once(self._store.usage_of_case(number))
+        return rows
+
     # The engine.
 
     def _boot(self) -> None:
         host = self._loop.host("engine")
         task = host.spawn(self._serve(host))
-        task.add_done_callback(lambda task: None if not host.alive else task.result())
+
+        def ended(task: "asyncio.Task[None]") -> None:
+            if host.alive and not task.cancelled() and task.exception() is not None:
+                self._failure = task.exception()
+                self._loop.stop()
+
+        task.add_done_callback(ended)
 
     async def _serve(self, host: Host) -> None:
         store = self._store.beside()

@@ -135,9 +135,31 @@ INSERT INTO events (case_id, revision, kind, step, attempt, at, facts) SELECT id
 
 -- name: upsert_branches
 -- How far branches have come.
-INSERT INTO branches (case_id, name, attempts, wake_at, outcome, failure, reads) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+INSERT INTO branches (case_id, name, attempts, wake_at, outcome, failure, reads, guard) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT (case_id, name) DO UPDATE SET attempts = excluded.attempts, wake_at = excluded.wake_at, outcome = excluded.outcome,
-                                          failure = excluded.failure, reads = excluded.reads;
+                                          failure = excluded.failure, reads = excluded.reads, guard = excluded.guard;
+
+-- name: add_case_usage
+-- One more answer of a case.
+INSERT INTO case_usage (case_id, model, answers, input_tokens, output_tokens, cost) VALUES (?, ?, 1, ?, ?, ?)
+ON CONFLICT (case_id, model) DO UPDATE SET answers = answers + 1, input_tokens = input_tokens + excluded.input_tokens,
+                                           output_tokens = output_tokens + excluded.output_tokens, cost = cost + excluded.cost;
+
+-- name: add_day_usage
+-- One more answer of a day.
+INSERT INTO day_usage (process, day, tenant, model, answers, input_tokens, output_tokens, cost)
+SELECT process, ?, tenant, ?, 1, ?, ?, ? FROM cases WHERE id = ?
+ON CONFLICT (process, day, tenant, model) DO UPDATE SET answers = answers + 1, input_tokens = input_tokens + excluded.input_tokens,
+                                                        output_tokens = output_tokens + excluded.output_tokens, cost = cost + excluded.cost;
+
+-- name: select_case_usage
+-- What the answers of a case used.
+SELECT model, answers, input_tokens, output_tokens, cost FROM case_usage WHERE case_id = ? ORDER BY model;
+
+-- name: select_day_usage
+-- What the answers of these days used.
+SELECT model, answers, input_tokens, output_tokens, cost, day, tenant FROM day_usage
+ WHERE process = :process AND day BETWEEN :first AND :last AND tenant = coalesce(:tenant, tenant) ORDER BY day, tenant, model;
 
 -- name: delete_branches
 -- The branches have been joined, or are no longer wanted.
@@ -273,6 +295,10 @@ DELETE FROM effects WHERE case_id IN (SELECT value FROM json_each(?));
 
 -- name: expire_pauses
 DELETE FROM pauses WHERE case_id IN (SELECT value FROM json_each(?));
+
+-- name: expire_case_usage
+-- What goes with cases: what their answers used. What a day's used stays.
+DELETE FROM case_usage WHERE case_id IN (SELECT value FROM json_each(?));
 
 -- name: expire_branches
 DELETE FROM branches WHERE case_id IN (SELECT value FROM json_each(?));
@@ -462,7 +488,7 @@ SELECT id, process, name, key, correlation, case_id, status, body, at FROM messa
 
 -- name: select_branches
 -- The branches of a case's parallel step.
-SELECT name, attempts, wake_at, outcome, failure, reads FROM branches WHERE case_id = ? ORDER BY name;
+SELECT name, attempts, wake_at, outcome, failure, reads, guard FROM branches WHERE case_id = ? ORDER BY name;
 
 -- name: select_blob
 -- A large value.

@@ -1,0 +1,93 @@
+"""What a guard has against an answer, and whom it asks next: pure, and the same after any crash.
+
+How far a guarded step has come is a value, `Progress`, that is committed with each answer. The same answer with the same
+progress always leads to the same next move, so that a case which is taken up again neither repeats an answer nor skips one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pointsman.definition.guards import Attempt, Guard, Usage, Violation
+from pointsman.errors import CheckFailed
+from pointsman.kernel.codec import message_of
+
+RAW_CHARACTERS_MAX = 65_536  # of an answer that is kept: more than any model writes to a mail; an answer without end is cut
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Progress(BaseModel):
+    """How far a guarded step has come: which model, which fresh try of it, which repair of that, and what was said last."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: Count = 0
+    retry: Count = 0
+    repair: Count = 0
+    violations: tuple[Violation, ...] = ()
+    rejected: str = ""
+
+
+BEGINNING = Progress()
+
+
+class Judged(NamedTuple):
+    """An answer as its guard sees it: what it says, or what is wrong with it; and what the journal is told of it."""
+
+    output: object
+    violations: tuple[Violation, ...]
+    raw: str
+    facts: Mapping[str, Any]
+
+
+def progress_of(text: str | None) -> Progress:
+    """Read a stored progress; what is not there has not begun."""
+    return BEGINNING if text is None else Progress.model_validate_json(text)
+
+
+def taken_apart(result: object) -> Judged:
+    """What a guarded node returned: an `Attempt`, or a plain value, which cost nothing."""
+    if not isinstance(result, Attempt):
+        return Judged(result, (), "", {})
+    raw = result.raw[:RAW_CHARACTERS_MAX]
+    violations = result.violations
+    if result.output is None and not violations:
+        violations = (Violation(check="schema", message="there is no answer"),)
+    used = {"model": result.model, **result.usage.model_dump(mode="json")}
+    return Judged(result.output, violations, raw, {"used": used, "raw": raw})
+
+
+def objections(guard: Guard, value_of: Callable[[str], object]) -> tuple[Violation, ...]:
+    """Hold an answer against each check; `value_of` gives the fields, with the answer in place. Raises CheckFailed."""
+    found: list[Violation] = []
+    for check, (name, signature) in zip(guard.checks, guard.signatures.items(), strict=True):
+        try:
+            said = check(**{read: value_of(read) for read in signature.reads})
+            messages: Iterable[str] = () if said is None else (said,) if isinstance(said, str) else tuple(said)
+        except Exception as error:  # the author's check may raise anything
+            raise CheckFailed(f"check {name!r} raised {type(error).__name__}: {message_of(error)}") from error
+        found += [Violation(check=name, message=str(message)) for message in messages]
+    return tuple(found)
+
+
+def next_try(guard: Guard, progress: Progress, violations: tuple[Violation, ...], raw: str) -> tuple[str, Progress] | None:
+    """Whom to ask after an answer with violations, and what to call that; None when the guard has nobody left."""
+    if progress.repair < guard.repairs_max:
+        repair = progress.model_copy(update={"repair": progress.repair + 1, "violations": violations, "rejected": raw})
+        return "repair", repair
+    if progress.retry < guard.retries_max:
+        return "retry", Progress(model=progress.model, retry=progress.retry + 1)
+    return next_model(guard, progress)
+
+
+def next_model(guard: Guard, progress: Progress) -> tuple[str, Progress] | None:
+    """The next model, after the present one gave no answer that passes, or none at all."""
+    return ("next model", Progress(model=progress.model + 1)) if progress.model + 1 < guard.models else None
+
+
+def usage_in(facts: Mapping[str, Any]) -> tuple[str, Usage] | None:
+    """The model and the usage that an event tells of, where it tells of an answer."""
+    used = facts.get("used")
+    return None if used is None else (used["model"], Usage(**{name: used[name] for name in Usage.model_fields}))
