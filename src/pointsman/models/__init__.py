@@ -3,6 +3,7 @@
 from pointsman.models.answers import read_answer
 from pointsman.models.base import Message, Model, Price, Task
 from pointsman.models.openai_compatible import OpenAICompatible
+from pointsman.models.pydantic_ai import PydanticAI
 from pointsman.models.scripted import Scripted
 
-__all__ = ["Message", "Model", "OpenAICompatible", "Price", "Scripted", "Task", "read_answer"]
+__all__ = ["Message", "Model", "OpenAICompatible", "Price", "PydanticAI", "Scripted", "Task", "read_answer"]

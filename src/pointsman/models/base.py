@@ -12,6 +12,8 @@ from pointsman.errors import DefinitionError
 
 T = TypeVar("T", bound=BaseModel)
 
+MAY_BE_PAID = "it may have worked on the question, and be paid for it"  # what a NoAnswer ends with
+
 
 class Message(NamedTuple):
     """One message of a conversation with a model."""

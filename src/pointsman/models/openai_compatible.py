@@ -16,7 +16,7 @@ from pointsman.definition.guards import Attempt, Violation
 from pointsman.errors import DefinitionError, NoAnswer, NotSent, Rejected
 from pointsman.mappings.http import http_outcome, retry_after_seconds
 from pointsman.models.answers import cleaned, read_answer, violations
-from pointsman.models.base import FREE, Message, Price, Task
+from pointsman.models.base import FREE, MAY_BE_PAID, Message, Price, Task
 from pointsman.models.schemas import strict_schema
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ OPENAI = "https://api.openai.com/v1"
 ANSWER_BYTES_MAX = 4 * 1024 * 1024  # no model writes so much at a time; a server that sends more is broken
 CONNECT_SECONDS_MAX = 10.0  # a server that is there accepts in milliseconds
 SAID_MAX = 300  # characters of what a server says of an error
-MAY_BE_PAID = "it may have worked on the question, and be paid for it"
 
 _MAY_GO_BETTER = frozenset({408, 409, 425})  # with 5xx, what OpenAI's own client tries again
 _NO_MONEY = frozenset(  # the codes of a 429 that no waiting mends (OpenAI, "Error codes")

@@ -1,0 +1,202 @@
+"""Every model that Pydantic AI knows: Anthropic, Google, Bedrock and the rest, one request an attempt."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel
+
+from pointsman.definition.guards import Attempt, Violation
+from pointsman.errors import DefinitionError, NoAnswer, NotSent, Rejected
+from pointsman.models.answers import cleaned, read_answer, violations
+from pointsman.models.base import FREE, MAY_BE_PAID, Message, Price, Task
+
+if TYPE_CHECKING:
+    from pydantic_ai.messages import ModelMessage, ModelResponse
+    from pydantic_ai.models import Model as ForeignModel
+    from pydantic_ai.models import ModelRequestParameters
+    from pydantic_ai.settings import ModelSettings
+
+T = TypeVar("T", bound=BaseModel)
+
+SAID_MAX = 300  # characters of what a provider says of an error
+
+
+class PydanticAI:
+    """A model of Pydantic AI. Needs the extra `pydantic-ai`, and the provider's own package, such as pydantic-ai-slim[anthropic].
+
+    `model` is one of its models, its FallbackModel among them, or a name such as "anthropic:claude-haiku-4-5",
+    "google:gemini-3-flash" or "bedrock:...", whose key comes from the environment as its documentation says. The
+    form of the answer is asked for in the way that its profile of the model prefers, by a tool or by a schema. The
+    retries of the provider's client are turned off, because the engine retries; a client that cannot do that warns. An
+    attempt ends after `timeout_seconds`, whatever happens in it.
+    """
+
+    def __init__(
+        self,
+        model: "ForeignModel | str",
+        *,
+        timeout_seconds: float = 60.0,
+        price: Price = FREE,
+        temperature: float | None = 0.0,
+        max_tokens: int | None = 2_048,
+        name: str | None = None,
+    ) -> None:
+        """Raises DefinitionError where a package or a key is missing, or the name is unknown."""
+        self._model = _model(model)
+        self.name = name or self._model.model_name
+        self._timeout_seconds = timeout_seconds
+        self._price = price
+        settings: ModelSettings = {"max_retries": 0, "timeout": timeout_seconds}
+        if temperature is not None:
+            settings["temperature"] = temperature
+        if max_tokens is not None:
+            settings["max_tokens"] = max_tokens
+        self._settings = settings
+
+    def __repr__(self) -> str:
+        return f"PydanticAI({self.name!r})"
+
+    async def attempt(self, task: Task, messages: Sequence[Message], schema: type[T]) -> Attempt[T]:  # noqa: ARG002 - the messages say it
+        """Ask once.
+
+        Raises NotSent where the provider is at a limit or busy, with its `retry_after`, Rejected where only a person helps,
+        NoAnswer where it may have been paid, and DefinitionError where the model cannot be asked for an object.
+        """
+        from pydantic_ai.exceptions import (  # noqa: PLC0415 - importing pointsman.models must stay light
+            ContentFilterError,
+            FallbackExceptionGroup,
+            ModelAPIError,
+            UnexpectedModelBehavior,
+            UserError,
+        )
+
+        try:
+            response = await self._ask(messages, schema)
+        except ContentFilterError:
+            return Attempt(None, self.name, violations=_FILTERED)
+        except TimeoutError as error:
+            raise NoAnswer(f"{self.name} gave no answer within {self._timeout_seconds:g} seconds; {MAY_BE_PAID}.") from error
+        except ModelAPIError as error:
+            raise self._failure(error) from error
+        except FallbackExceptionGroup as group:
+            raise self._failure(*group.exceptions) from group
+        except UnexpectedModelBehavior as error:
+            raise NoAnswer(f"{self.name} gave an answer that cannot be read ({_line(error.message)}); {MAY_BE_PAID}.") from error
+        except UserError as error:
+            raise DefinitionError(f"PydanticAI {self.name!r}: {_line(error)}") from error
+        raw = cleaned(_raw(response))
+        output, wrong = read_answer(raw, schema)
+        if output is None:
+            wrong = self._ended(response) or wrong
+        return Attempt(output, self.name, raw, self._price.usage(response.usage.input_tokens, response.usage.output_tokens), wrong)
+
+    async def _ask(self, messages: Sequence[Message], schema: type[BaseModel]) -> "ModelResponse":
+        from pydantic_ai.direct import model_request  # noqa: PLC0415
+
+        async with asyncio.timeout(self._timeout_seconds):
+            return await model_request(
+                self._model, _conversation(messages), model_settings=self._settings, model_request_parameters=_parameters(schema)
+            )
+
+    def _ended(self, response: "ModelResponse") -> tuple[Violation, ...]:
+        """Why there is no answer that fits, where the provider says it."""
+        if response.finish_reason == "content_filter":
+            return _FILTERED
+        if response.finish_reason == "length":
+            return violations(f"the answer was cut short at its limit of {self._settings.get('max_tokens')} tokens; answer more briefly")
+        return ()
+
+    def _failure(self, *errors: Exception) -> NotSent | NoAnswer | Rejected:
+        """What the failure of a model says, or of all models of a FallbackModel: the one that leaves most hope."""
+        return min((self._one_failure(error) for error in errors), key=lambda one: _HOPE.index(type(one)))
+
+    def _one_failure(self, error: Exception) -> NotSent | NoAnswer | Rejected:
+        from pydantic_ai.exceptions import (  # noqa: PLC0415
+            ModelAuthenticationError,
+            ModelQuotaExceededError,
+            ModelRateLimitError,
+            ModelRequestRejectedError,
+            ModelUnavailableError,
+        )
+
+        wait: float | None = getattr(error, "retry_after", None)
+        if isinstance(error, ModelAuthenticationError):  # what is said of a key may show it
+            return Rejected(f"{self.name} refused access; mend its key, where its provider's documentation says that it is taken from.")
+        if isinstance(error, ModelQuotaExceededError):
+            return Rejected(f"{self.name} answers no more because of the account's credit or budget ({_said(error)}); raise it there.")
+        if isinstance(error, ModelRateLimitError) or (isinstance(error, ModelUnavailableError) and wait is not None):
+            return NotSent(f"{self.name} is busy ({_said(error)}).", retry_after=wait)
+        if isinstance(error, ModelRequestRejectedError):
+            return Rejected(f"{self.name} refused the request ({_said(error)}); mend the model's name or its settings.")
+        return NoAnswer(f"{self.name} failed ({_said(error)}); {MAY_BE_PAID}.", retry_after=wait)
+
+
+_HOPE = (NotSent, NoAnswer, Rejected)
+_FILTERED = violations("the provider's content filter stopped the answer; answer in other words")
+
+
+def _model(model: "ForeignModel | str") -> "ForeignModel":
+    try:
+        from pydantic_ai.exceptions import UserError  # noqa: PLC0415
+        from pydantic_ai.models import infer_model  # noqa: PLC0415
+    except ImportError:
+        raise DefinitionError("PydanticAI needs Pydantic AI; install it with pip install 'pointsman[pydantic-ai]'.") from None
+    try:
+        return infer_model(model)
+    except (UserError, ImportError, ValueError) as error:
+        raise DefinitionError(f"PydanticAI {model!r}: {_line(error)}") from error
+
+
+def _conversation(messages: Sequence[Message]) -> "list[ModelMessage]":
+    """The messages in Pydantic AI's words: a request is what is said to the model up to its next answer."""
+    from pydantic_ai.messages import ModelRequest, ModelResponse, SystemPromptPart, TextPart, UserPromptPart  # noqa: PLC0415
+
+    told: list[ModelMessage] = []
+    for message in messages:
+        if message.role == "assistant":
+            told.append(ModelResponse(parts=[TextPart(message.content)]))
+            continue
+        part = SystemPromptPart(message.content) if message.role == "system" else UserPromptPart(message.content)
+        if told and isinstance(told[-1], ModelRequest):
+            told[-1] = ModelRequest(parts=[*told[-1].parts, part])
+        else:
+            told.append(ModelRequest(parts=[part]))
+    return told
+
+
+def _parameters(schema: type[BaseModel]) -> "ModelRequestParameters":
+    """Ask for the schema by a tool or natively, as the model's profile says."""
+    from pydantic_ai.models import ModelRequestParameters  # noqa: PLC0415
+    from pydantic_ai.output import OutputObjectDefinition  # noqa: PLC0415
+    from pydantic_ai.tools import ToolDefinition  # noqa: PLC0415
+
+    made, told = schema.model_json_schema(), "The answer."
+    return ModelRequestParameters(
+        output_mode="auto",
+        output_tools=[ToolDefinition(name=schema.__name__, parameters_json_schema=made, description=told, kind="output")],
+        output_object=OutputObjectDefinition(json_schema=made, name=schema.__name__),
+        allow_text_output=False,
+    )
+
+
+def _raw(response: "ModelResponse") -> str:
+    """The answer as JSON text: what the tool was called with, or what was written."""
+    from pydantic_ai.messages import ToolCallPart  # noqa: PLC0415
+
+    for part in response.parts:
+        if isinstance(part, ToolCallPart):
+            return part.args if isinstance(part.args, str) else json.dumps(part.args or {}, ensure_ascii=False)
+    return response.text or ""
+
+
+def _said(error: Exception) -> str:
+    """The status and the message of an error, in one short line."""
+    body = getattr(error, "body", None)
+    status, message = getattr(error, "status_code", None), body.get("message") if isinstance(body, dict) else None
+    return _line(": ".join(str(one) for one in (status, message) if one) or error)
+
+
+def _line(text: object) -> str:
+    return " ".join(cleaned(str(text)).split())[:SAID_MAX]
