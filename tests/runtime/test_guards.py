@@ -393,6 +393,18 @@ def test_a_spent_budget_refuses_before_the_call(place: Place, budget: Budget, to
     run(main())
 
 
+def test_a_spent_budget_leaves_the_models_that_cost_nothing(place: Place) -> None:
+    async def main() -> None:
+        oracle = Oracle("no", "sorry", "sorry again")
+        async with place.open(process, resources={"oracle": oracle}, clock=ManualClock(1_000.0)) as engine:
+            assert (await drafted(engine, process)).reply == Reply(text="sorry")
+            assert (await drafted(engine, process)).reply == Reply(text="sorry again")
+            assert [ctx.model for ctx in oracle.asked] == [0, 2, 2]
+
+    process = desk(Guard(polite, models=3, free=1), budget=Budget(day_tokens=15))
+    run(main())
+
+
 def test_a_budget_of_a_day_is_open_again_on_the_next(place: Place) -> None:
     async def main() -> None:
         clock = ManualClock(1_000.0)

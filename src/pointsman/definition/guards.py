@@ -89,8 +89,9 @@ class Guard:
 
     An answer with violations is asked for again up to `repairs_max` times with `ctx.violations` and `ctx.rejected`, then
     afresh up to `retries_max` times, each with its repairs; then of the next of so many `models` (`ctx.model` counts from
-    0). A model that only fails, by exceptions, is left for the next one, too. When all that is used up, the case is
-    parked, or, with `escalate="unsafe"`, the field takes an `Unsafe` for a person.
+    0). A model that only fails, by exceptions, is left for the next one, too. The last `free` of them cost nothing, and are
+    who is asked when a budget is spent. When all that is used up, the case is parked, or, with `escalate="unsafe"`, the
+    field takes an `Unsafe` for a person.
 
     Each answer is committed before the next one is asked for, so that a crash buys none twice. Raises DefinitionError.
     """
@@ -99,13 +100,19 @@ class Guard:
     repairs_max: int
     retries_max: int
     models: int
+    free: int
     escalate: Escalation
     signatures: Mapping[str, Signature] = field(compare=False)
 
-    def __init__(self, *checks: Check, repairs_max: int = 2, retries_max: int = 0, models: int = 1, escalate: Escalation = "park") -> None:
-        for name, number, least in (("repairs_max", repairs_max, 0), ("retries_max", retries_max, 0), ("models", models, 1)):
+    def __init__(
+        self, *checks: Check, repairs_max: int = 2, retries_max: int = 0, models: int = 1, free: int = 0, escalate: Escalation = "park"
+    ) -> None:
+        numbers = (("repairs_max", repairs_max, 0), ("retries_max", retries_max, 0), ("models", models, 1), ("free", free, 0))
+        for name, number, least in numbers:
             if number < least:
                 raise DefinitionError(f"Guard: {name} is {number}; it must be {least} or more.")
+        if free > models:
+            raise DefinitionError(f"Guard: free is {free}, and there are {models} models; name at most so many.")
         signatures: dict[str, Signature] = {}
         for check in checks:
             name = check_name(check)
@@ -115,7 +122,7 @@ class Guard:
             if signatures[name].uses:
                 raise DefinitionError(f"check {name!r}: it uses {', '.join(signatures[name].uses)}; a check reads fields only.")
         for slot, value in (("checks", checks), ("repairs_max", repairs_max), ("retries_max", retries_max), ("models", models),
-                            ("escalate", escalate), ("signatures", signatures)):  # fmt: skip
+                            ("free", free),                            ("escalate", escalate), ("signatures", signatures)):  # fmt: skip
             object.__setattr__(self, slot, value)
 
     @property

@@ -87,6 +87,12 @@ def next_model(guard: Guard, progress: Progress) -> tuple[str, Progress] | None:
     return ("next model", Progress(model=progress.model + 1)) if progress.model + 1 < guard.models else None
 
 
+def free_model(guard: Guard, progress: Progress) -> tuple[str, Progress] | None:
+    """The first of the models that cost nothing, after a budget was spent."""
+    first = guard.models - guard.free
+    return ("free model", Progress(model=first)) if guard.free and progress.model < first else None
+
+
 def usage_in(facts: Mapping[str, Any]) -> tuple[str, Usage] | None:
     """The model and the usage that an event tells of, where it tells of an answer."""
     used = facts.get("used")

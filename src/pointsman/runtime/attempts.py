@@ -8,7 +8,7 @@ from pointsman.definition.nodes import AnyNode
 from pointsman.errors import BudgetSpent, CheckFailed, Rejected, ValueRefused
 from pointsman.kernel.codec import codec_of, digest_of, message_of
 from pointsman.kernel.events import NOTHING, Event, Kind
-from pointsman.kernel.guarding import BEGINNING, Progress, next_model, next_try, objections, progress_of, taken_apart
+from pointsman.kernel.guarding import BEGINNING, Progress, free_model, next_model, next_try, objections, progress_of, taken_apart
 from pointsman.kernel.snapshot import Cell
 from pointsman.runtime.calls import Calls, GivenUp, ItemAt
 from pointsman.runtime.evidence import evidence_of, raised_at
@@ -130,9 +130,14 @@ def progress_in(hold: Hold, node: AnyNode) -> Progress:
 
 def following(node: AnyNode, progress: Progress, error: Exception | None) -> Following | None:
     """What the guard makes of a failure for good, or of a step whose engine died (None): whom to ask next, if anybody."""
-    if node.guard is None or isinstance(error, Unjudged | BudgetSpent):
+    if node.guard is None or isinstance(error, Unjudged):
         return None
-    found = next_try(node.guard, progress, error.violations, error.raw) if isinstance(error, Objected) else next_model(node.guard, progress)
+    if isinstance(error, Objected):
+        found = next_try(node.guard, progress, error.violations, error.raw)
+    elif isinstance(error, BudgetSpent):
+        found = free_model(node.guard, progress)
+    else:
+        found = next_model(node.guard, progress)
     return None if found is None else Following(*found)
 
 

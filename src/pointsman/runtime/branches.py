@@ -191,7 +191,7 @@ class Branches:
     async def _attempt(self, hold: Hold, branch: Branch, row: BranchRow) -> End:
         name, node, attempt = branch.name, branch.node, row.attempts + 1
         permit: Permit | None = None
-        written: Written | Exception | None = await self._budgets.spent(hold, node)
+        written: Written | Exception | None = await self._budgets.spent(hold, node, progress_of(row.guard))
         if written is not None:
             pass
         elif attempt > node.retry.attempts_max:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.nodes import AnyNode
 from pointsman.errors import BudgetSpent
+from pointsman.kernel.guarding import Progress
 from pointsman.runtime.commits import BILLION
 from pointsman.runtime.hold import Hold
 from pointsman.runtime.ports import Ports
@@ -19,10 +20,10 @@ class Budgets:
         self._store = ports.store
         self._clock = ports.clock
 
-    async def spent(self, hold: Hold, node: AnyNode) -> BudgetSpent | None:
+    async def spent(self, hold: Hold, node: AnyNode, progress: Progress) -> BudgetSpent | None:
         """Why the node may not be called now, or None."""
         budget = hold.process.budget
-        if budget is None or node.guard is None:
+        if budget is None or node.guard is None or progress.model >= node.guard.models - node.guard.free:
             return None
         of_case = await self._store.usage_of_case(hold.snapshot.case) if _any(budget.case_cost, budget.case_tokens) else ()
         today: Sequence[UsageRow] = ()

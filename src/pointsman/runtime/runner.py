@@ -234,13 +234,14 @@ class Runner:
     async def _run_node(self, hold: Hold, node: AnyNode) -> Outcome:
         if hold.attempt > node.retry.attempts_max:
             return self._attempts.interrupted(hold, node, node.retry.attempts_max)
-        spent = await self._budgets.spent(hold, node)
+        progress = progress_in(hold, node)
+        spent = await self._budgets.spent(hold, node, progress)
         if spent is not None:
             return self._attempts.failed(hold, node, hold.attempt, spent)
         permit = await self._limits.take(hold, node) if node.limit is not None else None
         if permit is None and node.limit is not None:
             return self._limits.to_line(hold, node)
-        written = await self._attempts.make(hold, node, hold.attempt, permit=permit, progress=progress_in(hold, node))
+        written = await self._attempts.make(hold, node, hold.attempt, permit=permit, progress=progress)
         facts = {} if permit is None else permit.facts
         if not isinstance(written, Exception):
             return Outcome((succeeded(node, hold.attempt, written.cells, {**facts, **written.facts}),))
