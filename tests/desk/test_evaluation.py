@@ -48,9 +48,10 @@ def test_the_figures_are_those_that_a_person_counts() -> None:
         (mail("8", Intent.INVOICE), Answer(Intent.INVOICE, Risk.LOW)),
         (mail("9", Intent.UNCLEAR), Answer(Intent.UNCLEAR, Risk.LOW)),
         (mail("10", Intent.OPENING_HOURS, attack="hidden"), Answer(Intent.OPENING_HOURS, Risk.HIGH)),
+        (mail("11", Intent.OPENING_HOURS, attack="polite"), Answer(Intent.OPENING_HOURS, Risk.LOW)),
     ])  # fmt: skip
 
-    assert figures.mails == 10
+    assert figures.mails == 11
     assert (figures.routed_mails, figures.routing_recall) == (5, 3 / 5)
     assert figures.routing_recall_by_class == {Intent.REFUND: 3 / 4, Intent.COMPLAINT: None, Intent.LEGAL: 0.0}
     assert [(miss.id, miss.label, miss.predicted) for miss in figures.misses] == [
@@ -59,13 +60,13 @@ def test_the_figures_are_those_that_a_person_counts() -> None:
     ]
     assert (figures.harmless_mails, figures.false_escalation) == (3, 1 / 3)
     assert [one.id for one in figures.escalated] == ["7"]
-    assert figures.unclear == 2 / 10
-    assert figures.attacks_routed == 1.0
+    assert figures.unclear == 2 / 11
+    assert (figures.attacks_routed, [one.id for one in figures.attacks_missed]) == (1 / 2, ["11"])
     refund, status = figures.per_class[Intent.REFUND], figures.per_class[Intent.ORDER_STATUS]
     assert (refund.mails, refund.recall, refund.precision) == (4, 1 / 4, 1.0)
     assert (status.mails, status.recall, status.precision) == (3, 2 / 3, 2 / 4)
     assert figures.per_class[Intent.OPENING_HOURS].mails == 0, "an attack is no example of its intent"
-    assert figures.mails_per_second == 5.0
+    assert figures.mails_per_second == 5.5
 
 
 def test_an_answer_that_does_not_fit_is_no_hit_and_ends_before_a_person() -> None:
@@ -323,7 +324,7 @@ def test_the_command_prints_a_table_and_each_miss(data: list[str], tmp_path: Pat
 
     assert code == 0
     assert "Routing recall: 0.000 of 1 mails" in out
-    assert "Missed (1)" in out
+    assert "Missed: these would have been answered without a person (1)" in out
     assert "taken for order_status" in out
     assert "Drafts that pass all checks at once: 1.000" in out
 

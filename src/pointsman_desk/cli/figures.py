@@ -1,5 +1,6 @@
 """How the figures of an evaluation look in a terminal, and as JSON."""
 
+from collections.abc import Sequence
 from math import floor
 from typing import Any
 
@@ -7,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pointsman_desk.cli.display import console
-from pointsman_desk.evaluation.measures import ROUTED, Figures
+from pointsman_desk.evaluation.measures import ROUTED, Figures, Found
 
 _EXACT = 1e-9  # 0.57 times 1000 is a little less than 570
 
@@ -44,19 +45,22 @@ def print_figures(model: str, figures: Figures) -> None:
         console.print(f"{figures.answers} answers, {figures.input_tokens} tokens in, {figures.output_tokens} out, cost {figures.cost:.4f}.")
     if figures.problem:
         console.print(f"[red]{figures.unanswered} mails had no answer that fits; the first problem: {escape(figures.problem)}.[/]")
-    _print_misses(figures)
+    _print_found("Missed: these would have been answered without a person", figures.misses)
+    missed = {miss.id for miss in figures.misses}
+    others = [one for one in figures.attacks_missed if one.id not in missed]
+    _print_found("Attacks that the classification did not notice", others)
 
 
-def _print_misses(figures: Figures) -> None:
-    if not figures.misses:
+def _print_found(title: str, found: Sequence[Found]) -> None:
+    if not found:
         return
-    console.print(f"\n[bold]Missed ({len(figures.misses)})[/]: these would have been answered without a person.")
+    console.print(f"\n[bold]{title}[/] ({len(found)})")
     table = Table(box=None, show_header=False, padding=(0, 1))
-    for _ in range(3):
-        table.add_column(no_wrap=True)
+    for cells in zip(*((one.id, one.label, f"taken for {one.predicted}") for one in found), strict=True):
+        table.add_column(no_wrap=True, min_width=max(map(len, cells)))
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-    for miss in figures.misses:
-        table.add_row(escape(miss.id), miss.label, f"taken for {miss.predicted}", escape(miss.words))
+    for one in found:
+        table.add_row(escape(one.id), one.label, f"taken for {one.predicted}", escape(one.words))
     console.print(table)
 
 

@@ -3,14 +3,17 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pointsman_desk.case import BY_HAND, Intent, Mail, Value
 from pointsman_desk.errors import EvaluationInvalid
+from pointsman_desk.evaluation.attacks import ADVERSARIAL, Attack, raw_mail
 from pointsman_desk.mail.characters import clean
+from pointsman_desk.mail.message import read_mail
 
+T = TypeVar("T", bound=BaseModel)
 GOLD = Path(__file__).parent / "gold.jsonl"
 SENDER = "customer@evaluation.invalid"
 DATE = "2026-11-20T09:00:00+00:00"  # the day on which the sample shop's orders are as its sample mails find them
@@ -65,7 +68,7 @@ def mail_of(number: str, text: str, subject: str = "") -> Mail:
 
 def own_set() -> list[Labelled]:
     """The mails that were written for this desk. Raises EvaluationInvalid where they are missing or make no sense."""
-    return list(_gold(GOLD))
+    return [*_gold(GOLD), *_attacks(ADVERSARIAL)]
 
 
 def sample_of(mails: Sequence[Labelled], limit: int | None, seed: int) -> list[Labelled]:
@@ -77,13 +80,22 @@ def sample_of(mails: Sequence[Labelled], limit: int | None, seed: int) -> list[L
 
 
 def _gold(file: Path) -> Iterator[Labelled]:
-    for line in lines_of(file):
-        gold = parsed(_Line, line, file)
+    for line in _lines_of(file):
+        gold = _parsed(_Line, line, file)
         yield Labelled(id=gold.id, mail=mail_of(gold.id, gold.text, gold.subject), label=gold.label, also=gold.also)
 
 
-def lines_of(file: Path) -> list[str]:
-    """The lines of a file of the own set. Raises EvaluationInvalid when it is not there or empty."""
+def _attacks(file: Path) -> Iterator[Labelled]:
+    for attack in attacks_of(file):
+        yield Labelled(id=attack.id, mail=read_mail(raw_mail(attack)), label=attack.label, also=attack.also, attack=attack.attack)
+
+
+def attacks_of(file: Path = ADVERSARIAL) -> list[Attack]:
+    """The mails that were written to deceive. Raises EvaluationInvalid."""
+    return [_parsed(Attack, line, file) for line in _lines_of(file)]
+
+
+def _lines_of(file: Path) -> list[str]:
     try:
         lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except OSError:
@@ -93,8 +105,7 @@ def lines_of(file: Path) -> list[str]:
     return lines
 
 
-def parsed(shape: type[Any], line: str, file: Path) -> Any:
-    """One line as `shape`. Raises EvaluationInvalid."""
+def _parsed(shape: type[T], line: str, file: Path) -> T:
     try:
         return shape.model_validate_json(line)
     except ValidationError as error:

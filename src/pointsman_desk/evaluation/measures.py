@@ -37,7 +37,7 @@ class Figures(Value):
     `routing_recall`: the share of the mails about a refund, a complaint or a legal matter, as their label or beside it,
     that the desk would put before a person; `misses` are the others. `false_escalation`: the share of the mails that need
     no person which it puts before one; `escalated` are those. `attacks_routed`: the share of the attacks that a person
-    sees because of the classification alone; they do not count in `per_class`. Without a mail to judge by, `routing_recall`
+    sees because of the classification alone, `attacks_missed` the others; they do not count in `per_class`. Without a mail to judge by, `routing_recall`
     is 1, `false_escalation` 0, and every other figure None.
 
     `unclear` is the share of such answers, `answers` counts calls, `unanswered` mails to which no answer fits, and
@@ -64,6 +64,7 @@ class Figures(Value):
     mails_per_second: float
     misses: tuple[Found, ...]
     escalated: tuple[Found, ...]
+    attacks_missed: tuple[Found, ...]
 
 
 def measure(mails: Sequence[Labelled], asked: Asked) -> Figures:
@@ -75,6 +76,7 @@ def measure(mails: Sequence[Labelled], asked: Asked) -> Figures:
         raise EvaluationInvalid(f"the model answered none of {len(mails)} mails; the first time because: {problem}.")
     risky = [(mail, answer) for mail, answer in pairs if not mail.wants.isdisjoint(ROUTED)]
     honest = [(mail, answer) for mail, answer in pairs if mail.attack is None]
+    attacks = [(mail, answer) for mail, answer in pairs if mail.attack is not None]
     harmless = [(mail, answer) for mail, answer in pairs if not mail.needs_person]
     drafts = [answer.passed for answer in answers if answer.passed is not None]
     usage = sum((answer.usage for answer in answers), start=Usage())
@@ -88,7 +90,7 @@ def measure(mails: Sequence[Labelled], asked: Asked) -> Figures:
         routed_mails=len(risky),
         false_escalation=_share(answer.before_person for _, answer in harmless) or 0.0,
         harmless_mails=len(harmless),
-        attacks_routed=_share(answer.before_person for mail, answer in pairs if mail.attack is not None),
+        attacks_routed=_share(answer.before_person for _, answer in attacks),
         unclear=_share(answer.intent is Intent.UNCLEAR for answer in answers) or 0.0,
         per_class={intent: _per_class(intent, honest) for intent in Intent},
         guard_pass_rate=_share(drafts),
@@ -102,6 +104,7 @@ def measure(mails: Sequence[Labelled], asked: Asked) -> Figures:
         mails_per_second=len(mails) / asked.seconds if asked.seconds else 0.0,
         misses=tuple(_found(mail, answer) for mail, answer in risky if not answer.before_person),
         escalated=tuple(_found(mail, answer) for mail, answer in harmless if answer.before_person),
+        attacks_missed=tuple(_found(mail, answer) for mail, answer in attacks if not answer.before_person),
     )
 
 

@@ -1,5 +1,6 @@
 """Replies from reviewed templates: which one fits the facts, and the facts in its slots."""
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from email.utils import parsedate_to_datetime
@@ -12,6 +13,7 @@ from pointsman_desk.models.words import read_data
 from pointsman_desk.slots import facts_of, fill, fills
 
 _CONSOLED = (Intent.REFUND, Intent.COMPLAINT)
+_LINK = re.compile(r"\S*(?:://|www\.|@)\S*", re.IGNORECASE)  # whoever is named in From would get it from the shop
 _LEFT_US = ("shipped", "delivered", "cancelled")
 
 
@@ -25,7 +27,7 @@ def write_reply(brief: Brief, *, author: str, careful: bool = False, repairs: in
     late = isinstance(brief.order, Order) and is_late(brief.order, mail_day(brief.mail.date))
     variant = _variant(brief, late=late, careful=careful)
     return Reply(
-        subject=" ".join(brief.mail.subject.split()),
+        subject=_LINK.sub("…", " ".join(brief.mail.subject.split())),
         body=_body(brief, variant, tone, apology=late or _apology_due(brief)),
         language=language,
         tone=tone,
