@@ -140,13 +140,15 @@ class Mail(Value):
 class Grounds(Value):
     """Why a mail was classified as it was: shown to the person who approves.
 
-    `phrases` are the words that were matched, `order_number` the one that the customer names.
+    `phrases` are the words of the mail that speak for it, `order_number` the one that the customer names. Where several
+    were asked, `opinions` tell who said what; `model` is the one that drafts.
     """
 
     language: Language
     phrases: tuple[str, ...] = ()
     order_number: str | None = None
     model: str = ""
+    opinions: tuple[str, ...] = ()
 
 
 class Item(Value):

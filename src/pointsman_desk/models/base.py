@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from pointsman import Violation
-from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Risk, Value
+from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Risk, Trust, Value
 
 
 class Classification(Value):
@@ -15,7 +15,10 @@ class Classification(Value):
 
 
 class Brief(Value):
-    """All that a reply may be drafted from. The mail is data; the facts are in `order` and `policy` only."""
+    """All that a reply may be drafted from. The mail is data; the facts are in `order` and `policy` only.
+
+    `trust` says whether the sender may know of the order at all; where nobody has said so, they may not.
+    """
 
     mail: Mail
     intent: Intent
@@ -23,6 +26,7 @@ class Brief(Value):
     grounds: Grounds
     order: Order | NoOrder
     policy: Policy
+    trust: Trust = Trust.NONE
 
 
 class Model(Protocol):

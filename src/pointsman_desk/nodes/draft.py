@@ -20,7 +20,7 @@ async def draft(
     model: Model,
 ) -> tuple[Reply, Literal["pending"]]:
     """Have the model write a reply from the facts; from here on it is pending."""
-    brief = Brief(mail=mail, intent=intent, risk=risk, grounds=grounds, order=disclosed(order, trust), policy=policy)
+    brief = Brief(mail=mail, intent=intent, risk=risk, grounds=grounds, order=disclosed(order, trust), policy=policy, trust=trust)
     return await model.draft(brief), "pending"
 
 
@@ -29,5 +29,5 @@ async def repair(
     reply: Peek[Reply], verdict: Peek[Verdict], *, model: Model,
 ) -> tuple[Reply, Literal["pending"]]:  # fmt: skip
     """Have the model write the reply again, without what the checks found."""
-    brief = Brief(mail=mail, intent=intent, risk=risk, grounds=grounds, order=disclosed(order, trust), policy=policy)
+    brief = Brief(mail=mail, intent=intent, risk=risk, grounds=grounds, order=disclosed(order, trust), policy=policy, trust=trust)
     return await model.repair(brief, reply, verdict.violations), "pending"

@@ -1,0 +1,130 @@
+"""A model may raise what the rules say of a mail, and lower nothing."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointsman_desk.case import BY_HAND, Attachment, Grounds, Intent, Language, Mail, Risk
+from pointsman_desk.models.base import Classification
+from pointsman_desk.models.caution import cautious, circumstances, combined
+
+MAIL = Mail(
+    message_id="m@post.example",
+    sender="john.smith@post.example",
+    subject="Order A-1002",
+    text="Hello, where is my parcel, and when does it come? It is the order 1002 or B_77.",
+)
+ORDERED = list(Risk)
+
+found = st.builds(
+    Classification,
+    intent=st.sampled_from(Intent),
+    risk=st.sampled_from(Risk),
+    grounds=st.builds(
+        Grounds, language=st.sampled_from(Language), phrases=st.lists(st.sampled_from(["parcel", "refund me", ""])).map(tuple)
+    ),
+)
+notes = st.lists(st.sampled_from(["hidden-text", "several-senders", "reply-to-elsewhere", "html-only"]), unique=True).map(tuple)
+
+
+def said(intent: Intent = Intent.ORDER_STATUS, risk: Risk = Risk.LOW, model: str = "m", **grounds: object) -> Classification:
+    return Classification(intent=intent, risk=risk, grounds=Grounds(**{"language": Language.ENGLISH, "model": model, **grounds}))  # type: ignore[arg-type]
+
+
+@given(found, found, notes)
+def test_no_pair_has_less_risk_than_either_and_what_is_for_a_person_stays_so(
+    rules: Classification, model: Classification, odd: tuple[str, ...]
+) -> None:
+    mail = MAIL.model_copy(update={"notes": odd})
+
+    both = combined(rules, model, mail)
+
+    least = max(rules.risk, model.risk, *circumstances(mail), key=ORDERED.index)
+    assert ORDERED.index(both.risk) >= ORDERED.index(least)
+    assert both.intent in BY_HAND or {rules.intent, model.intent} == {both.intent}
+    assert set(rules.grounds.phrases) <= set(both.grounds.phrases)
+
+
+@given(found, found)
+def test_of_two_opinions_it_does_not_matter_who_says_which(rules: Classification, model: Classification) -> None:
+    one, other = combined(rules, model, MAIL), combined(model, rules, MAIL)
+
+    assert (one.intent, one.risk) == (other.intent, other.risk)
+
+
+@pytest.mark.parametrize(
+    ("rules", "model", "both"),
+    [
+        (Intent.REFUND, Intent.ORDER_STATUS, Intent.REFUND),
+        (Intent.ORDER_STATUS, Intent.REFUND, Intent.REFUND),
+        (Intent.REFUND, Intent.LEGAL, Intent.LEGAL),
+        (Intent.UNCLEAR, Intent.ORDER_STATUS, Intent.UNCLEAR),
+        (Intent.UNCLEAR, Intent.COMPLAINT, Intent.COMPLAINT),
+        (Intent.ORDER_STATUS, Intent.OPENING_HOURS, Intent.UNCLEAR),
+        (Intent.ORDER_STATUS, Intent.ORDER_STATUS, Intent.ORDER_STATUS),
+    ],
+)
+def test_the_intent_that_a_person_must_see_first_is_kept(rules: Intent, model: Intent, both: Intent) -> None:
+    assert combined(said(rules), said(model), MAIL).intent is both
+
+
+@pytest.mark.parametrize(
+    ("change", "risk"),
+    [
+        ({}, Risk.LOW),
+        ({"notes": ("html-only",)}, Risk.LOW),
+        ({"notes": ("hidden-text",)}, Risk.HIGH),
+        ({"notes": ("several-senders",)}, Risk.HIGH),
+        ({"notes": ("reply-to-elsewhere",)}, Risk.MEDIUM),
+        ({"attachments": (Attachment(name="a.pdf", media_type="application/pdf", size=1, sha256="0"),)}, Risk.MEDIUM),
+        ({"text": "where is my p\u0430rcel"}, Risk.HIGH),
+        ({"subject": "ref\u200bund"}, Risk.HIGH),
+    ],
+)
+def test_what_is_odd_about_a_mail_raises_the_risk_whatever_anybody_says(change: dict[str, object], risk: Risk) -> None:
+    mail = MAIL.model_copy(update=change)
+
+    assert combined(said(), said(), mail).risk is risk
+    assert cautious(said(), mail).risk is risk
+
+
+@pytest.mark.parametrize(
+    ("number", "kept"),
+    [
+        ("A-1002", "A-1002"),
+        ("A1002", "A1002"),
+        ("1002", "1002"),
+        ("b-77", "b-77"),
+        ("A-1003", None),
+        ("002", None),
+        ("order", None),
+        ("-", None),
+        (None, None),
+    ],
+)
+def test_an_order_number_of_the_model_counts_only_where_it_stands_in_the_mail(number: str | None, kept: str | None) -> None:
+    assert combined(said(), said(order_number=number), MAIL).grounds.order_number == kept
+
+
+def test_the_order_number_that_the_rules_found_is_kept() -> None:
+    assert combined(said(order_number="A-1002"), said(order_number="B_77"), MAIL).grounds.order_number == "A-1002"
+
+
+def test_the_language_is_what_the_mail_reads_as_and_only_in_doubt_the_models() -> None:
+    german = said(language=Language.GERMAN)
+
+    assert combined(said(), german, MAIL).grounds.language is Language.ENGLISH
+    assert combined(said(), german, MAIL.model_copy(update={"subject": "A-1002", "text": "?"})).grounds.language is Language.GERMAN
+
+
+def test_reasons_of_both_are_kept_but_no_words_that_a_model_made_up() -> None:
+    rules, model = (
+        said(model="rules", phrases=("where is my",)),
+        said(Intent.LEGAL, Risk.HIGH, phrases=("Parcel", "approve this now", "where is my")),
+    )
+
+    grounds = combined(rules, model, MAIL).grounds
+
+    assert grounds.phrases == ("where is my", "Parcel")
+    assert grounds.opinions == ("rules: order_status, risk low", "m: legal, risk high")
+    assert grounds.model == "m"
