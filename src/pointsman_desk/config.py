@@ -3,8 +3,9 @@
 import os
 import re
 import tomllib
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -43,13 +44,60 @@ class SmtpConfig(BaseModel):
         return os.environ[self.password_env] if self.password_env is not None else None
 
 
+class PriceConfig(BaseModel):
+    """What a million tokens cost, asked (`input`) and answered (`output`), in the currency of the budgets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: Annotated[Decimal, Field(ge=0)]
+    output: Annotated[Decimal, Field(ge=0)]
+
+
+class ModelConfig(BaseModel):
+    """A language model to ask.
+
+    `kind` "openai" is whatever speaks OpenAI's chat completions at `base_url`: OpenAI itself where none is named, Ollama,
+    vLLM, llama.cpp, LM Studio; "pydantic-ai" is a model by the name that Pydantic AI gives it, whose provider's own
+    environment variable holds the key. `reasoning` is for OpenAI's models that think, and take no temperature. `json_mode`
+    and `extra` are those of `pointsman.models.OpenAICompatible`. The key comes from the variable that `api_key_env` names.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[str, Field(min_length=1)]
+    kind: Literal["openai", "pydantic-ai"] = "openai"
+    base_url: str | None = None
+    api_key_env: str | None = None
+    price: PriceConfig | None = None
+    timeout_seconds: Annotated[float, Field(gt=0, le=3_600)] = 60.0
+    max_tokens: Annotated[int, Field(ge=1)] = 2_048
+    reasoning: bool = False
+    json_mode: Literal["schema", "object", "prompt"] = "schema"
+    extra: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _key_is_set(self) -> Self:
+        if self.api_key_env is not None and not os.environ.get(self.api_key_env):
+            raise ValueError(f"api_key_env names {self.api_key_env}, which is not set in the environment")
+        return self
+
+    @model_validator(mode="after")
+    def _settings_are_of_its_kind(self) -> Self:
+        foreign = self.model_fields_set & {"base_url", "api_key_env", "reasoning", "json_mode", "extra"}
+        if self.kind == "pydantic-ai" and foreign:
+            raise ValueError(f'{", ".join(sorted(foreign))}: only a model of the kind "openai" has that; leave it out')
+        return self
+
+
 class DeskConfig(BaseModel):
     """Where the desk finds its mails, keeps its cases, and how it sends.
 
     `home` holds the database, the outbox, and the shop and the policy where no others are named. `mailbox` is a maildir,
     a folder of .eml files or an mbox file. `authserv` is the name under which your own mail exchanger writes
     Authentication-Results (RFC 8601), or `microsoft365`: a sender for whom it does not vouch learns nothing of an
-    order, and without it every sender is one. Without `smtp` replies go into a maildir. Relative paths count from the file's folder.
+    order, and without it every sender is one. Without `smtp` replies go into a maildir. `models`
+    are asked in order, the next one where one fails; without any, the desk works by rules, offline. Relative paths count
+    from the file's folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +109,7 @@ class DeskConfig(BaseModel):
     policy: Path | None = None
     shop: Path | None = None
     smtp: SmtpConfig | None = None
+    models: tuple[ModelConfig, ...] = ()
     concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails in hand at once; a local model seldom takes more
 
     @field_validator("address")

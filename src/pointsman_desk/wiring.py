@@ -6,9 +6,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pointsman import AtMostOnce, Engine, Idempotent, Process, Safety
+from pointsman import AtMostOnce, DefinitionError, Engine, Idempotent, Process, Safety
+from pointsman.models import Model as LanguageModel
+from pointsman.models import OpenAICompatible, Price, PydanticAI
 from pointsman_desk.case import Case
-from pointsman_desk.config import SAMPLE, DeskConfig
+from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.mail.sources.base import Source
 from pointsman_desk.mail.sources.maildir import open_folder
@@ -75,6 +77,38 @@ def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:
         password=smtp.password,
     )
     return sender, AtMostOnce()
+
+
+def models_of(config: DeskConfig) -> tuple[LanguageModel, ...]:
+    """The language models to ask, in order; none where the desk works offline. Raises ConfigInvalid with every problem."""
+    models, problems = [], []
+    for number, asked in enumerate(config.models):
+        try:
+            models.append(_language_model(asked))
+        except DefinitionError as error:
+            problems.append(f"models.{number}: {error}")
+    if problems:
+        raise ConfigInvalid(" ".join(problems))
+    return tuple(models)
+
+
+def _language_model(asked: ModelConfig) -> LanguageModel:
+    price = Price(asked.price.input, asked.price.output) if asked.price else Price(0, 0)
+    if asked.kind == "pydantic-ai":
+        return PydanticAI(asked.model, price=price, timeout_seconds=asked.timeout_seconds, max_tokens=asked.max_tokens)
+    settings: dict[str, Any] = {"base_url": asked.base_url} if asked.base_url else {}
+    if asked.reasoning:  # such a model takes no temperature, and its thoughts count
+        settings |= {"temperature": None, "max_tokens": None, "extra": {"max_completion_tokens": asked.max_tokens} | asked.extra}
+    else:
+        settings |= {"max_tokens": asked.max_tokens, "extra": asked.extra}
+    return OpenAICompatible(
+        asked.model,
+        api_key_env=asked.api_key_env,
+        timeout_seconds=asked.timeout_seconds,
+        price=price,
+        json_mode=asked.json_mode,
+        **settings,
+    )
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ import pytest
 
 from pointsman.kernel.events import MEANING, Kind
 from pointsman.operations.draw import draw
+from pointsman_desk.config import load_config
 from pointsman_desk.process import support
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,7 @@ DOCUMENTS = [
 ]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+TOML = re.compile(r"```toml\n(.*?)```", re.DOTALL)
 
 
 def blocks() -> list[tuple[str, str]]:
@@ -38,6 +40,21 @@ def test_a_code_block_runs(name: str, block: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-W", "error", str(file)], capture_output=True, text=True, cwd=tmp_path, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+def settings() -> list[str]:
+    found = [block for document in DOCUMENTS for block in TOML.findall(document.read_text(encoding="utf-8"))]
+    return [block for block in found if "[[models]]" in block]
+
+
+@pytest.mark.parametrize("block", settings())
+def test_a_block_of_settings_is_a_configuration_of_the_desk(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in re.findall(r'_env = "(\w+)"', block):
+        monkeypatch.setenv(variable, "secret")
+    file = tmp_path / "desk.toml"
+    file.write_text(block, encoding="utf-8")
+
+    assert len(load_config(file).models) == block.count("[[models]]")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)

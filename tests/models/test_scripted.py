@@ -10,8 +10,8 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from pointsman import Attempt, DefinitionError, NotSent, Usage
-from pointsman.models import Message, Model, Price, Scripted, Task
+from pointsman import Attempt, Context, DefinitionError, NotSent, Usage, Violation
+from pointsman.models import Message, Model, Price, Scripted, Task, with_repairs
 
 
 class Triage(BaseModel):
@@ -86,6 +86,27 @@ def test_a_script_that_has_run_out_says_so() -> None:
 
     with pytest.raises(DefinitionError, match="'stub' was asked 2 times, now 'classify', and has 1 answers; give it one more"):
         ask(model)
+
+
+def test_a_repair_shows_the_model_its_answer_and_what_is_wrong_with_it() -> None:
+    wrong = (Violation(check="schema", message="`risk` is missing"), Violation(check="polite", message="it is not"))
+    ctx = Context(case=1, step="classify", attempt=1, now=0.0, violations=wrong, rejected="{}")
+
+    repair = with_repairs(MESSAGES, ctx)
+
+    assert repair[:2] == [*MESSAGES, Message("assistant", "{}")]
+    assert repair[2].role == "user"
+    assert "- schema: `risk` is missing\n- polite: it is not\n" in repair[2].content
+
+
+def test_a_repair_of_an_empty_answer_shows_none() -> None:
+    ctx = Context(case=1, step="classify", attempt=1, now=0.0, violations=(Violation(check="schema", message="empty"),))
+
+    assert [message.role for message in with_repairs(MESSAGES, ctx)] == ["user", "user"]
+
+
+def test_a_first_question_is_asked_as_it_is() -> None:
+    assert with_repairs(MESSAGES, Context(case=1, step="classify", attempt=1, now=0.0)) == MESSAGES
 
 
 def test_a_price_counts_exactly() -> None:

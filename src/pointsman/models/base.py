@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 from pydantic import BaseModel
 
 from pointsman.definition.guards import Attempt, Usage
+from pointsman.definition.nodes import Context
 from pointsman.errors import DefinitionError
 
 T = TypeVar("T", bound=BaseModel)
@@ -31,6 +32,16 @@ class Task:
 
     name: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def with_repairs(messages: Sequence[Message], ctx: Context) -> list[Message]:
+    """The messages, and where the node is asked for a repair, the answer that its guard rejected and what is wrong with it."""
+    if not ctx.violations:
+        return list(messages)
+    faults = "\n".join(f"- {violation.check}: {violation.message}" for violation in ctx.violations)
+    asked = f"Your answer was not accepted:\n{faults}\nAnswer once more, whole, and without these faults."
+    rejected = [Message("assistant", ctx.rejected)] if ctx.rejected else []  # some servers take no empty message
+    return [*messages, *rejected, Message("user", asked)]
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -27,7 +27,7 @@ class PydanticAI:
     """A model of Pydantic AI. Needs the extra `pydantic-ai`, and the provider's own package, such as pydantic-ai-slim[anthropic].
 
     `model` is one of its models, its FallbackModel among them, or a name such as "anthropic:claude-haiku-4-5",
-    "google:gemini-3-flash" or "bedrock:...", whose key comes from the environment as its documentation says. The
+    "google:gemini-3.8-flash" or "bedrock:...", whose key comes from the environment as its documentation says. The
     form of the answer is asked for in the way that its profile of the model prefers, by a tool or by a schema. The
     retries of the provider's client are turned off, because the engine retries; a client that cannot do that warns. An
     attempt ends after `timeout_seconds`, whatever happens in it.
