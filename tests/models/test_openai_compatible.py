@@ -177,7 +177,13 @@ def test_what_no_store_holds_is_cleaned_from_the_raw_answer(server: Remote) -> N
     assert ask(server).raw == "??"
 
 
-@pytest.mark.parametrize("usage", [None, "many", {}, {"prompt_tokens": -5, "completion_tokens": "7"}, [1]])
+def test_what_no_server_takes_is_cleaned_from_the_question(server: Remote) -> None:
+    ask(server, [Message("user", "refund \ud83d\0")])
+
+    assert server.counted()["last"]["body"]["messages"] == [{"role": "user", "content": "refund ??"}]
+
+
+@pytest.mark.parametrize("usage", [None, "many", {}, {"prompt_tokens": -5, "completion_tokens": "7"}, [1], {"prompt_tokens": 10**30}])
 def test_a_usage_that_is_missing_or_nonsense_counts_nothing(server: Remote, usage: Any) -> None:
     server.will({"usage": usage})
 
@@ -363,6 +369,8 @@ def test_the_key_comes_from_the_environment_and_is_shown_nowhere(
         ({"api_key": " "}, "its key is empty"),
         ({"base_url": "localhost:11434/v1"}, "base_url must be an address"),
         ({"base_url": "ftp://localhost/v1"}, "base_url must be an address"),
+        ({"base_url": "http://localhost:114340/v1"}, "base_url is no address"),
+        ({"base_url": "http://[::1/v1"}, "base_url is no address"),
         ({"base_url": f"http://localhost/v1?key={KEY}"}, "without a query"),
         ({"base_url": f"http://me:{KEY}@localhost/v1"}, "holds a password"),
         ({"timeout_seconds": 0}, "timeout_seconds"),

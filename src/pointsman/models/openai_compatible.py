@@ -32,6 +32,7 @@ OPENAI = "https://api.openai.com/v1"
 ANSWER_BYTES_MAX = 4 * 1024 * 1024  # no model writes so much at a time; a server that sends more is broken
 CONNECT_SECONDS_MAX = 10.0  # a server that is there accepts in milliseconds
 SAID_MAX = 300  # characters of what a server says of an error
+TOKENS_MAX = 1_000_000_000  # of one answer; more is a broken count, which would spend every budget
 
 _MAY_GO_BETTER = frozenset({408, 409, 425})  # with 5xx, what OpenAI's own client tries again
 _NO_MONEY = frozenset(  # the codes of a 429 that no waiting mends (OpenAI, "Error codes")
@@ -130,7 +131,8 @@ class OpenAICompatible:
         else:
             asked = {"response_format": {"type": "json_object"}} if self._json_mode == "object" else {}
             messages = _with_schema(messages, schema)
-        return {"messages": [message._asdict() for message in messages], "stream": False, **asked, **self._settings}
+        told = [{"role": message.role, "content": cleaned(message.content)} for message in messages]
+        return {"messages": told, "stream": False, **asked, **self._settings}
 
     def _ended(self, completion: "_Completion") -> tuple[Violation, ...]:
         """Why there is no answer that fits, where the server says it."""
@@ -262,7 +264,7 @@ def _completion(body: bytes) -> _Completion | None:
 def _tokens(usage: Any, key: str) -> int:
     """A count of tokens; 0 where the server gives none, or nonsense."""
     count = usage.get(key) if isinstance(usage, dict) else None
-    return count if type(count) is int and count > 0 else 0
+    return count if type(count) is int and 0 < count <= TOKENS_MAX else 0
 
 
 def _with_schema(messages: Sequence[Message], schema: type[BaseModel]) -> Sequence[Message]:
@@ -282,8 +284,12 @@ def _needs_httpx() -> None:
 
 
 def _checked(base_url: str, model: str) -> str:
-    parts = urlsplit(base_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(base_url)
+        port = parts.port
+    except ValueError:  # no port is that high, or a bracket is open
+        raise DefinitionError(f"OpenAICompatible {model!r}: base_url is no address; it is one such as {OPENAI}.") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.query or parts.fragment:
         raise DefinitionError(f"OpenAICompatible {model!r}: base_url must be an address such as {OPENAI}, without a query.")
     if parts.username is not None or parts.password is not None:
         raise DefinitionError(f"OpenAICompatible {model!r}: base_url holds a password; give the key with api_key_env.")

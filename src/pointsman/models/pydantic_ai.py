@@ -155,10 +155,11 @@ def _conversation(messages: Sequence[Message]) -> "list[ModelMessage]":
 
     told: list[ModelMessage] = []
     for message in messages:
+        content = cleaned(message.content)
         if message.role == "assistant":
-            told.append(ModelResponse(parts=[TextPart(message.content)]))
+            told.append(ModelResponse(parts=[TextPart(content)]))
             continue
-        part = SystemPromptPart(message.content) if message.role == "system" else UserPromptPart(message.content)
+        part = SystemPromptPart(content) if message.role == "system" else UserPromptPart(content)
         if told and isinstance(told[-1], ModelRequest):
             told[-1] = ModelRequest(parts=[*told[-1].parts, part])
         else:
