@@ -4,6 +4,8 @@ import html
 import re
 from dataclasses import dataclass
 
+from pointsman_desk.mail.looks import CLASSES_MAX, Look, Sheet, declarations, gone, read_sheets, without_comments
+
 HTML_MAX = 256 * 1024  # characters; a long newsletter has a hundred thousand, and a nested table costs time for each
 
 _BLOCK_NAMES = (
@@ -14,14 +16,11 @@ _BLOCKS = frozenset(_BLOCK_NAMES.split())
 _VOID = frozenset({"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"})
 _SPACED = frozenset({"p", "table", "ul", "ol", "blockquote"})
 _RAW = frozenset({"script", "style"})
-_UNSHOWN = _RAW | {"template", "title"}
+_UNSHOWN = _RAW | {"audio", "canvas", "datalist", "dialog", "iframe", "noembed", "noframes", "object", "template", "title", "video"}
+_STYLED = {"color": "color", "text": "color", "bgcolor": "background-color"}  # attributes that are styles (HTML 4.01, 15.2)
+_PAGE = Look()
 _IMPLIED_END = frozenset({"p", "li", "td", "th", "tr", "dt", "dd", "option"})
 _QUOTE_DEPTH_MAX = 9  # deeper quoting looks the same and would make the text grow with the square of the depth
-_HIDING = re.compile(
-    r"(?<![\w-])(?:display\s?:\s?none|visibility\s?:\s?(?:hidden|collapse)|mso-hide\s?:\s?all"
-    r"|font-size\s?:\s?0(?:\.0{1,9})?\s?(?:px|pt|em|rem|%|vw)?\s?(?:;|!|$))",
-    re.IGNORECASE,
-)
 # A tag with its quotes in order, a tag with its quotes in disorder, a declaration, text, a lone `<`.
 _TOKEN = re.compile(
     r"""<(?P<close>/?)(?P<name>[a-z][^\s<>/"'=]{0,40})"""
@@ -36,16 +35,17 @@ _SPACES = re.compile(r"[ \t\r\n\f]+")
 def text_of(source: str, notes: set[str]) -> str:
     """Return the visible text of an HTML body; quoted blocks have `> ` before each line.
 
-    Comments, script, style and what an inline style or the `hidden` attribute hides are left out (`hidden-text` in
-    `notes` when words were hidden; style sheets are not evaluated, so white on white and hiding classes are not seen).
+    Comments, script, style, texts instead of pictures and what a style or the `hidden` attribute hides are left out
+    (`hidden-text` in `notes` when words were hidden). What a style sheet may hide or not, which only a browser could tell,
+    stays, with the same note.
     Only the first `HTML_MAX` characters are read (`html-truncated`). The cutting into tags is our own, because the
     standard library's parser takes 38 s for 240 kB of `<!--` (Python 3.11): here no start looks past the next `<`.
     """
     if len(source) > HTML_MAX:
         source = source[:HTML_MAX]
         notes.add("html-truncated")
-    walker = _Walker()
-    for token in _TOKEN.finditer(_without_comments(source)):
+    walker = _Walker(read_sheets(source))
+    for token in _TOKEN.finditer(without_comments(source, "<!--", "-->")):
         if token["name"] is None:
             walker.write(_unescaped(token["text"] or ""))
         elif token["close"]:
@@ -57,19 +57,6 @@ def text_of(source: str, notes: set[str]) -> str:
     return walker.text()
 
 
-def _without_comments(source: str) -> str:
-    """Leave out comments; one that is never closed stays, so that no words are lost."""
-    shown, *rest = source.split("<!--")
-    out, unclosed = [shown], []
-    for piece in rest:
-        unclosed.append(piece)
-        _, end, after = piece.partition("-->")
-        if end:
-            unclosed.clear()
-            out.append(after)
-    return "".join(out + unclosed)
-
-
 def _unescaped(text: str) -> str:
     try:
         return html.unescape(text)
@@ -79,23 +66,27 @@ def _unescaped(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """An open element, and whether it hides what is in it."""
+    """An open element, how its words look, and whether it hides all that is in it, surely or perhaps."""
 
     tag: str
+    look: Look
     hides: bool
+    perhaps: bool
     unshown: bool
 
 
 class _Walker:
     """Writes lines while the elements go by; each step's work is bounded, so the whole is linear."""
 
-    def __init__(self) -> None:
+    def __init__(self, sheet: Sheet) -> None:
         self.hid_words = False
+        self._sheet = sheet
         self._lines: list[str] = []
         self._line: list[str] = []
         self._open: list[_Open] = []
         self._counts: dict[str, int] = {}
         self._hiding = 0
+        self._perhaps = 0
         self._unshown = 0
 
     def open(self, tag: str, attributes: str) -> None:
@@ -111,10 +102,11 @@ class _Walker:
             self._line.append(" ")
         if tag in _VOID:
             return
-        opened = _Open(tag, _hides(attributes), tag in _UNSHOWN)
+        opened = self._opened(tag, attributes)
         self._open.append(opened)
         self._counts[tag] = self._counts.get(tag, 0) + 1
         self._hiding += opened.hides
+        self._perhaps += opened.perhaps
         self._unshown += opened.unshown
         if tag == "li":
             self._line.append("- ")
@@ -133,8 +125,11 @@ class _Walker:
         """Take a run of text."""
         if self._unshown:
             return
-        if self._hiding:
-            self.hid_words = self.hid_words or bool(re.search(r"\w", data))
+        look = self._look
+        doubtful = look.faint and self._sheet.colors  # a rule that was not read may have set the other colour
+        if (self._hiding or self._perhaps or look.unreadable or look.faint) and re.search(r"\w", data):
+            self.hid_words = True
+        if self._hiding or look.unreadable or (look.faint and not doubtful):
             return
         if not self._counts.get("pre"):
             self._line.append(_SPACES.sub(" ", data))
@@ -154,6 +149,24 @@ class _Walker:
         """Return the open element whose content is no markup, "" for none."""
         return self._open[-1].tag if self._open and self._open[-1].tag in _RAW else ""
 
+    @property
+    def _look(self) -> Look:
+        return self._open[-1].look if self._open else _PAGE
+
+    def _opened(self, tag: str, attributes: str) -> _Open:
+        """Read what the attributes and the style sheet make of an element."""
+        found = {name.lower(): _unescaped(value.strip("\"'")) for name, value in reversed(_ATTRIBUTE.findall(attributes))}
+        names = [f".{name}" for name in found.get("class", "").split()[:CLASSES_MAX]] + [
+            f"#{name}" for name in found.get("id", "").split()[:1]
+        ]
+        sure, perhaps = self._sheet.of(tag, names)
+        style = (
+            {style: found[name].lower() for name, style in _STYLED.items() if name in found} | sure | declarations(found.get("style", ""))
+        )
+        hides = "hidden" in found or gone(style)
+        may = not hides and bool(perhaps) and (gone(style | perhaps) or Look().styled(perhaps).unreadable)
+        return _Open(tag, self._look.styled(style), hides, may, tag in _UNSHOWN)
+
     def _pop(self) -> str:
         if self._open[-1].tag in _BLOCKS:
             self._break()
@@ -162,6 +175,7 @@ class _Walker:
         if closed.tag in _SPACED and self._lines and self._lines[-1].strip("> "):
             self._lines.append(self._mark().rstrip())
         self._hiding -= closed.hides
+        self._perhaps -= closed.perhaps
         self._unshown -= closed.unshown
         return closed.tag
 
@@ -175,10 +189,3 @@ class _Walker:
         self._line.clear()
         if line or always:
             self._lines.append(self._mark() + line)
-
-
-def _hides(attributes: str) -> bool:
-    return any(
-        name.lower() == "hidden" or (name.lower() == "style" and _HIDING.search(_SPACES.sub(" ", _unescaped(value.strip("\"'")))))
-        for name, value in _ATTRIBUTE.findall(attributes)
-    )
