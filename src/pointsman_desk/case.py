@@ -187,6 +187,7 @@ class NoOrder(Value):
         "the order is another customer's",
         "no order from this address",
         "the sender is not verified",
+        "the sender has named too many numbers of others",
     ]
 
 

@@ -21,6 +21,7 @@ from pointsman_desk.mail.transports.smtp import SmtpTransport
 from pointsman_desk.models.base import Model
 from pointsman_desk.models.offline import OfflineModel
 from pointsman_desk.process import support_mail
+from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
 
@@ -128,6 +129,7 @@ async def open_desk(
     resources = {
         "model": model,
         "orders": SqliteOrders(config.shop_file),
+        "guesses": Guesses(),
         "policies": PolicyFile(config.policy_file),
         "desk_address": config.address,
         "authserv": config.exchanger,

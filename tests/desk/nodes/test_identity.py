@@ -6,9 +6,15 @@ from decimal import Decimal
 
 import pytest
 
-from pointsman_desk.case import Authentication, Grounds, Item, Language, Mail, NoOrder, Order, Trust
+from pointsman import Context
+from pointsman_desk.case import Authentication, Grounds, Intent, Item, Language, Mail, NoOrder, Order, Risk, Trust
+from pointsman_desk.config import SAMPLE
+from pointsman_desk.models.base import Brief
+from pointsman_desk.models.offline import OfflineModel
 from pointsman_desk.nodes.facts import fetch_order
 from pointsman_desk.nodes.identity import disclosed, identify
+from pointsman_desk.shop.guesses import GUESSES_MAX, SENDERS_MAX, WINDOW_SECONDS, Guesses
+from pointsman_desk.shop.policy import PolicyFile
 
 JANE = "jane@post.example"
 ORDER = Order(
@@ -26,14 +32,23 @@ UNVERIFIED = NoOrder(reason="the sender is not verified")
 
 
 class Shop:
-    """A shop that remembers what it was asked."""
+    """A shop with one order, that remembers what it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str | None, str]] = []
+        self.asked: list[str | None] = []
 
     async def find(self, *, number: str | None, sender: str) -> Order | NoOrder:
-        self.asked.append((number, sender))
-        return ORDER
+        self.asked.append(number)
+        theirs = sender == JANE and number in (None, ORDER.number)
+        return ORDER if theirs else NoOrder(asked=number, reason="the order is another customer's")
+
+
+def fetch(
+    shop: Shop, number: str | None, guesses: Guesses, *, aligned: bool = True, sender: str = JANE, now: float = 0.0
+) -> Order | NoOrder:
+    grounds = Grounds(language=Language.ENGLISH, order_number=number)
+    ctx = Context(case=1, step="fetch_order", attempt=1, now=now)
+    return asyncio.run(fetch_order(mail(aligned=aligned, sender=sender), sender, grounds, orders=shop, guesses=guesses, ctx=ctx))
 
 
 def mail(*, aligned: bool, sender: str = JANE) -> Mail:
@@ -70,13 +85,74 @@ def test_an_order_is_disclosed_from_bound_upwards() -> None:
 
 
 def test_the_shop_is_not_asked_for_a_sender_whom_nobody_vouches_for() -> None:
-    shop, grounds = Shop(), Grounds(language=Language.ENGLISH, order_number="A-1002")
+    shop, guesses = Shop(), Guesses()
 
-    refused = asyncio.run(fetch_order(mail(aligned=False), JANE, grounds, orders=shop))
-    asked_then = list(shop.asked)
-    found = asyncio.run(fetch_order(mail(aligned=True), JANE, grounds, orders=shop))
+    refused = fetch(shop, "A-1002", guesses, aligned=False)
+    found = fetch(shop, "A-1002", guesses)
 
     assert refused == NoOrder(asked="A-1002", reason="the sender is not verified")
-    assert asked_then == []
     assert found == ORDER
-    assert shop.asked == [("A-1002", JANE)]
+    assert shop.asked == ["A-1002"]
+
+
+def test_a_sender_who_tries_numbers_is_soon_told_nothing_of_any() -> None:
+    shop, guesses = Shop(), Guesses()
+    for number in range(GUESSES_MAX):
+        fetch(shop, f"A-{number}", guesses)
+        fetch(shop, f"A-{number}", guesses)  # who writes again has not guessed again
+    asked = len(shop.asked)
+
+    refused = fetch(shop, "A-1002", guesses)
+    other = fetch(shop, "A-1002", guesses, sender="john@post.example")
+
+    assert refused == NoOrder(asked="A-1002", reason="the sender has named too many numbers of others")
+    assert isinstance(other, NoOrder)
+    assert len(shop.asked) == asked + 1
+    assert fetch(shop, None, guesses) == ORDER
+
+
+def test_one_guess_less_is_still_answered_and_all_are_forgotten_in_time() -> None:
+    shop, guesses = Shop(), Guesses()
+    for number in range(GUESSES_MAX - 1):
+        fetch(shop, f"A-{number}", guesses)
+
+    before = fetch(shop, "A-1002", guesses)
+    fetch(shop, "A-9", guesses, now=1.0)
+    refused = fetch(shop, "A-1002", guesses, now=1.0)
+    later = fetch(shop, "A-1002", guesses, now=WINDOW_SECONDS)
+
+    assert before == later == ORDER
+    assert isinstance(refused, NoOrder)
+
+
+def test_very_many_senders_take_a_bounded_place() -> None:
+    guesses = Guesses()
+
+    for number in range(SENDERS_MAX + 1):
+        for wrong in range(GUESSES_MAX):
+            guesses.add(f"{number}@post.example", f"A-{wrong}", 0.0)
+
+    assert not guesses.too_many("0@post.example", 0.0)
+    assert guesses.too_many("1@post.example", 0.0)
+
+
+def test_a_reply_does_not_tell_another_customers_number_from_one_that_does_not_exist() -> None:
+    reasons = ("no order with this number", "the order is another customer's", "the sender has named too many numbers of others")
+    orders = [NoOrder(asked="A-1002", reason=reason) for reason in reasons]
+
+    replies = [draft_of(order) for order in orders]
+
+    assert len(set(replies)) == 1
+    assert draft_of(UNVERIFIED) not in replies
+
+
+def draft_of(order: NoOrder) -> str:
+    policy = PolicyFile(SAMPLE / "policy.toml").current()
+    facts = {
+        "intent": Intent.ORDER_STATUS,
+        "risk": Risk.LOW,
+        "grounds": Grounds(language=Language.ENGLISH),
+        "order": order,
+        "policy": policy,
+    }
+    return asyncio.run(OfflineModel().draft(Brief(mail=mail(aligned=True), **facts))).body  # type: ignore[arg-type]
