@@ -1,5 +1,6 @@
 """Who sent a mail, in the words of our own mail exchanger: the Authentication-Results header field (RFC 8601)."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ MICROSOFT_365 = "microsoft365"  # its exchangers do not name themselves, so only
 RESULTS_MAX = 100  # a dozen signatures of a forwarded mail have one each
 WHY_MAX = 200  # characters; one line for a person
 
+_BARE_CR = re.compile(rb"\r(?!\n)")
+_FROM = re.compile(rb"^from[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _VERSION = "1"  # RFC 8601 2.2: what is of another version is not understood
 
 
@@ -36,16 +39,16 @@ class Results:
     results: tuple[Result, ...] = ()
 
 
-def authentication(root: Part, sender: str, authserv: str) -> Authentication:
+def authentication(raw: bytes, root: Part, sender: str, authserv: str) -> Authentication:
     """Say whether the mail exchanger `authserv` found that the mail came from the domain of `sender`. Never raises.
 
     Its topmost field counts, and none below, which anybody may have written; it must tell of one DMARC check, passed for
     the domain in From. `authserv` is the name that the exchanger writes (its authserv-id), `microsoft365`, or "" for
-    nobody. The exchanger must remove fields that claim its name from what comes in (RFC 8601 5).
+    nobody. `raw` are the bytes of `root`. The exchanger must remove fields that claim its name from what comes in (RFC 8601 5).
     """
     if not authserv:
         return Authentication()
-    if single_address(root.fields("from")) != sender:
+    if _ambiguous(raw) or single_address(root.fields("from")) != sender:
         return Authentication(why="From does not name one plain address and no other")
     found = _of(root.fields("authentication-results"), authserv.lower())
     if found is None:
@@ -58,6 +61,16 @@ def authentication(root: Part, sender: str, authserv: str) -> Authentication:
     told = _line(f"{authserv} says dmarc={check.value} for {' and '.join(domains) or 'no domain'}")
     passed = check.value == "pass" and len(domains) == 1 and _speaks_for(domains[0], sender.rpartition("@")[2])
     return Authentication(aligned=passed, why=told)
+
+
+def _ambiguous(raw: bytes) -> bool:
+    """Whether another reader may find another From than ours: a line within a line, or a second From that ours passes over.
+
+    The exchanger's word is about the domain only, and one domain has many customers.
+    """
+    ends = [end for empty in (b"\n\n", b"\n\r\n") if (end := raw.find(empty)) >= 0]
+    head = raw[: min(ends) + 1] if ends else raw
+    return _BARE_CR.search(head) is not None or len(_FROM.findall(head)) != 1
 
 
 def _of(values: Sequence[str], authserv: str) -> Results | None:

@@ -90,7 +90,7 @@ def _read(raw: bytes, notes: set[str], authserv: str) -> Mail:
         automatic=sent_by,
         bounce=_report(root, sent_by, subject, text),
         notes=tuple(sorted(notes)),
-        authentication=authentication(root, sender, authserv),
+        authentication=authentication(raw, root, sender, authserv),
     )
 
 

@@ -132,6 +132,23 @@ def test_a_from_that_can_be_read_in_two_ways_is_vouched_for_by_nobody(sender: st
 
 
 @pytest.mark.parametrize(
+    "smuggled",
+    [
+        b"X-A: a\rFrom: jane@post.example\r\r\nFrom: eve@post.example",
+        b"X-A: a\rFrom: jane@post.example\r\rFrom: eve@post.example",
+        b"From : eve@post.example\r\nFrom: jane@post.example",
+        b"From: jane@post.example\r\nno field\r\nFrom: eve@post.example",
+        b"From: jane@post.example" + b"\r\nX-A: a" * 1_000 + b"\r\nfrom\t: eve@post.example",
+        b"From: jane@post.example," + b" " * HEADER_MAX + b"eve@post.example",
+    ],
+)
+def test_a_from_that_another_server_reads_and_the_desk_does_not_is_vouched_for_by_nobody(smuggled: bytes) -> None:
+    raw = b"Authentication-Results: " + PASSED.encode() + b"\r\n" + smuggled + b"\r\nSubject: Hello\r\n\r\nFrom: the body"
+
+    assert not read_mail(raw, OURS).authentication.aligned
+
+
+@pytest.mark.parametrize(
     "sender", ['"Doe, Jane" <Jane@Post.Example>', "jane@post.example <jane@post.example>", "=?utf-8?q?J=C3=A4ne?= <jane@post.example>"]
 )
 def test_a_from_with_one_address_is_vouched_for_however_it_is_written(sender: str) -> None:
