@@ -141,7 +141,7 @@ class Grounds(Value):
     """Why a mail was classified as it was: shown to the person who approves.
 
     `phrases` are the words of the mail that speak for it, `order_number` the one that the customer names. Where several
-    were asked, `opinions` tell who said what; `model` is the one that drafts.
+    were asked, `opinions` tell who said what; `model` is the one that drafts. `signs` call for a person, whatever is said.
     """
 
     language: Language
@@ -149,6 +149,7 @@ class Grounds(Value):
     order_number: str | None = None
     model: str = ""
     opinions: tuple[str, ...] = ()
+    signs: tuple[str, ...] = ()
 
 
 class Item(Value):

@@ -210,7 +210,7 @@ def test_a_mail_is_read_as_if_it_had_come_from_outside(tmp_path: Path) -> None:
     [found] = read_labelled(file, text="body", label="kind", subject="head", meanings={"4": Intent.REFUND})
 
     assert (found.mail.text, found.mail.subject) == ("my money\nback", "a b")
-    assert found.mail.notes == ("invisible-characters",)
+    assert found.mail.notes == ("invisible-characters", "smuggled-characters")
 
 
 @pytest.mark.parametrize(

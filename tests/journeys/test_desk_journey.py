@@ -469,6 +469,6 @@ def test_a_reply_with_an_order_goes_to_the_address_of_the_order_and_to_no_reply_
     raw = (SAMPLE / "mails" / "02-status-en.eml").read_bytes()
     (config.mailbox / "one.eml").write_bytes(b"Reply-To: eve@evil.test\n" + raw)
 
-    at_the_desk(config, lambda desk: desk.engine.case(1))
+    at_the_desk(config, lambda desk: at_desk.approve(desk, 1, by="anna", seen=None))
 
     assert [line for mail in sent(config) for line in mail.splitlines() if line.startswith(b"To:")] == [b"To: john.smith@post.example"]

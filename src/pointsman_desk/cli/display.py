@@ -141,6 +141,8 @@ def print_case(history: History) -> None:
         console.print(
             f"\n{escape(state['intent'])}, risk {escape(state['risk'])} ({escape(grounds.get('model', ''))}; because: {escape(because)})"
         )
+    if grounds.get("signs"):
+        console.print(f"[yellow]A person should see it: {escape('; '.join(grounds['signs']))}.[/]")
     if state.get("order"):
         console.print("Order: " + escape(_order_told(state["order"])))
     _print_reply(state.get("reply"), state.get("verdict"))

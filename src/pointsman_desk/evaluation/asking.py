@@ -13,6 +13,7 @@ from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.evaluation.labelled import Labelled
 from pointsman_desk.models.base import Brief, Classification, Model
 from pointsman_desk.models.offline import OfflineModel
+from pointsman_desk.nodes.classify import classify as at_desk
 from pointsman_desk.nodes.validate import validate
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
@@ -77,8 +78,9 @@ async def sample_facts(config: DeskConfig) -> Facts:
 
 
 async def classify(model: Model, mail: Mail) -> Attempt[Classification]:
-    """Ask once what `mail` is about."""
-    return Attempt(await model.classify(mail), model.label)
+    """Ask once what `mail` is about, as the desk does."""
+    intent, risk, grounds = await at_desk(mail, model=model)
+    return Attempt(Classification(intent=intent, risk=risk, grounds=grounds), model.label)
 
 
 async def draft(model: Model, brief: Brief) -> Attempt[Reply]:

@@ -37,6 +37,11 @@ _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 # Bidi controls, zero-width and soft-hyphen characters, and the tag and variation blocks that can carry text nobody sees.
 _INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e01ef]")
 
+# Of those, what has no use but to deceive: tags but for the three flags, a reversed line, and gaps of no width within a Latin word.
+_SMUGGLED = re.compile(
+    "(?<![\U0001f3f4\U000e0020-\U000e007e])[\U000e0020-\U000e007e]|[\U000e0020-\U000e007e]{7}|\u202e|[A-Za-z][\u034f\u180e\u200b\u2060\ufeff]+[A-Za-z]"
+)
+
 
 def decode(raw: bytes, charset: str | None, notes: set[str]) -> str:
     """Read bytes as text, whatever their charset claims to be.
@@ -75,10 +80,12 @@ def clean(text: str, notes: set[str]) -> str:
     r"""Make every line end a `\n` and leave out what nobody can see.
 
     Removed are NUL and the other C0 and C1 controls but `\n` and `\t`, lone surrogates, bidi controls, zero-width
-    characters and tag characters (Unicode 15, categories Cc, Cf and Cs). Adds `control-characters` or
-    `invisible-characters` to `notes`.
+    characters and tag characters (Unicode 15, categories Cc, Cf and Cs). Adds `control-characters`,
+    `invisible-characters` and, where they can only deceive, `smuggled-characters` to `notes`.
     """
     text = _LINE_ENDS.sub("\n", text)
+    if _SMUGGLED.search(text):
+        notes.add("smuggled-characters")
     text, controls = _CONTROLS.subn("", _SURROGATES.sub("", text))
     text, invisible = _INVISIBLE.subn("", text)
     if controls:

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from pointsman_desk.case import Grounds, Intent, Mail, Risk
+from pointsman_desk.case import BY_HAND, Grounds, Intent, Mail, Risk
 from pointsman_desk.models.base import Classification
+from pointsman_desk.models.signs import signs
 from pointsman_desk.models.words import fold, language_of, tricked
 
 PHRASES_MAX = 16  # eight of each, which is what each of them gives
@@ -13,6 +14,7 @@ _RISKS = tuple(Risk)  # the least first
 _RISKIEST_FIRST = (Intent.LEGAL, Intent.REFUND, Intent.COMPLAINT, Intent.UNCLEAR)
 _NOTES = {
     "hidden-text": Risk.HIGH,
+    "smuggled-characters": Risk.HIGH,
     "several-senders": Risk.HIGH,
     "reply-to-elsewhere": Risk.MEDIUM,
     "reply-to-list": Risk.MEDIUM,
@@ -23,17 +25,17 @@ _NOTES = {
 def combined(rules: Classification, model: Classification, mail: Mail) -> Classification:
     """Set what a model says of `mail` beside what the rules say.
 
-    The risk is the highest of both and of what is odd about the mail. An intent that is for a person stays one, whoever
-    found it, and where the two disagree on another, the mail is unclear. Of the model's grounds, what does not stand in the
-    mail is left out.
+    The risk is the highest of both and of what is odd about the mail, as `cautious` has it. An intent that is for a person
+    stays one, whoever found it, and where the two disagree on another, the mail is unclear. Of the model's grounds, what
+    does not stand in the mail is left out.
     """
     text = f"{mail.subject}\n{mail.text}"
     words = f" {fold(text)} "
     said = [phrase for phrase in model.grounds.phrases if fold(phrase) and f" {fold(phrase)} " in words]
     number = rules.grounds.order_number
-    return Classification(
+    both = Classification(
         intent=_intent(rules.intent, model.intent),
-        risk=max(rules.risk, model.risk, *circumstances(mail), key=_RISKS.index),
+        risk=max(rules.risk, model.risk, key=_RISKS.index),
         grounds=Grounds(
             language=language_of(mail.text) or language_of(text) or model.grounds.language,
             phrases=tuple(dict.fromkeys([*rules.grounds.phrases, *said]))[:PHRASES_MAX],
@@ -42,11 +44,15 @@ def combined(rules: Classification, model: Classification, mail: Mail) -> Classi
             opinions=(_opinion(rules), _opinion(model)),
         ),
     )
+    return cautious(both, mail)
 
 
 def cautious(found: Classification, mail: Mail) -> Classification:
-    """Raise the risk of `found` to that of what is odd about the mail."""
-    return found.model_copy(update={"risk": max(found.risk, *circumstances(mail), key=_RISKS.index)})
+    """Raise the risk of `found` to that of what is odd about the mail; with a `sign`, what is not for a person anyhow is high."""
+    told = signs(mail)
+    for_person = Risk.HIGH if told and found.intent not in BY_HAND else Risk.LOW
+    risk = max(found.risk, for_person, *circumstances(mail), key=_RISKS.index)
+    return found.model_copy(update={"risk": risk, "grounds": found.grounds.model_copy(update={"signs": told})})
 
 
 def circumstances(mail: Mail) -> Iterator[Risk]:

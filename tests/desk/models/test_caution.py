@@ -75,8 +75,10 @@ def test_the_intent_that_a_person_must_see_first_is_kept(rules: Intent, model: I
         ({"notes": ("html-only",)}, Risk.LOW),
         ({"notes": ("hidden-text",)}, Risk.HIGH),
         ({"notes": ("several-senders",)}, Risk.HIGH),
-        ({"notes": ("reply-to-elsewhere",)}, Risk.MEDIUM),
-        ({"attachments": (Attachment(name="a.pdf", media_type="application/pdf", size=1, sha256="0"),)}, Risk.MEDIUM),
+        ({"notes": ("reply-to-elsewhere",)}, Risk.HIGH),
+        ({"notes": ("invisible-characters",)}, Risk.MEDIUM),
+        ({"attachments": (Attachment(name="a.pdf", media_type="application/pdf", size=1, sha256="0"),)}, Risk.HIGH),
+        ({"attachments": (Attachment(name="a.png", media_type="image/png", size=1, sha256="0"),)}, Risk.MEDIUM),
         ({"text": "where is my p\u0430rcel"}, Risk.HIGH),
         ({"subject": "ref\u200bund"}, Risk.HIGH),
     ],
@@ -128,3 +130,12 @@ def test_reasons_of_both_are_kept_but_no_words_that_a_model_made_up() -> None:
     assert grounds.phrases == ("where is my", "Parcel")
     assert grounds.opinions == ("rules: order_status, risk low", "m: legal, risk high")
     assert grounds.model == "m"
+
+
+def test_a_sign_makes_high_what_would_go_out_by_itself_and_leaves_what_is_for_a_person_as_it_is() -> None:
+    mail = MAIL.model_copy(update={"text": "Where is it? It cost 20 EUR."})
+
+    simple, refund = cautious(said(), mail), cautious(said(Intent.REFUND, Risk.MEDIUM), mail)
+
+    assert (simple.risk, refund.risk) == (Risk.HIGH, Risk.MEDIUM)
+    assert simple.grounds.signs == refund.grounds.signs == ("it speaks of an amount of money",)
