@@ -43,6 +43,12 @@ _NAMED: Mapping[str, Color] = {"white": (255, 255, 255), "black": (0, 0, 0)} | d
 )
 _CLEAR = "transparent"
 _SIDES = ("left", "top", "right", "bottom")
+_PROPERTIES = frozenset({
+    *_SIDES, "background", "background-color", "background-image", "clip", "clip-path", "color", "content-visibility", "display", "filter",
+    "font", "font-size", "height", "margin-left", "margin-top", "max-height", "max-width", "mso-hide", "opacity", "overflow", "overflow-x",
+    "overflow-y", "position", "text-indent", "transform", "visibility", "width",
+})  # fmt: skip
+_FILTERED = re.compile(r"opacity\(\s?0(?:\.0{1,9})?%?\s?\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,7 @@ class Look:
         if "color" in style and style["color"] not in {"inherit", "currentcolor"}:
             color = _color(style["color"])
             look = replace(look, clear=color == _CLEAR, color=color if isinstance(color, tuple) else None)
-        for name in ("background", "background-color"):
+        for name in ("background", "background-color", "background-image"):
             if name in style:
                 look = replace(look, background=_background(style[name], look.background))
         return look
@@ -158,11 +164,13 @@ def _add(sheet: Sheet, selectors: str, style: dict[str, str], *, sure: bool) -> 
 
 
 def declarations(style: str) -> dict[str, str]:
-    """Read `name: value; ...` of a style, comments and escapes read as CSS says; the last of a name counts."""
+    """Read what bears on sight in `name: value; ...`, comments and escapes read as CSS says; of values the last counts, an important one first."""
     if "\\" in style:
         style = _ESCAPE.sub(_unescaped, style)
-    pairs = (part.partition(":") for part in without_comments(style, "/*", "*/").split(";"))
-    return {name.strip().lower(): value.lower().replace("!important", "").strip() for name, colon, value in pairs if colon}
+    pairs = (part.lower().partition(":") for part in without_comments(style, "/*", "*/").split(";"))
+    told = [(name.strip(), value) for name, _, value in pairs if name.strip() in _PROPERTIES]
+    told.sort(key=lambda pair: "!important" in pair[1])
+    return {name: value.replace("!important", "").strip() for name, value in told}
 
 
 def _unescaped(found: re.Match[str]) -> str:
@@ -190,7 +198,7 @@ def gone(style: Mapping[str, str]) -> bool:
     if style.get("display") == "none" or style.get("mso-hide") == "all" or style.get("content-visibility") == "hidden":
         return True
     share, unit = _length(style.get("opacity")) or (1.0, "")
-    if share / (100 if unit == "%" else 1) <= _SEEN_THROUGH or "opacity(0)" in style.get("filter", ""):
+    if share / (100 if unit == "%" else 1) <= _SEEN_THROUGH or _FILTERED.search(style.get("filter", "")):
         return True
     empty = any(
         (_pixels(style.get(name)) or 1.0) <= 0 or _is_zero(style.get(name)) for name in ("height", "max-height", "width", "max-width")

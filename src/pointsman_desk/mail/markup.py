@@ -20,6 +20,7 @@ _UNSHOWN = _RAW | {"audio", "canvas", "datalist", "dialog", "iframe", "noembed",
 _STYLED = {"color": "color", "text": "color", "bgcolor": "background-color"}  # attributes that are styles (HTML 4.01, 15.2)
 _PAGE = Look()
 _IMPLIED_END = frozenset({"p", "li", "td", "th", "tr", "dt", "dd", "option"})
+_LINK_MAX = 200  # characters of a link's address; what is longer is there for machines
 _QUOTE_DEPTH_MAX = 9  # deeper quoting looks the same and would make the text grow with the square of the depth
 # A tag with its quotes in order, a tag with its quotes in disorder, a declaration, text, a lone `<`.
 _TOKEN = re.compile(
@@ -30,20 +31,23 @@ _TOKEN = re.compile(
 )
 _ATTRIBUTE = re.compile(r"""([^\s"'=/]{1,60})(?:\s?=\s?("[^"]*"|'[^']*'|[^\s"']+))?""")
 _SPACES = re.compile(r"[ \t\r\n\f]+")
+_TAG = re.compile(r"</?[a-z!?][^<>]{0,9000}+>", re.IGNORECASE)
 
 
-def text_of(source: str, notes: set[str]) -> str:
-    """Return the visible text of an HTML body; quoted blocks have `> ` before each line.
+def text_of(source: str, notes: set[str], budget: int = HTML_MAX) -> str:
+    """Return the visible text of an HTML body; quoted blocks have `> ` before each line, a link its address after it.
 
     Comments, script, style, texts instead of pictures and what a style or the `hidden` attribute hides are left out
     (`hidden-text` in `notes` when words were hidden). What a style sheet may hide or not, which only a browser could tell,
-    stays, with the same note.
-    Only the first `HTML_MAX` characters are read (`html-truncated`). The cutting into tags is our own, because the
-    standard library's parser takes 38 s for 240 kB of `<!--` (Python 3.11): here no start looks past the next `<`.
+    stays, with the same note. What comes after the first `budget` characters loses its tags and no more (`html-long`). The
+    cutting into tags is our own, because the standard library's parser takes 38 s for 240 kB of `<!--` (Python 3.11): here
+    no start looks past the next `<`.
     """
-    if len(source) > HTML_MAX:
-        source = source[:HTML_MAX]
-        notes.add("html-truncated")
+    rest = ""
+    if len(source) > budget:
+        end = max(source.rfind("<", 0, budget), 0)
+        source, rest = source[:end], source[end:]
+        notes.add("html-long")
     walker = _Walker(read_sheets(source))
     for token in _TOKEN.finditer(without_comments(source, "<!--", "-->")):
         if token["name"] is None:
@@ -54,7 +58,24 @@ def text_of(source: str, notes: set[str]) -> str:
             walker.open(token["name"].lower(), token["attributes"] or token["loose"] or "")
     if walker.hid_words:
         notes.add("hidden-text")
-    return walker.text()
+    return "\n".join(filter(None, [walker.text(), _stripped(rest)]))
+
+
+def _stripped(source: str) -> str:
+    """Take the tags off, and no more: for what is too long to be looked at closely."""
+    for begin, end in (("<!--", "-->"), ("<style", "</style>"), ("<script", "</script>")):
+        source = without_comments(source, begin, end)
+    lines = (_SPACES.sub(" ", line).strip() for line in _unescaped(_TAG.sub(" ", source)).split("\n"))
+    return "\n".join(filter(None, lines))
+
+
+def _address_of(link: str, words: str) -> str:
+    """Return where a link leads, for a person to see; nothing where its words say so already, or there are none."""
+    if not link.lower().startswith(("http://", "https://", "mailto:")) or not words.strip():
+        return ""
+    address = link if len(link) <= _LINK_MAX else link[: _LINK_MAX - 1] + "…"
+    told = link.partition(":")[2].strip("/").lower()
+    return "" if told and told in words.lower() else f" <{address}>"
 
 
 def _unescaped(text: str) -> str:
@@ -66,13 +87,14 @@ def _unescaped(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """An open element, how its words look, and whether it hides all that is in it, surely or perhaps."""
+    """An open element, how its words look, whether it hides all that is in it, surely or perhaps, and where it links to."""
 
     tag: str
     look: Look
     hides: bool
     perhaps: bool
     unshown: bool
+    link: str
 
 
 class _Walker:
@@ -88,6 +110,7 @@ class _Walker:
         self._hiding = 0
         self._perhaps = 0
         self._unshown = 0
+        self._linked: list[str] = []  # the words since the last link was opened
 
     def open(self, tag: str, attributes: str) -> None:
         """Take a start tag. A slash at its end means nothing, as in browsers."""
@@ -108,6 +131,8 @@ class _Walker:
         self._hiding += opened.hides
         self._perhaps += opened.perhaps
         self._unshown += opened.unshown
+        if opened.link:
+            self._linked.clear()
         if tag == "li":
             self._line.append("- ")
 
@@ -131,6 +156,8 @@ class _Walker:
             self.hid_words = True
         if self._hiding or look.unreadable or (look.faint and not doubtful):
             return
+        if self._counts.get("a"):
+            self._linked.append(data)
         if not self._counts.get("pre"):
             self._line.append(_SPACES.sub(" ", data))
             return
@@ -165,7 +192,8 @@ class _Walker:
         )
         hides = "hidden" in found or gone(style)
         may = not hides and bool(perhaps) and (gone(style | perhaps) or Look().styled(perhaps).unreadable)
-        return _Open(tag, self._look.styled(style), hides, may, tag in _UNSHOWN)
+        link = _SPACES.sub("", found.get("href", "")) if tag == "a" else ""
+        return _Open(tag, self._look.styled(style), hides, may, tag in _UNSHOWN, link)
 
     def _pop(self) -> str:
         if self._open[-1].tag in _BLOCKS:
@@ -177,6 +205,9 @@ class _Walker:
         self._hiding -= closed.hides
         self._perhaps -= closed.perhaps
         self._unshown -= closed.unshown
+        if closed.link:
+            self._line.append(_address_of(closed.link, "".join(self._linked)))
+            self._linked.clear()
         return closed.tag
 
     def _mark(self) -> str:
