@@ -8,38 +8,68 @@ from pointsman_desk.case import Attachment
 from pointsman_desk.mail import markup
 from pointsman_desk.mail.characters import clean, decode
 from pointsman_desk.mail.headers import header_text
+from pointsman_desk.mail.inline import files_in, unflowed
 from pointsman_desk.mail.tree import CONTENT_TYPE_MAX, Part
 
 _NAME_MAX = 120  # characters; a file name has at most 255 bytes on the usual file systems, and nobody reads more
+_UNTOLD_MIN = 20  # words of one alternative that the other does not have: more than a greeting or a footer
 # What a person has to open with another program, said so that nobody takes the mail for an empty one.
 _TELLING = {
     "multipart/encrypted": "encrypted",
     "application/pkcs7-mime": "encrypted",
     "application/x-pkcs7-mime": "encrypted",
     "application/ms-tnef": "tnef",
+    "application/vnd.ms-tnef": "tnef",
+    "message/partial": "partial",
+    "message/external-body": "external-body",
 }
+_TNEF_NAME = "winmail.dat"
+_PGP_MESSAGE = "-----BEGIN PGP MESSAGE-----"
+_WORD = re.compile(r"\w{3,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A text of the body as it was written: `html` or plain."""
+    """A text of the body as it was written: `html` or plain; `flowed` lines were wrapped (RFC 3676), with `delsp` or not."""
 
     html: bool
     text: str
+    flowed: bool = False
+    delsp: bool = False
 
 
 @dataclass(slots=True)
 class Body:
-    """What a walk over the parts finds: blocks in order, attachments, each media type that occurs."""
+    """What a walk over the parts finds: blocks in order, the HTML left aside for a plain text, attachments, each media type."""
 
     blocks: list[Block] = field(default_factory=list)
+    aside: list[Block] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     media_types: set[str] = field(default_factory=set)
 
     def text(self, notes: set[str]) -> str:
-        """Return the blocks as one text, HTML converted."""
-        texts = [markup.text_of(block.text, notes) if block.html else block.text for block in self.blocks]
-        return "\n".join(clean(text, notes).rstrip("\n") for text in texts)
+        """Return the blocks as one text, HTML converted; where HTML left aside says much else, that, too (`alternatives-differ`)."""
+        texts: list[str] = []
+        budget = markup.HTML_MAX
+        for block in self.blocks:
+            if block.html:
+                texts.append(clean(markup.text_of(block.text, notes, budget), notes).rstrip("\n"))
+                budget = max(0, budget - len(block.text))
+            else:
+                plain = clean(block.text, notes)
+                texts.append((unflowed(plain, delsp=block.delsp) if block.flowed else plain).rstrip("\n"))
+        if any(_PGP_MESSAGE in text for text in texts):
+            notes.add("encrypted")
+        for block in self.aside:
+            its_notes: set[str] = set()
+            other = clean(markup.text_of(block.text, its_notes, budget), its_notes)
+            budget = max(0, budget - len(block.text))
+            words = set(_WORD.findall(other.lower()))
+            untold = words.difference(_WORD.findall("\n".join(texts).lower()))
+            if len(untold) >= _UNTOLD_MIN and 2 * len(untold) > len(words):
+                notes.update({"alternatives-differ"}, its_notes)
+                texts.append(other)
+        return "\n".join(texts)
 
 
 def read_body(root: Part, notes: set[str]) -> Body:
@@ -65,6 +95,7 @@ def _blocks(part: Part, body: Body, notes: set[str], *, is_root: bool = False) -
     if part.children:
         found = [block for child in part.children for block in _blocks(child, body, notes)]
         if media_type == "multipart/alternative" and any(not block.html and block.text.strip() for block in found):
+            body.aside += [block for block in found if block.html]
             return [block for block in found if not block.html]
         return found
     if part.body is None:
@@ -77,9 +108,20 @@ def _blocks(part: Part, body: Body, notes: set[str], *, is_root: bool = False) -
     disposition = header_text(part.field("content-disposition"), set()).partition(";")[0].strip().lower()
     name = part.parameters("content-disposition").get("filename") or of_type.get("name")
     if media_type in {"text/plain", "text/html"} and disposition != "attachment" and (is_root or not name):
-        return [Block(html=media_type == "text/html", text=decode(raw, of_type.get("charset"), notes))]
+        return [_text_block(raw, media_type, of_type, body, notes)]
     body.attachments.append(_described(name or "", media_type, raw))
+    if body.attachments[-1].name.lower() == _TNEF_NAME:
+        notes.add("tnef")
     return []
+
+
+def _text_block(raw: bytes, media_type: str, of_type: dict[str, str], body: Body, notes: set[str]) -> Block:
+    if media_type == "text/html":
+        return Block(html=True, text=decode(raw, of_type.get("charset"), notes))
+    raw, files = files_in(raw, notes)
+    body.attachments += [_described(name, "application/octet-stream", content) for name, content in files]
+    flowed, delsp = of_type.get("format", "").lower() == "flowed", of_type.get("delsp", "").lower() == "yes"
+    return Block(html=False, text=decode(raw, of_type.get("charset"), notes), flowed=flowed, delsp=delsp)
 
 
 def _described(name: str, media_type: str, raw: bytes) -> Attachment:

@@ -1,6 +1,7 @@
 """A mail read from its bytes: whatever they are, something comes out."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from pointsman_desk.case import Automatic, Bounce, Mail
@@ -8,6 +9,7 @@ from pointsman_desk.mail import quotes
 from pointsman_desk.mail.authentication import authentication
 from pointsman_desk.mail.automatic import automatic
 from pointsman_desk.mail.body import read_body
+from pointsman_desk.mail.characters import clean, decode
 from pointsman_desk.mail.headers import addresses, date_claimed, header_text, ids
 from pointsman_desk.mail.reports import bounce_of, complaint_of
 from pointsman_desk.mail.tree import Part, parse
@@ -18,6 +20,8 @@ NO_ID_DOMAIN = "no-id.invalid"
 UNREADABLE_NOTES = frozenset({"unreadable", "bad-structure"})
 """The notes on a mail at which the parser met a fault of its own, and not only of the mail's."""
 
+TEXT_MAX = 1024 * 1024  # characters of text and history that a case holds; the bytes of the mail hold all of it
+_NOT_PROSE = re.compile(r"--|[\w-]{1,76}:|[ \t]")  # the lines that make the parts: boundaries, fields, and what continues them
 _ONCE = ("from", "subject", "message-id", "date", "to", "reply-to", "in-reply-to")  # RFC 5322 3.6: at most one each
 
 
@@ -68,6 +72,13 @@ def _read(raw: bytes, notes: set[str], authserv: str) -> Mail:
     subject = header_text(root.field("subject"), notes)
     body = read_body(root, notes)
     text = body.text(notes)
+    if not text.strip() and not body.attachments:
+        text = _outside_parts(root, raw, notes)
+    if len(text) > TEXT_MAX:
+        text = text[:TEXT_MAX]
+        notes.add("text-truncated")
+    if len(text) > quotes.SPLIT_MAX:
+        notes.add("long-text")
     parted = quotes.split(text)
     if parted.quoted and not parted.text:
         notes.add("only-quoted")
@@ -98,6 +109,15 @@ def _report(root: Part, sent_by: Automatic | None, subject: str, text: str) -> B
     if sent_by == "bounce":
         return bounce_of(root, subject, text)
     return complaint_of(root, text) if sent_by == "abuse report" else None
+
+
+def _outside_parts(root: Part, raw: bytes, notes: set[str]) -> str:
+    """Return everything below the header when no part of it holds a word, but something between the parts does."""
+    text = clean(decode(raw, None, set()), set()).partition("\n\n")[2] if root.children else ""
+    if not any(re.search(r"\w", line) for line in text.split("\n") if not _NOT_PROSE.match(line)):
+        return ""
+    notes.add("text-outside-parts")
+    return text
 
 
 def _message_id(root: Part, raw: bytes, notes: set[str]) -> str:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman_desk.mail.message import read_mail
-from pointsman_desk.mail.quotes import split
+from pointsman_desk.mail.quotes import SPLIT_MAX, split
 
 ATTRIBUTIONS = [
     "On Mon, 2 Nov 2026 at 10:00, Shop <support@shop.example> wrote:",
@@ -13,6 +13,23 @@ ATTRIBUTIONS = [
     "Le lun. 2 nov. 2026 à 10:00, Shop <support@shop.example> a écrit :",
     "El lun, 2 nov 2026 a las 10:00, Shop (<support@shop.example>) escribió:",
     "On Mon, 2 Nov 2026 at 10:00, a shop with a very long name\n<support@shop.example> wrote:",
+    "Il giorno lun 2 nov 2026 alle ore 10:00 Shop <support@shop.example> ha scritto:",
+    "Em seg., 2 de nov. de 2026 às 10:00, Shop <support@shop.example> escreveu:",
+    "Op ma 2 nov 2026 om 10:00 schreef Shop <support@shop.example>:",
+    "Den mån 2 nov. 2026 kl 10:00 skrev Shop <support@shop.example>:",
+    "Den man. 2. nov. 2026 kl. 10.00 skrev Shop <support@shop.example>:",
+    "man. 2. nov. 2026 kl. 10:00 skrev Shop <support@shop.example>:",
+    "ma 2. marrask. 2026 klo 10.00 Shop (support@shop.example) kirjoitti:",
+    "pon., 2 lis 2026 o 10:00 Shop <support@shop.example> napisał(a):",
+    "W dniu 02.11.2026 o 10:00, Shop pisze:",
+    "po 2. 11. 2026 v 10:00 odesílatel Shop <support@shop.example>\nnapsal:",
+    "пн, 2 нояб. 2026 г. в 10:00, Shop <support@shop.example>:",
+    "02.11.2026 10:00, Shop <support@shop.example> пишет:",
+    "Shop <support@shop.example>, 2 Kas 2026 Pzt, 10:00 tarihinde şunu yazdı:",
+    "2026年11月2日(月) 10:00 Shop <support@shop.example>:",
+    "Shop <support@shop.example> 于2026年11月2日周一 10:00写道：",
+    "在 2026年11月2日，10:00，Shop <support@shop.example> 写道：",
+    "2026년 11월 2일 (월) 오전 10:00, Shop <support@shop.example>님이 작성:",
 ]
 HEADINGS = [
     "From: Shop <support@shop.example>\nSent: Monday, 2 November 2026\nTo: Jane\nSubject: Your order",
@@ -20,6 +37,21 @@ HEADINGS = [
     "De : Shop <support@shop.example>\nEnvoyé : lundi 2 novembre 2026\nÀ : Jane\nObjet : Votre commande",
     "De: Shop <support@shop.example>\nEnviado el: lunes, 2 de noviembre\nPara: Jane\nAsunto: Su pedido",
     "*From:* Shop <support@shop.example>\n*Sent:* Monday\n*To:* Jane\n*Subject:* Your order",
+    "Da: Shop <support@shop.example>\nInviato: lunedì 2 novembre 2026\nA: Jane\nOggetto: Il Suo ordine",
+    "De: Shop <support@shop.example>\nEnviada em: segunda-feira, 2 de novembro\nPara: Jane\nAssunto: O seu pedido",
+    "Van: Shop <support@shop.example>\nVerzonden: maandag 2 november 2026\nAan: Jane\nOnderwerp: Uw bestelling",
+    "Från: Shop <support@shop.example>\nSkickat: den 2 november 2026\nTill: Jane\nÄmne: Din order",
+    "Fra: Shop <support@shop.example>\nSendt: 2. november 2026\nTil: Jane\nEmne: Din ordre",
+    "Lähettäjä: Shop <support@shop.example>\nLähetetty: 2. marraskuuta 2026\nVastaanottaja: Jane\nAihe: Tilaus",
+    "Od: Shop <support@shop.example>\nWysłano: 2 listopada 2026\nDo: Jane\nTemat: Zamówienie",
+    "Od: Shop <support@shop.example>\nOdesláno: 2. listopadu 2026\nKomu: Jane\nPředmět: Objednávka",
+    "От: Shop <support@shop.example>\nОтправлено: 2 ноября 2026 г.\nКому: Jane\nТема: Заказ",
+    "Gönderen: Shop <support@shop.example>\nGönderildi: 2 Kasım 2026\nKime: Jane\nKonu: Sipariş",
+    "差出人: Shop <support@shop.example>\n送信日時: 2026年11月2日\n宛先: Jane\n件名: ご注文",
+    "发件人： Shop <support@shop.example>\n发送时间： 2026年11月2日\n收件人： Jane\n主题： 订单",
+    "보낸 사람: Shop <support@shop.example>\n보낸 날짜: 2026년 11월 2일\n받는 사람: Jane\n제목: 주문",
+    "-----Messaggio originale-----\nquel che segue",
+    "-----Исходное сообщение-----\nчто следует",
     "-----Original Message-----\nwhatever follows",
     "-----Ursprüngliche Nachricht-----\nwas folgt",
     "---------- Forwarded message ---------\nwhatever follows",
@@ -73,7 +105,9 @@ def test_an_answer_below_or_between_quoted_lines_is_new_text() -> None:
     assert parted.quoted.count(">") == 3
 
 
-@pytest.mark.parametrize("mark", ["-- ", "--", "Sent from my telephone", "Von meinem Telefon gesendet"])
+@pytest.mark.parametrize(
+    "mark", ["-- ", "--", "Sent from my telephone", "Von meinem Telefon gesendet", "Skickat från min telefon", "Отправлено с телефона"]
+)
 def test_a_signature_goes_with_the_history(mark: str) -> None:
     body = f"Yes please.\n\n{mark}\nJane Doe\n\n{ATTRIBUTIONS[0]}\n> Refund?"
 
@@ -98,12 +132,38 @@ def test_a_long_text_below_a_dash_is_no_signature() -> None:
         "From: me\nTo you: a question",
         "I wrote:\nplease refund 12 euro",
         "Am 2.11. kam das Paket an:\nleer.",
+        "2 Nov 2026 is the date:\nplease come.",
+        "In 2026 my address is jane@customer.example and this is it:\nJane",
+        "I read on 2 Nov 2026 what support@shop.example\nhas to say:\nnothing",
+        "Op zich is dit alles:\nniets",
+        "Von meinem Konto wurde zu viel abgebucht.",
     ],
 )
 def test_words_that_only_look_like_a_heading_stay_in_the_text(body: str) -> None:
     parted = split("Hello\n" + body)
 
     assert parted.text == "Hello\n" + body
+
+
+@pytest.mark.parametrize(
+    "line", ["On On On On 1 ", "On 1 ", "> ", "-- ", "From: x", "From: x\nTo: y\n", "2 Nov 2026 ", "a@b.example>:\n", "___\n", "Am 1" * 99, "\n"]
+)  # fmt: skip
+def test_no_body_takes_more_than_its_length(line: str) -> None:
+    body = "Yes.\n" + line * (1_000_000 // len(line))
+
+    parted = split(body)
+
+    assert len(parted.text) <= SPLIT_MAX
+    assert sorted(parted.text + parted.quoted).count("o") == body.count("o")
+
+
+def test_what_comes_after_the_first_32_kilobytes_is_history() -> None:
+    line = "word " * 15
+
+    parted = split("\n".join([line] * 1_000))
+
+    assert parted.text.split("\n") == [line] * (SPLIT_MAX // (len(line) + 1))
+    assert parted.quoted.split("\n") == [line] * (1_000 - SPLIT_MAX // (len(line) + 1))
 
 
 def test_a_mail_of_nothing_but_quotes_is_noted() -> None:
