@@ -12,12 +12,14 @@ what becomes of the next completions, in order; null behaves. A fault is an obje
     finish_reason, usage    of the answer; `usage` null leaves it out
     body, status, headers   what is answered instead
     cut                     so many bytes are sent of all, below 0 so many are kept back, and the server hangs up
-    act                     "silence": it never answers; "reset": it resets the connection; "drip": it sends a byte after the other
+    act                     "silence": it never answers; "hold": it has worked out its answer, and never sends it;
+                            "reset": it resets the connection; "drip": it sends a byte after the other
 """
 
 import argparse
 import asyncio
 import json
+import re
 import socket
 import struct
 import subprocess
@@ -25,7 +27,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 WORDS = {  # the first that the mail holds one word of
@@ -45,15 +47,28 @@ TONGUES = {
     "es": (" el ", " mi ", " por ", " hola", " está ", " y "),
 }
 BODIES = {
-    "en": "Hello,\n\nwe are sorry for the trouble. Thank you for your message; we are looking into it.\n\nKind regards",
-    "de": "Guten Tag,\n\nes tut uns leid, dass es Ärger gab. Danke für Ihre Nachricht; wir kümmern uns darum.\n\nFreundliche Grüße",
-    "fr": "Bonjour,\n\nnous sommes désolés pour ce désagrément. Merci de votre message ; nous nous en occupons.\n\nCordialement",
-    "es": "Hola:\n\nsentimos las molestias. Gracias por su mensaje; nos estamos ocupando de ello.\n\nUn saludo",
+    "en": "Hello,\n\nwe are sorry for the trouble. Thank you for your message; a colleague will look into it.{hours}\n\n{{signature}}",
+    "de": "Guten Tag,\n\nes tut uns leid. Danke für Ihre Nachricht; jemand von uns kümmert sich darum.{hours}\n\n{{signature}}",
+    "fr": "Bonjour,\n\nnous sommes désolés. Merci de votre message ; un collègue s'en occupe.{hours}\n\n{{signature}}",
+    "es": "Hola:\n\nlo sentimos. Gracias por su mensaje; un compañero se ocupa de ello.{hours}\n\n{{signature}}",
 }
+TOLD_LANGUAGE = re.compile(r'language: "(en|de|fr|es)"')  # how a desk says which language a reply is to be in
+ORDER_NUMBER = re.compile(r"\ba-\d{4,6}\b")
 
 
-def intent_of(text: str) -> str:
-    return next((intent for intent, words in WORDS.items() if any(word in text for word in words)), "unclear")
+class Question(NamedTuple):
+    """What the first user's message is about, which is the mail; the later ones speak of answers."""
+
+    text: str
+    intent: str
+    language: str
+
+
+def question_of(messages: list[dict[str, str]]) -> Question:
+    text = next((f" {one['content']} ".lower() for one in messages if one["role"] == "user"), "")
+    told = TOLD_LANGUAGE.search(" ".join(one["content"] for one in messages if one["role"] == "system"))
+    intent = next((intent for intent, words in WORDS.items() if any(word in text for word in words)), "unclear")
+    return Question(text, intent, told[1] if told else language_of(text))
 
 
 def language_of(text: str) -> str:
@@ -62,30 +77,35 @@ def language_of(text: str) -> str:
     return best if found[best] else "en"
 
 
-def one_of(options: list[Any], text: str) -> Any:
-    """The one that the text speaks for, where the options are the desk's; or the first."""
-    intent = intent_of(text)
-    for choice in (intent, RISKS.get(intent, "low"), language_of(text), "warm"):
-        if choice in options:
-            return choice
-    return options[0]
+def one_of(options: list[Any], question: Question) -> Any:
+    """The one that the mail speaks for, where the options are the desk's; or the first."""
+    fitting = (question.intent, RISKS.get(question.intent, "low"), question.language, "warm")
+    return next((choice for choice in fitting if choice in options), options[0])
 
 
-def filled(node: Mapping[str, Any], root: Mapping[str, Any], text: str, name: str = "") -> Any:
+def written(name: str, question: Question) -> str:
+    if name not in {"body", "text"}:
+        return f"about {question.intent.replace('_', ' ')}"
+    return BODIES[question.language].replace("{hours}", "\n\n{{opening_hours}}" if question.intent == "opening_hours" else "")
+
+
+def filled(node: Mapping[str, Any], root: Mapping[str, Any], question: Question, name: str = "") -> Any:
     """A value that fits a schema: for enums and texts what the mail speaks for, null and empty wherever that is allowed."""
     while "$ref" in node:
         node = root["$defs"][node["$ref"].rpartition("/")[2]]
     if "const" in node:
         return node["const"]
     if "enum" in node:
-        return one_of(node["enum"], text)
+        return one_of(node["enum"], question)
+    if name == "order_number" and (number := ORDER_NUMBER.search(question.text)):
+        return number[0].upper()
     if members := node.get("anyOf"):
-        return None if {"type": "null"} in members else filled(members[0], root, text, name)
+        return None if {"type": "null"} in members else filled(members[0], root, question, name)
     match node.get("type"):
         case "object":
-            return {key: filled(inside, root, text, key) for key, inside in node.get("properties", {}).items()}
+            return {key: filled(inside, root, question, key) for key, inside in node.get("properties", {}).items()}
         case "string":
-            return BODIES[language_of(text)] if name in {"body", "text"} else f"about {intent_of(text).replace('_', ' ')}"
+            return written(name, question)
         case kind:
             return {"array": [], "integer": 1, "number": 1, "boolean": False}.get(str(kind))
 
@@ -98,14 +118,8 @@ class Server:
         self.forget()
 
     def forget(self) -> None:
-        self.counted: dict[str, Any] = {
-            "requests": 0,
-            "answers": 0,
-            "prompt_tokens": 0,
-            "completion_tokens": 0,
-            "schemas": {},
-            "last": None,
-        }
+        numbers = dict.fromkeys(("requests", "answers", "held", "prompt_tokens", "completion_tokens"), 0)
+        self.counted: dict[str, Any] = {**numbers, "schemas": {}, "last": None}
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -142,14 +156,15 @@ class Server:
         self.counted["last"] = {"headers": headers, "body": asked}
         fault = self.fault_for(name)
         act = fault.get("act")
-        if act == "silence":
-            await reader.read()  # until the client goes
-            return
         if act == "reset":
             linger = struct.pack("ii", 1, 0)  # closing sends a reset
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             return
-        sent = self.answer(asked, name, schema, fault)
+        sent = b"" if act == "silence" else self.answer(asked, name, schema, fault)
+        if act in {"silence", "hold"}:
+            self.counted["held"] += 1
+            await reader.read()  # until the client goes
+            return
         if act == "drip":
             for byte in sent:
                 writer.write(bytes([byte]))
@@ -167,15 +182,16 @@ class Server:
     def answer(self, asked: dict[str, Any], name: str, schema: Mapping[str, Any], fault: dict[str, Any]) -> bytes:
         if "body" in fault or "status" in fault:
             return response(fault.get("status", 200), fault.get("body", ""), fault.get("headers", {}))
-        text = " ".join(str(one["content"]) for one in asked["messages"] if one["role"] == "user").lower()
-        value = {key: inside for key, inside in filled(schema, schema, f" {text} ").items() if key not in fault.get("without", ())}
+        told = filled(schema, schema, question_of(asked["messages"]))
+        value = {key: inside for key, inside in told.items() if key not in fault.get("without", ())}
         content = fault.get("content", json.dumps(value | fault.get("change", {}), ensure_ascii=False))
         message: dict[str, Any] = {"role": "assistant", "content": content}
         if asked.get("tools"):
             message = {"role": "assistant", "content": None, "tool_calls": [
                 {"id": "call-1", "type": "function", "function": {"name": name, "arguments": content}}
             ]}  # fmt: skip
-        usage = {"prompt_tokens": len(text) // 4 + 1, "completion_tokens": len(content or "") // 4 + 1}
+        said = sum(len(one["content"] or "") for one in asked["messages"])
+        usage = {"prompt_tokens": said // 4 + 1, "completion_tokens": len(content or "") // 4 + 1}
         self.counted["answers"] += 1
         for key, tokens in usage.items():
             self.counted[key] += tokens
@@ -228,6 +244,10 @@ class Remote:
     def will(self, *faults: Any) -> None:
         """Let these become of the next completions, and count anew."""
         self._control({"faults": faults, "forget": True})
+
+    def then(self, *faults: Any) -> None:
+        """The same, and count on."""
+        self._control({"faults": faults})
 
     def counted(self) -> dict[str, Any]:
         """What was counted since."""
