@@ -74,8 +74,9 @@ class Model(Protocol):
     """What a node asks. `name` is kept with each answer.
 
     An answer that does not fit `schema`, be it no JSON, cut short, empty or with a value outside an enum, is an `Attempt`
-    with violations: it was paid for, and can be repaired. No answer is an exception: a refused connection, a timeout, a
-    server that is busy (with its `retry_after`, in seconds), and the engine tries again as the node's `retry` says.
+    with violations: it was paid for, and can be repaired. No answer is an exception: `NotSent` where nobody worked on the
+    question, with the `retry_after` (seconds) of a server that is busy, `NoAnswer` where somebody may have, and `Rejected`
+    where only a person helps. The engine tries the first two again, as the node's `retry` says, and then the next model.
     """
 
     @property
@@ -84,5 +85,5 @@ class Model(Protocol):
         ...
 
     async def attempt(self, task: Task, messages: Sequence[Message], schema: type[T]) -> Attempt[T]:
-        """Ask once for an answer that fits `schema`. Raises NotSent or another exception where there is no answer."""
+        """Ask once for an answer that fits `schema`. Raises NotSent, NoAnswer or Rejected where there is none."""
         ...
