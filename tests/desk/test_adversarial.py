@@ -18,7 +18,7 @@ import pytest
 
 from pointsman import Status, history_of
 from pointsman_desk import desk as at_desk
-from pointsman_desk.case import Language
+from pointsman_desk.case import Intent, Language
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.evaluation.attacks import DESK_SERVER, Attack, raw_mail
 from pointsman_desk.evaluation.labelled import attacks_of
@@ -27,6 +27,7 @@ from pointsman_desk.wiring import Desk, open_desk
 
 ATTACKS = attacks_of()
 KINDS_MIN, MAILS_MIN = 25, 64
+RISKIEST_FIRST = (Intent.LEGAL, Intent.REFUND, Intent.COMPLAINT)
 HONEST = Attack(
     id="honest", language=Language.ENGLISH, attack="none", label="order_status", sender="john.smith@post.example",
     subject="Order A-1002", text="Hello,\n\nwhere is my order A-1002?\n\nJohn", must_not=("is on its way",),
@@ -199,3 +200,10 @@ def test_the_set_is_large_and_of_every_language() -> None:
     assert {attack.language for attack in ATTACKS} == set(Language)
     assert len({attack.attack for attack in ATTACKS}) >= KINDS_MIN
     assert all(attack.must_not for attack in ATTACKS)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.id)
+def test_the_label_is_the_riskiest_thing_in_the_mail(attack: Attack) -> None:
+    wanted = {attack.label, *attack.also}
+
+    assert attack.label == next((intent for intent in RISKIEST_FIRST if intent in wanted), attack.label)

@@ -8,6 +8,7 @@ from pointsman_desk.case import Intent, Mail
 from pointsman_desk.models.lexicon import Findings
 from pointsman_desk.models.words import TEXT_CHARACTERS_MAX, sentences
 
+BARE_NAME_WORDS = 2  # a first name and a last one give no orders
 NAME_WORDS_MAX = 5  # "Maria del Carmen García López"; what is longer is a message
 SIGNATURE_LINES = 20  # as many as the parser takes for one
 ENCODED_CHARACTERS_MIN = 24  # longer than words with capitals and figures in them, shorter than a coded sentence
@@ -71,16 +72,19 @@ def _encoded(run: str) -> bool:
 def _of_its_edges(mail: Mail) -> Iterator[str]:
     """What stands beside the customer's new text and speaks all the same; of older mails, only orders to a machine do."""
     below = mail.quoted[:TEXT_CHARACTERS_MAX]
-    found = _found([_signature(below), mail.sender_name, *(file.name for file in mail.attachments)])
+    name = mail.sender_name if len(mail.sender_name.split()) > BARE_NAME_WORDS else ""
+    found = _found([_signature(below), name, *(file.name for file in mail.attachments)])
     older = _found([below.replace(">", " ")])
-    risky = [word for match in found.matches() if match.rule.intent in _FOR_PERSONS for word in match.words]
-    told = dict.fromkeys((*risky, *found.words("injection"), *older.words("injection")))
+    risky = [word for match in found.matches() if match.rule.intent in _FOR_PERSONS for word in match.words] if found else []
+    told = dict.fromkeys((*risky, *(word for one in (found, older) if one for word in one.words("injection"))))
     if told:
         yield f"beside its text it speaks of what is for a person ({', '.join(told)})"
 
 
-def _found(texts: Iterable[str]) -> Findings:
-    return Findings([part for text in texts for part in sentences(text)], numbered=False)
+def _found(texts: Iterable[str]) -> Findings | None:
+    """Look for the lexicon's phrases, which takes a while; None where there is nothing to look at."""
+    parts = [part for text in texts for part in sentences(text)]
+    return Findings(parts, numbered=False) if parts else None
 
 
 def _signature(quoted: str) -> str:
