@@ -97,7 +97,7 @@ def attacks_of(file: Path = ADVERSARIAL) -> list[Attack]:
 
 def _lines_of(file: Path) -> list[str]:
     try:
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
     except OSError:
         lines = []
     if not lines:
