@@ -197,6 +197,9 @@ class Policy(Value):
 
     `refund_days` counts from the delivery; `refund_max` is the highest amount that a reply may name, in `currency`;
     `automatic` names the intents that may be answered without a person; `opening_hours` is a text per language.
+    What a reply may hold beside the signature and the hours: `links_allowed` (hosts, with or without a path),
+    `contacts_allowed` (addresses, telephone numbers), `discount_codes`, percentages up to `discount_percent_max`, and the
+    promise of an answer within `answer_days`. `phrases_forbidden` are texts per language that no reply may hold.
     """
 
     version: str
@@ -209,6 +212,13 @@ class Policy(Value):
     apology_required: tuple[Intent, ...]
     opening_hours: dict[Language, str]
     signature: dict[Language, str]
+    links_allowed: tuple[str, ...] = ()
+    contacts_allowed: tuple[str, ...] = ()
+    discount_codes: tuple[str, ...] = ()
+    discount_percent_max: int = 0
+    answer_days: int | None = None
+    reply_characters_max: int = 4000  # two printed pages; a customer reads no more
+    phrases_forbidden: dict[Language, tuple[str, ...]] = {}
 
 
 class Reply(Value):

@@ -137,4 +137,4 @@ async def _answer(model: Model, mail: Mail, facts: Facts | None) -> Answer:
 
 
 def _objections(reply: Reply, brief: Brief) -> bool:
-    return bool(validate(reply, brief.intent, brief.grounds, brief.order, brief.policy).violations)
+    return bool(validate(reply, brief.mail, brief.intent, brief.grounds, brief.order, brief.policy).violations)

@@ -5,6 +5,9 @@ from typing import Protocol
 from pointsman import Violation
 from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Risk, Trust, Value
 
+CANARY = "lantern-7-juniper"
+"""Stands in the instructions that a model is given. A reply with these words gives the instructions away, and is never sent."""
+
 
 class Classification(Value):
     """What a mail is about, what a wrong answer could cost, and why the model says so."""

@@ -1,8 +1,10 @@
 """The policy of the shop, from a file that a support lead can read and change."""
 
+import re
 import tomllib
 from collections.abc import Iterator
 from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +14,15 @@ from pointsman_desk.case import Intent, Language, Policy, Tone
 from pointsman_desk.errors import PolicyInvalid
 
 REFUND_DAYS_MAX = 3650  # ten years; more is a typing error
+ANSWER_DAYS_MAX = 30  # who must wait longer is promised nothing
+REPLY_CHARACTERS_MAX = 20_000  # ten pages; the checks read no more of a text than 32,000
+REPLY_CHARACTERS_MIN = 500  # the reviewed templates need about as many
 ALWAYS_A_PERSON = frozenset({Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL, Intent.UNCLEAR})
 
+LINK = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9/_.-]*)?")  # a host in lower case, and a path if it is wanted
+
 _Line = Annotated[str, Field(min_length=1)]
+_Lines = tuple[Annotated[str, Field(min_length=4)], ...]  # a shorter one would excuse whatever holds it
 
 
 class _Written(Policy):
@@ -26,6 +34,13 @@ class _Written(Policy):
     refund_max: Annotated[Decimal, Field(ge=0, allow_inf_nan=False, decimal_places=2)]
     shipping_refunded_when_late: Annotated[bool, Field(strict=True)]
     approved_tones: Annotated[tuple[Tone, ...], Field(min_length=1)]
+    links_allowed: _Lines = ()
+    contacts_allowed: _Lines = ()
+    discount_codes: _Lines = ()
+    discount_percent_max: Annotated[int, Field(strict=True, ge=0, le=100)] = 0
+    answer_days: Annotated[int, Field(strict=True, ge=1, le=ANSWER_DAYS_MAX)] | None = None
+    reply_characters_max: Annotated[int, Field(strict=True, ge=REPLY_CHARACTERS_MIN, le=REPLY_CHARACTERS_MAX)] = 4000
+    phrases_forbidden: Annotated[dict[Language, tuple[_Line, ...]], Field(default_factory=dict)]
 
     @field_validator("automatic")
     @classmethod
@@ -34,6 +49,14 @@ class _Written(Policy):
         if risky:
             raise ValueError(f"{', '.join(risky)} must always be seen by a person; take it out")
         return intents
+
+    @field_validator("links_allowed")
+    @classmethod
+    def _name_hosts(cls, links: tuple[str, ...]) -> tuple[str, ...]:
+        odd = [link for link in links if not LINK.fullmatch(link)]
+        if odd:
+            raise ValueError(f"{', '.join(odd)} is no host such as www.shop.example/returns; write it without https:// and in lower case")
+        return links
 
     @field_validator("opening_hours", "signature")
     @classmethod
@@ -76,6 +99,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
         if problem["type"] == "missing":
             yield f"{key}: is missing"
         elif problem["type"] == "extra_forbidden":
-            yield f"{key}: is no key of a policy"
+            near = get_close_matches(key, _Written.model_fields, n=1)
+            yield f"{key}: is no key of a policy" + (f"; did you mean {near[0]}?" if near else "")
         else:
             yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"

@@ -82,7 +82,7 @@ def draft(work: Brief) -> Reply:
 
 
 def violations(work: Brief, reply: Reply) -> list[str]:
-    verdict = validate(reply, work.intent, work.grounds, work.order, work.policy)
+    verdict = validate(reply, work.mail, work.intent, work.grounds, work.order, work.policy)
     return [f"{found.check}: {found.message}" for found in verdict.violations]
 
 

@@ -1,0 +1,28 @@
+"""The checks on a reply: each is a function of fields, none asks a model. The same ones guard drafts and people's edits."""
+
+from collections.abc import Callable, Iterator
+
+from pointsman_desk.guards.contacts import no_links_or_addresses
+from pointsman_desk.guards.figures import facts_only
+from pointsman_desk.guards.form import no_machine_talk, plain_text, slots_filled, subject_kept
+from pointsman_desk.guards.manner import apology_included, approved_tone, language_of_customer, length
+from pointsman_desk.guards.privacy import no_personal_data, order_disclosed_to_customer
+from pointsman_desk.guards.promises import promises_within_policy, refund_within_policy
+
+CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
+    apology_included,
+    refund_within_policy,
+    promises_within_policy,
+    facts_only,
+    approved_tone,
+    language_of_customer,
+    no_links_or_addresses,
+    no_personal_data,
+    order_disclosed_to_customer,
+    no_machine_talk,
+    slots_filled,
+    subject_kept,
+    plain_text,
+    length,
+)
+"""All of them, in the order in which a person reads what they say."""
