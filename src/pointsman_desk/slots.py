@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from pointsman_desk.case import Language, NoOrder, Order, Policy
+from pointsman_desk.case import Language, NoOrder, Order, Policy, Reply
 
 NAME_CHARACTERS_MAX = 60  # longer than people's names, shorter than a message in a name field
 SLOTS = (
@@ -85,6 +85,11 @@ def facts_of(order: Order | NoOrder, policy: Policy, language: Language) -> dict
             "order.tracking": order.tracking,
         }
     return facts
+
+
+def filled(reply: Reply, order: Order | NoOrder, policy: Policy) -> Reply:
+    """Return `reply` with the facts of `order` and `policy` in the slots of its body."""
+    return reply.model_copy(update={"body": fill(reply.body, facts_of(order, policy, reply.language))})
 
 
 def fill(text: str, facts: Mapping[str, str | None]) -> str:

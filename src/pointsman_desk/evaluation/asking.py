@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pointsman import Attempt, Usage
-from pointsman_desk.case import BY_HAND, Intent, Mail, Order, Policy, Reply, Risk
+from pointsman_desk.case import BY_HAND, Intent, Mail, Order, Policy, Reply, Risk, Trust
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.evaluation.labelled import Labelled
@@ -127,7 +127,7 @@ async def _answer(model: Model, mail: Mail, facts: Facts | None) -> Answer:
     intent, risk = found.output.intent, found.output.risk
     if facts is None:
         return Answer(intent, risk, usage=found.usage)
-    brief = Brief(mail=mail, order=facts.order, policy=facts.policy, **dict(found.output))
+    brief = Brief(mail=mail, order=facts.order, policy=facts.policy, trust=Trust.BOUND, **dict(found.output))
     try:
         written = await draft(model, brief)
     except Exception as error:
@@ -137,4 +137,4 @@ async def _answer(model: Model, mail: Mail, facts: Facts | None) -> Answer:
 
 
 def _objections(reply: Reply, brief: Brief) -> bool:
-    return bool(validate(reply, brief.mail, brief.intent, brief.grounds, brief.order, brief.policy).violations)
+    return bool(validate(reply, brief.mail, brief.intent, brief.grounds, brief.order, brief.policy, brief.trust).violations)

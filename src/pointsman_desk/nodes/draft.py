@@ -6,6 +6,7 @@ from pointsman import Peek
 from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Risk, Trust, Verdict
 from pointsman_desk.models.base import Brief, Model
 from pointsman_desk.nodes.identity import disclosed
+from pointsman_desk.slots import filled
 
 
 async def draft(
@@ -21,7 +22,7 @@ async def draft(
 ) -> tuple[Reply, Literal["pending"]]:
     """Have the model write a reply from the facts; from here on it is pending."""
     brief = Brief(mail=mail, intent=intent, risk=risk, grounds=grounds, order=disclosed(order, trust), policy=policy, trust=trust)
-    return await model.draft(brief), "pending"
+    return filled(await model.draft(brief), brief.order, policy), "pending"
 
 
 async def repair(
@@ -30,4 +31,4 @@ async def repair(
 ) -> tuple[Reply, Literal["pending"]]:  # fmt: skip
     """Have the model write the reply again, without what the checks found."""
     brief = Brief(mail=mail, intent=intent, risk=risk, grounds=grounds, order=disclosed(order, trust), policy=policy, trust=trust)
-    return await model.repair(brief, reply, verdict.violations), "pending"
+    return filled(await model.repair(brief, reply, verdict.violations), brief.order, policy), "pending"

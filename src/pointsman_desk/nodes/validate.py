@@ -9,9 +9,8 @@ from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, R
 from pointsman_desk.guards import CHECKS
 
 
-def validate(reply: Reply, mail: Mail, intent: Intent, grounds: Grounds, order: Order | NoOrder, policy: Policy) -> Verdict:
-    """Hold `reply` against the customer's language, the facts of `order` and the rules of `policy`."""
-    trust = Trust.BOUND if isinstance(order, Order) else Trust.NONE  # an order is found at the sender's own address only
+def validate(reply: Reply, mail: Mail, intent: Intent, grounds: Grounds, order: Order | NoOrder, policy: Policy, trust: Trust) -> Verdict:
+    """Hold `reply` against the customer's language, the facts of `order` that the sender may know, and the rules of `policy`."""
     fields = {"reply": reply, "mail": mail, "intent": intent, "grounds": grounds, "order": order, "policy": policy, "trust": trust}
     return Verdict(violations=violations_of(fields))
 

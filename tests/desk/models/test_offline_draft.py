@@ -20,6 +20,7 @@ from pointsman_desk.case import (
     Reply,
     Risk,
     Tone,
+    Trust,
 )
 from pointsman_desk.models.base import Brief
 from pointsman_desk.models.offline import OfflineModel
@@ -74,7 +75,7 @@ def brief(
     text: str = "",
 ) -> Brief:
     mail = Mail(message_id="m1@mail.example", sender="a@mail.example", subject="A question", date=written, text=text)
-    return Brief(mail=mail, intent=intent, risk=Risk.LOW, grounds=Grounds(language=language), order=facts, policy=policy)
+    return Brief(trust=Trust.BOUND, mail=mail, intent=intent, risk=Risk.LOW, grounds=Grounds(language=language), order=facts, policy=policy)
 
 
 def draft(work: Brief) -> Reply:
@@ -82,7 +83,7 @@ def draft(work: Brief) -> Reply:
 
 
 def violations(work: Brief, reply: Reply) -> list[str]:
-    verdict = validate(reply, work.mail, work.intent, work.grounds, work.order, work.policy)
+    verdict = validate(reply, work.mail, work.intent, work.grounds, work.order, work.policy, work.trust)
     return [f"{found.check}: {found.message}" for found in verdict.violations]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman_desk.case import Grounds, Intent, Item, Language, Mail, NoOrder, Order, Policy, Reply, Tone
+from pointsman_desk.case import Grounds, Intent, Item, Language, Mail, NoOrder, Order, Policy, Reply, Tone, Trust
 from pointsman_desk.nodes.validate import validate
 from pointsman_desk.shop.policy import PolicyFile
 
@@ -45,7 +45,7 @@ def problems(
 ) -> list[str]:
     reply = Reply(subject=subject, body=body, language=labelled or language, tone=tone, author="Ada")
     mail = MAIL.model_copy(update={"subject": subject})
-    return [found.check for found in validate(reply, mail, intent, Grounds(language=language), order, policy).violations]
+    return [found.check for found in validate(reply, mail, intent, Grounds(language=language), order, policy, Trust.BOUND).violations]
 
 
 def said(sentence: str, **what: object) -> list[str]:
