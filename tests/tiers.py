@@ -1,6 +1,7 @@
 """How big a tier of the tests is: as big as every run can afford, or as `make soak` asks for."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,14 @@ def real_mails() -> Path:
     if not folder.is_dir():
         pytest.skip(f"there are no real mails in {folder}; POINTSMAN_MAIL_DATA names their folder")
     return folder
+
+
+def program(name: str) -> str:
+    """The path of a program that the system's package manager has. Without it a test is skipped; where CI is set, it fails."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin")
+    if found is None:
+        told = f"{name} is not here; `make system-deps` installs it"
+        if os.environ.get("CI"):
+            pytest.fail(told)
+        pytest.skip(told)
+    return found

@@ -53,6 +53,7 @@ from pointsman.operations.export import Export, export_case
 from pointsman.operations.history import History, history_of
 from pointsman.runtime.answers import Pending
 from pointsman.runtime.blocking import BlockingEngine, open_blocking
+from pointsman.runtime.clock import Clock, SystemClock
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.starts import Delivered, Started
 from pointsman.store.base import CaseRow, Reader
@@ -77,6 +78,7 @@ __all__ = [
     "CheckFailed",
     "Child",
     "ChildEnd",
+    "Clock",
     "Context",
     "Crashed",
     "Database",
@@ -119,6 +121,7 @@ __all__ = [
     "Status",
     "StoreError",
     "StoreLocked",
+    "SystemClock",
     "Transaction",
     "UnknownCase",
     "Unsafe",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pointsman_desk.errors import ConfigInvalid
+from pointsman_desk.mail.sources.account import Account
 
 SAMPLE = Path(__file__).parent / "sample"
 FILE_NAME = "desk.toml"
@@ -93,7 +94,8 @@ class DeskConfig(BaseModel):
     """Where the desk finds its mails, keeps its cases, and how it sends.
 
     `home` holds the database, the outbox, and the shop and the policy where no others are named. `mailbox` is a maildir,
-    a folder of .eml files or an mbox file. `authserv` is the name under which your own mail exchanger writes
+    a folder of .eml files or an mbox file; `mailboxes` are those on mail servers, and with them there is a `mailbox` only where
+    it is named. `authserv` is the name under which your own mail exchanger writes
     Authentication-Results (RFC 8601), or `microsoft365`: a sender for whom it does not vouch learns nothing of an
     order, and without it every sender is one. Without `smtp` replies go into a maildir. `models`
     are asked in order, the next one where one fails; without any, the desk works by rules, offline. Relative paths count
@@ -103,7 +105,8 @@ class DeskConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: Path = Path("var/desk")
-    mailbox: Path = SAMPLE / "mails"
+    mailbox: Path | None = SAMPLE / "mails"
+    mailboxes: tuple[Account, ...] = ()
     address: str = "support@haus-und-hof.example"
     authserv: str | None = None
     policy: Path | None = None
@@ -111,6 +114,19 @@ class DeskConfig(BaseModel):
     smtp: SmtpConfig | None = None
     models: tuple[ModelConfig, ...] = ()
     concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails in hand at once; a local model seldom takes more
+
+    @model_validator(mode="before")
+    @classmethod
+    def _servers_or_sample(cls, written: Any) -> Any:
+        return {"mailbox": None, **written} if isinstance(written, dict) and written.get("mailboxes") else written
+
+    @field_validator("mailboxes")
+    @classmethod
+    def _have_names(cls, mailboxes: tuple[Account, ...]) -> tuple[Account, ...]:
+        names = [account.name.lower() for account in mailboxes]  # a name is that of a file, too
+        if len(set(names)) < len(names):
+            raise ValueError("two mailboxes have one name; give each its own")
+        return mailboxes
 
     @field_validator("address")
     @classmethod
@@ -140,6 +156,10 @@ class DeskConfig(BaseModel):
     def outbox(self) -> Path:
         """The maildir that takes the replies."""
         return self.home / "outbox"
+
+    def bookmark_of(self, account: Account) -> Path:
+        """The file that says how far a mailbox has been read."""
+        return self.home / "mailboxes" / f"{account.name}.json"
 
     @property
     def policy_file(self) -> Path:

@@ -10,6 +10,7 @@ from pointsman import CaseRow, Pending, Stale, Status
 from pointsman_desk.case import Approval, Case, Receipt, Reply, Verdict
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.message import UNKNOWN_SENDER
+from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.nodes.ingest import ingest
 from pointsman_desk.wiring import Desk
@@ -40,26 +41,42 @@ class NotSendable(DeskError):
     """The draft breaks a rule, and nobody has said that it should go out all the same."""
 
 
-async def work_off(desk: Desk, seen: Callable[[str], None], stop: asyncio.Event, mails: Iterable[Found] | None = None) -> Run:
-    """Start a case for each mail of the mailbox that has none yet, and wait until nothing moves by itself any more.
+async def work_off(
+    desk: Desk, seen: Callable[[str], None], stop: asyncio.Event, mails: Iterable[Found] | None = None, arrivals: Arrivals | None = None
+) -> Run:
+    """Start a case for each mail that has none yet, and wait until nothing moves by itself any more.
 
-    `mails` are taken in instead of the mailbox's; `seen` is told each one's name. Setting `stop` ends the run early, with
-    what was begun brought to a safe place.
+    The mails are those of the mailbox, or `mails` instead, and what mailboxes on servers hand over in `arrivals`. `seen` is
+    told each one's name. Setting `stop` ends the run early, with what was begun brought to a safe place.
     """
-    run = Run()
-    for found in desk.source().mails() if mails is None else mails:
-        if stop.is_set():
-            break
+    run, arrivals = Run(), arrivals or Arrivals()
+
+    async def take(found: Found) -> None:
         seen(found.name)
         if found.raw is None:
             run.problems.append(found.problem or f"{found.name} cannot be read")
-            continue
+            return
         started = await ingest(desk.engine, desk.process, found.raw)
         if started.duplicate:
             run.known += 1
         else:
             run.started.append(started.case)
-    await either(desk.engine.idle(patience_seconds=PATIENCE_SECONDS), stop.wait())
+
+    async def quiet() -> None:
+        await arrivals.fetched()
+        await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
+
+    for found in desk.mails() if mails is None else mails:
+        if stop.is_set():
+            break
+        await take(found)
+    await arrivals.take_in(take, stop)
+    while not stop.is_set():
+        await either(quiet(), arrivals.news.wait(), stop.wait())
+        if not arrivals.news.is_set():
+            break
+        await arrivals.take_in(take, stop)
+    run.problems += arrivals.told()
     return run
 
 

@@ -9,6 +9,14 @@ class MailboxMissing(DeskError):
     """The mailbox is not there, or is neither a maildir nor a folder."""
 
 
+class MailboxUnreachable(DeskError):
+    """A mail server cannot be reached, or broke off. It is tried again."""
+
+
+class MailboxRefused(DeskError):
+    """A mail server refuses the login, the folder or the way there. Somebody has to mend it."""
+
+
 class HeaderRefused(DeskError):
     """A value would break a mail header: it holds a line break, a NUL, or no single address."""
 

@@ -1,18 +1,20 @@
 """Put the desk together: the only module that knows every other one. The end-to-end tests use it too."""
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from random import Random, SystemRandom
 from typing import Any
 
-from pointsman import AtMostOnce, DefinitionError, Engine, Idempotent, Process, Safety
+from pointsman import AtMostOnce, Clock, DefinitionError, Engine, Idempotent, Process, Safety, SystemClock
 from pointsman.models import Model as LanguageModel
 from pointsman.models import OpenAICompatible, Price, PydanticAI
 from pointsman_desk.case import Case
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
 from pointsman_desk.errors import ConfigInvalid
-from pointsman_desk.mail.sources.base import Source
+from pointsman_desk.mail.sources.base import Found
+from pointsman_desk.mail.sources.mailbox import Mailbox
 from pointsman_desk.mail.sources.maildir import open_folder
 from pointsman_desk.mail.sources.mbox import MboxSource
 from pointsman_desk.mail.transports.base import Transport
@@ -36,10 +38,12 @@ class Desk:
     model: Model
     transport: str
 
-    def source(self) -> Source:
-        """The mailbox: a folder, or an mbox file. Raises MailboxMissing."""
+    def mails(self) -> Iterator[Found]:
+        """The mails of the folder or the mbox file, where there is one. Raises MailboxMissing."""
         mailbox = self.config.mailbox
-        return MboxSource(mailbox) if mailbox.is_file() else open_folder(mailbox)
+        if mailbox is None:
+            return iter(())
+        return (MboxSource(mailbox) if mailbox.is_file() else open_folder(mailbox)).mails()
 
 
 def prepare(config: DeskConfig) -> None:
@@ -59,6 +63,23 @@ def prepare(config: DeskConfig) -> None:
         create_sample_shop(config.shop_file)
     PolicyFile(config.policy_file).current()
     SqliteOrders(config.shop_file).check()
+
+
+def mailboxes_of(
+    config: DeskConfig, told: Callable[[str], None], *, clock: Clock | None = None, random: Random | None = None
+) -> list[Mailbox]:
+    """The mailboxes on mail servers, none of them opened yet; `told` hears of each trouble. `clock` and `random` are for tests.
+
+    Where the cases are gone, the mailboxes are read from their beginnings again. Raises what `prepare` raises.
+    """
+    prepare(config)
+    if not config.database.exists():
+        for account in config.mailboxes:
+            config.bookmark_of(account).unlink(missing_ok=True)
+    return [
+        Mailbox(account, config.bookmark_of(account), clock=clock or SystemClock(), random=random or SystemRandom(), told=told)
+        for account in config.mailboxes
+    ]
 
 
 def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:

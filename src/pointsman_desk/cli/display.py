@@ -14,6 +14,8 @@ from rich.table import Table
 from pointsman import CaseRow, History, Pending, Reader, Status
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import Run, reasons
+from pointsman_desk.mail.sources.account import Account
+from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.survey import Survey
 
 
@@ -63,7 +65,8 @@ def print_run(run: Run, cases: Sequence[dict[str, Any]], rows: Sequence[CaseRow]
     """What a run did: what it answered, what waits for a person and why, and how to go on."""
     console.print(f"The desk ({escape(label)}) took in {len(run.started)} new mails; it knew {run.known} already.")
     if not rows:
-        console.print(f"The mailbox {escape(str(config.mailbox))} is empty; there is nothing to do.")
+        place = config.mailbox or ", ".join(account.place for account in config.mailboxes)
+        console.print(f"The mailbox {escape(str(place))} is empty; there is nothing to do.")
         return
     print_cases(cases)
     counts = Counter(row.outcome or str(row.status) for row in rows)
@@ -94,6 +97,30 @@ def print_survey(found: Survey) -> None:
     for name, count in found.notes.most_common():
         table.add_row(str(count), escape(name))
     console.print(table)
+
+
+def mailbox_json(account: Account, bookmark: Bookmark) -> dict[str, Any]:
+    """A mailbox on a mail server as a line of a list; times are Unix seconds."""
+    return {"name": account.name, **bookmark.model_dump()}
+
+
+def print_mailboxes(known: Sequence[tuple[Account, Bookmark]], now: float) -> None:
+    """How each mailbox does: what is wrong, or when it was looked into and what is still to come."""
+    for account, bookmark in known:
+        health = "[red]failing[/]" if bookmark.error else "never opened" if bookmark.looked_at is None else "[green]well[/]"
+        console.print(f"[bold]{escape(account.name)}[/] ({escape(bookmark.place)}): {health}")
+        if bookmark.error and bookmark.failing_since is not None:
+            console.print(f"  {escape(bookmark.error)} For {_ago(now - bookmark.failing_since)} now.")
+        if bookmark.looked_at is not None:
+            fetched = "none yet" if bookmark.fetched_at is None else f"{_ago(now - bookmark.fetched_at)} ago"
+            console.print(f"  looked into {_ago(now - bookmark.looked_at)} ago; last mail taken in {fetched}; {bookmark.behind} to come")
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def print_cases(cases: Sequence[dict[str, Any]]) -> None:

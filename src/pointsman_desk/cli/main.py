@@ -26,14 +26,16 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
-from pointsman import CaseRow, Status, StoreLocked, history_of, open_cases
+from pointsman import CaseRow, Status, StoreLocked, SystemClock, history_of, open_cases
 from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.display import (
     case_json,
+    mailbox_json,
     print_case,
     print_cases,
     print_decision,
     print_draft,
+    print_mailboxes,
     print_run,
     print_survey,
     run_json,
@@ -44,10 +46,12 @@ from pointsman_desk.evaluation.asking import OFFLINE, ask, model_named, sample_f
 from pointsman_desk.evaluation.data import read_labelled, read_meanings
 from pointsman_desk.evaluation.labelled import own_set, sample_of
 from pointsman_desk.evaluation.measures import Figures, measure
+from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
+from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.sources.places import mails_at
 from pointsman_desk.mail.survey import Survey, survey
-from pointsman_desk.wiring import Desk, open_desk
+from pointsman_desk.wiring import Desk, mailboxes_of, open_desk
 
 LOCKED_SECONDS = 10.0  # what a person waits for another one's decision to be written down
 RETRY_SECONDS = 0.2  # how soon the next try is worth it
@@ -100,12 +104,26 @@ def run(
     """Take in the mails of the mailbox and answer what may be answered without a person."""
     settings = _or_exit(lambda: load_config(config))
     if mailbox is not None:
-        settings = settings.model_copy(update={"mailbox": mailbox.absolute()})
+        settings = settings.model_copy(update={"mailbox": mailbox.absolute(), "mailboxes": ()})
+    arrivals = Arrivals()
 
     async def sweep(desk: Desk, stop: asyncio.Event) -> None:
-        await _take_in(desk, stop, None, as_json=as_json, watched=watch)
+        await _take_in(desk, stop, None, arrivals, as_json=as_json, watched=watch)
 
-    _with_desk(settings, sweep, again_seconds=WATCH_SECONDS if watch else None)
+    _with_desk(settings, sweep, again_seconds=WATCH_SECONDS if watch else None, arrivals=arrivals)
+
+
+@app.command()
+def mailboxes(config: Config = None, as_json: Json = False) -> None:
+    """Show how the mailboxes on mail servers do: when they were looked into last, what is still to come, and what is wrong."""
+    settings = _or_exit(lambda: load_config(config))
+    known = [(account, Bookmark.read(settings.bookmark_of(account), account.place)) for account in settings.mailboxes]
+    if as_json:
+        print(json.dumps([mailbox_json(account, bookmark) for account, bookmark in known], ensure_ascii=False, indent=1))
+    elif not known:
+        print("No mailbox on a mail server is configured; name one with [[mailboxes]] in desk.toml.")
+    else:
+        print_mailboxes(known, SystemClock().now())
 
 
 @app.command()
@@ -121,7 +139,7 @@ def ingest(
     settings = _or_exit(lambda: load_config(config))
     mails = _or_exit(lambda: mails_at(paths, sys.stdin.buffer))
     if not dry_run:
-        _with_desk(settings, lambda desk, stop: _take_in(desk, stop, mails, as_json=as_json, watched=False), patient=True)
+        _with_desk(settings, lambda desk, stop: _take_in(desk, stop, mails, None, as_json=as_json, watched=False), patient=True)
         return
 
     def look() -> Survey:
@@ -137,10 +155,12 @@ def ingest(
         print_survey(found)
 
 
-async def _take_in(desk: Desk, stop: asyncio.Event, mails: Iterable[Found] | None, *, as_json: bool, watched: bool) -> None:
-    """Take in `mails`, or the mailbox's, and tell what became of them."""
+async def _take_in(
+    desk: Desk, stop: asyncio.Event, mails: Iterable[Found] | None, arrivals: Arrivals | None, *, as_json: bool, watched: bool
+) -> None:
+    """Take in `mails`, or the mailbox's and those of `arrivals`, and tell what became of them."""
     with errors.status("Looking into the mailbox") as status:
-        done = await at_desk.work_off(desk, lambda name: status.update(f"Taking in {escape(name)}"), stop, mails)
+        done = await at_desk.work_off(desk, lambda name: status.update(f"Taking in {escape(name)}"), stop, mails, arrivals)
     rows = await desk.engine.reader.cases(limit=at_desk.CASES_MAX)
     if as_json:
         print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=None if watched else 1))
@@ -371,14 +391,21 @@ def _with_desk(
     *,
     patient: bool = False,
     again_seconds: float | None = None,
+    arrivals: Arrivals | None = None,
 ) -> None:
     """Open the desk, work, and close it in order; Ctrl-C and SIGTERM end the work at a safe place.
 
     The database has one writer at a time: `patient` waits a while for another one to be done, and `again_seconds` works
-    again after that time, with the desk open to others in between.
+    again after that time, with the desk open to others in between, or as soon as a mailbox hands something over to `arrivals`.
     """
+    arrived = arrivals or Arrivals()
 
     async def body() -> bool:
+        mailboxes = mailboxes_of(settings, arrived.trouble) if arrivals is not None else []
+        async with arrived.of(mailboxes, follow=again_seconds is not None):
+            return await in_turn()
+
+    async def in_turn() -> bool:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -396,7 +423,7 @@ def _with_desk(
             if again_seconds is None or stop.is_set():
                 return stop.is_set()
             with errors.status("Watching the mailbox; Ctrl-C ends it"):
-                await at_desk.either(stop.wait(), asyncio.sleep(again_seconds))
+                await at_desk.either(stop.wait(), asyncio.sleep(again_seconds), arrived.news.wait())
             if stop.is_set():
                 return True
             until = loop.time() + LOCKED_SECONDS

@@ -1,0 +1,72 @@
+"""Where mailboxes hand over their mails, and the desk takes them in when it is open."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from pointsman_desk.errors import DeskError
+from pointsman_desk.mail.sources.base import Found
+from pointsman_desk.mail.sources.mailbox import Mailbox
+
+
+class Arrivals:
+    """Mails that mailboxes have handed over; `news` is set while there are some. `trouble` is told what the mailboxes ran into."""
+
+    def __init__(self) -> None:
+        self.news = asyncio.Event()
+        self._troubles: list[str] = []
+        self._batches: deque[tuple[Sequence[Found], asyncio.Future[None]]] = deque()
+        self._fetching: list[asyncio.Task[None]] = []
+
+    async def hand_over(self, mails: Sequence[Found]) -> None:
+        """Return when the desk has taken these mails in for good."""
+        taken = asyncio.get_running_loop().create_future()
+        self._batches.append((mails, taken))
+        self.news.set()
+        await taken
+
+    async def take_in(self, take: Callable[[Found], Awaitable[None]], stop: asyncio.Event) -> None:
+        """Take each mail in that was handed over, until `stop`. What is left then, and what `take` raises at, is not acknowledged."""
+        while self._batches:
+            mails, taken = self._batches[0]
+            for found in mails:
+                if stop.is_set():
+                    return
+                await take(found)
+            self._batches.popleft()
+            if not taken.done():
+                taken.set_result(None)
+        self.news.clear()
+
+    def trouble(self, problem: str) -> None:
+        """Keep what a mailbox ran into until somebody asks."""
+        self._troubles.append(problem)
+
+    def told(self) -> list[str]:
+        """What the mailboxes have run into since this was asked last, as sentences."""
+        troubles, self._troubles = self._troubles, []
+        return troubles
+
+    async def fetched(self) -> None:
+        """Return when every mailbox that is fetched once has been."""
+        if self._fetching:
+            await asyncio.wait(self._fetching)
+
+    @asynccontextmanager
+    async def of(self, mailboxes: Sequence[Mailbox], *, follow: bool) -> AsyncIterator[None]:
+        """Have these mailboxes fetched: once, or with `follow` as mails come until the block is left."""
+        async with asyncio.TaskGroup() as group:
+            fetches = [mailbox.follow(self.hand_over) if follow else self._fetch(mailbox) for mailbox in mailboxes]
+            tasks = [group.create_task(fetch) for fetch in fetches]
+            self._fetching = [] if follow else tasks
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def _fetch(self, mailbox: Mailbox) -> None:
+        with suppress(DeskError):  # the mailbox has told of it
+            await mailbox.fetch(self.hand_over)
+        await mailbox.close()

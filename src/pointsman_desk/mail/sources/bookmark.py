@@ -1,0 +1,46 @@
+"""How far a mailbox has been read, and how it does: a small file beside the database, which anybody may look at."""
+
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Bookmark(BaseModel):
+    """What is known of a mailbox. Times are Unix seconds; without a bookmark the mailbox is read from its beginning.
+
+    Every mail up to `uid` has its case, as long as the server's `uidvalidity` is that (RFC 3501, 2.3.1.1). `behind` mails
+    were still to be taken in when it was written; `looked_at` is when the server last listed them, and `fetched_at` when
+    the last one was taken in. `error` is why the last try failed, and `failing_since` when the first one did.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    place: str
+    uidvalidity: int = 0
+    uid: int = 0
+    looked_at: float | None = None
+    fetched_at: float | None = None
+    behind: int = 0
+    error: str | None = None
+    failing_since: float | None = None
+
+    @classmethod
+    def read(cls, file: Path, place: str) -> Self:
+        """The bookmark in `file`; an empty one where there is none, none that can be read, or that of another place."""
+        try:
+            found = cls.model_validate_json(file.read_bytes())
+        except (OSError, ValidationError):
+            return cls(place=place)
+        return found if found.place == place else cls(place=place)
+
+    def write(self, file: Path) -> None:
+        """Put it in place of the one in `file`: whenever the machine stops, there is the one or the other. Raises OSError."""
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        new = file.with_suffix(".new")
+        with new.open("wb") as out:
+            out.write(self.model_dump_json(indent=1).encode())
+            out.flush()
+            os.fsync(out.fileno())
+        new.replace(file)

@@ -1,0 +1,214 @@
+"""A connection to an IMAP server (RFC 3501): looks, fetches and listens, and changes nothing in the mailbox.
+
+Its methods block; they are called in a thread. They raise MailboxUnreachable, after which the connection is of no use any
+more, or MailboxRefused.
+"""
+
+import imaplib
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman_desk.errors import DeskError, MailboxRefused, MailboxUnreachable
+from pointsman_desk.mail.sources.account import Account
+from pointsman_desk.mail.tree import MAIL_MAX_BYTES
+
+_UID = re.compile(rb"\bUID (\d+)")
+_SIZE = re.compile(rb"\bRFC822\.SIZE (\d+)")
+_QUOTED = re.compile(rb'BODY\[\](?:<0>)? "((?:[^"\\]|\\.)*)"')  # a short text may come so
+_LATER = re.compile(r"\[(UNAVAILABLE|SERVERBUG|INUSE|LIMIT)\]", re.IGNORECASE)  # RFC 5530: no fault of the account
+_TOLD_MAX = 200  # characters of what a server says that a person needs
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A mail in the mailbox; `size` is in bytes."""
+
+    uid: int
+    size: int
+
+
+class Connection:
+    """A connection that is logged in, to one mailbox. Raises MailboxUnreachable, MailboxRefused and DeskError where imap-tools is missing."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._lock = threading.Lock()  # one command at a time, and the connection is closed behind the last one
+        secret = account.secret()
+        with self._told("cannot be reached"):
+            self._box = _opened(account)
+        self._socket: socket.socket = self._box.client.sock
+        try:
+            with self._told("does not let the desk log in", self._refused_login):
+                if account.password_env is None:
+                    self._box.xoauth2(account.username, secret, initial_folder=None)
+                elif secret.isascii() and account.username.isascii():
+                    self._box.login(account.username, secret, initial_folder=None)
+                else:
+                    self._box.login_utf8(account.username, secret, initial_folder=None)
+                self._abilities = _text(self._box.client.capability()[1]).upper().split()  # some servers tell all only now
+        except BaseException:
+            self.cut()
+            self.close()
+            raise
+
+    def look(self) -> int:
+        """Open the mailbox afresh, for reading only, and return its UIDVALIDITY."""
+        with self._told("does not open the folder", self._refused_folder):
+            self._box.folder.set(self._account.folder, readonly=True)
+            self._box.client.response("EXISTS")  # what follows of these is news
+            told = self._box.client.response("UIDVALIDITY")[1][0]
+            if told is None:
+                raise imaplib.IMAP4.error("it gives no UIDVALIDITY")
+            return int(told)
+
+    def beyond(self, uid: int) -> list[Listed]:
+        """Return the mails with a higher UID, in order.
+
+        The last mail is in every range that ends in `*`, whatever its UID (RFC 3501, 6.4.8).
+        """
+        with self._told("does not list its mails"):
+            answers = [answer for answer in self._fetched(f"{uid + 1}:*", "(UID RFC822.SIZE)") if isinstance(answer, bytes)]
+            found = [(_UID.search(answer), _SIZE.search(answer)) for answer in answers]
+        listed = [Listed(int(number[1]), int(size[1])) for number, size in found if number and size]
+        return sorted((mail for mail in listed if mail.uid > uid), key=lambda mail: mail.uid)
+
+    def fetch(self, mails: Sequence[Listed]) -> dict[int, bytes | None]:
+        """Return the bytes of mails by UID: None where the server has no text for it. One that has been deleted is missing.
+
+        Of a mail that is longer than the parser reads, the beginning is fetched, and one byte by which the parser knows it.
+        """
+        whole = [mail.uid for mail in mails if mail.size <= MAIL_MAX_BYTES]
+        found: dict[int, bytes | None] = {}
+        with self._told("does not give its mails"):
+            if whole:
+                found |= _texts(self._fetched(",".join(map(str, whole)), "(UID BODY.PEEK[])"))
+            for mail in mails:
+                if mail.size > MAIL_MAX_BYTES:
+                    found |= _texts(self._fetched(str(mail.uid), f"(UID BODY.PEEK[]<0.{MAIL_MAX_BYTES + 1}>)"))
+        return {mail.uid: found[mail.uid] for mail in mails if mail.uid in found}
+
+    @property
+    def pushes(self) -> bool:
+        """Whether the server tells of news by itself."""
+        return "IDLE" in self._abilities
+
+    def listen(self, seconds: float) -> None:
+        """Return when the server tells of something, or after `seconds` (RFC 2177). A server that has gone silent is found out then.
+
+        A mail that came since the last look may have been told of with another answer, and is not told of again.
+        """
+        with self._told("broke off"):
+            if self._box.client.response("EXISTS")[1][0] is not None:
+                return
+            self._box.idle.start()
+            if not self._read_ahead():
+                self._box.idle.poll(seconds)
+            self._box.idle.stop()
+
+    def close(self) -> None:
+        """Say goodbye, as far as the server listens."""
+        with self._lock:
+            with suppress(Exception):  # whatever is left of the connection
+                self._box.logout()
+            with suppress(Exception):
+                self._box.client.shutdown()
+
+    def cut(self) -> None:
+        """End the connection from another thread, whatever the one that uses it waits for."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def _read_ahead(self) -> bool:
+        """Whether news came together with the last answer: a look at the socket would not tell of it any more."""
+        self._socket.settimeout(0.0)
+        try:
+            return bool(self._box.client.file.peek(1))
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            self._socket.settimeout(self._account.timeout_seconds)
+
+    def _fetched(self, uids: str, what: str) -> list[Any]:
+        kind, answers = self._box.client.uid("FETCH", uids, what)
+        if kind != "OK":
+            raise imaplib.IMAP4.error(_text(answers))
+        return [answer for answer in answers if answer is not None]
+
+    def _refused_login(self, said: str) -> DeskError:
+        mend = "check the token" if self._account.password_env is None else f"check the user name and {self._account.password_env}"
+        return MailboxRefused(
+            f"mailbox {self._account.name}: {self._account.host} refuses the login of {self._account.username} ({said}); {mend}."
+        )
+
+    def _refused_folder(self, said: str) -> DeskError:
+        return MailboxRefused(
+            f"mailbox {self._account.name}: {self._account.host} has no folder {self._account.folder!r} to read ({said}); name another one."
+        )
+
+    @contextmanager
+    def _told(self, what: str, refusal: Callable[[str], DeskError] | None = None) -> Iterator[None]:
+        """Say in one sentence what went wrong. Where the server answers with a no, `refusal` makes the error of what it said."""
+        where = f"mailbox {self._account.name}: {self._account.host}:{self._account.port_number}"
+        try:
+            with self._lock:
+                yield
+        except DeskError:
+            raise
+        except ssl.SSLCertVerificationError as error:
+            raise MailboxRefused(f"{where} shows a certificate that is not trusted ({error.verify_message}); mend it.") from None
+        except (OSError, imaplib.IMAP4.abort) as error:
+            raise MailboxUnreachable(f"{where} {what} ({_said(error)}); it is tried again.") from None
+        except Exception as error:
+            # imap-tools has an error for each command; whatever a server says must not end the desk.
+            said = _said(error)
+            if refusal is not None and not _LATER.search(said):
+                raise refusal(said) from None
+            raise MailboxUnreachable(f"{where} {what} ({said}); it is tried again.") from None
+
+
+def _opened(account: Account) -> Any:
+    try:
+        import imap_tools  # noqa: PLC0415 - an extra: a desk without mail servers does without
+    except ImportError:
+        raise DeskError("mailboxes need imap-tools; install it with `pip install 'pointsman[imap]'`.") from None
+    host, port, timeout = account.host, account.port_number, account.timeout_seconds
+    if account.tls == "none":
+        return imap_tools.MailBoxUnencrypted(host, port, timeout)
+    trust = ssl.create_default_context()
+    if account.tls == "starttls":
+        return imap_tools.MailBoxStartTls(host, port, timeout, ssl_context=trust)
+    return imap_tools.MailBox(host, port, timeout, ssl_context=trust)
+
+
+def _texts(answers: Sequence[Any]) -> dict[int, bytes | None]:
+    """Read the answers to a FETCH: a text comes as a pair, with what stands before it; what stands behind it follows."""
+    found: dict[int, bytes | None] = {}
+    text: bytes | None = None
+    uid = None
+    for answer in answers:
+        if isinstance(answer, tuple):
+            uid, text = _UID.search(answer[0]), answer[1]
+            continue
+        uid = uid or _UID.search(answer)
+        quoted = _QUOTED.search(answer)
+        if uid and (text is not None or b"BODY[]" in answer):
+            found[int(uid[1])] = re.sub(rb"\\(.)", rb"\1", quoted[1]) if quoted and text is None else text
+        uid, text = None, None
+    return found
+
+
+def _text(answers: Sequence[Any]) -> str:
+    return b" ".join(answer for answer in answers if isinstance(answer, bytes)).decode("utf-8", "replace")
+
+
+def _said(error: Exception) -> str:
+    """What a server said, or the system, on one line."""
+    result = getattr(error, "command_result", None)
+    said = _text(result[1]) if result else str(getattr(error, "strerror", None) or error)
+    return " ".join(said.split())[:_TOLD_MAX] or type(error).__name__

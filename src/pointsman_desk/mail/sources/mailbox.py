@@ -1,0 +1,168 @@
+"""A mailbox on a mail server: its mails are handed over as they come, each at least once, and its health is known."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+from pointsman import Clock
+from pointsman_desk.errors import DeskError, MailboxUnreachable
+from pointsman_desk.mail.sources.account import Account
+from pointsman_desk.mail.sources.base import Found
+from pointsman_desk.mail.sources.bookmark import Bookmark
+from pointsman_desk.mail.sources.imap import Connection, Listed
+
+BATCH_MAX = 50  # mails fetched at once: what a crash may have to fetch again
+BATCH_BYTES_MAX = 16 * 2**20  # of them in memory, but for a single one that is longer
+SOON_SECONDS, LATER_SECONDS = 1.0, 120.0  # from a broken connection to the next try: the first time, and at most
+MENDED_SECONDS, LATEST_SECONDS = 60.0, 1_800.0  # from a refusal: somebody has to mend it, and many tries lock an account
+
+Deliver = Callable[[Sequence[Found]], Awaitable[None]]
+"""Takes mails in: when it returns, each of them has its case for good."""
+
+T = TypeVar("T")
+
+
+class Mailbox:
+    """One mailbox. `file` holds its bookmark, which is moved only behind what has been taken in.
+
+    `clock` and `random` time the tries; `told` hears of each new trouble, as one sentence.
+    """
+
+    def __init__(self, account: Account, file: Path, *, clock: Clock, random: Random, told: Callable[[str], None] = lambda _: None) -> None:
+        self.account = account
+        self._file = file
+        self._clock = clock
+        self._random = random
+        self._told = told
+        self._connection: Connection | None = None
+        self._failures = 0
+        self.bookmark = Bookmark.read(file, account.place)
+
+    async def fetch(self, deliver: Deliver) -> None:
+        """Hand over every mail that has not been taken in yet. Raises MailboxUnreachable, MailboxRefused, and what `deliver` raises."""
+        try:
+            await self._fetch(deliver)
+        except DeskError as error:
+            self._failed(error)
+            raise
+
+    async def follow(self, deliver: Deliver) -> None:
+        """Hand over mails as they come, until cancelled. Whatever the server does, it is tried again; raises what `deliver` raises."""
+        try:
+            while True:
+                try:
+                    await self.fetch(deliver)
+                    await self._news()
+                except DeskError as error:
+                    await self._let_go()
+                    await self._clock.wait(asyncio.Event(), self._patience(error))
+        finally:
+            await self._let_go()
+
+    async def close(self) -> None:
+        """Say goodbye to the server, which answers or is left alone after the account's `timeout_seconds`."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await _in_thread(connection.close)
+
+    async def _fetch(self, deliver: Deliver) -> None:
+        connection = await self._connected()
+        uidvalidity = await _in_thread(connection.look)
+        if uidvalidity != self.bookmark.uidvalidity:  # the server numbers anew: what has its case already is known by what it says
+            self._note(uidvalidity=uidvalidity, uid=0)
+        listed = await _in_thread(lambda: connection.beyond(self.bookmark.uid))
+        self._note(looked_at=self._clock.now(), behind=len(listed))
+        while listed:
+            batch = _batch(listed)
+            listed = listed[len(batch) :]
+            texts = await _in_thread(lambda: connection.fetch(batch))  # noqa: B023 - called before the batch is another one
+            await deliver([self._found(uid, raw) for uid, raw in texts.items()])
+            self._note(uid=batch[-1].uid, behind=len(listed), fetched_at=self._clock.now())
+        self._failures = 0
+        self._note(error=None, failing_since=None)
+
+    def _found(self, uid: int, raw: bytes | None) -> Found:
+        name = f"{self.account.name}/{uid}"
+        problem = None if raw is not None else f"mailbox {self.account.name}: the server has no text for mail {uid}; look at it there."
+        return Found(name, raw, problem)
+
+    async def _news(self) -> None:
+        """Wait until there may be new mails."""
+        connection = await self._connected()
+        seconds = self.account.poll_seconds
+        if connection.pushes:
+            await _in_thread(lambda: connection.listen(seconds))
+        else:
+            await self._clock.wait(asyncio.Event(), seconds)
+
+    async def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = await _in_thread(lambda: Connection(self.account))
+        return self._connection
+
+    async def _let_go(self) -> None:
+        """End the connection at once, whatever a thread waits for."""
+        if self._connection is not None:
+            self._connection.cut()
+            await self.close()
+
+    def _patience(self, error: DeskError) -> float:
+        """Seconds to the next try: twice as long each time, and never the same for two desks that lost the same server."""
+        first, most = (SOON_SECONDS, LATER_SECONDS) if isinstance(error, MailboxUnreachable) else (MENDED_SECONDS, LATEST_SECONDS)
+        return min(most, first * 2.0 ** min(self._failures - 1, 20)) * self._random.uniform(0.5, 1.0)
+
+    def _failed(self, error: DeskError) -> None:
+        is_new = str(error) != self.bookmark.error or not self._failures
+        self._failures += 1
+        self._note(error=str(error), failing_since=self.bookmark.failing_since or self._clock.now())
+        if is_new:
+            self._told(str(error))
+
+    def _note(self, **known: object) -> None:
+        self.bookmark = self.bookmark.model_copy(update=known)
+        try:
+            self.bookmark.write(self._file)
+        except OSError as error:  # without it, mails are fetched again, and known again
+            self._told(
+                f"mailbox {self.account.name}: {self._file} cannot be written ({error.strerror}); make room, or the folder writable."
+            )
+
+
+def _batch(listed: Sequence[Listed]) -> Sequence[Listed]:
+    """The first mails of `listed`, as many as may be held in memory, at least one."""
+    size = 0
+    for number, mail in enumerate(listed[:BATCH_MAX]):
+        size += mail.size
+        if number and size > BATCH_BYTES_MAX:
+            return listed[:number]
+    return listed[:BATCH_MAX]
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Call `work` in a thread of its own, which keeps nobody from ending: a server may be silent for long, a resolver too."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, error: Exception | None) -> None:
+        if answer.done():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)  # type: ignore[arg-type]
+
+    def call() -> None:
+        result, failure = None, None
+        try:
+            result = work()
+        except Exception as error:
+            failure = error
+        with suppress(RuntimeError):  # nobody waits any more: the loop is closed
+            loop.call_soon_threadsafe(tell, result, failure)
+
+    threading.Thread(target=call, name="mailbox", daemon=True).start()
+    return await answer
