@@ -111,7 +111,7 @@ class Dovecot:
         self._running: subprocess.Popen[bytes] | None = None
         for name in ("run", "mail", "state"):
             (self.folder / name).mkdir()
-        make_key = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+        make_key = [program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
         names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
         files = ["-keyout", self.folder / "key.pem", "-out", self.certificate]
         subprocess.run([*make_key, *names, *files], check=True, capture_output=True)

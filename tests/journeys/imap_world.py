@@ -25,7 +25,7 @@ async def main(file: Path, *, control: bool) -> None:
     config = load_config(file)
     arrivals = Hasty() if control else Arrivals()
     async with arrivals.of(mailboxes_of(config, print), follow=False), open_desk(config) as desk:
-        await at_desk.work_off(desk, lambda name: print(name, flush=True), asyncio.Event(), arrivals)
+        await at_desk.work_off(desk, lambda name: print(name, flush=True), asyncio.Event(), arrivals=arrivals)
 
 
 if __name__ == "__main__":
