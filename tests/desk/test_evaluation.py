@@ -1,13 +1,18 @@
 """The evaluation of a model: its figures, what it reads, and the command."""
 
 import asyncio
+import csv
+import io
 import json
+import tempfile
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from pointsman import Usage
@@ -203,6 +208,23 @@ def test_each_format_gives_the_same_mails(name: str, content: bytes, tmp_path: P
     assert [one.id for one in found] == ["1", "2", "3"]
 
 
+ROWS = st.lists(st.tuples(st.sampled_from(list(Intent)), st.text(st.characters(exclude_categories=["Cs"]))), min_size=1)
+
+
+@given(ROWS, st.sampled_from(",;\t|"), st.sampled_from([(csv.QUOTE_MINIMAL, "\r\n"), (csv.QUOTE_ALL, "\n")]))
+def test_whatever_a_csv_writer_writes_is_read_again(rows: list[tuple[Intent, str]], delimiter: str, style: tuple[Any, str]) -> None:
+    written = io.StringIO(newline="")
+    writer = csv.writer(written, delimiter=delimiter, quoting=style[0], lineterminator=style[1])
+    writer.writerows([("label", "text"), *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "data.csv"
+        file.write_bytes(written.getvalue().encode())
+
+        found = read_labelled(file, text="text", label="label")
+
+    assert [(one.label, one.mail.text) for one in found] == [(label, mail_of("", text).text) for label, text in rows]
+
+
 def test_a_mail_is_read_as_if_it_had_come_from_outside(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text(json.dumps({"body": "my mo\u200bney\r\nback", "kind": 4, "head": "a\nb", "id": 7}), encoding="utf-8")
@@ -315,6 +337,16 @@ def test_the_command_prints_one_object(data: list[str]) -> None:
     assert (figures["routing_recall"], figures["false_escalation"]) == (1.0, 0.0)
     assert figures["per_class"]["refund"] == {"mails": 1, "recall": 1.0, "precision": 1.0}
     assert figures["guard_pass_rate"] is None
+
+
+def test_without_data_the_mails_are_the_desks_own_and_the_attacks_among_them() -> None:
+    code, out, _ = command("--json", "--limit", "60")
+
+    figures = json.loads(out)
+    assert (code, figures["mails"]) == (0, 60)
+    assert figures["attacks_routed"] is not None
+    assert sum(found["mails"] for found in figures["per_class"].values()) < 60
+    assert len(own_set()) > 360
 
 
 def test_the_command_prints_a_table_and_each_miss(data: list[str], tmp_path: Path) -> None:

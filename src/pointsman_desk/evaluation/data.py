@@ -126,7 +126,7 @@ def _json_rows(file: Path, content: str, *, as_list: bool) -> Iterator[Any]:
 
 def _csv_rows(file: Path, content: str, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     """Give the rows below the header; the delimiter is the one with which the header holds the columns."""
-    headers = {mark: [name.strip() for name in next(_csv(file, content, mark), [])] for mark in _DELIMITERS}
+    headers = {mark: [name.strip() for name in next(_csv(file, content, mark, strict=False), [])] for mark in _DELIMITERS}
     delimiter = max(headers, key=lambda mark: (set(columns) <= set(headers[mark]), len(headers[mark])))
     header = headers[delimiter]
     missing = [name for name in columns if name not in header]
@@ -142,10 +142,10 @@ def _csv_rows(file: Path, content: str, columns: Sequence[str]) -> Iterator[dict
         yield dict(zip(header, values, strict=False))
 
 
-def _csv(file: Path, content: str, delimiter: str) -> Iterator[list[str]]:
-    """Give each line that is not empty. Strict: a quote that is never closed would make one mail of all that follow."""
+def _csv(file: Path, content: str, delimiter: str, *, strict: bool = True) -> Iterator[list[str]]:
+    """Give each line that is not empty. `strict`, because a quote that is never closed would make one mail of all that follow."""
     csv.field_size_limit(FIELD_MAX_BYTES)
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=strict)
     try:
         yield from (values for values in reader if values)
     except csv.Error as error:
