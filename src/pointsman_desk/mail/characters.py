@@ -30,6 +30,7 @@ _ALIASES = {
 _NEVER = frozenset({"punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined"})
 _CHARSET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,39}")
 
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Each of these ends a line for str.splitlines(), so the rest of the desk may take "\n" as the only one.
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
@@ -46,9 +47,9 @@ _SMUGGLED = re.compile(
 def decode(raw: bytes, charset: str | None, notes: set[str]) -> str:
     """Read bytes as text, whatever their charset claims to be.
 
-    Bytes above 127 that are valid UTF-8 are UTF-8, because a wrong label is common and an accident of this kind is
-    rare; then the declared charset counts, then cp1252. Adds `unknown-charset` or `undecodable` to `notes`; the result
-    holds no surrogates.
+    Bytes above 127 that are UTF-8, with a fault here and there, are UTF-8, because a wrong label is common and an accident
+    of this kind is rare; then the declared charset counts, then cp1252. Adds `unknown-charset` or `undecodable` to
+    `notes`; the result holds no surrogates.
     """
     declared = _codec(charset, notes) if charset else None
     order = ["utf-8", declared, "cp1252"] if not raw.isascii() else [declared, "utf-8"]
@@ -58,9 +59,21 @@ def decode(raw: bytes, charset: str | None, notes: set[str]) -> str:
         try:
             return _SURROGATES.sub("", raw.decode(name))
         except (UnicodeError, LookupError):
-            continue
+            if name == "utf-8" and (text := _nearly_utf8(raw, declared=name == declared)) is not None:
+                notes.add("undecodable")
+                return text
     notes.add("undecodable")
     return raw.decode("cp1252", "replace")
+
+
+def _nearly_utf8(raw: bytes, *, declared: bool) -> str | None:
+    """Return bytes as UTF-8 where a tenth at most of the characters beyond ASCII are faults, which show as U+FFFD.
+
+    Where UTF-8 is `declared`, half of them may be.
+    """
+    text = raw.decode("utf-8", "replace")
+    faults, beyond = text.count("\ufffd"), len(_BEYOND_ASCII.findall(text))
+    return text if faults * (2 if declared else 10) <= beyond else None
 
 
 def _codec(charset: str, notes: set[str]) -> str | None:

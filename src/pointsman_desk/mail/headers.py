@@ -71,7 +71,7 @@ def addresses(values: list[str], notes: set[str]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for value in values:
         before = len(found)
-        for words, comment, angle in _mailboxes(value[:HEADER_MAX]):
+        for words, comment, angle in _mailboxes(_whole_mailboxes(value, notes)):
             spoken = " ".join(word for word in words if not _ADDRESS.fullmatch(word)) if angle is None else " ".join(words)
             bare = next((word for word in words if _ADDRESS.fullmatch(word)), "")
             address = header_text(bare if angle is None else angle, notes).lower()
@@ -83,6 +83,14 @@ def addresses(values: list[str], notes: set[str]) -> list[tuple[str, str]]:
                 found.append(("", salvaged[0]))
                 notes.add("address-salvaged")
     return list(dict.fromkeys(found))[:_RECIPIENTS_MAX]
+
+
+def _whole_mailboxes(value: str, notes: set[str]) -> str:
+    """Cut a list that is too long between two of its mailboxes: through an address, the cut would make it another one."""
+    if len(value) <= HEADER_MAX:
+        return value
+    notes.add("header-truncated")
+    return value[:HEADER_MAX].rpartition(",")[0]
 
 
 def single_address(values: list[str]) -> str | None:
