@@ -165,7 +165,7 @@ class OpenAICompatible:
     async def _exchange(self, request: dict[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         import httpx  # noqa: PLC0415
 
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        headers = {"Accept": "application/json"}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
         timeout = httpx.Timeout(self._timeout_seconds, connect=min(CONNECT_SECONDS_MAX, self._timeout_seconds / 2))
