@@ -74,7 +74,10 @@ class Tone(StrEnum):
 
 
 class Authentication(Value):
-    """What those whose word counts found out about a mail's origin: whether From is `aligned`, and `why`, for a person."""
+    """What those whose word counts found out about a mail's origin: whether From is `aligned`, and `why`, for a person.
+
+    Whoever hands mails in with a verdict of its own that can be believed, such as a signed one, gives another of these.
+    """
 
     aligned: bool = False
     why: str = "the desk's setting authserv names nobody whose word on a mail's origin counts"

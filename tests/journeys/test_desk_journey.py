@@ -293,7 +293,7 @@ def test_an_empty_mailbox_is_no_error(config: DeskConfig) -> None:
 
 def test_a_wrong_configuration_is_told_whole(tmp_path: Path) -> None:
     file = tmp_path / "desk.toml"
-    file.write_text('concurrency = 0\ncolour = "red"\n[smtp]\nport = 99999\n', encoding="utf-8")
+    file.write_text('concurrency = 0\nauthserv = "mx.a; dmarc=pass"\ncolour = "red"\n[smtp]\nport = 99999\n', encoding="utf-8")
 
     done = subprocess.run(
         [sys.executable, "-m", "pointsman_desk.cli.main", "run", "--config", str(file)],
@@ -303,7 +303,7 @@ def test_a_wrong_configuration_is_told_whole(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 1
-    assert all(part in done.stderr for part in ("concurrency", "colour", "smtp.host", "smtp.port"))
+    assert all(part in done.stderr for part in ("concurrency", "authserv", "colour", "smtp.host", "smtp.port"))
 
 
 class Unsure:

@@ -173,3 +173,13 @@ def test_an_order_that_makes_no_sense_is_one_sentence(shop: Path, statement: str
 
     assert named in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_an_address_that_only_looks_the_same_without_its_case_is_another_one(shop: Path) -> None:
+    change(shop, "UPDATE orders SET email = 'JOHN@straße.example' WHERE number = 'A-1002'")
+
+    theirs = find(shop, "A-1002", "john@straße.example")
+    others = find(shop, "A-1002", "john@strasse.example")
+
+    assert isinstance(theirs, Order)
+    assert others == NoOrder(asked="A-1002", reason="the order is another customer's")
