@@ -94,18 +94,21 @@ def _whole_mailboxes(value: str, notes: set[str]) -> str:
 
 
 def single_address(values: list[str]) -> str | None:
-    """Return the lower-case address of a From that names one, in plain ASCII, and no other; None for every other From.
+    """Return the lower-case address of a From that names one, letter by letter, and no other; None for every other From.
 
     Two fields, two mailboxes and a name that is another address can each mean one sender to the server that checked the
-    mail and another one here; so can letters outside ASCII, some of which have an ASCII letter as their lower case.
+    mail and another one here; so can an address in encoded words, or with a letter outside ASCII that has an ASCII one as
+    its lower case.
     """
     if len(values) != 1:
         return None
     notes: set[str] = set()
-    found = addresses(values, notes)
+    found = {address for _, address in addresses(values, notes)}
     shown = {address.lower() for address in _ADDRESS.findall(header_text(values[0], notes))}
-    read = {address for _, address in found}
-    return read.pop() if len(read) == 1 and shown == read and values[0].isascii() and not notes else None
+    if len(found) != 1 or shown != found or notes - {"8bit-header"}:
+        return None
+    [address] = found
+    return address if address in values[0].lower() else None
 
 
 def _mailboxes(value: str) -> list[tuple[list[str], str, str | None]]:

@@ -15,7 +15,9 @@ PASSED = f"{OURS}; dmarc=pass header.from=post.example"
 def vouched(*results: str, authserv: str = OURS, sender: str = "Jane <jane@post.example>", more: str = "") -> bool:
     fields = "".join(f"Authentication-Results: {value}\r\n" for value in results)
     raw = f"{fields}From: {sender}\r\n{more}Subject: Hello\r\n\r\nHello"
-    return read_mail(raw.encode(), authserv).authentication.aligned
+    mail = read_mail(raw.encode(), authserv)
+    assert mail.subject == "Hello"
+    return mail.authentication.aligned
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,7 @@ def test_a_pass_for_the_organisation_counts_for_its_subdomains(domain: str) -> N
         f"{OURS}; dmarc=pass header.from=example",
         f"{OURS}; dmarc=pass header.from=jane.post.example",
         f"{OURS}; dmarc=pass header.from=evil.test header.from=post.example",
+        f"{OURS}; dmarc=pass header.from=post.example header.from=evil.test",
         f"{OURS}; dkim=pass header.d=post.example; spf=pass smtp.mailfrom=post.example",
         f"{OURS}; none",
         f"{OURS} 2; dmarc=pass header.from=post.example",
@@ -124,6 +127,9 @@ def test_microsoft_365_names_itself_not_and_only_the_topmost_field_of_all_is_its
         ("jane@post.example (eve@post.example)", ""),
         ("<eve@post.example> <jane@post.example>", ""),
         ("\u212aelly@post.example", ""),
+        ("<=?utf-8?q?=E2=84=AAelly?=@post.example>", ""),
+        ("=?utf-8?q?jane?=@post.example", ""),
+        ("=?utf-8?q?jane=40post.example?=", ""),
         ("nobody", ""),
     ],
 )
@@ -149,7 +155,13 @@ def test_a_from_that_another_server_reads_and_the_desk_does_not_is_vouched_for_b
 
 
 @pytest.mark.parametrize(
-    "sender", ['"Doe, Jane" <Jane@Post.Example>', "jane@post.example <jane@post.example>", "=?utf-8?q?J=C3=A4ne?= <jane@post.example>"]
+    "sender",
+    [
+        '"Doe, Jane" <Jane@Post.Example>',
+        "jane@post.example <jane@post.example>",
+        "=?utf-8?q?J=C3=A4ne?= <jane@post.example>",
+        "J\u00e4ne <jane@post.example>",
+    ],
 )
 def test_a_from_with_one_address_is_vouched_for_however_it_is_written(sender: str) -> None:
     assert vouched(PASSED, sender=sender)
