@@ -146,8 +146,9 @@ def test_a_refusal_says_what_to_mend(server: Remote, fault: Any, mend: str) -> N
     assert mend in str(error)
 
 
-def test_an_answer_that_does_not_come_in_time_may_be_paid(server: Remote) -> None:
-    error = failure(server, {"act": "silence"}, timeout_seconds=1)  # cut short, because the server never answers
+@pytest.mark.parametrize("act", ["silence", "drip"])
+def test_an_answer_that_does_not_come_in_time_may_be_paid(server: Remote, act: str) -> None:
+    error = failure(server, {"act": act}, timeout_seconds=1)  # cut short, because the server never answers, or never ends
 
     assert isinstance(error, NoAnswer)
 
