@@ -1,26 +1,47 @@
 """The phrases and rules of lexicon.toml, and what of them a text holds."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
-from pointsman_desk.case import Intent, Language, Risk
+from pointsman_desk.case import BY_HAND, Intent, Language, Risk
 from pointsman_desk.models.words import fold, read_data
 
 GAP_CHARACTERS_MAX = 40  # "money ~ back": further apart, the two words seldom belong together
 SHOWN_CHARACTERS_MAX = 60  # longer than any phrase with its gap; a person reads it in a line
+SHORT_WORDS_MAX = 8  # "facture d il y a trois mois svp": the wish and little else
+OPENER_CHARACTERS_MAX = 40  # no word of a phrase is longer
+COVER = "_"  # stands in no folded text
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """A phrase of a language as it is searched for: `first`, and where it has a gap, `second` behind it."""
+    """A phrase of a language as it is searched for: `first`, and where it has a gap, `second` behind it.
+
+    `opener` is what its first word begins with, None where anything may stand before.
+    """
 
     language: Language
     first: str
     second: str | None = None
+    opener: str | None = None
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """The phrases of a group, by what opens them, and those that nothing opens: most need not be searched for."""
+
+    opened: Mapping[str, tuple[Phrase, ...]]
+    others: tuple[Phrase, ...]
+
+    def within(self, openers: frozenset[str]) -> Iterator[Phrase]:
+        """Give the phrases that a text can hold whose words begin with `openers`."""
+        yield from self.others
+        for opener in sorted(self.opened.keys() & openers):
+            yield from self.opened[opener]
 
 
 @dataclass(frozen=True)
@@ -38,11 +59,17 @@ class Rule:
 class Lexicon:
     """The phrases of each group, the tokens that make a group true by themselves, and the rules."""
 
-    phrases: dict[str, tuple[Phrase, ...]]
+    phrases: dict[str, Phrases]
     tokens: dict[str, frozenset[str]]
     rules: tuple[Rule, ...]
     risk: dict[Intent, Risk]
     marks: tuple[str, ...]
+    innocent: Phrases
+
+    @cached_property
+    def risky(self) -> frozenset[str]:
+        """The groups that speak for a person: in them an innocent phrase is not looked at."""
+        return frozenset(name for rule in self.rules if rule.intent in BY_HAND for name in rule.groups)
 
 
 @dataclass(frozen=True)
@@ -60,7 +87,7 @@ def lexicon() -> Lexicon:
     data = read_data("lexicon.toml")
     groups = data["phrases"]
     return Lexicon(
-        phrases={name: tuple(_phrases(entries)) for name, entries in groups.items()},
+        phrases={name: _phrases(entries) for name, entries in groups.items()},
         tokens={
             name: frozenset(text for texts in entries.values() for text in texts if text.startswith("<"))
             for name, entries in groups.items()
@@ -68,6 +95,7 @@ def lexicon() -> Lexicon:
         rules=tuple(_rule(entry) for entry in data["rule"]),
         risk={intent: Risk(data["risk"][intent]) for intent in Intent},
         marks=tuple(data["marks"]["injection"]),
+        innocent=_phrases(data["innocent"]),
     )
 
 
@@ -81,14 +109,27 @@ def _rule(entry: dict[str, Any]) -> Rule:
     )
 
 
-def _phrases(entries: dict[str, list[str]]) -> Iterator[Phrase]:
+def _phrases(entries: dict[str, list[str]]) -> Phrases:
+    opened: dict[str, tuple[Phrase, ...]] = {}
+    others = []
+    for phrase in _read(entries):
+        if phrase.opener is None:
+            others.append(phrase)
+        else:
+            opened[phrase.opener] = (*opened.get(phrase.opener, ()), phrase)
+    return Phrases(opened, tuple(others))
+
+
+def _read(entries: dict[str, list[str]]) -> Iterator[Phrase]:
     for code, texts in entries.items():
         spellings = {text for text in texts if not text.startswith("<")}
         if code == Language.GERMAN:
             spellings |= {text.translate(_UMLAUTS) for text in spellings}
         for text in sorted(spellings):
             first, _, second = text.partition("~")
-            yield Phrase(Language(code), _needle(first), _needle(second) if second else None)
+            needle = _needle(first)
+            opener = needle.split(" ")[1] if needle.startswith(" ") else None
+            yield Phrase(Language(code), needle, _needle(second) if second else None, opener)
 
 
 def _needle(text: str) -> str:
@@ -102,9 +143,12 @@ class Findings:
     Each phrase is searched once in the whole text, so that the time grows with the length of the text only.
     """
 
-    def __init__(self, parts: Sequence[tuple[str, bool]], *, numbered: bool) -> None:
+    def __init__(self, parts: Sequence[tuple[str, bool]], *, numbered: bool, amount: bool = False) -> None:
         self._sentences = len(parts)
         self._text = "|".join(f" {words} " for words, _ in parts)
+        beginnings = {word[:OPENER_CHARACTERS_MAX] for word in self._text.split()}
+        self._openers = frozenset(word[:size] for word in beginnings for size in range(1, len(word) + 1))
+        self._careful = self._covered()
         self._starts: list[int] = []
         offset = 0
         for words, _ in parts:
@@ -112,7 +156,9 @@ class Findings:
             offset += len(words) + 3  # the two spaces and the bar
         self._tokens = {
             "<number>": range(len(parts)) if numbered else (),
+            "<amount>": range(len(parts)) if amount else (),
             "<question>": [place for place, (_, asked) in enumerate(parts) if asked],
+            "<short>": range(len(parts)) if sum(len(words.split()) for words, _ in parts) <= SHORT_WORDS_MAX else (),
         }
         self._found: dict[str, dict[Language, dict[int, str]]] = {}
 
@@ -120,8 +166,9 @@ class Findings:
         """Return for each language the sentences in which the group stands, with the words that were found there."""
         if name not in self._found:
             places: dict[Language, dict[int, str]] = {language: {} for language in Language}
-            for phrase in lexicon().phrases.get(name, ()):
-                for start, end in self._spans(phrase):
+            text = self._careful if name in lexicon().risky else self._text
+            for phrase in lexicon().phrases[name].within(self._openers):
+                for start, end in self._spans(phrase, text):
                     places[phrase.language].setdefault(bisect_right(self._starts, start) - 1, self._shown(start, end))
             self._found[name] = places
         return self._found[name]
@@ -147,18 +194,28 @@ class Findings:
                 return Match(rule, language, tuple(words))
         return None
 
-    def _spans(self, phrase: Phrase) -> Iterator[tuple[int, int]]:
-        start = self._text.find(phrase.first)
+    def _covered(self) -> str:
+        """Return the text with the innocent phrases covered up; of one with a gap its last words only, not what stands between."""
+        letters = list(self._text)
+        for phrase in lexicon().innocent.within(self._openers):
+            for start, end in self._spans(phrase, self._text):
+                first = start + 1 if phrase.second is None else end + 1 - len(phrase.second)
+                letters[first : end - 1] = COVER * (end - 1 - first)
+        return "".join(letters)
+
+    @staticmethod
+    def _spans(phrase: Phrase, text: str) -> Iterator[tuple[int, int]]:
+        start = text.find(phrase.first)
         while start >= 0:
             end = start + len(phrase.first)
             if phrase.second is None:
                 yield start, end
             else:
-                near = self._text[end - 1 : end + GAP_CHARACTERS_MAX + len(phrase.second)].partition("|")[0]
+                near = text[end - 1 : end + GAP_CHARACTERS_MAX + len(phrase.second)].partition("|")[0]
                 gap = near.find(phrase.second)
                 if gap >= 0:
                     yield start, end - 1 + gap + len(phrase.second)
-            start = self._text.find(phrase.first, start + 1)
+            start = text.find(phrase.first, start + 1)
 
     def _shown(self, start: int, end: int) -> str:
         rest = self._text[end - 1 : end + SHOWN_CHARACTERS_MAX].partition(" ")[0] if self._text[end - 1] != " " else " "

@@ -16,9 +16,18 @@ _DROPPED = re.compile(f"[\u00ad\u0300-\u036f{_INVISIBLE}]")  # the soft hyphen i
 _NEGATION = re.compile(r"n['\u2019\u00b4`]t\b")
 _GAP = re.compile(r"[\W_]+")
 _SENTENCE_END = re.compile(r"([.!?\u2026\u061f\u3002\uff1f]+)")
-_TRICK = re.compile(f"[a-z][{_INVISIBLE}]+[a-z]|[a-z][\u0370-\u03ff\u0400-\u04ff]|[\u0370-\u03ff\u0400-\u04ff][a-z]")
+_FOREIGN = "\u0370-\u03ff\u0400-\u052f\u0530-\u058f"  # Greek, Cyrillic, Armenian
+# Small capitals, letters in circles, wide ones, mathematical ones, letters in squares.
+_STYLED = (
+    "\u0262\u026a\u0274\u0280\u028f\u0299\u029c\u029f\u1d00-\u1d2b\ua730\ua731"
+    "\u24b6-\u24e9\uff21-\uff5a\U0001d400-\U0001d7ff\U0001f130-\U0001f189"
+)
+_TRICK = re.compile(f"[a-z][{_INVISIBLE}]+[a-z]|[a-z][{_FOREIGN}]|[{_FOREIGN}][a-z]|[{_STYLED}]{{3}}")
 # Letters of other alphabets that look like Latin ones: a word written with them reads the same to a person.
-_LOOKALIKES = str.maketrans("аеорсухівмтнк" + "αεορυιντκ", "aeopcyxibmthk" + "aeopuivtk")
+_LOOKALIKES = str.maketrans(
+    "аеорсухівмтнкѕјԁԛԝһ" + "αεορυιντκ" + "ոօսցɡɑı" + "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ",  # noqa: RUF001 - ambiguous is what they are
+    "aeopcyxibmthksjdqwh" + "aeopuivtk" + "nouggai" + "abcdefghijklmnoprstuvwyz",
+)
 
 
 def fold(text: str) -> str:

@@ -276,7 +276,7 @@ def test_another_figure_is_no_order_number(text: str) -> None:
 def test_two_order_numbers_are_looked_at_by_a_person() -> None:
     found = classify("Where are my orders A-1001 and A-1002? When will they arrive?")
 
-    assert (found.intent, found.risk, found.grounds.order_number) == (Intent.ORDER_STATUS, Risk.MEDIUM, "A-1001")
+    assert (found.intent, found.risk, found.grounds.order_number) == (Intent.ORDER_STATUS, Risk.HIGH, "A-1001")
 
 
 def test_the_subject_gives_the_context_of_a_short_text() -> None:
