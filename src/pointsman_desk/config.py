@@ -144,8 +144,9 @@ class DeskConfig(BaseModel):
 
     @property
     def exchanger(self) -> str:
-        """Whose word on a mail's origin counts: `authserv`, for the sample mails the sample's own, "" for nobody's."""
-        return self.authserv or (_SAMPLE_EXCHANGER if self.mailbox == SAMPLE / "mails" else "")
+        """Whose word on a mail's origin counts: `authserv`, of the sample mails to the sample shop the sample's own, "" for nobody's."""
+        sample = self.mailbox == SAMPLE / "mails" and not self.mailboxes and self.shop is None
+        return self.authserv or (_SAMPLE_EXCHANGER if sample else "")
 
     @property
     def database(self) -> Path:

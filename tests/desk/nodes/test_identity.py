@@ -8,7 +8,7 @@ import pytest
 
 from pointsman import Context
 from pointsman_desk.case import Authentication, Grounds, Intent, Item, Language, Mail, NoOrder, Order, Risk, Trust
-from pointsman_desk.config import SAMPLE
+from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.models.base import Brief
 from pointsman_desk.models.offline import OfflineModel
 from pointsman_desk.nodes.facts import fetch_order
@@ -123,6 +123,23 @@ def test_one_guess_less_is_still_answered_and_all_are_forgotten_in_time() -> Non
 
     assert before == later == ORDER
     assert isinstance(refused, NoOrder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "exchanger"),
+    [
+        ({}, "mx.haus-und-hof.example"),
+        ({"shop": "shop.db"}, ""),
+        ({"mailbox": "mail"}, ""),
+        (
+            {"mailbox": SAMPLE / "mails", "mailboxes": [{"name": "a", "host": "imap.shop.example", "username": "a", "token_env": "HOME"}]},
+            "",
+        ),
+        ({"authserv": "mx.shop.example", "shop": "shop.db"}, "mx.shop.example"),
+    ],
+)
+def test_the_samples_exchanger_vouches_for_nobody_but_the_senders_of_the_sample(settings: dict[str, object], exchanger: str) -> None:
+    assert DeskConfig.model_validate(settings).exchanger == exchanger
 
 
 def test_very_many_senders_take_a_bounded_place() -> None:
