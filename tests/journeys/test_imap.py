@@ -256,6 +256,36 @@ def test_a_wrong_password_is_told_and_tried_again_slowly(server: Dovecot, user: 
     assert Bookmark.read(tmp_path / "bookmark.json", account(server, user).place).error == told[0]
 
 
+def test_a_mail_that_the_server_cannot_give_does_not_keep_the_others_away(server: Dovecot, user: str, tmp_path: Path) -> None:
+    server.deliver(user, [mail(number) for number in range(5)])
+    Connection(account(server, user)).close()
+    [broken] = [file for file in server.files(user) if b"question-2@" in file.read_bytes()]
+    mode = broken.stat().st_mode
+    broken.chmod(0)
+    reader, clock, told = Reader(), Held(), []
+    mailbox = Mailbox(account(server, user), tmp_path / "bookmark.json", clock=clock, random=Random(1), told=told.append)
+
+    async def four() -> tuple[int, ...]:
+        clock.passed = asyncio.Semaphore(10)
+        async with followed(mailbox, reader.deliver):
+            await reader.has(4)
+            return mailbox.bookmark.missed
+
+    async def mended() -> None:
+        broken.chmod(mode)
+        again = Mailbox(account(server, user), tmp_path / "bookmark.json", clock=SystemClock(), random=Random(1))
+        await again.fetch(reader.deliver)
+        await again.close()
+
+    missed = within(four)
+    within(mended)
+
+    assert missed == (3,)
+    assert sum("does not give mail 3" in one for one in told) == 1
+    assert reader.ids == {f"question-{number}@post.example": 1 for number in range(5)}
+    assert Bookmark.read(tmp_path / "bookmark.json", account(server, user).place).missed == ()
+
+
 class Relay:
     """What stands between the desk and its server, and can go silent without hanging up."""
 

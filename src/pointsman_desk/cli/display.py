@@ -114,6 +114,8 @@ def print_mailboxes(known: Sequence[tuple[Account, Bookmark]], now: float) -> No
         if bookmark.looked_at is not None:
             fetched = "none yet" if bookmark.fetched_at is None else f"{_ago(now - bookmark.fetched_at)} ago"
             console.print(f"  looked into {_ago(now - bookmark.looked_at)} ago; last mail taken in {fetched}; {bookmark.behind} to come")
+        if bookmark.missed:
+            console.print(f"  not given by the server, and asked for now and then: mail {', '.join(map(str, bookmark.missed))}")
 
 
 def _ago(seconds: float) -> str:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 class Bookmark(BaseModel):
     """What is known of a mailbox. Times are Unix seconds; without a bookmark the mailbox is read from its beginning.
 
-    Every mail up to `uid` has its case, as long as the server's `uidvalidity` is that (RFC 3501, 2.3.1.1). `behind` mails
-    were still to be taken in when it was written; `looked_at` is when the server last listed them, and `fetched_at` when
+    Every mail up to `uid` has its case, as long as the server's `uidvalidity` is that (RFC 3501, 2.3.1.1), except those in
+    `missed`, which the server listed and did not give. `behind` mails were still to be taken in when it was written; `looked_at` is when the server last listed them, and `fetched_at` when
     the last one was taken in. `error` is why the last try failed, and `failing_since` when the first one did.
     """
 
@@ -20,6 +20,7 @@ class Bookmark(BaseModel):
     place: str
     uidvalidity: int = 0
     uid: int = 0
+    missed: tuple[int, ...] = ()
     looked_at: float | None = None
     fetched_at: float | None = None
     behind: int = 0

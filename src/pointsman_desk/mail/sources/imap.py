@@ -67,16 +67,17 @@ class Connection:
                 raise imaplib.IMAP4.error("it gives no UIDVALIDITY")
             return int(told)
 
-    def beyond(self, uid: int) -> list[Listed]:
-        """Return the mails with a higher UID, in order.
+    def beyond(self, uid: int, missed: Sequence[int] = ()) -> list[Listed]:
+        """Return the mails with a higher UID, and those of `missed` that are still there, in order.
 
         The last mail is in every range that ends in `*`, whatever its UID (RFC 3501, 6.4.8).
         """
         with self._told("does not list its mails"):
-            answers = [answer for answer in self._fetched(f"{uid + 1}:*", "(UID RFC822.SIZE)") if isinstance(answer, bytes)]
+            wanted = ",".join([*map(str, missed), f"{uid + 1}:*"])
+            answers = [answer for answer in self._fetched(wanted, "(UID RFC822.SIZE)") if isinstance(answer, bytes)]
             found = [(_UID.search(answer), _SIZE.search(answer)) for answer in answers]
         listed = [Listed(int(number[1]), int(size[1])) for number, size in found if number and size]
-        return sorted((mail for mail in listed if mail.uid > uid), key=lambda mail: mail.uid)
+        return sorted({mail for mail in listed if mail.uid > uid or mail.uid in missed}, key=lambda mail: mail.uid)
 
     def fetch(self, mails: Sequence[Listed]) -> dict[int, bytes | None]:
         """Return the bytes of mails by UID: None where the server has no text for it. One that has been deleted is missing.

@@ -40,6 +40,10 @@ class Mailbox:
         self._told = told
         self._connection: Connection | None = None
         self._failures = 0
+        self._trouble: str | None = None
+        self._batch_max = BATCH_MAX
+        self._broke_at: Listed | None = None
+        self._missed_at = 0.0
         self.bookmark = Bookmark.read(file, account.place)
 
     async def fetch(self, deliver: Deliver) -> None:
@@ -57,8 +61,10 @@ class Mailbox:
                 try:
                     await self.fetch(deliver)
                     await self._news()
+                    self._failures = 0
                 except DeskError as error:
                     await self._let_go()
+                    self._failures += 1
                     await self._clock.wait(asyncio.Event(), self._patience(error))
         finally:
             await self._let_go()
@@ -73,22 +79,45 @@ class Mailbox:
         connection = await self._connected()
         uidvalidity = await _in_thread(connection.look)
         if uidvalidity != self.bookmark.uidvalidity:  # the server numbers anew: what has its case already is known by what it says
-            self._note(uidvalidity=uidvalidity, uid=0)
-        listed = await _in_thread(lambda: connection.beyond(self.bookmark.uid))
+            self._note(uidvalidity=uidvalidity, uid=0, missed=())
+        missed = self._missed_now()
+        listed = await _in_thread(lambda: connection.beyond(self.bookmark.uid, missed))
         self._note(looked_at=self._clock.now(), behind=len(listed))
         while listed:
-            batch = _batch(listed)
+            batch = _batch(listed, self._batch_max)
             listed = listed[len(batch) :]
-            texts = await _in_thread(lambda: connection.fetch(batch))  # noqa: B023 - called before the batch is another one
-            await deliver([self._found(uid, raw) for uid, raw in texts.items()])
-            self._note(uid=batch[-1].uid, behind=len(listed), fetched_at=self._clock.now())
-        self._failures = 0
+            texts = await self._texts(connection, batch)
+            await deliver([Found(f"{self.account.name}/{uid}", raw) for uid, raw in texts.items() if raw is not None])
+            self._taken(batch, [uid for uid, raw in texts.items() if raw is None], behind=len(listed))
+        self._batch_max, self._trouble = BATCH_MAX, None
         self._note(error=None, failing_since=None)
 
-    def _found(self, uid: int, raw: bytes | None) -> Found:
-        name = f"{self.account.name}/{uid}"
-        problem = None if raw is not None else f"mailbox {self.account.name}: the server has no text for mail {uid}; look at it there."
-        return Found(name, raw, problem)
+    def _missed_now(self) -> tuple[int, ...]:
+        """The mails that the server did not give, every now and then: it may have been mended."""
+        if self._clock.now() < self._missed_at:
+            return ()
+        self._missed_at = self._clock.now() + LATEST_SECONDS
+        return self.bookmark.missed
+
+    async def _texts(self, connection: Connection, batch: Sequence[Listed]) -> dict[int, bytes | None]:
+        """Fetch a batch. A mail at which the server breaks off is fetched alone, and twice, before it is taken for missed."""
+        try:
+            return await _in_thread(lambda: connection.fetch(batch))
+        except MailboxUnreachable:
+            self._batch_max = 1
+            if len(batch) == 1 and (batch[0] == self._broke_at or batch[0].uid in self.bookmark.missed):
+                self._taken(batch, [batch[0].uid], behind=self.bookmark.behind)
+            self._broke_at = batch[0]
+            raise
+
+    def _taken(self, batch: Sequence[Listed], missed: Sequence[int], *, behind: int) -> None:
+        """Move the bookmark behind a batch, and note which of its mails the server did not give."""
+        before = set(self.bookmark.missed)
+        for uid in set(missed) - before:
+            self._told(f"mailbox {self.account.name}: {self.account.host} does not give mail {uid}; look at it there. The others go on.")
+        still = (before - {mail.uid for mail in batch}) | set(missed)
+        uid = max(self.bookmark.uid, batch[-1].uid)
+        self._note(uid=uid, missed=tuple(sorted(still)), behind=behind, fetched_at=self._clock.now())
 
     async def _news(self) -> None:
         """Wait until there may be new mails."""
@@ -116,10 +145,9 @@ class Mailbox:
         return min(most, first * 2.0 ** min(self._failures - 1, 20)) * self._random.uniform(0.5, 1.0)
 
     def _failed(self, error: DeskError) -> None:
-        is_new = str(error) != self.bookmark.error or not self._failures
-        self._failures += 1
         self._note(error=str(error), failing_since=self.bookmark.failing_since or self._clock.now())
-        if is_new:
+        if str(error) != self._trouble:
+            self._trouble = str(error)
             self._told(str(error))
 
     def _note(self, **known: object) -> None:
@@ -132,14 +160,14 @@ class Mailbox:
             )
 
 
-def _batch(listed: Sequence[Listed]) -> Sequence[Listed]:
+def _batch(listed: Sequence[Listed], most: int) -> Sequence[Listed]:
     """The first mails of `listed`, as many as may be held in memory, at least one."""
     size = 0
-    for number, mail in enumerate(listed[:BATCH_MAX]):
+    for number, mail in enumerate(listed[:most]):
         size += mail.size
         if number and size > BATCH_BYTES_MAX:
             return listed[:number]
-    return listed[:BATCH_MAX]
+    return listed[:most]
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
