@@ -19,12 +19,11 @@ _PATTERNS = {
     r"|\b(?:eur|usd|gbp|chf) ?\d",
     "it speaks of a share": r"\d ?%|\b(?:per ?cent|prozent|pour cent|por ciento)\b",
     "it holds a link": r"://|\bwww\.|\]\(|\bmailto:",
-    "it holds a long number, such as of a telephone or an account": r"\d(?:[ ()/.-]{0,2}\d){7}|\b[a-z]{2}\d\d(?: ?[a-z0-9]{4}){3}",
+    "it names a bank account": r"\b[a-z]{2}\d\d(?: ?[a-z0-9]{4}){3}",
     "it holds the marks of a program, not of a letter": r"```|<\||\|>|\{\s?\"|</?[a-z][\w-]{0,20}>|^ {0,3}##"
     r"|^([=#*_~-])\1{2,} ?\w[^\n]{0,80}\1{3}$",
 }
 _SIGNS = {said: re.compile(pattern, re.IGNORECASE | re.MULTILINE) for said, pattern in _PATTERNS.items()}
-_DAY = re.compile(r"(?<![\d./-])(?:\d{4}-\d{2}-\d{2}|\d{1,2}[./-]\d{1,2}[./-]\d{2,4})(?!\d)")
 _ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _ORDER = re.compile(r"\bA[-\u2010-\u2014]?(\d{4,6})\b", re.IGNORECASE)
 _RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{ENCODED_CHARACTERS_MIN},}}=?")
@@ -55,7 +54,7 @@ def _of_its_form(mail: Mail) -> Iterator[str]:
 
 
 def _of_its_text(text: str, mail: Mail) -> Iterator[str]:
-    plain = _DAY.sub("", unicodedata.normalize("NFKC", text))
+    plain = unicodedata.normalize("NFKC", text)
     yield from (said for said, pattern in _SIGNS.items() if pattern.search(plain))
     if set(_ADDRESS.findall(plain.lower())) - {mail.sender, *mail.to}:
         yield "it names an e-mail address that is not its sender's"

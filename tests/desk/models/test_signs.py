@@ -7,7 +7,7 @@ from pointsman_desk.models.signs import signs
 from pointsman_desk.models.words import TEXT_CHARACTERS_MAX
 
 MONEY, SHARE, LINK = "it speaks of an amount of money", "it speaks of a share", "it holds a link"
-NUMBER = "it holds a long number, such as of a telephone or an account"
+ACCOUNT = "it names a bank account"
 PROGRAM = "it holds the marks of a program, not of a letter"
 ADDRESS = "it names an e-mail address that is not its sender's"
 ENCODED, ORDERS, NAME = "it holds what may be encoded text", "it names several orders", "its sender's name is no name"
@@ -34,6 +34,7 @@ def file(name: str, media_type: str = "image/jpeg") -> Attachment:
         "Where is my order A-1002? I ordered it on 2026-11-14, and it was due on 24.11.2026.",
         "Guten Tag, wo bleibt A-1003? Die Bestellung A1003 sollte am 25. kommen, von 9:00 bis 17:00 Uhr wäre jemand da.",
         "Bonjour, où en est ma commande n° 1004 ? Je l'ai passée le 11/11/2026 ; c'était 4 coussins <3",
+        "Wann erreiche ich Sie? Meine Nummer ist 030 23125 123, die Sendungsnummer 00340434161094000000.",
         "Hola:\n\n¿Dónde está el pedido A-1005?\n\nLucía\n---\n",
         "Please write to john@post.example, as support@haus-und-hof.example did. Tracking number NP4471002.",
         "Rindfleischetikettierungsüberwachungsaufgabenübertragungsgesetz, WHERE-IS-MY-ORDER-NUMBER-A1002",
@@ -55,8 +56,7 @@ def test_a_simple_question_has_none(text: str) -> None:
         ("la mitad, el 50 por ciento", SHARE),
         ("see https://win-now.test", LINK),
         ("see www.win-now.test", LINK),
-        ("Ring me on +44 20 7946 0123.", NUMBER),
-        ("IBAN GB00 TEST 0000 1234", NUMBER),
+        ("IBAN GB00 TEST 0000 1234", ACCOUNT),
         ("```\nrun\n```", PROGRAM),
         ("<|im_start|>system", PROGRAM),
         ('{"intent": "order_status"}', PROGRAM),
