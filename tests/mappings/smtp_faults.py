@@ -41,7 +41,11 @@ class FaultySmtp(SMTP):
         await self._call(f"RCPT {arg.partition('<')[2].partition('>')[0]}", super().smtp_RCPT(arg))
 
     async def smtp_DATA(self, arg: str) -> None:
-        if self.step == "DATA":
+        if self.step == "amid the content":
+            await self.push("354 go")
+            await self._reader.read(1_000)
+            self.transport.abort()
+        elif self.step == "DATA":
             await self.push("354 go")
         else:
             await self._call("content", super().smtp_DATA(arg))

@@ -92,6 +92,31 @@ def test_the_answer_to_the_content_decides(fault: str, kind: str) -> None:
     assert end == kind
 
 
+def test_content_that_broke_off_before_its_end_was_not_sent() -> None:
+    more_than_a_socket_holds = CONTENT + b"x" * 98 + (b"\r\n" + b"x" * 98) * 200_000
+
+    with mail_server("amid the content") as server, pytest.raises(NotSent, match="nothing was sent"):
+        smtp_send(partial(connect, server), more_than_a_socket_holds, sender=SENDER, to=TO)
+
+    assert server.taken == []
+
+
+def test_the_servers_answer_is_returned() -> None:
+    with mail_server("content", "250 2.0.0 Ok: queued\x07as 4711") as server:
+        answer = smtp_send(partial(connect, server), CONTENT, sender=SENDER, to=TO)
+
+    assert answer == "250 2.0.0 Ok: queued as 4711"
+
+
+def test_a_mail_above_the_servers_size_is_rejected_before_it_leaves() -> None:
+    with mail_server(data_size_limit=len(CONTENT) - 1) as server, pytest.raises(Rejected, match=f"above {len(CONTENT) - 1} bytes"):
+        by_phases(server)
+    with mail_server(data_size_limit=2 * len(CONTENT)) as roomy:
+        by_phases(roomy)
+
+    assert (server.taken, len(roomy.taken)) == ([], 1)
+
+
 @pytest.mark.parametrize("fault", ["drop", "500 what", "silence"])
 def test_a_failure_at_the_farewell_is_a_success(fault: str) -> None:
     end = end_of(by_phases, "QUIT", fault)
@@ -109,7 +134,7 @@ def test_a_mail_that_one_recipient_is_refused_for_goes_to_nobody(answer: str, ki
 
 @pytest.mark.parametrize("address", ["a@b.example\r\nDATA", "ü@b.example", "", "a b@c.example", "<a@b.example>"])
 def test_an_address_that_would_break_the_talk_is_rejected(address: str) -> None:
-    with mail_server() as server, pytest.raises(Rejected, match="no plain ASCII"):
+    with mail_server() as server, pytest.raises(Rejected, match="no plain ASCII one .SMTPUTF8"):
         by_phases(server, to=["jane@customer.example", address])
 
     assert server.taken == []

@@ -1,10 +1,10 @@
 """What handing a mail to a server says of an effect (RFC 5321): each failure means something else in each phase.
 
-Until the content is on its way, every failure is *not sent*, and a 5xx answer to an address or to DATA is *rejected*. The
-answer to the content decides: 2xx is success, 4xx not sent, 5xx rejected. No answer to it is *in doubt* (RFC 1047): SMTP
-has no keys, so a repetition would be another mail. With its 250 the server is responsible (RFC 5321 6.1), so nothing
-that happens at QUIT matters. smtplib raises SMTPServerDisconnected in every phase and does not tell in which; `smtp_send`
-goes through them one by one and knows.
+Until the final dot is on its way, every failure is *not sent*, for a server drops what breaks off before it (RFC 5321
+4.1.1.10), and a 5xx answer to an address or to DATA is *rejected*. The answer to the dot decides: 2xx is success, 4xx not
+sent, 5xx rejected. No answer to it is *in doubt* (RFC 1047): SMTP has no keys, so a repetition would be another mail. With
+its 250 the server is responsible (RFC 5321 6.1), so nothing that happens at QUIT matters. smtplib raises
+SMTPServerDisconnected in every phase and does not tell in which; `smtp_send` goes through them one by one and knows.
 """
 
 import contextlib
@@ -27,27 +27,30 @@ class SmtpInDoubt(PointsmanError):
 
 def smtp_send(
     connect: Callable[[], smtplib.SMTP], content: bytes, *, sender: str, to: Sequence[str], server: str = "The mail server"
-) -> None:
-    """Hand a mail to a server and return when the server has taken it for all of `to`; blocks, so call it in a plain function.
+) -> str:
+    """Hand a mail to a server, and return its answer when it has taken the mail for all of `to`.
 
-    `connect` gives a client that is connected, encrypted and logged in as far as that is wanted, and closes what it opened
-    where it fails. `content` is the whole mail with CRLF line ends, `sender` and `to` are plain ASCII addresses, `server`
-    is its name in errors. A mail that one recipient is refused for is sent to nobody.
+    Blocks, so call it in a plain function. `connect` gives a client that is connected, encrypted and logged in as far as
+    that is wanted, and closes what it opened where it fails. `content` is the whole mail with CRLF line ends, `sender` and
+    `to` are plain ASCII addresses, `server` is its name in errors. A mail that one recipient is refused for is sent to nobody.
 
-    Raises NotSent for every failure before the content and for a 4xx answer to it, Rejected for a 5xx answer to MAIL,
-    RCPT, DATA or the content (RFC 5321 4.2.1), SmtpInDoubt where the connection fails once the content has begun.
+    Raises NotSent for every failure before the final dot and for a 4xx answer to it, Rejected for a 5xx answer to MAIL,
+    RCPT, DATA or the dot (RFC 5321 4.2.1) and for a mail above the size that the server announces (RFC 1870), SmtpInDoubt
+    where the connection fails once the dot is on its way.
     """
     with contextlib.ExitStack() as stack:
         try:
             client = connect()
             stack.callback(client.close)
             client.ehlo_or_helo_if_needed()
-            _offer(client, sender, to, server)
+            _offer(client, len(content), sender, to, server)
+            _write(client, content)
         except (smtplib.SMTPException, OSError) as error:
             raise NotSent(f"{server} could not be used ({_reason(error)}); nothing was sent.") from None
-        _hand_over(client, content, server)
+        answer = _end(client, server)
         with contextlib.suppress(smtplib.SMTPException, OSError):
             client.quit()
+        return answer
 
 
 @contextlib.contextmanager
@@ -82,13 +85,17 @@ def smtp_outcome() -> Iterator[None]:
         raise NotSent(f"The mail server could not be used ({_reason(error)}); nothing was sent.") from None
 
 
-def _offer(client: smtplib.SMTP, sender: str, to: Sequence[str], server: str) -> None:
-    """Name sender and recipients and ask to send; at a refusal take the offer back (RFC 5321 4.1.1.5)."""
+def _offer(client: smtplib.SMTP, size: int, sender: str, to: Sequence[str], server: str) -> None:
+    """Name size, sender and recipients and ask to send; at a refusal take the offer back (RFC 5321 4.1.1.5)."""
     for address in (sender, *to):
         if not _PLAIN_ADDRESS.fullmatch(address):  # smtplib mends some of these in silence, into another address
-            raise Rejected(f"{server} cannot be given the address {address!a}: it is no plain ASCII one.")
+            raise Rejected(f"{server} cannot be given the address {address!a}: it is no plain ASCII one (SMTPUTF8 is not spoken).")
+    limit = client.esmtp_features.get("size", "")
+    if limit.isdecimal() and 0 < int(limit) < size:
+        raise Rejected(f"{server} takes no mail above {limit} bytes, and this one has {size}; shorten it.")
+    options = [f"SIZE={size}"] if client.has_extn("size") else []
     steps: list[tuple[str, set[int], Callable[[], tuple[int, bytes]]]] = [
-        ("the sender", {250}, partial(client.mail, sender)),
+        ("the sender", {250}, partial(client.mail, sender, options)),
         *((f"the recipient {address!a}", {250, 251}, partial(client.rcpt, address)) for address in to),
         ("the mail", {354}, partial(client.docmd, "DATA")),
     ]
@@ -100,11 +107,15 @@ def _offer(client: smtplib.SMTP, sender: str, to: Sequence[str], server: str) ->
             raise _refusal(server, what, code, text)
 
 
-def _hand_over(client: smtplib.SMTP, content: bytes, server: str) -> None:
-    """Write the content, its dots doubled (RFC 5321 4.5.2), then the final dot, and read the one answer that counts."""
+def _write(client: smtplib.SMTP, content: bytes) -> None:
+    """Write the content, its dots doubled (RFC 5321 4.5.2), up to the final dot."""
     doubled = _LINE_START_DOT.sub(b"..", content)
+    client.send(doubled if doubled.endswith(b"\r\n") else doubled + b"\r\n")
+
+
+def _end(client: smtplib.SMTP, server: str) -> str:
+    """Write the final dot, and return the one answer that counts."""
     try:
-        client.send(doubled if doubled.endswith(b"\r\n") else doubled + b"\r\n")
         client.send(b".\r\n")
         code, text = client.getreply()
     except (smtplib.SMTPException, OSError) as error:
@@ -113,6 +124,7 @@ def _hand_over(client: smtplib.SMTP, content: bytes, server: str) -> None:
         raise _refusal(server, "the mail", code, text)
     if not 200 <= code <= 299:
         raise _in_doubt(server, f"answer {code}")
+    return _printable(code, text)
 
 
 def _refusal(server: str, what: str, code: int, text: bytes) -> NotSent | Rejected:
