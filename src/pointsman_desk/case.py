@@ -243,29 +243,45 @@ class Verdict(Value):
 
 
 class Approval(Value):
-    """What a person decided on the reply that was shown. An edit puts a new draft before the desk again."""
+    """What a person decided on the reply that was shown. An edit puts a new draft before the desk again.
+
+    `sha256` is that of the composed mail that was approved: no other one leaves.
+    """
 
     decision: Literal["approve", "edit", "reject"]
     by: str
     note: str = ""
+    sha256: str | None = None
     despite_violations: bool = False
 
 
-class Outgoing(Value):
-    """The reply as it will leave: every byte that matters is fixed here, so that each attempt sends the same mail.
+class Letter(Value):
+    """What stands in a mail of ours.
 
-    `message_id`, `in_reply_to` and `references` are without angle brackets; `date` goes into the Date header.
+    `date` has a time zone, `message_id`, `in_reply_to` and `references` are without angle brackets, `automatic` says that
+    no person has seen it.
     """
 
     message_id: str
     date: datetime
     sender: str
+    sender_name: str = ""
     to: str
     subject: str
     body: str
     in_reply_to: str | None = None
     references: tuple[str, ...] = ()
     automatic: bool = False
+
+
+class Outgoing(Letter):
+    """A letter with its bytes: composed before anybody approves it, so that what is approved is what each attempt sends.
+
+    `raw` is the whole mail, ASCII with CRLF line ends, `sha256` that of its bytes.
+    """
+
+    raw: str
+    sha256: str
 
 
 class Receipt(Value):
@@ -310,10 +326,17 @@ class Case(State):
 
     @property
     def approved(self) -> bool:
-        """Whether a person has approved this very reply; one that breaks a rule only if they said so knowingly."""
-        if self.approval is None or self.approval.decision != "approve":
+        """Whether a person has approved these very bytes; a reply that breaks a rule only if they said so knowingly."""
+        if self.approval is None or self.approval.decision != "approve" or self.outgoing is None:
+            return False
+        if self.approval.sha256 != self.outgoing.sha256:
             return False
         return self.approval.despite_violations or not (self.verdict is not None and self.verdict.violations)
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the composed mail says that a machine sent it."""
+        return self.outgoing is not None and self.outgoing.automatic
 
     @property
     def needs_judgement(self) -> bool:

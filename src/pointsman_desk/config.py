@@ -95,7 +95,8 @@ class DeskConfig(BaseModel):
 
     `home` holds the database, the outbox, and the shop and the policy where no others are named. `mailbox` is a maildir,
     a folder of .eml files or an mbox file; `mailboxes` are those on mail servers, and with them there is a `mailbox` only where
-    it is named. `authserv` is the name under which your own mail exchanger writes
+    it is named. `address` and `name` are whom replies come from; with `quotes` they have the customer's text below.
+    `authserv` is the name under which your own mail exchanger writes
     Authentication-Results (RFC 8601), or `microsoft365`: a sender for whom it does not vouch learns nothing of an
     order, and without it every sender is one. Without `smtp` replies go into a maildir. `models`
     are asked in order, the next one where one fails; without any, the desk works by rules, offline. Relative paths count
@@ -108,6 +109,8 @@ class DeskConfig(BaseModel):
     mailbox: Path | None = SAMPLE / "mails"
     mailboxes: tuple[Account, ...] = ()
     address: str = "support@haus-und-hof.example"
+    name: Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")] = ""
+    quotes: bool = True
     authserv: str | None = None
     policy: Path | None = None
     shop: Path | None = None

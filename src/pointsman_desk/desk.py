@@ -87,18 +87,29 @@ async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_v
     if isinstance(verdict, Verdict) and verdict.violations and not despite_violations:
         broken = "; ".join(violation.message for violation in verdict.violations)
         raise NotSendable(f"the draft of case {case} breaks a rule ({broken}); edit it, or approve it with --despite-violations.")
-    return await _decide(desk, pending, Approval(decision="approve", by=by, despite_violations=despite_violations))
+    await _may_leave(desk, pending)
+    return await _decide(desk, pending, _approval(pending, by, despite_violations=despite_violations))
 
 
 async def edit(desk: Desk, case: int, *, by: str, body: str, seen: str | None, send: bool) -> CaseRow:
-    """Put another text in place of the draft; it is checked again, and waits again, or with `send` goes out if it passes."""
+    """Put another text in place of the draft; it is checked and composed again, and waits again.
+
+    With `send` what was composed of it is approved at once, if it passes the checks.
+    """
     if not body.strip():
         raise DeskError(f"the new text for case {case} is empty; write the reply, or reject the case.")
     pending = await _pending(desk, case, seen)
     shown: Reply = pending.shown["reply"]
     reply = shown.model_copy(update={"body": body.rstrip() + "\n", "author": by, "template": None})
-    decision = Approval(decision="approve" if send else "edit", by=by)
-    return await _decide(desk, pending, decision, {"reply": reply})
+    if send:
+        await _may_leave(desk, pending)
+    row = await _decide(desk, pending, Approval(decision="edit", by=by), {"reply": reply})
+    if not send or row.status is not Status.WAITING:
+        return row
+    again = await _pending(desk, case, None)
+    if again.shown["reply"] != reply or again.beside["verdict"].violations:
+        return row
+    return await _decide(desk, again, _approval(again, by))
 
 
 async def reject(desk: Desk, case: int, *, by: str, why: str, seen: str | None) -> CaseRow:
@@ -170,10 +181,16 @@ async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:
     return pending
 
 
-async def _decide(desk: Desk, pending: Pending, approval: Approval, edits: dict[str, Any] | None = None) -> CaseRow:
-    customer = (await desk.engine.state(pending.case, Case)).customer_id
-    if approval.decision == "approve" and customer == UNKNOWN_SENDER:
+def _approval(pending: Pending, by: str, *, despite_violations: bool = False) -> Approval:
+    return Approval(decision="approve", by=by, sha256=pending.beside["outgoing"].sha256, despite_violations=despite_violations)
+
+
+async def _may_leave(desk: Desk, pending: Pending) -> None:
+    if (await desk.engine.state(pending.case, Case)).customer_id == UNKNOWN_SENDER:
         raise NotSendable(f"the mail of case {pending.case} names no sender, so there is nobody to answer; reject it.")
+
+
+async def _decide(desk: Desk, pending: Pending, approval: Approval, edits: dict[str, Any] | None = None) -> CaseRow:
     try:
         await desk.engine.resume(pending.token, approval, by=approval.by, edits=edits)
     except Stale as stale:

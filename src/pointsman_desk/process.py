@@ -1,10 +1,11 @@
 """The desk's process, on one page: what happens to a mail. Read this first.
 
-read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> validate -> (approve) -> compose -> send
+read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> validate -> compose -> (approve) -> send
 
 - validate objects to the model's own draft: repair, then validate again
 - a person must see it (refund, complaint, legal, unclear, high risk, not for the machine, still broken): approve, where an
   edit goes back to validate, and a rejection ends the case
+- the mail is composed before it is approved: every byte that leaves was shown; one that nobody sees is marked as a machine's
 """
 
 from pointsman import Idempotent, Process, Retry, Safety, finish, otherwise, parallel, when
@@ -14,6 +15,7 @@ from pointsman_desk.nodes import classify, draft, facts, identity, ingest, send,
 PATIENT = Retry(attempts_max=5, first_seconds=0.5)  # a shop that restarts is back within the 7 s that this makes
 # A server that says "later" means a quarter of an hour (greylisting, RFC 6647).
 GREYLISTED = Retry(attempts_max=8, first_seconds=5.0, factor=3.0, max_seconds=900.0)
+ONLY_AFTER_A_CRASH = Retry(on=())  # what cannot be composed now never can
 PARSE_SECONDS = 60.0  # far beyond the worst mail that was measured; what takes longer is for a person
 FETCH_SECONDS = 10.0  # what a support desk can wait for a shop
 DRAFT_SECONDS = 120.0  # a slow model on a small machine
@@ -34,9 +36,10 @@ def support_mail(safety: Safety) -> Process[Case]:
     repair = support.node(draft.repair, writes=("reply", "send_status"), timeout_seconds=DRAFT_SECONDS)
     approve = support.pause(
         name="approve", writes="approval", answer=Approval, shows=("mail", "reply"), edits=("reply",),
-        beside=("intent", "risk", "grounds", "order", "policy", "verdict"),
+        beside=("intent", "risk", "grounds", "order", "policy", "verdict", "outgoing"),
     )  # fmt: skip
-    compose = support.node(send.compose, writes="outgoing")
+    compose = support.node(send.compose, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
+    compose_unattended = support.node(send.compose_unattended, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
     send_ = support.effect(send.send, writes=("receipt", "send_status"), retry=GREYLISTED, timeout_seconds=SEND_SECONDS, safety=safety)
 
     support.rules(
@@ -53,6 +56,7 @@ def support_mail(safety: Safety) -> Process[Case]:
             lambda c: c.approval is not None and c.approval.decision == "reject",
             finish("rejected"),
         ),
+        when("it is not composed", lambda c: c.outgoing is None, compose),
         when("refund, complaint, legal or unclear", lambda c: c.needs_judgement and not c.approved, approve),
         when("the risk is high", lambda c: c.risk is Risk.HIGH and not c.approved, approve),
         when(
@@ -63,7 +67,7 @@ def support_mail(safety: Safety) -> Process[Case]:
         when("the policy does not name the intent", lambda c: not c.is_allowed and not c.approved, approve),
         when("the sender is not the order's customer", lambda c: not c.is_known and not c.approved, approve),
         when("a person is editing it", lambda c: c.approval is not None and not c.approved, approve),
-        when("it is not composed", lambda c: c.outgoing is None, compose),
+        when("nobody has seen it", lambda c: not c.approved and not c.is_marked, compose_unattended),
         when("it is not sent", lambda c: c.send_status == "pending", send_),
         otherwise(finish("sent")),
     )

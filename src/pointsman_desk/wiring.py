@@ -13,6 +13,7 @@ from pointsman.models import OpenAICompatible, Price, PydanticAI
 from pointsman_desk.case import Case
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
 from pointsman_desk.errors import ConfigInvalid
+from pointsman_desk.mail.compose import Letterhead
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.mailbox import Mailbox
 from pointsman_desk.mail.sources.maildir import open_folder
@@ -152,7 +153,7 @@ async def open_desk(
         "orders": SqliteOrders(config.shop_file),
         "guesses": Guesses(),
         "policies": PolicyFile(config.policy_file),
-        "desk_address": config.address,
+        "letterhead": Letterhead(config.address, config.name, config.quotes),
         "authserv": config.exchanger,
         "transport": transport or configured,
     }

@@ -16,7 +16,7 @@ import pytest
 from pointsman import AlreadyAnswered, AtMostOnce, Rejected, Stale, Status, history_of
 from pointsman.testing.clock import ManualClock
 from pointsman_desk import desk as at_desk
-from pointsman_desk.case import Approval
+from pointsman_desk.case import Approval, Receipt
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.errors import DeskError
 from pointsman_desk.wiring import Desk, open_desk
@@ -143,7 +143,8 @@ def test_of_two_approvals_at_once_one_wins_and_the_other_is_told(config: DeskCon
 
     async def rivals(desk: Desk) -> list[Any]:
         pending = await desk.engine.pending(1)
-        answers = [desk.engine.resume(pending.token, Approval(decision="approve", by=name), by=name) for name in ("anna", "bob")]
+        approvals = [Approval(decision="approve", by=name, sha256=pending.beside["outgoing"].sha256) for name in ("anna", "bob")]
+        answers = [desk.engine.resume(pending.token, approval, by=approval.by) for approval in approvals]
         outcome = await asyncio.gather(*answers, return_exceptions=True)
         await desk.engine.settled(1)
         return outcome
@@ -192,6 +193,56 @@ def test_an_edited_reply_is_checked_again_before_it_leaves(config: DeskConfig) -
     assert waiting.state["verdict"]["violations"]
     assert waiting.state["reply"]["author"] == "bob"
     assert len(sent(config)) == 1
+
+
+def test_what_was_approved_is_what_leaves_byte_for_byte(config: DeskConfig) -> None:
+    deliver(config, ARTICLE)
+
+    async def approve(desk: Desk) -> Any:
+        shown = (await desk.engine.pending(1)).beside["outgoing"]
+        await at_desk.approve(desk, 1, by="anna", seen=None)
+        return shown, await history_of(desk.engine.reader, 1)
+
+    shown, done = at_the_desk(config, approve)
+
+    [mail] = sent(config)
+    assert mail == shown.raw.encode()
+    assert hashlib.sha256(mail).hexdigest() == shown.sha256 == done.state["approval"]["sha256"]
+    assert b"Auto-Submitted" not in mail
+
+
+def test_an_approval_that_names_other_bytes_sends_nothing(config: DeskConfig) -> None:
+    deliver(config, ARTICLE)
+
+    async def approve(desk: Desk) -> Any:
+        for sha256 in (None, "0" * 64):
+            pending = await desk.engine.pending(1)
+            await desk.engine.resume(pending.token, Approval(decision="approve", by="anna", sha256=sha256), by="anna")
+            await desk.engine.settled(1)
+        return await desk.engine.case(1)
+
+    row = at_the_desk(config, approve)
+
+    assert row.status is Status.WAITING
+    assert sent(config) == []
+
+
+def test_an_edited_reply_is_composed_again_and_leaves_once(config: DeskConfig) -> None:
+    deliver(config, ARTICLE)
+
+    async def edit(desk: Desk) -> Any:
+        drafted = (await desk.engine.pending(1)).beside["outgoing"]
+        body = "Dear Maria Gonzalez,\n\nWe are sorry that your order is late. We are looking for it and write again today."
+        row = await at_desk.edit(desk, 1, by="bob", body=body, seen=None, send=True)
+        return drafted, row, (await history_of(desk.engine.reader, 1)).state
+
+    drafted, row, state = at_the_desk(config, edit)
+
+    [mail] = sent(config)
+    assert row.outcome == "sent"
+    assert b"We are looking for it" in mail
+    assert hashlib.sha256(mail).hexdigest() == state["approval"]["sha256"] != drafted.sha256
+    assert drafted.message_id.encode() not in mail
 
 
 def test_a_rejected_reply_is_never_sent(config: DeskConfig) -> None:
@@ -254,7 +305,7 @@ def test_the_pointsman_command_shows_and_explains(config: DeskConfig) -> None:
     assert "classify wrote intent, risk, grounds" in " ".join(shown.split())
     assert explained["rule"] == "refund, complaint, legal or unclear"
     assert "intent" in explained["reads"]
-    assert [rule["step"] for rule in explained["following"] if rule["certain"]] == ["compose"]
+    assert [rule["step"] for rule in explained["following"]][-2:] == ["send", "finish('sent')"]
     assert "draft" in explained["stands"]
     assert "not called yet" in explained["effects"]["send"]
     assert [event["id"] for event in events] == list(range(1, len(events) + 1))
@@ -314,11 +365,11 @@ class Unsure:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> str:
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:
         self.calls.append(key)
         if len(self.calls) == 1:
             raise ConnectionResetError("the connection was lost behind the final dot")
-        return f"id-{len(self.calls)}"
+        return Receipt(provider_message_id=f"id-{len(self.calls)}", transport=self.name)
 
 
 @pytest.mark.parametrize(("arrived", "calls"), [(True, 1), (False, 2)])
@@ -349,11 +400,11 @@ class Refusing:
     def __init__(self) -> None:
         self.calls = 0
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> str:
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:
         self.calls += 1
         if self.calls == 1:
             raise Rejected("550 relaying denied")
-        return f"id-{self.calls}"
+        return Receipt(provider_message_id=f"id-{self.calls}", transport=self.name)
 
 
 def test_a_reply_that_was_refused_is_sent_again_when_a_person_says_so(config: DeskConfig) -> None:

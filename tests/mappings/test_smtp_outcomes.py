@@ -134,7 +134,7 @@ def test_a_mail_that_one_recipient_is_refused_for_goes_to_nobody(answer: str, ki
 
 @pytest.mark.parametrize("address", ["a@b.example\r\nDATA", "ü@b.example", "", "a b@c.example", "<a@b.example>"])
 def test_an_address_that_would_break_the_talk_is_rejected(address: str) -> None:
-    with mail_server() as server, pytest.raises(Rejected, match="no plain ASCII one .SMTPUTF8"):
+    with mail_server() as server, pytest.raises(Rejected, match="no plain ASCII one"):
         by_phases(server, to=["jane@customer.example", address])
 
     assert server.taken == []

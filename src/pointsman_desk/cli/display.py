@@ -175,9 +175,11 @@ def print_case(history: History) -> None:
     if state.get("order"):
         console.print("Order: " + escape(_order_told(state["order"])))
     _print_reply(state.get("reply"), state.get("verdict"))
+    _print_outgoing(state.get("outgoing"))
     _print_people(history)
     if state.get("receipt"):
-        console.print(f"Sent as {escape(state['receipt']['provider_message_id'])} by {escape(state['receipt']['transport'])}.")
+        told = ", ".join(filter(None, (state["receipt"]["transport"], state["receipt"]["detail"])))
+        console.print(f"Sent as {escape(state['receipt']['provider_message_id'])} ({escape(told)}).")
     if row.status is Status.PARKED:
         _print_ways_on(history)
     if row.status is Status.WAITING and history.pause is not None:
@@ -236,6 +238,7 @@ def _print_ways_on(history: History) -> None:
 def print_draft(pending: Pending) -> None:
     """The draft that is shown now."""
     _print_reply(pending.shown["reply"].model_dump(), pending.beside["verdict"].model_dump())
+    _print_outgoing(pending.beside["outgoing"].model_dump(mode="json"))
     console.print(f"This draft has the digest {pending.digest[:12]}.\n")
 
 
@@ -250,6 +253,7 @@ def print_decision(history: History, config: DeskConfig) -> None:
     elif row.status is Status.WAITING:
         console.print(f"case {row.id} waits for approval: {escape(reasons(row))}.")
         _print_reply(state.get("reply"), state.get("verdict"))
+        _print_outgoing(state.get("outgoing"))
         console.print(f"\npointsman-desk approve {row.id} --seen {history.pause.digest[:12] if history.pause else ''}")
     elif row.status is Status.READY:
         console.print(f"case {row.id} will be tried again later: {escape(row.step or '')}.")
@@ -266,3 +270,11 @@ def _print_reply(reply: dict[str, Any] | None, verdict: dict[str, Any] | None) -
     console.print(escape(reply["body"]))
     for violation in (verdict or {}).get("violations", ()):
         console.print(f"[red]It breaks a rule ({escape(violation['check'])}): {escape(violation['message'])}[/]")
+
+
+def _print_outgoing(outgoing: dict[str, Any] | None) -> None:
+    """What leaves, or left, down to the hash of its bytes."""
+    if not outgoing:
+        return
+    console.print(f"\nComposed for {escape(outgoing['to'])}: {escape(outgoing['subject'])}")
+    console.print(f"[dim]{len(outgoing['raw'])} bytes, sha256 {outgoing['sha256'][:16]}, {escape(outgoing['message_id'])}[/]")

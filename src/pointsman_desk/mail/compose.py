@@ -1,22 +1,25 @@
-"""A reply put together, and its bytes: the same reply, the same bytes."""
+"""A reply put together, and its bytes: the same letter, the same bytes."""
 
 import base64
 import binascii
 import re
+import textwrap
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 
-from pointsman_desk.case import Language, Mail, Outgoing, Reply
+from pointsman_desk.case import Language, Letter, Mail, Reply
 from pointsman_desk.errors import HeaderRefused
 from pointsman_desk.mail.message import NO_ID_DOMAIN
 
 REFERENCES_LAST = 20  # with the first and the parent: enough for every mailer to find the thread
 QUOTED_MAX = 20_000  # characters of the original below a reply; the customer has the rest
 _ID_MAX = 900  # characters; with its field's name and brackets it stays under the 998 of RFC 5322 2.1.1
-_LINE_MAX = 76  # RFC 2047 2: a header line with an encoded word; also the line that RFC 5322 2.1.1 asks for
-_WORD_BYTES = 39  # 52 characters of base64 and 12 around them: 64, which leaves room for "Subject: " in 76
+_LINE_MAX = 66  # with "Subject: " under the 76 of RFC 2047 2, and so under the 78 of RFC 5322 2.1.1
+_WORD_BYTES = 39  # 52 characters of base64 and 12 around them: 64, which fits into such a line
 
-_REPLY_PREFIX = re.compile(r"(?:re|aw|sv|vs|antw|odp|ref|rif)(?: ?[\[(]\d{1,3}[\])])? ?: ?", re.IGNORECASE)
+_REPLY_PREFIX = re.compile(r"(?:re|aw|sv|vs|antw|odp|rif|rv|tr)(?: ?[\[(]\d{1,3}[\])])? ?[:\uff1a] ?", re.IGNORECASE)
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")  # an RFC 5322 phrase that needs no quotes
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -30,12 +33,20 @@ _ATTRIBUTION = {  # with a date and without one
 }
 
 
-def reply_to(mail: Mail, reply: Reply, *, sender: str, to: str, message_id: str, date: datetime, automatic: bool) -> Outgoing:
+@dataclass(frozen=True, slots=True)
+class Letterhead:
+    """What all replies of a desk have in common: the address and the name that they come from, and whether they quote."""
+
+    address: str
+    name: str = ""
+    quotes: bool = True
+
+
+def reply_to(mail: Mail, reply: Reply, letterhead: Letterhead, *, to: str, message_id: str, date: datetime, automatic: bool) -> Letter:
     """Make the reply to a mail, threaded as RFC 5322 3.6.4 says, with the customer's text quoted below.
 
-    `sender` and `to` are addresses, `message_id` is without brackets, `date` has a time zone, `automatic` says that no
-    person approved it. References keep the first and the last `REFERENCES_LAST` before the parent; an identifier that
-    cannot stand in a header is left out. Raises nothing: `compose` checks every value.
+    References keep the first and the last `REFERENCES_LAST` before the parent; an identifier that cannot stand in a header
+    is left out, and so is the customer's name, which may say anything. Raises nothing: `compose` checks every value.
     """
     parent = mail.message_id if _MESSAGE_ID.fullmatch(mail.message_id) else None
     parent = None if parent is None or parent.endswith(f"@{NO_ID_DOMAIN}") else parent
@@ -43,13 +54,15 @@ def reply_to(mail: Mail, reply: Reply, *, sender: str, to: str, message_id: str,
     known = [one for one in dict.fromkeys(earlier) if _MESSAGE_ID.fullmatch(one) and one != parent]
     if len(known) > REFERENCES_LAST + 1:
         known = [known[0], *known[-REFERENCES_LAST:]]
-    return Outgoing(
+    quotation = _quotation(mail, reply.language) if letterhead.quotes else ""
+    return Letter(
         message_id=message_id,
         date=date,
-        sender=sender,
+        sender=letterhead.address,
+        sender_name=letterhead.name,
         to=to,
         subject=_subject(reply.subject.strip() or mail.subject),
-        body=f"{reply.body.rstrip()}\n\n{_quotation(mail, reply.language)}".rstrip() + "\n",
+        body=f"{reply.body.rstrip()}\n\n{quotation}".rstrip() + "\n",
         in_reply_to=parent,
         references=(*known, parent) if parent else tuple(known),
         automatic=automatic,
@@ -72,27 +85,27 @@ def _quotation(mail: Mail, language: Language) -> str:
     return "\n".join([" ".join(said.split()), *(f"> {line}".rstrip() for line in text.split("\n"))])
 
 
-def compose(outgoing: Outgoing) -> bytes:
-    """Return the mail as it goes over the wire: CRLF, ASCII only, the same for the same `outgoing`.
+def compose(letter: Letter) -> bytes:
+    """Return the mail as it goes over the wire: CRLF, ASCII only, the same for the same letter.
 
     The standard library is not asked, because it turns long identifiers into encoded words, which breaks threads.
-    Encoding of the subject RFC 2047, of the text RFC 2045 6.7; marks of an unattended reply RFC 3834 5.
+    Encoding of subject and names RFC 2047, of the text RFC 2045 6.7; marks of an unattended reply RFC 3834 5.
 
     Raises HeaderRefused when a value holds a line break or another control character, an address is not one plain
     addr-spec, or an identifier is empty, too long or not ASCII.
     """
     fields = [
-        ("From", _address("sender", outgoing.sender)),
-        ("To", _address("recipient", outgoing.to)),
-        ("Subject", _encoded(_checked("subject", outgoing.subject))),
-        ("Date", format_datetime(outgoing.date)),
-        ("Message-ID", _id(outgoing.message_id)),
+        ("From", _mailbox(letter.sender_name, _address("sender", letter.sender))),
+        ("To", _address("recipient", letter.to)),
+        ("Subject", _text(_checked("subject", letter.subject))),
+        ("Date", format_datetime(letter.date)),
+        ("Message-ID", _id(letter.message_id)),
     ]
-    if outgoing.in_reply_to:
-        fields.append(("In-Reply-To", _id(outgoing.in_reply_to)))
-    if outgoing.references:
-        fields.append(("References", "\r\n ".join(map(_id, outgoing.references))))
-    if outgoing.automatic:
+    if letter.in_reply_to:
+        fields.append(("In-Reply-To", _id(letter.in_reply_to)))
+    if letter.references:
+        fields.append(("References", "\r\n ".join(map(_id, letter.references))))
+    if letter.automatic:
         fields += [("Auto-Submitted", "auto-replied"), ("X-Auto-Response-Suppress", "All")]
     fields += [
         ("MIME-Version", "1.0"),
@@ -100,7 +113,7 @@ def compose(outgoing: Outgoing) -> bytes:
         ("Content-Transfer-Encoding", "quoted-printable"),
     ]
     head = "".join(f"{name}: {value}\r\n" for name, value in fields)
-    return head.encode("ascii") + b"\r\n" + _quoted_printable(outgoing.body)
+    return head.encode("ascii") + b"\r\n" + _quoted_printable(letter.body)
 
 
 def _checked(what: str, value: str) -> str:
@@ -115,6 +128,16 @@ def _address(what: str, value: str) -> str:
     return value
 
 
+def _mailbox(name: str, address: str) -> str:
+    """Return an address, behind its name where there is one, each on a line of its own."""
+    if not _checked("name", name):
+        return address
+    shown = name if _PLAIN_NAME.fullmatch(name) else '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
+    if not _is_plain(name) or len(shown) > _LINE_MAX:
+        shown = _encoded(name)
+    return f"{shown}\r\n <{address}>"
+
+
 def _id(value: str) -> str:
     if not _MESSAGE_ID.fullmatch(_checked("message identifier", value)):
         raise HeaderRefused(
@@ -124,13 +147,20 @@ def _id(value: str) -> str:
     return f"<{value}>"
 
 
-def _encoded(subject: str) -> str:
-    """Return a subject as it is when it is plain ASCII of one line, else as folded encoded words of whole characters."""
-    plain = subject.isascii() and subject == " ".join(subject.split()) and "=?" not in subject
-    if plain and len("Subject: " + subject) <= _LINE_MAX:
-        return subject
+def _is_plain(text: str) -> bool:
+    """Whether a text comes back as it is when it stands in a header as it is: ASCII, and no space that folding could eat."""
+    return text.isascii() and text == " ".join(text.split()) and "=?" not in text and max(map(len, text.split()), default=0) <= _LINE_MAX
+
+
+def _text(text: str) -> str:
+    """Return a text folded at its spaces where it is plain, else as encoded words."""
+    return "\r\n ".join(textwrap.wrap(text, _LINE_MAX, break_on_hyphens=False)) if _is_plain(text) else _encoded(text)
+
+
+def _encoded(text: str) -> str:
+    """Return a text as folded encoded words of whole characters."""
     words, chunk = [], b""
-    for character in subject:
+    for character in text:
         raw = character.encode()
         if len(chunk) + len(raw) > _WORD_BYTES:
             words.append(chunk)

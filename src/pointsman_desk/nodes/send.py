@@ -5,35 +5,49 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from pointsman import Context, Peek, Rejected
-from pointsman_desk.case import Approval, Mail, Outgoing, Receipt, Reply
+from pointsman_desk.case import Mail, Outgoing, Receipt, Reply
+from pointsman_desk.mail.compose import Letterhead, reply_to
 from pointsman_desk.mail.compose import compose as to_bytes
-from pointsman_desk.mail.compose import reply_to
 from pointsman_desk.mail.transports.base import Transport
 
 
-def compose(mail: Mail, reply: Reply, customer_id: str, approval: Peek[Approval | None], *, desk_address: str, ctx: Context) -> Outgoing:
-    """Fix every byte that matters, date and Message-ID included, so that each attempt sends the same mail.
+def compose(
+    mail: Mail, reply: Reply, customer_id: str, *, letterhead: Letterhead, ctx: Context
+) -> tuple[Outgoing, Literal["pending"]]:  # fmt: skip
+    """Fix every byte of the reply, date and Message-ID included, before a person sees it: what is approved is what leaves.
 
     The reply goes to the address that wrote, never to a Reply-To: a forged one would send a customer's data elsewhere.
     """
-    named = hashlib.sha256(reply.model_dump_json().encode()).hexdigest()[:12]
-    domain = desk_address.rpartition("@")[2]
-    outgoing = reply_to(
+    return _fixed(mail, reply, customer_id, letterhead, ctx, automatic=False), "pending"
+
+
+def compose_unattended(
+    mail: Mail, reply: Reply, customer_id: str, *, letterhead: Letterhead, ctx: Context
+) -> tuple[Outgoing, Literal["pending"]]:  # fmt: skip
+    """Fix the bytes of a reply that no person sees: it says that a machine sent it (RFC 3834)."""
+    return _fixed(mail, reply, customer_id, letterhead, ctx, automatic=True), "pending"
+
+
+def _fixed(mail: Mail, reply: Reply, to: str, letterhead: Letterhead, ctx: Context, *, automatic: bool) -> Outgoing:
+    # Nobody can guess the identifier from outside, so that a copy of a mail that bears it proves that it was sent.
+    named = f"{ctx.incarnation}/{ctx.case}/{ctx.now}/{mail.message_id}/{reply.model_dump_json()}"
+    domain = letterhead.address.rpartition("@")[2]
+    letter = reply_to(
         mail,
         reply,
-        sender=desk_address,
-        to=customer_id,
-        message_id=f"case-{ctx.case}.{named}.{ctx.incarnation[:8]}@{domain}",
+        letterhead,
+        to=to,
+        message_id=f"case-{ctx.case}.{hashlib.sha256(named.encode()).hexdigest()[:24]}@{domain}",
         date=datetime.fromtimestamp(int(ctx.now), UTC),
-        automatic=approval is None,
+        automatic=automatic,
     )
-    to_bytes(outgoing)  # what cannot be a mail is found here, where nothing has been sent yet
-    return outgoing
+    raw = to_bytes(letter)
+    return Outgoing(**dict(letter), raw=raw.decode("ascii"), sha256=hashlib.sha256(raw).hexdigest())
 
 
 async def send(outgoing: Outgoing, send_status: Peek[str], *, transport: Transport, ctx: Context) -> tuple[Receipt, Literal["sent"]]:
     """Send the composed reply if it is still pending; the receipt holds the name under which the provider knows it."""
     if send_status != "pending":
         raise Rejected(f"the reply is {send_status}, not pending")
-    message_id = await transport.deliver(to_bytes(outgoing), sender=outgoing.sender, to=outgoing.to, key=ctx.key)
-    return Receipt(provider_message_id=message_id, transport=transport.name), "sent"
+    receipt = await transport.deliver(outgoing.raw.encode("ascii"), sender=outgoing.sender, to=outgoing.to, key=ctx.key)
+    return receipt, "sent"

@@ -1,19 +1,21 @@
 """Composed replies: threaded, safe, and the same bytes each time."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
+from email.header import decode_header, make_header
+from email.utils import getaddresses
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pointsman_desk.case import Language, Mail, Outgoing, Reply, Tone
+from pointsman_desk.case import Language, Letter, Mail, Reply, Tone
 from pointsman_desk.errors import HeaderRefused
-from pointsman_desk.mail.compose import compose, reply_to
+from pointsman_desk.mail.compose import Letterhead, compose, reply_to
 from pointsman_desk.mail.message import read_mail
 
 DATE = datetime(2026, 11, 22, 9, 30, tzinfo=timezone(timedelta(hours=1)))
-OUTGOING = Outgoing(
+LETTER = Letter(
     message_id="c1.r1@shop.example",
     date=DATE,
     sender="support@shop.example",
@@ -35,11 +37,11 @@ def reply_in(language: Language, subject: str = "") -> Reply:
     return Reply(subject=subject, body="It is on its way.\n", language=language, tone=Tone.WARM, author="Sam")
 
 
-def made(mail: Mail, reply: Reply | None = None) -> Outgoing:
+def made(mail: Mail, reply: Reply | None = None, letterhead: Letterhead | None = None) -> Letter:
     return reply_to(
         mail,
         reply or reply_in(Language.ENGLISH),
-        sender="support@shop.example",
+        letterhead or Letterhead("support@shop.example"),
         to="jane@customer.example",
         message_id="c1.r1@shop.example",
         date=DATE,
@@ -50,35 +52,35 @@ def made(mail: Mail, reply: Reply | None = None) -> Outgoing:
 def test_a_reply_is_threaded_and_quotes_the_original_below() -> None:
     mail = MAIL.model_copy(update={"references": ("zero@shop.example",)})
 
-    outgoing = made(mail)
+    letter = made(mail)
 
-    assert (outgoing.in_reply_to, outgoing.references) == (
+    assert (letter.in_reply_to, letter.references) == (
         "one@customer.example",
         ("zero@shop.example", "one@customer.example"),
     )
-    assert outgoing.subject == "Re: My order"
-    assert outgoing.body == ("It is on its way.\n\nOn 2026-11-20, Jane Doe wrote:\n> Where is it?\n> It is late.\n")
+    assert letter.subject == "Re: My order"
+    assert letter.body == ("It is on its way.\n\nOn 2026-11-20, Jane Doe wrote:\n> Where is it?\n> It is late.\n")
 
 
 def test_long_references_keep_the_first_and_the_last() -> None:
     mail = MAIL.model_copy(update={"references": tuple(f"{number}@shop.example" for number in range(50))})
 
-    outgoing = made(mail)
+    letter = made(mail)
 
-    assert outgoing.references[:2] == ("0@shop.example", "30@shop.example")
-    assert outgoing.references[-2:] == ("49@shop.example", "one@customer.example")
-    assert len(outgoing.references) == 22
+    assert letter.references[:2] == ("0@shop.example", "30@shop.example")
+    assert letter.references[-2:] == ("49@shop.example", "one@customer.example")
+    assert len(letter.references) == 22
 
 
 @pytest.mark.parametrize("message_id", ["a1@no-id.invalid", "sp ace@x.example", "ü@x.example", "x" * 901])
 def test_an_id_that_cannot_be_answered_is_left_out(message_id: str) -> None:
     mail = MAIL.model_copy(update={"message_id": message_id, "references": (message_id, "zero@shop.example")})
 
-    outgoing = made(mail)
+    letter = made(mail)
 
-    assert outgoing.in_reply_to is None
-    assert message_id not in outgoing.references or message_id.endswith("no-id.invalid")
-    compose(outgoing)
+    assert letter.in_reply_to is None
+    assert message_id not in letter.references or message_id.endswith("no-id.invalid")
+    compose(letter)
 
 
 @pytest.mark.parametrize("language", list(Language))
@@ -94,9 +96,9 @@ def test_our_own_quotation_is_known_again_when_the_customer_answers(language: La
 
 def test_an_id_of_two_hundred_characters_stays_on_its_header_line() -> None:
     long_id = "A" * 180 + "@mail.outlook.test"
-    outgoing = OUTGOING.model_copy(update={"in_reply_to": long_id, "references": (long_id, "b@x.example")})
+    letter = LETTER.model_copy(update={"in_reply_to": long_id, "references": (long_id, "b@x.example")})
 
-    raw = compose(outgoing)
+    raw = compose(letter)
 
     assert f"\r\nIn-Reply-To: <{long_id}>\r\n".encode() in raw
     assert f"\r\nReferences: <{long_id}>\r\n <b@x.example>\r\n".encode() in raw
@@ -104,22 +106,22 @@ def test_an_id_of_two_hundred_characters_stays_on_its_header_line() -> None:
 
 
 def test_only_an_unattended_reply_is_marked_as_automatic() -> None:
-    unattended = OUTGOING.model_copy(update={"automatic": True})
+    unattended = LETTER.model_copy(update={"automatic": True})
 
-    marked, plain = compose(unattended), compose(OUTGOING)
+    marked, plain = compose(unattended), compose(LETTER)
 
     assert b"\r\nAuto-Submitted: auto-replied\r\nX-Auto-Response-Suppress: All\r\n" in marked
     assert b"Auto" not in plain
 
 
-@pytest.mark.parametrize("field", ["subject", "sender", "to", "message_id", "in_reply_to"])
+@pytest.mark.parametrize("field", ["subject", "sender", "sender_name", "to", "message_id", "in_reply_to"])
 @pytest.mark.parametrize("poison", ["\r", "\n", "\r\nBcc: x@y.example", "\x00", "\u2028"])
 def test_a_line_break_in_a_header_is_refused(field: str, poison: str) -> None:
-    value = (getattr(OUTGOING, field) or "a@b.example") + poison
-    outgoing = OUTGOING.model_copy(update={field: value})
+    value = (getattr(LETTER, field) or "a@b.example") + poison
+    letter = LETTER.model_copy(update={field: value})
 
     with pytest.raises(HeaderRefused, match="line break"):
-        compose(outgoing)
+        compose(letter)
 
 
 @pytest.mark.parametrize(
@@ -137,17 +139,17 @@ def test_a_line_break_in_a_header_is_refused(field: str, poison: str) -> None:
 )
 @pytest.mark.parametrize("field", ["sender", "to"])
 def test_what_is_no_single_address_is_refused(field: str, address: str) -> None:
-    outgoing = OUTGOING.model_copy(update={field: address})
+    letter = LETTER.model_copy(update={field: address})
 
     with pytest.raises(HeaderRefused, match="one plain address"):
-        compose(outgoing)
+        compose(letter)
 
 
 def test_a_bad_reference_is_refused() -> None:
-    outgoing = OUTGOING.model_copy(update={"references": ("good@x.example", "bad>\r\nX: y")})
+    letter = LETTER.model_copy(update={"references": ("good@x.example", "bad>\r\nX: y")})
 
     with pytest.raises(HeaderRefused, match="message identifier"):
-        compose(outgoing)
+        compose(letter)
 
 
 SUBJECTS = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=120).map(str.strip)
@@ -161,9 +163,9 @@ BODIES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\
     references=st.lists(st.from_regex(r"[a-z]{1,200}@x\.example", fullmatch=True), max_size=4),
 )
 def test_a_composed_mail_parses_back_equal(subject: str, body: str, references: list[str]) -> None:
-    outgoing = OUTGOING.model_copy(update={"subject": subject, "body": body, "references": tuple(references)})
+    letter = LETTER.model_copy(update={"subject": subject, "body": body, "references": tuple(references)})
 
-    raw = compose(outgoing)
+    raw = compose(letter)
 
     head, _, content = raw.partition(b"\r\n\r\n")
     assert raw.isascii()
@@ -172,7 +174,7 @@ def test_a_composed_mail_parses_back_equal(subject: str, body: str, references: 
     assert b"\n" not in raw.replace(b"\r\n", b"")
     assert all(len(line) <= 76 for line in head.split(b"\r\n") if b"=?utf-8?" in line)
     parsed = message_from_bytes(raw, policy=policy.default)
-    assert parsed["to"] == outgoing.to
+    assert parsed["to"] == letter.to
     text = parsed.get_payload(decode=True)
     assert isinstance(text, bytes)
     wanted = body.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n") + "\n"
@@ -180,22 +182,84 @@ def test_a_composed_mail_parses_back_equal(subject: str, body: str, references: 
     assert read_mail(raw).references == tuple(dict.fromkeys(references))
 
 
+WORDS = st.text("aA1 \\\"',.;:<>()[]@ü\u20ac=?_-😀", max_size=80).map(lambda text: " ".join(text.split()))
+ORDINARY = st.lists(st.from_regex(r"[!-~]{1,40}", fullmatch=True), max_size=12).map(" ".join)
+
+
+def of_the_old_parser(value: str) -> str:
+    return str(make_header(decode_header(value.replace("\r\n ", " "))))
+
+
 @settings(max_examples=100, deadline=None)
-@given(subject=st.text("aü \u20ac=?_😀", max_size=80).map(lambda text: " ".join(text.split())))
-def test_a_subject_comes_back_from_two_parsers(subject: str) -> None:
-    raw = compose(OUTGOING.model_copy(update={"subject": subject}))
+@given(subject=WORDS | ORDINARY)
+def test_a_subject_comes_back_from_three_parsers(subject: str) -> None:
+    raw = compose(LETTER.model_copy(update={"subject": subject}))
 
-    theirs, ours = message_from_bytes(raw, policy=policy.default)["subject"], read_mail(raw).subject
+    new, old, ours = message_from_bytes(raw, policy=policy.default), message_from_bytes(raw, policy=policy.compat32), read_mail(raw)
+    assert new["subject"] == subject
+    assert of_the_old_parser(old["subject"]) == subject
+    assert ours.subject == subject
 
-    assert theirs == subject
-    assert ours == subject
+
+@settings(max_examples=100, deadline=None)
+@given(name=WORDS.filter(bool) | ORDINARY.filter(bool))
+def test_a_name_comes_back_from_three_parsers_and_cannot_become_an_address(name: str) -> None:
+    raw = compose(LETTER.model_copy(update={"sender_name": name}))
+
+    new, old, ours = message_from_bytes(raw, policy=policy.default), message_from_bytes(raw, policy=policy.compat32), read_mail(raw)
+    [mailbox] = new["from"].addresses
+    [(quoted, address)] = getaddresses([old["from"].replace("\r\n ", " ")])
+    spaceless = mailbox.display_name.replace(" ", "")  # this parser puts spaces between encoded words (cpython#92081)
+    assert (spaceless, mailbox.addr_spec) == (name.replace(" ", ""), LETTER.sender)
+    assert (of_the_old_parser(quoted), address) == (name, LETTER.sender)
+    assert (ours.sender_name, ours.sender) == (name, LETTER.sender)
+    assert all(len(line) <= 76 for line in raw.partition(b"\r\n\r\n")[0].split(b"\r\n"))
+    assert all(len(word) <= 75 for word in raw.split() if word.startswith(b"=?utf-8?"))
 
 
-@settings(max_examples=50, deadline=None)
-@given(SUBJECTS, BODIES)
-def test_the_same_reply_gives_the_same_bytes_after_a_journey_through_json(subject: str, body: str) -> None:
-    outgoing = OUTGOING.model_copy(update={"subject": subject, "body": body, "date": DATE.astimezone(UTC)})
+def test_a_long_plain_subject_is_folded_at_its_spaces_and_stays_readable() -> None:
+    subject = "Re: the garden hose of order A-1008 that you sent to the old address and that never came to the new one"
 
-    again = Outgoing.model_validate_json(outgoing.model_dump_json())
+    raw = compose(LETTER.model_copy(update={"subject": subject}))
 
-    assert compose(again) == compose(outgoing)
+    assert b"\r\nSubject: Re: the garden hose of order A-1008 that you sent to the old\r\n address and" in raw
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["My order", "Re: My order", "AW: SV: Antw: My order", "RE[2]: Re(3): My order", "RV: TR: VS: My order", "re : Re\uff1aMy order", "Rif: Odp: My order"],
+)  # fmt: skip
+def test_a_reply_is_marked_as_one_once(subject: str) -> None:
+    mail = MAIL.model_copy(update={"subject": subject})
+
+    letter = made(mail)
+
+    assert letter.subject == "Re: My order"
+
+
+@pytest.mark.parametrize("subject", ["Regarding my order", "Trouble: no hose", "Return: A-1008", "Ref: 4711", "R2: a question"])
+def test_a_subject_that_only_looks_like_a_reply_keeps_its_words(subject: str) -> None:
+    mail = MAIL.model_copy(update={"subject": subject})
+
+    letter = made(mail)
+
+    assert letter.subject == f"Re: {subject}"
+
+
+def test_the_letterhead_names_the_desk_and_says_whether_it_quotes() -> None:
+    quiet = Letterhead("support@shop.example", "Haus & Hof, Kundenservice", quotes=False)
+
+    letter = made(MAIL, letterhead=quiet)
+
+    assert letter.body == "It is on its way.\n"
+    assert b'From: "Haus & Hof, Kundenservice"\r\n <support@shop.example>\r\n' in compose(letter)
+
+
+def test_what_the_customer_calls_themselves_stands_in_no_header() -> None:
+    mail = MAIL.model_copy(update={"sender_name": "Your prize, Jane\r\nBcc: all@x.example"})
+
+    head = compose(made(mail)).partition(b"\r\n\r\n")[0]
+
+    assert b"To: jane@customer.example\r\n" in head
+    assert b"prize" not in head
+    assert b"Bcc" not in head

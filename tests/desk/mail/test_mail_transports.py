@@ -20,7 +20,7 @@ SECRET = "correct-horse"
 
 
 def deliver(transport: SmtpTransport | MaildirOutbox, *, to: str = "jane@customer.example", key: str = "k1") -> str:
-    return asyncio.run(transport.deliver(RAW, sender="s@shop.example", to=to, key=key))
+    return asyncio.run(transport.deliver(RAW, sender="s@shop.example", to=to, key=key)).provider_message_id
 
 
 def smtp(port: int, **changed: object) -> SmtpTransport:
@@ -246,7 +246,7 @@ def attempt(step: str, fault: str, timeout_seconds: float = 5) -> tuple[str, lis
         async with serving(script(step, fault, heard)) as port:
             transport = smtp(port, timeout_seconds=timeout_seconds)
             try:
-                return await transport.deliver(RAW, sender="s@shop.example", to="j@customer.example", key="k")
+                return (await transport.deliver(RAW, sender="s@shop.example", to="j@customer.example", key="k")).provider_message_id
             except (NotSent, Rejected, SmtpInDoubt) as error:
                 return type(error).__name__
 

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from pointsman_desk.case import Receipt
+
 
 class Transport(Protocol):
     """Something that takes a composed mail and delivers it, or says clearly that it did not.
@@ -14,8 +16,8 @@ class Transport(Protocol):
 
     name: str
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> str:
-        """Deliver the bytes from `sender` to `to`, both plain addresses, and return the provider's message id.
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:
+        """Deliver the bytes from `sender` to `to`, both plain addresses, and return what the other side says to it.
 
         `key` is the same in each attempt at one reply; a transport that can recognise a repetition by it does.
         """

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from pointsman import NotSent
+from pointsman_desk.case import Receipt
 from pointsman_desk.mail.message import identify
 
 _NAME_KEPT = 60  # characters of the key that a person sees in the file's name; the hash behind them tells keys apart
@@ -25,14 +26,14 @@ class MaildirOutbox:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> str:  # noqa: ARG002 - both stand in `raw`
-        """Write the mail into `new` under a name made from the key, and return its Message-ID.
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:  # noqa: ARG002 - both stand in `raw`
+        """Write the mail into `new` under a name made from the key; the receipt has its Message-ID.
 
         A mail of this key that is already in `new` or `cur` is left as it is. Raises NotSent when nothing was written,
         OutboxInDoubt when the last step, making the entry durable, failed: a repetition with the same key is safe.
         """
         await asyncio.to_thread(self._write_once, raw, key)
-        return identify(raw).email_id
+        return Receipt(provider_message_id=identify(raw).email_id, transport=self.name)
 
     def _write_once(self, raw: bytes, key: str) -> None:
         name = _file_name(key)

@@ -6,6 +6,7 @@ import smtplib
 import ssl
 
 from pointsman import NotSent, smtp_send
+from pointsman_desk.case import Receipt
 from pointsman_desk.mail.message import identify
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -41,17 +42,17 @@ class SmtpTransport:
     def __repr__(self) -> str:
         return f"SmtpTransport({self.host!r}, {self.port})"
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> str:  # noqa: ARG002 - SMTP has no keys
-        """Send the mail and return its Message-ID.
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:  # noqa: ARG002 - SMTP has no keys
+        """Send the mail; the receipt has its Message-ID and what the server said.
 
         Raises what `pointsman.smtp_send` raises: NotSent, Rejected, or SmtpInDoubt when the connection fails once the
-        content has begun.
+        final dot is on its way.
         """
-        await asyncio.to_thread(self._send, raw, sender, to)
-        return identify(raw).email_id
+        answer = await asyncio.to_thread(self._send, raw, sender, to)
+        return Receipt(provider_message_id=identify(raw).email_id, transport=self.name, detail=answer)
 
-    def _send(self, raw: bytes, sender: str, to: str) -> None:
-        smtp_send(lambda: self._connected(sender.rpartition("@")[2]), raw, sender=sender, to=[to], server=self._server)
+    def _send(self, raw: bytes, sender: str, to: str) -> str:
+        return smtp_send(lambda: self._connected(sender.rpartition("@")[2]), raw, sender=sender, to=[to], server=self._server)
 
     @property
     def _server(self) -> str:
