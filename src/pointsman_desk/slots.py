@@ -18,7 +18,7 @@ SLOTS = (
     "order.delivered_on", "order.carrier", "order.tracking", "refund.days", "opening_hours", "signature",
 )  # fmt: skip
 SLOT = re.compile(r"\{\{ ?([a-z_.]{1,40}) ?\}\}")
-_NAME = re.compile(r"[^\W\d_](?:[^\W\d_]|[ '\u2019.-]){0,60}")  # letters and what joins names: no link, no markup, no figure
+_NAME = re.compile(r"[^\W\d_](?:[^\W\d_]|[ '\u2019-]|\.(?= |\Z)){0,60}")  # letters and what joins names: no link, no markup, no figure
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,23 @@ def test_the_sample_policy_says_what_the_sample_shop_promises() -> None:
     assert set(policy.opening_hours) == set(policy.signature) == set(Language)
 
 
+def test_a_policy_from_before_a_key_was_known_allows_none_of_it(tmp_path: Path) -> None:
+    older = SAMPLE.read_text(encoding="utf-8")
+    for line in (
+        "links_allowed = []",
+        "contacts_allowed = []",
+        "discount_codes = []",
+        "discount_percent_max = 0",
+        "reply_characters_max = 4000",
+    ):
+        assert line in older
+        older = older.replace(line, "")
+    path = tmp_path / "policy.toml"
+    path.write_text(older, encoding="utf-8")
+
+    assert PolicyFile(path).current() == PolicyFile(SAMPLE).current()
+
+
 def test_an_amount_is_kept_to_the_cent(tmp_path: Path) -> None:
     path = changed(tmp_path, "150.00", "150.10")
 
@@ -85,6 +102,18 @@ def test_every_problem_is_told_with_its_key(tmp_path: Path) -> None:
         ('["order_status", "opening_hours"]', '["legal"]', "automatic: legal must always be seen by a person"),
         ('["order_status", "opening_hours"]', '["refund", "unclear"]', "automatic: refund, unclear must always"),
         ('fr = "du lundi au vendredi, de 9 h à 17 h"\n', "", "opening_hours: a text is missing for fr"),
+        ("links_allowed = []", 'links_allowed = ["https://www.shop.example"]', "links_allowed: https://www.shop.example is no host"),
+        ("links_allowed = []", 'links_allowed = ["shop"]', "links_allowed: shop is no host"),
+        ("contacts_allowed = []", 'contacts_allowed = ["a"]', "contacts_allowed.0: "),
+        ("discount_percent_max = 0", "discount_percent_max = 101", "discount_percent_max: "),
+        ("discount_percent_max = 0", "discount_percent_max = true", "discount_percent_max: "),
+        ("# answer_days = 2", "answer_days = 0", "answer_days: "),
+        ("reply_characters_max = 4000", "reply_characters_max = 10", "reply_characters_max: "),
+        ("reply_characters_max = 4000", "reply_characters_max = 99000", "reply_characters_max: "),
+        ('en = ["no refunds"]', 'en = [""]', "phrases_forbidden.en.0: "),
+        ('de = ["selbst schuld"]', 'it = ["niente"]', "phrases_forbidden.it: "),
+        ("refund_days = 30", "refund_day = 30", "refund_days: is missing; refund_day: is no key of a policy; did you mean refund_days?"),
+        ("links_allowed = []", "link_allowed = []", "link_allowed: is no key of a policy; did you mean links_allowed?"),
         ('fr = "du lundi', 'it = "da lunedì"\nfr = "du lundi', "opening_hours.it: "),
     ],
 )
