@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pointsman_desk.case import NoOrder, Order, Policy, Trust
 
-SHOWN_CHARACTERS_MAX = 32_000  # `length` objects long before; one character may stand for eighteen (U+FDFA)
+SHOWN_CHARACTERS_MAX = 20_000  # `length` objects long before; one character may stand for eighteen (U+FDFA)
 _EVERYDAY = re.compile(r"[ -~\n\r\t]*")  # most texts of a shop: nothing to do
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn")  # what has no shape of its own (Unicode, general categories)
 

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from pointsman_desk.case import Language
@@ -12,6 +12,7 @@ from pointsman_desk.models.words import fold
 BEFORE_WORDS = 3  # "we are not able to refund": a denial stands so near before what it denies
 AFTER_WORDS = 7  # "wir erstatten Ihnen die Kosten leider nicht": a German one may come behind
 NEAR_CHARACTERS = 200  # no clause of a letter is longer; it bounds the time that a text of nothing but denials takes
+SENTENCES_KEPT_MAX = 256  # those of a long reply, which each group of phrases is looked for in
 _SENTENCE = re.compile(r"(?<=[.!?\u2026])\s|\n\s*\n")
 _CLAUSE = re.compile(r"[,;:()\[\]]|\s[-\u2013\u2014]\s")
 
@@ -38,7 +39,7 @@ def sentences(text: str) -> list[str]:
 
 
 def _said(sentence: str, group: str, without: str, language: Language | None) -> str | None:
-    words = _pattern("no_negation", None).sub("", _words(sentence))
+    words = _meant(sentence)
     match = _pattern(group, language).search(words)
     while match:
         before = _clause(words[max(0, match.start() - NEAR_CHARACTERS) : match.start()], -1)
@@ -62,6 +63,13 @@ def _denied(before: str, behind: str) -> bool:
     return bool(_pattern("negation", None).search(near) or _pattern("negation", Language.GERMAN).search(after))
 
 
+@lru_cache(maxsize=SENTENCES_KEPT_MAX)
+def _meant(sentence: str) -> str:
+    """Return the words of `sentence` without each "not" that denies nothing."""
+    return _pattern("no_negation", None).sub("", _words(sentence))
+
+
+@lru_cache(maxsize=SENTENCES_KEPT_MAX)
 def _words(text: str) -> str:
     """Return the folded words of `text` with a space around each; a comma, a colon and a bracket are a word "," each."""
     clauses = (fold(clause) for clause in _CLAUSE.split(text))

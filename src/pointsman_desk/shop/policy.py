@@ -15,7 +15,7 @@ from pointsman_desk.errors import PolicyInvalid
 
 REFUND_DAYS_MAX = 3650  # ten years; more is a typing error
 ANSWER_DAYS_MAX = 30  # who must wait longer is promised nothing
-REPLY_CHARACTERS_MAX = 20_000  # ten pages; the checks read no more of a text than 32,000
+REPLY_CHARACTERS_MAX = 16_000  # eight pages; the checks read no more of a text than 20,000
 REPLY_CHARACTERS_MIN = 500  # the reviewed templates need about as many
 ALWAYS_A_PERSON = frozenset({Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL, Intent.UNCLEAR})
 
