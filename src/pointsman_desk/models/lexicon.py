@@ -1,5 +1,6 @@
 """The phrases and rules of lexicon.toml, and what of them a text holds."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,13 +47,14 @@ class Phrases:
 
 @dataclass(frozen=True)
 class Rule:
-    """An intent for a mail in which all groups stand within so many sentences, and none of `without`."""
+    """An intent for a mail of at most `words` words, in which all groups stand within so many sentences, and none of `without`."""
 
     intent: Intent
     weight: int
     groups: tuple[str, ...]
     without: tuple[str, ...]
     sentences: int
+    words: float
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def _rule(entry: dict[str, Any]) -> Rule:
         groups=tuple(entry["all"]),
         without=tuple(entry.get("not", ())),
         sentences=entry.get("sentences", 1),
+        words=entry.get("words", math.inf),
     )
 
 
@@ -146,6 +149,7 @@ class Findings:
     def __init__(self, parts: Sequence[tuple[str, bool]], *, numbered: bool, amount: bool = False) -> None:
         self._sentences = len(parts)
         self._text = "|".join(f" {words} " for words, _ in parts)
+        self._length = sum(len(words.split()) for words, _ in parts)
         beginnings = {word[:OPENER_CHARACTERS_MAX] for word in self._text.split()}
         self._openers = frozenset(word[:size] for word in beginnings for size in range(1, len(word) + 1))
         self._careful = self._covered()
@@ -158,7 +162,7 @@ class Findings:
             "<number>": range(len(parts)) if numbered else (),
             "<amount>": range(len(parts)) if amount else (),
             "<question>": [place for place, (_, asked) in enumerate(parts) if asked],
-            "<short>": range(len(parts)) if sum(len(words.split()) for words, _ in parts) <= SHORT_WORDS_MAX else (),
+            "<short>": range(len(parts)) if self._length <= SHORT_WORDS_MAX else (),
         }
         self._found: dict[str, dict[Language, dict[int, str]]] = {}
 
@@ -183,6 +187,8 @@ class Findings:
         return [match for match in holding if match]
 
     def _match(self, rule: Rule, language: Language) -> Match | None:
+        if self._length > rule.words:
+            return None
         spoken = [self.group(name)[language] for name in rule.groups]
         tokens = [{place for token in lexicon().tokens[name] for place in self._tokens[token]} for name in rule.groups]
         wrong = {place for name in rule.without for places in self.group(name).values() for place in places}
@@ -195,8 +201,17 @@ class Findings:
         return None
 
     def _covered(self) -> str:
-        """Return the text with the innocent phrases covered up; of one with a gap its last words only, not what stands between."""
+        """Return the text with the innocent phrases covered up; of one with a gap its last words only, not what stands between.
+
+        A sentence of the small print below a firm's mail is covered whole.
+        """
         letters = list(self._text)
+        for phrase in lexicon().phrases["footer"].within(self._openers):
+            for start, _ in self._spans(phrase, self._text):
+                first = self._text.rfind("|", 0, start + 1) + 1
+                after = self._text.find("|", start)
+                last = after if after >= 0 else len(letters)
+                letters[first:last] = COVER * (last - first)
         for phrase in lexicon().innocent.within(self._openers):
             for start, end in self._spans(phrase, self._text):
                 first = start + 1 if phrase.second is None else end + 1 - len(phrase.second)

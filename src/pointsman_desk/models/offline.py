@@ -25,6 +25,7 @@ SELF_SHARE_MIN = 0.01  # a person says "I" or "my" more often than once in a hun
 _RISKIEST_FIRST = (Intent.LEGAL, Intent.REFUND, Intent.COMPLAINT)
 _RISKS = (Risk.LOW, Risk.MEDIUM, Risk.HIGH)
 
+_SPOKEN = str.maketrans({"€": " euro ", "£": " pound ", "$": " dollar "})
 _HIDDEN = ("hidden", "invisible")  # what the parser notes of text that nobody sees
 
 _NAMED = "order|parcel|bestellung|bestellnummer|bestellnr|bestell-nr|auftrag|auftragsnummer|commande|colis|pedido|encargo"
@@ -50,7 +51,7 @@ class OfflineModel:
         text, disguised = undisguised(mail.text[:TEXT_CHARACTERS_MAX])
         subject, veiled = undisguised(mail.subject[:SUBJECT_CHARACTERS_MAX])
         numbers = _order_numbers(f"{subject}\n{text}")
-        parts = [(fold(subject), "?" in subject), *sentences(text)]
+        parts = [(fold(subject), "?" in subject), *sentences(text.translate(_SPOKEN))]
         found = Findings(
             [(mended(words), asked) for words, asked in parts], numbered=bool(numbers), amount=_AMOUNT.search(text) is not None
         )
