@@ -14,6 +14,7 @@ from pointsman_desk.mail.sources.account import Account
 
 SAMPLE = Path(__file__).parent / "sample"
 FILE_NAME = "desk.toml"
+SECRET_MIN = 32  # characters: a key that nobody guesses, in hexadecimal digits too
 
 
 _SAMPLE_EXCHANGER = "mx.haus-und-hof.example"  # who writes Authentication-Results into the sample mails
@@ -90,13 +91,31 @@ class ModelConfig(BaseModel):
         return self
 
 
+class HttpConfig(BaseModel):
+    """Where raw mails may be handed in by HTTP, such as by a provider's webhook. `secret_env` names the variable with the key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    secret_env: str
+
+    @property
+    def secret(self) -> bytes:
+        """The key that signs the mails, read when it is needed and kept nowhere. Raises ConfigInvalid."""
+        secret = os.environ.get(self.secret_env, "")
+        if len(secret) < SECRET_MIN:
+            raise ConfigInvalid(f"{self.secret_env} holds no key of {SECRET_MIN} characters or more; make one with `openssl rand -hex 32`.")
+        return secret.encode()
+
+
 class DeskConfig(BaseModel):
     """Where the desk finds its mails, keeps its cases, and how it sends.
 
     `home` holds the database, the outbox, and the shop and the policy where no others are named. `mailbox` is a maildir,
-    a folder of .eml files or an mbox file; `mailboxes` are those on mail servers, and with them there is a `mailbox` only where
-    it is named. `address` and `name` are whom replies come from; with `quotes` they have the customer's text below.
-    `authserv` is the name under which your own mail exchanger writes
+    a folder of .eml files or an mbox file; `mailboxes` are those on mail servers, and `http` takes mails from programs: with
+    these there is a `mailbox` only where it is named. `address` and `name` are whom replies come from; with `quotes` they
+    have the customer's text below. `authserv` is the name under which your own mail exchanger writes
     Authentication-Results (RFC 8601), or `microsoft365`: a sender for whom it does not vouch learns nothing of an
     order, and without it every sender is one. Without `smtp` replies go into a maildir. `models`
     are asked in order, the next one where one fails; without any, the desk works by rules, offline. Relative paths count
@@ -115,13 +134,15 @@ class DeskConfig(BaseModel):
     policy: Path | None = None
     shop: Path | None = None
     smtp: SmtpConfig | None = None
+    http: HttpConfig | None = None
     models: tuple[ModelConfig, ...] = ()
     concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails in hand at once; a local model seldom takes more
 
     @model_validator(mode="before")
     @classmethod
     def _servers_or_sample(cls, written: Any) -> Any:
-        return {"mailbox": None, **written} if isinstance(written, dict) and written.get("mailboxes") else written
+        has_others = isinstance(written, dict) and (written.get("mailboxes") or written.get("http"))
+        return {"mailbox": None, **written} if has_others else written
 
     @field_validator("mailboxes")
     @classmethod

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from string import hexdigits
 from typing import Any
 
-from pointsman import CaseRow, Pending, Stale, Status
+from pointsman import CaseRow, Pending, Stale, Started, Status
 from pointsman_desk.case import Approval, Case, Receipt, Reply, Verdict
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.message import UNKNOWN_SENDER
@@ -51,16 +51,17 @@ async def work_off(
     """
     run, arrivals = Run(), arrivals or Arrivals()
 
-    async def take(found: Found) -> None:
+    async def take(found: Found) -> Started | None:
         seen(found.name)
         if found.raw is None:
             run.problems.append(found.problem or f"{found.name} cannot be read")
-            return
+            return None
         started = await ingest(desk.engine, desk.process, found.raw)
         if started.duplicate:
             run.known += 1
         else:
             run.started.append(started.case)
+        return started
 
     async def quiet() -> None:
         await arrivals.fetched()

@@ -1,13 +1,13 @@
 """Put the desk together: the only module that knows every other one. The end-to-end tests use it too."""
 
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random, SystemRandom
 from typing import Any
 
-from pointsman import AtMostOnce, Clock, DefinitionError, Engine, Idempotent, Process, Safety, SystemClock
+from pointsman import AtMostOnce, Clock, DefinitionError, Engine, Idempotent, Process, Safety, Started, SystemClock
 from pointsman.models import Model as LanguageModel
 from pointsman.models import OpenAICompatible, Price, PydanticAI
 from pointsman_desk.case import Case
@@ -81,6 +81,18 @@ def mailboxes_of(
         Mailbox(account, config.bookmark_of(account), clock=clock or SystemClock(), random=random or SystemRandom(), told=told)
         for account in config.mailboxes
     ]
+
+
+@asynccontextmanager
+async def serving(config: DeskConfig, hand_over: Callable[[Sequence[Found]], Awaitable[Sequence[Started | None]]]) -> AsyncIterator[None]:
+    """Take mails from programs by HTTP while the block runs, where the configuration says so. Raises ConfigInvalid, DeskError."""
+    if config.http is None:
+        yield
+        return
+    from pointsman_desk.mail.sources import http  # noqa: PLC0415 - its parts are an extra
+
+    async with http.served(http.intake(hand_over, config.http.secret, SystemClock()), config.http.host, config.http.port):
+        yield
 
 
 def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:

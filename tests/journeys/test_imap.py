@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from dovecot import PASSWORD, Dovecot
-from pointsman import SystemClock, open_cases
+from pointsman import Busy, SystemClock, open_cases
 from pointsman_desk.errors import MailboxRefused, MailboxUnreachable
 from pointsman_desk.mail.message import identify
 from pointsman_desk.mail.sources.account import Account
@@ -284,6 +284,31 @@ def test_a_mail_that_the_server_cannot_give_does_not_keep_the_others_away(server
     assert sum("does not give mail 3" in one for one in told) == 1
     assert reader.ids == {f"question-{number}@post.example": 1 for number in range(5)}
     assert Bookmark.read(tmp_path / "bookmark.json", account(server, user).place).missed == ()
+
+
+def test_a_desk_without_room_gets_its_mails_later(server: Dovecot, user: str, tmp_path: Path) -> None:
+    server.deliver(user, [mail(1), mail(2)])
+    reader, clock = Reader(), Held()
+    full = iter([True])
+
+    async def deliver(mails: Sequence[Found]) -> None:
+        if next(full, False):
+            raise Busy("there is no room", retry_after=7.0)
+        await reader.deliver(mails)
+
+    async def later() -> tuple[float, Bookmark]:
+        mailbox = Mailbox(account(server, user), tmp_path / "bookmark.json", clock=clock, random=Random(1))
+        async with followed(mailbox, deliver):
+            waited, refused = await clock.waits.get(), mailbox.bookmark
+            clock.passed.release()
+            await reader.has(2)
+            return waited, refused
+
+    waited, refused = within(later)
+
+    assert waited == 7.0
+    assert (refused.uid, refused.behind, refused.error) == (0, 2, None)
+    assert reader.ids.total() == 2
 
 
 class Relay:

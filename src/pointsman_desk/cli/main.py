@@ -51,7 +51,7 @@ from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.sources.places import mails_at
 from pointsman_desk.mail.survey import Survey, survey
-from pointsman_desk.wiring import Desk, mailboxes_of, open_desk
+from pointsman_desk.wiring import Desk, mailboxes_of, open_desk, serving
 
 LOCKED_SECONDS = 10.0  # what a person waits for another one's decision to be written down
 RETRY_SECONDS = 0.2  # how soon the next try is worth it
@@ -104,7 +104,7 @@ def run(
     """Take in the mails of the mailbox and answer what may be answered without a person."""
     settings = _or_exit(lambda: load_config(config))
     if mailbox is not None:
-        settings = settings.model_copy(update={"mailbox": mailbox.absolute(), "mailboxes": ()})
+        settings = settings.model_copy(update={"mailbox": mailbox.absolute(), "mailboxes": (), "http": None})
     arrivals = Arrivals()
 
     async def sweep(desk: Desk, stop: asyncio.Event) -> None:
@@ -402,7 +402,10 @@ def _with_desk(
 
     async def body() -> bool:
         mailboxes = mailboxes_of(settings, arrived.trouble) if arrivals is not None else []
-        async with arrived.of(mailboxes, follow=again_seconds is not None):
+        if again_seconds is None:
+            async with arrived.of(mailboxes, follow=False):
+                return await in_turn()
+        async with arrived.of(mailboxes, follow=True), serving(settings, arrived.hand_over):
             return await in_turn()
 
     async def in_turn() -> bool:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
+from pointsman import Busy, Started
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.mailbox import Mailbox
@@ -16,27 +17,36 @@ class Arrivals:
     def __init__(self) -> None:
         self.news = asyncio.Event()
         self._troubles: list[str] = []
-        self._batches: deque[tuple[Sequence[Found], asyncio.Future[None]]] = deque()
+        self._batches: deque[tuple[Sequence[Found], asyncio.Future[list[Started | None]]]] = deque()
         self._fetching: list[asyncio.Task[None]] = []
 
-    async def hand_over(self, mails: Sequence[Found]) -> None:
-        """Return when the desk has taken these mails in for good."""
-        taken = asyncio.get_running_loop().create_future()
+    async def hand_over(self, mails: Sequence[Found]) -> list[Started | None]:
+        """Return when the desk has taken these mails in for good: the case of each, None for one that was not read. Raises Busy."""
+        taken: asyncio.Future[list[Started | None]] = asyncio.get_running_loop().create_future()
         self._batches.append((mails, taken))
         self.news.set()
-        await taken
+        return await taken
 
-    async def take_in(self, take: Callable[[Found], Awaitable[None]], stop: asyncio.Event) -> None:
+    async def take_in(self, take: Callable[[Found], Awaitable[Started | None]], stop: asyncio.Event) -> None:
         """Take each mail in that was handed over, until `stop`. What is left then, and what `take` raises at, is not acknowledged."""
         while self._batches:
             mails, taken = self._batches[0]
+            started, busy = [], None
             for found in mails:
                 if stop.is_set():
                     return
-                await take(found)
+                try:
+                    started.append(await take(found))
+                except Busy as error:
+                    busy = error
+                    break
             self._batches.popleft()
-            if not taken.done():
-                taken.set_result(None)
+            if taken.done():
+                continue  # whoever handed them over has gone
+            if busy is not None:
+                taken.set_exception(busy)
+            else:
+                taken.set_result(started)
         self.news.clear()
 
     def trouble(self, problem: str) -> None:
@@ -68,5 +78,8 @@ class Arrivals:
 
     async def _fetch(self, mailbox: Mailbox) -> None:
         with suppress(DeskError):  # the mailbox has told of it
-            await mailbox.fetch(self.hand_over)
+            try:
+                await mailbox.fetch(self.hand_over)
+            except Busy as busy:
+                self.trouble(str(busy))
         await mailbox.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from pointsman import Clock
+from pointsman import Busy, Clock
 from pointsman_desk.errors import DeskError, MailboxUnreachable
 from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.sources.base import Found
@@ -20,8 +20,8 @@ BATCH_BYTES_MAX = 16 * 2**20  # of them in memory, but for a single one that is 
 SOON_SECONDS, LATER_SECONDS = 1.0, 120.0  # from a broken connection to the next try: the first time, and at most
 MENDED_SECONDS, LATEST_SECONDS = 60.0, 1_800.0  # from a refusal: somebody has to mend it, and many tries lock an account
 
-Deliver = Callable[[Sequence[Found]], Awaitable[None]]
-"""Takes mails in: when it returns, each of them has its case for good."""
+Deliver = Callable[[Sequence[Found]], Awaitable[object]]
+"""Takes mails in: when it returns, each of them has its case for good. Raises Busy where there is no room for them now."""
 
 T = TypeVar("T")
 
@@ -62,6 +62,8 @@ class Mailbox:
                     await self.fetch(deliver)
                     await self._news()
                     self._failures = 0
+                except Busy as busy:
+                    await self._clock.wait(asyncio.Event(), busy.retry_after)
                 except DeskError as error:
                     await self._let_go()
                     self._failures += 1
