@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pointsman import Blob, State, Violation
+from pointsman import Blob, State, Unsafe, Violation
 
 
 class Value(BaseModel):
@@ -225,7 +225,7 @@ class Policy(Value):
 
 
 class Reply(Value):
-    """A proposed reply. `author` is a person's name or the model's label; `repairs` counts how often it was mended."""
+    """A proposed reply. `author` is a person's or a model's name; `template` names the reviewed one that it is, letter by letter."""
 
     subject: str
     body: str
@@ -233,7 +233,6 @@ class Reply(Value):
     tone: Tone
     author: str
     template: str | None = None
-    repairs: int = 0
 
 
 class Verdict(Value):
@@ -310,19 +309,12 @@ class Case(State):
     order: Order | NoOrder | None = None
     trust: Trust | None = None
     policy: Policy | None = None
-    reply: Reply | None = None
+    reply: Reply | Unsafe[Reply] | None = None
     verdict: Verdict | None = None
     approval: Approval | None = None
     outgoing: Outgoing | None = None
     send_status: Literal["pending", "sent"] | None = None
     receipt: Receipt | None = None
-
-    @property
-    def repairable(self) -> bool:
-        """Whether the model may mend its own draft: the checks object to it, and it has tries left. A person's words stay."""
-        if self.verdict is None or self.reply is None or self.grounds is None or not self.verdict.violations:
-            return False
-        return self.reply.author == self.grounds.model and self.reply.repairs < REPAIRS_MAX
 
     @property
     def approved(self) -> bool:
@@ -334,9 +326,20 @@ class Case(State):
         return self.approval.despite_violations or not (self.verdict is not None and self.verdict.violations)
 
     @property
+    def is_written(self) -> bool:
+        """Whether there is a reply, whatever the checks say of it; where no model has come to one, a person writes it."""
+        return proposed(self.reply) is not None
+
+    @property
     def is_marked(self) -> bool:
         """Whether the composed mail says that a machine sent it."""
         return self.outgoing is not None and self.outgoing.automatic
+
+    @property
+    def is_template(self) -> bool:
+        """Whether the reply is a reviewed template; what a model or a person wrote is none."""
+        reply = proposed(self.reply)
+        return reply is not None and reply.template is not None
 
     @property
     def needs_judgement(self) -> bool:
@@ -354,7 +357,10 @@ class Case(State):
         return self.trust is not None and self.trust.may_know_the_order
 
 
+def proposed(reply: Reply | Unsafe[Reply] | None) -> Reply | None:
+    """The reply as it is proposed, whatever the checks say of it; None where no model has come to any."""
+    return reply.value if isinstance(reply, Unsafe) else reply
+
+
 BY_HAND = frozenset({Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL, Intent.UNCLEAR})
 """What always waits for a person, whatever the policy file says."""
-
-REPAIRS_MAX = 2  # a model that has not mended its draft in two tries will not in the third

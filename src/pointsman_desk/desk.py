@@ -7,7 +7,7 @@ from string import hexdigits
 from typing import Any
 
 from pointsman import CaseRow, Pending, Stale, Started, Status
-from pointsman_desk.case import Approval, Case, Receipt, Reply, Verdict
+from pointsman_desk.case import Approval, Case, Receipt, Reply, Verdict, proposed
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.sources.arrivals import Arrivals
@@ -85,6 +85,8 @@ async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_v
     """Send the draft as it is. `seen` is the digest of what was shown, or its beginning. Raises DeskError, Refused."""
     pending = await _pending(desk, case, seen)
     verdict = pending.beside["verdict"]
+    if proposed(pending.shown["reply"]) is None:
+        raise NotSendable(f"there is no draft for case {case} yet; write one with `pointsman-desk edit {case}`, or reject the case.")
     if isinstance(verdict, Verdict) and verdict.violations and not despite_violations:
         broken = "; ".join(violation.message for violation in verdict.violations)
         raise NotSendable(f"the draft of case {case} breaks a rule ({broken}); edit it, or approve it with --despite-violations.")
@@ -100,7 +102,7 @@ async def edit(desk: Desk, case: int, *, by: str, body: str, seen: str | None, s
     if not body.strip():
         raise DeskError(f"the new text for case {case} is empty; write the reply, or reject the case.")
     pending = await _pending(desk, case, seen)
-    shown: Reply = pending.shown["reply"]
+    shown = proposed(pending.shown["reply"]) or _blank(pending)
     reply = shown.model_copy(update={"body": body.rstrip() + "\n", "author": by, "template": None})
     if send:
         await _may_leave(desk, pending)
@@ -180,6 +182,13 @@ async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:
     if seen is not None and not pending.digest.startswith(seen):
         raise DraftChanged(f"the draft of case {case} was rewritten since you looked at it ({seen}); nothing was sent.", pending)
     return pending
+
+
+def _blank(pending: Pending) -> Reply:
+    """What a person writes into where no model has come to a draft."""
+    mail, grounds, policy = pending.shown["mail"], pending.beside["grounds"], pending.beside["policy"]
+    subject = " ".join(mail.subject.split())
+    return Reply(subject=subject, body="", language=grounds.language, tone=policy.approved_tones[0], author="")
 
 
 def _approval(pending: Pending, by: str, *, despite_violations: bool = False) -> Approval:

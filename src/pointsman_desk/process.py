@@ -2,14 +2,18 @@
 
 read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> validate -> compose -> (approve) -> send
 
-- validate objects to the model's own draft: repair, then validate again
-- a person must see it (refund, complaint, legal, unclear, high risk, not for the machine, still broken): approve, where an
-  edit goes back to validate, and a rejection ends the case
+- classify and draft ask a model, and what it says passes a guard before it is written: an answer that breaks a rule is repaired,
+  then the next model is asked, and the last one is the rules and templates, which cost nothing
+- a person must see it (refund, complaint, legal, unclear, high risk, no template, not for the machine, still broken): approve,
+  where an edit goes back to validate, and a rejection ends the case
 - the mail is composed before it is approved: every byte that leaves was shown; one that nobody sees is marked as a machine's
 """
 
-from pointsman import Idempotent, Process, Retry, Safety, finish, otherwise, parallel, when
+from typing import Any
+
+from pointsman import Budget, Guard, Idempotent, Limit, Process, Retry, Safety, finish, otherwise, parallel, when
 from pointsman_desk.case import Approval, Case, Risk
+from pointsman_desk.guards import CHECKS
 from pointsman_desk.nodes import classify, draft, facts, identity, ingest, send, validate
 
 PATIENT = Retry(attempts_max=5, first_seconds=0.5)  # a shop that restarts is back within the 7 s that this makes
@@ -18,22 +22,28 @@ GREYLISTED = Retry(attempts_max=8, first_seconds=5.0, factor=3.0, max_seconds=90
 ONLY_AFTER_A_CRASH = Retry(on=())  # what cannot be composed now never can
 PARSE_SECONDS = 60.0  # far beyond the worst mail that was measured; what takes longer is for a person
 FETCH_SECONDS = 10.0  # what a support desk can wait for a shop
-DRAFT_SECONDS = 120.0  # a slow model on a small machine
+ANSWER_SECONDS = 120.0  # a slow model on a small machine
+ASKED_AGAIN = Retry(attempts_max=3, max_seconds=30.0)  # then the next model is asked
 SEND_SECONDS = 60.0  # a mail server may take its time over the final answer (RFC 5321, 4.5.3.2.6, grants more)
 
 
-def support_mail(safety: Safety) -> Process[Case]:
-    """Build the process; `safety` says what the transport makes of a send that a crash cut short."""
-    support = Process("support-mail", Case)
+def support_mail(safety: Safety, *, models: int = 1, limit: Limit | None = None, budget: Budget | None = None) -> Process[Case]:
+    """Build the process; `safety` says what the transport makes of a send that a crash cut short.
+
+    So many `models` are asked in turn, the last of which costs nothing; all calls of them share the `limit` and the `budget`.
+    """
+    support = Process("support-mail", Case, budget=budget)
+    asking: dict[str, Any] = {"retry": ASKED_AGAIN, "timeout_seconds": ANSWER_SECONDS, "limit": limit}
 
     read = support.node(ingest.read, writes="mail", timeout_seconds=PARSE_SECONDS)
-    classify_ = support.node(classify.classify, writes=("intent", "risk", "grounds"), timeout_seconds=DRAFT_SECONDS)
+    guard = Guard(repairs_max=1, models=models, free=1)
+    classify_ = support.node(classify.classify, writes=("intent", "risk", "grounds"), guard=guard, **asking)
     fetch_order = support.node(facts.fetch_order, writes="order", retry=PATIENT, timeout_seconds=FETCH_SECONDS)
     fetch_policy = support.node(facts.fetch_refund_policy, writes="policy", timeout_seconds=FETCH_SECONDS)
     identify = support.node(identity.identify, writes="trust")
-    draft_ = support.node(draft.draft, writes=("reply", "send_status"), timeout_seconds=DRAFT_SECONDS)
+    guard = Guard(*CHECKS, repairs_max=2, models=models, free=1, escalate="unsafe")
+    draft_ = support.node(draft.draft, writes="reply", guard=guard, **asking)
     validate_ = support.node(validate.validate, writes="verdict")
-    repair = support.node(draft.repair, writes=("reply", "send_status"), timeout_seconds=DRAFT_SECONDS)
     approve = support.pause(
         name="approve", writes="approval", answer=Approval, shows=("mail", "reply"), edits=("reply",),
         beside=("intent", "risk", "grounds", "order", "policy", "verdict", "outgoing"),
@@ -50,13 +60,12 @@ def support_mail(safety: Safety) -> Process[Case]:
         when("the sender is not identified", lambda c: c.trust is None, identify),
         when("there is no draft", lambda c: c.reply is None, draft_),
         when("the draft is not validated", lambda c: c.verdict is None, validate_),
-        when("the draft can be repaired", lambda c: c.repairable, repair),
         when(
             "a person rejected it",
             lambda c: c.approval is not None and c.approval.decision == "reject",
             finish("rejected"),
         ),
-        when("it is not composed", lambda c: c.outgoing is None, compose),
+        when("it is not composed", lambda c: c.is_written and c.outgoing is None, compose),
         when("refund, complaint, legal or unclear", lambda c: c.needs_judgement and not c.approved, approve),
         when("the risk is high", lambda c: c.risk is Risk.HIGH and not c.approved, approve),
         when(
@@ -65,6 +74,7 @@ def support_mail(safety: Safety) -> Process[Case]:
             approve,
         ),
         when("the policy does not name the intent", lambda c: not c.is_allowed and not c.approved, approve),
+        when("it is no reviewed template", lambda c: not c.is_template and not c.approved, approve),
         when("the sender is not the order's customer", lambda c: not c.is_known and not c.approved, approve),
         when("a person is editing it", lambda c: c.approval is not None and not c.approved, approve),
         when("nobody has seen it", lambda c: not c.approved and not c.is_marked, compose_unattended),

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from random import Random, SystemRandom
 from typing import Any
 
-from pointsman import AtMostOnce, Clock, DefinitionError, Engine, Idempotent, Process, Safety, Started, SystemClock
-from pointsman.models import Model as LanguageModel
-from pointsman.models import OpenAICompatible, Price, PydanticAI
+from pointsman import AtMostOnce, Clock, DefinitionError, Engine, Idempotent, Limit, Process, Safety, Started, SystemClock
+from pointsman.models import Model, OpenAICompatible, Price, PydanticAI
 from pointsman_desk.case import Case
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
 from pointsman_desk.errors import ConfigInvalid
@@ -21,12 +20,13 @@ from pointsman_desk.mail.sources.mbox import MboxSource
 from pointsman_desk.mail.transports.base import Transport
 from pointsman_desk.mail.transports.maildir import MaildirOutbox
 from pointsman_desk.mail.transports.smtp import SmtpTransport
-from pointsman_desk.models.base import Model
 from pointsman_desk.models.offline import OfflineModel
 from pointsman_desk.process import support_mail
 from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
+
+ASKED_AT_ONCE = 8  # what a hosted model's smallest account takes; the engine's own line holds the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Desk:
     engine: Engine
     process: Process[Case]
     config: DeskConfig
-    model: Model
+    models: tuple[Model, ...]
     transport: str
 
     def mails(self) -> Iterator[Found]:
@@ -114,7 +114,7 @@ def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:
     return sender, AtMostOnce()
 
 
-def models_of(config: DeskConfig) -> tuple[LanguageModel, ...]:
+def models_of(config: DeskConfig) -> tuple[Model, ...]:
     """The language models to ask, in order; none where the desk works offline. Raises ConfigInvalid with every problem."""
     models, problems = [], []
     for number, asked in enumerate(config.models):
@@ -127,7 +127,7 @@ def models_of(config: DeskConfig) -> tuple[LanguageModel, ...]:
     return tuple(models)
 
 
-def _language_model(asked: ModelConfig) -> LanguageModel:
+def _language_model(asked: ModelConfig) -> Model:
     price = Price(asked.price.input, asked.price.output) if asked.price else Price(0, 0)
     if asked.kind == "pydantic-ai":
         return PydanticAI(asked.model, price=price, timeout_seconds=asked.timeout_seconds, max_tokens=asked.max_tokens)
@@ -152,16 +152,21 @@ async def open_desk(
     *,
     transport: Transport | None = None,
     safety: Safety | None = None,
-    model: Model | None = None,
+    models: Sequence[Model] | None = None,
     **engine_settings: Any,
 ) -> AsyncIterator[Desk]:
-    """Open the desk. `transport`, `safety`, `model` and the engine's settings are for tests and other front ends."""
+    """Open the desk. `transport`, `safety`, `models` and the engine's settings are for tests and other front ends.
+
+    The rules and templates are the last model that is asked, after those of the configuration.
+    """
     prepare(config)
     configured, its_safety = transport_of(config)
-    process = support_mail(safety or its_safety)
-    model = model or OfflineModel()
+    asked = (*(models_of(config) if models is None else models), OfflineModel())
+    limit = Limit("models", concurrency=ASKED_AT_ONCE) if len(asked) > 1 else None
+    process = support_mail(safety or its_safety, models=len(asked), limit=limit)
     resources = {
-        "model": model,
+        "models": asked,
+        "chance": SystemRandom(),
         "orders": SqliteOrders(config.shop_file),
         "guesses": Guesses(),
         "policies": PolicyFile(config.policy_file),
@@ -170,4 +175,4 @@ async def open_desk(
         "transport": transport or configured,
     }
     async with Engine.open(config.database, [process], resources=resources, concurrency=config.concurrency, **engine_settings) as engine:
-        yield Desk(engine, process, config, model, (transport or configured).name)
+        yield Desk(engine, process, config, asked, (transport or configured).name)

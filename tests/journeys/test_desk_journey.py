@@ -232,7 +232,7 @@ def test_an_edited_reply_is_composed_again_and_leaves_once(config: DeskConfig) -
 
     async def edit(desk: Desk) -> Any:
         drafted = (await desk.engine.pending(1)).beside["outgoing"]
-        body = "Dear Maria Gonzalez,\n\nWe are sorry that your order is late. We are looking for it and write again today."
+        body = "Dear Maria Keller,\n\nWe are sorry that your order is late. We are looking for it and write again today."
         row = await at_desk.edit(desk, 1, by="bob", body=body, seen=None, send=True)
         return drafted, row, (await history_of(desk.engine.reader, 1)).state
 

@@ -264,7 +264,9 @@ def print_decision(history: History, config: DeskConfig) -> None:
 
 
 def _print_reply(reply: dict[str, Any] | None, verdict: dict[str, Any] | None) -> None:
+    reply = reply.get("value") if reply and "raw" in reply else reply  # an Unsafe holds what was proposed, if anything
     if not reply:
+        console.print("\n[red]No model has come to a draft.[/]")
         return
     console.print(f"\n[bold]Reply[/] by {escape(reply['author'])}, {reply['language']}, {reply['tone']}:")
     console.print(escape(reply["body"]))

@@ -167,7 +167,7 @@ async def _take_in(
     elif done.started or not watched:
         told = set(done.started) | {row.id for row in rows if row.status in HELD}
         shown = [await case_json(desk.engine.reader, row) for row in rows if row.id in told]
-        print_run(done, shown, rows, desk.config, desk.model.label)
+        print_run(done, shown, rows, desk.config, ", then ".join(model.name for model in desk.models))
     if done.problems and not watched:
         raise DeskError("; ".join(done.problems))
     for problem in done.problems:

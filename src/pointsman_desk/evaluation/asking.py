@@ -5,20 +5,25 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
 
-from pointsman import Attempt, Usage
+from pointsman import Usage
+from pointsman.models import Model
 from pointsman_desk.case import BY_HAND, Intent, Mail, Order, Policy, Reply, Risk, Trust
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.evaluation.labelled import Labelled
-from pointsman_desk.models.base import Brief, Classification, Model
+from pointsman_desk.models.base import Brief
 from pointsman_desk.models.offline import OfflineModel
-from pointsman_desk.nodes.classify import classify as at_desk
+from pointsman_desk.nodes.classify import classified
+from pointsman_desk.nodes.draft import drafted
 from pointsman_desk.nodes.validate import validate
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
+from pointsman_desk.wiring import models_of
 
 OFFLINE = "offline"
+CHANCE = SystemRandom()  # of the marks around a mail, which nobody may guess
 CUSTOMER, NUMBER = "maria.keller@mail.example", "A-1001"  # an order of the sample shop that is late: it has every fact
 
 
@@ -59,11 +64,12 @@ class Asked:
     seconds: float
 
 
-def model_named(config: DeskConfig, name: str) -> Model:  # noqa: ARG001 - the configuration will name others
-    """The model called `name`. Raises ConfigInvalid when there is none."""
-    if name != OFFLINE:
-        raise ConfigInvalid(f"there is no model {name!r}; the one that is there is {OFFLINE}.")
-    return OfflineModel()
+def model_named(config: DeskConfig, name: str) -> Model:
+    """The model called `name` in the configuration, or the rules. Raises ConfigInvalid when there is none."""
+    models: dict[str, Model] = {model.name: model for model in models_of(config)} | {OFFLINE: OfflineModel()}
+    if name not in models:
+        raise ConfigInvalid(f"there is no model {name!r}; the ones that are there are {', '.join(models)}.")
+    return models[name]
 
 
 async def sample_facts(config: DeskConfig) -> Facts:
@@ -75,17 +81,6 @@ async def sample_facts(config: DeskConfig) -> Facts:
     assert isinstance(order, Order), "the sample shop holds it"
     written = config.policy is not None or config.policy_file.exists()
     return Facts(order, PolicyFile(config.policy_file if written else SAMPLE / "policy.toml").current())
-
-
-async def classify(model: Model, mail: Mail) -> Attempt[Classification]:
-    """Ask once what `mail` is about, as the desk does."""
-    intent, risk, grounds = await at_desk(mail, model=model)
-    return Attempt(Classification(intent=intent, risk=risk, grounds=grounds), model.label)
-
-
-async def draft(model: Model, brief: Brief) -> Attempt[Reply]:
-    """Ask once for a reply."""
-    return Attempt(await model.draft(brief), model.label)
 
 
 async def ask(
@@ -119,7 +114,7 @@ async def ask(
 
 async def _answer(model: Model, mail: Mail, facts: Facts | None) -> Answer:
     try:
-        found = await classify(model, mail)
+        found = await classified(mail, model, CHANCE)
     except Exception as error:  # whatever a model's client raises, there is no answer
         return Answer(None, problem=str(error) or type(error).__name__)
     if found.output is None:
@@ -129,7 +124,7 @@ async def _answer(model: Model, mail: Mail, facts: Facts | None) -> Answer:
         return Answer(intent, risk, usage=found.usage)
     brief = Brief(mail=mail, order=facts.order, policy=facts.policy, trust=Trust.BOUND, **dict(found.output))
     try:
-        written = await draft(model, brief)
+        written = await drafted(brief, model, CHANCE)
     except Exception as error:
         return Answer(intent, risk, passed=False, problem=str(error) or type(error).__name__, usage=found.usage, calls=2)
     passed = written.output is not None and not _objections(written.output, brief)

@@ -1,9 +1,6 @@
-"""What a model must do for the desk: classify a mail, draft a reply, mend a reply."""
+"""What the desk asks a model about, and what it keeps of the answer."""
 
-from typing import Protocol
-
-from pointsman import Violation
-from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Risk, Trust, Value
+from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Risk, Trust, Value
 
 CANARY = "lantern-7-juniper"
 """Stands in the instructions that a model is given. A reply with these words gives the instructions away, and is never sent."""
@@ -30,24 +27,3 @@ class Brief(Value):
     order: Order | NoOrder
     policy: Policy
     trust: Trust = Trust.NONE
-
-
-class Model(Protocol):
-    """A model as the desk sees it: text and labels come out, it calls no tool and chooses no recipient.
-
-    `label` names it to the person who approves.
-    """
-
-    label: str
-
-    async def classify(self, mail: Mail) -> Classification:
-        """Say what `mail` is about. What the mail asks of the model itself is not done."""
-        ...
-
-    async def draft(self, brief: Brief) -> Reply:
-        """Write a reply to the mail of `brief`, with no fact that is not in its order or its policy."""
-        ...
-
-    async def repair(self, brief: Brief, reply: Reply, violations: tuple[Violation, ...]) -> Reply:
-        """Write `reply` again so that `violations` are gone; its `repairs` is one higher."""
-        ...

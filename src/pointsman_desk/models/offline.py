@@ -3,15 +3,22 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
-from pointsman import Violation
-from pointsman_desk.case import Grounds, Intent, Language, Mail, Reply, Risk
-from pointsman_desk.models.base import Brief, Classification
+from pydantic import BaseModel
+
+from pointsman import Attempt
+from pointsman.models import Message, Task
+from pointsman_desk.case import Grounds, Intent, Language, Mail, Risk
+from pointsman_desk.models.base import Classification
 from pointsman_desk.models.lexicon import Findings, Match, lexicon
+from pointsman_desk.models.prompts import ClassifyAnswer, DraftAnswer
 from pointsman_desk.models.replies import write_reply
 from pointsman_desk.models.spelling import mended, undisguised
 from pointsman_desk.models.words import TEXT_CHARACTERS_MAX, fold, language_of, sentences, tricked
+
+T = TypeVar("T", bound=BaseModel)
 
 LABEL = "rule-based, no AI"
 SUBJECT_CHARACTERS_MAX = 500  # a subject of five full lines; what follows is no subject
@@ -44,9 +51,24 @@ _AMOUNT = re.compile(
 class OfflineModel:
     """A model of rules and templates: the same mail always gives the same answer, and no text leaves the machine."""
 
-    label: str = LABEL
+    name: str = LABEL
 
-    async def classify(self, mail: Mail) -> Classification:
+    async def attempt(self, task: Task, messages: Sequence[Message], schema: type[T]) -> Attempt[T]:  # noqa: ARG002 - it reads no prompt
+        """Do the desk's `task` by its inputs: "classify" a mail, or "draft" a reply to a brief, carefully after `violations`."""
+        answer: ClassifyAnswer | DraftAnswer
+        if task.name == "classify":
+            found = self.classify(task.inputs["mail"])
+            said = found.grounds
+            answer = ClassifyAnswer(
+                intent=found.intent, risk=found.risk, language=said.language, order_number=said.order_number, phrases=said.phrases
+            )
+        else:
+            careful = any(violation.check == "refund_within_policy" for violation in task.inputs["violations"])
+            written = write_reply(task.inputs["brief"], author=self.name, careful=careful)
+            answer = DraftAnswer(body=written.body, tone=written.tone, language=written.language)
+        return Attempt(schema.model_validate(answer.model_dump()), self.name, answer.model_dump_json())
+
+    def classify(self, mail: Mail) -> Classification:
         """Say what `mail` is about by the phrases that it holds; where nothing or too much matches, `unclear`."""
         text, disguised = undisguised(mail.text[:TEXT_CHARACTERS_MAX])
         subject, veiled = undisguised(mail.subject[:SUBJECT_CHARACTERS_MAX])
@@ -73,18 +95,9 @@ class OfflineModel:
                 language=language or Language.ENGLISH,
                 phrases=grounds[:PHRASES_MAX],
                 order_number=numbers[0] if numbers else None,
-                model=self.label,
+                model=self.name,
             ),
         )
-
-    async def draft(self, brief: Brief) -> Reply:
-        """Fill the reviewed template for the intent, the language and the facts of `brief`."""
-        return write_reply(brief, author=self.label)
-
-    async def repair(self, brief: Brief, reply: Reply, violations: tuple[Violation, ...]) -> Reply:
-        """Take the reviewed template again; with a violation of the refund rules, the one that promises nothing."""
-        careful = any(violation.check == "refund_within_policy" for violation in violations)
-        return write_reply(brief, author=self.label, careful=careful, repairs=reply.repairs + 1)
 
 
 def _order_numbers(text: str) -> tuple[str, ...]:

@@ -140,10 +140,10 @@ class DraftAnswer(Value):
     tone: Tone
     language: Language
 
-    def reply(self, brief: Brief, author: str, *, repairs: int = 0) -> Reply:
+    def reply(self, brief: Brief, author: str) -> Reply:
         """The draft as the desk keeps it, its slots not yet filled; the subject is that of the mail."""
         subject = " ".join(brief.mail.subject.split())
-        return Reply(subject=subject, body=self.body, language=self.language, tone=self.tone, author=author, repairs=repairs)
+        return Reply(subject=subject, body=self.body, language=self.language, tone=self.tone, author=author)
 
 
 def classify_messages(mail: Mail, boundary: str, violations: Sequence[Violation] = (), rejected: str | None = None) -> tuple[Message, ...]:

@@ -17,7 +17,7 @@ _LINK = re.compile(r"\S*(?:://|www\.|@)\S*", re.IGNORECASE)  # whoever is named 
 _LEFT_US = ("shipped", "delivered", "cancelled")
 
 
-def write_reply(brief: Brief, *, author: str, careful: bool = False, repairs: int = 0) -> Reply:
+def write_reply(brief: Brief, *, author: str, careful: bool = False) -> Reply:
     """Return the reply that the templates give for `brief`; with `careful`, one that promises no refund.
 
     Facts come from the order and the policy only. A line of the template whose fact is missing is left out.
@@ -33,7 +33,6 @@ def write_reply(brief: Brief, *, author: str, careful: bool = False, repairs: in
         tone=tone,
         author=author,
         template=f"{brief.intent}/{language}/{variant}",
-        repairs=repairs,
     )
 
 

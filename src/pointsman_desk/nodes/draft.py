@@ -1,34 +1,40 @@
-"""Propose a reply, and mend one that the checks object to."""
+"""Propose a reply: the model writes words and names facts by their slots, and code puts the facts in."""
 
-from typing import Literal
+from random import Random
 
-from pointsman import Peek
-from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Risk, Trust, Verdict
-from pointsman_desk.models.base import Brief, Model
+from pointsman import Attempt, Context, Violation
+from pointsman.models import Model, Task
+from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Risk, Trust
+from pointsman_desk.models.base import Brief
+from pointsman_desk.models.prompts import DraftAnswer, draft_messages
+from pointsman_desk.models.replies import write_reply
+from pointsman_desk.models.untrusted import new_boundary
 from pointsman_desk.nodes.identity import disclosed
 from pointsman_desk.slots import filled
 
 
 async def draft(
-    mail: Mail,
-    intent: Intent,
-    risk: Risk,
-    grounds: Grounds,
-    order: Order | NoOrder,
-    trust: Trust,
-    policy: Policy,
-    *,
-    model: Model,
-) -> tuple[Reply, Literal["pending"]]:
-    """Have the model write a reply from the facts; from here on it is pending."""
-    brief = Brief(mail=mail, intent=intent, risk=risk, grounds=grounds, order=disclosed(order, trust), policy=policy, trust=trust)
-    return filled(await model.draft(brief), brief.order, policy), "pending"
-
-
-async def repair(
     mail: Mail, intent: Intent, risk: Risk, grounds: Grounds, order: Order | NoOrder, trust: Trust, policy: Policy,
-    reply: Peek[Reply], verdict: Peek[Verdict], *, model: Model,
-) -> tuple[Reply, Literal["pending"]]:  # fmt: skip
-    """Have the model write the reply again, without what the checks found."""
+    *, models: tuple[Model, ...], chance: Random, ctx: Context,
+) -> Attempt[Reply]:  # fmt: skip
+    """Have the model whose turn it is write a reply from the facts that the sender may know."""
     brief = Brief(mail=mail, intent=intent, risk=risk, grounds=grounds, order=disclosed(order, trust), policy=policy, trust=trust)
-    return filled(await model.repair(brief, reply, verdict.violations), brief.order, policy), "pending"
+    return await drafted(brief, models[ctx.model], chance, ctx.violations, ctx.rejected)
+
+
+async def drafted(
+    brief: Brief, model: Model, chance: Random, violations: tuple[Violation, ...] = (), rejected: str = ""
+) -> Attempt[Reply]:  # fmt: skip
+    """Ask `model` for a reply to `brief`; what was `rejected`, and why, stands in the question where it is asked again."""
+    mail = brief.mail
+    boundary = new_boundary(chance, (mail.subject, mail.text, mail.quoted))
+    messages = draft_messages(brief, boundary, violations=violations, rejected=rejected or None)
+    answer = await model.attempt(Task("draft", {"brief": brief, "violations": violations}), messages, DraftAnswer)
+    return answer.map(lambda written: _filled(written, brief, answer.model))
+
+
+def _filled(written: DraftAnswer, brief: Brief, author: str) -> Reply:
+    """The reply with its facts and the shop's signature; it has a template only where it is that template, letter by letter."""
+    reply = filled(written.reply(brief, author), brief.order, brief.policy)
+    templates = (filled(write_reply(brief, author=author, careful=careful), brief.order, brief.policy) for careful in (False, True))
+    return next((one for one in templates if (one.body, one.tone, one.language) == (reply.body, reply.tone, reply.language)), reply)

@@ -4,15 +4,15 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Literal
 
-from pointsman import Context, Peek, Rejected
-from pointsman_desk.case import Mail, Outgoing, Receipt, Reply
+from pointsman import Context, Peek, Rejected, Unsafe
+from pointsman_desk.case import Mail, Outgoing, Receipt, Reply, proposed
 from pointsman_desk.mail.compose import Letterhead, reply_to
 from pointsman_desk.mail.compose import compose as to_bytes
 from pointsman_desk.mail.transports.base import Transport
 
 
 def compose(
-    mail: Mail, reply: Reply, customer_id: str, *, letterhead: Letterhead, ctx: Context
+    mail: Mail, reply: Reply | Unsafe[Reply], customer_id: str, *, letterhead: Letterhead, ctx: Context
 ) -> tuple[Outgoing, Literal["pending"]]:  # fmt: skip
     """Fix every byte of the reply, date and Message-ID included, before a person sees it: what is approved is what leaves.
 
@@ -22,19 +22,22 @@ def compose(
 
 
 def compose_unattended(
-    mail: Mail, reply: Reply, customer_id: str, *, letterhead: Letterhead, ctx: Context
+    mail: Mail, reply: Reply | Unsafe[Reply], customer_id: str, *, letterhead: Letterhead, ctx: Context
 ) -> tuple[Outgoing, Literal["pending"]]:  # fmt: skip
     """Fix the bytes of a reply that no person sees: it says that a machine sent it (RFC 3834)."""
     return _fixed(mail, reply, customer_id, letterhead, ctx, automatic=True), "pending"
 
 
-def _fixed(mail: Mail, reply: Reply, to: str, letterhead: Letterhead, ctx: Context, *, automatic: bool) -> Outgoing:
+def _fixed(mail: Mail, reply: Reply | Unsafe[Reply], to: str, letterhead: Letterhead, ctx: Context, *, automatic: bool) -> Outgoing:
+    written = proposed(reply)
+    if written is None:
+        raise ValueError("there is no reply to compose; a person has to write one")
     # Nobody can guess the identifier from outside, so that a copy of a mail that bears it proves that it was sent.
-    named = f"{ctx.incarnation}/{ctx.case}/{ctx.now}/{mail.message_id}/{reply.model_dump_json()}"
+    named = f"{ctx.incarnation}/{ctx.case}/{ctx.now}/{mail.message_id}/{written.model_dump_json()}"
     domain = letterhead.address.rpartition("@")[2]
     letter = reply_to(
         mail,
-        reply,
+        written,
         letterhead,
         to=to,
         message_id=f"case-{ctx.case}.{hashlib.sha256(named.encode()).hexdigest()[:24]}@{domain}",

@@ -4,14 +4,19 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from pointsman import Violation
-from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Trust, Verdict
+from pointsman import Unsafe, Violation
+from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Trust, Verdict, proposed
 from pointsman_desk.guards import CHECKS
 
 
-def validate(reply: Reply, mail: Mail, intent: Intent, grounds: Grounds, order: Order | NoOrder, policy: Policy, trust: Trust) -> Verdict:
+def validate(
+    reply: Reply | Unsafe[Reply], mail: Mail, intent: Intent, grounds: Grounds, order: Order | NoOrder, policy: Policy, trust: Trust
+) -> Verdict:
     """Hold `reply` against the customer's language, the facts of `order` that the sender may know, and the rules of `policy`."""
-    fields = {"reply": reply, "mail": mail, "intent": intent, "grounds": grounds, "order": order, "policy": policy, "trust": trust}
+    written = proposed(reply)
+    if written is None:
+        return Verdict(violations=reply.violations if isinstance(reply, Unsafe) else ())
+    fields = {"reply": written, "mail": mail, "intent": intent, "grounds": grounds, "order": order, "policy": policy, "trust": trust}
     return Verdict(violations=violations_of(fields))
 
 

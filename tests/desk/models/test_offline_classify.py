@@ -1,7 +1,5 @@
 """The rule-based model reads short mails of four languages, and is not talked into anything."""
 
-import asyncio
-
 import pytest
 
 from pointsman_desk.case import Attachment, Intent, Mail, Risk
@@ -20,7 +18,7 @@ def classify(text: str, subject: str = "", notes: tuple[str, ...] = (), files: t
         notes=notes,
         attachments=files,
     )
-    return asyncio.run(OfflineModel().classify(mail))
+    return OfflineModel().classify(mail)
 
 
 MAILS = [
@@ -288,7 +286,7 @@ def test_the_subject_gives_the_context_of_a_short_text() -> None:
 def test_quoted_history_decides_nothing() -> None:
     mail = Mail(message_id="m", sender="a@mail.example", text="Thanks.", quoted="> I want a refund, says my lawyer")
 
-    found = asyncio.run(OfflineModel().classify(mail))
+    found = OfflineModel().classify(mail)
 
     assert (found.intent, found.risk) == (Intent.UNCLEAR, Risk.MEDIUM)
 
@@ -309,7 +307,7 @@ def test_phrases_are_few_and_short_whatever_the_mail_holds() -> None:
 def test_a_mail_that_a_machine_sent_is_unclear() -> None:
     mail = Mail(message_id="m", sender="a@mail.example", text="Where is my order A-1002?", automatic="out of office")
 
-    found = asyncio.run(OfflineModel().classify(mail))
+    found = OfflineModel().classify(mail)
 
     assert (found.intent, found.risk) == (Intent.UNCLEAR, Risk.MEDIUM)
 

@@ -4,6 +4,7 @@ import asyncio
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -23,7 +24,9 @@ from pointsman_desk.case import (
     Trust,
 )
 from pointsman_desk.models.base import Brief
-from pointsman_desk.models.offline import OfflineModel
+from pointsman_desk.models.offline import LABEL, OfflineModel
+from pointsman_desk.models.replies import write_reply
+from pointsman_desk.nodes.draft import drafted
 from pointsman_desk.nodes.validate import validate
 from pointsman_desk.shop.policy import PolicyFile
 
@@ -79,7 +82,7 @@ def brief(
 
 
 def draft(work: Brief) -> Reply:
-    return asyncio.run(OfflineModel().draft(work))
+    return write_reply(work, author=LABEL)
 
 
 def violations(work: Brief, reply: Reply) -> list[str]:
@@ -214,12 +217,13 @@ def test_a_subject_keeps_to_one_line() -> None:
     assert reply.subject == "Invoice for A-1001"
 
 
-def test_a_repair_takes_back_a_promise_and_counts() -> None:
+def test_a_repair_takes_back_a_promise() -> None:
     work = brief(Intent.REFUND, written=DATES[2])
     first = draft(work)
     against = (Violation(check="refund_within_policy", message="it promises a refund"),)
 
-    mended = asyncio.run(OfflineModel().repair(work, first.model_copy(update={"repairs": 1}), against))
+    mended = asyncio.run(drafted(work, OfflineModel(), Random(1), against, first.body)).output
 
-    assert (first.template, mended.template, mended.repairs) == ("refund/en/late", "refund/en/checking", 2)
+    assert mended is not None
+    assert (first.template, mended.template) == ("refund/en/late", "refund/en/checking")
     assert violations(work, mended) == []

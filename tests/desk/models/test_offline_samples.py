@@ -1,6 +1,5 @@
 """The rule-based model reads the sample mails as a careful person does."""
 
-import asyncio
 import tomllib
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def test_a_sample_mail_has_the_intent_the_risk_the_language_and_the_order_that_a
     mail = read_mail((MAILS / name).read_bytes())
     wanted = EXPECTED[name]
 
-    found = asyncio.run(OfflineModel().classify(mail))
+    found = OfflineModel().classify(mail)
 
     assert (found.intent, found.risk) == (wanted["intent"], wanted["risk"])
     assert found.grounds.language == wanted["language"]

@@ -183,7 +183,7 @@ def test_an_answer_becomes_what_the_desk_keeps() -> None:
     )
     draft = DraftAnswer(body="Hello {{order.number}}", tone=Tone.WARM, language=Language.ENGLISH)
 
-    found, reply = label.classification("m1"), draft.reply(brief(), "m1", repairs=1)
+    found, reply = label.classification("m1"), draft.reply(brief(), "m1")
 
     assert found.grounds == Grounds(language=Language.GERMAN, phrases=("Geld zurück",), order_number="A-1", model="m1")
-    assert (reply.subject, reply.body, reply.author, reply.repairs) == ("Where is it?", "Hello {{order.number}}", "m1", 1)
+    assert (reply.subject, reply.body, reply.author, reply.template) == ("Where is it?", "Hello {{order.number}}", "m1", None)

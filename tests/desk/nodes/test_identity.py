@@ -10,7 +10,7 @@ from pointsman import Context
 from pointsman_desk.case import Authentication, Grounds, Intent, Item, Language, Mail, NoOrder, Order, Risk, Trust
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.models.base import Brief
-from pointsman_desk.models.offline import OfflineModel
+from pointsman_desk.models.replies import write_reply
 from pointsman_desk.nodes.facts import fetch_order
 from pointsman_desk.nodes.identity import disclosed, identify
 from pointsman_desk.shop.guesses import GUESSES_MAX, SENDERS_MAX, WINDOW_SECONDS, Guesses
@@ -172,4 +172,4 @@ def draft_of(order: NoOrder) -> str:
         "order": order,
         "policy": policy,
     }
-    return asyncio.run(OfflineModel().draft(Brief(mail=mail(aligned=True), **facts))).body  # type: ignore[arg-type]
+    return write_reply(Brief(mail=mail(aligned=True), **facts), author="").body  # type: ignore[arg-type]
