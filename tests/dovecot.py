@@ -28,7 +28,6 @@ state_dir = {folder}/state
 log_path = {folder}/dovecot.log
 protocols = imap lmtp
 listen = 127.0.0.1
-auth_mechanisms = plain login xoauth2
 auth_failure_delay = 0
 default_internal_user = {user}
 default_internal_group = {group}
@@ -64,6 +63,7 @@ ssl = yes
 mail_max_userip_connections = 100
 """
 OF_2_3 = """
+auth_mechanisms = plain login xoauth2
 disable_plaintext_auth = no
 ssl_cert = <{folder}/cert.pem
 ssl_key = <{folder}/key.pem
@@ -79,6 +79,7 @@ userdb {{
 }}
 """
 OF_2_4 = """
+auth_mechanisms = plain login
 auth_allow_cleartext = yes
 ssl_server_cert_file = {folder}/cert.pem
 ssl_server_key_file = {folder}/key.pem
@@ -101,7 +102,10 @@ userdb static {{
 
 
 class Dovecot:
-    """Started and stopped like a server that a customer has; `imap`, `imaps` and `lmtp` are its ports, `certificate` vouches for it."""
+    """Started and stopped like a server that a customer has; `imap`, `imaps` and `lmtp` are its ports, `certificate` vouches for it.
+
+    `takes_tokens` says whether the password opens a mailbox as a token, too: newer ones want a server that they ask about tokens.
+    """
 
     def __init__(self) -> None:
         self._program = program("dovecot")
@@ -115,15 +119,15 @@ class Dovecot:
         names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
         files = ["-keyout", self.folder / "key.pem", "-out", self.certificate]
         subprocess.run([*make_key, *names, *files], check=True, capture_output=True)
-        (self.folder / "dovecot.conf").write_text(self._configuration(), encoding="utf-8")
+        version = subprocess.run([self._program, "--version"], check=True, capture_output=True, text=True).stdout
+        is_new = tuple(map(int, re.findall(r"\d+", version)[:2])) >= (2, 4)  # its configuration is another language
+        self.takes_tokens = not is_new
+        (self.folder / "dovecot.conf").write_text(self._configuration(is_new), encoding="utf-8")
         if os.geteuid() == 0:
             for path in [self.folder, *self.folder.rglob("*")]:
                 os.chown(path, NOBODY, NOBODY)
 
-    def _configuration(self) -> str:
-        version = subprocess.run([self._program, "--version"], check=True, capture_output=True, text=True).stdout
-        major, minor = map(int, re.findall(r"\d+", version)[:2])
-        is_new = (major, minor) >= (2, 4)  # its configuration is another language
+    def _configuration(self, is_new: bool) -> str:
         head = "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n" if is_new else ""
         user, group = ("nobody", "nogroup") if os.geteuid() == 0 else (_told("id", "-un"), _told("id", "-gn"))
         text = head + COMMON + (OF_2_4 if is_new else OF_2_3)
