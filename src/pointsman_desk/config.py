@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.mail.sources.account import Account
+from pointsman_desk.mail.transports.relay import Relay
 
 SAMPLE = Path(__file__).parent / "sample"
 FILE_NAME = "desk.toml"
@@ -20,30 +21,6 @@ SECRET_MIN = 32  # characters: a key that nobody guesses, in hexadecimal digits 
 _SAMPLE_EXCHANGER = "mx.haus-und-hof.example"  # who writes Authentication-Results into the sample mails
 _AUTHSERV = re.compile(r"[A-Za-z0-9._-]{1,253}")  # a host's name or `microsoft365`
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")  # a plain addr-spec (RFC 5322, 3.4.1)
-
-
-class SmtpConfig(BaseModel):
-    """A mail server that takes the replies. The password comes from the environment variable that `password_env` names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str
-    port: Annotated[int, Field(ge=1, le=65_535)] = 587  # message submission (RFC 6409)
-    starttls: bool = True
-    timeout_seconds: Annotated[float, Field(gt=0)] = 45.0  # below the effect's own limit, so that the phase is known
-    username: str | None = None
-    password_env: str | None = None
-
-    @model_validator(mode="after")
-    def _password_is_set(self) -> Self:
-        if self.password_env is not None and not os.environ.get(self.password_env):
-            raise ValueError(f"password_env names {self.password_env}, which is not set in the environment")
-        return self
-
-    @property
-    def password(self) -> str | None:
-        """The password, read when it is needed and kept nowhere."""
-        return os.environ[self.password_env] if self.password_env is not None else None
 
 
 class PriceConfig(BaseModel):
@@ -133,7 +110,7 @@ class DeskConfig(BaseModel):
     authserv: str | None = None
     policy: Path | None = None
     shop: Path | None = None
-    smtp: SmtpConfig | None = None
+    smtp: Relay | None = None
     http: HttpConfig | None = None
     models: tuple[ModelConfig, ...] = ()
     concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails in hand at once; a local model seldom takes more
@@ -203,7 +180,8 @@ class DeskConfig(BaseModel):
             for name in ("home", "mailbox", "policy", "shop")
             if (value := getattr(self, name)) is not None
         }
-        return self.model_copy(update=paths)
+        smtp = self.smtp.under(folder) if self.smtp is not None else None
+        return self.model_copy(update={**paths, "smtp": smtp})
 
 
 def load_config(file: Path | None = None) -> DeskConfig:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from string import hexdigits
 from typing import Any
 
-from pointsman import CaseRow, Pending, Stale, Started, Status
+from pointsman import CaseRow, Pending, Reconcile, Stale, Started, Status
 from pointsman_desk.case import Approval, Case, Receipt, Reply, Verdict, proposed
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.message import UNKNOWN_SENDER
@@ -121,8 +121,12 @@ async def reject(desk: Desk, case: int, *, by: str, why: str, seen: str | None) 
 
 
 async def redrive(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
-    """Put a parked case back into the line, after what parked it has been mended. Raises Refused, DeskError."""
-    if await _doubtful(desk, case) and (await desk.engine.case(case)).status is Status.PARKED:
+    """Put a parked case back into the line, after what parked it has been mended. Raises Refused, DeskError.
+
+    A reply in doubt is looked for again, where there is an archive to look in.
+    """
+    looks = isinstance(desk.safety, Reconcile)
+    if not looks and await _doubtful(desk, case) and (await desk.engine.case(case)).status is Status.PARKED:
         raise DeskError(
             f"the reply of case {case} may have been sent; find out, and say so: pointsman-desk resolve {case} --arrived, or --send-again."
         )

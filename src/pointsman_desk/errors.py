@@ -35,3 +35,7 @@ class ConfigInvalid(DeskError):
 
 class EvaluationInvalid(DeskError):
     """An evaluation cannot be made: its mails, their labels or the model's answers are not there."""
+
+
+class SecretMissing(DeskError):
+    """A password or token is not where the configuration says."""

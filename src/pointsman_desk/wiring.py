@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from random import Random, SystemRandom
 from typing import Any
 
-from pointsman import AtMostOnce, Clock, DefinitionError, Engine, Idempotent, Limit, Process, Safety, Started, SystemClock
+from pointsman import (
+    AtMostOnce,
+    Clock,
+    DefinitionError,
+    Engine,
+    Idempotent,
+    Limit,
+    Process,
+    Reconcile,
+    Safety,
+    Started,
+    SystemClock,
+)
 from pointsman.models import Model, OpenAICompatible, Price, PydanticAI
 from pointsman_desk.case import Case
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
@@ -17,10 +29,12 @@ from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.mailbox import Mailbox
 from pointsman_desk.mail.sources.maildir import open_folder
 from pointsman_desk.mail.sources.mbox import MboxSource
+from pointsman_desk.mail.transports.archive import Archive
 from pointsman_desk.mail.transports.base import Transport
 from pointsman_desk.mail.transports.maildir import MaildirOutbox
 from pointsman_desk.mail.transports.smtp import SmtpTransport
 from pointsman_desk.models.offline import OfflineModel
+from pointsman_desk.nodes.send import look_up
 from pointsman_desk.process import support_mail
 from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
@@ -38,6 +52,7 @@ class Desk:
     config: DeskConfig
     models: tuple[Model, ...]
     transport: str
+    safety: Safety
 
     def mails(self) -> Iterator[Found]:
         """The mails of the folder or the mbox file, where there is one. Raises MailboxMissing."""
@@ -98,20 +113,14 @@ async def serving(config: DeskConfig, hand_over: Callable[[Sequence[Found]], Awa
 def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:
     """The way out, and what it makes of a send that was cut short.
 
-    The maildir recognises a repetition by its key. SMTP cannot (RFC 1047), so a person finds out.
+    The maildir recognises a repetition by its key. SMTP cannot (RFC 1047): a copy in the archive proves that the mail was
+    sent, and without an archive, or a copy, a person finds out.
     """
     if config.smtp is None:
         return MaildirOutbox(config.outbox), Idempotent()
-    smtp = config.smtp
-    sender = SmtpTransport(
-        smtp.host,
-        smtp.port,
-        timeout_seconds=smtp.timeout_seconds,
-        starttls=smtp.starttls,
-        username=smtp.username,
-        password=smtp.password,
-    )
-    return sender, AtMostOnce()
+    if config.smtp.archive_mailbox is None:
+        return SmtpTransport(config.smtp), AtMostOnce()
+    return SmtpTransport(config.smtp), Reconcile(look_up, settle_seconds=config.smtp.settle_seconds)
 
 
 def models_of(config: DeskConfig) -> tuple[Model, ...]:
@@ -173,6 +182,7 @@ async def open_desk(
         "letterhead": Letterhead(config.address, config.name, config.quotes),
         "authserv": config.exchanger,
         "transport": transport or configured,
+        "archive": Archive(config.smtp.archive_mailbox) if config.smtp and config.smtp.archive_mailbox else None,
     }
     async with Engine.open(config.database, [process], resources=resources, concurrency=config.concurrency, **engine_settings) as engine:
-        yield Desk(engine, process, config, asked, (transport or configured).name)
+        yield Desk(engine, process, config, asked, (transport or configured).name, safety or its_safety)

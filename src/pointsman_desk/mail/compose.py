@@ -122,8 +122,13 @@ def _checked(what: str, value: str) -> str:
     return value
 
 
+def is_address(value: str) -> bool:
+    """Whether this is one plain addr-spec (RFC 5322 3.4.1), in ASCII."""
+    return _ADDR_SPEC.fullmatch(value) is not None
+
+
 def _address(what: str, value: str) -> str:
-    if not _ADDR_SPEC.fullmatch(_checked(what, value)):
+    if not is_address(_checked(what, value)):
         raise HeaderRefused(f"The {what} {value[:80]!a} is not one plain address like name@shop.example; correct it.")
     return value
 

@@ -2,12 +2,13 @@
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
-from pointsman import Context, Peek, Rejected, Unsafe
+from pointsman import UNKNOWN, Context, Found, Peek, Rejected, Unsafe
 from pointsman_desk.case import Mail, Outgoing, Receipt, Reply, proposed
 from pointsman_desk.mail.compose import Letterhead, reply_to
 from pointsman_desk.mail.compose import compose as to_bytes
+from pointsman_desk.mail.transports.archive import Archive
 from pointsman_desk.mail.transports.base import Transport
 
 
@@ -54,3 +55,11 @@ async def send(outgoing: Outgoing, send_status: Peek[str], *, transport: Transpo
         raise Rejected(f"the reply is {send_status}, not pending")
     receipt = await transport.deliver(outgoing.raw.encode("ascii"), sender=outgoing.sender, to=outgoing.to, key=ctx.key)
     return receipt, "sent"
+
+
+async def look_up(outgoing: Outgoing, *, archive: Archive, transport: Transport) -> Any:
+    """Ask the archive whether a send in doubt happened: a copy proves it, and no copy proves nothing, for it may be late."""
+    if not await archive.holds(outgoing.message_id):
+        return UNKNOWN
+    detail = "no answer of the server, but its copy is in the archive"
+    return Found((Receipt(provider_message_id=outgoing.message_id, transport=transport.name, detail=detail), "sent"))

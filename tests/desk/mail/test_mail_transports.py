@@ -1,31 +1,51 @@
 """Replies that leave: what each end of an attempt says of the mail."""
 
 import asyncio
+import base64
 import os
+import re
 import socket
+import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
+from pydantic import ValidationError
 
 from pointsman import NotSent, Rejected, SmtpInDoubt
+from pointsman.testing.clock import ManualClock
+from pointsman_desk.case import Receipt
 from pointsman_desk.mail.transports.maildir import MaildirOutbox, OutboxInDoubt
+from pointsman_desk.mail.transports.relay import Relay
 from pointsman_desk.mail.transports.smtp import SmtpTransport
+from tiers import program
 
 RAW = b"From: s@shop.example\r\nMessage-ID: <c1@shop.example>\r\n\r\nHello\r\n.\r\n..dots\r\nend\r\n"
 SECRET = "correct-horse"
 
 
 def deliver(transport: SmtpTransport | MaildirOutbox, *, to: str = "jane@customer.example", key: str = "k1") -> str:
-    return asyncio.run(transport.deliver(RAW, sender="s@shop.example", to=to, key=key)).provider_message_id
+    return receipt_of(transport, to=to, key=key).provider_message_id
 
 
-def smtp(port: int, **changed: object) -> SmtpTransport:
-    settings: dict[str, object] = {"timeout_seconds": 5, "starttls": False, "username": None, "password": None}
-    return SmtpTransport("127.0.0.1", port, **(settings | changed))  # type: ignore[arg-type]
+def receipt_of(transport: SmtpTransport | MaildirOutbox, *, to: str = "jane@customer.example", key: str = "k1") -> Receipt:
+    return asyncio.run(transport.deliver(RAW, sender="s@shop.example", to=to, key=key))
+
+
+def smtp(port: int, **changed: Any) -> SmtpTransport:
+    settings = {"host": "127.0.0.1", "port": port, "tls": "none", "timeout_seconds": 5.0}
+    return SmtpTransport(Relay(**(settings | changed)))
+
+
+@pytest.fixture(autouse=True)
+def _nobody_outside(only_here: None) -> None:
+    """No mail of these tests leaves this machine."""
 
 
 def test_a_key_is_written_once_however_often_it_is_delivered(tmp_path: Path) -> None:
@@ -153,34 +173,157 @@ def test_a_real_server_gets_the_very_bytes() -> None:
     assert inbox.taken == [("s@shop.example", ["jane@customer.example"], RAW)]
 
 
-def test_a_login_is_used_and_a_wrong_password_is_not_shown() -> None:
+def test_a_login_is_used_and_a_wrong_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     inbox = Inbox()
 
     def check(server: object, session: object, envelope: object, mechanism: str, data: object) -> AuthResult:
         return AuthResult(success=data.password == SECRET.encode(), handled=False)  # type: ignore[attr-defined]
 
+    def with_password(password: str) -> SmtpTransport:
+        monkeypatch.setenv("DESK_PASSWORD", password)
+        return smtp(port, username="desk", password_env="DESK_PASSWORD")
+
     options = {"authenticator": check, "auth_require_tls": False}
     with real_server(inbox, **options) as port:
-        deliver(smtp(port, username="desk", password=SECRET))
+        deliver(with_password(SECRET))
         with pytest.raises(NotSent, match="user name or password refused with 535") as refused:
-            deliver(smtp(port, username="desk", password="wrong-" + SECRET))
+            deliver(with_password("wrong-" + SECRET))
         with pytest.raises(NotSent) as unspeakable:
-            deliver(smtp(port, username="desk", password=SECRET + "ü"))
+            deliver(with_password(SECRET + "ü"))
 
     assert len(inbox.taken) == 1
     for error in (refused.value, unspeakable.value):
         assert SECRET not in repr(error)
         assert error.__suppress_context__
-    assert SECRET not in repr(smtp(1, username="desk", password=SECRET))
+
+
+class TokenInbox(Inbox):
+    """A server that takes a token, as large providers do."""
+
+    tokens: list[str]
+
+    async def auth_XOAUTH2(self, server: Any, args: list[str]) -> AuthResult:
+        told = base64.b64decode(args[1]).decode()
+        if told == f"user=desk@shop.example\x01auth=Bearer {SECRET}\x01\x01":
+            return AuthResult(success=True)
+        await server.push("334 " + base64.b64encode(b'{"status":"401"}').decode())
+        assert await server._reader.readline() == b"\r\n"
+        return AuthResult(success=False, handled=False)
+
+
+@pytest.mark.parametrize("place", ["token_env", "token_command"])
+def test_a_token_opens_a_server_too(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox = TokenInbox()
+    monkeypatch.setenv("DESK_TOKEN", SECRET)
+    tells = {"token_env": "DESK_TOKEN", "token_command": (sys.executable, "-c", f"print({SECRET!r})")}
+    monkeypatch.setenv("DESK_OTHER", "expired")
+
+    with real_server(inbox, auth_require_tls=False) as port:
+        deliver(smtp(port, username="desk@shop.example", **{place: tells[place]}))
+        with pytest.raises(NotSent, match="refused with 535"):
+            deliver(smtp(port, username="desk@shop.example", token_env="DESK_OTHER"))
+        with pytest.raises(NotSent, match=r"gave no token .code 3.; mend it"):
+            deliver(smtp(port, username="desk@shop.example", token_command=(sys.executable, "-c", "raise SystemExit(3)")))
+
+    assert len(inbox.taken) == 1
 
 
 def test_a_server_without_starttls_gets_nothing() -> None:
     inbox = Inbox()
 
     with real_server(inbox) as port, pytest.raises(NotSent, match="STARTTLS"):
-        deliver(smtp(port, starttls=True, username="desk", password=SECRET))
+        deliver(smtp(port, tls="starttls"))
 
     assert inbox.taken == []
+
+
+@pytest.fixture(name="certificate", scope="module")
+def _certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificate")
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run([program("openssl"), *make[1:], *names], check=True, capture_output=True)
+    return folder / "cert.pem"
+
+
+@pytest.mark.parametrize("tls", ["starttls", "tls"])
+def test_the_way_to_a_server_is_encrypted_and_its_certificate_checked(tls: str, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox = Inbox()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    options = {"tls_context": context, "require_starttls": True} if tls == "starttls" else {"ssl_context": context}
+
+    with real_server(inbox, **options) as port:
+        with pytest.raises(NotSent, match="CERTIFICATE_VERIFY_FAILED"):
+            deliver(smtp(port, host="localhost", tls=tls))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with pytest.raises(NotSent, match="CERTIFICATE_VERIFY_FAILED"):
+            deliver(smtp(port, tls=tls))  # it vouches for localhost, not for 127.0.0.1
+        receipt = receipt_of(smtp(port, host="localhost", tls=tls))
+
+    assert len(inbox.taken) == 1
+    assert re.fullmatch(rf"localhost:{port}, TLSv1\.[23]: 250 taken", receipt.detail)
+
+
+def test_the_receipt_says_which_server_took_the_mail_and_what_it_said() -> None:
+    inbox = Inbox()
+
+    with real_server(inbox) as port:
+        receipt = receipt_of(smtp(port))
+
+    assert receipt == Receipt(
+        provider_message_id="c1@shop.example", transport="smtp", detail=f"127.0.0.1:{port}, not encrypted: 250 taken"
+    )  # fmt: skip
+
+
+def test_the_archive_gets_the_same_mail_in_the_same_talk() -> None:
+    inbox = Inbox()
+
+    with real_server(inbox) as port:
+        deliver(smtp(port, archive="s+sent@shop.example", archive_mailbox="archive"))
+
+    assert inbox.taken == [("s@shop.example", ["jane@customer.example", "s+sent@shop.example"], RAW)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"host": "mx.test"}, "in the clear"),
+        ({"username": "desk"}, "go together"),
+        ({"password_env": "DESK_NOT_SET"}, "go together"),
+        ({"username": "desk", "password_env": "DESK_NOT_SET"}, "not set in the environment"),
+        ({"username": "desk", "token_env": "A", "password_env": "B"}, "go together"),
+        ({"archive": "s+sent@shop.example"}, "name both or neither"),
+        ({"archive": "two@x.example, three@x.example", "archive_mailbox": "archive"}, "not one plain address"),
+        ({"timeout_seconds": 600.0}, "less than or equal to 50"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        smtp(25, **settings)
+
+
+def test_a_server_that_answers_each_time_at_the_last_moment_cannot_hold_a_talk_for_ever() -> None:
+    clock, heard = ManualClock(), []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hi\r\n")
+        try:
+            while line := await reader.readline():
+                heard.append(line.split()[0])
+                clock.advance(20.0)
+                writer.write(b"250 ok\r\n")
+        finally:
+            writer.close()
+
+    async def run() -> None:
+        async with serving(talk) as port:
+            relay = Relay(host="127.0.0.1", port=port, tls="none", timeout_seconds=45.0)
+            await SmtpTransport(relay, clock).deliver(RAW, sender="s@shop.example", to="j@customer.example", key="k")
+
+    with pytest.raises(NotSent, match="the talk took too long"):
+        asyncio.run(run())
+    assert heard == [b"ehlo", b"mail", b"rcpt"]
 
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -335,17 +478,6 @@ def test_a_refused_connection_sent_nothing() -> None:
 
         with pytest.raises(NotSent, match=r"127\.0\.0\.1:\d+ could not be used"):
             deliver(smtp(taken.getsockname()[1]))
-
-
-def test_a_password_leaves_this_machine_encrypted_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    inbox = Inbox()
-    connect = socket.create_connection
-    monkeypatch.setattr(socket, "create_connection", lambda address, *rest: connect(("127.0.0.1", address[1]), *rest))
-
-    with real_server(inbox) as port, pytest.raises(NotSent, match="unencrypted; switch starttls on"):
-        deliver(SmtpTransport("mx.test", port, timeout_seconds=5, starttls=False, username="desk", password=SECRET))
-
-    assert inbox.taken == []
 
 
 @pytest.mark.parametrize("to", ["a@b.example\r\nDATA", "ü@b.example"])

@@ -1,13 +1,11 @@
 """A mailbox on a mail server, as desk.toml names it."""
 
-import ipaddress
-import os
-import subprocess
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pointsman_desk.errors import MailboxRefused
+from pointsman_desk.errors import MailboxRefused, SecretMissing
+from pointsman_desk.mail.access import is_loopback, read_secret
 
 Seconds = Annotated[float, Field(gt=0, le=28 * 60)]  # a server may end an IDLE after 29 minutes (RFC 2177)
 
@@ -38,7 +36,7 @@ class Account(BaseModel):
     def _can_be_used(self) -> Self:
         if sum(map(bool, (self.password_env, self.token_env, self.token_command))) != 1:
             raise ValueError("name one of password_env, token_env and token_command")
-        if self.tls == "none" and not _is_loopback(self.host):
+        if self.tls == "none" and not is_loopback(self.host):
             raise ValueError(f'tls = "none" would send the mails of {self.host} in the clear; say "tls" or "starttls"')
         return self
 
@@ -54,31 +52,7 @@ class Account(BaseModel):
 
     def secret(self) -> str:
         """The password or the token, read when it is needed and kept nowhere. Raises MailboxRefused. Waits for `token_command`."""
-        if self.token_command:
-            return self._told_token()
-        variable = self.password_env or self.token_env or ""
-        secret = os.environ.get(variable)
-        if not secret:
-            raise MailboxRefused(f"mailbox {self.name}: the environment variable {variable} is not set; set it to the secret.")
-        return secret
-
-    def _told_token(self) -> str:
-        program = self.token_command[0]
         try:
-            done = subprocess.run(  # noqa: S603 - the owner of the configuration named the program, and no shell reads it
-                self.token_command, capture_output=True, text=True, timeout=self.timeout_seconds, stdin=subprocess.DEVNULL, check=False
-            )
-        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            told = "it took too long" if isinstance(error, subprocess.TimeoutExpired) else str(error)
-            raise MailboxRefused(f"mailbox {self.name}: the token_command {program} gave no token ({told}); mend it.") from None
-        token = done.stdout.strip()
-        if done.returncode or not token:
-            raise MailboxRefused(f"mailbox {self.name}: the token_command {program} gave no token (code {done.returncode}); mend it.")
-        return token
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+            return read_secret(self.password_env or self.token_env, self.token_command, self.timeout_seconds)
+        except SecretMissing as missing:
+            raise MailboxRefused(f"mailbox {self.name}: {missing}") from None

@@ -4,83 +4,102 @@ import asyncio
 import contextlib
 import smtplib
 import ssl
+from collections.abc import Callable
+from typing import Any
 
-from pointsman import NotSent, smtp_send
+from pointsman import Clock, NotSent, SystemClock, smtp_send
 from pointsman_desk.case import Receipt
 from pointsman_desk.mail.message import identify
-
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+from pointsman_desk.mail.transports.relay import Relay
 
 
 class SmtpTransport:
-    """A server that takes mail by SMTP (RFC 5321), one mail a connection, one recipient a mail.
+    """A server that takes mail by SMTP (RFC 5321), one mail a connection; the archive gets the same mail in the same talk.
 
-    SMTP has no keys: a repetition is not recognised, so an answer that never came stays in doubt (RFC 1047).
-    `timeout_seconds` bounds each wait for the server. With `starttls` the connection is encrypted and the certificate
-    checked (RFC 3207); a password leaves this machine in no other way.
+    SMTP has no keys: a repetition is not recognised, so an answer that never came stays in doubt (RFC 1047). The
+    certificate is checked (RFC 3207, RFC 8314). `clock` is for tests.
     """
 
     name = "smtp"
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        *,
-        timeout_seconds: float,
-        starttls: bool,
-        username: str | None = None,
-        password: str | None = None,
-    ) -> None:
-        self.host = host
-        self.port = port
-        self.timeout_seconds = timeout_seconds
-        self.starttls = starttls
-        self.username = username
-        self._password = password
-
-    def __repr__(self) -> str:
-        return f"SmtpTransport({self.host!r}, {self.port})"
+    def __init__(self, relay: Relay, clock: Clock | None = None) -> None:
+        self._relay = relay
+        self._clock = clock or SystemClock()
+        self._server = f"The mail server {relay.host}:{relay.port_number}"
 
     async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:  # noqa: ARG002 - SMTP has no keys
-        """Send the mail; the receipt has its Message-ID and what the server said.
+        """Send the mail; the receipt has its Message-ID, the server, how the talk was encrypted, and what the server said.
 
         Raises what `pointsman.smtp_send` raises: NotSent, Rejected, or SmtpInDoubt when the connection fails once the
         final dot is on its way.
         """
-        answer = await asyncio.to_thread(self._send, raw, sender, to)
-        return Receipt(provider_message_id=identify(raw).email_id, transport=self.name, detail=answer)
+        return await asyncio.to_thread(self._deliver, raw, sender, to)
 
-    def _send(self, raw: bytes, sender: str, to: str) -> str:
-        return smtp_send(lambda: self._connected(sender.rpartition("@")[2]), raw, sender=sender, to=[to], server=self._server)
+    def _deliver(self, raw: bytes, sender: str, to: str) -> Receipt:
+        encrypted = []
 
-    @property
-    def _server(self) -> str:
-        return f"The mail server {self.host}:{self.port}"
+        def connect() -> smtplib.SMTP:
+            client = self._connected(sender.rpartition("@")[2])
+            encrypted.append(client.sock.version() if isinstance(client.sock, ssl.SSLSocket) else "not encrypted")
+            return client
+
+        recipients = list(dict.fromkeys(filter(None, (to, self._relay.archive))))
+        answer = smtp_send(connect, raw, sender=sender, to=recipients, server=self._server)
+        detail = f"{self._relay.host}:{self._relay.port_number}, {encrypted[0]}: {answer}"
+        return Receipt(provider_message_id=identify(raw).email_id, transport=self.name, detail=detail)
 
     def _connected(self, domain: str) -> smtplib.SMTP:
         """Connect and log in, and greet by the sender's domain: looking up this machine's own name can take seconds."""
+        relay = self._relay
+        secret = relay.secret() if relay.username is not None else ""
+        until = self._clock.monotonic() + relay.timeout_seconds
+        settings: dict[str, Any] = {"local_hostname": domain or "localhost", "timeout": relay.timeout_seconds}
         try:
-            client = smtplib.SMTP(self.host, self.port, local_hostname=domain or "localhost", timeout=self.timeout_seconds)
-        except ValueError:  # a name that is no host name, or a timeout of zero
-            raise NotSent(f"{self._server} cannot be reached by this name and timeout; correct the settings.") from None
+            if relay.tls == "tls":
+                client: _Client = _TlsClient(relay.host, relay.port_number, context=ssl.create_default_context(), **settings)
+            else:
+                client = _Client(relay.host, relay.port_number, **settings)
+        except ssl.SSLError:
+            raise  # one of a wrong certificate is a ValueError, too
+        except ValueError:  # a name that is no host name
+            raise NotSent(f"{self._server} cannot be reached by this name; correct the settings.") from None
         with contextlib.ExitStack() as failing:
             failing.callback(client.close)
-            self._log_in(client)
+            client.left_seconds = lambda: until - self._clock.monotonic()
+            client.ehlo_or_helo_if_needed()
+            if relay.tls == "starttls":
+                client.starttls(context=ssl.create_default_context())
+                client.ehlo_or_helo_if_needed()
+            if relay.username is not None:
+                self._log_in(client, relay.username, secret)
             failing.pop_all()
         return client
 
-    def _log_in(self, client: smtplib.SMTP) -> None:
-        """Encrypt and log in, as far as it is asked for."""
-        client.ehlo_or_helo_if_needed()
-        if self.starttls:
-            client.starttls(context=ssl.create_default_context())
-            client.ehlo_or_helo_if_needed()
-        if self.username is None or self._password is None:
-            return
-        if not self.starttls and self.host not in _LOOPBACK:
-            raise NotSent(f"{self._server} would get the password unencrypted; switch starttls on.")
+    def _log_in(self, client: smtplib.SMTP, username: str, secret: str) -> None:
+        """Log in with the password, or with the token (https://developers.google.com/workspace/gmail/imap/xoauth2-protocol)."""
         try:
-            client.login(self.username, self._password)
-        except UnicodeError:  # its text would show a part of the password
+            if self._relay.password_env is not None:
+                client.login(username, secret)
+                return
+            answer = f"user={username}\x01auth=Bearer {secret}\x01\x01"
+            client.auth("XOAUTH2", lambda challenge=None: answer if challenge is None else "")
+        except UnicodeError:  # its text would show a part of the secret
             raise NotSent(f"{self._server} takes ASCII only in a user name and a password; change them.") from None
+
+
+class _Client(smtplib.SMTP):
+    """A client with a time for the whole talk: a server that answers each time at the last moment cannot hold it longer."""
+
+    left_seconds: Callable[[], float]
+
+    def send(self, s: Any) -> None:
+        left = self.left_seconds()
+        if left <= 0:
+            raise TimeoutError("the talk took too long")
+        if self.sock is not None:
+            self.sock.settimeout(left)
+        super().send(s)
+
+
+class _TlsClient(_Client, smtplib.SMTP_SSL):
+    """The same, encrypted from the first byte."""

@@ -1,0 +1,77 @@
+"""A mail server that takes replies, as desk.toml names it."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pointsman import NotSent
+from pointsman_desk.errors import SecretMissing
+from pointsman_desk.mail.access import is_loopback, read_secret
+from pointsman_desk.mail.compose import is_address
+
+TIMEOUT_MAX_SECONDS = 50.0  # below the effect's own limit, so that the phase in which a talk failed is known
+
+
+class Relay(BaseModel):
+    """How to hand replies to a mail server.
+
+    The password, or an OAuth token for XOAUTH2, is never written here: `password_env` and `token_env` name environment
+    variables, `token_command` is a program that prints a fresh token. `tls` may be "none" only for this very machine.
+    `timeout_seconds` is for one mail, the login included.
+
+    `archive` is an address of the desk's own that gets a copy of each reply, and `archive_mailbox` the maildir, folder or
+    mbox file in which those copies arrive: a reply without an answer of the server was sent if its copy is there. It is looked
+    for `settle_seconds` after the talk was given up.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    timeout_seconds: Annotated[float, Field(gt=0, le=TIMEOUT_MAX_SECONDS)] = 45.0
+    username: str | None = None
+    password_env: str | None = None
+    token_env: str | None = None
+    token_command: tuple[str, ...] = ()
+    archive: str | None = None
+    archive_mailbox: Path | None = None
+    settle_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+
+    @field_validator("archive")
+    @classmethod
+    def _is_one_address(cls, archive: str | None) -> str | None:
+        if archive is not None and not is_address(archive):
+            raise ValueError(f"{archive!r} is not one plain address, such as support+sent@shop.example")
+        return archive
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> Self:
+        if sum(map(bool, (self.password_env, self.token_env, self.token_command))) != (self.username is not None):
+            raise ValueError("a username and one of password_env, token_env and token_command go together; name both or neither")
+        for name, variable in (("password_env", self.password_env), ("token_env", self.token_env)):
+            if variable is not None and not os.environ.get(variable):
+                raise ValueError(f"{name} names {variable}, which is not set in the environment")
+        if self.tls == "none" and not is_loopback(self.host):
+            raise ValueError(f'tls = "none" would send the mails to {self.host} in the clear; say "tls" or "starttls"')
+        if (self.archive is None) != (self.archive_mailbox is None):
+            raise ValueError("archive is where copies go, and archive_mailbox where they arrive; name both or neither")
+        return self
+
+    @property
+    def port_number(self) -> int:
+        """The port: by default that of submission (RFC 8314, 3.3; RFC 6409), on this machine that of SMTP."""
+        return self.port or {"tls": 465, "starttls": 587, "none": 25}[self.tls]
+
+    def under(self, folder: Path) -> Self:
+        """The same with a relative path counted from `folder`."""
+        return self.model_copy(update={"archive_mailbox": folder / self.archive_mailbox.expanduser()}) if self.archive_mailbox else self
+
+    def secret(self) -> str:
+        """The password or the token. Raises NotSent. Waits for `token_command`."""
+        try:
+            return read_secret(self.password_env or self.token_env, self.token_command, self.timeout_seconds)
+        except SecretMissing as missing:
+            raise NotSent(f"{self.host} cannot be used: {missing}") from None
