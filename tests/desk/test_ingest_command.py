@@ -67,3 +67,17 @@ def test_a_bounce_is_shown_with_what_it_says(tmp_path: Path) -> None:
 
     told = "Sent by a machine: bounce; failed; jane@customer.example; 5.1.1; of the mail case-7.0a1b@shop.example."
     assert told in shown.stdout
+
+
+def test_an_unreadable_and_a_large_mail_are_cases_for_a_person(tmp_path: Path) -> None:
+    (tmp_path / "large.eml").write_bytes(MAIL % 1 + b"x" * 300_000)
+    (tmp_path / "nothing.eml").write_bytes(b"\x00\xff" * 200)
+
+    ingest(tmp_path, "large.eml", "nothing.eml")
+
+    listed = [sys.executable, "-m", "pointsman_desk.cli.main", "cases", "--json"]
+    cases = json.loads(subprocess.run(listed, capture_output=True, text=True, check=True, cwd=tmp_path).stdout)
+    assert [(case["from"], case["status"]) for case in cases] == [
+        ("jane@customer.example", "waiting"),
+        ("unknown@unreadable.invalid", "waiting"),
+    ]

@@ -54,8 +54,6 @@ def automatic(root: Part, media_types: Collection[str], sender: str, sender_name
         return "bounce"
     if _BOUNCER.match(sender) or _BOUNCER.match(root.field("from").strip(' \t"<')) or _BOUNCER_NAME.match(sender_name):
         return "bounce"
-    if len(root.fields("received")) > HOPS_MAX:
-        return "loop"
     replied = submitted == "auto-replied" or precedence == "auto_reply" or any(map(root.fields, _REPLY_FIELDS))
     if replied or (_ABSENT.match(subject) and not submitted.startswith("auto-generated")):
         return "out of office"
@@ -66,6 +64,26 @@ def automatic(root: Part, media_types: Collection[str], sender: str, sender_name
     if submitted not in {"", "no"} or report or any(map(root.fields, _OTHER_FIELDS)) or _NO_REPLY.match(sender):
         return "automatic"
     return None
+
+
+def went_round(root: Part, sender: str, reply_to: str | None, own: str) -> Automatic | None:
+    """Say whether the mail goes in a circle, or the desk itself sent it; `own` is its address, "" for none.
+
+    What names somebody else to be answered is a customer's, as a form on the shop's own pages sends it.
+    """
+    if len(root.fields("received")) > HOPS_MAX:
+        return "loop"
+    if own and any(_plain(value) == _plain(own) for value in root.fields("x-loop")):
+        return "loop"
+    if own and _plain(sender) == _plain(own) and (reply_to is None or _plain(reply_to) == _plain(own)):
+        return "own address"
+    return None
+
+
+def _plain(address: str) -> str:
+    """Return an address without the mark after a plus that its mailbox does not need (RFC 5233)."""
+    local, _, domain = address.strip(" \t<>").lower().rpartition("@")
+    return f"{local.partition('+')[0]}@{domain}"
 
 
 def _word(root: Part, name: str) -> str:

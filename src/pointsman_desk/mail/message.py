@@ -2,12 +2,13 @@
 
 import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pointsman_desk.case import Automatic, Bounce, Mail
 from pointsman_desk.mail import quotes
 from pointsman_desk.mail.authentication import authentication
-from pointsman_desk.mail.automatic import automatic
+from pointsman_desk.mail.automatic import automatic, went_round
 from pointsman_desk.mail.body import read_body
 from pointsman_desk.mail.characters import clean, decode
 from pointsman_desk.mail.headers import addresses, date_claimed, header_text, ids
@@ -48,25 +49,35 @@ def identify(raw: bytes) -> Identity:
         email_id, sender = _message_id(root, raw, set()), _sender(root, set())[1]
         digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
     except Exception:  # a mail that cannot be read is still a mail, and becomes a case
-        email_id, sender, digest = _made_id(raw), UNKNOWN_SENDER, hashlib.sha256(raw).hexdigest()
+        return unidentified(raw)
     return Identity(email_id, sender, f"{email_id}/{digest[:16]}")
 
 
-def read_mail(raw: bytes, authserv: str = "") -> Mail:
+def unidentified(raw: bytes) -> Identity:
+    """Return the identity of a mail of which nothing is known but its bytes."""
+    return Identity(_made_id(raw), UNKNOWN_SENDER, f"{_made_id(raw)}/{hashlib.sha256(raw).hexdigest()[:16]}")
+
+
+def unreadable(raw: bytes, notes: Collection[str]) -> Mail:
+    """Return what stands for a mail that cannot be read: a person looks at its bytes."""
+    return Mail(message_id=_made_id(raw), sender=UNKNOWN_SENDER, subject=UNREADABLE, notes=tuple(sorted({*notes, "unreadable"})))
+
+
+def read_mail(raw: bytes, authserv: str = "", own: str = "") -> Mail:
     """Read a mail. Never raises: what cannot be read at all has the subject "(unreadable mail)" and the note `unreadable`.
 
     Every string is free of what nobody can see; `notes` names in words what was odd: a charset, a cut, hidden text, a
-    repeated header field. `authserv` is the mail exchanger whose word on the sender counts (mail/authentication.py).
+    repeated header field. `authserv` is the mail exchanger whose word on the sender counts (mail/authentication.py), `own`
+    the desk's address, so that what it sent itself is known.
     """
     notes: set[str] = set()
     try:
-        return _read(raw, notes, authserv)
+        return _read(raw, notes, authserv, own)
     except Exception:  # a mail that cannot be read is still a mail, and becomes a case
-        notes.add("unreadable")
-        return Mail(message_id=_made_id(raw), sender=UNKNOWN_SENDER, subject=UNREADABLE, notes=tuple(sorted(notes)))
+        return unreadable(raw, notes)
 
 
-def _read(raw: bytes, notes: set[str], authserv: str) -> Mail:
+def _read(raw: bytes, notes: set[str], authserv: str, own: str) -> Mail:
     root = parse(raw, notes)
     sender_name, sender = _sender(root, notes)
     subject = header_text(root.field("subject"), notes)
@@ -84,12 +95,13 @@ def _read(raw: bytes, notes: set[str], authserv: str) -> Mail:
         notes.add("only-quoted")
     if any(len(root.fields(name)) > 1 for name in _ONCE):
         notes.add("dup-header")
-    sent_by = automatic(root, body.media_types, sender, sender_name, subject)
+    reply_to = _reply_to(root, sender, notes)
+    sent_by = went_round(root, sender, reply_to, own) or automatic(root, body.media_types, sender, sender_name, subject)
     return Mail(
         message_id=_message_id(root, raw, notes),
         sender=sender,
         sender_name=sender_name,
-        reply_to=_reply_to(root, sender, notes),
+        reply_to=reply_to,
         to=_recipients(root, notes),
         subject=subject,
         date=date_claimed(root, notes),

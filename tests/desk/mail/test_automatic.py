@@ -70,6 +70,24 @@ def test_a_machine_is_told_from_a_person(fields: tuple[bytes, ...], label: str |
 
 
 @pytest.mark.parametrize(
+    ("fields", "label"),
+    [
+        ((b"From: Support@shop.example",), "own address"),
+        ((b"From: support+c.7@shop.example",), "own address"),
+        ((b"From: support@shop.example", b"Reply-To: support@shop.example"), "own address"),
+        ((b"From: support@shop.example", b"Reply-To: jane@customer.example"), None),
+        ((b"From: jane@customer.example", b"X-Loop: <support@shop.example>"), "loop"),
+        ((b"From: anna@shop.example", b"To: support@shop.example"), None),
+        ((b"From: support@shop.example.test",), None),
+    ],
+)
+def test_what_the_desk_sent_itself_is_known(fields: tuple[bytes, ...], label: str | None) -> None:
+    mail = read_mail(mail_of(*fields), own="support@shop.example")
+
+    assert mail.automatic == label
+
+
+@pytest.mark.parametrize(
     ("action", "status", "read"),
     [
         (b"failed", b"5.1.1", "failed"),

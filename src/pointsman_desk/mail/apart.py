@@ -1,0 +1,75 @@
+"""Reading a large mail in a Python of its own, which is killed when its time is over."""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Literal
+
+from pointsman_desk.case import Mail
+from pointsman_desk.mail.message import Identity, identify, read_mail, unidentified, unreadable
+
+APART_BYTES = 256 * 1024  # up to here the worst mail that the caps let through takes a second; to start a Python takes half of one
+APART_SECONDS = 30.0  # the worst mail of 25 MB takes five
+_START = "from pointsman_desk.mail.apart import answer; answer()"
+
+_What = Literal["identify", "read"]
+
+
+async def first_look(raw: bytes, *, seconds: float = APART_SECONDS) -> Identity:
+    """Identify a mail, in a thread, a large one apart; one that took too long is known by its bytes."""
+    if len(raw) <= APART_BYTES:
+        return await asyncio.to_thread(identify, raw)
+    said = await _asked("identify", raw, (), seconds)
+    return unidentified(raw) if said is None else Identity(**json.loads(said))
+
+
+async def read(raw: bytes, authserv: str, own: str, *, seconds: float = APART_SECONDS) -> Mail:
+    """Read a mail, in a thread, a large one apart; one that took too long is unreadable, with the note `took-too-long`."""
+    if len(raw) <= APART_BYTES:
+        return await asyncio.to_thread(read_mail, raw, authserv, own)
+    said = await _asked("read", raw, (authserv, own), seconds)
+    return unreadable(raw, {"took-too-long"}) if said is None else Mail.model_validate_json(said)
+
+
+async def _asked(what: _What, raw: bytes, arguments: tuple[str, ...], seconds: float) -> bytes | None:
+    """Return what another Python answers, None where it was killed or ended without an answer."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _START, what, str(seconds), *arguments,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert process.stdin is not None
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(raw), seconds)
+    except TimeoutError:
+        return None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        process.stdin.close()
+    return said if process.returncode == 0 else None
+
+
+def answer() -> None:
+    """Be the other Python: read a mail from standard input, and write what it is to standard output, as JSON."""
+    what, seconds, *arguments = sys.argv[1:]
+    _end_after(float(seconds))
+    raw = sys.stdin.buffer.read()
+    said: dict[str, Callable[[], Any]] = {
+        "identify": lambda: json.dumps(asdict(identify(raw))),
+        "read": lambda: read_mail(raw, *arguments).model_dump_json(),
+    }
+    sys.stdout.buffer.write(said[what]().encode())
+
+
+def _end_after(seconds: float) -> None:
+    """Let the system end this Python even where its parent has gone and cannot."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource  # noqa: PLC0415 - only some systems have it
+
+        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 1))
