@@ -14,6 +14,7 @@ from rich.table import Table
 from pointsman import CaseRow, History, Pending, Reader, Status
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import Run, reasons
+from pointsman_desk.mail.notes import MEANING
 from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.survey import Survey
@@ -95,7 +96,7 @@ def print_survey(found: Survey) -> None:
     for name, count in found.automatic.most_common():
         table.add_row(str(count), f"automatic: {escape(name)}")
     for name, count in found.notes.most_common():
-        table.add_row(str(count), escape(name))
+        table.add_row(str(count), escape(name), escape(MEANING.get(name, "")))
     console.print(table)
 
 
@@ -164,7 +165,8 @@ def print_case(history: History) -> None:
     if mail.get("automatic"):
         console.print(escape(_machine_told(mail["automatic"], mail.get("bounce"))))
     if mail.get("notes"):
-        console.print(f"[yellow]Odd about it: {escape(', '.join(mail['notes']))}[/]")
+        odd = "; ".join(MEANING.get(note, note) for note in mail["notes"])
+        console.print(f"[yellow]Odd about it: {escape(odd)}.[/]")
     if state.get("intent"):
         because = ", ".join(repr(phrase) for phrase in grounds.get("phrases", ())) or "nothing that matched"
         console.print(
