@@ -123,7 +123,7 @@ _Token = tuple[str, str]  # ("mark", one of ";=") or ("word", what it says)
 
 
 def _tokens(value: str) -> list[_Token] | None:
-    """Cut a value into words and marks, comments left out; None where a comment or a quoted string does not end."""
+    """Cut a value into words and marks, comments left out; None where that cannot be done in one way."""
     tokens: list[_Token] = []
     word: list[str] = []
     depth, quoted, escaped = 0, False, False
@@ -132,6 +132,8 @@ def _tokens(value: str) -> list[_Token] | None:
             word += [] if depth else character
             escaped = False
         elif character == "\\":
+            if not quoted and not depth:
+                return None  # it escapes nothing here (RFC 5322 3.2.1), so another reader would see another field
             escaped = True
         elif depth:
             depth += {"(": 1, ")": -1}.get(character, 0)
@@ -144,7 +146,7 @@ def _tokens(value: str) -> list[_Token] | None:
             tokens += [("mark", character)] if character in ";=" else []
         else:
             word.append(character)
-    return None if depth or quoted or word else tokens  # a backslash at the end has taken the last space as a letter
+    return None if depth or quoted or word else tokens
 
 
 def _segments(tokens: list[_Token]) -> Iterator[list[_Token]]:

@@ -3,6 +3,7 @@
 from pointsman import Blob, Context, Engine, Process, Started
 from pointsman_desk.case import Case, Mail
 from pointsman_desk.mail import apart
+from pointsman_desk.mail.compose import Letterhead
 
 
 async def ingest(engine: Engine, process: Process[Case], raw: bytes) -> Started:
@@ -13,6 +14,6 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes) -> Started:
     return await engine.start(process, case, key=identity.key)
 
 
-async def read(raw_message: Blob, *, authserv: str, desk_address: str, ctx: Context) -> Mail:
+async def read(raw_message: Blob, *, authserv: str, letterhead: Letterhead, ctx: Context) -> Mail:
     """Read the mail from its raw bytes, in limited time."""
-    return await apart.read(await ctx.read(raw_message), authserv, desk_address)
+    return await apart.read(await ctx.read(raw_message), authserv, letterhead.address)

@@ -186,7 +186,10 @@ def test_a_field_is_read_into_its_methods_and_their_properties() -> None:
     assert [result.method for result in read.results] == ["dkim", "spf"]
 
 
-@pytest.mark.parametrize("value", ["a; dkim=pass (", 'a; dkim="pass', "a; dkim=pass\\", "a; dkim=pass ((x)", "a" * (HEADER_MAX + 1)])
+@pytest.mark.parametrize(
+    "value",
+    ["a; dkim=pass (", 'a; dkim="pass', "a; dkim=pass\\", "a; dmarc=pass=\\; dmarc=fail", "a; dkim=pass ((x)", "a" * (HEADER_MAX + 1)],
+)
 def test_a_field_that_cannot_be_read_to_its_end_says_nothing(value: str) -> None:
     assert read_results(value) is None
 
