@@ -56,8 +56,11 @@ def _file_of(lines: Iterable[bytes], *, is_yenc: bool) -> bytes | None:
     for line in lines:
         stripped = line.rstrip(b"\r\n")
         if stripped.strip(b" `"):
+            characters = ((stripped[0] - 32) % 64 + 2) // 3 * 4  # as the line's first one tells
+            if not 0 <= len(stripped) - 1 - characters <= 1:  # one more may be a check sum
+                return None
             try:
-                out.append(binascii.a2b_uu(stripped))
+                out.append(binascii.a2b_uu(stripped[: characters + 1]))
             except binascii.Error:
                 return None
     return b"".join(out) if out else None

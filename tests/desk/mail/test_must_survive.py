@@ -239,9 +239,16 @@ def test_13_files_in_the_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"begin 644 x\n" * 50_000, b"begin 644 x\n" * 50_000 + b"end\n", b"end\n" * 50_000, b"=ybegin name=x\n" * 50_000]
+    "body",
+    [
+        b"begin 644 x\n" * 50_000,
+        b"begin 644 x\n" * 50_000 + b"end\n",
+        b"end\n" * 50_000,
+        b"begin 644 y\n-- \nend\n",
+        b"=ybegin name=x\n" * 50_000,
+    ],
 )
-def test_13_files_that_never_end_stay_in_the_text(body: bytes) -> None:
+def test_13_what_is_no_file_stays_in_the_text(body: bytes) -> None:
     mail = read(mail_of(body=b"Where is it?\n" + body))
 
     assert mail.text.startswith("Where is it?")
