@@ -1,6 +1,5 @@
 """What real mails have done to mail readers, made small: one test for each, built here. None raises, hangs or loses a word."""
 
-import asyncio
 import base64
 import binascii
 import hashlib
@@ -364,7 +363,7 @@ def test_19_an_answer_asked_for_elsewhere(field: bytes, reply_to: str | None, no
 def test_20_a_mail_of_nothing_but_a_picture_is_for_a_person() -> None:
     mail = read(mail_of(b"Content-Type: image/png; name=photo.png", body=b"\x89PNG"))
 
-    found = asyncio.run(OfflineModel().classify(mail))
+    found = OfflineModel().classify(mail)
 
     assert (mail.text, mail.attachments[0].name) == ("", "photo.png")
     assert found.intent is Intent.UNCLEAR
