@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pointsman_desk.case import Grounds, Mail, NoOrder, Order, Policy, Reply, Trust
 from pointsman_desk.guards.text import hidden, names, own, plain, without
 from pointsman_desk.guards.wording import holds
-from pointsman_desk.models.base import CANARY
+from pointsman_desk.models.base import CANARY, reply_subject
 from pointsman_desk.models.words import fold
 from pointsman_desk.slots import SLOT, SLOTS, facts_of
 
@@ -76,6 +76,6 @@ def no_machine_talk(reply: Reply, policy: Policy) -> Iterator[str]:
 
 
 def subject_kept(reply: Reply, mail: Mail) -> Iterator[str]:
-    """Object to another subject than the customer's: no model writes a header."""
-    if fold(_PREFIX.sub("", reply.subject)) != fold(_PREFIX.sub("", mail.subject)):
+    """Object to another subject than the customer's, less its links: no model writes a header."""
+    if fold(_PREFIX.sub("", reply.subject)) != fold(_PREFIX.sub("", reply_subject(mail))):
         yield "its subject is not the subject of the customer's mail"

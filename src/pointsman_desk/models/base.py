@@ -2,6 +2,7 @@
 
 from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Risk, Trust, Value
 
+_LINK_MARKS = ("://", "www.", "@")
 CANARY = "lantern-7-juniper"
 """Stands in the instructions that a model is given. A reply with these words gives the instructions away, and is never sent."""
 
@@ -27,3 +28,8 @@ class Brief(Value):
     order: Order | NoOrder
     policy: Policy
     trust: Trust = Trust.NONE
+
+
+def reply_subject(mail: Mail) -> str:
+    """Return the subject under which a mail is answered: its own, without links, which the shop would pass on to whom From names."""
+    return " ".join("…" if any(mark in word.lower() for mark in _LINK_MARKS) else word for word in mail.subject.split())

@@ -13,7 +13,7 @@ from pydantic import Field
 from pointsman import Violation
 from pointsman.models import Message
 from pointsman_desk.case import Grounds, Intent, Language, Mail, NoOrder, Reply, Risk, Tone, Trust, Value
-from pointsman_desk.models.base import Brief, Classification
+from pointsman_desk.models.base import Brief, Classification, reply_subject
 from pointsman_desk.models.untrusted import clean, cut, delimited
 from pointsman_desk.slots import facts_of
 
@@ -142,8 +142,7 @@ class DraftAnswer(Value):
 
     def reply(self, brief: Brief, author: str) -> Reply:
         """The draft as the desk keeps it, its slots not yet filled; the subject is that of the mail."""
-        subject = " ".join(brief.mail.subject.split())
-        return Reply(subject=subject, body=self.body, language=self.language, tone=self.tone, author=author)
+        return Reply(subject=reply_subject(brief.mail), body=self.body, language=self.language, tone=self.tone, author=author)
 
 
 def classify_messages(mail: Mail, boundary: str, violations: Sequence[Violation] = (), rejected: str | None = None) -> tuple[Message, ...]:

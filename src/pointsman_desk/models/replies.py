@@ -1,6 +1,5 @@
 """Replies from reviewed templates: which one fits the facts, and the facts in its slots."""
 
-import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from email.utils import parsedate_to_datetime
@@ -8,12 +7,11 @@ from functools import cache
 from typing import Any
 
 from pointsman_desk.case import Intent, NoOrder, Order, Policy, Reply, Tone
-from pointsman_desk.models.base import Brief
+from pointsman_desk.models.base import Brief, reply_subject
 from pointsman_desk.models.words import read_data
 from pointsman_desk.slots import facts_of, fill, fills
 
 _CONSOLED = (Intent.REFUND, Intent.COMPLAINT)
-_LINK = re.compile(r"\S*(?:://|www\.|@)\S*", re.IGNORECASE)  # whoever is named in From would get it from the shop
 _LEFT_US = ("shipped", "delivered", "cancelled")
 
 
@@ -27,7 +25,7 @@ def write_reply(brief: Brief, *, author: str, careful: bool = False) -> Reply:
     late = isinstance(brief.order, Order) and is_late(brief.order, mail_day(brief.mail.date))
     variant = _variant(brief, late=late, careful=careful)
     return Reply(
-        subject=_LINK.sub("…", " ".join(brief.mail.subject.split())),
+        subject=reply_subject(brief.mail),
         body=_body(brief, variant, tone, apology=late or _apology_due(brief)),
         language=language,
         tone=tone,

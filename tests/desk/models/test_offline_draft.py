@@ -23,7 +23,7 @@ from pointsman_desk.case import (
     Tone,
     Trust,
 )
-from pointsman_desk.models.base import Brief
+from pointsman_desk.models.base import Brief, reply_subject
 from pointsman_desk.models.offline import LABEL, OfflineModel
 from pointsman_desk.models.replies import write_reply
 from pointsman_desk.nodes.draft import drafted
@@ -227,3 +227,11 @@ def test_a_repair_takes_back_a_promise() -> None:
     assert mended is not None
     assert (first.template, mended.template) == ("refund/en/late", "refund/en/checking")
     assert violations(work, mended) == []
+
+
+def test_a_reply_passes_no_link_of_the_mails_subject_on() -> None:
+    mail = Mail(
+        message_id="m@post.example", sender="a@post.example", subject="Look  at HTTPS://win-now.test/x, Www.win-now.test or a@win.test now"
+    )
+
+    assert reply_subject(mail) == "Look at … … or … now"
