@@ -502,7 +502,7 @@ def test_the_desk_takes_in_several_mailboxes_and_tells_of_the_one_that_fails(ser
     assert "Traceback" not in ran.stderr
     done = json.loads(ran.stdout)
     assert (len(done["started"]), done["known"]) == (3, 1)
-    assert [health[name]["error"] is None for name in (user, f"{user}b", f"{user}c")] == [True, True, False]
+    assert [health[name]["health"] for name in (user, f"{user}b", f"{user}c")] == ["well", "well", "failing"]
     assert (health[user]["uid"], health[user]["behind"]) == (2, 0)
     assert "failing" in shown.stdout
     assert shown.returncode == 0

@@ -100,15 +100,24 @@ def print_survey(found: Survey) -> None:
     console.print(table)
 
 
-def mailbox_json(account: Account, bookmark: Bookmark) -> dict[str, Any]:
-    """A mailbox on a mail server as a line of a list; times are Unix seconds."""
-    return {"name": account.name, **bookmark.model_dump()}
+def mailbox_json(account: Account, bookmark: Bookmark, now: float) -> dict[str, Any]:
+    """A mailbox on a mail server as a line of a list; times are Unix seconds, `lag_seconds` is since the last look."""
+    lag = None if bookmark.looked_at is None else now - bookmark.looked_at
+    return {"name": account.name, "health": bookmark.health(now, account.poll_seconds), "lag_seconds": lag, **bookmark.model_dump()}
+
+
+HEALTH = {
+    "well": "[green]well[/]",
+    "failing": "[red]failing[/]",
+    "new": "never opened",
+    "late": "[yellow]not looked into lately; is the desk running?[/]",
+}
 
 
 def print_mailboxes(known: Sequence[tuple[Account, Bookmark]], now: float) -> None:
     """How each mailbox does: what is wrong, or when it was looked into and what is still to come."""
     for account, bookmark in known:
-        health = "[red]failing[/]" if bookmark.error else "never opened" if bookmark.looked_at is None else "[green]well[/]"
+        health = HEALTH[bookmark.health(now, account.poll_seconds)]
         console.print(f"[bold]{escape(account.name)}[/] ({escape(bookmark.place)}): {health}")
         if bookmark.error and bookmark.failing_since is not None:
             console.print(f"  {escape(bookmark.error)} For {_ago(now - bookmark.failing_since)} now.")

@@ -118,12 +118,13 @@ def mailboxes(config: Config = None, as_json: Json = False) -> None:
     """Show how the mailboxes on mail servers do: when they were looked into last, what is still to come, and what is wrong."""
     settings = _or_exit(lambda: load_config(config))
     known = [(account, Bookmark.read(settings.bookmark_of(account), account.place)) for account in settings.mailboxes]
+    now = SystemClock().now()
     if as_json:
-        print(json.dumps([mailbox_json(account, bookmark) for account, bookmark in known], ensure_ascii=False, indent=1))
+        print(json.dumps([mailbox_json(account, bookmark, now) for account, bookmark in known], ensure_ascii=False, indent=1))
     elif not known:
         print("No mailbox on a mail server is configured; name one with [[mailboxes]] in desk.toml.")
     else:
-        print_mailboxes(known, SystemClock().now())
+        print_mailboxes(known, now)
 
 
 @app.command()

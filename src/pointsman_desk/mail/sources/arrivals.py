@@ -4,11 +4,18 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from pointsman import Busy, Started
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.mailbox import Mailbox
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    mails: Sequence[Found]
+    taken: asyncio.Future[list[Started | None]]
 
 
 class Arrivals:
@@ -17,37 +24,53 @@ class Arrivals:
     def __init__(self) -> None:
         self.news = asyncio.Event()
         self._troubles: list[str] = []
-        self._batches: deque[tuple[Sequence[Found], asyncio.Future[list[Started | None]]]] = deque()
+        self._batches: deque[_Batch] = deque()
         self._fetching: list[asyncio.Task[None]] = []
 
     async def hand_over(self, mails: Sequence[Found]) -> list[Started | None]:
-        """Return when the desk has taken these mails in for good: the case of each, None for one that was not read. Raises Busy."""
-        taken: asyncio.Future[list[Started | None]] = asyncio.get_running_loop().create_future()
-        self._batches.append((mails, taken))
+        """Return when the desk has taken these mails in for good: the case of each, None for one that was not read. Raises Busy.
+
+        Who gives up waiting has them back, as far as the desk has not begun with them.
+        """
+        batch = _Batch(mails, asyncio.get_running_loop().create_future())
+        self._batches.append(batch)
         self.news.set()
-        return await taken
+        try:
+            return await batch.taken
+        finally:
+            with suppress(ValueError):
+                self._batches.remove(batch)
 
     async def take_in(self, take: Callable[[Found], Awaitable[Started | None]], stop: asyncio.Event) -> None:
         """Take each mail in that was handed over, until `stop`. What is left then, and what `take` raises at, is not acknowledged."""
-        while self._batches:
-            mails, taken = self._batches[0]
-            started, busy = [], None
-            for found in mails:
-                if stop.is_set():
-                    return
-                try:
-                    started.append(await take(found))
-                except Busy as error:
-                    busy = error
-                    break
-            self._batches.popleft()
-            if taken.done():
-                continue  # whoever handed them over has gone
-            if busy is not None:
-                taken.set_exception(busy)
-            else:
-                taken.set_result(started)
-        self.news.clear()
+        while self._batches and not stop.is_set():
+            batch = self._batches.popleft()
+            try:
+                started = await self._started(batch.mails, take, stop)
+            except Busy as busy:
+                if not batch.taken.done():
+                    batch.taken.set_exception(busy)
+                continue
+            except BaseException:
+                self._batches.appendleft(batch)
+                raise
+            if started is None:
+                self._batches.appendleft(batch)
+            elif not batch.taken.done():  # whoever handed it over may have gone
+                batch.taken.set_result(started)
+        if not self._batches:
+            self.news.clear()
+
+    async def _started(
+        self, mails: Sequence[Found], take: Callable[[Found], Awaitable[Started | None]], stop: asyncio.Event
+    ) -> list[Started | None] | None:
+        """The cases of a batch; None where `stop` came before its end."""
+        started = []
+        for found in mails:
+            if stop.is_set():
+                return None
+            started.append(await take(found))
+        return started
 
     def trouble(self, problem: str) -> None:
         """Keep what a mailbox ran into until somebody asks."""

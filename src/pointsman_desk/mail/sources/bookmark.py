@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+LATE_POLLS = 3  # looks that did not happen before somebody should look after the desk
 
 
 class Bookmark(BaseModel):
@@ -26,6 +28,14 @@ class Bookmark(BaseModel):
     behind: int = 0
     error: str | None = None
     failing_since: float | None = None
+
+    def health(self, now: float, poll_seconds: float) -> Literal["well", "failing", "late", "new"]:
+        """How the mailbox does: "late" when nobody has looked into it for much longer than a look is to take, "new" when never."""
+        if self.error is not None:
+            return "failing"
+        if self.looked_at is None:
+            return "new"
+        return "well" if now - self.looked_at <= LATE_POLLS * poll_seconds else "late"
 
     @classmethod
     def read(cls, file: Path, place: str) -> Self:
