@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from pointsman_desk.case import NoOrder, Order, Policy, Reply, Trust
 from pointsman_desk.guards.text import names, own, plain, without
+from pointsman_desk.models.words import fold
 
 PHONE_DIGITS_MIN = 7  # the shortest numbers that are dialled across a country
 
@@ -20,6 +21,11 @@ _SPOKEN = re.compile(
     r"|\w (?:at|arroba|arobase|klammeraffe) \w[\w-]* (?:dot|punkt|point|punto) \w"
     rf"|\w (?:dot|punkt|point|punto) (?:{_ENDINGS})\b"
 )
+_DIGIT_WORDS = (
+    "zero|one|two|three|four|five|six|seven|eight|nine|null|eins|zwei|zwo|drei|vier|funf|sechs|sieben|acht|neun"
+    "|un|deux|trois|quatre|cinq|sept|huit|neuf|cero|uno|dos|tres|cuatro|cinco|seis|siete|ocho|nueve|double"
+)
+_DICTATED = re.compile(rf" (?:(?:{_DIGIT_WORDS}) ){{4}}")
 _PHONE = re.compile(r"(?:\+|\b)[0-9](?:[ ()/.\u2010-\u2015-]{0,3}[0-9]){6,40}")
 _DATE = re.compile(r"(?<![0-9./-])(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}[./-][0-9]{1,2}[./-](?:[0-9]{4}|[0-9]{2}))(?![0-9]|[./-][0-9])")
 
@@ -32,7 +38,7 @@ def no_links_or_addresses(reply: Reply, order: Order | NoOrder, policy: Policy, 
         yield "it names an e-mail address that is not the shop's own"
     elif _LINK.search(text) or _HOST.search(written) or _NUMERIC.search(text):
         yield "it holds a link that links_allowed of the policy does not name"
-    elif _SPOKEN.search(text):
-        yield "it spells out a link or an address"
+    elif _SPOKEN.search(text) or _DICTATED.search(f" {fold(text)} "):
+        yield "it spells out a link, an address or a number"
     if _PHONE.search(_DATE.sub(" ", without(plain(reply.body), own(policy), names(order, trust)))):
         yield f"it holds a number of {PHONE_DIGITS_MIN} or more digits that is no fact of the order: a telephone, a card, an account"

@@ -35,9 +35,9 @@ def promises_within_policy(reply: Reply, policy: Policy) -> Iterator[str]:
     for phrase in says(text, "decision"):
         yield f'it tells of a decision ("{phrase}") that nobody has taken'
     for sentence in sentences(text):
-        for phrase in says(sentence, "delivery", without="wished"):
-            if any(holds(sentence, "when")):
-                yield f'it promises a day ("{phrase}"); only the due date of the order may be named'
+        for phrase in says(sentence, "day", without="wished"):
+            if not any(holds(sentence, "opening")):
+                yield f'it names a day ("{phrase}"); only the dates of the order may be named'
     for phrase in _forbidden(text, policy):
         yield f'it says "{phrase}", which the policy forbids'
 
