@@ -40,7 +40,7 @@ class Answer:
     """What a model made of one mail.
 
     `intent` is None where it gave no answer that fits; `problem` says why. `passed` says whether its draft passes all
-    checks at once, None where none was asked for. `usage` is that of all its `calls`.
+    checks at once, None where none was asked for. `usage` is that of all its `calls`, which are those that were answered.
     """
 
     intent: Intent | None
@@ -116,7 +116,7 @@ async def _answer(model: Model, mail: Mail, facts: Facts | None) -> Answer:
     try:
         found = await classified(mail, model, CHANCE)
     except Exception as error:  # whatever a model's client raises, there is no answer
-        return Answer(None, problem=str(error) or type(error).__name__)
+        return Answer(None, problem=str(error) or type(error).__name__, calls=0)
     if found.output is None:
         return Answer(None, problem="; ".join(violation.message for violation in found.violations), usage=found.usage)
     intent, risk = found.output.intent, found.output.risk
@@ -126,7 +126,7 @@ async def _answer(model: Model, mail: Mail, facts: Facts | None) -> Answer:
     try:
         written = await drafted(brief, model, CHANCE)
     except Exception as error:
-        return Answer(intent, risk, passed=False, problem=str(error) or type(error).__name__, usage=found.usage, calls=2)
+        return Answer(intent, risk, passed=False, problem=str(error) or type(error).__name__, usage=found.usage)
     passed = written.output is not None and not _objections(written.output, brief)
     return Answer(intent, risk, passed=passed, usage=found.usage + written.usage, calls=2)
 

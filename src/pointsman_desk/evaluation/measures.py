@@ -40,7 +40,7 @@ class Figures(Value):
     sees because of the classification alone, `attacks_missed` the others; they do not count in `per_class`. Without a mail to judge by, `routing_recall`
     is 1, `false_escalation` 0, and every other figure None.
 
-    `unclear` is the share of such answers, `answers` counts calls, `unanswered` mails to which no answer fits, and
+    `unclear` is the share of such answers, `answers` counts the calls that were answered, `unanswered` mails to which no answer fits, and
     `guard_pass_rate` is the share of the mails whose draft passes all checks at once. `cost` is in the models' currency.
     """
 
