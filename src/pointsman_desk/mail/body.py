@@ -25,6 +25,7 @@ _TELLING = {
 }
 _TNEF_NAME = "winmail.dat"
 _PGP_MESSAGE = "-----BEGIN PGP MESSAGE-----"
+_MIME_NOTICE = re.compile(r"\bMIME\b|multi-?part", re.IGNORECASE)
 _WORD = re.compile(r"\w{3,}")
 
 
@@ -40,15 +41,22 @@ class Block:
 
 @dataclass(slots=True)
 class Body:
-    """What a walk over the parts finds: blocks in order, the HTML left aside for a plain text, attachments, each media type."""
+    """What a walk over the parts finds.
+
+    Blocks in order, the HTML left aside for a plain text, the texts before and after parts, attachments, each media type.
+    """
 
     blocks: list[Block] = field(default_factory=list)
     aside: list[Block] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     media_types: set[str] = field(default_factory=set)
 
     def text(self, notes: set[str]) -> str:
-        """Return the blocks as one text, HTML converted; where HTML left aside says much else, that, too (`alternatives-differ`)."""
+        """Return the blocks as one text, HTML converted.
+
+        Where HTML left aside says much else, that, too (`alternatives-differ`), and what stands outside of the parts.
+        """
         texts: list[str] = []
         budget = markup.HTML_MAX
         for block in self.blocks:
@@ -69,6 +77,7 @@ class Body:
             if len(untold) >= _UNTOLD_MIN and 2 * len(untold) > len(words):
                 notes.update({"alternatives-differ"}, its_notes)
                 texts.append(other)
+        texts += [clean(text, notes).strip("\n") for text in self.outside]
         return "\n".join(texts)
 
 
@@ -93,6 +102,7 @@ def _blocks(part: Part, body: Body, notes: set[str], *, is_root: bool = False) -
     if media_type in _TELLING:
         notes.add(_TELLING[media_type])
     if part.children:
+        _look_outside(part, body, notes)
         found = [block for child in part.children for block in _blocks(child, body, notes)]
         if media_type == "multipart/alternative" and any(not block.html and block.text.strip() for block in found):
             body.aside += [block for block in found if block.html]
@@ -113,6 +123,14 @@ def _blocks(part: Part, body: Body, notes: set[str], *, is_root: bool = False) -
     if body.attachments[-1].name.lower() == _TNEF_NAME:
         notes.add("tnef")
     return []
+
+
+def _look_outside(part: Part, body: Body, notes: set[str]) -> None:
+    """Take the words before the first and after the last part, which mail programs do not show, unless they only speak of MIME."""
+    for text in (part.preamble, part.epilogue):
+        if text and re.search(r"\w", text) and not _MIME_NOTICE.search(text):
+            body.outside.append(decode(text.encode("ascii", "surrogateescape"), None, notes))
+            notes.add("text-outside-parts")
 
 
 def _text_block(raw: bytes, media_type: str, of_type: dict[str, str], body: Body, notes: set[str]) -> Block:

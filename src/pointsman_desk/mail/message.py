@@ -1,7 +1,6 @@
 """A mail read from its bytes: whatever they are, something comes out."""
 
 import hashlib
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -10,7 +9,6 @@ from pointsman_desk.mail import quotes
 from pointsman_desk.mail.authentication import authentication
 from pointsman_desk.mail.automatic import automatic, went_round
 from pointsman_desk.mail.body import read_body
-from pointsman_desk.mail.characters import clean, decode
 from pointsman_desk.mail.headers import addresses, date_claimed, header_text, ids
 from pointsman_desk.mail.reports import bounce_of, complaint_of
 from pointsman_desk.mail.tree import Part, parse
@@ -22,7 +20,6 @@ UNREADABLE_NOTES = frozenset({"unreadable", "bad-structure"})
 """The notes on a mail at which the parser met a fault of its own, and not only of the mail's."""
 
 TEXT_MAX = 1024 * 1024  # characters of text and history that a case holds; the bytes of the mail hold all of it
-_NOT_PROSE = re.compile(r"--|[\w-]{1,76}:|[ \t]")  # the lines that make the parts: boundaries, fields, and what continues them
 _ONCE = ("from", "subject", "message-id", "date", "to", "reply-to", "in-reply-to")  # RFC 5322 3.6: at most one each
 
 
@@ -83,8 +80,6 @@ def _read(raw: bytes, notes: set[str], authserv: str, own: str) -> Mail:
     subject = header_text(root.field("subject"), notes)
     body = read_body(root, notes)
     text = body.text(notes)
-    if not text.strip() and not body.attachments:
-        text = _outside_parts(root, raw, notes)
     if len(text) > TEXT_MAX:
         text = text[:TEXT_MAX]
         notes.add("text-truncated")
@@ -121,15 +116,6 @@ def _report(root: Part, sent_by: Automatic | None, subject: str, text: str) -> B
     if sent_by == "bounce":
         return bounce_of(root, subject, text)
     return complaint_of(root, text) if sent_by == "abuse report" else None
-
-
-def _outside_parts(root: Part, raw: bytes, notes: set[str]) -> str:
-    """Return everything below the header when no part of it holds a word, but something between the parts does."""
-    text = clean(decode(raw, None, set()), set()).partition("\n\n")[2] if root.children else ""
-    if not any(re.search(r"\w", line) for line in text.split("\n") if not _NOT_PROSE.match(line)):
-        return ""
-    notes.add("text-outside-parts")
-    return text
 
 
 def _message_id(root: Part, raw: bytes, notes: set[str]) -> str:

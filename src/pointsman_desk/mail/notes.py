@@ -32,7 +32,7 @@ MEANING = {
     "reply-to-list": "it asks for the answer at several addresses",
     "several-senders": "it claims several senders",
     "smuggled-characters": "characters stand within words that are there to deceive",
-    "text-outside-parts": "its words stand outside of its parts; everything below the header is shown",
+    "text-outside-parts": "words stand outside of its parts, where mail programs do not show them; they are shown last",
     "text-truncated": "its text is longer than a million characters and was kept so far",
     "tnef": "it holds files in a winmail.dat",
     "took-too-long": "reading it took too long",

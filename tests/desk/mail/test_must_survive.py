@@ -131,11 +131,18 @@ def test_07_a_multipart_without_parts(content_type: bytes) -> None:
     assert "false-multipart" in mail.notes
 
 
-def test_07_words_between_the_parts() -> None:
-    mail = read(mail_of(b"Content-Type: multipart/mixed; boundary=cut", body=b"Where is it?\n--cut\nContent-Type: text/plain\n--cut--\n"))
+def test_07_words_outside_of_the_parts() -> None:
+    body = b"Where is it?\n--cut\nContent-Type: text/plain\n\nHello\n--cut--\nI am Jane.\n"
 
-    assert "Where is it?" in mail.text
-    assert "text-outside-parts" in mail.notes
+    mail = read(mail_of(b"Content-Type: multipart/mixed; boundary=cut", body=body))
+    usual = read(
+        mail_of(
+            b"Content-Type: multipart/mixed; boundary=cut", body=body.replace(b"Where", b"This is MIME. Where").replace(b"I am Jane.", b"")
+        )
+    )
+
+    assert (mail.text.split("\n"), mail.notes) == (["Hello", "Where is it?", "I am Jane."], ("text-outside-parts",))
+    assert (usual.text, usual.notes) == ("Hello", ())
 
 
 def test_08_bytes_in_headers_and_chinese_under_a_false_name() -> None:
