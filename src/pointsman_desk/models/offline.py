@@ -1,5 +1,6 @@
 """The model that needs no network: rules over a lexicon classify, and reviewed templates reply."""
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -24,7 +25,10 @@ LABEL = "rule-based, no AI"
 SUBJECT_CHARACTERS_MAX = 500  # a subject of five full lines; what follows is no subject
 PHRASES_MAX = 8  # what a person takes in at a glance
 LONG_WORDS = 250  # a page; a question to a shop is shorter, a newsletter or an essay seldom is
+WORDS_MIN = 2  # one word alone may be a slip
 LONG_WITH_BULK_WORDS = 120  # with the marks of a mass mailing, half a page is enough
+SIGNATURE_LINES_MAX = 12  # a name, a firm and its addresses; a history of mails begins below
+SIGNATURE_CHARACTERS_MAX = 1000
 LEAD_MIN = 2  # the weights in lexicon.toml are made for it: a wish that only goes with another one weighs so much less
 SELF_SHARE_MIN = 0.01  # a person says "I" or "my" more often than once in a hundred words
 
@@ -88,7 +92,12 @@ class OfflineModel:
                 intent,
                 matches,
                 mail,
-                odd=bool(orders) or len(mail.text) > TEXT_CHARACTERS_MAX or disguised or veiled or tricked(subject + text),
+                odd=bool(orders)
+                or len(mail.text) > TEXT_CHARACTERS_MAX
+                or disguised
+                or veiled
+                or tricked(subject + text)
+                or _threat_below(mail),
                 orders_named=len(numbers),
             ),
             grounds=Grounds(
@@ -103,6 +112,16 @@ class OfflineModel:
 def _order_numbers(text: str) -> tuple[str, ...]:
     plain = unicodedata.normalize("NFC", text).lower()
     return tuple(dict.fromkeys(f"A-{found.group(1)}" for found in _NUMBER.finditer(plain)))
+
+
+def _threat_below(mail: Mail) -> bool:
+    """Say whether a risky word stands in the signature, which no one quotes: what is below it was written before."""
+    lines = mail.quoted[:SIGNATURE_CHARACTERS_MAX].splitlines()
+    if not lines or lines[0].rstrip() != "--":
+        return False
+    own = "\n".join(itertools.takewhile(lambda line: not line.startswith(">"), lines[1 : SIGNATURE_LINES_MAX + 1]))
+    found = Findings(sentences(own), numbered=False)
+    return any(match.rule.intent in _RISKIEST_FIRST for match in found.matches())
 
 
 def _beside(mail: Mail) -> tuple[str, ...]:
@@ -160,6 +179,8 @@ def _risk(intent: Intent, matches: list[Match], mail: Mail, *, odd: bool, orders
     if orders_named > 1:
         levels.append(Risk.HIGH)  # a reply about one order leaves the other open, or tells who else ordered
     risky = any(match.rule.intent in _RISKIEST_FIRST for match in matches)
+    if mail.attachments or not WORDS_MIN <= len(mail.text.split()) <= LONG_WORDS:
+        levels.append(Risk.MEDIUM)  # more may be meant than the words say that were found
     if odd or any(sign in note for note in mail.notes for sign in _HIDDEN) or (risky and mail.attachments):
         levels.append(Risk.HIGH)
     return max(levels, key=_RISKS.index)

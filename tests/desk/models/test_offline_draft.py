@@ -26,6 +26,7 @@ from pointsman_desk.case import (
 from pointsman_desk.models.base import Brief, reply_subject
 from pointsman_desk.models.offline import LABEL, OfflineModel
 from pointsman_desk.models.replies import write_reply
+from pointsman_desk.models.words import read_data
 from pointsman_desk.nodes.draft import drafted
 from pointsman_desk.nodes.validate import validate
 from pointsman_desk.shop.policy import PolicyFile
@@ -101,6 +102,15 @@ def test_every_reply_passes_the_checks_by_construction(language: Language, inten
     assert [violations(work, reply) for work, reply in zip(works, replies, strict=True)] == [[], [], []]
     assert not any("{" in reply.body or "None" in reply.body for reply in replies)
     assert {reply.template.split("/")[:2] == [intent, language] for reply in replies if reply.template} == {True}
+
+
+@pytest.mark.parametrize("language", Language)
+def test_each_language_has_every_text_of_every_intent_and_tone(language: Language) -> None:
+    texts = read_data("templates.toml")
+
+    assert {part: set(texts[language][part]) for part in texts[language]} == {part: set(texts["en"][part]) for part in texts["en"]}
+    assert set(Intent) <= set(texts[language])
+    assert all(set(texts[language][part]) == set(Tone) for part in ("greeting", "apology", "closing"))
 
 
 @pytest.mark.parametrize("language", Language)
