@@ -1,6 +1,5 @@
 """The rule-based model over what customers write: figures for each class, on wordings that it was made with and on others."""
 
-import asyncio
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -36,7 +35,7 @@ def judged(name: str) -> Iterator[Judged]:
         for texts in languages.values():
             for text in texts:
                 mail = Mail(message_id="m1@mail.example", sender="a@mail.example", text=text)
-                yield Judged(text, Intent(intent), asyncio.run(OfflineModel().classify(mail)))
+                yield Judged(text, Intent(intent), OfflineModel().classify(mail))
 
 
 def shares(name: str) -> dict[Intent, float]:
