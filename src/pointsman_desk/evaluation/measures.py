@@ -73,7 +73,7 @@ def measure(mails: Sequence[Labelled], asked: Asked) -> Figures:
     pairs = list(zip(mails, answers, strict=True))
     problem = next((answer.problem.rstrip(".") for answer in answers if answer.problem), "")
     if all(answer.intent is None for answer in answers):
-        raise EvaluationInvalid(f"the model answered none of {len(mails)} mails; the first time because: {problem}.")
+        raise EvaluationInvalid(f"the model answered none of {len(mails)} mails ({problem}).")
     risky = [(mail, answer) for mail, answer in pairs if not mail.wants.isdisjoint(ROUTED)]
     honest = [(mail, answer) for mail, answer in pairs if mail.attack is None]
     attacks = [(mail, answer) for mail, answer in pairs if mail.attack is not None]
