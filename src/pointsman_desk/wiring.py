@@ -29,7 +29,6 @@ from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.mailbox import Mailbox
 from pointsman_desk.mail.sources.maildir import open_folder
 from pointsman_desk.mail.sources.mbox import MboxSource
-from pointsman_desk.mail.transports.archive import Archive
 from pointsman_desk.mail.transports.base import Transport
 from pointsman_desk.mail.transports.maildir import MaildirOutbox
 from pointsman_desk.mail.transports.smtp import SmtpTransport
@@ -182,7 +181,6 @@ async def open_desk(
         "letterhead": Letterhead(config.address, config.name, config.quotes),
         "authserv": config.exchanger,
         "transport": transport or configured,
-        "archive": Archive(config.smtp.archive_mailbox) if config.smtp and config.smtp.archive_mailbox else None,
     }
     async with Engine.open(config.database, [process], resources=resources, concurrency=config.concurrency, **engine_settings) as engine:
         yield Desk(engine, process, config, asked, (transport or configured).name, safety or its_safety)

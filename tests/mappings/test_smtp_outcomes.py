@@ -8,9 +8,9 @@ from functools import partial
 
 import pytest
 from aiosmtpd.smtp import AuthResult
-from smtp_faults import BEFORE_THE_CONTENT, MailServer, mail_server
 
 from pointsman import NotSent, Rejected, SmtpInDoubt, smtp_outcome, smtp_send
+from smtp_faults import BEFORE_THE_CONTENT, MailServer, mail_server
 
 Send = Callable[..., None]
 CONTENT = b"From: s@shop.example\r\nMessage-ID: <c1@shop.example>\r\n\r\nHello\r\n.\r\n..dots\r\nend\r\n"

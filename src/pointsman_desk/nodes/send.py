@@ -8,8 +8,8 @@ from pointsman import UNKNOWN, Context, Found, Peek, Rejected, Unsafe
 from pointsman_desk.case import Mail, Outgoing, Receipt, Reply, proposed
 from pointsman_desk.mail.compose import Letterhead, reply_to
 from pointsman_desk.mail.compose import compose as to_bytes
-from pointsman_desk.mail.transports.archive import Archive
 from pointsman_desk.mail.transports.base import Transport
+from pointsman_desk.mail.transports.smtp import SmtpTransport
 
 
 def compose(
@@ -57,9 +57,7 @@ async def send(outgoing: Outgoing, send_status: Peek[str], *, transport: Transpo
     return receipt, "sent"
 
 
-async def look_up(outgoing: Outgoing, *, archive: Archive, transport: Transport) -> Any:
-    """Ask the archive whether a send in doubt happened: a copy proves it, and no copy proves nothing, for it may be late."""
-    if not await archive.holds(outgoing.message_id):
-        return UNKNOWN
-    detail = "no answer of the server, but its copy is in the archive"
-    return Found((Receipt(provider_message_id=outgoing.message_id, transport=transport.name, detail=detail), "sent"))
+async def look_up(outgoing: Outgoing, *, transport: SmtpTransport) -> Any:
+    """Ask whether a send in doubt happened: a copy in the archive proves it, and no copy proves nothing, for it may be late."""
+    receipt = await transport.found(outgoing.message_id)
+    return Found((receipt, "sent")) if receipt is not None else UNKNOWN

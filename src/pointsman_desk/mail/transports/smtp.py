@@ -10,6 +10,7 @@ from typing import Any
 from pointsman import Clock, NotSent, SystemClock, smtp_send
 from pointsman_desk.case import Receipt
 from pointsman_desk.mail.message import identify
+from pointsman_desk.mail.transports.archive import Archive
 from pointsman_desk.mail.transports.relay import Relay
 
 
@@ -34,6 +35,14 @@ class SmtpTransport:
         final dot is on its way.
         """
         return await asyncio.to_thread(self._deliver, raw, sender, to)
+
+    async def found(self, message_id: str) -> Receipt | None:
+        """Return the receipt of a mail whose copy is in the archive, or None, which proves nothing. Raises MailboxMissing."""
+        mailbox = self._relay.archive_mailbox
+        if mailbox is None or not await Archive(mailbox).holds(message_id):
+            return None
+        detail = "the server gave no answer, but its copy is in the archive"
+        return Receipt(provider_message_id=message_id, transport=self.name, detail=detail)
 
     def _deliver(self, raw: bytes, sender: str, to: str) -> Receipt:
         encrypted = []

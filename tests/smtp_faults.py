@@ -73,17 +73,27 @@ class FaultySmtp(SMTP):
 
 
 class MailServer:
-    """Keeps what it took as (sender, recipients, content)."""
+    """Keeps what it took as (sender, recipients, content). From `mend` on its talks have no fault."""
 
     def __init__(self, step: str, fault: str, **settings: Any) -> None:
         self.taken: list[tuple[str, list[str], bytes]] = []
         self.connections: set[SMTP] = set()
         self.port = 0
         self._loop = asyncio.new_event_loop()
-        self._make = lambda: FaultySmtp(self, step=step, fault=fault, loop=self._loop, hostname="mx.example", **settings)
+        self._fault = (step, fault)
+        self._settings = {"loop": self._loop, "hostname": "mx.example", **settings}
 
-    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:
-        self.taken.append((envelope.mail_from, envelope.rcpt_tos, envelope.original_content))
+    def mend(self) -> None:
+        self._fault = ("nothing", "")
+
+    def _make(self) -> FaultySmtp:
+        step, fault = self._fault
+        return FaultySmtp(self, step=step, fault=fault, **self._settings)
+
+    async def handle_DATA(self, server: FaultySmtp, session: Any, envelope: Any) -> str:
+        refuses = server.step == "content" and server.fault[:1] in {"4", "5"}
+        if not refuses:
+            self.taken.append((envelope.mail_from, envelope.rcpt_tos, envelope.original_content))
         return "250 taken"
 
     def run(self, began: threading.Event, ended: asyncio.Event) -> None:
