@@ -68,6 +68,17 @@ class ModelConfig(BaseModel):
         return self
 
 
+class BudgetConfig(BaseModel):
+    """What the models may cost or use: for a mail, for a day (of UTC); where it is spent, the desk works by rules."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    case_cost: Annotated[Decimal, Field(gt=0)] | None = None
+    case_tokens: Annotated[int, Field(gt=0)] | None = None
+    day_cost: Annotated[Decimal, Field(gt=0)] | None = None
+    day_tokens: Annotated[int, Field(gt=0)] | None = None
+
+
 class HttpConfig(BaseModel):
     """Where raw mails may be handed in by HTTP, such as by a provider's webhook. `secret_env` names the variable with the key."""
 
@@ -95,7 +106,7 @@ class DeskConfig(BaseModel):
     have the customer's text below. `authserv` is the name under which your own mail exchanger writes
     Authentication-Results (RFC 8601), or `microsoft365`: a sender for whom it does not vouch learns nothing of an
     order, and without it every sender is one. Without `smtp` replies go into a maildir. `models`
-    are asked in order, the next one where one fails; without any, the desk works by rules, offline. Relative paths count
+    are asked in order, the next one where one fails, within the `budget`; without any, the desk works by rules, offline. Relative paths count
     from the file's folder.
     """
 
@@ -113,6 +124,7 @@ class DeskConfig(BaseModel):
     smtp: Relay | None = None
     http: HttpConfig | None = None
     models: tuple[ModelConfig, ...] = ()
+    budget: BudgetConfig = BudgetConfig()
     concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails in hand at once; a local model seldom takes more
 
     @model_validator(mode="before")

@@ -9,6 +9,7 @@ from typing import Any
 
 from pointsman import (
     AtMostOnce,
+    Budget,
     Clock,
     DefinitionError,
     Engine,
@@ -171,7 +172,8 @@ async def open_desk(
     configured, its_safety = transport_of(config)
     asked = (*(models_of(config) if models is None else models), OfflineModel())
     limit = Limit("models", concurrency=ASKED_AT_ONCE) if len(asked) > 1 else None
-    process = support_mail(safety or its_safety, models=len(asked), limit=limit)
+    budget = Budget(**dict(config.budget))
+    process = support_mail(safety or its_safety, models=len(asked), limit=limit, budget=budget)
     resources = {
         "models": asked,
         "chance": SystemRandom(),
