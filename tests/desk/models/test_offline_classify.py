@@ -339,6 +339,19 @@ def test_the_subject_gives_the_context_of_a_short_text() -> None:
     assert (found.intent, found.grounds.order_number) == (Intent.ORDER_STATUS, "A-1002")
 
 
+@pytest.mark.parametrize(
+    ("subject", "text"),
+    [
+        ("Re: Your order", "Just tell me where it is, please. Order A-1002"),
+        ("Re: Ihre Bestellung A-1002", "Wann kommt das Paket?"),
+        ("Re: Votre commande A-1002", "Quand arrive mon colis ?"),
+        ("Re: Su pedido A-1002", "¿Cuándo llega el paquete?"),
+    ],
+)
+def test_an_answer_to_a_mail_of_the_shop_is_read_by_its_text(subject: str, text: str) -> None:
+    assert classify(text, subject=subject).intent is Intent.ORDER_STATUS
+
+
 def test_quoted_history_decides_nothing() -> None:
     mail = Mail(message_id="m", sender="a@mail.example", text="Thanks.", quoted="> I want a refund, says my lawyer")
 
