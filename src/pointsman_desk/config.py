@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.transports.relay import Relay
+from pointsman_desk.mail.transports.resend import ResendAccount
 
 SAMPLE = Path(__file__).parent / "sample"
 FILE_NAME = "desk.toml"
@@ -105,8 +106,7 @@ class DeskConfig(BaseModel):
     these there is a `mailbox` only where it is named. `address` and `name` are whom replies come from; with `quotes` they
     have the customer's text below. `authserv` is the name under which your own mail exchanger writes
     Authentication-Results (RFC 8601), or `microsoft365`: a sender for whom it does not vouch learns nothing of an
-    order, and without it every sender is one. Without `smtp` replies go into a maildir. `models`
-    are asked in order, the next one where one fails, within the `budget`; without any, the desk works by rules, offline. Relative paths count
+    order, and without it every sender is one. Without `smtp` and `resend` replies go into a maildir. `models` are asked in order, the next one where one fails, within the `budget`; without any, the desk works by rules, offline. Relative paths count
     from the file's folder.
     """
 
@@ -122,6 +122,7 @@ class DeskConfig(BaseModel):
     policy: Path | None = None
     shop: Path | None = None
     smtp: Relay | None = None
+    resend: ResendAccount | None = None
     http: HttpConfig | None = None
     models: tuple[ModelConfig, ...] = ()
     budget: BudgetConfig = BudgetConfig()
@@ -132,6 +133,12 @@ class DeskConfig(BaseModel):
     def _servers_or_sample(cls, written: Any) -> Any:
         has_others = isinstance(written, dict) and (written.get("mailboxes") or written.get("http"))
         return {"mailbox": None, **written} if has_others else written
+
+    @model_validator(mode="after")
+    def _one_way_out(self) -> Self:
+        if self.smtp is not None and self.resend is not None:
+            raise ValueError("smtp and resend are two ways out; name one of them")
+        return self
 
     @field_validator("mailboxes")
     @classmethod

@@ -32,6 +32,7 @@ from pointsman_desk.mail.sources.maildir import open_folder
 from pointsman_desk.mail.sources.mbox import MboxSource
 from pointsman_desk.mail.transports.base import Transport
 from pointsman_desk.mail.transports.maildir import MaildirOutbox
+from pointsman_desk.mail.transports.resend import KEY_TTL_SECONDS, ResendTransport
 from pointsman_desk.mail.transports.smtp import SmtpTransport
 from pointsman_desk.models.offline import OfflineModel
 from pointsman_desk.nodes.send import look_up
@@ -113,9 +114,11 @@ async def serving(config: DeskConfig, hand_over: Callable[[Sequence[Found]], Awa
 def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:
     """The way out, and what it makes of a send that was cut short.
 
-    The maildir recognises a repetition by its key. SMTP cannot (RFC 1047): a copy in the archive proves that the mail was
+    The maildir recognises a repetition by its key, and so does Resend for a day. SMTP cannot (RFC 1047): a copy in the archive proves that the mail was
     sent, and without an archive, or a copy, a person finds out.
     """
+    if config.resend is not None:
+        return ResendTransport(config.resend), Idempotent(key_ttl_seconds=KEY_TTL_SECONDS)
     if config.smtp is None:
         return MaildirOutbox(config.outbox), Idempotent()
     if config.smtp.archive_mailbox is None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 
@@ -17,7 +17,9 @@ from pointsman_desk import desk as at_desk
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.mail.message import identify
 from pointsman_desk.mail.transports.relay import Relay
+from pointsman_desk.mail.transports.resend import ResendAccount
 from pointsman_desk.wiring import Desk, open_desk
+from resend_server import KEY, resend_server
 from smtp_faults import mail_server
 from smtp_sink import smtp_sink
 
@@ -110,27 +112,14 @@ def _nobody_outside(only_here: None) -> None:
 
 
 class Life:
-    """A desk with one mail to answer, a server with a fault, and an archive into which the copies of its replies are filed."""
+    """A desk with one mail to answer, and a clock that is moved where nothing else moves."""
 
-    def __init__(self, folder: Path, server: Server, timeout_seconds: float) -> None:
+    def __init__(self, folder: Path, **way_out: Any) -> None:
         (folder / "mailbox").mkdir(parents=True)
         shutil.copyfile(SAMPLE / "mails" / "02-status-en.eml", folder / "mailbox" / "question.eml")
-        self.archive = mailbox.Maildir(folder / "archive")
-        self.server = server
+        places = {"home": folder / "desk", "mailbox": folder / "mailbox"}
+        self.config = DeskConfig(**places, authserv="mx.haus-und-hof.example", **way_out)
         self.clock = ManualClock()
-        relay = {"host": "127.0.0.1", "port": server.port, "tls": "none", "timeout_seconds": timeout_seconds}
-        self.config = DeskConfig(
-            home=folder / "desk",
-            mailbox=folder / "mailbox",
-            authserv="mx.haus-und-hof.example",
-            smtp=Relay(**relay, archive=ARCHIVE, archive_mailbox=folder / "archive"),
-        )
-
-    def file_copies(self) -> None:
-        """Deliver to the archive what the server took for it."""
-        for _, recipients, content in self.server.taken:
-            if ARCHIVE in recipients:
-                self.archive.add(content)
 
     async def first_call(self, desk: Desk) -> None:
         """Take the mail in, and wait until the server has been called."""
@@ -147,12 +136,31 @@ class Life:
         await self.working
         return row.status
 
+
+class Relayed(Life):
+    """One that sends through a mail server, with an archive into which the copies of its replies are filed."""
+
+    def __init__(self, folder: Path, server: Server, timeout_seconds: float) -> None:
+        relay = Relay(
+            host="127.0.0.1", port=server.port, tls="none", timeout_seconds=timeout_seconds,
+            archive=ARCHIVE, archive_mailbox=folder / "archive",
+        )  # fmt: skip
+        super().__init__(folder, smtp=relay)
+        self.archive = mailbox.Maildir(folder / "archive")
+        self.server = server
+
+    def file_copies(self) -> None:
+        """Deliver to the archive what the server took for it."""
+        for _, recipients, content in self.server.taken:
+            if ARCHIVE in recipients:
+                self.archive.add(content)
+
     def copies(self) -> Counter[str]:
         """How often the customer got which mail."""
         return Counter(identify(content).email_id for _, recipients, content in self.server.taken if CUSTOMER in recipients)
 
 
-async def outcome_of(life: Life, safety: Safety | None = None) -> str:
+async def outcome_of(life: Relayed, safety: Safety | None = None) -> str:
     """What became of the reply; where a person is asked, or the server refuses, they have it sent again, once it is mended."""
     async with open_desk(life.config, clock=life.clock, safety=safety) as desk:
         await life.first_call(desk)
@@ -175,7 +183,7 @@ def run(faults: list[Fault], folder: Path) -> tuple[dict[str, str], dict[str, Co
     wrong, not_one, found = {}, {}, 0
     for number, fault in enumerate(faults):
         with fault.server() as server:
-            life = Life(folder / str(number), server, fault.timeout_seconds)
+            life = Relayed(folder / str(number), server, fault.timeout_seconds)
             outcome = asyncio.run(outcome_of(life))
             copies = life.copies()
         found += outcome == "found in the archive"
@@ -202,7 +210,7 @@ def test_every_fault_of_a_server_ends_as_it_should_and_no_customer_gets_two_mail
 
 def test_a_desk_that_calls_again_in_doubt_sends_two_mails(tmp_path: Path) -> None:
     with mail_server("content", "drop") as server:
-        life = Life(tmp_path, server, PATIENT)
+        life = Relayed(tmp_path, server, PATIENT)
         asyncio.run(outcome_of(life, AtLeastOnce("the control")))
 
     assert life.copies().total() == 2
@@ -218,8 +226,27 @@ def test_a_copy_that_comes_late_is_found_when_somebody_looks_again(tmp_path: Pat
             return [*seen, (await at_desk.redrive(desk, 1, by="anna", why="look again")).status]
 
     with mail_server("content", "drop") as server:
-        life = Life(tmp_path, server, PATIENT)
+        life = Relayed(tmp_path, server, PATIENT)
         seen = asyncio.run(work())
 
     assert seen == [Status.PARKED, Status.PARKED, Status.DONE]
     assert life.copies().total() == 1
+
+
+@pytest.mark.parametrize("fault", ["silence after taking", "drop after taking", 500, "concurrent", 429])
+def test_a_provider_that_knows_keys_sends_one_mail_whatever_comes_between(
+    fault: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> str:
+        async with open_desk(life.config, clock=life.clock) as desk:
+            await life.first_call(desk)
+            return (await life.rested(desk)).value
+
+    monkeypatch.setenv("RESEND_API_KEY", KEY)
+    with resend_server() as server:
+        server.faults = [fault]
+        life = Life(tmp_path, resend=ResendAccount(url=server.url, timeout_seconds=BRIEF if "silence" in str(fault) else PATIENT))
+        status = asyncio.run(work())
+
+    assert (status, len(server.mails), len(server.asked)) == ("done", 1, 2)
+    assert len({request["Idempotency-Key"] for request in server.asked}) == 1

@@ -72,7 +72,7 @@ def print_run(run: Run, cases: Sequence[dict[str, Any]], rows: Sequence[CaseRow]
     print_cases(cases)
     counts = Counter(row.outcome or str(row.status) for row in rows)
     console.print("\nIn all: " + ", ".join(f"{count} {escape(name)}" for name, count in counts.most_common()) + ".")
-    if config.smtp is None:
+    if config.smtp is None and config.resend is None:
         console.print(f"Replies are in {escape(str(config.outbox))}.")
     first = {case["status"]: case["id"] for case in reversed(cases)}
     if Status.WAITING in first:
@@ -257,7 +257,7 @@ def print_decision(history: History, config: DeskConfig) -> None:
     """What became of a case after a person's decision."""
     state, row = history.state, history.case
     if row.outcome == "sent":
-        place = f"; it is in {config.outbox}" if config.smtp is None else ""
+        place = f"; it is in {config.outbox}" if config.smtp is None and config.resend is None else ""
         console.print(
             escape(f"case {row.id}: the reply to {state['outgoing']['to']} was sent as {state['receipt']['provider_message_id']}{place}.")
         )
