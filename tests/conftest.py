@@ -2,9 +2,12 @@
 
 import smtplib
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from models.openai_server import Remote, running
 
 RESERVED = (".example", ".test", ".invalid")  # RFC 2606 2: nobody has such an address
 
@@ -24,3 +27,17 @@ def _only_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
     monkeypatch.setattr(smtplib.SMTP, "rcpt", rcpt_to_nobody)
+
+
+@pytest.fixture(scope="session", name="model_server")
+def _model_server() -> Iterator[Remote]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def server(model_server: Remote, monkeypatch: pytest.MonkeyPatch) -> Remote:
+    """A server with language models, a process of its own, which behaves until a test tells it otherwise."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    model_server.will()
+    return model_server

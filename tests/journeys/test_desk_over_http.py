@@ -2,14 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from models.openai_server import Remote, running
+from models.openai_server import Remote
 from pointsman import Status
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Case, proposed
@@ -18,19 +15,6 @@ from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.wiring import Desk, open_desk
 
 OFFLINE = "rule-based, no AI"
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Remote]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def server(process: Remote, monkeypatch: pytest.MonkeyPatch) -> Remote:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    process.will()
-    return process
 
 
 def config_of(tmp_path: Path, server: Remote, **more: Any) -> DeskConfig:

@@ -1,13 +1,12 @@
 """A guarded node asks models over HTTP: repairs, the next model and waits are the engine's, and each answer is counted once."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytest
-from openai_server import Remote, running
 from pydantic import BaseModel
 
+from models.openai_server import Remote
 from pointsman import Attempt, CaseRow, Context, Guard, Process, Retry, State, Status, finish, otherwise, when
 from pointsman.models import Message, Model, OpenAICompatible, Price, Task, with_repairs
 from pointsman.store.base import UsageRow
@@ -39,19 +38,6 @@ def desk() -> Process[Mail]:
         return await models[ctx.model].attempt(Task("classify", {"text": text}), messages, Triage)
 
     process.rules(when("it is not classified", lambda m: m.triage is None, classify), otherwise(finish("classified")))
-    return process
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Remote]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def server(process: Remote, monkeypatch: pytest.MonkeyPatch) -> Remote:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    process.will()
     return process
 
 

@@ -2,16 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import httpx
 import pytest
-from openai_server import Remote, running
 from pydantic import BaseModel, Field
 
 from mappings.http_faults import closed_port, full_backlog
+from models.openai_server import Remote
 from pointsman import Attempt, DefinitionError, NoAnswer, NotSent, Rejected, Usage
 from pointsman.models import Message, OpenAICompatible, Price, Task
 from pointsman.models.openai_compatible import ANSWER_BYTES_MAX
@@ -29,19 +29,6 @@ class Triage(BaseModel):
 
 
 GOOD = Triage(intent="refund", score=1)
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Remote]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def server(process: Remote, monkeypatch: pytest.MonkeyPatch) -> Remote:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    process.will()
-    return process
 
 
 def ask(server: Remote | str, messages: Sequence[Message] = QUESTION, schema: Any = Triage, **settings: Any) -> Attempt[Any]:

@@ -3,11 +3,10 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
-from openai_server import Remote, running
 from pydantic import BaseModel
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models import Model as ForeignModel
@@ -19,6 +18,7 @@ from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.usage import RequestUsage
 
+from models.openai_server import Remote
 from pointsman import Attempt, DefinitionError, NoAnswer, NotSent, Rejected, Usage
 from pointsman.models import Message, Price, PydanticAI, Task
 
@@ -34,19 +34,6 @@ QUESTION = [
 class Triage(BaseModel):
     intent: Literal["refund", "unclear"]
     note: str | None = None
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Remote]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def server(process: Remote, monkeypatch: pytest.MonkeyPatch) -> Remote:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    process.will()
-    return process
 
 
 def ask(model: ForeignModel | Callable[[], ForeignModel], **settings: Any) -> Attempt[Triage]:

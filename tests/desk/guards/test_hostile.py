@@ -1,13 +1,8 @@
 """A reply of 30 kB that is made to keep a check busy gets its verdict like any other."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from replies import scene
+from desk.guards.replies import scene
 
 CHARACTERS = 30_000
 PIECES = (

@@ -1,23 +1,19 @@
 """A model that obeys the mail, invents, flatters and leaks, and never mends it: none of that is written or leaves."""
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from email import message_from_bytes
 from email.policy import default
 from pathlib import Path
 from typing import Any
 
+from desk.guards.replies import EVIL, LATE, Scene, scene
 from pointsman import history_of
 from pointsman.models import Message, Scripted, Task
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Language, Trust
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.wiring import open_desk
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from replies import EVIL, LATE, Scene, scene
 
 SERVER = "mx.haus-und-hof.example"
 HARMLESS = scene("We are looking into it.")

@@ -1,15 +1,10 @@
 """What the policy file allows, the checks let through, and nothing beside it."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from replies import IN_TIME, MAIL, POLICY, scene
-
+from desk.guards.replies import IN_TIME, MAIL, POLICY, scene
 from pointsman_desk.case import Language
 
 

@@ -1,15 +1,10 @@
 """Of the replies that a model might write, the evil ones are each caught by their check, and the good ones pass them all."""
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from replies import EVIL, FRAMES, GOOD, Scene, scene
-
+from desk.guards.replies import EVIL, FRAMES, GOOD, Scene, scene
 from pointsman_desk.case import Language
 from pointsman_desk.guards import CHECKS
 

@@ -1,12 +1,11 @@
 """The desk's questions over HTTP: a server that enforces schemas gets ones that it can, and its answers are the desk's."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from models.openai_server import Remote, running
+from models.openai_server import Remote
 from pointsman import Attempt
 from pointsman.models import OpenAICompatible, Task
 from pointsman_desk.case import Grounds, Intent, Language, Mail, NoOrder, Risk, Tone
@@ -22,19 +21,6 @@ MAILS = [
     ("Bonjour,\nje vais voir mon avocat et vous aussi.", Intent.LEGAL, Risk.HIGH, Language.FRENCH, None),
     ("Hola,\n¿está abierto por la tarde? Busco el horario y la calle.", Intent.OPENING_HOURS, Risk.LOW, Language.SPANISH, None),
 ]
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Remote]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def server(process: Remote, monkeypatch: pytest.MonkeyPatch) -> Remote:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    process.will()
-    return process
 
 
 def mail(text: str) -> Mail:

@@ -1,34 +1,14 @@
 """Each check on a reply lets a good one through and names what is wrong with a bad one."""
 
-from datetime import date
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
-from pointsman_desk.case import Grounds, Intent, Item, Language, Mail, NoOrder, Order, Policy, Reply, Tone, Trust
+from desk.guards.replies import IN_TIME, LATE, NO_ORDER, POLICY
+from pointsman_desk.case import Grounds, Intent, Language, Mail, NoOrder, Order, Policy, Reply, Tone, Trust
 from pointsman_desk.nodes.validate import validate
-from pointsman_desk.shop.policy import PolicyFile
 
-POLICY = PolicyFile(Path(__file__).parents[3] / "src" / "pointsman_desk" / "sample" / "policy.toml").current()
-LATE = Order(
-    number="A-1012",
-    email="jonas.weber@mail.example",
-    customer="Jonas Weber",
-    status="shipped",
-    items=(Item(name="Kinderbett", quantity=2, price=Decimal("39.00")),),
-    shipping=Decimal("24.90"),
-    total=Decimal("102.90"),
-    currency="EUR",
-    placed_on=date(2026, 11, 8),
-    due_on=date(2026, 11, 15),
-    shipped_on=date(2026, 11, 11),
-    carrier="Nordpost",
-    tracking="4471012998877",
-)
-IN_TIME = LATE.model_copy(update={"status": "delivered", "delivered_on": date(2026, 11, 14)})
 MAIL = Mail(message_id="m1@mail.example", sender="jonas.weber@mail.example", sender_name="Jonas Weber", date="2026-11-18T08:41:52+01:00")
-NO_ORDER = NoOrder(reason="no order from this address")
 GOOD = "Hello,\n\nthank you for your message. We are sorry that you have to wait for your order.\n\nKind regards"
 
 
@@ -226,7 +206,7 @@ def test_facts_and_the_shops_own_address_are_no_violation(sentence: str) -> None
 
 
 def test_a_link_in_the_subject_is_named() -> None:
-    assert problems(GOOD, subject="Re: win at http://win.example") == ["no_links_or_addresses"]
+    assert problems(GOOD, subject="Re: win at http://win.example") == ["no_links_or_addresses", "subject_kept"]
 
 
 @pytest.mark.parametrize("sentence", ["<b>Hello</b>", "Tom &amp; Jerry", "[here](now)", "in\u200bvisible", "\u202egnippihs"])
