@@ -4,7 +4,7 @@ read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> va
 
 - classify and draft ask a model, and what it says passes a guard before it is written: an answer that breaks a rule is repaired,
   then the next model is asked, and the last one is the rules and templates, which cost nothing
-- a person must see it (refund, complaint, legal, unclear, high risk, no template, not for the machine, still broken): approve,
+- a person must see it (refund, complaint, legal, unclear, a risk that is not low, no template, not for the machine, still broken): approve,
   where an edit goes back to validate, and a rejection ends the case
 - the mail is composed before it is approved: every byte that leaves was shown; one that nobody sees is marked as a machine's
 """
@@ -67,7 +67,7 @@ def support_mail(safety: Safety, *, models: int = 1, limit: Limit | None = None,
         ),
         when("it is not composed", lambda c: c.is_written and c.outgoing is None, compose),
         when("refund, complaint, legal or unclear", lambda c: c.needs_judgement and not c.approved, approve),
-        when("the risk is high", lambda c: c.risk is Risk.HIGH and not c.approved, approve),
+        when("the risk is not low", lambda c: c.risk is not Risk.LOW and not c.approved, approve),
         when(
             "the draft breaks a rule",
             lambda c: c.verdict is not None and c.verdict.violations and not c.approved,

@@ -26,7 +26,7 @@ def write_reply(brief: Brief, *, author: str, careful: bool = False) -> Reply:
     variant = _variant(brief, late=late, careful=careful)
     return Reply(
         subject=reply_subject(brief.mail),
-        body=_body(brief, variant, tone, apology=late or _apology_due(brief)),
+        body=_body(brief, variant, tone, apology=_apology_due(brief, late=late)),
         language=language,
         tone=tone,
         author=author,
@@ -66,8 +66,10 @@ def _tone(policy: Policy) -> Tone:
     return policy.approved_tones[0] if policy.approved_tones else Tone.NEUTRAL
 
 
-def _apology_due(brief: Brief) -> bool:
-    return brief.intent in _CONSOLED or brief.intent in brief.policy.apology_required
+def _apology_due(brief: Brief, *, late: bool) -> bool:
+    if brief.intent in brief.policy.apology_required:
+        return True
+    return brief.intent is not Intent.LEGAL and (late or brief.intent in _CONSOLED)  # a word of regret may count as an admission
 
 
 def _variant(brief: Brief, *, late: bool, careful: bool) -> str:
