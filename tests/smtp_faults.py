@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,9 +73,10 @@ class FaultySmtp(SMTP):
 
 
 class MailServer:
-    """Keeps what it took as (sender, recipients, content). From `mend` on its talks have no fault."""
+    """Keeps what it took as (sender, recipients, content), and hands it to `deliver`. From `mend` on its talks have no fault."""
 
-    def __init__(self, step: str, fault: str, **settings: Any) -> None:
+    def __init__(self, step: str, fault: str, deliver: Callable[[list[str], bytes], None], **settings: Any) -> None:
+        self._deliver = deliver
         self.taken: list[tuple[str, list[str], bytes]] = []
         self.connections: set[SMTP] = set()
         self.port = 0
@@ -94,6 +95,7 @@ class MailServer:
         refuses = server.step == "content" and server.fault[:1] in {"4", "5"}
         if not refuses:
             self.taken.append((envelope.mail_from, envelope.rcpt_tos, envelope.original_content))
+            self._deliver(envelope.rcpt_tos, envelope.original_content)
         return "250 taken"
 
     def run(self, began: threading.Event, ended: asyncio.Event) -> None:
@@ -114,8 +116,10 @@ class MailServer:
 
 
 @contextmanager
-def mail_server(step: str = "nothing", fault: str = "", **settings: Any) -> Iterator[MailServer]:
-    server, began, ended = MailServer(step, fault, **settings), threading.Event(), asyncio.Event()
+def mail_server(
+    step: str = "nothing", fault: str = "", deliver: Callable[[list[str], bytes], None] = lambda *_: None, **settings: Any
+) -> Iterator[MailServer]:
+    server, began, ended = MailServer(step, fault, deliver, **settings), threading.Event(), asyncio.Event()
     thread = threading.Thread(target=server.run, args=(began, ended))
     thread.start()
     began.wait(5)
