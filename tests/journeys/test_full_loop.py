@@ -1,5 +1,6 @@
 """A conversation through real mail servers: a mail comes in, its reply goes out, and the other side finds both in one thread."""
 
+import asyncio
 import imaplib
 import json
 import re
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 
 from dovecot import PASSWORD, Dovecot
-from pointsman_desk.mail.message import identify, read_mail
+from pointsman_desk.config import load_config
+from pointsman_desk.mail.message import read_mail
+from pointsman_desk.mail.transports.archive import Archive
 from smtp_faults import mail_server
 
 BOUND_SECONDS = 120.0  # far beyond what a command takes: a test that hangs ends
@@ -101,7 +104,13 @@ def test_a_conversation_stays_one_thread_for_the_customer(server: Dovecot, tmp_p
             port = {relay.port}
             tls = "none"
             archive = "{ARCHIVE}"
-            archive_mailbox = "{server.folder / "mail" / "archive"}"
+            [smtp.archive_mailbox]
+            name = "archive"
+            host = "127.0.0.1"
+            port = {server.imap}
+            tls = "none"
+            username = "archive"
+            password_env = "MAILBOX_PASSWORD"
             """,
             encoding="utf-8",
         )
@@ -130,5 +139,7 @@ def test_a_conversation_stays_one_thread_for_the_customer(server: Dovecot, tmp_p
     assert header(reply, "References") == f"<first@customer.example>\r\n <second@haus-und-hof.example>\r\n <{LONG_ID}>\r\n".encode()
     assert (read_mail(reply).subject, read_mail(reply).sender_name) == ("Re: Mein Gartenschlauch ist beschädigt", "Haus & Hof, Grünwald")
     assert [after_reply, threads(server)] == [[b"(1 2)"], [b"(1 2 3)"]]
-    assert [identify(file.read_bytes()).email_id for file in server.files("archive")] == [shown["message_id"]]
+    archive = load_config(tmp_path / "desk.toml").smtp.archive_mailbox  # type: ignore[union-attr]
+    held = [asyncio.run(Archive(archive).holds(message_id)) for message_id in (shown["message_id"], LONG_ID, shown["message_id"][1:])]
+    assert held == [True, False, False]
     assert taken["known"] + len(taken["started"]) >= 1

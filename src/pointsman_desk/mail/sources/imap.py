@@ -94,6 +94,14 @@ class Connection:
                     found |= _texts(self._fetched(str(mail.uid), f"(UID BODY.PEEK[]<0.{MAIL_MAX_BYTES + 1}>)"))
         return {mail.uid: found[mail.uid] for mail in mails if mail.uid in found}
 
+    def holds(self, message_id: str) -> bool:
+        """Whether a mail in the open mailbox has this Message-ID, which is without angle brackets."""
+        with self._told("does not search its mails"):
+            kind, answers = self._box.client.uid("SEARCH", "HEADER", "Message-ID", f'"<{message_id}>"')
+            if kind != "OK":
+                raise imaplib.IMAP4.error(_text(answers))
+            return any(answers)
+
     @property
     def pushes(self) -> bool:
         """Whether the server tells of news by itself."""

@@ -10,6 +10,7 @@ from pointsman import NotSent
 from pointsman_desk.errors import SecretMissing
 from pointsman_desk.mail.access import is_loopback, read_secret
 from pointsman_desk.mail.compose import is_address
+from pointsman_desk.mail.sources.account import Account
 
 TIMEOUT_MAX_SECONDS = 50.0  # below the effect's own limit, so that the phase in which a talk failed is known
 
@@ -21,9 +22,9 @@ class Relay(BaseModel):
     variables, `token_command` is a program that prints a fresh token. `tls` may be "none" only for this very machine.
     `timeout_seconds` is for one mail, the login included.
 
-    `archive` is an address of the desk's own that gets a copy of each reply, and `archive_mailbox` the maildir, folder or
-    mbox file in which those copies arrive: a reply without an answer of the server was sent if its copy is there. It is looked
-    for `settle_seconds` after the talk was given up.
+    `archive` is an address of the desk's own that gets a copy of each reply, and `archive_mailbox` where those copies
+    arrive: a maildir, a folder, an mbox file, or a mailbox on a mail server. A reply without an answer of the server was sent if
+    its copy is there. It is looked for `settle_seconds` after the talk was given up.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,7 +38,7 @@ class Relay(BaseModel):
     token_env: str | None = None
     token_command: tuple[str, ...] = ()
     archive: str | None = None
-    archive_mailbox: Path | None = None
+    archive_mailbox: Account | Path | None = None
     settle_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300.0
 
     @field_validator("archive")
@@ -67,7 +68,9 @@ class Relay(BaseModel):
 
     def under(self, folder: Path) -> Self:
         """The same with a relative path counted from `folder`."""
-        return self.model_copy(update={"archive_mailbox": folder / self.archive_mailbox.expanduser()}) if self.archive_mailbox else self
+        if not isinstance(self.archive_mailbox, Path):
+            return self
+        return self.model_copy(update={"archive_mailbox": folder / self.archive_mailbox.expanduser()})
 
     def secret(self) -> str:
         """The password or the token. Raises NotSent. Waits for `token_command`."""
