@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +26,7 @@ except ImportError:
     raise SystemExit(2) from None
 
 from pointsman.cli.places import PlaceUnknown, database, load_process, load_processes, named_processes, open_cases
+from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.snapshot import Status
 from pointsman.operations.check import Report, check_cases, summary
@@ -38,7 +39,7 @@ from pointsman.runtime.clock import SystemClock
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.retention import Vacuumed
 from pointsman.runtime.retention import vacuum as vacuum_store
-from pointsman.store.base import CaseRow, EventRow, Reader
+from pointsman.store.base import CaseRow, EventRow, Reader, UsageRow
 from pointsman.store.sqlite import open_sqlite
 from pointsman.store.sqlite_reader import SqliteReader
 
@@ -174,6 +175,30 @@ def events(
                 return
             if not rows:
                 await asyncio.sleep(FOLLOW_SECONDS)
+
+    _look(db, look)
+
+
+@app.command()
+def usage(
+    db: Db = None,
+    days: Annotated[int, typer.Option(min=1, max=10_000, help="Of so many days, today included (UTC).")] = 7,
+    as_json: Json = False,
+) -> None:
+    """List what the answers of models used: tokens and cost, per day, process, tenant and model."""
+    today = int(SystemClock().now() // DAY_SECONDS)
+
+    async def look(reader: Reader) -> None:
+        processes = sorted({definition.process for definition in await reader.definitions()})
+        rows = [(process, row) for process in processes for row in await reader.usage_of_days(process, today - days + 1, today)]
+        if as_json:
+            _print_json([{"process": process, **row._asdict(), "day": _day(row), "cost": f"{row.paid:f}"} for process, row in rows])
+            return
+        table = Table("day", "process", "tenant", "model", "answers", "input", "output", "cost", box=None)
+        for process, row in rows:
+            numbers = (str(row.answers), str(row.input_tokens), str(row.output_tokens), f"{row.paid:f}")
+            table.add_row(*map(escape, (_day(row), process, row.tenant, row.model, *numbers)))
+        console.print(table if rows else f"No model has answered in the last {days} days.")
 
     _look(db, look)
 
@@ -368,6 +393,10 @@ def _short(value: object) -> str:
 def _stands(row: CaseRow) -> str:
     more = row.reason or row.outcome or (f"at {row.step}, by rule {row.rule!r}" if row.step else "")
     return f"{row.status}, {more}" if more else str(row.status)
+
+
+def _day(row: UsageRow) -> str:
+    return str(date(1970, 1, 1) + timedelta(days=row.day or 0))
 
 
 def _time(at: float) -> str:

@@ -7,7 +7,6 @@ from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.nodes import AnyNode
 from pointsman.errors import BudgetSpent
 from pointsman.kernel.guarding import Progress
-from pointsman.runtime.commits import BILLION
 from pointsman.runtime.hold import Hold
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import UsageRow
@@ -48,7 +47,7 @@ def _any(*bounds: object) -> bool:
 
 
 def _reached(rows: Sequence[UsageRow], cost: Decimal | None, tokens: int | None) -> str | None:
-    paid = Decimal(sum(row.cost for row in rows)) / BILLION
+    paid = sum((row.paid for row in rows), Decimal(0))
     used = sum(row.input_tokens + row.output_tokens for row in rows)
     if cost is not None and paid >= cost:
         return f"{paid:f} of {cost:f}"

@@ -23,6 +23,7 @@ from pointsman.runtime.inbox import CALLED_OFF, CHILD_ENDED, NOTHING, PARENT_END
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.waits import next_rung_at, wake_time
 from pointsman.store.base import (
+    BILLION,
     BranchWrite,
     EventWrite,
     FieldWrite,
@@ -35,7 +36,6 @@ from pointsman.store.base import (
     UsageWrite,
 )
 
-BILLION = 10**9  # costs are counted in billionths: a token of the cheapest model costs more than one
 TOKEN_BITS = 80  # at a thousand guesses a second, longer than the universe has lasted
 
 

@@ -47,6 +47,7 @@ And of what a dead engine had in hand:
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeVar
@@ -59,6 +60,7 @@ from pointsman.kernel.snapshot import Status
 
 T = TypeVar("T")
 
+BILLION = 10**9  # costs are counted in billionths: a token of the cheapest model costs more than one
 ANY_ROOM: Mapping[str, int] = MappingProxyType({})
 """The room of limits that nobody keeps count of."""
 
@@ -368,6 +370,11 @@ class UsageRow(NamedTuple):
     cost: int
     day: int | None = None
     tenant: str = ""
+
+    @property
+    def paid(self) -> Decimal:
+        """The cost in the currency itself."""
+        return Decimal(self.cost) / BILLION
 
 
 class ScheduleRow(NamedTuple):
