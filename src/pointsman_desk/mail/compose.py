@@ -128,7 +128,11 @@ def is_address(value: str) -> bool:
 
 
 def _address(what: str, value: str) -> str:
-    if not is_address(_checked(what, value)):
+    if not _checked(what, value).isascii():
+        raise HeaderRefused(
+            f"The {what} {value[:80]!a} holds letters outside ASCII, and SMTPUTF8 is not spoken here; answer in another way."
+        )
+    if not is_address(value):
         raise HeaderRefused(f"The {what} {value[:80]!a} is not one plain address like name@shop.example; correct it.")
     return value
 
