@@ -29,6 +29,7 @@ class FaultySmtp(SMTP):
 
     async def _call(self, at: str, call: Any) -> None:
         self.at = at
+        self.event_handler.reached(at)
         await call
 
     async def smtp_EHLO(self, hostname: str) -> None:
@@ -73,10 +74,14 @@ class FaultySmtp(SMTP):
 
 
 class MailServer:
-    """Keeps what it took as (sender, recipients, content), and hands it to `deliver`. From `mend` on its talks have no fault."""
+    """Keeps what it took as (sender, recipients, content), and hands it to `deliver`. `reached` is told each step of a talk.
+
+    From `mend` on its talks have no fault.
+    """
 
     def __init__(self, step: str, fault: str, deliver: Callable[[list[str], bytes], None], **settings: Any) -> None:
         self._deliver = deliver
+        self.reached: Callable[[str], None] = lambda at: None
         self.taken: list[tuple[str, list[str], bytes]] = []
         self.connections: set[SMTP] = set()
         self.port = 0

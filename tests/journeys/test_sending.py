@@ -1,8 +1,13 @@
 """Replies on their way out, through real mail servers that fail at every step: each customer gets one mail, and it is known which."""
 
 import asyncio
+import json
 import mailbox
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -149,6 +154,17 @@ class Relayed(Life):
         self.archive = mailbox.Maildir(folder / "archive")
         self.server = server
 
+    def as_file(self) -> str:
+        """The same configuration as a file, for a desk of its own process."""
+        file, relay = self.config.home.with_name("desk.toml"), self.config.smtp
+        assert relay is not None
+        settings = self.config.model_dump(mode="json", include={"home", "mailbox", "authserv"})
+        way_out = relay.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        lines = [f"{name} = {json.dumps(value)}" for table in (settings, way_out) for name, value in table.items()]
+        lines.insert(len(settings), "[smtp]")
+        file.write_text("\n".join(lines), encoding="utf-8")
+        return str(file)
+
     def file_copies(self) -> None:
         """Deliver to the archive what the server took for it."""
         for _, recipients, content in self.server.taken:
@@ -231,6 +247,25 @@ def test_a_copy_that_comes_late_is_found_when_somebody_looks_again(tmp_path: Pat
 
     assert seen == [Status.PARKED, Status.PARKED, Status.DONE]
     assert life.copies().total() == 1
+
+
+@pytest.mark.parametrize(
+    ("moment", "outcome"), [("RCPT", "asked a person"), ("taken", "found in the archive"), ("QUIT", "found in the archive")]
+)
+def test_a_desk_that_is_killed_while_it_sends_sends_one_mail(moment: str, outcome: str, tmp_path: Path) -> None:
+    with mail_server(deliver=lambda *_: server.reached("taken")) as server:
+        life = Relayed(tmp_path, server, PATIENT)
+        with subprocess.Popen([sys.executable, "-m", "pointsman_desk.cli.main", "run", "--config", life.as_file()]) as desk:
+            server.reached = lambda at: desk.kill() if at.startswith(moment) else None
+        killed = len(server.taken)
+        server.reached = lambda at: None
+        life.file_copies()
+        life.clock = ManualClock(time.time() + 10_000.0)  # beyond every deadline and settle time of the first life
+        found = asyncio.run(outcome_of(life))
+
+    assert desk.returncode == -signal.SIGKILL
+    assert killed == (0 if moment == "RCPT" else 1)
+    assert (found, life.copies().total()) == (outcome, 1)
 
 
 @pytest.mark.parametrize("fault", ["silence after taking", "drop after taking", 500, "concurrent", 429])
