@@ -5,9 +5,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from pointsman import Blob, State, Unsafe, Violation
+from pointsman import Blob, Log, State, Unsafe, Violation
 
 
 class Value(BaseModel):
@@ -138,6 +138,44 @@ class Mail(Value):
     bounce: Bounce | None = None
     notes: tuple[str, ...] = ()
     authentication: Authentication = Authentication()
+
+
+Link = Literal["signed address", "answer to our mail", "answer to a mail of the conversation", "reference in common", "signed subject"]
+"""What says that a mail belongs to a case, the first of these that holds."""
+
+
+class Incoming(Value):
+    """A mail as it came, before it was read, and why it came to this case.
+
+    `key` is its identity, `conversation` what the cases of one conversation have in common. `link` says why it is of that
+    conversation, None where it begins one; `related` is the case that it came of. `risk_so_far` is the highest risk that
+    the conversation has had before it, `notes` what was odd about its coming, and `at` when it came, in Unix seconds.
+    """
+
+    email_id: str
+    sender: str
+    key: str
+    conversation: str
+    raw: Blob
+    at: float
+    link: Link | None = None
+    related: int | None = None
+    risk_so_far: Risk = Risk.LOW
+    notes: tuple[str, ...] = ()
+
+
+class Report(Value):
+    """What a machine said to a conversation: a bounce, an answer of somebody who is away. `key` and the rest are as in `Incoming`."""
+
+    key: str
+    conversation: str
+    raw: Blob
+    at: float
+    link: Link
+    sender: str
+    subject: str
+    automatic: Automatic
+    bounce: Bounce | None = None
 
 
 class Grounds(Value):
@@ -271,6 +309,7 @@ class Letter(Value):
     in_reply_to: str | None = None
     references: tuple[str, ...] = ()
     automatic: bool = False
+    reply_to: str | None = None
 
 
 class Outgoing(Letter):
@@ -294,15 +333,19 @@ class Receipt(Value):
 class Case(State):
     """A mail on its way from the mailbox to the sent reply.
 
-    The first four fields come from outside; each other one is None until its node, effect or person has written it.
+    The first fields come from outside: those of the first mail, all `mails` in their order, and `reports`. Each other one is
+    None until its node, effect or person has written it. `mail` is the last one, `earlier` are those before it.
     """
 
     email_id: str
     customer_id: str
     raw_message: Blob
     status: Literal["received"] = "received"
+    mails: Log[Incoming] = Field(default_factory=list)
+    reports: Log[Report] = Field(default_factory=list)
 
     mail: Mail | None = None
+    earlier: tuple[Mail, ...] | None = None
     intent: Intent | None = None
     risk: Risk | None = None
     grounds: Grounds | None = None
@@ -315,6 +358,12 @@ class Case(State):
     outgoing: Outgoing | None = None
     send_status: Literal["pending", "sent"] | None = None
     receipt: Receipt | None = None
+
+    @property
+    def is_returned(self) -> bool:
+        """Whether the mail says that a reply of ours did not reach the customer."""
+        bounce = self.mail.bounce if self.mail is not None else None
+        return bounce is not None and bounce.action == "failed" and self.mails[-1].related is not None
 
     @property
     def approved(self) -> bool:

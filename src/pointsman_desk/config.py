@@ -98,6 +98,21 @@ class HttpConfig(BaseModel):
         return secret.encode()
 
 
+class ConversationsConfig(BaseModel):
+    """How answers find their case.
+
+    They always do by the Message-ID that they answer. `signs_addresses` asks for them at an address with a mark after a
+    plus, which your mail server must bring to the same mailbox; `signs_subjects` puts a mark behind the subject. Who writes
+    from a domain of the `organisations` may go on with what a colleague began.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    signs_addresses: bool = False
+    signs_subjects: bool = False
+    organisations: tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")], ...] = ()
+
+
 class DeskConfig(BaseModel):
     """Where the desk finds its mails, keeps its cases, and how it sends.
 
@@ -126,6 +141,7 @@ class DeskConfig(BaseModel):
     http: HttpConfig | None = None
     models: tuple[ModelConfig, ...] = ()
     budget: BudgetConfig = BudgetConfig()
+    conversations: ConversationsConfig = ConversationsConfig()
     concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails in hand at once; a local model seldom takes more
 
     @model_validator(mode="before")
@@ -177,6 +193,16 @@ class DeskConfig(BaseModel):
     def outbox(self) -> Path:
         """The maildir that takes the replies."""
         return self.home / "outbox"
+
+    @property
+    def secret_file(self) -> Path:
+        """What the desk signs its mails with, so that it knows the answers to them."""
+        return self.home / "secret"
+
+    @property
+    def threads_file(self) -> Path:
+        """The index of the mails by their Message-IDs."""
+        return self.home / "threads.db"
 
     def bookmark_of(self, account: Account) -> Path:
         """The file that says how far a mailbox has been read."""

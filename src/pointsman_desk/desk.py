@@ -22,9 +22,14 @@ SEEN_MIN = 8  # characters of a digest: fewer could be a slip, or an empty varia
 
 @dataclass(slots=True)
 class Run:
-    """What a run of the desk did: the cases it started, mails it knew already, and mails that could not be read at all."""
+    """What a run of the desk did.
+
+    The cases it started, those that mails of open conversations joined, mails it knew already, and mails that could not be
+    read at all.
+    """
 
     started: list[int] = field(default_factory=list)
+    joined: list[int] = field(default_factory=list)
     known: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -56,12 +61,14 @@ async def work_off(
         if found.raw is None:
             run.problems.append(found.problem or f"{found.name} cannot be read")
             return None
-        started = await ingest(desk.engine, desk.process, found.raw)
-        if started.duplicate:
-            run.known += 1
+        taken = await ingest(desk.engine, desk.process, found.raw, desk.conversations, now=desk.clock.now())
+        if taken.how == "started":
+            run.started.append(taken.case)
+        elif taken.how == "joined":
+            run.joined.append(taken.case)
         else:
-            run.started.append(started.case)
-        return started
+            run.known += 1
+        return Started(taken.case, duplicate=taken.how == "duplicate")
 
     async def quiet() -> None:
         await arrivals.fetched()
@@ -200,7 +207,7 @@ def _approval(pending: Pending, by: str, *, despite_violations: bool = False) ->
 
 
 async def _may_leave(desk: Desk, pending: Pending) -> None:
-    if (await desk.engine.state(pending.case, Case)).customer_id == UNKNOWN_SENDER:
+    if pending.beside["mails"][-1].sender == UNKNOWN_SENDER:
         raise NotSendable(f"the mail of case {pending.case} names no sender, so there is nobody to answer; reject it.")
 
 

@@ -11,8 +11,8 @@ read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> va
 
 from typing import Any
 
-from pointsman import Budget, Guard, Idempotent, Limit, Process, Retry, Safety, finish, otherwise, parallel, when
-from pointsman_desk.case import Approval, Case, Risk
+from pointsman import Budget, Guard, Idempotent, Limit, Process, Retry, Safety, finish, otherwise, parallel, park, when
+from pointsman_desk.case import Approval, Case, Incoming, Report, Risk
 from pointsman_desk.guards import CHECKS
 from pointsman_desk.nodes import classify, draft, facts, identity, ingest, send, validate
 
@@ -24,6 +24,7 @@ PARSE_SECONDS = 60.0  # far beyond the worst mail that was measured; what takes 
 FETCH_SECONDS = 10.0  # what a support desk can wait for a shop
 ANSWER_SECONDS = 120.0  # a slow model on a small machine
 ASKED_AGAIN = Retry(attempts_max=3, max_seconds=30.0)  # then the next model is asked
+RETURNED = "a reply of ours came back; write to the customer in another way, then close the case"
 SEND_SECONDS = 60.0  # a mail server may take its time over the final answer (RFC 5321, 4.5.3.2.6, grants more)
 
 
@@ -35,7 +36,14 @@ def support_mail(safety: Safety, *, models: int = 1, limit: Limit | None = None,
     support = Process("support-mail", Case, budget=budget)
     asking: dict[str, Any] = {"retry": ASKED_AGAIN, "timeout_seconds": ANSWER_SECONDS, "limit": limit}
 
-    read = support.node(ingest.read, writes="mail", timeout_seconds=PARSE_SECONDS)
+    support.accept(
+        Incoming, writes="mails", correlate=lambda mail: mail.conversation, key=lambda mail: mail.key, while_open="append",
+        starts=lambda mail: {"email_id": mail.email_id, "customer_id": mail.sender, "raw_message": mail.raw},
+    )  # fmt: skip
+    support.accept(
+        Report, writes="reports", correlate=lambda report: report.conversation, key=lambda report: report.key, while_open="append", starts=False
+    )  # fmt: skip
+    read = support.node(ingest.read, writes=("mail", "earlier"), timeout_seconds=PARSE_SECONDS)
     guard = Guard(repairs_max=1, models=models, free=1)
     classify_ = support.node(classify.classify, writes=("intent", "risk", "grounds"), guard=guard, **asking)
     fetch_order = support.node(facts.fetch_order, writes="order", retry=PATIENT, timeout_seconds=FETCH_SECONDS)
@@ -46,7 +54,7 @@ def support_mail(safety: Safety, *, models: int = 1, limit: Limit | None = None,
     validate_ = support.node(validate.validate, writes="verdict")
     approve = support.pause(
         name="approve", writes="approval", answer=Approval, shows=("mail", "reply"), edits=("reply",),
-        beside=("intent", "risk", "grounds", "order", "policy", "verdict", "outgoing"),
+        beside=("intent", "risk", "grounds", "order", "policy", "verdict", "outgoing", "mails", "reports"),
     )  # fmt: skip
     compose = support.node(send.compose, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
     compose_unattended = support.node(send.compose_unattended, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
@@ -54,6 +62,7 @@ def support_mail(safety: Safety, *, models: int = 1, limit: Limit | None = None,
 
     support.rules(
         when("the mail has not been read", lambda c: c.mail is None, read),
+        when("a reply of ours came back", lambda c: c.is_returned, park(RETURNED)),
         when("a machine sent it", lambda c: c.mail is not None and c.mail.automatic is not None, finish("automatic")),
         when("it is not classified", lambda c: c.intent is None, classify_),
         when("facts are missing", lambda c: c.order is None or c.policy is None, parallel(fetch_order, fetch_policy)),

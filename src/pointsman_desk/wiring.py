@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from random import Random, SystemRandom
 from typing import Any
@@ -26,15 +26,18 @@ from pointsman_desk.case import Case
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.mail.compose import Letterhead
+from pointsman_desk.mail.signing import Signer, secret_of
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.mailbox import Mailbox
 from pointsman_desk.mail.sources.maildir import open_folder
 from pointsman_desk.mail.sources.mbox import MboxSource
+from pointsman_desk.mail.threads import Threads
 from pointsman_desk.mail.transports.base import Transport
 from pointsman_desk.mail.transports.maildir import MaildirOutbox
 from pointsman_desk.mail.transports.resend import KEY_TTL_SECONDS, ResendTransport
 from pointsman_desk.mail.transports.smtp import SmtpTransport
 from pointsman_desk.models.offline import OfflineModel
+from pointsman_desk.nodes.correlate import Conversations
 from pointsman_desk.nodes.send import look_up
 from pointsman_desk.process import support_mail
 from pointsman_desk.shop.guesses import Guesses
@@ -54,6 +57,8 @@ class Desk:
     models: tuple[Model, ...]
     transport: str
     safety: Safety
+    conversations: Conversations
+    clock: Clock
 
     def mails(self) -> Iterator[Found]:
         """The mails of the folder or the mbox file, where there is one. Raises MailboxMissing."""
@@ -177,15 +182,24 @@ async def open_desk(
     limit = Limit("models", concurrency=ASKED_AT_ONCE) if len(asked) > 1 else None
     budget = Budget(**dict(config.budget))
     process = support_mail(safety or its_safety, models=len(asked), limit=limit, budget=budget)
+    signer, threads = Signer(secret_of(config.secret_file)), Threads(config.threads_file)
+    talk = config.conversations
+    letterhead = Letterhead(config.address, config.name, config.quotes, talk.signs_addresses, talk.signs_subjects)
     resources = {
         "models": asked,
         "chance": SystemRandom(),
         "orders": SqliteOrders(config.shop_file),
         "guesses": Guesses(),
         "policies": PolicyFile(config.policy_file),
-        "letterhead": Letterhead(config.address, config.name, config.quotes),
+        "letterhead": letterhead,
+        "signer": signer,
+        "threads": threads,
         "authserv": config.exchanger,
         "transport": transport or configured,
     }
-    async with Engine.open(config.database, [process], resources=resources, concurrency=config.concurrency, **engine_settings) as engine:
-        yield Desk(engine, process, config, asked, (transport or configured).name, safety or its_safety)
+    settings: dict[str, Any] = {"resources": resources, "concurrency": config.concurrency, "clock": SystemClock(), **engine_settings}
+    with closing(threads):  # after the engine, whose last sends may write into it
+        async with Engine.open(config.database, [process], **settings) as engine:
+            conversations = Conversations(engine, signer, threads, config.address, talk.organisations)
+            used = (transport or configured).name
+            yield Desk(engine, process, config, asked, used, safety or its_safety, conversations, settings["clock"])

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from pointsman_desk.case import Mail
 from pointsman_desk.mail.message import Identity, identify, read_mail, unidentified, unreadable
@@ -16,6 +16,7 @@ APART_BYTES = 256 * 1024  # up to here the worst mail that the caps let through 
 APART_SECONDS = 30.0  # the worst mail of 25 MB takes five
 _START = "from pointsman_desk.mail.apart import answer; answer()"
 
+_IDENTITY = TypeAdapter(Identity)
 _What = Literal["identify", "read"]
 
 
@@ -24,7 +25,7 @@ async def first_look(raw: bytes, *, seconds: float = APART_SECONDS) -> Identity:
     if len(raw) <= APART_BYTES:
         return await asyncio.to_thread(identify, raw)
     said = await _asked("identify", raw, (), seconds)
-    return unidentified(raw) if said is None else Identity(**json.loads(said))
+    return unidentified(raw) if said is None else _IDENTITY.validate_json(said)
 
 
 async def read(raw: bytes, authserv: str, own: str, *, seconds: float = APART_SECONDS) -> Mail:
@@ -61,7 +62,7 @@ def answer() -> None:
     _end_after(float(seconds))
     raw = sys.stdin.buffer.read()
     said: dict[str, Callable[[], Any]] = {
-        "identify": lambda: json.dumps(asdict(identify(raw))),
+        "identify": lambda: _IDENTITY.dump_json(identify(raw)).decode(),
         "read": lambda: read_mail(raw, *arguments).model_dump_json(),
     }
     sys.stdout.buffer.write(said[what]().encode())

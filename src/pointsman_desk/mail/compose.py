@@ -11,6 +11,7 @@ from email.utils import format_datetime
 from pointsman_desk.case import Language, Letter, Mail, Reply
 from pointsman_desk.errors import HeaderRefused
 from pointsman_desk.mail.message import NO_ID_DOMAIN
+from pointsman_desk.mail.signing import without_marks
 
 REFERENCES_LAST = 20  # with the first and the parent: enough for every mailer to find the thread
 QUOTED_MAX = 20_000  # characters of the original below a reply; the customer has the rest
@@ -35,11 +36,16 @@ _ATTRIBUTION = {  # with a date and without one
 
 @dataclass(frozen=True, slots=True)
 class Letterhead:
-    """What all replies of a desk have in common: the address and the name that they come from, and whether they quote."""
+    """What all replies of a desk have in common: the address and the name that they come from, and whether they quote.
+
+    `signs_addresses` and `signs_subjects` say where else than in the Message-ID a reply names its case.
+    """
 
     address: str
     name: str = ""
     quotes: bool = True
+    signs_addresses: bool = False
+    signs_subjects: bool = False
 
 
 def reply_to(mail: Mail, reply: Reply, letterhead: Letterhead, *, to: str, message_id: str, date: datetime, automatic: bool) -> Letter:
@@ -61,7 +67,7 @@ def reply_to(mail: Mail, reply: Reply, letterhead: Letterhead, *, to: str, messa
         sender=letterhead.address,
         sender_name=letterhead.name,
         to=to,
-        subject=_subject(reply.subject.strip() or mail.subject),
+        subject=f"Re: {bare_subject(reply.subject.strip() or mail.subject)}".strip(),
         body=f"{reply.body.rstrip()}\n\n{quotation}".rstrip() + "\n",
         in_reply_to=parent,
         references=(*known, parent) if parent else tuple(known),
@@ -69,11 +75,12 @@ def reply_to(mail: Mail, reply: Reply, letterhead: Letterhead, *, to: str, messa
     )
 
 
-def _subject(subject: str) -> str:
-    subject = " ".join(subject.split())
+def bare_subject(subject: str) -> str:
+    """Return a subject without the prefixes of answers and the marks of a case."""
+    subject = without_marks(subject)
     while prefix := _REPLY_PREFIX.match(subject):
         subject = subject[prefix.end() :]
-    return f"Re: {subject}".strip()
+    return subject
 
 
 def _quotation(mail: Mail, language: Language) -> str:
@@ -101,6 +108,8 @@ def compose(letter: Letter) -> bytes:
         ("Date", format_datetime(letter.date)),
         ("Message-ID", _id(letter.message_id)),
     ]
+    if letter.reply_to:
+        fields.insert(1, ("Reply-To", _address("address for answers", letter.reply_to)))
     if letter.in_reply_to:
         fields.append(("In-Reply-To", _id(letter.in_reply_to)))
     if letter.references:

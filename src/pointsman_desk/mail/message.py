@@ -19,17 +19,28 @@ NO_ID_DOMAIN = "no-id.invalid"
 UNREADABLE_NOTES = frozenset({"unreadable", "bad-structure"})
 """The notes on a mail at which the parser met a fault of its own, and not only of the mail's."""
 
+ANSWERS_MAX = 50  # identifiers; mailers cut the chain of a long conversation themselves
 TEXT_MAX = 1024 * 1024  # characters of text and history that a case holds; the bytes of the mail hold all of it
+_RECIPIENT_FIELDS = ("to", "cc", "delivered-to", "x-original-to", "envelope-to")
 _ONCE = ("from", "subject", "message-id", "date", "to", "reply-to", "in-reply-to")  # RFC 5322 3.6: at most one each
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which mail this is. `key` is equal for two deliveries of one mail, and differs where a Message-ID was reused."""
+    """Which mail this is, and what says to which others it belongs.
+
+    `key` is equal for two deliveries of one mail, and differs where a Message-ID was reused. `answers` are the identifiers
+    that it answers, the nearest first; `reported` is that of the mail that a report is about.
+    """
 
     email_id: str
     sender: str
     key: str
+    subject: str = ""
+    recipients: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    automatic: bool = False
+    reported: str | None = None
 
 
 def identify(raw: bytes) -> Identity:
@@ -41,13 +52,25 @@ def identify(raw: bytes) -> Identity:
     """
     try:
         root = parse(raw, set())
-        told = [header_text(root.field(name), set()) for name in ("date", "from", "subject")]
-        told += [" ".join(block.text.split()) for block in read_body(root, set()).blocks]
-        email_id, sender = _message_id(root, raw, set()), _sender(root, set())[1]
+        date, author, subject = (header_text(root.field(name), set()) for name in ("date", "from", "subject"))
+        body = read_body(root, set())
+        told = [date, author, subject, *(" ".join(block.text.split()) for block in body.blocks)]
+        email_id, (sender_name, sender) = _message_id(root, raw, set()), _sender(root, set())
         digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
+        sent_by = automatic(root, body.media_types, sender, sender_name, subject)
+        report = _report(root, sent_by, subject, body.text(set()))
+        return Identity(
+            email_id,
+            sender,
+            f"{email_id}/{digest[:16]}",
+            subject=subject,
+            recipients=_recipients(root, set()),
+            answers=tuple(dict.fromkeys([*ids(root.fields("in-reply-to"), set()), *reversed(ids(root.fields("references"), set()))]))[:ANSWERS_MAX],
+            automatic=sent_by is not None,
+            reported=report.message_id if report is not None else None,
+        )
     except Exception:  # a mail that cannot be read is still a mail, and becomes a case
         return unidentified(raw)
-    return Identity(email_id, sender, f"{email_id}/{digest[:16]}")
 
 
 def unidentified(raw: bytes) -> Identity:
@@ -155,5 +178,5 @@ def _reply_to(root: Part, sender: str, notes: set[str]) -> str | None:
 
 def _recipients(root: Part, notes: set[str]) -> tuple[str, ...]:
     """Return whom the mail names as its recipients, the mailbox that it was delivered to included."""
-    fields = [value for name in ("to", "cc", "delivered-to", "x-original-to") for value in root.fields(name)]
+    fields = [value for name in _RECIPIENT_FIELDS for value in root.fields(name)]
     return tuple(dict.fromkeys(address for _, address in addresses(fields, notes)))

@@ -18,7 +18,7 @@ class Classification(Value):
 class Brief(Value):
     """All that a reply may be drafted from. The mail is data; the facts are in `order` and `policy` only.
 
-    `trust` says whether the sender may know of the order at all; where nobody has said so, they may not.
+    `earlier` are the mails of the conversation before it. `trust` says whether the sender may know of the order at all; where nobody has said so, they may not.
     """
 
     mail: Mail
@@ -28,6 +28,7 @@ class Brief(Value):
     order: Order | NoOrder
     policy: Policy
     trust: Trust = Trust.NONE
+    earlier: tuple[Mail, ...] = ()
 
 
 def reply_subject(mail: Mail) -> str:

@@ -1,7 +1,7 @@
 """A model beside the rules: it may raise what they say of a mail, and lower nothing."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pointsman_desk.case import BY_HAND, Grounds, Intent, Mail, Risk
 from pointsman_desk.models.base import Classification
@@ -53,6 +53,22 @@ def cautious(found: Classification, mail: Mail) -> Classification:
     for_person = Risk.HIGH if told and found.intent not in BY_HAND else Risk.LOW
     risk = max(found.risk, for_person, *circumstances(mail), key=_RISKS.index)
     return found.model_copy(update={"risk": risk, "grounds": found.grounds.model_copy(update={"signs": told})})
+
+
+def continued(found: Classification, earlier: Sequence[Classification], so_far: Risk) -> Classification:
+    """Raise what was found in the newest mail of a conversation to what those before it speak for.
+
+    What was for a person stays so, however harmless the next mail. An order that one named before is still the one meant.
+    """
+    wanted = [one.intent for one in earlier if one.intent in BY_HAND]
+    told = tuple(dict.fromkeys(f"an earlier mail of the conversation is about: {intent}" for intent in wanted))
+    for_person = Risk.HIGH if told and found.intent not in BY_HAND else Risk.LOW
+    risk = max(found.risk, for_person, so_far, *(one.risk for one in earlier), key=_RISKS.index)
+    numbers = [one.grounds.order_number for one in (*earlier, found) if one.grounds.order_number]
+    grounds = found.grounds.model_copy(
+        update={"signs": (*found.grounds.signs, *told), "order_number": numbers[-1] if numbers else None}
+    )
+    return found.model_copy(update={"risk": risk, "grounds": grounds})
 
 
 def circumstances(mail: Mail) -> Iterator[Risk]:

@@ -145,7 +145,9 @@ class DraftAnswer(Value):
         return Reply(subject=reply_subject(brief.mail), body=self.body, language=self.language, tone=self.tone, author=author)
 
 
-def classify_messages(mail: Mail, boundary: str, violations: Sequence[Violation] = (), rejected: str | None = None) -> tuple[Message, ...]:
+def classify_messages(
+    mail: Mail, boundary: str, violations: Sequence[Violation] = (), rejected: str | None = None, earlier: Sequence[Mail] = ()
+) -> tuple[Message, ...]:  # fmt: skip
     """Ask for a ClassifyAnswer. `boundary` is a `new_boundary`; `violations` speak against the answer `rejected`."""
     task = _CLASSIFY.format(
         intents=_listed(INTENTS),
@@ -154,7 +156,7 @@ def classify_messages(mail: Mail, boundary: str, violations: Sequence[Violation]
         phrases_max=PHRASES_MAX,
         data=_DATA.format(boundary=boundary, canary=CANARY),
     )
-    return (Message("system", task), Message("user", _shown(mail, boundary)), *_again(violations, rejected))
+    return (Message("system", task), Message("user", _shown(mail, boundary, earlier)), *_again(violations, rejected))
 
 
 def draft_messages(
@@ -183,7 +185,7 @@ def draft_messages(
         policy="\n".join(_policy(brief)),
         data=_DATA.format(boundary=boundary, canary=CANARY),
     )
-    return (Message("system", task), Message("user", _shown(brief.mail, boundary)), *_again(violations, rejected))
+    return (Message("system", task), Message("user", _shown(brief.mail, boundary, brief.earlier)), *_again(violations, rejected))
 
 
 def _listed(meanings: Mapping[Intent, str] | Mapping[Risk, str]) -> str:
@@ -218,11 +220,18 @@ def _policy(brief: Brief) -> Iterator[str]:
         yield "  Of an order that did not arrive by its due day we refund the shipping; this you may say."
 
 
-def _shown(mail: Mail, boundary: str) -> str:
+def written_by_others(mail: Mail, earlier: Sequence[Mail] = ()) -> tuple[str, ...]:
+    """The texts that a question shows of a mail and those before it."""
+    return (mail.subject, mail.text, mail.quoted, *(text for one in earlier for text in (one.subject, one.text)))
+
+
+def _shown(mail: Mail, boundary: str, earlier: Sequence[Mail]) -> str:
     """The mail as data: each part of it under its own label, none of them longer than a model needs."""
     parts = [("subject", cut(mail.subject, SUBJECT_MAX)), ("text", cut(mail.text, TEXT_MAX))]
     if mail.quoted:
         parts.append(("earlier mails that the text quotes", cut(mail.quoted, QUOTED_MAX)))
+    if earlier:
+        parts.append(("earlier mails of the conversation", cut("\n\n".join(one.text for one in reversed(earlier)), QUOTED_MAX)))
     if mail.attachments:
         names = [f"{one.name} ({one.media_type})" for one in mail.attachments[:ATTACHMENTS_MAX]]
         parts.append(("names of attached files", "\n".join(names)))

@@ -2,30 +2,35 @@
 
 from random import Random
 
-from pointsman import Attempt, Context, Violation
+from pointsman import Attempt, Context, Log, Peek, Violation
 from pointsman.models import Model, Task
-from pointsman_desk.case import Grounds, Intent, Mail, Risk
+from pointsman_desk.case import Grounds, Incoming, Intent, Mail, Risk
 from pointsman_desk.models.base import Classification
-from pointsman_desk.models.caution import cautious, combined
+from pointsman_desk.models.caution import cautious, combined, continued
 from pointsman_desk.models.offline import OfflineModel
-from pointsman_desk.models.prompts import ClassifyAnswer, classify_messages
+from pointsman_desk.models.prompts import ClassifyAnswer, classify_messages, written_by_others
 from pointsman_desk.models.untrusted import new_boundary
 
 
 async def classify(
-    mail: Mail, *, models: tuple[Model, ...], chance: Random, ctx: Context
+    mail: Mail, earlier: tuple[Mail, ...], mails: Peek[Log[Incoming]], *, models: tuple[Model, ...], chance: Random, ctx: Context
 ) -> Attempt[tuple[Intent, Risk, Grounds]]:  # fmt: skip
-    """Ask the model whose turn it is; what stands is closed enums and the grounds for them."""
-    answer = await classified(mail, models[ctx.model], chance, ctx.violations, ctx.rejected)
+    """Ask the model whose turn it is; what stands is closed enums and the grounds for them.
+
+    The risk of a conversation never falls: it is at least what it was before the mail came.
+    """
+    answer = await classified(mail, models[ctx.model], chance, ctx.violations, ctx.rejected, earlier)
+    rules = [OfflineModel().classify(one) for one in earlier]
+    answer = answer.map(lambda found: continued(found, rules, mails[-1].risk_so_far))
     return answer.map(lambda found: (found.intent, found.risk, found.grounds))
 
 
 async def classified(
-    mail: Mail, model: Model, chance: Random, violations: tuple[Violation, ...] = (), rejected: str = ""
+    mail: Mail, model: Model, chance: Random, violations: tuple[Violation, ...] = (), rejected: str = "", earlier: tuple[Mail, ...] = ()
 ) -> Attempt[Classification]:  # fmt: skip
     """Ask `model`, and set what it says beside what the rules say: it may raise the risk, and lower nothing."""
-    boundary = new_boundary(chance, (mail.subject, mail.text, mail.quoted))
-    messages = classify_messages(mail, boundary, violations, rejected or None)
+    boundary = new_boundary(chance, written_by_others(mail, earlier))
+    messages = classify_messages(mail, boundary, violations, rejected or None, earlier)
     answer = await model.attempt(Task("classify", {"mail": mail}), messages, ClassifyAnswer)
     rules = OfflineModel().classify(mail)
     if isinstance(model, OfflineModel):

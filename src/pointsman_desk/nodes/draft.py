@@ -6,7 +6,7 @@ from pointsman import Attempt, Context, Violation
 from pointsman.models import Model, Task
 from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Risk, Trust
 from pointsman_desk.models.base import Brief
-from pointsman_desk.models.prompts import DraftAnswer, draft_messages
+from pointsman_desk.models.prompts import DraftAnswer, draft_messages, written_by_others
 from pointsman_desk.models.replies import write_reply
 from pointsman_desk.models.untrusted import new_boundary
 from pointsman_desk.nodes.identity import disclosed
@@ -14,11 +14,12 @@ from pointsman_desk.slots import filled
 
 
 async def draft(
-    mail: Mail, intent: Intent, risk: Risk, grounds: Grounds, order: Order | NoOrder, trust: Trust, policy: Policy,
-    *, models: tuple[Model, ...], chance: Random, ctx: Context,
+    mail: Mail, earlier: tuple[Mail, ...], intent: Intent, risk: Risk, grounds: Grounds, order: Order | NoOrder, trust: Trust,
+    policy: Policy, *, models: tuple[Model, ...], chance: Random, ctx: Context,
 ) -> Attempt[Reply]:  # fmt: skip
     """Have the model whose turn it is write a reply from the facts that the sender may know."""
     brief = Brief(mail=mail, intent=intent, risk=risk, grounds=grounds, order=disclosed(order, trust), policy=policy, trust=trust)
+    brief = brief.model_copy(update={"earlier": earlier})
     return await drafted(brief, models[ctx.model], chance, ctx.violations, ctx.rejected)
 
 
@@ -26,8 +27,7 @@ async def drafted(
     brief: Brief, model: Model, chance: Random, violations: tuple[Violation, ...] = (), rejected: str = ""
 ) -> Attempt[Reply]:  # fmt: skip
     """Ask `model` for a reply to `brief`; what was `rejected`, and why, stands in the question where it is asked again."""
-    mail = brief.mail
-    boundary = new_boundary(chance, (mail.subject, mail.text, mail.quoted))
+    boundary = new_boundary(chance, written_by_others(brief.mail, brief.earlier))
     messages = draft_messages(brief, boundary, violations=violations, rejected=rejected or None)
     answer = await model.attempt(Task("draft", {"brief": brief, "violations": violations}), messages, DraftAnswer)
     return answer.map(lambda written: _filled(written, brief, answer.model))

@@ -1,19 +1,103 @@
 """Take a mail in: the raw bytes are kept first, and everything else can be read from them again."""
 
-from pointsman import Blob, Context, Engine, Process, Started
-from pointsman_desk.case import Case, Mail
+from difflib import SequenceMatcher
+from typing import Literal, NamedTuple
+
+from pointsman import Blob, Context, Engine, Log, Process
+from pointsman_desk.case import Case, Incoming, Mail, Report
 from pointsman_desk.mail import apart
-from pointsman_desk.mail.compose import Letterhead
+from pointsman_desk.mail.compose import Letterhead, bare_subject
+from pointsman_desk.mail.message import Identity
+from pointsman_desk.nodes.correlate import Belonging, Conversations
+
+EARLIER_MAX = 10  # mails of the conversation that are read again with the newest
+EARLIER_CHARACTERS_MAX = 20_000  # of the text of each
+ALIKE_MIN = 0.5  # of two subjects, by their longest common pieces: an answer's is the same but for its prefixes
+
+_HOW: dict[str, Literal["started", "duplicate"]] = {"started": "started", "duplicate": "duplicate"}
 
 
-async def ingest(engine: Engine, process: Process[Case], raw: bytes) -> Started:
-    """Keep the bytes and start a case for them; a mail that was delivered twice is one case."""
-    blob = await engine.keep(raw)
+class Taken(NamedTuple):
+    """What became of a mail: it started a case, joined one that goes on, or was there already."""
+
+    case: int
+    how: Literal["started", "joined", "duplicate"]
+
+
+async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversations: Conversations, *, now: float) -> Taken:
+    """Keep the bytes, and bring the mail to the open case of its conversation, or start one; `now` is in Unix seconds.
+
+    A mail that was delivered twice is one mail: the engine knows it by its identity, whichever case it came to. What a
+    machine says to a case that goes on is kept there and changes nothing of it.
+    """
     identity = await apart.first_look(raw)
-    case = Case(email_id=identity.email_id, customer_id=identity.sender, raw_message=blob)
-    return await engine.start(process, case, key=identity.key)
+    known = await conversations.known(identity.key)
+    if known is not None:
+        return Taken(known.case, "duplicate")
+    blob = await engine.keep(raw)
+    belonging = await conversations.belonging(identity)
+    said = await apart.read(raw, "", conversations.own) if belonging.link is not None else None
+    taken = None
+    if said is not None and said.automatic is not None:
+        taken = await _reported(engine, process, _report(said, blob, identity, belonging, now)) if belonging.is_open else None
+        belonging = belonging._replace(conversation=conversations.begun_by(identity))
+    if taken is None:
+        reused = conversations.threads.reused(identity.email_id, identity.key)
+        incoming = _incoming(identity, blob, belonging, ("message-id-reused",) if reused else (), now)
+        delivered = await engine.send(process, incoming, name="mails")
+        assert delivered.case is not None, "what no open case takes starts one"
+        taken = Taken(delivered.case, _HOW.get(delivered.how, "joined"))
+    await conversations.add(identity, await engine.case(taken.case), belonging.case)
+    return taken
 
 
-async def read(raw_message: Blob, *, authserv: str, letterhead: Letterhead, ctx: Context) -> Mail:
-    """Read the mail from its raw bytes, in limited time."""
-    return await apart.read(await ctx.read(raw_message), authserv, letterhead.address)
+async def _reported(engine: Engine, process: Process[Case], report: Report) -> Taken | None:
+    """Bring the report to its case; None where that has ended meanwhile."""
+    delivered = await engine.send(process, report, name="reports")
+    return Taken(delivered.case, _HOW.get(delivered.how, "joined")) if delivered.case is not None else None
+
+
+def _incoming(identity: Identity, blob: Blob, belonging: Belonging, notes: tuple[str, ...], now: float) -> Incoming:
+    return Incoming(
+        email_id=identity.email_id,
+        sender=identity.sender,
+        key=identity.key,
+        conversation=belonging.conversation,
+        raw=blob,
+        at=now,
+        link=belonging.link,
+        related=belonging.case,
+        risk_so_far=belonging.risk,
+        notes=notes,
+    )
+
+
+def _report(said: Mail, blob: Blob, identity: Identity, belonging: Belonging, now: float) -> Report:
+    assert belonging.link is not None and said.automatic is not None, "only such a mail is a report"
+    return Report(
+        key=identity.key,
+        conversation=belonging.conversation,
+        raw=blob,
+        at=now,
+        link=belonging.link,
+        sender=identity.sender,
+        subject=said.subject,
+        automatic=said.automatic,
+        bounce=said.bounce,
+    )
+
+
+async def read(
+    mails: Log[Incoming], *, authserv: str, letterhead: Letterhead, ctx: Context
+) -> tuple[Mail, tuple[Mail, ...]]:  # fmt: skip
+    """Read the newest mail from its raw bytes, in limited time, and those before it, which it may not repeat."""
+    *before, newest = [await apart.read(await ctx.read(one.raw), authserv, letterhead.address) for one in mails[-EARLIER_MAX - 1 :]]
+    notes = {*newest.notes, *mails[-1].notes}
+    if before and not _alike(before[-1].subject, newest.subject):
+        notes.add("new-topic")
+    earlier = tuple(one.model_copy(update={"text": one.text[:EARLIER_CHARACTERS_MAX], "quoted": ""}) for one in before)
+    return newest.model_copy(update={"notes": tuple(sorted(notes))}), earlier
+
+
+def _alike(one: str, other: str) -> bool:
+    return SequenceMatcher(None, bare_subject(one).lower(), bare_subject(other).lower(), autojunk=False).ratio() >= ALIKE_MIN

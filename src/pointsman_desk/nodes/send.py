@@ -1,59 +1,76 @@
 """Fix the reply as it will leave, and send it once."""
 
+import asyncio
 import hashlib
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pointsman import UNKNOWN, Context, Found, Peek, Rejected, Unsafe
-from pointsman_desk.case import Mail, Outgoing, Receipt, Reply, proposed
+from pointsman import UNKNOWN, Context, Found, Log, Peek, Rejected, Unsafe
+from pointsman_desk.case import Incoming, Mail, Outgoing, Receipt, Reply, proposed
 from pointsman_desk.mail.compose import Letterhead, reply_to
 from pointsman_desk.mail.compose import compose as to_bytes
+from pointsman_desk.mail.signing import Signer
+from pointsman_desk.mail.threads import Place, Threads, provider_name
 from pointsman_desk.mail.transports.base import Transport
 from pointsman_desk.mail.transports.smtp import SmtpTransport
 
 
 def compose(
-    mail: Mail, reply: Reply | Unsafe[Reply], customer_id: str, *, letterhead: Letterhead, ctx: Context
+    mail: Mail, reply: Reply | Unsafe[Reply], mails: Log[Incoming], *, letterhead: Letterhead, signer: Signer, ctx: Context
 ) -> tuple[Outgoing, Literal["pending"]]:  # fmt: skip
     """Fix every byte of the reply, date and Message-ID included, before a person sees it: what is approved is what leaves.
 
     The reply goes to the address that wrote, never to a Reply-To: a forged one would send a customer's data elsewhere.
     """
-    return _fixed(mail, reply, customer_id, letterhead, ctx, automatic=False), "pending"
+    return _fixed(mail, reply, mails[-1], letterhead, signer, ctx, automatic=False), "pending"
 
 
 def compose_unattended(
-    mail: Mail, reply: Reply | Unsafe[Reply], customer_id: str, *, letterhead: Letterhead, ctx: Context
+    mail: Mail, reply: Reply | Unsafe[Reply], mails: Log[Incoming], *, letterhead: Letterhead, signer: Signer, ctx: Context
 ) -> tuple[Outgoing, Literal["pending"]]:  # fmt: skip
     """Fix the bytes of a reply that no person sees: it says that a machine sent it (RFC 3834)."""
-    return _fixed(mail, reply, customer_id, letterhead, ctx, automatic=True), "pending"
+    return _fixed(mail, reply, mails[-1], letterhead, signer, ctx, automatic=True), "pending"
 
 
-def _fixed(mail: Mail, reply: Reply | Unsafe[Reply], to: str, letterhead: Letterhead, ctx: Context, *, automatic: bool) -> Outgoing:
+def _fixed(
+    mail: Mail, reply: Reply | Unsafe[Reply], incoming: Incoming, letterhead: Letterhead, signer: Signer, ctx: Context, *, automatic: bool
+) -> Outgoing:  # fmt: skip
     written = proposed(reply)
     if written is None:
         raise ValueError("there is no reply to compose; a person has to write one")
-    # Nobody can guess the identifier from outside, so that a copy of a mail that bears it proves that it was sent.
+    # Nobody can guess the identifier from outside, so a copy that bears it proves that the mail was sent, and an answer to it is one.
     named = f"{ctx.incarnation}/{ctx.case}/{ctx.now}/{mail.message_id}/{written.model_dump_json()}"
-    domain = letterhead.address.rpartition("@")[2]
+    place = (ctx.case, incoming.conversation)
     letter = reply_to(
         mail,
         written,
         letterhead,
-        to=to,
-        message_id=f"case-{ctx.case}.{hashlib.sha256(named.encode()).hexdigest()[:24]}@{domain}",
+        to=incoming.sender,
+        message_id=signer.message_id(*place, named, letterhead.address.rpartition("@")[2]),
         date=datetime.fromtimestamp(int(ctx.now), UTC),
         automatic=automatic,
     )
+    if letterhead.signs_addresses:
+        letter = letter.model_copy(update={"reply_to": signer.address(letterhead.address, *place)})
+    if letterhead.signs_subjects:
+        letter = letter.model_copy(update={"subject": f"{letter.subject} {signer.subject_mark(*place)}"})
     raw = to_bytes(letter)
     return Outgoing(**dict(letter), raw=raw.decode("ascii"), sha256=hashlib.sha256(raw).hexdigest())
 
 
-async def send(outgoing: Outgoing, send_status: Peek[str], *, transport: Transport, ctx: Context) -> tuple[Receipt, Literal["sent"]]:
-    """Send the composed reply if it is still pending; the receipt holds the name under which the provider knows it."""
+async def send(
+    outgoing: Outgoing, send_status: Peek[str], mails: Peek[Log[Incoming]], *, transport: Transport, threads: Threads, ctx: Context
+) -> tuple[Receipt, Literal["sent"]]:  # fmt: skip
+    """Send the composed reply if it is still pending; the receipt holds the name under which the provider knows it.
+
+    A provider may put an identifier of its own into the mail, which the customer's answer then names.
+    """
     if send_status != "pending":
         raise Rejected(f"the reply is {send_status}, not pending")
     receipt = await transport.deliver(outgoing.raw.encode("ascii"), sender=outgoing.sender, to=outgoing.to, key=ctx.key)
+    if receipt.provider_message_id != outgoing.message_id:
+        place = Place(ctx.case, mails[-1].conversation)
+        await asyncio.to_thread(threads.add, place, [("ours", provider_name(receipt.provider_message_id))], ctx.key)
     return receipt, "sent"
 
 

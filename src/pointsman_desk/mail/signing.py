@@ -1,0 +1,129 @@
+"""Marks in our mails that lead an answer back to its case, and that nobody can make without the desk's secret.
+
+A mark holds the number of a case and a MAC over it and over the case's conversation. So whoever reads one looks the case
+up and asks whether the mark is that of its conversation: a number alone, guessed or from another database, leads nowhere.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pointsman_desk.errors import ConfigInvalid
+
+_SECRET_BYTES = 32
+_ID_MAC = 24  # hexadecimal digits, 96 bits
+_ADDRESS_MAC = 16  # letters of base32, 80 bits; with `+c`, a number and a dot the local part stays under 64
+_SUBJECT_MAC = 8  # letters of base32, 40 bits: short enough for a subject, and a guess a mail finds none
+_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # base32 without letters that look like digits
+
+_ID = re.compile(rf"case-(\d{{1,18}})\.([0-9a-f]{{16}})([0-9a-f]{{{_ID_MAC}}})@")
+_ADDRESS = re.compile(rf"(.+)\+c(\d{{1,18}})\.([a-z2-7]{{{_ADDRESS_MAC}}})@(.+)", re.DOTALL)
+_SUBJECT = re.compile(rf"\[#C-([{_DIGITS}]{{1,12}})-([A-Z2-7]{{{_SUBJECT_MAC}}})\]", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a mark says: the number of a case, and what nobody but the desk can have written for it."""
+
+    case: int
+    what: str
+    mac: str
+
+
+class Signer:
+    """Makes marks for a case, and says whether a mark is one. A `conversation` is what the engine correlates mails by."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def message_id(self, case: int, conversation: str, named: str, domain: str) -> str:
+        """Return the Message-ID of the mail that is `named` so, without brackets."""
+        nonce = hashlib.sha256(named.encode()).hexdigest()[:16]
+        return f"case-{case}.{nonce}{self._mac(f'id {nonce}', case, conversation)[:_ID_MAC]}@{domain}"
+
+    def address(self, address: str, case: int, conversation: str) -> str:
+        """Return `address` with a mark after a plus (RFC 5233)."""
+        local, _, domain = address.rpartition("@")
+        return f"{local}+c{case}.{self._letters('address', case, conversation)[:_ADDRESS_MAC].lower()}@{domain}"
+
+    def subject_mark(self, case: int, conversation: str) -> str:
+        """Return the mark for a subject, such as [#C-7Q4-K2MXAB3D]."""
+        return f"[#C-{_number(case)}-{self._letters('subject', case, conversation)[:_SUBJECT_MAC]}]"
+
+    def made(self, claim: Claim, conversation: str) -> bool:
+        """Whether the mark is that of its case in this conversation."""
+        if claim.what.startswith("id "):
+            mac = self._mac(claim.what, claim.case, conversation)
+        else:
+            mac = self._letters(claim.what, claim.case, conversation).lower()
+        return hmac.compare_digest(mac[: len(claim.mac)], claim.mac)
+
+    def _mac(self, what: str, case: int, conversation: str) -> str:
+        return hmac.new(self._secret, f"{what}/{case}/{conversation}".encode(), hashlib.sha256).hexdigest()
+
+    def _letters(self, what: str, case: int, conversation: str) -> str:
+        return base64.b32encode(bytes.fromhex(self._mac(what, case, conversation))).decode()
+
+
+def id_claim(message_id: str) -> Claim | None:
+    """Return what a Message-ID claims, without brackets, where it has the form of ours."""
+    found = _ID.match(message_id)
+    return Claim(int(found[1]), f"id {found[2]}", found[3]) if found else None
+
+
+def address_claims(addresses: Iterable[str]) -> Iterator[Claim]:
+    """Yield what marks after a plus in these addresses claim."""
+    for address in addresses:
+        if found := _ADDRESS.fullmatch(address.lower()):
+            yield Claim(int(found[2]), "address", found[3])
+
+
+def subject_claims(subject: str) -> Iterator[Claim]:
+    """Yield what marks in a subject claim."""
+    for number, mac in _SUBJECT.findall(subject):
+        case = 0
+        for digit in number.upper():
+            case = case * 32 + _DIGITS.index(digit)
+        yield Claim(case, "subject", mac.lower())
+
+
+def without_marks(subject: str) -> str:
+    """Return a subject without the marks of any case."""
+    return " ".join(_SUBJECT.sub(" ", subject).split())
+
+
+def _number(case: int) -> str:
+    digits = ""
+    while case:
+        case, last = divmod(case, 32)
+        digits = _DIGITS[last] + digits
+    return digits or "0"
+
+
+def secret_of(file: Path) -> bytes:
+    """Return the secret in `file`, which is made when it is missing, whole or not at all. Raises ConfigInvalid."""
+    try:
+        if not file.exists():
+            _make(file)
+        secret = bytes.fromhex(file.read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise ConfigInvalid(f"the desk's secret {file} cannot be read ({error}); delete it, and answers are known by their ids only.") from None
+    if len(secret) < _SECRET_BYTES:
+        raise ConfigInvalid(f"the desk's secret {file} is too short; delete it, and answers are known by their ids only.")
+    return secret
+
+
+def _make(file: Path) -> None:
+    handle, written = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.")  # readable for its owner only
+    with os.fdopen(handle, "w") as text:
+        text.write(secrets.token_hex(_SECRET_BYTES))
+        text.flush()
+        os.fsync(text.fileno())
+    Path(written).replace(file)

@@ -1,0 +1,87 @@
+"""Which conversation a Message-ID belongs to: an index beside the cases, which holds hashes only.
+
+Rules for this file: the cases are the record, and this is not. A row is written when its case is there for good, and before
+its mail is acknowledged; a crash in between brings the mail again, and with it the row. A row that a power failure took, or
+that an older database knows nothing of, makes one conversation two cases, and loses no mail.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock
+from typing import Literal, NamedTuple
+
+Kind = Literal["mail", "ours", "reference", "key"]
+"""What an identifier is: of a mail that came in, of one that we sent, one that mails of a sender refer to, a mail's identity."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS ids (hash BLOB PRIMARY KEY, case_id INTEGER NOT NULL, conversation TEXT NOT NULL, key BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS later (case_id INTEGER, later INTEGER, conversation TEXT NOT NULL, PRIMARY KEY (case_id, later)) WITHOUT ROWID;
+"""
+
+
+class Place(NamedTuple):
+    """Where an identifier leads: a case, and the conversation that it has to be of for this to hold."""
+
+    case: int
+    conversation: str
+
+
+class Threads:
+    """The index in `file`, made when it is missing. Every method may raise sqlite3.Error."""
+
+    def __init__(self, file: Path) -> None:
+        self._lock = Lock()
+        self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+        self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_TABLES}")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def find(self, kind: Kind, name: str) -> Place | None:
+        """Where an identifier leads, or None."""
+        row = self._row(kind, name)
+        return None if row is None else Place(row[0], row[1])
+
+    def reused(self, message_id: str, key: str) -> bool:
+        """Whether another mail than the one with this identity has come under this Message-ID."""
+        row = self._row("mail", message_id)
+        return row is not None and row[2] != _hash("key", key)
+
+    def add(self, place: Place, names: Iterable[tuple[Kind, str]], key: str) -> None:
+        """Let these identifiers lead there; what leads elsewhere already goes on to. `key` is the identity of the mail that has them."""
+        rows = [(_hash(kind, name), *place, _hash("key", key)) for kind, name in names]
+        with self._lock:
+            self._connection.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?, ?, ?)", rows)
+
+    def follows(self, earlier: int, later: Place) -> None:
+        """Note that a case came of an earlier one."""
+        with self._lock:
+            self._connection.execute("INSERT OR IGNORE INTO later VALUES (?, ?, ?)", (earlier, *later))
+
+    def later(self, case: int) -> list[Place]:
+        """The cases that came of this one."""
+        with self._lock:
+            return [Place(*row) for row in self._connection.execute("SELECT later, conversation FROM later WHERE case_id = ?", (case,))]
+
+    def _row(self, kind: Kind, name: str) -> tuple[int, str, bytes] | None:
+        with self._lock:
+            found = self._connection.execute("SELECT case_id, conversation, key FROM ids WHERE hash = ?", (_hash(kind, name),))
+            row: tuple[int, str, bytes] | None = found.fetchone()
+        return row
+
+
+def shared(sender: str, reference: str) -> str:
+    """Return the name of a reference as one sender's: two strangers who answer one newsletter have nothing in common."""
+    return f"{sender}\n{reference}"
+
+
+def provider_name(message_id: str) -> str:
+    """Return what a provider's identifier of a mail is known by: what stands before the "@", which some of them leave out."""
+    return message_id.strip("<>").partition("@")[0]
+
+
+def _hash(kind: str, name: str) -> bytes:
+    return hashlib.sha256(f"{kind}\n{name}".encode("utf-8", "surrogatepass")).digest()[:16]

@@ -1,0 +1,107 @@
+"""To which conversation does a mail belong? A ladder of signs, the surest first; then, whether its sender may speak in it."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from pointsman import CaseRow, Engine, Status
+from pointsman_desk.case import Case, Link, Risk
+from pointsman_desk.mail.message import UNKNOWN_SENDER, Identity
+from pointsman_desk.mail.signing import Claim, Signer, address_claims, id_claim, subject_claims
+from pointsman_desk.mail.threads import Kind, Place, Threads, provider_name, shared
+
+ENDED = frozenset({Status.DONE, Status.CANCELLED})
+_RISKS = tuple(Risk)  # the least first
+_OURS: tuple[Link, ...] = ("signed address", "answer to our mail")  # what only who got a mail of ours can name
+
+
+class Belonging(NamedTuple):
+    """The conversation that a mail is of, and the sign of it: None where it begins one.
+
+    `case` is the one that the sign led to, `is_open` whether that goes on; a stranger's mail begins a conversation and has it, too.
+    """
+
+    conversation: str
+    link: Link | None = None
+    case: int | None = None
+    is_open: bool = False
+    risk: Risk = Risk.LOW
+
+
+class Conversations:
+    """The cases by what mails say of them. `own` is the desk's address; who writes from one of the `organisations`, domains, is of it."""
+
+    def __init__(self, engine: Engine, signer: Signer, threads: Threads, own: str, organisations: tuple[str, ...] = ()) -> None:
+        self.engine = engine
+        self.own = own
+        self.threads = threads
+        self._signer = signer
+        self._organisations = frozenset(organisations)
+
+    async def belonging(self, identity: Identity) -> Belonging:
+        """Climb the ladder; the first sign that holds is the one, whether or not the sender may then join the conversation."""
+        own = self.begun_by(identity)
+        for link, case, holds in self._signs(identity):
+            row = await self.engine.reader.case(case)
+            if row is None or row.correlation is None or not holds(row.correlation):
+                continue
+            state = await self.engine.state(case, Case)
+            if not self._may_join(identity, state, link):
+                return Belonging(own, case=case)
+            risk = max(state.risk or Risk.LOW, *(mail.risk_so_far for mail in state.mails), key=_RISKS.index)
+            return Belonging(row.correlation, link, case, row.status not in ENDED, risk)
+        return Belonging(own)
+
+    def begun_by(self, identity: Identity) -> str:
+        """Return the conversation that a mail begins."""
+        return hashlib.sha256(identity.key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    async def known(self, key: str) -> Place | None:
+        """Where the mail with this identity is, if the index knows; where it does not, the engine still does."""
+        place = self.threads.find("key", key)
+        row = await self.engine.reader.case(place.case) if place is not None else None
+        return place if place is not None and row is not None and row.correlation == place.conversation else None
+
+    async def add(self, identity: Identity, row: CaseRow, earlier: int | None) -> None:
+        """Let answers to this mail, and what refers to the same mails, find its case; `earlier` is the one that it came of."""
+        if row.correlation is None:
+            return  # it was erased
+        place = Place(row.id, row.correlation)
+        names: list[tuple[Kind, str]] = [("key", identity.key), ("mail", identity.email_id)]
+        if identity.sender != UNKNOWN_SENDER and not identity.automatic:
+            names += [("reference", shared(identity.sender, reference)) for reference in identity.answers]
+        await asyncio.to_thread(self.threads.add, place, names, identity.key)
+        if earlier not in {None, row.id}:
+            await asyncio.to_thread(self.threads.follows, earlier, place)
+
+    def _signs(self, identity: Identity) -> Iterator[tuple[Link, int, Callable[[str], bool]]]:
+        """Yield each sign, the case that it names, and whether it holds in a conversation."""
+        answers = dict.fromkeys(filter(None, (identity.reported, *identity.answers)))
+        for claim in address_claims(identity.recipients):
+            yield "signed address", claim.case, self._made(claim)
+        for message_id in answers:
+            if (claimed := id_claim(message_id)) is not None:
+                yield "answer to our mail", claimed.case, self._made(claimed)
+            elif (place := self.threads.find("ours", provider_name(message_id))) is not None:
+                yield "answer to our mail", place.case, place.conversation.__eq__
+        for message_id in answers:
+            if (place := self.threads.find("mail", message_id)) is not None:
+                yield "answer to a mail of the conversation", place.case, place.conversation.__eq__
+        for message_id in (identity.email_id, *answers):
+            if (place := self.threads.find("reference", shared(identity.sender, message_id))) is not None:
+                yield "reference in common", place.case, place.conversation.__eq__
+        for claim in subject_claims(identity.subject):
+            yield "signed subject", claim.case, self._made(claim)
+
+    def _made(self, claim: Claim) -> Callable[[str], bool]:
+        return lambda conversation: self._signer.made(claim, conversation)
+
+    def _may_join(self, identity: Identity, state: Case, link: Link) -> bool:
+        """Whether the sender has a part in the conversation; a machine that answers our own mail has one, whoever it is."""
+        if identity.automatic and link in _OURS:
+            return True
+        participants = {state.customer_id, *(mail.sender for mail in state.mails)} - {UNKNOWN_SENDER}
+        domain = identity.sender.rpartition("@")[2]
+        colleagues = domain in self._organisations and any(one.rpartition("@")[2] == domain for one in participants)
+        return identity.sender in participants or colleagues
