@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from string import hexdigits
 from typing import Any
 
-from pointsman import CaseRow, Pending, Reconcile, Stale, Started, Status
+from pointsman import CaseRow, Pending, Reader, Reconcile, Stale, Started, Status
 from pointsman_desk.case import Approval, Case, Receipt, Reply, Verdict, proposed
+from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
+from pointsman_desk.mail.threads import Threads
 from pointsman_desk.nodes.ingest import ingest
 from pointsman_desk.wiring import Desk
 
@@ -97,7 +100,7 @@ async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_v
     if isinstance(verdict, Verdict) and verdict.violations and not despite_violations:
         broken = "; ".join(violation.message for violation in verdict.violations)
         raise NotSendable(f"the draft of case {case} breaks a rule ({broken}); edit it, or approve it with --despite-violations.")
-    await _may_leave(desk, pending)
+    _may_leave(pending)
     return await _decide(desk, pending, _approval(pending, by, despite_violations=despite_violations))
 
 
@@ -112,7 +115,7 @@ async def edit(desk: Desk, case: int, *, by: str, body: str, seen: str | None, s
     shown = proposed(pending.shown["reply"]) or _blank(pending)
     reply = shown.model_copy(update={"body": body.rstrip() + "\n", "author": by, "template": None})
     if send:
-        await _may_leave(desk, pending)
+        _may_leave(pending)
     row = await _decide(desk, pending, Approval(decision="edit", by=by), {"reply": reply})
     if not send or row.status is not Status.WAITING:
         return row
@@ -206,7 +209,7 @@ def _approval(pending: Pending, by: str, *, despite_violations: bool = False) ->
     return Approval(decision="approve", by=by, sha256=pending.beside["outgoing"].sha256, despite_violations=despite_violations)
 
 
-async def _may_leave(desk: Desk, pending: Pending) -> None:
+def _may_leave(pending: Pending) -> None:
     if pending.beside["mails"][-1].sender == UNKNOWN_SENDER:
         raise NotSendable(f"the mail of case {pending.case} names no sender, so there is nobody to answer; reject it.")
 
@@ -217,6 +220,15 @@ async def _decide(desk: Desk, pending: Pending, approval: Approval, edits: dict[
     except Stale as stale:
         raise DraftChanged(f"the draft of case {pending.case} was rewritten while you decided; nothing was sent.", stale.current) from None
     return await _moved(desk, pending.case)
+
+
+async def later_cases(config: DeskConfig, reader: Reader, case: int) -> list[int]:
+    """The cases that came of this one and are still there: answers after its end, reports, mails of strangers who named it."""
+    if not config.threads_file.exists():
+        return []
+    with closing(Threads(config.threads_file)) as threads:
+        found = [(place, await reader.case(place.case)) for place in threads.later(case)]
+    return [place.case for place, row in found if row is not None and row.correlation == place.conversation]
 
 
 def reasons(row: CaseRow) -> str:

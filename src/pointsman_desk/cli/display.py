@@ -57,14 +57,14 @@ async def case_json(reader: Reader, row: CaseRow) -> dict[str, Any]:
 
 def run_json(run: Run, rows: Sequence[CaseRow]) -> dict[str, Any]:
     """A run of the desk as an object."""
-    started = set(run.started)
+    started = {*run.started, *run.joined}
     statuses = Counter(str(row.status) for row in rows if row.id in started)
-    return {"started": run.started, "known": run.known, "problems": run.problems, "statuses": dict(statuses)}
+    return {"started": run.started, "joined": run.joined, "known": run.known, "problems": run.problems, "statuses": dict(statuses)}
 
 
 def print_run(run: Run, cases: Sequence[dict[str, Any]], rows: Sequence[CaseRow], config: DeskConfig, label: str) -> None:
     """What a run did: what it answered, what waits for a person and why, and how to go on."""
-    console.print(f"The desk ({escape(label)}) took in {len(run.started)} new mails; it knew {run.known} already.")
+    console.print(f"The desk ({escape(label)}) took in {len(run.started) + len(run.joined)} new mails; it knew {run.known} already.")
     if not rows:
         place = config.mailbox or ", ".join(account.place for account in config.mailboxes)
         console.print(f"The mailbox {escape(str(place))} is empty; there is nothing to do.")
@@ -157,8 +157,8 @@ def print_cases(cases: Sequence[dict[str, Any]]) -> None:
 _ORDER = (Status.DONE, Status.READY, Status.RUNNING, Status.CANCELLED, Status.PARKED, Status.WAITING)
 
 
-def print_case(history: History) -> None:
-    """A case in full: the mail, the facts, the draft, and what can be done with it."""
+def print_case(history: History, later: Sequence[int] = ()) -> None:
+    """A case in full: the mail, the facts, the draft, and what can be done with it; `later` are the cases that came of it."""
     state, row = history.state, history.case
     mail, grounds = state.get("mail") or {}, state.get("grounds") or {}
     console.print(f"[bold]case {row.id}[/] {row.status}: {escape(reasons(row))}")
@@ -173,6 +173,7 @@ def print_case(history: History) -> None:
         console.print("Attachments: " + ", ".join(escape(f"{one['name']} ({one['size']} bytes)") for one in mail["attachments"]))
     if mail.get("automatic"):
         console.print(escape(_machine_told(mail["automatic"], mail.get("bounce"))))
+    _print_conversation(history, later)
     if mail.get("notes"):
         odd = "; ".join(MEANING.get(note, note) for note in mail["notes"])
         console.print(f"[yellow]Odd about it: {escape(odd)}.[/]")
@@ -196,6 +197,23 @@ def print_case(history: History) -> None:
     if row.status is Status.WAITING and history.pause is not None:
         seen = history.pause.digest[:12]
         console.print(f"\npointsman-desk approve {row.id} --seen {seen}   (or edit, or reject)")
+
+
+def _print_conversation(history: History, later: Sequence[int]) -> None:
+    """To which other mails and cases the mail belongs, and what machines have said to them."""
+    mails, reports = history.state.get("mails") or [], history.state.get("reports") or []
+    if len(mails) > 1:
+        console.print(f"It is mail {len(mails)} of its conversation.")
+    newest = mails[-1] if mails else {}
+    if newest.get("related") not in {None, history.case.id}:
+        sure = f"it is an answer there ({newest['link']})" if newest["link"] else "possibly related: a stranger to it names a mail of it"
+        console.print(f"See case {newest['related']}; {escape(sure)}.")
+    elif newest.get("link"):
+        console.print(f"It came here as: {escape(newest['link'])}.")
+    for report in reports:
+        console.print(f"From {escape(report['sender'])}: {escape(_machine_told(report['automatic'], report['bounce']))}")
+    if later:
+        console.print(f"What came of it: case {', '.join(map(str, later))}.")
 
 
 def _machine_told(automatic: str, bounce: dict[str, Any] | None) -> str:

@@ -165,8 +165,8 @@ async def _take_in(
     rows = await desk.engine.reader.cases(limit=at_desk.CASES_MAX)
     if as_json:
         print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=None if watched else 1))
-    elif done.started or not watched:
-        told = set(done.started) | {row.id for row in rows if row.status in HELD}
+    elif done.started or done.joined or not watched:
+        told = {*done.started, *done.joined} | {row.id for row in rows if row.status in HELD}
         shown = [await case_json(desk.engine.reader, row) for row in rows if row.id in told]
         print_run(done, shown, rows, desk.config, ", then ".join(model.name for model in desk.models))
     if done.problems and not watched:
@@ -204,13 +204,13 @@ def show(case: CaseNumber, config: Config = None, as_json: Json = False) -> None
 
     async def look() -> Any:
         with open_cases(settings.database) as reader:
-            return await history_of(reader, case)
+            return await history_of(reader, case), await at_desk.later_cases(settings, reader, case)
 
-    history = _or_exit(lambda: asyncio.run(look()))
+    history, later = _or_exit(lambda: asyncio.run(look()))
     if as_json:
-        print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))
+        print(json.dumps(history.as_json() | {"later": later}, ensure_ascii=False, indent=1))
     else:
-        print_case(history)
+        print_case(history, later)
 
 
 @app.command()

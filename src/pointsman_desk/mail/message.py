@@ -65,7 +65,7 @@ def identify(raw: bytes) -> Identity:
             f"{email_id}/{digest[:16]}",
             subject=subject,
             recipients=_recipients(root, set()),
-            answers=tuple(dict.fromkeys([*ids(root.fields("in-reply-to"), set()), *reversed(ids(root.fields("references"), set()))]))[:ANSWERS_MAX],
+            answers=_answers(root),
             automatic=sent_by is not None,
             reported=report.message_id if report is not None else None,
         )
@@ -133,6 +133,12 @@ def _read(raw: bytes, notes: set[str], authserv: str, own: str) -> Mail:
         notes=tuple(sorted(notes)),
         authentication=authentication(raw, root, sender, authserv),
     )
+
+
+def _answers(root: Part) -> tuple[str, ...]:
+    """Return the identifiers that a mail answers: what it names as its parent, then from the last to the first reference."""
+    parents, references = (ids(root.fields(name), set()) for name in ("in-reply-to", "references"))
+    return tuple(dict.fromkeys([*parents, *reversed(references)]))[:ANSWERS_MAX]
 
 
 def _report(root: Part, sent_by: Automatic | None, subject: str, text: str) -> Bounce | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from pointsman_desk.errors import ConfigInvalid
 
 _SECRET_BYTES = 32
+_DELETE_IT = "delete it, and a new one is made, which knows no answer to the mails before it"
 _ID_MAC = 24  # hexadecimal digits, 96 bits
 _ADDRESS_MAC = 16  # letters of base32, 80 bits; with `+c`, a number and a dot the local part stays under 64
 _SUBJECT_MAC = 8  # letters of base32, 40 bits: short enough for a subject, and a guess a mail finds none
@@ -114,9 +115,9 @@ def secret_of(file: Path) -> bytes:
             _make(file)
         secret = bytes.fromhex(file.read_text(encoding="ascii"))
     except (OSError, ValueError) as error:
-        raise ConfigInvalid(f"the desk's secret {file} cannot be read ({error}); delete it, and answers are known by their ids only.") from None
+        raise ConfigInvalid(f"the desk's secret {file} cannot be read ({error}); {_DELETE_IT}.") from None
     if len(secret) < _SECRET_BYTES:
-        raise ConfigInvalid(f"the desk's secret {file} is too short; delete it, and answers are known by their ids only.")
+        raise ConfigInvalid(f"the desk's secret {file} is too short; {_DELETE_IT}.")
     return secret
 
 

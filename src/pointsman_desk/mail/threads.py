@@ -20,6 +20,10 @@ CREATE TABLE IF NOT EXISTS ids (hash BLOB PRIMARY KEY, case_id INTEGER NOT NULL,
 CREATE TABLE IF NOT EXISTS later (case_id INTEGER, later INTEGER, conversation TEXT NOT NULL, PRIMARY KEY (case_id, later)) WITHOUT ROWID;
 """
 
+_ADD = """
+INSERT INTO ids VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE SET case_id = excluded.case_id WHERE conversation = excluded.conversation
+"""
+
 
 class Place(NamedTuple):
     """Where an identifier leads: a case, and the conversation that it has to be of for this to hold."""
@@ -51,10 +55,10 @@ class Threads:
         return row is not None and row[2] != _hash("key", key)
 
     def add(self, place: Place, names: Iterable[tuple[Kind, str]], key: str) -> None:
-        """Let these identifiers lead there; what leads elsewhere already goes on to. `key` is the identity of the mail that has them."""
+        """Let these identifiers lead there; what leads to another conversation goes on to. `key` is the identity of the mail that has them."""
         rows = [(_hash(kind, name), *place, _hash("key", key)) for kind, name in names]
         with self._lock:
-            self._connection.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?, ?, ?)", rows)
+            self._connection.executemany(_ADD, rows)
 
     def follows(self, earlier: int, later: Place) -> None:
         """Note that a case came of an earlier one."""

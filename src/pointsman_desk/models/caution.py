@@ -65,9 +65,7 @@ def continued(found: Classification, earlier: Sequence[Classification], so_far: 
     for_person = Risk.HIGH if told and found.intent not in BY_HAND else Risk.LOW
     risk = max(found.risk, for_person, so_far, *(one.risk for one in earlier), key=_RISKS.index)
     numbers = [one.grounds.order_number for one in (*earlier, found) if one.grounds.order_number]
-    grounds = found.grounds.model_copy(
-        update={"signs": (*found.grounds.signs, *told), "order_number": numbers[-1] if numbers else None}
-    )
+    grounds = found.grounds.model_copy(update={"signs": (*found.grounds.signs, *told), "order_number": numbers[-1] if numbers else None})
     return found.model_copy(update={"risk": risk, "grounds": grounds})
 
 

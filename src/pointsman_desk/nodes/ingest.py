@@ -73,7 +73,8 @@ def _incoming(identity: Identity, blob: Blob, belonging: Belonging, notes: tuple
 
 
 def _report(said: Mail, blob: Blob, identity: Identity, belonging: Belonging, now: float) -> Report:
-    assert belonging.link is not None and said.automatic is not None, "only such a mail is a report"
+    assert belonging.link is not None, "it was found by a sign"
+    assert said.automatic is not None, "a person's mail is no report"
     return Report(
         key=identity.key,
         conversation=belonging.conversation,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import smtplib
 import ssl
 from collections.abc import Callable
@@ -12,6 +13,20 @@ from pointsman_desk.case import Receipt
 from pointsman_desk.mail.message import identify
 from pointsman_desk.mail.transports.archive import Archive
 from pointsman_desk.mail.transports.relay import Relay
+
+_SES = re.compile(r"email-smtp(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com", re.IGNORECASE)
+
+
+def provider_id(host: str, answer: str) -> str | None:
+    """Return the Message-ID that the provider at `host` puts in place of ours, by its answer; None where it leaves ours.
+
+    Amazon SES answers with the part before the "@" (https://docs.aws.amazon.com/ses/latest/dg/send-email-smtp.html).
+    """
+    region = _SES.fullmatch(host)
+    named = re.search(r"([\w-]{16,200})\s*$", answer)
+    if region is None or named is None:
+        return None
+    return f"{named[1]}@{'email' if region[1] == 'us-east-1' else region[1]}.amazonses.com"
 
 
 class SmtpTransport:
@@ -55,7 +70,8 @@ class SmtpTransport:
         recipients = list(dict.fromkeys(filter(None, (to, self._relay.archive))))
         answer = smtp_send(connect, raw, sender=sender, to=recipients, server=self._server)
         detail = f"{self._relay.host}:{self._relay.port_number}, {encrypted[0]}: {answer}"
-        return Receipt(provider_message_id=identify(raw).email_id, transport=self.name, detail=detail)
+        named = provider_id(self._relay.host, answer) or identify(raw).email_id
+        return Receipt(provider_message_id=named, transport=self.name, detail=detail)
 
     def _connected(self, domain: str) -> smtplib.SMTP:
         """Connect and log in, and greet by the sender's domain: looking up this machine's own name can take seconds."""

@@ -1,0 +1,391 @@
+"""Conversations on the real desk: which mails are one case, which are not, and what a mail does to a draft that waits."""
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman import Stale, Status
+from pointsman_desk import desk as at_desk
+from pointsman_desk.case import Case, Receipt
+from pointsman_desk.config import ConversationsConfig, DeskConfig
+from pointsman_desk.mail.sources.base import Found
+from pointsman_desk.wiring import Desk, open_desk
+
+JOHN, EVE = "john.smith@post.example", "eve@elsewhere.test"
+ASKS = "Where is my order A-1002? It has not arrived yet."
+COMPLAINS = "I want my money back for order A-1002, please. The lamp is broken."
+
+
+@pytest.fixture(name="config")
+def _config(tmp_path: Path) -> DeskConfig:
+    return DeskConfig(home=tmp_path / "desk", mailbox=None, authserv="mx.haus-und-hof.example")
+
+
+def mail(number: int, text: str = ASKS, sender: str = JOHN, answers: str | None = None, **more: str) -> bytes:
+    fields = {
+        "From": sender,
+        "To": "support@haus-und-hof.example",
+        "Subject": "Re: My order" if answers else "My order",
+        "Date": f"Mon, 02 Nov 2026 10:{number:02}:00 +0000",
+        "Message-ID": f"<mail-{number}@post.example>",
+        "Authentication-Results": f"mx.haus-und-hof.example; dmarc=pass header.from={sender.partition('@')[2]}",
+        **({"In-Reply-To": f"<{answers}>"} if answers else {}),
+        **{name.replace("_", "-"): value for name, value in more.items()},
+    }
+    return "".join(f"{name}: {value}\n" for name, value in fields.items()).encode() + b"\n" + text.encode() + b"\n"
+
+
+def bounce(reported: str, action: str = "failed") -> bytes:
+    return f"""From: MAILER-DAEMON@mx.post.example
+To: support@haus-und-hof.example
+Subject: Undelivered Mail Returned to Sender
+Message-ID: <bounce@mx.post.example>
+Content-Type: multipart/report; report-type=delivery-status; boundary=b
+
+--b
+Content-Type: text/plain
+
+The address does not exist.
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.post.example
+
+Final-Recipient: rfc822; {JOHN}
+Action: {action}
+Status: {"5.1.1" if action == "failed" else "4.4.1"}
+--b
+Content-Type: text/rfc822-headers
+
+Message-ID: <{reported}>
+--b--
+""".encode()
+
+
+async def take(desk: Desk, *mails: bytes) -> at_desk.Run:
+    found = [Found(name=f"mail {number}", raw=raw) for number, raw in enumerate(mails)]
+    return await at_desk.work_off(desk, lambda name: None, asyncio.Event(), found)
+
+
+def at_the_desk(config: DeskConfig, work: Callable[[Desk], Awaitable[Any]]) -> Any:
+    async def main() -> Any:
+        async with open_desk(config) as desk:
+            return await work(desk)
+
+    return asyncio.run(main())
+
+
+def sent(config: DeskConfig) -> list[bytes]:
+    return [file.read_bytes() for file in sorted((config.outbox / "new").glob("*"))] if config.outbox.exists() else []
+
+
+async def state(desk: Desk, case: int) -> Case:
+    return await desk.engine.state(case, Case)
+
+
+async def rows(desk: Desk) -> list[Any]:
+    return await desk.engine.reader.cases()
+
+
+def test_an_answer_while_a_draft_waits_voids_the_draft_and_is_answered_with_it(config: DeskConfig) -> None:
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, COMPLAINS))
+        before = await desk.engine.pending(1)
+        run = await take(desk, mail(2, "Any news?", answers="mail-1@post.example"))
+        with pytest.raises(Stale):
+            await desk.engine.resume(
+                before.token, before.answer(decision="approve", by="anna", sha256=before.beside["outgoing"].sha256), by="anna"
+            )
+        with pytest.raises(at_desk.DraftChanged):
+            await at_desk.approve(desk, 1, by="anna", seen=before.digest)
+        return before, run, await desk.engine.pending(1), await state(desk, 1), await rows(desk)
+
+    before, run, after, now, cases = at_the_desk(config, work)
+
+    assert (len(cases), run.started, run.joined) == (1, [], [1])
+    assert sent(config) == []
+    assert now.mail is not None
+    assert (now.mail.text, now.mails[-1].link) == ("Any news?", "answer to a mail of the conversation")
+    assert [one.text for one in now.earlier or ()] == [COMPLAINS]
+    assert now.risk is not None
+    assert after.beside["outgoing"].message_id != before.beside["outgoing"].message_id
+    assert after.beside["outgoing"].in_reply_to == "mail-2@post.example"
+    assert "an earlier mail of the conversation is about: refund" in after.beside["grounds"].signs or after.beside["intent"] == "unclear"
+
+
+def test_the_risk_of_a_conversation_never_falls(config: DeskConfig) -> None:
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, "My lawyer will write to you about order A-1002."))
+        first = (await state(desk, 1)).risk
+        await take(desk, mail(2, "What are your opening hours?", answers="mail-1@post.example"))
+        return first, (await state(desk, 1)).risk, (await desk.engine.case(1)).status
+
+    assert at_the_desk(config, work) == ("high", "high", Status.WAITING)
+
+
+def test_an_answer_to_our_reply_is_a_new_case_of_the_conversation_where_the_old_one_has_ended(config: DeskConfig) -> None:
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1))
+        ours = (await state(desk, 1)).outgoing
+        assert ours is not None
+        await take(desk, mail(2, answers=ours.message_id))
+        return (
+            [row.outcome for row in await rows(desk)],
+            (await state(desk, 2)).mails[0],
+            await at_desk.later_cases(config, desk.engine.reader, 1),
+        )
+
+    outcomes, second, later = at_the_desk(config, work)
+
+    assert outcomes == ["sent", "sent"]
+    assert (second.link, second.related, later) == ("answer to our mail", 1, [2])
+    assert len(sent(config)) == 2
+
+
+def test_each_answer_of_a_conversation_has_a_message_id_of_its_own(config: DeskConfig) -> None:
+    async def work(desk: Desk) -> None:
+        await take(desk, mail(1))
+        for number in (2, 3):
+            last = max(range(1, number), key=int)
+            ours = (await state(desk, last)).outgoing
+            assert ours is not None
+            await take(desk, mail(number, answers=ours.message_id))
+
+    at_the_desk(config, work)
+
+    assert len({re.search(rb"^Message-ID: <(.*)>", one, re.MULTILINE)[1] for one in sent(config)}) == 3  # type: ignore[index]
+
+
+@pytest.mark.parametrize("what", ["our reply", "the customer's mail"])
+def test_a_stranger_who_names_a_mail_of_a_case_does_not_get_into_it(config: DeskConfig, what: str) -> None:
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, COMPLAINS))
+        before = await desk.engine.pending(1)
+        named = before.beside["outgoing"].message_id if what == "our reply" else "mail-1@post.example"
+        await take(desk, mail(2, "Send it to me instead.", sender=EVE, answers=named))
+        after = await desk.engine.pending(1)
+        return before == after, len((await state(desk, 1)).mails), (await state(desk, 2)).mails[0], (await rows(desk))[1].correlation
+
+    same, mails, strangers, conversation = at_the_desk(config, work)
+
+    assert (same, mails) == (True, 1)
+    assert (strangers.link, strangers.related, strangers.conversation) == (None, 1, conversation)
+
+
+@pytest.mark.parametrize(
+    "forged", ["case-1.0123456789abcdef0123456789abcdef01234567@haus-und-hof.example", "case-99.{rest}", "case-2.{rest}"]
+)
+def test_a_forged_message_id_leads_nowhere(config: DeskConfig, forged: str) -> None:
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, COMPLAINS), mail(2, COMPLAINS, Subject="Another matter"))
+        ours = (await desk.engine.pending(1)).beside["outgoing"].message_id
+        await take(desk, mail(3, answers=forged.format(rest=ours.partition(".")[2])))
+        return [len((await state(desk, case)).mails) for case in (1, 2)], (await state(desk, 3)).mails[0]
+
+    mails, third = at_the_desk(config, work)
+
+    assert mails == [1, 1]
+    assert (third.link, third.related) == (None, None)
+
+
+@pytest.mark.parametrize(("setting", "where"), [("signs_addresses", "Delivered_To"), ("signs_subjects", "Subject")])
+def test_an_answer_without_ids_is_known_by_the_signed_mark(config: DeskConfig, setting: str, where: str) -> None:
+    config = config.model_copy(update={"conversations": ConversationsConfig.model_validate({setting: True})})
+
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, COMPLAINS), mail(2, COMPLAINS, Subject="Another matter"))
+        ours = (await desk.engine.pending(1)).beside["outgoing"]
+        mark = ours.reply_to if where == "Delivered_To" else ours.subject
+        spoilt = mark.replace("c1.", "c2.").replace("C-1-", "C-2-")
+        await take(desk, mail(3, "And?", **{where: mark.upper()}), mail(4, "Well?", **{where: spoilt}))
+        return mark, (await state(desk, 1)).mails[1:], (await state(desk, (await rows(desk))[-1].id)).mails[0]
+
+    mark, joined, other = at_the_desk(config, work)
+
+    assert mark
+    assert [one.link for one in joined] == ["signed address" if where == "Delivered_To" else "signed subject"]
+    assert other.link is None
+
+
+def test_our_mark_stands_once_in_a_subject(config: DeskConfig) -> None:
+    config = config.model_copy(update={"conversations": ConversationsConfig(signs_subjects=True)})
+
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, COMPLAINS))
+        ours = (await desk.engine.pending(1)).beside["outgoing"]
+        await take(desk, mail(2, "And?", answers=ours.message_id, Subject=ours.subject))
+        return ours.subject, (await desk.engine.pending(1)).beside["outgoing"].subject
+
+    first, second = at_the_desk(config, work)
+
+    assert re.fullmatch(r"Re: My order \[#C-1-[A-Z2-7]{8}\]", first)
+    assert second == first
+
+
+def test_a_mail_that_came_by_an_alias_too_is_one_mail(config: DeskConfig) -> None:
+    copy = b"Received: by mx2.example\nDelivered-To: info@haus-und-hof.example\n" + mail(1)
+
+    async def work(desk: Desk) -> Any:
+        run = await take(desk, mail(1), copy)
+        config.threads_file.unlink()  # without the index, the engine still knows
+        return run
+
+    run = at_the_desk(config, work)
+    again = at_the_desk(config, lambda desk: take(desk, copy, mail(1)))
+
+    assert (run.started, run.known) == ([1], 1)
+    assert (again.started, again.joined, again.known) == ([], [], 2)
+    assert len(sent(config)) == 1
+
+
+def test_another_mail_under_a_message_id_that_was_used_is_another_mail(config: DeskConfig) -> None:
+    async def work(desk: Desk) -> Any:
+        run = await take(desk, mail(1), mail(1, "What are your opening hours?", sender=EVE))
+        return run, [(await state(desk, case)).mail for case in (1, 2)]
+
+    run, (first, second) = at_the_desk(config, work)
+
+    assert run.started == [1, 2]
+    assert first is not None
+    assert second is not None
+    assert ("message-id-reused" in first.notes, "message-id-reused" in second.notes) == (False, True)
+
+
+def test_mails_that_answer_a_third_one_are_a_conversation_for_one_sender_only(config: DeskConfig) -> None:
+    letter = "newsletter@shop-news.example"
+
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, COMPLAINS, answers=letter), mail(2, "And?", answers=letter), mail(3, sender=EVE, answers=letter))
+        states = [await state(desk, row.id) for row in await rows(desk)]
+        return [[one.link for one in each.mails] for each in states], states[-1].mails[0].related
+
+    assert at_the_desk(config, work) == ([[None, "reference in common"], [None]], None)
+
+
+def test_a_changed_subject_is_told_to_the_person_who_approves(config: DeskConfig) -> None:
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, COMPLAINS))
+        await take(desk, mail(2, COMPLAINS, answers="mail-1@post.example"))
+        same = (await state(desk, 1)).mail
+        await take(desk, mail(3, COMPLAINS, answers="mail-1@post.example", Subject="Invoice for last December"))
+        return same, (await desk.engine.pending(1)).shown["mail"]
+
+    same, other = at_the_desk(config, work)
+
+    assert ("new-topic" in same.notes, "new-topic" in other.notes) == (False, True)
+
+
+@pytest.mark.parametrize(("organisations", "cases"), [((), 2), (("firm.example",), 1)])
+def test_a_colleague_goes_on_with_a_case_where_the_organisation_is_named(
+    config: DeskConfig, organisations: tuple[str, ...], cases: int
+) -> None:
+    config = config.model_copy(update={"conversations": ConversationsConfig(organisations=organisations)})
+
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, COMPLAINS, sender="ann@firm.example"))
+        await take(desk, mail(2, COMPLAINS, sender="ben@firm.example", answers="mail-1@post.example"))
+        return len(await rows(desk)), (await desk.engine.pending(cases)).beside["outgoing"].to
+
+    assert at_the_desk(config, work) == (cases, "ben@firm.example")
+
+
+def test_what_a_machine_says_to_an_open_case_is_kept_there_and_changes_nothing(config: DeskConfig) -> None:
+    away = mail(2, "I am away until Monday.", answers="mail-1@post.example", Auto_Submitted="auto-replied")
+
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, COMPLAINS))
+        before = await desk.engine.pending(1)
+        run = await take(desk, away, bounce(before.beside["outgoing"].message_id, "delayed"))
+        after = await desk.engine.pending(1)
+        again = await take(desk, away)
+        return before, run, after, again, await rows(desk), (await state(desk, 1)).reports
+
+    before, run, after, again, cases, reports = at_the_desk(config, work)
+
+    assert (before.token, before.digest, before.shown) == (after.token, after.digest, after.shown)
+    assert (run.joined, again.known, len(cases)) == ([1, 1], 1, 1)
+    assert [(one.automatic, one.link) for one in reports] == [
+        ("out of office", "answer to a mail of the conversation"), ("bounce", "answer to our mail"),
+    ]  # fmt: skip
+    assert reports[1].bounce.action == "delayed"
+
+
+@pytest.mark.parametrize(("action", "ends"), [("failed", (Status.PARKED, None)), ("delayed", (Status.DONE, "automatic"))])
+def test_a_bounce_of_our_reply_is_shown_with_the_case_that_it_answers_and_is_never_answered(
+    config: DeskConfig, action: str, ends: tuple[Status, str | None]
+) -> None:
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1))
+        ours = (await state(desk, 1)).outgoing
+        assert ours is not None
+        await take(desk, bounce(ours.message_id, action))
+        row = await desk.engine.case(2)
+        return row, (await state(desk, 2)).mails[0], await at_desk.later_cases(config, desk.engine.reader, 1)
+
+    row, second, later = at_the_desk(config, work)
+
+    assert (row.status, row.outcome) == ends
+    assert (second.related, later) == (1, [2])
+    assert second.conversation == row.correlation
+    assert len(sent(config)) == 1
+
+
+def test_a_bounce_that_names_a_mail_which_we_never_sent_is_of_no_case(config: DeskConfig) -> None:
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1), bounce("case-1.0123456789abcdef0123456789abcdef01234567@haus-und-hof.example"))
+        return await desk.engine.case(2), (await state(desk, 2)).mails[0].related
+
+    row, related = at_the_desk(config, work)
+
+    assert (row.status, row.outcome, related) == (Status.DONE, "automatic", None)
+
+
+def test_the_index_holds_no_address_and_no_identifier(config: DeskConfig) -> None:
+    at_the_desk(config, lambda desk: take(desk, mail(1), mail(2, answers="mail-1@post.example")))
+
+    with sqlite3.connect(config.threads_file) as index:
+        held = "\n".join(index.iterdump())
+
+    assert len(held.splitlines()) > 6
+    assert "post.example" not in held
+
+
+def test_the_desk_of_a_lost_database_takes_every_mail_anew(config: DeskConfig) -> None:
+    at_the_desk(config, lambda desk: take(desk, mail(1, COMPLAINS), mail(2, COMPLAINS, sender=EVE)))
+    for file in config.home.glob("cases.db*"):
+        file.unlink()
+
+    async def work(desk: Desk) -> Any:
+        run = await take(desk, mail(2, COMPLAINS, sender=EVE), mail(1, COMPLAINS), mail(3, "And?", answers="mail-1@post.example"))
+        return run, [len((await state(desk, row.id)).mails) for row in await rows(desk)]
+
+    run, mails = at_the_desk(config, work)
+
+    assert (run.started, run.joined, run.known) == ([1, 2], [2], 0)
+    assert mails == [1, 2]
+
+
+class Renaming:
+    """A provider that gives each mail a Message-ID of its own."""
+
+    name = "renaming"
+
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:
+        return Receipt(provider_message_id="0102018f-1a2b-000000@eu-west-1.amazonses.com", transport=self.name)
+
+
+def test_an_answer_that_names_the_providers_id_of_our_reply_finds_its_case(config: DeskConfig) -> None:
+    async def main() -> Any:
+        async with open_desk(config, transport=Renaming()) as desk:
+            await take(desk, mail(1))
+            await take(desk, mail(2, COMPLAINS, answers="0102018f-1a2b-000000@email.amazonses.com"))
+            return (await state(desk, 2)).mails[0]
+
+    second = asyncio.run(main())
+
+    assert (second.link, second.related) == ("answer to our mail", 1)
