@@ -182,12 +182,13 @@ async def open_desk(
     limit = Limit("models", concurrency=ASKED_AT_ONCE) if len(asked) > 1 else None
     budget = Budget(**dict(config.budget))
     process = support_mail(safety or its_safety, models=len(asked), limit=limit, budget=budget)
-    signer, threads = Signer(secret_of(config.secret_file)), Threads(config.threads_file)
+    chance = SystemRandom()
+    signer, threads = Signer(secret_of(config.secret_file, chance)), Threads(config.threads_file)
     talk = config.conversations
     letterhead = Letterhead(config.address, config.name, config.quotes, talk.signs_addresses, talk.signs_subjects)
     resources = {
         "models": asked,
-        "chance": SystemRandom(),
+        "chance": chance,
         "orders": SqliteOrders(config.shop_file),
         "guesses": Guesses(),
         "policies": PolicyFile(config.policy_file),

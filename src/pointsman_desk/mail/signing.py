@@ -9,11 +9,11 @@ import hashlib
 import hmac
 import os
 import re
-import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from pointsman_desk.errors import ConfigInvalid
 
@@ -108,11 +108,11 @@ def _number(case: int) -> str:
     return digits or "0"
 
 
-def secret_of(file: Path) -> bytes:
-    """Return the secret in `file`, which is made when it is missing, whole or not at all. Raises ConfigInvalid."""
+def secret_of(file: Path, chance: Random) -> bytes:
+    """Return the secret in `file`; where it is missing it is made by `chance`, whole or not at all. Raises ConfigInvalid."""
     try:
         if not file.exists():
-            _make(file)
+            _make(file, chance)
         secret = bytes.fromhex(file.read_text(encoding="ascii"))
     except (OSError, ValueError) as error:
         raise ConfigInvalid(f"the desk's secret {file} cannot be read ({error}); {_DELETE_IT}.") from None
@@ -121,10 +121,10 @@ def secret_of(file: Path) -> bytes:
     return secret
 
 
-def _make(file: Path) -> None:
+def _make(file: Path, chance: Random) -> None:
     handle, written = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.")  # readable for its owner only
     with os.fdopen(handle, "w") as text:
-        text.write(secrets.token_hex(_SECRET_BYTES))
+        text.write(chance.randbytes(_SECRET_BYTES).hex())
         text.flush()
         os.fsync(text.fileno())
     Path(written).replace(file)

@@ -2,6 +2,7 @@
 
 import stat
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -74,7 +75,8 @@ def test_marks_are_taken_out_of_a_subject() -> None:
 
 
 def test_the_secret_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
-    first, again, other = secret_of(tmp_path / "secret"), secret_of(tmp_path / "secret"), secret_of(tmp_path / "other")
+    chance = Random(7)
+    first, again, other = (secret_of(tmp_path / name, chance) for name in ("secret", "secret", "other"))
 
     assert first == again != other
     assert len(first) == 32
@@ -87,7 +89,7 @@ def test_a_spoilt_secret_is_told_of(tmp_path: Path, text: str) -> None:
     (tmp_path / "secret").write_bytes(text.encode("latin-1"))
 
     with pytest.raises(ConfigInvalid, match="delete it"):
-        secret_of(tmp_path / "secret")
+        secret_of(tmp_path / "secret", Random(7))
 
 
 @pytest.mark.parametrize(
