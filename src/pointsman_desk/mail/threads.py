@@ -8,21 +8,14 @@ that an older database knows nothing of, makes one conversation two cases, and l
 import hashlib
 import sqlite3
 from collections.abc import Iterable
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from threading import Lock
 from typing import Literal, NamedTuple
 
 Kind = Literal["mail", "ours", "reference", "key"]
 """What an identifier is: of a mail that came in, of one that we sent, one that mails of a sender refer to, a mail's identity."""
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS ids (hash BLOB PRIMARY KEY, case_id INTEGER NOT NULL, conversation TEXT NOT NULL, key BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS later (case_id INTEGER, later INTEGER, conversation TEXT NOT NULL, PRIMARY KEY (case_id, later)) WITHOUT ROWID;
-"""
-
-_ADD = """
-INSERT INTO ids VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE SET case_id = excluded.case_id WHERE conversation = excluded.conversation
-"""
 
 
 class Place(NamedTuple):
@@ -38,7 +31,7 @@ class Threads:
     def __init__(self, file: Path) -> None:
         self._lock = Lock()
         self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-        self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_TABLES}")
+        self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_sql('tables')}")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -58,21 +51,21 @@ class Threads:
         """Let these identifiers lead there; what leads to another conversation goes on to. `key` is the identity of the mail that has them."""
         rows = [(_hash(kind, name), *place, _hash("key", key)) for kind, name in names]
         with self._lock:
-            self._connection.executemany(_ADD, rows)
+            self._connection.executemany(_sql("add"), rows)
 
     def follows(self, earlier: int, later: Place) -> None:
         """Note that a case came of an earlier one."""
         with self._lock:
-            self._connection.execute("INSERT OR IGNORE INTO later VALUES (?, ?, ?)", (earlier, *later))
+            self._connection.execute(_sql("add_later"), (earlier, *later))
 
     def later(self, case: int) -> list[Place]:
         """The cases that came of this one."""
         with self._lock:
-            return [Place(*row) for row in self._connection.execute("SELECT later, conversation FROM later WHERE case_id = ?", (case,))]
+            return [Place(*row) for row in self._connection.execute(_sql("later"), (case,))]
 
     def _row(self, kind: Kind, name: str) -> tuple[int, str, bytes] | None:
         with self._lock:
-            found = self._connection.execute("SELECT case_id, conversation, key FROM ids WHERE hash = ?", (_hash(kind, name),))
+            found = self._connection.execute(_sql("find"), (_hash(kind, name),))
             row: tuple[int, str, bytes] | None = found.fetchone()
         return row
 
@@ -85,6 +78,11 @@ def shared(sender: str, reference: str) -> str:
 def provider_name(message_id: str) -> str:
     """Return what a provider's identifier of a mail is known by: what stands before the "@", which some of them leave out."""
     return message_id.strip("<>").partition("@")[0]
+
+
+@cache
+def _sql(name: str) -> str:
+    return (resources.files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def _hash(kind: str, name: str) -> bytes:

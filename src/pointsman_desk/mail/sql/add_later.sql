@@ -1,0 +1,1 @@
+INSERT OR IGNORE INTO later (case_id, later, conversation) VALUES (?, ?, ?);

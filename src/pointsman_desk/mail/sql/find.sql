@@ -1,0 +1,1 @@
+SELECT case_id, conversation, key FROM ids WHERE hash = ?;

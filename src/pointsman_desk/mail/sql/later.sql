@@ -1,0 +1,1 @@
+SELECT later, conversation FROM later WHERE case_id = ? ORDER BY later;
