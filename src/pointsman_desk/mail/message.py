@@ -22,6 +22,7 @@ UNREADABLE_NOTES = frozenset({"unreadable", "bad-structure"})
 ANSWERS_MAX = 50  # identifiers; mailers cut the chain of a long conversation themselves
 TEXT_MAX = 1024 * 1024  # characters of text and history that a case holds; the bytes of the mail hold all of it
 _RECIPIENT_FIELDS = ("to", "cc", "delivered-to", "x-original-to", "envelope-to")
+_REPORTS: tuple[Automatic, ...] = ("bounce", "abuse report")
 _ONCE = ("from", "subject", "message-id", "date", "to", "reply-to", "in-reply-to")  # RFC 5322 3.6: at most one each
 
 
@@ -58,7 +59,7 @@ def identify(raw: bytes) -> Identity:
         email_id, (sender_name, sender) = _message_id(root, raw, set()), _sender(root, set())
         digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
         sent_by = automatic(root, body.media_types, sender, sender_name, subject)
-        report = _report(root, sent_by, subject, body.text(set()))
+        report = _report(root, sent_by, subject, body.text(set())) if sent_by in _REPORTS else None
         return Identity(
             email_id,
             sender,

@@ -14,4 +14,4 @@ NAME = re.compile(r'"([a-z0-9]+(?:-[a-z0-9]+)*)"(?!:)')
 def test_every_note_that_a_mail_can_get_has_a_meaning_and_no_other() -> None:
     given = {name for module in MODULES for added in ADDED.findall(module.read_text(encoding="utf-8")) for name in NAME.findall(added)}
 
-    assert given | set(body._TELLING.values()) | {"took-too-long", "unreadable"} == set(MEANING)
+    assert given | set(body._TELLING.values()) | {"took-too-long", "unreadable", "message-id-reused", "new-topic"} == set(MEANING)
