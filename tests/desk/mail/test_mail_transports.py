@@ -326,6 +326,22 @@ def test_a_server_that_answers_each_time_at_the_last_moment_cannot_hold_a_talk_f
     assert heard == [b"ehlo", b"mail", b"rcpt"]
 
 
+def test_a_token_that_takes_too_long_leaves_no_time_for_the_mail() -> None:
+    inbox, clock = TokenInbox(), ManualClock()
+
+    class Slow(Relay):
+        def secret(self) -> str:
+            clock.advance(self.timeout_seconds)
+            return SECRET
+
+    with real_server(inbox, auth_require_tls=False) as port:
+        relay = Slow(host="127.0.0.1", port=port, tls="none", username="desk@shop.example", token_command=("a program",))
+        with pytest.raises(NotSent, match="the talk took too long"):
+            deliver(SmtpTransport(relay, clock))
+
+    assert inbox.taken == []
+
+
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 STEPS = ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "content", "QUIT")
 GOOD = {

@@ -20,7 +20,7 @@ class Relay(BaseModel):
 
     The password, or an OAuth token for XOAUTH2, is never written here: `password_env` and `token_env` name environment
     variables, `token_command` is a program that prints a fresh token. `tls` may be "none" only for this very machine.
-    `timeout_seconds` is for one mail, the login included.
+    `timeout_seconds` is for one mail, its token and its login included.
 
     `archive` is an address of the desk's own that gets a copy of each reply, and `archive_mailbox` where those copies
     arrive: a maildir, a folder, an mbox file, or a mailbox on a mail server. A reply without an answer of the server was sent if

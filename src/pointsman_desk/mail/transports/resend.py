@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import httpx
 
 KEY_TTL_SECONDS = 24 * 3600.0  # https://resend.com/docs/dashboard/emails/idempotency-keys
-_KEY_MAX = 256  # characters
 _TOLD_MAX = 200  # characters of what the provider says that a person needs
 _CARRIED = ("In-Reply-To", "References", "Auto-Submitted", "X-Auto-Response-Suppress")
 
@@ -65,7 +64,7 @@ class ResendTransport:
         """
         import httpx  # noqa: PLC0415 - a desk with another way out does not need it
 
-        headers = {"Authorization": f"Bearer {os.environ.get(self._account.api_key_env, '')}", "Idempotency-Key": key[:_KEY_MAX]}
+        headers = {"Authorization": f"Bearer {os.environ.get(self._account.api_key_env, '')}", "Idempotency-Key": key}
         async with httpx.AsyncClient(timeout=self._account.timeout_seconds) as client:
             with http_outcome():
                 answer = await client.post(f"{self._account.url}/emails", json=_parts(raw, sender, to), headers=headers)

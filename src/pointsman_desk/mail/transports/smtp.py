@@ -49,7 +49,8 @@ class SmtpTransport:
         Raises what `pointsman.smtp_send` raises: NotSent, Rejected, or SmtpInDoubt when the connection fails once the
         final dot is on its way.
         """
-        return await asyncio.to_thread(self._deliver, raw, sender, to)
+        until = self._clock.monotonic() + self._relay.timeout_seconds  # from here, for a thread may be long in coming
+        return await asyncio.to_thread(self._deliver, raw, sender, to, until)
 
     async def found(self, message_id: str) -> Receipt | None:
         """Return the receipt of a mail whose copy is in the archive, or None, which proves nothing. Raises MailboxMissing."""
@@ -59,11 +60,11 @@ class SmtpTransport:
         detail = "the server gave no answer, but its copy is in the archive"
         return Receipt(provider_message_id=message_id, transport=self.name, detail=detail)
 
-    def _deliver(self, raw: bytes, sender: str, to: str) -> Receipt:
+    def _deliver(self, raw: bytes, sender: str, to: str, until: float) -> Receipt:
         encrypted = []
 
         def connect() -> smtplib.SMTP:
-            client = self._connected(sender.rpartition("@")[2])
+            client = self._connected(sender.rpartition("@")[2], until)
             encrypted.append(client.sock.version() if isinstance(client.sock, ssl.SSLSocket) else "not encrypted")
             return client
 
@@ -73,11 +74,10 @@ class SmtpTransport:
         named = provider_id(self._relay.host, answer) or identify(raw).email_id
         return Receipt(provider_message_id=named, transport=self.name, detail=detail)
 
-    def _connected(self, domain: str) -> smtplib.SMTP:
+    def _connected(self, domain: str, until: float) -> smtplib.SMTP:
         """Connect and log in, and greet by the sender's domain: looking up this machine's own name can take seconds."""
         relay = self._relay
         secret = relay.secret() if relay.username is not None else ""
-        until = self._clock.monotonic() + relay.timeout_seconds
         settings: dict[str, Any] = {"local_hostname": domain or "localhost", "timeout": relay.timeout_seconds}
         try:
             if relay.tls == "tls":
@@ -113,7 +113,7 @@ class SmtpTransport:
 
 
 class _Client(smtplib.SMTP):
-    """A client with a time for the whole talk: a server that answers each time at the last moment cannot hold it longer."""
+    """A client that sends nothing more when its time is over, so that no mail leaves behind the back of whoever gave it up."""
 
     left_seconds: Callable[[], float]
 
