@@ -12,8 +12,10 @@ import pytest
 
 from pointsman import (
     AtMostOnce,
+    Attempt,
     Context,
     Engine,
+    Guard,
     Idempotent,
     Item,
     NotSent,
@@ -25,6 +27,7 @@ from pointsman import (
     State,
     Status,
     each,
+    export_case,
     finish,
     history_of,
     otherwise,
@@ -392,6 +395,42 @@ def test_an_effect_that_the_code_no_longer_has_is_still_told_from_the_ledger(tmp
     told = explained(tmp_path, letter(deliver=refused, asks=False), until=until, under=changed)
 
     assert told.effects["send"].startswith("rejected: no such address")
+
+
+@pytest.mark.parametrize(
+    ("guard", "asks", "rejected"),
+    [
+        ({"repairs_max": 1}, "its model 0 is asked for repair 1 (sorry: it does not say sorry)", "no"),
+        ({"repairs_max": 0, "models": 2}, "its model 1 is asked afresh", ""),
+    ],
+)
+def test_a_step_whose_guard_asks_again_tells_what_it_asks(tmp_path: Path, guard: dict[str, int], asks: str, rejected: str) -> None:
+    class Note(State):
+        mail: str
+        reply: str | None = None
+
+    def sorry(reply: str) -> str | None:
+        return "it does not say sorry"
+
+    def write(mail: str, *, ctx: Context) -> Attempt[str]:
+        if ctx.violations or ctx.model:
+            raise ConnectionError("later")
+        return Attempt("no", "m", "no")
+
+    process = Process("note", Note)
+    node = process.node(write, writes="reply", guard=Guard(sorry, **guard), retry=Retry(attempts_max=2, first_seconds=3_600.0))
+    process.rules(when("no reply", lambda c: c.reply is None, node), otherwise(finish("written")))
+
+    async def main() -> Any:
+        async with engine_on(tmp_path, process) as engine:
+            case = (await engine.start(process, {"mail": "hi"})).case
+            await engine.idle(patience_seconds=0.0)
+            return (await told_by(engine, process, case)).branches, (await export_case(engine.reader, case)).as_json()["branches"]
+
+    told, [exported] = asyncio.run(main())
+
+    assert told == {"write": f"has not ended; {asks}"}
+    assert exported["guard"]["rejected"] == rejected
 
 
 def test_the_branches_of_a_step_that_parked_are_told(tmp_path: Path) -> None:

@@ -121,8 +121,13 @@ def message_of(error: BaseException) -> str:
 
 def short(text: str) -> str:
     """A foreign text as an event can keep it."""
-    text = text.replace("\0", "\ufffd").encode(errors="replace").decode()
+    text = storable(text)
     return text if len(text) <= MESSAGE_MAX else text[: MESSAGE_MAX - 1] + "…"
+
+
+def storable(text: str) -> str:
+    """A foreign text without what a database cannot hold: a mark stands for each NUL and each lone surrogate."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def digest(parts: Iterable[str]) -> str:

@@ -57,7 +57,7 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.NODE_FAILED: ("an attempt raised or timed out", ("error", "message", "raised_at")),
     Kind.NODE_RETRIED: ("another attempt was set for a later time", ("at",)),
     Kind.NODE_INTERRUPTED: ("the engine died during attempts, and they were all the step has", ("attempts",)),
-    Kind.NODE_LATE: ("a branch ended after its step had; nothing follows from it", ("result",)),
+    Kind.NODE_LATE: ("a call ended after its step had, or after it was given up; nothing follows from it", ("result",)),
     Kind.GUARD_VIOLATED: ("an answer was held against its guard, and did not pass", ("violations", "next")),
     Kind.JOINED: ("a step of several branches ended, with this verdict", ("why", "succeeded", "failed", "cancelled", "fields")),
     Kind.EFFECT_INTENDED: ("the intent to call an effect was committed, before the call", ("key", "deadline")),

@@ -4,14 +4,14 @@ How far a guarded step has come is a value, `Progress`, that is committed with e
 progress always leads to the same next move, so that a case which is taken up again neither repeats an answer nor skips one.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman.definition.guards import Attempt, Guard, Usage, Violation
 from pointsman.errors import CheckFailed
-from pointsman.kernel.codec import message_of
+from pointsman.kernel.codec import message_of, storable
 
 RAW_CHARACTERS_MAX = 65_536  # of an answer that is kept: more than any model writes to a mail; an answer without end is cut
 
@@ -42,20 +42,23 @@ class Judged(NamedTuple):
     facts: Mapping[str, Any]
 
 
-def progress_of(text: str | None) -> Progress:
-    """Read a stored progress; what is not there has not begun."""
-    return BEGINNING if text is None else Progress.model_validate_json(text)
+def progress_of(guard: Guard | None, text: str | None) -> Progress:
+    """Read a stored progress; what is not there has not begun, nor has what has come to a model that the guard no longer has."""
+    if guard is None or text is None:
+        return BEGINNING
+    progress = Progress.model_validate_json(text)
+    return progress if progress.model < guard.models else BEGINNING
 
 
 def taken_apart(result: object) -> Judged:
     """What a guarded node returned: an `Attempt`, or a plain value, which cost nothing."""
     if not isinstance(result, Attempt):
         return Judged(result, (), "", {})
-    raw = result.raw[:RAW_CHARACTERS_MAX]
-    violations = result.violations
+    raw = storable(result.raw[:RAW_CHARACTERS_MAX])
+    violations = tuple(Violation(check=storable(one.check), message=storable(one.message)) for one in result.violations)
     if result.output is None and not violations:
         violations = (Violation(check="schema", message="there is no answer"),)
-    used = {"model": result.model, **result.usage.model_dump(mode="json")}
+    used = {"model": storable(result.model), **result.usage.model_dump(mode="json")}
     return Judged(result.output, violations, raw, {"used": used, "raw": raw})
 
 
@@ -65,10 +68,10 @@ def objections(guard: Guard, value_of: Callable[[str], object]) -> tuple[Violati
     for check, (name, signature) in zip(guard.checks, guard.signatures.items(), strict=True):
         try:
             said = check(**{read: value_of(read) for read in signature.reads})
-            messages: Iterable[str] = () if said is None else (said,) if isinstance(said, str) else tuple(said)
+            messages = [storable(str(one)) for one in (() if said is None else (said,) if isinstance(said, str) else said)]
         except Exception as error:  # the author's check may raise anything
             raise CheckFailed(f"check {name!r} raised {type(error).__name__}: {message_of(error)}") from error
-        found += [Violation(check=name, message=str(message)) for message in messages]
+        found += [Violation(check=name, message=message) for message in messages]
     return tuple(found)
 
 

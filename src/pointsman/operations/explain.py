@@ -13,6 +13,7 @@ from pointsman.errors import NotAccepted, ValueRefused
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.decide import Decision, Tried, decide
 from pointsman.kernel.explain import possible_next, tried_rules
+from pointsman.kernel.guarding import Progress
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.migrate import migrate
@@ -205,7 +206,16 @@ def _branch(branch: BranchRow) -> str:
         return "has succeeded; it would not run again"
     if branch.failure is not None:
         return f"has failed: {json.loads(branch.failure)['message']}; a redrive runs it again"
-    return f"has failed {branch.attempts} times; it is tried again" if branch.wake_at is not None else "has not ended; it would run again"
+    asked = "it would run again" if branch.guard is None else _asks(Progress.model_validate_json(branch.guard))
+    return f"has failed {branch.attempts} times; {asked}" if branch.wake_at is not None else f"has not ended; {asked}"
+
+
+def _asks(progress: Progress) -> str:
+    """Whom a guard asks next, and what for."""
+    if not progress.violations:
+        return f"its model {progress.model} is asked afresh"
+    found = "; ".join(f"{violation.check}: {violation.message}" for violation in progress.violations)
+    return f"its model {progress.model} is asked for repair {progress.repair} ({found})"
 
 
 def _told(tried: Tried, *, certain: bool = True) -> RuleTold:

@@ -38,7 +38,7 @@ class Export:
             "effects": [{**effect._asdict(), "outcome": _inner(effect.outcome)} for effect in d.effects],
             "pauses": [{name: value for name, value in pause._asdict().items() if name != "token"} for pause in d.pauses],
             "messages": [{**message._asdict(), "body": _value(message.body)} for message in d.messages],
-            "branches": [{**branch._asdict(), "outcome": _inner(branch.outcome)} for branch in d.branches],
+            "branches": [{**branch._asdict(), "outcome": _inner(branch.outcome), "guard": _value(branch.guard)} for branch in d.branches],
             "blobs": [{**blob.model_dump(), "file": blob.sha256 if blob in self.blobs else None} for blob in (*self.blobs, *self.missing)],
         }
 

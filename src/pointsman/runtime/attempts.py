@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pointsman.definition.guards import Violation, unsafe_in
 from pointsman.definition.nodes import AnyNode
-from pointsman.errors import BudgetSpent, CheckFailed, Rejected, ValueRefused
+from pointsman.errors import BudgetSpent, CheckFailed, DefinitionError, Rejected, ValueRefused
 from pointsman.kernel.codec import codec_of, digest_of, message_of
 from pointsman.kernel.events import NOTHING, Event, Kind
 from pointsman.kernel.guarding import BEGINNING, Progress, free_model, next_model, next_try, objections, progress_of, taken_apart
@@ -46,7 +46,7 @@ class Objected(_Answered):
 
 
 class Unjudged(_Answered):
-    """A check failed, so nobody can say whether the answer passes."""
+    """A check failed, or the answer does not come apart, so nobody can say whether it passes."""
 
 
 class Following(NamedTuple):
@@ -105,7 +105,7 @@ class Attempts:
         if node.on_failure == "record":
             return Outcome((Event(failed.kind, failed.step, attempt, failed.facts, failure_cells(hold, node, error, attempt)),))
         told = f"{node.name!r} failed after {attempt} attempt{'s' * (attempt > 1)}: {message_of(error)}"
-        return Outcome((failed,), park=told, evidence=evidence_of(error, attempt))
+        return Outcome((failed,), park=told, evidence=evidence_of(error, attempt), ends_branches=node.guard is not None)
 
     def interrupted(self, hold: Hold, node: AnyNode, attempts: int) -> Outcome:
         """The engine died in each attempt: most likely the step kills it, or the model that it asks."""
@@ -125,7 +125,9 @@ class Attempts:
 def progress_in(hold: Hold, node: AnyNode) -> Progress:
     """How far a guarded step has come with what it reads now."""
     row = hold.branches.get(node.name) if node.guard is not None else None
-    return progress_of(row.guard) if row is not None and row.reads == digest_of(hold.snapshot.cells, node.depends) else BEGINNING
+    if row is None or row.reads != digest_of(hold.snapshot.cells, node.depends):
+        return BEGINNING
+    return progress_of(node.guard, row.guard)
 
 
 def following(node: AnyNode, progress: Progress, error: Exception | None) -> Following | None:
@@ -163,6 +165,8 @@ def _judged(hold: Hold, node: AnyNode, result: object, place: str | None) -> Wri
         cells = encode(hold, node, node.split(output), place=place)
     except ValueRefused as error:
         raise Objected((Violation(check="schema", message=message_of(error)),), raw, None, facts) from None
+    except TypeError as error:  # no tuple of what the node writes: the node is wrong, and the answer is paid for
+        raise Unjudged(message_of(error), facts) from error
     codec = codec_of(hold.process.state)
     present = {**hold.snapshot.cells, **cells} if place is None else hold.snapshot.cells
     entries = {} if place is None else {name: cell.value for name, cell in cells.items()}
@@ -205,5 +209,8 @@ def interrupted(hold: Hold, node: AnyNode, attempts: int) -> Outcome:
     )
 
 
+_NEVER_BETTER = (ValueRefused, Rejected, DefinitionError, BudgetSpent, _Answered)
+
+
 def _worth_another(node: AnyNode, error: Exception) -> bool:
-    return isinstance(error, node.retry.on) and not isinstance(error, ValueRefused | Rejected | BudgetSpent | _Answered)
+    return isinstance(error, node.retry.on) and not isinstance(error, _NEVER_BETTER)

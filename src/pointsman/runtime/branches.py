@@ -11,8 +11,6 @@ import heapq
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -22,10 +20,10 @@ from pydantic_core import to_json
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.rules import Each, Parallel
 from pointsman.definition.state import Failure
-from pointsman.errors import EngineStopped, StoreError
+from pointsman.errors import BudgetSpent
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of, short
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.guarding import progress_of
+from pointsman.kernel.guarding import Progress, progress_of, usage_in
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.kernel.verdict import Tally, Verdict, verdict_of
 from pointsman.runtime.attempts import Attempts, Objected, Written, failure_event, following, interrupted, unsafe_cells
@@ -33,6 +31,7 @@ from pointsman.runtime.budgets import Budgets
 from pointsman.runtime.calls import ItemAt
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, outcome_text
+from pointsman.runtime.late import Late
 from pointsman.runtime.limits import Limits, Permit
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import BranchRow, BranchWrite
@@ -130,12 +129,13 @@ class Fan:
 class Branches:
     """Runs steps of several branches."""
 
-    def __init__(self, ports: Ports, commits: Commits, limits: Limits, attempts: Attempts, budgets: Budgets) -> None:
+    def __init__(self, ports: Ports, commits: Commits, limits: Limits, attempts: Attempts, budgets: Budgets, late: Late) -> None:
         self._clock = ports.clock
         self._commits = commits
         self._limits = limits
         self._attempts = attempts
         self._budgets = budgets
+        self._late = late
         self._left: set[asyncio.Task[Any]] = set()  # an event loop holds its tasks weakly
 
     async def run(self, hold: Hold, step: Parallel, *, may_begin: Callable[[], bool]) -> Outcome:
@@ -167,7 +167,7 @@ class Branches:
         """Begin branches and commit their ends as they come; the last ones are left for the commit that follows."""
         ends: list[End] = []
         while fan.verdict is None:
-            if any(end.write.guard is not None for end in ends):  # before another answer is bought
+            if any(_has_answered(end) for end in ends):  # before another answer is bought
                 await self._keep(hold, ends)
                 ends = []
             while may_begin() and (branch := fan.next_due(self._clock.now())) is not None:
@@ -191,23 +191,21 @@ class Branches:
     async def _attempt(self, hold: Hold, branch: Branch, row: BranchRow) -> End:
         name, node, attempt = branch.name, branch.node, row.attempts + 1
         permit: Permit | None = None
-        written: Written | Exception | None = await self._budgets.spent(hold, node, progress_of(row.guard))
-        if written is not None:
-            pass
-        elif attempt > node.retry.attempts_max:
+        progress = progress_of(node.guard, row.guard)
+        written: Written | Exception | None = await self._budgets.spent(hold, node, progress)
+        if written is None and attempt > node.retry.attempts_max:
             written = RuntimeError("it has no attempt left")
             attempt = node.retry.attempts_max
-        else:
-            if node.limit is not None:
-                got = await self._limits.wait(hold, node)
-                if isinstance(got, float):
-                    waits = self._limits.waits(name, node, attempt)
-                    return End((waits,), BranchWrite(name, attempt - 1, got, None, None, branch.reads, row.guard))
-                permit = got
-            given_up = partial(self._given_up, asyncio.get_running_loop(), hold.snapshot.case, name, attempt)
-            written = await self._attempts.make(
-                hold, node, attempt, item=branch.item, given_up=given_up, permit=permit, progress=progress_of(row.guard)
-            )
+        elif written is None and node.limit is not None:
+            got = await self._limits.wait(hold, node)
+            if isinstance(got, float):
+                waits = self._limits.waits(name, node, attempt)
+                return End((waits,), BranchWrite(name, attempt - 1, got, None, None, branch.reads, row.guard))
+            permit = got
+            written = await self._spent_meanwhile(hold, node, progress, permit)
+        if written is None:
+            given_up = self._late.given_up(hold.snapshot.case, name, node, attempt)
+            written = await self._attempts.make(hold, node, attempt, item=branch.item, given_up=given_up, permit=permit, progress=progress)
         facts = {} if permit is None else permit.facts
         if not isinstance(written, Exception):
             succeeded = Event(Kind.NODE_SUCCEEDED, name, attempt, {"fields": list(written.cells), **facts, **written.facts})
@@ -217,11 +215,23 @@ class Branches:
             return End((failed,), BranchWrite(name, attempt - 1, permit.end.holds, None, None, branch.reads, row.guard))
         return self._failed(hold, branch, row, attempt, written, facts)
 
+    async def _spent_meanwhile(self, hold: Hold, node: AnyNode, progress: Progress, permit: Permit) -> BudgetSpent | None:
+        """Whether the budget was spent while the branch waited for its permit, which is then given back."""
+        spent: BudgetSpent | None = None
+        begins = False
+        try:
+            spent = await self._budgets.spent(hold, node, progress)
+            begins = spent is None
+        finally:
+            if not begins:
+                permit.unused()
+        return spent
+
     def _failed(self, hold: Hold, branch: Branch, row: BranchRow, attempt: int, error: Exception, facts: Mapping[str, Any]) -> End:
         """What follows from a failed attempt: another one, what the guard makes of it, or the branch's failure."""
         name, node = branch.name, branch.node
         wake_at = self._attempts.again_at(node, attempt, error)
-        follows = following(node, progress_of(row.guard), error) if wake_at is None else None
+        follows = following(node, progress_of(node.guard, row.guard), error) if wake_at is None else None
         failed = failure_event(name, attempt, error, facts, follows)
         if wake_at is not None:
             retried = Event(Kind.NODE_RETRIED, name, attempt, {"at": wake_at})
@@ -257,25 +267,7 @@ class Branches:
         self._left.discard(attempt)
         event = _late(branch, attempt)
         if event is not None:
-            self._tell(case, event)
-
-    def _given_up(self, loop: asyncio.AbstractEventLoop, case: int, name: str, attempt: int, thread: Future[Any]) -> None:
-        """A plain function has come to its end after it was given up. Runs in its thread."""
-        if thread.cancelled():
-            return
-        error = thread.exception()
-        told = short(_json(thread.result())) if error is None else f"{type(error).__name__}: {message_of(error)}"
-        with suppress(RuntimeError):  # the loop is closed: there is nobody left to tell
-            loop.call_soon_threadsafe(self._tell, case, Event(Kind.NODE_LATE, name, attempt, {"result": told}))
-
-    def _tell(self, case: int, event: Event) -> None:
-        telling = asyncio.ensure_future(self._append(case, event))
-        self._left.add(telling)
-        telling.add_done_callback(self._left.discard)
-
-    async def _append(self, case: int, event: Event) -> None:
-        with suppress(StoreError, EngineStopped):  # the engine is closed, or about to say so itself
-            await self._commits.append(case, event)
+            self._late.tell(case, event)
 
 
 def _branches_of(hold: Hold, step: Parallel) -> list[Branch]:
@@ -367,6 +359,11 @@ def _told(fan: Fan) -> Iterator[str]:
             yield f"{branch.name!r} failed after {failure.attempts} attempt{'s' * (failure.attempts > 1)}: {failure.message}"
 
 
+def _has_answered(end: End) -> bool:
+    """Whether the end tells of an answer, or of how far a guard has come."""
+    return end.write.guard is not None or any(usage_in(event.facts) is not None for event in end.events)
+
+
 def _late(branch: Branch, attempt: asyncio.Task[End]) -> Event | None:
     """The event of a branch that ended after the verdict; none where it let itself be cancelled."""
     if attempt.cancelled():
@@ -386,10 +383,3 @@ def _late(branch: Branch, attempt: asyncio.Task[End]) -> Event | None:
         result = f"{first.facts['error']}: {first.facts['message']}"
     answer = {name: fact for name, fact in first.facts.items() if name in {"used", "raw"}}  # late or not, it was paid for
     return Event(Kind.NODE_LATE, branch.name, first.attempt, {"result": result, **answer})
-
-
-def _json(value: object) -> str:
-    try:
-        return to_json(value, fallback=str).decode()
-    except Exception as error:
-        return f"{type(value).__name__}, which cannot be told ({message_of(error)})"

@@ -24,6 +24,7 @@ from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, encode, runnable
 from pointsman.runtime.inbox import CHILD_ENDED, Arrivals, Inbox, child_key
+from pointsman.runtime.late import Late
 from pointsman.runtime.limits import Limits
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.undoing import Undoing
@@ -58,7 +59,8 @@ class Runner:
         self._undoing = Undoing(ports.store, commits, effects)
         self._attempts = Attempts(ports, calls)
         self._budgets = Budgets(ports)
-        self._branches = Branches(ports, commits, limits, self._attempts, self._budgets)
+        self._late = Late(commits)
+        self._branches = Branches(ports, commits, limits, self._attempts, self._budgets, self._late)
         self._effects = effects
 
     async def drive(
@@ -241,7 +243,9 @@ class Runner:
         permit = await self._limits.take(hold, node) if node.limit is not None else None
         if permit is None and node.limit is not None:
             return self._limits.to_line(hold, node)
-        written = await self._attempts.make(hold, node, hold.attempt, permit=permit, progress=progress)
+        # Of a node by itself only an answer is worth telling late, because it is paid for.
+        given_up = None if node.guard is None else self._late.given_up(hold.snapshot.case, node.name, node, hold.attempt)
+        written = await self._attempts.make(hold, node, hold.attempt, given_up=given_up, permit=permit, progress=progress)
         facts = {} if permit is None else permit.facts
         if not isinstance(written, Exception):
             return Outcome((succeeded(node, hold.attempt, written.cells, {**facts, **written.facts}),))

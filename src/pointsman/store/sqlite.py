@@ -421,7 +421,7 @@ class SqliteStore(SqliteReader):
 
     def _count(self, connection: sqlite3.Connection, case: int, at: float, usage: Sequence[UsageWrite]) -> None:
         for model, *used in usage:
-            connection.execute(self._sql["add_case_usage"], (case, model, *used))
+            connection.execute(self._sql["add_case_usage"], (model, *used, case))
             connection.execute(self._sql["add_day_usage"], (int(at // DAY_SECONDS), model, *used, case))
 
     def _transact(self, connection: sqlite3.Connection, work: Callable[[Database], Transition]) -> Any:

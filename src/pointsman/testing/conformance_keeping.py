@@ -273,6 +273,7 @@ class KeepingConformance(Scenarios):
             assert await store.usage_of_days("p", 0, 9, tenant="other") == await store.usage_of_days("q", 0, 9) == []
             await _answer(store, case, 3, 86_402.0, **DONE)
             assert await store.expire("p", "sent", before=86_500.0, at=86_501.0, limit=9) == 1
+            await store.append(case, [EventWrite("node.late", "write", 1, "{}")], at=86_502.0, usage=[UsageWrite("m", 1, 1, 1)])
             assert await store.usage_of_case(case) == []
             assert [row.answers for row in await store.usage_of_days("p", 0, 9)] == [1, 1, 2]
 

@@ -140,8 +140,8 @@ ON CONFLICT (case_id, name) DO UPDATE SET attempts = excluded.attempts, wake_at 
                                           failure = excluded.failure, reads = excluded.reads, guard = excluded.guard;
 
 -- name: add_case_usage
--- One more answer of a case.
-INSERT INTO case_usage (case_id, model, answers, input_tokens, output_tokens, cost) VALUES (?, ?, 1, ?, ?, ?)
+-- One more answer of a case, as long as that is kept: an answer may come after it has gone.
+INSERT INTO case_usage (case_id, model, answers, input_tokens, output_tokens, cost) SELECT id, ?, 1, ?, ?, ? FROM cases WHERE id = ?
 ON CONFLICT (case_id, model) DO UPDATE SET answers = answers + 1, input_tokens = input_tokens + excluded.input_tokens,
                                            output_tokens = output_tokens + excluded.output_tokens, cost = cost + excluded.cost;
 

@@ -1,0 +1,61 @@
+"""What ends after nobody waits for it any more: it is told as an event, counted where it is an answer, and nothing follows from it."""
+
+import asyncio
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from pydantic_core import to_json
+
+from pointsman.definition.nodes import AnyNode
+from pointsman.errors import EngineStopped, StoreError
+from pointsman.kernel.codec import message_of, short
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.guarding import taken_apart
+from pointsman.runtime.calls import GivenUp
+from pointsman.runtime.commits import Commits
+
+
+class Late:
+    """Tells of calls that end late."""
+
+    def __init__(self, commits: Commits) -> None:
+        self._commits = commits
+        self._telling: set[asyncio.Task[None]] = set()  # an event loop holds its tasks weakly
+
+    def given_up(self, case: int, name: str, node: AnyNode, attempt: int) -> GivenUp:
+        """What to call when a plain function has come to its end after it was given up."""
+        return partial(self._ended, asyncio.get_running_loop(), case, name, node, attempt)
+
+    def tell(self, case: int, event: Event) -> None:
+        """Commit the event, while the engine is there to do so."""
+        telling = asyncio.ensure_future(self._append(case, event))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    def _ended(self, loop: asyncio.AbstractEventLoop, case: int, name: str, node: AnyNode, attempt: int, thread: Future[Any]) -> None:
+        """Runs in the function's thread."""
+        if thread.cancelled():
+            return
+        error = thread.exception()
+        if error is not None:
+            facts = {"result": f"{type(error).__name__}: {message_of(error)}"}
+        elif node.guard is not None:
+            answer = taken_apart(thread.result())
+            facts = {"result": short(_json(answer.output)), **answer.facts}
+        else:
+            facts = {"result": short(_json(thread.result()))}
+        with suppress(RuntimeError):  # the loop is closed: there is nobody left to tell
+            loop.call_soon_threadsafe(self.tell, case, Event(Kind.NODE_LATE, name, attempt, facts))
+
+    async def _append(self, case: int, event: Event) -> None:
+        with suppress(StoreError, EngineStopped):  # the engine is closed, or about to say so itself
+            await self._commits.append(case, event)
+
+
+def _json(value: object) -> str:
+    try:
+        return to_json(value, fallback=str).decode()
+    except Exception as error:
+        return f"{type(value).__name__}, which cannot be told ({message_of(error)})"
