@@ -74,6 +74,12 @@ def header(raw: bytes, name: str) -> bytes:
     return field
 
 
+def answered_with(message_id: str, parent: str, references: bytes, text: str) -> bytes:
+    """What the customer's mail reader makes of an answer."""
+    head = f"From: jane@customer.example\r\nTo: support@haus-und-hof.example\r\nSubject: Re: Re: Gartenschlauch\r\nMessage-ID: <{message_id}>\r\n"
+    return head.encode() + f"In-Reply-To: {parent}\r\nReferences: ".encode() + references + f"\r\n\r\n{text}\r\n".encode()
+
+
 def test_a_conversation_stays_one_thread_for_the_customer(server: Dovecot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILBOX_PASSWORD", PASSWORD)
 
@@ -123,14 +129,15 @@ def test_a_conversation_stays_one_thread_for_the_customer(server: Dovecot, tmp_p
         after_reply = threads(server)
 
         ours = header(reply, "Message-ID").strip().decode()
-        answer = b"\r\n".join([
-            b"From: jane@customer.example", b"To: support@haus-und-hof.example", b"Subject: Re: Re: Gartenschlauch",
-            b"Message-ID: <answer@customer.example>", f"In-Reply-To: {ours}".encode(),
-            b"References: " + header(reply, "References").strip() + f"\r\n {ours}".encode(), b"", b"Danke!", b"",
-        ])  # fmt: skip
-        server.deliver("customer", [answer])
+        earlier = header(reply, "References").strip() + f"\r\n {ours}".encode()
+        server.deliver("customer", [answer := answered_with("answer@customer.example", ours, earlier, "Und wann?")])
         server.deliver("support", [answer])
-        taken = desk("run")
+        begun = desk("run")
+        more = answered_with("more@customer.example", "<answer@customer.example>", earlier + b"\r\n <answer@customer.example>", "Danke!")
+        server.deliver("customer", [more])
+        server.deliver("support", [more])
+        joined = desk("run")
+        asked, answered = desk("show", "1"), desk("show", "2")
 
     assert reply.endswith(shown["raw"].encode())
     assert "250 2.0.0 Ok: queued as 4711" in sent["state"]["receipt"]["detail"]
@@ -138,8 +145,12 @@ def test_a_conversation_stays_one_thread_for_the_customer(server: Dovecot, tmp_p
     assert header(reply, "In-Reply-To") == f"<{LONG_ID}>\r\n".encode()
     assert header(reply, "References") == f"<first@customer.example>\r\n <second@haus-und-hof.example>\r\n <{LONG_ID}>\r\n".encode()
     assert (read_mail(reply).subject, read_mail(reply).sender_name) == ("Re: Mein Gartenschlauch ist beschädigt", "Haus & Hof, Grünwald")
-    assert [after_reply, threads(server)] == [[b"(1 2)"], [b"(1 2 3)"]]
+    assert [after_reply, threads(server)] == [[b"(1 2)"], [b"(1 2 3 4)"]]
     archive = load_config(tmp_path / "desk.toml").smtp.archive_mailbox  # type: ignore[union-attr]
     held = [asyncio.run(Archive(archive).holds(message_id)) for message_id in (shown["message_id"], LONG_ID, shown["message_id"][1:])]
     assert held == [True, False, False]
-    assert taken["known"] + len(taken["started"]) >= 1
+    assert (begun["started"], joined["started"], joined["joined"]) == ([2], [], [2])
+    assert {mail["conversation"] for case in (asked, answered) for mail in case["state"]["mails"]} == {
+        sent["state"]["mails"][0]["conversation"]
+    }
+    assert [mail["email_id"] for mail in answered["state"]["mails"]] == ["answer@customer.example", "more@customer.example"]
