@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -25,8 +26,8 @@ class Sink:
 
     def __init__(self, options: tuple[str, ...] | None, *, takes: bool) -> None:
         self._program = program("smtp-sink")
-        self._folder = Path(tempfile.mkdtemp(prefix="smtp-sink-"))
-        self._folder.chmod(0o777)
+        self.folder = Path(tempfile.mkdtemp(prefix="smtp-sink-"))
+        self.folder.chmod(0o777)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._takes = takes
@@ -39,8 +40,8 @@ class Sink:
         """Start it, and return when it listens; each mail is a file."""
         as_nobody = ("-u", "nobody") if os.geteuid() == 0 else ()
         place = "mended" if self._mended else "faulty"
-        command = [self._program, *as_nobody, "-d", f"{self._folder}/{place}.", *options, f"127.0.0.1:{self.port}", "10"]
-        self._running = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [self._program, *as_nobody, "-d", f"{self.folder}/{place}.", *options, f"127.0.0.1:{self.port}", "10"]
+        self._running = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until = time.monotonic() + READY_SECONDS
         while str(self.port) not in _listening():
             assert self._running.poll() is None, f"smtp-sink ended: {' '.join(command)}"
@@ -55,7 +56,7 @@ class Sink:
     @property
     def taken(self) -> list[tuple[str, list[str], bytes]]:
         """What it took as (sender, recipients, content)."""
-        files = [file for file in self._folder.iterdir() if self._takes or file.name.startswith("mended")]
+        files = [file for file in self.folder.iterdir() if self._takes or file.name.startswith("mended")]
         return [_read(file.read_bytes()) for file in files]
 
     def close(self) -> None:
@@ -85,3 +86,4 @@ def smtp_sink(options: tuple[str, ...] | None, *, takes: bool = False) -> Iterat
         yield sink
     finally:
         sink.close()
+        shutil.rmtree(sink.folder)
