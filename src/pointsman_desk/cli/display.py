@@ -1,17 +1,14 @@
 """How the desk's cases look in a terminal, and as JSON."""
 
 import json
-import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pointsman import CaseRow, History, Pending, Reader, Status
+from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import Run, reasons
 from pointsman_desk.mail.notes import MEANING
@@ -19,17 +16,6 @@ from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.survey import Survey
 
-
-class Terminal(Console):
-    """A console whose reader may stop reading, as `head` does."""
-
-    def on_broken_pipe(self) -> None:
-        """End quietly: what was asked for has been given."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to nobody
-        raise SystemExit(0)
-
-
-console = Terminal(soft_wrap=True, highlight=False)
 CASE_WIDTH = 5  # a desk with more than 99,999 cases has a wider terminal
 INTENT_WIDTH = 14  # the longest intent
 
@@ -64,16 +50,17 @@ def run_json(run: Run, rows: Sequence[CaseRow]) -> dict[str, Any]:
 
 def print_run(run: Run, cases: Sequence[dict[str, Any]], rows: Sequence[CaseRow], config: DeskConfig, label: str) -> None:
     """What a run did: what it answered, what waits for a person and why, and how to go on."""
-    console.print(f"The desk ({escape(label)}) took in {len(run.started) + len(run.joined)} new mails; it knew {run.known} already.")
-    if not rows:
+    console.print(f"The desk ({safe(label)}) took in {len(run.started) + len(run.joined)} new mails; it knew {run.known} already.")
+    if not rows and not run.problems:
         place = config.mailbox or ", ".join(account.place for account in config.mailboxes)
-        console.print(f"The mailbox {escape(str(place))} is empty; there is nothing to do.")
+        console.print(f"The mailbox {safe(place)} is empty; there is nothing to do.")
+    if not rows:
         return
     print_cases(cases)
     counts = Counter(row.outcome or str(row.status) for row in rows)
-    console.print("\nIn all: " + ", ".join(f"{count} {escape(name)}" for name, count in counts.most_common()) + ".")
+    console.print("\nIn all: " + ", ".join(f"{count} {safe(name)}" for name, count in counts.most_common()) + ".")
     if config.smtp is None and config.resend is None:
-        console.print(f"Replies are in {escape(str(config.outbox))}.")
+        console.print(f"Replies are in {safe(config.outbox)}.")
     first = {case["status"]: case["id"] for case in reversed(cases)}
     if Status.WAITING in first:
         number = first[Status.WAITING]
@@ -89,14 +76,14 @@ def print_survey(found: Survey) -> None:
     if not found.mails:
         console.print("There are no mails to read.")
         return
-    slowest = f"{found.slowest_seconds:.3f} s for the slowest, {escape(found.slowest)}"
+    slowest = f"{found.slowest_seconds:.3f} s for the slowest, {safe(found.slowest)}"
     console.print(f"{found.mails} mails, {found.exceptions} of them not read in full for a fault of the parser; {slowest}.")
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(justify="right")
     for name, count in found.automatic.most_common():
-        table.add_row(str(count), f"automatic: {escape(name)}")
+        table.add_row(str(count), f"automatic: {safe(name)}")
     for name, count in found.notes.most_common():
-        table.add_row(str(count), escape(name), escape(MEANING.get(name, "")))
+        table.add_row(str(count), safe(name), safe(MEANING.get(name, "")))
     console.print(table)
 
 
@@ -118,9 +105,9 @@ def print_mailboxes(known: Sequence[tuple[Account, Bookmark]], now: float) -> No
     """How each mailbox does: what is wrong, or when it was looked into and what is still to come."""
     for account, bookmark in known:
         health = HEALTH[bookmark.health(now, account.poll_seconds)]
-        console.print(f"[bold]{escape(account.name)}[/] ({escape(bookmark.place)}): {health}")
+        console.print(f"[bold]{safe(account.name)}[/] ({safe(bookmark.place)}): {health}")
         if bookmark.error and bookmark.failing_since is not None:
-            console.print(f"  {escape(bookmark.error)} For {_ago(now - bookmark.failing_since)} now.")
+            console.print(f"  {safe(bookmark.error)} For {_ago(now - bookmark.failing_since)} now.")
         if bookmark.looked_at is not None:
             fetched = "none yet" if bookmark.fetched_at is None else f"{_ago(now - bookmark.fetched_at)} ago"
             console.print(f"  looked into {_ago(now - bookmark.looked_at)} ago; last mail taken in {fetched}; {bookmark.behind} to come")
@@ -143,55 +130,58 @@ def print_cases(cases: Sequence[dict[str, Any]]) -> None:
     for case in cases:
         groups.setdefault((case["status"], case["why"]), []).append(case)
     for (status, why), members in sorted(groups.items(), key=lambda group: (_ORDER.index(group[0][0]), group[0][1])):
-        console.print(f"\n[bold]{status}[/]: {escape(why)} ({len(members)})")
-        table = Table(box=None, show_header=False, padding=(0, 1))
+        console.print(f"\n[bold]{status}[/]: {safe(why)} ({len(members)})")
+        table = Table(box=None, show_header=False, padding=(0, 1), expand=True)  # a width to share: otherwise the numbers go first
         for width in (CASE_WIDTH, INTENT_WIDTH):
-            table.add_column(no_wrap=True, min_width=width)
-        for _ in ("from", "subject"):
-            table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+            table.add_column(no_wrap=True, width=width)
+        for share in (3, 4):  # from, subject
+            table.add_column(no_wrap=True, overflow="ellipsis", ratio=share)
         for case in members:
-            table.add_row(*(escape(str(case[column] or "")) for column in ("id", "intent", "from", "subject")))
+            table.add_row(*(safe(case[column] or "") for column in ("id", "intent", "from", "subject")))
         console.print(table)
 
 
-_ORDER = (Status.DONE, Status.READY, Status.RUNNING, Status.CANCELLED, Status.PARKED, Status.WAITING)
+_ORDER = (Status.DONE, Status.READY, Status.RUNNING, Status.CANCELLED, Status.BLOCKED, Status.PARKED, Status.WAITING)
 
 
 def print_case(history: History, later: Sequence[int] = ()) -> None:
     """A case in full: the mail, the facts, the draft, and what can be done with it; `later` are the cases that came of it."""
     state, row = history.state, history.case
     mail, grounds = state.get("mail") or {}, state.get("grounds") or {}
-    console.print(f"[bold]case {row.id}[/] {row.status}: {escape(reasons(row))}")
-    console.print(f"From:    {escape(mail.get('sender_name', ''))} <{escape(str(state.get('customer_id')))}>")
+    console.print(f"[bold]case {row.id}[/] {row.status}: {safe(reasons(row))}")
+    name = f"{mail['sender_name']} " if mail.get("sender_name") else ""
+    console.print(f"From:    {safe(name)}<{safe(state.get('customer_id'))}>")
     if mail.get("authentication"):
-        console.print(f"Trust:   {escape(state.get('trust') or 'not judged')} ({escape(mail['authentication']['why'])})")
-    console.print(f"Subject: {escape(mail.get('subject', ''))}\n")
-    console.print(escape(mail.get("text") or "(no text)"))
+        console.print(f"Trust:   {safe(state.get('trust') or 'not judged')} ({safe(mail['authentication']['why'])})")
+    console.print(f"Subject: {safe(mail.get('subject') or '(no subject)')}\n")
+    console.print(safe(mail.get("text") or "(no text)"))
     if mail.get("quoted"):
         console.print(f"[dim]({len(mail['quoted'].splitlines())} quoted lines)[/]")
     if mail.get("attachments"):
-        console.print("Attachments: " + ", ".join(escape(f"{one['name']} ({one['size']} bytes)") for one in mail["attachments"]))
+        console.print("Attachments: " + ", ".join(safe(f"{one['name']} ({one['size']} bytes)") for one in mail["attachments"]))
     if mail.get("automatic"):
-        console.print(escape(_machine_told(mail["automatic"], mail.get("bounce"))))
+        console.print(safe(_machine_told(mail["automatic"], mail.get("bounce"))))
     _print_conversation(history, later)
     if mail.get("notes"):
         odd = "; ".join(MEANING.get(note, note) for note in mail["notes"])
-        console.print(f"[yellow]Odd about it: {escape(odd)}.[/]")
+        console.print(f"[yellow]Odd about it: {safe(odd)}.[/]")
     if state.get("intent"):
         because = ", ".join(repr(phrase) for phrase in grounds.get("phrases", ())) or "nothing that matched"
-        console.print(
-            f"\n{escape(state['intent'])}, risk {escape(state['risk'])} ({escape(grounds.get('model', ''))}; because: {escape(because)})"
-        )
+        console.print(f"\n{safe(state['intent'])}, risk {safe(state['risk'])} ({safe(grounds.get('model', ''))}; because: {safe(because)})")
+    if grounds.get("opinions"):
+        console.print(f"Who said what: {safe('; '.join(grounds['opinions']))}.")
     if grounds.get("signs"):
-        console.print(f"[yellow]A person should see it: {escape('; '.join(grounds['signs']))}.[/]")
+        console.print(f"[yellow]A person should see it: {safe('; '.join(grounds['signs']))}.[/]")
     if state.get("order"):
-        console.print("Order: " + escape(_order_told(state["order"])))
-    _print_reply(state.get("reply"), state.get("verdict"))
+        console.print("Order: " + safe(_order_told(state["order"])))
+    if state.get("reply"):
+        _print_reply(state["reply"], state.get("verdict"))
+    _print_objections(history)
     _print_outgoing(state.get("outgoing"))
     _print_people(history)
     if state.get("receipt"):
         told = ", ".join(filter(None, (state["receipt"]["transport"], state["receipt"]["detail"])))
-        console.print(f"Sent as {escape(state['receipt']['provider_message_id'])} ({escape(told)}).")
+        console.print(f"Sent as {safe(state['receipt']['provider_message_id'])} ({safe(told)}).")
     if row.status is Status.PARKED:
         _print_ways_on(history)
     if row.status is Status.WAITING and history.pause is not None:
@@ -207,13 +197,23 @@ def _print_conversation(history: History, later: Sequence[int]) -> None:
     newest = mails[-1] if mails else {}
     if newest.get("related") not in {None, history.case.id}:
         sure = f"it is an answer there ({newest['link']})" if newest["link"] else "possibly related: a stranger to it names a mail of it"
-        console.print(f"See case {newest['related']}; {escape(sure)}.")
+        console.print(f"See case {newest['related']}; {safe(sure)}.")
     elif newest.get("link"):
-        console.print(f"It came here as: {escape(newest['link'])}.")
+        console.print(f"It came here as: {safe(newest['link'])}.")
     for report in reports:
-        console.print(f"From {escape(report['sender'])}: {escape(_machine_told(report['automatic'], report['bounce']))}")
+        console.print(f"From {safe(report['sender'])}: {safe(_machine_told(report['automatic'], report['bounce']))}")
     if later:
         console.print(f"What came of it: case {', '.join(map(str, later))}.")
+
+
+def _print_objections(history: History) -> None:
+    """Which answers of models did not pass the checks, and what was done about each."""
+    for event in history.events:
+        if event.kind == "guard.violated":
+            facts = json.loads(event.facts)
+            checks = ", ".join(dict.fromkeys(violation["check"] for violation in facts["violations"]))
+            told = f"An answer of {(facts.get('used') or {}).get('model') or 'a model'} to {event.step} did not pass ({checks}): {facts['next']}."
+            console.print(f"[dim]{safe(told)}[/]")
 
 
 def _machine_told(automatic: str, bounce: dict[str, Any] | None) -> str:
@@ -243,15 +243,15 @@ def _print_people(history: History) -> None:
             approval = history.state.get("approval") or {}
             decided = approval.get("decision", "answered") if approval.get("by") == facts["by"] else "answered"
             note = f": {approval['note']}" if approval.get("note") and approval.get("by") == facts["by"] else ""
-            console.print(f"[bold]{escape(facts['by'])}[/]: {escape(decided + note)}")
+            console.print(f"[bold]{safe(facts['by'])}[/]: {safe(decided + note)}")
         elif event.kind in {"cancelled", "redriven"} or str(facts.get("how", "")).startswith("resolved"):
-            console.print(f"[bold]{escape(str(facts.get('by')))}[/]: {event.kind} ({escape(str(facts.get('why')))})")
+            console.print(f"[bold]{safe(facts.get('by'))}[/]: {event.kind} ({safe(facts.get('why'))})")
 
 
 def _print_ways_on(history: History) -> None:
     """Why a case is parked, and what a person can do about it."""
     number = history.case.id
-    console.print(f"\n[yellow]Parked: {escape(history.case.reason or '')}[/]")
+    console.print(f"\n[yellow]Parked: {safe(history.case.reason or '')}[/]")
     if any(effect.status == "in_doubt" for effect in history.effects):
         console.print(f"Find out whether the reply arrived: pointsman-desk resolve {number} --arrived, or --send-again.")
     elif any(effect.status == "failed" for effect in history.effects):
@@ -277,17 +277,17 @@ def print_decision(history: History, config: DeskConfig) -> None:
     if row.outcome == "sent":
         place = f"; it is in {config.outbox}" if config.smtp is None and config.resend is None else ""
         console.print(
-            escape(f"case {row.id}: the reply to {state['outgoing']['to']} was sent as {state['receipt']['provider_message_id']}{place}.")
+            safe(f"case {row.id}: the reply to {state['outgoing']['to']} was sent as {state['receipt']['provider_message_id']}{place}.")
         )
     elif row.status is Status.WAITING:
-        console.print(f"case {row.id} waits for approval: {escape(reasons(row))}.")
+        console.print(f"case {row.id} waits for approval: {safe(reasons(row))}.")
         _print_reply(state.get("reply"), state.get("verdict"))
         _print_outgoing(state.get("outgoing"))
         console.print(f"\npointsman-desk approve {row.id} --seen {history.pause.digest[:12] if history.pause else ''}")
     elif row.status is Status.READY:
-        console.print(f"case {row.id} will be tried again later: {escape(row.step or '')}.")
+        console.print(f"case {row.id} will be tried again later: {safe(row.step or '')}.")
     else:
-        console.print(f"case {row.id} is {row.status}: {escape((row.reason or row.outcome or '').rstrip('.'))}.")
+        console.print(f"case {row.id} is {row.status}: {safe((row.reason or row.outcome or '').rstrip('.'))}.")
     if row.status is Status.PARKED:
         _print_ways_on(history)
 
@@ -297,15 +297,15 @@ def _print_reply(reply: dict[str, Any] | None, verdict: dict[str, Any] | None) -
     if not reply:
         console.print("\n[red]No model has come to a draft.[/]")
         return
-    console.print(f"\n[bold]Reply[/] by {escape(reply['author'])}, {reply['language']}, {reply['tone']}:")
-    console.print(escape(reply["body"]))
+    console.print(f"\n[bold]Reply[/] by {safe(reply['author'])}, {reply['language']}, {reply['tone']}:")
+    console.print(safe(reply["body"]))
     for violation in (verdict or {}).get("violations", ()):
-        console.print(f"[red]It breaks a rule ({escape(violation['check'])}): {escape(violation['message'])}[/]")
+        console.print(f"[red]It breaks a rule ({safe(violation['check'])}): {safe(violation['message'])}[/]")
 
 
 def _print_outgoing(outgoing: dict[str, Any] | None) -> None:
     """What leaves, or left, down to the hash of its bytes."""
     if not outgoing:
         return
-    console.print(f"\nComposed for {escape(outgoing['to'])}: {escape(outgoing['subject'])}")
-    console.print(f"[dim]{len(outgoing['raw'])} bytes, sha256 {outgoing['sha256'][:16]}, {escape(outgoing['message_id'])}[/]")
+    console.print(f"\nComposed for {safe(outgoing['to'])}: {safe(outgoing['subject'])}")
+    console.print(f"[dim]{len(outgoing['raw'])} bytes, sha256 {outgoing['sha256'][:16]}, {safe(outgoing['message_id'])}[/]")

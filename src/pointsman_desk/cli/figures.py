@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from math import floor
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
-from pointsman_desk.cli.display import console
+from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.evaluation.measures import ROUTED, Figures, Found
 
 _EXACT = 1e-9  # 0.57 times 1000 is a little less than 570
@@ -21,7 +20,7 @@ def figures_json(figures: Figures) -> dict[str, Any]:
 def print_figures(model: str, figures: Figures) -> None:
     """The figures for a person: how each intent was found, what a person would see, and each mail that they would not."""
     console.print(
-        f"The model {escape(model)} read {figures.mails} mails in {figures.seconds:.1f} s ({figures.mails_per_second:.0f} a second).\n"
+        f"The model {safe(model)} read {figures.mails} mails in {figures.seconds:.1f} s ({figures.mails_per_second:.0f} a second).\n"
     )
     table = Table(box=None, padding=(0, 2))
     table.add_column("intent")
@@ -44,7 +43,7 @@ def print_figures(model: str, figures: Figures) -> None:
     if figures.input_tokens or figures.output_tokens or figures.cost:
         console.print(f"{figures.answers} answers, {figures.input_tokens} tokens in, {figures.output_tokens} out, cost {figures.cost:.4f}.")
     if figures.problem:
-        console.print(f"[red]{figures.unanswered} mails had no answer that fits; the first problem: {escape(figures.problem)}.[/]")
+        console.print(f"[red]{figures.unanswered} mails had no answer that fits; the first problem: {safe(figures.problem)}.[/]")
     _print_found("Missed: these would have been answered without a person", figures.misses)
     missed = {miss.id for miss in figures.misses}
     others = [one for one in figures.attacks_missed if one.id not in missed]
@@ -60,7 +59,7 @@ def _print_found(title: str, found: Sequence[Found]) -> None:
         table.add_column(no_wrap=True, min_width=max(map(len, cells)))
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for one in found:
-        table.add_row(escape(one.id), one.label, f"taken for {one.predicted}", escape(one.words))
+        table.add_row(safe(one.id), one.label, f"taken for {one.predicted}", safe(one.words))
     console.print(table)
 
 

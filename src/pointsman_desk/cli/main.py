@@ -16,9 +16,8 @@ from pointsman import PointsmanError
 from pointsman_desk.errors import DeskError
 
 try:
+    import rich  # noqa: F401 - the command cannot do without it
     import typer
-    from rich.console import Console
-    from rich.markup import escape
 except ImportError:
     print(
         "pointsman-desk: the command needs Typer and Rich; install them with `pip install 'pointsman[desk]'`.",
@@ -41,6 +40,7 @@ from pointsman_desk.cli.display import (
     run_json,
 )
 from pointsman_desk.cli.figures import figures_json, print_figures
+from pointsman_desk.cli.terminal import complain, errors, safe
 from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.evaluation.asking import OFFLINE, ask, model_named, sample_facts
 from pointsman_desk.evaluation.data import read_labelled, read_meanings
@@ -64,7 +64,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-errors = Console(stderr=True, soft_wrap=True)
 
 Config = Annotated[
     Path | None,
@@ -145,11 +144,11 @@ def ingest(
 
     def look() -> Survey:
         with errors.status("Reading") as status:
-            return survey(mails, time.perf_counter, lambda name: status.update(f"Reading {escape(name)}"))
+            return survey(mails, time.perf_counter, lambda name: status.update(f"Reading {safe(name)}"))
 
     found = _or_exit(look)
     for problem in found.problems:
-        errors.print(f"pointsman-desk: {problem}", markup=False, highlight=False)
+        complain(problem)
     if as_json:
         print(json.dumps(found.as_json(), ensure_ascii=False))
     else:
@@ -161,7 +160,7 @@ async def _take_in(
 ) -> None:
     """Take in `mails`, or the mailbox's and those of `arrivals`, and tell what became of them."""
     with errors.status("Looking into the mailbox") as status:
-        done = await at_desk.work_off(desk, lambda name: status.update(f"Taking in {escape(name)}"), stop, mails, arrivals)
+        done = await at_desk.work_off(desk, lambda name: status.update(f"Taking in {safe(name)}"), stop, mails, arrivals)
     rows = await desk.engine.reader.cases(limit=at_desk.CASES_MAX)
     if as_json:
         print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=None if watched else 1))
@@ -172,7 +171,7 @@ async def _take_in(
     if done.problems and not watched:
         raise DeskError("; ".join(done.problems))
     for problem in done.problems:
-        errors.print(f"pointsman-desk: {problem}", markup=False, highlight=False)
+        complain(problem)
 
 
 @app.command()
@@ -343,10 +342,10 @@ def evaluate(
         )  # fmt: skip
         chosen = sample_of(mails, limit, seed)
         facts = await sample_facts(settings) if drafts else None
-        with errors.status(f"Asking {escape(model)}") as status:
+        with errors.status(f"Asking {safe(model)}") as status:
             asked = await ask(
                 asked_model, chosen, concurrency=concurrency, facts=facts,
-                told=lambda done: status.update(f"Asking {escape(model)}: {done} of {len(chosen)} mails"),
+                told=lambda done: status.update(f"Asking {safe(model)}: {done} of {len(chosen)} mails"),
             )  # fmt: skip
         return measure(chosen, asked)
 
@@ -470,7 +469,7 @@ def _or_exit(body: Callable[[], T]) -> T:
 
 
 def _exit(message: str) -> NoReturn:
-    errors.print(f"pointsman-desk: {message}", markup=False, highlight=False)
+    complain(message)
     raise SystemExit(1)
 
 

@@ -1,0 +1,33 @@
+"""What the command prints: letter by letter what was written, whoever wrote it, and never without a case's number."""
+
+import pytest
+
+from pointsman_desk.cli.display import print_cases
+from pointsman_desk.cli.terminal import complain, console, safe
+
+HOSTILE = "\x1b[2J\x1b]0;title\x07[bold]:smile: \u202egro.elif\u200b \x9b31m[/] \\"
+
+
+def test_what_a_stranger_wrote_is_text_and_nothing_else() -> None:
+    with console.capture() as shown:
+        console.print(f"[bold]{safe(HOSTILE)}[/]")
+
+    assert shown.get() == "[2J]0;title[bold]:smile: gro.elif 31m[/] \\\n"
+
+
+def test_a_complaint_says_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    complain(f"the file {HOSTILE} is missing.")
+
+    assert capsys.readouterr().err == "pointsman-desk: the file [2J]0;title[bold]:smile: gro.elif 31m[/] \\ is missing.\n"
+
+
+@pytest.mark.parametrize("subject", ["Hours", "Where is it? " * 20, "\u6587" * 90])
+def test_each_case_is_listed_with_its_number(subject: str) -> None:
+    case = {"id": 10_123, "status": "waiting", "why": "the risk is not low", "intent": "change_address", "from": "jane@customer.example"}
+
+    with console.capture() as shown:
+        print_cases([case | {"subject": subject}])
+
+    [_, heading, row] = shown.get().splitlines()
+    assert heading == "waiting: the risk is not low (1)"
+    assert row.split()[:3] == ["10123", "change_address", "jane@customer.example"]
