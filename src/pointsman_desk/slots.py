@@ -72,7 +72,7 @@ def facts_of(order: Order | NoOrder, policy: Policy, language: Language) -> dict
     }
     if isinstance(order, Order):
         facts |= {
-            "customer.name": _name(order.customer),
+            "customer.name": name_of(order.customer),
             "order.number": order.number,
             "order.status": FORMATS[language].status[order.status],
             "order.total": money(order.total, order.currency, language),
@@ -115,6 +115,7 @@ def day(value: date | None, language: Language) -> str | None:
     return form.day.format(day=value.day, month=form.months[value.month - 1], year=value.year)
 
 
-def _name(written: str) -> str | None:
+def name_of(written: str) -> str | None:
+    """Return what a person is called, None where it could be anything but a name."""
     name = written.strip()
     return name if _NAME.fullmatch(name) and len(name) <= NAME_CHARACTERS_MAX else None

@@ -12,6 +12,7 @@ from pointsman_desk.case import Language, Letter, Mail, Reply
 from pointsman_desk.errors import HeaderRefused
 from pointsman_desk.mail.message import NO_ID_DOMAIN
 from pointsman_desk.mail.signing import without_marks
+from pointsman_desk.slots import name_of
 
 REFERENCES_LAST = 20  # with the first and the parent: enough for every mailer to find the thread
 QUOTED_MAX = 20_000  # characters of the original below a reply; the customer has the rest
@@ -52,7 +53,7 @@ def reply_to(mail: Mail, reply: Reply, letterhead: Letterhead, *, to: str, messa
     """Make the reply to a mail, threaded as RFC 5322 3.6.4 says, with the customer's text quoted below.
 
     References keep the first and the last `REFERENCES_LAST` before the parent; an identifier that cannot stand in a header
-    is left out, and so is the customer's name, which may say anything. Raises nothing: `compose` checks every value.
+    is left out, and so is the customer's name, which may say anything: above the quotation it stands where it is a name. Raises nothing: `compose` checks every value.
     """
     parent = mail.message_id if _MESSAGE_ID.fullmatch(mail.message_id) else None
     parent = None if parent is None or parent.endswith(f"@{NO_ID_DOMAIN}") else parent
@@ -88,7 +89,7 @@ def _quotation(mail: Mail, language: Language) -> str:
         return ""
     text = mail.text if len(mail.text) <= QUOTED_MAX else mail.text[:QUOTED_MAX] + "\n[…]"
     dated, undated = _ATTRIBUTION[language]
-    said = (dated if mail.date else undated).format(date=(mail.date or "")[:10], name=mail.sender_name or mail.sender)
+    said = (dated if mail.date else undated).format(date=(mail.date or "")[:10], name=name_of(mail.sender_name) or mail.sender)
     return "\n".join([" ".join(said.split()), *(f"> {line}".rstrip() for line in text.split("\n"))])
 
 

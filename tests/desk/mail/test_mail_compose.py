@@ -49,6 +49,15 @@ def made(mail: Mail, reply: Reply | None = None, letterhead: Letterhead | None =
     )
 
 
+@pytest.mark.parametrize(
+    "name", ["Refund at evil.example", "Call +44 20 7946 0001", "https://evil.example", "", "a" * 61, "Pay {{order.total}}"]
+)
+def test_a_name_that_is_none_does_not_stand_above_the_quotation(name: str) -> None:
+    letter = made(MAIL.model_copy(update={"sender_name": name}))
+
+    assert letter.body.splitlines()[2] == "On 2026-11-20, jane@customer.example wrote:"
+
+
 def test_a_reply_is_threaded_and_quotes_the_original_below() -> None:
     mail = MAIL.model_copy(update={"references": ("zero@shop.example",)})
 
