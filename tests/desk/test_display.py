@@ -2,6 +2,7 @@
 
 import pytest
 
+from pointsman import Status
 from pointsman_desk.cli.display import print_cases
 from pointsman_desk.cli.terminal import complain, console, safe
 
@@ -31,3 +32,11 @@ def test_each_case_is_listed_with_its_number(subject: str) -> None:
     [_, heading, row] = shown.get().splitlines()
     assert heading == "waiting: the risk is not low (1)"
     assert row.split()[:3] == ["10123", "change_address", "jane@customer.example"]
+
+
+def test_whatever_its_status_a_case_is_listed() -> None:
+    for status in Status:
+        with console.capture() as shown:
+            print_cases([{"id": 7, "status": status, "why": "", "intent": None, "from": None, "subject": ""}])
+
+        assert f"{status}: " in shown.get()
