@@ -24,9 +24,9 @@ _ADDRESS_MAC = 16  # letters of base32, 80 bits; with `+c`, a number and a dot t
 _SUBJECT_MAC = 8  # letters of base32, 40 bits: short enough for a subject, and a guess a mail finds none
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # base32 without letters that look like digits
 
-_ID = re.compile(rf"case-(\d{{1,18}})\.([0-9a-f]{{16}})([0-9a-f]{{{_ID_MAC}}})@")
-_ADDRESS = re.compile(rf"(.+)\+c(\d{{1,18}})\.([a-z2-7]{{{_ADDRESS_MAC}}})@(.+)", re.DOTALL)
-_SUBJECT = re.compile(rf"\[#C-([{_DIGITS}]{{1,12}})-([A-Z2-7]{{{_SUBJECT_MAC}}})\]", re.IGNORECASE)
+_ID = re.compile(rf"case-(\d{{1,18}})\.([0-9a-f]{{16}})([0-9a-f]{{{_ID_MAC}}})@", re.ASCII)
+_ADDRESS = re.compile(rf"(.+)\+c(\d{{1,18}})\.([a-z2-7]{{{_ADDRESS_MAC}}})@(.+)", re.ASCII | re.DOTALL)
+_SUBJECT = re.compile(rf"\[#C-([{_DIGITS}]{{1,12}})-([A-Z2-7]{{{_SUBJECT_MAC}}})\]", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

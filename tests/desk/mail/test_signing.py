@@ -103,3 +103,9 @@ def test_a_spoilt_secret_is_told_of(tmp_path: Path, text: str) -> None:
 )
 def test_a_provider_that_renames_our_mails_is_known_by_its_answer(host: str, answer: str, named: str | None) -> None:
     assert provider_id(host, answer) == named
+
+
+@pytest.mark.parametrize("mark", ["[#C-\u212a-AAAAAAAA]", "[#C-1-AAAAAAA\u017f]", "[#C-1-AAAAAAA\u0130]", "[#C-\u0661-AAAAAAAA]"])
+def test_letters_that_only_fold_to_those_of_a_mark_make_none(mark: str) -> None:
+    assert not list(subject_claims(mark))
+    assert id_claim(f"case-\u0661.{'0' * 16}{'0' * 24}@shop.example") is None
