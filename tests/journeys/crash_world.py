@@ -35,8 +35,14 @@ from pointsman.store.sqlite import open_sqlite
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import CrashAt, in_child
 from pointsman_desk import desk as at_desk
-from pointsman_desk.case import Outgoing, Receipt
+from pointsman_desk.case import NoOrder, Outgoing, Receipt, Trust
 from pointsman_desk.config import SAMPLE, DeskConfig
+from pointsman_desk.mail.message import read_mail
+from pointsman_desk.models.base import Brief
+from pointsman_desk.models.offline import OfflineModel
+from pointsman_desk.models.replies import write_reply
+from pointsman_desk.nodes.validate import validate
+from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.wiring import Desk, open_desk, prepare
 
 NOON = 1_795_000_000.0  # any moment will do
@@ -162,6 +168,15 @@ def template_of(root: Path) -> Path:
     return home
 
 
+def read_the_words() -> None:
+    """Read once what every life would read again: the words of the rules, the templates and the checks."""
+    mail = read_mail((SAMPLE / "mails" / "01-article.eml").read_bytes(), "mx.haus-und-hof.example")
+    found, policy = OfflineModel().classify(mail), PolicyFile(SAMPLE / "policy.toml").current()
+    order = NoOrder(reason="no order from this address")
+    reply = write_reply(Brief(mail=mail, order=order, policy=policy, **dict(found)), author="")
+    validate(reply, mail, found.intent, found.grounds, order, policy, Trust.NONE)
+
+
 def count_points(template: Path, root: Path, policy: str) -> list[str]:
     home = fresh(template, root / f"count-{policy}")
     labels = home / "labels.json"
@@ -192,6 +207,7 @@ def crash_and_recover(template: Path, root: Path, policy: str, number: int, *, w
 
 
 def main(root: Path, *, control: bool) -> dict[str, Any]:
+    read_the_words()
     template = template_of(root)
     report: dict[str, Any] = {
         "points": 0,
