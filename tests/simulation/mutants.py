@@ -19,8 +19,9 @@ from schedule import run
 from pointsman.definition.effects import AtMostOnce, Idempotent, Reconcile
 from pointsman.errors import StoreError
 from pointsman.kernel import evolve
+from pointsman.kernel.guarding import BEGINNING
 from pointsman.kernel.ledger import CallAgain, EffectStatus, LookUp
-from pointsman.runtime import effects, inbox, limits, runner
+from pointsman.runtime import attempts, effects, inbox, limits, runner
 from pointsman.runtime.answers import Answers
 from pointsman.runtime.branches import Fan
 from pointsman.runtime.calls import Calls
@@ -313,12 +314,18 @@ def failed_commit_presumed() -> None:
     replace(Commits, "_hand_in", hand_in)
 
 
+def guard_forgets() -> None:
+    """How far a guard has come is not read again when a case is taken up."""
+    replace(attempts, "progress_of", lambda _: lambda guard, text: BEGINNING)
+
+
 MUTANTS = {
     mutant.__name__.replace("_", " "): mutant
     for mutant in (
         no_fence, no_intent, no_settle, deadline_after_intent, key_with_attempt, key_life_ignored, at_most_once_retried, early_message_dropped,
         timer_without_epoch, lost_join, counted_limit, no_argument_digest, orphan_intent_ignored, stale_cancel, no_invalidation, stale_result_kept,
         message_twice, late_message_lost, answer_lost, answer_to_whatever, wrong_join, start_twice, failed_commit_presumed,
+        guard_forgets,
     )
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from trades import Approval, Mail, Note, fits, processes
-from world import CALL_SECONDS, LAG_SECONDS, LEASE_SECONDS, Provider, Unreliable, Wire, World, at_once
+from world import CALL_SECONDS, LAG_SECONDS, LEASE_SECONDS, Oracle, Provider, Unreliable, Wire, World, at_once
 
 from pointsman import AlreadyAnswered, Engine, NotWaiting, Refused, Stale, StoreError
 from pointsman.definition.process import AnyProcess
@@ -72,8 +72,9 @@ class Machine:
         handle = world.store.beside()
         if world.embedded:
             handle.recover(now=world.store_time())
+        resources = {"provider": schedule.provider, "unreliable": schedule.unreliable, "oracle": schedule.oracle}
         opening = Engine.open(
-            "", PROCESSES, resources={"provider": schedule.provider, "unreliable": schedule.unreliable}, store=Wire(world, host, handle),
+            "", PROCESSES, resources=resources, store=Wire(world, host, handle),
             clock=HostClock(world.loop, host), random=Random(world.random.random()), grace_seconds=world.pick((0.0, 5.0)), concurrency=3,
         )  # fmt: skip
         async with opening as engine:
@@ -108,6 +109,7 @@ class Schedule:
         self.random = Random(seed + 2)
         self.provider = Provider(self.world)
         self.unreliable = Unreliable(self.world)
+        self.oracle = Oracle(self.world, self.unreliable)
         self.crashes = self.pauses = 0
         self.next_fault = self.random.randrange(STEPS_BETWEEN_FAULTS * 2)
         self.started: dict[Any, set[int]] = defaultdict(set)
@@ -384,6 +386,7 @@ class Schedule:
         events: list[Any] = at_once(world.store.events(limit=100_000))
         for row in rows.values():
             self._count_case(row, [event for event in events if event.case == row.id])
+            self._count_paid(row, [event for event in events if event.case == row.id])
         self._count_answers(events)
 
     def _count_messages(self, rows: dict[int, Any]) -> None:
@@ -476,6 +479,27 @@ class Schedule:
         back = [receipt for receipt, content in contents.items() if content == ("back", fields["hotel"])]
         if len(back) != (row.outcome == "called off"):
             world.violate(f"lost: case {row.id} is {row.outcome}, and its room was given back {len(back)} times")
+
+    def _count_paid(self, row: Any, events: list[Any]) -> None:
+        """Each committed answer of a model is counted once, and what is asked next goes on from it: to its repair, or the next model."""
+        numbers: list[int] = []
+        rejected = None
+        for event in events:
+            facts = json.loads(event.facts)
+            if event.kind == "redriven":
+                rejected = None
+            if "used" not in facts:
+                continue
+            number, repairs = map(int, facts["raw"].split())
+            model = facts["used"]["model"]
+            if rejected is not None and repairs != rejected[0] and model <= rejected[1]:
+                self.world.violate(f"duplicated: case {row.id} was answered {rejected}, and asked again what led to that")
+            rejected = (number, model) if event.kind == "guard.violated" else None
+            numbers.append(number)
+        usage = at_once(self.world.store.usage_of_case(row.id))
+        counted = sum(used.answers for used in usage), sum(used.input_tokens for used in usage)
+        if counted != (len(set(numbers)), sum(numbers)):
+            self.world.violate(f"duplicated: case {row.id} has answers {numbers}, and is counted {counted}")
 
     def _count_answers(self, events: list[Any]) -> None:
         """Who was told that his answer counted is who is in the journal, and nobody else."""

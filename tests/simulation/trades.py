@@ -12,6 +12,7 @@ from world import (
     SETTLE_SECONDS,
     SOURCE_CALLS,
     WORK_SECONDS,
+    Oracle,
     Provider,
     Unreliable,
 )
@@ -19,9 +20,11 @@ from world import (
 from pointsman import (
     AtLeastOnce,
     AtMostOnce,
+    Attempt,
     Context,
     Database,
     Failure,
+    Guard,
     Idempotent,
     Item,
     Limit,
@@ -200,17 +203,19 @@ def ticket() -> Process[Ticket]:
 
 
 def errand() -> Process[Errand]:
-    """What an order has done for it."""
+    """What an order has done for it, and what a model calls that."""
     process = Process("errand", Errand)
 
     @process.effect(writes="receipt", safety=policies()["idempotent"], timeout_seconds=CALL_SECONDS, retry=RETRY, limit=PROVIDER)
     async def run(what: str, *, ctx: Context, provider: Provider) -> str:
         return await provider.call(ctx, "idempotent", (what,), stale=False)
 
-    @process.node(writes="label", retry=RETRY)
-    async def name(what: str, receipt: str, *, unreliable: Unreliable) -> str:
-        await unreliable.work()
-        return f"label of {what}"
+    def of_the_errand(label: str, what: str) -> str | None:
+        return None if label == f"label of {what}" else "it is of something else"
+
+    @process.node(writes="label", retry=RETRY, guard=Guard(of_the_errand, repairs_max=1, models=2))
+    async def name(what: str, receipt: str, *, ctx: Context, oracle: Oracle) -> Attempt[str]:
+        return await oracle.answer(ctx, f"label of {what}")
 
     process.rules(
         when("not run", lambda c: c.receipt is None, run),

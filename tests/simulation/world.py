@@ -8,7 +8,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from pointsman import ABSENT, UNKNOWN, Context, Found, NotSent, Rejected, StoreError
+from pointsman import ABSENT, UNKNOWN, Attempt, Context, Found, NotSent, Rejected, StoreError, Usage
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.effects import KEY_LENGTH
 from pointsman.store.base import Transition
@@ -233,6 +233,22 @@ class Unreliable:
         world.loop.call_on(current_host(), world.pick((0.0, 0.01, 0.5, 9.0)), settle, answer, result)
         with world.under_way("sources", SOURCE_CALLS, WORK_SECONDS) if limited else nullcontext():
             await answer
+
+
+class Oracle:
+    """A model outside: it numbers its answers, which are paid for, says which one each repairs, and is wrong at times."""
+
+    def __init__(self, world: World, unreliable: Unreliable) -> None:
+        self.world = world
+        self.unreliable = unreliable
+        self.numbers = count(1)
+
+    async def answer(self, ctx: Context, right: str) -> Attempt[str]:
+        await self.unreliable.work()
+        number = next(self.numbers)
+        said = "nonsense" if self.world.chance(0.5) else right
+        repairs = ctx.rejected.partition(" ")[0] or "0"
+        return Attempt(said, f"model {ctx.model}", f"{number} {repairs}", Usage(input_tokens=number))
 
 
 def settle(answer: Any, result: Any) -> None:
