@@ -194,6 +194,15 @@ def test_a_model_that_asks_for_itself_is_asked_once() -> None:
     assert [type(message) for message in asked] == [ModelRequest, ModelResponse, ModelRequest]
 
 
+def test_a_count_that_no_answer_can_have_counts_nothing() -> None:
+    def answer(_: list[ModelMessage], __: AgentInfo) -> ModelResponse:
+        return ModelResponse(parts=[ToolCallPart("Triage", {"intent": "refund"})], usage=RequestUsage(input_tokens=-1, output_tokens=2**63))
+
+    attempt = ask(FunctionModel(answer))
+
+    assert (attempt.output, attempt.usage) == (Triage(intent="refund"), Usage())
+
+
 @pytest.mark.parametrize(
     ("name", "problem"),
     [("nonsense", "Unknown model"), ("openai:gpt-4.1-mini", "OPENAI_API_KEY"), ("anthropic:claude-haiku-4-5", "install|ANTHROPIC_API_KEY")],

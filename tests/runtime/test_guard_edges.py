@@ -1,11 +1,13 @@
 """Guards at the edges: answers that no store can hold, that come late, or that nobody can judge; guards that change; budgets in a race."""
 
 import threading
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from oracles import ONCE, Mail, Oracle, Reply, desk, drafted, facts, polite
 from places import Place, run, seen
+from pydantic import ValidationError
 
 from pointsman import (
     Attempt,
@@ -63,6 +65,12 @@ def test_a_check_may_say_what_no_store_can_hold(place: Place) -> None:
 
     process = desk(Guard(quoting))
     run(main())
+
+
+@pytest.mark.parametrize("usage", [{"input_tokens": 2**63}, {"output_tokens": 10**30}, {"cost": Decimal(10**10)}])
+def test_a_count_that_no_store_can_hold_is_refused_where_it_is_made(usage: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="less than or equal"):
+        Usage(**usage)
 
 
 class Both(State):

@@ -28,14 +28,17 @@ class Violation(BaseModel):
     message: str
 
 
+TOKENS_MAX, COST_MAX = 10**15, 10**6  # far more than anybody uses; thousands of these can still be added in 64 bits
+
+
 class Usage(BaseModel):
     """What an answer used: tokens, and what they cost, in the one currency that all prices of an engine are given in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    input_tokens: Annotated[int, Field(ge=0)] = 0
-    output_tokens: Annotated[int, Field(ge=0)] = 0
-    cost: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] = Decimal(0)
+    input_tokens: Annotated[int, Field(ge=0, le=TOKENS_MAX)] = 0
+    output_tokens: Annotated[int, Field(ge=0, le=TOKENS_MAX)] = 0
+    cost: Annotated[Decimal, Field(ge=0, le=COST_MAX, allow_inf_nan=False)] = Decimal(0)
 
     def __add__(self, other: "Usage") -> "Usage":
         """Both together."""

@@ -14,6 +14,7 @@ T = TypeVar("T", bound=BaseModel)
 
 CHECK = "schema"  # what the violations of every reading are told by
 VIOLATIONS_MAX = 20  # more than anybody mends at once
+ANSWER_TOKENS_MAX = 1_000_000_000  # of one answer; more is a broken count, which would spend every budget
 SHOWN_MAX = 80  # characters of a wrong value: enough to recognise it
 
 _FENCE = "```"
@@ -61,6 +62,11 @@ def violations(*messages: str) -> tuple[Violation, ...]:
 def cleaned(text: str) -> str:
     """The text without what no store can hold, lone surrogates and NUL: a question mark stands for each."""
     return text.encode("utf-8", "replace").decode().replace("\0", "?")
+
+
+def tokens_of(count: object) -> int:
+    """A count of tokens as a server gives it; 0 where it gives none, or nonsense."""
+    return count if type(count) is int and 0 < count <= ANSWER_TOKENS_MAX else 0
 
 
 def _unfenced(raw: str) -> str:

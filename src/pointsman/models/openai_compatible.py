@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 from pointsman.definition.guards import Attempt, Violation
 from pointsman.errors import DefinitionError, NoAnswer, NotSent, Rejected
 from pointsman.mappings.http import http_outcome, retry_after_seconds
-from pointsman.models.answers import cleaned, read_answer, violations
+from pointsman.models.answers import cleaned, read_answer, tokens_of, violations
 from pointsman.models.base import FREE, MAY_BE_PAID, Message, Price, Task
 from pointsman.models.schemas import strict_schema
 
@@ -32,7 +32,6 @@ OPENAI = "https://api.openai.com/v1"
 ANSWER_BYTES_MAX = 4 * 1024 * 1024  # no model writes so much at a time; a server that sends more is broken
 CONNECT_SECONDS_MAX = 10.0  # a server that is there accepts in milliseconds
 SAID_MAX = 300  # characters of what a server says of an error
-TOKENS_MAX = 1_000_000_000  # of one answer; more is a broken count, which would spend every budget
 
 _MAY_GO_BETTER = frozenset({408, 409, 425})  # with 5xx, what OpenAI's own client tries again
 _NO_MONEY = frozenset(  # the codes of a 429 that no waiting mends (OpenAI, "Error codes")
@@ -257,14 +256,9 @@ def _completion(body: bytes) -> _Completion | None:
     if not (isinstance(content, str) and isinstance(refusal, str)):
         return None
     usage = envelope.get("usage")
-    tokens = (_tokens(usage, key) for key in ("prompt_tokens", "completion_tokens"))
+    told = usage if isinstance(usage, dict) else {}
+    tokens = (tokens_of(told.get(key)) for key in ("prompt_tokens", "completion_tokens"))
     return _Completion(cleaned(content), cleaned(refusal), str(choice.get("finish_reason")), *tokens)
-
-
-def _tokens(usage: Any, key: str) -> int:
-    """A count of tokens; 0 where the server gives none, or nonsense."""
-    count = usage.get(key) if isinstance(usage, dict) else None
-    return count if type(count) is int and 0 < count <= TOKENS_MAX else 0
 
 
 def _with_schema(messages: Sequence[Message], schema: type[BaseModel]) -> Sequence[Message]:

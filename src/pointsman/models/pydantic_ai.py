@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from pointsman.definition.guards import Attempt, Violation
 from pointsman.errors import DefinitionError, NoAnswer, NotSent, Rejected
-from pointsman.models.answers import cleaned, read_answer, violations
+from pointsman.models.answers import cleaned, read_answer, tokens_of, violations
 from pointsman.models.base import FREE, MAY_BE_PAID, Message, Price, Task
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ class PydanticAI:
         output, wrong = read_answer(raw, schema)
         if output is None:
             wrong = self._ended(response) or wrong
-        return Attempt(output, self.name, raw, self._price.usage(response.usage.input_tokens, response.usage.output_tokens), wrong)
+        usage = self._price.usage(tokens_of(response.usage.input_tokens), tokens_of(response.usage.output_tokens))
+        return Attempt(output, self.name, raw, usage, wrong)
 
     async def _ask(self, messages: Sequence[Message], schema: type[BaseModel]) -> "ModelResponse":
         from pydantic_ai.direct import model_request  # noqa: PLC0415
