@@ -1,6 +1,8 @@
 """Guards at the edges: answers that no store can hold, that come late, or that nobody can judge; guards that change; budgets in a race."""
 
+import asyncio
 import threading
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -29,6 +31,7 @@ from pointsman import (
     finish,
     otherwise,
     parallel,
+    quorum,
     when,
 )
 from pointsman.testing.clock import ManualClock
@@ -194,6 +197,75 @@ def test_an_answer_of_a_thread_that_was_given_up_is_paid_for_too(place: Place, s
             [late] = facts([told], "node.late")
             assert (late["used"]["input_tokens"], late["raw"]) == (7, "late")
             assert [row.input_tokens for row in await engine.reader.usage_of_case(case)] == [7]
+
+    run(main())
+
+
+def test_an_answer_of_a_branch_that_is_no_longer_needed_is_paid_for_too(place: Place) -> None:
+    process = Process("race", Race)
+
+    @process.node(writes="fast")
+    async def hurry(message: str) -> str:
+        await asyncio.sleep(0)
+        return message
+
+    @process.node(writes="slow")
+    async def dawdle(message: str) -> Attempt[str]:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return Attempt("late", "m", "late", Usage(input_tokens=7))
+
+    step = parallel(hurry, dawdle, failures=quorum(1))
+    process.rules(when("nothing", lambda c: c.fast is None, step), otherwise(finish("done")))
+
+    async def main() -> None:
+        async with place.open(process) as engine:
+            case = (await engine.start(process, Race(message="hi"))).case
+            await engine.idle()
+
+            assert [told["raw"] for told in facts(await engine.reader.events(case=case), "node.late")] == ["late"]
+            assert [row.input_tokens for row in await engine.reader.usage_of_case(case)] == [7]
+
+    run(main())
+
+
+class Letter(State):
+    message: str
+    reply: str | None = None
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_an_answer_to_what_has_been_rewritten_is_dropped_and_paid_for(place: Place, passes: bool) -> None:
+    """And what its guard had against it is not held against the answer to the new mail."""
+    process = Process("letters", Letter)
+    process.accept(str, writes="message", correlate=lambda _: "ann", name="mail")
+    asked: list[tuple[str, int]] = []
+    begun, sent = asyncio.Event(), asyncio.Event()
+
+    def sorry(reply: str, message: str) -> str | None:
+        return None if passes or message == "second" else "it does not say sorry"
+
+    @process.node(writes="reply", guard=Guard(sorry))
+    async def answer(message: str, *, ctx: Context) -> Attempt[str]:
+        asked.append((message, len(ctx.violations)))
+        begun.set()
+        if message == "first":
+            await sent.wait()
+        return Attempt(f"to {message}", "m", usage=Usage(input_tokens=1))
+
+    process.rules(when("no reply", lambda c: c.reply is None, answer), otherwise(finish("answered")))
+
+    async def main() -> None:
+        async with place.open(process) as engine:
+            case = (await engine.start(process, Letter(message="first"), correlation="ann")).case
+            await begun.wait()
+            await engine.send(process, "second", name="mail")
+            sent.set()
+            await engine.idle()
+
+            assert (await engine.state(case, Letter)).reply == "to second"
+            assert asked == [("first", 0), ("second", 0)]
+            assert [row.answers for row in await engine.reader.usage_of_case(case)] == [2]
 
     run(main())
 

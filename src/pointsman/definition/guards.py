@@ -124,8 +124,8 @@ class Guard:
             signatures[name] = signature_of(check, f"check {name!r}")
             if signatures[name].uses:
                 raise DefinitionError(f"check {name!r}: it uses {', '.join(signatures[name].uses)}; a check reads fields only.")
-        for slot, value in (("checks", checks), ("repairs_max", repairs_max), ("retries_max", retries_max), ("models", models),
-                            ("free", free),                            ("escalate", escalate), ("signatures", signatures)):  # fmt: skip
+        made = {"checks": checks, "escalate": escalate, "signatures": signatures, **{name: number for name, number, _ in numbers}}
+        for slot, value in made.items():
             object.__setattr__(self, slot, value)
 
     @property

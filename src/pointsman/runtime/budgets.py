@@ -26,9 +26,10 @@ class Budgets:
             return None
         of_case = await self._store.usage_of_case(hold.snapshot.case) if _any(budget.case_cost, budget.case_tokens) else ()
         today: Sequence[UsageRow] = ()
-        if _any(budget.day_cost, budget.day_tokens, budget.tenant_day_cost, budget.tenant_day_tokens):
+        of_all = _any(budget.day_cost, budget.day_tokens)
+        if of_all or _any(budget.tenant_day_cost, budget.tenant_day_tokens):
             day = int(self._clock.now() // DAY_SECONDS)
-            today = await self._store.usage_of_days(hold.process.name, day, day)
+            today = await self._store.usage_of_days(hold.process.name, day, day, tenant=None if of_all else hold.origin.tenant)
         of_tenant = [row for row in today if row.tenant == hold.origin.tenant]
         whose = f"tenant {hold.origin.tenant!r} today" if hold.origin.tenant else "its tenant today"
         for what, rows, cost, tokens in (
