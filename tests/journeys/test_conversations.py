@@ -280,6 +280,15 @@ def test_a_changed_subject_is_told_to_the_person_who_approves(config: DeskConfig
     assert ("new-topic" in same.notes, "new-topic" in other.notes) == (False, True)
 
 
+def test_of_endless_subjects_the_beginnings_are_compared(config: DeskConfig) -> None:
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, COMPLAINS, Subject=f"{'chair ' * 40}{'a' * 2_000}"))
+        await take(desk, mail(2, COMPLAINS, answers="mail-1@post.example", Subject=f"{'chair ' * 40}{'b' * 2_000}"))
+        return (await desk.engine.pending(1)).shown["mail"].notes
+
+    assert "new-topic" not in at_the_desk(config, work)
+
+
 @pytest.mark.parametrize(("organisations", "cases"), [((), 2), (("firm.example",), 1)])
 def test_a_colleague_goes_on_with_a_case_where_the_organisation_is_named(
     config: DeskConfig, organisations: tuple[str, ...], cases: int

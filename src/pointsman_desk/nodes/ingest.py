@@ -12,6 +12,7 @@ from pointsman_desk.nodes.correlate import Belonging, Conversations
 
 EARLIER_MAX = 10  # mails of the conversation that are read again with the newest
 EARLIER_CHARACTERS_MAX = 20_000  # of the text of each
+SUBJECT_CHARACTERS_MAX = 200  # of a subject that are compared, which takes their square
 ALIKE_MIN = 0.5  # of two subjects, by their longest common pieces: an answer's is the same but for its prefixes
 
 _HOW: dict[str, Literal["started", "duplicate"]] = {"started": "started", "duplicate": "duplicate"}
@@ -101,4 +102,5 @@ async def read(
 
 
 def _alike(one: str, other: str) -> bool:
-    return SequenceMatcher(None, bare_subject(one).lower(), bare_subject(other).lower(), autojunk=False).ratio() >= ALIKE_MIN
+    before, after = (bare_subject(subject).lower()[:SUBJECT_CHARACTERS_MAX] for subject in (one, other))
+    return SequenceMatcher(None, before, after, autojunk=False).ratio() >= ALIKE_MIN
