@@ -14,6 +14,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal, NamedTuple
 
+from pointsman_desk.errors import ConfigInvalid
+
+_DELETE_IT = "delete it, and answers are still found by the marks of our own mails"
+
 Kind = Literal["mail", "ours", "reference", "key"]
 """What an identifier is: of a mail that came in, of one that we sent, one that mails of a sender refer to, a mail's identity."""
 
@@ -26,12 +30,15 @@ class Place(NamedTuple):
 
 
 class Threads:
-    """The index in `file`, made when it is missing. Every method may raise sqlite3.Error."""
+    """The index in `file`, made when it is missing. Raises ConfigInvalid where it is none; every method may raise sqlite3.Error."""
 
     def __init__(self, file: Path) -> None:
         self._lock = Lock()
-        self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-        self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_sql('tables')}")
+        try:
+            self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+            self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_sql('tables')}")
+        except sqlite3.Error as error:
+            raise ConfigInvalid(f"the desk's index of mails {file} cannot be opened ({error}); {_DELETE_IT}.") from None
 
     def close(self) -> None:
         """Let go of the file."""
