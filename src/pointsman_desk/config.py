@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from pointsman_desk.errors import ConfigInvalid
+from pointsman_desk.mail.compose import is_address
 from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.transports.relay import Relay
 from pointsman_desk.mail.transports.resend import ResendAccount
@@ -21,7 +23,6 @@ SECRET_MIN = 32  # characters: a key that nobody guesses, in hexadecimal digits 
 
 _SAMPLE_EXCHANGER = "mx.haus-und-hof.example"  # who writes Authentication-Results into the sample mails
 _AUTHSERV = re.compile(r"[A-Za-z0-9._-]{1,253}")  # a host's name or `microsoft365`
-_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")  # a plain addr-spec (RFC 5322, 3.4.1)
 
 
 class PriceConfig(BaseModel):
@@ -167,7 +168,7 @@ class DeskConfig(BaseModel):
     @field_validator("address")
     @classmethod
     def _is_one_address(cls, address: str) -> str:
-        if not _ADDRESS.fullmatch(address):
+        if not is_address(address):
             raise ValueError(f"{address!r} is not one plain address, such as support@shop.example")
         return address
 
@@ -243,7 +244,12 @@ def load_config(file: Path | None = None) -> DeskConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigInvalid(f"{file} is not TOML: {error}.") from None
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors(include_url=False, include_input=False)
-        )
+        problems = "; ".join(map(_told, error.errors(include_url=False, include_input=False)))
         raise ConfigInvalid(f"{file} has {error.error_count()} problem{'s' * (error.error_count() > 1)}: {problems}.") from None
+
+
+def _told(problem: ErrorDetails) -> str:
+    key = ".".join(map(str, problem["loc"])) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: is no setting; take it out, or correct its name"
+    return f"{key}: {problem['msg'].removeprefix('Value error, ')}"

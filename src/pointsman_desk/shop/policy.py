@@ -10,14 +10,13 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, field_validator
 
-from pointsman_desk.case import Intent, Language, Policy, Tone
+from pointsman_desk.case import BY_HAND, Intent, Language, Policy, Tone
 from pointsman_desk.errors import PolicyInvalid
 
 REFUND_DAYS_MAX = 3650  # ten years; more is a typing error
 ANSWER_DAYS_MAX = 30  # who must wait longer is promised nothing
 REPLY_CHARACTERS_MAX = 16_000  # eight pages; the checks read no more of a text than 20,000
 REPLY_CHARACTERS_MIN = 500  # the reviewed templates need about as many
-ALWAYS_A_PERSON = frozenset({Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL, Intent.UNCLEAR})
 
 LINK = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9/_.-]*)?")  # a host in lower case, and a path if it is wanted
 
@@ -45,7 +44,7 @@ class _Written(Policy):
     @field_validator("automatic")
     @classmethod
     def _leave_the_risky_to_people(cls, intents: tuple[Intent, ...]) -> tuple[Intent, ...]:
-        risky = [intent.value for intent in intents if intent in ALWAYS_A_PERSON]
+        risky = [intent.value for intent in intents if intent in BY_HAND]
         if risky:
             raise ValueError(f"{', '.join(risky)} must always be seen by a person; take it out")
         return intents
