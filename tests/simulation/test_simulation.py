@@ -19,6 +19,7 @@ from tiers import figure
 SCHEDULES = figure("SCHEDULES", 5_000)
 WORKERS = os.cpu_count() or 1
 RUN = Path(__file__).parent / "run.py"
+FOUND = (54312, 67592, 128080, 158192)  # a cancel that span while its case was between a claim and its task
 REPLAY = "python tests/simulation/run.py --seed"
 
 
@@ -48,6 +49,11 @@ def test_no_schedule_loses_doubles_or_strands_anything_or_acts_on_what_is_stale(
     assert not bad, f"{len(bad)} violations, the first ones {bad[:3]}; replay the first with `{REPLAY} {bad[0][0]}`"
     assert total["crashes"] > SCHEDULES
     assert total["pauses"] > SCHEDULES
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_a_schedule_has_found_once_stays_mended(seed: int) -> None:
+    assert run(seed).violations == []
 
 
 def test_a_schedule_is_the_same_each_time_it_is_run() -> None:

@@ -17,6 +17,7 @@ from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, outcome_te
 from pointsman.runtime.inbox import Inbox, passed
 from pointsman.store.base import BranchRow, BranchWrite, CaseRow, EffectRow, Settlement
 
+MOMENT_SECONDS = 0.002  # what the store takes for a commit or a look, about
 ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine has in hand
 
 
@@ -39,8 +40,11 @@ class Operating:
             if self._cases.scheduler.holds(case):
                 await self._cases.scheduler.cancel(case, event)
             elif row.status is Status.RUNNING:
-                # It is between its commit and its task, or in another engine's hands until it rests.
-                await self._clock.wait(asyncio.Event(), 0 if self._cases.store.lease_seconds is None else ELSEWHERE_SECONDS)
+                if self._cases.store.lease_seconds is None:
+                    # It is between its commit and its task. The loop's time and not the clock's, which a test may hold still.
+                    await asyncio.sleep(MOMENT_SECONDS)
+                else:
+                    await self._clock.wait(asyncio.Event(), ELSEWHERE_SECONDS)  # in another engine's hands until it rests
             else:
                 self._cases.scheduler.look_again()
                 hold = self._cases.bare(row)
