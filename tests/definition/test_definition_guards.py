@@ -7,7 +7,7 @@ import pytest
 from declarations import refusal
 from pydantic import BaseModel
 
-from pointsman import Attempt, Context, Guard, Peek, Process, State, Unsafe
+from pointsman import Attempt, Context, Guard, Peek, Process, State, Unsafe, finish, otherwise, when
 
 
 class Draft(BaseModel):
@@ -86,6 +86,33 @@ def test_a_node_depends_on_what_its_checks_read() -> None:
 
     assert declare(Guard(in_tone), peeking).depends == {"tone"}
     assert declare(Guard(in_tone)).depends == {"mail", "tone"}
+
+
+def test_a_check_may_peek_as_a_node_may() -> None:
+    def at_a_glance(draft: Draft, tone: Peek[str | None]) -> str | None:
+        return None
+
+    assert declare(Guard(at_a_glance)).depends == {"mail"}
+
+
+def test_the_fingerprint_tells_guards_apart() -> None:
+    class Note(State):
+        mail: str
+        draft: Draft | None = None
+
+    def fitting(draft: Draft, mail: str) -> str | None:
+        return None
+
+    def fingerprint(guard: Guard) -> str:
+        process = Process("desk", Note)
+        node = process.node(write, writes="draft", guard=guard)
+        process.rules(when("no draft", lambda c: c.draft is None, node), otherwise(finish("drafted")))
+        return process.fingerprint
+
+    told = [fingerprint(guard) for guard in (Guard(short), Guard(short, repairs_max=1), Guard(short, fitting), Guard(short))]
+
+    assert told[0] == told[3]
+    assert len(set(told)) == 3
 
 
 def test_an_answer_of_several_fields_may_be_checked_by_any_of_them() -> None:

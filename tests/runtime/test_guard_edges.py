@@ -70,6 +70,43 @@ def test_a_check_may_say_what_no_store_can_hold(place: Place) -> None:
     run(main())
 
 
+class Toned(State):
+    message: str
+    reply: str | None = None
+    tone: str | None = None
+
+
+def test_a_node_is_not_asked_while_its_checks_cannot_judge(place: Place) -> None:
+    process = Process("toned", Toned)
+    asked: list[str] = []
+
+    def in_tone(reply: str, tone: str) -> str | None:
+        return None if tone in reply else f"it is not {tone}"
+
+    @process.node(writes="reply", guard=Guard(in_tone))
+    async def answer(message: str) -> Attempt[str]:
+        asked.append(message)
+        return Attempt(message, "m")
+
+    @process.node(writes="tone")
+    def choose(message: str) -> str:
+        return "warm"
+
+    process.rules(
+        when("no reply", lambda c: c.reply is None, answer), when("no tone", lambda c: c.tone is None, choose), otherwise(finish("done"))
+    )
+
+    async def main() -> None:
+        async with place.open(process) as engine:
+            case = (await engine.start(process, Toned(message="hi"))).case
+            await engine.idle()
+
+            assert "'answer', which needs field 'tone'" in ((await engine.case(case)).reason or "")
+            assert not asked
+
+    run(main())
+
+
 @pytest.mark.parametrize("usage", [{"input_tokens": 2**63}, {"output_tokens": 10**30}, {"cost": Decimal(10**10)}])
 def test_a_count_that_no_store_can_hold_is_refused_where_it_is_made(usage: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="less than or equal"):

@@ -129,9 +129,9 @@ class Guard:
             object.__setattr__(self, slot, value)
 
     @property
-    def reads(self) -> dict[str, Any]:
-        """The fields that the checks read, with their types."""
-        return {name: annotation for signature in self.signatures.values() for name, annotation in signature.reads.items()}
+    def depends(self) -> frozenset[str]:
+        """The fields that the checks read, without those that they only peek at."""
+        return frozenset[str]().union(*(signature.reads.keys() - signature.peeks for signature in self.signatures.values()))
 
 
 def check_name(check: Check) -> str:

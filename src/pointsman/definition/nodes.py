@@ -105,7 +105,7 @@ class Node(Generic[P, R]):
     @cached_property
     def depends(self) -> frozenset[str]:
         """The fields whose rewriting clears what this node wrote."""
-        judged = frozenset() if self.guard is None else frozenset(self.guard.reads)
+        judged = frozenset() if self.guard is None else self.guard.depends
         return (frozenset(self.signature.reads) - self.signature.peeks) | judged.difference(self.writes)
 
     def split(self, result: object) -> Mapping[str, object]:

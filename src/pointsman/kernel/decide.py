@@ -75,7 +75,11 @@ def _able(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> Ste
 
 @lru_cache(maxsize=4096)  # as many nodes as a program will have
 def _required(node: AnyNode) -> tuple[str, ...]:
-    return tuple(name for name, annotation in node.signature.reads.items() if not accepts_none(annotation))
+    """The fields without which it cannot run, nor its checks say anything of its answer."""
+    required = [name for name, annotation in node.signature.reads.items() if not accepts_none(annotation)]
+    for signature in () if node.guard is None else node.guard.signatures.values():
+        required += [name for name, annotation in signature.reads.items() if name not in node.writes and not accepts_none(annotation)]
+    return tuple(dict.fromkeys(required))
 
 
 def _view_of(state: type[State]) -> type[Any]:
