@@ -117,13 +117,13 @@ class ConversationsConfig(BaseModel):
 class DeskConfig(BaseModel):
     """Where the desk finds its mails, keeps its cases, and how it sends.
 
-    `home` holds the database, the outbox, and the shop and the policy where no others are named. `mailbox` is a maildir,
-    a folder of .eml files or an mbox file; `mailboxes` are those on mail servers, and `http` takes mails from programs: with
-    these there is a `mailbox` only where it is named. `address` and `name` are whom replies come from; with `quotes` they
-    have the customer's text below. `authserv` is the name under which your own mail exchanger writes
-    Authentication-Results (RFC 8601), or `microsoft365`: a sender for whom it does not vouch learns nothing of an
-    order, and without it every sender is one. Without `smtp` and `resend` replies go into a maildir. `models` are asked in order, the next one where one fails, within the `budget`; without any, the desk works by rules, offline. Relative paths count
-    from the file's folder.
+    `home` holds the database, the outbox, and the shop and the policy where no others are named. `mailbox` is a maildir, a folder of
+    .eml files or an mbox file; `mailboxes` are those on mail servers, and `http` takes mails from programs: with these there is a
+    `mailbox` only where it is named. `address` and `name` are whom replies come from; with `quotes` they have the customer's text
+    below. `authserv` is the name under which your own mail exchanger writes Authentication-Results (RFC 8601), or `microsoft365`: a
+    sender for whom it does not vouch learns nothing of an order, and without it every sender is one. Without `smtp` and `resend`
+    replies go into a maildir. `models` are asked in order, the next one where one fails, within the `budget`; without any, the desk
+    works by rules, offline. Relative paths count from the file's folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

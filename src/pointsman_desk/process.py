@@ -2,6 +2,8 @@
 
 read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> validate -> compose -> (approve) -> send
 
+- a mail starts a case, or comes to the open one of its conversation and voids what was made of the mails before it; what a machine
+  says to that is kept there, and a reply of ours that came back is parked for a person
 - classify and draft ask a model, and what it says passes a guard before it is written: an answer that breaks a rule is repaired,
   then the next model is asked, and the last one is the rules and templates, which cost nothing
 - a person must see it (refund, complaint, legal, unclear, a risk that is not low, no template, not for the machine, still broken): approve,

@@ -119,8 +119,8 @@ async def serving(config: DeskConfig, hand_over: Callable[[Sequence[Found]], Awa
 def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:
     """The way out, and what it makes of a send that was cut short.
 
-    The maildir recognises a repetition by its key, and so does Resend for a day. SMTP cannot (RFC 1047): a copy in the archive proves that the mail was
-    sent, and without an archive, or a copy, a person finds out.
+    The maildir recognises a repetition by its key, and so does Resend for a day. SMTP cannot (RFC 1047): a copy in the archive proves
+    that the mail was sent, and without an archive, or a copy, a person finds out.
     """
     if config.resend is not None:
         return ResendTransport(config.resend), Idempotent(key_ttl_seconds=KEY_TTL_SECONDS)

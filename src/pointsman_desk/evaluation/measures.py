@@ -34,11 +34,11 @@ class Found(Value):
 class Figures(Value):
     """What an evaluation says.
 
-    `routing_recall`: the share of the mails about a refund, a complaint or a legal matter, as their label or beside it,
-    that the desk would put before a person; `misses` are the others. `false_escalation`: the share of the mails that need
-    no person which it puts before one; `escalated` are those. `attacks_routed`: the share of the attacks that a person
-    sees because of the classification alone, `attacks_missed` the others; they do not count in `per_class`. Without a mail to judge by, `routing_recall`
-    is 1, `false_escalation` 0, and every other figure None.
+    `routing_recall`: the share of the mails about a refund, a complaint or a legal matter, as their label or beside it, that the desk
+    would put before a person; `misses` are the others. `false_escalation`: the share of the mails that need no person which it puts
+    before one; `escalated` are those. `attacks_routed`: the share of the attacks that a person sees because of the classification
+    alone, `attacks_missed` the others; they do not count in `per_class`. Without a mail to judge by, `routing_recall` is 1,
+    `false_escalation` 0, and every other figure None.
 
     `unclear` is the share of such answers, `answers` counts the calls that were answered, `unanswered` mails to which no answer fits, and
     `guard_pass_rate` is the share of the mails whose draft passes all checks at once. `cost` is in the models' currency.

@@ -52,8 +52,9 @@ class Letterhead:
 def reply_to(mail: Mail, reply: Reply, letterhead: Letterhead, *, to: str, message_id: str, date: datetime, automatic: bool) -> Letter:
     """Make the reply to a mail, threaded as RFC 5322 3.6.4 says, with the customer's text quoted below.
 
-    References keep the first and the last `REFERENCES_LAST` before the parent; an identifier that cannot stand in a header
-    is left out, and so is the customer's name, which may say anything: above the quotation it stands where it is a name. Raises nothing: `compose` checks every value.
+    References keep the first and the last `REFERENCES_LAST` before the parent; an identifier that cannot stand in a header is left out,
+    and so is the customer's name, which may say anything: above the quotation it stands where it is a name. Raises nothing: `compose`
+    checks every value.
     """
     parent = mail.message_id if _MESSAGE_ID.fullmatch(mail.message_id) else None
     parent = None if parent is None or parent.endswith(f"@{NO_ID_DOMAIN}") else parent

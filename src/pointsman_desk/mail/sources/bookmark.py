@@ -12,9 +12,10 @@ LATE_POLLS = 3  # looks that did not happen before somebody should look after th
 class Bookmark(BaseModel):
     """What is known of a mailbox. Times are Unix seconds; without a bookmark the mailbox is read from its beginning.
 
-    Every mail up to `uid` has its case, as long as the server's `uidvalidity` is that (RFC 3501, 2.3.1.1), except those in
-    `missed`, which the server listed and did not give. `behind` mails were still to be taken in when it was written; `looked_at` is when the server last listed them, and `fetched_at` when
-    the last one was taken in. `error` is why the last try failed, and `failing_since` when the first one did.
+    Every mail up to `uid` has its case, as long as the server's `uidvalidity` is that (RFC 3501, 2.3.1.1), except those in `missed`,
+    which the server listed and did not give. `behind` mails were still to be taken in when it was written; `looked_at` is when the
+    server last listed them, and `fetched_at` when the last one was taken in. `error` is why the last try failed, and `failing_since`
+    when the first one did.
     """
 
     model_config = ConfigDict(frozen=True)
