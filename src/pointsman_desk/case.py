@@ -149,7 +149,8 @@ class Incoming(Value):
 
     `key` is its identity, `conversation` what the cases of one conversation have in common. `link` says why it is of that
     conversation, None where it begins one; `related` is the case that it came of. `risk_so_far` is the highest risk that
-    the conversation has had before it, `notes` what was odd about its coming, and `at` when it came, in Unix seconds.
+    the conversation has had before it, `notes` what was odd about its coming, `flood` says why its sender writes too much for
+    a machine to answer, and `at` when it came, in Unix seconds.
     """
 
     email_id: str
@@ -162,6 +163,7 @@ class Incoming(Value):
     related: int | None = None
     risk_so_far: Risk = Risk.LOW
     notes: tuple[str, ...] = ()
+    flood: str | None = None
 
 
 class Report(Value):
@@ -322,6 +324,20 @@ class Outgoing(Letter):
     sha256: str
 
 
+class Allowance(Value):
+    """Whether the desk may answer a mail by itself, as far as it has not done so too often; `why` not, for a person."""
+
+    granted: bool
+    why: str = ""
+
+
+class FollowedUp(Value):
+    """How the wait for a customer's answer ended: none came in time, or a person closed the case."""
+
+    how: Literal["no answer", "closed"]
+    by: str = ""
+
+
 class Receipt(Value):
     """What the transport answered. `provider_message_id` is the name under which it can be asked for again."""
 
@@ -358,12 +374,34 @@ class Case(State):
     outgoing: Outgoing | None = None
     send_status: Literal["pending", "sent"] | None = None
     receipt: Receipt | None = None
+    allowance: Allowance | None = None
+    followed_up: FollowedUp | None = None
 
     @property
     def is_returned(self) -> bool:
         """Whether the mail says that a reply of ours did not reach the customer."""
         bounce = self.mail.bounce if self.mail is not None else None
         return bounce is not None and bounce.action == "failed" and self.mails[-1].related is not None
+
+    @property
+    def has_come_back(self) -> bool:
+        """Whether a machine has said that the reply which was sent did not reach the customer."""
+        outgoing = self.outgoing
+        return outgoing is not None and any(
+            report.bounce is not None and report.bounce.action == "failed" and report.bounce.message_id == outgoing.message_id
+            for report in self.reports
+        )
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether the sender writes more than a person does, to the desk or in this case."""
+        newest = self.mails[-1]
+        return newest.flood is not None or sum(newest.at - mail.at < 3_600.0 for mail in self.mails) > CASE_MAILS_AN_HOUR
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the desk has answered by itself too often to do so again."""
+        return self.allowance is not None and not self.allowance.granted
 
     @property
     def approved(self) -> bool:
@@ -411,5 +449,6 @@ def proposed(reply: Reply | Unsafe[Reply] | None) -> Reply | None:
     return reply.value if isinstance(reply, Unsafe) else reply
 
 
+CASE_MAILS_AN_HOUR = 10  # in one case; who has more to say than that is in a talk with a machine, or is one
 BY_HAND = frozenset({Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL, Intent.UNCLEAR})
 """What always waits for a person, whatever the policy file says."""

@@ -114,6 +114,30 @@ class ConversationsConfig(BaseModel):
     organisations: tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")], ...] = ()
 
 
+class FollowUpConfig(BaseModel):
+    """How long a case waits for the customer's answer to a reply, in days; 0 ends it with the reply. The desk is reminded in between."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wait_days: Annotated[float, Field(ge=0, le=366)] = 0
+    remind_days: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _reminds_before_the_end(self) -> Self:
+        if self.remind_days is not None and self.remind_days >= self.wait_days:
+            raise ValueError("remind_days is not before the end of wait_days; make it less, or leave it out")
+        return self
+
+
+class LimitsConfig(BaseModel):
+    """How many replies leave without a person's look: in an hour for one case, and in a day to one address; more wait for a person."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    machine_case_hour: Annotated[int, Field(ge=0)] = 1
+    machine_address_day: Annotated[int, Field(ge=0)] = 3
+
+
 class DeskConfig(BaseModel):
     """Where the desk finds its mails, keeps its cases, and how it sends.
 
@@ -143,6 +167,8 @@ class DeskConfig(BaseModel):
     models: tuple[ModelConfig, ...] = ()
     budget: BudgetConfig = BudgetConfig()
     conversations: ConversationsConfig = ConversationsConfig()
+    follow_up: FollowUpConfig = FollowUpConfig()
+    limits: LimitsConfig = LimitsConfig()
     concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails in hand at once; a local model seldom takes more
 
     @model_validator(mode="before")

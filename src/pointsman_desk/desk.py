@@ -8,7 +8,7 @@ from string import hexdigits
 from typing import Any
 
 from pointsman import CaseRow, Pending, Reader, Reconcile, Stale, Started, Status
-from pointsman_desk.case import Approval, Case, Receipt, Reply, Verdict, proposed
+from pointsman_desk.case import Approval, Case, FollowedUp, Receipt, Reply, Verdict, proposed
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.message import UNKNOWN_SENDER
@@ -16,6 +16,7 @@ from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.threads import Threads
 from pointsman_desk.nodes.ingest import ingest
+from pointsman_desk.process import FOLLOW_UP
 from pointsman_desk.wiring import Desk
 
 PATIENCE_SECONDS = 15.0  # a shop that restarts is back by then; what is to be tried later than that waits for the next run
@@ -130,6 +131,18 @@ async def reject(desk: Desk, case: int, *, by: str, why: str, seen: str | None) 
     return await _decide(desk, await _pending(desk, case, seen), Approval(decision="reject", by=by, note=why))
 
 
+async def close(desk: Desk, case: int, *, by: str) -> CaseRow:
+    """End a case that waits for the customer's answer. Raises DeskError, Refused."""
+    pending = await desk.engine.pending(case)
+    if pending.pause != FOLLOW_UP:
+        raise DeskError(f"case {case} does not wait for the customer, it waits for a decision; approve, edit or reject its draft.")
+    try:
+        await desk.engine.resume(pending.token, FollowedUp(how="closed", by=by), by=by)
+    except Stale:
+        raise DeskError(f"something came to case {case} meanwhile; look at it again.") from None
+    return await _moved(desk, case)
+
+
 async def redrive(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
     """Put a parked case back into the line, after what parked it has been mended. Raises Refused, DeskError.
 
@@ -191,6 +204,10 @@ async def _moved(desk: Desk, case: int) -> CaseRow:
 
 async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:
     pending = await desk.engine.pending(case)
+    if pending.pause == FOLLOW_UP:
+        raise NotSendable(
+            f"the reply of case {case} is sent, and the case waits for an answer; close it with `pointsman-desk close {case}`."
+        )
     if seen is not None and (len(seen) < SEEN_MIN or not set(seen) <= set(hexdigits)):
         raise DeskError(f"--seen {seen!r} is no digest of a draft; copy the one that `pointsman-desk show {case}` prints.")
     if seen is not None and not pending.digest.startswith(seen):

@@ -8,15 +8,33 @@ read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> va
   then the next model is asked, and the last one is the rules and templates, which cost nothing
 - a person must see it (refund, complaint, legal, unclear, a risk that is not low, no template, not for the machine, still broken): approve,
   where an edit goes back to validate, and a rejection ends the case
+- an answer joins its case: everything but what was sent is void, and done again with the newest mail
 - the mail is composed before it is approved: every byte that leaves was shown; one that nobody sees is marked as a machine's
 """
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, NamedTuple
 
-from pointsman import Budget, Guard, Idempotent, Limit, Process, Retry, Safety, finish, otherwise, parallel, park, when
-from pointsman_desk.case import Approval, Case, Incoming, Report, Risk
+from pointsman import (
+    Budget,
+    Guard,
+    Idempotent,
+    Limit,
+    Pause,
+    Process,
+    Retry,
+    Safety,
+    answer_with,
+    finish,
+    otherwise,
+    parallel,
+    park,
+    remind,
+    when,
+)
+from pointsman_desk.case import Approval, Case, FollowedUp, Incoming, Report, Risk
 from pointsman_desk.guards import CHECKS
-from pointsman_desk.nodes import classify, draft, facts, identity, ingest, send, validate
+from pointsman_desk.nodes import bounds, classify, draft, facts, identity, ingest, send, validate
 
 PATIENT = Retry(attempts_max=5, first_seconds=0.5)  # a shop that restarts is back within the 7 s that this makes
 # A server that says "later" means a quarter of an hour (greylisting, RFC 6647).
@@ -26,25 +44,30 @@ PARSE_SECONDS = 60.0  # far beyond the worst mail that was measured; what takes 
 FETCH_SECONDS = 10.0  # what a support desk can wait for a shop
 ANSWER_SECONDS = 120.0  # a slow model on a small machine
 ASKED_AGAIN = Retry(attempts_max=3, max_seconds=30.0)  # then the next model is asked
+FOLLOW_UP = "follow_up"
 RETURNED = "a reply of ours came back; write to the customer in another way, then close the case"
 SEND_SECONDS = 60.0  # a mail server may take its time over the final answer (RFC 5321, 4.5.3.2.6, grants more)
 
 
-def support_mail(safety: Safety, *, models: int = 1, limit: Limit | None = None, budget: Budget | None = None) -> Process[Case]:
+class FollowUp(NamedTuple):
+    """How long a case waits for the customer's answer to a reply, and when the desk is reminded of it."""
+
+    wait: timedelta
+    remind: timedelta | None = None
+
+
+def support_mail(
+    safety: Safety, *, models: int = 1, limit: Limit | None = None, budget: Budget | None = None, follow_up: FollowUp | None = None
+) -> Process[Case]:  # fmt: skip
     """Build the process; `safety` says what the transport makes of a send that a crash cut short.
 
     So many `models` are asked in turn, the last of which costs nothing; all calls of them share the `limit` and the `budget`.
+    Without a `follow_up` a case ends when its reply is sent.
     """
     support = Process("support-mail", Case, budget=budget)
+    _accept_mails(support)
     asking: dict[str, Any] = {"retry": ASKED_AGAIN, "timeout_seconds": ANSWER_SECONDS, "limit": limit}
 
-    support.accept(
-        Incoming, writes="mails", correlate=lambda mail: mail.conversation, key=lambda mail: mail.key, while_open="append",
-        starts=lambda mail: {"email_id": mail.email_id, "customer_id": mail.sender, "raw_message": mail.raw},
-    )  # fmt: skip
-    support.accept(
-        Report, writes="reports", correlate=lambda report: report.conversation, key=lambda report: report.key, while_open="append", starts=False
-    )  # fmt: skip
     read = support.node(ingest.read, writes=("mail", "earlier"), timeout_seconds=PARSE_SECONDS)
     guard = Guard(repairs_max=1, models=models, free=1)
     classify_ = support.node(classify.classify, writes=("intent", "risk", "grounds"), guard=guard, **asking)
@@ -56,11 +79,15 @@ def support_mail(safety: Safety, *, models: int = 1, limit: Limit | None = None,
     validate_ = support.node(validate.validate, writes="verdict")
     approve = support.pause(
         name="approve", writes="approval", answer=Approval, shows=("mail", "reply"), edits=("reply",),
-        beside=("intent", "risk", "grounds", "order", "policy", "verdict", "outgoing", "mails", "reports"),
+        beside=("intent", "risk", "grounds", "order", "policy", "verdict", "outgoing", "mails", "reports", "allowance"),
     )  # fmt: skip
     compose = support.node(send.compose, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
     compose_unattended = support.node(send.compose_unattended, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
     send_ = support.effect(send.send, writes=("receipt", "send_status"), retry=GREYLISTED, timeout_seconds=SEND_SECONDS, safety=safety)
+
+    allow = support.transaction(writes="allowance")(bounds.allow)
+    waits = follow_up is not None
+    wait = _wait(support, follow_up or FollowUp(timedelta(days=14)))
 
     support.rules(
         when("the mail has not been read", lambda c: c.mail is None, read),
@@ -88,11 +115,36 @@ def support_mail(safety: Safety, *, models: int = 1, limit: Limit | None = None,
         when("it is no reviewed template", lambda c: not c.is_template and not c.approved, approve),
         when("the sender is not the order's customer", lambda c: not c.is_known and not c.approved, approve),
         when("a person is editing it", lambda c: c.approval is not None and not c.approved, approve),
+        when("its sender writes too much", lambda c: c.is_flooded and not c.approved, approve),
+        when("it is not known whether a machine may", lambda c: c.allowance is None and not c.approved, allow),
+        when("a machine has answered enough", lambda c: c.is_bounded and not c.approved, approve),
         when("nobody has seen it", lambda c: not c.approved and not c.is_marked, compose_unattended),
         when("it is not sent", lambda c: c.send_status == "pending", send_),
+        when("the reply that was sent has come back", lambda c: waits and c.has_come_back, park(RETURNED)),
+        when("the customer may answer", lambda c: waits and c.followed_up is None, wait),
         otherwise(finish("sent")),
     )
     return support
+
+
+def _accept_mails(support: Process[Case]) -> None:
+    """An answer joins its case, and voids what was made of the mail before it; what machines say is kept beside."""
+    support.accept(
+        Incoming, writes="mails", correlate=lambda mail: mail.conversation, key=lambda mail: mail.key, while_open="append",
+        starts=lambda mail: {"email_id": mail.email_id, "customer_id": mail.sender, "raw_message": mail.raw},
+    )  # fmt: skip
+    support.accept(
+        Report, writes="reports", correlate=lambda report: report.conversation, key=lambda report: report.key, while_open="append", starts=False
+    )  # fmt: skip
+
+
+def _wait(support: Process[Case], terms: FollowUp) -> Pause:
+    """The wait for the customer's answer, which ends by itself."""
+    ladder = [remind(terms.remind)] if terms.remind else []
+    return support.pause(
+        name=FOLLOW_UP, writes="followed_up", answer=FollowedUp, shows=("outgoing", "receipt"), beside=("mails", "reports"),
+        deadline=terms.wait, ladder=[*ladder, answer_with(FollowedUp(how="no answer"))],
+    )  # fmt: skip
 
 
 support = support_mail(Idempotent())

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from datetime import timedelta
 from random import Random, SystemRandom
 from typing import Any
 
@@ -37,9 +38,10 @@ from pointsman_desk.mail.transports.maildir import MaildirOutbox
 from pointsman_desk.mail.transports.resend import KEY_TTL_SECONDS, ResendTransport
 from pointsman_desk.mail.transports.smtp import SmtpTransport
 from pointsman_desk.models.offline import OfflineModel
+from pointsman_desk.nodes.bounds import Bounds
 from pointsman_desk.nodes.correlate import Conversations
 from pointsman_desk.nodes.send import look_up
-from pointsman_desk.process import support_mail
+from pointsman_desk.process import FollowUp, support_mail
 from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
@@ -131,6 +133,11 @@ def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:
     return SmtpTransport(config.smtp), Reconcile(look_up, settle_seconds=config.smtp.settle_seconds)
 
 
+def _follow_up(config: DeskConfig) -> FollowUp | None:
+    wait, remind = config.follow_up.wait_days, config.follow_up.remind_days
+    return FollowUp(timedelta(days=wait), timedelta(days=remind) if remind else None) if wait else None
+
+
 def models_of(config: DeskConfig) -> tuple[Model, ...]:
     """The language models to ask, in order; none where the desk works offline. Raises ConfigInvalid with every problem."""
     models, problems = [], []
@@ -181,7 +188,7 @@ async def open_desk(
     asked = (*(models_of(config) if models is None else models), OfflineModel())
     limit = Limit("models", concurrency=ASKED_AT_ONCE) if len(asked) > 1 else None
     budget = Budget(**dict(config.budget))
-    process = support_mail(safety or its_safety, models=len(asked), limit=limit, budget=budget)
+    process = support_mail(safety or its_safety, models=len(asked), limit=limit, budget=budget, follow_up=_follow_up(config))
     chance = SystemRandom()
     signer, threads = Signer(secret_of(config.secret_file, chance)), Threads(config.threads_file)
     talk = config.conversations
@@ -194,6 +201,7 @@ async def open_desk(
         "policies": PolicyFile(config.policy_file),
         "letterhead": letterhead,
         "signer": signer,
+        "bounds": Bounds(config.limits.machine_case_hour, config.limits.machine_address_day),
         "threads": threads,
         "authserv": config.exchanger,
         "transport": transport or configured,

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from pointsman import Stale, Status
+from pointsman.testing.clock import ManualClock
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Case, Receipt
-from pointsman_desk.config import ConversationsConfig, DeskConfig
+from pointsman_desk.config import ConversationsConfig, DeskConfig, FollowUpConfig
 from pointsman_desk.mail.sources.base import Found
+from pointsman_desk.nodes import correlate
 from pointsman_desk.wiring import Desk, open_desk
 
 JOHN, EVE = "john.smith@post.example", "eve@elsewhere.test"
@@ -44,7 +46,7 @@ def bounce(reported: str, action: str = "failed") -> bytes:
     return f"""From: MAILER-DAEMON@mx.post.example
 To: support@haus-und-hof.example
 Subject: Undelivered Mail Returned to Sender
-Message-ID: <bounce@mx.post.example>
+Message-ID: <{action}@mx.post.example>
 Content-Type: multipart/report; report-type=delivery-status; boundary=b
 
 --b
@@ -398,3 +400,126 @@ def test_an_answer_that_names_the_providers_id_of_our_reply_finds_its_case(confi
     second = asyncio.run(main())
 
     assert (second.link, second.related) == ("answer to our mail", 1)
+
+
+DAY = 86_400.0
+
+
+def test_a_case_that_waits_for_the_customer_goes_on_with_the_answer(config: DeskConfig) -> None:
+    config = config.model_copy(update={"follow_up": FollowUpConfig(wait_days=14)})
+
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1))
+        waiting = await desk.engine.case(1)
+        with pytest.raises(at_desk.NotSendable, match="waits for an answer"):
+            await at_desk.approve(desk, 1, by="anna", seen=None)
+        ours = (await state(desk, 1)).outgoing
+        assert ours is not None
+        run = await take(desk, mail(2, COMPLAINS, answers=ours.message_id))
+        row = await at_desk.approve(desk, 1, by="anna", seen=None)
+        return waiting, run, row, await at_desk.close(desk, 1, by="anna"), await rows(desk)
+
+    waiting, run, approved, closed, cases = at_the_desk(config, work)
+
+    assert (waiting.status, waiting.rule, run.joined) == (Status.WAITING, "the customer may answer", [1])
+    assert (approved.status, approved.rule) == (Status.WAITING, "the customer may answer")
+    assert (closed.status, closed.outcome, len(cases)) == (Status.DONE, "sent", 1)
+    assert len({re.search(rb"^Message-ID: <(.*)>", one, re.MULTILINE)[1] for one in sent(config)}) == 2  # type: ignore[index]
+
+
+def test_a_case_that_hears_nothing_reminds_the_desk_and_ends_as_sent(config: DeskConfig) -> None:
+    config = config.model_copy(update={"follow_up": FollowUpConfig(wait_days=14, remind_days=7)})
+    clock = ManualClock()
+
+    async def after(desk: Desk, days: float) -> tuple[Status, str | None, int]:
+        clock.advance(days * DAY)
+        await take(desk)
+        row, events = await desk.engine.case(1), await desk.engine.reader.events(case=1)
+        return row.status, row.outcome, sum(event.kind == "reminded" for event in events)
+
+    async def main() -> Any:
+        async with open_desk(config, clock=clock) as desk:
+            await take(desk, mail(1))
+            return [await after(desk, days) for days in (6.9, 0.2, 6.8, 0.2)]
+
+    waits = Status.WAITING
+    assert asyncio.run(main()) == [(waits, None, 0), (waits, None, 1), (waits, None, 1), (Status.DONE, "sent", 1)]
+
+
+def test_a_reply_that_comes_back_while_its_case_waits_is_for_a_person(config: DeskConfig) -> None:
+    config = config.model_copy(update={"follow_up": FollowUpConfig(wait_days=14)})
+
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1))
+        ours = (await state(desk, 1)).outgoing
+        assert ours is not None
+        await take(desk, bounce(ours.message_id, "delayed"))
+        delayed = await desk.engine.case(1)
+        await take(desk, bounce(ours.message_id))
+        return delayed, await desk.engine.case(1), len((await state(desk, 1)).reports), await rows(desk)
+
+    delayed, failed, reports, cases = at_the_desk(config, work)
+
+    assert (delayed.status, failed.status, reports, len(cases)) == (Status.WAITING, Status.PARKED, 2, 1)
+    assert len(sent(config)) == 1
+
+
+def test_two_machines_that_answer_each_other_come_to_an_end(config: DeskConfig) -> None:
+    """The other machine hides what it is, and answers each reply at once."""
+    config = config.model_copy(update={"follow_up": FollowUpConfig(wait_days=14)})
+    clock = ManualClock()
+
+    async def main() -> Any:
+        async with open_desk(config, clock=clock) as desk:
+            for number in range(1, 10):
+                ours = (await state(desk, 1)).outgoing if number > 1 else None
+                await take(desk, mail(number, answers=ours.message_id if ours else None))
+                clock.advance(120.0)
+            return await desk.engine.case(1), (await state(desk, 1)).allowance
+
+    row, allowance = asyncio.run(main())
+
+    assert len(sent(config)) == 1
+    assert (row.status, row.rule) == (Status.WAITING, "a machine has answered enough")
+    assert allowance.why == "within an hour, 1 replies of this case were sent without a person"
+
+
+def test_an_address_is_answered_by_itself_a_few_times_a_day(config: DeskConfig) -> None:
+    clock = ManualClock()
+
+    async def main() -> Any:
+        async with open_desk(config, clock=clock) as desk:
+            for number in range(1, 6):
+                await take(desk, mail(number, Subject=f"Order, {number}"))
+            before = [row.status for row in await rows(desk)]
+            clock.advance(DAY + 1.0)
+            await take(desk, mail(6, Subject="Order, 6"))
+            return before, (await rows(desk))[-1].outcome
+
+    done, waits = Status.DONE, Status.WAITING
+    assert asyncio.run(main()) == ([done, done, done, waits, waits], "sent")
+
+
+def test_a_sender_of_a_flood_waits_for_a_person_and_others_do_not(config: DeskConfig) -> None:
+    clock = ManualClock()
+
+    async def main() -> Any:
+        async with open_desk(config, clock=clock) as desk:
+            await take(desk, *(mail(number, "Hello", Subject=f"Question {number}") for number in range(1, 53)))
+            await take(desk, mail(53, "What are your opening hours?", sender=EVE))
+            return [(await state(desk, row.id)).mails[0].flood for row in await rows(desk)]
+
+    floods = asyncio.run(main())
+
+    assert floods[:50] == [None] * 50
+    assert floods[50:] == ["its sender has written 51 mails in 1 min", "its sender has written 52 mails in 1 min", None]
+
+
+def test_what_a_flood_asks_is_not_answered_without_a_person(config: DeskConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(correlate, "FLOOD", ((60.0, 1),))
+
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1), mail(2, Subject="Another order"))
+        return [row.rule for row in await rows(desk)]
+
+    assert at_the_desk(config, work) == ["otherwise", "its sender writes too much"]

@@ -15,6 +15,7 @@ from pointsman_desk.mail.notes import MEANING
 from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.survey import Survey
+from pointsman_desk.process import FOLLOW_UP
 
 CASE_WIDTH = 5  # a desk with more than 99,999 cases has a wider terminal
 INTENT_WIDTH = 14  # the longest intent
@@ -184,7 +185,9 @@ def print_case(history: History, later: Sequence[int] = ()) -> None:
         console.print(f"Sent as {safe(state['receipt']['provider_message_id'])} ({safe(told)}).")
     if row.status is Status.PARKED:
         _print_ways_on(history)
-    if row.status is Status.WAITING and history.pause is not None:
+    if row.status is Status.WAITING and row.step == FOLLOW_UP:
+        console.print(f"\nIt waits for the customer's answer. To end it: pointsman-desk close {row.id}")
+    elif row.status is Status.WAITING and history.pause is not None:
         seen = history.pause.digest[:12]
         console.print(f"\npointsman-desk approve {row.id} --seen {seen}   (or edit, or reject)")
 
@@ -200,6 +203,11 @@ def _print_conversation(history: History, later: Sequence[int]) -> None:
         console.print(f"See case {newest['related']}; {safe(sure)}.")
     elif newest.get("link"):
         console.print(f"It came here as: {safe(newest['link'])}.")
+    if newest.get("flood"):
+        console.print(f"[yellow]No machine answers it: {safe(newest['flood'])}.[/]")
+    allowance = history.state.get("allowance") or {}
+    if allowance.get("why"):
+        console.print(f"[yellow]No machine answers it: {safe(allowance['why'])}.[/]")
     for report in reports:
         console.print(f"From {safe(report['sender'])}: {safe(_machine_told(report['automatic'], report['bounce']))}")
     if later:
@@ -274,7 +282,7 @@ def print_draft(pending: Pending) -> None:
 def print_decision(history: History, config: DeskConfig) -> None:
     """What became of a case after a person's decision."""
     state, row = history.state, history.case
-    if row.outcome == "sent":
+    if row.outcome == "sent" or row.step == FOLLOW_UP:
         place = f"; it is in {config.outbox}" if config.smtp is None and config.resend is None else ""
         console.print(
             safe(f"case {row.id}: the reply to {state['outgoing']['to']} was sent as {state['receipt']['provider_message_id']}{place}.")

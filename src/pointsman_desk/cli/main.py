@@ -304,6 +304,12 @@ def cancel(
 
 
 @app.command()
+def close(case: CaseNumber, by: By = None, config: Config = None, as_json: Json = False) -> None:
+    """End a case that waits for the customer's answer."""
+    _decide(config, lambda desk: at_desk.close(desk, case, by=_who(by)), as_json=as_json)
+
+
+@app.command()
 def resolve(
     case: CaseNumber,
     arrived: Annotated[bool, typer.Option("--arrived/--send-again", help="Did the reply arrive, or shall it be sent again?")],

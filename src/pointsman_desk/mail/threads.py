@@ -70,6 +70,14 @@ class Threads:
         with self._lock:
             return [Place(*row) for row in self._connection.execute(_sql("later"), (case,))]
 
+    def arrived(self, sender: str, key: str, now: float, since: float) -> list[float]:
+        """Note that a mail came, and return when the mails of its sender came, itself included, as far as after `since`."""
+        who = _hash("sender", sender)
+        with self._lock:
+            self._connection.execute(_sql("forget_arrivals"), (who, since))
+            self._connection.execute(_sql("add_arrival"), (who, _hash("key", key), now))
+            return [at for (at,) in self._connection.execute(_sql("arrivals"), (who,))]
+
     def _row(self, kind: Kind, name: str) -> tuple[int, str, bytes] | None:
         with self._lock:
             found = self._connection.execute(_sql("find"), (_hash(kind, name),))

@@ -11,6 +11,7 @@ from pointsman_desk.mail.message import UNKNOWN_SENDER, Identity
 from pointsman_desk.mail.signing import Claim, Signer, address_claims, id_claim, subject_claims
 from pointsman_desk.mail.threads import Kind, Place, Threads, provider_name, shared
 
+FLOOD = ((60.0, 50), (300.0, 120), (3_600.0, 600))  # seconds, and the mails of one sender in them: more is no person's writing
 ENDED = frozenset({Status.DONE, Status.CANCELLED})
 _RISKS = tuple(Risk)  # the least first
 _OURS: tuple[Link, ...] = ("signed address", "answer to our mail")  # what only who got a mail of ours can name
@@ -62,6 +63,16 @@ class Conversations:
         place = self.threads.find("key", key)
         row = await self.engine.reader.case(place.case) if place is not None else None
         return place if place is not None and row is not None and row.correlation == place.conversation else None
+
+    async def flood(self, identity: Identity, now: float) -> str | None:
+        """Say that the sender has written more than a person does, None where they have not; this mail counts."""
+        if identity.sender == UNKNOWN_SENDER:
+            return None
+        times = await asyncio.to_thread(self.threads.arrived, identity.sender, identity.key, now, now - FLOOD[-1][0])
+        for seconds, most in FLOOD:
+            if (came := sum(now - at < seconds for at in times)) > most:
+                return f"its sender has written {came} mails in {seconds / 60:.0f} min"
+        return None
 
     async def add(self, identity: Identity, row: CaseRow, earlier: int | None) -> None:
         """Let answers to this mail, and what refers to the same mails, find its case; `earlier` is the one that it came of."""

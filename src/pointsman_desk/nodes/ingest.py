@@ -44,7 +44,8 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
         belonging = belonging._replace(conversation=conversations.begun_by(identity))
     if taken is None:
         reused = conversations.threads.reused(identity.email_id, identity.key)
-        incoming = _incoming(identity, blob, belonging, ("message-id-reused",) if reused else (), now)
+        flood = await conversations.flood(identity, now)
+        incoming = _incoming(identity, blob, belonging, ("message-id-reused",) if reused else (), flood, now)
         delivered = await engine.send(process, incoming, name="mails")
         assert delivered.case is not None, "what no open case takes starts one"
         taken = Taken(delivered.case, _HOW.get(delivered.how, "joined"))
@@ -58,7 +59,7 @@ async def _reported(engine: Engine, process: Process[Case], report: Report) -> T
     return Taken(delivered.case, _HOW.get(delivered.how, "joined")) if delivered.case is not None else None
 
 
-def _incoming(identity: Identity, blob: Blob, belonging: Belonging, notes: tuple[str, ...], now: float) -> Incoming:
+def _incoming(identity: Identity, blob: Blob, belonging: Belonging, notes: tuple[str, ...], flood: str | None, now: float) -> Incoming:
     return Incoming(
         email_id=identity.email_id,
         sender=identity.sender,
@@ -70,6 +71,7 @@ def _incoming(identity: Identity, blob: Blob, belonging: Belonging, notes: tuple
         related=belonging.case,
         risk_so_far=belonging.risk,
         notes=notes,
+        flood=flood,
     )
 
 

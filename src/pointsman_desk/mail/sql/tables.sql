@@ -12,3 +12,10 @@ CREATE TABLE IF NOT EXISTS later (
   conversation TEXT NOT NULL,
   PRIMARY KEY (case_id, later)
 ) WITHOUT ROWID;
+-- arrivals: the mails of each sender in the last hour, once each.
+CREATE TABLE IF NOT EXISTS arrivals (
+  sender BLOB NOT NULL,
+  key BLOB NOT NULL,
+  at REAL NOT NULL,
+  PRIMARY KEY (sender, key)
+) WITHOUT ROWID;

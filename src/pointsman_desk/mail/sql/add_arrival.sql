@@ -1,0 +1,1 @@
+INSERT OR IGNORE INTO arrivals (sender, key, at) VALUES (?, ?, ?);

@@ -1,0 +1,44 @@
+"""How much the desk answers by itself: two machines that answer each other come to an end, and so does a flood."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from pointsman import Context, Database, Log
+from pointsman_desk.case import Allowance, Incoming
+
+HOUR_SECONDS, DAY_SECONDS = 3_600.0, 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What leaves without a person's look at most: so many replies in an hour for a case, and in a day to an address."""
+
+    case_hour: int = 1
+    address_day: int = 3
+
+
+def allow(mails: Log[Incoming], *, bounds: Bounds, db: Database, ctx: Context) -> Allowance:
+    """Say whether the newest mail may be answered without a person, and count the answer in the commit that says so."""
+    newest = mails[-1]
+    address, this = _hash(newest.sender), (ctx.case, _hash(newest.key))
+    db.execute(_sql("table"))
+    db.execute(_sql("forget"), (address, ctx.now - DAY_SECONDS))
+    others = [(case, at) for case, mail, at in db.execute(_sql("to"), (address,)) if (case, mail) != this]
+    here = sum(case == ctx.case and ctx.now - at < HOUR_SECONDS for case, at in others)
+    if here >= bounds.case_hour:
+        return Allowance(granted=False, why=f"within an hour, {here} replies of this case were sent without a person")
+    if len(others) >= bounds.address_day:
+        return Allowance(granted=False, why=f"within a day, {len(others)} replies to this address were sent without a person")
+    db.execute(_sql("add"), (address, *this, ctx.now))
+    return Allowance(granted=True)
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+@cache
+def _sql(name: str) -> str:
+    return (resources.files(__package__) / "sql" / f"machine_sent_{name}.sql").read_text(encoding="utf-8")

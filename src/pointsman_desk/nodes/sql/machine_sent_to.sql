@@ -1,0 +1,1 @@
+SELECT case_id, mail, at FROM desk_machine_sent WHERE address = ?;
