@@ -130,12 +130,18 @@ class FollowUpConfig(BaseModel):
 
 
 class LimitsConfig(BaseModel):
-    """How many replies leave without a person's look: in an hour for one case, and in a day to one address; more wait for a person."""
+    """What leaves without a person's look at most: replies in an hour for one case, and in a day to one address.
+
+    Nor are mails answered so whose sender has written more than `mails_minute`, `mails_five_minutes` or `mails_hour`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     machine_case_hour: Annotated[int, Field(ge=0)] = 1
     machine_address_day: Annotated[int, Field(ge=0)] = 3
+    mails_minute: Annotated[int, Field(ge=1)] = 50
+    mails_five_minutes: Annotated[int, Field(ge=1)] = 120
+    mails_hour: Annotated[int, Field(ge=1)] = 600
 
 
 class DeskConfig(BaseModel):

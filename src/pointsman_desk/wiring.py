@@ -191,7 +191,7 @@ async def open_desk(
     process = support_mail(safety or its_safety, models=len(asked), limit=limit, budget=budget, follow_up=_follow_up(config))
     chance = SystemRandom()
     signer, threads = Signer(secret_of(config.secret_file, chance)), Threads(config.threads_file)
-    talk = config.conversations
+    talk, limits = config.conversations, config.limits
     letterhead = Letterhead(config.address, config.name, config.quotes, talk.signs_addresses, talk.signs_subjects)
     resources = {
         "models": asked,
@@ -201,7 +201,7 @@ async def open_desk(
         "policies": PolicyFile(config.policy_file),
         "letterhead": letterhead,
         "signer": signer,
-        "bounds": Bounds(config.limits.machine_case_hour, config.limits.machine_address_day),
+        "bounds": Bounds(limits.machine_case_hour, limits.machine_address_day),
         "threads": threads,
         "authserv": config.exchanger,
         "transport": transport or configured,
@@ -209,6 +209,7 @@ async def open_desk(
     settings: dict[str, Any] = {"resources": resources, "concurrency": config.concurrency, "clock": SystemClock(), **engine_settings}
     with closing(threads):  # after the engine, whose last sends may write into it
         async with Engine.open(config.database, [process], **settings) as engine:
-            conversations = Conversations(engine, signer, threads, config.address, talk.organisations)
+            flood = ((60.0, limits.mails_minute), (300.0, limits.mails_five_minutes), (3_600.0, limits.mails_hour))
+            conversations = Conversations(engine, signer, threads, own=config.address, organisations=talk.organisations, flood=flood)
             used = (transport or configured).name
             yield Desk(engine, process, config, asked, used, safety or its_safety, conversations, settings["clock"])

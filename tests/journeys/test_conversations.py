@@ -13,9 +13,8 @@ from pointsman import Stale, Status
 from pointsman.testing.clock import ManualClock
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Case, Receipt
-from pointsman_desk.config import ConversationsConfig, DeskConfig, FollowUpConfig
+from pointsman_desk.config import ConversationsConfig, DeskConfig, FollowUpConfig, LimitsConfig
 from pointsman_desk.mail.sources.base import Found
-from pointsman_desk.nodes import correlate
 from pointsman_desk.wiring import Desk, open_desk
 
 JOHN, EVE = "john.smith@post.example", "eve@elsewhere.test"
@@ -515,8 +514,8 @@ def test_a_sender_of_a_flood_waits_for_a_person_and_others_do_not(config: DeskCo
     assert floods[50:] == ["its sender has written 51 mails in 1 min", "its sender has written 52 mails in 1 min", None]
 
 
-def test_what_a_flood_asks_is_not_answered_without_a_person(config: DeskConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(correlate, "FLOOD", ((60.0, 1),))
+def test_what_a_flood_asks_is_not_answered_without_a_person(config: DeskConfig) -> None:
+    config = config.model_copy(update={"limits": LimitsConfig(mails_minute=1)})
 
     async def work(desk: Desk) -> Any:
         await take(desk, mail(1), mail(2, Subject="Another order"))

@@ -11,7 +11,7 @@ from pointsman_desk.mail.message import UNKNOWN_SENDER, Identity
 from pointsman_desk.mail.signing import Claim, Signer, address_claims, id_claim, subject_claims
 from pointsman_desk.mail.threads import Kind, Place, Threads, provider_name, shared
 
-FLOOD = ((60.0, 50), (300.0, 120), (3_600.0, 600))  # seconds, and the mails of one sender in them: more is no person's writing
+HOUR_SECONDS = 3_600.0
 ENDED = frozenset({Status.DONE, Status.CANCELLED})
 _RISKS = tuple(Risk)  # the least first
 _OURS: tuple[Link, ...] = ("signed address", "answer to our mail")  # what only who got a mail of ours can name
@@ -31,13 +31,27 @@ class Belonging(NamedTuple):
 
 
 class Conversations:
-    """The cases by what mails say of them. `own` is the desk's address; who writes from one of the `organisations`, domains, is of it."""
+    """The cases by what mails say of them.
 
-    def __init__(self, engine: Engine, signer: Signer, threads: Threads, own: str, organisations: tuple[str, ...] = ()) -> None:
+    `own` is the desk's address; who writes from one of the `organisations`, domains, is of it. `flood` says how many mails of one
+    sender, in so many seconds up to an hour, are more than a person writes.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        signer: Signer,
+        threads: Threads,
+        *,
+        own: str,
+        organisations: tuple[str, ...],
+        flood: tuple[tuple[float, int], ...],
+    ) -> None:
         self.engine = engine
         self.own = own
         self.threads = threads
         self._signer = signer
+        self._flood = flood
         self._organisations = frozenset(organisations)
 
     async def belonging(self, identity: Identity) -> Belonging:
@@ -68,8 +82,8 @@ class Conversations:
         """Say that the sender has written more than a person does, None where they have not; this mail counts."""
         if identity.sender == UNKNOWN_SENDER:
             return None
-        times = await asyncio.to_thread(self.threads.arrived, identity.sender, identity.key, now, now - FLOOD[-1][0])
-        for seconds, most in FLOOD:
+        times = await asyncio.to_thread(self.threads.arrived, identity.sender, identity.key, now, now - HOUR_SECONDS)
+        for seconds, most in self._flood:
             if (came := sum(now - at < seconds for at in times)) > most:
                 return f"its sender has written {came} mails in {seconds / 60:.0f} min"
         return None
