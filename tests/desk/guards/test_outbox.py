@@ -12,7 +12,7 @@ from pointsman import history_of
 from pointsman.models import Message, Scripted, Task
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Language, Trust
-from pointsman_desk.config import DeskConfig
+from pointsman_desk.config import DeskConfig, LimitsConfig
 from pointsman_desk.wiring import open_desk
 
 SERVER = "mx.haus-und-hof.example"
@@ -51,13 +51,16 @@ def eml(number: int, language: Language) -> bytes:
     ).encode()
 
 
+UNLIMITED = LimitsConfig(machine_address_day=1_000, mails_minute=1_000, mails_five_minutes=1_000, mails_hour=1_000)
+
+
 def test_no_evil_reply_reaches_the_outbox(tmp_path: Path) -> None:
     script = (*SENDABLE, HARMLESS)
     mailbox = tmp_path / "mailbox"
     mailbox.mkdir()
     for number, one in enumerate(script):
         (mailbox / f"{number:04}.eml").write_bytes(eml(number, one.language))
-    config = DeskConfig(home=tmp_path / "desk", mailbox=mailbox, authserv=SERVER)
+    config = DeskConfig(home=tmp_path / "desk", mailbox=mailbox, authserv=SERVER, limits=UNLIMITED)
 
     def says(task: Task, _: Sequence[Message]) -> dict[str, Any]:
         return answer(script, task)
