@@ -147,6 +147,7 @@ def final_state(home: Path) -> list[Any]:
                 state = dict(history.state)
                 for volatile in ("outgoing", "receipt"):
                     state[volatile] = volatile in state
+                state["mails"] = [mail | {"at": None} for mail in state["mails"]]
                 state["approval"] = {**(state.get("approval") or {}), "sha256": None}
                 ends.append([row.status, row.outcome, row.key, state])
             return ends
