@@ -1,9 +1,12 @@
 """What the command prints: letter by letter what was written, whoever wrote it, and never without a case's number."""
 
+import json
+
 import pytest
 
-from pointsman import Status
-from pointsman_desk.cli.display import print_cases
+from pointsman import CaseRow, History, Status
+from pointsman.store.base import EventRow
+from pointsman_desk.cli.display import print_case, print_cases
 from pointsman_desk.cli.terminal import complain, console, safe
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07[bold]:smile: \u202egro.elif\u200b \x9b31m[/] \\"
@@ -40,3 +43,16 @@ def test_whatever_its_status_a_case_is_listed() -> None:
             print_cases([{"id": 7, "status": status, "why": "", "intent": None, "from": None, "subject": ""}])
 
         assert f"{status}: " in shown.get()
+
+
+def test_a_case_that_will_be_tried_again_says_what_failed() -> None:
+    row = CaseRow(1, "support-mail", 1, None, Status.READY, 2, 1, 9.0, 1, 3, "send", "it is not sent", None, None, 0.0, 0.0)
+    failures = [
+        EventRow(number, 1, 2, "effect.not_sent", "send", number, 0.0, json.dumps({"key": "k", "message": f"no answer {number}\x1b."}))
+        for number in (1, 2)
+    ]
+
+    with console.capture() as shown:
+        print_case(History(row, {}, {}, tuple(failures), (), None))
+
+    assert shown.get().splitlines()[-1] == "The last attempt to send failed: no answer 2."

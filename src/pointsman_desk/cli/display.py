@@ -183,6 +183,8 @@ def print_case(history: History, later: Sequence[int] = ()) -> None:
     if state.get("receipt"):
         told = ", ".join(filter(None, (state["receipt"]["transport"], state["receipt"]["detail"])))
         console.print(f"Sent as {safe(state['receipt']['provider_message_id'])} ({safe(told)}).")
+    if row.status is Status.READY:
+        _print_last_failure(history)
     if row.status is Status.PARKED:
         _print_ways_on(history)
     if row.status is Status.WAITING and row.step == FOLLOW_UP:
@@ -222,6 +224,14 @@ def _print_objections(history: History) -> None:
             checks = ", ".join(dict.fromkeys(violation["check"] for violation in facts["violations"]))
             told = f"An answer of {(facts.get('used') or {}).get('model') or 'a model'} to {event.step} did not pass ({checks}): {facts['next']}."
             console.print(f"[dim]{safe(told)}[/]")
+
+
+def _print_last_failure(history: History) -> None:
+    """Why a case that will be tried again has not gone on."""
+    for event in reversed(history.events):
+        if event.kind in {"node.failed", "effect.not_sent"}:
+            console.print(f"[yellow]The last attempt to {safe(event.step)} failed: {safe(json.loads(event.facts).get('message') or '')}[/]")
+            return
 
 
 def _machine_told(automatic: str, bounce: dict[str, Any] | None) -> str:
