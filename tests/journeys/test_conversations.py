@@ -1,8 +1,11 @@
 """Conversations on the real desk: which mails are one case, which are not, and what a mail does to a draft that waits."""
 
 import asyncio
+import json
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from pointsman_desk.case import Case, Receipt
 from pointsman_desk.config import ConversationsConfig, DeskConfig, FollowUpConfig, LimitsConfig
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.wiring import Desk, open_desk
+from tiers import figure
 
 JOHN, EVE = "john.smith@post.example", "eve@elsewhere.test"
 ASKS = "Where is my order A-1002? It has not arrived yet."
@@ -522,3 +526,14 @@ def test_what_a_flood_asks_is_not_answered_without_a_person(config: DeskConfig) 
         return [row.rule for row in await rows(desk)]
 
     assert at_the_desk(config, work) == ["otherwise", "its sender writes too much"]
+
+
+def test_an_answer_that_comes_while_the_desk_is_killed_is_neither_lost_nor_another_case() -> None:
+    world = Path(__file__).with_name("reply_world.py")
+    done = subprocess.run([sys.executable, str(world), str(figure("REPLY_KILLS", 12))], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+
+    assert report["wanted"] == [[["mail-1@post.example", "mail-2@post.example"], ["out of office"], "Any news of it?"]]
+    assert report["other_ends"] == []
+    assert report["killed"] >= report["lives"] * 0.9 > 10
