@@ -5,14 +5,21 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
-.PHONY: desk test soak lint bench system-deps clean
+.PHONY: desk test test-journeys test-others soak lint bench system-deps clean
 
 # One run of the desk ends when the mailbox is worked off, with ONCE=1 and without.
 desk: $(VENV)/.desk
 	$(BIN)/pointsman-desk run
 
+# Two runs side by side: the journeys wait for processes and disks, and the others compute.
 test: lint
-	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory -j2 test-journeys test-others
+
+test-journeys:
+	$(BIN)/python -m pytest tests/journeys
+
+test-others:
+	$(BIN)/python -m pytest --ignore=tests/journeys
 
 # The tiers of the tests whose size is a figure, at full size and one after another; each prints its figure and its seed.
 TIERS := $(wildcard $(addprefix tests/,simulation/test_simulation.py simulation/test_mutants.py store/test_power_loss.py store/test_io_faults.py \

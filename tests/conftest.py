@@ -29,7 +29,7 @@ def _only_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smtplib.SMTP, "rcpt", rcpt_to_nobody)
 
 
-@pytest.fixture(scope="session", name="model_server")
+@pytest.fixture(scope="module", name="model_server")
 def _model_server() -> Iterator[Remote]:
     with running() as server:
         yield server
