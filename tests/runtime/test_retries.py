@@ -298,3 +298,25 @@ def test_a_node_that_fails_on_a_store_of_its_own_does_not_stop_the_engine(place:
 
     assert row.status is Status.PARKED
     assert "archive.db is locked" in row.reason
+
+
+def test_what_is_told_of_a_timer_twice_keeps_nobody_waiting(place: Place) -> None:
+    async def main() -> None:
+        clock = ManualClock()
+        async with place.open(process, clock=clock) as engine:
+            await engine.settled((await engine.start(process, {"message": "m"})).case)
+            await engine.idle(patience_seconds=0)
+
+            engine._scheduler.woken(clock.now() + 3_600.0)
+
+            await engine.idle(patience_seconds=0)
+
+    process = Process("asks", Asked)
+    ask = process.pause(writes="answer", answer=str, shows=("message",), deadline="1h")
+    process.rules(when("nobody has answered", lambda c: c.answer is None, ask), otherwise(finish("answered")))
+    run(main())
+
+
+class Asked(State):
+    message: str
+    answer: str | None = None

@@ -123,13 +123,14 @@ class Scheduler:
 
     def woken(self, at: float) -> None:
         """Note that a case has become ready and is due at this time (Unix seconds)."""
-        self._lull.clear()
         if at <= self._ports.clock.now():
             self._due = True
-            self._wake.set()
         elif self._next_wake is None or at < self._next_wake:
             self._next_wake = at
-            self._wake.set()
+        else:
+            return  # the loop looks at it in time anyway; it would not be woken to say again that nothing is in hand
+        self._lull.clear()
+        self._wake.set()
 
     def opens(self, at: float) -> None:
         """Note that a limit that cases wait for has room, or will have it at this time (Unix seconds)."""
