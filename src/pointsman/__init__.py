@@ -20,7 +20,7 @@ from pointsman.definition.nodes import Context, Node, Retry
 from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.process import Process
 from pointsman.definition.retention import Retention
-from pointsman.definition.rules import compensate, each, finish, otherwise, parallel, park, quorum, when
+from pointsman.definition.rules import Rule, compensate, each, finish, otherwise, parallel, park, quorum, when
 from pointsman.definition.schedules import cron, every
 from pointsman.definition.signature import Item, Peek
 from pointsman.definition.state import Blob, Failure, State
@@ -112,6 +112,7 @@ __all__ = [
     "Rejected",
     "Retention",
     "Retry",
+    "Rule",
     "Safety",
     "Sleep",
     "SmtpInDoubt",

@@ -8,10 +8,10 @@ read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> va
   then the next model is asked, and the last one is the rules and templates, which cost nothing
 - a person must see it (refund, complaint, legal, unclear, a risk that is not low, no template, not for the machine, still broken): approve,
   where an edit goes back to validate, and a rejection ends the case
-- an answer joins its case: everything but what was sent is void, and done again with the newest mail
 - the mail is composed before it is approved: every byte that leaves was shown; one that nobody sees is marked as a machine's
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from pointsman import (
     Pause,
     Process,
     Retry,
+    Rule,
     Safety,
     answer_with,
     finish,
@@ -89,6 +90,10 @@ def support_mail(
     waits = follow_up is not None
     wait = _wait(support, follow_up or FollowUp(timedelta(days=14)))
 
+    def ask(why: str, holds: Callable[[Case], object]) -> Rule[Case]:
+        """A reason for which a person has to see the reply, unless one has approved it."""
+        return when(why, lambda c: holds(c) and not c.approved, approve)
+
     support.rules(
         when("the mail has not been read", lambda c: c.mail is None, read),
         when("a reply of ours came back", lambda c: c.is_returned, park(RETURNED)),
@@ -98,26 +103,18 @@ def support_mail(
         when("the sender is not identified", lambda c: c.trust is None, identify),
         when("there is no draft", lambda c: c.reply is None, draft_),
         when("the draft is not validated", lambda c: c.verdict is None, validate_),
-        when(
-            "a person rejected it",
-            lambda c: c.approval is not None and c.approval.decision == "reject",
-            finish("rejected"),
-        ),
+        when("a person rejected it", lambda c: c.approval is not None and c.approval.decision == "reject", finish("rejected")),
         when("it is not composed", lambda c: c.is_written and c.outgoing is None, compose),
-        when("refund, complaint, legal or unclear", lambda c: c.needs_judgement and not c.approved, approve),
-        when("the risk is not low", lambda c: c.risk is not Risk.LOW and not c.approved, approve),
-        when(
-            "the draft breaks a rule",
-            lambda c: c.verdict is not None and c.verdict.violations and not c.approved,
-            approve,
-        ),
-        when("the policy does not name the intent", lambda c: not c.is_allowed and not c.approved, approve),
-        when("it is no reviewed template", lambda c: not c.is_template and not c.approved, approve),
-        when("the sender is not the order's customer", lambda c: not c.is_known and not c.approved, approve),
-        when("a person is editing it", lambda c: c.approval is not None and not c.approved, approve),
-        when("its sender writes too much", lambda c: c.is_flooded and not c.approved, approve),
+        ask("refund, complaint, legal or unclear", lambda c: c.needs_judgement),
+        ask("the risk is not low", lambda c: c.risk is not Risk.LOW),
+        ask("the draft breaks a rule", lambda c: c.verdict is not None and c.verdict.violations),
+        ask("the policy does not name the intent", lambda c: not c.is_allowed),
+        ask("it is no reviewed template", lambda c: not c.is_template),
+        ask("the sender is not the order's customer", lambda c: not c.is_known),
+        ask("a person is editing it", lambda c: c.approval is not None),
+        ask("its sender writes too much", lambda c: c.is_flooded),
         when("it is not known whether a machine may", lambda c: c.allowance is None and not c.approved, allow),
-        when("a machine has answered enough", lambda c: c.is_bounded and not c.approved, approve),
+        ask("a machine has answered enough", lambda c: c.is_bounded),
         when("nobody has seen it", lambda c: not c.approved and not c.is_marked, compose_unattended),
         when("it is not sent", lambda c: c.send_status == "pending", send_),
         when("the reply that was sent has come back", lambda c: waits and c.has_come_back, park(RETURNED)),

@@ -1,1 +1,1 @@
-"""The nodes, one a file, in the order in which a mail meets them: ingest, classify, facts, identity, draft, validate, approve, send."""
+"""The nodes, in the order in which a mail meets them: ingest (and correlate), classify, facts, identity, draft, validate, bounds, send."""

@@ -18,8 +18,9 @@ async def draft(
     policy: Policy, *, models: tuple[Model, ...], chance: Random, ctx: Context,
 ) -> Attempt[Reply]:  # fmt: skip
     """Have the model whose turn it is write a reply from the facts that the sender may know."""
-    brief = Brief(mail=mail, intent=intent, risk=risk, grounds=grounds, order=disclosed(order, trust), policy=policy, trust=trust)
-    brief = brief.model_copy(update={"earlier": earlier})
+    brief = Brief(
+        mail=mail, earlier=earlier, intent=intent, risk=risk, grounds=grounds, order=disclosed(order, trust), policy=policy, trust=trust
+    )
     return await drafted(brief, models[ctx.model], chance, ctx.violations, ctx.rejected)
 
 
