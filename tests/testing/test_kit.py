@@ -14,6 +14,7 @@ from pointsman import (
     Found,
     Idempotent,
     NotSent,
+    Peek,
     Process,
     Reconcile,
     Retry,
@@ -117,6 +118,64 @@ def test_a_story_may_send_messages_between_the_crashes() -> None:
     report = crash_everywhere(process, story, resources=lambda: {"office": Post()}, people={"approval": "yes"})
 
     assert [end["state"]["text"] for end in report.ends] == ["second"]
+
+
+class Twice(State):
+    text: str
+    first: str | None = None
+    second: str | None = None
+
+
+def draft(text: str, revision: int | None) -> str:
+    return f"{text}, revision {revision or 0}"
+
+
+def revise(approval: Peek[str]) -> int:
+    return 1
+
+
+def asking_twice() -> Process[Twice]:
+    process = Process("asking-twice", Twice)
+    first = process.pause(writes="first", answer=str, shows=("text",))
+    second = process.pause(writes="second", answer=str, shows=("text", "first"))
+    process.rules(
+        when("first", lambda c: c.first is None, first),
+        when("second", lambda c: c.second is None, second),
+        otherwise(finish("answered")),
+    )
+    return process
+
+
+def test_each_of_two_pauses_has_a_token_of_its_own_whatever_crashes() -> None:
+    report = crash_everywhere(asking_twice(), {"text": "hello"}, people={"first": "yes", "second": "no"})
+
+    assert [(end["state"]["first"], end["state"]["second"]) for end in report.ends] == [("yes", "no")]
+
+
+class Revised(State):
+    text: str
+    revision: int | None = None
+    reply: str | None = None
+    approval: str | None = None
+
+
+def test_a_pause_that_is_asked_twice_takes_both_answers_whatever_crashes() -> None:
+    process = Process("revised", Revised)
+    write, rewrite = process.node(draft, writes="reply"), process.node(revise, writes="revision")
+    approve = process.pause(writes="approval", answer=str, shows=("reply",))
+    process.rules(
+        when("no reply", lambda c: c.reply is None, write),
+        when("not approved", lambda c: c.approval is None, approve),
+        when("once more", lambda c: c.approval == "once more", rewrite),
+        otherwise(finish("approved")),
+    )
+
+    def answer(pending: Any) -> str:
+        return "once more" if pending.shown["reply"] == "hello, revision 0" else "fine"
+
+    report = crash_everywhere(process, {"text": "hello"}, people={"approval": answer})
+
+    assert [(end["state"]["reply"], end["state"]["approval"]) for end in report.ends] == [("hello, revision 1", "fine")]
 
 
 def test_a_look_up_that_looks_away_is_found_out() -> None:
