@@ -6,7 +6,8 @@ import pytest
 
 from pointsman import CaseRow, History, Status
 from pointsman.store.base import EventRow
-from pointsman_desk.cli.display import print_case, print_cases
+from pointsman_desk.cli.lists import print_cases
+from pointsman_desk.cli.one_case import print_case
 from pointsman_desk.cli.terminal import complain, console, safe
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07[bold]:smile: \u202egro.elif\u200b \x9b31m[/] \\"

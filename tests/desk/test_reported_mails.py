@@ -11,7 +11,7 @@ import pytest
 import tiers
 from pointsman import CaseRow, Status, history_of
 from pointsman_desk import desk as at_desk
-from pointsman_desk.cli.display import print_case
+from pointsman_desk.cli.one_case import print_case
 from pointsman_desk.cli.terminal import console
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.wiring import open_desk

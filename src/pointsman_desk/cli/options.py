@@ -1,0 +1,19 @@
+"""The options that the desk's commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="The configuration; desk.toml in this folder where it is there.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CASE_MAX = 2**63 - 1  # the largest number that a database holds
+CaseNumber = Annotated[int, typer.Argument(metavar="CASE", min=1, max=CASE_MAX, help="The case's number.")]
+Seen = Annotated[
+    str | None,
+    typer.Option("--seen", help="The digest of the draft that you looked at, as `show` prints it.", show_default=False),
+]
+By = Annotated[str | None, typer.Option("--by", help="Who decides; your login name.", show_default=False)]
