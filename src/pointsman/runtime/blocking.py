@@ -1,100 +1,173 @@
 """The engine for scripts and notebooks: the same calls, each waiting for its answer, with the event loop in a thread."""
 
 import asyncio
+import signal
 import threading
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import update_wrapper, wraps
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
-from pointsman.definition.process import AnyProcess, Process
-from pointsman.definition.state import Blob, State
-from pointsman.runtime.answers import Pending
+from pointsman.definition.process import AnyProcess
+from pointsman.definition.state import State
+from pointsman.errors import EngineStopped
 from pointsman.runtime.engine import Engine
-from pointsman.runtime.retention import Vacuumed
-from pointsman.runtime.starts import Delivered, Started
-from pointsman.store.base import CaseRow
+from pointsman.store.base import EventRow, Reader
 
+P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S", bound=State)
 
 
-class BlockingEngine:
-    """An engine whose methods wait. They do what `Engine`'s methods of the same names do, and raise what those raise."""
+class _Loop:
+    """The event loop in its thread."""
 
-    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
-        self._engine = engine
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="pointsman-loop", daemon=True)
+        self._thread.start()
+
+    def wait(self, call: Coroutine[Any, Any, T]) -> T:
+        """Run `call` in the loop and return its result. Raises EngineStopped after `close`."""
+        if self._loop.is_closed():
+            call.close()
+            raise EngineStopped("the engine is closed; open it again.")
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # Ctrl-C ends the wait, and what was asked for with it
+
+    def soon(self, call: Callable[[], object]) -> None:
+        """Call `call` in the loop, from a signal handler or another thread."""
+        self._loop.call_soon_threadsafe(call)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class _Blocking:
+    """Something asynchronous, and the loop that it runs in."""
+
+    def __init__(self, inner: Any, loop: _Loop) -> None:
+        self._inner = inner
         self._loop = loop
+
+
+def _waits(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
+    """Return a method with the parameters of `method` that calls it and waits for its result."""
+
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        result: T = self._loop.wait(getattr(self._inner, method.__name__)(*args, **kwargs))
+        return result
+
+    update_wrapper(call, method)
+    return call
+
+
+async def _next(events: AsyncGenerator[EventRow, None]) -> EventRow | None:
+    return await anext(events, None)
+
+
+class BlockingReader(_Blocking):
+    """The looking half of the store, whose methods wait: those of `Reader`."""
+
+    @property
+    def incarnation(self) -> str:
+        """The database's own name."""
+        incarnation: str = self._inner.incarnation
+        return incarnation
+
+    case = _waits(Reader.case)
+    cases = _waits(Reader.cases)
+    open_cases = _waits(Reader.open_cases)
+    versions = _waits(Reader.versions)
+    cases_of_version = _waits(Reader.cases_of_version)
+    definitions = _waits(Reader.definitions)
+    case_by_key = _waits(Reader.case_by_key)
+    counts = _waits(Reader.counts)
+    fields = _waits(Reader.fields)
+    events = _waits(Reader.events)
+    effect = _waits(Reader.effect)
+    effects = _waits(Reader.effects)
+    in_doubt = _waits(Reader.in_doubt)
+    pause = _waits(Reader.pause)
+    pause_by_token = _waits(Reader.pause_by_token)
+    branches = _waits(Reader.branches)
+    messages = _waits(Reader.messages)
+    held = _waits(Reader.held)
+    unmatched = _waits(Reader.unmatched)
+    children = _waits(Reader.children)
+    usage_of_case = _waits(Reader.usage_of_case)
+    usage_of_days = _waits(Reader.usage_of_days)
+    limits = _waits(Reader.limits)
+    in_line = _waits(Reader.in_line)
+    blob = _waits(Reader.blob)
+    dossier = _waits(Reader.dossier)
+
+
+class BlockingEngine(_Blocking):
+    """An engine whose methods wait. They take, return and raise what `Engine`'s methods of the same names do."""
+
+    _inner: Engine
 
     @property
     def abandoned(self) -> int:
         """How many plain functions were given up and still run."""
-        return self._engine.abandoned
+        return self._inner.abandoned
 
-    def start(
-        self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None, correlation: str | None = None,
-        tenant: str = "", priority: int = 0,
-    ) -> Started:  # fmt: skip
-        """Start a case."""
-        return self._wait(self._engine.start(process, state, key=key, correlation=correlation, tenant=tenant, priority=priority))
+    @property
+    def reader(self) -> BlockingReader:
+        """The looking half of the store."""
+        return BlockingReader(self._inner.reader, self._loop)
 
-    def send(
-        self, process: AnyProcess | str, message: object, *, name: str | None = None, key: str | None = None, tenant: str = "", priority: int = 0
-    ) -> Delivered:  # fmt: skip
-        """Deliver a message."""
-        return self._wait(self._engine.send(process, message, name=name, key=key, tenant=tenant, priority=priority))
-
-    def keep(self, content: bytes) -> Blob:
-        """Store a large value."""
-        return self._wait(self._engine.keep(content))
-
-    def settled(self, case: int) -> CaseRow:
-        """Wait until the case waits for somebody, is parked or has ended."""
-        return self._wait(self._engine.settled(case))
-
-    def idle(self) -> None:
-        """Wait until nothing moves by itself any more."""
-        self._wait(self._engine.idle())
+    start = _waits(Engine.start)
+    send = _waits(Engine.send)
+    keep = _waits(Engine.keep)
+    case = _waits(Engine.case)
+    settled = _waits(Engine.settled)
+    idle = _waits(Engine.idle)
+    pending = _waits(Engine.pending)
+    resume = _waits(Engine.resume)
+    cancel = _waits(Engine.cancel)
+    redrive = _waits(Engine.redrive)
+    redrive_all = _waits(Engine.redrive_all)
+    resolve = _waits(Engine.resolve)
+    erase = _waits(Engine.erase)
+    vacuum = _waits(Engine.vacuum)
 
     @overload
     def state(self, case: int) -> Any: ...
     @overload
     def state(self, case: int, of: type[S]) -> S: ...
 
-    def state(self, case: int, of: type[State] = State) -> Any:
-        """The state of a case, which is one `of` this type."""
-        return self._wait(self._engine.state(case, of))
+    @wraps(Engine.state)
+    def state(self, case: int, of: type[State] = State) -> Any:  # noqa: D102
+        return self._loop.wait(self._inner.state(case, of))
 
-    def pending(self, case: int) -> Pending:
-        """What a case waits for."""
-        return self._wait(self._engine.pending(case))
+    @wraps(Engine.events)
+    def events(self, *, after: int = 0) -> Iterator[EventRow]:  # noqa: D102
+        events = self._inner.events(after=after)
+        while (event := self._loop.wait(_next(events))) is not None:
+            try:
+                yield event
+            except GeneratorExit:
+                self._loop.wait(events.aclose())
+                raise
 
-    def resume(self, token: str, answer: object, *, by: str, edits: Mapping[str, object] | None = None) -> CaseRow:
-        """Answer a pause."""
-        return self._wait(self._engine.resume(token, answer, by=by, edits=edits))
-
-    def cancel(self, case: int, *, by: str, why: str) -> CaseRow:
-        """End a case from outside."""
-        return self._wait(self._engine.cancel(case, by=by, why=why))
-
-    def redrive(self, case: int, *, by: str, why: str, fields: Mapping[str, object] | None = None) -> CaseRow:
-        """Put a parked case back into the line."""
-        return self._wait(self._engine.redrive(case, by=by, why=why, fields=fields))
-
-    def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None, calls: int | None = None) -> CaseRow:
-        """Say what became of an effect in doubt."""
-        return self._wait(self._engine.resolve(key, happened=happened, by=by, why=why, outcome=outcome, calls=calls))
-
-    def erase(self, case: int, *, by: str, why: str) -> CaseRow:
-        """Take away what a case knows."""
-        return self._wait(self._engine.erase(case, by=by, why=why))
-
-    def vacuum(self) -> Vacuumed:
-        """Let go at once of all that was kept long enough, and give its space back."""
-        return self._wait(self._engine.vacuum())
-
-    def _wait(self, call: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+    def serve(self) -> None:
+        """Work until SIGTERM or SIGINT arrives, then return. Call it in the main thread. Raises StoreError, EngineStopped."""
+        stop = asyncio.Event()
+        before = {number: signal.signal(number, lambda *_: self._loop.soon(stop.set)) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            self._loop.wait(self._inner.serve(stop))
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @contextmanager
@@ -102,17 +175,13 @@ def open_blocking(
     path: str | Path, processes: Sequence[AnyProcess], *, resources: Mapping[str, Any] | None = None, **settings: Any
 ) -> Iterator[BlockingEngine]:
     """Open an engine whose calls wait; `settings` are those of `Engine.open`. For scripts and notebooks."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="pointsman-loop", daemon=True)
-    thread.start()
+    loop = _Loop()
     opening = Engine.open(path, processes, resources=resources, **settings)
     try:
-        engine = asyncio.run_coroutine_threadsafe(opening.__aenter__(), loop).result()
+        engine = loop.wait(opening.__aenter__())
         try:
             yield BlockingEngine(engine, loop)
         finally:
-            asyncio.run_coroutine_threadsafe(opening.__aexit__(None, None, None), loop).result()
+            loop.wait(opening.__aexit__(None, None, None))
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
         loop.close()

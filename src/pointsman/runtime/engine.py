@@ -3,11 +3,12 @@
 import asyncio
 import random as chance
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
+from pointsman.definition.nodes import Retry
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
 from pointsman.errors import EngineStopped, ValueRefused
@@ -41,6 +42,7 @@ S = TypeVar("S", bound=State)
 
 CONCURRENCY = 64  # cases in hand at once: enough to keep two cores and a slow model busy, few enough to hold in memory
 THREADS = 16  # plain functions at once; they wait more than they work
+IDLE_PATIENCE_SECONDS = Retry().max_seconds  # the longest wait of a retry that says nothing else
 GRACE_SECONDS = 10.0  # what a supervisor gives between SIGTERM and SIGKILL, usually
 
 
@@ -219,10 +221,10 @@ class Engine:
             if not waiters:
                 self._waiting.pop(case, None)
 
-    async def idle(self, *, patience_seconds: float = float("inf")) -> None:
+    async def idle(self, *, patience_seconds: float = IDLE_PATIENCE_SECONDS) -> None:
         """Wait until nothing is in hand and no case will become due by itself within `patience_seconds`.
 
-        Raises EngineStopped.
+        So it waits for retries, and not for a deadline in two days; `math.inf` waits for every timer. Raises EngineStopped.
         """
         await self._scheduler.idle(patience_seconds)
         while self._cases.committing:
@@ -230,11 +232,14 @@ class Engine:
             await self._scheduler.idle(patience_seconds)
         self._check_running()
 
-    async def serve(self) -> None:
-        """Work until SIGTERM or SIGINT arrives, then return, so that the engine closes in order. Raises StoreError."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+    async def serve(self, stop: asyncio.Event | None = None) -> None:
+        """Work until `stop` is set, then return, so that the engine closes in order. Raises StoreError, EngineStopped.
+
+        Without a `stop`, SIGTERM or SIGINT ends it.
+        """
+        loop, signals = asyncio.get_running_loop(), () if stop is not None else (signal.SIGTERM, signal.SIGINT)
+        stop = stop or asyncio.Event()
+        for number in signals:
             loop.add_signal_handler(number, stop.set)
         self._stoppers.add(stop)
         try:
@@ -242,10 +247,10 @@ class Engine:
             self._check_running()
         finally:
             self._stoppers.discard(stop)
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in signals:
                 loop.remove_signal_handler(number)
 
-    async def events(self, *, after: int = 0) -> AsyncIterator[EventRow]:
+    async def events(self, *, after: int = 0) -> AsyncGenerator[EventRow, None]:
         """Every event from `after` on, and then each one as it is committed. A slow reader holds nobody up."""
         news = asyncio.Event()
         self._followers.add(news)
