@@ -31,7 +31,7 @@ class Letter(State):
     approval: Approval | None = None
 
 
-def letter(steps_max: int = 100) -> Process[Letter]:
+def letter(steps_max: int | None = 100) -> Process[Letter]:
     """Draft a reply, check it, have it approved; the repairer reads the verdict without depending on it."""
     process = Process("letter", Letter, steps_max=steps_max)
 
@@ -271,6 +271,35 @@ def test_a_case_is_parked_at_its_bound_of_steps_and_not_before() -> None:
     assert isinstance(beyond.decision.step, Park)
     assert f"it has taken {STEPS} steps" in beyond.decision.step.reason
     assert "steps_max" in beyond.decision.step.reason
+
+
+def test_a_case_that_turns_says_which_rules_turn() -> None:
+    process = letter(steps_max=100)
+    result = advance(process, after(process, wrote(process, "", message="m")), wrote(process, "classify", triage="t"))
+
+    for number in range(50):
+        result = advance(process, result.snapshot, wrote(process, "repair", reply=str(number)))
+        result = advance(process, result.snapshot, wrote(process, "check", verdict="bad"))
+
+    assert result.decision.step == Park(
+        "it has taken 100 steps and nothing came from outside; the rules that turn: 'bad', 'unchecked'. "
+        "Correct them, or raise steps_max of process 'letter'"
+    )
+
+
+@pytest.mark.parametrize("kind", [Kind.MESSAGE_RECEIVED, Kind.RESUMED, Kind.DEADLINE_PASSED, Kind.WOKEN, Kind.REDRIVEN])
+def test_what_comes_from_outside_begins_the_count_of_steps_anew(kind: Kind) -> None:
+    process = letter(steps_max=STEPS)
+    cells = after(process, wrote(process, "", message="m")).cells
+
+    result = advance(process, Snapshot(1, cells, 0, STEPS), wrote(process, "classify", kind=kind, triage="t"))
+
+    assert result.decision.rule == "no reply"
+    assert result.snapshot.steps == 1
+
+
+def test_a_process_allows_a_hundred_steps_for_each_rule_unless_it_says_otherwise() -> None:
+    assert (letter(steps_max=7).steps_max, letter(steps_max=None).steps_max) == (7, 600)
 
 
 def test_what_happened_is_kept_when_the_case_parks() -> None:

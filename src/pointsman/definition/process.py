@@ -29,14 +29,14 @@ from pointsman.errors import DefinitionError
 S = TypeVar("S", bound=State)
 
 EFFECT_TIMEOUT_SECONDS = 30.0  # longer than a healthy mail server or payment service takes, short enough to settle soon
-STEPS_MAX = 1_000  # far beyond any process that ends; a case that takes more steps turns in a circle
+STEPS_A_RULE = 100  # each rule so often without an answer, a message or a timer between: a case that does that turns in a circle
 
 
 class Process(Generic[S]):
     """What happens to a case: declare nodes, effects and pauses on it, then the rules, once.
 
-    `name` is stored with every case and must stay; `version` counts the changes of the state's meaning; a case that
-    has taken `steps_max` steps is parked. `intake` bounds how many cases may be in line; `retention` says how long a case is
+    `name` is stored with every case and must stay; `version` counts the changes of the state's meaning. A case that takes
+    `steps_max` steps with no answer, message or timer between them is parked; by default 100 for each rule. `intake` bounds how many cases may be in line; `retention` says how long a case is
     kept after its end; without it, for ever. `budget` bounds what its guarded nodes may spend.
 
     `accepts` names the older versions whose cases this one can go on with: `accepts[2]` turns the stored fields of
@@ -45,7 +45,7 @@ class Process(Generic[S]):
     """
 
     def __init__(
-        self, name: str, state: type[S], *, version: int = 1, accepts: Mapping[int, Migration | None] | None = None, steps_max: int = STEPS_MAX,
+        self, name: str, state: type[S], *, version: int = 1, accepts: Mapping[int, Migration | None] | None = None, steps_max: int | None = None,
         intake: Intake = Intake(),  # noqa: B008 - a frozen value
         retention: Retention | None = None,
         budget: Budget | None = None,
@@ -54,7 +54,7 @@ class Process(Generic[S]):
         self.state = state
         self.version = version
         self.accepts: Mapping[int, Migration | None] = dict(accepts or {})
-        self.steps_max = steps_max
+        self._steps_max = steps_max
         self.intake = intake
         self.retention = retention
         self.budget = budget
@@ -355,6 +355,11 @@ class Process(Generic[S]):
             raise DefinitionError(f"process {self.name!r}: two schedules are called {name!r}; give one another name.")
         self.schedules[name] = Schedule(name, ticks, inputs, missed)
         return self.schedules[name]
+
+    @property
+    def steps_max(self) -> int:
+        """How many steps a case may take with nothing from outside between them."""
+        return STEPS_A_RULE * len(self._rules) if self._steps_max is None else self._steps_max
 
     @property
     def ordered_rules(self) -> tuple[Rule[S], ...]:

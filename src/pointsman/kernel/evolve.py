@@ -12,7 +12,8 @@ one that wrote the value that stands, not every step that could write the field:
 because the effect that would have set it next depends on something else.
 
 `advance` is one transition: what happened, then the decision that follows. A step that leaves every field as it was
-would be chosen again for ever, so it parks the case; so does a case that has taken more steps than its process allows.
+would be chosen again for ever, so it parks the case. So does a case that has taken more steps than its process allows, with
+nothing from outside between them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -27,6 +28,11 @@ from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.snapshot import NULL, Cell, Snapshot
 
 _NOTHING: frozenset[str] = frozenset()
+
+FROM_OUTSIDE = frozenset({Kind.ACCEPTED, Kind.MESSAGE_RECEIVED, Kind.RESUMED, Kind.DEADLINE_PASSED, Kind.WOKEN, Kind.REDRIVEN})
+"""What comes to a case and is not the work of its rules: a case that waits for it does not turn in a circle."""
+
+TURNING_SHOWN = 20  # steps before the bound whose rules are named: a circle has fewer
 
 
 class Advance(NamedTuple):
@@ -61,8 +67,12 @@ def advance(process: AnyProcess, snapshot: Snapshot, event: Event | None, arriva
     if event is not None:
         written.update(event.writes)
     cleared = tuple(sorted(before.cells.keys() - after.cells.keys()))
+    if any(one.kind in FROM_OUTSIDE for one in (*arrivals, event) if one is not None):
+        after = after._replace(steps=0, turning=())
     decision = _progress(process, before, after, None if arrivals else event) or decide(process, after.cells)
-    return Advance(Snapshot(after.case, after.cells, after.revision, after.steps + 1), decision, cleared, frozenset(written), dropped)
+    near = after.steps >= process.steps_max - TURNING_SHOWN
+    after = after._replace(steps=after.steps + 1, turning=(*after.turning, decision.rule) if near else ())
+    return Advance(after, decision, cleared, frozenset(written), dropped)
 
 
 def stale(process: AnyProcess, field: str, writer: str, before: Mapping[str, Cell], now: Mapping[str, Cell]) -> bool:
@@ -106,7 +116,7 @@ def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
             cells[name] = cell
     for name in _outdated(process, cells, changed, event.writes.keys()):
         del cells[name]
-    return Snapshot(snapshot.case, cells, snapshot.revision, snapshot.steps)
+    return snapshot._replace(cells=cells)
 
 
 def _text(cells: Mapping[str, Cell], field: str) -> str:
@@ -157,11 +167,9 @@ def _progress(process: AnyProcess, before: Snapshot, after: Snapshot, event: Eve
             (),
         )
     if after.steps >= process.steps_max:
-        return Decision(
-            Park(f"it has taken {after.steps} steps, as many as its process allows (steps_max); correct the rules, or raise the bound"),
-            "",
-            (),
-        )
+        turning = ", ".join(repr(rule) for rule in dict.fromkeys(after.turning)) or "not known, since an engine has ended meanwhile"
+        told = f"it has taken {after.steps} steps and nothing came from outside; the rules that turn: {turning}"
+        return Decision(Park(f"{told}. Correct them, or raise steps_max of process {process.name!r}"), "", ())
     return None
 
 

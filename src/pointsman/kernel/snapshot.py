@@ -39,10 +39,12 @@ class Cell(NamedTuple):
 class Snapshot(NamedTuple):
     """What the kernel needs to know of a case. A field that has no value yet has no cell.
 
-    `revision` counts the committed transitions, `steps` the decisions.
+    `revision` counts the committed transitions, `steps` the decisions since something came to the case from outside: an answer, a
+    message, a timer. `turning` are the rules of the last ones, once they are many.
     """
 
     case: int
     cells: Mapping[str, Cell]
     revision: int = 0
     steps: int = 0
+    turning: tuple[str, ...] = ()

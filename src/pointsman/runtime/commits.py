@@ -17,7 +17,7 @@ from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance, Block
 from pointsman.kernel.guarding import usage_in
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.snapshot import ENDED, Cell, Snapshot, Status
+from pointsman.kernel.snapshot import ENDED, Cell, Status
 from pointsman.runtime.hold import Hold, Origin, Outcome, runnable
 from pointsman.runtime.inbox import CALLED_OFF, CHILD_ENDED, NOTHING, PARENT_ENDED, Arrivals, child_key
 from pointsman.runtime.ports import Ports
@@ -84,7 +84,7 @@ class Commits:
         transition.events = [*_migrated(hold), *(_event_write(event) for event in outcome.events)]
         transition.posts = _to_parent(hold, transition)
         await self._hand_in(hold, transition)
-        hold.snapshot = Snapshot(transition.case, hold.snapshot.cells, transition.revision + 1, hold.snapshot.steps)
+        hold.snapshot = hold.snapshot._replace(case=transition.case, revision=transition.revision + 1)
 
     async def block(self, hold: Hold, reason: str) -> None:
         """Commit that the case rests, as it is, until there is code that can go on with it; its pause stays open until then."""
@@ -154,7 +154,7 @@ class Commits:
 
     def landed(self, hold: Hold, after: Advance, transition: Transition) -> None:
         """Bring the hold up to date with a transition that has been committed."""
-        hold.snapshot = Snapshot(transition.case, after.snapshot.cells, transition.revision + 1, transition.steps)
+        hold.snapshot = after.snapshot._replace(case=transition.case, revision=transition.revision + 1)
         if transition.ends_branches or transition.step != hold.step:
             hold.branches = {}
         hold.attempt, hold.step, hold.rule = transition.attempts, transition.step, transition.rule
