@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, create_model
 
-from pointsman import Peek, Process, State, finish, otherwise, parallel, park, when
+from pointsman import Log, Peek, Process, State, finish, otherwise, parallel, park, when
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Finish, Park
 from pointsman.kernel.codec import codec_of
@@ -478,3 +478,65 @@ def lower(text: str) -> str:
 
 def joined(a: str, b: str) -> str:
     return a + b
+
+
+class Thread(State):
+    text: str
+    draft: str | None = None
+    notes: Log[str] | None = None
+    told: int | None = None
+
+
+def thread() -> Process[Thread]:
+    """What is drafted of the text is noted; how many notes there are is computed from them."""
+    process = Process("thread", Thread)
+
+    def draft(text: str) -> tuple[str, str]:
+        return text, text
+
+    def count(notes: list[str]) -> int:
+        return len(notes)
+
+    drafts, counts = process.node(draft, writes=("draft", "notes")), process.node(count, writes="told")
+    process.rules(
+        when("no draft", lambda c: c.draft is None, drafts), when("not told", lambda c: c.told is None, counts), otherwise(finish("done"))
+    )
+    return process
+
+
+def noted(process: AnyProcess, text: str) -> Event:
+    codec = codec_of(process.state)
+    return Event(Kind.NODE_SUCCEEDED, "draft", writes={name: codec.write(name, text, "draft") for name in ("draft", "notes")})
+
+
+def test_what_was_added_to_a_log_outlives_what_it_was_computed_from() -> None:
+    process = thread()
+    first = after(process, wrote(process, "", text="a"), noted(process, "A"), wrote(process, "count", told=1))
+    rewritten = evolve(process, first, wrote(process, "", text="b"))
+    second = evolve(process, rewritten, noted(process, "B"))
+
+    assert sorted(rewritten.cells) == ["notes", "text", "told"]
+    assert (rewritten.cells["notes"].value, rewritten.cells["notes"].text) == (["A"], '["A"]')
+    assert sorted(second.cells) == ["draft", "notes", "text"]  # what was computed from the notes is cleared: there is one more
+    assert (second.cells["notes"].value, second.cells["notes"].text) == (["A", "B"], '["A","B"]')
+
+
+def test_what_a_step_adds_to_a_log_is_not_dropped_when_its_inputs_were_rewritten_meanwhile() -> None:
+    process = thread()
+    snapshot = after(process, wrote(process, "", text="a"))
+
+    came = advance(process, snapshot, noted(process, "A"), [wrote(process, "", text="b", kind=Kind.MESSAGE_RECEIVED)])
+
+    assert came.dropped == ("draft",)
+    assert came.snapshot.cells["notes"].text == '["A"]'
+    assert came.decision.rule == "no draft"
+
+
+def test_the_same_item_twice_is_two_items_and_not_a_step_that_left_everything_as_it_was() -> None:
+    process = thread()
+    snapshot = after(process, wrote(process, "", text="a"), noted(process, "A"))
+
+    again = advance(process, snapshot, noted(process, "A"))
+
+    assert again.snapshot.cells["notes"].value == ["A", "A"]
+    assert again.decision.rule == "not told"

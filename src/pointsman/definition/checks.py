@@ -9,16 +9,17 @@ from types import FunctionType
 from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from pointsman.definition.children import Child, ChildEnd
 from pointsman.definition.effects import Compensation, Effect
 from pointsman.definition.guards import Guard, unsafe_in
-from pointsman.definition.messages import Accept
+from pointsman.definition.messages import Accept, is_log, logs_of
 from pointsman.definition.nodes import AnyNode, Context, Node
 from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.rules import AnyStep, Compensate, Each, Finish, Parallel, Park, Quorum, Rule
 from pointsman.definition.schedules import Missed
-from pointsman.definition.signature import accepts_none, collection_of, fits, show, signature_of
+from pointsman.definition.signature import LOG, accepts_none, collection_of, fits, members, show, signature_of
 from pointsman.definition.state import Failure, State
 from pointsman.definition.transactions import Transaction
 from pointsman.errors import DefinitionError
@@ -39,6 +40,8 @@ def check_state(process: str, state: type[State]) -> None:
     if not (isinstance(declared, type) and issubclass(declared, State)):
         raise DefinitionError(f"process {process!r}: {state!r} is no State; write `class {_class_name(process)}(State): ...`.")
     for name, field in state.model_fields.items():
+        if is_log(field):
+            _check_log(f"process {process!r}: field {name!r}", field)
         if name not in inputs_of(state) and not accepts_none(field.annotation):
             raise DefinitionError(
                 f"process {process!r}: field {name!r} is None until it is written; write `{name}: {show(field.annotation)} | None = None`."
@@ -89,11 +92,9 @@ def check_pause(process: str, state: type[State], pause: Pause) -> None:
     _check_written(what, state, pause.writes)
     for name in pause.edits:
         _check_written(what, state, (name,))
-    annotation = state.model_fields[pause.writes[0]].annotation
+    annotation, where = _place(state, pause.writes[0])
     if not fits(pause.answer, annotation):
-        raise DefinitionError(
-            f"{what}: the answer is {show(pause.answer)}, but field {pause.writes[0]!r} takes {show(annotation)}; change one of them."
-        )
+        raise DefinitionError(f"{what}: the answer is {show(pause.answer)}, but {where} takes {show(annotation)}; change one of them.")
 
 
 def check_schedule(process: str, state: type[State], name: str, inputs: object, missed: str) -> None:
@@ -152,11 +153,9 @@ def check_child(process: str, state: type[State], child: Child) -> None:
     if child.result is not None and child.result not in fields:
         raise DefinitionError(f"{what}: {child.result!r} is no field of {child.process.state.__name__}; its fields are {_listed(fields)}.")
     ends = ChildEnd if child.result is None else fields[child.result].annotation
-    annotation = state.model_fields[child.writes[0]].annotation
+    annotation, where = _place(state, child.writes[0])
     if not fits(ends, annotation, ignore_none=True):
-        raise DefinitionError(
-            f"{what}: it ends with {show(ends)}, but field {child.writes[0]!r} takes {show(annotation)}; change one of them."
-        )
+        raise DefinitionError(f"{what}: it ends with {show(ends)}, but {where} takes {show(annotation)}; change one of them.")
 
 
 def check_accept(process: str, state: type[State], accept: Accept) -> None:
@@ -167,13 +166,16 @@ def check_accept(process: str, state: type[State], accept: Accept) -> None:
         raise DefinitionError(
             f"{what}: it writes {name!r}, which is no field of {state.__name__}; its fields are {_listed(state.model_fields)}."
         )
-    annotation = state.model_fields[name].annotation
+    annotation: Any = state.model_fields[name].annotation
     if accept.while_open not in {"supersede", "append", "hold", "new_case"}:
         raise DefinitionError(f'{what}: while_open={accept.while_open!r}; it is one of "supersede", "append", "hold" and "new_case".')
-    written = list[accept.message] if accept.while_open == "append" else accept.message  # type: ignore[name-defined]
-    if not fits(written, annotation):
-        mend = f"; make it `{name}: Log[{show(accept.message)}]`" if accept.while_open == "append" else "; change one of them"
-        raise DefinitionError(f"{what}: it takes {show(accept.message)}, but field {name!r} takes {show(annotation)}{mend}.")
+    appends = accept.while_open == "append"
+    where = f"field {name!r}"
+    if appends and is_log(state.model_fields[name]):
+        annotation, where = _place(state, name)
+    if (appends and not is_log(state.model_fields[name])) or not fits(accept.message, annotation):
+        mend = f"; make it `{name}: Log[{show(accept.message)}]`" if appends else "; change one of them"
+        raise DefinitionError(f"{what}: it takes {show(accept.message)}, but {where} takes {show(annotation)}{mend}.")
     required = {field for field in inputs_of(state) if state.model_fields[field].is_required()}
     if accept.starts is True and required - {name}:
         raise DefinitionError(
@@ -233,15 +235,20 @@ def _check_written(what: str, state: type[State], writes: tuple[str, ...]) -> No
             raise DefinitionError(
                 f"{what}: it writes {name!r}, which is no field of {state.__name__}; its fields are {_listed(state.model_fields)}."
             )
-        if name in inputs_of(state):
+        if name in inputs_of(state) and not is_log(state.model_fields[name]):
             raise DefinitionError(f"{what}: it writes {name!r}, which is an input; give the field `| None = None` to make it a result.")
 
 
 def _taken(what: str, state: type[State], node: AnyNode, field: str) -> tuple[Any, str]:
-    """The type that a node's result must fit, and where it goes: a field, or one entry of it."""
+    """The type that a node's result must fit, and where it goes: a field, an item of a log, or one entry of a collection."""
     annotation = state.model_fields[field].annotation
     if node.signature.item is None:
-        return annotation, f"field {field!r}"
+        return _place(state, field)
+    if is_log(state.model_fields[field]):
+        raise DefinitionError(
+            f"{what}: it takes one Item at a time, so it writes a whole list, but field {field!r} is a Log, which takes one item a step; "
+            f"write `{field}: list[{show(node.signature.returns)}] | None = None`."
+        )
     collection = collection_of(annotation)
     if collection is None:
         raise DefinitionError(
@@ -249,6 +256,22 @@ def _taken(what: str, state: type[State], node: AnyNode, field: str) -> tuple[An
             f"write `{field}: list[{show(node.signature.returns)}] | None = None`."
         )
     return collection.element, f"an entry of field {field!r}"
+
+
+def _place(state: type[State], field: str) -> tuple[Any, str]:
+    """The type that a step's value must fit, and where it goes: the field, or an item that is added to a log."""
+    logs = logs_of(state)
+    if field in logs:
+        return logs[field], f"an item of the log {field!r}"
+    return state.model_fields[field].annotation, f"field {field!r}"
+
+
+def _check_log(what: str, field: FieldInfo) -> None:
+    """Refuse a log that is something else as well, or whose list has rules of its own: items are checked one by one."""
+    if any(member is not type(None) and get_origin(member) is not list for member in members(field.annotation)):
+        raise DefinitionError(f"{what}: it is a Log or something else ({show(field.annotation)}); write `Log[...]` or `Log[...] | None`.")
+    if any(one is not LOG for one in field.metadata):
+        raise DefinitionError(f"{what}: a Log has no bounds of its own; put them on its items, as in `Log[Annotated[str, ...]]`.")
 
 
 def _returned(what: str, node: AnyNode) -> tuple[Any, ...]:

@@ -4,10 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
+from pydantic.fields import FieldInfo
+
+from pointsman.definition.signature import LOG, collection_of, marked
+from pointsman.definition.state import State
+
 T = TypeVar("T")
 
-Log = Annotated[list[T], "log"]
-"""`Log[T]` is a field that grows: `accept(..., while_open="append")` adds each message to it."""
+Log = Annotated[list[T], LOG]
+"""`Log[T]` is a field that grows: each message of an `accept(..., while_open="append")` and each write of a step adds one item.
+
+What has been added is history: nothing that is rewritten later clears it.
+"""
 
 WhileOpen = Literal["supersede", "append", "hold", "new_case"]
 
@@ -29,3 +37,18 @@ class Accept:
         """What a case that this message starts begins with."""
         more = dict(self.starts(message)) if callable(self.starts) else {}
         return {self.writes[0]: [message] if self.while_open == "append" else message} | more
+
+
+def logs_of(state: type[State]) -> dict[str, Any]:
+    """The `Log` fields of a state, and of each the type of its items."""
+    return {name: _item(field) for name, field in state.model_fields.items() if is_log(field)}
+
+
+def is_log(field: FieldInfo) -> bool:
+    """Whether a field was declared as `Log[T]`, or as `Log[T] | None`."""
+    return LOG in field.metadata or marked(field.annotation, LOG)
+
+
+def _item(field: FieldInfo) -> Any:
+    collection = collection_of(field.annotation)
+    return Any if collection is None else collection.element

@@ -14,7 +14,7 @@ from pointsman.definition.fingerprint import fingerprint_of
 from pointsman.definition.guards import Budget, Guard, answered
 from pointsman.definition.ladder import ladder_of
 from pointsman.definition.limits import Intake, Limit, check_limits
-from pointsman.definition.messages import Accept, WhileOpen
+from pointsman.definition.messages import Accept, WhileOpen, logs_of
 from pointsman.definition.nodes import AnyNode, Node, OnFailure, P, R, Retry
 from pointsman.definition.pauses import Expire, Pause, Reassign, Remind, Sleep
 from pointsman.definition.retention import Retention
@@ -65,6 +65,7 @@ class Process(Generic[S]):
         self._rules: tuple[Rule[S], ...] = ()
         self._overs: dict[str, str] = {}
         checks.check_state(name, state)
+        self.logs = frozenset(logs_of(state))
         check_versions(name, version, self.accepts)
 
     @overload

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class _Mark:
-    """The mark that `Peek` or `Item` puts on a type."""
+    """The mark that `Peek`, `Item` or `Log` puts on a type."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -23,6 +23,7 @@ class _Mark:
 
 PEEK = _Mark("Peek")
 ITEM = _Mark("Item")
+LOG = _Mark("Log")
 
 Peek = Annotated[T, PEEK]
 """`Peek[T]` reads a field without depending on it: a later write of that field does not clear what was computed."""
@@ -84,7 +85,7 @@ def signature_of(function: Callable[..., Any], what: str) -> Signature:
         if kind is parameter.KEYWORD_ONLY:
             uses[name] = hints[name]
             continue
-        if _marked(hints[name], ITEM):
+        if marked(hints[name], ITEM):
             if item is not None:
                 raise DefinitionError(
                     f"{what}: {item.name!r} and {name!r} are both an Item; a branch takes one, so put both into one type."
@@ -92,7 +93,7 @@ def signature_of(function: Callable[..., Any], what: str) -> Signature:
             item = ItemParameter(name, _strip(hints[name]), len(reads))
             continue
         reads[name] = _strip(hints[name])
-        if _marked(hints[name], PEEK):
+        if marked(hints[name], PEEK):
             peeks.add(name)
     if "return" not in hints:
         raise DefinitionError(f"{what}: it does not say what it returns; write `-> TheType`.")
@@ -177,10 +178,11 @@ def _strip(annotation: Any) -> Any:
     return type(None) if annotation is None else annotation
 
 
-def _marked(annotation: Any, mark: _Mark) -> bool:
+def marked(annotation: Any, mark: object) -> bool:
+    """Whether a type, or a member of a union, carries the mark."""
     if get_origin(annotation) is Annotated:
-        return mark in get_args(annotation) or _marked(get_args(annotation)[0], mark)
-    return get_origin(annotation) in {Union, types.UnionType} and any(_marked(part, mark) for part in get_args(annotation))
+        return mark in get_args(annotation) or marked(get_args(annotation)[0], mark)
+    return get_origin(annotation) in {Union, types.UnionType} and any(marked(part, mark) for part in get_args(annotation))
 
 
 def _hashable(value: Any) -> bool:

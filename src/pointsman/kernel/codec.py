@@ -12,6 +12,7 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from pointsman.definition.messages import logs_of
 from pointsman.definition.signature import collection_of
 from pointsman.definition.state import State
 from pointsman.errors import ValueRefused
@@ -28,6 +29,7 @@ class Codec:
         self._defaults = {
             name: field.get_default(call_default_factory=True) for name, field in state.model_fields.items() if not field.is_required()
         }
+        self._logs = logs_of(state)
         self._elements: dict[str, TypeAdapter[Any]] = {}
         self._collections = {
             name: found for name, field in state.model_fields.items() if (found := collection_of(field.annotation)) is not None
@@ -44,15 +46,21 @@ class Codec:
         """The same for one entry of a list or dict field; `place` says which. Raises ValueRefused."""
         return _encode(self._element(field), f"{field}[{place}]", value, writer)
 
+    def write(self, field: str, value: object, writer: str) -> Cell:
+        """What a step writes to a field: one item where it is a log, the whole value elsewhere. Raises ValueRefused."""
+        if field not in self._logs:
+            return self.encode(field, value, writer)
+        return _encode(self._element(field), f"an item of {field}", value, writer)._replace(appends=True)
+
+    def written(self, field: str, text: str, writer: str) -> Cell:
+        """Read back the stored form of what a step wrote. Raises ValueRefused where it no longer fits."""
+        if field not in self._logs:
+            return self.decode(field, text, writer)
+        return _decode(self._element(field), f"an item of {field!r}", text, writer)._replace(appends=True)
+
     def decode(self, field: str, text: str, writer: str) -> Cell:
         """Read a stored value. Raises ValueRefused where it no longer fits the field's type."""
-        try:
-            return Cell(self._adapters[field].validate_json(text), text, writer)
-        except ValidationError as error:
-            told = describe(error)
-        except Exception as error:  # a validator of the author's own may raise anything
-            told = message_of(error)
-        raise ValueRefused(f"the stored value of field {field!r} no longer fits its type: {told}")
+        return _decode(self._adapters[field], f"field {field!r}", text, writer)
 
     def value(self, cells: Mapping[str, Cell], field: str) -> Any:
         """A field's value: what was written last; for an input that is younger than the case its default, else None."""
@@ -64,7 +72,7 @@ class Codec:
         cell = cells.get(field)
         if cell is None or isinstance(cell.value, str | int | float | NoneType):
             return self.value(cells, field)
-        return self.decode(field, cell.text, cell.writer).value
+        return (self.written if cell.appends else self.decode)(field, cell.text, cell.writer).value
 
     def _element(self, field: str) -> TypeAdapter[Any]:
         if field not in self._elements:
@@ -171,6 +179,16 @@ def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -
         if flaw or back != checked:
             raise ValueRefused(flaw or f"{field}: {type(value).__name__} does not come back equal from JSON; give it a type that does.")
     return Cell(back, raw.decode(), writer)
+
+
+def _decode(adapter: TypeAdapter[Any], what: str, text: str, writer: str) -> Cell:
+    try:
+        return Cell(adapter.validate_json(text), text, writer)
+    except ValidationError as error:
+        told = describe(error)
+    except Exception as error:  # a validator of the author's own may raise anything
+        told = message_of(error)
+    raise ValueRefused(f"the stored value of {what} no longer fits its type: {told}")
 
 
 def _flaw(value: object, path: str) -> str | None:

@@ -5,9 +5,10 @@ Rules for this file: what changes a snapshot is here, and nothing here touches t
 Theory of operation. A case is a record of cells: per field the last value, and the step that wrote it. There is no
 program counter: `decide` computes from the cells what comes next. So the only thing that can go wrong between two steps
 is that a cell outlives what it was computed from. `evolve` sees to that: when fields are rewritten, every cell whose
-writer depends on one of them is cleared, and so on from the cleared ones, as in a spreadsheet. Three exceptions keep it
+writer depends on one of them is cleared, and so on from the cleared ones, as in a spreadsheet. Four exceptions keep it
 from eating its own work: fields written in one transition do not clear each other, a step reads without depending where
-it says `Peek`, and a value that is written again with the same content has not changed. The writer that counts is the
+it says `Peek`, a value that is written again with the same content has not changed, and a log is history: what was added
+to it stays, whatever becomes of what it was computed from. The writer that counts is the
 one that wrote the value that stands, not every step that could write the field: a status that a draft set is not undone
 because the effect that would have set it next depends on something else.
 
@@ -106,7 +107,8 @@ def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
         return snapshot
     cells = dict(snapshot.cells)
     changed: set[str] = set()
-    for name, cell in event.writes.items():
+    for name, write in event.writes.items():
+        cell = standing_after(cells, name, write)
         # The first write of a field changes it as well: whoever asked for it before has read None.
         if _text(cells, name) != cell.text:
             changed.add(name)
@@ -117,6 +119,20 @@ def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
     for name in _outdated(process, cells, changed, event.writes.keys()):
         del cells[name]
     return snapshot._replace(cells=cells)
+
+
+def standing_after(cells: Mapping[str, Cell], field: str, write: Cell) -> Cell:
+    """The cell that stands after a write: the write itself, or the log with one item more."""
+    if not write.appends:
+        return write
+    log = cells.get(field)
+    items: list[object] = [] if log is None else log.value  # type: ignore[assignment]
+    return Cell([*items, write.value], longer(NULL if log is None else log.text, write.text), write.writer)
+
+
+def longer(log: str, item: str) -> str:
+    """The stored form of a log with one item more."""
+    return f"[{item}]" if log in {NULL, "[]"} else f"{log[:-1]},{item}]"
 
 
 def _text(cells: Mapping[str, Cell], field: str) -> str:
@@ -140,9 +156,10 @@ def _outdated(process: AnyProcess, cells: Mapping[str, Cell], changed: set[str],
 def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
     """What a cell was computed from. A writer that the code no longer has depended on what the field's writers read today.
 
-    What a person has rewritten at a pause is what was shown, corrected: it rests on what that was computed from, too.
+    What a person has rewritten at a pause is what was shown, corrected: it rests on what that was computed from, too. A log
+    is history, which no rewriting undoes.
     """
-    if not writer or writer in process.accepts_messages:
+    if not writer or field in process.logs or writer in process.accepts_messages:
         return _NOTHING
     step = process.steps.get(writer)
     edited = isinstance(step, Pause) and field in step.edits

@@ -29,11 +29,15 @@ NULL = "null"  # the stored form of None, which is the same as no value
 
 
 class Cell(NamedTuple):
-    """A field's value, its JSON as stored (digests are taken of it), and the name of the step that wrote it ("" for an input)."""
+    """A field's value, its JSON as stored (digests are taken of it), and the name of the step that wrote it ("" for an input).
+
+    One that `appends` is a write of one item that is added to a log; a snapshot has no such cell.
+    """
 
     value: object
     text: str
     writer: str
+    appends: bool = False
 
 
 class Snapshot(NamedTuple):

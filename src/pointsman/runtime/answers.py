@@ -149,8 +149,8 @@ def _answer_cells(hold: Hold, pause: Pause, answer: object, edits: Mapping[str, 
         raise AnswerInvalid(f"pause {pause.name!r} does not let an answer rewrite {not_editable[0]!r}; it lets it rewrite {editable}.")
     try:
         checked = adapter_of(pause.answer).validate_python(answer)
-        written = {pause.writes[0]: checked, **edits}
-        return {name: codec.encode(name, value, pause.name) for name, value in written.items()}
+        cells = {pause.writes[0]: codec.write(pause.writes[0], checked, pause.name)}
+        return cells | {name: codec.encode(name, value, pause.name) for name, value in edits.items()}
     except ValidationError as error:
         raise AnswerInvalid(f"the answer is no {show(pause.answer)}: {describe(error)}.") from None
     except ValueRefused as error:

@@ -146,7 +146,7 @@ def following(node: AnyNode, progress: Progress, error: Exception | None) -> Fol
 def unsafe_cells(hold: Hold, node: AnyNode, error: Objected, place: str | None) -> dict[str, Cell]:
     """The answer as an `Unsafe`, for a person; where its value does not fit the field, without it."""
     field = node.writes[0]
-    kind = unsafe_in(hold.process.state.model_fields[field].annotation, entry=place is not None)
+    kind = unsafe_in(hold.process.state.model_fields[field].annotation, entry=place is not None or field in hold.process.logs)
     assert kind is not None, "it was looked for when the node was declared"
     bare = kind(violations=error.violations, raw=error.raw)
     try:

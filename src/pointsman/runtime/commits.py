@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 
 from pydantic_core import to_json
 
@@ -14,7 +15,7 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Finish, Park
 from pointsman.kernel.codec import digest_of
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.evolve import Advance, Block
+from pointsman.kernel.evolve import Advance, Block, standing_after
 from pointsman.kernel.guarding import usage_in
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import ENDED, Cell, Status
@@ -36,6 +37,8 @@ from pointsman.store.base import (
     UsageWrite,
 )
 
+NO_CELLS: Mapping[str, Cell] = MappingProxyType({})
+"""No items of logs."""
 TOKEN_BITS = 80  # at a thousand guesses a second, longer than the universe has lasted
 
 
@@ -66,8 +69,11 @@ class Commits:
         guarded: bool = False,
         passes: bool = False,
         ended_as: str | None = None,
+        added: Mapping[str, Cell] = NO_CELLS,
     ) -> None:
         """Commit that the case stays at its step: an intent, a postponed attempt, a cancel, a redrive.
+
+        `added` are items of logs, which are written all the same.
 
         A case that has ended stays what it `ended_as`, its outcome.
         A `guarded` commit raises News where a message has come that the hold does not know; one that `passes` lets be those that it does.
@@ -80,7 +86,7 @@ class Commits:
         transition.attempts, transition.step, transition.rule = hold.attempt, hold.step, hold.rule
         transition.intent, transition.leaves_pause = intent, leaves_pause
         transition.needs = _need(hold, transition, outcome)
-        transition.fields = _field_writes(hold)
+        transition.fields = _field_writes(hold, added=added)
         transition.events = [*_migrated(hold), *(_event_write(event) for event in outcome.events)]
         transition.posts = _to_parent(hold, transition)
         await self._hand_in(hold, transition)
@@ -311,11 +317,12 @@ def _need(hold: Hold, transition: Transition, outcome: Outcome) -> str | None:
     return step.limit.name if isinstance(step, Node) and step.limit is not None else None
 
 
-def _field_writes(hold: Hold, after: Advance | None = None) -> Sequence[FieldWrite]:
+def _field_writes(hold: Hold, after: Advance | None = None, added: Mapping[str, Cell] = NO_CELLS) -> Sequence[FieldWrite]:
     """The rows that a transition adds: what was written, and what was cleared by it; and before both what a migration changed."""
     rows = {} if hold.migrated is None else {name: FieldWrite(name, *change) for name, change in hold.migrated.changes.items()}
     if after is None:
-        return [*rows.values()]
+        logs = {name: standing_after(hold.snapshot.cells, name, item) for name, item in added.items()}
+        return [*(rows | {name: FieldWrite(name, log.text, log.writer) for name, log in logs.items()}).values()]
     before, cells = hold.snapshot.cells, after.snapshot.cells
     rows |= {name: FieldWrite(name, cells[name].text, cells[name].writer) for name in sorted(after.written) if name in cells}
     rows |= {name: FieldWrite(name, None, before[name].writer) for name in after.cleared}

@@ -6,6 +6,7 @@ settled key is never called again.
 """
 
 import inspect
+import json
 
 from pointsman.definition.effects import ABSENT, AnyEffect, Compensation, Effect, Found, Reconcile
 from pointsman.definition.process import AnyProcess
@@ -132,7 +133,7 @@ class Effects:
             reason = f"effect {effect.name!r} was intended under key {key} with other arguments; its key must name everything that makes it another effect"
             return Outcome((), park=reason)
         if entry.status is EffectStatus.DONE:
-            return self._adopt(hold, effect, entry)
+            return await self._adopt(hold, effect, entry)
         if entry.status is EffectStatus.FAILED:
             return self._rejected(hold, effect, entry.key, Rejected(entry.error or "rejected"), recorded=True)
         if entry.status is EffectStatus.NOT_SENT:
@@ -307,16 +308,35 @@ class Effects:
         settled = Event(Kind.EFFECT_SETTLED, effect.name, hold.attempt, {"key": key, "how": how, "fields": list(cells)}, cells)
         return Outcome((settled,), settlement=Settlement(key, EffectStatus.DONE, outcome_text(cells)))
 
-    def _adopt(self, hold: Hold, effect: AnyEffect, entry: EffectRow) -> Outcome:
-        """The same effect has been done before: its recorded outcome is the outcome."""
+    async def _adopt(self, hold: Hold, effect: AnyEffect, entry: EffectRow) -> Outcome:
+        """The same effect has been done before: its recorded outcome is the outcome. What it has added to a log is not added again."""
         if entry.outcome is None:
             return Outcome(
                 (),
                 park=f"effect {effect.name!r} happened, but its outcome is not known ({entry.error}); resolve key {entry.key} with the outcome",
             )
         cells = cells_from(hold.process, entry.outcome, effect.name)
+        if any(cell.appends for cell in cells.values()):
+            added = await self._fields_told(hold, entry.key)
+            cells = {name: cell for name, cell in cells.items() if not (cell.appends and name in added)}
+        if effect.writes and not cells:
+            told = f"effect {effect.name!r} is done already under key {entry.key}, and {', '.join(effect.writes)} has its outcome"
+            return Outcome(
+                (), park=f"{told}; it would be chosen again for ever: correct its rule, or name with key= what makes it another effect"
+            )
         facts = {"key": entry.key, "how": "adopted", "fields": list(cells)}
         return Outcome((Event(Kind.EFFECT_SETTLED, effect.name, hold.attempt, facts, cells),))
+
+    async def _fields_told(self, hold: Hold, key: str) -> set[str]:
+        """The fields that the outcome of a key has been written to."""
+        fields: set[str] = set()
+        after = 0
+        while events := await self._store.events(case=hold.snapshot.case, after=after):
+            after = events[-1].id
+            for event in events:
+                facts = json.loads(event.facts) if event.kind == Kind.EFFECT_SETTLED else {}
+                fields.update(facts["fields"] if facts.get("key") == key else ())
+        return fields
 
     def _not_sent(
         self, hold: Hold, effect: AnyEffect, key: str, error: NotSent, *, doubtful: bool, permit: Permit | None = None
@@ -338,6 +358,7 @@ class Effects:
     def _rejected(self, hold: Hold, effect: AnyEffect, key: str, error: Rejected, *, recorded: bool = False) -> Outcome:
         settlement = None if recorded else Settlement(key, EffectStatus.FAILED, None, message_of(error))
         cells = failure_cells(hold, effect, error, hold.attempt) if effect.on_failure == "record" else {}
+        cells = {name: cell for name, cell in cells.items() if not (recorded and cell.appends)}  # it was added when it was recorded
         facts = {"error": "Rejected", "message": message_of(error), "raised_at": raised_at(error)}
         event = Event(Kind.NODE_FAILED, effect.name, hold.attempt, facts, cells)
         park = None if cells else f"{effect.name!r} was rejected: {message_of(error)}"

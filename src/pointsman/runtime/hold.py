@@ -167,7 +167,7 @@ def encode(hold: Hold, node: AnyNode, values: Mapping[str, object], *, place: st
     codec = codec_of(hold.process.state)
     if place is not None:
         return {name: codec.encode_entry(name, place, value, node.name) for name, value in values.items()}
-    return {name: codec.encode(name, value, node.name) for name, value in values.items()}
+    return {name: codec.write(name, value, node.name) for name, value in values.items()}
 
 
 def outcome_text(cells: Mapping[str, Cell]) -> str:
@@ -182,7 +182,7 @@ def cells_from(process: AnyProcess, text: str, writer: str) -> dict[str, Cell]:
     unknown = [name for name in stored if not codec.knows(name)]
     if unknown:
         raise ValueRefused(f"the stored outcome of {writer!r} is for field {unknown[0]!r}, which the state no longer has")
-    return {name: codec.decode(name, value, writer) for name, value in stored.items()}
+    return {name: codec.written(name, value, writer) for name, value in stored.items()}
 
 
 def failure_cells(hold: Hold, node: AnyNode, error: BaseException, attempts: int) -> dict[str, Cell]:

@@ -127,7 +127,7 @@ class Inbox:
                 raise ValueRefused(f"it is {end['status']} ({end['outcome']})")
             row = texts[child.result]
             value = codec_of(child.process.state).decode(child.result, row.text, row.writer).value
-        return {field: codec_of(hold.process.state).encode(field, value, child.name)}
+        return {field: codec_of(hold.process.state).write(field, value, child.name)}
 
 
 def child_key(snapshot: Snapshot, child: Child) -> str:
@@ -155,11 +155,11 @@ def _written(hold: Hold, snapshot: Snapshot, accept: Accept | None, message: Mes
     codec = codec_of(hold.process.state)
     [field] = accept.writes
     value: Any = adapter_of(accept.message).validate_json(message.body)
+    if accept.while_open == "append" and accept.order is None:
+        return {field: codec.write(field, value, accept.name)}
     standing = codec.fresh(snapshot.cells, field)
     if accept.while_open == "append":
-        value = [*(standing or ()), value]
-        if accept.order is not None:
-            value.sort(key=accept.order)
+        value = sorted([*(standing or ()), value], key=accept.order)
     elif accept.order is not None and standing is not None and accept.order(standing) > accept.order(value):
         return None
     return {field: codec.encode(field, value, accept.name)}

@@ -13,6 +13,7 @@ from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.cases import Cases, standing
 from pointsman.runtime.clock import Clock
+from pointsman.runtime.commits import NO_CELLS
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, outcome_text
 from pointsman.runtime.inbox import Inbox, passed
 from pointsman.store.base import BranchRow, BranchWrite, CaseRow, EffectRow, Settlement
@@ -120,12 +121,23 @@ class Operating:
         how = f"resolved: {'it happened' if happened else 'it did not happen'}"
         event = Event(Kind.EFFECT_SETTLED, entry.effect, 0, {"key": key, "how": how, "fields": [], "by": by, "why": why})
         if row.status in {Status.DONE, Status.CANCELLED}:
-            settled = Outcome((event,), settlement=settlement)
-            return await self._move(self._cases.bare(row), row.status, settled, reason=row.reason, ended_as=row.outcome)
+            return await self._settle_ended(row, event, settlement)
         hold = await self._cases.hold(row) if text is not None else None
         if hold is not None and text is not None and hold.migrated is not None:
             return await self._taken(hold, event, settlement, text)
         return await self._back_into_line(row, Outcome((event,), wake_at=self._clock.now(), settlement=settlement))
+
+    async def _settle_ended(self, row: CaseRow, event: Event, settlement: Settlement) -> CaseRow:
+        """Record what became of an effect of a case that has ended. Nothing follows from it, but what belongs in a log is added."""
+        hold, added = self._cases.bare(row), {}
+        if settlement.outcome is not None:
+            cells = cells_from(hold.process, settlement.outcome, hold.process.called(event.step or ""))
+            added = {name: cell for name, cell in cells.items() if cell.appends}
+        if added:
+            hold = await self._cases.hold(row)
+            event = event._replace(facts={**event.facts, "fields": list(added)})
+        settled = Outcome((event,), settlement=settlement)
+        return await self._move(hold, row.status, settled, reason=row.reason, ended_as=row.outcome, added=added)
 
     async def _entry(self, key: str) -> EffectRow:
         entry = await self._cases.store.effect(key)
@@ -145,10 +157,10 @@ class Operating:
 
     async def _stay(
         self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None, leaves_pause: bool = False, passes: bool = False,
-        ended_as: str | None = None,
+        ended_as: str | None = None, added: Mapping[str, Cell] = NO_CELLS,
     ) -> None:  # fmt: skip
         commits = self._cases.commits
-        stay = commits.stay(hold, status, outcome, reason=reason, leaves_pause=leaves_pause, passes=passes, ended_as=ended_as)
+        stay = commits.stay(hold, status, outcome, reason=reason, leaves_pause=leaves_pause, passes=passes, ended_as=ended_as, added=added)
         await self._cases.apart(stay)
 
     async def _back_into_line(self, row: CaseRow, outcome: Outcome) -> CaseRow:
@@ -157,11 +169,12 @@ class Operating:
         return await self._move(hold, Status.READY, outcome)
 
     async def _move(
-        self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None, ended_as: str | None = None
-    ) -> CaseRow:
+        self, hold: Hold, status: Status, outcome: Outcome, *, reason: str | None = None, ended_as: str | None = None,
+        added: Mapping[str, Cell] = NO_CELLS,
+    ) -> CaseRow:  # fmt: skip
         case = hold.snapshot.case
         try:
-            await self._stay(hold, status, outcome, reason=reason, ended_as=ended_as)
+            await self._stay(hold, status, outcome, reason=reason, ended_as=ended_as, added=added)
         except Conflict:
             raise Refused(f"case {case} was moved by somebody else meanwhile; look at it again.") from None
         return await self._cases.row(case)

@@ -15,9 +15,10 @@ from pointsman.definition.rules import Compensate
 from pointsman.errors import NotAccepted, ValueRefused
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.evolve import longer, standing_after
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.migrate import migrate
-from pointsman.kernel.snapshot import Cell, Status
+from pointsman.kernel.snapshot import NULL, Cell, Status
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, cells_from, cells_of
@@ -98,9 +99,14 @@ class Undoing:
         """
         fields = await self._store.fields(hold.snapshot.case, revision=intent.revision)
         if intent.version == hold.process.version:
-            return cells_of(hold.process, fields) | cells_from(hold.process, entry.outcome or "{}", entry.effect)
-        written = {name: (text, entry.effect) for name, text in json.loads(entry.outcome or "{}").items()}
-        migrated = migrate(hold.process, intent.version, {row.field: (row.text, row.writer) for row in fields} | written)
+            cells = cells_of(hold.process, fields)
+            writes = cells_from(hold.process, entry.outcome or "{}", entry.effect)
+            return cells | {name: standing_after(cells, name, write) for name, write in writes.items()}
+        texts = {row.field: (row.text, row.writer) for row in fields}
+        for name, text in json.loads(entry.outcome or "{}").items():
+            standing, _ = texts.get(name, (NULL, ""))
+            texts[name] = (longer(standing, text) if name in hold.process.logs else text, entry.effect)
+        migrated = migrate(hold.process, intent.version, texts)
         return cells_of(hold.process, [FieldRow(name, *cell, 0) for name, cell in migrated.fields.items()])
 
     async def _intents(self, hold: Hold) -> Mapping[str, _Intent]:

@@ -60,7 +60,7 @@ def _expired(hold: Hold, pause: Pause, end: Expire, events: list[Event]) -> Outc
         events.append(Event(Kind.DEADLINE_PASSED, pause.name, facts={"answer": None}))
         return Outcome(tuple(events), park=end.reason)
     [field] = pause.writes
-    cells = {field: codec_of(hold.process.state).encode(field, end.default, pause.name)}
+    cells = {field: codec_of(hold.process.state).write(field, end.default, pause.name)}
     events.append(Event(Kind.DEADLINE_PASSED, pause.name, facts={"answer": field}, writes=cells))
     return Outcome(tuple(events), answered_by="the deadline")
 
