@@ -4,18 +4,21 @@ import asyncio
 from typing import Any
 
 import pytest
-from places import Place, run
+from places import Place, run, seen
 from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman import (
+    UNKNOWN,
     AtMostOnce,
     Context,
     DefinitionError,
     Engine,
+    Found,
     Idempotent,
     Log,
     NotWaiting,
     Process,
+    Reconcile,
     Stale,
     State,
     Status,
@@ -25,6 +28,7 @@ from pointsman import (
     when,
 )
 from pointsman.errors import InputInvalid
+from pointsman.testing.clock import ManualClock
 
 
 class Mail(BaseModel):
@@ -369,6 +373,115 @@ def test_a_mail_during_a_call_that_ends_in_doubt_waits_until_somebody_has_found_
 
             assert (await engine.case(case)).outcome == "sent"
             assert desk.sent == ["m2"], "the first mail's letter went out, and the second mail got its own"
+
+    run(main())
+
+
+class Post:
+    """A way out that breaks behind the first letter, so that nobody knows whether that was taken."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def take(self, letter: str) -> None:
+        self.sent.append(letter)
+        if len(self.sent) == 1:
+            raise OSError("the line went dead")
+
+
+def writing(safety: Any) -> Process[Case]:
+    """One that answers each mail by a letter of its own, and may not know whether that has left."""
+    process = Process("writing", Case)
+
+    @process.node(writes="reply")
+    async def draft(mail: Mail) -> str:
+        return f"re {mail.id}"
+
+    @process.effect(writes="receipt", safety=safety)
+    async def send(reply: str, *, post: Post) -> str:
+        post.take(reply)
+        return reply
+
+    process.accept(Mail, writes="mail", correlate=lambda m: m.thread, key=lambda m: m.id)
+    process.node(lambda_of("none"), writes=("topic",), name="topic")
+    process.node(lambda_of("none"), writes=("approval",), name="approval")
+    process.rules(
+        when("no reply", lambda c: c.reply is None, draft),
+        when("no topic", lambda c: c.topic is None, process.steps["topic"]),
+        when("no approval", lambda c: c.approval is None, process.steps["approval"]),
+        when("not sent", lambda c: c.receipt is None, send),
+        otherwise(finish("sent")),
+    )
+    return process
+
+
+@pytest.mark.parametrize("happened", [True, False])
+def test_a_message_waits_beside_an_effect_in_doubt_which_stays_as_it_was_sent(place: Place, happened: bool) -> None:
+    async def main() -> None:
+        post = Post()
+        async with place.open(writing(AtMostOnce()), resources={"post": post}) as engine:
+            case = (await engine.send("writing", mail(1))).case or 0
+            assert (await engine.settled(case)).status is Status.PARKED
+            await engine.send("writing", mail(2))
+            await engine.idle()
+
+            row = await engine.case(case)
+            assert (row.status, row.step) == (Status.PARKED, "send")
+            assert (await engine.state(case, Case)).reply == "re m1", "nobody could tell any more what was sent"
+            assert [waiting.key for waiting in await engine.reader.messages(case)] == ["m2"]
+            [entry] = await engine.reader.effects(case)
+            await engine.resolve(entry.key, happened=happened, outcome="re m1" if happened else None, by="anna", why="asked")
+            await engine.idle()
+
+            assert (await engine.case(case)).outcome == "sent"
+            assert post.sent == ["re m1", "re m2"], "the second mail has its answer, and the first letter was not sent again"
+
+    run(main())
+
+
+@pytest.mark.parametrize("answer", ["found", "unknown"])
+def test_the_world_is_asked_before_a_message_is_taken_in(place: Place, answer: str) -> None:
+    asked: list[str] = []
+
+    async def look_up(reply: str) -> Any:
+        asked.append(reply)
+        return Found(reply) if answer == "found" else UNKNOWN
+
+    async def main() -> None:
+        post, clock = Post(), ManualClock()
+        async with place.open(writing(Reconcile(look_up, settle_seconds=60.0)), resources={"post": post}, clock=clock) as engine:
+            case = (await engine.send("writing", mail(1))).case or 0
+            await seen(engine, "effect.in_doubt")
+            await engine.send("writing", mail(2))
+            while (row := await engine.case(case)).status in {Status.READY, Status.RUNNING}:
+                if row.status is Status.READY and row.wake_at is not None:
+                    clock.advance(max(0.0, row.wake_at - clock.now()))
+                await asyncio.sleep(0)
+
+            assert set(asked) == {"re m1"}
+            assert post.sent == (["re m1", "re m2"] if answer == "found" else ["re m1"])
+            assert (row.status, (await engine.state(case, Case)).reply) == (
+                (Status.DONE, "re m2") if answer == "found" else (Status.PARKED, "re m1")
+            )
+
+    run(main())
+
+
+def test_a_message_that_a_case_had_not_taken_in_when_it_was_cancelled_starts_the_next_one(place: Place) -> None:
+    async def main() -> None:
+        post = Post()
+        async with place.open(writing(AtMostOnce()), resources={"post": post}) as engine:
+            case = (await engine.send("writing", mail(1))).case or 0
+            await engine.settled(case)
+            await engine.send("writing", mail(2))
+            await engine.idle()
+            await engine.cancel(case, by="anna", why="answered by telephone")
+            await engine.idle()
+
+            rows = await engine.reader.cases()
+            assert [(row.id == case, row.status) for row in rows] == [(True, Status.CANCELLED), (False, Status.DONE)]
+            assert post.sent == ["re m1", "re m2"]
+            assert (await engine.send("writing", mail(2))).how == "duplicate"
 
     run(main())
 

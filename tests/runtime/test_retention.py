@@ -287,7 +287,7 @@ def test_a_parked_case_is_cancelled_and_erased(place: Place) -> None:
     async def main() -> Any:
         async with place.open(mails(), clock=ManualClock(NOON)) as engine:
             case = await dealt_with(engine, f"fail {SECRET}")
-            with pytest.raises(Refused, match=r"effect 'send' of case 1 is in doubt.*resolve key \w+ first"):
+            with pytest.raises(Refused, match=r"effect 'send' of case 1 is in doubt.*say so first with engine\.resolve\('\w+'"):
                 await engine.erase(case, by="anna", why="was asked to")
             [entry] = await engine.reader.effects(case)
             await engine.resolve(entry.key, happened=True, outcome="receipt", by="anna", why="asked")

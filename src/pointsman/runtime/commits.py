@@ -20,7 +20,7 @@ from pointsman.kernel.guarding import usage_in
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import ENDED, Cell, Status
 from pointsman.runtime.hold import Hold, Origin, Outcome, runnable
-from pointsman.runtime.inbox import CALLED_OFF, CHILD_ENDED, NOTHING, PARENT_ENDED, Arrivals, child_key
+from pointsman.runtime.inbox import CALLED_OFF, CHILD_ENDED, NOTHING, PARENT_ENDED, Arrivals, child_key, starts_next
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.waits import next_rung_at, wake_time
 from pointsman.store.base import (
@@ -29,6 +29,7 @@ from pointsman.store.base import (
     EventWrite,
     FieldWrite,
     Intent,
+    MessageRow,
     MessageStatus,
     NewCase,
     PauseOpening,
@@ -76,11 +77,12 @@ class Commits:
         `added` are items of logs, which are written all the same.
 
         A case that has ended stays what it `ended_as`, its outcome.
-        A `guarded` commit raises News where a message has come that the hold does not know; one that `passes` lets be those that it does.
+        A `guarded` commit raises News where a message has come that the hold does not know; one that `passes` lets be those that it does,
+        or holds them for the case that they start.
         """
         transition = self._begin(hold, outcome)
         transition.inbox = len(hold.mail) if guarded or passes else None
-        transition.takes = [(message.id, MessageStatus.PASSED) for message in hold.mail] if passes else ()
+        transition.takes = [(message.id, _untaken(hold, message)) for message in hold.mail] if passes else ()
         transition.status, transition.wake_at, transition.reason = status, outcome.wake_at, reason
         transition.outcome = ended_as
         transition.attempts, transition.step, transition.rule = hold.attempt, hold.step, hold.rule
@@ -284,6 +286,10 @@ class Commits:
 
 def _ends(hold: Hold, transition: Transition) -> bool:
     return transition.status in ENDED and hold.status not in ENDED
+
+
+def _untaken(hold: Hold, message: MessageRow) -> MessageStatus:
+    return MessageStatus.HELD if starts_next(hold.process, message) else MessageStatus.PASSED
 
 
 def _to_parent(hold: Hold, transition: Transition) -> list[Post]:

@@ -102,7 +102,7 @@ class Effects:
     async def perform(self, hold: Hold, effect: AnyEffect) -> Outcome:
         """Call the effect, or take the outcome that the ledger has, or do what its policy says of a call in doubt."""
         if hold.attempt > ATTEMPTS_A_CALL * effect.retry.attempts_max:
-            told = f"{effect.name!r} was begun {hold.attempt - 1} times and never ended; correct it, resolve its key if it has one in doubt, and redrive the case"
+            told = f"{effect.name!r} was begun {hold.attempt - 1} times and never ended; correct it, resolve its call if that is in doubt, and redrive the case"
             return Outcome((), park=told)
         try:
             if hold.intent is None:
@@ -303,7 +303,7 @@ class Effects:
         except Exception as error:
             # It did happen: that must not be lost because its outcome cannot be written down.
             settled = Event(Kind.EFFECT_SETTLED, effect.name, hold.attempt, {"key": key, "how": how, "fields": []})
-            reason = f"effect {effect.name!r} happened, but its outcome cannot be stored ({message_of(error)}); resolve key {key} with the outcome"
+            reason = f"effect {effect.name!r} happened, but its outcome cannot be stored ({message_of(error)}); say what it was with engine.resolve({key!r}, happened=True, outcome=...)"
             return Outcome((settled,), park=reason, settlement=Settlement(key, EffectStatus.DONE, None, message_of(error)))
         settled = Event(Kind.EFFECT_SETTLED, effect.name, hold.attempt, {"key": key, "how": how, "fields": list(cells)}, cells)
         return Outcome((settled,), settlement=Settlement(key, EffectStatus.DONE, outcome_text(cells)))
@@ -313,7 +313,7 @@ class Effects:
         if entry.outcome is None:
             return Outcome(
                 (),
-                park=f"effect {effect.name!r} happened, but its outcome is not known ({entry.error}); resolve key {entry.key} with the outcome",
+                park=f"effect {effect.name!r} happened, but its outcome is not known ({entry.error}); say what it was with engine.resolve({entry.key!r}, happened=True, outcome=...)",
             )
         cells = cells_from(hold.process, entry.outcome, effect.name)
         if any(cell.appends for cell in cells.values()):
@@ -421,7 +421,7 @@ def vanished_reason(entry: EffectRow) -> str:
 
 def forgotten_reason(key: str, step: str) -> str:
     """Why a case that would leave an effect of unknown outcome behind is parked."""
-    return f"{_forgotten(key, step)}; find out whether it happened and resolve it first"
+    return f"{_forgotten(key, step)}; find out whether it happened, and say so with engine.resolve({key!r}, happened=...)"
 
 
 def _forgotten(key: str, step: str) -> str:
@@ -437,4 +437,6 @@ def _no_key(effect: AnyEffect, error: Exception) -> str:
 
 
 def _give_up(effect: AnyEffect, key: str, reason: str) -> str:
-    return f"effect {effect.name!r} is in doubt: {reason}; find out whether it happened and resolve key {key}"
+    return (
+        f"effect {effect.name!r} is in doubt: {reason}; find out whether it happened, and say so with engine.resolve({key!r}, happened=...)"
+    )

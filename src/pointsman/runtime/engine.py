@@ -35,7 +35,7 @@ from pointsman.runtime.scheduler import Scheduler
 from pointsman.runtime.schedules import Schedules
 from pointsman.runtime.starts import Delivered, Started, Starts
 from pointsman.runtime.threads import Threads
-from pointsman.store.base import CaseRow, EventRow, Points, Reader, Store, Transition, no_points
+from pointsman.store.base import CaseRow, EventRow, MessageStatus, Points, Reader, Store, Transition, no_points
 from pointsman.store.sqlite import open_sqlite
 
 S = TypeVar("S", bound=State)
@@ -79,7 +79,9 @@ class Engine:
         self._followers: set[asyncio.Event] = set()
         self._stoppers: set[asyncio.Event] = set()
         self._failure: Exception | None = None
-        self._holds_messages = any(a.while_open == "hold" for p in registry.newest for a in p.accepts_messages.values())
+        accepts = [accept for process in registry.newest for accept in process.accepts_messages.values()]
+        self._takes_messages = bool(accepts)
+        self._holds_messages = any(accept.while_open == "hold" for accept in accepts)
 
     @classmethod
     @asynccontextmanager
@@ -345,7 +347,7 @@ class Engine:
 
     def _release_held(self) -> None:
         """Deliver, behind everybody's back, what was to wait until its case had ended."""
-        if self._holds_messages and self._failure is None:
+        if self._takes_messages and self._failure is None:
             self._cases.detach(self._starts.release_held())
 
     def _appended(self) -> None:
@@ -356,7 +358,7 @@ class Engine:
         self._appended()
         if transition.posts:
             self._scheduler.woken(transition.at)
-        if transition.status in ENDED:
+        if transition.status in ENDED and (self._holds_messages or any(status is MessageStatus.HELD for _, status in transition.takes)):
             self._release_held()
         if transition.status is not Status.RUNNING:
             self._scheduler.let_go(transition.case)

@@ -9,6 +9,7 @@ from pydantic_core import to_json
 from pointsman.definition.children import Child, ChildEnd
 from pointsman.definition.messages import Accept
 from pointsman.definition.nodes import AnyNode
+from pointsman.definition.process import AnyProcess
 from pointsman.errors import ValueRefused
 from pointsman.kernel.codec import adapter_of, codec_of, digest_of, message_of
 from pointsman.kernel.events import Event, Kind
@@ -163,6 +164,12 @@ def _written(hold: Hold, snapshot: Snapshot, accept: Accept | None, message: Mes
     elif accept.order is not None and standing is not None and accept.order(standing) > accept.order(value):
         return None
     return {field: codec.encode(field, value, accept.name)}
+
+
+def starts_next(process: AnyProcess, message: MessageRow) -> bool:
+    """Whether a message that its case has not taken in can start a case of its own."""
+    accept = process.accepts_messages.get(message.name)
+    return accept is not None and accept.starts is not False
 
 
 def passed(message: MessageRow, why: str) -> Event:

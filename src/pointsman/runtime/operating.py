@@ -1,7 +1,7 @@
 """What operators do to a case: cancel it, put it back into the line, say what became of an effect in doubt."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from pointsman.definition.effects import Effect
@@ -15,7 +15,7 @@ from pointsman.runtime.cases import Cases, standing
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.commits import NO_CELLS
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, outcome_text
-from pointsman.runtime.inbox import Inbox, passed
+from pointsman.runtime.inbox import Inbox, passed, starts_next
 from pointsman.store.base import BranchRow, BranchWrite, CaseRow, EffectRow, Settlement
 
 MOMENT_SECONDS = 0.002  # what the store takes for a commit or a look, about
@@ -50,11 +50,8 @@ class Operating:
                 self._cases.scheduler.look_again()
                 hold = self._cases.bare(row)
                 hold.mail = await self._cases.store.messages(case)
-                let_be = [
-                    passed(message, "the case was cancelled") for message in hold.mail if message.name in hold.process.accepts_messages
-                ]
                 with suppress(Conflict):
-                    outcome = Outcome((*let_be, event), ends_branches=True)
+                    outcome = Outcome((*_let_be(hold), event), ends_branches=True)
                     await self._stay(hold, Status.CANCELLED, outcome, reason=why, leaves_pause=True, passes=True)
         if row.status is Status.DONE:
             raise Refused(f"case {case} was not cancelled: {standing(row)}.")
@@ -178,6 +175,14 @@ class Operating:
         except Conflict:
             raise Refused(f"case {case} was moved by somebody else meanwhile; look at it again.") from None
         return await self._cases.row(case)
+
+
+def _let_be(hold: Hold) -> Iterator[Event]:
+    """What becomes of the messages that a case which is cancelled has not taken in."""
+    for message in hold.mail:
+        if message.name in hold.process.accepts_messages:
+            more = "; it starts the next one" if starts_next(hold.process, message) else ""
+            yield passed(message, f"the case was cancelled{more}")
 
 
 def _renewed(branches: Iterable[BranchRow]) -> tuple[BranchWrite, ...]:

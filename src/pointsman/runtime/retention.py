@@ -123,7 +123,7 @@ class Keeping:
         for entry in dossier.effects:
             if entry.status in _DOUBTFUL:
                 told = f"effect {entry.effect!r} of case {case} is in doubt, and what it did would be forgotten"
-                raise Refused(f"{told}; resolve key {entry.key} first.")
+                raise Refused(f"{told}; find out whether it happened, and say so first with engine.resolve({entry.key!r}, happened=...).")
         parent = await self._store.case(row.parent) if row.parent is not None else None
         if parent is not None and parent.status not in ENDED:
             raise Refused(f"case {case} is a child of case {parent.id}, which goes on and may still read it; erase it when that has ended.")

@@ -23,7 +23,7 @@ from pointsman.runtime.calls import Calls
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, encode, runnable
-from pointsman.runtime.inbox import CHILD_ENDED, Arrivals, Inbox, child_key
+from pointsman.runtime.inbox import CHILD_ENDED, NOTHING, Arrivals, Inbox, child_key
 from pointsman.runtime.late import Late
 from pointsman.runtime.limits import Limits
 from pointsman.runtime.ports import Ports
@@ -147,6 +147,9 @@ class Runner:
         if cancel is None and (in_doubt or not hold.mail) and (outcome.wake_at is not None or outcome.waits):
             await self._commits.stay(hold, Status.WAITING if outcome.waits else Status.READY, outcome, guarded=not in_doubt)
             return None
+        if cancel is None and in_doubt:
+            # It stays what it was when it was called, or nobody could say any more what may have been sent; what has come waits.
+            arrivals = NOTHING
         after = advance(hold.process, hold.snapshot, outcome.events[-1] if outcome.events else None, arrivals.events)
         begun = await self._undoing.begun(hold)
         if begun is not None and after.decision.rule:
@@ -156,7 +159,7 @@ class Runner:
             # What the step did is kept; what would come next is not begun.
             await self._commits.land(hold, after, outcome, cancel=cancel, arrivals=arrivals)
             return None
-        reason = arrivals.park or (None if moved and not in_doubt else outcome.park)
+        reason = arrivals.park or (None if moved else outcome.park)
         if reason is not None:
             after = parked(after, reason)
         elif outcome.finishes is not None and not moved:

@@ -74,7 +74,9 @@ class Undoing:
         today = hold.snapshot.cells
         if entry.outcome is None:
             told = f"effect {entry.effect!r} happened, but its outcome is not known ({entry.error})"
-            return Outcome((), park=f"{told}; resolve key {entry.key} with the outcome, and it is taken back")
+            return Outcome(
+                (), park=f"{told}; say what it was with engine.resolve({entry.key!r}, happened=True, outcome=...), and it is taken back"
+            )
         try:
             then = await self._cells_then(hold, entry, intent)
         except (NotAccepted, ValueRefused) as error:
