@@ -1,5 +1,7 @@
 """A step that cannot work is refused where it is declared, with the function, the field and the mend."""
 
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from pointsman import (
     AtLeastOnce,
     AtMostOnce,
     Context,
+    DefinitionError,
     Idempotent,
     Process,
     Reconcile,
@@ -248,6 +251,66 @@ def test_an_effect_without_safety_is_refused_with_the_four_policies() -> None:
     assert "'send'" in text
     assert "`safety=`" in text
     assert all(policy in text for policy in ("Idempotent", "Reconcile", "AtMostOnce", "AtLeastOnce"))
+
+
+def test_a_field_of_a_type_that_json_cannot_hold_is_refused_where_the_state_is_declared() -> None:
+    def declare() -> None:
+        class Locked(State):
+            text: str
+            lock: threading.Event | None = None
+
+    text = refusal(declare)
+
+    assert "state 'Locked'" in text
+    assert "field 'lock'" in text
+    assert "resource" in text
+    assert len(text.splitlines()) == 1
+
+
+def test_a_refused_field_shows_no_frames_of_pydantic() -> None:
+    with pytest.raises(DefinitionError) as caught:
+
+        class Locked(State):
+            lock: threading.Event
+
+    modules = {Path(entry.path).parts[-2] for entry in caught.traceback}
+    assert modules <= {"definition"}
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+def test_a_field_whose_type_is_not_there_is_refused_with_its_name() -> None:
+    class Waiting(State):
+        text: "NotDefinedAnywhere"  # type: ignore[name-defined] # noqa: F821
+
+    text = refusal(lambda: Process("waiting", Waiting))
+
+    assert "'waiting'" in text
+    assert "NotDefinedAnywhere" in text
+
+
+def test_an_effect_whose_receiver_never_sees_the_key_is_not_idempotent() -> None:
+    process = Process("ticket", Ticket)
+
+    def send(reply: str) -> str:
+        return reply
+
+    text = refusal(lambda: process.effect(send, writes="receipt", safety=Idempotent()))
+
+    assert "effect 'send'" in text
+    assert "ctx.key" in text
+    assert process.effect(send, writes="receipt", safety=Idempotent(), key=lambda reply: reply, name="by its words")
+
+
+def test_an_effect_cannot_wait_for_ever() -> None:
+    process = Process("ticket", Ticket)
+
+    def send(reply: str) -> str:
+        return reply
+
+    text = refusal(lambda: process.effect(send, writes="receipt", safety=AtMostOnce(), timeout_seconds=None))  # type: ignore[call-overload]
+
+    assert "effect 'send'" in text
+    assert "timeout_seconds is None" in text
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0])

@@ -80,6 +80,21 @@ def test_a_condition_that_holds_always_is_refused(condition: Callable[[Pair], ob
     assert "use otherwise(...)" in text
 
 
+def test_a_condition_that_assigns_is_refused() -> None:
+    process = Process("pair", Pair)
+
+    def marks(state: Any) -> bool:
+        if state.left is None:
+            state.left = "marked"
+        return False
+
+    text = refusal(lambda: process.rules(when("marks", marks, process.node(to_left, writes="left")), otherwise(finish("done"))))
+
+    assert "rule 'marks'" in text
+    assert "'left'" in text
+    assert "only reads" in text
+
+
 def test_a_second_rule_with_the_same_condition_is_refused() -> None:
     process, left, right = pair()
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from pointsman import DefinitionError, Idempotent, Item, Process, Retry, State, each, finish, otherwise, parallel, when
+from pointsman import Context, DefinitionError, Idempotent, Item, Process, Retry, State, each, finish, otherwise, parallel, when
 from pointsman.definition.process import AnyProcess
 
 LIMIT = 100
@@ -112,7 +112,7 @@ def definition(
     async def check(line: Item[str]) -> str:
         return line
 
-    async def send(draft: str) -> str:
+    async def send(draft: str, *, ctx: Context) -> str:
         return draft
 
     checking = process.node(check, writes="checks")

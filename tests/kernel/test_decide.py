@@ -179,6 +179,28 @@ def test_a_condition_that_raises_parks_and_names_the_rule_and_what_was_read() ->
     assert decision.reads == ("message", "triage")
 
 
+class Assigning(State):
+    message: str
+    mark: str | None = None
+
+    @property
+    def marked(self) -> bool:
+        self.mark = "marked"  # type: ignore[misc]
+        return True
+
+
+def test_a_condition_that_assigns_parks_and_says_that_conditions_only_read() -> None:
+    process = Process("assigning", Assigning)
+    mark = process.pause(writes="mark", answer=str, shows=("message",))
+    process.rules(when("marked", lambda c: c.marked, mark), otherwise(finish("done")))
+
+    decision = decide(process, {})
+
+    assert isinstance(decision.step, Park)
+    assert "rule 'marked'" in decision.step.reason
+    assert "a condition only reads, and this one assigns to 'mark'" in decision.step.reason
+
+
 def test_a_condition_that_asks_for_what_the_state_does_not_have_parks() -> None:
     process = ticket(("broken", lambda c: c.triagge == "refund", finish("y")))
 

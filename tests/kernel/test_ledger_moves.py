@@ -2,7 +2,7 @@
 
 import pytest
 
-from pointsman import AtLeastOnce, AtMostOnce, Idempotent, Process, Reconcile, Retry, Safety, State
+from pointsman import AtLeastOnce, AtMostOnce, Context, Idempotent, Process, Reconcile, Retry, Safety, State
 from pointsman.definition.effects import AnyEffect
 from pointsman.kernel.ledger import CallAgain, GiveUp, LookUp, Move, WaitUntil, move_in_doubt
 
@@ -21,7 +21,7 @@ def look(reply: str) -> object:
 
 
 def effect(safety: Safety, attempts_max: int = 3) -> AnyEffect:
-    def send(reply: str) -> str:
+    def send(reply: str, *, ctx: Context) -> str:
         return reply
 
     return Process("letter", Letter).effect(

@@ -12,6 +12,7 @@ import pytest
 
 from pointsman import (
     AtMostOnce,
+    Context,
     Engine,
     Failure,
     History,
@@ -46,7 +47,7 @@ def letter(draft: Callable[[str], str], *, attempts_max: int = 1, record: bool =
     def write(message: str) -> str:
         return draft(message)
 
-    def send(reply: str | Failure, message: str) -> str:
+    def send(reply: str | Failure, message: str, *, ctx: Context) -> str:
         return f"sent {reply}"
 
     writes = process.node(
@@ -154,6 +155,7 @@ def test_a_history_is_plain_json(tmp_path: Path) -> None:
     assert read["events"][0]["facts"]["fields"] == ["message"]
     assert read["effects"][0]["effect"] == "send"
     assert read["pause"]["closed_by"] == "anna"
+    assert "token" not in read["pause"], "whoever has it may answer"
 
 
 def test_a_cleared_field_is_no_part_of_what_the_case_knows(tmp_path: Path) -> None:

@@ -59,15 +59,15 @@ def travelling(safety: Safety = Idempotent(), verdict: str = "off") -> Process[T
         world.do(f"cancel {hotel}")
 
     @process.compensation(safety=safety, retry=twice)
-    async def cancel_flight(flight: str, *, world: World) -> None:
+    async def cancel_flight(flight: str, *, ctx: Context, world: World) -> None:
         world.do(f"cancel {flight}")
 
     @process.effect(writes="hotel", safety=Idempotent(), undo=cancel_hotel)
-    async def book_hotel(where: str, *, world: World) -> str:
+    async def book_hotel(where: str, *, ctx: Context, world: World) -> str:
         return world.do(f"hotel in {where}")
 
     @process.effect(writes="flight", safety=Idempotent(), undo=cancel_flight, on_failure="park")
-    async def book_flight(where: str, hotel: str, *, world: World) -> str:
+    async def book_flight(where: str, hotel: str, *, ctx: Context, world: World) -> str:
         return world.do(f"flight to {where}")
 
     @process.node(writes="verdict")
@@ -196,11 +196,11 @@ def test_what_is_no_compensation_is_refused() -> None:
     process = Process("p", Trip)
 
     @process.effect(writes="hotel", safety=Idempotent())
-    async def book(where: str) -> str:
+    async def book(where: str, *, ctx: Context) -> str:
         return where
 
     with pytest.raises(DefinitionError, match="no compensation"):
 
         @process.effect(writes="flight", safety=Idempotent(), undo=book)  # type: ignore[arg-type]
-        async def fly(where: str) -> str:
+        async def fly(where: str, *, ctx: Context) -> str:
             return where

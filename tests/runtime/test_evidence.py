@@ -13,7 +13,7 @@ from letters import POLICIES, TIMEOUT_SECONDS, Letter, World
 from places import Place, run, seen
 from pydantic import TypeAdapter
 
-from pointsman import NotSent, Process, Rejected, Retry, State, finish, otherwise, park, when
+from pointsman import Context, NotSent, Process, Rejected, Retry, State, finish, otherwise, park, when
 from pointsman.testing.clock import ManualClock
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")
@@ -167,7 +167,7 @@ def test_an_effect_that_parks_its_case_says_so_too(place: Place, policy: str, er
     process = Process("letter", Letter)
 
     @process.effect(writes="receipt", safety=POLICIES[policy], timeout_seconds=TIMEOUT_SECONDS, retry=Retry(first_seconds=0))
-    async def post(message: str) -> str:
+    async def post(message: str, *, ctx: Context) -> str:
         raise error  # here: in an effect
 
     process.rules(when("unposted", lambda c: c.receipt is None, post), otherwise(finish("posted")))

@@ -9,11 +9,11 @@ from downstream import BEGUN_AT, DIED, TIMEOUT_SECONDS, Ask, Downstream, asking,
 from places import Place, held, run, seen
 
 from pointsman import (
+    AtMostOnce,
     Breaker,
     DefinitionError,
     Engine,
     Failure,
-    Idempotent,
     Limit,
     NotSent,
     Process,
@@ -442,9 +442,9 @@ def test_two_limits_of_one_name_in_one_process_are_refused_where_they_are_declar
     def ask(question: str) -> str | Failure:
         return ""
 
-    process.effect(ask, writes="answer", name="a", safety=Idempotent(), limit=Limit("llm", concurrency=1))
+    process.effect(ask, writes="answer", name="a", safety=AtMostOnce(), limit=Limit("llm", concurrency=1))
     with pytest.raises(DefinitionError, match="declare it once"):
-        process.effect(ask, writes="answer", name="b", safety=Idempotent(), limit=Limit("llm", concurrency=2))
+        process.effect(ask, writes="answer", name="b", safety=AtMostOnce(), limit=Limit("llm", concurrency=2))
 
 
 def test_a_limit_that_new_code_no_longer_has_holds_nobody(place: Place) -> None:

@@ -10,6 +10,7 @@ from test_messages import Desk, answering, mail
 
 from pointsman import (
     AtMostOnce,
+    Context,
     Database,
     Idempotent,
     Log,
@@ -331,7 +332,7 @@ def test_what_happened_with_an_outcome_that_nobody_knows_is_not_taken_back_blind
     undone: list[Any] = []
 
     @process.compensation(safety=Idempotent())
-    async def cancel(result: str) -> None:
+    async def cancel(result: str, *, ctx: Context) -> None:
         undone.append(result)
 
     @process.effect(writes="result", safety=AtMostOnce(), undo=cancel)
@@ -374,22 +375,22 @@ def test_a_message_in_the_middle_of_a_compensation_leaves_nothing_half_taken_bac
     done: list[str] = []
 
     @process.compensation(safety=Idempotent())
-    async def cancel_hotel(hotel: str) -> None:
+    async def cancel_hotel(hotel: str, *, ctx: Context) -> None:
         done.append("hotel cancelled")
 
     @process.compensation(safety=Idempotent(), retry=Retry(first_seconds=60))
-    async def cancel_flight(flight: str) -> None:
+    async def cancel_flight(flight: str, *, ctx: Context) -> None:
         if "tried" not in done:
             done.append("tried")
             raise NotSent("the airline cannot be reached")
         done.append("flight cancelled")
 
     @process.effect(writes="flight", safety=Idempotent(), undo=cancel_flight)
-    async def book_flight(where: str) -> str:
+    async def book_flight(where: str, *, ctx: Context) -> str:
         return "LH 1"
 
     @process.effect(writes="hotel", safety=Idempotent(), undo=cancel_hotel)
-    async def book_hotel(where: str, flight: str) -> str:
+    async def book_hotel(where: str, flight: str, *, ctx: Context) -> str:
         return "room 5"
 
     process.accept(str, writes="verdict", correlate=lambda m: "a", starts=False)

@@ -155,6 +155,30 @@ def test_inputs_that_slipped_past_the_states_own_validation_are_refused(place: P
     assert run(main()) == []
 
 
+@pytest.mark.parametrize("named", ["key", "correlation"])
+def test_an_empty_key_is_no_key(on_disk: Place, named: str) -> None:
+    async def main() -> Any:
+        async with on_disk.open(sorting()) as engine:
+            with pytest.raises(InputInvalid, match=f"the {named} is empty; give it a text, or None"):
+                await engine.start("mail", {"message": "m"}, **{named: ""})
+            return await engine.reader.counts()
+
+    assert run(main()) == {}
+
+
+def test_a_start_with_the_state_of_another_process_is_refused(on_disk: Place) -> None:
+    class Other(State):
+        message: str
+
+    async def main() -> Any:
+        async with on_disk.open(sorting()) as engine:
+            with pytest.raises(InputInvalid, match="process 'mail' cannot start with a Other; give it a"):
+                await engine.start("mail", Other(message="m"))
+            return await engine.reader.counts()
+
+    assert run(main()) == {}
+
+
 def test_a_key_that_no_database_can_hold_is_refused_in_words(on_disk: Place) -> None:
     process = sorting()
 

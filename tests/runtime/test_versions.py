@@ -698,22 +698,22 @@ def trips(version: int, taken_back: list[tuple[str, str]]) -> Process[Any]:
         process: Process[Any] = Process("trips", Trip1)
 
         @process.compensation(safety=Idempotent())
-        async def cancel_hotel(where: str, hotel: str) -> None:
+        async def cancel_hotel(where: str, hotel: str, *, ctx: Context) -> None:
             taken_back.append((where, hotel))
 
         @process.effect(writes="hotel", safety=Idempotent(), undo=cancel_hotel)
-        async def book(where: str) -> str:
+        async def book(where: str, *, ctx: Context) -> str:
             return f"hotel in {where}"
 
     else:
         process = Process("trips", Trip2, version=2, accepts={1: renamed})
 
         @process.compensation(safety=Idempotent())
-        async def cancel_room(city: str, room: str) -> None:
+        async def cancel_room(city: str, room: str, *, ctx: Context) -> None:
             taken_back.append((city, room))
 
         @process.effect(writes="room", safety=Idempotent(), undo=cancel_room, name="book_room", was="book")
-        async def book(city: str) -> str:
+        async def book(city: str, *, ctx: Context) -> str:
             return f"room in {city}"
 
     ask = process.pause(writes="answer", answer=str, shows=())

@@ -1,5 +1,6 @@
 """The checks at definition: what cannot work is refused with the function, the field and the mend."""
 
+import dis
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from pointsman.definition.children import Child, ChildEnd
-from pointsman.definition.effects import Compensation, Effect
+from pointsman.definition.effects import Compensation, Effect, Idempotent
 from pointsman.definition.guards import Guard, unsafe_in
 from pointsman.definition.messages import Accept, is_log, logs_of
 from pointsman.definition.nodes import AnyNode, Context, Node
@@ -39,6 +40,13 @@ def check_state(process: str, state: type[State]) -> None:
     declared: object = state
     if not (isinstance(declared, type) and issubclass(declared, State)):
         raise DefinitionError(f"process {process!r}: {state!r} is no State; write `class {_class_name(process)}(State): ...`.")
+    if not state.__pydantic_complete__:
+        try:
+            state.model_rebuild()
+        except NameError as error:
+            raise DefinitionError(
+                f"process {process!r}: a field of {state.__name__} has the type {error.name!r}, which is not defined; import it, or define it above."
+            ) from None
     for name, field in state.model_fields.items():
         if is_log(field):
             _check_log(f"process {process!r}: field {name!r}", field)
@@ -58,6 +66,10 @@ def check_node(process: str, state: type[State], node: AnyNode) -> None:
         if name == "ctx" and not fits(annotation, Context):
             raise DefinitionError(f"{what}: `ctx` is the engine's own; write `ctx: Context`.")
     _check_written(what, state, node.writes)
+    if isinstance(node, Effect) and not isinstance(node.timeout_seconds, int | float):
+        raise DefinitionError(
+            f"{what}: timeout_seconds is {node.timeout_seconds}; a call without an end is never known to have failed, so give it seconds."
+        )
     if node.timeout_seconds is not None and node.timeout_seconds <= 0:
         raise DefinitionError(f"{what}: timeout_seconds is {node.timeout_seconds}; a call needs more than 0 seconds.")
     for name, returned in zip(node.writes, _returned(what, node), strict=True):
@@ -327,6 +339,11 @@ def _check_isolated(what: str, node: AnyNode) -> None:
 
 
 def _check_effect(what: str, state: type[State], effect: Effect[Any, Any]) -> None:
+    if isinstance(effect.safety, Idempotent) and effect.key is None and "ctx" not in effect.signature.uses:
+        raise DefinitionError(
+            f"{what}: Idempotent() says that the receiver knows a call by its key, but the function never sees the key; "
+            "add `ctx: Context` after the `*` and send `ctx.key` along, or choose another safety policy."
+        )
     if effect.key is not None:
         _check_reads(f"{what}, its key", state, dict.fromkeys(_parameters(effect.key), Any))
     undo: object = effect.undo
@@ -357,6 +374,7 @@ def _check_reachable(what: str, rules: Sequence[Rule[Any]]) -> None:
                     f"{what}: rule {rules[position + 1].name!r} stands behind otherwise(...) and can never be reached; move it up."
                 )
             continue
+        _check_pure(what, rule)
         if _always_holds(rule.condition):
             raise DefinitionError(
                 f"{what}: the condition of rule {rule.name!r} holds always, so no rule behind it can be reached; use otherwise(...)."
@@ -515,6 +533,15 @@ def _check_cycles(what: str, steps: Mapping[str, AnyStep], overs: Mapping[str, s
 
     for field in derived:
         walk(field, (field,))
+
+
+def _check_pure(what: str, rule: Rule[Any]) -> None:
+    code = getattr(rule.condition, "__code__", None)
+    for instruction in () if code is None else dis.get_instructions(code):
+        if instruction.opname in {"STORE_ATTR", "DELETE_ATTR", "STORE_GLOBAL"}:
+            raise DefinitionError(
+                f"{what}: the condition of rule {rule.name!r} assigns to {instruction.argval!r}, and a condition only reads; let a node write the field."
+            )
 
 
 def _always_holds(condition: Callable[[Any], object]) -> bool:

@@ -1,12 +1,46 @@
 """The contract of a process: a record of fields, and the two values that the library itself puts into fields."""
 
 import hashlib
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter
+
+from pointsman.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
 
 
-class State(BaseModel):
+class _StateType(ModelMetaclass):
+    """Makes the classes of states: what Pydantic cannot hold is refused with the field and the mend, and not in Pydantic's words."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **settings: Any) -> type:
+        try:
+            return super().__new__(cls, name, bases, namespace, **settings)
+        except PydanticUserError as error:
+            field = next((field for field, kind in namespace.get("__annotations__", {}).items() if not _is_known(kind)), None)
+            if field is None:
+                told = f"state {name!r}: {str(error).splitlines()[0]}"
+            else:
+                kind = namespace["__annotations__"][field]
+                told = (
+                    f"state {name!r}: field {field!r} is a {getattr(kind, '__name__', kind)}, which cannot be held as JSON; "
+                    "give it a type that Pydantic knows, or pass the object as a resource."
+                )
+        raise DefinitionError(told)
+
+
+def _is_known(kind: Any) -> bool:
+    try:
+        TypeAdapter(kind)
+    except PydanticUserError as error:
+        return error.code != "schema-for-unknown-type"
+    return True
+
+
+class State(BaseModel, metaclass=_StateType):
     """Everything that a process knows of a case. Subclass it and name the fields.
 
     A field without a default, or with one that is not None, is an *input*: it comes with `start`. A field whose default

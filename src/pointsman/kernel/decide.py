@@ -14,6 +14,8 @@ from pointsman.definition.state import State
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.snapshot import Cell
 
+_set = object.__setattr__
+
 
 class Decision(NamedTuple):
     """The step to take, the rule that chose it, and the fields that the conditions read on the way to it."""
@@ -96,8 +98,14 @@ def _view_class(state: type[State]) -> type[Any]:
         __slots__ = ("_cells", "_reads")
 
         def __init__(self, cells: Mapping[str, Cell], reads: dict[str, None]) -> None:
-            self._cells = cells
-            self._reads = reads
+            _set(self, "_cells", cells)
+            _set(self, "_reads", reads)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            raise TypeError(f"a condition only reads, and this one assigns to {name!r}; let a node write the field")
+
+        def __delattr__(self, name: str) -> None:
+            raise TypeError(f"a condition only reads, and this one deletes {name!r}; let a node write the field")
 
         def __getattr__(self, name: str) -> Any:
             if name in fields:

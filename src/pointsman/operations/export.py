@@ -8,6 +8,7 @@ from typing import Any
 
 from pointsman.definition.state import Blob
 from pointsman.errors import StoreForeign, UnknownCase
+from pointsman.operations.history import without_token
 from pointsman.store.base import Dossier, Reader
 
 DIGEST_DIGITS = 64
@@ -36,7 +37,7 @@ class Export:
             "fields": [{"value" if name == "text" else name: value for name, value in write.items()} for write in writes],
             "events": [{**event._asdict(), "facts": _value(event.facts)} for event in d.events],
             "effects": [{**effect._asdict(), "outcome": _inner(effect.outcome)} for effect in d.effects],
-            "pauses": [{name: value for name, value in pause._asdict().items() if name != "token"} for pause in d.pauses],
+            "pauses": [without_token(pause) for pause in d.pauses],
             "messages": [{**message._asdict(), "body": _value(message.body)} for message in d.messages],
             "branches": [{**branch._asdict(), "outcome": _inner(branch.outcome), "guard": _value(branch.guard)} for branch in d.branches],
             "blobs": [{**blob.model_dump(), "file": blob.sha256 if blob in self.blobs else None} for blob in (*self.blobs, *self.missing)],

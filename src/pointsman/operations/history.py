@@ -43,7 +43,7 @@ class History:
             "events": [{**event._asdict(), "facts": json.loads(event.facts)} for event in self.events],
             "branches": [branch._asdict() for branch in self.branches],
             "effects": [effect._asdict() for effect in self.effects],
-            "pause": None if self.pause is None else self.pause._asdict(),
+            "pause": None if self.pause is None else without_token(self.pause),
             "limit": None if self.limit is None else json.loads(self.limit),
         }
 
@@ -64,6 +64,11 @@ async def history_of(reader: Reader, case: int) -> History:
         branches=await reader.branches(case),
         limit=None if row.needs is None else (await reader.limits()).get(row.needs),
     )
+
+
+def without_token(pause: PauseRow) -> dict[str, Any]:
+    """Return a pause as plain JSON values, without its token: whoever has that may answer."""
+    return {name: value for name, value in pause._asdict().items() if name != "token"}
 
 
 def _value_of(case: int, field: FieldRow) -> Any:

@@ -395,6 +395,8 @@ def effect_key(incarnation: str, process: AnyProcess, snapshot: Snapshot, effect
         named = effect.key(*(codec_of(process.state).fresh(snapshot.cells, name) for name in names))
         if not isinstance(named, str):
             raise TypeError(f"it is a {type(named).__name__}, not a str")
+        if not named:
+            raise ValueError("it is empty, so that every call would have the same key")
     parts = (incarnation, process.name, str(snapshot.case), effect.first_name, named)
     return digest(parts)[:KEY_LENGTH], arguments
 

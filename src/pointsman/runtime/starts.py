@@ -56,9 +56,9 @@ class Starts:
                     correlation: str | None = None, parent: int | None = None, bounded: bool = False) -> Started:  # fmt: skip
         """Start a case; see `Engine.start`. A `bounded` start is refused where the intake is full; one that follows from accepted work is not."""
         registered = self._cases.process(process)
-        check_text("key", key)
+        _check_key("key", key)
         check_text("tenant", tenant)
-        check_text("correlation", correlation)
+        _check_key("correlation", correlation)
         cells = _input_cells(registered, state)
         known = await self._cases.store.case_by_key(registered.name, key) if key is not None else None
         if known is not None:
@@ -106,8 +106,8 @@ class Starts:
         value = adapter_of(accept.message).validate_json(body)
         correlation = accept.correlate(value)
         identity = key if key is not None else accept.key(value) if accept.key is not None else None
-        check_text("key", identity)
-        check_text("correlation", correlation)
+        _check_key("key", identity)
+        _check_key("correlation", correlation)
         post = Post(
             process, accept.name, identity, correlation, body, self._clock.now(),
             urgent=accept.while_open == "supersede", holds=accept.while_open == "hold", apart=accept.while_open == "new_case",
@@ -171,6 +171,13 @@ class Starts:
         return hold, advance(process, hold.snapshot, accepted), Outcome((accepted,))
 
 
+def _check_key(what: str, key: str | None) -> None:
+    """Refuse a key that a database cannot hold, and an empty one, which would make strangers the same."""
+    check_text(what, key)
+    if key == "":
+        raise InputInvalid(f"the {what} is empty; give it a text, or None where there is none.")
+
+
 def _how(posted: Posted) -> How:
     if posted.duplicate:
         return "duplicate"
@@ -197,7 +204,7 @@ def _accept(process: AnyProcess, message: object, name: str | None) -> Accept:
 
 def _input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[str, Cell]:
     """Check the inputs of a start and make the cells of them."""
-    if not isinstance(cast("object", state), State | Mapping):
+    if not isinstance(cast("object", state), process.state | Mapping):
         raise InputInvalid(
             f"process {process.name!r} cannot start with a {type(state).__name__}; give it a {process.state.__name__}, or a mapping of its inputs."
         )
