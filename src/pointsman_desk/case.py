@@ -116,10 +116,10 @@ Automatic = Literal[
 class Mail(Value):
     """A mail as the desk reads it: a view that can be rebuilt from the raw bytes at any time.
 
-    `text` is what the customer wrote now, `quoted` the history below it; neither is ever dropped. `automatic` says why
-    a machine seems to have sent it, None for a person; `bounce` what it reports of a mail of ours. `notes` name what was
-    odd about the bytes, `authentication` what is known of the sender. `message_id`, `in_reply_to` and `references` are
-    without angle brackets.
+    `text` is what the customer wrote now, `quoted` older text that is proved to be such, and `doubtful` what looks older or
+    like a signature and is not proved; each line of the mail is in one of them. `automatic` says why a machine seems to
+    have sent it, None for a person; `bounce` what it reports of a mail of ours. `notes` name what was odd about the bytes,
+    `authentication` what is known of the sender. `message_id`, `in_reply_to` and `references` are without angle brackets.
     """
 
     message_id: str
@@ -130,6 +130,7 @@ class Mail(Value):
     subject: str = ""
     date: str | None = None
     text: str = ""
+    doubtful: str = ""
     quoted: str = ""
     in_reply_to: str | None = None
     references: tuple[str, ...] = ()
@@ -138,6 +139,11 @@ class Mail(Value):
     bounce: Bounce | None = None
     notes: tuple[str, ...] = ()
     authentication: Authentication = Authentication()
+
+    @property
+    def said(self) -> str:
+        """All that may be the customer's own words: what counts for intent and risk, and what a reply answers."""
+        return "\n\n".join(filter(None, (self.text, self.doubtful)))
 
 
 Link = Literal["signed address", "answer to our mail", "answer to a mail of the conversation", "reference in common", "signed subject"]
@@ -149,8 +155,9 @@ class Incoming(Value):
 
     `key` is its identity, `conversation` what the cases of one conversation have in common. `link` says why it is of that
     conversation, None where it begins one; `related` is the case that it came of. `risk_so_far` is the highest risk that
-    the conversation has had before it, `notes` what was odd about its coming, `flood` says why its sender writes too much for
-    a machine to answer, and `at` when it came, in Unix seconds.
+    the conversation has had before it, `history` what was written in it last, so that a quotation of it is known for one,
+    `notes` what was odd about its coming, `flood` says why its sender writes too much for a machine to answer, and `at` when
+    it came, in Unix seconds.
     """
 
     email_id: str
@@ -162,6 +169,7 @@ class Incoming(Value):
     link: Link | None = None
     related: int | None = None
     risk_so_far: Risk = Risk.LOW
+    history: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     flood: str | None = None
 
@@ -393,6 +401,11 @@ class Case(State):
         )
 
     @property
+    def is_doubtful(self) -> bool:
+        """Whether not every word of the mails is surely read, and surely the customer's or surely older."""
+        return any(not DOUBTS.isdisjoint(mail.notes) for mail in (self.mail, *(self.earlier or ())) if mail is not None)
+
+    @property
     def is_flooded(self) -> bool:
         """Whether the sender writes more than a person does, to the desk or in this case."""
         newest = self.mails[-1]
@@ -452,3 +465,27 @@ def proposed(reply: Reply | Unsafe[Reply] | None) -> Reply | None:
 CASE_MAILS_AN_HOUR = 10  # in one case; who has more to say than that is in a talk with a machine, or is one
 BY_HAND = frozenset({Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL, Intent.UNCLEAR})
 """What always waits for a person, whatever the policy file says."""
+
+DOUBTS = frozenset(
+    {
+        "alternatives-differ",
+        "bad-structure",
+        "doubtful-lines",
+        "encrypted",
+        "external-body",
+        "hidden-text",
+        "html-long",
+        "long-text",
+        "mail-truncated",
+        "partial",
+        "parts-capped",
+        "smuggled-characters",
+        "text-outside-parts",
+        "text-truncated",
+        "tnef",
+        "took-too-long",
+        "undecodable",
+        "unreadable",
+    }
+)
+"""The notes of a mail of which not every word is surely read, and surely its sender's: no machine answers it."""

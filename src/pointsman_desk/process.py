@@ -6,7 +6,7 @@ read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> va
   says to that is kept there, and a reply of ours that came back is parked for a person
 - classify and draft ask a model, and what it says passes a guard before it is written: an answer that breaks a rule is repaired,
   then the next model is asked, and the last one is the rules and templates, which cost nothing
-- a person must see it (refund, complaint, legal, unclear, a risk that is not low, no template, not for the machine, still broken): approve,
+- a person must see it (refund, complaint, legal, unclear, a risk that is not low, no template, a doubtful line, not for the machine, still broken): approve,
   where an edit goes back to validate, and a rejection ends the case
 - the mail is composed before it is approved: every byte that leaves was shown; one that nobody sees is marked as a machine's
 """
@@ -112,6 +112,7 @@ def support_mail(
         ask("it is no reviewed template", lambda c: not c.is_template),
         ask("the sender is not the order's customer", lambda c: not c.is_known),
         ask("a person is editing it", lambda c: c.approval is not None),
+        ask("not every line is surely the customer's", lambda c: c.is_doubtful),
         ask("its sender writes too much", lambda c: c.is_flooded),
         when("it is not known whether a machine may", lambda c: c.allowance is None and not c.approved, allow),
         ask("a machine has answered enough", lambda c: c.is_bounded),

@@ -71,7 +71,7 @@ _TITLES = frozenset(
 def no_personal_data(reply: Reply, order: Order | NoOrder, policy: Policy, mail: Mail, trust: Trust) -> Iterator[str]:
     """Object to names and addresses of others, and to numbers that test as a card (ISO/IEC 7812) or an account (ISO 13616)."""
     text = without(plain(reply.body), own(policy), (item.name for item in order.items) if isinstance(order, Order) else ())
-    known = {*_TITLES, *fold(f"{mail.sender_name} {mail.text}").split()}
+    known = {*_TITLES, *fold(f"{mail.sender_name} {mail.said}").split()}
     if isinstance(order, Order) and trust.may_know_the_order:
         known |= set(fold(order.customer).split())
     for pattern in (_GREETED, _TITLED, _OWNER):

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -28,24 +29,27 @@ async def first_look(raw: bytes, *, seconds: float = APART_SECONDS) -> Identity:
     return unidentified(raw) if said is None else _IDENTITY.validate_json(said)
 
 
-async def read(raw: bytes, authserv: str, own: str, *, seconds: float = APART_SECONDS) -> Mail:
+async def read(raw: bytes, authserv: str, own: str, known: Sequence[str] = (), *, seconds: float = APART_SECONDS) -> Mail:
     """Read a mail, in a thread, a large one apart; one that took too long is unreadable, with the note `took-too-long`."""
     if len(raw) <= APART_BYTES:
-        return await asyncio.to_thread(read_mail, raw, authserv, own)
-    said = await _asked("read", raw, (authserv, own), seconds)
+        return await asyncio.to_thread(read_mail, raw, authserv, own, known)
+    said = await _asked("read", raw, (authserv, own, list(known)), seconds)
     return unreadable(raw, {"took-too-long"}) if said is None else Mail.model_validate_json(said)
 
 
-async def _asked(what: _What, raw: bytes, arguments: tuple[str, ...], seconds: float) -> bytes | None:
-    """Return what another Python answers, None where it was killed or ended without an answer."""
+async def _asked(what: _What, raw: bytes, arguments: tuple[Any, ...], seconds: float) -> bytes | None:
+    """Return what another Python answers, None where it was killed or ended without an answer.
+
+    The arguments go in as one line of JSON before the mail: a command line has no room for the texts of a conversation.
+    """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _START, what, str(seconds), *arguments,
+        sys.executable, "-c", _START, what, str(seconds),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert process.stdin is not None
     try:
-        said, _ = await asyncio.wait_for(process.communicate(raw), seconds)
+        said, _ = await asyncio.wait_for(process.communicate(json.dumps(arguments).encode() + b"\n" + raw), seconds)
     except TimeoutError:
         return None
     finally:
@@ -58,8 +62,9 @@ async def _asked(what: _What, raw: bytes, arguments: tuple[str, ...], seconds: f
 
 def answer() -> None:
     """Be the other Python: read a mail from standard input, and write what it is to standard output, as JSON."""
-    what, seconds, *arguments = sys.argv[1:]
+    what, seconds = sys.argv[1:]
     _end_after(float(seconds))
+    arguments = json.loads(sys.stdin.buffer.readline())
     raw = sys.stdin.buffer.read()
     said: dict[str, Callable[[], Any]] = {
         "identify": lambda: _IDENTITY.dump_json(identify(raw)).decode(),

@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pointsman_desk.mail.looks import CLASSES_MAX, Look, Sheet, declarations, gone, read_sheets, without_comments
@@ -21,6 +22,9 @@ _STYLED = {"color": "color", "text": "color", "bgcolor": "background-color"}  # 
 _PAGE = Look()
 _IMPLIED_END = frozenset({"p", "li", "td", "th", "tr", "dt", "dd", "option"})
 _LINK_MAX = 200  # characters of a link's address; what is longer is there for machines
+# The marks that mail programs put on a quotation; a block quote without one is how their editors indent a customer's own text.
+_QUOTE_CLASSES = frozenset({"gmail_quote", "protonmail_quote", "tutanota_quote", "yahoo_quoted", "zmail_extra"})
+_BAR_AT_THE_LEFT = re.compile(r"border(?:-left(?:-(?:style|width))?)?\s?:(?!\s?(?:none|0(?:px)?\s?(?:;|$)))", re.IGNORECASE)
 _QUOTE_DEPTH_MAX = 9  # deeper quoting looks the same and would make the text grow with the square of the depth
 # A tag with its quotes in order, a tag with its quotes in disorder, a declaration, text, a lone `<`.
 _TOKEN = re.compile(
@@ -35,7 +39,7 @@ _TAG = re.compile(r"</?[a-z!?][^<>]{0,9000}+>", re.IGNORECASE)
 
 
 def text_of(source: str, notes: set[str], budget: int = HTML_MAX) -> str:
-    """Return the visible text of an HTML body; quoted blocks have `> ` before each line, a link its address after it.
+    """Return the visible text of an HTML body; blocks that a mail program quoted have `> ` before each line, a link its address after it.
 
     Comments, script, style, texts instead of pictures and what a style or the `hidden` attribute hides are left out
     (`hidden-text` in `notes` when words were hidden). What a style sheet may hide or not, which only a browser could tell,
@@ -78,6 +82,16 @@ def _address_of(link: str, words: str) -> str:
     return "" if told and told in words.lower() else f" <{address}>"
 
 
+def _is_quotation(attributes: Mapping[str, str]) -> bool:
+    """Tell whether a block quote bears the mark of a mail program, or a bar at its left as a quotation is shown."""
+    classes = attributes.get("class", "").lower().split()
+    return (
+        attributes.get("type", "").lower() == "cite"
+        or not _QUOTE_CLASSES.isdisjoint(classes)
+        or _BAR_AT_THE_LEFT.search(attributes.get("style", "")) is not None
+    )
+
+
 def _unescaped(text: str) -> str:
     try:
         return html.unescape(text)
@@ -95,6 +109,7 @@ class _Open:
     perhaps: bool
     unshown: bool
     link: str
+    quotes: bool
 
 
 class _Walker:
@@ -110,6 +125,7 @@ class _Walker:
         self._hiding = 0
         self._perhaps = 0
         self._unshown = 0
+        self._quoting = 0
         self._linked: list[str] = []  # the words since the last link was opened
 
     def open(self, tag: str, attributes: str) -> None:
@@ -131,6 +147,7 @@ class _Walker:
         self._hiding += opened.hides
         self._perhaps += opened.perhaps
         self._unshown += opened.unshown
+        self._quoting += opened.quotes
         if opened.link:
             self._linked.clear()
         if tag == "li":
@@ -193,13 +210,14 @@ class _Walker:
         hides = "hidden" in found or gone(style)
         may = not hides and bool(perhaps) and (gone(style | perhaps) or Look().styled(perhaps).unreadable)
         link = _SPACES.sub("", found.get("href", "")) if tag == "a" else ""
-        return _Open(tag, self._look.styled(style), hides, may, tag in _UNSHOWN, link)
+        return _Open(tag, self._look.styled(style), hides, may, tag in _UNSHOWN, link, tag == "blockquote" and _is_quotation(found))
 
     def _pop(self) -> str:
         if self._open[-1].tag in _BLOCKS:
             self._break()
         closed = self._open.pop()
         self._counts[closed.tag] -= 1
+        self._quoting -= closed.quotes
         if closed.tag in _SPACED and self._lines and self._lines[-1].strip("> "):
             self._lines.append(self._mark().rstrip())
         self._hiding -= closed.hides
@@ -211,7 +229,7 @@ class _Walker:
         return closed.tag
 
     def _mark(self) -> str:
-        return "> " * min(self._counts.get("blockquote", 0), _QUOTE_DEPTH_MAX)
+        return "> " * min(self._quoting, _QUOTE_DEPTH_MAX)
 
     def _break(self, *, always: bool = False) -> None:
         """End the line when there is one, or `always`."""

@@ -1,7 +1,7 @@
 """A mail read from its bytes: whatever they are, something comes out."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pointsman_desk.case import Automatic, Bounce, Mail
@@ -84,21 +84,22 @@ def unreadable(raw: bytes, notes: Collection[str]) -> Mail:
     return Mail(message_id=_made_id(raw), sender=UNKNOWN_SENDER, subject=UNREADABLE, notes=tuple(sorted({*notes, "unreadable"})))
 
 
-def read_mail(raw: bytes, authserv: str = "", own: str = "") -> Mail:
+def read_mail(raw: bytes, authserv: str = "", own: str = "", known: Sequence[str] = ()) -> Mail:
     """Read a mail. Never raises: what cannot be read at all has the subject "(unreadable mail)" and the note `unreadable`.
 
     Every string is free of what nobody can see; `notes` names in words what was odd: a charset, a cut, hidden text, a
     repeated header field. `authserv` is the mail exchanger whose word on the sender counts (mail/authentication.py), `own`
-    the desk's address, so that what it sent itself is known.
+    the desk's address, so that what it sent itself is known, and `known` the texts of the conversation so far, ours and the
+    customer's: a quotation of them is surely one (mail/quotes.py).
     """
     notes: set[str] = set()
     try:
-        return _read(raw, notes, authserv, own)
+        return _read(raw, notes, authserv, own, known)
     except Exception:  # a mail that cannot be read is still a mail, and becomes a case
         return unreadable(raw, notes)
 
 
-def _read(raw: bytes, notes: set[str], authserv: str, own: str) -> Mail:
+def _read(raw: bytes, notes: set[str], authserv: str, own: str, known: Sequence[str]) -> Mail:
     root = parse(raw, notes)
     sender_name, sender = _sender(root, notes)
     subject = header_text(root.field("subject"), notes)
@@ -109,9 +110,12 @@ def _read(raw: bytes, notes: set[str], authserv: str, own: str) -> Mail:
         notes.add("text-truncated")
     if len(text) > quotes.SPLIT_MAX:
         notes.add("long-text")
-    parted = quotes.split(text)
-    if parted.quoted and not parted.text:
+    in_reply_to, references = ids(root.fields("in-reply-to"), notes), ids(root.fields("references"), notes)
+    parted = quotes.split(text, answers=bool(in_reply_to or references), known=known)
+    if (parted.quoted or parted.doubtful) and not parted.text:
         notes.add("only-quoted")
+    if not parted.sure:
+        notes.add("doubtful-lines")
     if any(len(root.fields(name)) > 1 for name in _ONCE):
         notes.add("dup-header")
     reply_to = _reply_to(root, sender, notes)
@@ -125,9 +129,10 @@ def _read(raw: bytes, notes: set[str], authserv: str, own: str) -> Mail:
         subject=subject,
         date=date_claimed(root, notes),
         text=parted.text,
+        doubtful=parted.doubtful,
         quoted=parted.quoted,
-        in_reply_to=next(iter(ids(root.fields("in-reply-to"), notes)), None),
-        references=ids(root.fields("references"), notes),
+        in_reply_to=next(iter(in_reply_to), None),
+        references=references,
         attachments=tuple(body.attachments),
         automatic=sent_by,
         bounce=_report(root, sent_by, subject, text),

@@ -1,80 +1,63 @@
 """What the customer wrote now, told from the history and the signature below it."""
 
 import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from enum import Enum
 
-SPLIT_MAX = 32 * 1024  # characters that are looked at; what a person wrote now is in the first of them
-_LINE_LOOKED_AT = 400  # characters of a line that a pattern sees, so that no line costs more than another
-_ATTRIBUTION_LINES = 3  # mailers wrap "On ... wrote:" at 76 columns; a long name and address make three lines
-_HEADER_BLOCK_LINES = 7  # From, Sent, To, Cc, Reply-To, Importance, Subject
-_SIGNATURE_LINES = {"-- ": 20, "--": 8}  # the delimiter of RFC 3676 4.3 is believed further than a bare dash
+from pointsman_desk.mail.headings import LINE_LOOKED_AT, Heading, heading, is_ruler
+from pointsman_desk.mail.known import Known
+from pointsman_desk.mail.signatures import DELIMITERS, is_device_line, says_nothing
 
-_LANGUAGES: Mapping[str, Mapping[str, list[str]]] = tomllib.loads((Path(__file__).parent / "languages.toml").read_text(encoding="utf-8"))
-
-
-def _any_of(kind: str) -> str:
-    """Return a pattern for the words of a kind in all languages, longer ones first."""
-    words = {word for language in _LANGUAGES.values() for word in language.get(kind, ())}
-    return "|".join(re.escape(word).replace("…", ".{1,40}") for word in sorted(words, key=lambda word: (-len(word), word)))
-
-
+SPLIT_MAX = 256 * 1024  # characters that are looked at, in about a second; a longer mail is for a person
 _QUOTED = re.compile(r" {0,3}>")
-_OPENING = re.compile(rf"\s{{0,8}}\*{{0,2}}(?:{_any_of('opens')})(?:\b|(?<=[在於])).*\d", re.IGNORECASE)
-# A line that begins with its date: "2 Nov 2026", "Mon, 2 Nov", "02.11.2026", a year before its sign in East Asia.
-_DATE_FIRST = re.compile(r"\s{0,8}\*{0,2}(?:[^\W\d_]{2,12}\.?,? )?\d{1,4}(?:[-./]|[.,]? [^\W\d_]{3,12}\b|年|년|\. )")
-_DATED = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)|(?<!\d)\d{1,2}[./]\d{1,2}[./]\d{2}(?!\d)")
-_WROTE = re.compile(rf"(?<![^\W_])(?:{_any_of('wrote')})(?![^\W_])|(?:写道|寫道|작성)\s?[:\uff1a]", re.IGNORECASE)
-_COLONS = (":", "\uff1a")
-_ADDRESS_END = re.compile(r"@[^\s<>]{1,255}[>)\]]{1,2}\s?[:\uff1a]$")
-_SENDER_LINE = re.compile(rf"\s{{0,8}}\*{{0,2}}(?:{_any_of('from')})\s?\*{{0,2}}\s?[:\uff1a]\*{{0,2}}\s?\S", re.IGNORECASE)
-_FURTHER_LINE = re.compile(rf"\s{{0,8}}\*{{0,2}}({_any_of('fields')})\s?\*{{0,2}}\s?[:\uff1a]", re.IGNORECASE)
-_SEPARATOR = re.compile(rf"\s{{0,8}}(?:-{{2,20}} ?(?:{_any_of('original')}) ?-{{2,20}}|(?:{_any_of('begins')}))", re.IGNORECASE)
-_RULER = re.compile(r"\s{0,8}[_-]{5,200}\s{0,8}")
-_PHONE_SIGNATURE = re.compile(rf"\s{{0,8}}(?:{_any_of('device')})", re.IGNORECASE)
+_MARKS = re.compile(r"[ >]{0,40}")
+_SAYS = re.compile(r"[^\W_]")
+
+
+class _Kind(Enum):
+    """Whose a line is."""
+
+    TEXT = "the customer's own, written now"
+    DOUBTFUL = "perhaps the customer's own"
+    QUOTED = "proved to be older"
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A body in two: together they hold every line that is not blank."""
+    """A body in three, which together hold every line that is not blank, in its order.
+
+    `text` is the customer's own, `quoted` is proved to be older, and `doubtful` looks older, or like a signature, and is not
+    proved: it counts as the customer's own. `sure` says that nothing doubtful is there but a signature that says nothing.
+    """
 
     text: str
+    doubtful: str
     quoted: str
+    sure: bool
 
 
-def split(body: str) -> Split:
+def split(body: str, *, answers: bool = False, known: Sequence[str] = ()) -> Split:
     r"""Tell new text from history, in time linear in the length of the body. Lines end with `\n`.
 
-    History is each line that begins with `>` with the attribution above it, and everything below an attribution or an
-    Outlook header block (languages.toml) where the old text is not marked. An answer between quoted lines is new text. A
-    signature goes with the history. Unmarked history with nothing above it stays in the text, because nobody can tell
-    where it ends: a forwarded mail, or an answer at the bottom. What comes after `SPLIT_MAX` characters is history.
+    History is proved in two ways. Lines that look older are `known`: they repeat a mail of ours, or an earlier one of the
+    conversation. Or lines marked with `>` stand right below an attribution as a mail program writes it, in a mail that
+    `answers` another one, as its In-Reply-To or References say. A heading goes with the history that it announces.
+
+    Everything else that looks older is doubtful: marked lines without an attribution, all that stands unmarked below a
+    heading, and what comes after `SPLIT_MAX` characters. An answer below or between marked lines is new text. Unmarked
+    history with nothing above it stays in the text: a forwarded mail, or an answer at the bottom.
     """
     body, rest = _cut(body)
     lines = body.split("\n")
-    looked_at = [line[:_LINE_LOOKED_AT] for line in lines]
-    old = [_QUOTED.match(line) is not None for line in looked_at]
-    index = 0
-    while index < len(lines):
-        length = 0 if old[index] else _history_start(looked_at, index)
-        if length == 0:
-            index += 1
-            continue
-        below = _next_visible(looked_at, index + length)
-        if below < len(lines) and old[below]:
-            old[index:below] = [True] * (below - index)
-        elif _unmarked(looked_at, index, length) and any(
-            line.strip() and not was_old for line, was_old in zip(looked_at[:index], old, strict=False)
-        ):
-            start = _with_ruler(looked_at, index)
-            old[start:] = [True] * (len(lines) - start)
-            break
-        index += length
-    _mark_signatures(looked_at, old)
-    quoted = "\n".join(filter(None, [_joined(lines, old, wanted=True), rest]))
-    return Split(_joined(lines, old, wanted=False), quoted)
+    page = _Page([line[:LINE_LOOKED_AT] for line in lines])
+    page.mark_history(answers=answers)
+    if known:
+        page.mark_known(Known(known), lines)
+    said_nothing = page.mark_signatures()
+    doubtful = "\n".join(filter(None, [_joined(lines, page.kinds, _Kind.DOUBTFUL), rest]))
+    sure = not rest and not any(page.says(place) for place in page.doubtful() if place not in said_nothing)
+    return Split(_joined(lines, page.kinds, _Kind.TEXT), doubtful, _joined(lines, page.kinds, _Kind.QUOTED), sure)
 
 
 def _cut(body: str) -> tuple[str, str]:
@@ -86,73 +69,116 @@ def _cut(body: str) -> tuple[str, str]:
     return body[:end], body[end:].strip("\n")
 
 
-def _history_start(lines: list[str], index: int) -> int:
-    """Return how many lines the heading of an older mail takes here, 0 where there is none."""
-    if _SEPARATOR.match(lines[index]):
-        return 1
-    if _SENDER_LINE.match(lines[index]):
-        block = lines[index + 1 : index + _HEADER_BLOCK_LINES]
-        further = {found[1].lower() for line in block if (found := _FURTHER_LINE.match(line))}
-        if len(further) >= 2:
-            return 1
-    return _attribution(lines, index)
+def _joined(lines: Sequence[str], kinds: Sequence[_Kind], wanted: _Kind) -> str:
+    return "\n".join(line for line, kind in zip(lines, kinds, strict=True) if kind is wanted).strip("\n")
 
 
-def _attribution(lines: list[str], index: int) -> int:
-    """Return the number of lines of "On <date>, <name> wrote:", 0 where there is none."""
-    for length in range(1, _ATTRIBUTION_LINES + 1):
-        part = lines[index : index + length]
-        if len(part) < length or not part[-1].strip():
-            return 0
-        if part[-1].rstrip(" *").endswith(_COLONS):
-            joined = " ".join(part).rstrip(" *")
-            if length > 1 and not (_OPENING.match(joined) or _DATE_FIRST.match(joined)):
-                return 0
-            return length if _WROTE.search(joined) or (_ADDRESS_END.search(joined) and _is_sure(joined)) else 0
-    return 0
+class _Page:
+    """The lines of a body, each cut to what a pattern looks at, and whose each one is."""
 
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.lines = lines
+        self.marked = [_QUOTED.match(line) is not None for line in lines]
+        self.kinds = [_Kind.DOUBTFUL if marked else _Kind.TEXT for marked in self.marked]
 
-def _is_sure(attribution: str) -> bool:
-    """Tell whether an attribution says when, and begins as one or names an address: then it is none by accident."""
-    return _OPENING.match(attribution) is not None or (_DATED.search(attribution) is not None and "@" in attribution)
+    def says(self, place: int) -> bool:
+        """Tell whether a line holds a letter or a digit."""
+        return _SAYS.search(self.lines[place]) is not None
 
+    def doubtful(self) -> Iterator[int]:
+        """Give the places of the lines that are doubtful."""
+        return (place for place, kind in enumerate(self.kinds) if kind is _Kind.DOUBTFUL)
 
-def _unmarked(lines: list[str], index: int, length: int) -> bool:
-    """Tell whether the heading is sure enough to take everything below it for history."""
-    return not _attribution(lines, index) or _is_sure(" ".join(lines[index : index + length]))
+    def mark_history(self, *, answers: bool) -> None:
+        """Mark what looks older."""
+        place = 0
+        own_above = False
+        while place < len(self.lines):
+            found = None if self.marked[place] else heading(self.lines, place)
+            if found is None:
+                own_above = own_above or (not self.marked[place] and bool(self.lines[place].strip()))
+                place += 1
+                continue
+            below = self._next_visible(place + found.lines)
+            if below < len(self.lines) and self.marked[below]:
+                end = self._end_of_marked(below)
+                self._set(place, end, _Kind.QUOTED if answers and found.proves else _Kind.DOUBTFUL)
+                place = end
+            elif found.sure and own_above:
+                self._set(self._ruler_above(place), len(self.lines), _Kind.DOUBTFUL)
+                return
+            else:
+                self._set(place, place + found.lines, _Kind.TEXT)
+                own_above = True
+                place += found.lines
 
+    def mark_known(self, known: Known, lines: Sequence[str]) -> None:
+        """Mark the lines that look older and repeat what is known, and then the headings that announce them."""
+        places = list(self.doubtful())
+        repeated = [places[found] for found in known.repeated([lines[place] for place in places])]
+        for place in repeated:
+            self.kinds[place] = _Kind.QUOTED
+        bare = [_MARKS.sub("", line, count=1) for line in self.lines] if repeated else []
+        for place in range(len(bare) - 1, -1, -1):
+            if self.kinds[place] is _Kind.DOUBTFUL and self.says(place):
+                found = heading(bare, place)
+                if found is not None and found.sure:
+                    self._announce(found, place)
 
-def _next_visible(lines: list[str], index: int) -> int:
-    """Return the next line that is not blank, at most two blank ones away."""
-    for place in range(index, min(index + 3, len(lines))):
-        if lines[place].strip():
-            return place
-    return len(lines)
+    def _announce(self, found: Heading, place: int) -> None:
+        """Let a heading go with the older lines below it, where nothing else stands between."""
+        below = place + found.lines
+        while below < len(self.lines) and not self.says(below):
+            below += 1
+        if below < len(self.lines) and self.kinds[below] is _Kind.QUOTED:
+            self._set(place, below, _Kind.QUOTED)
 
+    def mark_signatures(self) -> set[int]:
+        """Mark each signature as doubtful, from its delimiter to the next older line or the end, when it is short enough.
 
-def _with_ruler(lines: list[str], index: int) -> int:
-    """Return where the history begins when a ruler stands above its heading."""
-    for place in range(index - 1, max(index - 3, -1), -1):
-        if lines[place].strip():
-            return place if _RULER.fullmatch(lines[place]) else index
-    return index
+        Return the places of the lines of those that say nothing.
+        """
+        nothing: set[int] = set()
+        end = len(self.lines)
+        visible = 0
+        for place in range(len(self.lines) - 1, -1, -1):
+            line = self.lines[place]
+            if self.kinds[place] is not _Kind.TEXT:
+                end, visible = place, 0
+            elif line in DELIMITERS and visible <= DELIMITERS[line]:
+                if says_nothing(self.lines[place + 1 : end]):
+                    nothing.update(range(place, end))
+                self._set(place, end, _Kind.DOUBTFUL)
+                end, visible = place, 0
+            elif is_device_line(line):
+                self.kinds[place] = _Kind.DOUBTFUL
+                nothing.add(place)
+                end = place if visible == 0 else end
+            elif line.strip():
+                visible += 1
+        return nothing
 
+    def _set(self, start: int, end: int, kind: _Kind) -> None:
+        self.kinds[start:end] = [kind] * (end - start)
 
-def _mark_signatures(lines: list[str], old: list[bool]) -> None:
-    """Mark each signature: from its delimiter to the next history, or to the end, when it is short enough."""
-    ends = len(lines)
-    visible = 0
-    for index in range(len(lines) - 1, -1, -1):
-        if old[index]:
-            ends, visible = index, 0
-            continue
-        most = _SIGNATURE_LINES.get(lines[index], 2 if _PHONE_SIGNATURE.match(lines[index]) else -1)
-        if visible <= most:
-            old[index:ends] = [True] * (ends - index)
-            ends, visible = index, 0
-        elif lines[index].strip():
-            visible += 1
+    def _next_visible(self, place: int) -> int:
+        """Return the next line that is not blank, at most two blank ones away."""
+        for below in range(place, min(place + 3, len(self.lines))):
+            if self.lines[below].strip():
+                return below
+        return len(self.lines)
 
+    def _end_of_marked(self, place: int) -> int:
+        """Return the end of the marked lines that begin here, blank ones between them included."""
+        end = place
+        while place < len(self.lines) and (self.marked[place] or not self.lines[place].strip()):
+            place += 1
+            end = place if self.marked[place - 1] else end
+        return end
 
-def _joined(lines: list[str], old: list[bool], *, wanted: bool) -> str:
-    return "\n".join(line for line, is_old in zip(lines, old, strict=True) if is_old is wanted).strip("\n")
+    def _ruler_above(self, place: int) -> int:
+        """Return where the history begins when a ruler stands above its heading."""
+        for above in range(place - 1, max(place - 3, -1), -1):
+            if self.lines[above].strip():
+                return above if is_ruler(self.lines[above]) else place
+        return place

@@ -29,7 +29,7 @@ def combined(rules: Classification, model: Classification, mail: Mail) -> Classi
     stays one, whoever found it, and where the two disagree on another, the mail is unclear. Of the model's grounds, what
     does not stand in the mail is left out.
     """
-    text = f"{mail.subject}\n{mail.text}"
+    text = f"{mail.subject}\n{mail.said}"
     words = f" {fold(text)} "
     said = [phrase for phrase in model.grounds.phrases if fold(phrase) and f" {fold(phrase)} " in words]
     number = rules.grounds.order_number
@@ -73,7 +73,7 @@ def circumstances(mail: Mail) -> Iterator[Risk]:
     """Give what the mail itself speaks for, whatever its words: each odd thing about it can raise the risk."""
     yield Risk.LOW
     yield from (_NOTES[note] for note in mail.notes if note in _NOTES)
-    if tricked(f"{mail.subject}\n{mail.text}"):
+    if tricked(f"{mail.subject}\n{mail.said}"):
         yield Risk.HIGH
     if mail.attachments:
         yield Risk.MEDIUM  # nobody has looked into it

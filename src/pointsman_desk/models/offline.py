@@ -1,6 +1,5 @@
 """The model that needs no network: rules over a lexicon classify, and reviewed templates reply."""
 
-import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -27,8 +26,6 @@ PHRASES_MAX = 8  # what a person takes in at a glance
 LONG_WORDS = 250  # a page; a question to a shop is shorter, a newsletter or an essay seldom is
 WORDS_MIN = 2  # one word alone may be a slip
 LONG_WITH_BULK_WORDS = 120  # with the marks of a mass mailing, half a page is enough
-SIGNATURE_LINES_MAX = 12  # a name, a firm and its addresses; a history of mails begins below
-SIGNATURE_CHARACTERS_MAX = 1000
 LEAD_MIN = 2  # the weights in lexicon.toml are made for it: a wish that only goes with another one weighs so much less
 SELF_SHARE_MIN = 0.01  # a person says "I" or "my" more often than once in a hundred words
 
@@ -75,14 +72,13 @@ class OfflineModel:
     def classify(self, mail: Mail) -> Classification:
         """Say what `mail` is about by the phrases that it holds; where nothing or too much matches, `unclear`."""
         text, disguised = undisguised(mail.text[:TEXT_CHARACTERS_MAX])
+        doubtful, masked = undisguised(mail.doubtful[:TEXT_CHARACTERS_MAX])
         subject, veiled = undisguised(mail.subject[:SUBJECT_CHARACTERS_MAX])
-        numbers = _order_numbers(f"{subject}\n{text}")
-        parts = [(fold(subject), "?" in subject), *sentences(text.translate(_SPOKEN))]
-        found = Findings(
-            [(mended(words), asked) for words, asked in parts], numbered=bool(numbers), amount=_AMOUNT.search(text) is not None
-        )
-        matches = found.matches()
-        orders = found.words("injection") + _marks(f"{subject}\n{text}") + _beside(mail)
+        numbers = _order_numbers(f"{subject}\n{text}") or _order_numbers(doubtful)
+        found = _found([(fold(subject), "?" in subject)], text, numbers)
+        perhaps = _found([], doubtful, numbers)  # by itself, so that a short question with a signature stays a short one
+        matches = [*found.matches(), *perhaps.matches()]
+        orders = found.words("injection") + perhaps.words("injection") + _marks(f"{subject}\n{text}\n{doubtful}") + _beside(mail)
         language = _language(subject, text, matches)
         many = mail.automatic is not None or _bulk(found, text)
         intent, grounds = _decide(matches, spoken=language is not None, bulk=many, orders=orders)
@@ -93,11 +89,11 @@ class OfflineModel:
                 matches,
                 mail,
                 odd=bool(orders)
-                or len(mail.text) > TEXT_CHARACTERS_MAX
+                or len(mail.said) > TEXT_CHARACTERS_MAX
                 or disguised
+                or masked
                 or veiled
-                or tricked(subject + text)
-                or _threat_below(mail),
+                or tricked(subject + text + doubtful),
                 orders_named=len(numbers),
             ),
             grounds=Grounds(
@@ -114,14 +110,10 @@ def _order_numbers(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"A-{found.group(1)}" for found in _NUMBER.finditer(plain)))
 
 
-def _threat_below(mail: Mail) -> bool:
-    """Say whether a risky word stands in the signature, which no one quotes: what is below it was written before."""
-    lines = mail.quoted[:SIGNATURE_CHARACTERS_MAX].splitlines()
-    if not lines or lines[0].rstrip() != "--":
-        return False
-    own = "\n".join(itertools.takewhile(lambda line: not line.startswith(">"), lines[1 : SIGNATURE_LINES_MAX + 1]))
-    found = Findings(sentences(own), numbered=False)
-    return any(match.rule.intent in _RISKIEST_FIRST for match in found.matches())
+def _found(before: list[tuple[str, bool]], text: str, numbers: tuple[str, ...]) -> Findings:
+    """Look for the phrases of the lexicon in `before`, which is folded, and `text`."""
+    parts = [*before, *sentences(text.translate(_SPOKEN))]
+    return Findings([(mended(words), asked) for words, asked in parts], numbered=bool(numbers), amount=_AMOUNT.search(text) is not None)
 
 
 def _beside(mail: Mail) -> tuple[str, ...]:
@@ -179,7 +171,7 @@ def _risk(intent: Intent, matches: list[Match], mail: Mail, *, odd: bool, orders
     if orders_named > 1:
         levels.append(Risk.HIGH)  # a reply about one order leaves the other open, or tells who else ordered
     risky = any(match.rule.intent in _RISKIEST_FIRST for match in matches)
-    if mail.attachments or not WORDS_MIN <= len(mail.text.split()) <= LONG_WORDS:
+    if mail.attachments or not WORDS_MIN <= len((mail.text or mail.doubtful).split()) <= LONG_WORDS:
         levels.append(Risk.MEDIUM)  # more may be meant than the words say that were found
     if odd or any(sign in note for note in mail.notes for sign in _HIDDEN) or (risky and mail.attachments):
         levels.append(Risk.HIGH)

@@ -222,16 +222,18 @@ def _policy(brief: Brief) -> Iterator[str]:
 
 def written_by_others(mail: Mail, earlier: Sequence[Mail] = ()) -> tuple[str, ...]:
     """The texts that a question shows of a mail and those before it."""
-    return (mail.subject, mail.text, mail.quoted, *(text for one in earlier for text in (one.subject, one.text)))
+    return (mail.subject, mail.text, mail.doubtful, mail.quoted, *(text for one in earlier for text in (one.subject, one.said)))
 
 
 def _shown(mail: Mail, boundary: str, earlier: Sequence[Mail]) -> str:
     """The mail as data: each part of it under its own label, none of them longer than a model needs."""
     parts = [("subject", cut(mail.subject, SUBJECT_MAX)), ("text", cut(mail.text, TEXT_MAX))]
+    if mail.doubtful:
+        parts.append(("lines that may be the customer's own, or a signature or an earlier mail", cut(mail.doubtful, TEXT_MAX)))
     if mail.quoted:
         parts.append(("earlier mails that the text quotes", cut(mail.quoted, QUOTED_MAX)))
     if earlier:
-        parts.append(("earlier mails of the conversation", cut("\n\n".join(one.text for one in reversed(earlier)), QUOTED_MAX)))
+        parts.append(("earlier mails of the conversation", cut("\n\n".join(one.said for one in reversed(earlier)), QUOTED_MAX)))
     if mail.attachments:
         names = [f"{one.name} ({one.media_type})" for one in mail.attachments[:ATTACHMENTS_MAX]]
         parts.append(("names of attached files", "\n".join(names)))

@@ -10,7 +10,6 @@ from pointsman_desk.models.words import TEXT_CHARACTERS_MAX, sentences
 
 BARE_NAME_WORDS = 2  # a first name and a last one give no orders
 NAME_WORDS_MAX = 5  # "Maria del Carmen García López"; what is longer is a message
-SIGNATURE_LINES = 20  # as many as the parser takes for one
 ENCODED_CHARACTERS_MIN = 24  # longer than words with capitals and figures in them, shorter than a coded sentence
 
 # Each pattern is bounded, so that no text takes longer than its length.
@@ -40,9 +39,11 @@ _FOR_PERSONS = frozenset({Intent.LEGAL, Intent.REFUND, Intent.COMPLAINT})
 
 def signs(mail: Mail) -> tuple[str, ...]:
     """Say what calls for a person, in words for that person; nothing for a mail that may be what it seems."""
-    if len(mail.text) > TEXT_CHARACTERS_MAX:
+    if len(mail.said) > TEXT_CHARACTERS_MAX:
         return ("it is too long to be read to its end",)
-    return tuple(dict.fromkeys([*_of_its_form(mail), *_of_its_text(f"{mail.subject}\n{mail.text}", mail), *_of_its_edges(mail)]))
+    # A signature that says nothing may name a firm's pages and a town's number; what is doubtful counts in full.
+    text = mail.said if "doubtful-lines" in mail.notes else mail.text
+    return tuple(dict.fromkeys([*_of_its_form(mail), *_of_its_text(f"{mail.subject}\n{text}", mail), *_of_its_edges(mail)]))
 
 
 def _of_its_form(mail: Mail) -> Iterator[str]:
@@ -70,12 +71,12 @@ def _encoded(run: str) -> bool:
 
 def _of_its_edges(mail: Mail) -> Iterator[str]:
     """What stands beside the customer's new text and speaks all the same; of older mails, only orders to a machine do."""
-    below = mail.quoted[:TEXT_CHARACTERS_MAX]
+    older = mail.quoted[:TEXT_CHARACTERS_MAX].replace(">", " ")
     name = mail.sender_name if len(mail.sender_name.split()) > BARE_NAME_WORDS else ""
-    found = _found([_signature(below), name, *(file.name for file in mail.attachments)])
-    older = _found([below.replace(">", " ")])
+    found = _found([mail.doubtful, name, *(file.name for file in mail.attachments)])
+    orders = _found([older])
     risky = [word for match in found.matches() if match.rule.intent in _FOR_PERSONS for word in match.words] if found else []
-    told = dict.fromkeys((*risky, *(word for one in (found, older) if one for word in one.words("injection"))))
+    told = dict.fromkeys((*risky, *(word for one in (found, orders) if one for word in one.words("injection"))))
     if told:
         yield f"beside its text it speaks of what is for a person ({', '.join(told)})"
 
@@ -84,12 +85,3 @@ def _found(texts: Iterable[str]) -> Findings | None:
     """Look for the lexicon's phrases, which takes a while; None where there is nothing to look at."""
     parts = [part for text in texts for part in sentences(text)]
     return Findings(parts, numbered=False) if parts else None
-
-
-def _signature(quoted: str) -> str:
-    """Return what stands below a line of two dashes and is not marked as older (RFC 3676 4.3)."""
-    lines = quoted.split("\n")
-    below = [
-        line for place, line in enumerate(lines) if any(mark.rstrip() == "--" for mark in lines[max(0, place - SIGNATURE_LINES) : place])
-    ]
-    return "\n".join(line for line in below if not line.startswith(">"))

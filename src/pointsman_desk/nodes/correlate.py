@@ -13,6 +13,7 @@ from pointsman_desk.mail.threads import Kind, Place, Threads, provider_name, sha
 
 HOUR_SECONDS = 3_600.0
 ENDED = frozenset({Status.DONE, Status.CANCELLED})
+HISTORY_CHARACTERS_MAX = 20_000  # of a mail and of a reply; as much of a mail as a reply quotes
 _RISKS = tuple(Risk)  # the least first
 _OURS: tuple[Link, ...] = ("signed address", "answer to our mail")  # what only who got a mail of ours can name
 
@@ -21,6 +22,7 @@ class Belonging(NamedTuple):
     """The conversation that a mail is of, and the sign of it: None where it begins one.
 
     `case` is the one that the sign led to, `is_open` whether that goes on; a stranger's mail begins a conversation and has it, too.
+    `history` is what was written in that case last: the reply that was sent, and the mail that it answered.
     """
 
     conversation: str
@@ -28,6 +30,7 @@ class Belonging(NamedTuple):
     case: int | None = None
     is_open: bool = False
     risk: Risk = Risk.LOW
+    history: tuple[str, ...] = ()
 
 
 class Conversations:
@@ -65,7 +68,7 @@ class Conversations:
             if not self._may_join(identity, state, link):
                 return Belonging(own, case=case)
             risk = max(state.risk or Risk.LOW, *(mail.risk_so_far for mail in state.mails), key=_RISKS.index)
-            return Belonging(row.correlation, link, case, row.status not in ENDED, risk)
+            return Belonging(row.correlation, link, case, row.status not in ENDED, risk, _history(state))
         return Belonging(own)
 
     def begun_by(self, identity: Identity) -> str:
@@ -130,3 +133,11 @@ class Conversations:
         domain = identity.sender.rpartition("@")[2]
         colleagues = domain in self._organisations and any(one.rpartition("@")[2] == domain for one in participants)
         return identity.sender in participants or colleagues
+
+
+def _history(state: Case) -> tuple[str, ...]:
+    """Return what a customer quotes who answers: the reply that was sent. What was composed and not sent, nobody can quote."""
+    if state.outgoing is None or state.receipt is None:
+        return ()
+    answered = (state.mail.said,) if state.mail is not None else ()
+    return tuple(text[:HISTORY_CHARACTERS_MAX] for text in (state.outgoing.body, *answered))

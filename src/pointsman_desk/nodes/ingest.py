@@ -70,6 +70,7 @@ def _incoming(identity: Identity, blob: Blob, belonging: Belonging, notes: tuple
         link=belonging.link,
         related=belonging.case,
         risk_so_far=belonging.risk,
+        history=belonging.history,
         notes=notes,
         flood=flood,
     )
@@ -94,12 +95,24 @@ def _report(said: Mail, blob: Blob, identity: Identity, belonging: Belonging, no
 async def read(
     mails: Log[Incoming], *, authserv: str, letterhead: Letterhead, ctx: Context
 ) -> tuple[Mail, tuple[Mail, ...]]:  # fmt: skip
-    """Read the newest mail from its raw bytes, in limited time, and those before it, which it may not repeat."""
-    *before, newest = [await apart.read(await ctx.read(one.raw), authserv, letterhead.address) for one in mails[-EARLIER_MAX - 1 :]]
+    """Read the newest mail from its raw bytes, in limited time, and those before it, which it may not repeat.
+
+    What the conversation holds already, ours and the customer's, is known, so that a quotation of it is one.
+    """
+    known = [text for one in mails for text in one.history]
+    before: list[Mail] = []
+    for one in mails[-EARLIER_MAX - 1 :]:
+        mail = await apart.read(await ctx.read(one.raw), authserv, letterhead.address, known)
+        known.append(mail.said[:EARLIER_CHARACTERS_MAX])
+        before.append(mail)
+    newest = before.pop()
     notes = {*newest.notes, *mails[-1].notes}
     if before and not _alike(before[-1].subject, newest.subject):
         notes.add("new-topic")
-    earlier = tuple(one.model_copy(update={"text": one.text[:EARLIER_CHARACTERS_MAX], "quoted": ""}) for one in before)
+    earlier = tuple(
+        one.model_copy(update={"text": one.text[:EARLIER_CHARACTERS_MAX], "doubtful": one.doubtful[:EARLIER_CHARACTERS_MAX], "quoted": ""})
+        for one in before
+    )
     return newest.model_copy(update={"notes": tuple(sorted(notes))}), earlier
 
 

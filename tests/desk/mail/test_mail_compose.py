@@ -100,7 +100,7 @@ def test_our_own_quotation_is_known_again_when_the_customer_answers(language: La
     read = read_mail(compose(sent))
 
     assert read.text == "It is on its way."
-    assert "> Where is it?" in read.quoted
+    assert "> Where is it?" in read.doubtful
 
 
 def test_an_id_of_two_hundred_characters_stays_on_its_header_line() -> None:

@@ -302,7 +302,7 @@ def test_hidden_html_is_left_out_and_noted() -> None:
 def test_html_becomes_lines_with_quotes_marked() -> None:
     raw = html_of(
         b"<div>Dear shop,<br>I &amp; you &lt;3</div><ul><li>one<li>two</ul><table><tr><td>a<td>b</table>"
-        b'<img alt="x>y">a < b<!-- no --><p>end</p>On 2 Nov 2026, Shop wrote:<blockquote>Old<br>words</blockquote>'
+        b'<img alt="x>y">a < b<!-- no --><p>end</p>On 2 Nov 2026, Shop wrote:<blockquote type=cite>Old<br>words</blockquote>'
     )
 
     mail = read_mail(raw)
@@ -316,7 +316,7 @@ def test_html_becomes_lines_with_quotes_marked() -> None:
         "a < b",
         "end",
     ]
-    assert mail.quoted == "On 2 Nov 2026, Shop wrote:\n> Old\n> words"
+    assert mail.doubtful == "On 2 Nov 2026, Shop wrote:\n> Old\n> words"
 
 
 def test_a_header_of_any_length_is_cut() -> None:

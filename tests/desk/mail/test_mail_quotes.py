@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman_desk.mail.message import read_mail
-from pointsman_desk.mail.quotes import SPLIT_MAX, split
+from pointsman_desk.mail.quotes import SPLIT_MAX, Split, split
 
 ATTRIBUTIONS = [
     "On Mon, 2 Nov 2026 at 10:00, Shop <support@shop.example> wrote:",
@@ -30,7 +30,22 @@ ATTRIBUTIONS = [
     "Shop <support@shop.example> 于2026年11月2日周一 10:00写道：",
     "在 2026年11月2日，10:00，Shop <support@shop.example> 写道：",
     "2026년 11월 2일 (월) 오전 10:00, Shop <support@shop.example>님이 작성:",
+    "понедельник, 2 ноября 2026 г. пользователь Shop <support@shop.example> написал:",
+    "Понедельник, 2 ноября 2026, 10:00 +03:00 от Shop <support@shop.example>:",
+    "пн, 2 лист. 2026 р. о 10:00 Shop <support@shop.example> пише:",
+    "Vào Th 2, 2 thg 11, 2026 vào lúc 10:00 Shop <support@shop.example> đã viết:",
+    "Op 2 nov. 2026 om 10:00 heeft Shop <support@shop.example> het volgende geschreven:",
+    "Shop <support@shop.example> schrieb am Mo. 2. Nov. 2026 um 10:00 Uhr:",
+    "Shop Haus & Hof schrieb am Mo. 2. Nov. 2026 um 10:00 Uhr:",
+    "Haus & Hof Kundendienst <support@shop.example> schrieb am Mo. 2. Nov.\n2026 um 10:00 Uhr:",
+    "---- On Mon, 02 Nov 2026 10:00:00 +0100 Shop <support@shop.example> wrote ----",
+    "On Mon, Nov 2, 2026 at 10:00 AM Shop <\n\nmailto:Shop <support@shop.example>\n> wrote:",
+    "2026-11-02 10:00 GMT+01:00 Shop",
+    "2026-11-02 10:00 GMT+01:00 Shop <\nsupport@shop.example>:",
+    "2026/11/2 Shop <support@shop.example>",
+    "At 11/2/2026 10:00 AM, Shop wrote:",
 ]
+PROVING = [one for one in ATTRIBUTIONS if one != "W dniu 02.11.2026 o 10:00, Shop pisze:"]
 HEADINGS = [
     "From: Shop <support@shop.example>\nSent: Monday, 2 November 2026\nTo: Jane\nSubject: Your order",
     "Von: Shop <support@shop.example>\nGesendet: Montag, 2. November 2026\nAn: Jane\nBetreff: Ihre Bestellung",
@@ -55,27 +70,124 @@ HEADINGS = [
     "-----Original Message-----\nwhatever follows",
     "-----Ursprüngliche Nachricht-----\nwas folgt",
     "---------- Forwarded message ---------\nwhatever follows",
+    "*---- Original Message ----*\nwhatever follows",
+    "Date: Mon, 2 Nov 2026 10:00:00 +0000\nSubject: Your order\nFrom: support@shop.example\nTo: jane@customer.example",
+    "Від: Shop <support@shop.example>\nНадіслано: 2 листопада 2026 р.\nКому: Jane\nТема: Замовлення",
+    "Từ: Shop <support@shop.example>\nNgày: 2 tháng 11, 2026\nĐến: Jane\nChủ đề: Đơn hàng",
 ]
 
 
+def shown(parted: Split) -> tuple[str, str, str]:
+    return parted.text, parted.doubtful, parted.quoted
+
+
 @pytest.mark.parametrize("attribution", ATTRIBUTIONS)
-def test_marked_history_goes_with_its_attribution(attribution: str) -> None:
+def test_marked_lines_below_an_attribution_are_history_in_a_mail_that_answers(attribution: str) -> None:
+    body = f"Yes please.\n\n{attribution}\n\n> Shall we refund it?\n> Your shop"
+
+    parted = split(body, answers=True)
+
+    assert shown(parted) == ("Yes please.", "", f"{attribution}\n\n> Shall we refund it?\n> Your shop")
+    assert parted.sure
+
+
+@pytest.mark.parametrize("attribution", ATTRIBUTIONS)
+def test_marked_lines_are_doubtful_in_a_mail_that_answers_none(attribution: str) -> None:
     body = f"Yes please.\n\n{attribution}\n\n> Shall we refund it?\n> Your shop"
 
     parted = split(body)
 
-    assert parted.text == "Yes please."
-    assert parted.quoted.startswith(attribution)
+    assert shown(parted) == ("Yes please.", f"{attribution}\n\n> Shall we refund it?\n> Your shop", "")
+    assert not parted.sure
+
+
+@pytest.mark.parametrize(
+    "attribution",
+    [
+        "On 20 November your colleague wrote:",
+        "On 20 November 2026 your colleague wrote:",
+        "Your colleague wrote:",
+        "On 20 Nov 2026 at 10:00 I was told by somebody at your shop that my money comes back at once, as Emma wrote:",
+        "-----Original Message-----",
+        "From: Shop\nDate: 2 November 2026\nSubject: Your order",
+    ],
+)
+def test_marked_lines_below_what_a_person_may_have_written_are_doubtful(attribution: str) -> None:
+    parted = split(f"Yes please.\n\n{attribution}\n> I will refund you", answers=True)
+
+    assert parted.quoted == ""
+    assert "> I will refund you" in parted.doubtful
+    assert not parted.sure
+
+
+def test_marked_lines_further_below_are_doubtful() -> None:
+    parted = split(f"{ATTRIBUTIONS[0]}\n> Refund?\nYes.\n> 3 weeks late, I want my money back", answers=True)
+
+    assert shown(parted) == ("Yes.", "> 3 weeks late, I want my money back", f"{ATTRIBUTIONS[0]}\n> Refund?")
 
 
 @pytest.mark.parametrize("heading", [*ATTRIBUTIONS, *HEADINGS])
-def test_everything_below_a_heading_is_unmarked_history(heading: str) -> None:
+@pytest.mark.parametrize("answers", [True, False])
+def test_everything_unmarked_below_a_heading_is_doubtful(heading: str, answers: bool) -> None:
     body = f"Yes please.\n\n{heading}\n\nShall we refund it?\nYour shop"
 
-    parted = split(body)
+    parted = split(body, answers=answers)
 
-    assert parted.text == "Yes please."
-    assert parted.quoted == f"{heading}\n\nShall we refund it?\nYour shop"
+    assert shown(parted) == ("Yes please.", f"{heading}\n\nShall we refund it?\nYour shop", "")
+    assert not parted.sure
+
+
+OURS = """Hello Jane,
+
+you asked whether the lamp of your order can be sent back. It can, within thirty days of its delivery.
+
+Your shop
+"""
+WRAPPED = """Hello Jane,
+you asked whether the lamp of your order can
+be sent back.   It can, within thirty days of its
+delivery.
+Your shop"""
+
+
+@pytest.mark.parametrize("heading", [*ATTRIBUTIONS, *(one for one in HEADINGS if "follow" not in one and "folgt" not in one)])
+@pytest.mark.parametrize("mark", ["", "> "])
+def test_what_repeats_a_known_mail_is_history_with_its_heading(heading: str, mark: str) -> None:
+    quoted = "\n".join(f"{mark}{line}" for line in WRAPPED.split("\n"))
+
+    parted = split(f"Yes please.\n\n{heading}\n\n{quoted}", known=["Another mail of ours, about nothing.", OURS])
+
+    if "segue" not in heading and "следует" not in heading:
+        assert shown(parted) == ("Yes please.", "", f"{heading}\n\n{quoted}")
+        assert parted.sure
+
+
+@pytest.mark.parametrize("mark", ["", "> "])
+@pytest.mark.parametrize("place", range(6))
+def test_a_line_put_into_a_known_mail_is_not_known(mark: str, place: int) -> None:
+    lines = WRAPPED.split("\n")
+    lines.insert(place, "I want my money back.")
+    quoted = "\n".join(f"{mark}{line}" for line in lines)
+
+    parted = split(f"Yes please.\n\n{ATTRIBUTIONS[0]}\n\n{quoted}", known=[OURS])
+
+    assert "I want my money back." in parted.doubtful
+    assert not parted.sure
+
+
+def test_a_sentence_that_is_repeated_below_its_mail_is_not_known() -> None:
+    earlier = "Hello,\n\nI want my money back for the lamp.\n\nJane"
+    body = f"Hello again.\n\n{ATTRIBUTIONS[0]}\n\n{earlier}\n\nI want my money back for the lamp."
+
+    parted = split(body, known=[earlier])
+
+    assert parted.doubtful.strip() == "I want my money back for the lamp."
+
+
+def test_what_is_known_is_the_customers_own_where_nothing_says_that_it_is_old() -> None:
+    parted = split("I want my money back for the lamp.", known=["I want my money back for the lamp."])
+
+    assert parted.text == "I want my money back for the lamp."
 
 
 def test_the_ruler_above_a_heading_goes_with_it() -> None:
@@ -84,6 +196,7 @@ def test_the_ruler_above_a_heading_goes_with_it() -> None:
     parted = split(body)
 
     assert parted.text == "Yes please."
+    assert parted.doubtful.startswith("___")
 
 
 @pytest.mark.parametrize("heading", [*ATTRIBUTIONS, *HEADINGS])
@@ -92,8 +205,7 @@ def test_unmarked_history_with_nothing_above_it_stays_in_the_text(heading: str) 
 
     parted = split(body)
 
-    assert parted.text == body
-    assert parted.quoted == ""
+    assert shown(parted) == (body, "", "")
 
 
 def test_an_answer_below_or_between_quoted_lines_is_new_text() -> None:
@@ -102,19 +214,86 @@ def test_an_answer_below_or_between_quoted_lines_is_new_text() -> None:
     parted = split(body)
 
     assert parted.text == "Yes.\n\nNo, half."
-    assert parted.quoted.count(">") == 3
+    assert parted.doubtful.count(">") == 2 + 1  # with those of the address
 
 
 @pytest.mark.parametrize(
     "mark", ["-- ", "--", "Sent from my telephone", "Von meinem Telefon gesendet", "Skickat från min telefon", "Отправлено с телефона"]
 )
-def test_a_signature_goes_with_the_history(mark: str) -> None:
-    body = f"Yes please.\n\n{mark}\nJane Doe\n\n{ATTRIBUTIONS[0]}\n> Refund?"
+def test_a_signature_stands_apart(mark: str) -> None:
+    parted = split(f"Yes please.\n\n{mark}\n\n{ATTRIBUTIONS[0]}\n> Refund?", answers=True)
 
-    parted = split(body)
+    assert shown(parted) == ("Yes please.", mark, f"{ATTRIBUTIONS[0]}\n> Refund?")
+    assert parted.sure
 
-    assert parted.text == "Yes please."
-    assert "Jane Doe" in parted.quoted
+
+SIGNED = """Kind regards
+
+Maria Keller
+Keller & Söhne GmbH
+Lange Straße 12a
+D-10115 Berlin
+Tel.: +49 (0)30 123456
+maria@keller.example
+www.keller.example"""
+
+
+@pytest.mark.parametrize("delimiter", ["-- ", "--"])
+@pytest.mark.parametrize(
+    "signature",
+    [
+        SIGNED,
+        "Jean Dupont\n12 rue de la Paix\n75002 Paris",
+        "Maria del Carmen García López",
+        "MfG\nHans",
+        "Jane\n\nSent from my iPhone",
+        "",
+    ],
+)
+def test_a_signature_that_says_nothing_raises_no_doubt(delimiter: str, signature: str) -> None:
+    parted = split(f"Where is my order?\n{delimiter}\n{signature}")
+
+    assert parted.text == "Where is my order?"
+    assert parted.sure
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "And please cancel the two bulbs, I do not need them any more.",
+        "please cancel it",
+        "Geld zurück",
+        "Where is my refund?",
+        "REFUND NOW!",
+        "I expect 20 €",
+        "Ich möchte stornieren",
+        "je veux être remboursé",
+        "quiero mi dinero",
+        "返金してください",
+        "Our general terms of business apply to all that we sell to you and others",
+    ],
+)
+@pytest.mark.parametrize("delimiter", ["-- ", "--"])
+def test_a_signature_that_says_something_is_doubtful(delimiter: str, line: str) -> None:
+    parted = split(f"Where is my order?\n{delimiter}\nMaria Keller\n{line}")
+
+    assert line in parted.doubtful
+    assert not parted.sure
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "PS: If it is not here tomorrow I want a refund.",
+        "Sent from my old address was the refund form, I still want my money back.",
+        "Gesendet von mir ist die Ware längst, ich will jetzt mein Geld",
+        "Sent from my desk, is much easier than my mobile phone.",
+    ],
+)
+def test_what_stands_below_a_device_or_only_begins_like_one_is_the_customers_own(line: str) -> None:
+    parted = split(f"Where is my order?\n\nSent from my iPhone\n\n{line}")
+
+    assert parted.text.endswith(line)
 
 
 def test_a_long_text_below_a_dash_is_no_signature() -> None:
@@ -154,16 +333,27 @@ def test_no_body_takes_more_than_its_length(line: str) -> None:
     parted = split(body)
 
     assert len(parted.text) <= SPLIT_MAX
-    assert sorted(parted.text + parted.quoted).count("o") == body.count("o")
+    assert "".join(shown(parted)).count("o") == body.count("o")
 
 
-def test_what_comes_after_the_first_32_kilobytes_is_history() -> None:
+@pytest.mark.parametrize("line", ["> a known line of a mail, which is longer than most\n", "a" * 60 + "\n", "ab\n"])
+def test_no_known_text_makes_it_slow(line: str) -> None:
+    known = ["a" * 100_000, line * 2_000]
+
+    parted = split(f"Yes.\n\n{ATTRIBUTIONS[0]}\n" + line * (SPLIT_MAX // len(line) - 10), known=known)
+
+    assert parted.text == "Yes."
+
+
+def test_what_comes_after_the_most_that_is_looked_at_is_doubtful() -> None:
     line = "word " * 15
+    read = SPLIT_MAX // (len(line) + 1)
 
-    parted = split("\n".join([line] * 1_000))
+    parted = split("\n".join([line] * 4_000))
 
-    assert parted.text.split("\n") == [line] * (SPLIT_MAX // (len(line) + 1))
-    assert parted.quoted.split("\n") == [line] * (1_000 - SPLIT_MAX // (len(line) + 1))
+    assert parted.text.split("\n") == [line] * read
+    assert parted.doubtful.split("\n") == [line] * (4_000 - read)
+    assert not parted.sure
 
 
 def test_a_mail_of_nothing_but_quotes_is_noted() -> None:
@@ -171,8 +361,8 @@ def test_a_mail_of_nothing_but_quotes_is_noted() -> None:
 
     mail = read_mail(raw)
 
-    assert (mail.text, mail.quoted) == ("", "> old\n> words")
-    assert "only-quoted" in mail.notes
+    assert (mail.text, mail.doubtful) == ("", "> old\n> words")
+    assert {"only-quoted", "doubtful-lines"} <= set(mail.notes)
 
 
 PIECES = st.sampled_from(
@@ -194,11 +384,15 @@ PIECES = st.sampled_from(
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(PIECES, st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)), max_size=40))
-def test_text_and_quoted_hold_every_visible_line(lines: list[str]) -> None:
-    raw = b"From: a@b.example\nContent-Type: text/plain; charset=utf-8\n\n" + "\n".join(lines).encode()
+@given(st.lists(st.one_of(PIECES, st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)), max_size=40), st.booleans())
+def test_the_three_hold_every_visible_line(lines: list[str], answers: bool) -> None:
+    raw = (
+        (b"In-Reply-To: <x@y>\n" if answers else b"")
+        + b"From: a@b.example\nContent-Type: text/plain; charset=utf-8\n\n"
+        + "\n".join(lines).encode()
+    )
 
     mail = read_mail(raw)
 
-    kept = [line for line in f"{mail.text}\n{mail.quoted}".split("\n") if line.strip()]
+    kept = [line for line in f"{mail.text}\n{mail.doubtful}\n{mail.quoted}".split("\n") if line.strip()]
     assert sorted(kept) == sorted(line for line in lines if line.strip())

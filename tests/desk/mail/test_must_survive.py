@@ -103,7 +103,7 @@ def test_05_a_mail_longer_than_any() -> None:
     mail = read(mail_of(body=b"Where is it?\n" + b"word " * (MAIL_MAX_BYTES // 5)))
 
     assert mail.text.startswith("Where is it?")
-    assert len(mail.text) + len(mail.quoted) <= TEXT_MAX
+    assert len(mail.text) + len(mail.doubtful) + len(mail.quoted) <= TEXT_MAX
     assert {"mail-truncated", "text-truncated", "long-text"} <= set(mail.notes)
 
 
@@ -258,7 +258,7 @@ def test_13_what_is_no_file_stays_in_the_text(body: bytes) -> None:
     mail = read(mail_of(body=b"Where is it?\n" + body))
 
     assert mail.text.startswith("Where is it?")
-    assert f"{mail.text}\n{mail.quoted}".split() == (b"Where is it?\n" + body).decode().split()
+    assert f"{mail.text}\n{mail.doubtful}".split() == (b"Where is it?\n" + body).decode().split()
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_14_file_names(parameter: bytes, shown: str) -> None:
 def test_15_html_of_any_shape(markup: str) -> None:
     mail = read(html_of(markup))
 
-    assert f"{mail.text} {mail.quoted}".count("word") + f"{mail.text}".count("Where is it?") == markup.count("word") + markup.count(
+    assert f"{mail.text} {mail.doubtful}".count("word") + f"{mail.text}".count("Where is it?") == markup.count("word") + markup.count(
         "Where is it?"
     )
     assert "html-only" in mail.notes
@@ -330,11 +330,11 @@ def test_17_a_body_that_begins_to_quote_for_ever() -> None:
     mail = read(mail_of(body=b"Where is it?\n" + b"On " * 10_000 + b"\n" + b"On 1\n" * 2_000))
 
     assert mail.text.startswith("Where is it?")
-    assert f"{mail.text}{mail.quoted}".count("On") == 12_000
+    assert f"{mail.text}{mail.doubtful}".count("On") == 12_000
 
 
 @pytest.mark.parametrize(
-    ("body", "text", "quoted"),
+    ("body", "text", "doubtful"),
     [
         ("On 2 Nov 2026, Shop <s@shop.example> wrote:\n> Which?\n\nThe blue one.", "The blue one.", "Which?"),
         ("> Which?\nThe blue one.\n> When?\nNow.", "The blue one.\nNow.", "When?"),
@@ -345,11 +345,11 @@ def test_17_a_body_that_begins_to_quote_for_ever() -> None:
     ],
     ids=["bottom", "between", "outlook", "russian", "forwarded", "signature"],
 )  # fmt: skip
-def test_18_answers_below_between_and_above_what_they_answer(body: str, text: str, quoted: str) -> None:
+def test_18_answers_below_between_and_above_what_they_answer(body: str, text: str, doubtful: str) -> None:
     mail = read(mail_of(b"Content-Type: text/plain; charset=utf-8", body=body.encode()))
 
     assert mail.text == text
-    assert quoted in mail.quoted
+    assert doubtful in mail.doubtful
 
 
 @pytest.mark.parametrize(
@@ -382,7 +382,7 @@ def test_lines_that_were_wrapped_for_the_way_are_joined() -> None:
     flowed = read(mail_of(b"Content-Type: text/plain; format=flowed", body=body))
     delsp = read(mail_of(b'Content-Type: text/plain; Format="Flowed"; DelSp=yes', body=b"Donaudampf \nschiff"))
 
-    assert (flowed.text, flowed.quoted) == ("My dear shop, where is it?", "> This was quoted.\n-- \nJane Doe")
+    assert (flowed.text, flowed.doubtful) == ("My dear shop, where is it?", "> This was quoted.\n-- \nJane Doe")
     assert delsp.text == "Donaudampfschiff"
 
 
@@ -421,5 +421,5 @@ def test_no_visible_character_of_a_text_is_lost(parts: list[tuple[bytes, list[st
 
     attached = {b"Content-Disposition: attachment\n"}
     shown = [character for header, lines in parts if header not in attached for character in "".join(lines) if character.strip("> ")]
-    assert sorted("".join(f"{mail.text}{mail.quoted}".split()).replace(">", "")) == sorted(shown)
+    assert sorted("".join(f"{mail.text}{mail.doubtful}{mail.quoted}".split()).replace(">", "")) == sorted(shown)
     assert len(mail.attachments) == sum(header in attached for header, _ in parts)

@@ -221,8 +221,8 @@ def test_a_mail_of_one_word_or_of_a_page_is_not_of_low_risk(text: str) -> None:
 
 def test_a_threat_below_the_signature_raises_the_risk() -> None:
     mail = Mail(message_id="m", sender="a@mail.example", text="Has order A-1006 been sent?")
-    threat = mail.model_copy(update={"quoted": "--\nPeter Jones\nMy lawyer will sue you."})
-    history = mail.model_copy(update={"quoted": "-- \nPeter Jones\n> My lawyer will sue you."})
+    threat = mail.model_copy(update={"doubtful": "--\nPeter Jones\nMy lawyer will sue you."})
+    history = mail.model_copy(update={"doubtful": "-- \nPeter Jones", "quoted": "> My lawyer will sue you."})
 
     risks = [OfflineModel().classify(each).risk for each in (mail, threat, history)]
 

@@ -1,0 +1,156 @@
+"""The lines that announce an older mail: "On <date>, <name> wrote:", the header block of Outlook, a line between dashes."""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+LINE_LOOKED_AT = 400  # characters of a line that a pattern sees, so that no line costs more than another
+_ATTRIBUTION_LINES = 5  # wrapped at 76 columns a long name and address make three; Polymail puts the address on lines of its own
+_BLOCK_LINES = 12  # From, Sent, To, Cc, Reply-To, Importance, Subject, some of them wrapped or with a blank line between
+_PROVED_WORDS_MAX = 16  # of an attribution that a program wrote: the date, a long name and "via" a group; a person's sentence has more
+
+_LANGUAGES: Mapping[str, Mapping[str, list[str]]] = tomllib.loads((Path(__file__).parent / "languages.toml").read_text(encoding="utf-8"))
+
+
+def any_of(kind: str) -> str:
+    """Return a pattern for the words of a kind in all languages, longer ones first."""
+    words = {word for language in _LANGUAGES.values() for word in language.get(kind, ())}
+    return "|".join(re.escape(word).replace("…", ".{1,40}") for word in sorted(words, key=lambda word: (-len(word), word)))
+
+
+_LEAD = r"\s{0,8}\*{0,2}"
+_COLON = r"\s?\*{0,2}\s?[:\uff1a]\*{0,2}"
+_OPENING = re.compile(rf"{_LEAD}(?:{any_of('opens')})(?:\b|(?<=[在於]))", re.IGNORECASE)
+# A line that begins with its date: "2 Nov 2026", "Mon, 2 Nov", "02.11.2026", a year before its sign in East Asia.
+_DATE_FIRST = re.compile(rf"{_LEAD}(?:[^\W\d_]{{2,12}}\.?,? )?\d{{1,4}}(?:[-./]|[.,]? [^\W\d_]{{3,12}}\b|年|년|\. )")
+_DATED = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)|(?<!\d)\d{1,2}[./]\d{1,2}[./]\d{2}(?!\d)")
+_TIMED = re.compile(r"(?<!\d)\d{1,2}[:.h]\d\d(?!\d)")
+_WROTE = re.compile(rf"(?<![^\W_])(?:{any_of('wrote')})(?![^\W_])|(?:写道|寫道|작성)\s?[:\uff1a]", re.IGNORECASE)
+_COLONS = (":", "\uff1a")
+_ADDRESS = re.compile(r"[^\s<>\"'(\[]{1,64}@[^\s<>)\]]{1,255}")
+_ADDRESS_END = re.compile(r"@[^\s<>]{1,255}\s?[>)\]]{1,2}\s?[:\uff1a]$")
+# What Gmail once wrote without a colon: "2026-11-02 14:20 GMT+01:00 Shop" or "2026/11/2 Shop <support@shop.example>".
+_NUMBERS_FIRST = re.compile(
+    rf"{_LEAD}\d{{4}}[-/]\d{{1,2}}[-/]\d{{1,2}} (?:\d{{1,2}}:\d\d GMT[+-]\d\d:\d\d [^:.!?<]{{1,120}}|[^:!?]{{1,120}}@[^\s<>]{{1,255}}>)"
+)
+_DASHES = re.compile(r"\s{0,8}[-*]{2,30}\s?(.{1,380}?)\s?[-*]{2,30}\s{0,8}")
+_SENDER_LINE = re.compile(rf"{_LEAD}(?:{any_of('from')}){_COLON}\s?\S", re.IGNORECASE)
+_FIELD_LINE = re.compile(rf"{_LEAD}({any_of('fields')}|{any_of('from')}){_COLON}", re.IGNORECASE)
+_SEPARATOR = re.compile(rf"\s{{0,8}}(?:\*?-{{2,40}} ?(?:{any_of('original')}) ?-{{2,40}}\*?|(?:{any_of('begins')}))", re.IGNORECASE)
+_RULER = re.compile(r"\s{0,8}[_\u2500\u2014-]{5,200}\s{0,8}")
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """So many `lines` that announce an older mail.
+
+    `sure`: they are none by accident, so what stands below is shown as older. `proves`: they look as only a mail program
+    writes them, with the day and the hour or an address, and hold no sentence, so marked lines right below are history.
+    """
+
+    lines: int
+    sure: bool
+    proves: bool
+
+
+def heading(lines: Sequence[str], index: int) -> Heading | None:
+    """Return the heading that begins in this line, if any. Only the first `LINE_LOOKED_AT` characters of each line may be given."""
+    line = lines[index]
+    if not line.strip():
+        return None
+    if _SEPARATOR.match(line):
+        return Heading(1, sure=True, proves=False)
+    block = _block(lines, index)
+    if block:
+        return Heading(block, sure=True, proves=False)
+    return _attribution(lines, index)
+
+
+def is_ruler(line: str) -> bool:
+    """Tell whether a line is drawn, as some programs do above the heading."""
+    return _RULER.fullmatch(line) is not None
+
+
+def _block(lines: Sequence[str], index: int) -> int:
+    """Return the number of lines of a header block: a sender and two more fields, in any order, wrapped or spaced out."""
+    if not _FIELD_LINE.match(lines[index]):
+        return 0
+    names: set[str] = set()
+    sender, last = False, index
+    for place in range(index, min(index + _BLOCK_LINES, len(lines))):
+        found = _FIELD_LINE.match(lines[place])
+        if found:
+            names.add(found[1].lower())
+            sender = sender or _SENDER_LINE.match(lines[place]) is not None
+            last = place
+        elif place - last > 1 and not (lines[place].strip() and "@" in lines[place - 1]):
+            break
+    return last - index + 1 if sender and len(names) >= 3 else 0
+
+
+def _attribution(lines: Sequence[str], index: int) -> Heading | None:
+    """Return "On <date>, <name> wrote:" and its kin, over as many lines as it was wrapped to."""
+    first = lines[index]
+    dashed = _DASHES.fullmatch(first)
+    if dashed:
+        return _judged(1, dashed[1]) if _WROTE.search(dashed[1]) else None
+    if _NUMBERS_FIRST.fullmatch(first.rstrip()):
+        return _judged(1, first)
+    begins = _OPENING.match(first) is not None or _DATE_FIRST.match(first) is not None
+    joined = ""
+    for length in range(1, _ATTRIBUTION_LINES + 1):
+        place = index + length - 1
+        if place >= len(lines):
+            return None
+        part = lines[place].strip()
+        if not part and not (joined and begins):
+            return None
+        joined = f"{joined} {part}".strip()
+        bare = joined.rstrip(" *")
+        if length == 2 and begins and _NUMBERS_FIRST.fullmatch(bare):
+            return _judged(2, bare)
+        if not part or not bare.endswith(_COLONS):
+            if length == 3 and not begins:
+                return None
+            continue
+        if length > 1 and not (begins or _began_by_name(first)):
+            return None
+        if not (_WROTE.search(bare) or (_ADDRESS_END.search(bare) and _is_sure(bare))):
+            return None
+        if length > 1 and _later_start(lines, index, length):
+            return None
+        return _judged(length, bare)
+    return None
+
+
+def _began_by_name(first: str) -> bool:
+    """Tell whether a first line of several is one of "<name> <address> wrote on <date>:"."""
+    return _WROTE.search(first) is not None and (_ADDRESS.search(first) is not None or _DATED.search(first) is not None)
+
+
+def _later_start(lines: Sequence[str], index: int, length: int) -> bool:
+    """Tell whether a later one of these lines begins an attribution by itself, so that those before it are somebody's words."""
+    for place in range(index + 1, index + length):
+        joined = " ".join(line.strip() for line in lines[place : index + length]).rstrip(" *")
+        first = lines[place]
+        if (_OPENING.match(first) and re.search(r"\d", first)) or (_DATE_FIRST.match(first) and _DATED.search(first)):
+            return _WROTE.search(joined) is not None or _ADDRESS_END.search(joined) is not None
+    return False
+
+
+def _judged(length: int, joined: str) -> Heading:
+    dated, timed = _DATED.search(joined) is not None, _TIMED.search(joined) is not None
+    addressed = _ADDRESS.search(joined) is not None
+    words = _WORD.findall(_ADDRESS.sub(" ", joined))
+    proves = dated and (timed or addressed) and len(words) <= _PROVED_WORDS_MAX
+    return Heading(length, sure=_is_sure(joined), proves=proves)
+
+
+def _is_sure(attribution: str) -> bool:
+    """Tell whether an attribution says when, and begins as one, names an address or the hour: then it is none by accident."""
+    if _OPENING.match(attribution):
+        return re.search(r"\d", attribution) is not None
+    return _DATED.search(attribution) is not None and ("@" in attribution or _TIMED.search(attribution) is not None)

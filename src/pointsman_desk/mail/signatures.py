@@ -1,0 +1,52 @@
+"""Signatures: where one begins, and whether it says anything that a signature does not say."""
+
+import re
+from collections.abc import Sequence
+
+from pointsman_desk.mail.headings import any_of
+
+DELIMITERS = {"-- ": 20, "--": 8}  # lines below; the delimiter of RFC 3676 4.3 is believed further than a bare dash
+_LINES_MAX = 8  # a name, a firm, a street, a town, telephone numbers and an address
+_LINE_MAX = 70  # characters of a line; a sentence is longer, or has small words in it
+_DEVICE_WORDS_MAX = 6  # "Samsung Galaxy S21 Ultra 5G"
+_SMALL_WORDS = (
+    "a al an am and at auf bei by c d da das de del della den der des di do dos du e el et for für i im in la le los of og och on "
+    "und van von vom y z zu zum zur allée avenue av bd boulevard calle chemin impasse place plaza quai route rue str straße strasse via"
+)
+_PARTICLES = frozenset(_SMALL_WORDS.split())
+
+_DEVICE = re.compile(rf"\s{{0,8}}[(<]{{0,2}}(?:{any_of('device')})([^.!?:;,]{{0,60}})[)>.]{{0,3}}\s{{0,8}}", re.IGNORECASE)
+_CLOSING = re.compile(rf"\s{{0,8}}(?:{any_of('closes')})[,.!]?\s{{0,8}}", re.IGNORECASE)
+_CONTACT = re.compile(
+    r"(?:(?:tel|phone|fon|fax|mobile?|mobil|handy|cell|t|m|f|e-?mail|mail|e|web|www|internet|téléphone|teléfono|telefon)\b[.: ]{0,4})?"
+    r"(?:[+(]?[\d /().+-]{5,30}\d|[\w.+-]{1,64}@[\w.-]{1,255}|(?:https?://)?(?:[\w-]{1,63}\.){1,5}[a-z]{2,12}/?)",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"[!?;€$£%]|\.\s+\S{1,40}\s\S{1,40}\s")
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def is_device_line(line: str) -> bool:
+    """Tell whether a line is all that a telephone or a mail program puts below a mail: "Sent from my iPhone"."""
+    found = _DEVICE.fullmatch(line)
+    return found is not None and len(found[0].split()) <= _DEVICE_WORDS_MAX + 4 and len(found[1].split()) <= _DEVICE_WORDS_MAX
+
+
+def says_nothing(lines: Sequence[str]) -> bool:
+    """Tell whether the lines below a delimiter are a signature and no more.
+
+    There are few of them, all short: names and firms, which are written with capitals, streets with their numbers,
+    telephone numbers, addresses, a closing phrase. A line with a small word of its own may be a sentence, and so may one in
+    an alphabet without capitals.
+    """
+    visible = [line.strip() for line in lines if line.strip()]
+    return len(visible) <= _LINES_MAX and all(len(line) <= _LINE_MAX and _is_signed(line) for line in visible)
+
+
+def _is_signed(line: str) -> bool:
+    if _CONTACT.fullmatch(line) or _CLOSING.fullmatch(line) or is_device_line(line) or not _WORD.search(line):
+        return True
+    if _SENTENCE.search(line):
+        return False
+    words = [word for word in _WORD.findall(_CONTACT.sub(" ", line)) if word.lower() not in _PARTICLES]
+    return all(word[0].isupper() for word in words)
