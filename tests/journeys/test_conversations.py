@@ -152,6 +152,40 @@ def test_an_answer_to_our_reply_is_a_new_case_of_the_conversation_where_the_old_
     assert len(sent(config)) == 2
 
 
+QUOTED = {
+    "marked": lambda body: (
+        "On Mon, 2 Nov 2026 at 10:01, Haus & Hof <support@haus-und-hof.example> wrote:\n"
+        + "\n".join(f"> {line}" for line in body.split("\n"))
+    ),
+    "unmarked": lambda body: (
+        "From: Haus & Hof <support@haus-und-hof.example>\nSent: Monday, 2 November 2026\nTo: John\nSubject: Re: My order\n\n" + body
+    ),
+}
+
+
+@pytest.mark.parametrize("wait_days", [0, 14])
+@pytest.mark.parametrize("quoted", QUOTED)
+@pytest.mark.parametrize("below", ["", "3 weeks late, this is not what I paid for."])
+def test_what_quotes_our_reply_is_history_and_what_stands_below_it_is_not(
+    config: DeskConfig, wait_days: int, quoted: str, below: str
+) -> None:
+    config = config.model_copy(update={"follow_up": FollowUpConfig(wait_days=wait_days), "limits": LimitsConfig(machine_case_hour=2)})
+
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1))
+        ours = (await state(desk, 1)).outgoing
+        assert ours is not None
+        await take(desk, mail(2, f"{ASKS}\n\n{QUOTED[quoted](ours.body)}\n{below}", answers=ours.message_id))
+        row = (await rows(desk))[-1]
+        return row, (await state(desk, row.id)).mail
+
+    row, read = at_the_desk(config, work)
+
+    assert below in read.said
+    assert ("doubtful-lines" in read.notes) is (bool(below) and quoted == "unmarked")
+    assert (len(sent(config)), row.rule == "not every line is surely the customer's") == ((1, True) if read.doubtful else (2, False))
+
+
 def test_each_answer_of_a_conversation_has_a_message_id_of_its_own(config: DeskConfig) -> None:
     async def work(desk: Desk) -> None:
         await take(desk, mail(1))

@@ -24,6 +24,29 @@ def test_a_link_shows_where_it_leads(markup: str, text: str) -> None:
     assert text_of(markup, set()) == text
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "type=cite",
+        'class="gmail_quote" style="margin:0 0 0 .8ex"',
+        'style="border-left:1px #cccccc solid;margin:0"',
+        "style='BORDER-LEFT: #000000 2px solid'",
+        'class="x yahoo_quoted"',
+    ],
+)
+def test_a_block_that_a_mail_program_quoted_is_marked(attributes: str) -> None:
+    assert text_of(f"<p>Yes.</p><blockquote {attributes}>Old<br>words<blockquote>older</blockquote></blockquote>New", set()).split("\n") == [
+        "Yes.", "", "> Old", "> words", "> older", ">", "New",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "attributes", ["", 'style="margin:0 0 0 40px;border:none;padding:0px"', 'class="wide"', "style='border-left:0'", "type=a"]
+)
+def test_a_block_that_its_writer_indented_is_not_marked(attributes: str) -> None:
+    assert text_of(f"<p>Yes.</p><blockquote {attributes}>I want my money back.</blockquote>", set()) == "Yes.\n\nI want my money back.\n"
+
+
 def test_what_is_too_long_to_look_at_closely_only_loses_its_tags() -> None:
     notes: set[str] = set()
     source = "<p>word</p>" * (HTML_MAX // 11 + 100) + "<style>p{}</style><b>last &amp; <i>least</i></b><!-- no -->"
