@@ -469,10 +469,14 @@ BY_HAND = frozenset({Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL, Intent.UNCLE
 DOUBTS = frozenset(
     {
         "alternatives-differ",
+        "bad-base64",
         "bad-structure",
+        "charset-guessed",
+        "content-type-truncated",
         "doubtful-lines",
         "encrypted",
         "external-body",
+        "header-truncated",
         "hidden-text",
         "html-long",
         "long-text",
@@ -485,6 +489,7 @@ DOUBTS = frozenset(
         "tnef",
         "took-too-long",
         "undecodable",
+        "unknown-charset",
         "unreadable",
     }
 )

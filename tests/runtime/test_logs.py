@@ -199,7 +199,7 @@ def test_an_effect_that_only_adds_and_is_chosen_again_under_its_key_parks_the_ca
     process = Process("bare", Bare)
 
     @process.effect(writes="sent", safety=Idempotent())
-    async def send(text: str, *, ctx: Context) -> str:
+    async def send(text: str) -> str:
         return text
 
     process.rules(when("for ever", lambda c: c.text == "for ever", send), otherwise(finish("done")))

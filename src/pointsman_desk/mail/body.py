@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from pointsman_desk.case import Attachment
 from pointsman_desk.mail import markup
-from pointsman_desk.mail.characters import clean, decode
+from pointsman_desk.mail.characters import clean
+from pointsman_desk.mail.charsets import decode, html_charset
 from pointsman_desk.mail.headers import header_text
 from pointsman_desk.mail.inline import files_in, unflowed
 from pointsman_desk.mail.tree import CONTENT_TYPE_MAX, Part
@@ -135,7 +136,7 @@ def _look_outside(part: Part, body: Body, notes: set[str]) -> None:
 
 def _text_block(raw: bytes, media_type: str, of_type: dict[str, str], body: Body, notes: set[str]) -> Block:
     if media_type == "text/html":
-        return Block(html=True, text=decode(raw, of_type.get("charset"), notes))
+        return Block(html=True, text=decode(raw, of_type.get("charset"), notes, html_charset(raw)))
     raw, files = files_in(raw, notes)
     body.attachments += [_described(name, "application/octet-stream", content) for name, content in files]
     flowed, delsp = of_type.get("format", "").lower() == "flowed", of_type.get("delsp", "").lower() == "yes"

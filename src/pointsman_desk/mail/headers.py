@@ -4,7 +4,8 @@ import binascii
 import re
 from email.utils import parsedate_to_datetime
 
-from pointsman_desk.mail.characters import clean, decode
+from pointsman_desk.mail.characters import clean
+from pointsman_desk.mail.charsets import decode
 from pointsman_desk.mail.tree import HEADER_MAX, Part
 
 _ID_MAX = 900  # characters; with its field's name an id must fit a line of 998 (RFC 5322 2.1.1)

@@ -6,6 +6,8 @@ MEANING = {
     "alternatives-differ": "its HTML says much that its plain text does not; both are shown",
     "bad-base64": "its base64 is broken or none at all",
     "bad-structure": "the parser failed at its structure; only its header was read",
+    "charset-guessed": "it does not say its character set, or a wrong one; its letters were guessed",
+    "clear-text-added": "a text that is not encoded stands behind its encoded text, as mailing lists add it",
     "content-type-truncated": "a Content-Type is longer than 4 kB and was read so far",
     "control-characters": "control characters were left out",
     "cr-only": "its lines end with carriage returns alone",

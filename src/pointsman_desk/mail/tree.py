@@ -2,6 +2,7 @@
 
 import binascii
 import re
+from collections.abc import Iterator
 from email.feedparser import BytesFeedParser
 from email.message import Message
 from email.parser import BytesParser
@@ -9,7 +10,8 @@ from email.policy import Compat32
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
-from pointsman_desk.mail.characters import clean, decode
+from pointsman_desk.mail.characters import clean
+from pointsman_desk.mail.charsets import decode, in_charset_of_text
 
 MAIL_MAX_BYTES = 25 * 2**20  # what the large providers accept; of a longer mail the beginning is read
 HEADER_MAX = 16 * 1024  # characters; the longest honest header met, a list of recipients, is a tenth of it
@@ -21,8 +23,10 @@ LINES_MAX = 1_000_000  # three times the lines of an attachment of 25 MB; each l
 
 _MEDIA_TYPE = re.compile(r"\s*([a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100})(?![a-z0-9/])", re.IGNORECASE)
 _PARAMETER = re.compile(r';\s*([^\s=;"]{1,80})\s*=\s*("(?:[^"\\]|\\.){0,2000}"|[^;]*)', re.DOTALL)
-_INNER_SPACE = re.compile(rb"[^\s][ \t]+[^\s]")
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=\s]")
+_CLEAR_LINE = re.compile(rb"^(?:[^\r\n]{0,200}?[^\s][ \t]+[^\s]|(?:-{2,200}|[_=*~#]{3,200})[ \t]*\r?$)", re.MULTILINE)
+_CLEAR_ABOVE_MAX = 200  # bytes of a footer above its first line that is surely no base64: a heading of a word or two
+_BASE64_MIN = 40  # letters without a space; no line of a text begins so
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 
 class _LimitReached(Exception):
@@ -59,8 +63,24 @@ class Part(Message):
         self.field_count = 0
 
     def fields(self, name: str) -> list[str]:
-        """Return the values of a header field, in order, as they came. `name` is in lower case."""
-        return [str(value) for field, value in self.raw_items() if field.lower() == name]
+        """Return the values of a header field, in order, as they came. `name` is in lower case.
+
+        Bytes that are no ASCII and no UTF-8 are read in the charset of the mail's text, as its program will have meant them.
+        """
+        values = [str(value) for field, value in self.raw_items() if field.lower() == name]
+        return values if name.startswith("content-") or all(map(str.isascii, values)) else [self.top.told(value) for value in values]
+
+    def told(self, value: str) -> str:
+        """Return a header value of this mail, with its bytes beyond ASCII read where the charset of its text is one for them."""
+        charset = next((name for part in self.leaves() if (name := part.parameters("content-type").get("charset"))), None)
+        return (charset and in_charset_of_text(value.encode("utf-8", "surrogateescape"), charset)) or value
+
+    def leaves(self) -> Iterator["Part"]:
+        """Yield the parts that hold no others, in order."""
+        if not self.children:
+            yield self
+        for child in self.children:
+            yield from child.leaves()
 
     def field(self, name: str) -> str:
         """Return the first value of a header field, "" without one. `name` is in lower case."""
@@ -183,17 +203,43 @@ def _joined(pieces: list[tuple[int, bool, str]]) -> str:
 
 
 def _from_base64(raw: bytes, notes: set[str]) -> bytes:
-    """Decode what there is: strays are skipped, padding may stand in the middle (two texts joined) or be missing."""
-    if any(_INNER_SPACE.search(line) for line in raw.lstrip().split(b"\n", 3)[:3]):
-        notes.add("bad-base64")  # words with spaces between them: the label is wrong
-        return raw
-    if _NOT_BASE64.search(raw):
+    """Decode what there is: strays are skipped, padding may stand in the middle (two texts joined) or be missing.
+
+    A text in the clear behind the encoded one, such as the footer of a mailing list, is left as it is.
+    """
+    clear = b""
+    if raw.translate(None, _BASE64 + b"\r\n"):
+        encoded, clear = _clear_text_behind(raw.lstrip())
+        if clear and not _is_base64(encoded):
+            notes.add("bad-base64")  # the label is wrong
+            return raw
+        raw = encoded
+        notes.update({"clear-text-added"} if clear else ())
+    if raw.translate(None, _BASE64 + b" \t\r\n\v\f"):
         notes.add("bad-base64")
     out = []
     for group in re.split(rb"=+", re.sub(rb"[^A-Za-z0-9+/=]+", b"", raw)):
         whole = group if len(group) % 4 != 1 else group[:-1]
         out.append(binascii.a2b_base64(whole + b"=" * (-len(whole) % 4)))
-    return b"".join(out)
+    return b"".join(out) + clear
+
+
+def _is_base64(raw: bytes) -> bool:
+    """Whether this is surely base64, and no word at the beginning of a text: long, or whole to its last letter."""
+    letters = b"".join(raw.split())
+    return len(letters) >= _BASE64_MIN or (len(letters) % 4 == 0 and (letters.endswith(b"=") or len(letters) >= _BASE64_MIN // 2))
+
+
+def _clear_text_behind(raw: bytes) -> tuple[bytes, bytes]:
+    """Cut base64 before a text in the clear: before its first line of words or ruler, with its heading."""
+    found = _CLEAR_LINE.search(raw)
+    if found is None:
+        return raw, b""
+    start = found.start()
+    blank = max(raw.rfind(b"\n\n", 0, start), raw.rfind(b"\r\n\r\n", 0, start))
+    if blank > 0 and start - blank <= _CLEAR_ABOVE_MAX:
+        start = blank
+    return raw[:start], b"\n" + raw[start:].lstrip(b"\r\n")
 
 
 def _from_uuencode(raw: bytes) -> bytes:

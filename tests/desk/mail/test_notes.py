@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+from pointsman_desk.case import DOUBTS
 from pointsman_desk.mail import body
 from pointsman_desk.mail.notes import MEANING
+from pointsman_desk.models import signs
 
 MODULES = Path(body.__file__).parent.glob("*.py")
 ADDED = re.compile(r"notes\.(?:add|update)\(([^\n]+)\)$", re.MULTILINE)
@@ -15,3 +17,15 @@ def test_every_note_that_a_mail_can_get_has_a_meaning_and_no_other() -> None:
     given = {name for module in MODULES for added in ADDED.findall(module.read_text(encoding="utf-8")) for name in NAME.findall(added)}
 
     assert given | set(body._TELLING.values()) | {"took-too-long", "unreadable", "message-id-reused", "new-topic"} == set(MEANING)
+
+
+# Notes on a mail that was read whole, and says nothing else to another reader.
+HARMLESS = {
+    "8bit-header", "address-salvaged", "clear-text-added", "control-characters", "cr-only", "dup-header", "false-multipart", "html-only",
+    "invisible-characters", "mbox-from", "message-id-reused", "new-topic", "no-date", "no-message-id", "no-sender", "odd-date",
+    "only-quoted", "uuencode", "yenc",
+}  # fmt: skip
+
+
+def test_a_person_sees_what_was_hidden_cut_off_or_lost() -> None:
+    assert DOUBTS | set(signs._NOTES) == set(MEANING) - HARMLESS
