@@ -198,7 +198,7 @@ def test_an_effect_that_only_adds_and_is_chosen_again_under_its_key_parks_the_ca
 
     process = Process("bare", Bare)
 
-    @process.effect(writes="sent", safety=Idempotent())
+    @process.effect(writes="sent", safety=AtMostOnce())
     async def send(text: str) -> str:
         return text
 

@@ -16,7 +16,7 @@ from pointsman.definition.messages import logs_of
 from pointsman.definition.signature import collection_of
 from pointsman.definition.state import State
 from pointsman.errors import ValueRefused
-from pointsman.kernel.snapshot import NULL, Cell
+from pointsman.kernel.snapshot import NULL, Cell, LogCell
 
 MESSAGE_MAX = 500  # characters of a foreign error text: enough to recognise it, too few to bloat a journal
 
@@ -40,7 +40,12 @@ class Codec:
 
         Raises ValueRefused, naming the field and the path inside it, where the value does not fit or JSON cannot hold it.
         """
-        return _encode(self._adapters[field], field, value, writer)
+        return self._whole(field, _encode(self._adapters[field], field, value, writer))
+
+    def _whole(self, field: str, cell: Cell) -> Cell:
+        if field in self._logs and isinstance(cell.value, list):
+            return LogCell(cell.value, (cell.text,), cell.writer)
+        return cell
 
     def encode_entry(self, field: str, place: str, value: object, writer: str) -> Cell:
         """The same for one entry of a list or dict field; `place` says which. Raises ValueRefused."""
@@ -50,17 +55,17 @@ class Codec:
         """What a step writes to a field: one item where it is a log, the whole value elsewhere. Raises ValueRefused."""
         if field not in self._logs:
             return self.encode(field, value, writer)
-        return _encode(self._element(field), f"an item of {field}", value, writer)._replace(appends=True)
+        return _appending(_encode(self._element(field), f"an item of {field}", value, writer))
 
     def written(self, field: str, text: str, writer: str) -> Cell:
         """Read back the stored form of what a step wrote. Raises ValueRefused where it no longer fits."""
         if field not in self._logs:
             return self.decode(field, text, writer)
-        return _decode(self._element(field), f"an item of {field!r}", text, writer)._replace(appends=True)
+        return _appending(_decode(self._element(field), f"an item of {field!r}", text, writer))
 
     def decode(self, field: str, text: str, writer: str) -> Cell:
         """Read a stored value. Raises ValueRefused where it no longer fits the field's type."""
-        return _decode(self._adapters[field], f"field {field!r}", text, writer)
+        return self._whole(field, _decode(self._adapters[field], f"field {field!r}", text, writer))
 
     def value(self, cells: Mapping[str, Cell], field: str) -> Any:
         """A field's value: what was written last; for an input that is younger than the case its default, else None."""
@@ -153,7 +158,7 @@ def digest_of(cells: Mapping[str, Cell], fields: Iterable[str]) -> str:
     parts: list[str] = []
     for name in sorted(fields):
         cell = cells.get(name)
-        parts += (name, cell.text if cell else NULL)
+        parts += (name, cell.identity if cell else NULL)
     return digest(parts)
 
 
@@ -179,6 +184,10 @@ def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -
         if flaw or back != checked:
             raise ValueRefused(flaw or f"{field}: {type(value).__name__} does not come back equal from JSON; give it a type that does.")
     return Cell(back, raw.decode(), writer)
+
+
+def _appending(item: Cell) -> Cell:
+    return Cell(item.value, item.text, item.writer, appends=True)
 
 
 def _decode(adapter: TypeAdapter[Any], what: str, text: str, writer: str) -> Cell:

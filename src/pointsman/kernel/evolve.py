@@ -26,7 +26,7 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import AnyStep, Park
 from pointsman.kernel.decide import Decision, decide
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.snapshot import NULL, Cell, Snapshot
+from pointsman.kernel.snapshot import NULL, Cell, LogCell, Snapshot, alike
 
 _NOTHING: frozenset[str] = frozenset()
 
@@ -78,12 +78,12 @@ def advance(process: AnyProcess, snapshot: Snapshot, event: Event | None, arriva
 
 def stale(process: AnyProcess, field: str, writer: str, before: Mapping[str, Cell], now: Mapping[str, Cell]) -> bool:
     """Whether what `writer` computed for `field` rests on a value that has changed between the two."""
-    return any(_text(before, read) != _text(now, read) for read in _depends(process, field, writer))
+    return any(not alike(before.get(read), now.get(read)) for read in _depends(process, field, writer))
 
 
 def rests_on_changes(process: AnyProcess, step: AnyStep, before: Mapping[str, Cell], now: Mapping[str, Cell]) -> bool:
     """Whether anything that a step reads has changed between the two."""
-    return any(_text(before, read) != _text(now, read) for read in process.depends(step))
+    return any(not alike(before.get(read), now.get(read)) for read in process.depends(step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,9 @@ def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
     for name, write in event.writes.items():
         cell = standing_after(cells, name, write)
         # The first write of a field changes it as well: whoever asked for it before has read None.
-        if _text(cells, name) != cell.text:
+        if not alike(cells.get(name), cell):
             changed.add(name)
-        if cell.text == NULL:
+        if not isinstance(cell, LogCell) and cell.text == NULL:
             cells.pop(name, None)
         else:
             cells[name] = cell
@@ -126,18 +126,7 @@ def standing_after(cells: Mapping[str, Cell], field: str, write: Cell) -> Cell:
     if not write.appends:
         return write
     log = cells.get(field)
-    items: list[object] = [] if log is None else log.value  # type: ignore[assignment]
-    return Cell([*items, write.value], longer(NULL if log is None else log.text, write.text), write.writer)
-
-
-def longer(log: str, item: str) -> str:
-    """The stored form of a log with one item more."""
-    return f"[{item}]" if log in {NULL, "[]"} else f"{log[:-1]},{item}]"
-
-
-def _text(cells: Mapping[str, Cell], field: str) -> str:
-    cell = cells.get(field)
-    return cell.text if cell is not None else NULL
+    return (log if isinstance(log, LogCell) else LogCell([], (), write.writer)).longer(write)
 
 
 def _outdated(process: AnyProcess, cells: Mapping[str, Cell], changed: set[str], written: Collection[str]) -> set[str]:
@@ -191,4 +180,4 @@ def _progress(process: AnyProcess, before: Snapshot, after: Snapshot, event: Eve
 
 
 def _same(before: Mapping[str, Cell], after: Mapping[str, Cell]) -> bool:
-    return before.keys() == after.keys() and all(before[name].text == cell.text for name, cell in after.items())
+    return before.keys() == after.keys() and all(alike(before[name], cell) for name, cell in after.items())

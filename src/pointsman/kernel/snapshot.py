@@ -1,6 +1,9 @@
 """A case at one moment: the last write of each field, and who wrote it."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -26,18 +29,118 @@ ENDED = frozenset({Status.DONE, Status.CANCELLED})
 
 
 NULL = "null"  # the stored form of None, which is the same as no value
+EMPTY = "[]"  # the stored form of a log without items
+_BETWEEN = re.compile(r"[\s,]*")  # what stands between the items of a JSON array
+_DECODER = json.JSONDecoder()
 
 
-class Cell(NamedTuple):
-    """A field's value, its JSON as stored (digests are taken of it), and the name of the step that wrote it ("" for an input).
+class Cell:
+    """A field's value, its JSON as stored, and the name of the step that wrote it ("" for an input).
 
     One that `appends` is a write of one item that is added to a log; a snapshot has no such cell.
     """
 
-    value: object
-    text: str
-    writer: str
-    appends: bool = False
+    __slots__ = ("_text", "appends", "value", "writer")
+
+    def __init__(self, value: object, text: str, writer: str, appends: bool = False) -> None:
+        self.value = value
+        self._text = text
+        self.writer = writer
+        self.appends = appends
+
+    @property
+    def text(self) -> str:
+        """The value's JSON as stored."""
+        return self._text
+
+    @property
+    def identity(self) -> str:
+        """What digests are taken of, and what tells whether a value has changed."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same write of the same value."""
+        if not isinstance(other, Cell):
+            return NotImplemented
+        return (self.text, self.writer, self.appends) == (other.text, other.writer, other.appends)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.value!r}, {self.text!r}, {self.writer!r})"
+
+
+class LogCell(Cell):
+    """The value of a log: it grows by an item without encoding, joining or hashing the earlier ones again.
+
+    `parts` are the JSON arrays whose items it has, in order. Its identity is a chain of hashes over the items' JSON, so it is
+    the same however the items are parted.
+    """
+
+    __slots__ = ("_chain", "parts")
+
+    value: list[object]
+
+    def __init__(self, value: list[object], parts: tuple[str, ...], writer: str, chain: bytes | None = None) -> None:
+        self.value = value
+        self.parts = parts
+        self.writer = writer
+        self.appends = False
+        self._chain = chain
+
+    @property
+    def text(self) -> str:
+        """The JSON of all items."""
+        return f"[{','.join(part[1:-1] for part in self.parts if part != EMPTY)}]"
+
+    @property
+    def identity(self) -> str:
+        """The end of the chain."""
+        return f"log:{self._end().hex()}"
+
+    def longer(self, item: Cell) -> "LogCell":
+        """The log after a write that appends."""
+        chain = None if self._chain is None else _link(self._chain, item.text)
+        return LogCell([*self.value, item.value], (*self.parts, f"[{item.text}]"), item.writer, chain)
+
+    def added_since(self, before: "LogCell | None") -> str | None:
+        """The JSON array of what was added since; None where it is not the same log with more items."""
+        known = () if before is None else before.parts
+        if self.parts[: len(known)] != known:
+            return None
+        added = self.parts[len(known) :]
+        return added[0] if len(added) == 1 else f"[{','.join(part[1:-1] for part in added if part != EMPTY)}]"
+
+    def _end(self) -> bytes:
+        if self._chain is None:
+            chain = hashlib.sha256(b"log").digest()
+            for part in self.parts:
+                for item in _items_of(part):
+                    chain = _link(chain, item)
+            self._chain = chain
+        return self._chain
+
+
+def _link(chain: bytes, item: str) -> bytes:
+    return hashlib.sha256(chain + item.encode()).digest()
+
+
+def _items_of(array: str) -> Iterator[str]:
+    """The JSON of each item of a JSON array, to the letter."""
+    place = _BETWEEN.match(array, 1).end()  # type: ignore[union-attr]
+    while array[place] != "]":
+        _, end = _DECODER.raw_decode(array, place)
+        yield array[place:end]
+        place = _BETWEEN.match(array, end).end()  # type: ignore[union-attr]
+
+
+def alike(one: Cell | None, other: Cell | None) -> bool:
+    """Whether two cells hold the same value; None is the same as null."""
+    if one is other:
+        return True
+    if isinstance(one, LogCell) and isinstance(other, LogCell) and len(one.value) != len(other.value):
+        return False
+    return (NULL if one is None else one.identity) == (NULL if other is None else other.identity)
 
 
 class Snapshot(NamedTuple):

@@ -10,6 +10,7 @@ from pointsman.definition.state import Blob
 from pointsman.errors import StoreForeign, UnknownCase
 from pointsman.operations.history import without_token
 from pointsman.store.base import Dossier, Reader
+from pointsman.store.states import state_from
 
 DIGEST_DIGITS = 64
 
@@ -25,15 +26,17 @@ class Export:
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values: the case's row, its state, every write of each field, events, ledger, pauses, messages, branches, blobs.
 
+        A write that `appends` has the items that it added to a log. A message that is `logged` has no body: it is such an item.
+
         A blob's `file` is its name in the folder that `write_blobs` fills; None where its content is no longer there. The
         tokens of pauses are left out: whoever has one may answer.
         """
         d = self.dossier
         writes = [{**write._asdict(), "text": _value(write.text)} for write in d.writes]
-        state = {write["field"]: write["text"] for write in writes}
+        state = {field.field: _value(field.text) for field in state_from(sorted(d.writes, key=lambda write: (write.field, write.revision)))}
         return {
             "case": d.case._asdict(),
-            "state": {name: value for name, value in state.items() if value is not None},
+            "state": state,
             "fields": [{"value" if name == "text" else name: value for name, value in write.items()} for write in writes],
             "events": [{**event._asdict(), "facts": _value(event.facts)} for event in d.events],
             "effects": [{**effect._asdict(), "outcome": _inner(effect.outcome)} for effect in d.effects],

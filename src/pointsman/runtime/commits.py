@@ -18,7 +18,7 @@ from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance, Block, standing_after
 from pointsman.kernel.guarding import usage_in
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.snapshot import ENDED, Cell, Status
+from pointsman.kernel.snapshot import ENDED, Cell, LogCell, Status
 from pointsman.runtime.hold import Hold, Origin, Outcome, runnable
 from pointsman.runtime.inbox import CALLED_OFF, CHILD_ENDED, NOTHING, PARENT_ENDED, Arrivals, child_key, starts_next
 from pointsman.runtime.ports import Ports
@@ -326,13 +326,24 @@ def _need(hold: Hold, transition: Transition, outcome: Outcome) -> str | None:
 def _field_writes(hold: Hold, after: Advance | None = None, added: Mapping[str, Cell] = NO_CELLS) -> Sequence[FieldWrite]:
     """The rows that a transition adds: what was written, and what was cleared by it; and before both what a migration changed."""
     rows = {} if hold.migrated is None else {name: FieldWrite(name, *change) for name, change in hold.migrated.changes.items()}
-    if after is None:
-        logs = {name: standing_after(hold.snapshot.cells, name, item) for name, item in added.items()}
-        return [*(rows | {name: FieldWrite(name, log.text, log.writer) for name, log in logs.items()}).values()]
-    before, cells = hold.snapshot.cells, after.snapshot.cells
-    rows |= {name: FieldWrite(name, cells[name].text, cells[name].writer) for name in sorted(after.written) if name in cells}
-    rows |= {name: FieldWrite(name, None, before[name].writer) for name in after.cleared}
+    before = hold.snapshot.cells
+    cells: Mapping[str, Cell] = {name: standing_after(before, name, item) for name, item in added.items()}
+    written: frozenset[str] = frozenset(cells)
+    cleared: Sequence[str] = ()
+    if after is not None:
+        cells, written, cleared = after.snapshot.cells, after.written, after.cleared
+    for name in sorted(written & cells.keys()):
+        items = None if name in rows else _added(before.get(name), cells[name])
+        rows[name] = FieldWrite(name, cells[name].text if items is None else items, cells[name].writer, items is not None)
+    rows |= {name: FieldWrite(name, None, before[name].writer) for name in cleared}
     return [*rows.values()]
+
+
+def _added(before: Cell | None, cell: Cell) -> str | None:
+    """The items that were added to a log, where that is all that has become of it."""
+    if not isinstance(cell, LogCell) or not isinstance(before, LogCell | None):
+        return None
+    return cell.added_since(before)
 
 
 def _branches(hold: Hold, outcome: Outcome) -> Sequence[BranchWrite]:

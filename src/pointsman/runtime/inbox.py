@@ -95,7 +95,8 @@ class Inbox:
             return _Arrival(passed(message, message_of(error)), MessageStatus.PASSED)
         if cells is None:
             return _Arrival(passed(message, "it is older than the one that stands"), MessageStatus.PASSED)
-        return _Arrival(Event(Kind.MESSAGE_RECEIVED, message.name, facts={"message": message.id, "fields": list(cells)}, writes=cells))
+        event = Event(Kind.MESSAGE_RECEIVED, message.name, facts={"message": message.id, "fields": list(cells)}, writes=cells)
+        return _Arrival(event, MessageStatus.LOGGED if accept is not None and accept.while_open == "append" else MessageStatus.TAKEN)
 
     async def _child_ended(self, hold: Hold, snapshot: Snapshot, message: MessageRow) -> _Arrival:
         """Take a child's end in, if it is the child that the case waits for."""

@@ -15,10 +15,10 @@ from pointsman.definition.rules import Compensate
 from pointsman.errors import NotAccepted, ValueRefused
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.evolve import longer, standing_after
+from pointsman.kernel.evolve import standing_after
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.migrate import migrate
-from pointsman.kernel.snapshot import NULL, Cell, Status
+from pointsman.kernel.snapshot import Cell, LogCell, Status
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, cells_from, cells_of
@@ -105,9 +105,12 @@ class Undoing:
             writes = cells_from(hold.process, entry.outcome or "{}", entry.effect)
             return cells | {name: standing_after(cells, name, write) for name, write in writes.items()}
         texts = {row.field: (row.text, row.writer) for row in fields}
-        for name, text in json.loads(entry.outcome or "{}").items():
-            standing, _ = texts.get(name, (NULL, ""))
-            texts[name] = (longer(standing, text) if name in hold.process.logs else text, entry.effect)
+        for name, outcome in json.loads(entry.outcome or "{}").items():
+            text = outcome
+            if name in hold.process.logs:
+                standing = (texts[name][0],) if name in texts else ()
+                text = LogCell([], (*standing, f"[{outcome}]"), entry.effect).text
+            texts[name] = (text, entry.effect)
         migrated = migrate(hold.process, intent.version, texts)
         return cells_of(hold.process, [FieldRow(name, *cell, 0) for name, cell in migrated.fields.items()])
 

@@ -18,7 +18,8 @@ Promises (tests/store runs each against each store)
     S6  A pause is open until its case moves; it is answered at most once.
     S7  An intent is new to the ledger, or takes up the standing one on purpose (`again`); otherwise it is a Conflict.
     S8  Events are numbered in the order of their commits, without a later commit below an earlier number.
-    S9  What is read is what was committed: never a part of a transition.
+    S9  What is read is what was committed: never a part of a transition. The state as of any revision can be read, and what is
+        added to a log costs its own bytes, not those of what was added before.
     S10 A message is delivered once: to the open case with its correlation key, to the case that it starts, or to nobody, and
         then to the first case with that key. A case that rests is woken by it in the same commit. A commit that has not seen
         a pending message raises News and changes nothing.
@@ -85,11 +86,15 @@ class NewCase(NamedTuple):
 
 
 class FieldWrite(NamedTuple):
-    """A field's new JSON, None where it was cleared, and the step that wrote it."""
+    """A field's new JSON, None where it was cleared, and the step that wrote it.
+
+    One that `appends` adds the items of a JSON array, `text`, to the value that stands.
+    """
 
     field: str
     text: str | None
     writer: str
+    appends: bool = False
 
 
 class EventWrite(NamedTuple):
@@ -142,13 +147,15 @@ class MessageStatus(StrEnum):
     """What has become of a message.
 
     `pending` is for its case to take in, `held` until its case has ended, `unmatched` is nobody's yet; `taken` has been
-    written to its case, `passed` was let be (too old, or for a step that is gone).
+    written to its case, `logged` too, as an item of a log, which is where its content is kept from then on; `passed` was let
+    be (too old, or for a step that is gone).
     """
 
     PENDING = "pending"
     HELD = "held"
     UNMATCHED = "unmatched"
     TAKEN = "taken"
+    LOGGED = "logged"
     PASSED = "passed"
 
 
@@ -278,7 +285,7 @@ class CaseRow(NamedTuple):
 
 
 class FieldRow(NamedTuple):
-    """The last write of a field."""
+    """The value of a field, its last writer, and the revision of that write."""
 
     field: str
     text: str
@@ -396,12 +403,13 @@ class DefinitionRow(NamedTuple):
 
 
 class WriteRow(NamedTuple):
-    """One write of a field; `text` is None where it was cleared."""
+    """One write of a field; `text` is None where it was cleared, and an array of items where the write `appends` them."""
 
     revision: int
     field: str
     text: str | None
     writer: str
+    appends: bool = False
 
 
 class Dossier(NamedTuple):
@@ -461,7 +469,7 @@ class Reader(Protocol):
         """How many cases there are in each status."""
 
     async def fields(self, case: int, *, revision: int | None = None) -> tuple[FieldRow, ...]:
-        """The last write of each field, as of `revision` where it is given; fields that are cleared are left out."""
+        """The value of each field, as of `revision` where it is given; fields that are cleared are left out."""
 
     async def events(self, *, after: int = 0, case: int | None = None, limit: int = 1_000) -> list[EventRow]:
         """Events by number, from `after` on."""

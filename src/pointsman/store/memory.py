@@ -27,7 +27,6 @@ from pointsman.store.base import (
     EventRow,
     EventWrite,
     FieldRow,
-    FieldWrite,
     MessageRow,
     MessageStatus,
     PauseRow,
@@ -38,11 +37,11 @@ from pointsman.store.base import (
     Transition,
     UsageRow,
     UsageWrite,
-    WriteRow,
     erased_key,
     no_points,
 )
 from pointsman.store.sqlite_author import AuthorsDatabase
+from pointsman.store.states import Writes
 
 T = TypeVar("T")
 
@@ -73,7 +72,7 @@ class MemoryStore:
         self._owners: dict[int, int] = {}
         self._cases: dict[int, CaseRow] = {}
         self._keys: dict[tuple[str, str], int] = {}
-        self._fields: dict[int, list[tuple[int, FieldWrite]]] = {}
+        self._writes = Writes()
         self._events: list[EventRow | None] = []  # None where one has gone: their numbers are not given again
         self._effects: dict[str, EffectRow] = {}
         self._pauses: dict[int, list[PauseRow]] = {}
@@ -124,7 +123,7 @@ class MemoryStore:
         self._check(t)
         self._write_case(t)
         revision = t.revision + 1
-        self._fields.setdefault(t.case, []).extend((revision, write) for write in t.fields)
+        self._writes.add(t.case, revision, t.fields)
         for kind, step, attempt, facts in t.events:
             self._events.append(EventRow(len(self._events) + 1, t.case, revision, kind, step, attempt, t.at, facts))
         self._write_effect(t)
@@ -275,7 +274,7 @@ class MemoryStore:
 
     async def collect_blobs(self, *, before: float) -> Collected:
         """Delete blobs that nothing refers to; nothing awaits, so nothing is referred to meanwhile."""
-        texts = [write.text or "" for writes in self._fields.values() for _, write in writes]
+        texts = [*self._writes.texts()]
         texts += [row.outcome or "" for row in self._effects.values()] + [row.body for row in self._messages]
         texts += [row.outcome or "" for rows in self._branches.values() for row in rows.values()]
         digests = [digest for digest, kept_at in self._kept_at.items() if kept_at < before and not any(digest in text for text in texts)]
@@ -318,7 +317,8 @@ class MemoryStore:
         del self._cases[case]
         self._forget_keys(self._keys, case)
         self._forget_keys(self._erased_keys, case)
-        for belongings in (self._fields, self._pauses, self._branches, self._owners, self._case_usage):
+        self._writes.forget(case)
+        for belongings in (self._pauses, self._branches, self._owners, self._case_usage):
             belongings.pop(case, None)
         for key in [key for key, effect in self._effects.items() if effect.case == case]:
             del self._effects[key]
@@ -344,8 +344,8 @@ class MemoryStore:
         self._keys.pop((row.process, row.key or ""), None)
         self._cases[case] = row._replace(key=None, correlation=None)
         self._drop_messages(case)
-        for belongings in (self._fields, self._branches):
-            belongings.pop(case, None)
+        self._writes.forget(case)
+        self._branches.pop(case, None)
         for key, effect in self._effects.items():
             if effect.case == case:
                 outcome, error = None if effect.outcome is None else "{}", None if effect.error is None else ERASED_TEXT
@@ -464,7 +464,8 @@ class MemoryStore:
         return max(found, default=None)
 
     def _take(self, message: int, status: MessageStatus) -> None:
-        self._messages[message - 1] = self._messages[message - 1]._replace(status=status)
+        row = self._messages[message - 1]
+        self._messages[message - 1] = row._replace(status=status, body="null" if status is MessageStatus.LOGGED else row.body)
 
     def _write_effect(self, t: Transition) -> None:
         if t.settlement is not None and t.settlement.key in self._effects:
@@ -534,12 +535,8 @@ class MemoryStore:
         return found
 
     async def fields(self, case: int, *, revision: int | None = None) -> tuple[FieldRow, ...]:
-        """The last write of each field, as of `revision`; fields that are cleared are left out."""
-        last: dict[str, FieldRow | None] = {}
-        for written_at, (field, text, writer) in self._fields.get(case, ()):
-            if revision is None or written_at <= revision:
-                last[field] = None if text is None else FieldRow(field, text, writer, written_at)
-        return tuple(row for _, row in sorted(last.items()) if row is not None)
+        """The value of each field, as of `revision`; fields that are cleared are left out."""
+        return self._writes.state(case, revision)
 
     async def events(self, *, after: int = 0, case: int | None = None, limit: int = 1_000) -> list[EventRow]:
         """Events by number, from `after` on."""
@@ -617,7 +614,7 @@ class MemoryStore:
             return None
         return Dossier(
             case=row,
-            writes=tuple(WriteRow(revision, *write) for revision, write in self._fields.get(case, ())),
+            writes=self._writes.of_case(case),
             events=tuple(await self.events(case=case, limit=len(self._events))),
             effects=tuple(await self.effects(case)),
             pauses=tuple(self._pauses.get(case, ())),

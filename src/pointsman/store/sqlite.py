@@ -529,7 +529,7 @@ class SqliteStore(SqliteReader):
         return [
             Claimed(
                 case_row(rows[case]),
-                field_rows(connection.execute(self._sql["select_fields"], (case, LATEST)).fetchall()),
+                field_rows(connection.execute(self._sql["select_fields"], {"case": case, "revision": LATEST}).fetchall()),
                 tuple(BranchRow(*branch) for branch in connection.execute(self._sql["select_branches"], (case,)).fetchall()),
             )
             for case in chosen

@@ -73,7 +73,7 @@ def _texts(connection: sqlite3.Connection, sql: Sql) -> Iterator[str]:
     """Every stored text that may refer to a blob; fields come last, because everything else ends up in them."""
     for (outcome,) in connection.execute(sql["scan_branches"]):
         yield outcome
-    for scan, begin in (("scan_messages", (0,)), ("scan_effects", ("",)), ("scan_fields", (0, 0, ""))):
+    for scan, begin in (("scan_messages", (0,)), ("scan_effects", ("",)), ("scan_fields", (0, "", 0))):
         place: tuple[Any, ...] | None = begin
         while place is not None:
             begun, place = place, None

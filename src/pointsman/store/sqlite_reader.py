@@ -26,6 +26,7 @@ from pointsman.store.base import (
 )
 from pointsman.store.sqlite_file import explained, open_reader
 from pointsman.store.statements import statements
+from pointsman.store.states import state_from
 
 LATEST = 1 << 62  # beyond any revision
 
@@ -81,8 +82,8 @@ class SqliteReader:
         return {Status(status): count for status, count in self._all("count_cases", ())}
 
     async def fields(self, case: int, *, revision: int | None = None) -> tuple[FieldRow, ...]:
-        """The last write of each field, as of `revision`; fields that are cleared are left out."""
-        return field_rows(self._all("select_fields", (case, LATEST if revision is None else revision)))
+        """The value of each field, as of `revision`; fields that are cleared are left out."""
+        return field_rows(self._all("select_fields", {"case": case, "revision": LATEST if revision is None else revision}))
 
     async def events(self, *, after: int = 0, case: int | None = None, limit: int = 1_000) -> list[EventRow]:
         """Events by number, from `after` on."""
@@ -163,7 +164,7 @@ class SqliteReader:
                 return None
             return Dossier(
                 case=row,
-                writes=tuple(WriteRow(*write) for write in self._all("select_writes", (case,))),
+                writes=tuple(_write_row(write) for write in self._all("select_writes", (case,))),
                 events=tuple(EventRow(*event) for event in self._all("select_events_of_case", (case, 0, -1))),
                 effects=tuple(await self.effects(case)),
                 pauses=tuple(PauseRow(*pause) for pause in self._all("select_pauses", (case,))),
@@ -204,8 +205,12 @@ def case_row(row: Sequence[Any]) -> CaseRow:
 
 
 def field_rows(rows: Sequence[Sequence[Any]]) -> tuple[FieldRow, ...]:
-    """Rows of the fields table, without the cleared ones."""
-    return tuple(FieldRow(field, value, writer, revision) for field, value, writer, revision in rows if value is not None)
+    """The state that rows of the fields table make."""
+    return state_from(_write_row(row) for row in rows)
+
+
+def _write_row(row: Sequence[Any]) -> WriteRow:
+    return WriteRow(row[0], row[1], row[2], row[3], bool(row[4]))
 
 
 def _message_row(row: Sequence[Any]) -> MessageRow:

@@ -29,8 +29,8 @@ UPDATE cases
 RETURNING cases.id;
 
 -- name: insert_fields
--- What transitions wrote to fields; NULL clears one.
-INSERT INTO fields (case_id, revision, field, value, writer) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
+-- What transitions wrote to fields, or added to logs; NULL clears one.
+INSERT INTO fields (case_id, revision, field, value, writer, appends) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL;
 
 -- name: insert_events
 -- What happened, numbered in this order.
@@ -105,8 +105,8 @@ SELECT id FROM messages WHERE id = ? AND status = 'held';
 UPDATE messages SET case_id = ?, status = ? WHERE id = ?;
 
 -- name: take_message
--- The case has taken a message in, or let it be.
-UPDATE messages SET status = ? WHERE id = ?;
+-- The case has taken a message in, or let it be. What is an item of a log is kept there only.
+UPDATE messages SET status = ?1, body = iif(?1 = 'logged', 'null', body) WHERE id = ?2;
 
 -- name: select_messages
 -- What is pending for a case, in the order of arrival.
@@ -243,8 +243,8 @@ SELECT sha256, size FROM blobs WHERE kept_at < ?;
 
 -- name: scan_fields
 -- A page of what may refer to blobs: nothing shorter holds a digest.
-SELECT case_id, revision, field, value FROM fields WHERE (case_id, revision, field) > (?, ?, ?) AND length(value) >= 64
- ORDER BY case_id, revision, field LIMIT ?;
+SELECT case_id, field, revision, value FROM fields WHERE (case_id, field, revision) > (?, ?, ?) AND length(value) >= 64
+ ORDER BY case_id, field, revision LIMIT ?;
 
 -- name: scan_effects
 -- The same in the ledger's outcomes, which may be written to fields again.
@@ -440,8 +440,22 @@ INSERT INTO definitions (process, version, fingerprint, seen_at) VALUES (?, ?, ?
 SELECT status, count(*) FROM cases GROUP BY status;
 
 -- name: select_fields
--- The last write of each field; SQLite takes the bare columns from the row that holds the maximum.
-SELECT field, value, writer, max(revision) FROM fields WHERE case_id = ? AND revision <= ? GROUP BY field;
+-- The last whole write of each field, as of a revision, and what was added to it since: two looks into the index for each field, and
+-- then its rows, however long its history is.
+WITH RECURSIVE names (field) AS (
+  SELECT min(field) FROM fields WHERE case_id = :case
+  UNION ALL
+  SELECT (SELECT min(field) FROM fields WHERE case_id = :case AND field > names.field) FROM names WHERE names.field IS NOT NULL
+), whole (field, revision) AS (
+  SELECT field, coalesce((SELECT revision FROM fields
+                           WHERE case_id = :case AND field = names.field AND revision <= :revision AND NOT appends
+                           ORDER BY revision DESC LIMIT 1), 0)
+    FROM names WHERE field IS NOT NULL
+)
+SELECT fields.revision, fields.field, value, writer, appends
+  FROM whole CROSS JOIN fields
+ WHERE case_id = :case AND fields.field = whole.field AND fields.revision BETWEEN whole.revision AND :revision
+ ORDER BY fields.field, fields.revision;
 
 -- name: select_events
 -- Events by number.
@@ -476,7 +490,7 @@ SELECT case_id, revision, name, token, digest, opened_at, closed, closed_by, clo
 
 -- name: select_writes
 -- Every write of a case's fields.
-SELECT revision, field, value, writer FROM fields WHERE case_id = ? ORDER BY revision, field;
+SELECT revision, field, value, writer, appends FROM fields WHERE case_id = ? ORDER BY revision, field;
 
 -- name: select_pauses
 -- All pauses of a case.
