@@ -395,7 +395,7 @@ class Schedule:
         messages = [row for row in world.store._messages if row.name in {"mail", "note"}]
         if len({(row.process, row.name, row.key) for row in messages}) < len(messages):
             world.violate("duplicated: a message was taken in twice")
-        known = {(row.process, row.name, row.correlation, json.loads(row.body)["number"]): row for row in messages}
+        known = {(row.process, row.name, row.correlation, _number(row)): row for row in messages}
         for key in self.started:
             if isinstance(key, tuple) and key not in known:
                 world.violate(f"lost: {key} was acknowledged, and is not there")
@@ -406,7 +406,7 @@ class Schedule:
                 ]
                 if lost:
                     world.violate(f"lost: {key} was there before case {lost[0]} began, and it did not get it")
-            elif row.status not in {MessageStatus.TAKEN, MessageStatus.PASSED}:
+            elif row.status not in {MessageStatus.TAKEN, MessageStatus.LOGGED, MessageStatus.PASSED}:
                 world.violate(f"lost: {key} is {row.status} for case {row.case}")
         for number, row in rows.items():
             fields = {field.field: json.loads(field.text) for field in at_once(world.store.fields(number))}
@@ -418,8 +418,8 @@ class Schedule:
                          if one.case == number and one.name == "mail" and one.status is MessageStatus.TAKEN]  # fmt: skip
                 if mails and fields["message"]["number"] < max(mails):
                     world.violate(f"stale: case {number} ended with mail {fields['message']}, and took {mails}")
-                notes = [json.loads(one.body)["number"] for one in messages
-                         if one.case == number and one.name == "note" and one.status is MessageStatus.TAKEN]  # fmt: skip
+                notes = [_number(one) for one in messages
+                         if one.case == number and one.name == "note" and one.status is MessageStatus.LOGGED]  # fmt: skip
                 if sorted(notes) != sorted(note["number"] for note in fields.get("notes", ())):
                     world.violate(f"lost: case {number} took notes {notes}, and has {fields.get('notes')}")
             if row.outcome == "ordered" and fields["label"] != f"label of {fields['message']['thread']}.{fields['message']['number']}":
@@ -518,6 +518,11 @@ class Schedule:
         for token, names in winners.items():
             if len(names) > 1:
                 self.world.violate(f"duplicated: pause {token} was answered by {sorted(names)}")
+
+
+def _number(row: Any) -> int:
+    """The number of a message; a note that was logged has no body any more, but its key says it."""
+    return int(row.key.rpartition("/")[2]) if row.status is MessageStatus.LOGGED else int(json.loads(row.body)["number"])
 
 
 def run(seed: int) -> Result:

@@ -58,6 +58,11 @@ class Cell:
         """What digests are taken of, and what tells whether a value has changed."""
         return self._text
 
+    @property
+    def size(self) -> int:
+        """The length of its JSON."""
+        return len(self._text)
+
     def __eq__(self, other: object) -> bool:
         """Whether both are the same write of the same value."""
         if not isinstance(other, Cell):
@@ -97,6 +102,11 @@ class LogCell(Cell):
     def identity(self) -> str:
         """The end of the chain."""
         return f"log:{self._end().hex()}"
+
+    @property
+    def size(self) -> int:
+        """The length of its parts."""
+        return sum(map(len, self.parts))
 
     def longer(self, item: Cell) -> "LogCell":
         """The log after a write that appends."""

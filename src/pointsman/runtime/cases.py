@@ -19,6 +19,7 @@ from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of, runnable
 from pointsman.runtime.inbox import NOTHING, Arrivals
 from pointsman.runtime.limits import Limits
+from pointsman.runtime.recent import Recent
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.scheduler import Scheduler
 from pointsman.store.base import CaseRow, NewCase, Post, Posted, Store
@@ -45,6 +46,7 @@ class Cases:
         self,
         store: Store,
         commits: Commits,
+        recent: Recent,
         effects: Effects,
         scheduler: Scheduler,
         limits: Limits,
@@ -52,6 +54,7 @@ class Cases:
     ) -> None:
         self.store = store
         self.commits = commits
+        self._recent = recent
         self.scheduler = scheduler
         self._effects = effects
         self._limits = limits
@@ -86,7 +89,9 @@ class Cases:
         """The same, to look at it only."""
         # Only a step that parked can have left branches behind in a case that nobody has in hand.
         branches = await self.store.branches(row.id) if row.status is Status.PARKED else ()
-        return hold_of(self._registry.for_case(row.process, row.version), row, await self.store.fields(row.id), branches)
+        process = self._registry.for_case(row.process, row.version)
+        cells = self._recent.cells(process, row)
+        return hold_of(process, row, await self.store.fields(row.id) if cells is None else (), branches, cells)
 
     def bare(self, row: CaseRow) -> Hold:
         """Take up a case for a transition that does not look at its fields."""
@@ -206,7 +211,7 @@ def state_of(process: AnyProcess, cells: Mapping[str, Cell]) -> State:
     codec = codec_of(process.state)
     return cast(
         "State",
-        process.state.model_construct(**{name: codec.value(cells, name) for name in process.state.model_fields}),
+        process.state.model_construct(**{name: codec.fresh(cells, name) for name in process.state.model_fields}),
     )
 
 

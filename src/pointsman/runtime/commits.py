@@ -22,6 +22,7 @@ from pointsman.kernel.snapshot import ENDED, Cell, LogCell, Status
 from pointsman.runtime.hold import Hold, Origin, Outcome, runnable
 from pointsman.runtime.inbox import CALLED_OFF, CHILD_ENDED, NOTHING, PARENT_ENDED, Arrivals, child_key, starts_next
 from pointsman.runtime.ports import Ports
+from pointsman.runtime.recent import Recent
 from pointsman.runtime.waits import next_rung_at, wake_time
 from pointsman.store.base import (
     BILLION,
@@ -46,7 +47,8 @@ TOKEN_BITS = 80  # at a thousand guesses a second, longer than the universe has 
 class Commits:
     """Makes transitions and hands them to the store; each commit is announced to `committed`, a lone event to `appended`."""
 
-    def __init__(self, ports: Ports, committed: Callable[[Hold, Transition], None], appended: Callable[[], None]) -> None:
+    def __init__(self, ports: Ports, recent: Recent, committed: Callable[[Hold, Transition], None], appended: Callable[[], None]) -> None:
+        self._recent = recent
         self._store = ports.store
         self._clock = ports.clock
         self._random = ports.random
@@ -167,6 +169,7 @@ class Commits:
             hold.branches = {}
         hold.attempt, hold.step, hold.rule = transition.attempts, transition.step, transition.rule
         hold.mail, hold.waiting = (), None
+        self._recent.keep(hold.process, hold.snapshot)
 
     def _begin(self, hold: Hold, outcome: Outcome) -> Transition:
         return Transition(

@@ -27,6 +27,7 @@ from pointsman.runtime.lease import Lease
 from pointsman.runtime.limits import Limits
 from pointsman.runtime.operating import Operating
 from pointsman.runtime.ports import Ports
+from pointsman.runtime.recent import Recent
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.resources import check_resources
 from pointsman.runtime.retention import Keeping, Vacuumed
@@ -60,15 +61,16 @@ class Engine:
         self._ports = ports
         self._store = ports.store
         self._threads = threads
-        commits = Commits(ports, self._committed, self._appended)
+        recent = Recent()
+        commits = Commits(ports, recent, self._committed, self._appended)
         calls = Calls(ports, resources, threads)
         inbox = Inbox(ports.store)
         self._limits = Limits(ports, registry)
         effects = Effects(ports, commits, calls, self._limits, inbox)
         runner = Runner(ports, commits, calls, effects, self._limits, inbox, self._start_child)
-        self._scheduler = Scheduler(ports, commits, runner, registry, self._limits, concurrency, self._fail, self._look_around)
+        self._scheduler = Scheduler(ports, commits, recent, runner, registry, self._limits, concurrency, self._fail, self._look_around)
         self._limits.opens, self._limits.has_place = self._scheduler.opens, self._scheduler.has_place
-        self._cases = Cases(ports.store, commits, effects, self._scheduler, self._limits, registry)
+        self._cases = Cases(ports.store, commits, recent, effects, self._scheduler, self._limits, registry)
         self._acceptance = Acceptance(ports, commits, registry)
         self._schedules = Schedules(ports, registry.newest, self._start_tick, self._fail)
         self._starts = Starts(self._cases, Intakes(ports.store, ports.clock), ports.clock)

@@ -101,8 +101,10 @@ class Outcome(NamedTuple):
     answered_by: str | None = None
 
 
-def hold_of(process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branches: Sequence[BranchRow] = ()) -> Hold:
-    """Take up a stored case, as a case of this version of the process.
+def hold_of(
+    process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branches: Sequence[BranchRow] = (), cells: Mapping[str, Cell] | None = None
+) -> Hold:  # fmt: skip
+    """Take up a stored case, as a case of this version of the process. With `cells` its fields are known already.
 
     Raises NotAccepted where it cannot be brought to that version, ValueRefused where a stored value no longer fits its field.
     """
@@ -111,7 +113,7 @@ def hold_of(process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branc
         hold.migrated = migrate(process, row.version, {row.field: (row.text, row.writer) for row in fields})
         fields = [FieldRow(name, text, writer, row.revision) for name, (text, writer) in hold.migrated.fields.items()]
     try:
-        cells = cells_of(process, fields)
+        cells = cells_of(process, fields) if cells is None else cells
     except ValueRefused as error:
         if hold.migrated is None:
             raise

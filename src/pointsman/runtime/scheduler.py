@@ -18,6 +18,7 @@ from pointsman.runtime.effects import ATTEMPTS_A_CALL
 from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of
 from pointsman.runtime.limits import Limits
 from pointsman.runtime.ports import Ports
+from pointsman.runtime.recent import Recent
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.runner import Runner
 from pointsman.store.base import CaseRow, Claimed
@@ -38,6 +39,7 @@ class Scheduler:
         self,
         ports: Ports,
         commits: Commits,
+        recent: Recent,
         runner: Runner,
         registry: Registry,
         limits: Limits,
@@ -47,6 +49,7 @@ class Scheduler:
     ) -> None:
         self._ports = ports
         self._commits = commits
+        self._recent = recent
         self._runner = runner
         self._registry = registry
         self._limits = limits
@@ -223,7 +226,8 @@ class Scheduler:
         room = self._limits.offer()
         self._reserved += limit
         try:
-            claimed = await self._ports.store.claim(self._registry.names, now=now, limit=limit, room=room)
+            known = self._recent.revisions()
+            claimed = await self._ports.store.claim(self._registry.names, now=now, limit=limit, room=room, known=known)
         finally:
             self._reserved -= limit
         if self._stopping:
@@ -278,7 +282,11 @@ class Scheduler:
                                        "its fields or a rule's condition may be what ends them: correct that, and redrive the case")  # fmt: skip
             return
         try:
-            hold = hold_of(self._registry.for_case(row.process, row.version), row, claimed.fields, claimed.branches)
+            process, fields = self._registry.for_case(row.process, row.version), claimed.fields
+            cells = self._recent.cells(process, row) if fields is None else None
+            if fields is None and cells is None:
+                fields = await self._ports.store.fields(row.id)
+            hold = hold_of(process, row, fields or (), claimed.branches, cells)
         except NotAccepted as error:
             self._limits.moved(row.id)
             hold = bare_hold(self._registry.for_start(row.process), row)

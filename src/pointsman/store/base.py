@@ -64,6 +64,8 @@ T = TypeVar("T")
 BILLION = 10**9  # costs are counted in billionths: a token of the cheapest model costs more than one
 ANY_ROOM: Mapping[str, int] = MappingProxyType({})
 """The room of limits that nobody keeps count of."""
+NONE_KNOWN: Mapping[int, int] = MappingProxyType({})
+"""No cases whose fields are known."""
 
 Points = Callable[[str], None]
 """Called with a label wherever the engine touches the world; a test may die there."""
@@ -432,10 +434,10 @@ class Collected(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A case that now is this engine's, with all that is needed to go on."""
+    """A case that now is this engine's, with all that is needed to go on; `fields` is None where the engine knows them."""
 
     case: CaseRow
-    fields: tuple[FieldRow, ...]
+    fields: tuple[FieldRow, ...] | None
     branches: tuple[BranchRow, ...]
 
 
@@ -566,11 +568,14 @@ class Store(Reader, Protocol):
     async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:
         """Append events that change nothing of their case (S14), under the revision that it has; and what their answers used."""
 
-    async def claim(self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM) -> list[Claimed]:
+    async def claim(
+        self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM, known: Mapping[int, int] = NONE_KNOWN
+    ) -> list[Claimed]:  # fmt: skip
         """Claim up to `limit` cases of these processes that are due at `now`, ready or waiting, in the order of S18.
 
         `room` says of limits how many cases that need them may be claimed; one that it does not name is not counted. With
-        leases also running cases whose lease has passed by the store's own clock are claimed. Raises LeaseLost.
+        leases also running cases whose lease has passed by the store's own clock are claimed. The fields of cases that are
+        still at the revision that is `known` are not read. Raises LeaseLost.
         """
 
     async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:

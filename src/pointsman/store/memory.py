@@ -17,6 +17,7 @@ from pointsman.kernel.line import Due, take_turns
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store.base import (
     ANY_ROOM,
+    NONE_KNOWN,
     BranchRow,
     CaseRow,
     Claimed,
@@ -200,7 +201,9 @@ class MemoryStore:
             place = (day, row.tenant, used.model)
             of_day[place] = _more(of_day.get(place, UsageRow(used.model, 0, 0, 0, 0, day, row.tenant)), used)
 
-    async def claim(self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM) -> list[Claimed]:
+    async def claim(
+        self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM, known: Mapping[int, int] = NONE_KNOWN
+    ) -> list[Claimed]:  # fmt: skip
         """Claim due cases."""
         if self.lease_seconds is not None:
             self._check_lease(self._time())
@@ -217,7 +220,8 @@ class MemoryStore:
             taken = row._replace(status=Status.RUNNING, fence=row.fence + 1, attempts=row.attempts + 1, wake_at=None)
             self._cases[row.id] = taken
             self._owners[row.id] = self._engine
-            claimed.append(Claimed(taken, await self.fields(row.id), await self.branches(row.id)))
+            fields = None if known.get(row.id) == row.revision else await self.fields(row.id)
+            claimed.append(Claimed(taken, fields, await self.branches(row.id)))
         return claimed
 
     async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:

@@ -28,7 +28,9 @@ from pointsman.kernel.snapshot import ENDED
 from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import (
     ANY_ROOM,
+    NONE_KNOWN,
     BranchRow,
+    CaseRow,
     Claimed,
     Collected,
     DefinitionRow,
@@ -126,9 +128,11 @@ class SqliteStore(SqliteReader):
 
         await self._hand_in(work)
 
-    async def claim(self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM) -> list[Claimed]:
+    async def claim(
+        self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM, known: Mapping[int, int] = NONE_KNOWN
+    ) -> list[Claimed]:  # fmt: skip
         """Claim due cases; see the contract."""
-        claimed: list[Claimed] = await self._hand_in(lambda connection: self._claim(connection, processes, now, limit, room))
+        claimed: list[Claimed] = await self._hand_in(lambda connection: self._claim(connection, processes, now, limit, room, known))
         return claimed
 
     async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:
@@ -520,20 +524,22 @@ class SqliteStore(SqliteReader):
         return connection.execute(self._sql["select_schedule"], (process, name)).fetchone()
 
     def _claim(
-        self, connection: sqlite3.Connection, processes: Sequence[str], now: float, limit: int, room: Mapping[str, int]
-    ) -> list[Claimed]:
+        self, connection: sqlite3.Connection, processes: Sequence[str], now: float, limit: int, room: Mapping[str, int],
+        known: Mapping[int, int],
+    ) -> list[Claimed]:  # fmt: skip
         chosen = self._line.next(connection, processes, now, limit, room)
         if not chosen:
             return []
-        rows = {row[0]: row for row in connection.execute(self._sql["claim_cases"], (json.dumps(chosen),)).fetchall()}
-        return [
-            Claimed(
-                case_row(rows[case]),
-                field_rows(connection.execute(self._sql["select_fields"], {"case": case, "revision": LATEST}).fetchall()),
-                tuple(BranchRow(*branch) for branch in connection.execute(self._sql["select_branches"], (case,)).fetchall()),
-            )
-            for case in chosen
-        ]
+        rows = {row[0]: case_row(row) for row in connection.execute(self._sql["claim_cases"], (json.dumps(chosen),)).fetchall()}
+
+        def claimed(row: CaseRow) -> Claimed:
+            branches = tuple(BranchRow(*branch) for branch in connection.execute(self._sql["select_branches"], (row.id,)).fetchall())
+            if known.get(row.id) == row.revision:
+                return Claimed(row, None, branches)
+            state = {"case": row.id, "revision": LATEST}
+            return Claimed(row, field_rows(connection.execute(self._sql["select_fields"], state).fetchall()), branches)
+
+        return [claimed(rows[case]) for case in chosen]
 
     def _change_limit(self, connection: sqlite3.Connection, name: str, change: Callable[[str | None], tuple[str, T]]) -> T:
         row = connection.execute(self._sql["select_limit"], (name,)).fetchone()

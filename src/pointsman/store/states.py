@@ -1,6 +1,7 @@
 """The state of a case from the writes of its fields: the last write of each, and what was added to it since."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, groupby
 from operator import attrgetter
 
@@ -12,11 +13,11 @@ def state_from(writes: Iterable[WriteRow]) -> tuple[FieldRow, ...]:
 
     `writes` are in the order of fields, then of revisions, and of each field begin with its last whole write, or earlier.
     """
-    fields = (_field(list(rows)) for _, rows in groupby(writes, key=attrgetter("field")))
-    return tuple(field for field in fields if field is not None)
+    fields = (_value(list(rows)) for _, rows in groupby(writes, key=attrgetter("field")))
+    return tuple(row for row in fields if row is not None)
 
 
-def _field(writes: Sequence[WriteRow]) -> FieldRow | None:
+def _value(writes: Sequence[WriteRow]) -> FieldRow | None:
     whole = next((place for place in range(len(writes) - 1, -1, -1) if not writes[place].appends), 0)
     last = writes[-1]
     if whole == len(writes) - 1:
@@ -25,17 +26,17 @@ def _field(writes: Sequence[WriteRow]) -> FieldRow | None:
     return FieldRow(last.field, f"[{','.join(items)}]", last.writer, last.revision)
 
 
+@dataclass(slots=True)
 class Writes:
     """All writes of the fields of cases, in memory."""
 
-    def __init__(self) -> None:
-        self._of_case: dict[int, dict[str, list[WriteRow]]] = {}
+    _of_case: dict[int, dict[str, list[WriteRow]]] = field(default_factory=dict)
 
     def add(self, case: int, revision: int, writes: Iterable[FieldWrite]) -> None:
         """Note what a transition has written."""
-        for field, text, writer, appends in writes:
-            row = WriteRow(revision, field, text, writer, appends)
-            self._of_case.setdefault(case, {}).setdefault(field, []).append(row)
+        for write in writes:
+            row = WriteRow(revision, *write)
+            self._of_case.setdefault(case, {}).setdefault(write.field, []).append(row)
 
     def state(self, case: int, revision: int | None) -> tuple[FieldRow, ...]:
         """The state of a case, now or as of `revision`."""

@@ -24,13 +24,14 @@ from pointsman.store.base import (
 )
 from pointsman.testing.conformance_keeping import KeepingConformance
 from pointsman.testing.conformance_line import LineConformance
+from pointsman.testing.conformance_logs import LogsConformance
 from pointsman.testing.conformance_messages import MessagesConformance
 from pointsman.testing.scenarios import OpenStore, Scenario, next_of, start_of
 
 __all__ = ["LeaseConformance", "OpenHandles", "OpenStore", "StoreConformance", "next_of", "start_of"]
 
 
-class StoreConformance(LineConformance, MessagesConformance, KeepingConformance):
+class StoreConformance(LineConformance, MessagesConformance, LogsConformance, KeepingConformance):
     """What every store promises. `open_store` answers the store; asked again, another handle on the same cases."""
 
     def test_s1_a_commit_is_whole(self, check: Callable[[Scenario], None]) -> None:
@@ -157,7 +158,7 @@ class StoreConformance(LineConformance, MessagesConformance, KeepingConformance)
             claimed = [one for claim in claims for one in claim]
             assert sorted(one.case.id for one in claimed) == due
             assert all((one.case.status, one.case.fence, one.case.attempts) == (Status.RUNNING, 1, 1) for one in claimed)
-            assert all([field.field for field in one.fields] == ["message"] for one in claimed)
+            assert all([field.field for field in one.fields or ()] == ["message"] for one in claimed)
             assert await store.next_wake(["p"]) == 99.0
             assert [one.case.id for one in await store.claim(["p"], now=99.0, limit=9)] == [later]
 

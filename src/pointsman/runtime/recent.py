@@ -1,0 +1,43 @@
+"""The fields of cases that this engine has moved lately, so that it need not read them again when a message wakes one."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from pointsman.definition.process import AnyProcess
+from pointsman.kernel.snapshot import Cell, Snapshot
+from pointsman.store.base import CaseRow
+
+BYTES_MAX = 32_000_000  # of stored text, together: a hundred long conversations; in memory it is a few times that
+CASES_MAX = 1_000  # so that looking through them for a claim stays cheap
+
+
+class Recent:
+    """Keeps the cells of cases as of their last commit; which ones are forgotten first, the longest unmoved."""
+
+    def __init__(self) -> None:
+        self._snapshots: OrderedDict[int, tuple[AnyProcess, Snapshot, int]] = OrderedDict()
+        self._bytes = 0
+
+    def keep(self, process: AnyProcess, snapshot: Snapshot) -> None:
+        """Note how a commit has left a case."""
+        self._forget(snapshot.case)
+        size = sum(cell.size for cell in snapshot.cells.values())
+        self._snapshots[snapshot.case] = (process, snapshot, size)
+        self._bytes += size
+        while self._bytes > BYTES_MAX or len(self._snapshots) > CASES_MAX:
+            self._forget(next(iter(self._snapshots)))
+
+    def _forget(self, case: int) -> None:
+        if case in self._snapshots:
+            self._bytes -= self._snapshots.pop(case)[2]
+
+    def revisions(self) -> Mapping[int, int]:
+        """The cases that are known, each with the revision as of which."""
+        return {case: snapshot.revision for case, (_, snapshot, _) in self._snapshots.items()}
+
+    def cells(self, process: AnyProcess, row: CaseRow) -> Mapping[str, Cell] | None:
+        """The cells of a case that nobody has moved since, as this process has them; None where they must be read."""
+        known = self._snapshots.get(row.id)
+        if known is None or known[0] is not process or (known[1].revision, process.version) != (row.revision, row.version):
+            return None
+        return known[1].cells

@@ -1,0 +1,80 @@
+"""The value of a log: the same however its items came, and an item more costs that item."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointsman import Log, State
+from pointsman.kernel.codec import codec_of, digest_of
+from pointsman.kernel.snapshot import Cell, LogCell, alike
+
+
+class Thread(State):
+    texts: Log[str] | None = None
+    numbers: Log[list[float]] | None = None
+
+
+CODEC = codec_of(Thread)
+texts = st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5), max_size=6)
+
+
+def grown(items: list[str], *, beginning: int = 0) -> LogCell:
+    log = CODEC.encode("texts", items[:beginning], "")
+    assert isinstance(log, LogCell)
+    for item in items[beginning:]:
+        log = log.longer(CODEC.write("texts", item, "step"))
+    return log
+
+
+@given(texts, st.integers(0, 6))
+def test_a_log_is_the_same_however_its_items_came(items: list[str], beginning: int) -> None:
+    whole, log = CODEC.encode("texts", items, ""), grown(items, beginning=min(beginning, len(items)))
+
+    assert (log.value, log.text, log.identity) == (whole.value, whole.text, whole.identity)
+    assert alike(log, CODEC.decode("texts", log.text, "other"))
+    assert digest_of({"texts": log}, ["texts"]) == digest_of({"texts": whole}, ["texts"])
+
+
+@given(texts, texts)
+def test_logs_of_other_items_are_others(items: list[str], others: list[str]) -> None:
+    assert alike(grown(items), grown(others)) == (items == others)
+
+
+def test_a_log_without_items_is_not_none() -> None:
+    assert not alike(grown([]), None)
+    assert digest_of({"texts": grown([])}, ["texts"]) != digest_of({}, ["texts"])
+
+
+@given(texts, texts)
+def test_what_was_added_is_told_and_what_was_rewritten_is_not(items: list[str], more: list[str]) -> None:
+    before = grown(items)
+    after = before
+    for item in more:
+        after = after.longer(CODEC.write("texts", item, "step"))
+    rewritten = CODEC.encode("texts", [*items, "!", *more], "")
+    assert isinstance(rewritten, LogCell)
+
+    assert json.loads(after.added_since(before) or "") == more
+    assert json.loads(after.added_since(None) or "") == [*items, *more]
+    assert rewritten.added_since(before) is None or not items
+
+
+def test_the_identity_is_of_the_stored_form_to_the_letter() -> None:
+    """An item that reads back as the same number was perhaps written in another way, long ago."""
+    stored = CODEC.decode("numbers", "[[1e5,2.50],[ ]]", "")
+    again = LogCell([], (), "").longer(Cell([1e5, 2.5], "[1e5,2.50]", "")).longer(Cell([], "[ ]", ""))
+
+    assert stored.identity == again.identity
+
+
+def test_an_item_more_is_neither_joined_nor_hashed_with_the_earlier_ones() -> None:
+    log = grown(["x" * 1000] * 50)
+    assert log.identity
+    item = CODEC.write("texts", "y", "step")
+
+    longer = log.longer(item)
+
+    assert longer.parts[:-1] == log.parts
+    assert longer.added_since(log) == '["y"]'
+    assert longer._chain is not None
