@@ -364,7 +364,7 @@ def test_an_export_has_everything_that_is_stored_of_a_case(place: Place, tmp_pat
     assert token not in json.dumps(waiting)
     assert ended["case"]["outcome"] == "sent"
     assert ended["state"]["kind"] == "about ask"
-    assert {"revision": 1, "field": "text", "value": "ask", "writer": ""} in ended["fields"]
+    assert {"revision": 1, "field": "text", "value": "ask", "writer": "", "appends": False} in ended["fields"]
     assert [event["kind"] for event in ended["events"]][0::100] == ["accepted"]
     assert [(effect["status"], effect["outcome"]) for effect in ended["effects"]] == [("done", {"receipt": "sent about ask"})]
     assert [(pause["name"], pause["closed_by"]) for pause in ended["pauses"]] == [("approval", "bob")]
