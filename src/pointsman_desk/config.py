@@ -57,12 +57,6 @@ class ModelConfig(BaseModel):
     extra: dict[str, Any] = {}
 
     @model_validator(mode="after")
-    def _key_is_set(self) -> Self:
-        if self.api_key_env is not None and not os.environ.get(self.api_key_env):
-            raise ValueError(f"api_key_env names {self.api_key_env}, which is not set in the environment")
-        return self
-
-    @model_validator(mode="after")
     def _settings_are_of_its_kind(self) -> Self:
         foreign = self.model_fields_set & {"base_url", "api_key_env", "reasoning", "json_mode", "extra"}
         if self.kind == "pydantic-ai" and foreign:

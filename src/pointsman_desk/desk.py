@@ -1,7 +1,7 @@
 """What people do at the desk: work off the mailbox, look at what waits, and decide on it."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from string import hexdigits
@@ -10,7 +10,7 @@ from typing import Any
 from pointsman import CaseRow, Pending, Reader, Reconcile, Stale, Started, Status
 from pointsman_desk.case import Approval, Case, FollowedUp, Receipt, Reply, Verdict, proposed
 from pointsman_desk.config import DeskConfig
-from pointsman_desk.errors import DeskError
+from pointsman_desk.errors import DeskError, MailboxMissing
 from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
@@ -19,6 +19,7 @@ from pointsman_desk.nodes.ingest import ingest
 from pointsman_desk.process import FOLLOW_UP
 from pointsman_desk.wiring import Desk
 
+ASKED_SECONDS = 0.2  # how soon somebody who waits is seen
 PATIENCE_SECONDS = 15.0  # a shop that restarts is back by then; what is to be tried later than that waits for the next run
 CASES_MAX = 1_000_000  # more than a desk answers in its life
 SEEN_MIN = 8  # characters of a digest: fewer could be a slip, or an empty variable of a script
@@ -28,14 +29,15 @@ SEEN_MIN = 8  # characters of a digest: fewer could be a slip, or an empty varia
 class Run:
     """What a run of the desk did.
 
-    The cases it started, those that mails of open conversations joined, mails it knew already, and mails that could not be
-    read at all.
+    The cases it started, those that mails of open conversations joined, mails it knew already, and what went wrong with mails and
+    mailboxes. It `made_way` where it ended early for a command that waits, and is to go on.
     """
 
     started: list[int] = field(default_factory=list)
     joined: list[int] = field(default_factory=list)
     known: int = 0
     problems: list[str] = field(default_factory=list)
+    made_way: bool = False
 
 
 class DraftChanged(DeskError):
@@ -51,14 +53,23 @@ class NotSendable(DeskError):
 
 
 async def work_off(
-    desk: Desk, seen: Callable[[str], None], stop: asyncio.Event, mails: Iterable[Found] | None = None, arrivals: Arrivals | None = None
+    desk: Desk,
+    seen: Callable[[str], None],
+    stop: asyncio.Event,
+    mails: Iterable[Found] | None = None,
+    arrivals: Arrivals | None = None,
+    *,
+    wanted: Callable[[], bool] = lambda: False,
+    run: Run | None = None,
 ) -> Run:
     """Start a case for each mail that has none yet, and wait until nothing moves by itself any more.
 
     The mails are those of the mailbox, or `mails` instead, and what mailboxes on servers hand over in `arrivals`. `seen` is
-    told each one's name. Setting `stop` ends the run early, with what was begun brought to a safe place.
+    told each one's name. Setting `stop` ends the run early, with what was begun brought to a safe place; so does `wanted`, which is
+    asked after each mail whether others wait for the cases: an iterator of `mails`, and the `run`, then go on where they stopped.
     """
-    run, arrivals = Run(), arrivals or Arrivals()
+    run, arrivals = run or Run(), arrivals or Arrivals()
+    run.made_way = False
 
     async def take(found: Found) -> Started | None:
         seen(found.name)
@@ -74,22 +85,40 @@ async def work_off(
             run.known += 1
         return Started(taken.case, duplicate=taken.how == "duplicate")
 
-    async def quiet() -> None:
-        await arrivals.fetched()
-        await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
-
-    for found in desk.mails() if mails is None else mails:
-        if stop.is_set():
-            break
-        await take(found)
-    await arrivals.take_in(take, stop)
-    while not stop.is_set():
-        await either(quiet(), arrivals.news.wait(), stop.wait())
+    await _take_all(desk.mails() if mails is None else mails, take, run, lambda: stop.is_set() or wanted())
+    while not (stop.is_set() or run.made_way):
+        await arrivals.take_in(take, stop, wanted)
+        await either(_quiet(desk, arrivals), arrivals.news.wait(), stop.wait(), _asked(wanted))
+        run.made_way = not stop.is_set() and wanted()
         if not arrivals.news.is_set():
             break
-        await arrivals.take_in(take, stop)
     run.problems += arrivals.told()
     return run
+
+
+async def _take_all(
+    mails: Iterable[Found], take: Callable[[Found], Awaitable[Started | None]], run: Run, interrupted: Callable[[], bool]
+) -> None:
+    """Take each mail of the mailbox. One that is gone, or half of it, keeps nobody from the other mails, and is told of."""
+    try:
+        for found in mails:
+            await take(found)
+            if interrupted():
+                run.made_way = True
+                break
+    except MailboxMissing as missing:
+        run.problems.append(str(missing))
+
+
+async def _quiet(desk: Desk, arrivals: Arrivals) -> None:
+    await arrivals.fetched()
+    await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
+
+
+async def _asked(wanted: Callable[[], bool]) -> None:
+    """Return when somebody waits for the cases."""
+    while not wanted():  # noqa: ASYNC110 - it is another process that waits
+        await asyncio.sleep(ASKED_SECONDS)
 
 
 async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_violations: bool = False) -> CaseRow:

@@ -29,6 +29,10 @@ class ShopUnavailable(DeskError):
     """The shop's database cannot be read."""
 
 
+class IndexUnavailable(DeskError):
+    """The index of mails cannot be opened now: another program holds it, or the disk takes nothing."""
+
+
 class ConfigInvalid(DeskError):
     """The configuration cannot be used; the text lists every problem."""
 

@@ -1,34 +1,40 @@
 """Put the desk together: the only module that knows every other one. The end-to-end tests use it too."""
 
+import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from random import Random, SystemRandom
-from typing import Any
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel
 
 from pointsman import (
     AtMostOnce,
+    Attempt,
     Budget,
     Clock,
     DefinitionError,
     Engine,
     Idempotent,
     Limit,
+    NotSent,
     Process,
     Reconcile,
     Safety,
     Started,
     SystemClock,
 )
-from pointsman.models import Model, OpenAICompatible, Price, PydanticAI
+from pointsman.models import Message, Model, OpenAICompatible, Price, PydanticAI, Task
 from pointsman_desk.case import Case
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.mail.compose import Letterhead
 from pointsman_desk.mail.signing import Signer, secret_of
-from pointsman_desk.mail.sources.base import Found
+from pointsman_desk.mail.sources.base import Found, Source
 from pointsman_desk.mail.sources.mailbox import Mailbox
 from pointsman_desk.mail.sources.maildir import open_folder
 from pointsman_desk.mail.sources.mbox import MboxSource
@@ -46,7 +52,12 @@ from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
 
+Needs = Literal["everything", "sending", "nothing"]
+"""What has to be there before the desk opens: "everything" to work off mails, the way out for "sending", "nothing" to decide."""
+
 ASKED_AT_ONCE = 8  # what a hosted model's smallest account takes; the engine's own line holds the rest
+
+T = TypeVar("T", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +74,20 @@ class Desk:
     clock: Clock
 
     def mails(self) -> Iterator[Found]:
-        """The mails of the folder or the mbox file, where there is one. Raises MailboxMissing."""
-        mailbox = self.config.mailbox
-        if mailbox is None:
-            return iter(())
-        return (MboxSource(mailbox) if mailbox.is_file() else open_folder(mailbox)).mails()
+        """The mails of the folder or the mbox file, where there is one. Raises MailboxMissing, at the first mail or a later one."""
+        if self.config.mailbox is not None:
+            yield from source_of(self.config.mailbox).mails()
+
+
+def source_of(mailbox: Path) -> Source:
+    """The mails of an mbox file, a maildir or a folder of .eml files. Raises MailboxMissing."""
+    return MboxSource(mailbox) if mailbox.is_file() else open_folder(mailbox)
 
 
 def prepare(config: DeskConfig) -> None:
     """Make the desk's folder, with the sample policy and the sample shop where no others are named.
 
-    Raises ConfigInvalid, PolicyInvalid or ShopUnavailable: what is wrong is told before a mail is taken in.
+    Raises ConfigInvalid, or ShopUnavailable where the sample shop cannot be written.
     """
     try:
         config.home.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds what customers wrote
@@ -85,8 +99,20 @@ def prepare(config: DeskConfig) -> None:
         ) from None
     if config.shop is None:
         create_sample_shop(config.shop_file)
-    PolicyFile(config.policy_file).current()
-    SqliteOrders(config.shop_file).check()
+
+
+def check(config: DeskConfig, needs: Needs = "everything") -> None:
+    """Raise ConfigInvalid, PolicyInvalid or ShopUnavailable where something that the work needs is not there."""
+    if needs == "nothing":
+        return
+    way_out = config.smtp or config.resend
+    missing = {name: variable for name, variable in (way_out.variables if way_out else {}).items() if not os.environ.get(variable)}
+    if missing:
+        told = ", ".join(f"{name} names {variable}" for name, variable in missing.items())
+        raise ConfigInvalid(f"{told}, which the environment does not hold; set it, and try again.")
+    if needs == "everything":
+        PolicyFile(config.policy_file).current()
+        SqliteOrders(config.shop_file).check()
 
 
 def mailboxes_of(
@@ -138,17 +164,33 @@ def _follow_up(config: DeskConfig) -> FollowUp | None:
     return FollowUp(timedelta(days=wait), timedelta(days=remind) if remind else None) if wait else None
 
 
-def models_of(config: DeskConfig) -> tuple[Model, ...]:
-    """The language models to ask, in order; none where the desk works offline. Raises ConfigInvalid with every problem."""
-    models, problems = [], []
+def models_of(config: DeskConfig, *, stand_ins: bool = False) -> tuple[Model, ...]:
+    """The language models to ask, in order; none where the desk works offline.
+
+    Raises ConfigInvalid with every problem; with `stand_ins`, a model that cannot be made here has one that answers nothing.
+    """
+    models: list[Model] = []
+    problems = []
     for number, asked in enumerate(config.models):
         try:
             models.append(_language_model(asked))
         except DefinitionError as error:
+            models.append(_Absent(asked.model, str(error)))
             problems.append(f"models.{number}: {error}")
-    if problems:
+    if problems and not stand_ins:
         raise ConfigInvalid(" ".join(problems))
     return tuple(models)
+
+
+class _Absent:
+    """A model that cannot be asked from here. A case that comes to it is tried again, as when a model is busy."""
+
+    def __init__(self, name: str, why: str) -> None:
+        self.name = name
+        self._why = why
+
+    async def attempt(self, task: Task, messages: Sequence[Message], schema: type[T]) -> Attempt[T]:  # noqa: ARG002 - of the protocol
+        raise NotSent(self._why)
 
 
 def _language_model(asked: ModelConfig) -> Model:
@@ -174,6 +216,7 @@ def _language_model(asked: ModelConfig) -> Model:
 async def open_desk(
     config: DeskConfig,
     *,
+    needs: Needs = "everything",
     transport: Transport | None = None,
     safety: Safety | None = None,
     models: Sequence[Model] | None = None,
@@ -181,11 +224,13 @@ async def open_desk(
 ) -> AsyncIterator[Desk]:
     """Open the desk. `transport`, `safety`, `models` and the engine's settings are for tests and other front ends.
 
-    The rules and templates are the last model that is asked, after those of the configuration.
+    The rules and templates are the last model that is asked, after those of the configuration. Raises what `check` raises
+    for `needs`: what is wrong is told before a mail is taken in.
     """
     prepare(config)
+    check(config, needs)
     configured, its_safety = transport_of(config)
-    asked = (*(models_of(config) if models is None else models), OfflineModel())
+    asked = (*(models_of(config, stand_ins=needs != "everything") if models is None else models), OfflineModel())
     limit = Limit("models", concurrency=ASKED_AT_ONCE) if len(asked) > 1 else None
     budget = Budget(**dict(config.budget))
     process = support_mail(safety or its_safety, models=len(asked), limit=limit, budget=budget, follow_up=_follow_up(config))

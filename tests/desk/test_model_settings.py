@@ -99,7 +99,7 @@ def test_the_settings_reach_the_server(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ('api_key_env = "NO_SUCH_KEY"', "api_key_env names NO_SUCH_KEY, which is not set in the environment"),
+        ('api_key_env = "NO_SUCH_KEY"', "the environment variable NO_SUCH_KEY, its api_key_env, is not set"),
         ('base_url = "localhost:11434"', "models.0: OpenAICompatible 'm': base_url must be an address"),
         ('api_key = "sk-secret"', "models.0.api_key: is no setting"),
         ("max_tokens = 0", "models.0.max_tokens"),

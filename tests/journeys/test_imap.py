@@ -521,7 +521,7 @@ def test_a_desk_that_follows_its_mailbox_works_what_comes_and_stops_in_order(ser
 
     assert statuses == {"waiting": 1}
     assert decided.returncode == 0, decided.stderr
-    assert process.returncode == 130
+    assert process.returncode == 128 + signal.SIGTERM
     assert "stopped" in told
     assert "Traceback" not in told
 

@@ -32,6 +32,7 @@ def approve(
         config,
         lambda desk: at_desk.approve(desk, case, by=who(by), seen=seen, despite_violations=despite_violations),
         as_json=as_json,
+        sends=True,
     )
 
 
@@ -49,7 +50,7 @@ def edit(
     if (text is None) == (file is None):
         exit_with("give the new text with --text, or in a file with --file.")
     body = text if text is not None else or_exit(lambda: _text_of(file))
-    _decide(config, lambda desk: at_desk.edit(desk, case, by=who(by), body=body, seen=seen, send=send), as_json=as_json)
+    _decide(config, lambda desk: at_desk.edit(desk, case, by=who(by), body=body, seen=seen, send=send), as_json=as_json, sends=True)
 
 
 def reject(
@@ -78,7 +79,7 @@ def redrive(
     if (case is None) == (not everything):
         exit_with("name the case, or say --all.")
     if case is not None:
-        _decide(config, lambda desk: at_desk.redrive(desk, case, by=who(by), why=why), as_json=as_json)
+        _decide(config, lambda desk: at_desk.redrive(desk, case, by=who(by), why=why), as_json=as_json, sends=True)
         return
     settings = or_exit(lambda: load_config(config))
 
@@ -91,7 +92,7 @@ def redrive(
         else:
             print("No case is parked whose reply is not in doubt.")
 
-    with_desk(settings, work, patient=True)
+    with_desk(settings, work, needs="sending")
 
 
 def cancel(
@@ -118,10 +119,10 @@ def resolve(
     as_json: Json = False,
 ) -> None:
     """Say whether a reply arrived whose sending was cut short."""
-    _decide(config, lambda desk: at_desk.resolve(desk, case, by=who(by), arrived=arrived), as_json=as_json)
+    _decide(config, lambda desk: at_desk.resolve(desk, case, by=who(by), arrived=arrived), as_json=as_json, sends=True)
 
 
-def _decide(config: Path | None, decision: Callable[[Desk], Awaitable[CaseRow]], *, as_json: bool) -> None:
+def _decide(config: Path | None, decision: Callable[[Desk], Awaitable[CaseRow]], *, as_json: bool, sends: bool = False) -> None:
     settings = or_exit(lambda: load_config(config))
 
     async def work(desk: Desk, _: asyncio.Event) -> None:
@@ -139,7 +140,7 @@ def _decide(config: Path | None, decision: Callable[[Desk], Awaitable[CaseRow]],
         if row.status in {Status.PARKED, Status.READY}:
             raise DeskError(f"case {row.id} has not come to its end.")
 
-    with_desk(settings, work, patient=True)
+    with_desk(settings, work, needs="sending" if sends else "nothing")
 
 
 def _text_of(file: Any) -> str:

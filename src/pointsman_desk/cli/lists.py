@@ -11,6 +11,7 @@ from pointsman import CaseRow, Reader, Status
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import Run, reasons
+from pointsman_desk.health import Finding
 from pointsman_desk.mail.notes import MEANING
 from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.sources.bookmark import Bookmark
@@ -113,6 +114,12 @@ def print_mailboxes(known: Sequence[tuple[Account, Bookmark]], now: float) -> No
             console.print(f"  looked into {_ago(now - bookmark.looked_at)} ago; last mail taken in {fetched}; {bookmark.behind} to come")
         if bookmark.missed:
             console.print(f"  not given by the server, and asked for now and then: mail {', '.join(map(str, bookmark.missed))}")
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """What the desk needs, and what is wrong with it."""
+    for finding in findings:
+        console.print(f"[bold]{safe(finding.what)}[/]: {safe(finding.problem or 'well')}")
 
 
 def _ago(seconds: float) -> str:

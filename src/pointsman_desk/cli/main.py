@@ -16,6 +16,7 @@ except ImportError:
     raise SystemExit(2) from None
 
 from pointsman_desk.cli import deciding, evaluating, looking, taking
+from pointsman_desk.cli.terminal import flush, unwritable
 
 app = typer.Typer(
     help="A customer-service mail desk: mails are answered from facts, or wait for you.",
@@ -39,7 +40,7 @@ def options(
 
 
 for command in (
-    taking.run, taking.ingest, taking.mailboxes, looking.cases, looking.show, deciding.approve, deciding.edit, deciding.reject,
+    taking.run, taking.ingest, taking.mailboxes, taking.doctor, looking.cases, looking.show, deciding.approve, deciding.edit, deciding.reject,
     deciding.redrive, deciding.cancel, deciding.close, deciding.resolve,
 ):  # fmt: skip
     app.command()(command)
@@ -51,7 +52,12 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 still shows what it can
-    app()
+    try:
+        app()
+    except OSError as error:
+        unwritable(error)
+    finally:
+        flush()
 
 
 if __name__ == "__main__":

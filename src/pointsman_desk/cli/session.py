@@ -2,73 +2,168 @@
 
 import asyncio
 import getpass
+import os
 import signal
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
 from typing import NoReturn, TypeVar
 
-from pointsman import PointsmanError, StoreLocked
+from pointsman import EngineStopped, PointsmanError, StoreError, StoreForeign, StoreLocked, StoreNewer
 from pointsman_desk import desk as at_desk
-from pointsman_desk.cli.terminal import complain, errors
+from pointsman_desk.cli.terminal import complain, errors, unwritable
+from pointsman_desk.cli.turns import Turns
 from pointsman_desk.config import DeskConfig
-from pointsman_desk.errors import DeskError
+from pointsman_desk.errors import DeskError, IndexUnavailable, PolicyInvalid, ShopUnavailable
 from pointsman_desk.mail.sources.arrivals import Arrivals
-from pointsman_desk.wiring import Desk, mailboxes_of, open_desk, serving
+from pointsman_desk.wiring import Desk, Needs, mailboxes_of, open_desk, serving
 
-LOCKED_SECONDS = 10.0  # what a person waits for another one's decision to be written down
+LOCKED_SECONDS = 900.0  # longer than a mail server may think about a reply (RFC 5321, 4.5.3.2.6), which holds the desk up
+TOLD_SECONDS = 1.0  # what nobody notices needs no word
 RETRY_SECONDS = 0.2  # how soon the next try is worth it
+WAY_SECONDS = 5.0  # how long a command that made way leaves the cases to those who wait: they try five times a second
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+MENDED_BY_OTHERS = (StoreError, EngineStopped, PolicyInvalid, ShopUnavailable, IndexUnavailable, OSError, sqlite3.Error)
 
 T = TypeVar("T")
+Work = Callable[[Desk, asyncio.Event], Awaitable[bool | None]]
+"""What is done at the open desk until the event is set. True means that it made way for others and wants to go on after them."""
 
 
-def with_desk(
-    settings: DeskConfig,
-    work: Callable[[Desk, asyncio.Event], Awaitable[None]],
-    *,
-    patient: bool = False,
-    again_seconds: float | None = None,
-    arrivals: Arrivals | None = None,
-) -> None:
-    """Open the desk, work, and close it in order; Ctrl-C and SIGTERM end the work at a safe place.
+class Stop(asyncio.Event):
+    """Set by the first Ctrl-C, SIGTERM or SIGHUP; the second one ends the program at once, which costs nothing that was committed."""
 
-    The database has one writer at a time: `patient` waits a while for another one to be done, and `again_seconds` works
-    again after that time, with the desk open to others in between, or as soon as a mailbox hands something over to `arrivals`.
+    def __init__(self) -> None:
+        super().__init__()
+        self.signal: signal.Signals | None = None
+        for number in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._came, number)
+
+    def _came(self, number: signal.Signals) -> None:
+        if self.signal is not None:
+            with suppress(OSError):
+                complain("stopped at once; what was begun is kept and goes on with the next run.")
+            os._exit(128 + number)
+        self.signal = number
+        with suppress(OSError):
+            errors.print("pointsman-desk: stopping when what is under way has ended; the same again stops at once.")
+        self.set()
+
+
+def with_desk(settings: DeskConfig, work: Work, *, needs: Needs = "everything", arrivals: Arrivals | None = None) -> None:
+    """Open the desk, work, and close it in order; Ctrl-C, SIGTERM and SIGHUP end the work at a safe place.
+
+    The cases have one program at a time: this one waits for its turn. `needs` is what `wiring.check` looks for, and `arrivals`
+    gets the mails of mailboxes on servers, each fetched once.
     """
-    arrived = arrivals or Arrivals()
 
-    async def body() -> bool:
-        mailboxes = mailboxes_of(settings, arrived.trouble) if arrivals is not None else []
-        if again_seconds is None:
-            async with arrived.of(mailboxes, follow=False):
-                return await in_turn()
-        async with arrived.of(mailboxes, follow=True), serving(settings, arrived.hand_over):
-            return await in_turn()
+    async def body(stop: Stop) -> None:
+        arrived = arrivals or Arrivals()
+        async with arrived.of(mailboxes_of(settings, arrived.trouble) if arrivals is not None else [], follow=False):
+            await _in_turn(settings, work, stop, needs=needs, until=asyncio.get_running_loop().time() + LOCKED_SECONDS)
 
-    async def in_turn() -> bool:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        until = loop.time() + (LOCKED_SECONDS if patient or again_seconds is not None else 0.0)
-        while True:
+    _run(body)
+
+
+def watch(settings: DeskConfig, sweep: Work, arrivals: Arrivals, *, again_seconds: float) -> None:
+    """Work at the desk again and again, every `again_seconds` or when mails arrive, until Ctrl-C, SIGTERM or SIGHUP.
+
+    In between the cases are free for others. What keeps the desk from working is told once, and so is that it has been mended.
+    """
+
+    async def body(stop: Stop) -> None:
+        async with arrivals.of(mailboxes_of(settings, arrivals.trouble), follow=True), serving(settings, arrivals.hand_over):
             try:
-                async with open_desk(settings) as desk:
-                    await work(desk, stop)
-            except StoreLocked:
-                if loop.time() > until or stop.is_set():
-                    raise
-                await at_desk.either(stop.wait(), asyncio.sleep(RETRY_SECONDS))
-                continue
-            if again_seconds is None or stop.is_set():
-                return stop.is_set()
-            with errors.status("Watching the mailbox; Ctrl-C ends it"):
-                await at_desk.either(stop.wait(), asyncio.sleep(again_seconds), arrived.news.wait())
-            if stop.is_set():
-                return True
-            until = loop.time() + LOCKED_SECONDS
+                await _sweep_again(settings, sweep, arrivals, stop, again_seconds)
+            finally:
+                arrivals.close()
 
-    if or_exit(lambda: asyncio.run(body())):
-        errors.print("pointsman-desk: stopped; what was begun is kept and goes on with the next run.")
-        raise SystemExit(130)
+    _run(body)
+
+
+async def _sweep_again(settings: DeskConfig, sweep: Work, arrivals: Arrivals, stop: Stop, again_seconds: float) -> None:
+    troubles = Troubles()
+    while not stop.is_set():
+        try:
+            await _in_turn(settings, sweep, stop)
+            troubles.over()
+        except (StoreForeign, StoreNewer):
+            raise  # no waiting mends that
+        except MENDED_BY_OTHERS as error:
+            troubles.tell(error)
+        with errors.status("Watching the mailbox; Ctrl-C ends it"):
+            # Where something is wrong, mails that have arrived are no reason to try again at once.
+            news = [] if troubles.told else [arrivals.news.wait()]
+            await at_desk.either(stop.wait(), asyncio.sleep(again_seconds), *news)
+
+
+class Troubles:
+    """What keeps a watching desk from working, told when it begins, when it becomes something else, and when it is over."""
+
+    def __init__(self) -> None:
+        self.told = ""
+
+    def tell(self, error: Exception) -> None:
+        """Say what is wrong, unless that was the last that was said."""
+        problem = str(error)
+        if problem != self.told:
+            complain(f"{problem} The desk goes on when that is mended.")
+        self.told = problem
+
+    def over(self) -> None:
+        """Say that it is mended, where something was wrong."""
+        if self.told:
+            complain("it is mended, and the desk goes on.")
+        self.told = ""
+
+
+async def _in_turn(settings: DeskConfig, work: Work, stop: Stop, *, needs: Needs = "everything", until: float = float("inf")) -> None:
+    """Open the desk when it is free, work, and close it; again where the work made way. Raises StoreLocked after `until`."""
+    turns = Turns(settings.home)
+    while await _opened(settings, work, stop, turns, needs=needs, until=until) and not stop.is_set():
+        await _let_others(turns, stop)
+
+
+async def _opened(settings: DeskConfig, work: Work, stop: Stop, turns: Turns, *, needs: Needs, until: float) -> bool | None:
+    loop = asyncio.get_running_loop()
+    told_at = loop.time() + TOLD_SECONDS
+    with ExitStack() as line:
+        while not stop.is_set():
+            opened = False
+            try:
+                async with open_desk(settings, needs=needs) as desk:
+                    opened = True
+                    line.close()
+                    return await work(desk, stop)
+            except StoreLocked as locked:
+                if opened or loop.time() > until:
+                    raise
+                line.close()
+                line.enter_context(turns.waiting())
+                if loop.time() > told_at:
+                    told_at = float("inf")
+                    complain(f"waiting for the cases; Ctrl-C gives up: {locked}")
+            await at_desk.either(stop.wait(), asyncio.sleep(RETRY_SECONDS))
+    return None
+
+
+async def _let_others(turns: Turns, stop: Stop) -> None:
+    """Leave the cases to those who wait, until nobody does any more, or for a while."""
+    until = asyncio.get_running_loop().time() + WAY_SECONDS
+    while turns.wanted() and asyncio.get_running_loop().time() < until:
+        await at_desk.either(stop.wait(), asyncio.sleep(RETRY_SECONDS))
+
+
+def _run(body: Callable[[Stop], Awaitable[None]]) -> None:
+    async def main() -> signal.Signals | None:
+        stop = Stop()
+        await body(stop)
+        return stop.signal
+
+    stopped = or_exit(lambda: asyncio.run(main()))
+    if stopped is not None:
+        complain("stopped; what was begun is kept and goes on with the next run.")
+        raise SystemExit(128 + stopped)  # as a shell tells of a program that a signal ended
 
 
 def who(by: str | None) -> str:
@@ -83,19 +178,22 @@ def or_exit(body: Callable[[], T]) -> T:
     """Return what `body` does, or end with a sentence and the code 1."""
     try:
         return body()
-    except (DeskError, PointsmanError) as error:
-        exit_with(str(error))
-    except BaseExceptionGroup as group:
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        if not isinstance(first, DeskError | PointsmanError):
-            raise
-        exit_with(str(first))
-    except BrokenPipeError:
+    except (DeskError, PointsmanError, OSError, BaseExceptionGroup) as error:
+        _end_for(error)
+
+
+def _end_for(error: BaseException) -> NoReturn:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, BrokenPipeError):
         raise SystemExit(0) from None
-    except OSError as error:
-        exit_with(f"the output cannot be written ({error.strerror}).")
+    if isinstance(error, OSError) and error.filename is None:
+        unwritable(error)
+    if isinstance(error, OSError):
+        exit_with(f"{error.filename}: {error.strerror}; mend it, and try again.")
+    if not isinstance(error, DeskError | PointsmanError):
+        raise error
+    exit_with(str(error))
 
 
 def exit_with(message: str) -> NoReturn:

@@ -1,10 +1,10 @@
-"""The commands that take in mails: run, ingest, mailboxes."""
+"""The commands that take in mails, and tell how that goes: run, ingest, mailboxes, doctor."""
 
 import asyncio
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +12,15 @@ import typer
 
 from pointsman import Status, SystemClock
 from pointsman_desk import desk as at_desk
-from pointsman_desk.cli.lists import case_json, mailbox_json, print_mailboxes, print_run, print_survey, run_json
+from pointsman_desk.cli.lists import case_json, mailbox_json, print_findings, print_mailboxes, print_run, print_survey, run_json
 from pointsman_desk.cli.options import Config, Json
 from pointsman_desk.cli.session import or_exit, with_desk
+from pointsman_desk.cli.session import watch as watching
 from pointsman_desk.cli.terminal import complain, errors, safe
-from pointsman_desk.config import load_config
+from pointsman_desk.cli.turns import Turns
+from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.errors import DeskError
+from pointsman_desk.health import Finding, findings
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.bookmark import Bookmark
@@ -40,11 +43,11 @@ def run(
     if mailbox is not None:
         settings = settings.model_copy(update={"mailbox": mailbox.absolute(), "mailboxes": (), "http": None})
     arrivals = Arrivals()
-
-    async def sweep(desk: Desk, stop: asyncio.Event) -> None:
-        await _take_in(desk, stop, None, arrivals, as_json=as_json, watched=watch)
-
-    with_desk(settings, sweep, again_seconds=WATCH_SECONDS if watch else None, arrivals=arrivals)
+    sweep = _Sweep(settings, None, arrivals, as_json=as_json, watched=watch)
+    if watch:
+        watching(settings, sweep.go_on, arrivals, again_seconds=WATCH_SECONDS)
+    else:
+        with_desk(settings, sweep.go_on, arrivals=arrivals)
 
 
 def mailboxes(config: Config = None, as_json: Json = False) -> None:
@@ -60,6 +63,20 @@ def mailboxes(config: Config = None, as_json: Json = False) -> None:
         print_mailboxes(known, now)
 
 
+def doctor(config: Config = None, as_json: Json = False) -> None:
+    """Look whether everything that the desk needs is there: files, shop, policy, models, mailboxes. Changes nothing."""
+    settings = or_exit(lambda: load_config(config))
+    found = or_exit(lambda: list(findings(settings, SystemClock().now())))
+    if Turns(settings.home).wanted():
+        found.append(Finding("turn", "a command waits for the cases, which another program has; wait for it, or end it."))
+    if as_json:
+        print(json.dumps([finding._asdict() for finding in found], ensure_ascii=False, indent=1))
+    else:
+        print_findings(found)
+    if any(finding.problem for finding in found):
+        raise SystemExit(1)
+
+
 def ingest(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Mails, mboxes, maildirs and folders; - for standard input.")],
     dry_run: Annotated[
@@ -72,7 +89,7 @@ def ingest(
     settings = or_exit(lambda: load_config(config))
     mails = or_exit(lambda: mails_at(paths, sys.stdin.buffer))
     if not dry_run:
-        with_desk(settings, lambda desk, stop: _take_in(desk, stop, mails, None, as_json=as_json, watched=False), patient=True)
+        with_desk(settings, _Sweep(settings, mails, Arrivals(), as_json=as_json, watched=False).go_on)
         return
 
     def look() -> Survey:
@@ -88,20 +105,45 @@ def ingest(
         print_survey(found)
 
 
-async def _take_in(
-    desk: Desk, stop: asyncio.Event, mails: Iterable[Found] | None, arrivals: Arrivals | None, *, as_json: bool, watched: bool
-) -> None:
-    """Take in `mails`, or the mailbox's and those of `arrivals`, and tell what became of them."""
-    with errors.status("Looking into the mailbox") as status:
-        done = await at_desk.work_off(desk, lambda name: status.update(f"Taking in {safe(name)}"), stop, mails, arrivals)
-    rows = await desk.engine.reader.cases(limit=at_desk.CASES_MAX)
-    if as_json:
-        print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=None if watched else 1))
-    elif done.started or done.joined or not watched:
-        told = {*done.started, *done.joined} | {row.id for row in rows if row.status in HELD}
-        shown = [await case_json(desk.engine.reader, row) for row in rows if row.id in told]
-        print_run(done, shown, rows, desk.config, ", then ".join(model.name for model in desk.models))
-    if done.problems and not watched:
-        raise DeskError("; ".join(done.problems))
-    for problem in done.problems:
-        complain(problem)
+class _Sweep:
+    """Takes in `mails`, or the mailbox's, and those of `arrivals`; tells what became of them; makes way for decisions in between."""
+
+    def __init__(self, settings: DeskConfig, mails: Iterable[Found] | None, arrivals: Arrivals, *, as_json: bool, watched: bool) -> None:
+        self._wanted = Turns(settings.home).wanted
+        self._mails = mails
+        self._arrivals = arrivals
+        self._as_json = as_json
+        self._watched = watched
+        self._left: Iterator[Found] | None = None
+        self._run = at_desk.Run()
+        self._problems: set[str] = set()
+
+    async def go_on(self, desk: Desk, stop: asyncio.Event) -> bool:
+        """Begin a sweep, or go on with the one that made way. Returns whether it did so again."""
+        if self._left is None:
+            self._left, self._run = iter(desk.mails() if self._mails is None else self._mails), at_desk.Run()
+        with errors.status("Looking into the mailbox") as status:
+            await at_desk.work_off(
+                desk, lambda name: status.update(f"Taking in {safe(name)}"), stop, self._left, self._arrivals, wanted=self._wanted, run=self._run
+            )  # fmt: skip
+        if self._run.made_way and not stop.is_set():
+            return True
+        self._left = None
+        await self._tell(desk)
+        return False
+
+    async def _tell(self, desk: Desk) -> None:
+        done = self._run
+        rows = await desk.engine.reader.cases(limit=at_desk.CASES_MAX)
+        if self._as_json:
+            print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=None if self._watched else 1), flush=True)
+        elif done.started or done.joined or not self._watched:
+            told = {*done.started, *done.joined} | {row.id for row in rows if row.status in HELD}
+            shown = [await case_json(desk.engine.reader, row) for row in rows if row.id in told]
+            print_run(done, shown, rows, desk.config, ", then ".join(model.name for model in desk.models))
+        if done.problems and not self._watched:
+            raise DeskError("; ".join(done.problems))
+        for problem in done.problems:
+            if problem not in self._problems:
+                complain(problem)
+        self._problems = set(done.problems)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,6 +26,23 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 def safe(text: object) -> str:
     """Return a text as a part of markup that shows it letter by letter, without controls of the terminal and invisible characters."""
     return escape(clean(str(text), set()))
+
+
+def unwritable(error: OSError) -> NoReturn:
+    """End because the output takes nothing more; what the command did before is done."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries it once more, and tells of it in its own way
+    complain(f"the output cannot be written ({error.strerror}).")
+    raise SystemExit(1)
+
+
+def flush() -> None:
+    """Write what has been printed, while an error can still be told."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        console.on_broken_pipe()
+    except OSError as error:
+        unwritable(error)
 
 
 def complain(message: object) -> None:

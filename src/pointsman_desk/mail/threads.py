@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal, NamedTuple
 
-from pointsman_desk.errors import ConfigInvalid
+from pointsman_desk.errors import ConfigInvalid, IndexUnavailable
 
 _DELETE_IT = "delete it, and answers are still found by the marks of our own mails"
 
@@ -30,13 +30,17 @@ class Place(NamedTuple):
 
 
 class Threads:
-    """The index in `file`, made when it is missing. Raises ConfigInvalid where it is none; every method may raise sqlite3.Error."""
+    """The index in `file`, made when it is missing. Raises ConfigInvalid where it is none, IndexUnavailable; every method may raise sqlite3.Error."""
 
     def __init__(self, file: Path) -> None:
         self._lock = Lock()
         try:
             self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
             self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_sql('tables')}")
+        except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
+            raise IndexUnavailable(
+                f"the desk's index of mails {file} cannot be opened now ({error}); see who holds it, or make room."
+            ) from None
         except sqlite3.Error as error:
             raise ConfigInvalid(f"the desk's index of mails {file} cannot be opened ({error}); {_DELETE_IT}.") from None
 

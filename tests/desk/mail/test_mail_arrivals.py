@@ -106,3 +106,27 @@ def test_who_gives_up_waiting_leaves_nothing_behind() -> None:
 )
 def test_the_health_of_a_mailbox_is_one_word(known: dict[str, float | str], health: str) -> None:
     assert Bookmark.model_validate({"place": "a", **known}).health(1_000.0, 60.0) == health
+
+
+def test_a_desk_that_stops_sends_away_who_waits_and_who_comes() -> None:
+    async def ask() -> list[object]:
+        arrivals = Arrivals()
+        waiting = await handed_over(arrivals, MAILS)
+        arrivals.close()
+        return await asyncio.gather(waiting, arrivals.hand_over(MAILS), return_exceptions=True)
+
+    assert [type(answer) for answer in asyncio.run(ask())] == [Busy, Busy]
+
+
+def test_decisions_get_in_between_two_batches() -> None:
+    async def take() -> tuple[list[str], bool]:
+        arrivals, cases = Arrivals(), Cases()
+        first, second = await handed_over(arrivals, MAILS[:2]), await handed_over(arrivals, MAILS[2:])
+        await asyncio.sleep(0)
+        await arrivals.take_in(cases.take, cases.stop, lambda: bool(cases.names))
+        taken, left = [*cases.names], arrivals.news.is_set()
+        await arrivals.take_in(cases.take, cases.stop)
+        await asyncio.gather(first, second)
+        return taken, left
+
+    assert asyncio.run(take()) == (["a", "b"], True)

@@ -11,6 +11,8 @@ from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.mailbox import Mailbox
 
+CLOSED_SECONDS = 10.0  # a desk that is started again is there by then
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
@@ -26,12 +28,15 @@ class Arrivals:
         self._troubles: list[str] = []
         self._batches: deque[_Batch] = deque()
         self._fetching: list[asyncio.Task[None]] = []
+        self._closed = False
 
     async def hand_over(self, mails: Sequence[Found]) -> list[Started | None]:
         """Return when the desk has taken these mails in for good: the case of each, None for one that was not read. Raises Busy.
 
         Who gives up waiting has them back, as far as the desk has not begun with them.
         """
+        if self._closed:
+            raise _closed()
         batch = _Batch(mails, asyncio.get_running_loop().create_future())
         self._batches.append(batch)
         self.news.set()
@@ -41,9 +46,21 @@ class Arrivals:
             with suppress(ValueError):
                 self._batches.remove(batch)
 
-    async def take_in(self, take: Callable[[Found], Awaitable[Started | None]], stop: asyncio.Event) -> None:
-        """Take each mail in that was handed over, until `stop`. What is left then, and what `take` raises at, is not acknowledged."""
-        while self._batches and not stop.is_set():
+    def close(self) -> None:
+        """Take nothing any more, and send away who waits: the desk stops."""
+        self._closed = True
+        for batch in self._batches:
+            if not batch.taken.done():
+                batch.taken.set_exception(_closed())
+
+    async def take_in(
+        self, take: Callable[[Found], Awaitable[Started | None]], stop: asyncio.Event, wanted: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Take each mail in that was handed over, until `stop`. What is left then, and what `take` raises at, is not acknowledged.
+
+        Between two batches it ends where the cases are `wanted` by others.
+        """
+        while self._batches and not (stop.is_set() or wanted()):
             batch = self._batches.popleft()
             try:
                 started = await self._started(batch.mails, take, stop)
@@ -106,3 +123,7 @@ class Arrivals:
             except Busy as busy:
                 self.trouble(str(busy))
         await mailbox.close()
+
+
+def _closed() -> Busy:
+    return Busy("the desk stops; hand the mails over to the next one.", retry_after=CLOSED_SECONDS)

@@ -1,6 +1,5 @@
 """A mail server that takes replies, as desk.toml names it."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -52,9 +51,6 @@ class Relay(BaseModel):
     def _can_be_used(self) -> Self:
         if sum(map(bool, (self.password_env, self.token_env, self.token_command))) != (self.username is not None):
             raise ValueError("a username and one of password_env, token_env and token_command go together; name both or neither")
-        for name, variable in (("password_env", self.password_env), ("token_env", self.token_env)):
-            if variable is not None and not os.environ.get(variable):
-                raise ValueError(f"{name} names {variable}, which is not set in the environment")
         if self.tls == "none" and not is_loopback(self.host):
             raise ValueError(f'tls = "none" would send the mails to {self.host} in the clear; say "tls" or "starttls"')
         if (self.archive is None) != (self.archive_mailbox is None):
@@ -65,6 +61,12 @@ class Relay(BaseModel):
     def port_number(self) -> int:
         """The port: by default that of submission (RFC 8314, 3.3; RFC 6409), on this machine that of SMTP."""
         return self.port or {"tls": 465, "starttls": 587, "none": 25}[self.tls]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that the login needs, by the setting that names each."""
+        named = {"smtp.password_env": self.password_env, "smtp.token_env": self.token_env}
+        return {setting: variable for setting, variable in named.items() if variable is not None}
 
     def under(self, folder: Path) -> Self:
         """The same with a relative path counted from `folder`."""

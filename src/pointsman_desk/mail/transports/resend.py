@@ -36,9 +36,12 @@ class ResendAccount(BaseModel):
         url = urlsplit(self.url)
         if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
             raise ValueError(f"url {self.url!r} would send the mails in the clear, or nowhere; begin it with https://")
-        if not os.environ.get(self.api_key_env):
-            raise ValueError(f"api_key_env names {self.api_key_env}, which is not set in the environment")
         return self
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variable that holds the key, by the setting that names it."""
+        return {"resend.api_key_env": self.api_key_env}
 
 
 class ResendInDoubt(Exception):
@@ -64,7 +67,10 @@ class ResendTransport:
         """
         import httpx  # noqa: PLC0415 - a desk with another way out does not need it
 
-        headers = {"Authorization": f"Bearer {os.environ.get(self._account.api_key_env, '')}", "Idempotency-Key": key}
+        api_key = os.environ.get(self._account.api_key_env)
+        if not api_key:
+            raise NotSent(f"the environment variable {self._account.api_key_env} is not set; set it to the key of Resend.")
+        headers = {"Authorization": f"Bearer {api_key}", "Idempotency-Key": key}
         async with httpx.AsyncClient(timeout=self._account.timeout_seconds) as client:
             with http_outcome():
                 answer = await client.post(f"{self._account.url}/emails", json=_parts(raw, sender, to), headers=headers)

@@ -1,0 +1,242 @@
+"""The desk as a program: what keeps it from working ends nothing, decisions get in between mails, and every end is a clear one."""
+
+import fcntl
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman_desk.config import SAMPLE, DeskConfig
+from smtp_faults import mail_server
+
+BOUND_SECONDS = 60.0
+QUICKLY = "from pointsman_desk.cli import main, session, taking; taking.WATCH_SECONDS = session.RETRY_SECONDS = 0.05; main.main()"
+
+
+@pytest.fixture(name="config")
+def _config(tmp_path: Path) -> DeskConfig:
+    (tmp_path / "mailbox").mkdir()
+    config = DeskConfig(home=tmp_path / "desk", mailbox=tmp_path / "mailbox", authserv="mx.haus-und-hof.example")
+    write(config)
+    return config
+
+
+def write(config: DeskConfig, more: str = "") -> None:
+    text = f'home = "{config.home}"\nmailbox = "{config.mailbox}"\nauthserv = "{config.authserv}"\n{more}'
+    file_of(config).write_text(text, encoding="utf-8")
+
+
+def file_of(config: DeskConfig) -> Path:
+    return config.home.parent / "desk.toml"
+
+
+def deliver(config: DeskConfig, number: int, name: str = "01-article.eml") -> None:
+    """Deliver a copy of a sample mail with a Message-ID of its own."""
+    assert config.mailbox is not None
+    raw = (SAMPLE / "mails" / name).read_bytes().replace(b"Message-ID: <", f"Message-ID: <n{number}-".encode(), 1)
+    aside = config.home.parent / "aside"
+    aside.write_bytes(raw)
+    aside.rename(config.mailbox / f"{number:05}.eml")
+
+
+def arguments(config: DeskConfig, *words: str) -> list[str]:
+    return [sys.executable, "-c", QUICKLY, *words, "--config", str(file_of(config))]
+
+
+def command(config: DeskConfig, *words: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments(config, *words), capture_output=True, text=True, check=False, timeout=BOUND_SECONDS, **settings)
+
+
+@contextmanager
+def watching(config: DeskConfig, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A desk that watches; it is killed where the test has not ended it."""
+    asked = arguments(config, "run", "--watch", "--json", *words)
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
+        too_late = threading.Timer(BOUND_SECONDS, process.kill)
+        too_late.start()
+        try:
+            yield process
+        finally:
+            too_late.cancel()
+            process.kill()
+
+
+def next_started(process: subprocess.Popen[str]) -> list[int]:
+    assert process.stdout is not None
+    return next(done["started"] for line in process.stdout if (done := json.loads(line))["started"])
+
+
+def next_told(process: subprocess.Popen[str], word: str) -> str:
+    assert process.stderr is not None
+    return next(line for line in process.stderr if word in line)
+
+
+@contextmanager
+def a_broken_policy(config: DeskConfig) -> Iterator[str]:
+    sound = config.policy_file.read_text(encoding="utf-8")
+    config.policy_file.write_text("refund_days = -1\n", encoding="utf-8")
+    yield "refund_days"
+    config.policy_file.write_text(sound, encoding="utf-8")
+
+
+@contextmanager
+def a_missing_shop(config: DeskConfig) -> Iterator[str]:
+    away = config.shop_file.with_name("away")
+    config.shop_file.rename(away)
+    config.shop_file.mkdir()  # or the sample shop would be made again
+    yield "shop.db is missing"
+    config.shop_file.rmdir()
+    away.rename(config.shop_file)
+
+
+@contextmanager
+def no_mailbox(config: DeskConfig) -> Iterator[str]:
+    assert config.mailbox is not None
+    away = config.mailbox.with_name("away")
+    config.mailbox.rename(away)
+    yield "mailbox does not exist"
+    away.rename(config.mailbox)
+
+
+@contextmanager
+def another_engine(config: DeskConfig) -> Iterator[str]:
+    with config.database.with_name("cases.db.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield "waiting for the cases"
+
+
+@contextmanager
+def a_locked_index(config: DeskConfig) -> Iterator[str]:
+    with closing(sqlite3.connect(config.threads_file, isolation_level=None)) as index:
+        index.execute("PRAGMA locking_mode = EXCLUSIVE")
+        index.execute("BEGIN EXCLUSIVE")
+        yield "threads.db"
+
+
+@pytest.mark.parametrize("trouble", [a_broken_policy, a_missing_shop, no_mailbox, another_engine, a_locked_index])
+def test_a_watching_desk_outlives_what_keeps_it_from_working(config: DeskConfig, trouble: Any) -> None:
+    with watching(config) as process:
+        deliver(config, 1)
+        first = next_started(process)
+        with trouble(config) as word:
+            told = next_told(process, word)
+            health = command(config, "doctor")
+        deliver(config, 2)
+        second = next_started(process)
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=BOUND_SECONDS)
+
+    assert (first, second) == ([1], [2])
+    assert "Traceback" not in told + rest
+    assert word not in rest, "it was told twice"
+    assert process.returncode == 128 + signal.SIGTERM
+    assert (health.returncode, "Traceback" in health.stderr) == (1, False)
+
+
+def test_decisions_get_in_while_many_mails_come(config: DeskConfig) -> None:
+    mails = 400
+    for number in range(3):
+        deliver(config, number)
+    assert command(config, "run").returncode == 0
+    for number in range(3, mails):
+        deliver(config, number)
+
+    with subprocess.Popen(arguments(config, "run", "--json"), stdout=subprocess.PIPE, text=True) as process:
+        decided = [command(config, "reject", str(case), "--why", "a test", "--by", "anna") for case in (1, 2, 3)]
+        undone = mails - len(json.loads(command(config, "cases", "--json").stdout))
+        ran, _ = process.communicate(timeout=BOUND_SECONDS)
+
+    assert [done.returncode for done in decided] == [0, 0, 0], decided[0].stderr
+    assert undone > 0, "the mails were all in, so that nothing is shown: take more of them"
+    assert len(json.loads(ran)["started"]) == mails - 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_watching_desk_in_order(config: DeskConfig, number: signal.Signals) -> None:
+    deliver(config, 1)
+    with watching(config) as process:
+        next_started(process)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=BOUND_SECONDS)
+
+    assert process.returncode == 128 + number
+    assert "stopped" in told
+    assert "Traceback" not in told
+
+
+def test_a_second_signal_ends_the_desk_at_once_and_loses_nothing(config: DeskConfig) -> None:
+    reached = threading.Event()
+    with mail_server("content", "silence") as server:
+        server.reached = lambda at: reached.set() if at == "content" else None
+        write(config, f'[smtp]\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\n')
+        deliver(config, 1)
+        command(config, "run")
+        with subprocess.Popen(arguments(config, "approve", "1", "--by", "anna"), stderr=subprocess.PIPE, text=True) as process:
+            assert reached.wait(BOUND_SECONDS)
+            process.send_signal(signal.SIGINT)
+            first = next_told(process, "stopping")
+            process.send_signal(signal.SIGINT)
+            _, second = process.communicate(timeout=BOUND_SECONDS)
+
+    assert process.returncode == 128 + signal.SIGINT
+    assert "the same again" in first
+    assert "stopped at once" in second
+    assert "Traceback" not in second
+    assert [case["status"] for case in json.loads(command(config, "cases", "--json").stdout)] == ["running"], "the approval is kept"
+
+
+@pytest.mark.parametrize("trouble", [a_broken_policy, a_missing_shop])
+def test_decisions_need_neither_shop_nor_policy(config: DeskConfig, trouble: Any) -> None:
+    for number in range(4):
+        deliver(config, number)
+    assert command(config, "run").returncode == 0
+
+    with trouble(config):
+        ran = command(config, "run")
+        decided = [
+            command(config, *words, "--by", "anna")
+            for words in (("approve", "1"), ("reject", "2"), ("cancel", "3", "--why", "a test"), ("edit", "4", "--text", "Another text."))
+        ]
+        looked = [command(config, *words) for words in (("cases",), ("show", "4"))]
+
+    assert ran.returncode == 1
+    assert [done.returncode for done in decided + looked] == [0] * 6, [done.stderr for done in decided + looked]
+
+
+def test_what_only_looks_or_declines_needs_no_secret(config: DeskConfig) -> None:
+    for number in range(3):
+        deliver(config, number)
+    assert command(config, "run").returncode == 0
+    write(
+        config,
+        '[smtp]\nhost = "127.0.0.1"\ntls = "none"\nusername = "desk"\npassword_env = "NOT_SET_1"\n'
+        '[[models]]\nmodel = "m"\napi_key_env = "NOT_SET_2"\n',
+    )
+
+    done = {words: command(config, *words) for words in (("cases",), ("show", "1"), ("reject", "1"), ("approve", "2"), ("run",))}
+
+    assert [result.returncode for result in done.values()] == [0, 0, 0, 1, 1], [result.stderr for result in done.values()]
+    assert "smtp.password_env names NOT_SET_1" in done[("approve", "2")].stderr.replace("\n", " ")
+    assert [case["status"] for case in json.loads(command(config, "cases", "--json").stdout)] == ["done", "waiting", "waiting"]
+
+
+@pytest.mark.parametrize("words", [("cases",), ("show", "1"), ("run",), ("doctor",)])
+def test_output_that_cannot_be_written_is_one_sentence(config: DeskConfig, words: tuple[str, ...]) -> None:
+    deliver(config, 1)
+    command(config, "run")
+
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(arguments(config, *words), stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=BOUND_SECONDS)
+
+    assert done.returncode == 1
+    assert "cannot be written (No space left on device)" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
