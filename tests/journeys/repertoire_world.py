@@ -25,7 +25,7 @@ from repertoire_stories import STORIES, Story
 
 from pointsman import Engine, Status
 from pointsman.store.sqlite import open_sqlite
-from pointsman.store.sqlite_author import AuthorsDatabase
+from pointsman.store.sqlite_author import authors_database
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import CrashAt, in_child
 
@@ -171,7 +171,8 @@ class Forgetful:
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("SAVEPOINT rows")
             try:
-                made.append(work(AuthorsDatabase(connection)))
+                with authors_database(connection) as db:
+                    made.append(work(db))
             except Exception as error:
                 made.append(error)
                 connection.execute("ROLLBACK TO rows")

@@ -96,12 +96,25 @@ def test_a_transaction_that_keeps_failing_parks_the_case(place: Place) -> None:
         "UPDATE cases SET status = 'done'",
         "DELETE FROM events",
         "INSERT INTO meta VALUES ('a', 'b')",
+        "REPLACE INTO main.FIELDS SELECT * FROM fields",
         "COMMIT",
         "ROLLBACK",
         "SAVEPOINT x",
         "PRAGMA user_version = 99",
+        "PRAGMA writable_schema = ON",
         "ATTACH ':memory:' AS other",
+        "DETACH main",
         "DROP TABLE effects",
+        "DROP TABLE IF EXISTS main.Effects",
+        "DROP VIEW states",
+        "DROP INDEX cases_due",
+        "DROP INDEX main.messages_pending",
+        "ALTER TABLE cases ADD COLUMN colour TEXT",
+        "ALTER TABLE cases DROP COLUMN reason",
+        "ALTER TABLE messages RENAME TO letters",
+        "ALTER TABLE fields RENAME COLUMN value TO worth",
+        "CREATE INDEX more ON cases (reason)",
+        "ANALYZE cases",
         "CREATE TRIGGER t AFTER INSERT ON events BEGIN SELECT 1; END",
         "CREATE TEMP TRIGGER t AFTER INSERT ON events BEGIN SELECT 1; END",
         "CREATE TEMP TABLE Cases (id INTEGER)",
@@ -111,12 +124,79 @@ def test_a_transaction_that_keeps_failing_parks_the_case(place: Place) -> None:
     ],
 )
 def test_a_transaction_cannot_touch_what_is_the_engines(on_disk: Place, statement: str) -> None:
+    """It is told the statement and the mend, at the first attempt, and the tables stay as they are."""
+
+    def schema() -> list[Any]:
+        with closing(sqlite3.connect(on_disk.path)) as connection:
+            return connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY 1, 2").fetchall()
+
     async def main() -> None:
-        async with on_disk.open(booking(lambda db: db.execute(statement))) as engine:
+        async with on_disk.open(booking(lambda db: db.execute(statement), Retry(attempts_max=3))) as engine:
+            before = schema()
             case = (await engine.start("booking", Booking(mail=mail(1)))).case
             row = await engine.settled(case)
             assert row.status is Status.PARKED
-            assert "not authorized" in (row.reason or "") or "prohibited" in (row.reason or "")
+            assert "failed after 1 attempt: " in (row.reason or "")
+            assert f"`{statement}`: not authorized, as " in (row.reason or "")
+            assert "; " in (row.reason or "")
+            assert schema() == before
+
+    run(main())
+
+
+def test_a_trigger_of_the_authors_own_writes_nothing_of_the_engines(on_disk: Place) -> None:
+    """It is found out when it would run, which is in a transaction too."""
+
+    def during(db: Database) -> None:
+        db.execute("CREATE TRIGGER IF NOT EXISTS t AFTER UPDATE ON seats BEGIN UPDATE cases SET reason = 'mine'; END")
+        db.execute("UPDATE seats SET who = 'x'")
+
+    async def main() -> None:
+        async with on_disk.open(booking(during)) as engine:
+            case = (await engine.start("booking", Booking(mail=mail(1)))).case
+            row = await engine.settled(case)
+            assert "'cases' is the engine's own" in (row.reason or "")
+
+    run(main())
+
+
+def test_the_authors_own_tables_are_made_altered_and_dropped_freely(place: Place) -> None:
+    def during(db: Database) -> None:
+        for statement in (
+            "CREATE TABLE IF NOT EXISTS rooms (id INTEGER PRIMARY KEY, name TEXT)",
+            "CREATE INDEX IF NOT EXISTS rooms_named ON rooms (name)",
+            "CREATE TRIGGER told AFTER INSERT ON rooms BEGIN UPDATE seats SET who = new.name; END",
+            "INSERT INTO rooms (name) VALUES ('blue')",
+            "ALTER TABLE rooms ADD COLUMN floor INTEGER",
+            "ALTER TABLE rooms RENAME COLUMN floor TO level",
+            "ALTER TABLE rooms DROP COLUMN level",
+            "CREATE VIEW named AS SELECT name FROM rooms",
+            "DROP TRIGGER told",
+            "DROP VIEW named",
+            "DROP INDEX rooms_named",
+            "ALTER TABLE rooms RENAME TO chambers",
+            "ANALYZE chambers",
+            "DROP TABLE chambers",
+        ):
+            db.execute(statement)
+
+    async def main() -> None:
+        async with place.open(booking(during)) as engine:
+            row = await engine.settled((await engine.start("booking", Booking(mail=mail(1)))).case)
+            assert row.outcome == "booked", row.reason
+        assert seats(place) == [("blue",)]
+
+    run(main())
+
+
+def test_a_handle_is_good_until_its_transaction_is_over(place: Place) -> None:
+    kept: list[Database] = []
+
+    async def main() -> None:
+        async with place.open(booking(kept.append)) as engine:
+            await engine.settled((await engine.start("booking", Booking(mail=mail(1)))).case)
+            with pytest.raises(DefinitionError, match="the transaction is over"):
+                kept[0].execute("DELETE FROM seats")
 
     run(main())
 

@@ -41,7 +41,7 @@ from pointsman.store.base import (
     erased_key,
     no_points,
 )
-from pointsman.store.sqlite_author import AuthorsDatabase
+from pointsman.store.sqlite_author import authors_database
 from pointsman.store.states import Writes
 
 T = TypeVar("T")
@@ -147,7 +147,9 @@ class MemoryStore:
         [rows] = self._rows
         rows.execute("BEGIN")
         try:
-            number = await self.commit(work(AuthorsDatabase(rows)))
+            with authors_database(rows) as db:
+                transition = work(db)
+            number = await self.commit(transition)
         except BaseException:
             rows.execute("ROLLBACK")
             raise

@@ -45,7 +45,7 @@ from pointsman.store.base import (
     erased_key,
     no_points,
 )
-from pointsman.store.sqlite_author import AuthorsDatabase, own_tables_guarded
+from pointsman.store.sqlite_author import authors_database
 from pointsman.store.sqlite_file import FileLock, explain, explained, open_writer
 from pointsman.store.sqlite_line import Line
 from pointsman.store.sqlite_reader import LATEST, SqliteReader, case_row, field_rows
@@ -432,8 +432,8 @@ class SqliteStore(SqliteReader):
         """The number of the case, or the exception that the rows and the transition were taken back for."""
         connection.execute("SAVEPOINT author")
         try:
-            with own_tables_guarded(connection):
-                transition = work(AuthorsDatabase(connection))
+            with authors_database(connection) as db:
+                transition = work(db)
             self._check_standing(connection)
             result: Any = self._apply(connection, [transition])[0]
         except Exception as error:

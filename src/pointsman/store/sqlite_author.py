@@ -4,47 +4,94 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
-OWN_TABLES = frozenset(
-    {"cases", "fields", "events", "effects", "pauses", "branches", "case_usage", "day_usage", "messages", "blobs", "limits", "definitions", "schedules", "erased_keys", "meta", "states"}
-)  # fmt: skip
+from pointsman.errors import DefinitionError
+from pointsman.store.statements import migrations
 
-_WRITES = {
-    sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE, sqlite3.SQLITE_ALTER_TABLE, sqlite3.SQLITE_DROP_TABLE,
-    sqlite3.SQLITE_DROP_VIEW, sqlite3.SQLITE_CREATE_TRIGGER, sqlite3.SQLITE_DROP_INDEX, sqlite3.SQLITE_CREATE_INDEX,
-}  # fmt: skip
-# What is temporary outlives the transaction, and hides the engine's table of the same name.
+STATEMENT_SHOWN = 120  # characters of a refused statement: enough to find it in the code
+
+_MADE = re.compile(r"^CREATE (?:TABLE|VIEW) (\w+)", re.MULTILINE)
+_READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 _OUTSIDE = {
-    sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH, sqlite3.SQLITE_PRAGMA,
-    sqlite3.SQLITE_CREATE_TEMP_TABLE, sqlite3.SQLITE_CREATE_TEMP_VIEW, sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
-}  # fmt: skip
+    sqlite3.SQLITE_TRANSACTION: "begins or ends the engine's commit",
+    sqlite3.SQLITE_SAVEPOINT: "begins or ends a part of the engine's commit",
+    sqlite3.SQLITE_ATTACH: "opens another file in the engine's connection",
+    sqlite3.SQLITE_DETACH: "closes a file in the engine's connection",
+    sqlite3.SQLITE_PRAGMA: "changes or asks a setting of the engine's file",
+    # What is temporary outlives the transaction, and hides the engine's table of the same name.
+    sqlite3.SQLITE_CREATE_TEMP_TABLE: "makes a temporary table, which outlives the transaction",
+    sqlite3.SQLITE_CREATE_TEMP_VIEW: "makes a temporary view, which outlives the transaction",
+    sqlite3.SQLITE_CREATE_TEMP_TRIGGER: "makes a temporary trigger, which outlives the transaction",
+}
 _ROLLBACK = re.compile(r"\bROLLBACK\b", re.IGNORECASE)  # as a conflict's resolution no authorizer is asked about it
 
 
+@cache
+def own_tables() -> frozenset[str]:
+    """The engine's tables and views, in lower case: all that the migrations make."""
+    return frozenset(name for _, text in migrations("sqlite") for name in _MADE.findall(text))
+
+
 class AuthorsDatabase:
-    """The handle that a transaction gets."""
+    """The handle that a transaction gets, good until the transaction is over. Make it with `authors_database`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self._connection: sqlite3.Connection | None = connection
+        self._refused = ""
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement and answer its rows. Raises sqlite3.Error, "not authorized" where it would touch what is the engine's."""
+        """Run one statement and answer its rows.
+
+        Raises sqlite3.Error, and DefinitionError where the statement would change what is the engine's.
+        """
+        if self._connection is None:
+            raise DefinitionError(f"{_shown(statement)}: the transaction is over; use its `db` only inside the function that gets it.")
         if _ROLLBACK.search(statement):
-            raise sqlite3.ProgrammingError("not authorized: ROLLBACK would take back what other cases write in the same commit; say ABORT")
-        return self._connection.execute(statement, parameters).fetchall()
+            told = "it names ROLLBACK, which would take back what other cases write in the same commit"
+            raise DefinitionError(
+                f"{_shown(statement)}: not authorized, as {told}; say ABORT, or raise an exception to take the rows back."
+            )
+        self._refused = ""
+        try:
+            return self._connection.execute(statement, parameters).fetchall()
+        except sqlite3.DatabaseError:
+            if self._refused:
+                raise DefinitionError(f"{_shown(statement)}: not authorized, as {self._refused}.") from None
+            raise
+
+    def over(self) -> None:
+        """Nothing can be run with it any more."""
+        self._connection = None
+
+    def authorize(self, action: int, first: str | None, second: str | None, *_: object) -> int:
+        """Say of one part of a statement whether it may be done (https://www.sqlite.org/c3ref/set_authorizer.html)."""
+        if action in _READS:
+            return sqlite3.SQLITE_OK
+        if action in _OUTSIDE:
+            self._refused = f"it {_OUTSIDE[action]}; a transaction reads and writes rows: do this on the file while no engine has it open"
+            return sqlite3.SQLITE_DENY
+        # Of an index or a trigger the table is named second; so it is of ALTER TABLE, behind the name of the database.
+        touched = next((name for name in (first, second) if name is not None and name.lower() in own_tables()), None)
+        if touched is None:
+            return sqlite3.SQLITE_OK
+        self._refused = f"{touched!r} is the engine's own; a transaction may read it, so write to a table of your own"
+        return sqlite3.SQLITE_DENY
 
 
 @contextmanager
-def own_tables_guarded(connection: sqlite3.Connection) -> Iterator[None]:
-    """Within the block no statement writes the engine's tables, or ends the engine's transaction (sqlite.org/c3ref/set_authorizer.html)."""
-
-    def authorize(action: int, first: str | None, second: str | None, *_: object) -> int:
-        touches = first in OWN_TABLES or (action in {sqlite3.SQLITE_CREATE_TRIGGER, sqlite3.SQLITE_CREATE_INDEX} and second in OWN_TABLES)
-        return sqlite3.SQLITE_DENY if action in _OUTSIDE or (action in _WRITES and touches) else sqlite3.SQLITE_OK
-
-    connection.set_authorizer(authorize)
+def authors_database(connection: sqlite3.Connection) -> Iterator[AuthorsDatabase]:
+    """The author's handle. Within the block no statement changes the engine's tables, their indexes, or its transaction."""
+    db = AuthorsDatabase(connection)
+    connection.set_authorizer(db.authorize)
     try:
-        yield
+        yield db
     finally:
         connection.set_authorizer(None)
+        db.over()
+
+
+def _shown(statement: str) -> str:
+    text = " ".join(statement.split())
+    return f"`{text if len(text) <= STATEMENT_SHOWN else text[: STATEMENT_SHOWN - 1] + '…'}`"
