@@ -1,5 +1,6 @@
 """What the desk knows of a mail while it travels: the state, field by field, and the values that fill it."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -325,11 +326,24 @@ class Letter(Value):
 class Outgoing(Letter):
     """A letter with its bytes: composed before anybody approves it, so that what is approved is what each attempt sends.
 
-    `raw` is the whole mail, ASCII with CRLF line ends, `sha256` that of its bytes.
+    `raw` is the whole mail, ASCII with CRLF line ends, `sha256` that of its bytes. `answers` are the keys of the mails that it
+    answers: those of the case that no reply had answered when it was composed.
     """
 
     raw: str
     sha256: str
+    answers: tuple[str, ...] = ()
+
+
+class Sent(Value):
+    """A reply that left: what stood in it, to whom it went, and which mails it answers, by their keys. `at` is in Unix seconds."""
+
+    message_id: str
+    at: float
+    to: str
+    subject: str
+    body: str
+    answers: tuple[str, ...]
 
 
 class Allowance(Value):
@@ -357,8 +371,9 @@ class Receipt(Value):
 class Case(State):
     """A mail on its way from the mailbox to the sent reply.
 
-    The first fields come from outside: those of the first mail, all `mails` in their order, and `reports`. Each other one is
-    None until its node, effect or person has written it. `mail` is the last one, `earlier` are those before it.
+    The first fields come from outside: those of the first mail, all `mails` in their order, and `reports`. `sent` holds each reply
+    that left, and nothing that comes later clears it. Each other field is None until its node, effect or person has written it.
+    `mail` is the last one, `earlier` are those before it.
     """
 
     email_id: str
@@ -367,6 +382,7 @@ class Case(State):
     status: Literal["received"] = "received"
     mails: Log[Incoming] = Field(default_factory=list)
     reports: Log[Report] = Field(default_factory=list)
+    sent: Log[Sent] = Field(default_factory=list)
 
     mail: Mail | None = None
     earlier: tuple[Mail, ...] | None = None
@@ -455,6 +471,19 @@ class Case(State):
     def is_known(self) -> bool:
         """Whether the sender is surely the order's customer: only then may the order be spoken of."""
         return self.trust is not None and self.trust.may_know_the_order
+
+
+def unanswered(mails: Sequence[Incoming], sent: Sequence[Sent]) -> tuple[Incoming, ...]:
+    """Return the mails that none of the replies answers, in their order."""
+    answered = {key for one in sent for key in one.answers}
+    return tuple(mail for mail in mails if mail.key not in answered)
+
+
+def sent_of(outgoing: Outgoing, at: float) -> Sent:
+    """Return what is kept of a reply that left at `at`, in Unix seconds."""
+    return Sent(
+        message_id=outgoing.message_id, at=at, to=outgoing.to, subject=outgoing.subject, body=outgoing.body, answers=outgoing.answers
+    )
 
 
 def proposed(reply: Reply | Unsafe[Reply] | None) -> Reply | None:

@@ -8,7 +8,7 @@ from string import hexdigits
 from typing import Any
 
 from pointsman import CaseRow, Pending, Reader, Reconcile, Stale, Started, Status
-from pointsman_desk.case import Approval, Case, FollowedUp, Receipt, Reply, Verdict, proposed
+from pointsman_desk.case import Approval, Case, FollowedUp, Receipt, Reply, Verdict, proposed, sent_of
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import DeskError, MailboxMissing
 from pointsman_desk.mail.message import UNKNOWN_SENDER
@@ -209,7 +209,7 @@ async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
     outgoing = (await desk.engine.state(case, Case)).outgoing
     assert outgoing is not None, "it was composed before it was sent"
     receipt = Receipt(provider_message_id=outgoing.message_id, transport=desk.transport, detail=f"{by} found that it arrived")
-    outcome = (receipt, "sent") if arrived else None
+    outcome = (receipt, "sent", sent_of(outgoing, desk.clock.now())) if arrived else None
     why = "it arrived" if arrived else "it did not arrive; send it again"
     entry = open_entries[0]
     await desk.engine.resolve(entry.key, happened=arrived, by=by, why=why, outcome=outcome, calls=entry.attempts)

@@ -84,7 +84,9 @@ def support_mail(
     )  # fmt: skip
     compose = support.node(send.compose, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
     compose_unattended = support.node(send.compose_unattended, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
-    send_ = support.effect(send.send, writes=("receipt", "send_status"), retry=GREYLISTED, timeout_seconds=SEND_SECONDS, safety=safety)
+    send_ = support.effect(
+        send.send, writes=("receipt", "send_status", "sent"), retry=GREYLISTED, timeout_seconds=SEND_SECONDS, safety=safety
+    )
 
     allow = support.transaction(writes="allowance")(bounds.allow)
     waits = follow_up is not None

@@ -35,7 +35,7 @@ from pointsman.store.sqlite import open_sqlite
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import CrashAt, in_child
 from pointsman_desk import desk as at_desk
-from pointsman_desk.case import NoOrder, Outgoing, Receipt, Trust
+from pointsman_desk.case import Case, NoOrder, Outgoing, Receipt, Trust, sent_of
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.mail.message import read_mail
 from pointsman_desk.models.base import Brief
@@ -77,7 +77,7 @@ def delivered(log: Path) -> list[str]:
 
 async def look_up(outgoing: Outgoing, *, transport: Provider, ctx: Context) -> Any:
     if ctx.key in delivered(transport.log):
-        return Found((Receipt(provider_message_id=f"id-{ctx.key}", transport="provider"), "sent"))
+        return Found((Receipt(provider_message_id=f"id-{ctx.key}", transport="provider"), "sent", sent_of(outgoing, ctx.now)))
     return ABSENT
 
 
@@ -125,7 +125,9 @@ async def finish(desk: Desk, provider: Provider) -> None:
         while (await desk.engine.case(row.id)).status is Status.PARKED:
             [entry] = await desk.engine.reader.effects(row.id)
             happened = entry.key in delivered(provider.log)
-            receipt = (Receipt(provider_message_id=f"id-{entry.key}", transport="provider"), "sent")
+            outgoing = (await desk.engine.state(row.id, Case)).outgoing
+            assert outgoing is not None
+            receipt = (Receipt(provider_message_id=f"id-{entry.key}", transport="provider"), "sent", sent_of(outgoing, NOON))
             await desk.engine.resolve(
                 entry.key,
                 happened=happened,
@@ -148,6 +150,7 @@ def final_state(home: Path) -> list[Any]:
                 for volatile in ("outgoing", "receipt"):
                     state[volatile] = volatile in state
                 state["mails"] = [mail | {"at": None} for mail in state["mails"]]
+                state["sent"] = [one["answers"] for one in state["sent"]]
                 state["approval"] = {**(state.get("approval") or {}), "sha256": None}
                 ends.append([row.status, row.outcome, row.key, state])
             return ends

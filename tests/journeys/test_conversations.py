@@ -464,6 +464,27 @@ def test_a_case_that_waits_for_the_customer_goes_on_with_the_answer(config: Desk
     assert len({re.search(rb"^Message-ID: <(.*)>", one, re.MULTILINE)[1] for one in sent(config)}) == 2  # type: ignore[index]
 
 
+def test_the_case_keeps_each_reply_that_left_and_which_mails_it_answers(config: DeskConfig) -> None:
+    config = config.model_copy(update={"follow_up": FollowUpConfig(wait_days=14)})
+
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, COMPLAINS), mail(2, "My address has changed, too.", answers="mail-1@post.example"))
+        before = await state(desk, 1)
+        await at_desk.approve(desk, 1, by="anna", seen=None)
+        after = await state(desk, 1)
+        await take(desk, mail(3, COMPLAINS, answers=after.sent[0].message_id))
+        return before, after, await state(desk, 1)
+
+    before, after, again = at_the_desk(config, work)
+
+    assert (before.sent, before.outgoing.answers) == ([], tuple(one.key for one in before.mails))
+    assert [(one.to, one.subject, one.body) for one in after.sent] == [(JOHN, after.outgoing.subject, after.outgoing.body)]
+    assert after.sent[0].answers == before.outgoing.answers
+    assert again.sent == after.sent, "what was sent stays, whatever comes"
+    assert again.receipt is None
+    assert again.outgoing.answers == (again.mails[2].key,)
+
+
 def test_a_case_that_hears_nothing_reminds_the_desk_and_ends_as_sent(config: DeskConfig) -> None:
     config = config.model_copy(update={"follow_up": FollowUpConfig(wait_days=14, remind_days=7)})
     clock = ManualClock()

@@ -2,11 +2,12 @@
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pointsman import UNKNOWN, Context, Found, Log, Peek, Rejected, Unsafe
-from pointsman_desk.case import Incoming, Mail, Outgoing, Receipt, Reply, proposed
+from pointsman_desk.case import Incoming, Mail, Outgoing, Receipt, Reply, Sent, proposed, sent_of, unanswered
 from pointsman_desk.mail.compose import Letterhead, reply_to
 from pointsman_desk.mail.compose import compose as to_bytes
 from pointsman_desk.mail.signing import Signer
@@ -16,30 +17,34 @@ from pointsman_desk.mail.transports.smtp import SmtpTransport
 
 
 def compose(
-    mail: Mail, reply: Reply | Unsafe[Reply], mails: Log[Incoming], *, letterhead: Letterhead, signer: Signer, ctx: Context
+    mail: Mail, reply: Reply | Unsafe[Reply], mails: Log[Incoming], sent: Peek[Log[Sent]],
+    *, letterhead: Letterhead, signer: Signer, ctx: Context,
 ) -> tuple[Outgoing, Literal["pending"]]:  # fmt: skip
     """Fix every byte of the reply, date and Message-ID included, before a person sees it: what is approved is what leaves.
 
     The reply goes to the address that wrote, never to a Reply-To: a forged one would send a customer's data elsewhere.
     """
-    return _fixed(mail, reply, mails[-1], letterhead, signer, ctx, automatic=False), "pending"
+    return _fixed(mail, reply, unanswered(mails, sent), letterhead, signer, ctx, automatic=False), "pending"
 
 
 def compose_unattended(
-    mail: Mail, reply: Reply | Unsafe[Reply], mails: Log[Incoming], *, letterhead: Letterhead, signer: Signer, ctx: Context
+    mail: Mail, reply: Reply | Unsafe[Reply], mails: Log[Incoming], sent: Peek[Log[Sent]],
+    *, letterhead: Letterhead, signer: Signer, ctx: Context,
 ) -> tuple[Outgoing, Literal["pending"]]:  # fmt: skip
     """Fix the bytes of a reply that no person sees: it says that a machine sent it (RFC 3834)."""
-    return _fixed(mail, reply, mails[-1], letterhead, signer, ctx, automatic=True), "pending"
+    return _fixed(mail, reply, unanswered(mails, sent), letterhead, signer, ctx, automatic=True), "pending"
 
 
 def _fixed(
-    mail: Mail, reply: Reply | Unsafe[Reply], incoming: Incoming, letterhead: Letterhead, signer: Signer, ctx: Context, *, automatic: bool
+    mail: Mail, reply: Reply | Unsafe[Reply], waiting: Sequence[Incoming], letterhead: Letterhead, signer: Signer, ctx: Context,
+    *, automatic: bool,
 ) -> Outgoing:  # fmt: skip
     written = proposed(reply)
     if written is None:
         raise ValueError("there is no reply to compose; a person has to write one")
     # Nobody can guess the identifier from outside, so a copy that bears it proves that the mail was sent, and an answer to it is one.
     named = f"{ctx.incarnation}/{ctx.case}/{ctx.now}/{mail.message_id}/{written.model_dump_json()}"
+    incoming = waiting[-1]
     place = (ctx.case, incoming.conversation)
     letter = reply_to(
         mail,
@@ -55,12 +60,13 @@ def _fixed(
     if letterhead.signs_subjects:
         letter = letter.model_copy(update={"subject": f"{letter.subject} {signer.subject_mark(*place)}"})
     raw = to_bytes(letter)
-    return Outgoing(**dict(letter), raw=raw.decode("ascii"), sha256=hashlib.sha256(raw).hexdigest())
+    answers = tuple(one.key for one in waiting)
+    return Outgoing(**dict(letter), raw=raw.decode("ascii"), sha256=hashlib.sha256(raw).hexdigest(), answers=answers)
 
 
 async def send(
     outgoing: Outgoing, send_status: Peek[str], mails: Peek[Log[Incoming]], *, transport: Transport, threads: Threads, ctx: Context
-) -> tuple[Receipt, Literal["sent"]]:  # fmt: skip
+) -> tuple[Receipt, Literal["sent"], Sent]:  # fmt: skip
     """Send the composed reply if it is still pending; the receipt holds the name under which the provider knows it.
 
     A provider may put an identifier of its own into the mail, which the customer's answer then names.
@@ -71,10 +77,10 @@ async def send(
     if receipt.provider_message_id != outgoing.message_id:
         place = Place(ctx.case, mails[-1].conversation)
         await asyncio.to_thread(threads.add, place, [("ours", provider_name(receipt.provider_message_id))], ctx.key)
-    return receipt, "sent"
+    return receipt, "sent", sent_of(outgoing, ctx.now)
 
 
-async def look_up(outgoing: Outgoing, *, transport: SmtpTransport) -> Any:
+async def look_up(outgoing: Outgoing, *, transport: SmtpTransport, ctx: Context) -> Any:
     """Ask whether a send in doubt happened: a copy in the archive proves it, and no copy proves nothing, for it may be late."""
     receipt = await transport.found(outgoing.message_id)
-    return Found((receipt, "sent")) if receipt is not None else UNKNOWN
+    return Found((receipt, "sent", sent_of(outgoing, ctx.now))) if receipt is not None else UNKNOWN
