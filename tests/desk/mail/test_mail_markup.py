@@ -94,3 +94,42 @@ def test_random_markup_is_read_without_a_fault(markup: str) -> None:
 ]), max_size=12))  # fmt: skip
 def test_random_styles_are_read_without_a_fault(pieces: list[str]) -> None:
     text_of(f"<p style='{''.join(pieces)}'>x</p>", set())
+
+
+REFUND = "And I want a refund."
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        f"<!--[if !mso]><!--><p>{REFUND}</p><!--<![endif]-->",
+        f"<!--[if !mso]><!-- --><p>{REFUND}</p><!--<![endif]-->",
+        f"<![if !mso]><p>{REFUND}</p><![endif]>",
+        f"<!--><p>{REFUND}</p><!-- x -->",
+        f"<!-- x --!><p>{REFUND}</p><!-- y -->",
+        f"<!--[if x]--><p>{REFUND}</p>",
+    ],
+)
+def test_what_most_programs_show_between_comments_is_read(markup: str) -> None:
+    notes: set[str] = set()
+
+    assert text_of(f"<p>Where is it?</p>{markup}<p>John</p>", notes).split() == f"Where is it? {REFUND} John".split()
+    assert notes == set()
+
+
+@pytest.mark.parametrize("condition", ["mso", "gte mso 9", "(mso)|(IE)", "IE"])
+def test_what_some_programs_show_is_read_and_noted(condition: str) -> None:
+    notes: set[str] = set()
+
+    shown = text_of(f"<p>Where is it?<!--[if {condition}]></p><p>{REFUND}<![endif]--> John", notes)
+
+    assert shown.split() == f"Where is it? {REFUND} John".split()
+    assert notes == {"hidden-text"}
+
+
+def test_what_outlook_tells_itself_is_no_text() -> None:
+    notes: set[str] = set()
+    told = "<!--[if gte mso 9]><xml><w:View>Normal</w:View><w:Zoom>0</w:Zoom></xml><style>p {color: red}</style><![endif]-->"
+
+    assert text_of(f"<html><head>{told}<!-- a comment --></head><body>Hello<o:p></o:p></body></html>", notes) == "Hello"
+    assert notes == set()
