@@ -63,7 +63,9 @@ def test_what_may_be_the_customers_own_words_is_shown_in_full() -> None:
     row = CaseRow(1, "support-mail", 1, None, Status.WAITING, 2, 1, 9.0, 1, 3, "approve", "", None, None, 0.0, 0.0)
     doubtful = "\n".join(f"> line {number} [bold]" for number in range(300))
 
+    mail = {"subject": "x", "text": "Hello", "doubtful": doubtful, "quoted": "> a\n> b", "notes": ["doubtful-lines"]}
+
     with console.capture() as shown:
-        print_case(History(row, {"mail": {"subject": "x", "text": "Hello", "doubtful": doubtful, "quoted": "> a\n> b"}}, {}, (), (), None))
+        print_case(History(row, {"mail": mail}, {}, (), (), None))
 
     assert f"Hello\nPerhaps the customer's own words, too:\n{doubtful}\n(2 quoted lines)" in shown.get()

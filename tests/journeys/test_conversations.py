@@ -182,8 +182,9 @@ def test_what_quotes_our_reply_is_history_and_what_stands_below_it_is_not(
     row, read = at_the_desk(config, work)
 
     assert below in read.said
-    assert ("doubtful-lines" in read.notes) is (bool(below) and quoted == "unmarked")
-    assert (len(sent(config)), row.rule == "not every line is surely the customer's") == ((1, True) if read.doubtful else (2, False))
+    doubted = bool(below) and quoted == "unmarked"
+    assert ("doubtful-lines" in read.notes) is doubted
+    assert (len(sent(config)), row.rule == "not every line is surely the customer's") == ((1, True) if doubted else (2, False))
 
 
 def test_each_answer_of_a_conversation_has_a_message_id_of_its_own(config: DeskConfig) -> None:

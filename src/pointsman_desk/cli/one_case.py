@@ -24,7 +24,9 @@ def print_case(history: History, later: Sequence[int] = ()) -> None:
     console.print(f"Subject: {safe(mail.get('subject') or '(no subject)')}\n")
     console.print(safe(mail.get("text") or "(no text)"))
     if mail.get("doubtful"):
-        console.print(f"[yellow]Perhaps the customer's own words, too:[/]\n{safe(mail['doubtful'])}")
+        if "doubtful-lines" in mail.get("notes", ()):
+            console.print("[yellow]Perhaps the customer's own words, too:[/]")
+        console.print(safe(mail["doubtful"]))
     if mail.get("quoted"):
         console.print(f"[dim]({len(mail['quoted'].splitlines())} quoted lines)[/]")
     if mail.get("attachments"):

@@ -40,6 +40,7 @@ _SENDER_LINE = re.compile(rf"{_LEAD}(?:{any_of('from')}){_COLON}\s?\S", re.IGNOR
 _FIELD_LINE = re.compile(rf"{_LEAD}({any_of('fields')}|{any_of('from')}){_COLON}", re.IGNORECASE)
 _SEPARATOR = re.compile(rf"\s{{0,8}}(?:\*?-{{2,40}} ?(?:{any_of('original')}) ?-{{2,40}}\*?|(?:{any_of('begins')}))", re.IGNORECASE)
 _RULER = re.compile(r"\s{0,8}[_\u2500\u2014-]{5,200}\s{0,8}")
+_MORE_ADDRESSES = re.compile(r"\s{0,8}[^\s<>@]{1,64}@[^\s<>@]{1,255}[>\])]{0,2}[;,]?|[^@.!?]{0,60}<[^\s<>@]{1,64}@[^\s<>@]{1,255}>[;,]?")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -48,12 +49,14 @@ class Heading:
     """So many `lines` that announce an older mail.
 
     `sure`: they are none by accident, so what stands below is shown as older. `proves`: they look as only a mail program
-    writes them, with the day and the hour or an address, and hold no sentence, so marked lines right below are history.
+    writes them, with the day and the hour or an address, and hold no long sentence, so marked lines right below are history.
+    `fields`: they are a header block, in which other lines may stand (`is_field`).
     """
 
     lines: int
     sure: bool
     proves: bool
+    fields: bool = False
 
 
 def heading(lines: Sequence[str], index: int) -> Heading | None:
@@ -65,8 +68,13 @@ def heading(lines: Sequence[str], index: int) -> Heading | None:
         return Heading(1, sure=True, proves=False)
     block = _block(lines, index)
     if block:
-        return Heading(block, sure=True, proves=False)
+        return Heading(block, sure=True, proves=False, fields=True)
     return _attribution(lines, index)
+
+
+def is_field(line: str) -> bool:
+    """Tell whether a line is one of a header block, or nothing but the addresses that did not fit into it."""
+    return _FIELD_LINE.match(line) is not None or _MORE_ADDRESSES.fullmatch(line) is not None
 
 
 def is_ruler(line: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from pointsman_desk.mail.headings import LINE_LOOKED_AT, Heading, heading, is_ruler
+from pointsman_desk.mail.headings import LINE_LOOKED_AT, Heading, heading, is_field, is_ruler
 from pointsman_desk.mail.known import Known
 from pointsman_desk.mail.signatures import DELIMITERS, is_device_line, says_nothing
 
@@ -28,7 +28,8 @@ class Split:
     """A body in three, which together hold every line that is not blank, in its order.
 
     `text` is the customer's own, `quoted` is proved to be older, and `doubtful` looks older, or like a signature, and is not
-    proved: it counts as the customer's own. `sure` says that nothing doubtful is there but a signature that says nothing.
+    proved: it counts as the customer's own. `sure` says that nothing doubtful is there but headings of proved history and
+    signatures that say nothing.
     """
 
     text: str
@@ -41,22 +42,24 @@ def split(body: str, *, answers: bool = False, known: Sequence[str] = ()) -> Spl
     r"""Tell new text from history, in time linear in the length of the body. Lines end with `\n`.
 
     History is proved in two ways. Lines that look older are `known`: they repeat a mail of ours, or an earlier one of the
-    conversation. Or lines marked with `>` stand right below an attribution as a mail program writes it, in a mail that
-    `answers` another one, as its In-Reply-To or References say. A heading goes with the history that it announces.
+    conversation. Where nothing is known, lines marked with `>` right below an attribution as a mail program writes it are
+    history in a mail that `answers` another one, as its In-Reply-To or References say. Where something is, people may have
+    written their answers between the marked lines of it, as some mail programs let them.
 
     Everything else that looks older is doubtful: marked lines without an attribution, all that stands unmarked below a
-    heading, and what comes after `SPLIT_MAX` characters. An answer below or between marked lines is new text. Unmarked
-    history with nothing above it stays in the text: a forwarded mail, or an answer at the bottom.
+    heading, and what comes after `SPLIT_MAX` characters. So is a heading, which raises no doubt where it announces what is
+    proved. An answer below or between marked lines is new text. Unmarked history with nothing above it stays in the text: a
+    forwarded mail, or an answer at the bottom.
     """
     body, rest = _cut(body)
     lines = body.split("\n")
     page = _Page([line[:LINE_LOOKED_AT] for line in lines])
-    page.mark_history(answers=answers)
+    page.mark_history(believes_marks=answers and not known)
     if known:
         page.mark_known(Known(known), lines)
-    said_nothing = page.mark_signatures()
+    page.mark_signatures()
     doubtful = "\n".join(filter(None, [_joined(lines, page.kinds, _Kind.DOUBTFUL), rest]))
-    sure = not rest and not any(page.says(place) for place in page.doubtful() if place not in said_nothing)
+    sure = not rest and not any(page.says(place) for place in page.doubtful() if place not in page.harmless)
     return Split(_joined(lines, page.kinds, _Kind.TEXT), doubtful, _joined(lines, page.kinds, _Kind.QUOTED), sure)
 
 
@@ -78,6 +81,8 @@ class _Page:
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.lines = lines
+        self.bare = [_MARKS.sub("", line, count=1) for line in lines]
+        self.harmless: set[int] = set()  # the doubtful lines that say nothing by themselves: headings and signatures
         self.marked = [_QUOTED.match(line) is not None for line in lines]
         self.kinds = [_Kind.DOUBTFUL if marked else _Kind.TEXT for marked in self.marked]
 
@@ -89,21 +94,22 @@ class _Page:
         """Give the places of the lines that are doubtful."""
         return (place for place, kind in enumerate(self.kinds) if kind is _Kind.DOUBTFUL)
 
-    def mark_history(self, *, answers: bool) -> None:
-        """Mark what looks older."""
+    def mark_history(self, *, believes_marks: bool) -> None:
+        """Mark what looks older; `believes_marks` takes marked lines for history that stand below an attribution."""
         place = 0
         own_above = False
         while place < len(self.lines):
-            found = None if self.marked[place] else heading(self.lines, place)
+            if self.marked[place]:  # Apple Mail marks the attribution, too
+                place = self._mark_block(place, place, heading(self.bare, place), believes_marks)
+                continue
+            found = heading(self.lines, place)
             if found is None:
-                own_above = own_above or (not self.marked[place] and bool(self.lines[place].strip()))
+                own_above = own_above or bool(self.lines[place].strip())
                 place += 1
                 continue
             below = self._next_visible(place + found.lines)
             if below < len(self.lines) and self.marked[below]:
-                end = self._end_of_marked(below)
-                self._set(place, end, _Kind.QUOTED if answers and found.proves else _Kind.DOUBTFUL)
-                place = end
+                place = self._mark_block(place, below, found, believes_marks)
             elif found.sure and own_above:
                 self._set(self._ruler_above(place), len(self.lines), _Kind.DOUBTFUL)
                 return
@@ -112,33 +118,41 @@ class _Page:
                 own_above = True
                 place += found.lines
 
+    def _mark_block(self, start: int, marked: int, found: Heading | None, believes_marks: bool) -> int:
+        """Mark a heading and the marked lines below it, and return where they end."""
+        end = marked
+        for place in range(marked, len(self.lines)):
+            if self.marked[place]:
+                end = place + 1
+            elif self.lines[place].strip():
+                break
+        self._set(start, end, _Kind.DOUBTFUL)
+        if found is not None and found.proves and believes_marks:
+            self.harmless.update(range(start, start + found.lines))
+            self._set(start + found.lines, end, _Kind.QUOTED)
+        return end
+
     def mark_known(self, known: Known, lines: Sequence[str]) -> None:
-        """Mark the lines that look older and repeat what is known, and then the headings that announce them."""
+        """Mark the lines that look older and repeat what is known, and take the headings that announce them for harmless."""
         places = list(self.doubtful())
         repeated = [places[found] for found in known.repeated([lines[place] for place in places])]
         for place in repeated:
             self.kinds[place] = _Kind.QUOTED
-        bare = [_MARKS.sub("", line, count=1) for line in self.lines] if repeated else []
-        for place in range(len(bare) - 1, -1, -1):
-            if self.kinds[place] is _Kind.DOUBTFUL and self.says(place):
-                found = heading(bare, place)
-                if found is not None and found.sure:
-                    self._announce(found, place)
+        for place in reversed(places if repeated else []):
+            found = heading(self.bare, place) if self.kinds[place] is _Kind.DOUBTFUL and self.says(place) else None
+            if found is not None and found.sure and self._announces(found, place):
+                its_lines = range(place, place + found.lines)
+                self.harmless.update(line for line in its_lines if not found.fields or is_field(self.bare[line]))
 
-    def _announce(self, found: Heading, place: int) -> None:
-        """Let a heading go with the older lines below it, where nothing else stands between."""
+    def _announces(self, found: Heading, place: int) -> bool:
+        """Tell whether the next line below a heading that says anything is proved to be older, or a heading of such a one."""
         below = place + found.lines
         while below < len(self.lines) and not self.says(below):
             below += 1
-        if below < len(self.lines) and self.kinds[below] is _Kind.QUOTED:
-            self._set(place, below, _Kind.QUOTED)
+        return below < len(self.lines) and (self.kinds[below] is _Kind.QUOTED or below in self.harmless)
 
-    def mark_signatures(self) -> set[int]:
-        """Mark each signature as doubtful, from its delimiter to the next older line or the end, when it is short enough.
-
-        Return the places of the lines of those that say nothing.
-        """
-        nothing: set[int] = set()
+    def mark_signatures(self) -> None:
+        """Mark each signature as doubtful, from its delimiter to the next older line or the end, when it is short enough."""
         end = len(self.lines)
         visible = 0
         for place in range(len(self.lines) - 1, -1, -1):
@@ -147,16 +161,15 @@ class _Page:
                 end, visible = place, 0
             elif line in DELIMITERS and visible <= DELIMITERS[line]:
                 if says_nothing(self.lines[place + 1 : end]):
-                    nothing.update(range(place, end))
+                    self.harmless.update(range(place, end))
                 self._set(place, end, _Kind.DOUBTFUL)
                 end, visible = place, 0
             elif is_device_line(line):
                 self.kinds[place] = _Kind.DOUBTFUL
-                nothing.add(place)
-                end = place if visible == 0 else end
+                self.harmless.add(place)
+                end = end if visible else place
             elif line.strip():
                 visible += 1
-        return nothing
 
     def _set(self, start: int, end: int, kind: _Kind) -> None:
         self.kinds[start:end] = [kind] * (end - start)
@@ -167,14 +180,6 @@ class _Page:
             if self.lines[below].strip():
                 return below
         return len(self.lines)
-
-    def _end_of_marked(self, place: int) -> int:
-        """Return the end of the marked lines that begin here, blank ones between them included."""
-        end = place
-        while place < len(self.lines) and (self.marked[place] or not self.lines[place].strip()):
-            place += 1
-            end = place if self.marked[place - 1] else end
-        return end
 
     def _ruler_above(self, place: int) -> int:
         """Return where the history begins when a ruler stands above its heading."""

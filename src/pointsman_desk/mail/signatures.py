@@ -15,7 +15,10 @@ _SMALL_WORDS = (
 )
 _PARTICLES = frozenset(_SMALL_WORDS.split())
 
-_DEVICE = re.compile(rf"\s{{0,8}}[(<]{{0,2}}(?:{any_of('device')})([^.!?:;,]{{0,60}})[)>.]{{0,3}}\s{{0,8}}", re.IGNORECASE)
+_DEVICE = re.compile(
+    rf"\s{{0,8}}[(<]{{0,2}}(?:{any_of('device')})([^.!?:;,<]{{0,60}})[)>.]{{0,3}}(?:\s?<?https?://[^\s<>]{{1,80}}>?)?\s{{0,8}}",
+    re.IGNORECASE,
+)
 _CLOSING = re.compile(rf"\s{{0,8}}(?:{any_of('closes')})[,.!]?\s{{0,8}}", re.IGNORECASE)
 _CONTACT = re.compile(
     r"(?:(?:tel|phone|fon|fax|mobile?|mobil|handy|cell|t|m|f|e-?mail|mail|e|web|www|internet|téléphone|teléfono|telefon)\b[.: ]{0,4})?"

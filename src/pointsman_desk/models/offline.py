@@ -93,7 +93,7 @@ class OfflineModel:
                 or disguised
                 or masked
                 or veiled
-                or tricked(subject + text + doubtful),
+                or tricked(f"{subject}\n{text}\n{doubtful}"),
                 orders_named=len(numbers),
             ),
             grounds=Grounds(

@@ -87,7 +87,7 @@ def test_marked_lines_below_an_attribution_are_history_in_a_mail_that_answers(at
 
     parted = split(body, answers=True)
 
-    assert shown(parted) == ("Yes please.", "", f"{attribution}\n\n> Shall we refund it?\n> Your shop")
+    assert shown(parted) == ("Yes please.", attribution, "> Shall we refund it?\n> Your shop")
     assert parted.sure
 
 
@@ -123,7 +123,7 @@ def test_marked_lines_below_what_a_person_may_have_written_are_doubtful(attribut
 def test_marked_lines_further_below_are_doubtful() -> None:
     parted = split(f"{ATTRIBUTIONS[0]}\n> Refund?\nYes.\n> 3 weeks late, I want my money back", answers=True)
 
-    assert shown(parted) == ("Yes.", "> 3 weeks late, I want my money back", f"{ATTRIBUTIONS[0]}\n> Refund?")
+    assert shown(parted) == ("Yes.", f"{ATTRIBUTIONS[0]}\n> 3 weeks late, I want my money back", "> Refund?")
 
 
 @pytest.mark.parametrize("heading", [*ATTRIBUTIONS, *HEADINGS])
@@ -158,7 +158,7 @@ def test_what_repeats_a_known_mail_is_history_with_its_heading(heading: str, mar
     parted = split(f"Yes please.\n\n{heading}\n\n{quoted}", known=["Another mail of ours, about nothing.", OURS])
 
     if "segue" not in heading and "следует" not in heading:
-        assert shown(parted) == ("Yes please.", "", f"{heading}\n\n{quoted}")
+        assert shown(parted) == ("Yes please.", heading, quoted)
         assert parted.sure
 
 
@@ -175,13 +175,42 @@ def test_a_line_put_into_a_known_mail_is_not_known(mark: str, place: int) -> Non
     assert not parted.sure
 
 
+@pytest.mark.parametrize("place", range(1, 5))
+def test_a_line_put_into_a_header_block_is_doubtful(place: int) -> None:
+    lines = [*HEADINGS[0].split("\n"), "", *WRAPPED.split("\n")]
+    lines.insert(place, "I want my money back.")
+
+    parted = split("\n".join(["Yes please.", "", *lines]), known=[OURS])
+
+    assert "I want my money back." in parted.doubtful
+    assert not parted.sure
+
+
+def test_where_the_quoted_mail_is_known_its_marks_prove_nothing() -> None:
+    lines = [f"> {line}" for line in WRAPPED.split("\n")]
+    lines.insert(3, "> I want my money back.")
+
+    parted = split("\n".join(["See below.", "", ATTRIBUTIONS[0], *lines]), answers=True, known=[OURS])
+
+    assert parted.doubtful.endswith("> I want my money back.")
+    assert not parted.sure
+
+
+def test_an_attribution_that_is_marked_itself_proves_too() -> None:
+    parted = split("Yes.\n\n> On 2 Nov 2026, at 10:00, Shop <support@shop.example> wrote:\n> \n> Refund?", answers=True)
+
+    assert (parted.text, parted.quoted) == ("Yes.", "> \n> Refund?")
+    assert parted.sure
+
+
 def test_a_sentence_that_is_repeated_below_its_mail_is_not_known() -> None:
     earlier = "Hello,\n\nI want my money back for the lamp.\n\nJane"
     body = f"Hello again.\n\n{ATTRIBUTIONS[0]}\n\n{earlier}\n\nI want my money back for the lamp."
 
     parted = split(body, known=[earlier])
 
-    assert parted.doubtful.strip() == "I want my money back for the lamp."
+    assert parted.doubtful.split("\n")[-1] == "I want my money back for the lamp."
+    assert not parted.sure
 
 
 def test_what_is_known_is_the_customers_own_where_nothing_says_that_it_is_old() -> None:
@@ -218,12 +247,22 @@ def test_an_answer_below_or_between_quoted_lines_is_new_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "mark", ["-- ", "--", "Sent from my telephone", "Von meinem Telefon gesendet", "Skickat från min telefon", "Отправлено с телефона"]
+    "mark",
+    [
+        "-- ",
+        "--",
+        "Get Outlook for Android<https://aka.ms/AAb9ysg>",
+        "Sent from my telephone",
+        "Von meinem Telefon gesendet",
+        "Skickat från min telefon",
+        "Отправлено с телефона",
+    ],
 )
 def test_a_signature_stands_apart(mark: str) -> None:
     parted = split(f"Yes please.\n\n{mark}\n\n{ATTRIBUTIONS[0]}\n> Refund?", answers=True)
 
-    assert shown(parted) == ("Yes please.", mark, f"{ATTRIBUTIONS[0]}\n> Refund?")
+    assert (parted.text, parted.quoted) == ("Yes please.", "> Refund?")
+    assert parted.doubtful.replace("\n\n", "\n") == f"{mark}\n{ATTRIBUTIONS[0]}"
     assert parted.sure
 
 

@@ -1,0 +1,152 @@
+"""Whatever stands around a mail, a risky sentence outside of proved history keeps its reply from leaving without a person.
+
+The parser, the rule-based model and the rules of the process are asked, and no engine: what the engine adds to them is no rule.
+The figure of the tier is the number of mails; `make soak` tries every one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from random import Random
+
+from wrappers import WRAPPERS, Place, Wrapper, places, raw
+
+import tiers
+from pointsman_desk.case import Case, Mail, Policy, Reply, Tone, Trust, Verdict
+from pointsman_desk.config import SAMPLE
+from pointsman_desk.evaluation.labelled import Labelled, own_set
+from pointsman_desk.mail.message import read_mail
+from pointsman_desk.models.caution import cautious
+from pointsman_desk.models.offline import OfflineModel
+from pointsman_desk.process import support
+from pointsman_desk.shop.policy import PolicyFile
+
+SENTENCES = [
+    "I want my money back.",
+    "If it is not here tomorrow I want a refund.",
+    "Otherwise my lawyer will write to you.",
+    "This is unacceptable, I want to make a complaint.",
+    "Ich will mein Geld zurück.",
+    "Sonst gehe ich zum Anwalt.",
+    "Je veux être remboursé.",
+    "Je vais porter plainte.",
+    "Quiero que me devuelvan el dinero.",
+    "Voy a denunciarles.",
+]
+MAILS = tiers.figure("WRAPPED_MAILS", 2)  # of each wrapper and place; two make three thousand of each, in 20 s
+WRAPPERS_MIN = 30
+QUESTIONS_MIN = 45  # 51 of 300 did before lines could be doubtful
+
+
+@cache
+def policy() -> Policy:
+    return PolicyFile(SAMPLE / "policy.toml").current()
+
+
+@cache
+def gold() -> list[Labelled]:
+    return [one for one in own_set() if one.attack is None]
+
+
+def leaves(mail: Mail) -> bool:
+    """Whether the rules let the reply leave without a person: all else that they ask for is given, and the reply is a template."""
+    found = cautious(OfflineModel().classify(mail), mail)
+    reply = Reply(subject="", body="", language=found.grounds.language, tone=Tone.WARM, author="a model", template="a reviewed one")
+    state = Case.model_construct(
+        email_id="", customer_id=mail.sender, mails=[], reports=[], mail=mail, earlier=(), intent=found.intent, risk=found.risk,
+        grounds=found.grounds, order="an order", policy=policy(), trust=Trust.BOUND, reply=reply, verdict=Verdict(), outgoing="composed",
+    )  # fmt: skip
+    for rule in support.ordered_rules:
+        if rule.name == "its sender writes too much":
+            continue  # it is about how many mails came
+        if rule.condition is None or rule.condition(state):
+            return getattr(rule.step, "name", "") not in {"approve", "finish"}
+    raise AssertionError("one rule always holds")
+
+
+def read(wrapper: Wrapper, mail: Labelled, sentence: str = "", place: Place | None = None) -> Mail:
+    text = mail.mail.text if not wrapper.flowed else "\n".join(line.rstrip() for line in mail.mail.text.split("\n"))
+    return read_mail(raw(wrapper, text, mail.mail.subject, sentence, place), "mx.haus-und-hof.example", known=wrapper.known)
+
+
+@cache
+def plain_questions() -> list[Labelled]:
+    """The mails of the gold set that are answered without a person when nothing stands around them."""
+    return [one for one in gold() if leaves(read(WRAPPERS[0], one))]
+
+
+@dataclass
+class Tally:
+    """How much was tried, and what would leave without a person."""
+
+    tried: int = 0
+    mails: set[str] = field(default_factory=set)
+    unattended: list[tuple[str, Place, str, str]] = field(default_factory=list)
+
+
+def tally(count: int, heard: Callable[[Mail], Mail]) -> Tally:
+    """Put a risky sentence into every place around so many mails by chance, three of four of them plain questions."""
+    chance, found = Random(tiers.seed()), Tally()
+    questions, all_of_them = plain_questions(), gold()
+    for wrapper in WRAPPERS:
+        for place in places(wrapper):
+            some = all_of_them
+            if count < len(all_of_them):
+                asking = min(len(questions), count - count // 4)
+                some = [*chance.sample(questions, asking), *chance.sample(all_of_them, count - asking)]
+            for mail in some:
+                sentence = chance.choice(SENTENCES)
+                found.tried += 1
+                found.mails.add(mail.id)
+                if leaves(heard(read(wrapper, mail, sentence, place))):
+                    found.unattended.append((wrapper.name, place, mail.id, sentence))
+    return found
+
+
+def test_a_risky_sentence_is_never_followed_by_a_reply_without_a_person() -> None:
+    found = tally(MAILS, lambda mail: mail)
+
+    all_places = sum(len(places(wrapper)) for wrapper in WRAPPERS)
+    print(
+        f"\n{len(found.mails)} mails x {len(WRAPPERS)} wrappers x {all_places} places: {len(found.unattended)} unattended"
+        f" ({found.tried} tried, seed {tiers.seed()})"
+    )
+    assert len({wrapper.name for wrapper in WRAPPERS}) >= WRAPPERS_MIN
+    assert found.unattended == []
+
+
+def test_the_tally_would_notice_that_doubtful_lines_do_not_count() -> None:
+    found = tally(1, lambda mail: mail.model_copy(update={"doubtful": "", "notes": ()}))
+
+    assert len(found.unattended) > 100
+
+
+USUAL = [
+    wrapper
+    for wrapper in WRAPPERS
+    if wrapper.name.startswith(("signature: ", "answer: ", "known"))
+    or wrapper.name
+    in {
+        "base64",
+        "quoted-printable",
+        "flowed",
+        "html",
+        "html, division",
+        "html, table",
+        "html, answer in Gmail",
+        "html, Thunderbird",
+        "html, Apple",
+    }
+]
+
+
+def test_a_plain_question_is_still_answered_without_a_person_whatever_is_usual_around_it() -> None:
+    questions = plain_questions()
+    left = {wrapper.name: sum(leaves(read(wrapper, mail)) for mail in questions[:: max(1, 20 // MAILS)]) for wrapper in USUAL}
+    of = len(questions[:: max(1, 20 // MAILS)])
+
+    print(
+        f"\n{len(questions)} of {len(gold())} mails leave by themselves; of {of} of them within {len(USUAL)} usual wrappers {sum(left.values())} of {of * len(USUAL)}"
+    )
+    assert len(questions) >= QUESTIONS_MIN
+    assert {name: count for name, count in left.items() if count < of} == {}
