@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pointsman import Blob, Log, State, Unsafe, Violation
+from pointsman import Blob, Failure, Log, State, Unsafe, Violation
 
 
 class Value(BaseModel):
@@ -398,6 +398,7 @@ class Case(State):
     outgoing: Outgoing | None = None
     send_status: Literal["pending", "sent"] | None = None
     receipt: Receipt | None = None
+    noted: bool | Failure | None = None
     allowance: Allowance | None = None
     followed_up: FollowedUp | None = None
 
@@ -420,6 +421,11 @@ class Case(State):
     def is_doubtful(self) -> bool:
         """Whether not every word of the mails is surely read, and surely the customer's or surely older."""
         return any(not DOUBTS.isdisjoint(mail.notes) for mail in (self.mail, *(self.earlier or ())) if mail is not None)
+
+    @property
+    def is_renamed(self) -> bool:
+        """Whether the provider has put an identifier of its own into the reply in place of ours."""
+        return self.receipt is not None and self.outgoing is not None and self.receipt.provider_message_id != self.outgoing.message_id
 
     @property
     def is_flooded(self) -> bool:

@@ -30,7 +30,7 @@ class ShopUnavailable(DeskError):
 
 
 class IndexUnavailable(DeskError):
-    """The index of mails cannot be opened now: another program holds it, or the disk takes nothing."""
+    """The index of mails cannot be used now: another program holds it, or the disk takes nothing. What needs it is done later."""
 
 
 class ConfigInvalid(DeskError):

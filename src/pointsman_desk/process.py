@@ -88,6 +88,9 @@ def support_mail(
         send.send, writes=("receipt", "send_status", "sent"), retry=GREYLISTED, timeout_seconds=SEND_SECONDS, safety=safety
     )
 
+    # The reply is out, whatever becomes of this: a name that could not be noted for an hour leaves one sign less of where an answer belongs.
+    note = support.node(send.note, writes="noted", retry=GREYLISTED, on_failure="record")
+
     allow = support.transaction(writes="allowance")(bounds.allow)
     waits = follow_up is not None
     wait = _wait(support, follow_up or FollowUp(timedelta(days=14)))
@@ -120,6 +123,7 @@ def support_mail(
         ask("a machine has answered enough", lambda c: c.is_bounded),
         when("nobody has seen it", lambda c: not c.approved and not c.is_marked, compose_unattended),
         when("it is not sent", lambda c: c.send_status == "pending", send_),
+        when("its name at the provider is not noted", lambda c: c.is_renamed and c.noted is None, note),
         when("the reply that was sent has come back", lambda c: waits and c.has_come_back, park(RETURNED)),
         when("the customer may answer", lambda c: waits and c.followed_up is None, wait),
         otherwise(finish("sent")),

@@ -7,7 +7,8 @@ that an older database knows nothing of, makes one conversation two cases, and l
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -30,10 +31,11 @@ class Place(NamedTuple):
 
 
 class Threads:
-    """The index in `file`, made when it is missing. Raises ConfigInvalid where it is none, IndexUnavailable; every method may raise sqlite3.Error."""
+    """The index in `file`, made when it is missing. Raises ConfigInvalid where it is none, and like every method IndexUnavailable."""
 
     def __init__(self, file: Path) -> None:
         self._lock = Lock()
+        self._file = file
         try:
             self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
             self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_sql('tables')}")
@@ -61,32 +63,40 @@ class Threads:
     def add(self, place: Place, names: Iterable[tuple[Kind, str]], key: str) -> None:
         """Let these identifiers lead there; what leads to another conversation goes on to. `key` is the identity of the mail that has them."""
         rows = [(_hash(kind, name), *place, _hash("key", key)) for kind, name in names]
-        with self._lock:
-            self._connection.executemany(_sql("add"), rows)
+        with self._using() as connection:
+            connection.executemany(_sql("add"), rows)
 
     def follows(self, earlier: int, later: Place) -> None:
         """Note that a case came of an earlier one."""
-        with self._lock:
-            self._connection.execute(_sql("add_later"), (earlier, *later))
+        with self._using() as connection:
+            connection.execute(_sql("add_later"), (earlier, *later))
 
     def later(self, case: int) -> list[Place]:
         """The cases that came of this one."""
-        with self._lock:
-            return [Place(*row) for row in self._connection.execute(_sql("later"), (case,))]
+        with self._using() as connection:
+            return [Place(*row) for row in connection.execute(_sql("later"), (case,))]
 
     def arrived(self, sender: str, key: str, now: float, since: float) -> list[float]:
         """Note that a mail came, and return when the mails of its sender came, itself included, as far as after `since`."""
         who = _hash("sender", sender)
-        with self._lock:
-            self._connection.execute(_sql("forget_arrivals"), (who, since))
-            self._connection.execute(_sql("add_arrival"), (who, _hash("key", key), now))
-            return [at for (at,) in self._connection.execute(_sql("arrivals"), (who,))]
+        with self._using() as connection:
+            connection.execute(_sql("forget_arrivals"), (who, since))
+            connection.execute(_sql("add_arrival"), (who, _hash("key", key), now))
+            return [at for (at,) in connection.execute(_sql("arrivals"), (who,))]
 
     def _row(self, kind: Kind, name: str) -> tuple[int, str, bytes] | None:
-        with self._lock:
-            found = self._connection.execute(_sql("find"), (_hash(kind, name),))
-            row: tuple[int, str, bytes] | None = found.fetchone()
+        with self._using() as connection:
+            row: tuple[int, str, bytes] | None = connection.execute(_sql("find"), (_hash(kind, name),)).fetchone()
         return row
+
+    @contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                told = f"the desk's index of mails {self._file} cannot be used now ({error})"
+                raise IndexUnavailable(f"{told}; run the desk again when nothing else holds the file and its disk has room.") from error
 
 
 def shared(sender: str, reference: str) -> str:

@@ -65,19 +65,26 @@ def _fixed(
 
 
 async def send(
-    outgoing: Outgoing, send_status: Peek[str], mails: Peek[Log[Incoming]], *, transport: Transport, threads: Threads, ctx: Context
+    outgoing: Outgoing, send_status: Peek[str], *, transport: Transport, ctx: Context
 ) -> tuple[Receipt, Literal["sent"], Sent]:  # fmt: skip
     """Send the composed reply if it is still pending; the receipt holds the name under which the provider knows it.
 
-    A provider may put an identifier of its own into the mail, which the customer's answer then names.
+    Nothing follows the delivery here: once the reply is out, no error may make its outcome unknown.
     """
     if send_status != "pending":
         raise Rejected(f"the reply is {send_status}, not pending")
     receipt = await transport.deliver(outgoing.raw.encode("ascii"), sender=outgoing.sender, to=outgoing.to, key=ctx.key)
-    if receipt.provider_message_id != outgoing.message_id:
-        place = Place(ctx.case, mails[-1].conversation)
-        await asyncio.to_thread(threads.add, place, [("ours", provider_name(receipt.provider_message_id))], ctx.key)
     return receipt, "sent", sent_of(outgoing, ctx.now)
+
+
+async def note(outgoing: Outgoing, receipt: Receipt, mails: Peek[Log[Incoming]], *, threads: Threads, ctx: Context) -> bool:
+    """Note the identifier that the provider put into the reply in place of ours: the customer's answer will name it.
+
+    Raises IndexUnavailable.
+    """
+    place = Place(ctx.case, mails[-1].conversation)
+    await asyncio.to_thread(threads.add, place, [("ours", provider_name(receipt.provider_message_id))], outgoing.message_id)
+    return True
 
 
 async def look_up(outgoing: Outgoing, *, transport: SmtpTransport, ctx: Context) -> Any:
