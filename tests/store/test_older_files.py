@@ -13,6 +13,7 @@ from sqlite_work import Told
 
 from pointsman import Engine, Status, open_cases
 from pointsman.store.sqlite import take_over
+from pointsman.store.sqlite_file import APPLICATION_ID
 from pointsman.store.statements import migrations
 from pointsman.testing.clock import ManualClock
 from tiers import seed
@@ -145,3 +146,35 @@ def test_a_power_failure_while_the_tables_are_changed_leaves_the_old_file_or_the
 
     assert len(session.record) > 20 * (migrations("sqlite")[-1][0] - int(file.stem))
     assert not [place for place in found if place[1]]
+
+
+def test_keys_of_before_there_were_keys_of_tenants_belong_to_the_tenants_of_their_cases(tmp_path: Path) -> None:
+    path = tmp_path / "cases.db"
+    connection = sqlite3.connect(path)
+    for number, text in migrations("sqlite"):
+        if number < 10:
+            connection.executescript(text)
+            connection.executescript(f"PRAGMA user_version = {number}; PRAGMA application_id = {APPLICATION_ID}")
+    connection.executescript("""
+        INSERT INTO cases (id, process, version, key, status, revision, fence, attempts, steps, created_at, updated_at, tenant, correlation)
+          VALUES (1, 'p', 1, 'k', 'waiting', 1, 0, 0, 1, 1.0, 1.0, 'red', 'c'), (2, 'p', 1, 'l', 'done', 1, 0, 0, 1, 1.0, 1.0, '', NULL);
+        INSERT INTO messages (id, process, name, key, correlation, case_id, status, body, at)
+          VALUES (1, 'p', 'mail', 'm', 'c', 1, 'taken', '1', 1.0), (2, 'p', 'mail', 'n', 'd', NULL, 'unmatched', '2', 1.0);
+        INSERT INTO erased_keys (process, name, digest, case_id) VALUES ('p', '', 'x', 1);
+        INSERT INTO fields (case_id, revision, field, value, writer) VALUES (1, 1, 'text', '"a"', ''), (1, 2, 'text', '"b"', '');
+    """)
+    connection.close()
+
+    writer, *_ = take_over(path, BEGAN)
+    try:
+        assert writer.execute("SELECT key, tenant FROM messages ORDER BY id").fetchall() == [("m", "red"), ("n", "")]
+        assert writer.execute("SELECT tenant FROM erased_keys").fetchall() == [("red",)]
+        assert writer.execute("SELECT id, tenant, key, correlation FROM cases ORDER BY id").fetchall() == [
+            (1, "red", "k", "c"),
+            (2, "", "l", None),
+        ]
+        assert writer.execute("SELECT state FROM states WHERE id = 1").fetchone() == ('{"text":"b"}',)
+        writer.execute("INSERT INTO cases (id, process, version, key, status, revision, fence, attempts, steps, created_at, updated_at) "
+                       "VALUES (3, 'p', 1, 'k', 'waiting', 1, 0, 0, 1, 1.0, 1.0)")  # fmt: skip
+    finally:
+        writer.close()

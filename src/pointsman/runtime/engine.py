@@ -159,8 +159,8 @@ class Engine:
     ) -> Started:  # fmt: skip
         """Start a case with these inputs; the answer comes after the commit that holds it.
 
-        `key` is the identity of what is started: the same key in the same process is the same case, whenever it comes
-        again and whatever comes with it. Messages with the `correlation` key reach the case while it is open. Cases of a higher
+        `key` is the identity of what is started: the same key of the same `tenant` in the same process is the same case, whenever
+        it comes again and whatever comes with it. The tenant's messages with the `correlation` key reach the case while it is open. Cases of a higher
         `priority` leave the line first, and of one priority the tenants take turns. Raises Busy where too much is in
         line already (but a known key is a duplicate even then), UnknownProcess, InputInvalid, ValueRefused, StoreError and EngineStopped.
         """
@@ -171,10 +171,10 @@ class Engine:
     async def send(
         self, process: AnyProcess | str, message: object, *, name: str | None = None, key: str | None = None, tenant: str = "", priority: int = 0
     ) -> Delivered:  # fmt: skip
-        """Deliver a message that the process accepts: to the open case with its correlation key, or to one that it starts.
+        """Deliver a message that the process accepts: to its tenant's open case with its correlation key, or to one that it starts.
 
         `name` says which of the process's messages it is, where its type does not; `key` is its identity, in place of what
-        `accept` says. The answer comes after the commit that holds the message. Raises Busy where it would
+        `accept` says. Neither key is known to another `tenant`. The answer comes after the commit that holds the message. Raises Busy where it would
         start a case and too much is in line already, UnknownProcess, InputInvalid,
         ValueRefused, StoreError and EngineStopped.
         """

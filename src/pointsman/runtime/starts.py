@@ -60,7 +60,7 @@ class Starts:
         check_text("tenant", tenant)
         _check_key("correlation", correlation)
         cells = _input_cells(registered, state)
-        known = await self._cases.store.case_by_key(registered.name, key) if key is not None else None
+        known = await self._cases.store.case_by_key(registered.name, key, tenant=tenant) if key is not None else None
         if known is not None:
             return Started(known.id, duplicate=True)
         new = NewCase(registered.name, registered.version, key, tenant, priority, correlation, parent)
@@ -84,15 +84,14 @@ class Starts:
         In place of one that is cancelled, or about to be, another one is started.
         """
         first, number = key, 1
-        while (known := await self._cases.store.case_by_key(process, key)) is not None:
+        tenant = parent.origin.tenant
+        while (known := await self._cases.store.case_by_key(process, key, tenant=tenant)) is not None:
             called_off = any(message.name == PARENT_ENDED for message in await self._cases.store.messages(known.id))
             if known.status is not Status.CANCELLED and not called_off:
                 break
             number += 1
             key = f"{first}/{number}"
-        started = await self.start(
-            process, inputs, key=key, tenant=parent.origin.tenant, priority=parent.origin.priority, parent=parent.snapshot.case
-        )
+        started = await self.start(process, inputs, key=key, tenant=tenant, priority=parent.origin.priority, parent=parent.snapshot.case)
         return started.case
 
     async def send(self, process: str, message: object, *, name: str | None, key: str | None, tenant: str, priority: int) -> Delivered:
@@ -106,11 +105,13 @@ class Starts:
         value = adapter_of(accept.message).validate_json(body)
         correlation = accept.correlate(value)
         identity = key if key is not None else accept.key(value) if accept.key is not None else None
+        check_text("tenant", tenant)
         _check_key("key", identity)
         _check_key("correlation", correlation)
         post = Post(
             process, accept.name, identity, correlation, body, self._clock.now(),
             urgent=accept.while_open == "supersede", holds=accept.while_open == "hold", apart=accept.while_open == "new_case",
+            tenant=tenant,
         )  # fmt: skip
         # Only what would start a case is refused: duplicates, and messages for open cases, are taken in always.
         may_start = accept.starts is not False
@@ -147,7 +148,7 @@ class Starts:
         accept = _accept(registered, None, row.name)
         value = adapter_of(accept.message).validate_json(row.body)
         case = await self._cases.row(row.case or 0)
-        post = Post(row.process, row.name, row.key, row.correlation, row.body, self._clock.now(), holds=True)
+        post = Post(row.process, row.name, row.key, row.correlation, row.body, self._clock.now(), holds=True, tenant=row.tenant)
         await self._cases.apart(self._deliver(registered, accept, value, post, case.tenant, case.priority, released=row.id))
 
     async def _deliver(

@@ -13,15 +13,15 @@ Promises (tests/store runs each against each store)
     S1  A commit is whole: status, fields, events, intent, settlement, pause and branches together, or none of them.
     S2  A commit is durable before it is answered, and answered in one piece.
     S3  A commit against another revision or fence than the case has raises Conflict and changes nothing.
-    S4  Of starts with one key in one process, the first makes the case; every other one is told its number.
+    S4  Of a tenant's starts with one key in one process, the first makes the case; every other one is told its number.
     S5  A case that is due, ready or waiting with a timer, is claimed once; the claim raises its fence and counts an attempt.
     S6  A pause is open until its case moves; it is answered at most once.
     S7  An intent is new to the ledger, or takes up the standing one on purpose (`again`); otherwise it is a Conflict.
     S8  Events are numbered in the order of their commits, without a later commit below an earlier number.
     S9  What is read is what was committed: never a part of a transition. The state as of any revision can be read, and what is
         added to a log costs its own bytes, not those of what was added before.
-    S10 A message is delivered once: to the open case with its correlation key, to the case that it starts, or to nobody, and
-        then to the first case with that key. A case that rests is woken by it in the same commit. A commit that has not seen
+    S10 A message is delivered once: to its tenant's open case with its correlation key, to the case that it starts, or to nobody,
+        and then to the first case of that tenant with that key. A case that rests is woken by it in the same commit. A commit that has not seen
         a pending message raises News and changes nothing.
     S11 The rows of a transaction and its transition are one commit; where either is refused, nothing of both stands.
     S14 Events that are appended by themselves change nothing of their case: whoever has it in hand does not notice.
@@ -178,6 +178,7 @@ class Post(NamedTuple):
     urgent: bool = True
     holds: bool = False
     apart: bool = False
+    tenant: str = ""
 
 
 class Posted(NamedTuple):
@@ -352,6 +353,7 @@ class MessageRow(NamedTuple):
     status: MessageStatus
     body: str
     at: float
+    tenant: str = ""
 
 
 class BranchRow(NamedTuple):
@@ -464,8 +466,8 @@ class Reader(Protocol):
     async def definitions(self) -> list[DefinitionRow]:
         """The definitions that engines were opened with."""
 
-    async def case_by_key(self, process: str, key: str) -> CaseRow | None:
-        """The case that a start with this key made, or None."""
+    async def case_by_key(self, process: str, key: str, *, tenant: str = "") -> CaseRow | None:
+        """The case that a tenant's start with this key made, or None."""
 
     async def counts(self) -> dict[Status, int]:
         """How many cases there are in each status."""

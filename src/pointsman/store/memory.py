@@ -72,7 +72,7 @@ class MemoryStore:
         self._leases: dict[int, float] = {}
         self._owners: dict[int, int] = {}
         self._cases: dict[int, CaseRow] = {}
-        self._keys: dict[tuple[str, str], int] = {}
+        self._keys: dict[tuple[str, str, str], int] = {}
         self._writes = Writes()
         self._events: list[EventRow | None] = []  # None where one has gone: their numbers are not given again
         self._effects: dict[str, EffectRow] = {}
@@ -82,7 +82,7 @@ class MemoryStore:
         self._rows: list[sqlite3.Connection] = []
         self._blobs: dict[str, bytes] = {}
         self._kept_at: dict[str, float] = {}
-        self._erased_keys: dict[tuple[str, str, str], int] = {}
+        self._erased_keys: dict[tuple[str, str, str, str], int] = {}
         self._schedules: dict[tuple[str, str], ScheduleRow] = {}
         self._definitions: dict[tuple[str, int, str], DefinitionRow] = {}
         self._limits: dict[str, str] = {}
@@ -119,7 +119,7 @@ class MemoryStore:
         """Commit a transition; every check comes before the first write."""
         t = transition
         self._points("store.commit")
-        if t.new is not None and (known := self._by_key(t.new.process, t.new.key)) is not None:
+        if t.new is not None and (known := self._by_key(t.new.process, t.new.tenant, t.new.key)) is not None:
             return known
         self._check(t)
         self._write_case(t)
@@ -164,7 +164,7 @@ class MemoryStore:
             return Posted(None, MessageStatus.PASSED, duplicate=True)
         if released is None and (known := self._message_by_key(post)) is not None:
             return Posted(known.case, known.status, duplicate=True)
-        if (erased := self._erased(post.process, post.name, post.key)) is not None:
+        if (erased := self._erased(post.process, post.tenant, post.name, post.key)) is not None:
             return Posted(erased, MessageStatus.TAKEN, duplicate=True)
         found = None if post.apart else post.case or self._open_case(post)
         if found is not None and released is None:
@@ -344,10 +344,11 @@ class MemoryStore:
         """Take the content of a case away, and leave its skeleton."""
         row = self._cases[case]
         messages = [m for m in self._messages if m.case == case and m.status is not MessageStatus.HELD]
-        for process, name, key in [(row.process, "", row.key), *((m.process, m.name, m.key) for m in messages)]:
+        own = (row.process, row.tenant, "", row.key)
+        for process, tenant, name, key in [own, *((m.process, m.tenant, m.name, m.key) for m in messages)]:
             if key is not None:
-                self._erased_keys[process, name, erased_key(self.incarnation, process, name, key)] = case
-        self._keys.pop((row.process, row.key or ""), None)
+                self._erased_keys[process, tenant, name, erased_key(self.incarnation, process, name, key)] = case
+        self._keys.pop((row.process, row.tenant, row.key or ""), None)
         self._cases[case] = row._replace(key=None, correlation=None)
         self._drop_messages(case)
         self._writes.forget(case)
@@ -360,13 +361,13 @@ class MemoryStore:
             if event is not None and event.case == case and event.kind != Kind.ERASED:
                 self._events[place] = event._replace(facts=skeleton_of(event.facts))
 
-    def _by_key(self, process: str, key: str | None) -> int | None:
-        return None if key is None else self._keys.get((process, key), self._erased(process, "", key))
+    def _by_key(self, process: str, tenant: str, key: str | None) -> int | None:
+        return None if key is None else self._keys.get((process, tenant, key), self._erased(process, tenant, "", key))
 
-    def _erased(self, process: str, name: str, key: str | None) -> int | None:
+    def _erased(self, process: str, tenant: str, name: str, key: str | None) -> int | None:
         if key is None or not self._erased_keys:
             return None
-        return self._erased_keys.get((process, name, erased_key(self.incarnation, process, name, key)))
+        return self._erased_keys.get((process, tenant, name, erased_key(self.incarnation, process, name, key)))
 
     def _check_lease(self, now: float) -> None:
         if self._leases.get(self._engine, 0.0) <= now:
@@ -403,7 +404,7 @@ class MemoryStore:
             process, version, key, tenant, priority, correlation, parent = t.new
             created_at, inbox = t.at, 0
             if key is not None:
-                self._keys[process, key] = t.case
+                self._keys[process, tenant, key] = t.case
         else:
             row = self._cases[t.case]
             process, version, key, created_at = row.process, t.migrated or row.version, row.key, row.created_at
@@ -424,11 +425,9 @@ class MemoryStore:
             if self._message_by_key(post) is None and post.case is not None:
                 self._deliver_to(post, post.case)
         if t.new is not None and t.new.correlation is not None and t.status not in ENDED:
-            early = [
-                m
-                for m in self._messages
-                if m.status is MessageStatus.UNMATCHED and (m.process, m.correlation) == (t.new.process, t.new.correlation)
-            ]
+            sought = (t.new.process, t.new.tenant, t.new.correlation)
+            unmatched = [m for m in self._messages if m.status is MessageStatus.UNMATCHED]
+            early = [m for m in unmatched if (m.process, m.tenant, m.correlation) == sought]
             for message in early:
                 self._messages[message.id - 1] = message._replace(case=t.case, status=MessageStatus.PENDING)
             row = self._cases[t.case]
@@ -456,17 +455,18 @@ class MemoryStore:
 
     def _insert_message(self, post: Post, case: int | None, status: MessageStatus) -> None:
         number = len(self._messages) + 1
-        self._messages.append(MessageRow(number, post.process, post.name, post.key, post.correlation, case, status, post.body, post.at))
+        row = MessageRow(number, post.process, post.name, post.key, post.correlation, case, status, post.body, post.at, post.tenant)
+        self._messages.append(row)
 
     def _message_by_key(self, post: Post) -> MessageRow | None:
-        same = (m for m in self._messages if post.key is not None and (m.process, m.name, m.key) == (post.process, post.name, post.key))
-        return next(same, None)
+        sought = (post.process, post.tenant, post.name, post.key)
+        return next((m for m in self._messages if post.key is not None and (m.process, m.tenant, m.name, m.key) == sought), None)
 
     def _open_case(self, post: Post) -> int | None:
         if post.correlation is None:
             return None
-        sought = (post.process, post.correlation)
-        found = (row.id for row in self._cases.values() if (row.process, row.correlation) == sought and row.status not in ENDED)
+        sought = (post.process, post.tenant, post.correlation)
+        found = (row.id for row in self._cases.values() if (row.process, row.tenant, row.correlation) == sought and row.status not in ENDED)
         return max(found, default=None)
 
     def _take(self, message: int, status: MessageStatus) -> None:
@@ -528,9 +528,9 @@ class MemoryStore:
         """The definitions that engines were opened with."""
         return sorted(self._definitions.values(), key=lambda row: (row.process, row.version, row.seen_at))
 
-    async def case_by_key(self, process: str, key: str) -> CaseRow | None:
-        """The case that a start with this key made, or None."""
-        number = self._by_key(process, key)
+    async def case_by_key(self, process: str, key: str, *, tenant: str = "") -> CaseRow | None:
+        """The case that a tenant's start with this key made, or None."""
+        number = self._by_key(process, tenant, key)
         return None if number is None else self._cases[number]
 
     async def counts(self) -> dict[Status, int]:

@@ -383,7 +383,7 @@ class SqliteStore(SqliteReader):
         if (erased := self._erased_start(connection, t)) is not None:
             return erased
         if t.new is not None:
-            return int(connection.execute(self._sql["case_number_by_key"], (t.new.process, t.new.key)).fetchone()[0])
+            return int(connection.execute(self._sql["case_number_by_key"], (t.new.process, t.new.tenant, t.new.key)).fetchone()[0])
         row = connection.execute(self._sql["select_case"], (t.case,)).fetchone()
         if row is not None and (row[5], row[6]) == (t.revision, t.fence):
             return News(f"a message has come to case {t.case}")
@@ -419,7 +419,7 @@ class SqliteStore(SqliteReader):
         for post in t.posts:
             self._deliver_to(connection, post, post.case)
         if t.new is not None and t.new.correlation is not None and t.status not in ENDED:
-            early = execute(sql["match_early"], (t.case, t.new.process, t.new.correlation)).rowcount
+            early = execute(sql["match_early"], (t.case, t.new.process, t.new.tenant, t.new.correlation)).rowcount
             if early:
                 execute(sql["set_inbox"], (early, t.case))
 
@@ -457,10 +457,10 @@ class SqliteStore(SqliteReader):
         execute, sql = connection.execute, self._sql
         if released is not None and execute(sql["held_message"], (released,)).fetchone() is None:
             return Posted(None, MessageStatus.PASSED, duplicate=True)
-        known = execute(sql["message_by_key"], (post.process, post.name, post.key)).fetchone() if post.key is not None else None
+        known = None if post.key is None else execute(sql["message_by_key"], (post.process, post.tenant, post.name, post.key)).fetchone()
         if known is not None and released is None:
             return Posted(known[5], MessageStatus(known[6]), duplicate=True)
-        if post.key is not None and (erased := self._erased(connection, post.process, post.name, post.key)) is not None:
+        if post.key is not None and (erased := self._erased(connection, post.process, post.tenant, post.name, post.key)) is not None:
             return Posted(erased, MessageStatus.TAKEN, duplicate=True)
         found = None if post.apart else post.case or self._open_case(connection, post)
         if found is not None and released is None:
@@ -480,7 +480,7 @@ class SqliteStore(SqliteReader):
         return Posted(found, status, started=status is MessageStatus.TAKEN)
 
     def _open_case(self, connection: sqlite3.Connection, post: Post) -> int | None:
-        row = connection.execute(self._sql["open_case_by_correlation"], (post.process, post.correlation)).fetchone()
+        row = connection.execute(self._sql["open_case_by_correlation"], (post.process, post.tenant, post.correlation)).fetchone()
         return None if row is None else int(row[0])
 
     def _deliver_to(self, connection: sqlite3.Connection, post: Post, case: int | None) -> Posted:
@@ -497,7 +497,7 @@ class SqliteStore(SqliteReader):
         return Posted(case, status)
 
     def _insert_message(self, connection: sqlite3.Connection, post: Post, case: int | None, status: MessageStatus) -> int | None:
-        values = (post.process, post.name, post.key, post.correlation, case, status, post.body, post.at)
+        values = (post.process, post.name, post.key, post.correlation, case, status, post.body, post.at, post.tenant)
         row = connection.execute(self._sql["insert_message"], values).fetchone()
         return None if row is None else int(row[0])
 
@@ -505,13 +505,13 @@ class SqliteStore(SqliteReader):
         """The case that this start's key made, where that key was erased."""
         if t.new is None or t.new.key is None:
             return None
-        return self._erased(connection, t.new.process, "", t.new.key)
+        return self._erased(connection, t.new.process, t.new.tenant, "", t.new.key)
 
-    def _erased(self, connection: sqlite3.Connection, process: str, name: str, key: str) -> int | None:
+    def _erased(self, connection: sqlite3.Connection, process: str, tenant: str, name: str, key: str) -> int | None:
         if not self._any_erased:
             return None
         digest = erased_key(self.incarnation, process, name, key)
-        row = connection.execute(self._sql["select_erased_key"], (process, name, digest)).fetchone()
+        row = connection.execute(self._sql["select_erased_key"], (process, tenant, name, digest)).fetchone()
         return None if row is None else int(row[0])
 
     def _expire(self, connection: sqlite3.Connection, process: str, outcome: str | None, before: float, at: float, limit: int) -> int:

@@ -47,8 +47,8 @@ def expire(connection: sqlite3.Connection, sql: Sql, process: str, outcome: str 
 
 def erase(connection: sqlite3.Connection, sql: Sql, incarnation: str, case: int) -> None:
     """Take the content of a case away, and leave its skeleton."""
-    for process, name, key in connection.execute(sql["keys_of_case"], {"case": case}).fetchall():
-        connection.execute(sql["insert_erased_key"], (process, name, erased_key(incarnation, process, name, key), case))
+    for process, tenant, name, key in connection.execute(sql["keys_of_case"], {"case": case}).fetchall():
+        connection.execute(sql["insert_erased_key"], (process, tenant, name, erased_key(incarnation, process, name, key), case))
     for statement in ("erase_case", "erase_fields", "erase_messages", "erase_effects", "delete_branches"):
         connection.execute(sql[statement], (case,))
     told = connection.execute(sql["select_facts"], (case,)).fetchall()

@@ -66,15 +66,15 @@ class SqliteReader:
         """The definitions that engines were opened with."""
         return [DefinitionRow(*row) for row in self._all("select_definitions", ())]
 
-    async def case_by_key(self, process: str, key: str) -> CaseRow | None:
-        """The case that a start with this key made, or None."""
-        for row in self._all("select_case_by_key", (process, key)):
+    async def case_by_key(self, process: str, key: str, *, tenant: str = "") -> CaseRow | None:
+        """The case that a tenant's start with this key made, or None."""
+        for row in self._all("select_case_by_key", (process, tenant, key)):
             return case_row(row)
         try:
             digest = erased_key(self.incarnation, process, "", key)
         except UnicodeEncodeError:
             return None
-        erased = self._all("select_erased_key", (process, "", digest))
+        erased = self._all("select_erased_key", (process, tenant, "", digest))
         return await self.case(erased[0][0]) if erased else None
 
     async def counts(self) -> dict[Status, int]:

@@ -170,6 +170,7 @@ class KeepingConformance(Scenarios):
             found = await store.case_by_key("p", "secret")
             posted = await store.post(post_of("m secret"), start_of(store))
             elsewhere = await store.commit(start_of(store, key="secret", process="q"))
+            stranger = await store.commit(start_of(store, new=NewCase("p", 1, "secret", "another tenant")))
 
             assert again[0] == case
             assert again[1] != case
@@ -177,6 +178,8 @@ class KeepingConformance(Scenarios):
             assert found.id == case
             assert posted == (case, MessageStatus.TAKEN, True, False)
             assert elsewhere != case
+            assert stranger != case
+            assert await store.case_by_key("p", "secret", tenant="a third one") is None
             assert await store.case_by_key("p", "never seen") is None
             await store.expire("p", "sent", before=50.0, at=100.0, limit=9)
             assert await store.case_by_key("p", "secret") is None

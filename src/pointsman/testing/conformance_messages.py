@@ -125,6 +125,31 @@ class MessagesConformance(Scenarios):
 
         check(scenario)
 
+    def test_s4_s10_keys_are_known_to_their_tenant_only(self, check: Callable[[Scenario], None]) -> None:
+        """The start key, the message's identity and the correlation key of one tenant say nothing of another's."""
+
+        async def scenario(store: Store) -> None:
+            news = {tenant: NewCase("p", 1, "k", tenant, correlation="c") for tenant in ("", "red", "blue")}
+            early = await store.post(message("early", tenant="blue"))
+            cases = {tenant: await store.commit(start_of(store, new=new, status=Status.WAITING)) for tenant, new in news.items()}
+            again = {tenant: await store.commit(start_of(store, new=new)) for tenant, new in news.items()}
+            posted = {tenant: await store.post(message("m", tenant=tenant)) for tenant in news}
+            twice = {tenant: await store.post(message("m", tenant=tenant)) for tenant in news}
+            stranger = await store.post(message("m", tenant="green"))
+
+            assert early == Posted(None, MessageStatus.UNMATCHED)
+            assert len(set(cases.values())) == 3
+            assert again == cases
+            assert {tenant: getattr(await store.case_by_key("p", "k", tenant=tenant), "id", None) for tenant in news} == cases
+            assert await store.case_by_key("p", "k", tenant="green") is None
+            assert posted == {tenant: Posted(case, MessageStatus.PENDING) for tenant, case in cases.items()}
+            assert twice == {tenant: Posted(case, MessageStatus.PENDING, duplicate=True) for tenant, case in cases.items()}
+            assert stranger == Posted(None, MessageStatus.UNMATCHED)
+            assert [await pending(store, case) for case in cases.values()] == [("m",), ("m",), ("early", "m")]
+            assert [(row.key, row.tenant) for row in await store.unmatched()] == [("m", "green")]
+
+        check(scenario)
+
     def test_s10_what_cases_tell_each_other_is_in_their_commits(self, check: Callable[[Scenario], None]) -> None:
         """Once, and to nobody who has ended."""
 

@@ -8,12 +8,12 @@
 -- Starts. A key that is known already changes nothing; the numbers of the cases that were made come back.
 INSERT INTO cases (id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
-ON CONFLICT (process, key) DO NOTHING
+ON CONFLICT (process, tenant, key) DO NOTHING
 RETURNING id;
 
 -- name: case_number_by_key
 -- Whose key it was.
-SELECT id FROM cases WHERE process = ? AND key = ?;
+SELECT id FROM cases WHERE process = ? AND tenant = ? AND key = ?;
 
 -- name: update_cases
 -- Transitions, their guard and their narrow half: each finds its case at the expected revision and fence, or not at all;
@@ -63,17 +63,17 @@ UPDATE pauses SET rung = ?, assignee = coalesce(?, assignee) WHERE case_id = ? A
 
 -- name: insert_message
 -- A message from outside or from a child; its identity is known only once.
-INSERT INTO messages (process, name, key, correlation, case_id, status, body, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (process, name, key) DO NOTHING RETURNING id;
+INSERT INTO messages (process, name, key, correlation, case_id, status, body, at, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (process, tenant, name, key) DO NOTHING RETURNING id;
 
 -- name: message_by_key
 -- The message that had this identity first.
-SELECT id, process, name, key, correlation, case_id, status, body, at FROM messages WHERE process = ? AND name = ? AND key = ?;
+SELECT id, process, name, key, correlation, case_id, status, body, at, tenant FROM messages WHERE process = ? AND tenant = ? AND name = ? AND key = ?;
 
 -- name: open_case_by_correlation
 -- The youngest open case that a message belongs to.
 SELECT id, status FROM cases INDEXED BY cases_correlated
- WHERE process = ? AND correlation = ? AND correlation IS NOT NULL AND status NOT IN ('done', 'cancelled') ORDER BY id DESC LIMIT 1;
+ WHERE process = ? AND tenant = ? AND correlation = ? AND correlation IS NOT NULL AND status NOT IN ('done', 'cancelled') ORDER BY id DESC LIMIT 1;
 
 -- name: knock
 -- A message is pending. A case that waits or is parked is ready to take it in; one that is ready does so at its time, or now if it is urgent.
@@ -86,7 +86,7 @@ RETURNING status;
 
 -- name: match_early
 -- A case has started: the messages that came before it are its own.
-UPDATE messages SET case_id = ?, status = 'pending' WHERE process = ? AND correlation = ? AND status = 'unmatched';
+UPDATE messages SET case_id = ?, status = 'pending' WHERE process = ? AND tenant = ? AND correlation = ? AND status = 'unmatched';
 
 -- name: set_inbox
 -- How many of them there were; a case that would wait takes them in first.
@@ -110,18 +110,18 @@ UPDATE messages SET status = ?1, body = iif(?1 = 'logged', 'null', body) WHERE i
 
 -- name: select_messages
 -- What is pending for a case, in the order of arrival.
-SELECT id, process, name, key, correlation, case_id, status, body, at FROM messages INDEXED BY messages_pending
+SELECT id, process, name, key, correlation, case_id, status, body, at, tenant FROM messages INDEXED BY messages_pending
  WHERE case_id = ? AND status = 'pending' ORDER BY id;
 
 -- name: select_held
 -- Messages that were to wait until their case had ended, and it has.
-SELECT messages.id, messages.process, name, messages.key, messages.correlation, case_id, messages.status, body, at
+SELECT messages.id, messages.process, name, messages.key, messages.correlation, case_id, messages.status, body, at, messages.tenant
   FROM messages INDEXED BY messages_held JOIN cases ON cases.id = case_id
  WHERE messages.status = 'held' AND messages.id > ? AND cases.status IN ('done', 'cancelled') ORDER BY messages.id LIMIT ?;
 
 -- name: select_unmatched
 -- Messages that no case has taken, because none with their correlation key was there.
-SELECT id, process, name, key, correlation, case_id, status, body, at FROM messages INDEXED BY messages_unmatched
+SELECT id, process, name, key, correlation, case_id, status, body, at, tenant FROM messages INDEXED BY messages_unmatched
  WHERE status = 'unmatched' ORDER BY id LIMIT ?;
 
 -- name: select_children
@@ -323,16 +323,16 @@ SELECT EXISTS (SELECT 1 FROM erased_keys);
 
 -- name: select_erased_key
 -- Whose key an erased one was.
-SELECT case_id FROM erased_keys WHERE process = ? AND name = ? AND digest = ?;
+SELECT case_id FROM erased_keys WHERE process = ? AND tenant = ? AND name = ? AND digest = ?;
 
 -- name: insert_erased_key
 -- A key that stays known as its digest.
-INSERT INTO erased_keys (process, name, digest, case_id) VALUES (?, ?, ?, ?) ON CONFLICT (process, name, digest) DO NOTHING;
+INSERT INTO erased_keys (process, tenant, name, digest, case_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT (process, tenant, name, digest) DO NOTHING;
 
 -- name: keys_of_case
 -- The keys under which a case and its messages are known; a held message is the next case's, and stays.
-SELECT process, '', key FROM cases WHERE id = :case AND key IS NOT NULL
-UNION ALL SELECT process, name, key FROM messages WHERE case_id = :case AND key IS NOT NULL AND status <> 'held';
+SELECT process, tenant, '', key FROM cases WHERE id = :case AND key IS NOT NULL
+UNION ALL SELECT process, tenant, name, key FROM messages WHERE case_id = :case AND key IS NOT NULL AND status <> 'held';
 
 -- name: erase_case
 -- What is left is the skeleton.
@@ -393,7 +393,7 @@ FROM cases WHERE id = ?;
 -- name: select_case_by_key
 -- The case that a start with this key made.
 SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
-FROM cases WHERE process = ? AND key = ?;
+FROM cases WHERE process = ? AND tenant = ? AND key = ?;
 
 -- name: select_cases
 -- Cases by number.
@@ -498,7 +498,7 @@ SELECT case_id, revision, name, token, digest, opened_at, closed, closed_by, clo
 
 -- name: select_all_messages
 -- All messages of a case, in the order of arrival.
-SELECT id, process, name, key, correlation, case_id, status, body, at FROM messages WHERE case_id = ? ORDER BY id;
+SELECT id, process, name, key, correlation, case_id, status, body, at, tenant FROM messages WHERE case_id = ? ORDER BY id;
 
 -- name: select_branches
 -- The branches of a case's parallel step.
