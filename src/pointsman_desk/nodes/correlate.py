@@ -13,6 +13,7 @@ from pointsman_desk.mail.threads import Kind, Place, Threads, provider_name, sha
 
 HOUR_SECONDS = 3_600.0
 ENDED = frozenset({Status.DONE, Status.CANCELLED})
+REPLIES_MAX = 3  # of a case, the newest first: each quotes the one before
 HISTORY_CHARACTERS_MAX = 20_000  # of a mail and of a reply; as much of a mail as a reply quotes
 _RISKS = tuple(Risk)  # the least first
 _OURS: tuple[Link, ...] = ("signed address", "answer to our mail")  # what only who got a mail of ours can name
@@ -22,7 +23,7 @@ class Belonging(NamedTuple):
     """The conversation that a mail is of, and the sign of it: None where it begins one.
 
     `case` is the one that the sign led to, `is_open` whether that goes on; a stranger's mail begins a conversation and has it, too.
-    `history` is what was written in that case last: the reply that was sent, and the mail that it answered.
+    `history` is what was written in that case last: the replies that left, and the mail that they answer.
     """
 
     conversation: str
@@ -136,8 +137,7 @@ class Conversations:
 
 
 def _history(state: Case) -> tuple[str, ...]:
-    """Return what a customer quotes who answers: the reply that was sent. What was composed and not sent, nobody can quote."""
-    if state.outgoing is None or state.receipt is None:
-        return ()
-    answered = (state.mail.said,) if state.mail is not None else ()
-    return tuple(text[:HISTORY_CHARACTERS_MAX] for text in (state.outgoing.body, *answered))
+    """Return what a customer quotes who answers: the replies that left, the newest first, and the mail that they answer."""
+    replies = [one.body for one in reversed(state.sent)][:REPLIES_MAX]
+    answered = [state.mail.said] if replies and state.mail is not None else []
+    return tuple(text[:HISTORY_CHARACTERS_MAX] for text in (*replies, *answered))
