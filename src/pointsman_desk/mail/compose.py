@@ -86,9 +86,10 @@ def bare_subject(subject: str) -> str:
 
 
 def _quotation(mail: Mail, language: Language) -> str:
-    if not mail.text:
+    own = mail.text or mail.doubtful
+    if not own:
         return ""
-    text = mail.text if len(mail.text) <= QUOTED_MAX else mail.text[:QUOTED_MAX] + "\n[…]"
+    text = own if len(own) <= QUOTED_MAX else own[:QUOTED_MAX] + "\n[…]"
     dated, undated = _ATTRIBUTION[language]
     said = (dated if mail.date else undated).format(date=(mail.date or "")[:10], name=name_of(mail.sender_name) or mail.sender)
     return "\n".join([" ".join(said.split()), *(f"> {line}".rstrip() for line in text.split("\n"))])

@@ -28,9 +28,11 @@ _DATE_FIRST = re.compile(rf"{_LEAD}(?:[^\W\d_]{{2,12}}\.?,? )?\d{{1,4}}(?:[-./]|
 _DATED = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)|(?<!\d)\d{1,2}[./]\d{1,2}[./]\d{2}(?!\d)")
 _TIMED = re.compile(r"(?<!\d)\d{1,2}[:.h]\d\d(?!\d)")
 _WROTE = re.compile(rf"(?<![^\W_])(?:{any_of('wrote')})(?![^\W_])|(?:写道|寫道|작성)\s?[:\uff1a]", re.IGNORECASE)
+_WROTE_LAST = re.compile(rf"(?<![^\W_])(?:{any_of('wrote')})\s?[:\uff1a]?$", re.IGNORECASE)
 _COLONS = (":", "\uff1a")
 _ADDRESS = re.compile(r"[^\s<>\"'(\[]{1,64}@[^\s<>)\]]{1,255}")
 _ADDRESS_END = re.compile(r"@[^\s<>]{1,255}\s?[>)\]]{1,2}\s?[:\uff1a]$")
+_BRACKETED = re.compile(r"[<(\[][^\s<>]{1,64}@[^\s<>]{1,255}[>)\]]")
 # What Gmail once wrote without a colon: "2026-11-02 14:20 GMT+01:00 Shop" or "2026/11/2 Shop <support@shop.example>".
 _NUMBERS_FIRST = re.compile(
     rf"{_LEAD}\d{{4}}[-/]\d{{1,2}}[-/]\d{{1,2}} (?:\d{{1,2}}:\d\d GMT[+-]\d\d:\d\d [^:.!?<]{{1,120}}|[^:!?]{{1,120}}@[^\s<>]{{1,255}}>)"
@@ -83,20 +85,27 @@ def is_ruler(line: str) -> bool:
 
 
 def _block(lines: Sequence[str], index: int) -> int:
-    """Return the number of lines of a header block: a sender and two more fields, in any order, wrapped or spaced out."""
+    """Return the number of lines of a header block, wrapped or spaced out.
+
+    It has a sender and two more fields, in any order, or any two of which one holds a day and one an address.
+    """
     if not _FIELD_LINE.match(lines[index]):
         return 0
     names: set[str] = set()
-    sender, last = False, index
+    sender = dated = addressed = False
+    last = index
     for place in range(index, min(index + _BLOCK_LINES, len(lines))):
-        found = _FIELD_LINE.match(lines[place])
+        line = lines[place]
+        found = _FIELD_LINE.match(line)
         if found:
             names.add(found[1].lower())
-            sender = sender or _SENDER_LINE.match(lines[place]) is not None
+            sender = sender or _SENDER_LINE.match(line) is not None
+            dated, addressed = dated or _DATED.search(line) is not None, addressed or "@" in line
             last = place
-        elif place - last > 1 and not (lines[place].strip() and "@" in lines[place - 1]):
+        elif place - last > 1 and not (line.strip() and "@" in lines[place - 1]):
             break
-    return last - index + 1 if sender and len(names) >= 3 else 0
+    enough = (sender and len(names) >= 3) or (dated and addressed and len(names) >= 2)
+    return last - index + 1 if enough else 0
 
 
 def _attribution(lines: Sequence[str], index: int) -> Heading | None:
@@ -120,13 +129,15 @@ def _attribution(lines: Sequence[str], index: int) -> Heading | None:
         bare = joined.rstrip(" *")
         if length == 2 and begins and _NUMBERS_FIRST.fullmatch(bare):
             return _judged(2, bare)
+        if part and begins and _OPENING.match(bare) and _ADDRESS.search(bare) and _WROTE_LAST.search(bare):
+            return _judged(length, bare)  # with a colon, or without
         if not part or not bare.endswith(_COLONS):
             if length == 3 and not begins:
                 return None
             continue
         if length > 1 and not (begins or _began_by_name(first)):
             return None
-        if not (_WROTE.search(bare) or (_ADDRESS_END.search(bare) and _is_sure(bare))):
+        if not (_WROTE.search(bare) or (_ADDRESS_END.search(bare) and _is_sure(bare)) or _is_complete(bare)):
             return None
         if length > 1 and _later_start(lines, index, length):
             return None
@@ -158,7 +169,18 @@ def _judged(length: int, joined: str) -> Heading:
 
 
 def _is_sure(attribution: str) -> bool:
-    """Tell whether an attribution says when, and begins as one, names an address or the hour: then it is none by accident."""
+    """Tell whether an attribution says when, and begins as one, names an address or the hour: then it is none by accident.
+
+    So it is without a day where "wrote" stands last, right behind an address or behind "<name> via <group>".
+    """
     if _OPENING.match(attribution):
         return re.search(r"\d", attribution) is not None
-    return _DATED.search(attribution) is not None and ("@" in attribution or _TIMED.search(attribution) is not None)
+    wrote_last = _WROTE_LAST.search(attribution) is not None
+    if _DATED.search(attribution):
+        return wrote_last or "@" in attribution or _TIMED.search(attribution) is not None
+    return wrote_last and (_BRACKETED.search(attribution) is not None or " via " in attribution)
+
+
+def _is_complete(attribution: str) -> bool:
+    """Tell whether a line names the day, the hour and an address in brackets, as attributions do in any language."""
+    return all(pattern.search(attribution) for pattern in (_DATED, _TIMED, _BRACKETED))

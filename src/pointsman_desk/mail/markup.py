@@ -27,7 +27,7 @@ _EMPTY_COMMENT = re.compile(r"-?>")
 _COMMENT_END = re.compile(r"--!?>")
 _IMPLIED_END = frozenset({"p", "li", "td", "th", "tr", "dt", "dd", "option"})
 _LINK_MAX = 200  # characters of a link's address; what is longer is there for machines
-# The marks that mail programs put on a quotation; a block quote without one is how their editors indent a customer's own text.
+# The classes that mail programs give to a quotation.
 _QUOTE_CLASSES = frozenset({"gmail_quote", "protonmail_quote", "tutanota_quote", "yahoo_quoted", "zmail_extra"})
 _BAR_AT_THE_LEFT = re.compile(r"border(?:-left(?:-(?:style|width))?)?\s?:(?!\s?(?:none|0(?:px)?\s?(?:;|$)))", re.IGNORECASE)
 _QUOTE_DEPTH_MAX = 9  # deeper quoting looks the same and would make the text grow with the square of the depth
@@ -113,12 +113,16 @@ def _address_of(link: str, words: str) -> str:
 
 
 def _is_quotation(attributes: Mapping[str, str]) -> bool:
-    """Tell whether a block quote bears the mark of a mail program, or a bar at its left as a quotation is shown."""
-    classes = attributes.get("class", "").lower().split()
+    """Tell whether a block quote bears the mark of a mail program or a bar at its left, as a quotation is shown, or nothing at all.
+
+    One with a style alone is how editors indent their writer's own text.
+    """
+    style = attributes.get("style", "")
     return (
         attributes.get("type", "").lower() == "cite"
-        or not _QUOTE_CLASSES.isdisjoint(classes)
-        or _BAR_AT_THE_LEFT.search(attributes.get("style", "")) is not None
+        or not _QUOTE_CLASSES.isdisjoint(attributes.get("class", "").lower().split())
+        or _BAR_AT_THE_LEFT.search(style) is not None
+        or not (style or attributes.get("class"))
     )
 
 

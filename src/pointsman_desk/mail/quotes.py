@@ -115,7 +115,7 @@ class _Page:
                 return
             else:
                 self._set(place, place + found.lines, _Kind.TEXT)
-                own_above = True
+                own_above = own_above or not found.sure
                 place += found.lines
 
     def _mark_block(self, start: int, marked: int, found: Heading | None, believes_marks: bool) -> int:

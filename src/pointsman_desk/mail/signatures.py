@@ -16,7 +16,8 @@ _SMALL_WORDS = (
 _PARTICLES = frozenset(_SMALL_WORDS.split())
 
 _DEVICE = re.compile(
-    rf"\s{{0,8}}[(<]{{0,2}}(?:{any_of('device')})([^.!?:;,<]{{0,60}})[)>.]{{0,3}}(?:\s?<?https?://[^\s<>]{{1,80}}>?)?\s{{0,8}}",
+    rf"\s{{0,8}}[(<]{{0,2}}(?:{any_of('device')})([^.!?:;,<]{{0,60}}?)(?:\s?<?https?://[^\s<>]{{1,80}}>?)?"
+    rf"(?:[.,]\s{{1,3}}(?:{any_of('excuses')})[^.!?:;,]{{0,40}})?[)>.!]{{0,3}}\s{{0,8}}",
     re.IGNORECASE,
 )
 _CLOSING = re.compile(rf"\s{{0,8}}(?:{any_of('closes')})[,.!]?\s{{0,8}}", re.IGNORECASE)

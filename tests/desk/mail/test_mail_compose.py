@@ -279,3 +279,9 @@ def test_what_the_customer_calls_themselves_stands_in_no_header() -> None:
     assert b"To: jane@customer.example\r\n" in head
     assert b"prize" not in head
     assert b"Bcc" not in head
+
+
+def test_a_mail_of_doubtful_lines_alone_is_quoted() -> None:
+    letter = made(MAIL.model_copy(update={"text": "", "doubtful": "> I want my money back."}))
+
+    assert letter.body.endswith("> > I want my money back.\n")

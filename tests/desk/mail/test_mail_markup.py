@@ -32,16 +32,17 @@ def test_a_link_shows_where_it_leads(markup: str, text: str) -> None:
         'style="border-left:1px #cccccc solid;margin:0"',
         "style='BORDER-LEFT: #000000 2px solid'",
         'class="x yahoo_quoted"',
+        "",
     ],
 )
 def test_a_block_that_a_mail_program_quoted_is_marked(attributes: str) -> None:
     assert text_of(f"<p>Yes.</p><blockquote {attributes}>Old<br>words<blockquote>older</blockquote></blockquote>New", set()).split("\n") == [
-        "Yes.", "", "> Old", "> words", "> older", ">", "New",
+        "Yes.", "", "> Old", "> words", "> > older", ">", "New",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "attributes", ["", 'style="margin:0 0 0 40px;border:none;padding:0px"', 'class="wide"', "style='border-left:0'", "type=a"]
+    "attributes", ['style="margin:0 0 0 40px;border:none;padding:0px"', 'class="wide"', "style='border-left:0'", "style='padding-left:2em'"]
 )
 def test_a_block_that_its_writer_indented_is_not_marked(attributes: str) -> None:
     assert text_of(f"<p>Yes.</p><blockquote {attributes}>I want my money back.</blockquote>", set()) == "Yes.\n\nI want my money back.\n"

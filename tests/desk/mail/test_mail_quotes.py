@@ -33,6 +33,12 @@ ATTRIBUTIONS = [
     "понедельник, 2 ноября 2026 г. пользователь Shop <support@shop.example> написал:",
     "Понедельник, 2 ноября 2026, 10:00 +03:00 от Shop <support@shop.example>:",
     "пн, 2 лист. 2026 р. о 10:00 Shop <support@shop.example> пише:",
+    "Στις Δευ, 2 Νοε 2026 στις 10:00 π.μ., ο/η Shop <support@shop.example> έγραψε:",
+    "Shop <support@shop.example> ezt írta (időpont: 2026. nov. 2., H, 10:00):",
+    "În lun., 2 nov. 2026 la 10:00, Shop <support@shop.example> a scris:",
+    "Pada tanggal 2 Nov 2026 10.00, Shop <support@shop.example> menulis:",
+    "เมื่อ จ. 2 พ.ย. 2026 เวลา 10:00 Shop <support@shop.example> เขียนว่า:",
+    "In message <1@shop.example> of 2 Nov 2026 10:00, Shop <support@shop.example> writes",
     "Vào Th 2, 2 thg 11, 2026 vào lúc 10:00 Shop <support@shop.example> đã viết:",
     "Op 2 nov. 2026 om 10:00 heeft Shop <support@shop.example> het volgende geschreven:",
     "Shop <support@shop.example> schrieb am Mo. 2. Nov. 2026 um 10:00 Uhr:",
@@ -237,6 +243,14 @@ def test_unmarked_history_with_nothing_above_it_stays_in_the_text(heading: str) 
     assert shown(parted) == (body, "", "")
 
 
+def test_a_forwarded_mail_with_two_headings_and_nothing_above_stays_in_the_text() -> None:
+    body = f"---------- Forwarded message ---------\n{HEADINGS[0]}\n\nShall we refund it?"
+
+    parted = split(body)
+
+    assert shown(parted) == (body, "", "")
+
+
 def test_an_answer_below_or_between_quoted_lines_is_new_text() -> None:
     body = f"{ATTRIBUTIONS[0]}\n> Refund?\nYes.\n> All of it?\n\nNo, half."
 
@@ -264,6 +278,30 @@ def test_a_signature_stands_apart(mark: str) -> None:
     assert (parted.text, parted.quoted) == ("Yes please.", "> Refund?")
     assert parted.doubtful.replace("\n\n", "\n") == f"{mark}\n{ATTRIBUTIONS[0]}"
     assert parted.sure
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Sent from my Samsung Galaxy S21 Ultra 5G",
+        "Sent from Mail for Windows 10",
+        "Sent from my telephone, please excuse any typos.",
+        "(sent from a phone)",
+        "Get Outlook for iOS<https://aka.ms/o0ukef>",
+        "Diese Nachricht wurde von meinem Android-Mobiltelefon mit K-9 Mail gesendet.",
+        "Gesendet mit der GMX Mail App",
+        "Outlook für Android herunterladen",
+        "Envoyé de mon iPhone",
+        "Télécharger Outlook pour Android",
+        "Enviado desde mi iPhone",
+        "Hanki Outlook for Android<https://aka.ms/ghei36>",
+    ],
+)
+def test_what_a_telephone_adds_raises_no_doubt(line: str) -> None:
+    parted = split(f"Where is my order?\n\n{line}\n\n--\nJane")
+
+    assert (parted.text, parted.sure) == ("Where is my order?", True)
+    assert line in parted.doubtful
 
 
 SIGNED = """Kind regards
