@@ -3,19 +3,20 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from pointsman import State
 from pointsman.errors import ValueRefused
-from pointsman.kernel.codec import Codec, codec_of, digest, digest_of
+from pointsman.kernel.codec import Codec, codec_of, digest, digest_of, may_hold_times
 from pointsman.kernel.snapshot import Cell
 
 NOT_A_NUMBER = float("nan")
@@ -385,3 +386,69 @@ def test_a_field_without_a_value_counts_as_null_and_not_as_the_text_null() -> No
 
     assert digest_of({}, ["text"]) == digest_of({"text": Cell(None, "null", "")}, ["text"])
     assert digest_of({}, ["text"]) != digest_of({"text": text_null}, ["text"])
+
+
+# Zones.
+
+
+class At(BaseModel):
+    at: datetime
+
+
+@dataclass
+class Slot:
+    begins: time
+
+
+class Appointments(State):
+    at: datetime | None = None
+    inside: list[At] | None = None
+    slot: Slot | None = None
+    named: dict[str, tuple[datetime, ...]] | None = None
+    free: Any = None
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+SUMMER = datetime(2026, 7, 1, 12, tzinfo=BERLIN)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "path"),
+    [
+        ("at", SUMMER, "at"),
+        ("inside", [At(at=SUMMER.astimezone(UTC)), At(at=SUMMER)], "inside[1].at"),
+        ("slot", Slot(time(12, tzinfo=BERLIN)), "slot.begins"),
+        ("named", {"x": (SUMMER,)}, "named['x'][0]"),
+    ],
+)
+def test_a_zone_that_json_would_lose_is_refused_with_its_place(field: str, value: object, path: str) -> None:
+    """As the offset of one moment it would be an hour wrong when the clocks are changed."""
+    with pytest.raises(ValueRefused) as refused:
+        codec_of(Appointments).encode(field, value, "step")
+
+    assert str(refused.value).startswith(f"{path}: its zone Europe/Berlin would be lost")
+    assert ".astimezone(datetime.UTC)" in str(refused.value)
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=2)), ZoneInfo("UTC"), None])
+def test_a_time_whose_offset_never_changes_comes_back(zone: Any) -> None:
+    codec = codec_of(Appointments)
+    at = datetime(2026, 7, 1, 12, tzinfo=zone)
+
+    back = codec.decode("at", codec.encode("at", at, "step").text, "step").value
+
+    assert back == at
+    assert back.utcoffset() == at.utcoffset()
+    assert codec.encode("at", back, "step").text == codec.encode("at", at, "step").text
+
+
+def test_only_types_that_may_hold_a_time_are_searched_for_zones() -> None:
+    class Tree(BaseModel):
+        name: str
+        parts: "list[Tree]" = []
+
+    found = {
+        kind: may_hold_times(TypeAdapter(kind)) for kind in (str, dict[str, list[int]], Tree, At, list[At], Slot, Any, datetime | None)
+    }
+
+    assert [kind for kind, holds in found.items() if not holds] == [str, dict[str, list[int]], Tree]

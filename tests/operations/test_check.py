@@ -12,6 +12,7 @@ import pytest
 from pointsman import AtMostOnce, Engine, Process, State, Status, finish, open_cases, otherwise, when
 from pointsman.definition.process import AnyProcess
 from pointsman.operations.check import Kind, Report, Verdict, check_cases, summary
+from pointsman.runtime.hold import UNFIT
 
 
 class Claim(State):
@@ -121,7 +122,13 @@ def test_a_version_that_nobody_accepts_would_block_its_cases(db: Path) -> None:
 def test_a_state_that_does_not_fit_would_break_under_the_same_version_and_block_under_another(db: Path) -> None:
     same, other = checked(db, claims(Broad)), checked(db, claims(Broad, version=2, accepts={1: lambda c: {**c, "amount": "much"}}))
 
-    assert [kind.verdict for kind in same.found] == []
+    assert [(kind.verdict, kind.told, cases) for kind, cases in same.found.items()] == [
+        (
+            Verdict.BROKEN,
+            f"its state cannot be read: field 'currency' is a required input, and the case has no value for it; {UNFIT}",
+            [1, 2, 3],
+        ),
+    ]
     assert [(kind.verdict, kind.told.split(":")[0]) for kind in other.found] == [
         (Verdict.BLOCKED, "version 1 of 'claims' cannot be brought to version 2"),
     ]

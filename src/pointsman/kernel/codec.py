@@ -2,22 +2,28 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
+from datetime import datetime, time, timezone, tzinfo
 from functools import lru_cache
 from types import NoneType
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import TzInfo
 
 from pointsman.definition.messages import logs_of
-from pointsman.definition.signature import collection_of
+from pointsman.definition.signature import accepts_none, collection_of
 from pointsman.definition.state import State
 from pointsman.errors import ValueRefused
 from pointsman.kernel.snapshot import NULL, Cell, LogCell
 
+UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT"})  # zones that never had another offset
+# The schemas of pydantic_core whose values may hold times: these, and those of which a function decides.
+_TIMES = frozenset({"datetime", "time", "any", "is-instance", "function-plain", "function-after", "function-wrap"})
 MESSAGE_MAX = 500  # characters of a foreign error text: enough to recognise it, too few to bloat a journal
 
 
@@ -30,6 +36,9 @@ class Codec:
             name: field.get_default(call_default_factory=True) for name, field in state.model_fields.items() if not field.is_required()
         }
         self._logs = logs_of(state)
+        self._required = tuple(
+            name for name, field in state.model_fields.items() if field.is_required() and not accepts_none(field.annotation)
+        )
         self._elements: dict[str, TypeAdapter[Any]] = {}
         self._collections = {
             name: found for name, field in state.model_fields.items() if (found := collection_of(field.annotation)) is not None
@@ -75,9 +84,15 @@ class Codec:
     def fresh(self, cells: Mapping[str, Cell], field: str) -> Any:
         """The same for a function that may change it: what it does to the value stays its own."""
         cell = cells.get(field)
-        if cell is None or isinstance(cell.value, str | int | float | NoneType):
-            return self.value(cells, field)
+        if cell is None:
+            return deepcopy(self._defaults.get(field))
+        if isinstance(cell.value, str | int | float | NoneType):
+            return cell.value
         return (self.written if cell.appends else self.decode)(field, cell.text, cell.writer).value
+
+    def missing(self, fields: Container[str]) -> str | None:
+        """The first required input that is not among the fields of a case: it is younger than the case."""
+        return next((name for name in self._required if name not in fields), None)
 
     def _element(self, field: str) -> TypeAdapter[Any]:
         if field not in self._elements:
@@ -179,7 +194,7 @@ def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -
         raise ValueRefused(_flaw(value, field) or f"{field}: {describe(error)}") from None
     except Exception as error:  # what cannot be written, and whatever a validator of the author's own raises
         raise ValueRefused(_flaw(value, field) or f"{field}: {type(value).__name__} cannot be held as JSON ({message_of(error)})") from None
-    if back != checked or b"\\u0000" in raw or b"Infinity" in raw:
+    if back != checked or b"\\u0000" in raw or b"Infinity" in raw or may_hold_times(adapter):
         flaw = _flaw(checked, field)
         if flaw or back != checked:
             raise ValueRefused(flaw or f"{field}: {type(value).__name__} does not come back equal from JSON; give it a type that does.")
@@ -215,6 +230,8 @@ def _find_flaw(value: object, path: str) -> str | None:
         return _text_flaw(value, path)
     if isinstance(value, bytes) and b"\0" in value:
         return f"{path}: it holds a NUL at position {value.index(0)}; keep it as a blob."
+    if isinstance(value, datetime | time):
+        return _zone_flaw(value.tzinfo, path)
     inner: Iterable[tuple[str, object]] = ()
     if isinstance(value, BaseModel):
         inner = ((f"{path}.{name}", part) for name, part in value)
@@ -225,6 +242,39 @@ def _find_flaw(value: object, path: str) -> str | None:
     elif isinstance(value, list | tuple | set | frozenset):
         inner = ((f"{path}[{position}]", part) for position, part in enumerate(value))
     return next((flaw for where, part in inner if (flaw := _find_flaw(part, where))), None)
+
+
+def _zone_flaw(zone: tzinfo | None, path: str) -> str | None:
+    """A zone whose offset changes comes back from JSON as the offset that it had at that moment, an hour wrong half a year later."""
+    if zone is None or isinstance(zone, timezone | TzInfo) or getattr(zone, "key", None) in UTC_NAMES:
+        return None
+    return (
+        f"{path}: its zone {zone} would be lost, as JSON keeps the offset of one moment only; store .astimezone(datetime.UTC), "
+        "and the name of the zone in a field beside it where it is needed."
+    )
+
+
+@lru_cache(maxsize=4096)  # as many fields and messages as a program will have
+def may_hold_times(adapter: TypeAdapter[Any]) -> bool:
+    """Whether a value of this type may hold a datetime or a time anywhere inside."""
+    found: list[object] = [adapter.core_schema]
+    seen: set[int] = set()
+    while found:
+        part = found.pop()
+        if id(part) in seen or not isinstance(part, dict | list | tuple):
+            continue
+        seen.add(id(part))
+        if isinstance(part, dict):
+            if part.get("type") in _TIMES:
+                return True
+            part = [value for name, value in part.items() if name not in {"metadata", "default"}]
+        found.extend(part)
+    return False
+
+
+def zone_flaw(adapter: TypeAdapter[Any], what: str, value: object) -> str | None:
+    """What JSON would not keep of a value that comes back equal from it: the zone of a time."""
+    return _flaw(value, what) if may_hold_times(adapter) else None
 
 
 def _text_flaw(text: str, path: str) -> str | None:

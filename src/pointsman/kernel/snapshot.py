@@ -113,12 +113,12 @@ class LogCell(Cell):
         chain = None if self._chain is None else _link(self._chain, item.text)
         return LogCell([*self.value, item.value], (*self.parts, f"[{item.text}]"), item.writer, chain)
 
-    def added_since(self, before: "LogCell | None") -> str | None:
+    def added_since(self, before: "LogCell") -> str | None:
         """The JSON array of what was added since; None where it is not the same log with more items."""
-        known = () if before is None else before.parts
-        if self.parts[: len(known)] != known:
+        known = len(before.parts)
+        if self.parts[:known] != before.parts:
             return None
-        added = self.parts[len(known) :]
+        added = self.parts[known:]
         return added[0] if len(added) == 1 else f"[{','.join(part[1:-1] for part in added if part != EMPTY)}]"
 
     def _end(self) -> bytes:

@@ -1,14 +1,14 @@
 """Cases as the engine's calls see them: find one, take it up, and commit what came to it from outside."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
-from pointsman.errors import Conflict, EngineStopped, NotAccepted, StoreError, UnknownCase
+from pointsman.errors import Conflict, EngineStopped, NotAccepted, StoreError, UnknownCase, ValueRefused
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event
@@ -72,26 +72,32 @@ class Cases:
             raise UnknownCase(f"there is no case {case}; list the cases with `pointsman ps`.")
         return row
 
-    async def hold(self, row: CaseRow) -> Hold:
+    async def hold(self, row: CaseRow, *, corrected: Collection[str] = ()) -> Hold:
         """Take up a case with its fields, to move it. Raises ValueRefused where they do not fit the present code.
+
+        Fields that are about to be `corrected` need not fit it.
 
         A case that no registered version can go on with is blocked: raises NotAccepted.
         """
         try:
-            return await self.read(row)
+            return await self.read(row, corrected=corrected)
         except NotAccepted as error:
             if row.status is Status.WAITING:
                 with suppress(Conflict):
                     await self.apart(self.commits.block(self.bare(row), str(error)))
             raise NotAccepted(f"case {row.id} cannot go on: {error}.") from None
 
-    async def read(self, row: CaseRow) -> Hold:
+    async def read(self, row: CaseRow, *, corrected: Collection[str] = ()) -> Hold:
         """The same, to look at it only."""
         # Only a step that parked can have left branches behind in a case that nobody has in hand.
         branches = await self.store.branches(row.id) if row.status is Status.PARKED else ()
         process = self._registry.for_case(row.process, row.version)
         cells = self._recent.cells(process, row)
-        return hold_of(process, row, await self.store.fields(row.id) if cells is None else (), branches, cells)
+        fields = await self.store.fields(row.id) if cells is None else ()
+        try:
+            return hold_of(process, row, fields, branches, cells=cells, corrected=corrected)
+        except ValueRefused as error:
+            raise ValueRefused(f"case {row.id}: {error}.") from None
 
     def bare(self, row: CaseRow) -> Hold:
         """Take up a case for a transition that does not look at its fields."""
@@ -207,7 +213,7 @@ class Cases:
 
 
 def state_of(process: AnyProcess, cells: Mapping[str, Cell]) -> State:
-    """The state that the cells make; it is not validated again."""
+    """The state that the cells make, each of which was held against the type of its field when it was read."""
     codec = codec_of(process.state)
     return cast(
         "State",

@@ -344,9 +344,8 @@ def _field_writes(hold: Hold, after: Advance | None = None, added: Mapping[str, 
 
 def _added(before: Cell | None, cell: Cell) -> str | None:
     """The items that were added to a log, where that is all that has become of it."""
-    if not isinstance(cell, LogCell) or not isinstance(before, LogCell | None):
-        return None
-    return cell.added_since(before)
+    # Where nothing is known to stand, something may: a correction does not look at what it takes the place of.
+    return cell.added_since(before) if isinstance(cell, LogCell) and isinstance(before, LogCell) else None
 
 
 def _branches(hold: Hold, outcome: Outcome) -> Sequence[BranchWrite]:

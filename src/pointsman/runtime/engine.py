@@ -200,7 +200,11 @@ class Engine:
     async def state(self, case: int, of: type[S]) -> S: ...
 
     async def state(self, case: int, of: type[State] = State) -> Any:
-        """The state of a case, which is one `of` this type. Raises UnknownCase, NotAccepted, ValueRefused where it does not fit."""
+        """The state of a case, which is one `of` this type.
+
+        Raises UnknownCase, NotAccepted, and ValueRefused, which names the field, where a stored value does not fit its type or a
+        required input has none.
+        """
         self._check_running()
         hold = await self._cases.read(await self._cases.row(case))
         state = state_of(hold.process, hold.snapshot.cells)

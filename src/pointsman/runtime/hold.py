@@ -1,7 +1,7 @@
 """A case in the engine's hands, what came out of a step, and how both are read from what is stored."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +31,10 @@ from pointsman.store.base import (
 
 if TYPE_CHECKING:
     from pointsman.runtime.limits import Permit
+
+
+UNFIT = "give the field a default or a type that takes what is stored, or raise version= and convert it in accepts="
+"""What to do about code that does not fit the fields of its open cases."""
 
 
 class Origin(NamedTuple):
@@ -102,21 +106,23 @@ class Outcome(NamedTuple):
 
 
 def hold_of(
-    process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branches: Sequence[BranchRow] = (), cells: Mapping[str, Cell] | None = None
+    process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow], branches: Sequence[BranchRow] = (), *, cells: Mapping[str, Cell] | None = None,
+    corrected: Collection[str] = (),
 ) -> Hold:  # fmt: skip
     """Take up a stored case, as a case of this version of the process. With `cells` its fields are known already.
 
-    Raises NotAccepted where it cannot be brought to that version, ValueRefused where a stored value no longer fits its field.
+    Raises NotAccepted where it cannot be brought to that version, ValueRefused where a stored value no longer fits its field, or a
+    required input has none. Fields that are about to be `corrected` are not looked at.
     """
     hold = bare_hold(process, row)
     if row.version != process.version:
         hold.migrated = migrate(process, row.version, {row.field: (row.text, row.writer) for row in fields})
         fields = [FieldRow(name, text, writer, row.revision) for name, (text, writer) in hold.migrated.fields.items()]
     try:
-        cells = cells_of(process, fields) if cells is None else cells
+        cells = _sound_cells(process, [row for row in fields if row.field not in corrected], corrected) if cells is None else cells
     except ValueRefused as error:
         if hold.migrated is None:
-            raise
+            raise ValueRefused(f"{error}; {UNFIT}") from None
         told = f"version {row.version} of {process.name!r} cannot be brought to version {process.version}"
         raise NotAccepted(f"{told}: {error}; migrate it with accepts=") from None
     hold.snapshot = Snapshot(row.id, cells, row.revision, row.steps)
@@ -157,6 +163,16 @@ def cells_of(process: AnyProcess, fields: Sequence[FieldRow]) -> dict[str, Cell]
     """Decode stored fields; those that the state no longer has stay in the store and are not looked at."""
     codec = codec_of(process.state)
     return {row.field: codec.decode(row.field, row.text, process.called(row.writer)) for row in fields if codec.knows(row.field)}
+
+
+def _sound_cells(process: AnyProcess, fields: Sequence[FieldRow], corrected: Collection[str]) -> dict[str, Cell]:
+    """Decode stored fields, of which none of the required ones is missing. Raises ValueRefused."""
+    cells = cells_of(process, fields)
+    missing = codec_of(process.state).missing({*cells, *corrected})
+    if missing is not None:
+        erased = "; its content was erased" if not fields and not corrected else ""
+        raise ValueRefused(f"field {missing!r} is a required input, and the case has no value for it{erased}")
+    return cells
 
 
 def runnable(decision: Decision) -> bool:

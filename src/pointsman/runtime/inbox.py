@@ -11,7 +11,7 @@ from pointsman.definition.messages import Accept
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import ValueRefused
-from pointsman.kernel.codec import adapter_of, codec_of, digest_of, message_of
+from pointsman.kernel.codec import adapter_of, codec_of, digest_of, message_of, zone_flaw
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import evolve, rests_on_changes
 from pointsman.kernel.snapshot import Cell, Snapshot, Status
@@ -147,6 +147,9 @@ def body_of(accept: Accept, message: object) -> str:
     text = to_json(adapter.dump_python(checked, mode="json"), inf_nan_mode="constants").decode()
     if "\\u0000" in text or adapter.validate_json(text) != checked:
         raise ValueRefused(f"message {accept.name!r}: it cannot be held as JSON; give it a shape that comes back equal.")
+    flaw = zone_flaw(adapter, f"message {accept.name!r}", checked)
+    if flaw is not None:
+        raise ValueRefused(flaw)
     return text
 
 

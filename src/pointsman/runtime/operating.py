@@ -84,7 +84,7 @@ class Operating:
 
     async def _correct(self, row: CaseRow, by: str, why: str, fields: Mapping[str, object]) -> CaseRow:
         """Rewrite fields, clear what was computed from them, and go on from what the state then says."""
-        hold = await self._cases.hold(row)
+        hold = await self._cases.hold(row, corrected=fields.keys())
         await self._inbox.read(hold)
         arrivals = await self._inbox.arrivals(hold)
         if arrivals.cancel is not None:

@@ -286,7 +286,7 @@ class Scheduler:
             cells = self._recent.cells(process, row) if fields is None else None
             if fields is None and cells is None:
                 fields = await self._ports.store.fields(row.id)
-            hold = hold_of(process, row, fields or (), claimed.branches, cells)
+            hold = hold_of(process, row, fields or (), claimed.branches, cells=cells)
         except NotAccepted as error:
             self._limits.moved(row.id)
             hold = bare_hold(self._registry.for_start(row.process), row)
