@@ -504,7 +504,9 @@ BY_HAND = frozenset({Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL, Intent.UNCLE
 DOUBTS = frozenset(
     {
         "alternatives-differ",
+        "attached-mail",
         "bad-base64",
+        "bad-signed",
         "bad-structure",
         "charset-guessed",
         "content-type-truncated",
@@ -514,6 +516,7 @@ DOUBTS = frozenset(
         "header-truncated",
         "hidden-text",
         "html-long",
+        "invitation",
         "long-text",
         "mail-truncated",
         "partial",

@@ -4,30 +4,38 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
-from pointsman_desk.case import Attachment
+from pointsman_desk.case import DOUBTS, Attachment
 from pointsman_desk.mail import markup
+from pointsman_desk.mail.alternatives import untold
 from pointsman_desk.mail.characters import clean
 from pointsman_desk.mail.charsets import decode, html_charset
+from pointsman_desk.mail.cms import NotReadable, salvaged_content, signed_content
 from pointsman_desk.mail.headers import header_text
 from pointsman_desk.mail.inline import files_in, unflowed
-from pointsman_desk.mail.tree import CONTENT_TYPE_MAX, Part
+from pointsman_desk.mail.invitations import invitation_text
+from pointsman_desk.mail.tree import CONTENT_TYPE_MAX, Part, parse
 
 _NAME_MAX = 120  # characters; a file name has at most 255 bytes on the usual file systems, and nobody reads more
-_UNTOLD_MIN = 20  # words of one alternative that the other does not have: more than a greeting or a footer
+ATTACHED_DEPTH_MAX = 3  # mails in mails that are opened; a forwarded complaint about a certified mail has two
+ATTACHED_MAX = 10  # attached mails and invitations of one mail; more are a mailbox that somebody sends, and noted
 # What a person has to open with another program, said so that nobody takes the mail for an empty one.
 _TELLING = {
     "multipart/encrypted": "encrypted",
-    "application/pkcs7-mime": "encrypted",
-    "application/x-pkcs7-mime": "encrypted",
     "application/ms-tnef": "tnef",
     "application/vnd.ms-tnef": "tnef",
     "message/partial": "partial",
     "message/external-body": "external-body",
 }
+_PKCS7 = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+_MAILS = frozenset({"message/rfc822", "message/global"})
+_CALENDARS = frozenset({"text/calendar", "application/ics"})
+_HTML = frozenset({"text/html", "text/x-amp-html", "application/xhtml+xml"})
+# Texts that mail programs list as files. Every other one they show (RFC 2046 4.1.4).
+_TEXT_FILES = frozenset({"text/calendar", "text/vcard", "text/x-vcard", "text/directory", "text/css", "text/csv", "text/javascript", "text/xml",
+    "text/rfc822-headers", "text/rfc822-header"})  # fmt: skip
 _TNEF_NAME = "winmail.dat"
 _PGP_MESSAGE = "-----BEGIN PGP MESSAGE-----"
 _MIME_NOTICE = re.compile(r"\bMIME\b|multi-?part", re.IGNORECASE)
-_WORD = re.compile(r"\w{3,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,55 +48,73 @@ class Block:
     delsp: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Alternatives:
+    """Two forms of one text: the HTML left aside, and the plain text that is read instead."""
+
+    html: list[Block]
+    plain: list[Block]
+
+
 @dataclass(slots=True)
 class Body:
     """What a walk over the parts finds.
 
-    Blocks in order, the HTML left aside for a plain text, the texts before and after parts, attachments, each media type.
+    Blocks in order, the HTML left aside for a plain text, the texts before and after parts, what attached mails and
+    invitations say, attachments, each media type. `depth` counts the mails around this one; one that `reports` brings back a mail
+    of ours, which is not opened.
     """
 
     blocks: list[Block] = field(default_factory=list)
-    aside: list[Block] = field(default_factory=list)
+    aside: list[Alternatives] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
+    attached: list[str] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     media_types: set[str] = field(default_factory=set)
+    depth: int = 0
+    reports: bool = False
 
     def text(self, notes: set[str]) -> str:
         """Return the blocks as one text, HTML converted.
 
-        Where HTML left aside says much else, that, too (`alternatives-differ`), and what stands outside of the parts.
+        Below stands what the HTML left aside says and the plain text does not (`alternatives-differ`, also for the reverse),
+        and what stands outside of the parts.
         """
-        texts: list[str] = []
         budget = markup.HTML_MAX
+        texts: list[str] = []
         for block in self.blocks:
-            if block.html:
-                texts.append(clean(markup.text_of(block.text, notes, budget), notes).rstrip("\n"))
-                budget = max(0, budget - len(block.text))
-            else:
-                plain = clean(block.text, notes)
-                texts.append((unflowed(plain, delsp=block.delsp) if block.flowed else plain).rstrip("\n"))
+            texts.append(_shown(block, notes, budget))
+            budget = max(0, budget - len(block.text) * block.html)
         if any(_PGP_MESSAGE in text for text in texts):
             notes.add("encrypted")
-        for block in self.aside:
+        for forms in self.aside:
             its_notes: set[str] = set()
-            other = clean(markup.text_of(block.text, its_notes, budget), its_notes)
-            budget = max(0, budget - len(block.text))
-            words = set(_WORD.findall(other.lower()))
-            untold = words.difference(_WORD.findall("\n".join(texts).lower()))
-            if len(untold) >= _UNTOLD_MIN and 2 * len(untold) > len(words):
+            html = "\n".join(_shown(block, its_notes, budget) for block in forms.html)
+            budget = max(0, budget - sum(len(block.text) for block in forms.html))
+            more = untold(html, "\n".join(texts))
+            if more or "hidden-text" in its_notes or untold("\n".join(_shown(block, set(), 0) for block in forms.plain), html):
                 notes.update({"alternatives-differ"}, its_notes)
-                texts.append(other)
+            texts += more
         texts += [clean(text, notes).strip("\n") for text in self.outside]
         return "\n".join(texts)
 
 
-def read_body(root: Part, notes: set[str]) -> Body:
-    """Walk over the parts of a mail.
+def _shown(block: Block, notes: set[str], budget: int) -> str:
+    """Return a block as lines, HTML converted, its first `budget` characters with all that its styles say."""
+    if block.html:
+        return clean(markup.text_of(block.text, notes, budget), notes).rstrip("\n")
+    plain = clean(block.text, notes)
+    return (unflowed(plain, delsp=block.delsp) if block.flowed else plain).rstrip("\n")
+
+
+def read_body(root: Part, notes: set[str], depth: int = 0) -> Body:
+    """Walk over the parts of a mail, which stands within `depth` others.
 
     Of alternatives the plain text counts, the HTML when there is none (RFC 2046 5.1.4); texts beside each other all
-    count. Everything else is described as an attachment.
+    count, as does what an opaque signature signs. Attached mails and invitations are read as text. Everything else is
+    described as an attachment.
     """
-    body = Body()
+    body = Body(depth=depth)
     body.blocks = _blocks(root, body, notes, is_root=True)
     if body.blocks and all(block.html for block in body.blocks):
         notes.add("html-only")
@@ -103,12 +129,7 @@ def _blocks(part: Part, body: Body, notes: set[str], *, is_root: bool = False) -
     if media_type in _TELLING:
         notes.add(_TELLING[media_type])
     if part.children:
-        _look_outside(part, body, notes)
-        found = [block for child in part.children for block in _blocks(child, body, notes)]
-        if media_type == "multipart/alternative" and any(not block.html and block.text.strip() for block in found):
-            body.aside += [block for block in found if block.html]
-            return [block for block in found if not block.html]
-        return found
+        return _of_parts(part, body, notes)
     if part.body is None:
         return []
     raw = part.content(notes)
@@ -116,14 +137,73 @@ def _blocks(part: Part, body: Body, notes: set[str], *, is_root: bool = False) -
         notes.add("false-multipart")
         return [Block(html=False, text=decode(raw, None, notes))]
     of_type = part.parameters("content-type")
-    disposition = header_text(part.field("content-disposition"), set()).partition(";")[0].strip().lower()
     name = part.parameters("content-disposition").get("filename") or of_type.get("name")
-    if media_type in {"text/plain", "text/html"} and disposition != "attachment" and (is_root or not name):
-        return [_text_block(raw, media_type, of_type, body, notes)]
+    if media_type in _PKCS7 or (media_type == "application/octet-stream" and (name or "").lower().endswith(".p7m")):
+        return _of_signed(raw, body, notes)
+    disposition = header_text(part.field("content-disposition"), set()).partition(";")[0].strip().lower()
+    shown = []
+    if disposition != "attachment" and (media_type in _HTML or (media_type.startswith("text/") and media_type not in _TEXT_FILES)):
+        shown = [_text_block(raw, media_type, of_type, body, notes)]
+        if is_root or not name:
+            return shown
+    elif media_type in _CALENDARS:
+        notes.add("invitation")
+        _attach(invitation_text(decode(raw, of_type.get("charset"), notes)), body)
+    elif media_type in _MAILS and not body.reports:
+        notes.add("attached-mail")
+        _attach(_mail_text(raw, body, notes), body)
     body.attachments.append(_described(name or "", media_type, raw))
     if body.attachments[-1].name.lower() == _TNEF_NAME:
         notes.add("tnef")
-    return []
+    return shown
+
+
+def _of_parts(part: Part, body: Body, notes: set[str]) -> list[Block]:
+    _look_outside(part, body, notes)
+    body.reports |= part.media_type == "multipart/report"
+    found = [block for child in part.children for block in _blocks(child, body, notes)]
+    if part.media_type == "multipart/alternative" and any(not block.html and block.text.strip() for block in found):
+        plain, html = [block for block in found if not block.html], [block for block in found if block.html]
+        body.aside += [Alternatives(html, plain)] if html else []
+        return plain
+    return found
+
+
+def _of_signed(raw: bytes, body: Body, notes: set[str]) -> list[Block]:
+    """Read the mail within an opaque signature, which nobody has checked; where there is none, it is encrypted."""
+    try:
+        content: bytes | None = signed_content(raw)
+    except NotReadable:
+        content = salvaged_content(raw)
+        notes.add("encrypted" if content is None else "bad-signed")
+    if content is None or body.depth >= ATTACHED_DEPTH_MAX:
+        body.attachments.append(_described("smime.p7m", "application/pkcs7-mime", raw))
+        return []
+    body.depth += 1
+    found = _blocks(parse(content, notes), body, notes, is_root=True)
+    body.depth -= 1
+    return found
+
+
+def _attach(text: str, body: Body) -> None:
+    if text and text not in body.attached:
+        body.attached.append(text)
+
+
+def _mail_text(raw: bytes, body: Body, notes: set[str]) -> str:
+    """Return an attached mail as text: who wrote it, when, about what, its text, and the names of its files."""
+    if body.depth >= ATTACHED_DEPTH_MAX or len(body.attached) >= ATTACHED_MAX:
+        notes.add("parts-capped")
+        return ""
+    its_notes: set[str] = set()
+    root = parse(raw, its_notes)
+    inner = read_body(root, its_notes, body.depth + 1)
+    fields = [(name, header_text(root.field(name.lower()), its_notes)) for name in ("From", "To", "Date", "Subject")]
+    files = ", ".join(file.name for file in inner.attachments)
+    head = ["[attached mail]", *(f"{name}: {value}" for name, value in [*fields, ("Files", files)] if value)]
+    text = inner.text(its_notes).strip("\n")
+    notes |= its_notes & DOUBTS
+    return "\n\n".join(filter(None, ["\n".join(head), text, *inner.attached]))
 
 
 def _look_outside(part: Part, body: Body, notes: set[str]) -> None:
@@ -135,7 +215,7 @@ def _look_outside(part: Part, body: Body, notes: set[str]) -> None:
 
 
 def _text_block(raw: bytes, media_type: str, of_type: dict[str, str], body: Body, notes: set[str]) -> Block:
-    if media_type == "text/html":
+    if media_type in _HTML:
         return Block(html=True, text=decode(raw, of_type.get("charset"), notes, html_charset(raw)))
     raw, files = files_in(raw, notes)
     body.attachments += [_described(name, "application/octet-stream", content) for name, content in files]

@@ -9,6 +9,7 @@ from pointsman_desk.mail import quotes
 from pointsman_desk.mail.authentication import authentication
 from pointsman_desk.mail.automatic import automatic, went_round
 from pointsman_desk.mail.body import read_body
+from pointsman_desk.mail.characters import clean
 from pointsman_desk.mail.headers import addresses, date_claimed, header_text, ids
 from pointsman_desk.mail.reports import bounce_of, complaint_of
 from pointsman_desk.mail.tree import Part, parse
@@ -116,6 +117,7 @@ def _read(raw: bytes, notes: set[str], authserv: str, own: str, known: Sequence[
         notes.add("only-quoted")
     if not parted.sure:
         notes.add("doubtful-lines")
+    doubtful = "\n\n".join(filter(None, [parted.doubtful, *(clean(one, notes) for one in body.attached)]))[:TEXT_MAX]
     if any(len(root.fields(name)) > 1 for name in _ONCE):
         notes.add("dup-header")
     reply_to = _reply_to(root, sender, notes)
@@ -129,7 +131,7 @@ def _read(raw: bytes, notes: set[str], authserv: str, own: str, known: Sequence[
         subject=subject,
         date=date_claimed(root, notes),
         text=parted.text,
-        doubtful=parted.doubtful,
+        doubtful=doubtful,
         quoted=parted.quoted,
         in_reply_to=next(iter(in_reply_to), None),
         references=references,

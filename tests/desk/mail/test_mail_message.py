@@ -19,7 +19,7 @@ PARTED = (
     b"From: a@b.example\nSubject: x\nMessage-ID: <m@b.example>\nDate: Mon, 2 Nov 2026 10:00:00 +0100\n"
     b'Content-Type: multipart/mixed; boundary="cut"\n\n'
     b"--cut\nContent-Type: multipart/alternative; boundary=in\n\n--in\nContent-Type: text/plain; charset=utf-8\n\n"
-    b"Gr\xc3\xbc\xc3\x9fe\n--in\nContent-Type: text/html\n\n<p>Hello</p>\n--in--\n"
+    b"Gr\xc3\xbc\xc3\x9fe\n--in\nContent-Type: text/html\n\n<p>Gr&uuml;&szlig;e</p>\n--in--\n"
     b"--cut\nContent-Type: application/pdf\nContent-Disposition: attachment; filename*=utf-8''Rechnung%20%C3%BC.pdf\n"
     b"Content-Transfer-Encoding: base64\n\n" + base64.b64encode(b"%PDF-1.7") + b"\n--cut--\n"
 )

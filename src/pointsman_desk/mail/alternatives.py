@@ -1,0 +1,33 @@
+"""Whether two forms of one text say the same: the plain text and the HTML of a mail (RFC 2046 5.1.4)."""
+
+import re
+import unicodedata
+
+COMPARED_MAX = 256 * 1024  # characters of each form; what is longer is cut, and noted, elsewhere
+
+_JOINED_MIN = 4  # words; so many may lack a space between them, as at the end of a cell, and no other sentence holds them by accident
+# What mail programs write into one form only: where links and pictures lead, addresses, names of pictures.
+_FORM_ONLY = re.compile(
+    r"<?\b(?:https?://|www\.|mailto:|tel:|cid:)[^\s<>\[\]]{1,2000}>?|\[[^\[\]\n]{0,200}\]|[<(]?[\w.+-]{1,64}@[\w.-]{1,255}[>)]?"
+    r"|\b[\w-]{1,60}\.(?:png|jpe?g|gif|svg|webp)",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W_]+")
+
+
+def untold(form: str, other: str) -> list[str]:
+    """Return the lines of `form` that hold words which do not stand in `other`, in this order.
+
+    Breaks, punctuation, marks of quotations and lists, letter case, and where a link leads make no difference.
+    """
+    words = _words(other)
+    told, joined = f" {' '.join(words)} ", "".join(words)
+    return [line for line in form[:COMPARED_MAX].split("\n") if not _stands(_words(line), told, joined)]
+
+
+def _stands(words: list[str], told: str, joined: str) -> bool:
+    return f" {' '.join(words)} " in told or not words or (len(words) >= _JOINED_MIN and "".join(words) in joined)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(_FORM_ONLY.sub(" ", unicodedata.normalize("NFKC", text[:COMPARED_MAX])).casefold())
