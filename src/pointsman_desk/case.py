@@ -1,6 +1,6 @@
 """What the desk knows of a mail while it travels: the state, field by field, and the values that fill it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -373,7 +373,8 @@ class Case(State):
 
     The first fields come from outside: those of the first mail, all `mails` in their order, and `reports`. `sent` holds each reply
     that left, and nothing that comes later clears it. Each other field is None until its node, effect or person has written it.
-    `mail` is the last one, `earlier` are those before it.
+    `mail` is the last one, `earlier` are those before it that no reply has answered, `answered` those that one has: the first two
+    count for the intents, the risk, the trust and the reply. `intents` is all that they ask, what is for a person first.
     """
 
     email_id: str
@@ -386,7 +387,8 @@ class Case(State):
 
     mail: Mail | None = None
     earlier: tuple[Mail, ...] | None = None
-    intent: Intent | None = None
+    answered: tuple[Mail, ...] | None = None
+    intents: tuple[Intent, ...] | None = None
     risk: Risk | None = None
     grounds: Grounds | None = None
     order: Order | NoOrder | None = None
@@ -465,13 +467,18 @@ class Case(State):
 
     @property
     def needs_judgement(self) -> bool:
-        """Whether the mail is of a kind that only a person answers."""
-        return self.intent in BY_HAND
+        """Whether the mails ask something that only a person answers."""
+        return not BY_HAND.isdisjoint(self.intents or ())
+
+    @property
+    def asks_several(self) -> bool:
+        """Whether the mails ask more than one thing: no reviewed template answers that."""
+        return len(self.intents or ()) > 1
 
     @property
     def is_allowed(self) -> bool:
-        """Whether the policy lets the desk answer this kind of mail by itself."""
-        return isinstance(self.policy, Policy) and self.intent in self.policy.automatic
+        """Whether the policy lets the desk answer by itself all that the mails ask."""
+        return isinstance(self.policy, Policy) and set(self.intents or (Intent.UNCLEAR,)) <= set(self.policy.automatic)
 
     @property
     def is_known(self) -> bool:
@@ -492,13 +499,20 @@ def sent_of(outgoing: Outgoing, at: float) -> Sent:
     )
 
 
+def ranked(intents: Iterable[Intent]) -> tuple[Intent, ...]:
+    """Return each intent once: what is for a person first, the riskiest of it before the rest, then the others as they came."""
+    once = dict.fromkeys(intents)
+    return (*(intent for intent in RISKIEST_FIRST if intent in once), *(intent for intent in once if intent not in BY_HAND))
+
+
 def proposed(reply: Reply | Unsafe[Reply] | None) -> Reply | None:
     """The reply as it is proposed, whatever the checks say of it; None where no model has come to any."""
     return reply.value if isinstance(reply, Unsafe) else reply
 
 
 CASE_MAILS_AN_HOUR = 10  # in one case; who has more to say than that is in a talk with a machine, or is one
-BY_HAND = frozenset({Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL, Intent.UNCLEAR})
+RISKIEST_FIRST = (Intent.LEGAL, Intent.REFUND, Intent.COMPLAINT, Intent.UNCLEAR)
+BY_HAND = frozenset(RISKIEST_FIRST)
 """What always waits for a person, whatever the policy file says."""
 
 DOUBTS = frozenset(
@@ -519,6 +533,7 @@ DOUBTS = frozenset(
         "invitation",
         "long-text",
         "mail-truncated",
+        "mails-unread",
         "partial",
         "parts-capped",
         "smuggled-characters",

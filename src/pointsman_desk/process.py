@@ -2,8 +2,8 @@
 
 read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> validate -> compose -> (approve) -> send
 
-- a mail starts a case, or comes to the open one of its conversation and voids what was made of the mails before it; what a machine
-  says to that is kept there, and a reply of ours that came back is parked for a person
+- a mail starts a case, or comes to the open one of its conversation and voids what was made of the mails before it; all mails that no
+  reply has answered count for what is asked, and one draft answers them; what a machine says to that is kept there, and a reply of ours that came back is parked for a person
 - classify and draft ask a model, and what it says passes a guard before it is written: an answer that breaks a rule is repaired,
   then the next model is asked, and the last one is the rules and templates, which cost nothing
 - a person must see it (refund, complaint, legal, unclear, a risk that is not low, no template, a doubtful line, not for the machine, still broken): approve,
@@ -69,9 +69,9 @@ def support_mail(
     _accept_mails(support)
     asking: dict[str, Any] = {"retry": ASKED_AGAIN, "timeout_seconds": ANSWER_SECONDS, "limit": limit}
 
-    read = support.node(ingest.read, writes=("mail", "earlier"), timeout_seconds=PARSE_SECONDS)
+    read = support.node(ingest.read, writes=("mail", "earlier", "answered"), timeout_seconds=PARSE_SECONDS)
     guard = Guard(repairs_max=1, models=models, free=1)
-    classify_ = support.node(classify.classify, writes=("intent", "risk", "grounds"), guard=guard, **asking)
+    classify_ = support.node(classify.classify, writes=("intents", "risk", "grounds"), guard=guard, **asking)
     fetch_order = support.node(facts.fetch_order, writes="order", retry=PATIENT, timeout_seconds=FETCH_SECONDS)
     fetch_policy = support.node(facts.fetch_refund_policy, writes="policy", timeout_seconds=FETCH_SECONDS)
     identify = support.node(identity.identify, writes="trust")
@@ -80,7 +80,7 @@ def support_mail(
     validate_ = support.node(validate.validate, writes="verdict")
     approve = support.pause(
         name="approve", writes="approval", answer=Approval, shows=("mail", "reply"), edits=("reply",),
-        beside=("intent", "risk", "grounds", "order", "policy", "verdict", "outgoing", "mails", "reports", "allowance"),
+        beside=("earlier", "intents", "risk", "grounds", "order", "policy", "verdict", "outgoing", "mails", "reports", "allowance"),
     )  # fmt: skip
     compose = support.node(send.compose, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
     compose_unattended = support.node(send.compose_unattended, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
@@ -103,7 +103,7 @@ def support_mail(
         when("the mail has not been read", lambda c: c.mail is None, read),
         when("a reply of ours came back", lambda c: c.is_returned, park(RETURNED)),
         when("a machine sent it", lambda c: c.mail is not None and c.mail.automatic is not None, finish("automatic")),
-        when("it is not classified", lambda c: c.intent is None, classify_),
+        when("it is not classified", lambda c: c.intents is None, classify_),
         when("facts are missing", lambda c: c.order is None or c.policy is None, parallel(fetch_order, fetch_policy)),
         when("the sender is not identified", lambda c: c.trust is None, identify),
         when("there is no draft", lambda c: c.reply is None, draft_),
@@ -113,7 +113,8 @@ def support_mail(
         ask("refund, complaint, legal or unclear", lambda c: c.needs_judgement),
         ask("the risk is not low", lambda c: c.risk is not Risk.LOW),
         ask("the draft breaks a rule", lambda c: c.verdict is not None and c.verdict.violations),
-        ask("the policy does not name the intent", lambda c: not c.is_allowed),
+        ask("the policy does not name what it asks", lambda c: not c.is_allowed),
+        ask("it asks several things", lambda c: c.asks_several),
         ask("it is no reviewed template", lambda c: not c.is_template),
         ask("the sender is not the order's customer", lambda c: not c.is_known),
         ask("a person is editing it", lambda c: c.approval is not None),

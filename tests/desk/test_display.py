@@ -28,7 +28,7 @@ def test_a_complaint_says_nothing_to_the_terminal(capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("subject", ["Hours", "Where is it? " * 20, "\u6587" * 90])
 def test_each_case_is_listed_with_its_number(subject: str) -> None:
-    case = {"id": 10_123, "status": "waiting", "why": "the risk is not low", "intent": "change_address", "from": "jane@customer.example"}
+    case = {"id": 10_123, "status": "waiting", "why": "the risk is not low", "intents": ["change_address"], "from": "jane@customer.example"}
 
     with console.capture() as shown:
         print_cases([case | {"subject": subject}])
@@ -41,7 +41,7 @@ def test_each_case_is_listed_with_its_number(subject: str) -> None:
 def test_whatever_its_status_a_case_is_listed() -> None:
     for status in Status:
         with console.capture() as shown:
-            print_cases([{"id": 7, "status": status, "why": "", "intent": None, "from": None, "subject": ""}])
+            print_cases([{"id": 7, "status": status, "why": "", "intents": [], "from": None, "subject": ""}])
 
         assert f"{status}: " in shown.get()
 

@@ -178,7 +178,7 @@ def read_the_words() -> None:
     found, policy = OfflineModel().classify(mail), PolicyFile(SAMPLE / "policy.toml").current()
     order = NoOrder(reason="no order from this address")
     reply = write_reply(Brief(mail=mail, order=order, policy=policy, **dict(found)), author="")
-    validate(reply, mail, found.intent, found.grounds, order, policy, Trust.NONE)
+    validate(reply, mail, found.intents, found.grounds, order, policy, Trust.NONE)
 
 
 def count_points(template: Path, root: Path, policy: str) -> list[str]:

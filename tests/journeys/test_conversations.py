@@ -18,6 +18,7 @@ from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Case, Receipt
 from pointsman_desk.config import ConversationsConfig, DeskConfig, FollowUpConfig, LimitsConfig
 from pointsman_desk.mail.sources.base import Found
+from pointsman_desk.nodes.ingest import EARLIER_MAX
 from pointsman_desk.wiring import Desk, open_desk
 from tiers import figure
 
@@ -120,7 +121,86 @@ def test_an_answer_while_a_draft_waits_voids_the_draft_and_is_answered_with_it(c
     assert now.risk is not None
     assert after.beside["outgoing"].message_id != before.beside["outgoing"].message_id
     assert after.beside["outgoing"].in_reply_to == "mail-2@post.example"
-    assert "an earlier mail of the conversation is about: refund" in after.beside["grounds"].signs or after.beside["intent"] == "unclear"
+    assert "refund" in after.beside["intents"]
+
+
+MOVES = "My address has changed. Please send order A-1002 to 4 Mill Lane instead."
+HOURS = "What are your opening hours?"
+
+
+@pytest.mark.parametrize(
+    ("texts", "intents"),
+    [
+        ([COMPLAINS, MOVES], ("refund", "change_address")),
+        ([MOVES, COMPLAINS], ("refund", "change_address")),
+        ([HOURS, ASKS], ("order_status", "opening_hours")),
+        ([ASKS, "And my invoice, please?", HOURS], ("opening_hours", "order_status", "invoice")),
+    ],
+)
+def test_every_mail_that_no_reply_has_answered_counts(config: DeskConfig, texts: list[str], intents: tuple[str, ...]) -> None:
+    config = config.model_copy(update={"follow_up": FollowUpConfig(wait_days=14), "limits": LimitsConfig(machine_case_hour=9)})
+
+    async def work(desk: Desk) -> Any:
+        kept = [mail(number, text, answers="mail-1@post.example" if number > 1 else None) for number, text in enumerate(texts, 1)]
+        for raw in kept:  # taken in before any is read: all of them wait for the one draft
+            await at_desk.ingest(desk.engine, desk.process, raw, desk.conversations, now=desk.clock.now())
+        await take(desk)
+        return await state(desk, 1), await desk.engine.pending(1)
+
+    now, pending = at_the_desk(config, work)
+
+    assert now.intents == intents
+    assert now.reply.template is None
+    assert now.outgoing.answers == tuple(one.key for one in now.mails)
+    assert (pending.pause, len(pending.beside["earlier"])) == ("approve", len(texts) - 1)
+    assert sent(config) == []
+
+
+def test_only_what_no_reply_has_answered_counts_for_the_next_one(config: DeskConfig) -> None:
+    config = config.model_copy(update={"follow_up": FollowUpConfig(wait_days=14)})
+
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, COMPLAINS))
+        await at_desk.approve(desk, 1, by="anna", seen=None)
+        await take(desk, mail(2, HOURS, answers="mail-1@post.example"))
+        first = await state(desk, 1)
+        await take(desk, mail(3, MOVES, answers="mail-1@post.example"))
+        return first, await state(desk, 1)
+
+    first, second = at_the_desk(config, work)
+
+    assert (first.intents, [one.text for one in first.answered], first.earlier) == (("opening_hours",), [COMPLAINS], ())
+    assert (second.intents, [one.text for one in second.earlier]) == (("change_address", "opening_hours"), [HOURS])
+    assert [one.text for one in second.answered] == [COMPLAINS]
+
+
+def test_a_mail_of_a_sender_who_is_not_sure_keeps_the_order_out_of_the_reply_to_all(config: DeskConfig) -> None:
+    forged = mail(2, "And when does it come?", answers="mail-1@post.example").replace(b"dmarc=pass", b"dmarc=fail")
+
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, COMPLAINS), forged)
+        await take(desk, mail(3, "Well?", answers="mail-1@post.example"))
+        return await state(desk, 1)
+
+    now = at_the_desk(config, work)
+
+    assert (len(now.mails), now.trust, now.order.reason) == (3, "none", "the sender is not verified")
+
+
+def test_more_mails_than_are_read_are_for_a_person(config: DeskConfig) -> None:
+    mails = [mail(number, HOURS, answers="mail-1@post.example" if number > 1 else None) for number in range(1, EARLIER_MAX + 3)]
+
+    async def work(desk: Desk) -> Any:
+        for raw in mails:
+            await at_desk.ingest(desk.engine, desk.process, raw, desk.conversations, now=desk.clock.now())
+        await take(desk)
+        return await state(desk, 1), (await desk.engine.case(1)).status
+
+    now, status = at_the_desk(config, work)
+
+    assert (len(now.mails), len(now.earlier), status) == (EARLIER_MAX + 2, EARLIER_MAX, Status.WAITING)
+    assert "mails-unread" in now.mail.notes
+    assert now.is_doubtful
 
 
 def test_the_risk_of_a_conversation_never_falls(config: DeskConfig) -> None:

@@ -114,9 +114,9 @@ def test_the_articles_mail_takes_all_eight_steps(config: DeskConfig) -> None:
              ("finished", None)]  # fmt: skip
     assert [kinds.index(step) for step in order] == sorted(kinds.index(step) for step in order)
     assert waiting.case.status is Status.WAITING
-    assert (waiting.state["status"], waiting.state["intent"], waiting.state["send_status"]) == (
+    assert (waiting.state["status"], waiting.state["intents"], waiting.state["send_status"]) == (
         "received",
-        "refund",
+        ["refund"],
         "pending",
     )
     assert {"email_id", "customer_id", "raw_message", "risk", "order", "policy", "reply", "verdict"} <= set(waiting.state)
@@ -302,9 +302,9 @@ def test_the_pointsman_command_shows_and_explains(config: DeskConfig) -> None:
     events = [json.loads(line) for line in command(config, "pointsman", "events", "--json").stdout.splitlines()]
 
     assert [row["status"] for row in listed] == ["waiting"]
-    assert "classify wrote intent, risk, grounds" in " ".join(shown.split())
+    assert "classify wrote intents, risk, grounds" in " ".join(shown.split())
     assert explained["rule"] == "refund, complaint, legal or unclear"
-    assert "intent" in explained["reads"]
+    assert "intents" in explained["reads"]
     assert [rule["step"] for rule in explained["following"]][-2:] == ["send", "finish('sent')"]
     assert "draft" in explained["stands"]
     assert "not called yet" in explained["effects"]["send"]

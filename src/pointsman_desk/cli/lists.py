@@ -26,7 +26,7 @@ async def case_json(reader: Reader, row: CaseRow) -> dict[str, Any]:
     fields = {
         field.field: json.loads(field.text)
         for field in await reader.fields(row.id)
-        if field.field in {"mail", "intent", "risk", "customer_id"}
+        if field.field in {"mail", "intents", "risk", "customer_id"}
     }
     mail = fields.get("mail") or {}
     return {
@@ -36,7 +36,7 @@ async def case_json(reader: Reader, row: CaseRow) -> dict[str, Any]:
         "status": row.status,
         "rule": row.rule,
         "why": reasons(row),
-        "intent": fields.get("intent"),
+        "intents": fields.get("intents") or [],
         "risk": fields.get("risk"),
         "outcome": row.outcome,
     }
@@ -144,7 +144,7 @@ def print_cases(cases: Sequence[dict[str, Any]]) -> None:
         for share in (3, 4):  # from, subject
             table.add_column(no_wrap=True, overflow="ellipsis", ratio=share)
         for case in members:
-            table.add_row(*(safe(case[column] or "") for column in ("id", "intent", "from", "subject")))
+            table.add_row(*(safe(text or "") for text in (case["id"], ", ".join(case["intents"]), case["from"], case["subject"])))
         console.print(table)
 
 

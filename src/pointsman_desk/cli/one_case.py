@@ -37,9 +37,11 @@ def print_case(history: History, later: Sequence[int] = ()) -> None:
     if mail.get("notes"):
         odd = "; ".join(MEANING.get(note, note) for note in mail["notes"])
         console.print(f"[yellow]Odd about it: {safe(odd)}.[/]")
-    if state.get("intent"):
+    if state.get("intents"):
         because = ", ".join(repr(phrase) for phrase in grounds.get("phrases", ())) or "nothing that matched"
-        console.print(f"\n{safe(state['intent'])}, risk {safe(state['risk'])} ({safe(grounds.get('model', ''))}; because: {safe(because)})")
+        console.print(
+            f"\n{safe(', '.join(state['intents']))}, risk {safe(state['risk'])} ({safe(grounds.get('model', ''))}; because: {safe(because)})"
+        )
     if grounds.get("opinions"):
         console.print(f"Who said what: {safe('; '.join(grounds['opinions']))}.")
     if grounds.get("signs"):
@@ -70,6 +72,11 @@ def _print_conversation(history: History, later: Sequence[int]) -> None:
     mails, reports = history.state.get("mails") or [], history.state.get("reports") or []
     if len(mails) > 1:
         console.print(f"It is mail {len(mails)} of its conversation.")
+    for earlier in reversed(history.state.get("earlier") or []):
+        said = "\n\n".join(filter(None, (earlier["text"], earlier["doubtful"])))
+        console.print(f"[bold]Before it, and not answered yet:[/] {safe(earlier['subject'])}\n{safe(said or '(no text)')}")
+    for reply in history.state.get("sent") or []:
+        console.print(f"Answered so far: {len(reply['answers'])} of its mails, to {safe(reply['to'])}: {safe(reply['subject'])}")
     newest = mails[-1] if mails else {}
     if newest.get("related") not in {None, history.case.id}:
         sure = f"it is an answer there ({newest['link']})" if newest["link"] else "possibly related: a stranger to it names a mail of it"

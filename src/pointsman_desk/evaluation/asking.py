@@ -132,4 +132,4 @@ async def _answer(model: Model, mail: Mail, facts: Facts | None) -> Answer:
 
 
 def _objections(reply: Reply, brief: Brief) -> bool:
-    return bool(validate(reply, brief.mail, brief.intent, brief.grounds, brief.order, brief.policy, brief.trust).violations)
+    return bool(validate(reply, brief.mail, brief.intents, brief.grounds, brief.order, brief.policy, brief.trust).violations)

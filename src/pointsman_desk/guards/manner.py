@@ -16,10 +16,11 @@ SHOUTED_CHARACTERS_MIN = 4  # three such words in a row are no abbreviation, no 
 EXCLAMATIONS_MAX = 3  # a greeting, a thank-you, a wish
 
 
-def apology_included(reply: Reply, intent: Intent, grounds: Grounds, policy: Policy) -> Iterator[str]:
+def apology_included(reply: Reply, intents: tuple[Intent, ...], grounds: Grounds, policy: Policy) -> Iterator[str]:
     """Object to a reply without an apology in the customer's language, where the policy asks for one."""
-    if intent in policy.apology_required and not any(says(plain(reply.body), "apology", language=grounds.language)):
-        yield f"the policy asks for an apology in a reply to {intent}, and none was found"
+    due = [intent for intent in intents if intent in policy.apology_required]
+    if due and not any(says(plain(reply.body), "apology", language=grounds.language)):
+        yield f"the policy asks for an apology in a reply to {due[0]}, and none was found"
 
 
 def approved_tone(reply: Reply, policy: Policy) -> Iterator[str]:

@@ -26,6 +26,7 @@ MEANING = {
     "invitation": "it brings an invitation, which is shown below its text",
     "long-text": "its text is longer than 256 kB; nobody has looked for history in the rest",
     "mail-truncated": "it is longer than 25 MB or a million lines and was read so far",
+    "mails-unread": "more was written before it than is read, and waits for the answer, too",
     "message-id-reused": "another mail has come under its Message-ID",
     "mbox-from": "it begins with the separator line of an mbox",
     "new-topic": "its subject is another than before; it may be a matter of its own",

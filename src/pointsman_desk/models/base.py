@@ -1,5 +1,9 @@
 """What the desk asks a model about, and what it keeps of the answer."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Risk, Trust, Value
 
 _LINK_MARKS = ("://", "www.", "@")
@@ -8,27 +12,34 @@ CANARY = "lantern-7-juniper"
 
 
 class Classification(Value):
-    """What a mail is about, what a wrong answer could cost, and why the model says so."""
+    """What mails are about, `ranked`, what a wrong answer could cost, and why the model says so."""
 
-    intent: Intent
+    intents: Annotated[tuple[Intent, ...], Field(min_length=1)]
     risk: Risk
     grounds: Grounds
+
+    @property
+    def intent(self) -> Intent:
+        """The one that counts first."""
+        return self.intents[0]
 
 
 class Brief(Value):
     """All that a reply may be drafted from. The mail is data; the facts are in `order` and `policy` only.
 
-    `earlier` are the mails of the conversation before it. `trust` says whether the sender may know of the order at all; where nobody has said so, they may not.
+    `intents` is all that is to be answered, in it and in `earlier`, the mails before it that no reply has answered; `answered` are
+    those that one has. `trust` says whether the sender may know of the order at all; where nobody has said so, they may not.
     """
 
     mail: Mail
-    intent: Intent
+    intents: tuple[Intent, ...]
     risk: Risk
     grounds: Grounds
     order: Order | NoOrder
     policy: Policy
     trust: Trust = Trust.NONE
     earlier: tuple[Mail, ...] = ()
+    answered: tuple[Mail, ...] = ()
 
 
 def reply_subject(mail: Mail) -> str:

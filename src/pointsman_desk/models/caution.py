@@ -3,15 +3,15 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from pointsman_desk.case import BY_HAND, Grounds, Intent, Mail, Risk
+from pointsman_desk.case import BY_HAND, Grounds, Intent, Mail, Risk, ranked
 from pointsman_desk.models.base import Classification
 from pointsman_desk.models.signs import signs
 from pointsman_desk.models.words import fold, language_of, tricked
 
+SEVERAL_ORDERS = "its mails name several orders"
 PHRASES_MAX = 16  # eight of each, which is what each of them gives
 
 _RISKS = tuple(Risk)  # the least first
-_RISKIEST_FIRST = (Intent.LEGAL, Intent.REFUND, Intent.COMPLAINT, Intent.UNCLEAR)
 _NOTES = {
     "hidden-text": Risk.HIGH,
     "smuggled-characters": Risk.HIGH,
@@ -34,7 +34,7 @@ def combined(rules: Classification, model: Classification, mail: Mail) -> Classi
     said = [phrase for phrase in model.grounds.phrases if fold(phrase) and f" {fold(phrase)} " in words]
     number = rules.grounds.order_number
     both = Classification(
-        intent=_intent(rules.intent, model.intent),
+        intents=_intents(rules.intents, model.intents),
         risk=max(rules.risk, model.risk, key=_RISKS.index),
         grounds=Grounds(
             language=language_of(mail.text) or language_of(text) or model.grounds.language,
@@ -55,18 +55,28 @@ def cautious(found: Classification, mail: Mail) -> Classification:
     return found.model_copy(update={"risk": risk, "grounds": found.grounds.model_copy(update={"signs": told})})
 
 
-def continued(found: Classification, earlier: Sequence[Classification], so_far: Risk) -> Classification:
-    """Raise what was found in the newest mail of a conversation to what those before it speak for.
+def continued(
+    found: Classification, earlier: Sequence[Classification], so_far: Risk, answered: Sequence[Classification] = ()
+) -> Classification:  # fmt: skip
+    """Add to what was found in the newest mail what those before it ask that no reply has answered.
 
-    What was for a person stays so, however harmless the next mail. An order that one named before is still the one meant.
+    Nothing that they ask is lost, and the risk is the highest of all. Of the `answered` mails only the order that they named
+    counts, where no later one names another: it is still the one meant.
     """
-    wanted = [one.intent for one in earlier if one.intent in BY_HAND]
-    told = tuple(dict.fromkeys(f"an earlier mail of the conversation is about: {intent}" for intent in wanted))
-    for_person = Risk.HIGH if told and found.intent not in BY_HAND else Risk.LOW
-    risk = max(found.risk, for_person, so_far, *(one.risk for one in earlier), key=_RISKS.index)
-    numbers = [one.grounds.order_number for one in (*earlier, found) if one.grounds.order_number]
-    grounds = found.grounds.model_copy(update={"signs": (*found.grounds.signs, *told), "order_number": numbers[-1] if numbers else None})
-    return found.model_copy(update={"risk": risk, "grounds": grounds})
+    mails = (*earlier, found)
+    numbers = list(dict.fromkeys(one.grounds.order_number for one in mails if one.grounds.order_number))
+    told = [SEVERAL_ORDERS] if len(numbers) > 1 else []
+    intents = ranked(intent for one in (found, *earlier) for intent in one.intents)
+    for_person = Risk.HIGH if told and intents[0] not in BY_HAND else Risk.LOW
+    before = [one.grounds.order_number for one in answered if one.grounds.order_number]
+    grounds = found.grounds.model_copy(
+        update={
+            "signs": tuple(dict.fromkeys([*(sign for one in (found, *earlier) for sign in one.grounds.signs), *told])),
+            "phrases": tuple(dict.fromkeys(phrase for one in (found, *earlier) for phrase in one.grounds.phrases))[:PHRASES_MAX],
+            "order_number": next(reversed([*before, *numbers]), None),
+        }
+    )
+    return Classification(intents=intents, risk=max(for_person, so_far, *(one.risk for one in mails), key=_RISKS.index), grounds=grounds)
 
 
 def circumstances(mail: Mail) -> Iterator[Risk]:
@@ -79,11 +89,9 @@ def circumstances(mail: Mail) -> Iterator[Risk]:
         yield Risk.MEDIUM  # nobody has looked into it
 
 
-def _intent(rules: Intent, model: Intent) -> Intent:
-    for intent in _RISKIEST_FIRST:
-        if intent in (rules, model):
-            return intent
-    return rules if rules is model else Intent.UNCLEAR
+def _intents(rules: Sequence[Intent], model: Sequence[Intent]) -> tuple[Intent, ...]:
+    both = ranked((*rules, *model))
+    return both if both[0] in BY_HAND or set(rules) == set(model) else (Intent.UNCLEAR, *both)
 
 
 def _standing_in(text: str, number: str | None) -> str | None:
@@ -96,4 +104,4 @@ def _standing_in(text: str, number: str | None) -> str | None:
 
 
 def _opinion(found: Classification) -> str:
-    return f"{found.grounds.model}: {found.intent}, risk {found.risk}"
+    return f"{found.grounds.model}: {', '.join(found.intents)}, risk {found.risk}"

@@ -83,7 +83,7 @@ class OfflineModel:
         many = mail.automatic is not None or _bulk(found, text)
         intent, grounds = _decide(matches, spoken=language is not None, bulk=many, orders=orders)
         return Classification(
-            intent=intent,
+            intents=(intent,),
             risk=_risk(
                 intent,
                 matches,

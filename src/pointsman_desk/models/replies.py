@@ -18,19 +18,21 @@ _LEFT_US = ("shipped", "delivered", "cancelled")
 def write_reply(brief: Brief, *, author: str, careful: bool = False) -> Reply:
     """Return the reply that the templates give for `brief`; with `careful`, one that promises no refund.
 
-    Facts come from the order and the policy only. A line of the template whose fact is missing is left out.
+    To several intents it holds the texts of all their templates, one after the other, and is no reviewed template itself. Facts come from the order and the policy only. A line of the template whose fact is missing is left out.
     """
     language = brief.grounds.language
     tone = _tone(brief.policy)
     late = isinstance(brief.order, Order) and is_late(brief.order, mail_day(brief.mail.date))
-    variant = _variant(brief, late=late, careful=careful)
+    intents: list[Intent] = [intent for intent in brief.intents if intent is not Intent.UNCLEAR]
+    variants = {intent: _variant(brief, intent, late=late, careful=careful) for intent in intents or [Intent.UNCLEAR]}
+    named = [f"{intent}/{language}/{variant}" for intent, variant in variants.items()]
     return Reply(
         subject=reply_subject(brief.mail),
-        body=_body(brief, variant, tone, apology=_apology_due(brief, late=late)),
+        body=_body(brief, variants, tone, apology=_apology_due(brief, late=late)),
         language=language,
         tone=tone,
         author=author,
-        template=f"{brief.intent}/{language}/{variant}",
+        template=named[0] if len(brief.intents) == 1 else None,
     )
 
 
@@ -67,13 +69,14 @@ def _tone(policy: Policy) -> Tone:
 
 
 def _apology_due(brief: Brief, *, late: bool) -> bool:
-    if brief.intent in brief.policy.apology_required:
+    wanted = set(brief.intents)
+    if not wanted.isdisjoint(brief.policy.apology_required):
         return True
-    return brief.intent is not Intent.LEGAL and (late or brief.intent in _CONSOLED)  # a word of regret may count as an admission
+    return Intent.LEGAL not in wanted and (late or not wanted.isdisjoint(_CONSOLED))  # a word of regret may count as an admission
 
 
-def _variant(brief: Brief, *, late: bool, careful: bool) -> str:
-    order, intent = brief.order, brief.intent
+def _variant(brief: Brief, intent: Intent, *, late: bool, careful: bool) -> str:
+    order = brief.order
     fixed = {Intent.OPENING_HOURS: "hours", Intent.LEGAL: "received", Intent.UNCLEAR: "question"}
     if intent in fixed:
         return fixed[intent]
@@ -101,17 +104,16 @@ def _refund_variant(order: Order, policy: Policy, *, late: bool) -> str:
     return "delivered" if order.status == "delivered" else "checking"
 
 
-def _body(brief: Brief, variant: str, tone: Tone, *, apology: bool) -> str:
+def _body(brief: Brief, variants: Mapping[Intent, str], tone: Tone, *, apology: bool) -> str:
     texts = _templates()[brief.grounds.language]
     facts = facts_of(brief.order, brief.policy, brief.grounds.language)
-    own = texts[brief.intent]
     named, nameless = texts["greeting"][tone]
-    lead = own["lead"] + (" " + texts["apology"][tone] if apology else "")
-    text = own[variant] if variant in own else texts["shared"][variant]
-    paragraphs = [_filled(paragraph, facts) for paragraph in text.strip().split("\n\n")]
+    lead = texts[next(iter(variants))]["lead"] + (" " + texts["apology"][tone] if apology else "")
+    chosen = [texts[intent].get(variant) or texts["shared"][variant] for intent, variant in variants.items()]
+    paragraphs = [_filled(paragraph, facts) for text in chosen for paragraph in text.strip().split("\n\n")]
     closing = f"{texts['closing'][tone]}\n{facts['signature'] or ''}"
     greeting = _filled(named, facts) or nameless
-    return "\n\n".join(part.strip() for part in (greeting, lead, *paragraphs, closing) if part.strip())
+    return "\n\n".join(dict.fromkeys(part.strip() for part in (greeting, lead, *paragraphs, closing) if part.strip()))
 
 
 def _filled(paragraph: str, facts: Mapping[str, str | None]) -> str:

@@ -13,24 +13,28 @@ from pointsman_desk.models.untrusted import new_boundary
 
 
 async def classify(
-    mail: Mail, earlier: tuple[Mail, ...], mails: Peek[Log[Incoming]], *, models: tuple[Model, ...], chance: Random, ctx: Context
-) -> Attempt[tuple[Intent, Risk, Grounds]]:  # fmt: skip
-    """Ask the model whose turn it is; what stands is closed enums and the grounds for them.
+    mail: Mail, earlier: tuple[Mail, ...], answered: tuple[Mail, ...], mails: Peek[Log[Incoming]],
+    *, models: tuple[Model, ...], chance: Random, ctx: Context,
+) -> Attempt[tuple[tuple[Intent, ...], Risk, Grounds]]:  # fmt: skip
+    """Ask the model whose turn it is about all mails that wait for an answer; what stands is closed enums and the grounds for them.
 
     The risk of a conversation never falls: it is at least what it was before the mail came.
     """
-    answer = await classified(mail, models[ctx.model], chance, ctx.violations, ctx.rejected, earlier)
-    rules = [OfflineModel().classify(one) for one in earlier]
-    answer = answer.map(lambda found: continued(found, rules, mails[-1].risk_so_far))
-    return answer.map(lambda found: (found.intent, found.risk, found.grounds))
+    answer = await classified(mail, models[ctx.model], chance, ctx.violations, ctx.rejected, earlier, answered)
+    rules = OfflineModel()
+    waiting = [cautious(rules.classify(one), one) for one in earlier]
+    before = [rules.classify(one) for one in answered]
+    answer = answer.map(lambda found: continued(found, waiting, mails[-1].risk_so_far, before))
+    return answer.map(lambda found: (found.intents, found.risk, found.grounds))
 
 
 async def classified(
-    mail: Mail, model: Model, chance: Random, violations: tuple[Violation, ...] = (), rejected: str = "", earlier: tuple[Mail, ...] = ()
+    mail: Mail, model: Model, chance: Random, violations: tuple[Violation, ...] = (), rejected: str = "",
+    earlier: tuple[Mail, ...] = (), answered: tuple[Mail, ...] = (),
 ) -> Attempt[Classification]:  # fmt: skip
     """Ask `model`, and set what it says beside what the rules say: it may raise the risk, and lower nothing."""
-    boundary = new_boundary(chance, written_by_others(mail, earlier))
-    messages = classify_messages(mail, boundary, violations, rejected or None, earlier)
+    boundary = new_boundary(chance, written_by_others(mail, (*answered, *earlier)))
+    messages = classify_messages(mail, boundary, violations, rejected or None, earlier, answered)
     answer = await model.attempt(Task("classify", {"mail": mail}), messages, ClassifyAnswer)
     rules = OfflineModel().classify(mail)
     if isinstance(model, OfflineModel):

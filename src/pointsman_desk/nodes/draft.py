@@ -14,13 +14,14 @@ from pointsman_desk.slots import filled
 
 
 async def draft(
-    mail: Mail, earlier: tuple[Mail, ...], intent: Intent, risk: Risk, grounds: Grounds, order: Order | NoOrder, trust: Trust,
-    policy: Policy, *, models: tuple[Model, ...], chance: Random, ctx: Context,
+    mail: Mail, earlier: tuple[Mail, ...], answered: tuple[Mail, ...], intents: tuple[Intent, ...], risk: Risk, grounds: Grounds,
+    order: Order | NoOrder, trust: Trust, policy: Policy, *, models: tuple[Model, ...], chance: Random, ctx: Context,
 ) -> Attempt[Reply]:  # fmt: skip
-    """Have the model whose turn it is write a reply from the facts that the sender may know."""
+    """Have the model whose turn it is write one reply to all mails that wait for it, from the facts that the sender may know."""
     brief = Brief(
-        mail=mail, earlier=earlier, intent=intent, risk=risk, grounds=grounds, order=disclosed(order, trust), policy=policy, trust=trust
-    )
+        mail=mail, earlier=earlier, answered=answered, intents=intents, risk=risk, grounds=grounds, order=disclosed(order, trust),
+        policy=policy, trust=trust,
+    )  # fmt: skip
     return await drafted(brief, models[ctx.model], chance, ctx.violations, ctx.rejected)
 
 
@@ -28,7 +29,7 @@ async def drafted(
     brief: Brief, model: Model, chance: Random, violations: tuple[Violation, ...] = (), rejected: str = ""
 ) -> Attempt[Reply]:  # fmt: skip
     """Ask `model` for a reply to `brief`; what was `rejected`, and why, stands in the question where it is asked again."""
-    boundary = new_boundary(chance, written_by_others(brief.mail, brief.earlier))
+    boundary = new_boundary(chance, written_by_others(brief.mail, (*brief.answered, *brief.earlier)))
     messages = draft_messages(brief, boundary, violations=violations, rejected=rejected or None)
     answer = await model.attempt(Task("draft", {"brief": brief, "violations": violations}), messages, DraftAnswer)
     return answer.map(lambda written: _filled(written, brief, answer.model))

@@ -6,12 +6,14 @@ from pointsman_desk.shop.base import Orders, Policies
 from pointsman_desk.shop.guesses import Guesses
 
 
-async def fetch_order(mail: Mail, customer_id: str, grounds: Grounds, *, orders: Orders, guesses: Guesses, ctx: Context) -> Order | NoOrder:
+async def fetch_order(
+    mail: Mail, earlier: tuple[Mail, ...], customer_id: str, grounds: Grounds, *, orders: Orders, guesses: Guesses, ctx: Context
+) -> Order | NoOrder:  # fmt: skip
     """The order that the customer names, or the latest one; only if it was placed with the mail's own address.
 
     The shop is not asked at all for an address that anybody may have put into From, nor for one that tries numbers.
     """
-    if not mail.authentication.aligned:
+    if not all(one.authentication.aligned for one in (mail, *earlier)):
         return NoOrder(asked=grounds.order_number, reason="the sender is not verified")
     number = grounds.order_number
     if number is not None and guesses.too_many(customer_id, ctx.now):
@@ -22,6 +24,6 @@ async def fetch_order(mail: Mail, customer_id: str, grounds: Grounds, *, orders:
     return found
 
 
-def fetch_refund_policy(intent: Intent, *, policies: Policies) -> Policy:  # noqa: ARG001 - a new intent asks for the policy afresh
+def fetch_refund_policy(intents: tuple[Intent, ...], *, policies: Policies) -> Policy:  # noqa: ARG001 - a new intent asks for the policy afresh
     """The policy as it stands now; the case keeps what it said."""
     return policies.current()

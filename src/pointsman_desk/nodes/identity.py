@@ -3,8 +3,13 @@
 from pointsman_desk.case import Mail, NoOrder, Order, Trust
 
 
-def identify(mail: Mail, customer_id: str, order: Order | NoOrder) -> Trust:
-    """Hold the sender against the word of our own mail exchanger, and against the address that the order was placed with."""
+def identify(mail: Mail, earlier: tuple[Mail, ...], customer_id: str, order: Order | NoOrder) -> Trust:
+    """Hold the sender of each mail that waits for an answer against what is known of them; the least sure one counts."""
+    return min((_trust(one, customer_id, order) for one in (mail, *earlier)), key=tuple(Trust).index)
+
+
+def _trust(mail: Mail, customer_id: str, order: Order | NoOrder) -> Trust:
+    """Hold a sender against the word of our own mail exchanger, and against the address that the order was placed with."""
     if not mail.authentication.aligned:
         return Trust.NONE
     if isinstance(order, Order) and order.email.strip().lower() == mail.sender == customer_id:

@@ -3,8 +3,8 @@
 from difflib import SequenceMatcher
 from typing import Literal, NamedTuple
 
-from pointsman import Blob, Context, Engine, Log, Process
-from pointsman_desk.case import Case, Incoming, Mail, Report
+from pointsman import Blob, Context, Engine, Log, Peek, Process
+from pointsman_desk.case import Case, Incoming, Mail, Report, Sent, unanswered
 from pointsman_desk.mail import apart
 from pointsman_desk.mail.compose import Letterhead, bare_subject
 from pointsman_desk.mail.message import Identity
@@ -93,9 +93,9 @@ def _report(said: Mail, blob: Blob, identity: Identity, belonging: Belonging, no
 
 
 async def read(
-    mails: Log[Incoming], *, authserv: str, letterhead: Letterhead, ctx: Context
-) -> tuple[Mail, tuple[Mail, ...]]:  # fmt: skip
-    """Read the newest mail from its raw bytes, in limited time, and those before it, which it may not repeat.
+    mails: Log[Incoming], sent: Peek[Log[Sent]], *, authserv: str, letterhead: Letterhead, ctx: Context
+) -> tuple[Mail, tuple[Mail, ...], tuple[Mail, ...]]:  # fmt: skip
+    """Read the newest mail from its raw bytes, in limited time, and those before it: those that no reply has answered, and the others.
 
     What the conversation holds already, ours and the customer's, is known, so that a quotation of it is one.
     """
@@ -109,11 +109,18 @@ async def read(
     notes = {*newest.notes, *mails[-1].notes}
     if before and not _alike(before[-1].subject, newest.subject):
         notes.add("new-topic")
-    earlier = tuple(
-        one.model_copy(update={"text": one.text[:EARLIER_CHARACTERS_MAX], "doubtful": one.doubtful[:EARLIER_CHARACTERS_MAX], "quoted": ""})
-        for one in before
-    )
-    return newest.model_copy(update={"notes": tuple(sorted(notes))}), earlier
+    waiting = {one.key for one in unanswered(mails[:-1], sent)}
+    groups: dict[bool, list[Mail]] = {True: [], False: []}
+    for one, mail in zip(mails[-EARLIER_MAX - 1 : -1], before, strict=True):
+        groups[one.key in waiting].append(_shortened(mail))
+    if len(groups[True]) < len(waiting) or any(len(mail.text) + len(mail.doubtful) > EARLIER_CHARACTERS_MAX for mail in before):
+        notes.add("mails-unread")
+    return newest.model_copy(update={"notes": tuple(sorted(notes))}), tuple(groups[True]), tuple(groups[False])
+
+
+def _shortened(mail: Mail) -> Mail:
+    text, doubtful = mail.text[:EARLIER_CHARACTERS_MAX], mail.doubtful[:EARLIER_CHARACTERS_MAX]
+    return mail.model_copy(update={"text": text, "doubtful": doubtful, "quoted": ""})
 
 
 def _alike(one: str, other: str) -> bool:

@@ -10,13 +10,14 @@ from pointsman_desk.guards import CHECKS
 
 
 def validate(
-    reply: Reply | Unsafe[Reply], mail: Mail, intent: Intent, grounds: Grounds, order: Order | NoOrder, policy: Policy, trust: Trust
-) -> Verdict:
+    reply: Reply | Unsafe[Reply], mail: Mail, intents: tuple[Intent, ...], grounds: Grounds, order: Order | NoOrder, policy: Policy,
+    trust: Trust,
+) -> Verdict:  # fmt: skip
     """Hold `reply` against the customer's language, the facts of `order` that the sender may know, and the rules of `policy`."""
     written = proposed(reply)
     if written is None:
         return Verdict(violations=reply.violations if isinstance(reply, Unsafe) else ())
-    fields = {"reply": written, "mail": mail, "intent": intent, "grounds": grounds, "order": order, "policy": policy, "trust": trust}
+    fields = {"reply": written, "mail": mail, "intents": intents, "grounds": grounds, "order": order, "policy": policy, "trust": trust}
     return Verdict(violations=violations_of(fields))
 
 

@@ -71,8 +71,8 @@ class Scene:
 
     def violations(self) -> tuple[Any, ...]:
         """What the checks say."""
-        fields = {name: getattr(self, name) for name in ("reply", "intent", "order", "policy", "trust", "mail")}
-        return violations_of(fields | {"grounds": Grounds(language=self.language)})
+        fields = {name: getattr(self, name) for name in ("reply", "order", "policy", "trust", "mail")}
+        return violations_of(fields | {"intents": (self.intent,), "grounds": Grounds(language=self.language)})
 
 
 def scene(say: str, language: Language = Language.ENGLISH, **changes: Any) -> Scene:

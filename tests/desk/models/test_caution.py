@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pointsman_desk.case import BY_HAND, Attachment, Grounds, Intent, Language, Mail, Risk
 from pointsman_desk.models.base import Classification
-from pointsman_desk.models.caution import cautious, circumstances, combined
+from pointsman_desk.models.caution import cautious, circumstances, combined, continued
 
 MAIL = Mail(
     message_id="m@post.example",
@@ -18,7 +18,7 @@ ORDERED = list(Risk)
 
 found = st.builds(
     Classification,
-    intent=st.sampled_from(Intent),
+    intents=st.tuples(st.sampled_from(Intent)),
     risk=st.sampled_from(Risk),
     grounds=st.builds(
         Grounds, language=st.sampled_from(Language), phrases=st.lists(st.sampled_from(["parcel", "refund me", ""])).map(tuple)
@@ -28,7 +28,7 @@ notes = st.lists(st.sampled_from(["hidden-text", "several-senders", "reply-to-el
 
 
 def said(intent: Intent = Intent.ORDER_STATUS, risk: Risk = Risk.LOW, model: str = "m", **grounds: object) -> Classification:
-    return Classification(intent=intent, risk=risk, grounds=Grounds(**{"language": Language.ENGLISH, "model": model, **grounds}))  # type: ignore[arg-type]
+    return Classification(intents=(intent,), risk=risk, grounds=Grounds(**{"language": Language.ENGLISH, "model": model, **grounds}))  # type: ignore[arg-type]
 
 
 @given(found, found, notes)
@@ -42,6 +42,7 @@ def test_no_pair_has_less_risk_than_either_and_what_is_for_a_person_stays_so(
     least = max(rules.risk, model.risk, *circumstances(mail), key=ORDERED.index)
     assert ORDERED.index(both.risk) >= ORDERED.index(least)
     assert both.intent in BY_HAND or {rules.intent, model.intent} == {both.intent}
+    assert {rules.intent, model.intent} <= set(both.intents)
     assert set(rules.grounds.phrases) <= set(both.grounds.phrases)
 
 
@@ -139,3 +140,27 @@ def test_a_sign_makes_high_what_would_go_out_by_itself_and_leaves_what_is_for_a_
 
     assert (simple.risk, refund.risk) == (Risk.HIGH, Risk.MEDIUM)
     assert simple.grounds.signs == refund.grounds.signs == ("it speaks of an amount of money",)
+
+
+def test_what_several_mails_ask_is_all_kept_with_the_highest_risk() -> None:
+    refund, status = said(Intent.REFUND, Risk.MEDIUM, signs=("odd",), order_number="A-1002"), said(order_number="A-1002")
+
+    found = continued(said(Intent.CHANGE_ADDRESS), [refund, status], Risk.LOW)
+
+    assert (found.intents, found.risk) == ((Intent.REFUND, Intent.CHANGE_ADDRESS, Intent.ORDER_STATUS), Risk.MEDIUM)
+    assert (found.grounds.signs, found.grounds.order_number) == (("odd",), "A-1002")
+    assert continued(said(), [], Risk.HIGH).risk is Risk.HIGH, "the risk of a conversation never falls"
+
+
+def test_of_mails_that_were_answered_only_the_order_counts() -> None:
+    found = continued(said(), [], Risk.LOW, [said(Intent.LEGAL, Risk.HIGH, signs=("odd",), order_number="A-1002")])
+
+    assert (found.intents, found.risk, found.grounds.signs) == ((Intent.ORDER_STATUS,), Risk.LOW, ())
+    assert found.grounds.order_number == "A-1002"
+
+
+def test_mails_that_name_several_orders_are_for_a_person() -> None:
+    found = continued(said(order_number="A-1003"), [said(order_number="A-1002")], Risk.LOW)
+
+    assert (found.intents, found.risk) == ((Intent.ORDER_STATUS,), Risk.HIGH)
+    assert (found.grounds.signs, found.grounds.order_number) == (("its mails name several orders",), "A-1003")

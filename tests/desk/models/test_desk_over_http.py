@@ -46,7 +46,7 @@ def test_a_reply_is_drafted_in_the_language_that_the_desk_says(
     server: Remote, text: str, intent: Intent, risk: Risk, language: Language, number: str | None
 ) -> None:  # fmt: skip
     brief = Brief(
-        mail=mail(text), intent=intent, risk=risk, grounds=Grounds(language=language), order=NoOrder(reason="no order from this address"),
+        mail=mail(text), intents=(intent,), risk=risk, grounds=Grounds(language=language), order=NoOrder(reason="no order from this address"),
         policy=POLICY,
     )  # fmt: skip
     model = OpenAICompatible("desk", base_url=server.url)

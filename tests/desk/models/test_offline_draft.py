@@ -3,6 +3,7 @@
 import asyncio
 from datetime import date
 from decimal import Decimal
+from itertools import combinations
 from pathlib import Path
 from random import Random
 
@@ -79,7 +80,9 @@ def brief(
     text: str = "",
 ) -> Brief:
     mail = Mail(message_id="m1@mail.example", sender="a@mail.example", subject="A question", date=written, text=text)
-    return Brief(trust=Trust.BOUND, mail=mail, intent=intent, risk=Risk.LOW, grounds=Grounds(language=language), order=facts, policy=policy)
+    return Brief(
+        trust=Trust.BOUND, mail=mail, intents=(intent,), risk=Risk.LOW, grounds=Grounds(language=language), order=facts, policy=policy
+    )
 
 
 def draft(work: Brief) -> Reply:
@@ -87,7 +90,7 @@ def draft(work: Brief) -> Reply:
 
 
 def violations(work: Brief, reply: Reply) -> list[str]:
-    verdict = validate(reply, work.mail, work.intent, work.grounds, work.order, work.policy, work.trust)
+    verdict = validate(reply, work.mail, work.intents, work.grounds, work.order, work.policy, work.trust)
     return [f"{found.check}: {found.message}" for found in verdict.violations]
 
 
@@ -102,6 +105,25 @@ def test_every_reply_passes_the_checks_by_construction(language: Language, inten
     assert [violations(work, reply) for work, reply in zip(works, replies, strict=True)] == [[], [], []]
     assert not any("{" in reply.body or "None" in reply.body for reply in replies)
     assert {reply.template.split("/")[:2] == [intent, language] for reply in replies if reply.template} == {True}
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("intents", list(combinations(Intent, 2)))
+def test_a_reply_to_two_questions_holds_the_texts_of_both_and_is_no_reviewed_template(
+    language: Language, intents: tuple[Intent, Intent]
+) -> None:
+    briefs = [
+        brief(intents[0], language, facts=facts, written=DATES[2]).model_copy(update={"intents": intents}) for facts in FACTS.values()
+    ]
+
+    replies = [draft(both) for both in briefs]
+
+    assert [violations(both, reply) for both, reply in zip(briefs, replies, strict=True)] == [[]] * len(briefs)
+    assert {reply.template for reply in replies} == {None}
+    for both, reply in zip(briefs, replies, strict=True):
+        for intent in set(intents) - {Intent.UNCLEAR}:
+            alone = draft(both.model_copy(update={"intents": (intent,)})).body.split("\n\n")[2:-1]
+            assert set(alone) <= set(reply.body.split("\n\n"))
 
 
 @pytest.mark.parametrize("language", Language)

@@ -48,7 +48,7 @@ MAIL = Mail(
 
 def brief(*, trust: Trust = Trust.BOUND, order: Order | NoOrder = ORDER, intent: Intent = Intent.ORDER_STATUS, mail: Mail = MAIL) -> Brief:
     grounds = Grounds(language=Language.ENGLISH, model="rules")
-    return Brief(mail=mail, intent=intent, risk=Risk.LOW, grounds=grounds, order=order, policy=POLICY, trust=trust)
+    return Brief(mail=mail, intents=(intent,), risk=Risk.LOW, grounds=grounds, order=order, policy=POLICY, trust=trust)
 
 
 def texts(messages: tuple[Message, ...]) -> str:

@@ -48,7 +48,7 @@ def fetch(
 ) -> Order | NoOrder:
     grounds = Grounds(language=Language.ENGLISH, order_number=number)
     ctx = Context(case=1, step="fetch_order", attempt=1, now=now)
-    return asyncio.run(fetch_order(mail(aligned=aligned, sender=sender), sender, grounds, orders=shop, guesses=guesses, ctx=ctx))
+    return asyncio.run(fetch_order(mail(aligned=aligned, sender=sender), (), sender, grounds, orders=shop, guesses=guesses, ctx=ctx))
 
 
 def mail(*, aligned: bool, sender: str = JANE) -> Mail:
@@ -67,15 +67,15 @@ def mail(*, aligned: bool, sender: str = JANE) -> Mail:
 def test_a_sender_is_bound_to_an_order_of_the_very_address_only(aligned: bool, email: str, trust: Trust) -> None:
     order = ORDER.model_copy(update={"email": email})
 
-    assert identify(mail(aligned=aligned), JANE, order) is trust
+    assert identify(mail(aligned=aligned), (), JANE, order) is trust
 
 
 def test_a_reply_that_would_go_elsewhere_binds_nobody() -> None:
-    assert identify(mail(aligned=True), "eve@post.example", ORDER) is Trust.ALIGNED
+    assert identify(mail(aligned=True), (), "eve@post.example", ORDER) is Trust.ALIGNED
 
 
 def test_without_an_order_a_sender_is_bound_to_none() -> None:
-    assert identify(mail(aligned=True), JANE, UNVERIFIED) is Trust.ALIGNED
+    assert identify(mail(aligned=True), (), JANE, UNVERIFIED) is Trust.ALIGNED
 
 
 def test_an_order_is_disclosed_from_bound_upwards() -> None:
@@ -166,10 +166,20 @@ def test_a_reply_does_not_tell_another_customers_number_from_one_that_does_not_e
 def draft_of(order: NoOrder) -> str:
     policy = PolicyFile(SAMPLE / "policy.toml").current()
     facts = {
-        "intent": Intent.ORDER_STATUS,
+        "intents": (Intent.ORDER_STATUS,),
         "risk": Risk.LOW,
         "grounds": Grounds(language=Language.ENGLISH),
         "order": order,
         "policy": policy,
     }
     return write_reply(Brief(mail=mail(aligned=True), **facts), author="").body  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("aligned", "sender", "trust"), [(True, JANE, Trust.BOUND), (False, JANE, Trust.NONE), (True, "bob@post.example", Trust.ALIGNED)]
+)
+def test_of_several_mails_that_wait_the_least_sure_sender_counts(aligned: bool, sender: str, trust: Trust) -> None:
+    other = mail(aligned=aligned, sender=sender)
+
+    assert identify(mail(aligned=True), (other,), JANE, ORDER) is trust
+    assert identify(other, (mail(aligned=True),), JANE, ORDER) is trust

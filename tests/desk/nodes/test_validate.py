@@ -25,7 +25,7 @@ def problems(
 ) -> list[str]:
     reply = Reply(subject=subject, body=body, language=labelled or language, tone=tone, author="Ada")
     mail = MAIL.model_copy(update={"subject": subject})
-    return [found.check for found in validate(reply, mail, intent, Grounds(language=language), order, policy, Trust.BOUND).violations]
+    return [found.check for found in validate(reply, mail, (intent,), Grounds(language=language), order, policy, Trust.BOUND).violations]
 
 
 def said(sentence: str, **what: object) -> list[str]:
