@@ -54,12 +54,13 @@ from pointsman.mappings.smtp import SmtpInDoubt, smtp_outcome, smtp_send
 from pointsman.operations.check import check_cases
 from pointsman.operations.export import Export, export_case
 from pointsman.operations.history import History, history_of
+from pointsman.operations.times import lasting, local_time
 from pointsman.runtime.answers import Pending
 from pointsman.runtime.blocking import BlockingEngine, open_blocking
 from pointsman.runtime.clock import Clock, SystemClock
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.starts import Delivered, Started
-from pointsman.store.base import CaseRow, Reader
+from pointsman.store.base import CaseRow, EffectRow, Reader
 from pointsman.store.sqlite_reader import open_cases
 
 __all__ = [
@@ -88,6 +89,7 @@ __all__ = [
     "DefinitionError",
     "Delivered",
     "Effect",
+    "EffectRow",
     "Engine",
     "EngineStopped",
     "Export",
@@ -144,6 +146,8 @@ __all__ = [
     "finish",
     "history_of",
     "http_outcome",
+    "lasting",
+    "local_time",
     "open_blocking",
     "open_cases",
     "otherwise",

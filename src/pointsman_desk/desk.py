@@ -2,21 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import closing
 from dataclasses import dataclass, field
 from string import hexdigits
 from typing import Any
 
-from pointsman import CaseRow, Pending, Reader, Reconcile, Stale, Started, Status
-from pointsman_desk.case import Approval, Case, FollowedUp, Receipt, Reply, Verdict, proposed, sent_of
-from pointsman_desk.config import DeskConfig
+from pointsman import CaseRow, Pending, Reconcile, Stale, Started, Status
+from pointsman_desk.case import Approval, FollowedUp, Receipt, Reply, Verdict, proposed, sent_of
 from pointsman_desk.errors import DeskError, MailboxMissing
 from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
-from pointsman_desk.mail.threads import Threads
 from pointsman_desk.nodes.ingest import ingest
 from pointsman_desk.process import FOLLOW_UP
+from pointsman_desk.standing import SEND, Standing, dispatches, may_go_on, parked_by_rule, reasons, standing_of
 from pointsman_desk.wiring import Desk
 
 ASKED_SECONDS = 0.2  # how soon somebody who waits is seen
@@ -177,19 +175,23 @@ async def redrive(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
 
     A reply in doubt is looked for again, where there is an archive to look in.
     """
-    looks = isinstance(desk.safety, Reconcile)
-    if not looks and await _doubtful(desk, case) and (await desk.engine.case(case)).status is Status.PARKED:
-        raise DeskError(
-            f"the reply of case {case} may have been sent; find out, and say so: pointsman-desk resolve {case} --arrived, or --send-again."
-        )
+    row = await desk.engine.case(case)
+    standing = standing_of(row, await desk.engine.reader.effects(case)) if row.status is Status.PARKED else None
+    if standing == "in doubt" and not isinstance(desk.safety, Reconcile):
+        told = f"the reply of case {case} may have been sent; find out, and say so"
+        raise DeskError(f"{told}: pointsman-desk resolve {case} --arrived, or --send-again.")
+    if standing == "refused":
+        raise DeskError(f"the reply of case {case} was refused; once the reason is mended: pointsman-desk resolve {case} --send-again.")
+    if parked_by_rule(row):
+        raise DeskError(f"case {case} would be parked again ({row.reason}); close it: pointsman-desk cancel {case} --why ...")
     await desk.engine.redrive(case, by=by, why=why)
     return await _moved(desk, case)
 
 
 async def redrive_all(desk: Desk, *, by: str, why: str) -> list[CaseRow]:
-    """Put every parked case back into the line whose reply is not in doubt."""
+    """Put every parked case back into the line that can go on: no reply in doubt or refused, and not for a person anyway."""
     parked = await desk.engine.reader.cases(status=Status.PARKED, limit=CASES_MAX)
-    ready = [row.id for row in parked if not await _doubtful(desk, row.id)]
+    ready = [row.id for row in parked if may_go_on(row, await desk.engine.reader.effects(row.id))]
     for case in ready:
         await desk.engine.redrive(case, by=by, why=why)
     await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
@@ -202,27 +204,29 @@ async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
     A reply that the other side refused can be sent again, too, once the reason is mended. Raises DeskError.
     """
     row = await desk.engine.case(case)
-    entries = await desk.engine.reader.effects(case)
-    open_entries = [entry for entry in entries if entry.status == "in_doubt" or (entry.status == "failed" and not arrived)]
-    if row.status is not Status.PARKED or not open_entries:
-        raise DeskError(f"case {case} has no reply to resolve: it is {row.status} ({reasons(row)}).")
-    outgoing = (await desk.engine.state(case, Case)).outgoing
-    assert outgoing is not None, "it was composed before it was sent"
-    receipt = Receipt(provider_message_id=outgoing.message_id, transport=desk.transport, detail=f"{by} found that it arrived")
-    outcome = (receipt, "sent", sent_of(outgoing, desk.clock.now())) if arrived else None
+    wanted: set[Standing] = {"in doubt"} if arrived else {"in doubt", "refused"}
+    if arrived and row.status is Status.PARKED and row.step == SEND:
+        wanted.add("sent")  # without what the way out answered, or the case would not have stopped here
+    unsettled = [one for one in await dispatches(desk.engine.reader, row) if one.standing in wanted]
+    if row.status in {Status.READY, Status.RUNNING, Status.WAITING} or not unsettled:
+        raise DeskError(
+            f"case {case} has no reply to resolve: it is {row.status} ({reasons(row, await desk.engine.reader.effects(case))})."
+        )
+    reply = unsettled[-1]
+    if reply.outgoing is None:
+        raise DeskError(f"the content of case {case} was erased, so nobody can say what was sent; cancel it.")
+    receipt = Receipt(provider_message_id=reply.outgoing.message_id, transport=desk.transport, detail=f"{by} found that it arrived")
+    outcome = (receipt, "sent", sent_of(reply.outgoing, desk.clock.now())) if arrived else None
     why = "it arrived" if arrived else "it did not arrive; send it again"
-    entry = open_entries[0]
-    await desk.engine.resolve(entry.key, happened=arrived, by=by, why=why, outcome=outcome, calls=entry.attempts)
+    await desk.engine.resolve(reply.key, happened=arrived, by=by, why=why, outcome=outcome, calls=reply.calls)
     return await _moved(desk, case)
 
 
 async def cancel(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
-    """Close a case without an answer, wherever it stands. Raises Refused."""
-    return await desk.engine.cancel(case, by=by, why=why)
-
-
-async def _doubtful(desk: Desk, case: int) -> bool:
-    return any(entry.status == "in_doubt" for entry in await desk.engine.reader.effects(case))
+    """Close a case without an answer, wherever it stands; a mail that waited in it begins the next case. Raises Refused."""
+    row = await desk.engine.cancel(case, by=by, why=why)
+    await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
+    return row
 
 
 async def _moved(desk: Desk, case: int) -> CaseRow:
@@ -266,24 +270,6 @@ async def _decide(desk: Desk, pending: Pending, approval: Approval, edits: dict[
     except Stale as stale:
         raise DraftChanged(f"the draft of case {pending.case} was rewritten while you decided; nothing was sent.", stale.current) from None
     return await _moved(desk, pending.case)
-
-
-async def later_cases(config: DeskConfig, reader: Reader, case: int) -> list[int]:
-    """The cases that came of this one and are still there: answers after its end, reports, mails of strangers who named it."""
-    if not config.threads_file.exists():
-        return []
-    with closing(Threads(config.threads_file)) as threads:
-        found = [(place, await reader.case(place.case)) for place in threads.later(case)]
-    return [place.case for place, row in found if row is not None and row.correlation == place.conversation]
-
-
-def reasons(row: CaseRow) -> str:
-    """Why a case stands where it stands, for a list: in words that cases have in common."""
-    if row.status is Status.DONE:
-        return row.outcome or ""
-    if row.status is Status.PARKED and row.step not in {None, "park"}:
-        return f"{row.step} failed"
-    return row.reason or row.rule or ""
 
 
 async def either(*waits: Any) -> None:

@@ -19,6 +19,7 @@ from pointsman_desk.case import Case, Receipt
 from pointsman_desk.config import ConversationsConfig, DeskConfig, FollowUpConfig, LimitsConfig
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.nodes.ingest import EARLIER_MAX
+from pointsman_desk.standing import beside
 from pointsman_desk.wiring import Desk, open_desk
 from tiers import figure
 
@@ -222,7 +223,7 @@ def test_an_answer_to_our_reply_is_a_new_case_of_the_conversation_where_the_old_
         return (
             [row.outcome for row in await rows(desk)],
             (await state(desk, 2)).mails[0],
-            await at_desk.later_cases(config, desk.engine.reader, 1),
+            [one.case for one in (await beside(config, desk.engine.reader, await desk.engine.case(1))).later],
         )
 
     outcomes, second, later = at_the_desk(config, work)
@@ -454,7 +455,11 @@ def test_a_bounce_of_our_reply_is_shown_with_the_case_that_it_answers_and_is_nev
         assert ours is not None
         await take(desk, bounce(ours.message_id, action))
         row = await desk.engine.case(2)
-        return row, (await state(desk, 2)).mails[0], await at_desk.later_cases(config, desk.engine.reader, 1)
+        return (
+            row,
+            (await state(desk, 2)).mails[0],
+            [one.case for one in (await beside(config, desk.engine.reader, await desk.engine.case(1))).later],
+        )
 
     row, second, later = at_the_desk(config, work)
 

@@ -150,7 +150,7 @@ def test_decisions_get_in_while_many_mails_come(config: DeskConfig) -> None:
         deliver(config, number)
 
     with subprocess.Popen(arguments(config, "run", "--json"), stdout=subprocess.PIPE, text=True) as process:
-        decided = [command(config, "reject", str(case), "--why", "a test", "--by", "anna") for case in (1, 2, 3)]
+        decided = [command(config, "reject", str(case), "--why", "a test", "--yes", "--by", "anna") for case in (1, 2, 3)]
         undone = mails - len(json.loads(command(config, "cases", "--json").stdout))
         ran, _ = process.communicate(timeout=BOUND_SECONDS)
 
@@ -179,7 +179,7 @@ def test_a_second_signal_ends_the_desk_at_once_and_loses_nothing(config: DeskCon
         write(config, f'[smtp]\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\n')
         deliver(config, 1)
         command(config, "run")
-        with subprocess.Popen(arguments(config, "approve", "1", "--by", "anna"), stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(arguments(config, "approve", "1", "--yes", "--by", "anna"), stderr=subprocess.PIPE, text=True) as process:
             assert reached.wait(BOUND_SECONDS)
             process.send_signal(signal.SIGINT)
             first = next_told(process, "stopping")
@@ -203,7 +203,12 @@ def test_decisions_need_neither_shop_nor_policy(config: DeskConfig, trouble: Any
         ran = command(config, "run")
         decided = [
             command(config, *words, "--by", "anna")
-            for words in (("approve", "1"), ("reject", "2"), ("cancel", "3", "--why", "a test"), ("edit", "4", "--text", "Another text."))
+            for words in (
+                ("approve", "1", "--yes"),
+                ("reject", "2", "--yes"),
+                ("cancel", "3", "--why", "a test"),
+                ("edit", "4", "--text", "Another text."),
+            )
         ]
         looked = [command(config, *words) for words in (("cases",), ("show", "4"))]
 
@@ -221,10 +226,10 @@ def test_what_only_looks_or_declines_needs_no_secret(config: DeskConfig) -> None
         '[[models]]\nmodel = "m"\napi_key_env = "NOT_SET_2"\n',
     )
 
-    done = {words: command(config, *words) for words in (("cases",), ("show", "1"), ("reject", "1"), ("approve", "2"), ("run",))}
+    done = {words: command(config, *words) for words in (("cases",), ("show", "1"), ("reject", "1"), ("approve", "2", "--yes"), ("run",))}
 
     assert [result.returncode for result in done.values()] == [0, 0, 0, 1, 1], [result.stderr for result in done.values()]
-    assert "smtp.password_env names NOT_SET_1" in done[("approve", "2")].stderr.replace("\n", " ")
+    assert "smtp.password_env names NOT_SET_1" in done[("approve", "2", "--yes")].stderr.replace("\n", " ")
     assert [case["status"] for case in json.loads(command(config, "cases", "--json").stdout)] == ["done", "waiting", "waiting"]
 
 

@@ -124,7 +124,7 @@ def test_a_conversation_stays_one_thread_for_the_customer(server: Dovecot, tmp_p
         server.deliver("support", [QUESTION])
         desk("run")
         shown = desk("show", "1")["state"]["outgoing"]
-        sent = desk("approve", "1", "--by", "anna")
+        sent = desk("approve", "1", "--yes", "--by", "anna")
         reply = newest(server)
         after_reply = threads(server)
 

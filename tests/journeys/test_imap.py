@@ -515,7 +515,7 @@ def test_a_desk_that_follows_its_mailbox_works_what_comes_and_stops_in_order(ser
         assert process.stdout is not None
         server.deliver(user, [mail(1)])
         statuses = next(done for line in process.stdout if (done := json.loads(line))["started"])["statuses"]
-        decided = command(file, "reject", "1", "--why", "a test")
+        decided = command(file, "reject", "1", "--yes", "--why", "a test")
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=BOUND_SECONDS)
 

@@ -120,7 +120,7 @@ class Operating:
         if row.status in {Status.DONE, Status.CANCELLED}:
             return await self._settle_ended(row, event, settlement)
         hold = await self._cases.hold(row) if text is not None else None
-        if hold is not None and text is not None and hold.migrated is not None:
+        if hold is not None and text is not None and (hold.migrated is not None or hold.inbox):
             return await self._taken(hold, event, settlement, text)
         return await self._back_into_line(row, Outcome((event,), wake_at=self._clock.now(), settlement=settlement))
 
@@ -143,12 +143,18 @@ class Operating:
         return entry
 
     async def _taken(self, hold: Hold, event: Event, settlement: Settlement, text: str) -> CaseRow:
-        """Write an outcome at once: a migration may change what the effect reads, and its key, under which it would be found."""
+        """Write an outcome at once: a migration, or a message that waits, may change what the effect reads, and so its key.
+
+        Under another key it would not be found, and what it adds to a log would be missing there.
+        """
+        await self._inbox.read(hold)
+        arrivals = await self._inbox.arrivals(hold)
         cells = cells_from(hold.process, text, hold.process.called(event.step or ""))
         event = event._replace(facts={**event.facts, "fields": list(cells)}, writes=cells)
-        after = advance(hold.process, hold.snapshot, event)
+        after = advance(hold.process, hold.snapshot, event, arrivals.events)
+        outcome = Outcome((event,), settlement=settlement)
         try:
-            return await self._cases.row(await self._cases.go_on(hold, after, Outcome((event,), settlement=settlement)))
+            return await self._cases.row(await self._cases.go_on(hold, after, outcome, arrivals=arrivals))
         except Conflict:
             raise Refused(f"case {hold.snapshot.case} was moved by somebody else meanwhile; look at it again.") from None
 

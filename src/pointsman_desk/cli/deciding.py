@@ -2,35 +2,44 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pointsman import CaseRow, Status, history_of
 from pointsman_desk import desk as at_desk
-from pointsman_desk.cli.lists import case_json, print_cases
-from pointsman_desk.cli.one_case import print_decision, print_draft
-from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Config, Json, Seen
+from pointsman_desk.cli.lists import SHOWN_MAX, listed, print_cases
+from pointsman_desk.cli.looking import look_at
+from pointsman_desk.cli.one_case import print_decision, print_draft, print_question
+from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Config, Json, Seen, Yes
 from pointsman_desk.cli.session import exit_with, or_exit, who, with_desk
-from pointsman_desk.config import load_config
+from pointsman_desk.cli.shown import last_shown, remember, remember_digest
+from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.errors import DeskError
+from pointsman_desk.process import FOLLOW_UP
+from pointsman_desk.standing import reasons
 from pointsman_desk.wiring import Desk
+
+NOTHING_SEEN = "0" * at_desk.SEEN_MIN  # the digest of no draft: one that comes up meanwhile is not approved unseen
 
 
 def approve(
     case: CaseNumber,
     seen: Seen = None,
+    yes: Yes = False,
     by: By = None,
     despite_violations: Annotated[bool, typer.Option("--despite-violations", help="Send it although it breaks a rule.")] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Send the draft of a case as it is."""
+    """Send the draft of a case as you saw it; where you have not looked at it, it is shown, and you are asked."""
+    settings = or_exit(lambda: load_config(config))
+    shown = _shown(settings, case, seen, "Send this reply?", yes=yes, as_json=as_json)
     _decide(
-        config,
-        lambda desk: at_desk.approve(desk, case, by=who(by), seen=seen, despite_violations=despite_violations),
+        settings,
+        lambda desk: at_desk.approve(desk, case, by=who(by), seen=shown, despite_violations=despite_violations),
         as_json=as_json,
         sends=True,
     )
@@ -42,6 +51,7 @@ def edit(
     file: Annotated[typer.FileText | None, typer.Option(help="A file with the new text; - for standard input.", show_default=False)] = None,
     send: Annotated[bool, typer.Option("--approve", help="Send it at once if it breaks no rule.")] = False,
     seen: Seen = None,
+    yes: Yes = False,
     by: By = None,
     config: Config = None,
     as_json: Json = False,
@@ -50,19 +60,24 @@ def edit(
     if (text is None) == (file is None):
         exit_with("give the new text with --text, or in a file with --file.")
     body = text if text is not None else or_exit(lambda: _text_of(file))
-    _decide(config, lambda desk: at_desk.edit(desk, case, by=who(by), body=body, seen=seen, send=send), as_json=as_json, sends=True)
+    settings = or_exit(lambda: load_config(config))
+    shown = _shown(settings, case, seen, "Send your text in the place of this draft?", yes=yes, as_json=as_json) if send else seen
+    _decide(settings, lambda desk: at_desk.edit(desk, case, by=who(by), body=body, seen=shown, send=send), as_json=as_json, sends=True)
 
 
 def reject(
     case: CaseNumber,
     why: Annotated[str, typer.Option(help="Why the mail is not answered.")] = "",
     seen: Seen = None,
+    yes: Yes = False,
     by: By = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Do not answer this mail."""
-    _decide(config, lambda desk: at_desk.reject(desk, case, by=who(by), why=why, seen=seen), as_json=as_json)
+    """Do not answer this mail; where you have not looked at it, it is shown, and you are asked."""
+    settings = or_exit(lambda: load_config(config))
+    shown = _shown(settings, case, seen, "Leave this mail without an answer?", yes=yes, as_json=as_json)
+    _decide(settings, lambda desk: at_desk.reject(desk, case, by=who(by), why=why, seen=shown), as_json=as_json)
 
 
 def redrive(
@@ -70,7 +85,9 @@ def redrive(
     case: Annotated[
         int | None, typer.Argument(metavar="[CASE]", min=1, max=CASE_MAX, help="The case's number.", show_default=False)
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every parked case whose reply is not in doubt.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every parked case that a redrive can take on: no reply in doubt or refused.")
+    ] = False,
     by: By = None,
     config: Config = None,
     as_json: Json = False,
@@ -79,18 +96,19 @@ def redrive(
     if (case is None) == (not everything):
         exit_with("name the case, or say --all.")
     if case is not None:
-        _decide(config, lambda desk: at_desk.redrive(desk, case, by=who(by), why=why), as_json=as_json, sends=True)
+        settings = or_exit(lambda: load_config(config))
+        _decide(settings, lambda desk: at_desk.redrive(desk, case, by=who(by), why=why), as_json=as_json, sends=True)
         return
     settings = or_exit(lambda: load_config(config))
 
     async def work(desk: Desk, _: asyncio.Event) -> None:
-        moved = [await case_json(desk.engine.reader, row) for row in await at_desk.redrive_all(desk, by=who(by), why=why)]
+        moved = await listed(desk.engine.reader, await at_desk.redrive_all(desk, by=who(by), why=why))
         if as_json:
             print(json.dumps(moved, ensure_ascii=False, indent=1))
         elif moved:
-            print_cases(moved)
+            print_cases(moved, now=desk.clock.now(), limit=SHOWN_MAX)
         else:
-            print("No case is parked whose reply is not in doubt.")
+            print("No case is parked that a redrive could take on.")
 
     with_desk(settings, work, needs="sending")
 
@@ -103,12 +121,14 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """Close a case without an answer, wherever it stands."""
-    _decide(config, lambda desk: at_desk.cancel(desk, case, by=who(by), why=why), as_json=as_json)
+    settings = or_exit(lambda: load_config(config))
+    _decide(settings, lambda desk: at_desk.cancel(desk, case, by=who(by), why=why), as_json=as_json)
 
 
 def close(case: CaseNumber, by: By = None, config: Config = None, as_json: Json = False) -> None:
     """End a case that waits for the customer's answer."""
-    _decide(config, lambda desk: at_desk.close(desk, case, by=who(by)), as_json=as_json)
+    settings = or_exit(lambda: load_config(config))
+    _decide(settings, lambda desk: at_desk.close(desk, case, by=who(by)), as_json=as_json)
 
 
 def resolve(
@@ -119,26 +139,48 @@ def resolve(
     as_json: Json = False,
 ) -> None:
     """Say whether a reply arrived whose sending was cut short."""
-    _decide(config, lambda desk: at_desk.resolve(desk, case, by=who(by), arrived=arrived), as_json=as_json, sends=True)
-
-
-def _decide(config: Path | None, decision: Callable[[Desk], Awaitable[CaseRow]], *, as_json: bool, sends: bool = False) -> None:
     settings = or_exit(lambda: load_config(config))
+    _decide(settings, lambda desk: at_desk.resolve(desk, case, by=who(by), arrived=arrived), as_json=as_json, sends=True)
 
+
+def _shown(settings: DeskConfig, case: int, seen: str | None, question: str, *, yes: bool, as_json: bool) -> str:
+    """Return the digest of what the person decides on: what they name, were shown last, or are shown now and agree to."""
+    if seen is not None:
+        return seen
+    history, beside = or_exit(lambda: asyncio.run(look_at(settings, case)))
+    if history.pause is None or history.case.status is not Status.WAITING or history.case.step == FOLLOW_UP:
+        return NOTHING_SEEN
+    if not yes and (known := last_shown(settings, case)) is not None:
+        return known
+    if not as_json:
+        print_question(history, beside)
+        remember(settings, history)
+    if not yes and (as_json or not sys.stdin.isatty()):
+        told = f"nothing was done, as you have not looked at the draft of case {case}"
+        exit_with(f"{told}: pointsman-desk show {case} first, or say --yes, or name the draft with --seen {history.pause.digest[:12]}.")
+    if not yes and not typer.confirm(f"\n{question}"):
+        exit_with("nothing was done.")
+    return history.pause.digest
+
+
+def _decide(settings: DeskConfig, decision: Callable[[Desk], Awaitable[CaseRow]], *, as_json: bool, sends: bool = False) -> None:
     async def work(desk: Desk, _: asyncio.Event) -> None:
         try:
             row = await decision(desk)
         except at_desk.DraftChanged as changed:
             if not as_json:
                 print_draft(changed.pending)
+                remember_digest(settings, changed.pending.case, changed.pending.digest)
             raise
         history = await history_of(desk.engine.reader, row.id)
         if as_json:
             print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))
         else:
-            print_decision(history, settings)
-        if row.status in {Status.PARKED, Status.READY}:
-            raise DeskError(f"case {row.id} has not come to its end.")
+            print_decision(history, settings, desk.clock.now())
+        if row.status is Status.READY:
+            raise DeskError(f"case {row.id} has not come to its end: {reasons(row, history.effects)}; your decision is kept.")
+        if row.status is Status.PARKED:
+            raise DeskError(f"case {row.id} has not come to its end: {reasons(row, history.effects)}.")
 
     with_desk(settings, work, needs="sending" if sends else "nothing")
 

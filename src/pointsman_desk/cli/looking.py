@@ -6,46 +6,63 @@ from typing import Annotated, Any
 
 import typer
 
-from pointsman import Status, history_of, open_cases
+from pointsman import History, Status, SystemClock, history_of, open_cases
 from pointsman_desk import desk as at_desk
-from pointsman_desk.cli.lists import case_json, print_cases
+from pointsman_desk.cli.lists import SHOWN_MAX, is_found, listed, print_cases
 from pointsman_desk.cli.one_case import print_case
-from pointsman_desk.cli.options import CaseNumber, Config, Json
+from pointsman_desk.cli.options import CASE_MAX, CaseNumber, Config, Json
+from pointsman_desk.cli.replies import beside_json
 from pointsman_desk.cli.session import or_exit
-from pointsman_desk.config import load_config
+from pointsman_desk.cli.shown import remember
+from pointsman_desk.config import DeskConfig, load_config
+from pointsman_desk.standing import Beside, beside
 
 
 def cases(
     status: Annotated[Status | None, typer.Option(help="Only cases in this status.")] = None,
+    search: Annotated[
+        str | None, typer.Option(help="Only cases with these words in number, sender, subject, order or outcome.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, max=CASE_MAX, help=f"At most so many of each group; {SHOWN_MAX}, and with --json all.", show_default=False),
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """List the cases: what was answered, what waits for a person, and why."""
+    """List the cases: what was answered, what waits for a person, since when, and why."""
     settings = or_exit(lambda: load_config(config))
 
     async def look() -> list[dict[str, Any]]:
         with open_cases(settings.database) as reader:
-            return [await case_json(reader, row) for row in await reader.cases(status=status, limit=at_desk.CASES_MAX)]
+            rows = await reader.cases(status=status, limit=at_desk.CASES_MAX)
+            return [case for case in await listed(reader, rows) if search is None or is_found(case, search)]
 
     found = or_exit(lambda: asyncio.run(look()))
     if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=1))
-    elif not found:
-        print(f"No case is {status}." if status is not None else "There are no cases; `pointsman-desk run` takes in the mailbox.")
+        print(json.dumps(found if limit is None else found[-limit:], ensure_ascii=False, indent=1))
+    elif found:
+        print_cases(found, now=SystemClock().now(), limit=limit or SHOWN_MAX)
+    elif search is not None:
+        print(f"No case has {search!r} in its number, sender, subject, order or outcome.")
     else:
-        print_cases(found)
+        print(f"No case is {status}." if status is not None else "There are no cases; `pointsman-desk run` takes in the mailbox.")
 
 
 def show(case: CaseNumber, config: Config = None, as_json: Json = False) -> None:
     """Show a case: the mail, what the desk made of it, and the draft that waits."""
     settings = or_exit(lambda: load_config(config))
 
-    async def look() -> Any:
-        with open_cases(settings.database) as reader:
-            return await history_of(reader, case), await at_desk.later_cases(settings, reader, case)
-
-    history, later = or_exit(lambda: asyncio.run(look()))
+    history, found = or_exit(lambda: asyncio.run(look_at(settings, case)))
     if as_json:
-        print(json.dumps(history.as_json() | {"later": later}, ensure_ascii=False, indent=1))
+        print(json.dumps(history.as_json() | beside_json(found), ensure_ascii=False, indent=1))
     else:
-        print_case(history, later)
+        print_case(history, found, now=SystemClock().now())
+        remember(settings, history)
+
+
+async def look_at(settings: DeskConfig, case: int) -> tuple[History, Beside]:
+    """Read a case, and what belongs to it beside its state. Raises UnknownCase, StoreError."""
+    with open_cases(settings.database) as reader:
+        history = await history_of(reader, case)
+        return history, await beside(settings, reader, history.case)

@@ -1,22 +1,26 @@
 """How one case looks in a terminal: the mail, what was made of it, and what can be done."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
-from pointsman import History, Pending, Status
+from pointsman import History, Pending, Status, lasting, local_time
+from pointsman_desk.cli.replies import next_try, print_beside, print_dispatches, print_outgoing, print_reply, print_ways_on
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
-from pointsman_desk.desk import reasons
 from pointsman_desk.mail.notes import MEANING
 from pointsman_desk.process import FOLLOW_UP
+from pointsman_desk.standing import Beside, reasons
+
+NOTHING_BESIDE = Beside()
 
 
-def print_case(history: History, later: Sequence[int] = ()) -> None:
-    """A case in full: the mail, the facts, the draft, and what can be done with it; `later` are the cases that came of it."""
+def print_case(history: History, beside: Beside = NOTHING_BESIDE, *, now: float | None = None) -> None:
+    """A case in full: the mail, the facts, the draft, and what can be done with it. `now` is in Unix seconds."""
     state, row = history.state, history.case
     mail, grounds = state.get("mail") or {}, state.get("grounds") or {}
-    console.print(f"[bold]case {row.id}[/] {row.status}: {safe(reasons(row))}")
+    console.print(f"[bold]case {row.id}[/] {row.status}: {safe(reasons(row, history.effects))}")
+    age = "" if now is None else f", {lasting(now - row.created_at)} ago"
+    console.print(f"Came:    {local_time(row.created_at)}{age}")
     name = f"{mail['sender_name']} " if mail.get("sender_name") else ""
     console.print(f"From:    {safe(name)}<{safe(state.get('customer_id'))}>")
     if mail.get("authentication"):
@@ -33,7 +37,7 @@ def print_case(history: History, later: Sequence[int] = ()) -> None:
         console.print("Attachments: " + ", ".join(safe(f"{one['name']} ({one['size']} bytes)") for one in mail["attachments"]))
     if mail.get("automatic"):
         console.print(safe(_machine_told(mail["automatic"], mail.get("bounce"))))
-    _print_conversation(history, later)
+    _print_conversation(history)
     if mail.get("notes"):
         odd = "; ".join(MEANING.get(note, note) for note in mail["notes"])
         console.print(f"[yellow]Odd about it: {safe(odd)}.[/]")
@@ -49,17 +53,26 @@ def print_case(history: History, later: Sequence[int] = ()) -> None:
     if state.get("order"):
         console.print("Order: " + safe(_order_told(state["order"])))
     if state.get("reply"):
-        _print_reply(state["reply"], state.get("verdict"))
+        print_reply(state["reply"], state.get("verdict"))
     _print_objections(history)
-    _print_outgoing(state.get("outgoing"))
+    print_outgoing(state.get("outgoing"))
     _print_people(history)
+    _print_way_out(history, beside, now)
+
+
+def _print_way_out(history: History, beside: Beside, now: float | None) -> None:
+    """What became of the reply, what came since, and what can be done."""
+    state, row = history.state, history.case
     if state.get("receipt"):
         told = ", ".join(filter(None, (state["receipt"]["transport"], state["receipt"]["detail"])))
         console.print(f"Sent as {safe(state['receipt']['provider_message_id'])} ({safe(told)}).")
+    print_dispatches(history, beside.dispatches)
+    print_beside(beside)
     if row.status is Status.READY:
         _print_last_failure(history)
+        console.print(f"It goes on {safe(next_try(history, now))}")
     if row.status is Status.PARKED:
-        _print_ways_on(history)
+        print_ways_on(history, newer=bool(beside.waiting))
     if row.status is Status.WAITING and row.step == FOLLOW_UP:
         console.print(f"\nIt waits for the customer's answer. To end it: pointsman-desk close {row.id}")
     elif row.status is Status.WAITING and history.pause is not None:
@@ -67,7 +80,7 @@ def print_case(history: History, later: Sequence[int] = ()) -> None:
         console.print(f"\npointsman-desk approve {row.id} --seen {seen}   (or edit, or reject)")
 
 
-def _print_conversation(history: History, later: Sequence[int]) -> None:
+def _print_conversation(history: History) -> None:
     """To which other mails and cases the mail belongs, and what machines have said to them."""
     mails, reports = history.state.get("mails") or [], history.state.get("reports") or []
     if len(mails) > 1:
@@ -90,8 +103,6 @@ def _print_conversation(history: History, later: Sequence[int]) -> None:
         console.print(f"[yellow]No machine answers it: {safe(allowance['why'])}.[/]")
     for report in reports:
         console.print(f"From {safe(report['sender'])}: {safe(_machine_told(report['automatic'], report['bounce']))}")
-    if later:
-        console.print(f"What came of it: case {', '.join(map(str, later))}.")
 
 
 def _print_objections(history: History) -> None:
@@ -144,31 +155,15 @@ def _print_people(history: History) -> None:
             console.print(f"[bold]{safe(facts.get('by'))}[/]: {event.kind} ({safe(facts.get('why'))})")
 
 
-def _print_ways_on(history: History) -> None:
-    """Why a case is parked, and what a person can do about it."""
-    number = history.case.id
-    console.print(f"\n[yellow]Parked: {safe(history.case.reason or '')}[/]")
-    if any(effect.status == "in_doubt" for effect in history.effects):
-        console.print(f"Find out whether the reply arrived: pointsman-desk resolve {number} --arrived, or --send-again.")
-    elif any(effect.status == "failed" for effect in history.effects):
-        console.print(
-            f"Once the reason is mended: pointsman-desk resolve {number} --send-again. To close it: pointsman-desk cancel {number} --why ..."
-        )
-    else:
-        console.print(
-            f"Once the reason is mended: pointsman-desk redrive {number} --why ... To close it: pointsman-desk cancel {number} --why ..."
-        )
-
-
 def print_draft(pending: Pending) -> None:
-    """The draft that is shown now."""
-    _print_reply(pending.shown["reply"].model_dump(), pending.beside["verdict"].model_dump())
-    _print_outgoing(pending.beside["outgoing"].model_dump(mode="json"))
+    """The draft that stands now."""
+    print_reply(pending.shown["reply"].model_dump(), pending.beside["verdict"].model_dump())
+    print_outgoing(pending.beside["outgoing"].model_dump(mode="json"))
     console.print(f"This draft has the digest {pending.digest[:12]}.\n")
 
 
-def print_decision(history: History, config: DeskConfig) -> None:
-    """What became of a case after a person's decision."""
+def print_decision(history: History, config: DeskConfig, now: float) -> None:
+    """What became of a case after a person's decision; `now` is in Unix seconds."""
     state, row = history.state, history.case
     if row.outcome == "sent" or row.step == FOLLOW_UP:
         place = f"; it is in {config.outbox}" if config.smtp is None and config.resend is None else ""
@@ -176,32 +171,26 @@ def print_decision(history: History, config: DeskConfig) -> None:
             safe(f"case {row.id}: the reply to {state['outgoing']['to']} was sent as {state['receipt']['provider_message_id']}{place}.")
         )
     elif row.status is Status.WAITING:
-        console.print(f"case {row.id} waits for approval: {safe(reasons(row))}.")
-        _print_reply(state.get("reply"), state.get("verdict"))
-        _print_outgoing(state.get("outgoing"))
+        console.print(f"case {row.id} waits for approval: {safe(reasons(row, history.effects))}.")
+        print_reply(state.get("reply"), state.get("verdict"))
+        print_outgoing(state.get("outgoing"))
         console.print(f"\npointsman-desk approve {row.id} --seen {history.pause.digest[:12] if history.pause else ''}")
     elif row.status is Status.READY:
-        console.print(f"case {row.id} will be tried again later: {safe(row.step or '')}.")
-    else:
+        console.print(f"case {row.id}: your decision is kept, but {safe(reasons(row, history.effects))}.")
+        _print_last_failure(history)
+        console.print(f"It goes on {safe(next_try(history, now))}")
+    elif row.status is not Status.PARKED:
         console.print(f"case {row.id} is {row.status}: {safe((row.reason or row.outcome or '').rstrip('.'))}.")
     if row.status is Status.PARKED:
-        _print_ways_on(history)
+        print_ways_on(history, newer=bool(row.inbox))
 
 
-def _print_reply(reply: dict[str, Any] | None, verdict: dict[str, Any] | None) -> None:
-    reply = reply.get("value") if reply and "raw" in reply else reply  # an Unsafe holds what was proposed, if anything
-    if not reply:
-        console.print("\n[red]No model has come to a draft.[/]")
-        return
-    console.print(f"\n[bold]Reply[/] by {safe(reply['author'])}, {reply['language']}, {reply['tone']}:")
-    console.print(safe(reply["body"]))
-    for violation in (verdict or {}).get("violations", ()):
-        console.print(f"[red]It breaks a rule ({safe(violation['check'])}): {safe(violation['message'])}[/]")
-
-
-def _print_outgoing(outgoing: dict[str, Any] | None) -> None:
-    """What leaves, or left, down to the hash of its bytes."""
-    if not outgoing:
-        return
-    console.print(f"\nComposed for {safe(outgoing['to'])}: {safe(outgoing['subject'])}")
-    console.print(f"[dim]{len(outgoing['raw'])} bytes, sha256 {outgoing['sha256'][:16]}, {safe(outgoing['message_id'])}[/]")
+def print_question(history: History, beside: Beside) -> None:
+    """What a person is about to decide on: the mail, and the draft that would leave."""
+    state = history.state
+    mail = state.get("mail") or {}
+    console.print(f"[bold]case {history.case.id}[/]: {safe(state.get('customer_id'))}: {safe(mail.get('subject') or '(no subject)')}\n")
+    console.print(safe(mail.get("text") or "(no text)"))
+    print_reply(state.get("reply"), state.get("verdict"))
+    print_outgoing(state.get("outgoing"))
+    print_beside(beside)

@@ -17,3 +17,4 @@ Seen = Annotated[
     typer.Option("--seen", help="The digest of the draft that you looked at, as `show` prints it.", show_default=False),
 ]
 By = Annotated[str | None, typer.Option("--by", help="Who decides; your login name.", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", help="Decide on what stands there now, without being asked; for scripts.")]

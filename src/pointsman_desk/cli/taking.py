@@ -12,7 +12,7 @@ import typer
 
 from pointsman import Status, SystemClock
 from pointsman_desk import desk as at_desk
-from pointsman_desk.cli.lists import case_json, mailbox_json, print_findings, print_mailboxes, print_run, print_survey, run_json
+from pointsman_desk.cli.lists import listed, mailbox_json, print_findings, print_mailboxes, print_run, print_survey, run_json
 from pointsman_desk.cli.options import Config, Json
 from pointsman_desk.cli.session import or_exit, with_desk
 from pointsman_desk.cli.session import watch as watching
@@ -138,9 +138,10 @@ class _Sweep:
         if self._as_json:
             print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=None if self._watched else 1), flush=True)
         elif done.started or done.joined or not self._watched:
-            told = {*done.started, *done.joined} | {row.id for row in rows if row.status in HELD}
-            shown = [await case_json(desk.engine.reader, row) for row in rows if row.id in told]
-            print_run(done, shown, rows, desk.config, ", then ".join(model.name for model in desk.models))
+            told = {*done.started, *done.joined} | {row.id for row in rows if row.status in HELD and not self._watched}
+            shown = await listed(desk.engine.reader, [row for row in rows if row.id in told])
+            models = ", then ".join(model.name for model in desk.models)
+            print_run(done, shown, rows, desk.config, models, now=desk.clock.now(), watched=self._watched)
         if done.problems and not self._watched:
             raise DeskError("; ".join(done.problems))
         for problem in done.problems:

@@ -1,0 +1,23 @@
+"""Times and durations as a person reads them: local, with the zone, and in words."""
+
+from datetime import datetime
+
+_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+
+
+def local_time(at: float) -> str:
+    """Return a time, given in Unix seconds, as local date and time with its zone, such as "2026-11-28 21:10:05 CET"."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def lasting(seconds: float) -> str:
+    """Return a duration in words, such as "3 hours" or "1 day 4 hours": the largest unit, and the next one where that is 1."""
+    left = int(seconds)
+    for index, (size, unit) in enumerate(_UNITS):
+        count, rest = divmod(left, size)
+        if count > 1:
+            return f"{count} {unit}s"
+        if count == 1:
+            more = rest // _UNITS[index + 1][0] if index + 1 < len(_UNITS) else 0
+            return f"1 {unit}" + (f" {more} {_UNITS[index + 1][1]}{'s' if more > 1 else ''}" if more else "")
+    return "less than a second"

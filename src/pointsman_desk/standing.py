@@ -1,0 +1,179 @@
+"""Where a case stands, for a person: its replies by the ledger, what waits beside it, and why it goes no further."""
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from typing import Literal, NamedTuple
+
+from pydantic import ValidationError
+
+from pointsman import CaseRow, EffectRow, Reader, Status
+from pointsman_desk.case import Bounce, Incoming, Mail, Outgoing
+from pointsman_desk.config import DeskConfig
+from pointsman_desk.errors import ConfigInvalid, IndexUnavailable
+from pointsman_desk.mail import apart
+from pointsman_desk.mail.threads import Threads
+
+SEND = "send"
+"""The name of the effect that sends a reply."""
+
+EVENTS_MAX = 10_000  # of one case: more than its steps allow for
+
+Standing = Literal["sent", "in doubt", "refused", "not sent", "being sent"]
+
+_STANDING: dict[str, Standing] = {
+    "done": "sent",
+    "in_doubt": "in doubt",
+    "failed": "refused",
+    "not_sent": "not sent",
+    "intended": "in doubt",
+}
+
+
+class Dispatch(NamedTuple):
+    """A reply on its way out.
+
+    `key` is its name in the ledger, `at` when it was first to be sent (Unix seconds), `calls` how often the way out was called,
+    `error` what was said last. `outgoing` is what was sent; None where the case was erased.
+    """
+
+    key: str
+    standing: Standing
+    at: float
+    calls: int
+    error: str | None
+    outgoing: Outgoing | None
+
+
+async def dispatches(reader: Reader, row: CaseRow) -> list[Dispatch]:
+    """Return the replies of a case that were to leave, the first one first, each as it was when it was to be sent."""
+    entries = [entry for entry in await reader.effects(row.id) if entry.effect == SEND]
+    if not entries:
+        return []
+    revisions: dict[str, int] = {}
+    for event in await reader.events(case=row.id, limit=EVENTS_MAX):
+        if event.kind == "effect.intended":
+            revisions.setdefault(json.loads(event.facts)["key"], event.revision)
+    found = []
+    for entry in entries:
+        outgoing = await _outgoing_at(reader, row.id, revisions.get(entry.key))
+        found.append(Dispatch(entry.key, _standing(row, entry), entry.intended_at, entry.attempts, entry.error, outgoing))
+    return found
+
+
+def standing_of(row: CaseRow, entries: Iterable[EffectRow]) -> Standing | None:
+    """Return how the newest reply of a case stands, by its entries of the ledger; None where none was to leave."""
+    newest = next((entry for entry in reversed([*entries]) if entry.effect == SEND), None)
+    return None if newest is None else _standing(row, newest)
+
+
+def _standing(row: CaseRow, entry: EffectRow) -> Standing:
+    return "being sent" if entry.status == "intended" and row.status is Status.RUNNING else _STANDING[entry.status]
+
+
+async def _outgoing_at(reader: Reader, case: int, revision: int | None) -> Outgoing | None:
+    if revision is None:
+        return None
+    texts = {field.field: field.text for field in await reader.fields(case, revision=revision)}
+    try:
+        return Outgoing.model_validate_json(texts["outgoing"])
+    except (KeyError, ValidationError):  # erased, or of a desk that composed in another way
+        return None
+
+
+class Later(NamedTuple):
+    """A case that came of another one: an answer after its end, a report, a mail of a stranger who named it."""
+
+    case: int
+    bounce: Bounce | None
+
+
+class Beside(NamedTuple):
+    """What belongs to a case and does not stand in its state.
+
+    Its replies on their way out, the mails that wait until a reply in doubt is settled, the cases that came of it, and why those
+    could not be found, where that is so.
+    """
+
+    dispatches: Sequence[Dispatch] = ()
+    waiting: Sequence[Mail] = ()
+    later: Sequence[Later] = ()
+    unknown: str = ""
+
+
+async def beside(config: DeskConfig, reader: Reader, row: CaseRow) -> Beside:
+    """Look up what belongs to a case beside its state."""
+    waiting = []
+    for message in await reader.messages(row.id):
+        if message.name == "mails":
+            raw = await reader.blob(Incoming.model_validate_json(message.body).raw)
+            waiting += [] if raw is None else [await apart.read(raw, config.authserv or "", config.address)]
+    unknown, later = "", []
+    try:
+        later = await _later_cases(config, reader, row.id)
+    except (ConfigInvalid, IndexUnavailable) as error:
+        unknown = str(error)
+    return Beside(await dispatches(reader, row), waiting, later, unknown)
+
+
+async def _later_cases(config: DeskConfig, reader: Reader, case: int) -> list[Later]:
+    if not config.threads_file.exists():
+        return []
+    with closing(Threads(config.threads_file)) as threads:
+        found = [(place, await reader.case(place.case)) for place in threads.later(case)]
+    rows = [row for place, row in found if row is not None and row.correlation == place.conversation]
+    return [Later(row.id, await bounce_of(reader, row.id)) for row in rows]
+
+
+async def bounce_of(reader: Reader, case: int) -> Bounce | None:
+    """Return what the newest mail of a case reports, if it says that a mail of ours did not reach its reader."""
+    for field in await reader.fields(case):
+        if field.field == "mail":
+            bounce = Mail.model_validate_json(field.text).bounce
+            return bounce if bounce is not None and bounce.action == "failed" else None
+    return None
+
+
+async def returned_to(reader: Reader, row: CaseRow) -> int | None:
+    """Return the case whose reply has come back, where this one is about that."""
+    if await bounce_of(reader, row.id) is None:
+        return None
+    for field in await reader.fields(row.id):
+        if field.field == "mails":
+            related: int | None = json.loads(field.text)[-1].get("related")
+            return related
+    return None
+
+
+def may_go_on(row: CaseRow, entries: Iterable[EffectRow]) -> bool:
+    """Whether a redrive can take a parked case on, once the cause is mended."""
+    return row.status is Status.PARKED and not parked_by_rule(row) and standing_of(row, entries) not in {"in doubt", "refused"}
+
+
+def parked_by_rule(row: CaseRow) -> bool:
+    """Whether a rule of the process left the case to a person; what parked another one was a step that failed."""
+    return row.status is Status.PARKED and (row.step is None or row.step.startswith("park"))
+
+
+def reasons(row: CaseRow, entries: Iterable[EffectRow]) -> str:
+    """Say why a case stands where it stands, for a list: in words that cases have in common. `entries` are those of the ledger."""
+    if row.status is Status.DONE:
+        return row.outcome or ""
+    if row.status in {Status.PARKED, Status.READY, Status.RUNNING} and row.step == SEND:
+        told = _SENDING.get((row.status, standing_of(row, entries)))
+        newer = "; a newer mail waits beside it" if row.inbox else ""
+        return f"{told or row.rule or ''}{newer}"
+    if row.status is Status.PARKED and not parked_by_rule(row):
+        return f"{row.step} failed"
+    return row.reason or row.rule or ""
+
+
+_SENDING: dict[tuple[Status, str | None], str] = {
+    (Status.PARKED, "in doubt"): "nobody knows whether the reply was sent",
+    (Status.PARKED, "refused"): "the reply was refused",
+    (Status.PARKED, "not sent"): "the reply could not be sent",
+    (Status.PARKED, "sent"): "the reply was sent, but what the way out answered could not be kept",
+    (Status.READY, "in doubt"): "nobody knows yet whether the reply was sent",
+    (Status.READY, "not sent"): "the reply could not be sent yet, and is tried again",
+    (Status.RUNNING, "being sent"): "the reply is being sent",
+}
