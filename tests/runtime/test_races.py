@@ -61,7 +61,7 @@ def test_held_messages_keep_their_order_their_keys_and_the_tenant_of_their_case(
             rows = await engine.reader.cases()
             assert [(await engine.state(row.id)).mail.id for row in rows] == ["m1", "m2", "m3"]
             assert {(row.tenant, row.priority) for row in rows} == {("acme", 3)}
-            assert await engine.send(process, mail(3)) == (rows[2].id, "duplicate")
+            assert await engine.send(process, mail(3), tenant="acme") == (rows[2].id, "duplicate")
 
     run(main())
 

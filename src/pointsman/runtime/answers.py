@@ -1,6 +1,6 @@
 """Answers to pauses: what a case shows, and who may answer it - once, and only to what was shown."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -41,10 +41,13 @@ class Pending(NamedTuple):
 class Answers:
     """The engine's calls for people."""
 
-    def __init__(self, cases: Cases, clock: Clock, settled: Callable[[int], Awaitable[CaseRow]]) -> None:
+    def __init__(
+        self, cases: Cases, clock: Clock, settled: Callable[[int], Awaitable[CaseRow]], confirm: Callable[[Hold], Coroutine[Any, Any, None]]
+    ) -> None:
         self._cases = cases
         self._clock = clock
         self._settled = settled
+        self._confirm = confirm
 
     async def pending(self, case: int) -> Pending:
         """What a case waits for now. Raises UnknownCase, NotWaiting."""
@@ -52,7 +55,7 @@ class Answers:
             row = await self._cases.row(case)
             pause = await self._cases.store.pause(case)
             if row.status is Status.READY and pause is not None and pause.closed is None:
-                await self._settled(case)  # a message or a timer has woken it: what it shows is about to be confirmed, or void
+                await self._take_in(row)
                 continue
             if row.status is not Status.WAITING or pause is None or pause.closed is not None or self._sleeps(row):
                 raise NotWaiting(f"case {case} is not waiting for an answer: {standing(row)}.")
@@ -71,6 +74,9 @@ class Answers:
             pause = await self._open_pause(token)
             if row.status in AT_REST - {Status.WAITING}:
                 raise NotWaiting(f"case {row.id} is not waiting for an answer: {standing(row)}.")
+            if row.status is Status.READY:
+                await self._take_in(row)
+                continue
             if row.status is not Status.WAITING:
                 await self._settled(row.id)
                 continue
@@ -86,6 +92,16 @@ class Answers:
             after = advance(hold.process, hold.snapshot, event)
             with suppress(Conflict):
                 return await self._cases.row(await self._cases.go_on(hold, after, Outcome((event,)), answered_by=by))
+
+    async def _take_in(self, row: CaseRow) -> None:
+        """A message or a timer has woken the case: find out whether what it shows still stands.
+
+        Where something else is to be shown, that is waited for, but not behind the nodes of other cases.
+        """
+        with suppress(Conflict):
+            await self._cases.apart(self._confirm(await self._cases.hold(row)))
+        if (await self._cases.row(row.id)).status is not Status.WAITING and self._cases.scheduler.has_place():
+            await self._settled(row.id)
 
     async def _open_pause(self, token: str) -> PauseRow:
         pause = await self._cases.store.pause_by_token(token)

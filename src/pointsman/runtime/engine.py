@@ -74,7 +74,7 @@ class Engine:
         self._acceptance = Acceptance(ports, commits, registry)
         self._schedules = Schedules(ports, registry.newest, self._start_tick, self._fail)
         self._starts = Starts(self._cases, Intakes(ports.store, ports.clock), ports.clock)
-        self._answers = Answers(self._cases, ports.clock, self.settled)
+        self._answers = Answers(self._cases, ports.clock, self.settled, runner.confirm)
         self._operating = Operating(self._cases, inbox, ports.clock, self._check_running)
         self._keeping = Keeping(ports, self._cases, registry.newest, self._operating.cancel, self._appended, self._fail)
         self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}

@@ -94,6 +94,13 @@ class Runner:
                 outcome = Outcome(())
             decision = await self._conclude(hold, outcome, cancelled(), going_on=going_on())
 
+    async def confirm(self, hold: Hold) -> None:
+        """Take in what has come to a ready case at a pause, from outside and without a place: the pause stays open, or is void.
+
+        Nothing is begun. Raises Conflict where an engine has the case in hand by now.
+        """
+        await self._take_up(hold, going_on=False)
+
     async def _take_up(self, hold: Hold, going_on: bool) -> Decision | None:
         """Decide afresh what comes next: the rules may have changed since the last decision was committed."""
         hold.unsettled = await self._effects.unsettled_keys(hold.snapshot.case)
