@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from random import Random
 
-from wrappers import WRAPPERS, Place, Wrapper, places, raw
+import pytest
+from wrappers import WRAPPERS, Place, Wrapper, both, places, raw
 
 import tiers
 from pointsman_desk.case import Case, Mail, Policy, Reply, Tone, Trust, Verdict
@@ -84,11 +85,11 @@ class Tally:
     unattended: list[tuple[str, Place, str, str]] = field(default_factory=list)
 
 
-def tally(count: int, heard: Callable[[Mail], Mail]) -> Tally:
+def tally(wrappers: list[Wrapper], count: int, heard: Callable[[Mail], Mail]) -> Tally:
     """Put a risky sentence into every place around so many mails by chance, three of four of them plain questions."""
     chance, found = Random(tiers.seed()), Tally()
     questions, all_of_them = plain_questions(), gold()
-    for wrapper in WRAPPERS:
+    for wrapper in wrappers:
         for place in places(wrapper):
             some = all_of_them
             if count < len(all_of_them):
@@ -104,7 +105,7 @@ def tally(count: int, heard: Callable[[Mail], Mail]) -> Tally:
 
 
 def test_a_risky_sentence_is_never_followed_by_a_reply_without_a_person() -> None:
-    found = tally(MAILS, lambda mail: mail)
+    found = tally(WRAPPERS, MAILS, lambda mail: mail)
 
     all_places = sum(len(places(wrapper)) for wrapper in WRAPPERS)
     print(
@@ -116,9 +117,9 @@ def test_a_risky_sentence_is_never_followed_by_a_reply_without_a_person() -> Non
 
 
 def test_the_tally_would_notice_that_doubtful_lines_do_not_count() -> None:
-    found = tally(1, lambda mail: mail.model_copy(update={"doubtful": "", "notes": ()}))
+    found = tally(WRAPPERS[::5], 1, lambda mail: mail.model_copy(update={"doubtful": "", "notes": ()}))
 
-    assert len(found.unattended) > 100
+    assert len(found.unattended) > 20
 
 
 USUAL = [
@@ -150,3 +151,33 @@ def test_a_plain_question_is_still_answered_without_a_person_whatever_is_usual_a
     )
     assert len(questions) >= QUESTIONS_MIN
     assert {name: count for name, count in left.items() if count < of} == {}
+
+
+IN_PLAIN_TEXT = [wrapper for wrapper in WRAPPERS if not wrapper.markup and not wrapper.flowed]
+
+
+@pytest.mark.xfail(reason="a short HTML part that says more than the plain text is not read", strict=True)
+def test_a_risky_sentence_in_the_html_alone_is_never_followed_by_a_reply_without_a_person() -> None:
+    chance = Random(tiers.seed())
+    unattended = []
+    for wrapper in IN_PLAIN_TEXT:
+        for chunk in {0, chance.randrange(len(wrapper.chunks)), len(wrapper.chunks)}:
+            one, sentence = chance.choice(plain_questions()).mail, chance.choice(SENTENCES)
+            raw_mail = both(wrapper, one.text, one.subject, sentence, chunk)
+            if leaves(read_mail(raw_mail, "mx.haus-und-hof.example", known=wrapper.known)):
+                unattended.append((wrapper.name, chunk, sentence))
+
+    assert unattended == []
+
+
+def test_a_plain_question_in_plain_text_and_html_is_still_answered_without_a_person() -> None:
+    questions = plain_questions()[:: max(1, 20 // MAILS)]
+    waiting = [
+        (wrapper.name, one.id)
+        for wrapper in USUAL
+        if not wrapper.markup and not wrapper.flowed
+        for one in questions
+        if not leaves(read_mail(both(wrapper, one.mail.text, one.mail.subject), "mx.haus-und-hof.example", known=wrapper.known))
+    ]
+
+    assert waiting == []

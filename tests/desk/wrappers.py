@@ -169,6 +169,25 @@ def raw(wrapper: Wrapper, text: str, subject: str, sentence: str = "", place: Pl
     if place is not None:
         chunks.insert(place.chunk, _put(sentence, place, markup=wrapper.markup))
     body = "".join(chunks) if wrapper.markup else "\n".join(chunks)
+    mail = _mail(wrapper, subject)
+    mail.set_content(body, subtype="html" if wrapper.markup else "plain", cte=wrapper.encoding)
+    if wrapper.flowed:
+        mail.set_param("format", "flowed")
+    return mail.as_bytes()
+
+
+def both(wrapper: Wrapper, text: str, subject: str, sentence: str = "", chunk: int = 0) -> bytes:
+    """The mail of a wrapper in plain text with an HTML part that says the same, and the `sentence` before the chunk of this number."""
+    chunks = [chunk.replace(TEXT, text) for chunk in wrapper.chunks]
+    mail = _mail(wrapper, subject)
+    mail.set_content("\n".join(chunks), cte=wrapper.encoding)
+    shown = [_marked(chunk) if chunk.startswith("> ") else _paragraphs(chunk) for chunk in chunks]
+    shown[chunk:chunk] = [f"<p>{html.escape(sentence)}</p>"] if sentence else []
+    mail.add_alternative(f"<html><body>{''.join(shown)}</body></html>", subtype="html")
+    return mail.as_bytes()
+
+
+def _mail(wrapper: Wrapper, subject: str) -> EmailMessage:
     mail = EmailMessage(policy=SMTP)
     mail["Authentication-Results"] = "mx.haus-und-hof.example; dmarc=pass header.from=post.example"
     mail["From"], mail["To"] = "Jane Doe <jane@post.example>", "support@haus-und-hof.example"
@@ -176,11 +195,11 @@ def raw(wrapper: Wrapper, text: str, subject: str, sentence: str = "", place: Pl
     mail["Date"], mail["Message-ID"] = "Fri, 20 Nov 2026 09:00:00 +0000", "<wrapped@post.example>"
     if wrapper.answers:
         mail["In-Reply-To"] = "<ours@haus-und-hof.example>"
-    subtype = "html" if wrapper.markup else "plain"
-    mail.set_content(body, subtype=subtype, cte=wrapper.encoding)
-    if wrapper.flowed:
-        mail.set_param("format", "flowed")
-    return mail.as_bytes()
+    return mail
+
+
+def _marked(chunk: str) -> str:
+    return f'<blockquote type="cite">{"<br>".join(html.escape(line.removeprefix("> ")) for line in chunk.split(chr(10)))}</blockquote>'
 
 
 def _paragraphs(text: str) -> str:

@@ -268,6 +268,21 @@ def test_what_quotes_our_reply_is_history_and_what_stands_below_it_is_not(
     assert (len(sent(config)), row.rule == "not every line is surely the customer's") == ((1, True) if doubted else (2, False))
 
 
+def test_a_doubtful_line_of_an_earlier_mail_keeps_the_case_for_a_person(config: DeskConfig) -> None:
+    async def work(desk: Desk) -> Any:
+        await take(desk, mail(1, f"{ASKS}\n> it does not sound good at all"))
+        await take(desk, mail(2, ASKS, answers="mail-1@post.example"))
+        [row] = await rows(desk)
+        return row, await state(desk, row.id)
+
+    row, case = at_the_desk(config, work)
+
+    assert case.mail is not None
+    assert "doubtful-lines" not in case.mail.notes
+    assert (row.status, row.rule) == (Status.WAITING, "not every line is surely the customer's")
+    assert sent(config) == []
+
+
 def test_each_answer_of_a_conversation_has_a_message_id_of_its_own(config: DeskConfig) -> None:
     async def work(desk: Desk) -> None:
         await take(desk, mail(1))
