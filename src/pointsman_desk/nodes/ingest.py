@@ -99,7 +99,7 @@ async def read(
 
     What the conversation holds already, ours and the customer's, is known, so that a quotation of it is one.
     """
-    known = [text for one in mails for text in one.history]
+    known = [*(text for one in mails for text in one.history), *(one.body for one in reversed(sent))]
     before: list[Mail] = []
     for one in mails[-EARLIER_MAX - 1 :]:
         mail = await apart.read(await ctx.read(one.raw), authserv, letterhead.address, known)
