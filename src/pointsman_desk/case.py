@@ -158,7 +158,7 @@ class Incoming(Value):
     conversation, None where it begins one; `related` is the case that it came of. `risk_so_far` is the highest risk that
     the conversation has had before it, `history` what was written in it last, so that a quotation of it is known for one,
     `notes` what was odd about its coming, `flood` says why its sender writes too much for a machine to answer, and `at` when
-    it came, in Unix seconds.
+    it came, in Unix seconds. `before` says that it had been taken in, or answered, before the cases were lost or put back.
     """
 
     email_id: str
@@ -173,6 +173,7 @@ class Incoming(Value):
     history: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     flood: str | None = None
+    before: Literal["", "taken", "answered"] = ""
 
 
 class Report(Value):

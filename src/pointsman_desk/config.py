@@ -227,6 +227,11 @@ class DeskConfig(BaseModel):
         return self.home / "secret"
 
     @property
+    def departures_file(self) -> Path:
+        """What left the desk, by which it knows its cases again."""
+        return self.home / "sent.db"
+
+    @property
     def threads_file(self) -> Path:
         """The index of the mails by their Message-IDs."""
         return self.home / "threads.db"

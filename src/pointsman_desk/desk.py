@@ -119,6 +119,19 @@ async def _asked(wanted: Callable[[], bool]) -> None:
         await asyncio.sleep(ASKED_SECONDS)
 
 
+async def settle_restored(desk: Desk) -> list[int]:
+    """Cancel the open cases whose reply left before the cases were put back, and return their numbers."""
+    settled = []
+    for departure in desk.conversations.departures.of_earlier_lives():
+        row = await desk.engine.reader.case(departure.case)
+        if row is None or row.correlation != departure.conversation or row.status not in {Status.WAITING, Status.PARKED}:
+            continue
+        if await desk.engine.reader.effect(departure.key) is None:
+            await desk.engine.cancel(row.id, by="the desk", why="its reply had left before the cases were put back")
+            settled.append(row.id)
+    return settled
+
+
 async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_violations: bool = False) -> CaseRow:
     """Send the draft as it is. `seen` is the digest of what was shown, or its beginning. Raises DeskError, Refused."""
     pending = await _pending(desk, case, seen)
@@ -218,6 +231,8 @@ async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
     receipt = Receipt(provider_message_id=reply.outgoing.message_id, transport=desk.transport, detail=f"{by} found that it arrived")
     outcome = (receipt, "sent", sent_of(reply.outgoing, desk.clock.now())) if arrived else None
     why = "it arrived" if arrived else "it did not arrive; send it again"
+    if not arrived:
+        desk.conversations.departures.allow(reply.outgoing.answers, desk.clock.now())
     await desk.engine.resolve(reply.key, happened=arrived, by=by, why=why, outcome=outcome, calls=reply.calls)
     return await _moved(desk, case)
 

@@ -33,6 +33,14 @@ class IndexUnavailable(DeskError):
     """The index of mails cannot be used now: another program holds it, or the disk takes nothing. What needs it is done later."""
 
 
+class CasesLost(DeskError):
+    """The cases are missing, another desk's, or older than what has left. A person has to say what happened."""
+
+
+class AnotherDesk(DeskError):
+    """Another desk works off this mailbox."""
+
+
 class ConfigInvalid(DeskError):
     """The configuration cannot be used; the text lists every problem."""
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain, product
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any, Literal, TypeVar
@@ -27,18 +28,23 @@ from pointsman import (
     Safety,
     Started,
     SystemClock,
+    open_cases,
 )
 from pointsman.models import Message, Model, OpenAICompatible, Price, PydanticAI, Task
 from pointsman_desk.case import Case
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.mail.compose import Letterhead
+from pointsman_desk.mail.departures import Departures, lost, missing_from
+from pointsman_desk.mail.message import identify
 from pointsman_desk.mail.signing import Signer, secret_of
 from pointsman_desk.mail.sources.base import Found, Source
+from pointsman_desk.mail.sources.claim import claim, give_up
 from pointsman_desk.mail.sources.mailbox import Mailbox
 from pointsman_desk.mail.sources.maildir import open_folder
 from pointsman_desk.mail.sources.mbox import MboxSource
 from pointsman_desk.mail.threads import Threads
+from pointsman_desk.mail.transports.archive import copies
 from pointsman_desk.mail.transports.base import Transport
 from pointsman_desk.mail.transports.maildir import MaildirOutbox
 from pointsman_desk.mail.transports.resend import KEY_TTL_SECONDS, ResendTransport
@@ -115,17 +121,67 @@ def check(config: DeskConfig, needs: Needs = "everything") -> None:
         SqliteOrders(config.shop_file).check()
 
 
+async def _recognised(config: DeskConfig, chance: Random) -> Departures:
+    """What left this desk, when the cases are those that it left from. Raises CasesLost, and what `Departures` raises."""
+    if not config.departures_file.exists() and _was_here(config):
+        raise lost(f"{config.departures_file}, which says what left, is missing", config.database)
+    departures = Departures(config.departures_file, chance)
+    try:
+        if departures.cases is not None:
+            await _compare(departures, config)
+    except BaseException:
+        departures.close()
+        raise
+    return departures
+
+
+async def _compare(departures: Departures, config: DeskConfig) -> None:
+    witnesses = departures.witnesses(config.concurrency)  # first: what the cases are asked for was in them before it was here
+    if not config.database.exists():
+        raise lost("it is missing", config.database)
+    with open_cases(config.database) as reader:
+        if reader.incarnation != departures.cases:
+            raise lost("it is another database", config.database)
+        if (missing := await missing_from(reader, *witnesses)) is not None:
+            raise lost(missing, config.database)
+
+
+def _was_here(config: DeskConfig) -> bool:
+    """Whether a desk has worked in this folder: its secret is made after the file that says what left."""
+    return config.secret_file.exists() or any((config.outbox / "new").glob("*"))
+
+
+def after_restore(config: DeskConfig) -> None:
+    """Take a person's word that the cases were lost or put back: the desk begins anew with those that are there.
+
+    What left is kept, together with the copies of replies in the outbox and the archive, so that no mail is answered twice; the
+    mailboxes are read from their beginnings. A crash in between leaves the desk refusing to work, and this to be said again.
+    Raises ConfigInvalid, MailboxMissing, MailboxUnreachable, MailboxRefused, OSError.
+    """
+    prepare(config)
+    archive = config.smtp.archive_mailbox if config.smtp is not None else None
+    places = [place for place in (config.outbox if config.outbox.exists() else None, archive) if place is not None]
+    with closing(Departures(config.departures_file, SystemRandom())) as departures:
+        for copy in chain.from_iterable(copies(place) for place in places):
+            reply = identify(copy)
+            if reply.sender == config.address.lower():
+                for email_id, to in product(reply.answers[:1], reply.recipients):
+                    departures.copied(email_id, to)
+        for account in config.mailboxes:
+            config.bookmark_of(account).unlink(missing_ok=True)
+        if config.mailbox is not None and config.mailbox.is_dir():
+            give_up(config.mailbox)
+        departures.begin_anew()
+
+
 def mailboxes_of(
     config: DeskConfig, told: Callable[[str], None], *, clock: Clock | None = None, random: Random | None = None
 ) -> list[Mailbox]:
     """The mailboxes on mail servers, none of them opened yet; `told` hears of each trouble. `clock` and `random` are for tests.
 
-    Where the cases are gone, the mailboxes are read from their beginnings again. Raises what `prepare` raises.
+    Raises what `prepare` raises.
     """
     prepare(config)
-    if not config.database.exists():
-        for account in config.mailboxes:
-            config.bookmark_of(account).unlink(missing_ok=True)
     return [
         Mailbox(account, config.bookmark_of(account), clock=clock or SystemClock(), random=random or SystemRandom(), told=told)
         for account in config.mailboxes
@@ -235,6 +291,9 @@ async def open_desk(
     budget = Budget(**dict(config.budget))
     process = support_mail(safety or its_safety, models=len(asked), limit=limit, budget=budget, follow_up=_follow_up(config))
     chance = SystemRandom()
+    departures = await _recognised(config, chance)
+    if needs == "everything" and config.mailbox not in {None, SAMPLE / "mails"} and config.mailbox.is_dir():
+        claim(config.mailbox, departures.identity, config.home)
     signer, threads = Signer(secret_of(config.secret_file, chance)), Threads(config.threads_file)
     talk, limits = config.conversations, config.limits
     letterhead = Letterhead(config.address, config.name, config.quotes, talk.signs_addresses, talk.signs_subjects)
@@ -248,13 +307,17 @@ async def open_desk(
         "signer": signer,
         "bounds": Bounds(limits.machine_case_hour, limits.machine_address_day),
         "threads": threads,
+        "departures": departures,
         "authserv": config.exchanger,
         "transport": transport or configured,
     }
     settings: dict[str, Any] = {"resources": resources, "concurrency": config.concurrency, "clock": SystemClock(), **engine_settings}
-    with closing(threads):  # after the engine, whose last sends may write into it
+    with closing(departures), closing(threads):  # after the engine, whose last sends may write into them
         async with Engine.open(config.database, [process], **settings) as engine:
+            departures.begun(engine.reader.incarnation)
             flood = ((60.0, limits.mails_minute), (300.0, limits.mails_five_minutes), (3_600.0, limits.mails_hour))
-            conversations = Conversations(engine, signer, threads, own=config.address, organisations=talk.organisations, flood=flood)
+            conversations = Conversations(
+                engine, signer, threads, departures, own=config.address, organisations=talk.organisations, flood=flood
+            )
             used = (transport or configured).name
             yield Desk(engine, process, config, asked, used, safety or its_safety, conversations, settings["clock"])

@@ -20,7 +20,7 @@ from pointsman_desk.config import ConversationsConfig, DeskConfig, FollowUpConfi
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.nodes.ingest import EARLIER_MAX
 from pointsman_desk.standing import beside
-from pointsman_desk.wiring import Desk, open_desk
+from pointsman_desk.wiring import Desk, after_restore, open_desk
 from tiers import figure
 
 JOHN, EVE = "john.smith@post.example", "eve@elsewhere.test"
@@ -504,10 +504,11 @@ def test_the_index_holds_no_address_and_no_identifier(config: DeskConfig) -> Non
     assert "post.example" not in held
 
 
-def test_the_desk_of_a_lost_database_takes_every_mail_anew(config: DeskConfig) -> None:
+def test_after_a_loss_of_the_cases_every_mail_is_taken_anew(config: DeskConfig) -> None:
     at_the_desk(config, lambda desk: take(desk, mail(1, COMPLAINS), mail(2, COMPLAINS, sender=EVE)))
     for file in config.home.glob("cases.db*"):
         file.unlink()
+    after_restore(config)
 
     async def work(desk: Desk) -> Any:
         run = await take(desk, mail(2, COMPLAINS, sender=EVE), mail(1, COMPLAINS), mail(3, "And?", answers="mail-1@post.example"))

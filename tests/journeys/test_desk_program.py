@@ -245,3 +245,17 @@ def test_output_that_cannot_be_written_is_one_sentence(config: DeskConfig, words
     assert "cannot be written (No space left on device)" in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+def test_lost_cases_are_one_sentence_and_a_person_says_how_it_goes_on(config: DeskConfig) -> None:
+    deliver(config, 1, "06-hours-en.eml")
+    first = command(config, "run")
+    config.database.unlink()
+
+    refused = [command(config, *words) for words in (("run",), ("run", "--watch"), ("reject", "1"))]
+    restored, again = command(config, "run", "--after-restore", "--json"), command(config, "run", "--json")
+
+    assert [done.returncode for done in (first, *refused, restored, again)] == [0, 1, 1, 1, 0, 0]
+    assert all("run --after-restore" in done.stderr.replace("\n", " ") for done in refused)
+    assert (json.loads(restored.stdout)["started"], json.loads(again.stdout)["known"]) == ([1], 1)
+    assert len(list((config.outbox / "new").iterdir())) == 1

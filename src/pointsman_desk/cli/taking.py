@@ -26,7 +26,7 @@ from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.sources.places import mails_at
 from pointsman_desk.mail.survey import Survey, survey
-from pointsman_desk.wiring import Desk
+from pointsman_desk.wiring import Desk, after_restore
 
 WATCH_SECONDS = 5.0  # how often a watched folder is looked at: soon enough for mail
 HELD = {Status.WAITING, Status.PARKED, Status.READY}
@@ -35,6 +35,9 @@ HELD = {Status.WAITING, Status.PARKED, Status.READY}
 def run(
     mailbox: Annotated[Path | None, typer.Option(help="A maildir or a folder of .eml files.", show_default=False)] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    restored: Annotated[
+        bool, typer.Option("--after-restore", help="The cases were lost, or put back from a backup: go on with what is there.")
+    ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -43,7 +46,9 @@ def run(
     if mailbox is not None:
         settings = settings.model_copy(update={"mailbox": mailbox.absolute(), "mailboxes": (), "http": None})
     arrivals = Arrivals()
-    sweep = _Sweep(settings, None, arrivals, as_json=as_json, watched=watch)
+    if restored:
+        or_exit(lambda: after_restore(settings))
+    sweep = _Sweep(settings, None, arrivals, as_json=as_json, watched=watch, restored=restored)
     if watch:
         watching(settings, sweep.go_on, arrivals, again_seconds=WATCH_SECONDS)
     else:
@@ -108,18 +113,24 @@ def ingest(
 class _Sweep:
     """Takes in `mails`, or the mailbox's, and those of `arrivals`; tells what became of them; makes way for decisions in between."""
 
-    def __init__(self, settings: DeskConfig, mails: Iterable[Found] | None, arrivals: Arrivals, *, as_json: bool, watched: bool) -> None:
+    def __init__(self, settings: DeskConfig, mails: Iterable[Found] | None, arrivals: Arrivals, *, as_json: bool, watched: bool, restored: bool = False
+    ) -> None:  # fmt: skip
         self._wanted = Turns(settings.home).wanted
         self._mails = mails
         self._arrivals = arrivals
         self._as_json = as_json
         self._watched = watched
+        self._restored = restored
         self._left: Iterator[Found] | None = None
         self._run = at_desk.Run()
         self._problems: set[str] = set()
 
     async def go_on(self, desk: Desk, stop: asyncio.Event) -> bool:
         """Begin a sweep, or go on with the one that made way. Returns whether it did so again."""
+        if self._restored:
+            for case in await at_desk.settle_restored(desk):
+                complain(f"case {case} is cancelled: its reply had left before the cases were put back.")
+            self._restored = False
         if self._left is None:
             self._left, self._run = iter(desk.mails() if self._mails is None else self._mails), at_desk.Run()
         with errors.status("Looking into the mailbox") as status:

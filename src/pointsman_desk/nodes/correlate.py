@@ -3,10 +3,11 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pointsman import CaseRow, Engine, Status
 from pointsman_desk.case import Case, Link, Risk
+from pointsman_desk.mail.departures import Departures
 from pointsman_desk.mail.message import UNKNOWN_SENDER, Identity
 from pointsman_desk.mail.signing import Claim, Signer, address_claims, id_claim, subject_claims
 from pointsman_desk.mail.threads import Kind, Place, Threads, provider_name, shared
@@ -46,6 +47,7 @@ class Conversations:
         engine: Engine,
         signer: Signer,
         threads: Threads,
+        departures: Departures,
         *,
         own: str,
         organisations: tuple[str, ...],
@@ -54,6 +56,7 @@ class Conversations:
         self.engine = engine
         self.own = own
         self.threads = threads
+        self.departures = departures
         self._signer = signer
         self._flood = flood
         self._organisations = frozenset(organisations)
@@ -82,6 +85,14 @@ class Conversations:
         row = await self.engine.reader.case(place.case) if place is not None else None
         return place if place is not None and row is not None and row.correlation == place.conversation else None
 
+    async def before(self, identity: Identity) -> Literal["", "taken", "answered"]:
+        """Say of a mail that the cases do not know whether it had been answered, or taken in, before they were lost or put back."""
+        if self.departures.before(identity.key) is not None:
+            return "answered"
+        if self.threads.find("key", identity.key) is not None or self.departures.has_copy(identity.email_id, identity.sender):
+            return "taken"
+        return ""
+
     async def flood(self, identity: Identity, now: float) -> str | None:
         """Say that the sender has written more than a person does, None where they have not; this mail counts."""
         if identity.sender == UNKNOWN_SENDER:
@@ -101,6 +112,7 @@ class Conversations:
         if identity.sender != UNKNOWN_SENDER and not identity.automatic:
             names += [("reference", shared(identity.sender, reference)) for reference in identity.answers]
         await asyncio.to_thread(self.threads.add, place, names, identity.key)
+        await asyncio.to_thread(self.departures.taken, *place)
         if earlier not in {None, row.id}:
             await asyncio.to_thread(self.threads.follows, earlier, place)
 

@@ -45,7 +45,9 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
     if taken is None:
         reused = conversations.threads.reused(identity.email_id, identity.key)
         flood = await conversations.flood(identity, now)
+        before = await conversations.before(identity)
         incoming = _incoming(identity, blob, belonging, ("message-id-reused",) if reused else (), flood, now)
+        incoming = incoming.model_copy(update={"before": before})
         delivered = await engine.send(process, incoming, name="mails")
         assert delivered.case is not None, "what no open case takes starts one"
         taken = Taken(delivered.case, _HOW.get(delivered.how, "joined"))

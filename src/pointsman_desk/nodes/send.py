@@ -2,14 +2,16 @@
 
 import asyncio
 import hashlib
+import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pointsman import UNKNOWN, Context, Found, Log, Peek, Rejected, Unsafe
+from pointsman import UNKNOWN, Context, Found, Log, NotSent, Peek, Rejected, Unsafe
 from pointsman_desk.case import Incoming, Mail, Outgoing, Receipt, Reply, Sent, proposed, sent_of, unanswered
 from pointsman_desk.mail.compose import Letterhead, reply_to
 from pointsman_desk.mail.compose import compose as to_bytes
+from pointsman_desk.mail.departures import Departure, Departures
 from pointsman_desk.mail.signing import Signer
 from pointsman_desk.mail.threads import Place, Threads, provider_name
 from pointsman_desk.mail.transports.base import Transport
@@ -65,7 +67,7 @@ def _fixed(
 
 
 async def send(
-    outgoing: Outgoing, send_status: Peek[str], *, transport: Transport, ctx: Context
+    outgoing: Outgoing, send_status: Peek[str], mails: Peek[Log[Incoming]], *, transport: Transport, departures: Departures, ctx: Context
 ) -> tuple[Receipt, Literal["sent"], Sent]:  # fmt: skip
     """Send the composed reply if it is still pending; the receipt holds the name under which the provider knows it.
 
@@ -73,6 +75,7 @@ async def send(
     """
     if send_status != "pending":
         raise Rejected(f"the reply is {send_status}, not pending")
+    await asyncio.to_thread(_depart, Departure(ctx.key, ctx.case, mails[-1].conversation, ctx.now), outgoing.answers, departures)
     receipt = await transport.deliver(outgoing.raw.encode("ascii"), sender=outgoing.sender, to=outgoing.to, key=ctx.key)
     return receipt, "sent", sent_of(outgoing, ctx.now)
 
@@ -85,6 +88,20 @@ async def note(outgoing: Outgoing, receipt: Receipt, mails: Peek[Log[Incoming]],
     place = Place(ctx.case, mails[-1].conversation)
     await asyncio.to_thread(threads.add, place, [("ours", provider_name(receipt.provider_message_id))], outgoing.message_id)
     return True
+
+
+def _depart(departure: Departure, answers: Sequence[str], departures: Departures) -> None:
+    """Note that the reply leaves. Raises Rejected where one left before the cases were put back, and NotSent."""
+    try:
+        if (before := next(filter(None, map(departures.before, answers)), None)) is not None:
+            at = datetime.fromtimestamp(before.at, UTC).strftime("%Y-%m-%d %H:%M")
+            raise Rejected(
+                f"a reply to this mail left at {at} UTC, in case {before.case}, before the cases were put back; "
+                f"say what is to be: pointsman-desk resolve {departure.case} --send-again, or pointsman-desk cancel {departure.case}"
+            )
+        departures.leaving(departure, answers)
+    except sqlite3.Error as error:
+        raise NotSent(f"{departures.file} cannot be written ({error}); make room, or see who holds it.") from None
 
 
 async def look_up(outgoing: Outgoing, *, transport: SmtpTransport, ctx: Context) -> Any:

@@ -1,13 +1,11 @@
 """Orders from a SQLite database of the shop, and the sample shop in one."""
 
 import os
-import re
 import sqlite3
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal, InvalidOperation
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from pydantic import ValidationError
 
 from pointsman_desk.case import Item, NoOrder, Order
 from pointsman_desk.errors import ShopUnavailable
+from pointsman_desk.statements import statements
 
 BUSY_TIMEOUT_SECONDS = 5.0  # longer than a shop's write takes, shorter than the time-out of a step
 
@@ -83,7 +82,7 @@ def create_sample_shop(path: Path) -> None:
 
 
 def _numbered(shop: sqlite3.Connection, number: str, sender: str) -> Order | NoOrder:
-    row = shop.execute(_statements()["order_by_number"], {"number": number}).fetchone()
+    row = shop.execute(statements(__package__, "orders.sql")["order_by_number"], {"number": number}).fetchone()
     if row is None:
         return NoOrder(asked=number, reason="no order with this number")
     if str(row["email"]).strip().lower() != sender.lower():
@@ -92,12 +91,12 @@ def _numbered(shop: sqlite3.Connection, number: str, sender: str) -> Order | NoO
 
 
 def _latest(shop: sqlite3.Connection, sender: str) -> Order | NoOrder:
-    row = shop.execute(_statements()["latest_order"], {"sender": sender}).fetchone()
+    row = shop.execute(statements(__package__, "orders.sql")["latest_order"], {"sender": sender}).fetchone()
     return _order(shop, row) if row else NoOrder(reason="no order from this address")
 
 
 def _order(shop: sqlite3.Connection, row: sqlite3.Row) -> Order:
-    lines = shop.execute(_statements()["items_of_order"], {"number": row["number"]}).fetchall()
+    lines = shop.execute(statements(__package__, "orders.sql")["items_of_order"], {"number": row["number"]}).fetchall()
     items = tuple(Item(name=line["name"], quantity=line["quantity"], price=_amount(line["price"])) for line in lines)
     facts: dict[str, Any] = dict(row)
     shipping = _amount(facts.pop("shipping"))
@@ -117,11 +116,3 @@ def _first_line(error: Exception) -> str:
         problem = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
     return str(error).partition("\n")[0]
-
-
-@cache
-def _statements() -> Mapping[str, str]:
-    """Read the statements of sql/orders.sql by the names in their comments."""
-    text = resources.files("pointsman_desk.shop").joinpath("sql/orders.sql").read_text(encoding="utf-8")
-    named = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
-    return dict(zip(named[1::2], named[2::2], strict=True))

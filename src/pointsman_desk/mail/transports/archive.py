@@ -1,6 +1,7 @@
 """The copies of our own replies: one that is there proves that the server took it."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 from pointsman_desk.mail.message import identify
@@ -27,6 +28,24 @@ class Archive:
         return await asyncio.to_thread(_on_disk, self._mailbox, message_id)
 
 
+def copies(mailbox: Path | Account) -> Iterator[bytes]:
+    """Yield every mail of an archive. Blocks. Raises MailboxMissing, MailboxUnreachable or MailboxRefused."""
+    if isinstance(mailbox, Path):
+        yield from (found.raw for found in _source(mailbox).mails() if found.raw is not None)
+        return
+    connection = Connection(mailbox)
+    try:
+        connection.look()
+        for listed in connection.beyond(0):
+            yield from filter(None, connection.fetch([listed]).values())
+    finally:
+        connection.close()
+
+
+def _source(mailbox: Path) -> Source:
+    return MboxSource(mailbox) if mailbox.is_file() else open_folder(mailbox)
+
+
 def _on_server(account: Account, message_id: str) -> bool:
     connection = Connection(account)
     try:
@@ -37,7 +56,6 @@ def _on_server(account: Account, message_id: str) -> bool:
 
 
 def _on_disk(mailbox: Path, message_id: str) -> bool:
-    source: Source = MboxSource(mailbox) if mailbox.is_file() else open_folder(mailbox)
     named = message_id.encode()
-    copies = (found.raw for found in source.mails() if found.raw is not None and named in found.raw)
+    copies = (found.raw for found in _source(mailbox).mails() if found.raw is not None and named in found.raw)
     return any(identify(raw).email_id == message_id for raw in copies)

@@ -1,0 +1,174 @@
+"""What left the desk, kept beside the cases: so the desk knows when those are lost, or older than what it has sent.
+
+Rules for this file: a reply's row is on the disk before the reply leaves, and the reply's intent is in the cases before that. So
+cases that do not know a reply which has a row are not those that it left from. The row of a mail's case is written after the case.
+A crash between two of these lines leaves the cases ahead of this file, which is no sign of anything. It holds hashes, no addresses.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from random import Random
+from threading import Lock
+from typing import NamedTuple
+
+from pointsman import Reader
+from pointsman_desk.errors import CasesLost, ConfigInvalid, IndexUnavailable
+from pointsman_desk.statements import statements
+
+
+class Departure(NamedTuple):
+    """A reply that left: its key in the ledger, its case there, and when, in Unix seconds."""
+
+    key: str
+    case: int
+    conversation: str
+    at: float
+
+
+class Departures:
+    """The file, made when it is missing. Every method may raise sqlite3.Error.
+
+    Raises IndexUnavailable where the file cannot be opened now, ConfigInvalid where it is none.
+    """
+
+    def __init__(self, file: Path, chance: Random) -> None:
+        self.file = file
+        self._lock = Lock()
+        tables = (resources.files(__package__) / "sql" / "departures_tables.sql").read_text(encoding="utf-8")
+        try:
+            self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+            self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {tables}")
+            self._connection.execute(_sql("identify"), (chance.randbytes(16).hex(),))
+            self.identity, self._cases, self._life = self._connection.execute(_sql("desk")).fetchone()
+        except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
+            raise IndexUnavailable(f"{file} cannot be opened now ({error}); see who holds it, or make room.") from None
+        except sqlite3.Error as error:
+            raise ConfigInvalid(
+                f"{file} cannot be opened ({error}); restore it, or delete it and say `pointsman-desk run --after-restore`."
+            ) from None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    @property
+    def cases(self) -> str | None:
+        """The incarnation of the cases that the desk works on; None before there are any."""
+        return str(self._cases) if self._cases is not None else None
+
+    def begun(self, incarnation: str) -> None:
+        """Note which cases the desk works on, now that they are there."""
+        if self._cases is None:
+            with self._lock:
+                self._connection.execute(_sql("begun"), (incarnation,))
+            self._cases = incarnation
+
+    def leaving(self, departure: Departure, answers: Iterable[str]) -> None:
+        """Note, before it leaves, that a reply answers the mails with these identities."""
+        rows = [(_hash("key", mail), departure.key, departure.case, departure.conversation, departure.at, self._life) for mail in answers]
+        self._add(rows)
+
+    def copied(self, email_id: str, to: str) -> None:
+        """Note that there is a copy of a reply to the mail with this Message-ID, which went to the address `to`."""
+        self._add([(_hash("copy", f"{email_id}\n{to}"), "", 0, "", 0.0, self._life)])
+
+    def allow(self, answers: Iterable[str], at: float) -> None:
+        """Note that a person wants a reply to the mails with these identities to leave, whatever left before."""
+        self._add([(_hash("key", mail), "", 0, "", at, self._life) for mail in answers])
+
+    def taken(self, case: int, conversation: str) -> None:
+        """Note that a mail has its case. A power failure may take the note, and the next one brings it again."""
+        with self._lock:
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute(
+                _sql("take"),
+                (case, conversation),
+            )
+            self._connection.execute("PRAGMA synchronous = FULL")
+
+    def before(self, mail: str) -> Departure | None:
+        """The reply that answered the mail with this identity before the cases were lost or put back, unless it is allowed since."""
+        with self._lock:
+            rows = self._connection.execute(_sql("of_mail"), (_hash("key", mail),)).fetchall()
+        if not rows or rows[0][4] == self._life:
+            return None
+        return Departure(*rows[0][:4])
+
+    def has_copy(self, email_id: str, sender: str) -> bool:
+        """Whether there was a copy of a reply to this mail when the cases were lost or put back."""
+        with self._lock:
+            found = self._connection.execute(_sql("of_mail"), (_hash("copy", f"{email_id}\n{sender}"),)).fetchone()
+        return found is not None
+
+    def of_earlier_lives(self) -> list[Departure]:
+        """The replies that left before the cases were lost or put back, each once."""
+        with self._lock:
+            rows = self._connection.execute(_sql("earlier"), (self._life,)).fetchall()
+        return [Departure(*row) for row in rows]
+
+    def witnesses(self, most: int) -> tuple[Sequence[Departure], tuple[int, str] | None]:
+        """The last replies that left, and the newest case that a mail came to: what the cases have to know.
+
+        Of the replies that are under way at once, `most`, any may be the last that older cases know.
+        """
+        with self._lock:
+            rows = self._connection.execute(
+                _sql("last"),
+                (self._life, most),
+            ).fetchall()
+            newest = self._connection.execute(_sql("newest")).fetchone()
+        return [Departure(*row) for row in rows], newest
+
+    def begin_anew(self) -> None:
+        """Forget which cases the desk works on, because a person says that they were lost or put back. What left is kept."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(_sql("begin_anew"))
+            self._connection.execute(_sql("forget_newest"))
+            self._connection.execute("COMMIT")
+        self._cases, self._life = None, self._life + 1
+
+    def _add(self, rows: Sequence[tuple[bytes, str, int, str, float, int]]) -> None:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(_sql("add"), rows)
+            self._connection.execute("COMMIT")
+
+
+async def missing_from(reader: Reader, witnesses: Sequence[Departure], newest: tuple[int, str] | None) -> str | None:
+    """Say what these cases do not know although it happened; None where they know it all."""
+    for one in witnesses:
+        if await reader.effect(one.key) is None and not await _erased(reader, one.case, one.conversation):
+            at = datetime.fromtimestamp(one.at, UTC).strftime("%Y-%m-%d %H:%M")
+            return f"they do not know the reply of case {one.case} that left at {at} UTC"
+    if newest is not None:
+        row = await reader.case(newest[0])
+        if row is None or row.correlation not in {newest[1], None}:
+            return f"they do not have case {newest[0]}, which a mail came to"
+    return None
+
+
+async def _erased(reader: Reader, case: int, conversation: str) -> bool:
+    row = await reader.case(case)
+    return row is not None and row.correlation is None and bool(conversation)
+
+
+def lost(what: str, cases: Path) -> CasesLost:
+    """The refusal to work with cases that are not those of this desk."""
+    return CasesLost(
+        f"{cases} is not what this desk has worked on: {what}. Nothing is sent, so that no customer is answered twice. "
+        "Put the right file back, or say `pointsman-desk run --after-restore`: the mails are taken in again, and what was answered "
+        "is known by what left."
+    )
+
+
+def _sql(name: str) -> str:
+    return statements(__package__, "departures.sql")[name]
+
+
+def _hash(kind: str, name: str) -> bytes:
+    return hashlib.sha256(f"{kind}\n{name}".encode("utf-8", "surrogatepass")).digest()[:16]

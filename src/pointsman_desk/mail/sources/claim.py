@@ -1,0 +1,37 @@
+"""A mark in a mailbox's folder that says which desk works it off: two desks would answer each mail twice."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from pointsman_desk.errors import AnotherDesk
+
+FILE_NAME = ".pointsman-desk"  # hidden, so that no reader of the mailbox takes it for a mail
+
+
+def claim(mailbox: Path, identity: str, home: Path) -> None:
+    """Mark the folder as the desk's, unless it cannot be written. Raises AnotherDesk where it is another one's."""
+    file = mailbox / FILE_NAME
+    with suppress(OSError):
+        with suppress(FileExistsError), file.open("x", encoding="utf-8") as new:
+            json.dump({"desk": identity, "home": str(home.absolute())}, new)
+        if (other := _claimed_by(file)) is not None and other["desk"] != identity:
+            raise AnotherDesk(
+                f"the mailbox {mailbox} is worked off by the desk in {other['home']}; two desks would answer each mail twice. Give this one "
+                "another mailbox; or, where that desk is gone, say `pointsman-desk run --after-restore`."
+            )
+
+
+def give_up(mailbox: Path) -> None:
+    """Take the mark away, whosever it is. Raises OSError."""
+    (mailbox / FILE_NAME).unlink(missing_ok=True)
+
+
+def _claimed_by(file: Path) -> dict[str, str] | None:
+    """What the mark says; None where a crash has left half of it, and then the folder is nobody's."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        return {"desk": str(told["desk"]), "home": str(told["home"])}
+    except (ValueError, KeyError, TypeError):
+        file.unlink(missing_ok=True)
+        return None
