@@ -29,6 +29,7 @@ from pointsman.kernel.verdict import Tally, Verdict, verdict_of
 from pointsman.runtime.attempts import Attempts, Objected, Written, failure_event, following, interrupted, unsafe_cells
 from pointsman.runtime.budgets import Budgets
 from pointsman.runtime.calls import ItemAt
+from pointsman.runtime.clock import seconds_until
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, outcome_text
 from pointsman.runtime.late import Late
@@ -177,7 +178,7 @@ class Branches:
             if ends:
                 await self._keep(hold, ends)
             due = fan.wake_at(self._clock.now()) if len(fan.running) < fan.step.at_once and may_begin() else None
-            await self._clock.wait(fan.news, None if due is None else max(0.0, due - self._clock.now()))
+            await self._clock.wait(fan.news, None if due is None else seconds_until(due, self._clock))
             ends = fan.take_ended()
             hold.branches |= {end.write.name: BranchRow(*end.write) for end in ends}
         return ends

@@ -5,6 +5,10 @@ import time
 from typing import Protocol
 
 
+LOOK_SECONDS = 60.0  # whoever waits for a time of day looks at it at least this often: it may be set, or the machine may have slept
+CATCHES_UP = 0.001  # how much slower time runs here while the machine's clock is behind: too little for any timer to be late
+
+
 class Clock(Protocol):
     """What the engine needs of time, in seconds."""
 
@@ -19,14 +23,22 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock. A clock that is set back stands still here until it has caught up: timers come late, never early."""
+    """The machine's clock, made steady: it never runs backwards, and never stands still.
+
+    When the machine's clock is set back, this one goes on from where it was by the monotonic clock, a little slower, until
+    the machine's clock has caught up. When that is set forward, this one follows at once.
+    """
 
     def __init__(self) -> None:
         self._highest = 0.0
+        self._seen: float | None = None  # the monotonic time of the last look
 
     def now(self) -> float:
-        """The machine's time, or the highest it has shown."""
-        self._highest = max(self._highest, self.wall())
+        """The machine's time; or, after it was set back, the time from before and what has passed since."""
+        seen = self.monotonic()
+        passed = 0.0 if self._seen is None else seen - self._seen
+        self._seen = seen
+        self._highest = max(self._highest + passed * (1 - CATCHES_UP), self.wall())
         return self._highest
 
     def wall(self) -> float:
@@ -48,6 +60,11 @@ class SystemClock:
                 await event.wait()
         except TimeoutError:
             pass
+
+
+def seconds_until(at: float, clock: Clock) -> float:
+    """How long to wait for a time of day (Unix seconds) before looking at the clock again."""
+    return min(LOOK_SECONDS, max(0.0, at - clock.now()))
 
 
 class StoreClock(SystemClock):

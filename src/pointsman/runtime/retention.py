@@ -17,7 +17,7 @@ from pointsman.kernel.events import ERASED_TEXT, Kind
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.runtime.cases import Cases, standing
-from pointsman.runtime.clock import Clock
+from pointsman.runtime.clock import Clock, seconds_until
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import CaseRow, EventWrite, MessageStatus, Store, Transition
 
@@ -167,7 +167,7 @@ class Keeping:
                 if self._clock.now() >= collect_at and not self._stopping.is_set():
                     await self._store.collect_blobs(before=self._clock.now() - BLOB_SECONDS)
                     collect_at = self._clock.now() + COLLECT_SECONDS
-                await self._clock.wait(self._stopping, max(0.0, pass_at - self._clock.now()))
+                await self._clock.wait(self._stopping, seconds_until(pass_at, self._clock))
         except EngineStopped:
             pass
         except Exception as error:

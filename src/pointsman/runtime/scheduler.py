@@ -13,6 +13,7 @@ from pointsman.kernel.codec import message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.snapshot import Status
+from pointsman.runtime.clock import seconds_until
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import ATTEMPTS_A_CALL
 from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of
@@ -211,8 +212,7 @@ class Scheduler:
                     continue
                 if not self._tasks and not self._reserved and not self._due:
                     self._lull.set()
-                now = self._ports.clock.now()
-                seconds = None if self._next_wake is None or self._due else max(0.0, self._next_wake - now)
+                seconds = None if self._next_wake is None or self._due else seconds_until(self._next_wake, self._ports.clock)
                 await self._ports.clock.wait(self._wake, seconds)
                 if self._next_wake is not None and self._ports.clock.now() >= self._next_wake:
                     self._due = True

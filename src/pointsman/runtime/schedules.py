@@ -12,12 +12,11 @@ from typing import Any
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.schedules import Schedule
 from pointsman.errors import Busy, EngineStopped, StoreError
+from pointsman.runtime.clock import LOOK_SECONDS
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import ScheduleRow
 
 log = logging.getLogger("pointsman")
-
-LOOK_SECONDS = 60.0  # how late a tick may be when the machine has slept or its clock was set; also until a refused start is tried again
 
 
 class Schedules:
