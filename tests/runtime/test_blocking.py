@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pointsman import Engine, Process, Reader, State, Status, finish, open_blocking, otherwise, when
+from pointsman import AtMostOnce, Engine, Process, Reader, Retry, State, Status, finish, open_blocking, otherwise, when
 from pointsman.errors import EngineStopped
 from pointsman.runtime.blocking import BlockingEngine, BlockingReader
 
@@ -101,3 +101,70 @@ def test_an_engine_that_is_closed_says_so(tmp_path: Path) -> None:
     for ask in (lambda: engine.case(1), reader.counts, lambda: next(engine.events()), engine.idle):
         with pytest.raises(EngineStopped, match="the engine is closed; open it again"):
             ask()
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit], ids=lambda error: error.__name__)
+@pytest.mark.parametrize("where", ["node", "thread", "effect", "condition"])
+def test_what_would_end_the_program_is_the_failure_of_its_call(tmp_path: Path, where: str, raised: type[BaseException]) -> None:
+    class Counted(State):
+        text: str
+        number: int | None = None
+
+    process = Process("asking", Counted)
+
+    def deadly(text: str) -> None:
+        if text == "bad":
+            raise raised("enough")
+
+    async def count(text: str) -> int:
+        deadly(text if where in {"node", "effect"} else "good")
+        return len(text)
+
+    def count_in_a_thread(text: str) -> int:
+        deadly(text)
+        return len(text)
+
+    def uncounted(question: Counted) -> bool:
+        deadly(question.text if where == "condition" and "armed" in armed else "good")
+        return question.number is None
+
+    armed: list[str] = []
+    step: Any = {
+        "effect": lambda: process.effect(count, writes="number", safety=AtMostOnce()),
+        "thread": lambda: process.node(count_in_a_thread, writes="number", retry=Retry(attempts_max=1)),
+    }.get(where, lambda: process.node(count, writes="number", retry=Retry(attempts_max=1)))()
+    process.rules(when("not counted", uncounted, step), otherwise(finish("counted")))
+
+    with open_blocking(tmp_path / "cases.db", [process]) as engine:
+        if where == "condition":
+            armed.append("armed")
+            with pytest.raises(raised):
+                engine.start("asking", {"text": "bad"})
+        else:
+            bad = engine.settled(engine.start("asking", {"text": "bad"}).case)
+            assert bad.status is Status.PARKED
+            assert f"{raised.__name__}: enough" in str(bad.reason)
+        assert engine.settled(engine.start("asking", {"text": "good"}).case).outcome == "counted"
+
+
+def test_whoever_waits_while_another_thread_closes_the_engine_is_told(tmp_path: Path) -> None:
+    waiting, told = threading.Event(), []
+
+    with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
+        case = engine.start("asking", {"text": "why?"}).case
+        engine.settled(case)
+
+        def follow() -> None:
+            try:
+                for event in engine.events():
+                    if event.kind == "paused":
+                        waiting.set()
+            except EngineStopped as stopped:
+                told.append(str(stopped))
+
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+        waiting.wait()
+
+    follower.join(10)
+    assert told == ["the engine is closed; open it again."]

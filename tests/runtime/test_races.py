@@ -1,6 +1,7 @@
 """What comes at the worst moment: messages, ends, cancels and deadlines that meet each other."""
 
 import asyncio
+from random import Random
 from typing import Any
 
 import pytest
@@ -322,6 +323,46 @@ def test_a_transaction_that_ends_itself_parks_its_case_and_stops_nobody(place: P
             assert (await engine.settled(good)).outcome == "done"
 
     run(main())
+
+
+class Repeating(Random):
+    """Chance that gives each token twice."""
+
+    def getrandbits(self, k: int) -> int:
+        return 7
+
+
+def test_a_case_whose_commit_is_refused_without_a_race_is_parked_and_can_be_cancelled(on_disk: Place) -> None:
+    class Approved(Done):
+        approval: str | None = None
+
+    process = Process("asked", Approved)
+
+    @process.node(writes="result")
+    async def look(text: str, *, gate: asyncio.Event) -> str:
+        await gate.wait()
+        return text
+
+    ask = process.pause(writes="approval", answer=str, shows=("result",))
+    process.rules(
+        when("open", lambda c: c.result is None, look),
+        when("unapproved", lambda c: c.approval is None, ask),
+        otherwise(finish("done")),
+    )
+
+    async def main() -> Any:
+        gate = asyncio.Event()
+        async with on_disk.open(process, resources={"gate": gate}, random=Repeating()) as engine:
+            cases = [(await engine.start(process, {"text": text})).case for text in ("first", "second")]
+            gate.set()
+            rows = [await engine.settled(case) for case in cases]
+            return rows, await engine.cancel(cases[1], by="anna", why="in the way")
+
+    (first, second), cancelled = run(main())
+
+    assert (first.status, second.status) == (Status.WAITING, Status.PARKED)
+    assert "the store refused what came out of step 'look', although nobody else has moved the case" in second.reason
+    assert cancelled.status is Status.CANCELLED
 
 
 def test_what_happened_with_an_outcome_that_nobody_knows_is_not_taken_back_blindly(place: Place) -> None:

@@ -1,10 +1,12 @@
 """The engine for scripts and notebooks: the same calls, each waiting for its answer, with the event loop in a thread."""
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from functools import update_wrapper, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
@@ -14,6 +16,10 @@ from pointsman.definition.state import State
 from pointsman.errors import EngineStopped
 from pointsman.runtime.engine import Engine
 from pointsman.store.base import EventRow, Reader
+
+log = logging.getLogger("pointsman")
+
+CLOSED = "the engine is closed; open it again."
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,29 +31,45 @@ class _Loop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="pointsman-loop", daemon=True)
+        self._waiting: set[Future[Any]] = set()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="pointsman-loop", daemon=True)
         self._thread.start()
+
+    def _work(self) -> None:
+        while not self._closing:
+            try:
+                self._loop.run_forever()
+            except BaseException:  # asyncio lets SystemExit and KeyboardInterrupt out of its loop, which goes on without harm
+                log.exception("the event loop of a blocking engine was left by force, and goes on")
 
     def wait(self, call: Coroutine[Any, Any, T]) -> T:
         """Run `call` in the loop and return its result. Raises EngineStopped after `close`."""
-        if self._loop.is_closed():
+        if self._closing:
             call.close()
-            raise EngineStopped("the engine is closed; open it again.")
+            raise EngineStopped(CLOSED)
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        self._waiting.add(future)
         try:
             return future.result()
         finally:
+            self._waiting.discard(future)
             future.cancel()  # Ctrl-C ends the wait, and what was asked for with it
 
     def soon(self, call: Callable[[], object]) -> None:
         """Call `call` in the loop, from a signal handler or another thread."""
-        self._loop.call_soon_threadsafe(call)
+        with suppress(RuntimeError):  # the loop is closed, so there is nothing left to do
+            self._loop.call_soon_threadsafe(call)
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread. Whoever waits in another one for an answer that will not come gets EngineStopped."""
+        self._closing = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        for future in tuple(self._waiting):
+            if not future.done():
+                future.set_exception(EngineStopped(CLOSED))
 
 
 class _Blocking:

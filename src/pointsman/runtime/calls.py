@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import functools
+import threading
 import types
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
@@ -31,6 +32,11 @@ Late = Callable[[], bool]
 def never() -> bool:
     """A call that may go on as long as it likes."""
     return False
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether this may be a person's Ctrl-C, which Python raises in the main thread, and not an author's function that raised it."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
 class ItemAt(NamedTuple):
@@ -140,7 +146,7 @@ class Calls:
         except BaseException as error:
             task = asyncio.current_task()
             stopping = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-            if stopping or isinstance(error, KeyboardInterrupt):
+            if stopping or (thread is None and is_ctrl_c(error)):
                 raise
             raise RuntimeError(f"{node.name!r} ended itself with {type(error).__name__}: {message_of(error)}") from None
         finally:

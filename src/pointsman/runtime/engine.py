@@ -132,6 +132,7 @@ class Engine:
             yield engine
         finally:
             engine._fail(EngineStopped("the engine is closed; open it again."))
+            opened.closing()
             try:
                 await engine._schedules.stop()
                 await engine._keeping.stop()

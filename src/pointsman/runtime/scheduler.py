@@ -13,6 +13,7 @@ from pointsman.kernel.codec import message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.snapshot import Status
+from pointsman.runtime.calls import is_ctrl_c
 from pointsman.runtime.clock import seconds_until
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import ATTEMPTS_A_CALL
@@ -315,13 +316,13 @@ class Scheduler:
         case = hold.snapshot.case
         try:
             await self._runner.drive(hold, decision, cancelled=lambda: self._cancels.get(case), going_on=lambda: not self._stopping)
-        except Conflict:
-            log.info("case %d was moved by somebody else; this engine lets go of it", case)
+        except Conflict as refused:
+            await self._let_go_of(hold, refused)
         except StoreError as error:
             self._failed(error)
         except BaseException as error:  # an engine that serves other cases must not fall over one of them
             task = asyncio.current_task()
-            if self._stopping or isinstance(error, KeyboardInterrupt) or task is None:
+            if self._stopping or is_ctrl_c(error) or task is None:
                 raise
             while task.uncancel():
                 pass
@@ -331,6 +332,19 @@ class Scheduler:
         finally:
             if self._tasks.get(case) is asyncio.current_task():
                 self.let_go(case)
+
+    async def _let_go_of(self, hold: Hold, refused: Conflict) -> None:
+        """A commit was refused: somebody else has the case now; or nobody, and it is parked, since nobody would go on with it."""
+        try:
+            row = await self._ports.store.case(hold.snapshot.case)
+            if row is None or row.status is not Status.RUNNING or row.fence != hold.fence:
+                log.info("case %d was moved by somebody else; this engine lets go of it", hold.snapshot.case)
+                return
+            with suppress(Conflict):
+                told = f"the store refused what came out of step {row.step!r}, although nobody else has moved the case: {message_of(refused)}"
+                await self._park(bare_hold(hold.process, row), f"{told}; redrive it")
+        except StoreError as error:
+            self._failed(error)
 
     async def _park(self, hold: Hold, reason: str) -> None:
         await self._commits.stay(hold, Status.PARKED, Outcome((Event(Kind.PARKED, facts={"reason": reason}),)), reason=reason)

@@ -625,6 +625,9 @@ class Store(Reader, Protocol):
     async def ticked(self, process: str, name: str, tick: float) -> None:
         """Note that this tick of a schedule is over, and every one before it."""
 
+    def closing(self) -> None:
+        """The engine is about to close: what waits for another program to let go of the store fails, with StoreLocked."""
+
     async def close(self) -> None:
         """Finish what was handed in, and let go of the file."""
 

@@ -301,6 +301,9 @@ class MemoryStore:
         row = self._schedules[process, name]
         self._schedules[process, name] = row._replace(last=max(row.last, tick))
 
+    def closing(self) -> None:
+        """Nobody else holds it."""
+
     async def close(self) -> None:
         """End the lease; there is nothing else to let go of."""
         self._leases.pop(self._engine, None)

@@ -46,7 +46,7 @@ from pointsman.store.base import (
     no_points,
 )
 from pointsman.store.sqlite_author import authors_database
-from pointsman.store.sqlite_file import FileLock, explain, explained, open_writer
+from pointsman.store.sqlite_file import FileLock, begin, explain, explained, open_writer
 from pointsman.store.sqlite_line import Line
 from pointsman.store.sqlite_reader import LATEST, SqliteReader, case_row, field_rows
 from pointsman.store.statements import many, statements
@@ -87,6 +87,7 @@ class SqliteStore(SqliteReader):
         self.left_running = left_running
         self._any_erased = bool(writer.execute(self._sql["any_erased_key"]).fetchone()[0])
         self._gone = 0  # how often something went that may have referred to a blob
+        self._closing = False  # wait no longer for other programs
         self._closed = False
         self._failed: StoreUnwritable | None = None  # a commit failed, and nothing more is written
         self._thread = threading.Thread(target=self._write, name="pointsman-writer", daemon=True)
@@ -207,10 +208,15 @@ class SqliteStore(SqliteReader):
         """Note that this tick of a schedule is over; see the contract."""
         await self._hand_in(lambda connection: connection.execute(self._sql["tick_schedule"], (tick, process, name)).rowcount)
 
+    def closing(self) -> None:
+        """Wait no longer for other programs that hold the file; see the contract."""
+        self._closing = True
+
     async def close(self) -> None:
         """Finish what was handed in, and let go of the file."""
         if self._closed:
             return
+        self.closing()
         self._closed = True
         self.shut()  # the last connection to close moves the log into the file, and only the writer can
         self._jobs.put(None)
@@ -282,7 +288,7 @@ class SqliteStore(SqliteReader):
     def _commit_whole(self, batch: Sequence[_Job], run: Callable[[Sequence[_Job]], list[tuple[_Job, Any]]]) -> list[tuple[_Job, Any]]:
         connection = self._writer
         self._points("store.begin")
-        connection.execute("BEGIN IMMEDIATE")
+        begin(connection, self.path, closing=lambda: self._closing)
         now = max((job.transition.at for job in batch if job.transition), default=0.0)
         if not connection.execute(self._sql["raise_clock"], (now, self._epoch)).rowcount:
             raise StoreLocked(f"another engine has taken over {self.path}; this one has stopped writing.")

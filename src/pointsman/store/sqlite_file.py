@@ -2,9 +2,11 @@
 
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -13,7 +15,11 @@ from pointsman.store.statements import migrations
 
 APPLICATION_ID = 0x504D414E  # "PMAN": tells our files from other programs' (SQLite's PRAGMA application_id)
 BUSY_TIMEOUT_SECONDS = 5.0  # longer than a backup tool holds a lock, shorter than a person's patience
+TRY_SECONDS = 0.5  # between two looks of the writer whether a lock has gone, and so how long closing may take behind one
+TRIES_QUIET = 10  # of the writer, before the log is told of a lock: a short backup is no news
 WAL_PAGES_MAX = 4_000  # 16 MB: a checkpoint now and then, while the log stays in the page cache
+
+log = logging.getLogger("pointsman")
 
 
 class FileLock:
@@ -61,10 +67,33 @@ def open_writer(path: Path) -> sqlite3.Connection:
             _recognise(connection, path)
             _begin_log(connection, path)
             _migrate(connection, path)
+            connection.execute(f"PRAGMA busy_timeout = {int(TRY_SECONDS * 1_000)}")
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def begin(connection: sqlite3.Connection, path: Path, *, closing: Callable[[], bool]) -> None:
+    """Begin a transaction, as soon as no other program has one; while the engine is `closing`, raises SQLite's error instead."""
+    for tries in count(1):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not is_locked(error) or closing():
+                raise
+            if tries == TRIES_QUIET:
+                told = "look for a backup that is running, or for a tool such as sqlite3 with an open transaction"
+                log.warning("%s is locked by another program, and the engine waits for it: %s", path, told)
+        else:
+            if tries > TRIES_QUIET:
+                log.warning("%s is no longer locked, and the engine goes on", path)
+            return
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Whether another program holds the file at the moment."""
+    return (getattr(error, "sqlite_errorname", "") or "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -134,7 +163,7 @@ def explain(path: Path, error: Exception) -> StoreError:
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith("SQLITE_FULL"):
         return StoreUnwritable(f"the disk that holds {path} is full; free some space and start again: nothing that was answered is lost.")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    if isinstance(error, sqlite3.Error) and is_locked(error):
         return StoreLocked(f"{path} is locked by another program; close that one and start again.")
     if name.startswith("SQLITE_NOTADB"):
         return StoreForeign(f"{path} is not a SQLite database; name another file, it was left as it is.")
