@@ -51,7 +51,7 @@ class SetClock(SystemClock):
 
 
 class Waiting(State):
-    items: list[str] = ["one"]
+    items: tuple[str, ...] = ("one",)
     result: str | None = None
 
 
@@ -60,7 +60,7 @@ class Rested(State):
 
 
 class Fanned(State):
-    items: list[str] = ["one"]
+    items: tuple[str, ...] = ("one",)
     result: list[str] | None = None
 
 
@@ -84,7 +84,7 @@ def failing(*errors: Exception, limit: Limit | None = None) -> Callable[[Process
         left += errors
 
         @process.node(writes="result", limit=limit, retry=Retry(attempts_max=3, first_seconds=WAIT, jitter=0.0))
-        async def work(items: list[str]) -> str:
+        async def work(items: tuple[str, ...]) -> str:
             if left:
                 raise left.pop(0)
             return "done"
@@ -223,4 +223,3 @@ def test_a_clock_that_is_set_back_goes_on_and_catches_up() -> None:
     assert all(earlier < later for earlier, later in zip([before, *times], times, strict=False))
     assert times[0] - before == pytest.approx(1_000.0, rel=0.01)
     assert times[-1] == clock.wall()
-

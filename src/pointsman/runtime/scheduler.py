@@ -341,7 +341,9 @@ class Scheduler:
                 log.info("case %d was moved by somebody else; this engine lets go of it", hold.snapshot.case)
                 return
             with suppress(Conflict):
-                told = f"the store refused what came out of step {row.step!r}, although nobody else has moved the case: {message_of(refused)}"
+                told = (
+                    f"the store refused what came out of step {row.step!r}, although nobody else has moved the case: {message_of(refused)}"
+                )
                 await self._park(bare_hold(hold.process, row), f"{told}; redrive it")
         except StoreError as error:
             self._failed(error)
