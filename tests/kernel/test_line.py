@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.kernel.line import Due, take_turns
+from pointsman.kernel.line import TURNS_MAX, Due, take_turns
 
 
 def due(case: int, *, tenant: str = "", priority: int = 0, needs: str = "", since: float | None = None) -> Due:
@@ -34,6 +34,16 @@ def test_the_next_claim_goes_on_behind_the_tenant_that_came_last() -> None:
     second = take_turns([one for one in line if one.case not in first], 2, {}, turns)
 
     assert [line[case].tenant for case in first + second] == ["a", "b", "c", "a"]
+
+
+def test_of_so_many_priorities_only_the_turns_are_remembered() -> None:
+    """Whoever makes a priority of a time would have one for each case."""
+    turns: dict[int, str] = {}
+
+    for number in range(2 * TURNS_MAX):
+        assert take_turns([due(number, priority=number)], 1, {}, turns) == [number]
+
+    assert list(turns) == list(range(TURNS_MAX, 2 * TURNS_MAX))
 
 
 def test_a_limit_takes_no_more_than_its_room_and_holds_up_nothing_else() -> None:

@@ -103,6 +103,25 @@ def test_one_tenant_is_told_to_wait_while_another_is_served(place: Place) -> Non
     assert run(main()) == ["accepted", "accepted", "busy 5", "busy 5", "accepted", "accepted", "busy 5"]
 
 
+def test_of_so_many_tenants_only_the_lines_are_remembered(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of more are counted anew, and nobody gets in beyond his bound."""
+    monkeypatch.setattr("pointsman.runtime.intake.TENANTS_MAX", 3)
+
+    async def main() -> Any:
+        intake = Intake(tenant_waiting_max=1)
+        async with place.open(asking(intake), resources={"world": Downstream()}, clock=ManualClock()) as engine:
+            tenants = [f"tenant {number}" for number in range(20)]
+            first = [await start(engine, number, tenant=tenant) for number, tenant in enumerate(tenants)]
+            second = [await start(engine, 100 + number, tenant=tenant) for number, tenant in enumerate(tenants)]
+            return first, second, len(engine._starts._intakes._lines)
+
+    first, second, known = run(main())
+
+    assert first == ["accepted"] * 20
+    assert second == ["busy 5"] * 20
+    assert known <= 5
+
+
 def test_who_waits_for_a_person_is_not_in_line(place: Place) -> None:
     async def main() -> Any:
         clock = ManualClock()

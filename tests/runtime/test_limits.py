@@ -472,6 +472,20 @@ def test_branches_of_a_step_wait_for_permits_too(place: Place) -> None:
     assert run(main()) == ({"answered"}, 2, 20)
 
 
+def test_who_had_a_permit_last_is_remembered_of_so_many_only(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And all are served as before: who is forgotten had his permit longest ago."""
+    monkeypatch.setattr("pointsman.runtime.limits.SERVED_MAX", 6)
+
+    async def main() -> Any:
+        world, process = Downstream(gate=True), asking_twice(Limit("llm", concurrency=1))
+        async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
+            cases = [case for tenant in "abcdefgh" for case in await start(engine, process, 2, tenant=tenant)]
+            rows = await asyncio.gather(*map(engine.settled, cases))
+            return {row.outcome for row in rows}, len(world.questions), len(engine._limits._served)
+
+    assert run(main()) == ({"answered"}, 32, 6)
+
+
 def test_branches_and_the_line_take_turns_also_where_branches_hold_all_places(place: Place) -> None:
     async def main() -> Any:
         world, limit = Downstream(), Limit("llm", concurrency=1)

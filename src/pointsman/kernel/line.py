@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import NamedTuple
 
+TURNS_MAX = 1_000  # priorities whose turns are remembered; one that has been quiet for that long begins with its first tenant again
+
 
 class Due(NamedTuple):
     """A case that is due: `since` when (Unix seconds), and the limit that it `needs`, "" for none."""
@@ -36,8 +38,11 @@ def take_turns(due: Iterable[Due], count: int, room: Mapping[str, int], turns: M
             following = _next(waiting, left)
             if following is not None:
                 chosen.append(following.case)
+                turns.pop(priority, None)
                 turns[priority] = name
                 line.append((name, waiting))
+    for priority in list(turns)[:-TURNS_MAX]:
+        del turns[priority]
     return chosen
 
 

@@ -8,7 +8,7 @@ so it waits here; line and branches take turns where both wait.
 import asyncio
 import itertools
 import math
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -45,6 +45,7 @@ UNTIMED_SECONDS = (
 MARGIN_SECONDS = 5.0  # from taking a permit to the beginning of the call's time: two commits on a slow disk
 PATIENCE_SECONDS = 1.0  # a branch waits in its case's place for this long; beyond it the case goes back into the line
 LOOK_SECONDS = 1.0  # a branch whose turn it is looks at least this often
+SERVED_MAX = 10_000  # tenants and cases whose last permit is remembered; those forgotten had theirs before all others, and go before them
 
 
 def _ignore(at: float) -> None:
@@ -122,7 +123,7 @@ class Limits:
         self._offered: Mapping[str, int] = {}
         self._joined: set[str] = set()  # the line, since the last offer
         self._waiters: dict[str, list[_Waiter]] = {name: [] for name in self._limits}
-        self._served: dict[object, int] = defaultdict(int)
+        self._served: OrderedDict[str | int, int] = OrderedDict()  # tenants and cases, the last one at the end
         self._lines_turn = False
         self._serial = itertools.count(1)
         self._giving: set[asyncio.Task[Ended]] = set()
@@ -250,7 +251,7 @@ class Limits:
                 if self._next(name) is waiter:
                     if self._share(name) > 0 and (permit := await self._promised_take(limit, hold, node, -waiter.ticket)) is not None:
                         self._lines_turn = True
-                        self._served[waiter.tenant] = self._served[waiter.case] = next(self._serial)
+                        self._serve(waiter)
                         return permit
                     due = min(LOOK_SECONDS, max(0.0, opens_at(limit, self._states[name], now, self._alive[name]) - now) or LOOK_SECONDS)
                 waiter.event.clear()
@@ -393,6 +394,15 @@ class Limits:
         if name not in self._line or not self.has_place():
             return free
         return (free + (not self._lines_turn)) // 2
+
+    def _serve(self, waiter: _Waiter) -> None:
+        """Note that a branch has got its permit."""
+        serial = next(self._serial)
+        for who in (waiter.tenant, waiter.case):
+            self._served[who] = serial
+            self._served.move_to_end(who)
+        while len(self._served) > SERVED_MAX:
+            self._served.popitem(last=False)
 
     def _next(self, name: str) -> _Waiter:
         """Whose turn it is among the branches: by priority, then the tenant and the case that had a permit longest ago."""
