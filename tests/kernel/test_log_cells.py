@@ -2,17 +2,27 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman import Log, State
+from pointsman import Log, Process, State, finish, otherwise, when
+from pointsman.kernel import snapshot
 from pointsman.kernel.codec import codec_of, digest_of
-from pointsman.kernel.snapshot import Cell, LogCell, alike
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.evolve import advance
+from pointsman.kernel.snapshot import Cell, LogCell, Snapshot, alike
 
 
 class Thread(State):
     texts: Log[str] | None = None
     numbers: Log[list[float]] | None = None
+
+
+class Asked(State):
+    text: str
+    texts: Log[str]
+    answer: str | None = None
 
 
 CODEC = codec_of(Thread)
@@ -77,3 +87,30 @@ def test_an_item_more_is_neither_joined_nor_hashed_with_the_earlier_ones() -> No
     assert longer.parts[:-1] == log.parts
     assert longer.added_since(log) == '["y"]'
     assert longer._chain is not None
+
+
+def test_taking_in_a_long_inbox_encodes_and_hashes_each_item_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And looks at the others neither to clear what depends on the log, nor to decide."""
+    process = Process("thread", Asked)
+    ask = process.pause(writes="answer", answer=str, shows=("text",))
+    process.accept(str, writes="texts", correlate=lambda text: "one", while_open="append", starts=False)
+    process.rules(when("no answer", lambda c: c.answer is None, ask), otherwise(finish("answered")))
+    codec = codec_of(Asked)
+    cells = {"text": codec.encode("text", "x", ""), "texts": codec.encode("texts", [], "")}
+    hashed: list[int] = []
+    real = snapshot._link
+
+    def link(chain: bytes, item: str) -> bytes:
+        hashed.append(len(item))
+        return real(chain, item)
+
+    monkeypatch.setattr(snapshot, "_link", link)
+    arrivals = [Event(Kind.MESSAGE_RECEIVED, "str", writes={"texts": codec.write("texts", f"{number:09}", "str")}) for number in range(500)]
+
+    after = advance(process, Snapshot(1, cells), None, arrivals).snapshot
+    known = len(hashed)
+    digest_of(after.cells, ["texts"])
+
+    assert len(after.cells["texts"].value) == 500
+    assert known <= 500
+    assert len(hashed) <= 1_000

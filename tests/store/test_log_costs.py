@@ -31,7 +31,7 @@ class Thread(State):
     answer: str | None = None
 
 
-def thread() -> Process[Thread]:
+def thread(order: Any = None) -> Process[Thread]:
     process = Process("thread", Thread)
     ask = process.pause(writes="answer", answer=str, shows=("mails", "newest"))
     process.accept(
@@ -41,6 +41,7 @@ def thread() -> Process[Thread]:
         correlate=lambda mail: "one",
         key=lambda mail: str(mail.number),
         while_open="append",
+        order=order,
         starts=False,
     )
     process.accept(Mail, name="newer", writes="newest", correlate=lambda mail: "one", key=lambda mail: str(mail.number), starts=False)
@@ -154,3 +155,21 @@ def test_the_view_shows_logs_as_the_engine_reads_them(tmp_path: Path) -> None:
 
     assert (numbers, first) == ("[0,2]", "x")
     assert "SCAN fields" not in plan
+
+
+def test_a_log_in_an_order_costs_its_items_as_long_as_they_come_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "cases.db"
+    process = thread(order=lambda mail: mail.number)
+
+    async def main() -> list[int]:
+        async with Engine.open(path, [process]) as engine:
+            case = (await engine.start(process, Thread(first="x"), correlation="one")).case
+            for number in (*range(1, 41), 0):
+                await engine.settled(case)
+                await engine.send(process, Mail(number=number, text="x" * 1_000), name="more")
+            await engine.settled(case)
+            return [mail.number for mail in (await engine.state(case, Thread)).mails]
+
+    assert asyncio.run(main()) == list(range(41))
+    stored, _ = stored_bytes(path)
+    assert stored <= 2.2 * 41 * 1_000  # each once, and all of them once more for the one that came late

@@ -160,11 +160,12 @@ def _written(hold: Hold, snapshot: Snapshot, accept: Accept | None, message: Mes
     codec = codec_of(hold.process.state)
     [field] = accept.writes
     value: Any = adapter_of(accept.message).validate_json(message.body)
-    if accept.while_open == "append" and accept.order is None:
-        return {field: codec.write(field, value, accept.name)}
-    standing = codec.fresh(snapshot.cells, field)
+    standing: Any = codec.value(snapshot.cells, field)
     if accept.while_open == "append":
-        value = sorted([*(standing or ()), value], key=accept.order)
+        # What belongs at the end costs an item; what comes late makes a log of its own of all of them.
+        if accept.order is None or not standing or accept.order(standing[-1]) <= accept.order(value):
+            return {field: codec.write(field, value, accept.name)}
+        value = sorted([*codec.fresh(snapshot.cells, field), value], key=accept.order)
     elif accept.order is not None and standing is not None and accept.order(standing) > accept.order(value):
         return None
     return {field: codec.encode(field, value, accept.name)}
