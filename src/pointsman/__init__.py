@@ -52,6 +52,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.mappings.http import http_outcome, raise_for_outcome
 from pointsman.mappings.smtp import SmtpInDoubt, smtp_outcome, smtp_send
 from pointsman.operations.check import check_cases
+from pointsman.operations.explain import Explanation, explain_case
 from pointsman.operations.export import Export, export_case
 from pointsman.operations.history import History, history_of
 from pointsman.operations.times import lasting, local_time
@@ -92,6 +93,7 @@ __all__ = [
     "EffectRow",
     "Engine",
     "EngineStopped",
+    "Explanation",
     "Export",
     "Failure",
     "Found",
@@ -142,6 +144,7 @@ __all__ = [
     "cron",
     "each",
     "every",
+    "explain_case",
     "export_case",
     "finish",
     "history_of",

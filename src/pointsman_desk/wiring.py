@@ -215,6 +215,14 @@ def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:
     return SmtpTransport(config.smtp), Reconcile(look_up, settle_seconds=config.smtp.settle_seconds)
 
 
+def process_of(config: DeskConfig, *, models: int | None = None, safety: Safety | None = None) -> Process[Case]:
+    """The process as this configuration makes it, for so many `models`, the rules and templates included; those of the configuration."""
+    count = len(config.models) + 1 if models is None else models
+    limit = Limit("models", concurrency=ASKED_AT_ONCE) if count > 1 else None
+    budget = Budget(**dict(config.budget))
+    return support_mail(safety or transport_of(config)[1], models=count, limit=limit, budget=budget, follow_up=_follow_up(config))
+
+
 def _follow_up(config: DeskConfig) -> FollowUp | None:
     wait, remind = config.follow_up.wait_days, config.follow_up.remind_days
     return FollowUp(timedelta(days=wait), timedelta(days=remind) if remind else None) if wait else None
@@ -287,9 +295,7 @@ async def open_desk(
     check(config, needs)
     configured, its_safety = transport_of(config)
     asked = (*(models_of(config, stand_ins=needs != "everything") if models is None else models), OfflineModel())
-    limit = Limit("models", concurrency=ASKED_AT_ONCE) if len(asked) > 1 else None
-    budget = Budget(**dict(config.budget))
-    process = support_mail(safety or its_safety, models=len(asked), limit=limit, budget=budget, follow_up=_follow_up(config))
+    process = process_of(config, models=len(asked), safety=safety or its_safety)
     chance = SystemRandom()
     departures = await _recognised(config, chance)
     if needs == "everything" and config.mailbox not in {None, SAMPLE / "mails"} and config.mailbox.is_dir():

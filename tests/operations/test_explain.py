@@ -30,6 +30,7 @@ from pointsman import (
     export_case,
     finish,
     history_of,
+    local_time,
     otherwise,
     when,
 )
@@ -210,7 +211,7 @@ def test_an_explanation_is_plain_json(tmp_path: Path) -> None:
     assert (read["status"], read["step"], read["rule"]) == ("waiting", "approve", "open")
     assert read["stands"] == {"write": ["reply"], "check": ["verdict"]}
     assert read["rules"][0] == {
-        "name": "no reply", "step": "write", "holds": False, "reads": ["reply"], "problem": None, "certain": True,
+        "name": "no reply", "step": "write", "holds": False, "reads": ["reply"], "problem": None, "certain": True, "note": None,
     }  # fmt: skip
 
 
@@ -252,6 +253,7 @@ def test_a_call_in_doubt_is_told_with_its_key_and_who_decides(tmp_path: Path) ->
     assert told.effects["send"].startswith("in doubt (cannot read HELLO)")
     assert "an operator decides" in told.effects["send"]
     assert "(key " in told.effects["send"]
+    assert told.following[0].note == "in doubt (cannot read HELLO); it is not called again by itself: an operator decides"
 
 
 def refused(text: str) -> str:
@@ -275,6 +277,28 @@ def test_an_effect_that_was_not_sent_is_told_as_called_again(tmp_path: Path) -> 
 
     assert told.status is Status.PARKED
     assert told.effects["send"].startswith("not sent (nobody listens for HELLO); it would be called again")
+    assert told.following[0].note == "not sent (nobody listens for HELLO); it would be called again once the case goes on"
+
+
+def test_a_call_that_is_tried_again_tells_when_and_how_often(tmp_path: Path) -> None:
+    told = explained(tmp_path, letter(deliver=unsent, attempts_max=3, asks=False), until="effect.not_sent")
+
+    assert told.status is Status.READY
+    assert told.wake_at is not None
+    assert told.following[0].note == (
+        f"not sent (nobody listens for HELLO); it would be called again at {local_time(told.wake_at)}, call 2 of 3"
+    )
+    lines = [*told.lines(told.wake_at - 90.0)]
+    assert f"  due at {local_time(told.wake_at)}, in 1 minute 30 seconds" in lines
+    assert f"  unsent -> send  ({told.following[0].note})" in lines
+
+
+def test_a_call_is_told_under_the_policy_that_it_was_made_under(tmp_path: Path) -> None:
+    """Whoever looks may have another way out in the settings than the engine that called."""
+    told = explained(tmp_path, letter(deliver=broken, safety=AtMostOnce(), asks=False), until="parked", under=letter(safety=Idempotent()))
+
+    assert "AtMostOnce" in told.effects["send"]
+    assert "not called again by itself" in told.effects["send"]
 
 
 # Waiting for a time.
@@ -300,6 +324,10 @@ def test_a_case_that_waits_to_ask_the_world_tells_until_when(tmp_path: Path) -> 
     assert (told.status, told.step, told.wake_at) == (Status.READY, "send", BEGIN + TIMEOUT + SETTLE)
     assert told.effects["send"].startswith("in doubt (cannot read HELLO)")
     assert [rule.name for rule in told.following] == ["unsent"]
+    assert told.following[0].note == (
+        f"in doubt (cannot read HELLO); the world is asked whether it happened at {local_time(BEGIN + TIMEOUT + SETTLE)}, "
+        "and before that it is not called again"
+    )
 
 
 # Under changed code.

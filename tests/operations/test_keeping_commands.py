@@ -103,3 +103,12 @@ def test_vacuum_makes_no_file(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "none.db does not exist" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_that_leaves_cases_out_says_so_and_how_to_go_on(db: Path) -> None:
+    first, last = pointsman("ps", "--db", db, "--json", "--limit", 2), pointsman("ps", "--db", db, "--json", "--after", 2)
+
+    assert [case["id"] for case in json.loads(first.stdout)] == [1, 2]
+    assert first.stderr == "pointsman: these are 2 of 3 cases; the next ones: pointsman ps --after 2\n"
+    assert [case["id"] for case in json.loads(last.stdout)] == [3]
+    assert last.stderr == ""

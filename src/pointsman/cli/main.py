@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,16 +25,16 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
-from pointsman.cli.places import PlaceUnknown, database, load_process, load_processes, named_processes, open_cases
+from pointsman.cli.places import database, load_process, load_processes, named_processes, open_cases
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.snapshot import Status
 from pointsman.operations.check import Report, check_cases, summary
 from pointsman.operations.draw import draw as draw_process
-from pointsman.operations.explain import Explanation, RuleTold
-from pointsman.operations.explain import explain as explain_case
+from pointsman.operations.explain import explain_case
 from pointsman.operations.export import export_case, write_blobs
 from pointsman.operations.history import History, history_of, told
+from pointsman.operations.times import local_time
 from pointsman.runtime.clock import SystemClock
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.retention import Vacuumed
@@ -90,12 +90,18 @@ def ps(
     db: Db = None,
     status: Annotated[Status | None, typer.Option(help="Only cases in this status.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=NUMBER_MAX, help="At most so many.")] = 1_000,
+    after: Annotated[int, typer.Option(min=0, max=NUMBER_MAX, help="Begin behind the case with this number.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """List the cases: where each stands and which rule put it there."""
+    """List the cases, the oldest first: where each stands and which rule put it there. Says where there are more than it lists."""
 
     async def look(reader: Reader) -> None:
-        rows = await reader.cases(status=status, limit=limit)
+        rows = await reader.cases(status=status, after=after, limit=limit)
+        if rows and await reader.cases(status=status, after=rows[-1].id, limit=1):
+            counts = await reader.counts()
+            most = counts.get(status, 0) if status is not None else sum(counts.values())
+            told = f"these are {len(rows):,} of {most:,} cases; the next ones: pointsman ps --after {rows[-1].id}"
+            print(f"pointsman: {told}{'' if status is None else f' --status {status}'}", file=sys.stderr)
         if as_json:
             _print_json([row._asdict() for row in rows])
             return
@@ -110,7 +116,7 @@ def ps(
                         row.status,
                         row.outcome or row.step or "",
                         row.reason or row.rule or "",
-                        _time(row.updated_at),
+                        local_time(row.updated_at),
                     ),
                 )
             )
@@ -136,21 +142,15 @@ def show(case: CaseNumber, db: Db = None, as_json: Json = False) -> None:
 @app.command()
 def explain(case: CaseNumber, db: Db = None, app: App = None, as_json: Json = False) -> None:
     """Say why a case stands where it stands, and what going on would do and would not repeat."""
-    registry = _or_exit(lambda: Registry(load_processes(app)))
+    processes = _or_exit(lambda: load_processes(app))
 
     async def look(reader: Reader) -> None:
-        history = await history_of(reader, case)
-        row = history.case
-        if row.process not in registry.names:
-            told = f"case {case} is of process {row.process!r}, not of {' or '.join(map(repr, registry.names))}"
-            raise PlaceUnknown(f"{told}; name its process with --app module:attribute.")
-        process = registry.accepting(row.process, row.version) or registry.for_start(row.process)
-        texts = {field.field: (field.text, field.writer) for field in await reader.fields(case)}
-        explanation = explain_case(process, history, texts)
+        explanation = await explain_case(reader, processes, case)
         if as_json:
             _print_json(explanation.as_json())
-        else:
-            _print_explanation(explanation)
+            return
+        for line in explanation.lines(SystemClock().now()):
+            console.print(line, markup=False)
 
     _look(db, look)
 
@@ -317,7 +317,7 @@ def _print_history(history: History) -> None:
     console.print(f"[bold]case {case.id}[/] of {escape(case.process)} (version {case.version}): {escape(_stands(case))}")
     table = Table("time", "what", "", box=None)
     for event in history.events:
-        table.add_row(_time(event.at), event.kind, escape(told(event)))
+        table.add_row(local_time(event.at), event.kind, escape(told(event)))
     console.print(table)
     console.print("\n[bold]state[/]")
     if history.erased is not None:
@@ -327,35 +327,6 @@ def _print_history(history: History) -> None:
         console.print(
             f"  {escape(name)} = {escape(text)}  [dim]{escape('by ' + history.writers[name] if history.writers[name] else 'input')}[/]"
         )
-
-
-def _print_explanation(e: Explanation) -> None:
-    console.print(f"[bold]case {e.case}[/] is {e.status} at {escape(e.step or '?')}, by rule [bold]{escape(repr(e.rule))}[/]")
-    for obstacle in e.obstacles:
-        console.print(f"  [yellow]{escape(obstacle)}[/]")
-    if e.wake_at is not None:
-        console.print(f"  due at {_time(e.wake_at)}")
-    console.print("\nThe rules, from the top, and what they read:")
-    for rule in e.rules:
-        console.print(f"  {_mark(rule)} {escape(rule.name)} -> {escape(rule.step)}  [dim]({escape(', '.join(rule.reads) or 'nothing')})[/]")
-    console.print("\nThe fields that decided:")
-    for name, value in e.reads.items():
-        console.print(f"  {escape(name)} = {escape(_short(value))}")
-    if e.following:
-        console.print("\nIf it went on now" + (", after the answer:" if e.status is Status.WAITING else ":"))
-        for rule in e.following:
-            when = "next" if rule.certain else "if the answer makes it hold"
-            console.print(f"  {escape(rule.name)} -> {escape(rule.step)}  [dim]({when})[/]")
-    console.print("\nWhat would not be repeated:")
-    for step, fields in e.stands.items():
-        console.print(f"  {escape(step)} has written {escape(', '.join(fields))}")
-    if e.branches:
-        console.print("\nBranches:")
-    for name, words in e.branches.items():
-        console.print(f"  {escape(name)} {escape(words)}")
-    console.print("\nEffects:")
-    for name, words in e.effects.items():
-        console.print(f"  {escape(name)}: {escape(words)}")
 
 
 def _print_report(report: Report, seconds: float) -> None:
@@ -374,20 +345,11 @@ def _print_event(row: EventRow, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**row._asdict(), "facts": json.loads(row.facts)}, ensure_ascii=False), flush=True)
     else:
-        console.print(f"{row.id:6} {_time(row.at)} case {row.case:<5} {row.kind:16} {escape(told(row))}")
+        console.print(f"{row.id:6} {local_time(row.at)} case {row.case:<5} {row.kind:16} {escape(told(row))}")
 
 
 def _print_json(value: object) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=1))
-
-
-def _mark(rule: RuleTold) -> str:
-    return "[red]![/]" if rule.holds is None else "[green]✓[/]" if rule.holds else "[dim]·[/]"
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 160 else text[:159] + "…"  # 160: two lines of a terminal
 
 
 def _stands(row: CaseRow) -> str:
@@ -397,10 +359,6 @@ def _stands(row: CaseRow) -> str:
 
 def _day(row: UsageRow) -> str:
     return str(date(1970, 1, 1) + timedelta(days=row.day or 0))
-
-
-def _time(at: float) -> str:
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 if __name__ == "__main__":

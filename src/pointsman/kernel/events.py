@@ -60,7 +60,7 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.NODE_LATE: ("a call ended after its step had, or after it was given up; nothing follows from it", ("result",)),
     Kind.GUARD_VIOLATED: ("an answer was held against its guard, and did not pass", ("violations", "next")),
     Kind.JOINED: ("a step of several branches ended, with this verdict", ("why", "succeeded", "failed", "cancelled", "fields")),
-    Kind.EFFECT_INTENDED: ("the intent to call an effect was committed, before the call", ("key", "deadline")),
+    Kind.EFFECT_INTENDED: ("the intent to call an effect was committed, before the call", ("key", "deadline", "safety")),
     Kind.EFFECT_SETTLED: ("an effect's outcome was recorded", ("key", "how", "fields")),
     Kind.EFFECT_NOT_SENT: ("an effect's call ended before it could change anything", ("key", "message")),
     Kind.EFFECT_IN_DOUBT: ("nobody knows whether an effect's call happened", ("key", "message")),
@@ -92,7 +92,7 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
 
 
 SKELETON = frozenset({"fields", "rule", "reads", "step", "at", "attempts", "key", "deadline", "how", "shows", "digest", "by", "outcome", "error", "assignee",
-                      "until", "since", "to", "version", "fingerprint", "child", "status", "effects", "raised_at", "next", "used"})  # fmt: skip
+                      "until", "since", "to", "version", "fingerprint", "child", "status", "effects", "raised_at", "next", "used", "safety"})  # fmt: skip
 """The facts that are left of an erased case: names that the process's author gave, who, when, and digests."""
 
 ERASED_TEXT = "erased"

@@ -1,31 +1,38 @@
 """Why does a case stand where it stands, and what would happen if it went on now? Nothing is run to find out."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pointsman.definition.effects import Effect
+from pointsman.definition.fingerprint import SHORT
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import NotAccepted, ValueRefused
+from pointsman.errors import NotAccepted, UnknownProcess, ValueRefused
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.decide import Decision, Tried, decide
+from pointsman.kernel.events import Kind
 from pointsman.kernel.explain import possible_next, tried_rules
 from pointsman.kernel.guarding import Progress
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.migrate import migrate
 from pointsman.kernel.snapshot import Cell, Status
-from pointsman.operations.history import History
+from pointsman.operations.history import History, history_of
+from pointsman.operations.times import lasting, local_time
 from pointsman.runtime.registry import Registry
-from pointsman.store.base import BranchRow, CaseRow, EventRow
+from pointsman.store.base import BranchRow, CaseRow, EffectRow, EventRow, Reader
+
+SHOWN_MAX = 160  # characters of a value: two lines of a terminal
 
 
 @dataclass(frozen=True, slots=True)
 class RuleTold:
-    """A rule, tried now: `holds` is None where its condition raised, and `problem` says what."""
+    """A rule, tried now: `holds` is None where its condition raised, and `problem` says what.
+
+    `note` says what its step would come to, where that is an effect whose last call is not settled.
+    """
 
     name: str
     step: str
@@ -33,6 +40,7 @@ class RuleTold:
     reads: tuple[str, ...]
     problem: str | None
     certain: bool = True
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,28 @@ class Explanation:
     obstacles: tuple[str, ...]
     wake_at: float | None
 
+    def lines(self, now: float) -> Iterator[str]:
+        """The same as text for a person, line by line; `now` is in Unix seconds."""
+        yield f"case {self.case} is {self.status} at {self.step or '?'}, by rule {self.rule!r}"
+        yield from (f"  {obstacle}" for obstacle in self.obstacles)
+        if self.wake_at is not None:
+            yield f"  due at {local_time(self.wake_at)}" + (f", in {lasting(self.wake_at - now)}" if self.wake_at > now else "")
+        yield "\nThe rules, from the top, and what they read:"
+        for rule in self.rules:
+            mark = "!" if rule.holds is None else "✓" if rule.holds else "·"
+            yield f"  {mark} {rule.name} -> {rule.step}  ({', '.join(rule.reads) or 'nothing'})"
+        yield "\nThe fields that decided:"
+        yield from (f"  {name} = {_short(value)}" for name, value in self.reads.items())
+        if self.following:
+            yield "\nIf it went on now" + (", after the answer:" if self.status is Status.WAITING else ":")
+        for rule in self.following:
+            yield f"  {rule.name} -> {rule.step}  ({rule.note or ('next' if rule.certain else 'if the answer makes it hold')})"
+        for title, told in (("What would not be repeated", self.stands), ("Branches", self.branches), ("Effects", self.effects)):
+            if told:
+                yield f"\n{title}:"
+            for name, words in told.items():
+                yield f"  {name}: {words}" if isinstance(words, str) else f"  {name} has written {', '.join(words)}"
+
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
         return {
@@ -69,6 +99,31 @@ class Explanation:
         }  # fmt: skip
 
 
+async def explain_case(reader: Reader, processes: Sequence[AnyProcess], case: int) -> Explanation:
+    """Explain a case under the present code: `processes` are its process, in one version or several, and any others.
+
+    Where the definition is not the one that worked on the database last, an obstacle says so. Raises UnknownCase, UnknownProcess.
+    """
+    registry = Registry(processes)
+    history = await history_of(reader, case)
+    row = history.case
+    if row.process not in registry.names:
+        told = f"case {case} is of process {row.process!r}, not of {' or '.join(map(repr, registry.names))}"
+        raise UnknownProcess(f"{told}; name its process with --app module:attribute.")
+    process = registry.accepting(row.process, row.version) or registry.for_start(row.process)
+    texts = {field.field: (field.text, field.writer) for field in await reader.fields(case)}
+    explanation = explain(process, history, texts)
+    seen = [definition for definition in await reader.definitions() if definition.process == process.name]
+    last = max(seen, key=lambda definition: definition.seen_at, default=None)
+    if last is None or process.fingerprint in {definition.fingerprint for definition in seen if definition.seen_at == last.seen_at}:
+        return explanation
+    other = (
+        f"this definition ({process.fingerprint[:SHORT]}) is not the one that worked on the database last ({last.fingerprint[:SHORT]}): "
+        "rules and policies may be others than are told here"
+    )
+    return replace(explanation, obstacles=(*explanation.obstacles, other))
+
+
 def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str, str]]) -> Explanation:
     """Explain a case under the present code. `texts` are its fields as stored: JSON and writer per field."""
     row = history.case
@@ -78,10 +133,13 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
     cells = _cells(process, _migrated(process, row, texts, obstacles), obstacles)
     stands_at = None if row.step is None else process.called(row.step)
     rules = tuple(_told(tried) for tried in tried_rules(process, cells))
+    effects, unsettled = _effects(process, history)
     step = process.steps.get(stands_at or "")
     waiting = row.status is Status.WAITING and isinstance(step, Pause)
     unknown = _open_fields(process, cells, step) if waiting and isinstance(step, Pause) else frozenset()
-    following = tuple(_told(tried, certain=certain) for tried, certain in possible_next(process, cells, unknown))
+    following = tuple(
+        _told(tried, certain=certain, note=unsettled.get(tried.rule.step.name)) for tried, certain in possible_next(process, cells, unknown)
+    )
     decision = decide(process, cells)
     if row.status in {Status.WAITING, Status.READY} and decision.step.name != stands_at:
         obstacles.append(f"under the present code rule {decision.rule!r} would choose {decision.step.name} instead of {row.step}")
@@ -96,7 +154,7 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
         rules=rules,
         following=() if row.status in {Status.DONE, Status.CANCELLED} else following,
         stands=_stands(cells),
-        effects=_effects(process, history),
+        effects=effects,
         branches={branch.name: _branch(branch) for branch in history.branches},
         obstacles=tuple(obstacles),
         wake_at=row.wake_at,
@@ -109,13 +167,9 @@ def _limit(row: CaseRow, limit: LimitState) -> Iterator[str]:
     under_way = ", ".join(f"case {case} at {step!r}" for case, step, *_ in holders)
     yield f"it waits in line for a permit of {row.needs!r}; calls under way: {under_way or 'none'}"
     if limit.held_until > row.updated_at:
-        yield f"{row.needs!r} asked for rest until {_time(limit.held_until)}"
+        yield f"{row.needs!r} asked for rest until {local_time(limit.held_until)}"
     if limit.open_until:
-        yield f"{row.needs!r} failed (in a row: {limit.failures}); nobody calls it until {_time(limit.open_until)}, and then one call is tried"
-
-
-def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(sep=" ", timespec="seconds")
+        yield f"{row.needs!r} failed (in a row: {limit.failures}); nobody calls it until {local_time(limit.open_until)}, and then one call is tried"
 
 
 def _nothing_left(process: AnyProcess, history: History, erased: EventRow) -> Explanation:
@@ -123,7 +177,7 @@ def _nothing_left(process: AnyProcess, history: History, erased: EventRow) -> Ex
     row = history.case
     facts = json.loads(erased.facts)
     told = f"its content was erased by {facts['by']} ({facts['why']}); what happened to it, when and by whom is left"
-    return Explanation(row.id, row.status, row.step, row.rule, {}, (), (), {}, _effects(process, history), {}, (told,), None)
+    return Explanation(row.id, row.status, row.step, row.rule, {}, (), (), {}, _effects(process, history)[0], {}, (told,), None)
 
 
 def _migrated(
@@ -169,6 +223,11 @@ def _open_fields(process: AnyProcess, cells: Mapping[str, Cell], pause: Pause) -
         open_fields |= more
 
 
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"
+
+
 def _reads_of(history: History, decision: Decision) -> tuple[str, ...]:
     """The fields that the recorded decision read; those of the present code where none is recorded."""
     decided = [event for event in history.events if event.kind == "decided"]
@@ -183,22 +242,52 @@ def _stands(cells: Mapping[str, Cell]) -> dict[str, tuple[str, ...]]:
     return written
 
 
-def _effects(process: AnyProcess, history: History) -> dict[str, str]:
+def _effects(process: AnyProcess, history: History) -> tuple[dict[str, str], dict[str, str]]:
+    """What is known of each effect, and of those whose last call is not settled what going on would do with it."""
     told: dict[str, str] = {}
+    unsettled: dict[str, str] = {}
     for name, step in process.steps.items():
         if isinstance(step, Effect):
-            policy = type(step.safety).__name__
-            told[name] = f"not called yet; it would be called once the rules choose it ({policy})"
+            told[name] = f"not called yet; it would be called once the rules choose it ({type(step.safety).__name__})"
+    policies = {facts["key"]: facts["safety"] for facts in _facts_of(history, Kind.EFFECT_INTENDED) if "safety" in facts}
     for entry in history.effects:
-        words = {
-            EffectStatus.DONE: "settled; it will not be called again under this key",
-            EffectStatus.FAILED: f"rejected: {entry.error}; it will not be called again under this key",
-            EffectStatus.NOT_SENT: f"not sent ({entry.error}); it would be called again",
-            EffectStatus.IN_DOUBT: f"in doubt ({entry.error}); its policy or an operator decides",
-            EffectStatus.INTENDED: "intended; its call may be under way",
-        }
-        told[process.called(entry.effect)] = f"{words[entry.status]} (key {entry.key})"
-    return told
+        name = process.called(entry.effect)
+        effect = process.steps.get(name)
+        policy = policies.get(entry.key) or (type(effect.safety).__name__ if isinstance(effect, Effect) else "unknown")
+        words = _of_call(history.case, entry, policy, effect.retry.attempts_max if isinstance(effect, Effect) else None)
+        told[name] = f"{words} (key {entry.key}, {policy})"
+        if entry.status is EffectStatus.DONE:
+            unsettled.pop(name, None)
+        else:
+            unsettled[name] = words
+    return told, unsettled
+
+
+def _of_call(row: CaseRow, entry: EffectRow, policy: str, calls_max: int | None) -> str:
+    """What is known of a call, and what would be done about it."""
+    due = row.wake_at if row.status is Status.READY else None
+    when = "" if due is None else f" at {local_time(due)}"
+    most = "" if calls_max is None else f" of {calls_max}"
+    match entry.status:
+        case EffectStatus.DONE:
+            return "settled; it will not be called again under this key"
+        case EffectStatus.FAILED:
+            return f"rejected: {entry.error}; it will not be called again under this key, unless an operator says so"
+        case EffectStatus.NOT_SENT:
+            again = f"{when}, call {entry.attempts + 1}{most}" if row.status is Status.READY else " once the case goes on"
+            return f"not sent ({entry.error}); it would be called again{again}"
+        case EffectStatus.INTENDED if row.status is Status.RUNNING:
+            return "intended; its call may be under way"
+    doubt = f"in doubt ({entry.error or 'the engine ended during the call'})"
+    if policy == "Reconcile" and row.status is Status.READY:
+        return f"{doubt}; the world is asked whether it happened{when}, and before that it is not called again"
+    if policy in {"Idempotent", "AtLeastOnce"} and row.status is Status.READY:
+        return f"{doubt}; it is called again under the same key{when}"
+    return f"{doubt}; it is not called again by itself: an operator decides"
+
+
+def _facts_of(history: History, kind: Kind) -> list[dict[str, Any]]:
+    return [json.loads(event.facts) for event in history.events if event.kind == kind]
 
 
 def _branch(branch: BranchRow) -> str:
@@ -218,9 +307,9 @@ def _asks(progress: Progress) -> str:
     return f"its model {progress.model} is asked for repair {progress.repair} ({found})"
 
 
-def _told(tried: Tried, *, certain: bool = True) -> RuleTold:
+def _told(tried: Tried, *, certain: bool = True, note: str | None = None) -> RuleTold:
     holds = None if tried.error else tried.holds
-    return RuleTold(tried.rule.name, tried.rule.step.name, holds, tried.reads, tried.error, certain)
+    return RuleTold(tried.rule.name, tried.rule.step.name, holds, tried.reads, tried.error, certain, note)
 
 
 def _as_json(rule: RuleTold) -> dict[str, Any]:
@@ -231,4 +320,5 @@ def _as_json(rule: RuleTold) -> dict[str, Any]:
         "reads": list(rule.reads),
         "problem": rule.problem,
         "certain": rule.certain,
+        "note": rule.note,
     }

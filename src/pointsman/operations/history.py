@@ -8,9 +8,11 @@ from typing import Any
 from pointsman.errors import StoreForeign, UnknownCase
 from pointsman.kernel.events import ERASED_TEXT, Kind
 from pointsman.kernel.guarding import usage_in
+from pointsman.operations.times import local_time
 from pointsman.store.base import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, PauseRow, Reader
 
 NAMED_MAX = 5  # branches named in a line; the event itself names all
+TIMES = {"at", "until", "deadline"}  # the facts of events that are Unix seconds
 EVENTS_MAX = 10_000  # of one case: more than its steps bound allows for
 
 
@@ -118,8 +120,14 @@ def told(event: EventRow) -> str:
         case "resumed":
             return f"{event.step} answered by {facts['by']}: wrote {listed}"
         case _:
-            said = ", ".join(f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in facts.items())
+            said = ", ".join(f"{name} {_said(name, value)}" for name, value in facts.items())
             return f"{event.step}: {said}" if event.step else said
+
+
+def _said(name: str, value: object) -> str:
+    if name in TIMES and isinstance(value, int | float):
+        return local_time(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _at(facts: Mapping[str, Any]) -> str:

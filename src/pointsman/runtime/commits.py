@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 from pydantic_core import to_json
 
 from pointsman.definition.children import Child
+from pointsman.definition.effects import Effect
 from pointsman.definition.fingerprint import SHORT
 from pointsman.definition.nodes import Node
 from pointsman.definition.pauses import Pause, Sleep
@@ -200,7 +202,7 @@ class Commits:
             transition.status = Status.RUNNING if going_on else Status.READY
             transition.attempts, transition.wake_at = (1, None) if going_on else (0, transition.at)
             if transition.intent is not None:
-                events.append(_event_write(intended(transition.intent)))
+                events.append(_event_write(intended(hold.process, transition.intent)))
         else:
             events.append(_event_write(self._rest(transition, after, outcome)))
         return events
@@ -311,9 +313,13 @@ def accepted_event(process: AnyProcess, cells: Mapping[str, Cell]) -> Event:
     return Event(Kind.ACCEPTED, facts=facts, writes=cells)
 
 
-def intended(intent: Intent) -> Event:
-    """The event of an intent."""
-    return Event(Kind.EFFECT_INTENDED, intent.effect, facts={"key": intent.key, "deadline": intent.deadline})
+def intended(process: AnyProcess, intent: Intent) -> Event:
+    """The event of an intent; it keeps the policy under which the call is made, for whoever looks at the case with other settings."""
+    facts: dict[str, Any] = {"key": intent.key, "deadline": intent.deadline}
+    step = process.steps.get(process.called(intent.effect))
+    if isinstance(step, Effect):
+        facts["safety"] = type(step.safety).__name__
+    return Event(Kind.EFFECT_INTENDED, intent.effect, facts=facts)
 
 
 def _need(hold: Hold, transition: Transition, outcome: Outcome) -> str | None:

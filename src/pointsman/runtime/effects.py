@@ -245,7 +245,7 @@ class Effects:
         return hold.permit is not None
 
     async def _commit_intent(self, hold: Hold, intent: Intent, doubt: tuple[Event, ...] = ()) -> Outcome | None:
-        await self._commits.stay(hold, Status.RUNNING, Outcome((*doubt, intended(intent))), intent=intent, guarded=True)
+        await self._commits.stay(hold, Status.RUNNING, Outcome((*doubt, intended(hold.process, intent))), intent=intent, guarded=True)
         return None
 
     async def _commit_current(self, hold: Hold, effect: AnyEffect, intent: Intent, doubt: tuple[Event, ...]) -> bool:

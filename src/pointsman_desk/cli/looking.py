@@ -1,4 +1,4 @@
-"""The commands that look: cases, show."""
+"""The commands that look: cases, show, explain."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pointsman import History, Status, SystemClock, history_of, open_cases
+from pointsman import Explanation, History, Status, SystemClock, explain_case, history_of, open_cases
 from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.lists import SHOWN_MAX, is_found, listed, print_cases
 from pointsman_desk.cli.one_case import print_case
@@ -14,8 +14,10 @@ from pointsman_desk.cli.options import CASE_MAX, CaseNumber, Config, Json
 from pointsman_desk.cli.replies import beside_json
 from pointsman_desk.cli.session import or_exit
 from pointsman_desk.cli.shown import remember
+from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.standing import Beside, beside
+from pointsman_desk.wiring import process_of
 
 
 def cases(
@@ -59,6 +61,22 @@ def show(case: CaseNumber, config: Config = None, as_json: Json = False) -> None
     else:
         print_case(history, found, now=SystemClock().now())
         remember(settings, history)
+
+
+def explain(case: CaseNumber, config: Config = None, as_json: Json = False) -> None:
+    """Say why a case stands where it stands, and what going on would do, with the settings of this desk."""
+    settings = or_exit(lambda: load_config(config))
+
+    async def look() -> Explanation:
+        with open_cases(settings.database) as reader:
+            return await explain_case(reader, [process_of(settings)], case)
+
+    explanation = or_exit(lambda: asyncio.run(look()))
+    if as_json:
+        print(json.dumps(explanation.as_json(), ensure_ascii=False, indent=1))
+        return
+    for line in explanation.lines(SystemClock().now()):
+        console.print(safe(line))
 
 
 async def look_at(settings: DeskConfig, case: int) -> tuple[History, Beside]:

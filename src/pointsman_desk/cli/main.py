@@ -40,7 +40,7 @@ def options(
 
 
 for command in (
-    taking.run, taking.ingest, taking.mailboxes, taking.doctor, looking.cases, looking.show, deciding.approve, deciding.edit, deciding.reject,
+    taking.run, taking.ingest, taking.mailboxes, taking.doctor, looking.cases, looking.show, looking.explain, deciding.approve, deciding.edit, deciding.reject,
     deciding.redrive, deciding.cancel, deciding.close, deciding.resolve,
 ):  # fmt: skip
     app.command()(command)
