@@ -53,10 +53,10 @@ def split(body: str, *, answers: bool = False, known: Sequence[str] = ()) -> Spl
     """
     body, rest = _cut(body)
     lines = body.split("\n")
-    page = _Page([line[:LINE_LOOKED_AT] for line in lines])
+    page = _Page(lines)
     page.mark_history(believes_marks=answers and not known)
     if known:
-        page.mark_known(Known(known), lines)
+        page.mark_known(Known(known))
     page.mark_signatures()
     doubtful = "\n".join(filter(None, [_joined(lines, page.kinds, _Kind.DOUBTFUL), rest]))
     sure = not rest and not any(page.says(place) for place in page.doubtful() if place not in page.harmless)
@@ -77,10 +77,11 @@ def _joined(lines: Sequence[str], kinds: Sequence[_Kind], wanted: _Kind) -> str:
 
 
 class _Page:
-    """The lines of a body, each cut to what a pattern looks at, and whose each one is."""
+    """The lines of a body, `lines` each cut to what a pattern looks at, and whose each one is."""
 
-    def __init__(self, lines: Sequence[str]) -> None:
-        self.lines = lines
+    def __init__(self, whole: Sequence[str]) -> None:
+        self.whole = whole
+        self.lines = lines = [line[:LINE_LOOKED_AT] for line in whole]
         self.bare = [_MARKS.sub("", line, count=1) for line in lines]
         self.harmless: set[int] = set()  # the doubtful lines that say nothing by themselves: headings and signatures
         self.marked = [_QUOTED.match(line) is not None for line in lines]
@@ -88,7 +89,7 @@ class _Page:
 
     def says(self, place: int) -> bool:
         """Tell whether a line holds a letter or a digit."""
-        return _SAYS.search(self.lines[place]) is not None
+        return _SAYS.search(self.whole[place]) is not None
 
     def doubtful(self) -> Iterator[int]:
         """Give the places of the lines that are doubtful."""
@@ -132,10 +133,10 @@ class _Page:
             self._set(start + found.lines, end, _Kind.QUOTED)
         return end
 
-    def mark_known(self, known: Known, lines: Sequence[str]) -> None:
+    def mark_known(self, known: Known) -> None:
         """Mark the lines that look older and repeat what is known, and take the headings that announce them for harmless."""
         places = list(self.doubtful())
-        repeated = [places[found] for found in known.repeated([lines[place] for place in places])]
+        repeated = [places[found] for found in known.repeated([self.whole[place] for place in places])]
         for place in repeated:
             self.kinds[place] = _Kind.QUOTED
         for place in reversed(places if repeated else []):

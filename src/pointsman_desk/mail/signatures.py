@@ -14,6 +14,14 @@ _SMALL_WORDS = (
     "und van von vom y z zu zum zur allée avenue av bd boulevard calle chemin impasse place plaza quai route rue str straße strasse via"
 )
 _PARTICLES = frozenset(_SMALL_WORDS.split())
+# Words that a sentence has and a signature has not, for lines that are written in capitals.
+_SPOKEN_WORDS = (
+    "i me my mine we us our you your he she it they this that is are was have has had do does did not please now never must will want need "
+    "ich mich mir mein meine wir uns unser sie ihr ihre du dein es dies diese ist sind war habe hat nicht kein keine bitte jetzt nie will "
+    "je moi mon mes nous notre vous votre ce cette est sont ai avez pas ne veux svp maintenant "
+    "yo mis nosotros usted ustedes esto esta es son he han no quiero necesito ahora favor"
+)
+_SPOKEN = frozenset(_SPOKEN_WORDS.split())
 
 _DEVICE = re.compile(
     rf"\s{{0,8}}[(<]{{0,2}}(?:{any_of('device')})([^.!?:;,<]{{0,60}}?)(?:\s?<?https?://[^\s<>]{{1,80}}>?)?"
@@ -53,4 +61,4 @@ def _is_signed(line: str) -> bool:
     if _SENTENCE.search(line):
         return False
     words = [word for word in _WORD.findall(_CONTACT.sub(" ", line)) if word.lower() not in _PARTICLES]
-    return all(word[0].isupper() for word in words)
+    return all(word[0].isupper() and word.lower() not in _SPOKEN for word in words)

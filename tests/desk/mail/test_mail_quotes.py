@@ -347,6 +347,9 @@ def test_a_signature_that_says_nothing_raises_no_doubt(delimiter: str, signature
         "je veux être remboursé",
         "quiero mi dinero",
         "返金してください",
+        "CALL ME BEFORE YOU BRING IT",
+        "Call Me Now",
+        "DAS IST NICHT IN ORDNUNG",
         "Our general terms of business apply to all that we sell to you and others",
     ],
 )
@@ -371,6 +374,13 @@ def test_what_stands_below_a_device_or_only_begins_like_one_is_the_customers_own
     parted = split(f"Where is my order?\n\nSent from my iPhone\n\n{line}")
 
     assert parted.text.endswith(line)
+
+
+@pytest.mark.parametrize("mark", ["> ", ""])
+def test_a_word_behind_a_long_line_of_signs_is_doubtful(mark: str) -> None:
+    parted = split(f"Where is it?\n\n{ATTRIBUTIONS[0]}\n{mark}{'-' * 500} Refund")
+
+    assert not parted.sure
 
 
 def test_a_long_text_below_a_dash_is_no_signature() -> None:
