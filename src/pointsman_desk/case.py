@@ -113,14 +113,20 @@ Automatic = Literal[
 ]  # fmt: skip
 """Why a machine seems to have sent a mail."""
 
+Evidence = Literal[
+    "report on a machine's mail", "delivery report", "feedback report", "receipt", "bounce in words", "automatic reply", "list post"
+]  # fmt: skip
+"""What the bytes of a mail show of the machine that sent it (mail/automatic.py)."""
+
 
 class Mail(Value):
     """A mail as the desk reads it: a view that can be rebuilt from the raw bytes at any time.
 
     `text` is what the customer wrote now, `quoted` older text that is proved to be such, and `doubtful` what looks older or
     like a signature and is not proved; each line of the mail is in one of them. `automatic` says why a machine seems to
-    have sent it, None for a person; `bounce` what it reports of a mail of ours. `notes` name what was odd about the bytes,
-    `authentication` what is known of the sender. `message_id`, `in_reply_to` and `references` are without angle brackets.
+    have sent it, None for a person, `evidence` what its bytes show of that, and `proved` that it is certain; `bounce` is what it
+    reports of a mail of ours. `cc` are others who got a copy. `notes` name what was odd about the bytes, `authentication` what is known of the sender.
+    `message_id`, `in_reply_to` and `references` are without angle brackets.
     """
 
     message_id: str
@@ -128,6 +134,7 @@ class Mail(Value):
     sender_name: str = ""
     reply_to: str | None = None
     to: tuple[str, ...] = ()
+    cc: tuple[str, ...] = ()
     subject: str = ""
     date: str | None = None
     text: str = ""
@@ -137,6 +144,8 @@ class Mail(Value):
     references: tuple[str, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     automatic: Automatic | None = None
+    evidence: Evidence | None = None
+    proved: bool = False
     bounce: Bounce | None = None
     notes: tuple[str, ...] = ()
     authentication: Authentication = Authentication()
@@ -147,8 +156,13 @@ class Mail(Value):
         return "\n\n".join(filter(None, (self.text, self.doubtful)))
 
 
-Link = Literal["signed address", "answer to our mail", "answer to a mail of the conversation", "reference in common", "signed subject"]
+Link = Literal[
+    "our own mail", "signed address", "answer to our mail", "answer to a mail of the conversation", "reference in common", "signed subject"
+]  # fmt: skip
 """What says that a mail belongs to a case, the first of these that holds."""
+
+OURS: tuple[Link, ...] = ("signed address", "answer to our mail")
+"""What only who got a mail of ours can name."""
 
 
 class Incoming(Value):
@@ -157,8 +171,9 @@ class Incoming(Value):
     `key` is its identity, `conversation` what the cases of one conversation have in common. `link` says why it is of that
     conversation, None where it begins one; `related` is the case that it came of. `risk_so_far` is the highest risk that
     the conversation has had before it, `history` what was written in it last, so that a quotation of it is known for one,
-    `notes` what was odd about its coming, `flood` says why its sender writes too much for a machine to answer, and `at` when
-    it came, in Unix seconds. `before` says that it had been taken in, or answered, before the cases were lost or put back.
+    `notes` what was odd about its coming, `flood` says why its sender writes too much for a machine to answer, `reopened` who brought
+    it back from a case that had ended, and why, and `at` when it came, in Unix seconds. `before` says that it had been taken in, or
+    answered, before the cases were lost or put back.
     """
 
     email_id: str
@@ -174,6 +189,7 @@ class Incoming(Value):
     notes: tuple[str, ...] = ()
     flood: str | None = None
     before: Literal["", "taken", "answered"] = ""
+    reopened: str | None = None
 
 
 class Report(Value):
@@ -304,6 +320,13 @@ class Approval(Value):
     despite_violations: bool = False
 
 
+class Sorting(Value):
+    """What a person found a mail to be that is probably automatic; a customer's is then answered, and never without a person."""
+
+    found: Literal["automatic", "a customer's"]
+    by: str
+
+
 class Letter(Value):
     """What stands in a mail of ours.
 
@@ -388,6 +411,7 @@ class Case(State):
 
     mail: Mail | None = None
     earlier: tuple[Mail, ...] | None = None
+    sorting: Sorting | None = None
     answered: tuple[Mail, ...] | None = None
     intents: tuple[Intent, ...] | None = None
     risk: Risk | None = None
@@ -408,8 +432,34 @@ class Case(State):
     @property
     def is_returned(self) -> bool:
         """Whether the mail says that a reply of ours did not reach the customer."""
-        bounce = self.mail.bounce if self.mail is not None else None
-        return bounce is not None and bounce.action == "failed" and self.mails[-1].related is not None
+        if self.mail is None or self.mail.bounce is None or not self.mail.proved or self.is_reopened:
+            return False
+        return self.mail.bounce.action == "failed" and self.mails[-1].related is not None
+
+    @property
+    def is_reopened(self) -> bool:
+        """Whether a person brought a mail of the case back from one that had ended."""
+        return any(mail.reopened is not None for mail in self.mails)
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether a machine surely sent every mail that waits for an answer."""
+        return self._are_machines("proved")
+
+    @property
+    def seems_automatic(self) -> bool:
+        """Whether a machine seems to have sent every mail that waits for an answer, and no person has looked yet."""
+        return self.sorting is None and self._are_machines("automatic")
+
+    @property
+    def perhaps_automatic(self) -> bool:
+        """Whether the newest mail has signs of a machine, although it goes a customer's way."""
+        return self.mail is not None and (self.mail.automatic is not None or "looks-automatic" in self.mail.notes)
+
+    def _are_machines(self, sign: Literal["proved", "automatic"]) -> bool:
+        if self.mail is None or self.is_reopened or "mails-unread" in self.mail.notes:
+            return False
+        return all(getattr(mail, sign) for mail in (self.mail, *(self.earlier or ())))
 
     @property
     def has_come_back(self) -> bool:

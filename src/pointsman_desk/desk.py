@@ -7,13 +7,13 @@ from string import hexdigits
 from typing import Any
 
 from pointsman import CaseRow, Pending, Reconcile, Stale, Started, Status
-from pointsman_desk.case import Approval, FollowedUp, Receipt, Reply, Verdict, proposed, sent_of
+from pointsman_desk.case import Approval, FollowedUp, Receipt, Reply, Sorting, Verdict, proposed, sent_of
 from pointsman_desk.errors import DeskError, MailboxMissing
 from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.nodes.ingest import ingest
-from pointsman_desk.process import FOLLOW_UP
+from pointsman_desk.process import FOLLOW_UP, SORT
 from pointsman_desk.standing import SEND, Standing, dispatches, may_go_on, parked_by_rule, reasons, standing_of
 from pointsman_desk.wiring import Desk
 
@@ -172,12 +172,13 @@ async def reject(desk: Desk, case: int, *, by: str, why: str, seen: str | None) 
 
 
 async def close(desk: Desk, case: int, *, by: str) -> CaseRow:
-    """End a case that waits for the customer's answer. Raises DeskError, Refused."""
+    """End a case that waits for the customer's answer, or whose mail is probably automatic. Raises DeskError, Refused."""
     pending = await desk.engine.pending(case)
-    if pending.pause != FOLLOW_UP:
+    if pending.pause not in {FOLLOW_UP, SORT}:
         raise DeskError(f"case {case} does not wait for the customer, it waits for a decision; approve, edit or reject its draft.")
+    answer = FollowedUp(how="closed", by=by) if pending.pause == FOLLOW_UP else Sorting(found="automatic", by=by)
     try:
-        await desk.engine.resume(pending.token, FollowedUp(how="closed", by=by), by=by)
+        await desk.engine.resume(pending.token, answer, by=by)
     except Stale:
         raise DeskError(f"something came to case {case} meanwhile; look at it again.") from None
     return await _moved(desk, case)
@@ -255,6 +256,11 @@ async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:
     if pending.pause == FOLLOW_UP:
         raise NotSendable(
             f"the reply of case {case} is sent, and the case waits for an answer; close it with `pointsman-desk close {case}`."
+        )
+    if pending.pause == SORT:
+        raise NotSendable(
+            f"the mail of case {case} is probably automatic, so nothing was drafted; close it with `pointsman-desk close {case}`, or have "
+            f"it answered with `pointsman-desk accept {case}`."
         )
     if seen is not None and (len(seen) < SEEN_MIN or not set(seen) <= set(hexdigits)):
         raise DeskError(f"--seen {seen!r} is no digest of a draft; copy the one that `pointsman-desk show {case}` prints.")

@@ -3,7 +3,9 @@
 read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> validate -> compose -> (approve) -> send
 
 - a mail starts a case, or comes to the open one of its conversation and voids what was made of the mails before it; all mails that no
-  reply has answered count for what is asked, and one draft answers them; what a machine says to that is kept there, and a reply of ours that came back is parked for a person
+  reply has answered count for what is asked, and one draft answers them; what a machine says to that is kept there, and a reply of ours
+  that came back is parked for a person
+- what a machine surely sent is closed; what it only seems to have sent waits for a person, who closes it or takes it for a customer's
 - classify and draft ask a model, and what it says passes a guard before it is written: an answer that breaks a rule is repaired,
   then the next model is asked, and the last one is the rules and templates, which cost nothing
 - a person must see it (refund, complaint, legal, unclear, a risk that is not low, no template, a doubtful line, not for the machine, still broken): approve,
@@ -33,7 +35,7 @@ from pointsman import (
     remind,
     when,
 )
-from pointsman_desk.case import Approval, Case, FollowedUp, Incoming, Report, Risk
+from pointsman_desk.case import Approval, Case, FollowedUp, Incoming, Report, Risk, Sorting
 from pointsman_desk.guards import CHECKS
 from pointsman_desk.nodes import bounds, classify, draft, facts, identity, ingest, send, validate
 
@@ -46,8 +48,27 @@ FETCH_SECONDS = 10.0  # what a support desk can wait for a shop
 ANSWER_SECONDS = 120.0  # a slow model on a small machine
 ASKED_AGAIN = Retry(attempts_max=3, max_seconds=30.0)  # then the next model is asked
 FOLLOW_UP = "follow_up"
+SORT = "sort"
+PROBABLY_AUTOMATIC = "it is probably automatic"
 RETURNED = "a reply of ours came back; write to the customer in another way, then close the case"
 SEND_SECONDS = 60.0  # a mail server may take its time over the final answer (RFC 5321, 4.5.3.2.6, grants more)
+
+FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
+    ("it was opened again", lambda c: c.is_reopened),
+    ("a machine may have sent it", lambda c: c.perhaps_automatic),
+    ("refund, complaint, legal or unclear", lambda c: c.needs_judgement),
+    ("the risk is not low", lambda c: c.risk is not Risk.LOW),
+    ("the draft breaks a rule", lambda c: c.verdict is not None and c.verdict.violations),
+    ("the policy does not name what it asks", lambda c: not c.is_allowed),
+    ("it asks several things", lambda c: c.asks_several),
+    ("it is no reviewed template", lambda c: not c.is_template),
+    ("the sender is not the order's customer", lambda c: not c.is_known),
+    ("a person is editing it", lambda c: c.approval is not None),
+    ("not every line is surely the customer's", lambda c: c.is_doubtful),
+    ("the cases were lost, and it had been taken in", lambda c: c.mails[-1].before),
+    ("its sender writes too much", lambda c: c.is_flooded),
+)
+"""Why a person has to see a reply, the first reason that holds. Whether a machine has answered enough is asked after these."""
 
 
 class FollowUp(NamedTuple):
@@ -70,6 +91,7 @@ def support_mail(
     asking: dict[str, Any] = {"retry": ASKED_AGAIN, "timeout_seconds": ANSWER_SECONDS, "limit": limit}
 
     read = support.node(ingest.read, writes=("mail", "earlier", "answered"), timeout_seconds=PARSE_SECONDS)
+    sort = support.pause(name=SORT, writes="sorting", answer=Sorting, shows=("mail",), beside=("mails", "reports"))
     guard = Guard(repairs_max=1, models=models, free=1)
     classify_ = support.node(classify.classify, writes=("intents", "risk", "grounds"), guard=guard, **asking)
     fetch_order = support.node(facts.fetch_order, writes="order", retry=PATIENT, timeout_seconds=FETCH_SECONDS)
@@ -102,7 +124,9 @@ def support_mail(
     support.rules(
         when("the mail has not been read", lambda c: c.mail is None, read),
         when("a reply of ours came back", lambda c: c.is_returned, park(RETURNED)),
-        when("a machine sent it", lambda c: c.mail is not None and c.mail.automatic is not None, finish("automatic")),
+        when("a machine sent it", lambda c: c.is_automatic, finish("automatic")),
+        when(PROBABLY_AUTOMATIC, lambda c: c.seems_automatic, sort),
+        when("a person found it automatic", lambda c: c.sorting is not None and c.sorting.found == "automatic", finish("automatic")),
         when("it was answered before the cases were lost", lambda c: c.mails[-1].before == "answered", finish("answered before")),
         when("it is not classified", lambda c: c.intents is None, classify_),
         when("facts are missing", lambda c: c.order is None or c.policy is None, parallel(fetch_order, fetch_policy)),
@@ -111,17 +135,7 @@ def support_mail(
         when("the draft is not validated", lambda c: c.verdict is None, validate_),
         when("a person rejected it", lambda c: c.approval is not None and c.approval.decision == "reject", finish("rejected")),
         when("it is not composed", lambda c: c.is_written and c.outgoing is None, compose),
-        ask("refund, complaint, legal or unclear", lambda c: c.needs_judgement),
-        ask("the risk is not low", lambda c: c.risk is not Risk.LOW),
-        ask("the draft breaks a rule", lambda c: c.verdict is not None and c.verdict.violations),
-        ask("the policy does not name what it asks", lambda c: not c.is_allowed),
-        ask("it asks several things", lambda c: c.asks_several),
-        ask("it is no reviewed template", lambda c: not c.is_template),
-        ask("the sender is not the order's customer", lambda c: not c.is_known),
-        ask("a person is editing it", lambda c: c.approval is not None),
-        ask("not every line is surely the customer's", lambda c: c.is_doubtful),
-        ask("the cases were lost, and it had been taken in", lambda c: c.mails[-1].before),
-        ask("its sender writes too much", lambda c: c.is_flooded),
+        *(ask(why, holds) for why, holds in FOR_A_PERSON),
         when("it is not known whether a machine may", lambda c: c.allowance is None and not c.approved, allow),
         ask("a machine has answered enough", lambda c: c.is_bounded),
         when("nobody has seen it", lambda c: not c.approved and not c.is_marked, compose_unattended),

@@ -66,7 +66,7 @@ def test_a_bounce_is_shown_with_what_it_says(tmp_path: Path) -> None:
         [sys.executable, "-m", "pointsman_desk.cli.main", "show", "1"], capture_output=True, text=True, check=True, cwd=tmp_path
     )
 
-    told = "Sent by a machine: bounce; failed; jane@customer.example; 5.1.1; of the mail case-7.0a1b@shop.example."
+    told = "Probably sent by a machine: bounce; failed; jane@customer.example; 5.1.1; of the mail case-7.0a1b@shop.example."
     assert told in shown.stdout
 
 

@@ -19,17 +19,6 @@ from pointsman_desk.wiring import open_desk
 # The mails that do not end right yet, each with what is wrong. Whoever mends one takes its line out.
 NOT_YET = {
     "stop-payment": "the wish to stop a payment raises no risk",
-    "subject-undelivered": "closed as automatic",
-    "subject-abwesend": "closed as automatic",
-    "subject-nonremis": "closed as automatic",
-    "google-group": "closed as automatic",
-    "crm-list-unsubscribe": "closed as automatic",
-    "form-auto-submitted": "closed as automatic",
-    "a8-exchange-rule-forwarded": "closed as automatic",
-    "a9-null-return-path": "closed as automatic",
-    "form-noreply-replyto": "closed as automatic",
-    "d7-web-form-own-address": "closed as automatic",
-    "d10-cc-colleague": "CC is not shown",
     "d11-idn-sender": "parked when composed",
 }
 

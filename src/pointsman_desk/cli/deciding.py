@@ -1,4 +1,4 @@
-"""The commands that decide on a case: approve, edit, reject, redrive, cancel, close, resolve."""
+"""The commands that decide on a case: approve, edit, reject, redrive, cancel, resolve."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from pointsman_desk.cli.session import exit_with, or_exit, who, with_desk
 from pointsman_desk.cli.shown import last_shown, remember, remember_digest
 from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.errors import DeskError
-from pointsman_desk.process import FOLLOW_UP
+from pointsman_desk.process import FOLLOW_UP, SORT
 from pointsman_desk.standing import reasons
 from pointsman_desk.wiring import Desk
 
@@ -37,7 +37,7 @@ def approve(
     """Send the draft of a case as you saw it; where you have not looked at it, it is shown, and you are asked."""
     settings = or_exit(lambda: load_config(config))
     shown = _shown(settings, case, seen, "Send this reply?", yes=yes, as_json=as_json)
-    _decide(
+    decide(
         settings,
         lambda desk: at_desk.approve(desk, case, by=who(by), seen=shown, despite_violations=despite_violations),
         as_json=as_json,
@@ -62,7 +62,7 @@ def edit(
     body = text if text is not None else or_exit(lambda: _text_of(file))
     settings = or_exit(lambda: load_config(config))
     shown = _shown(settings, case, seen, "Send your text in the place of this draft?", yes=yes, as_json=as_json) if send else seen
-    _decide(settings, lambda desk: at_desk.edit(desk, case, by=who(by), body=body, seen=shown, send=send), as_json=as_json, sends=True)
+    decide(settings, lambda desk: at_desk.edit(desk, case, by=who(by), body=body, seen=shown, send=send), as_json=as_json, sends=True)
 
 
 def reject(
@@ -77,7 +77,7 @@ def reject(
     """Do not answer this mail; where you have not looked at it, it is shown, and you are asked."""
     settings = or_exit(lambda: load_config(config))
     shown = _shown(settings, case, seen, "Leave this mail without an answer?", yes=yes, as_json=as_json)
-    _decide(settings, lambda desk: at_desk.reject(desk, case, by=who(by), why=why, seen=shown), as_json=as_json)
+    decide(settings, lambda desk: at_desk.reject(desk, case, by=who(by), why=why, seen=shown), as_json=as_json)
 
 
 def redrive(
@@ -97,7 +97,7 @@ def redrive(
         exit_with("name the case, or say --all.")
     if case is not None:
         settings = or_exit(lambda: load_config(config))
-        _decide(settings, lambda desk: at_desk.redrive(desk, case, by=who(by), why=why), as_json=as_json, sends=True)
+        decide(settings, lambda desk: at_desk.redrive(desk, case, by=who(by), why=why), as_json=as_json, sends=True)
         return
     settings = or_exit(lambda: load_config(config))
 
@@ -122,13 +122,7 @@ def cancel(
 ) -> None:
     """Close a case without an answer, wherever it stands."""
     settings = or_exit(lambda: load_config(config))
-    _decide(settings, lambda desk: at_desk.cancel(desk, case, by=who(by), why=why), as_json=as_json)
-
-
-def close(case: CaseNumber, by: By = None, config: Config = None, as_json: Json = False) -> None:
-    """End a case that waits for the customer's answer."""
-    settings = or_exit(lambda: load_config(config))
-    _decide(settings, lambda desk: at_desk.close(desk, case, by=who(by)), as_json=as_json)
+    decide(settings, lambda desk: at_desk.cancel(desk, case, by=who(by), why=why), as_json=as_json)
 
 
 def resolve(
@@ -140,7 +134,7 @@ def resolve(
 ) -> None:
     """Say whether a reply arrived whose sending was cut short."""
     settings = or_exit(lambda: load_config(config))
-    _decide(settings, lambda desk: at_desk.resolve(desk, case, by=who(by), arrived=arrived), as_json=as_json, sends=True)
+    decide(settings, lambda desk: at_desk.resolve(desk, case, by=who(by), arrived=arrived), as_json=as_json, sends=True)
 
 
 def _shown(settings: DeskConfig, case: int, seen: str | None, question: str, *, yes: bool, as_json: bool) -> str:
@@ -148,7 +142,7 @@ def _shown(settings: DeskConfig, case: int, seen: str | None, question: str, *, 
     if seen is not None:
         return seen
     history, beside = or_exit(lambda: asyncio.run(look_at(settings, case)))
-    if history.pause is None or history.case.status is not Status.WAITING or history.case.step == FOLLOW_UP:
+    if history.pause is None or history.case.status is not Status.WAITING or history.case.step in {FOLLOW_UP, SORT}:
         return NOTHING_SEEN
     if not yes and (known := last_shown(settings, case)) is not None:
         return known
@@ -163,7 +157,9 @@ def _shown(settings: DeskConfig, case: int, seen: str | None, question: str, *, 
     return history.pause.digest
 
 
-def _decide(settings: DeskConfig, decision: Callable[[Desk], Awaitable[CaseRow]], *, as_json: bool, sends: bool = False) -> None:
+def decide(settings: DeskConfig, decision: Callable[[Desk], Awaitable[CaseRow]], *, as_json: bool, sends: bool = False) -> None:
+    """Open the desk, decide, and tell what became of the case."""
+
     async def work(desk: Desk, _: asyncio.Event) -> None:
         try:
             row = await decision(desk)

@@ -17,6 +17,7 @@ from pointsman_desk.mail.notes import MEANING
 from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.survey import Survey
+from pointsman_desk.process import PROBABLY_AUTOMATIC, SORT
 from pointsman_desk.standing import SEND, may_go_on, reasons, returned_to
 
 CASE_WIDTH = 5  # a desk with more than 99,999 cases has a wider terminal
@@ -77,7 +78,7 @@ def is_found(case: dict[str, Any], words: str) -> bool:
 def run_json(run: Run, rows: Sequence[CaseRow]) -> dict[str, Any]:
     """A run of the desk as an object."""
     started = {*run.started, *run.joined}
-    statuses = Counter(str(row.status) for row in rows if row.id in started)
+    statuses = Counter(_standing(row) if row.step == SORT else str(row.status) for row in rows if row.id in started)
     return {"started": run.started, "joined": run.joined, "known": run.known, "problems": run.problems, "statuses": dict(statuses)}
 
 
@@ -92,7 +93,7 @@ def print_run(
     if not rows:
         return
     print_cases(cases, now=now, limit=SHOWN_MAX)
-    counts = Counter(row.outcome or str(row.status) for row in rows)
+    counts = Counter(_standing(row) for row in rows)
     console.print("\nIn all: " + ", ".join(f"{count} {safe(name)}" for name, count in counts.most_common()) + ".")
     if watched:
         return
@@ -106,6 +107,11 @@ def print_run(
         console.print(f"To see why one is parked, and what to do: pointsman-desk show {first[Status.PARKED]}.")
     if Status.READY in first:
         console.print("What is ready will be tried again: run the desk later, or let it watch.")
+
+
+def _standing(row: CaseRow) -> str:
+    """In a word, where a case stands."""
+    return "probably automatic" if row.status is Status.WAITING and row.step == SORT else row.outcome or str(row.status)
 
 
 def print_survey(found: Survey) -> None:
@@ -175,7 +181,7 @@ def print_cases(cases: Sequence[dict[str, Any]], *, now: float | None = None, li
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for case in cases:
         groups.setdefault((case["status"], case["why"]), []).append(case)
-    for (status, why), members in sorted(groups.items(), key=lambda group: (_ORDER.index(group[0][0]), group[0][1])):
+    for (status, why), members in sorted(groups.items(), key=lambda group: _place(Status(group[0][0]), group[0][1])):
         console.print(f"\n[bold]{status}[/]: {safe(why)} ({len(members)})")
         shown = members if limit is None else members[:limit] if status in _HELD else members[-limit:]
         _print_group(shown, now)
@@ -220,4 +226,11 @@ def _print_causes(cases: Sequence[dict[str, Any]]) -> None:
 
 
 _HELD = (Status.WAITING, Status.PARKED, Status.READY)
+
+
+def _place(status: Status, why: str) -> tuple[int, str]:
+    """Where a group stands in a list, whose end is what is read first: what is probably automatic before all that waits or ended badly."""
+    return (_ORDER.index(Status.DONE), "~") if why == PROBABLY_AUTOMATIC else (_ORDER.index(status), why)
+
+
 _ORDER = (Status.DONE, Status.READY, Status.RUNNING, Status.CANCELLED, Status.BLOCKED, Status.PARKED, Status.WAITING)

@@ -15,7 +15,7 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
-from pointsman_desk.cli import deciding, evaluating, looking, taking
+from pointsman_desk.cli import deciding, evaluating, looking, sorting, taking
 from pointsman_desk.cli.terminal import flush, unwritable
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def options(
 
 for command in (
     taking.run, taking.ingest, taking.mailboxes, taking.doctor, looking.cases, looking.show, looking.explain, deciding.approve, deciding.edit, deciding.reject,
-    deciding.redrive, deciding.cancel, deciding.close, deciding.resolve,
+    deciding.redrive, deciding.cancel, deciding.resolve, sorting.close, sorting.accept, sorting.reopen,
 ):  # fmt: skip
     app.command()(command)
 app.command("eval")(evaluating.evaluate)

@@ -1,6 +1,7 @@
 """How one case looks in a terminal: the mail, what was made of it, and what can be done."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pointsman import History, Pending, Status, lasting, local_time
@@ -8,7 +9,7 @@ from pointsman_desk.cli.replies import next_try, print_beside, print_dispatches,
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.mail.notes import MEANING
-from pointsman_desk.process import FOLLOW_UP
+from pointsman_desk.process import FOLLOW_UP, SORT
 from pointsman_desk.standing import Beside, reasons
 
 NOTHING_BESIDE = Beside()
@@ -21,11 +22,7 @@ def print_case(history: History, beside: Beside = NOTHING_BESIDE, *, now: float 
     console.print(f"[bold]case {row.id}[/] {row.status}: {safe(reasons(row, history.effects))}")
     age = "" if now is None else f", {lasting(now - row.created_at)} ago"
     console.print(f"Came:    {local_time(row.created_at)}{age}")
-    name = f"{mail['sender_name']} " if mail.get("sender_name") else ""
-    console.print(f"From:    {safe(name)}<{safe(state.get('customer_id'))}>")
-    if mail.get("authentication"):
-        console.print(f"Trust:   {safe(state.get('trust') or 'not judged')} ({safe(mail['authentication']['why'])})")
-    console.print(f"Subject: {safe(mail.get('subject') or '(no subject)')}\n")
+    _print_head(state, mail)
     console.print(safe(mail.get("text") or "(no text)"))
     if mail.get("doubtful"):
         if "doubtful-lines" in mail.get("notes", ()):
@@ -36,7 +33,7 @@ def print_case(history: History, beside: Beside = NOTHING_BESIDE, *, now: float 
     if mail.get("attachments"):
         console.print("Attachments: " + ", ".join(safe(f"{one['name']} ({one['size']} bytes)") for one in mail["attachments"]))
     if mail.get("automatic"):
-        console.print(safe(_machine_told(mail["automatic"], mail.get("bounce"))))
+        console.print(safe(_machine_told(mail["automatic"], mail.get("bounce"), proved=mail.get("proved", False))))
     _print_conversation(history)
     if mail.get("notes"):
         odd = "; ".join(MEANING.get(note, note) for note in mail["notes"])
@@ -75,9 +72,24 @@ def _print_way_out(history: History, beside: Beside, now: float | None) -> None:
         print_ways_on(history, newer=bool(beside.waiting))
     if row.status is Status.WAITING and row.step == FOLLOW_UP:
         console.print(f"\nIt waits for the customer's answer. To end it: pointsman-desk close {row.id}")
+    elif row.status is Status.WAITING and row.step == SORT:
+        console.print(f"\nTo close it: pointsman-desk close {row.id}. To have it answered: pointsman-desk accept {row.id}")
     elif row.status is Status.WAITING and history.pause is not None:
         seen = history.pause.digest[:12]
         console.print(f"\npointsman-desk approve {row.id} --seen {seen}   (or edit, or reject)")
+
+
+def _print_head(state: Mapping[str, Any], mail: Mapping[str, Any]) -> None:
+    """Who wrote, how far that is proved, and who else is meant to get the answer."""
+    name = f"{mail['sender_name']} " if mail.get("sender_name") else ""
+    console.print(f"From:    {safe(name)}<{safe(state.get('customer_id'))}>")
+    if mail.get("authentication"):
+        console.print(f"Trust:   {safe(state.get('trust') or 'not judged')} ({safe(mail['authentication']['why'])})")
+    if mail.get("reply_to") and mail["reply_to"] != mail["sender"]:
+        console.print(f"Reply-To: {safe(mail['reply_to'])}")
+    if mail.get("cc"):
+        console.print(f"Cc:      {safe(', '.join(mail['cc']))}")
+    console.print(f"Subject: {safe(mail.get('subject') or '(no subject)')}\n")
 
 
 def _print_conversation(history: History) -> None:
@@ -91,7 +103,12 @@ def _print_conversation(history: History) -> None:
     for reply in history.state.get("sent") or []:
         console.print(f"Answered so far: {len(reply['answers'])} of its mails, to {safe(reply['to'])}: {safe(reply['subject'])}")
     newest = mails[-1] if mails else {}
-    if newest.get("related") not in {None, history.case.id}:
+    if newest.get("reopened"):
+        earlier = newest["related"]
+        console.print(f"Opened again by {safe(newest['reopened'])}, from case {earlier}; see pointsman-desk show {earlier}.")
+        for text in newest["history"]:
+            console.print(f"[dim]Written there before:[/]\n{safe(text)}")
+    elif newest.get("related") not in {None, history.case.id}:
         sure = f"it is an answer there ({newest['link']})" if newest["link"] else "possibly related: a stranger to it names a mail of it"
         console.print(f"See case {newest['related']}; {safe(sure)}.")
     elif newest.get("link"):
@@ -102,7 +119,7 @@ def _print_conversation(history: History) -> None:
     if allowance.get("why"):
         console.print(f"[yellow]No machine answers it: {safe(allowance['why'])}.[/]")
     for report in reports:
-        console.print(f"From {safe(report['sender'])}: {safe(_machine_told(report['automatic'], report['bounce']))}")
+        console.print(f"From {safe(report['sender'])}: {safe(_machine_told(report['automatic'], report['bounce'], proved=True))}")
 
 
 def _print_objections(history: History) -> None:
@@ -123,16 +140,17 @@ def _print_last_failure(history: History) -> None:
             return
 
 
-def _machine_told(automatic: str, bounce: dict[str, Any] | None) -> str:
+def _machine_told(automatic: str, bounce: dict[str, Any] | None, *, proved: bool) -> str:
+    sent_by = "Sent by a machine" if proved else "Probably sent by a machine"
     if bounce is None:
-        return f"Sent by a machine: {automatic}."
+        return f"{sent_by}: {automatic}."
     facts = (
         ", ".join(bounce["recipients"]),
         bounce["status"],
         bounce["diagnostic"],
         bounce["message_id"] and f"of the mail {bounce['message_id']}",
     )
-    return f"Sent by a machine: {automatic}; {'; '.join([bounce['action'], *filter(None, facts)])}."
+    return f"{sent_by}: {automatic}; {'; '.join([bounce['action'], *filter(None, facts)])}."
 
 
 def _order_told(order: dict[str, Any]) -> str:
@@ -170,6 +188,8 @@ def print_decision(history: History, config: DeskConfig, now: float) -> None:
         console.print(
             safe(f"case {row.id}: the reply to {state['outgoing']['to']} was sent as {state['receipt']['provider_message_id']}{place}.")
         )
+    elif row.status is Status.WAITING and row.step == SORT:
+        console.print(f"case {row.id} waits: {safe(reasons(row, history.effects))}.")
     elif row.status is Status.WAITING:
         console.print(f"case {row.id} waits for approval: {safe(reasons(row, history.effects))}.")
         print_reply(state.get("reply"), state.get("verdict"))

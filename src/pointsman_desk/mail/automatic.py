@@ -1,9 +1,28 @@
-"""Why a machine seems to have sent a mail: a ladder of signs, the surest first."""
+"""Why a machine seems to have sent a mail: a ladder of signs, the surest first, and what the sign is worth.
+
+Programs that people write with set many of these signs too, and people write "Undelivered parcel" into a subject. So a sign alone
+closes nothing. What the bytes of a mail can show beyond doubt is its `Evidence`; `nodes/machines.py` holds that against the
+mails that we sent, and only both together are a proof:
+
+- "delivery report": a multipart/report whose delivery status names a recipient and an action (RFC 3464), from a mail server. It
+  proves itself if the mail that it is about is no person's ("report on a machine's mail": its copy comes from a machine or from
+  nobody), for then nobody but machines has a part in it. Otherwise it proves something if that mail is one of ours.
+- "feedback report" (RFC 5965), "receipt" (RFC 8098), "bounce in words" (from a mail server, with the Message-ID of a mail) and
+  "automatic reply" (`Auto-Submitted: auto-replied`, RFC 3834): if the mail that they are about, or answer, is one of ours.
+- "list post": a mail to the address of a list (RFC 2369, RFC 2919) that is not at our domain, and not to us: if nothing in it speaks
+  of an order or asks what customers ask.
+
+All other signs, such as a subject, `Precedence`, `List-Unsubscribe`, `Return-Path: <>` or a no-reply address, make a mail
+*probably automatic*: a person decides.
+"""
 
 import re
 from collections.abc import Collection
+from typing import NamedTuple
 
-from pointsman_desk.case import Automatic
+from pointsman_desk.case import Automatic, Evidence
+from pointsman_desk.mail.headers import addresses
+from pointsman_desk.mail.reports import is_delivery_report, returned_id, returned_sender
 from pointsman_desk.mail.tree import Part
 
 HOPS_MAX = 100  # relays; RFC 5321 6.3 takes a mail that has passed this many for one that goes in a circle
@@ -34,56 +53,109 @@ _LIST_FIELDS = (
     "x-mailing-list", "x-mlserver", "x-ml-name",
 )  # fmt: skip
 _REPLY_FIELDS = ("x-autoreply", "x-autorespond", "x-autoresponder")
+_MAILTO = re.compile(r"mailto:([^>?\s]{1,320})", re.IGNORECASE)
+_LIST_ID = re.compile(r"<?([a-z0-9._-]{1,255})>?\s*$", re.IGNORECASE)  # RFC 2919 3: behind a phrase, where there is one
 _OTHER_FIELDS = ("x-auto-response-suppress", "x-loop")
 
 
-def automatic(root: Part, media_types: Collection[str], sender: str, sender_name: str, subject: str) -> Automatic | None:
-    """Say what kind of machine sent the mail; None for what a person seems to have written.
+class Sign(NamedTuple):
+    """What kind of machine seems to have sent a mail, and what its bytes show beyond doubt, None for nothing."""
+
+    kind: Automatic
+    evidence: Evidence | None = None
+
+
+def automatic(
+    root: Part, media_types: Collection[str], sender: str, sender_name: str, subject: str, *, reply_to: str | None = None, own: str = ""
+) -> Sign | None:
+    """Say what kind of machine seems to have sent the mail; None for what a person seems to have written.
 
     The signs are those of RFC 5965 (abuse reports), RFC 8098 (receipts), RFC 3464 (delivery reports), RFC 3834 (automatic
     responses) and RFC 2369 and 2919 (lists), then the fields that common mailers set; a subject line counts last.
-    `media_types` are those of all parts.
+    `media_types` are those of all parts, `reply_to` is the one address in Reply-To, `own` the desk's address, "" for none.
     """
-    submitted, precedence, subject = _word(root, "auto-submitted"), _word(root, "precedence"), subject.strip()
-    report = root.parameters("content-type").get("report-type", "").lower() if root.media_type == "multipart/report" else ""
-    if "message/feedback-report" in media_types or report == "feedback-report" or _COMPLAINT.match(subject):
-        return "abuse report"
-    if "message/disposition-notification" in media_types or report == "disposition-notification":
-        return "read receipt"
-    if "message/delivery-status" in media_types or report == "delivery-status" or root.fields("x-failed-recipients"):
-        return "bounce"
-    if _BOUNCER.match(sender) or _BOUNCER.match(root.field("from").strip(' \t"<')) or _BOUNCER_NAME.match(sender_name):
-        return "bounce"
-    replied = submitted == "auto-replied" or precedence == "auto_reply" or any(map(root.fields, _REPLY_FIELDS))
-    if replied or (_ABSENT.match(subject) and not submitted.startswith("auto-generated")):
-        return "out of office"
-    if any(map(root.fields, _LIST_FIELDS)) or precedence in {"list", "bulk", "junk"}:
-        return "mailing list"
+    subject = subject.strip()
+    report = _report(root, media_types, sender, sender_name, subject)
+    if report is not None:
+        return report
+    submitted, precedence = _word(root, "auto-submitted"), _word(root, "precedence")
+    if submitted == "auto-replied":
+        return Sign("out of office", "automatic reply")
+    listed = _listed(root, precedence, own)
+    if listed is not None or names_another(sender, reply_to, own):
+        return listed
+    if precedence == "auto_reply" or any(map(root.fields, _REPLY_FIELDS)) or (_ABSENT.match(subject) and submitted != "auto-generated"):
+        return Sign("out of office")
     if "<>" in {value.strip() for name in ("return-path", "from") for value in root.fields(name)} or _RETURNED.match(subject):
-        return "bounce"
-    if submitted not in {"", "no"} or report or any(map(root.fields, _OTHER_FIELDS)) or _NO_REPLY.match(sender):
-        return "automatic"
+        return Sign("bounce")
+    if submitted not in {"", "no"} or any(map(root.fields, _OTHER_FIELDS)) or _NO_REPLY.match(sender):
+        return Sign("automatic")
     return None
 
 
-def went_round(root: Part, sender: str, reply_to: str | None, own: str) -> Automatic | None:
-    """Say whether the mail goes in a circle, or the desk itself sent it; `own` is its address, "" for none.
+def went_round(root: Part, sender: str, reply_to: str | None, own: str) -> Sign | None:
+    """Say whether the mail seems to go in a circle, or to come from the desk itself; `own` is its address, "" for none.
 
     What names somebody else to be answered is a customer's, as a form on the shop's own pages sends it.
     """
     if len(root.fields("received")) > HOPS_MAX:
-        return "loop"
-    if own and any(_plain(value) == _plain(own) for value in root.fields("x-loop")):
-        return "loop"
-    if own and _plain(sender) == _plain(own) and (reply_to is None or _plain(reply_to) == _plain(own)):
-        return "own address"
+        return Sign("loop")
+    if own and any(plain(value) == plain(own) for value in root.fields("x-loop")):
+        return Sign("loop")
+    if own and plain(sender) == plain(own) and (reply_to is None or plain(reply_to) == plain(own)):
+        return Sign("own address")
     return None
 
 
-def _plain(address: str) -> str:
+def names_another(sender: str, reply_to: str | None, own: str) -> bool:
+    """Whether the mail comes from an address that nobody reads, or from the desk's own, and names somebody else to be answered."""
+    if reply_to is None or plain(reply_to) in {plain(sender), plain(own)}:
+        return False
+    return _NO_REPLY.match(sender) is not None or (bool(own) and plain(sender) == plain(own))
+
+
+def plain(address: str) -> str:
     """Return an address without the mark after a plus that its mailbox does not need (RFC 5233)."""
     local, _, domain = address.strip(" \t<>").lower().rpartition("@")
     return f"{local.partition('+')[0]}@{domain}"
+
+
+def _report(root: Part, media_types: Collection[str], sender: str, sender_name: str, subject: str) -> Sign | None:
+    """Say whether the mail is a machine's report on another mail."""
+    whole = root.media_type == "multipart/report"
+    report = root.parameters("content-type").get("report-type", "").lower() if whole else ""
+    if "message/feedback-report" in media_types or report == "feedback-report" or _COMPLAINT.match(subject):
+        return Sign("abuse report", "feedback report" if whole and "message/feedback-report" in media_types else None)
+    if "message/disposition-notification" in media_types or report == "disposition-notification":
+        return Sign("read receipt", "receipt" if whole and "message/disposition-notification" in media_types else None)
+    from_server = any((_BOUNCER.match(sender), _BOUNCER.match(root.field("from").strip(' \t"<')), _BOUNCER_NAME.match(sender_name)))
+    if whole and (from_server or "<>" in {value.strip() for value in root.fields("return-path")}) and is_delivery_report(root):
+        author = returned_sender(root)
+        by_machine = not author or _BOUNCER.match(author) or _NO_REPLY.match(author)
+        return Sign("bounce", "report on a machine's mail" if by_machine else "delivery report")
+    if "message/delivery-status" in media_types or report or root.fields("x-failed-recipients"):
+        return Sign("bounce" if report in {"", "delivery-status"} else "automatic")
+    if from_server:
+        return Sign("bounce", "bounce in words" if returned_id(root, "") is not None else None)
+    return None
+
+
+def _listed(root: Part, precedence: str, own: str) -> Sign | None:
+    """Say whether the mail was sent to many; the shop's own lists bring it what customers write."""
+    home = own.rpartition("@")[2].lower()
+    posts = {address for _, address in addresses(_MAILTO.findall(" ".join(root.fields("list-post"))), set())}
+    named = _LIST_ID.search(root.field("list-id"))
+    if home and (any(_within(post.rpartition("@")[2], home) for post in posts) or (named is not None and _within(named[1].lower(), home))):
+        return None
+    if not any(map(root.fields, _LIST_FIELDS)) and precedence not in {"list", "bulk", "junk"}:
+        return None
+    to = {plain(address) for _, address in addresses([*root.fields("to"), *root.fields("cc")], set())}
+    posted = named is not None and not to.isdisjoint(map(plain, posts)) and not any(_within(one.rpartition("@")[2], home) for one in to)
+    return Sign("mailing list", "list post" if posted else None)
+
+
+def _within(domain: str, home: str) -> bool:
+    return bool(home) and (domain == home or domain.endswith(f".{home}"))
 
 
 def _word(root: Part, name: str) -> str:

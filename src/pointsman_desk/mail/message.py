@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from pointsman_desk.case import Automatic, Bounce, Mail
+from pointsman_desk.case import Bounce, Mail
 from pointsman_desk.mail import quotes
 from pointsman_desk.mail.authentication import authentication
-from pointsman_desk.mail.automatic import automatic, went_round
+from pointsman_desk.mail.automatic import Sign, automatic, plain, went_round
 from pointsman_desk.mail.body import read_body
 from pointsman_desk.mail.characters import clean
 from pointsman_desk.mail.headers import addresses, date_claimed, header_text, ids
@@ -23,7 +23,6 @@ UNREADABLE_NOTES = frozenset({"unreadable", "bad-structure"})
 ANSWERS_MAX = 50  # identifiers; mailers cut the chain of a long conversation themselves
 TEXT_MAX = 1024 * 1024  # characters of text and history that a case holds; the bytes of the mail hold all of it
 _RECIPIENT_FIELDS = ("to", "cc", "delivered-to", "x-original-to", "envelope-to")
-_REPORTS: tuple[Automatic, ...] = ("bounce", "abuse report")
 _ONCE = ("from", "subject", "message-id", "date", "to", "reply-to", "in-reply-to")  # RFC 5322 3.6: at most one each
 
 
@@ -32,7 +31,8 @@ class Identity:
     """Which mail this is, and what says to which others it belongs.
 
     `key` is equal for two deliveries of one mail, and differs where a Message-ID was reused. `answers` are the identifiers
-    that it answers, the nearest first; `reported` is that of the mail that a report is about.
+    that it answers, the nearest first; `reported` is that of the mail that a report is about. `by_machine` says that the bytes show a
+    machine, whoever it is (mail/automatic.py).
     """
 
     email_id: str
@@ -41,7 +41,7 @@ class Identity:
     subject: str = ""
     recipients: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
-    automatic: bool = False
+    by_machine: bool = False
     reported: str | None = None
 
 
@@ -60,7 +60,7 @@ def identify(raw: bytes) -> Identity:
         email_id, (sender_name, sender) = _message_id(root, raw, set()), _sender(root, set())
         digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
         sent_by = automatic(root, body.media_types, sender, sender_name, subject)
-        report = _report(root, sent_by, subject, body.text(set())) if sent_by in _REPORTS else None
+        report = _report(root, sent_by, subject, body.text(set()))
         return Identity(
             email_id,
             sender,
@@ -68,7 +68,7 @@ def identify(raw: bytes) -> Identity:
             subject=subject,
             recipients=_recipients(root, set()),
             answers=_answers(root),
-            automatic=sent_by is not None,
+            by_machine=sent_by is not None and sent_by.evidence is not None,
             reported=report.message_id if report is not None else None,
         )
     except Exception:  # a mail that cannot be read is still a mail, and becomes a case
@@ -121,13 +121,16 @@ def _read(raw: bytes, notes: set[str], authserv: str, own: str, known: Sequence[
     if any(len(root.fields(name)) > 1 for name in _ONCE):
         notes.add("dup-header")
     reply_to = _reply_to(root, sender, notes)
-    sent_by = went_round(root, sender, reply_to, own) or automatic(root, body.media_types, sender, sender_name, subject)
+    sent_by = went_round(root, sender, reply_to, own) or automatic(
+        root, body.media_types, sender, sender_name, subject, reply_to=reply_to, own=own
+    )
     return Mail(
         message_id=_message_id(root, raw, notes),
         sender=sender,
         sender_name=sender_name,
         reply_to=reply_to,
         to=_recipients(root, notes),
+        cc=_copies(root, {sender, own.lower()}),
         subject=subject,
         date=date_claimed(root, notes),
         text=parted.text,
@@ -136,7 +139,8 @@ def _read(raw: bytes, notes: set[str], authserv: str, own: str, known: Sequence[
         in_reply_to=next(iter(in_reply_to), None),
         references=references,
         attachments=tuple(body.attachments),
-        automatic=sent_by,
+        automatic=sent_by.kind if sent_by is not None else None,
+        evidence=sent_by.evidence if sent_by is not None else None,
         bounce=_report(root, sent_by, subject, text),
         notes=tuple(sorted(notes)),
         authentication=authentication(raw, root, sender, authserv),
@@ -149,10 +153,10 @@ def _answers(root: Part) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*parents, *reversed(references)]))[:ANSWERS_MAX]
 
 
-def _report(root: Part, sent_by: Automatic | None, subject: str, text: str) -> Bounce | None:
-    if sent_by == "bounce":
-        return bounce_of(root, subject, text)
-    return complaint_of(root, text) if sent_by == "abuse report" else None
+def _report(root: Part, sent_by: Sign | None, subject: str, text: str) -> Bounce | None:
+    if sent_by is None or sent_by.kind not in {"bounce", "abuse report"}:
+        return None
+    return bounce_of(root, subject, text) if sent_by.kind == "bounce" else complaint_of(root, text)
 
 
 def _message_id(root: Part, raw: bytes, notes: set[str]) -> str:
@@ -188,6 +192,12 @@ def _reply_to(root: Part, sender: str, notes: set[str]) -> str | None:
     if reply_to.rpartition("@")[2] != sender.rpartition("@")[2]:
         notes.add("reply-to-elsewhere")
     return reply_to
+
+
+def _copies(root: Part, known: Collection[str]) -> tuple[str, ...]:
+    """Return who else got the mail by its Cc field, without those who are `known`."""
+    found = (address for _, address in addresses(root.fields("cc"), set()))
+    return tuple(address for address in dict.fromkeys(found) if plain(address) not in set(map(plain, known)))
 
 
 def _recipients(root: Part, notes: set[str]) -> tuple[str, ...]:

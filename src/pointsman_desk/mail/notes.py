@@ -24,6 +24,7 @@ MEANING = {
     "html-only": "it has no plain text",
     "invisible-characters": "characters that nobody sees were left out",
     "invitation": "it brings an invitation, which is shown below its text",
+    "looks-automatic": "it has signs of a machine and the words of a customer; a person sees the answer",
     "long-text": "its text is longer than 256 kB; nobody has looked for history in the rest",
     "mail-truncated": "it is longer than 25 MB or a million lines and was read so far",
     "mails-unread": "more was written before it than is read, and waits for the answer, too",

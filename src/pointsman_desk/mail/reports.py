@@ -61,6 +61,17 @@ def bounce_of(root: Part, subject: str, text: str) -> Bounce:
     )
 
 
+def is_delivery_report(root: Part) -> bool:
+    """Whether the mail holds a delivery status that names a recipient and what became of the mail (RFC 3464 2.3.2, 2.3.3)."""
+    return any(_recipient(group) and _word(group, "action") in _ACTIONS for part in _parts(root, _STATUS_TYPES) for group in _groups(part))
+
+
+def returned_sender(root: Part) -> str:
+    """Return the address in From of the mail that a report brings back, "" where it brings none or that has none."""
+    found = [address for header in _returned(root) for _, address in addresses(header.fields("from"), set())]
+    return found[0] if found else ""
+
+
 def complaint_of(root: Part, text: str) -> Bounce:
     """Read an abuse report (RFC 5965): whose mailbox provider tells that a mail of ours was called spam."""
     groups = [group for part in _parts(root, _ABUSE_TYPES) for group in _groups(part)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from pointsman import CaseRow, Engine, Status
-from pointsman_desk.case import Case, Link, Risk
+from pointsman_desk.case import OURS, Case, Link, Risk
 from pointsman_desk.mail.departures import Departures
 from pointsman_desk.mail.message import UNKNOWN_SENDER, Identity
 from pointsman_desk.mail.signing import Claim, Signer, address_claims, id_claim, subject_claims
@@ -17,14 +17,14 @@ ENDED = frozenset({Status.DONE, Status.CANCELLED})
 REPLIES_MAX = 3  # of a case, the newest first: each quotes the one before
 HISTORY_CHARACTERS_MAX = 20_000  # of a mail and of a reply; as much of a mail as a reply quotes
 _RISKS = tuple(Risk)  # the least first
-_OURS: tuple[Link, ...] = ("signed address", "answer to our mail")  # what only who got a mail of ours can name
 
 
 class Belonging(NamedTuple):
     """The conversation that a mail is of, and the sign of it: None where it begins one.
 
     `case` is the one that the sign led to, `is_open` whether that goes on; a stranger's mail begins a conversation and has it, too.
-    `history` is what was written in that case last: the replies that left, and the mail that they answer.
+    `history` is what was written in that case last: the replies that left, and the mail that they answer. In `machines_only` the sender
+    has no part in the conversation, and only a machine that answers our own mail may join.
     """
 
     conversation: str
@@ -33,6 +33,7 @@ class Belonging(NamedTuple):
     is_open: bool = False
     risk: Risk = Risk.LOW
     history: tuple[str, ...] = ()
+    machines_only: bool = False
 
 
 class Conversations:
@@ -69,10 +70,11 @@ class Conversations:
             if row is None or row.correlation is None or not holds(row.correlation):
                 continue
             state = await self.engine.state(case, Case)
-            if not self._may_join(identity, state, link):
+            stranger = not self._may_join(identity, state)
+            if stranger and not (link == "our own mail" or (identity.by_machine and link in OURS)):
                 return Belonging(own, case=case)
             risk = max(state.risk or Risk.LOW, *(mail.risk_so_far for mail in state.mails), key=_RISKS.index)
-            return Belonging(row.correlation, link, case, row.status not in ENDED, risk, _history(state))
+            return Belonging(row.correlation, link, case, row.status not in ENDED, risk, _history(state), stranger)
         return Belonging(own)
 
     def begun_by(self, identity: Identity) -> str:
@@ -109,7 +111,7 @@ class Conversations:
             return  # it was erased
         place = Place(row.id, row.correlation)
         names: list[tuple[Kind, str]] = [("key", identity.key), ("mail", identity.email_id)]
-        if identity.sender != UNKNOWN_SENDER and not identity.automatic:
+        if identity.sender != UNKNOWN_SENDER and not identity.by_machine:
             names += [("reference", shared(identity.sender, reference)) for reference in identity.answers]
         await asyncio.to_thread(self.threads.add, place, names, identity.key)
         await asyncio.to_thread(self.departures.taken, *place)
@@ -119,6 +121,8 @@ class Conversations:
     def _signs(self, identity: Identity) -> Iterator[tuple[Link, int, Callable[[str], bool]]]:
         """Yield each sign, the case that it names, and whether it holds in a conversation."""
         answers = dict.fromkeys(filter(None, (identity.reported, *identity.answers)))
+        if (claimed := id_claim(identity.email_id)) is not None:
+            yield "our own mail", claimed.case, self._made(claimed)
         for claim in address_claims(identity.recipients):
             yield "signed address", claim.case, self._made(claim)
         for message_id in answers:
@@ -138,10 +142,8 @@ class Conversations:
     def _made(self, claim: Claim) -> Callable[[str], bool]:
         return lambda conversation: self._signer.made(claim, conversation)
 
-    def _may_join(self, identity: Identity, state: Case, link: Link) -> bool:
-        """Whether the sender has a part in the conversation; a machine that answers our own mail has one, whoever it is."""
-        if identity.automatic and link in _OURS:
-            return True
+    def _may_join(self, identity: Identity, state: Case) -> bool:
+        """Whether the sender has a part in the conversation."""
         participants = {state.customer_id, *(mail.sender for mail in state.mails)} - {UNKNOWN_SENDER}
         domain = identity.sender.rpartition("@")[2]
         colleagues = domain in self._organisations and any(one.rpartition("@")[2] == domain for one in participants)

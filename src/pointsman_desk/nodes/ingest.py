@@ -9,6 +9,7 @@ from pointsman_desk.mail import apart
 from pointsman_desk.mail.compose import Letterhead, bare_subject
 from pointsman_desk.mail.message import Identity
 from pointsman_desk.nodes.correlate import Belonging, Conversations
+from pointsman_desk.nodes.machines import is_proved, judged
 
 EARLIER_MAX = 10  # mails of the conversation that are read again with the newest
 EARLIER_CHARACTERS_MAX = 20_000  # of the text of each
@@ -28,8 +29,8 @@ class Taken(NamedTuple):
 async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversations: Conversations, *, now: float) -> Taken:
     """Keep the bytes, and bring the mail to the open case of its conversation, or start one; `now` is in Unix seconds.
 
-    A mail that was delivered twice is one mail: the engine knows it by its identity, whichever case it came to. What a
-    machine says to a case that goes on is kept there and changes nothing of it.
+    A mail that was delivered twice is one mail: the engine knows it by its identity, whichever case it came to. What a machine surely
+    says to a case that goes on is kept there and changes nothing of it. What it only seems to say is a mail like others.
     """
     identity = await apart.first_look(raw)
     known = await conversations.known(identity.key)
@@ -39,9 +40,11 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
     belonging = await conversations.belonging(identity)
     said = await apart.read(raw, "", conversations.own) if belonging.link is not None else None
     taken = None
-    if said is not None and said.automatic is not None:
+    if said is not None and _is_report(said, belonging):
         taken = await _reported(engine, process, _report(said, blob, identity, belonging, now)) if belonging.is_open else None
         belonging = belonging._replace(conversation=conversations.begun_by(identity))
+    elif belonging.machines_only:
+        belonging = Belonging(conversations.begun_by(identity), case=belonging.case)
     if taken is None:
         reused = conversations.threads.reused(identity.email_id, identity.key)
         flood = await conversations.flood(identity, now)
@@ -59,6 +62,11 @@ async def _reported(engine: Engine, process: Process[Case], report: Report) -> T
     """Bring the report to its case; None where that has ended meanwhile."""
     delivered = await engine.send(process, report, name="reports")
     return Taken(delivered.case, _HOW.get(delivered.how, "joined")) if delivered.case is not None else None
+
+
+def _is_report(said: Mail, belonging: Belonging) -> bool:
+    """Whether a machine surely sent the mail; an automatic reply to any mail of an open case is shown with that case."""
+    return is_proved(said, belonging.link) or (said.evidence == "automatic reply" and belonging.is_open)
 
 
 def _incoming(identity: Identity, blob: Blob, belonging: Belonging, notes: tuple[str, ...], flood: str | None, now: float) -> Incoming:
@@ -104,7 +112,7 @@ async def read(
     known = [*(text for one in mails for text in one.history), *(one.body for one in reversed(sent))]
     before: list[Mail] = []
     for one in mails[-EARLIER_MAX - 1 :]:
-        mail = await apart.read(await ctx.read(one.raw), authserv, letterhead.address, known)
+        mail = judged(await apart.read(await ctx.read(one.raw), authserv, letterhead.address, known), one.link)
         known.append(mail.said[:EARLIER_CHARACTERS_MAX])
         before.append(mail)
     newest = before.pop()

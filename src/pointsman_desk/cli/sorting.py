@@ -1,0 +1,85 @@
+"""The commands that end what is no customer's, and bring back what ended too soon: close, accept, reopen."""
+
+import asyncio
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from pointsman_desk import desk as at_desk
+from pointsman_desk import sorting
+from pointsman_desk.cli.deciding import decide
+from pointsman_desk.cli.lists import case_json, print_cases
+from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Config, Json
+from pointsman_desk.cli.session import exit_with, or_exit, who, with_desk
+from pointsman_desk.config import load_config
+from pointsman_desk.wiring import Desk
+
+
+def close(
+    case: Annotated[
+        int | None, typer.Argument(metavar="[CASE]", min=1, max=CASE_MAX, help="The case's number.", show_default=False)
+    ] = None,
+    probably_automatic: Annotated[
+        bool, typer.Option("--probably-automatic", help="Every case whose mails a machine seems to have sent.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: By = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """End a case that waits for the customer's answer or is probably automatic, or all that are probably automatic."""
+    if (case is None) == (not probably_automatic):
+        exit_with("name the case, or say --probably-automatic.")
+    if case is not None:
+        decide(or_exit(lambda: load_config(config)), lambda desk: at_desk.close(desk, case, by=who(by)), as_json=as_json)
+    else:
+        _close_all(config, by, yes=yes, as_json=as_json)
+
+
+def _close_all(config: Config, by: By, *, yes: bool, as_json: bool) -> None:
+    """Show what would be closed, ask, and close just that: the cases are free for others while somebody thinks."""
+    settings = or_exit(lambda: load_config(config))
+    listed: list[int] = []
+
+    async def look(desk: Desk, _: asyncio.Event) -> None:
+        rows = await sorting.probably_automatic(desk)
+        listed.extend(row.id for row in rows)
+        if not as_json:
+            print_cases([await case_json(desk.engine.reader, row) for row in rows])
+
+    async def work(desk: Desk, _: asyncio.Event) -> None:
+        closed = await sorting.close_all(desk, listed, by=who(by))
+        if as_json:
+            print(json.dumps([await case_json(desk.engine.reader, row) for row in closed], ensure_ascii=False, indent=1))
+        else:
+            left = len(listed) - len(closed)
+            print(f"Closed {len(closed)} cases as automatic." + (f" {left} changed meanwhile and stay open." if left else ""))
+
+    with_desk(settings, look, needs="nothing")
+    if not listed and not as_json:
+        print("No case is probably automatic.")
+        return
+    if listed and not yes:
+        if not sys.stdin.isatty():
+            exit_with(f"nobody is there to ask whether {len(listed)} cases shall be closed; say --yes.")
+        if not typer.confirm(f"Close these {len(listed)} cases without an answer?"):
+            exit_with("nothing was closed.")
+    with_desk(settings, work, needs="nothing")
+
+
+def accept(case: CaseNumber, by: By = None, config: Config = None, as_json: Json = False) -> None:
+    """Take a mail that is probably automatic for a customer's: it is drafted, and waits for approval."""
+    decide(or_exit(lambda: load_config(config)), lambda desk: sorting.accept(desk, case, by=who(by)), as_json=as_json)
+
+
+def reopen(
+    case: CaseNumber,
+    why: Annotated[str, typer.Option(help="Why it is opened again.")] = "",
+    by: By = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Bring the mails of an ended case before a person again, in a case of their own."""
+    decide(or_exit(lambda: load_config(config)), lambda desk: sorting.reopen(desk, case, by=who(by), why=why), as_json=as_json)

@@ -1,0 +1,90 @@
+"""What people do with mails that a machine seems to have sent, and with cases that ended too soon."""
+
+from pointsman import CaseRow, NotWaiting, Stale, Status
+from pointsman_desk.case import Case, Incoming, Risk, Sorting
+from pointsman_desk.desk import CASES_MAX, PATIENCE_SECONDS
+from pointsman_desk.errors import DeskError
+from pointsman_desk.mail.threads import Kind, Place
+from pointsman_desk.process import SORT
+from pointsman_desk.standing import reasons
+from pointsman_desk.wiring import Desk
+
+ENDED = frozenset({Status.DONE, Status.CANCELLED})
+_RISKS = tuple(Risk)  # the least first
+
+
+async def probably_automatic(desk: Desk) -> list[CaseRow]:
+    """The cases that wait for somebody to say whether a machine sent their mails."""
+    return [row for row in await desk.engine.reader.cases(status=Status.WAITING, limit=CASES_MAX) if row.step == SORT]
+
+
+async def close_all(desk: Desk, cases: list[int], *, by: str) -> list[CaseRow]:
+    """Close these cases as automatic; one that no longer waits for that, because a mail came to it, stays as it is."""
+    for case in cases:
+        try:
+            await _sort(desk, case, Sorting(found="automatic", by=by))
+        except (DeskError, NotWaiting):
+            continue
+    await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
+    return [row for row in [await desk.engine.case(case) for case in cases] if row.status is Status.DONE]
+
+
+async def accept(desk: Desk, case: int, *, by: str) -> CaseRow:
+    """Take a mail that looks automatic for a customer's: it is answered like others, and never without a person. Raises DeskError."""
+    await _sort(desk, case, Sorting(found="a customer's", by=by))
+    await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
+    return await desk.engine.case(case)
+
+
+async def _sort(desk: Desk, case: int, sorting: Sorting) -> None:
+    pending = await desk.engine.pending(case)
+    if pending.pause != SORT:
+        raise DeskError(f"case {case} is not one of those that are probably automatic; it waits for something else.")
+    try:
+        await desk.engine.resume(pending.token, sorting, by=sorting.by)
+    except Stale:
+        raise DeskError(f"something came to case {case} meanwhile; look at it again.") from None
+
+
+async def reopen(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
+    """Bring the mails of an ended case before a person again, as a case of the same conversation. Raises DeskError, UnknownCase.
+
+    Where the conversation has an open case, they come to that one. To do it twice is to do it once: the mails have a key for this.
+    """
+    row = await desk.engine.case(case)
+    if row.status not in ENDED:
+        raise DeskError(f"case {case} has not ended: it is {row.status} ({reasons(row, ())}); decide on it where it stands.")
+    state = await desk.engine.state(case, Case)
+    for mail in state.mails:
+        if await desk.engine.reader.blob(mail.raw) is None:
+            raise DeskError(f"the mails of case {case} were deleted when their time was over; ask the customer to write again.")
+    if row.correlation is None or not state.mails:
+        raise DeskError(f"case {case} was erased; ask the customer to write again.")
+    now, duplicates, number = desk.clock.now(), 0, case
+    for mail in state.mails:
+        delivered = await desk.engine.send(desk.process, _again(mail, state, case, f"{by}: {why}" if why else by, now), name="mails")
+        assert delivered.case is not None, "what no open case takes starts one"
+        number, duplicates = delivered.case, duplicates + (delivered.how == "duplicate")
+        names: list[tuple[Kind, str]] = [("key", mail.key), ("mail", mail.email_id)]
+        desk.conversations.threads.add(Place(number, row.correlation), names, mail.key)
+    desk.conversations.threads.follows(case, Place(number, row.correlation))
+    await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
+    opened = await desk.engine.case(number)
+    if duplicates == len(state.mails) and opened.status in ENDED:
+        raise DeskError(f"case {case} was opened again as case {number}, which has ended, too; reopen case {number}.")
+    return opened
+
+
+def _again(mail: Incoming, state: Case, case: int, reopened: str, now: float) -> Incoming:
+    return mail.model_copy(
+        update={
+            "key": f"{mail.key}/opened again from {case}",
+            "at": now,
+            "related": case,
+            "risk_so_far": max(state.risk or Risk.LOW, mail.risk_so_far, key=_RISKS.index),
+            "history": (*mail.history, *(one.body for one in state.sent)),
+            "flood": None,
+            "before": "",
+            "reopened": reopened,
+        }
+    )
