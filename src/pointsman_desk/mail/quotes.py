@@ -10,6 +10,7 @@ from pointsman_desk.mail.known import Known
 from pointsman_desk.mail.signatures import DELIMITERS, is_device_line, says_nothing
 
 SPLIT_MAX = 256 * 1024  # characters that are looked at, in about a second; a longer mail is for a person
+_WRAPPED_MIN = 60  # characters of a marked line that a program may have wrapped, leaving its end without a mark; they do at 66 to 78
 _QUOTED = re.compile(r" {0,3}>")
 _MARKS = re.compile(r"[ >]{0,40}")
 _SAYS = re.compile(r"[^\W_]")
@@ -55,6 +56,7 @@ def split(body: str, *, answers: bool = False, known: Sequence[str] = ()) -> Spl
     lines = body.split("\n")
     page = _Page(lines)
     page.mark_history(believes_marks=answers and not known)
+    page.mark_wrapped()
     if known:
         page.mark_known(Known(known))
     page.mark_signatures()
@@ -118,6 +120,13 @@ class _Page:
                 self._set(place, place + found.lines, _Kind.TEXT)
                 own_above = own_above or not found.sure
                 place += found.lines
+
+    def mark_wrapped(self) -> None:
+        """Mark what may be the end of a marked line that was wrapped: it stands right between that and another one."""
+        for place in range(1, len(self.lines) - 1):
+            if self.kinds[place] is _Kind.TEXT and self.marked[place - 1] and self.marked[place + 1] and self.lines[place].strip():
+                wrapped = len(self.lines[place - 1]) >= _WRAPPED_MIN
+                self.kinds[place] = _Kind.DOUBTFUL if wrapped else _Kind.TEXT
 
     def _mark_block(self, start: int, marked: int, found: Heading | None, believes_marks: bool) -> int:
         """Mark a heading and the marked lines below it, and return where they end."""

@@ -202,6 +202,26 @@ def test_where_the_quoted_mail_is_known_its_marks_prove_nothing() -> None:
     assert not parted.sure
 
 
+WIDE = "> Pitchers and bowls of the autumn are here, in the colours that you chose,"
+
+
+def test_the_end_of_a_marked_line_that_was_wrapped_is_doubtful() -> None:
+    parted = split(f"Yes.\n\n{ATTRIBUTIONS[0]}\n{WIDE}\nblue and white\n> Your shop", answers=True)
+
+    assert parted.text == "Yes."
+    assert "blue and white" in parted.doubtful
+    assert not parted.sure
+
+
+def test_the_end_of_a_wrapped_line_is_known_with_its_mail() -> None:
+    known = f"{WIDE[2:]} blue and white\nYour shop"
+
+    parted = split(f"Yes.\n\n{ATTRIBUTIONS[0]}\n{WIDE}\nblue and white\n> Your shop", answers=True, known=[known])
+
+    assert (parted.text, parted.quoted) == ("Yes.", f"{WIDE}\nblue and white\n> Your shop")
+    assert parted.sure
+
+
 def test_an_attribution_that_is_marked_itself_proves_too() -> None:
     parted = split("Yes.\n\n> On 2 Nov 2026, at 10:00, Shop <support@shop.example> wrote:\n> \n> Refund?", answers=True)
 
