@@ -171,7 +171,8 @@ class Commits:
             hold.branches = {}
         hold.attempt, hold.step, hold.rule = transition.attempts, transition.step, transition.rule
         hold.mail, hold.waiting = (), None
-        self._recent.keep(hold.process, hold.snapshot)
+        if transition.status not in ENDED:
+            self._recent.keep(hold.process, hold.snapshot)
 
     def _begin(self, hold: Hold, outcome: Outcome) -> Transition:
         return Transition(
@@ -286,6 +287,8 @@ class Commits:
         if transition.intent is not None:
             hold.unsettled.add(transition.intent.key)
         hold.fence += transition.claims
+        if transition.status in ENDED:
+            self._recent.forget(transition.case)
         self._committed(hold, transition)
 
 

@@ -20,14 +20,15 @@ class Recent:
 
     def keep(self, process: AnyProcess, snapshot: Snapshot) -> None:
         """Note how a commit has left a case."""
-        self._forget(snapshot.case)
+        self.forget(snapshot.case)
         size = sum(cell.size for cell in snapshot.cells.values())
         self._snapshots[snapshot.case] = (process, snapshot, size)
         self._bytes += size
         while self._bytes > BYTES_MAX or len(self._snapshots) > CASES_MAX:
-            self._forget(next(iter(self._snapshots)))
+            self.forget(next(iter(self._snapshots)))
 
-    def _forget(self, case: int) -> None:
+    def forget(self, case: int) -> None:
+        """Let go of a case, as when it has ended and its content may be erased."""
         if case in self._snapshots:
             self._bytes -= self._snapshots.pop(case)[2]
 
