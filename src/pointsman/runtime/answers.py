@@ -100,7 +100,7 @@ class Answers:
         """
         with suppress(Conflict):
             await self._cases.apart(self._confirm(await self._cases.hold(row)))
-        if (await self._cases.row(row.id)).status is not Status.WAITING and self._cases.scheduler.has_place():
+        if (await self._cases.row(row.id)).status is not Status.WAITING and not self._cases.scheduler.full():
             await self._settled(row.id)
 
     async def _open_pause(self, token: str) -> PauseRow:

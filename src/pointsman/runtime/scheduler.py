@@ -96,6 +96,10 @@ class Scheduler:
         """Whether there is a place for one more case."""
         return self._free > 0
 
+    def full(self) -> bool:
+        """Whether every place has a case in hand; one that a claim or a start keeps for the moment is not counted."""
+        return len(self._tasks) >= self._concurrency
+
     def holds(self, case: int) -> bool:
         """Whether the case is in hand."""
         return case in self._tasks
