@@ -4,11 +4,14 @@ import binascii
 import re
 from email.utils import parsedate_to_datetime
 
+import idna
+
 from pointsman_desk.mail.characters import clean
 from pointsman_desk.mail.charsets import decode
 from pointsman_desk.mail.tree import HEADER_MAX, Part
 
 _ID_MAX = 900  # characters; with its field's name an id must fit a line of 998 (RFC 5322 2.1.1)
+_DOMAIN_MAX = 253  # characters (RFC 1035 2.3.4)
 _RECIPIENTS_MAX = 100  # a mail to more people than this is no question to a shop
 
 _FOLD = re.compile(r"[\r\n]+[ \t]*")
@@ -77,13 +80,27 @@ def addresses(values: list[str], notes: set[str]) -> list[tuple[str, str]]:
             bare = next((word for word in words if _ADDRESS.fullmatch(word)), "")
             address = header_text(bare if angle is None else angle, notes).lower()
             if _ADDRESS.fullmatch(address):
-                found.append((header_text(spoken or comment, notes), address))
+                found.append((header_text(spoken or comment, notes), in_ascii(address)))
         if len(found) == before:
             salvaged = _ADDRESS.search(header_text(value, notes).lower())
             if salvaged:
-                found.append(("", salvaged[0]))
+                found.append(("", in_ascii(salvaged[0])))
                 notes.add("address-salvaged")
     return list(dict.fromkeys(found))[:_RECIPIENTS_MAX]
+
+
+def in_ascii(address: str) -> str:
+    """Return an address with its domain in the form that is sent (IDNA 2008, RFC 5891); one that has none stays as it is.
+
+    Both forms of a domain are so one sender. A local part outside ASCII stays, because nothing else is the same mailbox (RFC 6531).
+    """
+    local, at, domain = address.rpartition("@")
+    if domain.isascii() or len(domain) > _DOMAIN_MAX:
+        return address
+    try:
+        return f"{local}{at}{idna.encode(domain, uts46=True).decode('ascii')}"
+    except (idna.IDNAError, UnicodeError):
+        return address
 
 
 def _whole_mailboxes(value: str, notes: set[str]) -> str:

@@ -384,3 +384,10 @@ def test_a_mutated_mail_is_read_without_a_fault(mail: bytes, data: st.DataObject
 
     assert not {"unreadable", "bad-structure"} & set(read.notes)
     assert not any(character in read.model_dump_json() for character in "\x00\u202e\ud800")
+
+
+def test_both_forms_of_a_domain_with_an_umlaut_are_one_sender() -> None:
+    forms = ["Müller.example", "xn--mller-kva.example", "mu\u0308ller.example"]
+
+    assert {read_mail(mail_of(f"From: joerg@{form}".encode())).sender for form in forms} == {"joerg@xn--mller-kva.example"}
+    assert read_mail(mail_of("From: jörg@müller.example".encode())).sender == "jörg@xn--mller-kva.example"
