@@ -133,9 +133,9 @@ class LimitsConfig(BaseModel):
 
     machine_case_hour: Annotated[int, Field(ge=0)] = 1
     machine_address_day: Annotated[int, Field(ge=0)] = 3
-    mails_minute: Annotated[int, Field(ge=1)] = 50
-    mails_five_minutes: Annotated[int, Field(ge=1)] = 120
-    mails_hour: Annotated[int, Field(ge=1)] = 600
+    mails_minute: Annotated[int, Field(ge=1, le=10_000)] = 50
+    mails_five_minutes: Annotated[int, Field(ge=1, le=10_000)] = 120
+    mails_hour: Annotated[int, Field(ge=1, le=10_000)] = 600
 
 
 class DeskConfig(BaseModel):
@@ -230,6 +230,11 @@ class DeskConfig(BaseModel):
     def departures_file(self) -> Path:
         """What left the desk, by which it knows its cases again."""
         return self.home / "sent.db"
+
+    @property
+    def guesses_file(self) -> Path:
+        """Which order numbers senders have named that were not theirs."""
+        return self.home / "guesses.db"
 
     @property
     def threads_file(self) -> Path:

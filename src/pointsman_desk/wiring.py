@@ -301,13 +301,14 @@ async def open_desk(
     if needs == "everything" and config.mailbox not in {None, SAMPLE / "mails"} and config.mailbox.is_dir():
         claim(config.mailbox, departures.identity, config.home)
     signer, threads = Signer(secret_of(config.secret_file, chance)), Threads(config.threads_file)
+    guesses = Guesses(config.guesses_file)
     talk, limits = config.conversations, config.limits
     letterhead = Letterhead(config.address, config.name, config.quotes, talk.signs_addresses, talk.signs_subjects)
     resources = {
         "models": asked,
         "chance": chance,
         "orders": SqliteOrders(config.shop_file),
-        "guesses": Guesses(),
+        "guesses": guesses,
         "policies": PolicyFile(config.policy_file),
         "letterhead": letterhead,
         "signer": signer,
@@ -318,7 +319,7 @@ async def open_desk(
         "transport": transport or configured,
     }
     settings: dict[str, Any] = {"resources": resources, "concurrency": config.concurrency, "clock": SystemClock(), **engine_settings}
-    with closing(departures), closing(threads):  # after the engine, whose last sends may write into them
+    with closing(departures), closing(threads), closing(guesses):  # after the engine, whose last sends may write into them
         async with Engine.open(config.database, [process], **settings) as engine:
             departures.begun(engine.reader.incarnation)
             flood = ((60.0, limits.mails_minute), (300.0, limits.mails_five_minutes), (3_600.0, limits.mails_hour))

@@ -17,6 +17,8 @@ from typing import Literal, NamedTuple
 
 from pointsman_desk.errors import ConfigInvalid, IndexUnavailable
 
+ARRIVALS_MAX = 10_000  # of one sender in an hour: more than any limit that is set asks for
+
 _DELETE_IT = "delete it, and answers are still found by the marks of our own mails"
 
 Kind = Literal["mail", "ours", "reference", "key"]
@@ -80,8 +82,9 @@ class Threads:
         """Note that a mail came, and return when the mails of its sender came, itself included, as far as after `since`."""
         who = _hash("sender", sender)
         with self._using() as connection:
-            connection.execute(_sql("forget_arrivals"), (who, since))
+            connection.execute(_sql("forget_arrivals"), (since,))  # of every sender, or those that never write again would stay for ever
             connection.execute(_sql("add_arrival"), (who, _hash("key", key), now))
+            connection.execute(_sql("forget_oldest_arrivals"), (who, ARRIVALS_MAX))
             return [at for (at,) in connection.execute(_sql("arrivals"), (who,))]
 
     def _row(self, kind: Kind, name: str) -> tuple[int, str, bytes] | None:

@@ -24,7 +24,8 @@ def allow(mails: Log[Incoming], *, bounds: Bounds, db: Database, ctx: Context) -
     newest = mails[-1]
     address, this = _hash(newest.sender), (ctx.case, _hash(newest.key))
     db.execute(_sql("table"))
-    db.execute(_sql("forget"), (address, ctx.now - DAY_SECONDS))
+    db.execute(_sql("index"))
+    db.execute(_sql("forget"), (ctx.now - DAY_SECONDS,))  # of every address, or those that never write again would stay for ever
     others = [(case, at) for case, mail, at in db.execute(_sql("to"), (address,)) if (case, mail) != this]
     here = sum(case == ctx.case and ctx.now - at < HOUR_SECONDS for case, at in others)
     if here >= bounds.case_hour:

@@ -1,30 +1,79 @@
 """How many order numbers that are not theirs a sender may name, before the shop is asked no more for them."""
 
-from collections import OrderedDict
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+from pointsman_desk.errors import IndexUnavailable
+from pointsman_desk.statements import statements
 
 GUESSES_MAX = 5  # who mistypes a number five times is better helped by a person
 WINDOW_SECONDS = 24 * 3600.0
-SENDERS_MAX = 10_000  # whoever is behind so many addresses of domains that vouch for them is stopped elsewhere
+ROWS_MAX = 50_000  # five of each of 10,000 senders: whoever is behind more addresses that are vouched for is stopped elsewhere
 
 
 class Guesses:
-    """The wrong numbers of each sender in the last `WINDOW_SECONDS`, the same number counted once.
+    """The wrong numbers of each sender in the last `WINDOW_SECONDS`, the same number counted once, in a SQLite file.
 
-    Kept in memory, so a new start of the desk forgets them: they keep an enumeration slow, and that it tells nothing is
-    seen to by the replies, which are the same for a number that is another customer's and for one that does not exist.
+    The file holds hashes only, of `rows_max` guesses at most, the newest. `file` is made where it is missing; ":memory:" is for tests. Every method may raise
+    IndexUnavailable.
     """
 
-    def __init__(self) -> None:
-        self._named: OrderedDict[str, dict[str, float]] = OrderedDict()
+    def __init__(self, file: Path | str = ":memory:", *, rows_max: int = ROWS_MAX) -> None:
+        self._file = file
+        self._rows_max = rows_max
+        self._lock = Lock()
+        with self._told():
+            self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+        with self._using() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")  # a power failure may give a sender a guess more
+            connection.execute(_sql("table"))
+            connection.execute(_sql("index"))
 
-    def too_many(self, sender: str, now: float) -> bool:
-        """Whether `sender` has named `GUESSES_MAX` wrong numbers; `now` is in Unix seconds."""
-        named = self._named.get(sender, {})
-        return sum(now - at < WINDOW_SECONDS for at in named.values()) >= GUESSES_MAX
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
 
-    def add(self, sender: str, number: str, now: float) -> None:
-        """Take down that `number` was none of `sender`'s."""
-        named = self._named.pop(sender, {})
-        self._named[sender] = {one: at for one, at in named.items() if now - at < WINDOW_SECONDS} | {number: now}
-        while len(self._named) > SENDERS_MAX:
-            self._named.popitem(last=False)
+    def may_name(self, sender: str, number: str, now: float) -> bool:
+        """Whether the shop may be asked for `number`, which counts as a guess until it is `right`; `now` is in Unix seconds."""
+        who = _hash(sender)
+        with self._using() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.execute(_sql("forget"), (now - WINDOW_SECONDS,))
+                allowed: bool = connection.execute(_sql("count"), (who,)).fetchone()[0] < GUESSES_MAX
+                if allowed:
+                    connection.execute(_sql("add"), (who, _hash(number), now))
+                    connection.execute(_sql("forget_oldest"), (self._rows_max,))
+            finally:
+                connection.execute("COMMIT")
+        return allowed
+
+    def right(self, sender: str, number: str) -> None:
+        """Take back that `number` was a guess: the order is the sender's."""
+        with self._using() as connection:
+            connection.execute(_sql("remove"), (_hash(sender), _hash(number)))
+
+    @contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._told():
+            yield self._connection
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise IndexUnavailable(f"{self._file} cannot be used now ({error}); see who holds it, or make room.") from error
+
+
+def _sql(name: str) -> str:
+    return statements(__package__, "guesses.sql")[name]
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]

@@ -1,8 +1,10 @@
 """Who learns of an order: the sender whom our own mail exchanger vouches for, at the address that the order was placed with."""
 
 import asyncio
+import sqlite3
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ from pointsman_desk.models.base import Brief
 from pointsman_desk.models.replies import write_reply
 from pointsman_desk.nodes.facts import fetch_order
 from pointsman_desk.nodes.identity import disclosed, identify
-from pointsman_desk.shop.guesses import GUESSES_MAX, SENDERS_MAX, WINDOW_SECONDS, Guesses
+from pointsman_desk.shop.guesses import GUESSES_MAX, WINDOW_SECONDS, Guesses
 from pointsman_desk.shop.policy import PolicyFile
 
 JANE = "jane@post.example"
@@ -41,6 +43,9 @@ class Shop:
         self.asked.append(number)
         theirs = sender == JANE and number in (None, ORDER.number)
         return ORDER if theirs else NoOrder(asked=number, reason="the order is another customer's")
+
+
+ROWS_KEPT = 10
 
 
 def fetch(
@@ -142,15 +147,29 @@ def test_the_samples_exchanger_vouches_for_nobody_but_the_senders_of_the_sample(
     assert DeskConfig.model_validate(settings).exchanger == exchanger
 
 
-def test_very_many_senders_take_a_bounded_place() -> None:
-    guesses = Guesses()
+def test_very_many_senders_take_a_bounded_place(tmp_path: Path) -> None:
+    file, senders = tmp_path / "guesses.db", 3 * ROWS_KEPT
+    guesses = Guesses(file, rows_max=ROWS_KEPT)
 
-    for number in range(SENDERS_MAX + 1):
-        for wrong in range(GUESSES_MAX):
-            guesses.add(f"{number}@post.example", f"A-{wrong}", 0.0)
+    for number in range(senders):
+        guesses.may_name(f"{number}@post.example", "A-1", float(number))
 
-    assert not guesses.too_many("0@post.example", 0.0)
-    assert guesses.too_many("1@post.example", 0.0)
+    with sqlite3.connect(file) as kept:
+        times = [at for (at,) in kept.execute("SELECT at FROM guesses ORDER BY at")]
+    assert times == [float(number) for number in range(senders - ROWS_KEPT, senders)]
+
+
+def test_guesses_outlive_the_desk_and_hold_no_address(tmp_path: Path) -> None:
+    file = tmp_path / "guesses.db"
+    for number in range(GUESSES_MAX):
+        guesses = Guesses(file)  # as a desk that watches opens it for each sweep
+        fetch(Shop(), f"A-{number}", guesses)
+        guesses.close()
+
+    refused = fetch(Shop(), "A-1002", Guesses(file))
+
+    assert refused == NoOrder(asked="A-1002", reason="the sender has named too many numbers of others")
+    assert b"post.example" not in file.read_bytes()
 
 
 def test_a_reply_does_not_tell_another_customers_number_from_one_that_does_not_exist() -> None:

@@ -1,1 +1,1 @@
-DELETE FROM arrivals WHERE sender = ? AND at <= ?;
+DELETE FROM arrivals WHERE at <= ?;

@@ -19,3 +19,4 @@ CREATE TABLE IF NOT EXISTS arrivals (
   at REAL NOT NULL,
   PRIMARY KEY (sender, key)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS arrivals_at ON arrivals (at);

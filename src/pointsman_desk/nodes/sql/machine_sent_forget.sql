@@ -1,1 +1,1 @@
-DELETE FROM desk_machine_sent WHERE address = ? AND at <= ?;
+DELETE FROM desk_machine_sent WHERE at <= ?;

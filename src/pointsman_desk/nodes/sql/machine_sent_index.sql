@@ -1,0 +1,1 @@
+CREATE INDEX IF NOT EXISTS desk_machine_sent_at ON desk_machine_sent (at);
