@@ -39,7 +39,8 @@ from pointsman_desk.case import Approval, Case, FollowedUp, Incoming, Report, Ri
 from pointsman_desk.guards import CHECKS
 from pointsman_desk.nodes import bounds, classify, draft, facts, identity, ingest, send, validate
 
-PATIENT = Retry(attempts_max=5, first_seconds=0.5)  # a shop that restarts is back within the 7 s that this makes
+# A shop that restarts is back in seconds, and one that is mended within the hour and a quarter that this makes.
+PATIENT = Retry(attempts_max=20, first_seconds=0.5, factor=3.0, max_seconds=300.0)
 # A server that says "later" means a quarter of an hour (greylisting, RFC 6647).
 GREYLISTED = Retry(attempts_max=8, first_seconds=5.0, factor=3.0, max_seconds=900.0)
 ONLY_AFTER_A_CRASH = Retry(on=())  # what cannot be composed now never can
@@ -95,7 +96,7 @@ def support_mail(
     guard = Guard(repairs_max=1, models=models, free=1)
     classify_ = support.node(classify.classify, writes=("intents", "risk", "grounds"), guard=guard, **asking)
     fetch_order = support.node(facts.fetch_order, writes="order", retry=PATIENT, timeout_seconds=FETCH_SECONDS)
-    fetch_policy = support.node(facts.fetch_refund_policy, writes="policy", timeout_seconds=FETCH_SECONDS)
+    fetch_policy = support.node(facts.fetch_refund_policy, writes="policy", retry=PATIENT, timeout_seconds=FETCH_SECONDS)
     identify = support.node(identity.identify, writes="trust")
     guard = Guard(*CHECKS, repairs_max=2, models=models, free=1, escalate="unsafe")
     draft_ = support.node(draft.draft, writes="reply", guard=guard, **asking)

@@ -423,26 +423,29 @@ def test_a_reply_that_was_refused_is_sent_again_when_a_person_says_so(config: De
     assert (row.status, row.outcome) == (Status.DONE, "sent")
 
 
-def test_a_shop_that_fails_parks_its_cases_and_they_go_on_when_it_is_back(config: DeskConfig) -> None:
+def test_cases_wait_for_a_shop_that_fails_and_go_on_by_themselves_when_it_is_back(config: DeskConfig) -> None:
     deliver(config, "02-status-en.eml", "06-hours-en.eml")
     clock = ManualClock()
+
+    async def sweep(desk: Desk) -> list[tuple[Status, str | None]]:
+        work = asyncio.ensure_future(at_desk.work_off(desk, lambda name: None, asyncio.Event()))
+        while not work.done():
+            clock.advance(1.0)
+            await asyncio.sleep(0)
+        return [(row.status, row.outcome) for row in await desk.engine.reader.cases()]
 
     async def outage() -> Any:
         async with open_desk(config, clock=clock) as desk:
             config.shop_file.rename(config.shop_file.with_name("away"))
-            work = asyncio.ensure_future(at_desk.work_off(desk, lambda name: None, asyncio.Event()))
-            while not work.done():
-                clock.advance(1.0)
-                await asyncio.sleep(0)
-            parked = await desk.engine.reader.cases()
+            during = await sweep(desk)
             config.shop_file.with_name("away").rename(config.shop_file)
-            return parked, await at_desk.redrive_all(desk, by="anna", why="the shop is back")
+            clock.advance(300.0)
+            return during, await sweep(desk)
 
-    parked, moved = asyncio.run(outage())
+    during, after = asyncio.run(outage())
 
-    assert [row.status for row in parked] == [Status.PARKED] * 2
-    assert all("is missing" in row.reason for row in parked)
-    assert [(row.status, row.outcome) for row in moved] == [(Status.DONE, "sent")] * 2
+    assert during == [(Status.READY, None)] * 2
+    assert after == [(Status.DONE, "sent")] * 2
 
 
 def test_a_mail_without_a_sender_is_answered_to_nobody(config: DeskConfig) -> None:
