@@ -59,12 +59,14 @@ async def work_off(
     *,
     wanted: Callable[[], bool] = lambda: False,
     run: Run | None = None,
+    again_seconds: float | None = None,
 ) -> Run:
     """Start a case for each mail that has none yet, and wait until nothing moves by itself any more.
 
     The mails are those of the mailbox, or `mails` instead, and what mailboxes on servers hand over in `arrivals`. `seen` is
     told each one's name. Setting `stop` ends the run early, with what was begun brought to a safe place; so does `wanted`, which is
     asked after each mail whether others wait for the cases: an iterator of `mails`, and the `run`, then go on where they stopped.
+    While something moves for long, such as a reply to a slow server, the mailbox is looked into again every `again_seconds`.
     """
     run, arrivals = run or Run(), arrivals or Arrivals()
     run.made_way = False
@@ -86,10 +88,15 @@ async def work_off(
     await _take_all(desk.mails() if mails is None else mails, take, run, lambda: stop.is_set() or wanted())
     while not (stop.is_set() or run.made_way):
         await arrivals.take_in(take, stop, wanted)
-        await either(_quiet(desk, arrivals), arrivals.news.wait(), stop.wait(), _asked(wanted))
+        quiet = asyncio.Event()
+        waits = [_quiet(desk, arrivals, quiet), arrivals.news.wait(), stop.wait(), _asked(wanted)]
+        await either(*waits, *([asyncio.sleep(again_seconds)] if again_seconds is not None else []))
         run.made_way = not stop.is_set() and wanted()
-        if not arrivals.news.is_set():
+        if arrivals.news.is_set() or run.made_way:
+            continue
+        if quiet.is_set() or stop.is_set():
             break
+        await _take_all(desk.mails(), take, run, lambda: stop.is_set() or wanted())
     run.problems += arrivals.told()
     return run
 
@@ -108,9 +115,10 @@ async def _take_all(
         run.problems.append(str(missing))
 
 
-async def _quiet(desk: Desk, arrivals: Arrivals) -> None:
+async def _quiet(desk: Desk, arrivals: Arrivals, quiet: asyncio.Event) -> None:
     await arrivals.fetched()
     await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
+    quiet.set()
 
 
 async def _asked(wanted: Callable[[], bool]) -> None:

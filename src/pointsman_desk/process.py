@@ -52,7 +52,7 @@ FOLLOW_UP = "follow_up"
 SORT = "sort"
 PROBABLY_AUTOMATIC = "it is probably automatic"
 RETURNED = "a reply of ours came back; write to the customer in another way, then close the case"
-SEND_SECONDS = 60.0  # a mail server may take its time over the final answer (RFC 5321, 4.5.3.2.6, grants more)
+SEND_SECONDS = 60.0  # for an outbox on a slow disk; `support_mail` is told of a way out that takes longer
 
 FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
     ("it was opened again", lambda c: c.is_reopened),
@@ -80,12 +80,13 @@ class FollowUp(NamedTuple):
 
 
 def support_mail(
-    safety: Safety, *, models: int = 1, limit: Limit | None = None, budget: Budget | None = None, follow_up: FollowUp | None = None
+    safety: Safety, *, models: int = 1, limit: Limit | None = None, budget: Budget | None = None, follow_up: FollowUp | None = None,
+    send_seconds: float = SEND_SECONDS, send_limit: Limit | None = None,
 ) -> Process[Case]:  # fmt: skip
     """Build the process; `safety` says what the transport makes of a send that a crash cut short.
 
     So many `models` are asked in turn, the last of which costs nothing; all calls of them share the `limit` and the `budget`.
-    Without a `follow_up` a case ends when its reply is sent.
+    Without a `follow_up` a case ends when its reply is sent, which takes `send_seconds` at most and a permit of `send_limit`.
     """
     support = Process("support-mail", Case, budget=budget)
     _accept_mails(support)
@@ -108,7 +109,12 @@ def support_mail(
     compose = support.node(send.compose, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
     compose_unattended = support.node(send.compose_unattended, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
     send_ = support.effect(
-        send.send, writes=("receipt", "send_status", "sent"), retry=GREYLISTED, timeout_seconds=SEND_SECONDS, safety=safety
+        send.send,
+        writes=("receipt", "send_status", "sent"),
+        retry=GREYLISTED,
+        timeout_seconds=send_seconds,
+        safety=safety,
+        limit=send_limit,
     )
 
     # The reply is out, whatever becomes of this: a name that could not be noted for an hour leaves one sign less of where an answer belongs.

@@ -53,7 +53,7 @@ from pointsman_desk.models.offline import OfflineModel
 from pointsman_desk.nodes.bounds import Bounds
 from pointsman_desk.nodes.correlate import Conversations
 from pointsman_desk.nodes.send import look_up
-from pointsman_desk.process import FollowUp, support_mail
+from pointsman_desk.process import SEND_SECONDS, FollowUp, support_mail
 from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
@@ -61,6 +61,7 @@ from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
 Needs = Literal["everything", "sending", "nothing"]
 """What has to be there before the desk opens: "everything" to work off mails, the way out for "sending", "nothing" to decide."""
 
+SEND_MARGIN_SECONDS = 15.0  # behind the way out's own end, so that the phase in which a talk failed is known
 ASKED_AT_ONCE = 8  # what a hosted model's smallest account takes; the engine's own line holds the rest
 
 T = TypeVar("T", bound=BaseModel)
@@ -220,7 +221,17 @@ def process_of(config: DeskConfig, *, models: int | None = None, safety: Safety 
     count = len(config.models) + 1 if models is None else models
     limit = Limit("models", concurrency=ASKED_AT_ONCE) if count > 1 else None
     budget = Budget(**dict(config.budget))
-    return support_mail(safety or transport_of(config)[1], models=count, limit=limit, budget=budget, follow_up=_follow_up(config))
+    # A server that lets each reply wait for minutes leaves half of the places to other cases.
+    send_limit = Limit("sending", concurrency=max(1, config.concurrency // 2)) if config.smtp or config.resend else None
+    return support_mail(
+        safety or transport_of(config)[1], models=count, limit=limit, budget=budget, follow_up=_follow_up(config),
+        send_seconds=_send_seconds(config), send_limit=send_limit,
+    )  # fmt: skip
+
+
+def _send_seconds(config: DeskConfig) -> float:
+    way_out = config.smtp or config.resend
+    return way_out.longest_seconds + SEND_MARGIN_SECONDS if way_out is not None else SEND_SECONDS
 
 
 def _follow_up(config: DeskConfig) -> FollowUp | None:
@@ -318,7 +329,8 @@ async def open_desk(
         "authserv": config.exchanger,
         "transport": transport or configured,
     }
-    settings: dict[str, Any] = {"resources": resources, "concurrency": config.concurrency, "clock": SystemClock(), **engine_settings}
+    settings: dict[str, Any] = {"resources": resources, "concurrency": config.concurrency, "clock": SystemClock()}
+    settings |= {"grace_seconds": _send_seconds(config)} | engine_settings  # a reply that is under way is not left in doubt
     with closing(departures), closing(threads), closing(guesses):  # after the engine, whose last sends may write into them
         async with Engine.open(config.database, [process], **settings) as engine:
             departures.begun(engine.reader.incarnation)

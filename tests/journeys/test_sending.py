@@ -147,7 +147,7 @@ class Relayed(Life):
 
     def __init__(self, folder: Path, server: Server, timeout_seconds: float) -> None:
         relay = Relay(
-            host="127.0.0.1", port=server.port, tls="none", timeout_seconds=timeout_seconds,
+            host="127.0.0.1", port=server.port, tls="none", timeout_seconds=timeout_seconds, answer_seconds=timeout_seconds,
             archive=ARCHIVE, archive_mailbox=folder / "archive",
         )  # fmt: skip
         super().__init__(folder, smtp=relay)

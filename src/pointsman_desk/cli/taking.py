@@ -135,7 +135,8 @@ class _Sweep:
             self._left, self._run = iter(desk.mails() if self._mails is None else self._mails), at_desk.Run()
         with errors.status("Looking into the mailbox") as status:
             await at_desk.work_off(
-                desk, lambda name: status.update(f"Taking in {safe(name)}"), stop, self._left, self._arrivals, wanted=self._wanted, run=self._run
+                desk, lambda name: status.update(f"Taking in {safe(name)}"), stop, self._left, self._arrivals, wanted=self._wanted, run=self._run,
+                again_seconds=WATCH_SECONDS if self._watched else None,
             )  # fmt: skip
         if self._run.made_way and not stop.is_set():
             return True
@@ -155,7 +156,7 @@ class _Sweep:
             print_run(done, shown, rows, desk.config, models, now=desk.clock.now(), watched=self._watched)
         if done.problems and not self._watched:
             raise DeskError("; ".join(done.problems))
-        for problem in done.problems:
+        for problem in dict.fromkeys(done.problems):
             if problem not in self._problems:
                 complain(problem)
         self._problems = set(done.problems)

@@ -39,7 +39,7 @@ def receipt_of(transport: SmtpTransport | MaildirOutbox, *, to: str = "jane@cust
 
 
 def smtp(port: int, **changed: Any) -> SmtpTransport:
-    settings = {"host": "127.0.0.1", "port": port, "tls": "none", "timeout_seconds": 5.0}
+    settings = {"host": "127.0.0.1", "port": port, "tls": "none", "timeout_seconds": 5.0, "answer_seconds": 5.0}
     return SmtpTransport(Relay(**(settings | changed)))
 
 
@@ -294,7 +294,7 @@ def test_the_archive_gets_the_same_mail_in_the_same_talk() -> None:
         ({"username": "desk", "token_env": "A", "password_env": "B"}, "go together"),
         ({"archive": "s+sent@shop.example"}, "name both or neither"),
         ({"archive": "two@x.example, three@x.example", "archive_mailbox": "archive"}, "not one plain address"),
-        ({"timeout_seconds": 600.0}, "less than or equal to 50"),
+        ({"timeout_seconds": 601.0}, "less than or equal to 600"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], told: str) -> None:
@@ -323,6 +323,53 @@ def test_a_server_that_answers_each_time_at_the_last_moment_cannot_hold_a_talk_f
     with pytest.raises(NotSent, match="the talk took too long"):
         asyncio.run(run())
     assert heard == [b"ehlo", b"mail", b"rcpt"]
+
+
+def test_the_answer_to_the_final_dot_has_ten_minutes_and_each_other_one_what_is_left() -> None:
+    clock, waited = ManualClock(), []
+
+    class Telling(socket.socket):
+        def settimeout(self, seconds: float | None) -> None:
+            waited.append(seconds)
+            super().settimeout(seconds)
+
+    with real_server(Inbox()) as port:
+        transport = SmtpTransport(Relay(host="127.0.0.1", port=port, tls="none"), clock)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(socket, "socket", Telling)
+            deliver(transport)
+
+    assert waited.count(600.0) == 1
+    assert set(waited) - {None} == {45.0, 600.0}
+
+
+def test_replies_that_wait_for_their_server_take_no_thread_of_others() -> None:
+    replies = 40  # more than asyncio's pool has threads
+
+    async def run() -> tuple[int, list[Receipt]]:
+        held: list[asyncio.StreamWriter] = []
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            held.append(writer)
+            await reader.read()
+
+        async with serving(talk) as port:
+            transport = smtp(port)
+            tasks = [
+                asyncio.create_task(transport.deliver(RAW, sender="s@shop.example", to="j@customer.example", key=str(number)))
+                for number in range(replies)
+            ]
+            while len(held) < replies:  # noqa: ASYNC110 - the connections are counted
+                await asyncio.sleep(0)
+            others = await asyncio.to_thread(lambda: len(held))
+            for writer in held:
+                writer.close()
+            return others, await asyncio.gather(*tasks, return_exceptions=True)  # type: ignore[return-value]
+
+    waiting, ends = asyncio.run(run())
+
+    assert waiting == replies
+    assert {type(end) for end in ends} == {NotSent}
 
 
 def test_a_token_that_takes_too_long_leaves_no_time_for_the_mail() -> None:
@@ -402,7 +449,7 @@ def attempt(step: str, fault: str, timeout_seconds: float = 5) -> tuple[str, lis
 
     async def run() -> str:
         async with serving(script(step, fault, heard)) as port:
-            transport = smtp(port, timeout_seconds=timeout_seconds)
+            transport = smtp(port, timeout_seconds=timeout_seconds, answer_seconds=timeout_seconds)
             try:
                 return (await transport.deliver(RAW, sender="s@shop.example", to="j@customer.example", key="k")).provider_message_id
             except (NotSent, Rejected, SmtpInDoubt) as error:

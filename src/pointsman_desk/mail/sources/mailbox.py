@@ -1,15 +1,13 @@
 """A mailbox on a mail server: its mails are handed over as they come, each at least once, and its health is known."""
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import TypeVar
 
 from pointsman import Busy, Clock
 from pointsman_desk.errors import DeskError, MailboxUnreachable
+from pointsman_desk.mail.own_thread import in_thread
 from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.bookmark import Bookmark
@@ -22,8 +20,6 @@ MENDED_SECONDS, LATEST_SECONDS = 60.0, 1_800.0  # from a refusal: somebody has t
 
 Deliver = Callable[[Sequence[Found]], Awaitable[object]]
 """Takes mails in: when it returns, each of them has its case for good. Raises Busy where there is no room for them now."""
-
-T = TypeVar("T")
 
 
 class Mailbox:
@@ -75,15 +71,15 @@ class Mailbox:
         """Say goodbye to the server, which answers or is left alone after the account's `timeout_seconds`."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
-            await _in_thread(connection.close)
+            await in_thread(connection.close)
 
     async def _fetch(self, deliver: Deliver) -> None:
         connection = await self._connected()
-        uidvalidity = await _in_thread(connection.look)
+        uidvalidity = await in_thread(connection.look)
         if uidvalidity != self.bookmark.uidvalidity:  # the server numbers anew: what has its case already is known by what it says
             self._note(uidvalidity=uidvalidity, uid=0, missed=())
         missed = self._missed_now()
-        listed = await _in_thread(lambda: connection.beyond(self.bookmark.uid, missed))
+        listed = await in_thread(lambda: connection.beyond(self.bookmark.uid, missed))
         self._note(looked_at=self._clock.now(), behind=len(listed))
         while listed:
             batch = _batch(listed, self._batch_max)
@@ -104,7 +100,7 @@ class Mailbox:
     async def _texts(self, connection: Connection, batch: Sequence[Listed]) -> dict[int, bytes | None]:
         """Fetch a batch. A mail at which the server breaks off is fetched alone, and twice, before it is taken for missed."""
         try:
-            return await _in_thread(lambda: connection.fetch(batch))
+            return await in_thread(lambda: connection.fetch(batch))
         except MailboxUnreachable:
             self._batch_max = 1
             if len(batch) == 1 and (batch[0] == self._broke_at or batch[0].uid in self.bookmark.missed):
@@ -126,13 +122,13 @@ class Mailbox:
         connection = await self._connected()
         seconds = self.account.poll_seconds
         if connection.pushes:
-            await _in_thread(lambda: connection.listen(seconds))
+            await in_thread(lambda: connection.listen(seconds))
         else:
             await self._clock.wait(asyncio.Event(), seconds)
 
     async def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = await _in_thread(lambda: Connection(self.account))
+            self._connection = await in_thread(lambda: Connection(self.account))
         return self._connection
 
     async def _let_go(self) -> None:
@@ -170,29 +166,3 @@ def _batch(listed: Sequence[Listed], most: int) -> Sequence[Listed]:
         if number and size > BATCH_BYTES_MAX:
             return listed[:number]
     return listed[:most]
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Call `work` in a thread of its own, which keeps nobody from ending: a server may be silent for long, a resolver too."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[T] = loop.create_future()
-
-    def tell(result: T | None, error: Exception | None) -> None:
-        if answer.done():
-            return
-        if error is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(result)  # type: ignore[arg-type]
-
-    def call() -> None:
-        result, failure = None, None
-        try:
-            result = work()
-        except Exception as error:
-            failure = error
-        with suppress(RuntimeError):  # nobody waits any more: the loop is closed
-            loop.call_soon_threadsafe(tell, result, failure)
-
-    threading.Thread(target=call, name="mailbox", daemon=True).start()
-    return await answer

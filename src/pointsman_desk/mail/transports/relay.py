@@ -11,7 +11,8 @@ from pointsman_desk.mail.access import is_loopback, read_secret
 from pointsman_desk.mail.compose import is_address
 from pointsman_desk.mail.sources.account import Account
 
-TIMEOUT_MAX_SECONDS = 50.0  # below the effect's own limit, so that the phase in which a talk failed is known
+TIMEOUT_MAX_SECONDS = 600.0  # what RFC 5321 grants the longest phase; who needs more has another fault
+ANSWER_SECONDS = 600.0  # RFC 5321, 4.5.3.2.6: who gives up earlier gets mails sent twice, or in doubt
 
 
 class Relay(BaseModel):
@@ -19,7 +20,7 @@ class Relay(BaseModel):
 
     The password, or an OAuth token for XOAUTH2, is never written here: `password_env` and `token_env` name environment
     variables, `token_command` is a program that prints a fresh token. `tls` may be "none" only for this very machine.
-    `timeout_seconds` is for one mail, its token and its login included.
+    `timeout_seconds` is for one mail up to its final dot, its token and its login included, and `answer_seconds` for the answer to that.
 
     `archive` is an address of the desk's own that gets a copy of each reply, and `archive_mailbox` where those copies
     arrive: a maildir, a folder, an mbox file, or a mailbox on a mail server. A reply without an answer of the server was sent if
@@ -32,6 +33,7 @@ class Relay(BaseModel):
     port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     tls: Literal["starttls", "tls", "none"] = "starttls"
     timeout_seconds: Annotated[float, Field(gt=0, le=TIMEOUT_MAX_SECONDS)] = 45.0
+    answer_seconds: Annotated[float, Field(gt=0, le=3_600)] = ANSWER_SECONDS
     username: str | None = None
     password_env: str | None = None
     token_env: str | None = None
@@ -61,6 +63,11 @@ class Relay(BaseModel):
     def port_number(self) -> int:
         """The port: by default that of submission (RFC 8314, 3.3; RFC 6409), on this machine that of SMTP."""
         return self.port or {"tls": 465, "starttls": 587, "none": 25}[self.tls]
+
+    @property
+    def longest_seconds(self) -> float:
+        """How long handing over one mail may take."""
+        return self.timeout_seconds + self.answer_seconds
 
     @property
     def variables(self) -> dict[str, str]:

@@ -39,6 +39,11 @@ class ResendAccount(BaseModel):
         return self
 
     @property
+    def longest_seconds(self) -> float:
+        """How long handing over one mail may take."""
+        return self.timeout_seconds
+
+    @property
     def variables(self) -> dict[str, str]:
         """The environment variable that holds the key, by the setting that names it."""
         return {"resend.api_key_env": self.api_key_env}

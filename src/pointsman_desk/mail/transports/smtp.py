@@ -1,6 +1,5 @@
 """Replies handed to a mail server: how it is reached; what each failure means for the mail is the library's to say."""
 
-import asyncio
 import contextlib
 import re
 import smtplib
@@ -11,9 +10,11 @@ from typing import Any
 from pointsman import Clock, NotSent, SystemClock, smtp_send
 from pointsman_desk.case import Receipt
 from pointsman_desk.mail.message import identify
+from pointsman_desk.mail.own_thread import in_thread
 from pointsman_desk.mail.transports.archive import Archive
 from pointsman_desk.mail.transports.relay import Relay
 
+FINAL_DOT = b".\r\n"
 _SES = re.compile(r"email-smtp(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com", re.IGNORECASE)
 
 
@@ -50,7 +51,7 @@ class SmtpTransport:
         final dot is on its way.
         """
         until = self._clock.monotonic() + self._relay.timeout_seconds  # from here, for a thread may be long in coming
-        return await asyncio.to_thread(self._deliver, raw, sender, to, until)
+        return await in_thread(lambda: self._deliver(raw, sender, to, until))
 
     async def found(self, message_id: str) -> Receipt | None:
         """Return the receipt of a mail whose copy is in the archive, or None, which proves nothing. Raises MailboxMissing."""
@@ -91,6 +92,7 @@ class SmtpTransport:
         with contextlib.ExitStack() as failing:
             failing.callback(client.close)
             client.left_seconds = lambda: until - self._clock.monotonic()
+            client.answer_seconds = relay.answer_seconds
             client.ehlo_or_helo_if_needed()
             if relay.tls == "starttls":
                 client.starttls(context=ssl.create_default_context())
@@ -116,13 +118,14 @@ class _Client(smtplib.SMTP):
     """A client that sends nothing more when its time is over, so that no mail leaves behind the back of whoever gave it up."""
 
     left_seconds: Callable[[], float]
+    answer_seconds: float
 
     def send(self, s: Any) -> None:
         left = self.left_seconds()
         if left <= 0:
             raise TimeoutError("the talk took too long")
         if self.sock is not None:
-            self.sock.settimeout(left)
+            self.sock.settimeout(self.answer_seconds if s == FINAL_DOT else left)
         super().send(s)
 
 
