@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from pointsman import AlreadyAnswered, AtMostOnce, Rejected, Stale, Status, history_of
-from pointsman.testing.clock import ManualClock
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Approval, Receipt
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.errors import DeskError
+from pointsman_desk.process import PATIENT
 from pointsman_desk.wiring import Desk, open_desk
 
 EXPECTED = tomllib.loads((Path(__file__).parents[1] / "desk" / "expected_samples.toml").read_text(encoding="utf-8"))
@@ -423,29 +423,29 @@ def test_a_reply_that_was_refused_is_sent_again_when_a_person_says_so(config: De
     assert (row.status, row.outcome) == (Status.DONE, "sent")
 
 
-def test_cases_wait_for_a_shop_that_fails_and_go_on_by_themselves_when_it_is_back(config: DeskConfig) -> None:
+def test_cases_wait_for_a_shop_that_fails_and_go_on_by_themselves_when_it_is_back(
+    config: DeskConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
     deliver(config, "02-status-en.eml", "06-hours-en.eml")
-    clock = ManualClock()
 
     async def sweep(desk: Desk) -> list[tuple[Status, str | None]]:
-        work = asyncio.ensure_future(at_desk.work_off(desk, lambda name: None, asyncio.Event()))
-        while not work.done():
-            clock.advance(1.0)
-            await asyncio.sleep(0)
+        await at_desk.work_off(desk, lambda name: None, asyncio.Event())
         return [(row.status, row.outcome) for row in await desk.engine.reader.cases()]
 
     async def outage() -> Any:
-        async with open_desk(config, clock=clock) as desk:
+        async with open_desk(config) as desk:
             config.shop_file.rename(config.shop_file.with_name("away"))
-            during = await sweep(desk)
+            with monkeypatch.context() as patched:
+                patched.setattr(at_desk, "PATIENCE_SECONDS", 0.0)
+                during = await sweep(desk)
             config.shop_file.with_name("away").rename(config.shop_file)
-            clock.advance(300.0)
             return during, await sweep(desk)
 
     during, after = asyncio.run(outage())
 
     assert during == [(Status.READY, None)] * 2
     assert after == [(Status.DONE, "sent")] * 2
+    assert sum(PATIENT.wait_seconds(attempt, 1.0) for attempt in range(1, PATIENT.attempts_max)) > 1_800.0
 
 
 def test_a_mail_without_a_sender_is_answered_to_nobody(config: DeskConfig) -> None:
