@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pointsman import Engine, Idempotent, Process, State, Status, finish, otherwise, when
+from pointsman import Context, Engine, Idempotent, Process, State, Status, finish, otherwise, when
 from pointsman.store.sqlite import open_sqlite
 
 
@@ -38,7 +38,7 @@ def tickets(calls: Counter[str], *, with_check: bool) -> Process[Ticket]:
     ask = process.pause(writes="answer", answer=Answer, shows=("draft",))
 
     @process.effect(writes="receipt", safety=Idempotent())
-    async def send(number: int, draft: str) -> str:
+    async def send(number: int, draft: str, *, ctx: Context) -> str:
         calls[f"send {number}"] += 1
         return f"sent {draft}"
 

@@ -21,7 +21,7 @@ from pointsman.errors import StoreError
 from pointsman.kernel import evolve
 from pointsman.kernel.guarding import BEGINNING
 from pointsman.kernel.ledger import CallAgain, EffectStatus, LookUp
-from pointsman.runtime import attempts, effects, inbox, limits, runner
+from pointsman.runtime import attempts, effects, hold, inbox, limits, runner
 from pointsman.runtime.answers import Answers
 from pointsman.runtime.branches import Fan
 from pointsman.runtime.calls import Calls
@@ -146,13 +146,14 @@ def orphan_intent_ignored() -> None:
     """A case goes on to something else while nobody knows whether an effect happened."""
 
     def prepare(original: Any) -> Any:
-        async def forgetful(self: Effects, hold: Any, *arguments: Any, **settings: Any) -> Any:
-            hold.unsettled = set()
-            return await original(self, hold, *arguments, **settings)
+        async def forgetful(self: Effects, held: Any, *arguments: Any, **settings: Any) -> Any:
+            held.unsettled = set()
+            return await original(self, held, *arguments, **settings)
 
         return forgetful
 
     replace(Effects, "prepare", prepare)
+    replace(hold.Outcome, "in_doubt", lambda _: property(lambda outcome: False))
 
 
 def early_message_dropped() -> None:

@@ -14,6 +14,7 @@ from pointsman.errors import NotAccepted, ValueRefused
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event
+from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.migrate import Migrated, migrate
 from pointsman.kernel.snapshot import Cell, Snapshot, Status
 from pointsman.store.base import (
@@ -103,6 +104,11 @@ class Outcome(NamedTuple):
     needs: str | None = None
     climbs: PauseClimb | None = None
     answered_by: str | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether nobody knows yet if an effect happened."""
+        return self.settlement is not None and self.settlement.status is EffectStatus.IN_DOUBT
 
 
 def hold_of(

@@ -150,11 +150,10 @@ class Runner:
 
     async def _settle(self, hold: Hold, outcome: Outcome, arrivals: Arrivals, cancel: Event | None, going_on: bool) -> Decision | None:
         cancel = cancel or arrivals.cancel
-        in_doubt = outcome.settlement is not None and outcome.settlement.status is EffectStatus.IN_DOUBT
-        if cancel is None and (in_doubt or not hold.mail) and (outcome.wake_at is not None or outcome.waits):
-            await self._commits.stay(hold, Status.WAITING if outcome.waits else Status.READY, outcome, guarded=not in_doubt)
+        if cancel is None and (outcome.in_doubt or not hold.mail) and (outcome.wake_at is not None or outcome.waits):
+            await self._commits.stay(hold, Status.WAITING if outcome.waits else Status.READY, outcome, guarded=not outcome.in_doubt)
             return None
-        if cancel is None and in_doubt:
+        if cancel is None and outcome.in_doubt:
             # It stays what it was when it was called, or nobody could say any more what may have been sent; what has come waits.
             arrivals = NOTHING
         after = advance(hold.process, hold.snapshot, outcome.events[-1] if outcome.events else None, arrivals.events)
