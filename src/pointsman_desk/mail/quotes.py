@@ -7,7 +7,7 @@ from enum import Enum
 
 from pointsman_desk.mail.headings import LINE_LOOKED_AT, Heading, heading, is_field, is_ruler
 from pointsman_desk.mail.known import Known
-from pointsman_desk.mail.signatures import DELIMITERS, is_device_line, says_nothing
+from pointsman_desk.mail.signatures import is_device_line, lines_signed, says_nothing
 
 SPLIT_MAX = 256 * 1024  # characters that are looked at, in about a second; a longer mail is for a person
 _WRAPPED_MIN = 60  # characters of a marked line that a program may have wrapped, leaving its end without a mark; they do at 66 to 78
@@ -169,7 +169,7 @@ class _Page:
             line = self.lines[place]
             if self.kinds[place] is not _Kind.TEXT:
                 end, visible = place, 0
-            elif line in DELIMITERS and visible <= DELIMITERS[line]:
+            elif visible <= lines_signed(line):
                 if says_nothing(self.lines[place + 1 : end]):
                     self.harmless.update(range(place, end))
                 self._set(place, end, _Kind.DOUBTFUL)

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 from pointsman_desk.mail.headings import any_of
 
-DELIMITERS = {"-- ": 20, "--": 8}  # lines below; the delimiter of RFC 3676 4.3 is believed further than a bare dash
+_DELIMITERS = {"-- ": 20, "--": 8, "\u2014": 8}  # lines below; the delimiter of RFC 3676 4.3 is believed further than another dash
+_RULER = re.compile(r"_{3,200}\s{0,8}")  # what lists draw above their footers, and some people above their names
+_RULED = 8  # lines
 _LINES_MAX = 8  # a name, a firm, a street, a town, telephone numbers and an address
 _LINE_MAX = 70  # characters of a line; a sentence is longer, or has small words in it
 _DEVICE_WORDS_MAX = 6  # "Samsung Galaxy S21 Ultra 5G"
@@ -36,6 +38,11 @@ _CONTACT = re.compile(
 )
 _SENTENCE = re.compile(r"[!?;€$£%]|\.\s+\S{1,40}\s\S{1,40}\s")
 _WORD = re.compile(r"[^\W\d_]+")
+
+
+def lines_signed(line: str) -> int:
+    """Return how many lines below this one may be a signature or a footer, -1 where it is no delimiter."""
+    return _RULED if _RULER.fullmatch(line) else _DELIMITERS.get(line, -1)
 
 
 def is_device_line(line: str) -> bool:

@@ -335,7 +335,7 @@ maria@keller.example
 www.keller.example"""
 
 
-@pytest.mark.parametrize("delimiter", ["-- ", "--"])
+@pytest.mark.parametrize("delimiter", ["-- ", "--", "\u2014", "_______"])
 @pytest.mark.parametrize(
     "signature",
     [
@@ -373,7 +373,7 @@ def test_a_signature_that_says_nothing_raises_no_doubt(delimiter: str, signature
         "Our general terms of business apply to all that we sell to you and others",
     ],
 )
-@pytest.mark.parametrize("delimiter", ["-- ", "--"])
+@pytest.mark.parametrize("delimiter", ["-- ", "--", "\u2014", "_______"])
 def test_a_signature_that_says_something_is_doubtful(delimiter: str, line: str) -> None:
     parted = split(f"Where is my order?\n{delimiter}\nMaria Keller\n{line}")
 
@@ -401,6 +401,14 @@ def test_a_word_behind_a_long_line_of_signs_is_doubtful(mark: str) -> None:
     parted = split(f"Where is it?\n\n{ATTRIBUTIONS[0]}\n{mark}{'-' * 500} Refund")
 
     assert not parted.sure
+
+
+def test_the_footer_of_a_list_is_doubtful() -> None:
+    footer = "_______________________________________________\nsupport mailing list\nsupport@lists.example"
+
+    parted = split(f"Where is it?\n\n{footer}")
+
+    assert (parted.text, parted.doubtful, parted.sure) == ("Where is it?", footer, False)
 
 
 def test_a_long_text_below_a_dash_is_no_signature() -> None:
