@@ -32,6 +32,10 @@ class NotBegun(NotSent):
     """The engine has not begun the call: its time had passed, or no thread was free. It says nothing of the other side."""
 
 
+class AllHang(NotBegun):
+    """All threads are taken by calls that were given up and never end, so no call of a plain function can begin."""
+
+
 class NoAnswer(PointsmanError):
     """A model was asked and gave no answer that can be read. The question may have been worked on, and paid for.
 

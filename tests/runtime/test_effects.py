@@ -248,14 +248,18 @@ def test_a_call_that_was_held_up_beyond_its_deadline_sends_nothing_any_more(plac
     assert entry.error == f"no answer within {TIMEOUT_SECONDS} seconds"
 
 
-def test_a_plain_call_that_gets_its_thread_too_late_is_not_begun(place: Place) -> None:
+def test_a_plain_call_that_gets_its_thread_too_late_is_not_begun_and_costs_no_attempt(place: Place) -> None:
     world, clock = World(), ManualClock()
     process = Process("letter", Letter)
 
+    late: list[str] = []
+
     class SlowThreads(Threads):
-        def submit(self, function: Any) -> Any:
-            clock.advance(TIMEOUT_SECONDS)
-            return super().submit(function)
+        def give(self, call: Any, function: Any) -> Any:
+            if not late:
+                late.append("late")
+                clock.advance(TIMEOUT_SECONDS)
+            return super().give(call, function)
 
     @process.effect(writes="receipt", safety=AtMostOnce(), timeout_seconds=TIMEOUT_SECONDS, retry=Retry(attempts_max=1))
     def post(message: str, *, ctx: Context, world: World) -> str:
@@ -266,14 +270,19 @@ def test_a_plain_call_that_gets_its_thread_too_late_is_not_begun(place: Place) -
 
     async def main() -> tuple[Any, Any]:
         async with place.open(process, resources={"world": world}, clock=clock) as engine:
-            return await posted(engine)
+            case = (await engine.start("letter", {"message": "m"})).case
+            await seen(engine, "effect.not_sent")
+            entry = (await engine.reader.effects(case))[0]
+            assert (entry.status, world.keys) == (EffectStatus.NOT_SENT, [])
+            clock.advance(TIMEOUT_SECONDS)  # longer than the wait for the next try
+            return await engine.settled(case), (await engine.reader.effects(case))[0]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pointsman.runtime.engine.Threads", SlowThreads)
         row, entry = run(main())
 
-    assert world.keys == []
-    assert (row.status, entry.status) == (Status.PARKED, EffectStatus.NOT_SENT)
+    assert len(world.keys) == 1
+    assert (row.outcome, entry.status) == ("posted", EffectStatus.DONE)
 
 
 def test_an_error_without_words_is_told_by_its_name_and_not_as_a_timeout(place: Place) -> None:

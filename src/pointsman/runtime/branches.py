@@ -185,7 +185,7 @@ class Branches:
 
     async def _keep(self, hold: Hold, ends: Sequence[End]) -> None:
         """Commit what has come out of branches while others are under way."""
-        hold.attempt = 1
+        hold.attempt = int(hold.calling > 0)
         told = tuple(chain.from_iterable(end.events for end in ends))
         await self._commits.stay(hold, Status.RUNNING, Outcome(told, branches=tuple(end.write for end in ends)))
 

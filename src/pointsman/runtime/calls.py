@@ -7,6 +7,7 @@ import threading
 import types
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,12 +17,15 @@ from pointsman.definition.transactions import Database
 from pointsman.errors import NotBegun
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.guarding import BEGINNING, Progress
+from pointsman.runtime.begun import Begun
 from pointsman.runtime.evidence import PLACE, stands_at
 from pointsman.runtime.hold import Hold
 from pointsman.runtime.isolated import Isolation
 from pointsman.runtime.limits import Permit
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.threads import Call, Threads
+
+MOMENT_SECONDS = 0.05  # of waiting for a thread before the attempt stops to count: it is free within less, or not for long
 
 TOO_LATE = "its time had passed before the call could begin"
 
@@ -58,6 +62,7 @@ class Calls:
     ports: Ports
     resources: Mapping[str, Any]
     threads: Threads
+    begun: Begun
     isolation: Isolation = field(default_factory=Isolation)
 
     async def call(
@@ -66,6 +71,7 @@ class Calls:
     ) -> object:  # fmt: skip
         """Call a node or an effect. Raises what it raises, and TimeoutError after `timeout_seconds` or when it is `late`.
 
+        The time of a node begins with its call, however long it has waited for a thread. That of an effect has begun with its intent.
         What is late before it has begun is not begun, and NotBegun says so. A thread cannot be stopped: a plain function that
         runs out of time is left to its end (`Threads.abandon`), and its result is dropped. The `permit` is given back when
         the call has ended, in whatever way.
@@ -120,21 +126,32 @@ class Calls:
                 self.read,
             )
         isolated = node.isolated and function is node.function
-        thread = None if asynchronous or isolated else self._threaded(function, reads, uses, late)
-        if permit is not None:
-            permit.call = thread
-        call: Awaitable[object]
-        if thread is not None:
-            call = asyncio.wrap_future(thread)
-        else:
-            call = self.isolation.call(node, reads, uses.get("ctx")) if isolated else function(*reads, **uses)
-        if asynchronous and late is not never:
-            call = _in_time(call, late)
+        async with AsyncExitStack() as places:
+            if isolated:
+                await self._in_turn(hold, places)
+            thread = None if asynchronous or isolated else self._threaded(hold, function, reads, uses, late)
+            if permit is not None:
+                permit.call = thread
+            call: Awaitable[object]
+            if thread is not None:
+                call = asyncio.wrap_future(thread)
+            elif isolated:
+                call = self.isolation.call(node, reads, uses.get("ctx"))
+            else:
+                call = function(*reads, **uses) if late is never else _in_time(function(*reads, **uses), late)
+            return await self._answer(hold, node, call, thread, timeout_seconds, key, given_up)
+
+    async def _answer(
+        self, hold: Hold, node: AnyNode, call: Awaitable[object], thread: Call | None, timeout_seconds: float | None, key: str,
+        given_up: GivenUp | None,
+    ) -> object:  # fmt: skip
+        """What a call comes to that has begun, or waits for its thread."""
         try:
-            if timeout_seconds is None:
-                return await call
+            if thread is not None and not key:
+                await self._begins(hold, thread)
             async with asyncio.timeout(timeout_seconds):
-                return await call
+                with self.begun.calling(hold):
+                    return await call
         except TimeoutError as error:
             if thread is not None and thread.cancelled():
                 raise NotBegun("no thread was free in time; open the engine with more threads") from None
@@ -176,8 +193,44 @@ class Calls:
             raise KeyError(f"blob {blob.sha256[:12]} is not in the store")
         return content
 
-    def _threaded(self, function: Callable[..., Any], reads: Sequence[Any], uses: Mapping[str, Any], late: Late) -> Call:
-        context = contextvars.copy_context()
+    async def place(self, hold: Hold) -> Call:
+        """A thread for the call to come. While it is waited for, the attempt does not count."""
+        place = self.threads.keep()
+        try:
+            await self._begins(hold, place)
+            if place.done():
+                place.result()  # which raises
+        except BaseException:
+            self.threads.let_go(place)
+            raise
+        return place
+
+    async def _begins(self, hold: Hold, thread: Call) -> None:
+        """Return when the thread has got to its call, or the call has ended without one."""
+        begins = asyncio.wrap_future(thread.begun)
+        try:
+            await asyncio.wait({begins}, timeout=MOMENT_SECONDS)
+            if not begins.done():
+                thread.waited = True
+                await self.begun.waits(hold)
+                await begins
+        except BaseException:
+            thread.cancel()
+            raise
+
+    async def _in_turn(self, hold: Hold, places: AsyncExitStack) -> None:
+        """Wait for one of the places of isolated functions."""
+        if self.isolation.places.locked():
+            await self.begun.waits(hold)
+        await places.enter_async_context(self.isolation.places)
+        await self.begun.begins(hold)
+
+    def _threaded(self, hold: Hold, function: Callable[..., Any], reads: Sequence[Any], uses: Mapping[str, Any], late: Late) -> Call:
+        context, loop = contextvars.copy_context(), asyncio.get_running_loop()
+        place, hold.place = hold.place, None
+
+        def counted() -> None:
+            asyncio.run_coroutine_threadsafe(self.begun.begins(hold), loop).result()
 
         def call() -> Any:
             if late():
@@ -187,7 +240,7 @@ class Calls:
             except StopIteration as error:
                 raise RuntimeError("it raised StopIteration") from error  # which no future can hold
 
-        return self.threads.submit(call)
+        return self.threads.submit(call, counted) if place is None else self.threads.give(place, call)
 
 
 @types.coroutine

@@ -289,6 +289,7 @@ class Commits:
         hold.fence += transition.claims
         if transition.status in ENDED:
             self._recent.forget(transition.case)
+        hold.counted = transition.attempts > 0
         self._committed(hold, transition)
 
 

@@ -12,7 +12,7 @@ from pointsman.definition.effects import ABSENT, AnyEffect, Compensation, Effect
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Compensate, Park
 from pointsman.definition.signature import signature_of
-from pointsman.errors import News, NotSent, Rejected
+from pointsman.errors import AllHang, News, NotBegun, NotSent, Rejected
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance, blocked, parked
@@ -49,7 +49,7 @@ class Effects:
         """See to it, before a decision is committed, that no effect is forgotten, and make the intent of one that is chosen.
 
         A case with an effect of unknown outcome goes on to nothing but that effect. There is no intent where the ledger
-        knows the key already, where the case is not `going_on`, or where the effect has a limit: its permit comes first.
+        knows the key already, where the case is not `going_on`, or where the call takes a permit or a thread first.
         """
         step = after.decision.step
         if isinstance(step, Park):
@@ -67,7 +67,7 @@ class Effects:
             forgotten = {key for key in forgotten if not await self._takes_back(hold, key)}
         if forgotten:
             return await self._remember(hold, after, outcome, min(forgotten))
-        may_begin = going_on and isinstance(step, Effect) and step.limit is None
+        may_begin = going_on and isinstance(step, Effect) and step.limit is None and step.asynchronous
         fresh = may_begin and key is not None and await self._store.effect(key) is None
         if not isinstance(step, Effect) or key is None or arguments is None or not fresh:
             return after, outcome, None
@@ -115,6 +115,9 @@ class Effects:
             if hold.permit is not None:
                 hold.permit.unused()
                 hold.permit = None
+            if hold.place is not None:
+                self._calls.threads.let_go(hold.place)
+                hold.place = None
 
     # Before the call.
 
@@ -238,7 +241,9 @@ class Effects:
         )
 
     async def _permitted(self, hold: Hold, effect: AnyEffect) -> bool:
-        """Take the permit of the call to come, where it needs one: before its intent, and before its time begins to run."""
+        """Take the thread and the permit of the call to come, where it needs them: before its intent, and before its time begins to run."""
+        if not effect.asynchronous and hold.place is None:
+            hold.place = await self._calls.place(hold)
         if effect.limit is None:
             return True
         hold.permit = await self._limits.take(hold, effect)
@@ -277,7 +282,7 @@ class Effects:
             return clock.monotonic() >= hold.call_until or clock.now() >= intent.deadline or not lease.held()
 
         if late():
-            return self._not_sent(hold, effect, intent.key, NotSent(TOO_LATE), doubtful=doubtful)
+            return self._not_sent(hold, effect, intent.key, NotBegun(TOO_LATE), doubtful=doubtful)
         remaining = hold.call_until - clock.monotonic()
         permit, hold.permit = hold.permit, None
         try:
@@ -348,11 +353,14 @@ class Effects:
         settlement = Settlement(key, status, None, message_of(error))
         if permit is not None and permit.refused:
             return self._limits.to_line(hold, effect, (event,), settlement._replace(counts=False), told=True)
-        if hold.attempt >= effect.retry.attempts_max:
+        free = isinstance(error, NotBegun) and not isinstance(error, AllHang)
+        if hold.attempt >= effect.retry.attempts_max and not free:
             told = f"{effect.name!r} was not sent in {hold.attempt} attempts: {message_of(error)}"
             park = _give_up(effect, key, f"an earlier call may have happened ({message_of(error)})") if doubtful else told
             return Outcome((event,), park=park, settlement=settlement, evidence=evidence_of(error, hold.attempt))
         wait = max(effect.retry.wait_seconds(hold.attempt, self._random.random()), error.retry_after or 0.0)
+        if free:
+            hold.attempt -= 1
         return Outcome((event,), wake_at=self._clock.now() + wait, settlement=settlement)
 
     def _rejected(self, hold: Hold, effect: AnyEffect, key: str, error: Rejected, *, recorded: bool = False) -> Outcome:

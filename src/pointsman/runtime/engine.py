@@ -15,6 +15,7 @@ from pointsman.errors import EngineStopped, ValueRefused
 from pointsman.kernel.snapshot import AT_REST, ENDED, Status
 from pointsman.runtime.acceptance import Acceptance
 from pointsman.runtime.answers import Answers, Pending
+from pointsman.runtime.begun import Begun
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.cases import Cases, state_of
 from pointsman.runtime.clock import Clock, StoreClock, SystemClock
@@ -63,9 +64,10 @@ class Engine:
         self._threads = threads
         recent = Recent()
         commits = Commits(ports, recent, self._committed, self._appended)
-        calls = Calls(ports, resources, threads)
+        begun = Begun(ports.store)
+        calls = Calls(ports, resources, threads, begun)
         inbox = Inbox(ports.store)
-        self._limits = Limits(ports, registry)
+        self._limits = Limits(ports, registry, begun)
         effects = Effects(ports, commits, calls, self._limits, inbox)
         runner = Runner(ports, commits, calls, effects, self._limits, inbox, self._start_child)
         self._scheduler = Scheduler(ports, commits, recent, runner, registry, self._limits, concurrency, self._fail, self._look_around)

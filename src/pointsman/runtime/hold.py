@@ -32,6 +32,7 @@ from pointsman.store.base import (
 
 if TYPE_CHECKING:
     from pointsman.runtime.limits import Permit
+    from pointsman.runtime.threads import Call
 
 
 UNFIT = "give the field a default or a type that takes what is stored, or raise version= and convert it in accepts="
@@ -57,6 +58,7 @@ class Hold:
     `attempt` counts the attempts of the current step. `intent` is the committed intent of an effect that has not been
     called yet, `doubtful` whether an earlier call under its key may have happened, and `call_until` when its call must be
     given up, in the clock's monotonic seconds. `needs` is the limit that the case has waited for in line, `permit` one that was taken for the call to come.
+    `calling` is how many calls are under way, `counted` whether the store counts an attempt for them, `place` a thread that is kept for the call to come.
     `unsettled` are the keys of effects whose outcome is not known. `inbox` is
     how many messages were pending when the case was read, `mail` those that have been looked at, `waiting` the open pause of
     a case that was woken, `undoes` the key of the call that is being taken back. `origin` is what the case has from its start. `migrated` is what has been done to its fields since
@@ -78,6 +80,9 @@ class Hold:
     permit: "Permit | None" = None
     unsettled: set[str] = field(default_factory=set)
     inbox: int = 0
+    calling: int = 0
+    counted: bool = True
+    place: "Call | None" = None
     mail: tuple[MessageRow, ...] = ()
     waiting: PauseRow | None = None
     undoes: str = ""

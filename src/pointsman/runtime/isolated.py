@@ -34,10 +34,10 @@ START = "from pointsman.runtime.isolated import answer; answer()"
 
 
 class Isolation:
-    """Runs functions in Pythons of their own, `AT_ONCE` at most."""
+    """Runs functions in Pythons of their own, `AT_ONCE` at most: who calls one holds one of the `places`."""
 
     def __init__(self) -> None:
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self.places = asyncio.Semaphore(AT_ONCE)
 
     async def call(self, node: AnyNode, arguments: Sequence[object], context: Context | None) -> object:
         """Call the node's function with these arguments, and kill it when this is cancelled.
@@ -52,8 +52,7 @@ class Isolation:
             "arguments": [encode_value(types[name], name, value) for name, value in zip(types, arguments, strict=False)],
             "context": context and {name: getattr(context, name) for name in _TOLD},
         }
-        async with self._places:
-            said = await _ask(node.name, json.dumps(told).encode())
+        said = await _ask(node.name, json.dumps(told).encode())
         if "error" in said:
             raise _raised(said)
         return types["return"].validate_json(said["result"])

@@ -35,6 +35,7 @@ from pointsman.kernel.limits import (
     text_of,
     why_shut,
 )
+from pointsman.runtime.begun import Begun
 from pointsman.runtime.hold import Hold, Outcome
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import CaseRow, Settlement
@@ -111,7 +112,8 @@ class _Waiter:
 class Limits:
     """The limits of one engine's processes: what it knows of them, and who of its cases waits for them."""
 
-    def __init__(self, ports: Ports, processes: Iterable[AnyProcess]) -> None:
+    def __init__(self, ports: Ports, processes: Iterable[AnyProcess], begun: Begun) -> None:
+        self._begun = begun
         nodes = [node for process in processes for node in process.nodes() if node.limit is not None]
         check_limits("the engine", [node.limit for node in nodes if node.limit is not None])
         self._limits = {node.limit.name: node.limit for node in nodes if node.limit is not None}
@@ -255,6 +257,7 @@ class Limits:
                         return permit
                     due = min(LOOK_SECONDS, max(0.0, opens_at(limit, self._states[name], now, self._alive[name]) - now) or LOOK_SECONDS)
                 waiter.event.clear()
+                await self._begun.waits(hold)
                 await clock.wait(waiter.event, due)
         finally:
             self._waiters[name].remove(waiter)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from pointsman.errors import NotBegun
+from pointsman.errors import AllHang
 from pointsman.runtime.clock import Clock
 
 HANGING_MAX = 64  # threads that may hang before others go short: each holds its stack and whatever its call holds
@@ -20,14 +20,23 @@ REMEMBERED_MAX = 1_000  # effects whose given-up call is remembered by key; far 
 
 
 class Call(Future[Any]):
-    """A plain function in a thread, as a future. `thread` is the number of its thread, `ended_at` when it came to its end (Unix seconds)."""
+    """A plain function in a thread, as a future. `thread` is the number of its thread, `ended_at` when it came to its end (Unix seconds).
+
+    `begun` is done when a thread has got to it, or when none ever will. `waited` says that the call has waited for its thread for
+    long, so that `counted` comes before it. A thread that is `kept` waits for its function until that is set.
+    """
 
     def __init__(self, function: Callable[[], Any]) -> None:
         super().__init__()
         self.function = function
+        self.counted: Callable[[], None] | None = None
+        self.waited = False
+        self.begun: Future[None] = Future()
+        self.kept: threading.Event | None = None
         self.abandoned = False
         self.thread = 0
         self.ended_at: float | None = None
+        self.add_done_callback(_has_begun)
 
     def happened(self) -> bool:
         """Whether the function has returned, and not raised."""
@@ -54,14 +63,40 @@ class Threads:
         """How many calls were given up and still run."""
         return len(self._hanging)
 
-    def submit(self, function: Callable[[], Any]) -> Call:
-        """Run `function` in a thread, when one is free. Raises NotBegun where all of them hang."""
+    def submit(self, function: Callable[[], Any], counted: Callable[[], None] | None = None) -> Call:
+        """Run `function` in a thread, when one is free. Raises AllHang where all of them hang.
+
+        Where it has `waited`, `counted` is called in the thread first.
+        """
+        call = Call(function)
+        call.counted = counted
+        return self._put(call)
+
+    def keep(self) -> Call:
+        """Keep the next thread that is free for a call to come, until it is given one or let go. Raises AllHang where all of them hang."""
+        call = Call(_nothing)
+        call.kept = threading.Event()
+        return self._put(call)
+
+    def give(self, call: Call, function: Callable[[], Any]) -> Call:
+        """Run `function` in the thread that was kept for it."""
+        assert call.kept is not None
+        call.function = function
+        call.kept.set()
+        return call
+
+    def let_go(self, call: Call) -> None:
+        """Do without a thread that was kept, or is waited for."""
+        if call.kept is not None and not call.kept.is_set():
+            call.kept.set()
+            call.cancel()
+
+    def _put(self, call: Call) -> Call:
         with self._changed:
             if self._closed:
                 raise RuntimeError("the engine is closed")
             if self._places <= 0:
                 raise self._refusal()
-            call = Call(function)
             self._queue.append(call)
             if self._idle >= len(self._queue):
                 self._changed.notify()
@@ -112,8 +147,8 @@ class Threads:
     def _places(self) -> int:
         return self._count - max(0, len(self._hanging) - HANGING_MAX)
 
-    def _refusal(self) -> NotBegun:
-        return NotBegun(f"{len(self._hanging)} calls of plain functions hang; give their clients timeouts, and start the program again")
+    def _refusal(self) -> AllHang:
+        return AllHang(f"{len(self._hanging)} calls of plain functions hang; give their clients timeouts, and start the program again")
 
     def _grow(self) -> None:
         if self._workers < self._places:
@@ -142,6 +177,11 @@ class Threads:
     def _run(self, call: Call) -> None:
         call.thread = threading.get_ident()
         try:
+            if call.waited and call.counted is not None:
+                call.counted()
+            _has_begun(call)
+            if call.kept is not None:
+                call.kept.wait()
             result = call.function()
         except BaseException as error:
             call.ended_at = self._clock.now()
@@ -160,3 +200,14 @@ class Threads:
                 return False
             self._workers += 1
             return True
+
+
+def _nothing() -> None:
+    """What runs in a thread that was kept and not needed."""
+
+
+def _has_begun(call: "Future[Any]") -> None:
+    """A call that was refused or dropped before it began is waited for no longer."""
+    assert isinstance(call, Call)
+    if not call.begun.done():
+        call.begun.set_result(None)

@@ -595,6 +595,9 @@ class Store(Reader, Protocol):
     async def release(self, cases: Sequence[int], *, now: float) -> None:
         """Give running cases back unharmed: they are ready again, and the attempt that was cut short does not count."""
 
+    async def count_attempt(self, case: int, fence: int, by: int) -> None:
+        """Add to the attempts of a running case that is in hand under this fence: a call of it waits (-1), or begins (1)."""
+
     async def renew(self) -> float:
         """Prolong this engine's lease by `lease_seconds` from now; answers the store's time (Unix seconds).
 

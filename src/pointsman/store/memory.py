@@ -244,6 +244,12 @@ class MemoryStore:
             if row.status is Status.RUNNING and (self.lease_seconds is None or self._owners[case] == self._engine):
                 self._cases[case] = row._replace(status=Status.READY, wake_at=now, attempts=max(row.attempts - 1, 0))
 
+    async def count_attempt(self, case: int, fence: int, by: int) -> None:
+        """Add to the attempts of a running case; see the contract."""
+        row = self._cases[case]
+        if (row.status, row.fence) == (Status.RUNNING, fence):
+            self._cases[case] = row._replace(attempts=max(row.attempts + by, 0))
+
     async def renew(self) -> float:
         """Prolong this handle's lease."""
         now = self._time()
@@ -260,9 +266,7 @@ class MemoryStore:
 
     async def outcomes(self, process: str) -> list[str]:
         """The outcomes of the cases of a process that are done, each once."""
-        return sorted(
-            {row.outcome for row in self._cases.values() if row.process == process and row.status in ENDED and row.outcome is not None}
-        )
+        return sorted({row.outcome for row in self._cases.values() if row.process == process and row.status in ENDED and row.outcome})
 
     async def expire(self, process: str, outcome: str | None, *, before: float, at: float, limit: int) -> int:
         """Delete cases that were kept long enough."""
@@ -435,9 +439,8 @@ class MemoryStore:
                 self._messages[message.id - 1] = message._replace(case=t.case, status=MessageStatus.PENDING)
             row = self._cases[t.case]
             waits = bool(early) and row.status in {Status.WAITING, Status.PARKED}
-            self._cases[t.case] = row._replace(
-                inbox=len(early), status=Status.READY if waits else row.status, wake_at=t.at if waits else row.wake_at
-            )
+            stands, wake_at = (Status.READY, t.at) if waits else (row.status, row.wake_at)
+            self._cases[t.case] = row._replace(inbox=len(early), status=stands, wake_at=wake_at)
 
     def _deliver_to(self, post: Post, case: int) -> Posted:
         row = self._cases.get(case)
@@ -562,11 +565,8 @@ class MemoryStore:
     async def in_doubt(self) -> list[EffectRow]:
         """The ledger's entries whose call may or may not have happened, of cases that nobody has in hand."""
         unknown = {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}
-        rows = (row for row in self._effects.values() if row.status in unknown)
-        return sorted(
-            (row for row in rows if self._cases[row.case].status is not Status.RUNNING),
-            key=lambda row: (row.intended_at, row.key),
-        )
+        rows = [row for row in self._effects.values() if row.status in unknown and self._cases[row.case].status is not Status.RUNNING]
+        return sorted(rows, key=lambda row: (row.intended_at, row.key))
 
     async def pause(self, case: int) -> PauseRow | None:
         """The last pause of a case, open or closed, or None."""

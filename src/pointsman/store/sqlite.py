@@ -150,6 +150,10 @@ class SqliteStore(SqliteReader):
         """Give running cases back unharmed."""
         await self._hand_in(lambda connection: connection.executemany(self._sql["release_case"], [(now, case) for case in cases]).rowcount)
 
+    async def count_attempt(self, case: int, fence: int, by: int) -> None:
+        """Add to the attempts of a running case; see the contract."""
+        await self._hand_in(lambda connection: connection.execute(self._sql["count_attempt"], (by, case, fence)).rowcount)
+
     async def renew(self) -> float:
         """No lease, so nothing to renew; see the contract."""
         raise StoreError(f"{self.path} belongs to one engine and has no leases.")

@@ -326,7 +326,17 @@ class _Suspending:
 class _Inline(Threads):
     """Plain functions run at once: a simulation has no threads."""
 
-    def submit(self, function: Callable[[], Any]) -> Call:
+    def keep(self) -> Call:
+        """There is always a thread."""
+        call = Call(_nobody)
+        call.begun.set_result(None)
+        return call
+
+    def give(self, call: Call, function: Callable[[], Any]) -> Call:  # noqa: ARG002 - there is no thread to run it in
+        """Run the function here and now."""
+        return self.submit(function)
+
+    def submit(self, function: Callable[[], Any], counted: Callable[[], None] | None = None) -> Call:  # noqa: ARG002 - none waits
         """Run the function here and now."""
         call = Call(function)
         call.set_running_or_notify_cancel()
@@ -335,6 +345,10 @@ class _Inline(Threads):
         except Exception as error:
             call.set_exception(error)
         return call
+
+
+def _nobody() -> None:
+    """What is called in a thread that was kept and not needed."""
 
 
 async def _ask(engine: Engine, ask: Callable[[Engine], Awaitable[T]]) -> T:

@@ -226,6 +226,9 @@ INSERT INTO limits (name, state) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET 
 -- An orderly stop gives the case back; the attempt that it cut short does not count.
 UPDATE cases SET status = 'ready', wake_at = ?, attempts = max(attempts - 1, 0) WHERE id = ? AND status = 'running';
 
+-- name: count_attempt
+UPDATE cases SET attempts = max(attempts + ?, 0) WHERE id = ? AND fence = ? AND status = 'running';
+
 -- name: recover_cases
 -- What a dead engine left running is ready again; the attempt that died with it counts. SQLite sees that the partial index will do
 -- only where its own condition is named, too.

@@ -1,0 +1,153 @@
+"""What waits for a thread has not been called: its time has not begun, and its attempt does not count."""
+
+import asyncio
+import os
+import threading
+import time
+from typing import Any
+
+import pytest
+from places import Place, run
+
+from pointsman import AtMostOnce, Item, Limit, Process, Retry, State, Status, each, finish, otherwise, when
+from pointsman.testing.clock import ManualClock
+from pointsman.testing.crash import in_child
+
+CASES, THREADS = 400, 4
+CALL_SECONDS, TIMEOUT_SECONDS = 0.5, 2.0
+
+
+class Job(State):
+    name: str
+    result: str | None = None
+
+
+class HeldLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time passes by as much as a test says, beside its own."""
+
+    passed = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.passed
+
+
+def in_rounds(loop: HeldLoop, clock: ManualClock) -> Any:
+    """A function that takes `CALL_SECONDS`, as many at a time as there are threads."""
+
+    def pass_time() -> None:
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result()  # the loop has seen what ended before
+        loop.passed += CALL_SECONDS
+        loop.call_soon_threadsafe(clock.advance, CALL_SECONDS)
+
+    together = threading.Barrier(THREADS, pass_time, timeout=10)
+
+    def work(name: str) -> str:
+        together.wait()
+        return name
+
+    return work
+
+
+@pytest.mark.parametrize("kind", ["node", "effect"])
+def test_four_hundred_calls_with_four_threads_all_have_their_time(place: Place, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    async def main(loop: HeldLoop) -> Any:
+        process, clock = Process("jobs", Job), ManualClock()
+        work = in_rounds(loop, clock)
+        step: Any = (
+            process.node(work, writes="result", timeout_seconds=TIMEOUT_SECONDS, retry=Retry(attempts_max=1))
+            if kind == "node"
+            else process.effect(work, writes="result", timeout_seconds=TIMEOUT_SECONDS, retry=Retry(attempts_max=1), safety=AtMostOnce())
+        )
+        process.rules(when("open", lambda c: c.result is None, step), otherwise(finish("done")))
+        async with place.open(process, threads=THREADS, concurrency=CASES, clock=clock) as engine:
+            started = await asyncio.gather(*(engine.start(process, {"name": str(number)}) for number in range(CASES)))
+            rows = await asyncio.gather(*(engine.settled(one.case) for one in started))
+            return [row.status for row in rows]
+
+    with asyncio.Runner(loop_factory=HeldLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, HeldLoop)
+        statuses = runner.run(asyncio.wait_for(main(loop), 10_000))
+
+    with capsys.disabled():
+        print(
+            f"\n{CASES} {kind}s of {CALL_SECONDS} s, {THREADS} threads, timeout {TIMEOUT_SECONDS} s: {statuses.count(Status.PARKED)} parked"
+        )
+    assert statuses == [Status.DONE] * CASES
+
+
+class Lines(State):
+    lines: tuple[str, ...] = ("one", "two", "three")
+    results: list[str] | None = None
+
+
+def waiting(kind: str, gate: threading.Event, called: list[str]) -> Process[Any]:
+    """A process whose calls wait: behind a plain function that holds the only thread, or behind a limit's only permit."""
+    limit = limit_of(kind)
+    process: Process[Any] = Process("lines", Lines)
+
+    def look(line: Item[str]) -> str:
+        called.append(line)
+        gate.wait()
+        return line
+
+    node = process.node(look, writes="results", limit=limit, retry=Retry(attempts_max=2))
+    process.rules(when("open", lambda c: c.results is None, each(node, over="lines")), otherwise(finish("done")))
+    return process
+
+
+def holding(gate: threading.Event, limit: Limit | None) -> Process[Job]:
+    """A process whose node holds what the other one waits for."""
+    process = Process("holding", Job)
+
+    def hold(name: str) -> str:
+        gate.wait()
+        return name
+
+    node = process.node(hold, writes="result", limit=limit, retry=Retry(attempts_max=100))
+    process.rules(when("open", lambda c: c.result is None, node), otherwise(finish("done")))
+    return process
+
+
+KINDS = ["thread", "limit"]
+
+
+def limit_of(kind: str) -> Limit | None:
+    return Limit("llm", concurrency=1) if kind == "limit" else None
+
+
+def dies_while_the_branches_wait(place: Place, kind: str) -> None:
+    """A program that is killed as soon as all branches of the case wait; run it in a process of its own."""
+
+    async def main() -> None:
+        called: list[str] = []
+        gate, threads = threading.Event(), 1 if kind == "thread" else 4
+        async with place.open(holding(gate, limit_of(kind)), waiting(kind, gate, called), threads=threads) as engine:
+            await engine.start("holding", {"name": "first"}, key="first", priority=1)
+            case = (await engine.start("lines", {}, key="lines")).case
+            for _ in range(20):
+                row = await engine.case(case)
+                if row.status is Status.RUNNING and row.attempts == 0:
+                    break
+                await asyncio.sleep(0.05)
+            os._exit(7 if called else 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_branches_that_wait_when_the_program_is_killed_have_not_been_begun(on_disk: Place, kind: str) -> None:
+    for _ in range(6):
+        assert in_child(lambda: dies_while_the_branches_wait(on_disk, kind)) == 0
+
+    async def lives() -> Any:
+        gate = threading.Event()
+        gate.set()
+        later = ManualClock(time.time() + 1_000)  # when the permits of the dead have come free
+        async with on_disk.open(holding(gate, limit_of(kind)), waiting(kind, gate, []), clock=later) as engine:
+            case = (await engine.start("lines", {}, key="lines")).case
+            return await engine.settled(case)
+
+    row = run(lives())
+
+    assert (row.status, row.reason) == (Status.DONE, None)
