@@ -146,15 +146,20 @@ def _shown(settings: DeskConfig, case: int, seen: str | None, question: str, *, 
         return NOTHING_SEEN
     if not yes and (known := last_shown(settings, case)) is not None:
         return known
+    if not yes and (as_json or not at_a_terminal()):
+        told = f"nothing was done, as you have not looked at the draft of case {case}"
+        exit_with(f"{told}; look first: pointsman-desk show {case}. A script names the draft with --seen DIGEST, or says --yes.")
     if not as_json:
         print_question(history, beside)
         remember(settings, history)
-    if not yes and (as_json or not sys.stdin.isatty()):
-        told = f"nothing was done, as you have not looked at the draft of case {case}"
-        exit_with(f"{told}: pointsman-desk show {case} first, or say --yes, or name the draft with --seen {history.pause.digest[:12]}.")
     if not yes and not typer.confirm(f"\n{question}"):
         exit_with("nothing was done.")
     return history.pause.digest
+
+
+def at_a_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty()
 
 
 def decide(settings: DeskConfig, decision: Callable[[Desk], Awaitable[CaseRow]], *, as_json: bool, sends: bool = False) -> None:
