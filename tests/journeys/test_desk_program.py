@@ -273,3 +273,20 @@ def test_a_server_that_is_slow_to_answer_holds_no_other_mail(config: DeskConfig)
             while len(json.loads(command(config, "cases", "--json").stdout)) < 2:
                 assert process.poll() is None
             process.kill()
+
+
+def test_what_a_person_says_of_a_decision_moves_no_terminal(config: DeskConfig) -> None:
+    deliver(config, 1)
+    command(config, "run")
+    obeyed = "\x1b[2J\x1b]0;title\x07\x9b31m\u202eright to left\u200b"
+
+    done = command(config, "cancel", "1", "--why", f"because {obeyed}", "--by", f"anna{obeyed}")
+    shown = [command(config, *words).stdout for words in (("show", "1"), ("show", "1", "--json"), ("cases",), ("cases", "--json"))]
+    library = [
+        subprocess.run([sys.executable, "-m", "pointsman.cli.main", *words, "--db", str(config.database)], capture_output=True, text=True, check=True)
+        for words in (("show", "1"), ("events",), ("events", "--json"))
+    ]  # fmt: skip
+
+    assert done.returncode == 0
+    for output in [done.stdout, *shown, *(ran.stdout for ran in library)]:
+        assert not {"\x1b", "\x07", "\x9b", "\u202e", "\u200b"} & set(output)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import date, timedelta
 from importlib.metadata import version
@@ -15,8 +16,8 @@ from pointsman.errors import PointsmanError
 
 try:
     import typer
+    from rich import markup
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 except ImportError:
     print(
@@ -52,6 +53,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def escape(text: str) -> str:
+    """A text as a part of markup that shows it letter by letter; what a terminal would obey, or nobody sees, has a mark in its place."""
+    visible = "".join(one if one in "\n\t" or unicodedata.category(one)[0] != "C" else "\ufffd" for one in text)
+    return markup.escape(visible)
 
 
 class Terminal(Console):

@@ -13,7 +13,7 @@ from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.lists import SHOWN_MAX, listed, print_cases
 from pointsman_desk.cli.looking import look_at
 from pointsman_desk.cli.one_case import print_decision, print_draft, print_question
-from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Config, Json, Seen, Yes
+from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Config, Json, Seen, Yes, visible
 from pointsman_desk.cli.session import exit_with, or_exit, who, with_desk
 from pointsman_desk.cli.shown import last_shown, remember, remember_digest
 from pointsman_desk.config import DeskConfig, load_config
@@ -67,7 +67,7 @@ def edit(
 
 def reject(
     case: CaseNumber,
-    why: Annotated[str, typer.Option(help="Why the mail is not answered.")] = "",
+    why: Annotated[str, typer.Option(help="Why the mail is not answered.", callback=visible)] = "",
     seen: Seen = None,
     yes: Yes = False,
     by: By = None,
@@ -81,7 +81,7 @@ def reject(
 
 
 def redrive(
-    why: Annotated[str, typer.Option(help="What was mended.")],
+    why: Annotated[str, typer.Option(help="What was mended.", callback=visible)],
     case: Annotated[
         int | None, typer.Argument(metavar="[CASE]", min=1, max=CASE_MAX, help="The case's number.", show_default=False)
     ] = None,
@@ -115,7 +115,7 @@ def redrive(
 
 def cancel(
     case: CaseNumber,
-    why: Annotated[str, typer.Option(help="Why it is closed.")],
+    why: Annotated[str, typer.Option(help="Why it is closed.", callback=visible)],
     by: By = None,
     config: Config = None,
     as_json: Json = False,

@@ -5,6 +5,14 @@ from typing import Annotated
 
 import typer
 
+from pointsman_desk.mail.characters import clean
+
+
+def visible(text: str | None) -> str | None:
+    """What a person says of a decision, without what a terminal would obey and nobody can see: it is shown to others."""
+    return None if text is None else clean(text, set())
+
+
 Config = Annotated[
     Path | None,
     typer.Option("--config", help="The configuration; desk.toml in this folder where it is there.", show_default=False),
@@ -16,5 +24,5 @@ Seen = Annotated[
     str | None,
     typer.Option("--seen", help="The digest of the draft that you looked at, as `show` prints it.", show_default=False),
 ]
-By = Annotated[str | None, typer.Option("--by", help="Who decides; your login name.", show_default=False)]
+By = Annotated[str | None, typer.Option("--by", help="Who decides; your login name.", show_default=False, callback=visible)]
 Yes = Annotated[bool, typer.Option("--yes", help="Decide on what stands there now, without being asked; for scripts.")]

@@ -210,3 +210,21 @@ def test_a_path_without_mails_is_refused_before_the_first_is_read(tmp_path: Path
         mails_at([str(tmp_path / "one.eml"), str(tmp_path / "gone")], io.BytesIO())
     with pytest.raises(MailboxMissing, match="photos holds no mails"):
         mails_at([str(tmp_path / "photos")], io.BytesIO())
+
+
+@pytest.mark.parametrize("room", ["box/new", "box/deeper", "box"])
+def test_a_link_is_not_followed_out_of_the_mailbox(tmp_path: Path, room: str) -> None:
+    box = maildir(tmp_path / "box") if room == "box/new" else tmp_path / "box"
+    (tmp_path / room).mkdir(parents=True, exist_ok=True)
+    secret = tmp_path / "secret.eml"
+    secret.write_bytes(b"Subject: not for the desk\n\nsecret")
+    (tmp_path / room / "1.eml").write_bytes(b"Subject: a mail\n\n")
+    (tmp_path / room / "2.eml").symlink_to(secret)
+    (tmp_path / room / "3.eml").symlink_to("1.eml")
+
+    found = list(mails_at([str(box)], io.BytesIO()))
+    opened = list(open_folder(box).mails()) if room != "box/deeper" else found
+
+    assert [mail.raw for mail in found if mail.raw is not None] == [b"Subject: a mail\n\n"] * 2
+    assert not any(mail.raw and b"secret" in mail.raw for mail in opened)
+    assert room != "box/new" or "outside the mailbox" in (opened[1].problem or "")

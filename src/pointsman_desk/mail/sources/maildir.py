@@ -19,7 +19,7 @@ class FolderSource:
     def mails(self) -> Iterator[Found]:
         """Yield each mail with its path in the folder as its name. Raises MailboxMissing when the folder has gone."""
         for file in listed(self.path, self._listing):
-            yield read_file(file, str(file.relative_to(self.path)))
+            yield read_file(file, str(file.relative_to(self.path)), self.path)
 
 
 def open_folder(path: Path) -> Source:
@@ -71,9 +71,13 @@ def listed(path: Path, listing: Callable[[Path], list[Path]]) -> list[Path]:
         ) from error
 
 
-def read_file(file: Path, name: str) -> Found:
-    """Read a file as one mail, or say why it cannot be read."""
+def read_file(file: Path, name: str, folder: Path | None = None) -> Found:
+    """Read a file as one mail, or say why it cannot be read. A link is not followed out of the `folder` that it was found in."""
     try:
+        if folder is not None and file.is_symlink() and not file.resolve().is_relative_to(folder.resolve()):
+            return Found(
+                name, None, f"The mail {file} is a link to a file outside the mailbox, which is not read; put the file itself there."
+            )
         size = file.stat().st_size
         if size > FILE_MAX_BYTES:
             return Found(name, None, f"The file {file} has {size} bytes, more than a mail can have; take it out.")

@@ -24,7 +24,7 @@ def mails_at(paths: Iterable[str], stdin: BinaryIO) -> Iterator[Found]:
     """Yield the mails at each path in turn; `-` is `stdin`, which can be read once. Raises MailboxMissing before the first.
 
     A file whose name ends in .eml is one mail, another one that begins with `From ` is an mbox. In a folder that is no
-    maildir, at any depth, every file counts that ends in .eml or begins as a mail does; hidden ones do not.
+    maildir, at any depth, every file counts that ends in .eml or begins as a mail does; hidden ones, and links that lead out of the folder, do not.
     """
     return chain.from_iterable([_of_stream(stdin) if path == STANDARD_INPUT else _at(Path(path)) for path in paths])
 
@@ -34,7 +34,10 @@ def _at(path: Path) -> Iterable[Found]:
         return _of_file(path, path.name)
     if not path.is_dir() or is_maildir(path):
         return open_folder(path).mails()
-    everything = listed(path, lambda folder: list(_below(folder)))
+    root = path.resolve()
+    everything = listed(
+        path, lambda folder: [file for file in _below(folder) if not file.is_symlink() or file.resolve().is_relative_to(root)]
+    )
     files = [file for file in everything if file.suffix.lower() == ".eml" or _begins_as_mail(file)]
     if everything and not files:
         raise MailboxMissing(f"The folder {path} holds no mails; name the files themselves, or another folder.")
