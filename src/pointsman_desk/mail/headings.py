@@ -123,15 +123,14 @@ def _attribution(lines: Sequence[str], index: int) -> Heading | None:
         if place >= len(lines):
             return None
         part = lines[place].strip()
-        if not part and not (joined and begins):
+        if not part and not (begins and _goes_on(joined, lines[place + 1 : place + 2])):
             return None
         joined = f"{joined} {part}".strip()
         bare = joined.rstrip(" *")
         if length == 2 and begins and _NUMBERS_FIRST.fullmatch(bare):
             return _judged(2, bare)
-        if part and begins and _OPENING.match(bare) and _ADDRESS.search(bare) and _WROTE_LAST.search(bare):
-            return _judged(length, bare)  # with a colon, or without
-        if not part or not bare.endswith(_COLONS):
+        complete = begins and _OPENING.match(bare) and _ADDRESS.search(bare) and _WROTE_LAST.search(bare)  # with a colon, or without
+        if not part or not (complete or bare.endswith(_COLONS)):
             if length == 3 and not begins:
                 return None
             continue
@@ -145,6 +144,11 @@ def _attribution(lines: Sequence[str], index: int) -> Heading | None:
     return None
 
 
+def _goes_on(joined: str, below: Sequence[str]) -> bool:
+    """Tell whether an attribution goes on below a blank line, as Polymail's does before and after the bracket of its address."""
+    return joined.endswith("<") or any(line.lstrip().startswith(("<", "mailto:")) for line in below)
+
+
 def _began_by_name(first: str) -> bool:
     """Tell whether a first line of several is one of "<name> <address> wrote on <date>:"."""
     return _WROTE.search(first) is not None and (_ADDRESS.search(first) is not None or _DATED.search(first) is not None)
@@ -154,9 +158,9 @@ def _later_start(lines: Sequence[str], index: int, length: int) -> bool:
     """Tell whether a later one of these lines begins an attribution by itself, so that those before it are somebody's words."""
     for place in range(index + 1, index + length):
         joined = " ".join(line.strip() for line in lines[place : index + length]).rstrip(" *")
-        first = lines[place]
-        if (_OPENING.match(first) and re.search(r"\d", first)) or (_DATE_FIRST.match(first) and _DATED.search(first)):
-            return _WROTE.search(joined) is not None or _ADDRESS_END.search(joined) is not None
+        opens = _OPENING.match(lines[place]) is not None and re.search(r"\d", lines[place]) is not None
+        if (opens or _DATED.search(joined)) and (_WROTE.search(joined) or _ADDRESS_END.search(joined) or _is_complete(joined)):
+            return True
     return False
 
 

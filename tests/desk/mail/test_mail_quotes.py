@@ -460,6 +460,17 @@ def test_no_known_text_makes_it_slow(line: str) -> None:
     assert parted.text == "Yes."
 
 
+@pytest.mark.parametrize(
+    "opening", ["On Friday I was at your shop", "Am Freitag war ich da", "On the other hand, it may come twice.", "At 10"]
+)
+@pytest.mark.parametrize("attribution", ATTRIBUTIONS)
+@pytest.mark.parametrize("gap", ["\n", "\n\n", "\nand left\n\n"])
+def test_own_words_that_begin_like_an_attribution_stay_above_it(opening: str, attribution: str, gap: str) -> None:
+    parted = split(f"{opening}{gap}{attribution}\n> Refund?", answers=True)
+
+    assert parted.text == f"{opening}{gap}".rstrip("\n")
+
+
 def test_what_comes_after_the_most_that_is_looked_at_is_doubtful() -> None:
     line = "word " * 15
     read = SPLIT_MAX // (len(line) + 1)
