@@ -144,11 +144,13 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         outer, told = sys.get_asyncgen_hooks(), sys.unraisablehook
         sys.set_asyncgen_hooks(firstiter=None, finalizer=_nothing)
         sys.unraisablehook = _nothing
+        asyncio._set_running_loop(self)  # noqa: SLF001 - what is unwound may begin tasks, and those are unwound too
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that never got to begin
                 self._unwind_all()
         finally:
+            asyncio._set_running_loop(None)  # noqa: SLF001
             self._tasks.clear()
             self._generators.clear()
             self._timers.clear()
