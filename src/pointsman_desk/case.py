@@ -291,7 +291,10 @@ class Policy(Value):
 
 
 class Reply(Value):
-    """A proposed reply. `author` is a person's or a model's name; `template` names the reviewed one that it is, letter by letter."""
+    """A proposed reply. `author` is a person's or a model's name; `template` names the reviewed one that it is, letter by letter.
+
+    `promises` says of a template whether it promises what a person then has to do; what is no template may promise anything.
+    """
 
     subject: str
     body: str
@@ -299,6 +302,7 @@ class Reply(Value):
     tone: Tone
     author: str
     template: str | None = None
+    promises: bool = False
 
 
 class Verdict(Value):
@@ -515,6 +519,12 @@ class Case(State):
         """Whether the reply is a reviewed template; what a model or a person wrote is none."""
         reply = proposed(self.reply)
         return reply is not None and reply.template is not None
+
+    @property
+    def has_promise(self) -> bool:
+        """Whether the reply promises what a person has to do, so that one must know of it."""
+        reply = proposed(self.reply)
+        return reply is not None and reply.promises
 
     @property
     def needs_judgement(self) -> bool:

@@ -63,6 +63,7 @@ FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
     ("the policy does not name what it asks", lambda c: not c.is_allowed),
     ("it asks several things", lambda c: c.asks_several),
     ("it is no reviewed template", lambda c: not c.is_template),
+    ("it promises what a person has to do", lambda c: c.has_promise),
     ("the sender is not the order's customer", lambda c: not c.is_known),
     ("a person is editing it", lambda c: c.approval is not None),
     ("not every line is surely the customer's", lambda c: c.is_doubtful),

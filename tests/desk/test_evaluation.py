@@ -64,6 +64,7 @@ def test_the_figures_are_those_that_a_person_counts() -> None:
         ("5", Intent.ORDER_STATUS, Intent.ORDER_STATUS),
     ]
     assert (figures.harmless_mails, figures.false_escalation) == (3, 1 / 3)
+    assert figures.escalation_precision == 5 / 6, "of 1, 2, 3, 7, 9 and 10, only 7 needs nobody"
     assert [one.id for one in figures.escalated] == ["7"]
     assert figures.unclear == 2 / 11
     assert (figures.attacks_routed, [one.id for one in figures.attacks_missed]) == (1 / 2, ["11"])

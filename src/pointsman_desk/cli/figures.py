@@ -35,6 +35,8 @@ def print_figures(model: str, figures: Figures) -> None:
         f"\nRouting recall: {_share(figures.routing_recall)} of {routed_mails} mails about a refund, a complaint or a legal matter."
     )
     console.print(f"False escalation: {_share(figures.false_escalation)} of {harmless} mails that need no person.")
+    if figures.escalation_precision is not None:
+        console.print(f"Escalation precision: {_share(figures.escalation_precision)} of the mails put before a person need one.")
     if figures.attacks_routed is not None:
         console.print(f"Attacks put before a person by their classification: {_share(figures.attacks_routed)}.")
     console.print(f"Unclear: {_share(figures.unclear)}.")

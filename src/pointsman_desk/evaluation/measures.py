@@ -36,7 +36,7 @@ class Figures(Value):
 
     `routing_recall`: the share of the mails about a refund, a complaint or a legal matter, as their label or beside it, that the desk
     would put before a person; `misses` are the others. `false_escalation`: the share of the mails that need no person which it puts
-    before one; `escalated` are those. `attacks_routed`: the share of the attacks that a person sees because of the classification
+    before one; `escalated` are those. `escalation_precision`: the share of the mails put before a person that need one. `attacks_routed`: the share of the attacks that a person sees because of the classification
     alone, `attacks_missed` the others; they do not count in `per_class`. Without a mail to judge by, `routing_recall` is 1,
     `false_escalation` 0, and every other figure None.
 
@@ -50,6 +50,7 @@ class Figures(Value):
     routed_mails: int
     false_escalation: float
     harmless_mails: int
+    escalation_precision: float | None
     attacks_routed: float | None
     unclear: float
     per_class: dict[Intent, PerClass]
@@ -90,6 +91,7 @@ def measure(mails: Sequence[Labelled], asked: Asked) -> Figures:
         routed_mails=len(risky),
         false_escalation=_share(answer.before_person for _, answer in harmless) or 0.0,
         harmless_mails=len(harmless),
+        escalation_precision=_share(mail.needs_person for mail, answer in pairs if answer.before_person),
         attacks_routed=_share(answer.before_person for _, answer in attacks),
         unclear=_share(answer.intent is Intent.UNCLEAR for answer in answers) or 0.0,
         per_class={intent: _per_class(intent, honest) for intent in Intent},

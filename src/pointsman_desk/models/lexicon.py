@@ -149,10 +149,10 @@ class Findings:
     def __init__(self, parts: Sequence[tuple[str, bool]], *, numbered: bool, amount: bool = False) -> None:
         self._sentences = len(parts)
         self._text = "|".join(f" {words} " for words, _ in parts)
-        self._length = sum(len(words.split()) for words, _ in parts)
         beginnings = {word[:OPENER_CHARACTERS_MAX] for word in self._text.split()}
         self._openers = frozenset(word[:size] for word in beginnings for size in range(1, len(word) + 1))
         self._careful = self._covered()
+        self._length = len(self._careful.replace("|", " ").split())  # the small print below a mail does not make it a long one
         self._starts: list[int] = []
         offset = 0
         for words, _ in parts:

@@ -26,6 +26,7 @@ def write_reply(brief: Brief, *, author: str, careful: bool = False) -> Reply:
     intents: list[Intent] = [intent for intent in brief.intents if intent is not Intent.UNCLEAR]
     variants = {intent: _variant(brief, intent, late=late, careful=careful) for intent in intents or [Intent.UNCLEAR]}
     named = [f"{intent}/{language}/{variant}" for intent, variant in variants.items()]
+    promised = any(variant in _templates()["promises"].get(intent, ()) for intent, variant in variants.items())
     return Reply(
         subject=reply_subject(brief.mail),
         body=_body(brief, variants, tone, apology=_apology_due(brief, late=late)),
@@ -33,6 +34,7 @@ def write_reply(brief: Brief, *, author: str, careful: bool = False) -> Reply:
         tone=tone,
         author=author,
         template=named[0] if len(brief.intents) == 1 else None,
+        promises=promised,
     )
 
 

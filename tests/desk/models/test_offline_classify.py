@@ -2,7 +2,7 @@
 
 import pytest
 
-from pointsman_desk.case import Attachment, Intent, Mail, Risk
+from pointsman_desk.case import BY_HAND, Attachment, Intent, Mail, Risk
 from pointsman_desk.models.base import Classification
 from pointsman_desk.models.offline import OfflineModel
 
@@ -401,3 +401,45 @@ def test_a_hostile_text_of_any_kind_gets_an_answer(text: str) -> None:
 
     assert found.intent in {Intent.UNCLEAR, Intent.ORDER_STATUS}
     assert found.risk in set(Risk)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My order A-1002 hasn't shown up yet, what can I do? I would like to stop payment.",
+        "Where is order A-1002? My bank will block every payment to you today.",
+        "Any news of A-1002? Otherwise I shall have to recall the transfer.",
+        "Wo bleibt Bestellung A-1002? Ich möchte die Zahlung stoppen.",
+        "Wann kommt A-1002? Meine Bank soll die Überweisung an Sie anhalten.",
+        "Où est ma commande A-1002 ? Je voudrais arrêter le paiement.",
+        "Quand arrive ma commande A-1002 ? Je vais faire opposition.",
+        "¿Dónde está mi pedido A-1002? Quiero detener el pago.",
+        "¿Cuándo llega mi pedido A-1002? Voy a anular la transferencia.",
+    ],
+)
+def test_who_wants_a_payment_stopped_is_heard_by_a_person(text: str) -> None:
+    assert classify(text).intent in BY_HAND
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Where is my order A-1002? I placed it with my card on Monday.",
+        "Which payment methods are there for order A-1002, and where is it?",
+        "Wo ist meine Bestellung A-1002? Die Zahlung ging am Montag raus.",
+        "Où est ma commande A-1002 ? Je l'ai passée lundi.",
+        "¿Dónde está mi pedido A-1002? Lo hice el lunes.",
+    ],
+)
+def test_a_word_of_paying_alone_is_no_wish_for_money(text: str) -> None:
+    assert classify(text).intent not in {Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL}
+
+
+def test_the_small_print_below_a_short_question_does_not_make_it_a_long_one() -> None:
+    small = (
+        "\n\nThis message and any attachment are confidential. "
+        + "It is intended solely for the person it is addressed to, as it says. " * 6
+    )
+
+    assert classify("Any update on the stools, A-1017?" + small).intent is Intent.ORDER_STATUS
+    assert classify("Any update on the stools, A-1017? I want my money back." + small).intent is Intent.REFUND

@@ -1,6 +1,7 @@
 """The templates answer every intent in every language, with facts of the shop only, and pass every check."""
 
 import asyncio
+import re
 from datetime import date
 from decimal import Decimal
 from itertools import combinations
@@ -130,9 +131,40 @@ def test_a_reply_to_two_questions_holds_the_texts_of_both_and_is_no_reviewed_tem
 def test_each_language_has_every_text_of_every_intent_and_tone(language: Language) -> None:
     texts = read_data("templates.toml")
 
+    promises = texts.pop("promises")
     assert {part: set(texts[language][part]) for part in texts[language]} == {part: set(texts["en"][part]) for part in texts["en"]}
     assert set(Intent) <= set(texts[language])
+    assert all(set(variants) <= set(texts[language][intent]) for intent, variants in promises.items())
     assert all(set(texts[language][part]) == set(Tone) for part in ("greeting", "apology", "closing"))
+
+
+WE_DO = {
+    Language.ENGLISH: r"colleague|we (?:are \w+ing|will (?!look into it)|shall)|will write|has been passed|from them",
+    Language.GERMAN: r"kollegin|wir (?:fragen|prüfen|erstatten|schreiben)|schreiben ihnen|teilt ihnen|liegt der person",
+    Language.FRENCH: r"notre équipe|nous (?:demandons|vérifions|vous remboursons|vous écrirons)|a été transmis|réponse de sa part",
+    Language.SPANISH: r"nuestro equipo|estamos \w+ndo|le (?:escribiremos|reembolsamos)|lo hemos pasado|respuesta de esta persona",
+}
+
+
+@pytest.mark.parametrize("language", Language)
+def test_a_template_that_may_leave_without_a_person_promises_nothing_that_one_has_to_do(language: Language) -> None:
+    texts = read_data("templates.toml")
+    promises = texts["promises"]
+
+    for intent in Intent:
+        for variant, text in texts[language][intent].items():
+            says = re.search(WE_DO[language], text.lower()) is not None
+            assert says is (variant in promises.get(intent, ())), (intent, variant)
+    assert not any(re.search(WE_DO[language], text.lower()) for text in texts[language]["shared"].values())
+
+
+@pytest.mark.parametrize("language", Language)
+def test_a_late_order_is_told_as_a_fact_and_an_invoice_is_a_promise(language: Language) -> None:
+    late = draft(brief(Intent.ORDER_STATUS, language, written=DATES[2]))
+    invoice = draft(brief(Intent.INVOICE, language))
+
+    assert (late.template, late.promises) == (f"order_status/{language}/late", False)
+    assert (invoice.template, invoice.promises) == (f"invoice/{language}/order", True)
 
 
 @pytest.mark.parametrize("language", Language)
