@@ -27,6 +27,7 @@ from pointsman import (
     State,
     Status,
     each,
+    explain_case,
     export_case,
     finish,
     history_of,
@@ -487,3 +488,19 @@ def test_the_branches_of_a_step_that_parked_are_told(tmp_path: Path) -> None:
     assert told.branches["price[1]"].startswith("has failed: 'ink'; a redrive")
     assert told.as_json()["branches"] == dict(told.branches)
     assert left == ()
+
+
+@pytest.mark.parametrize(("safety", "differs"), [(AtMostOnce(), False), (Idempotent(), True)])
+def test_a_definition_that_did_not_work_on_the_database_last_is_told_apart(safety: Safety, differs: bool, tmp_path: Path) -> None:
+    async def main() -> Explanation:
+        async with engine_on(tmp_path, letter(safety=AtMostOnce())) as engine:
+            case = (await engine.start("letter", {"message": "hello"})).case
+            await engine.settled(case)
+            return await explain_case(engine.reader, [letter(safety=safety)], case)
+
+    told = asyncio.run(main())
+
+    assert [obstacle for obstacle in told.obstacles if "is not the one that worked on the database last" in obstacle] == (
+        [*told.obstacles] if differs else []
+    )
+    assert bool(told.obstacles) is differs
