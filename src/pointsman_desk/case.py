@@ -331,6 +331,13 @@ class Sorting(Value):
     by: str
 
 
+class Addressing(Value):
+    """Whom a reply goes to: one address, and those who get a copy."""
+
+    to: str
+    cc: tuple[str, ...] = ()
+
+
 class Letter(Value):
     """What stands in a mail of ours.
 
@@ -349,6 +356,7 @@ class Letter(Value):
     references: tuple[str, ...] = ()
     automatic: bool = False
     reply_to: str | None = None
+    cc: tuple[str, ...] = ()
 
 
 class Outgoing(Letter):
@@ -426,6 +434,7 @@ class Case(State):
     reply: Reply | Unsafe[Reply] | None = None
     verdict: Verdict | None = None
     approval: Approval | None = None
+    addressing: Addressing | None = None
     outgoing: Outgoing | None = None
     send_status: Literal["pending", "sent"] | None = None
     receipt: Receipt | None = None
@@ -483,6 +492,11 @@ class Case(State):
     def is_renamed(self) -> bool:
         """Whether the provider has put an identifier of its own into the reply in place of ours."""
         return self.receipt is not None and self.outgoing is not None and self.receipt.provider_message_id != self.outgoing.message_id
+
+    @property
+    def goes_elsewhere(self) -> bool:
+        """Whether the reply goes to anybody else than the sender of the newest mail."""
+        return self.addressing is not None and self.addressing != Addressing(to=self.mails[-1].sender)
 
     @property
     def is_flooded(self) -> bool:

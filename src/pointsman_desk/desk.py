@@ -7,8 +7,10 @@ from string import hexdigits
 from typing import Any
 
 from pointsman import CaseRow, Pending, Reconcile, Stale, Started, Status
-from pointsman_desk.case import Approval, FollowedUp, Receipt, Reply, Sorting, Verdict, proposed, sent_of
+from pointsman_desk.case import Addressing, Approval, FollowedUp, Receipt, Reply, Sorting, Verdict, proposed, sent_of
 from pointsman_desk.errors import DeskError, MailboxMissing
+from pointsman_desk.mail.automatic import plain
+from pointsman_desk.mail.compose import is_address
 from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
@@ -149,27 +151,30 @@ async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_v
     if isinstance(verdict, Verdict) and verdict.violations and not despite_violations:
         broken = "; ".join(violation.message for violation in verdict.violations)
         raise NotSendable(f"the draft of case {case} breaks a rule ({broken}); edit it, or approve it with --despite-violations.")
-    _may_leave(pending)
+    _may_leave(desk, pending, pending.shown["addressing"])
     return await _decide(desk, pending, _approval(pending, by, despite_violations=despite_violations))
 
 
-async def edit(desk: Desk, case: int, *, by: str, body: str, seen: str | None, send: bool) -> CaseRow:
+async def edit(
+    desk: Desk, case: int, *, by: str, body: str, seen: str | None, send: bool, to: str | None = None, copies: bool | None = None
+) -> CaseRow:  # fmt: skip
     """Put another text in place of the draft; it is checked and composed again, and waits again.
 
-    With `send` what was composed of it is approved at once, if it passes the checks.
+    With `send` what was composed of it is approved at once, if it passes the checks. `to` and `copies` are as for `readdress`.
     """
     if not body.strip():
         raise DeskError(f"the new text for case {case} is empty; write the reply, or reject the case.")
     pending = await _pending(desk, case, seen)
     shown = proposed(pending.shown["reply"]) or _blank(pending)
     reply = shown.model_copy(update={"body": body.rstrip() + "\n", "author": by, "template": None})
+    addressing = _addressed(desk, pending, to, copies)
     if send:
-        _may_leave(pending)
-    row = await _decide(desk, pending, Approval(decision="edit", by=by), {"reply": reply})
+        _may_leave(desk, pending, addressing)
+    row = await _decide(desk, pending, Approval(decision="edit", by=by), {"reply": reply, "addressing": addressing})
     if not send or row.status is not Status.WAITING:
         return row
     again = await _pending(desk, case, None)
-    if again.shown["reply"] != reply or again.beside["verdict"].violations:
+    if again.shown["reply"] != reply or again.shown["addressing"] != addressing or again.beside["verdict"].violations:
         return row
     return await _decide(desk, again, _approval(again, by))
 
@@ -288,9 +293,36 @@ def _approval(pending: Pending, by: str, *, despite_violations: bool = False) ->
     return Approval(decision="approve", by=by, sha256=pending.beside["outgoing"].sha256, despite_violations=despite_violations)
 
 
-def _may_leave(pending: Pending) -> None:
-    if pending.beside["mails"][-1].sender == UNKNOWN_SENDER:
-        raise NotSendable(f"the mail of case {pending.case} names no sender, so there is nobody to answer; reject it.")
+def _addressed(desk: Desk, pending: Pending, to: str | None, copies: bool | None) -> Addressing:
+    before, mail = pending.shown["addressing"], pending.shown["mail"]
+    if to is not None and not is_address(to):
+        raise DeskError(f"--to {to!r} is not one plain address such as jane@customer.example; correct it.")
+    if to is not None and plain(to) == plain(desk.config.address):
+        raise DeskError(f"--to {to} is the desk's own address; name the customer's.")
+    now = before.to if to is None else to
+    cc = before.cc if copies is None else mail.cc if copies else ()
+    return Addressing(to=now, cc=tuple(one for one in cc if plain(one) != plain(now)))
+
+
+def _may_leave(desk: Desk, pending: Pending, addressing: Addressing) -> None:
+    to = addressing.to
+    if to == UNKNOWN_SENDER:
+        raise NotSendable(f"the mail of case {pending.case} names no sender; name the recipient with --to ADDRESS, or reject it.")
+    if plain(to) == plain(desk.config.address):
+        raise NotSendable(
+            f"the reply of case {pending.case} would go to the desk's own address {to}; name the customer with `pointsman-desk approve "
+            f"{pending.case} --to ADDRESS`, or reject it."
+        )
+
+
+async def readdress(desk: Desk, case: int, *, by: str, seen: str | None, to: str | None, copies: bool | None) -> CaseRow:
+    """Choose whom the reply goes to, and whether those in Cc get a copy; None leaves it. It is composed anew, and waits for approval.
+
+    Raises DeskError where `to` is not one plain address, or is the desk's own.
+    """
+    pending = await _pending(desk, case, seen)
+    addressing = _addressed(desk, pending, to, copies)
+    return await _decide(desk, pending, Approval(decision="edit", by=by), {"addressing": addressing})
 
 
 async def _decide(desk: Desk, pending: Pending, approval: Approval, edits: dict[str, Any] | None = None) -> CaseRow:

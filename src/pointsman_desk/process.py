@@ -68,6 +68,7 @@ FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
     ("a person is editing it", lambda c: c.approval is not None),
     ("not every line is surely the customer's", lambda c: c.is_doubtful),
     ("the cases were lost, and it had been taken in", lambda c: c.mails[-1].before),
+    ("it goes to somebody else than its sender", lambda c: c.goes_elsewhere),
     ("its sender writes too much", lambda c: c.is_flooded),
 )
 """Why a person has to see a reply, the first reason that holds. Whether a machine has answered enough is asked after these."""
@@ -103,27 +104,15 @@ def support_mail(
     guard = Guard(*CHECKS, repairs_max=2, models=models, free=1, escalate="unsafe")
     draft_ = support.node(draft.draft, writes="reply", guard=guard, **asking)
     validate_ = support.node(validate.validate, writes="verdict")
-    approve = support.pause(
-        name="approve", writes="approval", answer=Approval, shows=("mail", "reply"), edits=("reply",),
-        beside=("earlier", "intents", "risk", "grounds", "order", "policy", "verdict", "outgoing", "mails", "reports", "allowance"),
-    )  # fmt: skip
+    approve = _approve(support)
+    address = support.node(send.address, writes="addressing")
     compose = support.node(send.compose, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
     compose_unattended = support.node(send.compose_unattended, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
     send_ = support.effect(
-        send.send,
-        writes=("receipt", "send_status", "sent"),
-        retry=GREYLISTED,
-        timeout_seconds=send_seconds,
-        safety=safety,
-        limit=send_limit,
-    )
-
-    # The reply is out, whatever becomes of this: a name that could not be noted for an hour leaves one sign less of where an answer belongs.
-    note = support.node(send.note, writes="noted", retry=GREYLISTED, on_failure="record")
-
+        send.send, writes=("receipt", "send_status", "sent"), retry=GREYLISTED,
+        timeout_seconds=send_seconds, safety=safety, limit=send_limit,
+    )  # fmt: skip
     allow = support.transaction(writes="allowance")(bounds.allow)
-    waits = follow_up is not None
-    wait = _wait(support, follow_up or FollowUp(timedelta(days=14)))
 
     def ask(why: str, holds: Callable[[Case], object]) -> Rule[Case]:
         """A reason for which a person has to see the reply, unless one has approved it."""
@@ -142,15 +131,14 @@ def support_mail(
         when("there is no draft", lambda c: c.reply is None, draft_),
         when("the draft is not validated", lambda c: c.verdict is None, validate_),
         when("a person rejected it", lambda c: c.approval is not None and c.approval.decision == "reject", finish("rejected")),
+        when("it is not addressed", lambda c: c.addressing is None, address),
         when("it is not composed", lambda c: c.is_written and c.outgoing is None, compose),
         *(ask(why, holds) for why, holds in FOR_A_PERSON),
         when("it is not known whether a machine may", lambda c: c.allowance is None and not c.approved, allow),
         ask("a machine has answered enough", lambda c: c.is_bounded),
         when("nobody has seen it", lambda c: not c.approved and not c.is_marked, compose_unattended),
         when("it is not sent", lambda c: c.send_status == "pending", send_),
-        when("its name at the provider is not noted", lambda c: c.is_renamed and c.noted is None, note),
-        when("the reply that was sent has come back", lambda c: waits and c.has_come_back, park(RETURNED)),
-        when("the customer may answer", lambda c: waits and c.followed_up is None, wait),
+        *_after_it_left(support, follow_up),
         otherwise(finish("sent")),
     )
     return support
@@ -165,6 +153,27 @@ def _accept_mails(support: Process[Case]) -> None:
     support.accept(
         Report, writes="reports", correlate=lambda report: report.conversation, key=lambda report: report.key, while_open="append", starts=False
     )  # fmt: skip
+
+
+def _approve(support: Process[Case]) -> Pause:
+    """The wait for a person's decision on the draft, and on whom it goes to."""
+    return support.pause(
+        name="approve", writes="approval", answer=Approval, shows=("mail", "reply", "addressing"), edits=("reply", "addressing"),
+        beside=("earlier", "intents", "risk", "grounds", "order", "policy", "verdict", "outgoing", "mails", "reports", "allowance"),
+    )  # fmt: skip
+
+
+def _after_it_left(support: Process[Case], follow_up: FollowUp | None) -> tuple[Rule[Case], ...]:
+    """What is done once the reply is out."""
+    # The reply is out, whatever becomes of this: a name that could not be noted for an hour leaves one sign less of where an answer belongs.
+    note = support.node(send.note, writes="noted", retry=GREYLISTED, on_failure="record")
+    waits = follow_up is not None
+    wait = _wait(support, follow_up or FollowUp(timedelta(days=14)))
+    return (
+        when("its name at the provider is not noted", lambda c: c.is_renamed and c.noted is None, note),
+        when("the reply that was sent has come back", lambda c: waits and c.has_come_back, park(RETURNED)),
+        when("the customer may answer", lambda c: waits and c.followed_up is None, wait),
+    )
 
 
 def _wait(support: Process[Case], terms: FollowUp) -> Pause:

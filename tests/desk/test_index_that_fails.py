@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Provider:
     def __init__(self) -> None:
         self.taken: list[str] = []
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:
         self.taken.append(to)
         return Receipt(provider_message_id=f"provider-{len(self.taken)}@mail.example", transport=self.name)
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -61,7 +61,7 @@ class Provider:
         self.points = points
         self.deduplicates = deduplicates
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:
         self.points("provider.reached")
         if not (self.deduplicates and key in delivered(self.log)):
             with self.log.open("a") as log:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -365,7 +365,7 @@ class Unsure:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:
         self.calls.append(key)
         if len(self.calls) == 1:
             raise ConnectionResetError("the connection was lost behind the final dot")
@@ -400,7 +400,7 @@ class Refusing:
     def __init__(self) -> None:
         self.calls = 0
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:
         self.calls += 1
         if self.calls == 1:
             raise Rejected("550 relaying denied")

@@ -13,7 +13,7 @@ from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.lists import SHOWN_MAX, listed, print_cases
 from pointsman_desk.cli.looking import look_at
 from pointsman_desk.cli.one_case import print_decision, print_draft, print_question
-from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Config, Json, Seen, Yes, visible
+from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Cc, Config, Json, Seen, To, Yes, visible
 from pointsman_desk.cli.session import exit_with, or_exit, who, with_desk
 from pointsman_desk.cli.shown import last_shown, remember, remember_digest
 from pointsman_desk.config import DeskConfig, load_config
@@ -31,11 +31,19 @@ def approve(
     yes: Yes = False,
     by: By = None,
     despite_violations: Annotated[bool, typer.Option("--despite-violations", help="Send it although it breaks a rule.")] = False,
+    to: To = None,
+    cc: Cc = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Send the draft of a case as you saw it; where you have not looked at it, it is shown, and you are asked."""
+    """Send the draft of a case as you saw it; where you have not looked at it, it is shown, and you are asked.
+
+    With another recipient or a copy it is composed anew and shown, and waits for approval again.
+    """
     settings = or_exit(lambda: load_config(config))
+    if to is not None or cc is not None:
+        decide(settings, lambda desk: at_desk.readdress(desk, case, by=who(by), seen=seen, to=to, copies=_kept(cc)), as_json=as_json)
+        return
     shown = _shown(settings, case, seen, "Send this reply?", yes=yes, as_json=as_json)
     decide(
         settings,
@@ -50,6 +58,8 @@ def edit(
     text: Annotated[str | None, typer.Option(help="The new text of the reply.", show_default=False)] = None,
     file: Annotated[typer.FileText | None, typer.Option(help="A file with the new text; - for standard input.", show_default=False)] = None,
     send: Annotated[bool, typer.Option("--approve", help="Send it at once if it breaks no rule.")] = False,
+    to: To = None,
+    cc: Cc = None,
     seen: Seen = None,
     yes: Yes = False,
     by: By = None,
@@ -62,7 +72,12 @@ def edit(
     body = text if text is not None else or_exit(lambda: _text_of(file))
     settings = or_exit(lambda: load_config(config))
     shown = _shown(settings, case, seen, "Send your text in the place of this draft?", yes=yes, as_json=as_json) if send else seen
-    decide(settings, lambda desk: at_desk.edit(desk, case, by=who(by), body=body, seen=shown, send=send), as_json=as_json, sends=True)
+    decide(
+        settings,
+        lambda desk: at_desk.edit(desk, case, by=who(by), body=body, seen=shown, send=send, to=to, copies=_kept(cc)),
+        as_json=as_json,
+        sends=True,
+    )
 
 
 def reject(
@@ -184,6 +199,12 @@ def decide(settings: DeskConfig, decision: Callable[[Desk], Awaitable[CaseRow]],
             raise DeskError(f"case {row.id} has not come to its end: {reasons(row, history.effects)}.")
 
     with_desk(settings, work, needs="sending" if sends else "nothing")
+
+
+def _kept(cc: str | None) -> bool | None:
+    if cc not in {None, "keep", "drop"}:
+        raise DeskError(f"--cc {cc} is not keep or drop; say one of them.")
+    return None if cc is None else cc == "keep"
 
 
 def _text_of(file: Any) -> str:

@@ -26,3 +26,8 @@ Seen = Annotated[
 ]
 By = Annotated[str | None, typer.Option("--by", help="Who decides; your login name.", show_default=False, callback=visible)]
 Yes = Annotated[bool, typer.Option("--yes", help="Decide on what stands there now, without being asked; for scripts.")]
+To = Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Whom the reply goes to.", show_default=False)]
+Cc = Annotated[
+    str | None,
+    typer.Option("--cc", metavar="keep|drop", help="Whether those in Cc of the mail get a copy; they get none.", show_default=False),
+]

@@ -25,6 +25,8 @@ def print_outgoing(outgoing: dict[str, Any] | None) -> None:
     if not outgoing:
         return
     console.print(f"\nComposed for {safe(outgoing['to'])}: {safe(outgoing['subject'])}")
+    if outgoing.get("cc"):
+        console.print(f"With a copy for {safe(', '.join(outgoing['cc']))}")
     console.print(f"[dim]{len(outgoing['raw'])} bytes, sha256 {outgoing['sha256'][:16]}, {safe(outgoing['message_id'])}[/]")
 
 

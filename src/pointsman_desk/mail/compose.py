@@ -111,6 +111,8 @@ def compose(letter: Letter) -> bytes:
         ("Date", format_datetime(letter.date)),
         ("Message-ID", _id(letter.message_id)),
     ]
+    if letter.cc:
+        fields.insert(2, ("Cc", ",\r\n ".join(_address("recipient of a copy", one) for one in letter.cc)))
     if letter.reply_to:
         fields.insert(1, ("Reply-To", _address("address for answers", letter.reply_to)))
     if letter.in_reply_to:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pointsman import UNKNOWN, Context, Found, Log, NotSent, Peek, Rejected, Unsafe
-from pointsman_desk.case import Incoming, Mail, Outgoing, Receipt, Reply, Sent, proposed, sent_of, unanswered
+from pointsman_desk.case import Addressing, Incoming, Mail, Outgoing, Receipt, Reply, Sent, proposed, sent_of, unanswered
+from pointsman_desk.mail.automatic import names_another
 from pointsman_desk.mail.compose import Letterhead, reply_to
 from pointsman_desk.mail.compose import compose as to_bytes
 from pointsman_desk.mail.departures import Departure, Departures
@@ -18,45 +19,54 @@ from pointsman_desk.mail.transports.base import Transport
 from pointsman_desk.mail.transports.smtp import SmtpTransport
 
 
+def address(mail: Mail, mails: Log[Incoming], *, letterhead: Letterhead) -> Addressing:
+    """Propose whom the reply goes to: the address that wrote, for a forged Reply-To would send a customer's data elsewhere.
+
+    Where that is the desk's own, or one that nobody reads, it is the Reply-To: a form, or a group, brings a customer's mail. A person
+    sees such a reply, and may choose another recipient and who gets a copy.
+    """
+    if mail.reply_to is not None and names_another(mail.sender, mail.reply_to, letterhead.address):
+        return Addressing(to=mail.reply_to)
+    return Addressing(to=mails[-1].sender)
+
+
 def compose(
-    mail: Mail, reply: Reply | Unsafe[Reply], mails: Log[Incoming], sent: Peek[Log[Sent]],
+    mail: Mail, reply: Reply | Unsafe[Reply], addressing: Addressing, mails: Log[Incoming], sent: Peek[Log[Sent]],
     *, letterhead: Letterhead, signer: Signer, ctx: Context,
 ) -> tuple[Outgoing, Literal["pending"]]:  # fmt: skip
-    """Fix every byte of the reply, date and Message-ID included, before a person sees it: what is approved is what leaves.
-
-    The reply goes to the address that wrote, never to a Reply-To: a forged one would send a customer's data elsewhere.
-    """
-    return _fixed(mail, reply, unanswered(mails, sent), letterhead, signer, ctx, automatic=False), "pending"
+    """Fix every byte of the reply, recipients, date and Message-ID included, before a person sees it: what is approved is what leaves."""
+    return _fixed(mail, reply, addressing, unanswered(mails, sent), letterhead, signer, ctx, automatic=False), "pending"
 
 
 def compose_unattended(
-    mail: Mail, reply: Reply | Unsafe[Reply], mails: Log[Incoming], sent: Peek[Log[Sent]],
+    mail: Mail, reply: Reply | Unsafe[Reply], addressing: Addressing, mails: Log[Incoming], sent: Peek[Log[Sent]],
     *, letterhead: Letterhead, signer: Signer, ctx: Context,
 ) -> tuple[Outgoing, Literal["pending"]]:  # fmt: skip
     """Fix the bytes of a reply that no person sees: it says that a machine sent it (RFC 3834)."""
-    return _fixed(mail, reply, unanswered(mails, sent), letterhead, signer, ctx, automatic=True), "pending"
+    return _fixed(mail, reply, addressing, unanswered(mails, sent), letterhead, signer, ctx, automatic=True), "pending"
 
 
 def _fixed(
-    mail: Mail, reply: Reply | Unsafe[Reply], waiting: Sequence[Incoming], letterhead: Letterhead, signer: Signer, ctx: Context,
-    *, automatic: bool,
+    mail: Mail, reply: Reply | Unsafe[Reply], addressing: Addressing, waiting: Sequence[Incoming], letterhead: Letterhead, signer: Signer,
+    ctx: Context, *, automatic: bool,
 ) -> Outgoing:  # fmt: skip
     written = proposed(reply)
     if written is None:
         raise ValueError("there is no reply to compose; a person has to write one")
     # Nobody can guess the identifier from outside, so a copy that bears it proves that the mail was sent, and an answer to it is one.
-    named = f"{ctx.incarnation}/{ctx.case}/{ctx.now}/{mail.message_id}/{written.model_dump_json()}"
+    named = f"{ctx.incarnation}/{ctx.case}/{ctx.now}/{mail.message_id}/{written.model_dump_json()}/{addressing.model_dump_json()}"
     incoming = waiting[-1]
     place = (ctx.case, incoming.conversation)
     letter = reply_to(
         mail,
         written,
         letterhead,
-        to=incoming.sender,
+        to=addressing.to,
         message_id=signer.message_id(*place, named, letterhead.address.rpartition("@")[2]),
         date=datetime.fromtimestamp(int(ctx.now), UTC),
         automatic=automatic,
     )
+    letter = letter.model_copy(update={"cc": addressing.cc})
     if letterhead.signs_addresses:
         letter = letter.model_copy(update={"reply_to": signer.address(letterhead.address, *place)})
     if letterhead.signs_subjects:
@@ -76,7 +86,7 @@ async def send(
     if send_status != "pending":
         raise Rejected(f"the reply is {send_status}, not pending")
     await asyncio.to_thread(_depart, Departure(ctx.key, ctx.case, mails[-1].conversation, ctx.now), outgoing.answers, departures)
-    receipt = await transport.deliver(outgoing.raw.encode("ascii"), sender=outgoing.sender, to=outgoing.to, key=ctx.key)
+    receipt = await transport.deliver(outgoing.raw.encode("ascii"), sender=outgoing.sender, to=outgoing.to, cc=outgoing.cc, key=ctx.key)
     return receipt, "sent", sent_of(outgoing, ctx.now)
 
 

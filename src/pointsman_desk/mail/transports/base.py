@@ -1,5 +1,6 @@
 """How a reply leaves the desk: what a transport promises."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from pointsman_desk.case import Receipt
@@ -16,8 +17,8 @@ class Transport(Protocol):
 
     name: str
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:
-        """Deliver the bytes from `sender` to `to`, both plain addresses, and return what the other side says to it.
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:
+        """Deliver the bytes from `sender` to `to` and to all of `cc`, plain addresses, and return what the other side says to it.
 
         `key` is the same in each attempt at one reply; a transport that can recognise a repetition by it does.
         """

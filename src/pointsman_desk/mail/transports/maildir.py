@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from pointsman import NotSent
@@ -26,7 +27,7 @@ class MaildirOutbox:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:  # noqa: ARG002 - both stand in `raw`
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:  # noqa: ARG002 - both stand in `raw`
         """Write the mail into `new` under a name made from the key; the receipt has its Message-ID.
 
         A mail of this key that is already in `new` or `cur` is left as it is. Raises NotSent when nothing was written,

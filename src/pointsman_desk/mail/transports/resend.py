@@ -1,6 +1,7 @@
 """Replies handed to Resend, a mail provider, by its HTTP interface (https://resend.com/docs/api-reference/emails/send-email)."""
 
 import os
+from collections.abc import Sequence
 from email import message_from_bytes
 from email.message import Message
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -65,7 +66,7 @@ class ResendTransport:
     def __init__(self, account: ResendAccount) -> None:
         self._account = account
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:
         """Send the mail under the key; the receipt has the provider's name for it.
 
         Raises NotSent, Rejected, and where nobody knows ResendInDoubt or what httpx raises: call again with the same key.
@@ -78,7 +79,7 @@ class ResendTransport:
         headers = {"Authorization": f"Bearer {api_key}", "Idempotency-Key": key}
         async with httpx.AsyncClient(timeout=self._account.timeout_seconds) as client:
             with http_outcome():
-                answer = await client.post(f"{self._account.url}/emails", json=_parts(raw, sender, to), headers=headers)
+                answer = await client.post(f"{self._account.url}/emails", json=_parts(raw, sender, to, cc), headers=headers)
         try:
             raise_for_outcome(answer)
         except NotSent as error:
@@ -93,13 +94,14 @@ class ResendTransport:
         return Receipt(provider_message_id=mail_id, transport=self.name, detail=f"{answer.request.url.host}: {answer.status_code}")
 
 
-def _parts(raw: bytes, sender: str, to: str) -> dict[str, Any]:
+def _parts(raw: bytes, sender: str, to: str, cc: Sequence[str]) -> dict[str, Any]:
     """Take a composed mail apart again."""
     mail, message = read_mail(raw), message_from_bytes(raw)
     quoted = mail.sender_name.replace("\\", r"\\").replace('"', r"\"")
     return {
         "from": f'"{quoted}" <{sender}>' if quoted else sender,
         "to": [to],
+        **({"cc": [*cc]} if cc else {}),
         "subject": mail.subject,
         "text": _text(message),
         "headers": {name: " ".join(str(message[name]).split()) for name in _CARRIED if name in message},

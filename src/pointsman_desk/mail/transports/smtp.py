@@ -4,7 +4,7 @@ import contextlib
 import re
 import smtplib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pointsman import Clock, NotSent, SystemClock, smtp_send
@@ -44,14 +44,14 @@ class SmtpTransport:
         self._clock = clock or SystemClock()
         self._server = f"The mail server {relay.host}:{relay.port_number}"
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:  # noqa: ARG002 - SMTP has no keys
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:  # noqa: ARG002 - SMTP has no keys
         """Send the mail; the receipt has its Message-ID, the server, how the talk was encrypted, and what the server said.
 
         Raises what `pointsman.smtp_send` raises: NotSent, Rejected, or SmtpInDoubt when the connection fails once the
         final dot is on its way.
         """
         until = self._clock.monotonic() + self._relay.timeout_seconds  # from here, for a thread may be long in coming
-        return await in_thread(lambda: self._deliver(raw, sender, to, until))
+        return await in_thread(lambda: self._deliver(raw, sender, (to, *cc), until))
 
     async def found(self, message_id: str) -> Receipt | None:
         """Return the receipt of a mail whose copy is in the archive, or None, which proves nothing. Raises MailboxMissing."""
@@ -61,7 +61,7 @@ class SmtpTransport:
         detail = "the server gave no answer, but its copy is in the archive"
         return Receipt(provider_message_id=message_id, transport=self.name, detail=detail)
 
-    def _deliver(self, raw: bytes, sender: str, to: str, until: float) -> Receipt:
+    def _deliver(self, raw: bytes, sender: str, to: Sequence[str], until: float) -> Receipt:
         encrypted = []
 
         def connect() -> smtplib.SMTP:
@@ -69,7 +69,7 @@ class SmtpTransport:
             encrypted.append(client.sock.version() if isinstance(client.sock, ssl.SSLSocket) else "not encrypted")
             return client
 
-        recipients = list(dict.fromkeys(filter(None, (to, self._relay.archive))))
+        recipients = list(dict.fromkeys(filter(None, (*to, self._relay.archive))))
         answer = smtp_send(connect, raw, sender=sender, to=recipients, server=self._server)
         detail = f"{self._relay.host}:{self._relay.port_number}, {encrypted[0]}: {answer}"
         named = provider_id(self._relay.host, answer) or identify(raw).email_id

@@ -1,0 +1,112 @@
+"""Whom a reply goes to: the sender, or whom a person chooses; never the desk itself, and never elsewhere without a person."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman import Status
+from pointsman_desk import desk as at_desk
+from pointsman_desk.case import Case
+from pointsman_desk.config import DeskConfig
+from pointsman_desk.errors import DeskError
+from pointsman_desk.mail.sources.base import Found
+from pointsman_desk.wiring import Desk, open_desk
+
+OWN, JOHN, MARY = "support@haus-und-hof.example", "john.smith@post.example", "mary@other.example"
+
+
+@pytest.fixture(name="config")
+def _config(tmp_path: Path) -> DeskConfig:
+    return DeskConfig(home=tmp_path / "desk", mailbox=None, authserv="mx.haus-und-hof.example")
+
+
+def mail(sender: str, *fields: str) -> bytes:
+    head = [f"From: {sender}", f"To: {OWN}", "Subject: My order", "Message-ID: <one@post.example>", *fields]
+    head.append(f"Authentication-Results: mx.haus-und-hof.example; dmarc=pass header.from={sender.partition('@')[2]}")
+    return ("\n".join(head) + "\n\nWhere is my order A-1002? It has not arrived yet.\n").encode()
+
+
+def at_the_desk(config: DeskConfig, raw: bytes, work: Callable[[Desk], Awaitable[Any]]) -> Any:
+    async def main() -> Any:
+        async with open_desk(config, models=()) as desk:
+            await at_desk.work_off(desk, lambda name: None, asyncio.Event(), [Found(name="a mail", raw=raw)])
+            return await work(desk)
+
+    return asyncio.run(main())
+
+
+async def _waits(desk: Desk) -> tuple[Status, str]:
+    outgoing = (await desk.engine.state(1, Case)).outgoing
+    assert outgoing is not None
+    return (await desk.engine.case(1)).status, outgoing.to
+
+
+@pytest.mark.parametrize("sender", [OWN, "noreply@haus-und-hof.example", "no-reply@forms.example"])
+def test_what_a_form_sends_is_a_persons_case_for_its_reply_to(config: DeskConfig, sender: str) -> None:
+    assert at_the_desk(config, mail(sender, f"Reply-To: {JOHN}"), _waits) == (Status.WAITING, JOHN)
+
+
+def test_a_person_who_asks_for_the_answer_elsewhere_is_answered_where_they_wrote(config: DeskConfig) -> None:
+    status, to = at_the_desk(config, mail(JOHN, f"Reply-To: {MARY}"), _waits)
+
+    assert (status, to) == (Status.WAITING, JOHN)
+
+
+def test_a_reply_to_the_desk_itself_is_refused_until_a_person_names_the_customer(config: DeskConfig) -> None:
+    async def work(desk: Desk) -> Any:
+        with pytest.raises(at_desk.NotSendable, match=r"the desk's own address .*--to ADDRESS"):
+            await at_desk.approve(desk, 1, by="anna", seen=None)
+        for wrong in (OWN, f"{OWN.replace('@', '+c1@')}", "John <john@x.example>", "a@b.example, c@d.example", "x\ny@z.example"):
+            with pytest.raises(DeskError, match="--to"):
+                await at_desk.readdress(desk, 1, by="anna", seen=None, to=wrong, copies=None)
+        before = await desk.engine.pending(1)
+        waits = await at_desk.readdress(desk, 1, by="anna", seen=None, to=JOHN, copies=None)
+        with pytest.raises(at_desk.DraftChanged):
+            await at_desk.approve(desk, 1, by="anna", seen=before.digest)
+        return waits.status, await at_desk.approve(desk, 1, by="anna", seen=(await desk.engine.pending(1)).digest)
+
+    raw = mail(OWN).replace(b"<one@", b"<own@")
+
+    async def treated(desk: Desk) -> Any:
+        from pointsman_desk import sorting  # noqa: PLC0415 - only this mail looks automatic
+
+        if (await desk.engine.case(1)).step == "sort":
+            await sorting.accept(desk, 1, by="anna")
+        return await work(desk)
+
+    waits, row = at_the_desk(config, raw, treated)
+
+    assert (waits, row.outcome) == (Status.WAITING, "sent")
+    [sent] = (config.outbox / "new").iterdir()
+    assert b"\nTo: john.smith@post.example" in sent.read_bytes().replace(b"\r", b"")
+
+
+def test_an_edit_that_is_sent_at_once_goes_where_it_says(config: DeskConfig) -> None:
+    async def work(desk: Desk) -> Any:
+        drafted = (await desk.engine.pending(1)).shown["reply"].body
+        return await at_desk.edit(desk, 1, by="anna", body=drafted, seen=None, send=True, to=MARY)
+
+    at_the_desk(config, mail("noreply@haus-und-hof.example", f"Reply-To: {JOHN}"), work)
+
+    [sent] = (config.outbox / "new").iterdir()
+    assert f"\nTo: {MARY}".encode() in sent.read_bytes().replace(b"\r", b"")
+
+
+@pytest.mark.parametrize(("copies", "wanted"), [(None, ()), (True, (MARY,)), (False, ())])
+def test_who_stood_in_cc_gets_a_copy_when_the_person_says_so(config: DeskConfig, copies: bool | None, wanted: tuple[str, ...]) -> None:
+    raw = mail(JOHN, f"Cc: Mary <{MARY}>, {OWN}, {JOHN}").replace(b"Where is", b"I want my money back. Where is")
+
+    async def work(desk: Desk) -> Any:
+        if copies is not None:
+            await at_desk.readdress(desk, 1, by="anna", seen=None, to=None, copies=copies)
+        pending = await desk.engine.pending(1)
+        row = await at_desk.approve(desk, 1, by="anna", seen=pending.digest)
+        return pending.shown["addressing"].cc, pending.beside["outgoing"], row.outcome
+
+    cc, outgoing, outcome = at_the_desk(config, raw, work)
+
+    assert (cc, outgoing.cc, outcome) == (wanted, wanted, "sent")
+    assert (f"\r\nCc: {MARY}\r\n" in outgoing.raw) is bool(wanted)
