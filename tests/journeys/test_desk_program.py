@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,6 +19,7 @@ from pointsman_desk.config import SAMPLE, DeskConfig
 from smtp_faults import mail_server
 
 BOUND_SECONDS = 60.0
+NOBODY = 65_534  # a user who owns nothing
 QUICKLY = "from pointsman_desk.cli import main, session, taking; taking.WATCH_SECONDS = session.RETRY_SECONDS = 0.05; main.main()"
 
 
@@ -290,3 +292,53 @@ def test_what_a_person_says_of_a_decision_moves_no_terminal(config: DeskConfig) 
     assert done.returncode == 0
     for output in [done.stdout, *shown, *(ran.stdout for ran in library)]:
         assert not {"\x1b", "\x07", "\x9b", "\u202e", "\u200b"} & set(output)
+
+
+AS_NOBODY = f"""
+import contextlib, io, os, sys
+from pointsman_desk.cli import main
+asked, sys.argv[1:] = sys.argv[1:], ["show", "1", *sys.argv[-2:]]
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    main.main()  # imports what comes late, which this user may not be able to read
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setuid({NOBODY})
+sys.argv[1:] = asked
+main.main()
+"""
+
+
+def as_nobody(config: DeskConfig, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user who may write nothing, also where the tests are root's."""
+    asked = [sys.executable, "-c", AS_NOBODY, *words, "--config", str(file_of(config))]
+    return subprocess.run(asked, capture_output=True, text=True, check=False, timeout=BOUND_SECONDS)
+
+
+@pytest.fixture(name="public")
+def _public() -> Iterator[Path]:
+    """A folder that any user can look into; pytest's own ones are their user's."""
+    with tempfile.TemporaryDirectory(prefix="pointsman-desk-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_where_nothing_can_be_written_looking_works_and_the_rest_is_one_sentence(public: Path) -> None:
+    (public / "mailbox").mkdir()
+    config = DeskConfig(home=public / "desk", mailbox=public / "mailbox", authserv="mx.haus-und-hof.example")
+    write(config)
+    deliver(config, 1)
+    command(config, "run")
+    for place in (config.home, *config.home.iterdir()):
+        place.chmod(0o555 if place.is_dir() else 0o444)
+
+    looked = [as_nobody(config, *words) for words in (("cases",), ("show", "1"))]
+    refused = [as_nobody(config, *words) for words in (("run",), ("redrive", "--all", "--why", "a test"), ("run", "--after-restore"))]
+    ill = as_nobody(config, "doctor")
+    config.home.chmod(0o755)
+
+    assert [done.returncode for done in looked] == [0, 0], [done.stderr for done in looked]
+    assert [done.returncode for done in (*refused, ill)] == [1] * 4
+    assert all(done.stderr.count("pointsman-desk: ") == 1 and "writable" in done.stderr for done in refused), [
+        done.stderr for done in refused
+    ]
+    assert not any("Traceback" in done.stderr for done in (*looked, *refused, ill))

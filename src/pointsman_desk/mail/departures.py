@@ -45,7 +45,7 @@ class Departures:
             self._connection.execute(_sql("identify"), (chance.randbytes(16).hex(),))
             self.identity, self._cases, self._life = self._connection.execute(_sql("desk")).fetchone()
         except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
-            raise IndexUnavailable(f"{file} cannot be opened now ({error}); see who holds it, or make room.") from None
+            raise IndexUnavailable(f"{file} cannot be opened now ({error}); see who holds it, make it writable, or make room.") from None
         except sqlite3.Error as error:
             raise ConfigInvalid(
                 f"{file} cannot be opened ({error}); restore it, or delete it and say `pointsman-desk run --after-restore`."

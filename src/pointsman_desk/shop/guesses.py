@@ -68,7 +68,9 @@ class Guesses:
         try:
             yield
         except sqlite3.Error as error:
-            raise IndexUnavailable(f"{self._file} cannot be used now ({error}); see who holds it, or make room.") from error
+            raise IndexUnavailable(
+                f"{self._file} cannot be used now ({error}); see who holds it, make it writable, or make room."
+            ) from error
 
 
 def _sql(name: str) -> str:
