@@ -90,10 +90,9 @@ def test_a_desk_whose_cases_are_lost_sends_nothing_until_a_person_says_so_and_th
     deliver(config, "06-hours-en.eml")
     later = run(config, ends)
 
-    assert sorted(before.values()) == ["automatic", "sent", "waiting"]
-    assert {name: before[name] for name in restored} == before
-    assert sorted(restored.values()) == ["answered before", "automatic", "waiting"]
-    assert sorted(later.values()) == ["answered before", "automatic", "sent", "waiting"]
+    assert sorted(before.values()).count("sent") == 1
+    assert restored == {name: "answered before" if end == "sent" else end for name, end in before.items()}
+    assert restored.items() < later.items()
     assert sent(config) == 2
 
 
