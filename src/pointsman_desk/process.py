@@ -68,6 +68,7 @@ FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
     ("a person is editing it", lambda c: c.approval is not None),
     ("not every line is surely the customer's", lambda c: c.is_doubtful),
     ("the cases were lost, and it had been taken in", lambda c: c.mails[-1].before),
+    ("another mail has come under its Message-ID", lambda c: any("message-id-reused" in mail.notes for mail in c.mails)),
     ("it goes to somebody else than its sender", lambda c: c.goes_elsewhere),
     ("its sender writes too much", lambda c: c.is_flooded),
 )

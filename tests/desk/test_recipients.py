@@ -110,3 +110,14 @@ def test_who_stood_in_cc_gets_a_copy_when_the_person_says_so(config: DeskConfig,
 
     assert (cc, outgoing.cc, outcome) == (wanted, wanted, "sent")
     assert (f"\r\nCc: {MARY}\r\n" in outgoing.raw) is bool(wanted)
+
+
+def test_a_second_copy_that_a_scanner_changed_is_not_answered_without_a_person(config: DeskConfig) -> None:
+    first = mail(JOHN, "Date: Mon, 02 Nov 2026 10:00:00 +0000")
+    copy = first.replace(b"Subject: My", b"Subject: [EXTERN] My").replace(b"yet.", b"yet.\n\nThis mail came from outside.")
+
+    async def work(desk: Desk) -> Any:
+        await at_desk.work_off(desk, lambda name: None, asyncio.Event(), [Found(name="a copy", raw=copy)])
+        return [(row.status, row.outcome) for row in await desk.engine.reader.cases()]
+
+    assert at_the_desk(config, first, work) == [(Status.DONE, "sent"), (Status.WAITING, None)]
