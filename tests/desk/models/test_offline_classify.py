@@ -425,6 +425,7 @@ def test_who_wants_a_payment_stopped_is_heard_by_a_person(text: str) -> None:
     "text",
     [
         "Where is my order A-1002? I placed it with my card on Monday.",
+        "I can see order A-1002 in my account. When will it arrive?",
         "Which payment methods are there for order A-1002, and where is it?",
         "Wo ist meine Bestellung A-1002? Die Zahlung ging am Montag raus.",
         "Où est ma commande A-1002 ? Je l'ai passée lundi.",
@@ -433,6 +434,13 @@ def test_who_wants_a_payment_stopped_is_heard_by_a_person(text: str) -> None:
 )
 def test_a_word_of_paying_alone_is_no_wish_for_money(text: str) -> None:
     assert classify(text).intent not in {Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL}
+
+
+@pytest.mark.parametrize(
+    "text", ["It is still not in my account.", "When will it be back in my account?", "Nothing has arrived in my account."]
+)
+def test_an_account_without_its_money_is_a_word_of_a_refund(text: str) -> None:
+    assert classify(text).intent is Intent.REFUND
 
 
 def test_the_small_print_below_a_short_question_does_not_make_it_a_long_one() -> None:
