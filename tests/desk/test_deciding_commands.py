@@ -3,7 +3,7 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,7 @@ class Transport:
     def __init__(self, *does: Exception) -> None:
         self.does = [*does]
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:
         if self.does:
             raise self.does.pop(0)
         return Receipt(provider_message_id="p-1", transport=self.name)

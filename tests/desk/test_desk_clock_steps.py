@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,12 @@ class Later(MaildirOutbox):
         self.calls = 0
         self._clock, self._by_seconds = clock, by_seconds
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str) -> Receipt:
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:
         self.calls += 1
         if self.calls == 1:
             self._clock.ahead_seconds += self._by_seconds
             raise NotSent("later", retry_after=0.5)
-        return await super().deliver(raw, sender=sender, to=to, key=key)
+        return await super().deliver(raw, sender=sender, to=to, key=key, cc=cc)
 
 
 @pytest.mark.parametrize("by_seconds", [-7_200.0, -120.0, 120.0, 7_200.0])
