@@ -12,7 +12,7 @@ from random import Random
 from wrappers import WRAPPERS, Place, Wrapper, both, places, raw
 
 import tiers
-from pointsman_desk.case import Case, Incoming, Mail, Policy, Reply, Tone, Trust, Verdict
+from pointsman_desk.case import Addressing, Case, Incoming, Mail, Policy, Reply, Tone, Trust, Verdict
 from pointsman_desk.config import SAMPLE
 from pointsman_desk.evaluation.labelled import Labelled, own_set
 from pointsman_desk.mail.message import read_mail
@@ -53,8 +53,8 @@ def leaves(mail: Mail) -> bool:
     found = cautious(OfflineModel().classify(mail), mail)
     reply = Reply(subject="", body="", language=found.grounds.language, tone=Tone.WARM, author="a model", template="a reviewed one")
     state = Case.model_construct(
-        email_id="", customer_id=mail.sender, mails=[Incoming.model_construct(at=0.0)], reports=[], mail=mail, earlier=(), answered=(), intents=found.intents, risk=found.risk,
-        grounds=found.grounds, order="an order", policy=policy(), trust=Trust.BOUND, reply=reply, verdict=Verdict(), outgoing="composed",
+        email_id="", customer_id=mail.sender, mails=[Incoming.model_construct(at=0.0, sender=mail.sender)], reports=[], mail=mail, earlier=(), answered=(), intents=found.intents, risk=found.risk,
+        grounds=found.grounds, order="an order", policy=policy(), trust=Trust.BOUND, addressing=Addressing(to=mail.sender), reply=reply, verdict=Verdict(), outgoing="composed",
     )  # fmt: skip
     for rule in support.ordered_rules:
         if rule.condition is None or rule.condition(state):
