@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from pointsman_desk.case import Intent, Mail
+from pointsman_desk.models.foreign import unread
 from pointsman_desk.models.lexicon import Findings
 from pointsman_desk.models.words import TEXT_CHARACTERS_MAX, sentences
 
@@ -61,6 +62,8 @@ def _of_its_text(text: str, mail: Mail) -> Iterator[str]:
         yield "it names an e-mail address that is not its sender's"
     if len({found[1] for found in _ORDER.finditer(plain)}) > 1:
         yield "it names several orders"
+    if unread(plain) is not None:
+        yield "it says something in a language that the desk does not read"
     if any(_encoded(run) for run in _RUN.findall(plain)):
         yield "it holds what may be encoded text"
 

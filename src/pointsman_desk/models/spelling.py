@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from pointsman_desk.models.words import fold, read_data
+from pointsman_desk.models.words import fold, read_data, small_words
 
 LETTERS_MIN = 5  # a shorter word lies one slip away from too many others
 SWAPPED_LETTERS_MIN = 6  # one letter for another makes "order" of "older"; longer words have fewer neighbours
@@ -27,6 +27,7 @@ class _Vocabulary:
     words: frozenset[str]
     shortened: Mapping[str, tuple[str, ...]]
     meant: frozenset[str]
+    read: frozenset[str]
     stems: frozenset[str]
 
 
@@ -43,12 +44,19 @@ def _vocabulary() -> _Vocabulary:
     for word in sorted(words):
         for form in {word, *_shorter(word)}:
             shortened[form] = (*shortened.get(form, ()), word)
+    content = meant | words | {part for piece in pieces if "*" not in piece for part in fold(piece).split()}
     return _Vocabulary(
         words=frozenset(words),
         shortened=shortened,
-        meant=frozenset(meant | words | small | {part for piece in pieces if "*" not in piece for part in fold(piece).split()}),
+        meant=frozenset(content | small),
+        read=frozenset(content | small_words()),
         stems=frozenset(fold(piece) for piece in pieces if piece.endswith("*")),
     )
+
+
+def is_known(word: str) -> bool:
+    """Tell whether a folded word is one of the languages that are read, as far as the lexicon knows."""
+    return word in _vocabulary().read or _begins_known(word)
 
 
 def mended(words: str) -> str:

@@ -61,6 +61,11 @@ def _small_words() -> Mapping[str, frozenset[str]]:
     return {name: frozenset(word for entry in entries for word in fold(entry).split()) for name, entries in table.items()}
 
 
+def small_words() -> frozenset[str]:
+    """Return the small words of the languages that are read, folded: articles, pronouns, greetings."""
+    return frozenset().union(*(_small_words()[language.value] for language in Language))
+
+
 def language_of(text: str, votes: Mapping[Language, int] | None = None) -> Language | None:
     """Return the language whose small words are the most frequent in `text`, None where none of ours leads.
 
