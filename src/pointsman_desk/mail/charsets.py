@@ -52,6 +52,17 @@ _COMMON_LETTERS = frozenset(
     "оеаинтсрвлкмдпу" "αοιετσνηυρκπμλς" "יוהלאתרבשמ" "انليمتربعد" "านรอกเงคมยลวดทส" "のにはをたがでてとしれさいるかなま" "的一是不了我在有们您请款订单好們請訂單貨"
     "이다는을하요의가에고습니세"
 )  # fmt: skip
+# What is written in Latin letters that cp1252 lacks, and the letters beyond ASCII of the languages that use them: one text uses those of one.
+_OTHER_LATIN = ("iso8859-2", "cp1250", "cp1254")
+_ALPHABETS = [
+    frozenset(letters + letters.upper())
+    for letters in ("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "âăîşţ", "čćđšž", "âçîöûüğışİ")
+]  # fmt: skip
+_WESTERN = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüÿßœÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜŸŒªº")
+# Marks beside a letter, as they stand where a letter was; behind a word, squares, degrees and trade marks stand by right.
+_MARK_IN_WORD = re.compile(
+    "[A-Za-z\u00c0-\u024f][\u00a1-\u00a8\u00ac\u00af\u00b1\u00b3-\u00b6\u00b8\u00b9\u00bc-\u00bf]|[\u00a1-\u00a6\u00a8-\u00aa\u00ac-\u00b6\u00b8-\u00ba\u00bc-\u00be][a-z\u00c0-\u024f]|[\x80-\x9f]"
+)
 
 _BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -140,6 +151,8 @@ def _readings(raw: bytes, declared: str | None, charset: str | None, inner: str 
     yield inner and _nearly(raw, inner, one_in=10)
     if no_latin:
         yield _guessed(raw)
+    elif declared is None or declared == "utf-8" or label in _ASCII_NAMES:
+        yield _other_latin(raw)
     yield raw.decode("cp1252" if declared in {None, "utf-8"} else declared, "replace")
 
 
@@ -181,6 +194,22 @@ def _by_lines(raw: bytes, declared: str) -> str | None:
         used.update(() if line.isascii() else {name})
         lines.append(text)
     return "\n".join(lines) if len(used) == 2 else None
+
+
+def _other_latin(raw: bytes) -> str | None:
+    """Read bytes in a charset of Central Europe or Turkey, where all letters are of one language there and the West has not all of them."""
+    western = raw.decode("cp1252", "replace")
+    if _letters_beyond(western) <= _WESTERN and not _MARK_IN_WORD.search(western):
+        return None
+    for name in _OTHER_LATIN:
+        text = _strictly(raw, name)
+        if text is not None and not _MARK_IN_WORD.search(text) and any(_letters_beyond(text) <= letters for letters in _ALPHABETS):
+            return text
+    return None
+
+
+def _letters_beyond(text: str) -> set[str]:
+    return {letter for letter in _BEYOND_ASCII.findall(text) if letter.isalpha()}
 
 
 def _guessed(raw: bytes) -> str | None:

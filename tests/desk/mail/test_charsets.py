@@ -161,3 +161,25 @@ def test_raw_header_fields_are_in_the_charset_of_the_text() -> None:
     mail = read_mail(raw)
 
     assert (mail.sender_name, mail.subject, mail.text) == (RUSSIAN[:12], "заказ", RUSSIAN)
+
+
+@pytest.mark.parametrize(
+    ("text", "charsets"),
+    [
+        ("Dzień dobry, proszę o zwrot pieniędzy za uszkodzoną lampę. Żądam odpowiedzi.", ("cp1250", "iso8859-2")),
+        ("Dobrý den, žádám vrácení peněz, lampa přišla rozbitá. Děkuji", ("cp1250", "iso8859-2")),
+        ("Želim povrat novca, žarulja je razbijena, već čekam, šaljite", ("cp1250", "iso8859-2")),
+        ("Bună ziua, vreau banii înapoi, lampa a sosit spartă. Mulţumesc", ("cp1250", "iso8859-2")),
+        ("Siparişim nerede? Lamba kırık geldi, paramı geri istiyorum. Teşekkürler", ("cp1254",)),
+        ("Où est ma commande ? «Été» à Noël, 5° étage, 3 m², Haus® – déjà vu…", ("cp1252",)),
+        ("¿Dónde está? ¡Ya! Vivo en el nº 5, 2º B", ("cp1252",)),
+        ("Ærø på Østergård, Åse", ("cp1252",)),
+        ("Það er pöntun mín, hvar er hún", ("cp1252",)),
+    ],
+)
+def test_letters_of_central_europe_and_turkey_are_read_without_a_charset(text: str, charsets: tuple[str, ...]) -> None:
+    for charset in charsets:
+        for declared in (None, "us-ascii", "utf-8"):
+            notes: set[str] = set()
+            assert decode(text.encode(charset), declared, notes) == text
+            assert notes == {"charset-guessed"}
