@@ -6,9 +6,9 @@ import unicodedata
 COMPARED_MAX = 256 * 1024  # characters of each form; what is longer is cut, and noted, elsewhere
 
 _JOINED_MIN = 4  # words; so many may lack a space between them, as at the end of a cell, and no other sentence holds them by accident
-# What mail programs write into one form only: where links and pictures lead, addresses, names of pictures.
+# What mail programs write into one form only: where links and pictures lead, addresses, names of pictures of one word or two.
 _FORM_ONLY = re.compile(
-    r"<?\b(?:https?://|www\.|mailto:|tel:|cid:)[^\s<>\[\]]{1,2000}>?|\[[^\[\]\n]{0,200}\]|[<(]?[\w.+-]{1,64}@[\w.-]{1,255}[>)]?"
+    r"<?\b(?:https?://|www\.|mailto:|tel:|cid:)[^\s<>\[\]]{1,2000}>?|\[(?:\w{1,20}:)?[^\s\[\]]{0,200}(?:\s[^\s\[\]]{1,60})?\]|\[\w{1,20}:\s|[<(]?[\w.+-]{1,64}@[\w.-]{1,255}[>)]?"
     r"|\b[\w-]{1,60}\.(?:png|jpe?g|gif|svg|webp)",
     re.IGNORECASE,
 )

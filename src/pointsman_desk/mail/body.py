@@ -27,6 +27,7 @@ _TELLING = {
     "message/external-body": "external-body",
 }
 _PKCS7 = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+_SIGNATURES = frozenset({"application/pkcs7-signature", "application/x-pkcs7-signature", "application/pgp-signature"})
 _MAILS = frozenset({"message/rfc822", "message/global"})
 _CALENDARS = frozenset({"text/calendar", "application/ics"})
 _HTML = frozenset({"text/html", "text/x-amp-html", "application/xhtml+xml"})
@@ -161,7 +162,11 @@ def _blocks(part: Part, body: Body, notes: set[str], *, is_root: bool = False) -
 def _of_parts(part: Part, body: Body, notes: set[str]) -> list[Block]:
     _look_outside(part, body, notes)
     body.reports |= part.media_type == "multipart/report"
-    found = [block for child in part.children for block in _blocks(child, body, notes)]
+    children = part.children
+    if part.media_type == "multipart/signed":  # its signature is no file that anybody would open (RFC 1847 2.1)
+        children = [child for place, child in enumerate(children) if place == 0 or child.media_type not in _SIGNATURES]
+        body.media_types.update(child.media_type for child in part.children)
+    found = [block for child in children for block in _blocks(child, body, notes)]
     if part.media_type == "multipart/alternative" and any(not block.html and block.text.strip() for block in found):
         plain, html = [block for block in found if not block.html], [block for block in found if block.html]
         body.aside += [Alternatives(html, plain)] if html else []

@@ -17,7 +17,7 @@ _LANGUAGES: Mapping[str, Mapping[str, list[str]]] = tomllib.loads((Path(__file__
 def any_of(kind: str) -> str:
     """Return a pattern for the words of a kind in all languages, longer ones first."""
     words = {word for language in _LANGUAGES.values() for word in language.get(kind, ())}
-    return "|".join(re.escape(word).replace("…", ".{1,40}") for word in sorted(words, key=lambda word: (-len(word), word)))
+    return "|".join(re.escape(word).replace("…", ".{1,60}") for word in sorted(words, key=lambda word: (-len(word), word)))
 
 
 _LEAD = r"\s{0,8}\*{0,2}"
@@ -51,8 +51,7 @@ class Heading:
     """So many `lines` that announce an older mail.
 
     `sure`: they are none by accident, so what stands below is shown as older. `proves`: they look as only a mail program
-    writes them, with the day and the hour or an address, and hold no long sentence, so marked lines right below are history.
-    `fields`: they are a header block, in which other lines may stand (`is_field`).
+    writes them, with the day and the hour or an address, and hold no long sentence, so marked lines right below are history. `fields`: they are a header block, in which other lines may stand (`is_field`).
     """
 
     lines: int
@@ -69,8 +68,8 @@ def heading(lines: Sequence[str], index: int) -> Heading | None:
     if _SEPARATOR.match(line):
         return Heading(1, sure=True, proves=False)
     block = _block(lines, index)
-    if block:
-        return Heading(block, sure=True, proves=False, fields=True)
+    if block is not None:
+        return block
     return _attribution(lines, index)
 
 
@@ -84,13 +83,13 @@ def is_ruler(line: str) -> bool:
     return _RULER.fullmatch(line) is not None
 
 
-def _block(lines: Sequence[str], index: int) -> int:
-    """Return the number of lines of a header block, wrapped or spaced out.
+def _block(lines: Sequence[str], index: int) -> Heading | None:
+    """Return a header block, wrapped or spaced out.
 
-    It has a sender and two more fields, in any order, or any two of which one holds a day and one an address.
+    It has a sender and two more fields, in any order, or any two of which one holds a day and one an address. With all of these it proves.
     """
     if not _FIELD_LINE.match(lines[index]):
-        return 0
+        return None
     names: set[str] = set()
     sender = dated = addressed = False
     last = index
@@ -104,8 +103,8 @@ def _block(lines: Sequence[str], index: int) -> int:
             last = place
         elif place - last > 1 and not (line.strip() and "@" in lines[place - 1]):
             break
-    enough = (sender and len(names) >= 3) or (dated and addressed and len(names) >= 2)
-    return last - index + 1 if enough else 0
+    whole, told = sender and len(names) >= 3, dated and addressed and len(names) >= 2
+    return Heading(last - index + 1, sure=True, proves=whole and told, fields=True) if whole or told else None
 
 
 def _attribution(lines: Sequence[str], index: int) -> Heading | None:

@@ -26,6 +26,7 @@ _REVEALED = {"", "<!", "<!--"}  # what follows is shown by all programs but thos
 _EMPTY_COMMENT = re.compile(r"-?>")
 _COMMENT_END = re.compile(r"--!?>")
 _IMPLIED_END = frozenset({"p", "li", "td", "th", "tr", "dt", "dd", "option"})
+_ALT_WORDS_MIN = 3  # of what stands instead of a picture; fewer are a name or a kind: "logo", "Smith & Sons"
 _LINK_MAX = 200  # characters of a link's address; what is longer is there for machines
 # The classes that mail programs give to a quotation.
 _QUOTE_CLASSES = frozenset({"gmail_quote", "protonmail_quote", "tutanota_quote", "yahoo_quoted", "zmail_extra"})
@@ -46,7 +47,7 @@ _TAG = re.compile(r"</?[a-z!?][^<>]{0,9000}+>", re.IGNORECASE)
 def text_of(source: str, notes: set[str], budget: int = HTML_MAX) -> str:
     """Return the visible text of an HTML body; blocks that a mail program quoted have `> ` before each line, a link its address after it.
 
-    Comments, script, style, texts instead of pictures and what a style or the `hidden` attribute hides are left out
+    A sentence instead of a picture stands in brackets. Comments, script, style and what a style or the `hidden` attribute hides are left out
     (`hidden-text` in `notes` when words were hidden). What a style sheet or a conditional comment may hide or not stays, with the
     same note. What comes after the first `budget` characters loses its tags and no more (`html-long`). The
     cutting into tags is our own, because the standard library's parser takes 38 s for 240 kB of `<!--` (Python 3.11): here
@@ -173,6 +174,8 @@ class _Walker:
             self._break(always=tag == "br")
         elif tag in {"td", "th"} and self._line:
             self._line.append(" ")
+        if tag == "img":
+            self._picture(attributes)
         if tag in _VOID:
             return
         opened = self._opened(tag, attributes)
@@ -230,6 +233,12 @@ class _Walker:
     @property
     def _look(self) -> Look:
         return self._open[-1].look if self._open else _PAGE
+
+    def _picture(self, attributes: str) -> None:
+        """Write the sentence that stands instead of a picture where it cannot be shown."""
+        alt = next((_unescaped(value.strip("\"'")) for name, value in _ATTRIBUTE.findall(attributes) if name.lower() == "alt"), "")
+        if len(alt.split()) >= _ALT_WORDS_MIN:
+            self.write(f"[{alt}]")
 
     def _opened(self, tag: str, attributes: str) -> _Open:
         """Read what the attributes and the style sheet make of an element."""

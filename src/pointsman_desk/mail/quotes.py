@@ -137,8 +137,9 @@ class _Page:
             elif self.lines[place].strip():
                 break
         self._set(start, end, _Kind.DOUBTFUL)
-        if found is not None and found.proves and believes_marks:
-            self.harmless.update(range(start, start + found.lines))
+        own_marks = found is not None and found.fields and start < marked  # no program marks the text and not the fields
+        if found is not None and found.proves and believes_marks and not own_marks:
+            self.harmless.update(self._lines_of(found, start))
             self._set(start + found.lines, end, _Kind.QUOTED)
         return end
 
@@ -151,8 +152,11 @@ class _Page:
         for place in reversed(places if repeated else []):
             found = heading(self.bare, place) if self.kinds[place] is _Kind.DOUBTFUL and self.says(place) else None
             if found is not None and found.sure and self._announces(found, place):
-                its_lines = range(place, place + found.lines)
-                self.harmless.update(line for line in its_lines if not found.fields or is_field(self.bare[line]))
+                self.harmless.update(self._lines_of(found, place))
+
+    def _lines_of(self, found: Heading, start: int) -> Iterator[int]:
+        """Give the lines of a heading, without those in a header block that are none of its fields."""
+        return (place for place in range(start, start + found.lines) if not found.fields or is_field(self.bare[place]))
 
     def _announces(self, found: Heading, place: int) -> bool:
         """Tell whether the next line below a heading that says anything is proved to be older, or a heading of such a one."""

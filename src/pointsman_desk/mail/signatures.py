@@ -11,6 +11,7 @@ _RULED = 8  # lines
 _LINES_MAX = 8  # a name, a firm, a street, a town, telephone numbers and an address
 _LINE_MAX = 70  # characters of a line; a sentence is longer, or has small words in it
 _DEVICE_WORDS_MAX = 6  # "Samsung Galaxy S21 Ultra 5G"
+_AROUND_WORDS_MAX = 6  # "Diese Nachricht wurde von … mit … gesendet"
 _SMALL_WORDS = (
     "a al an am and at auf bei by c d da das de del della den der des di do dos du e el et for für i im in la le los of og och on "
     "und van von vom y z zu zum zur allée avenue av bd boulevard calle chemin impasse place plaza quai route rue str straße strasse via"
@@ -48,7 +49,9 @@ def lines_signed(line: str) -> int:
 def is_device_line(line: str) -> bool:
     """Tell whether a line is all that a telephone or a mail program puts below a mail: "Sent from my iPhone"."""
     found = _DEVICE.fullmatch(line)
-    return found is not None and len(found[0].split()) <= _DEVICE_WORDS_MAX + 4 and len(found[1].split()) <= _DEVICE_WORDS_MAX
+    return (
+        found is not None and len(found[0].split()) <= _DEVICE_WORDS_MAX + _AROUND_WORDS_MAX and len(found[1].split()) <= _DEVICE_WORDS_MAX
+    )
 
 
 def says_nothing(lines: Sequence[str]) -> bool:

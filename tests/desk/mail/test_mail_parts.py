@@ -252,3 +252,26 @@ def test_a_winmail_dat_is_named() -> None:
 
     assert mail.notes == ("tnef",)
     assert "tnef" in DOUBTS
+
+
+@pytest.mark.parametrize("picture", ["<img src='cid:1' alt='I want my money back'>", "<p>[I want my money back]</p>"])
+def test_a_sentence_instead_of_a_picture_or_in_brackets_counts(picture: str) -> None:
+    mail = read_mail(multipart("alternative", part("Where is it?"), part(f"<p>Where is it?</p>{picture}", "text/html")))
+
+    assert "I want my money back" in mail.text
+    assert mail.notes == ("alternatives-differ",)
+
+
+def test_a_sentence_instead_of_a_picture_that_both_forms_have_makes_no_difference() -> None:
+    html = "<p>Where is it?</p><img src='cid:1' alt='The lamp on my desk'>"
+
+    mail = read_mail(multipart("alternative", part("Where is it?\n[image: The lamp on my desk]"), part(html, "text/html")))
+    assert mail.notes == ()
+
+
+@pytest.mark.parametrize("media_type", ["application/pkcs7-signature", "application/x-pkcs7-signature", "application/pgp-signature"])
+def test_the_signature_of_a_signed_mail_is_no_file_but_one_elsewhere_is(media_type: str) -> None:
+    signature = part("MIIB", media_type, "Content-Disposition: attachment; filename=smime.p7s")
+
+    assert read_mail(multipart("signed", part("Where is it?"), signature)).attachments == ()
+    assert [file.name for file in read_mail(multipart("mixed", part("Where is it?"), signature)).attachments] == ["smime.p7s"]

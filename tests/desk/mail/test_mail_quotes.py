@@ -309,6 +309,7 @@ def test_a_signature_stands_apart(mark: str) -> None:
         "(sent from a phone)",
         "Get Outlook for iOS<https://aka.ms/o0ukef>",
         "Diese Nachricht wurde von meinem Android-Mobiltelefon mit K-9 Mail gesendet.",
+        "Diese Nachricht wurde von meinem Android Mobiltelefon mit WEB.DE Mail gesendet.",
         "Gesendet mit der GMX Mail App",
         "Outlook für Android herunterladen",
         "Envoyé de mon iPhone",
@@ -522,3 +523,23 @@ def test_the_three_hold_every_visible_line(lines: list[str], answers: bool) -> N
 
     kept = [line for line in f"{mail.text}\n{mail.doubtful}\n{mail.quoted}".split("\n") if line.strip()]
     assert sorted(kept) == sorted(line for line in lines if line.strip())
+
+
+MARKED_BLOCK = '> Gesendet: Dienstag, 17. November 2026 um 12:00 Uhr\n> Von: "Shop" <support@shop.example>\n> An: jane@post.example\n> Betreff: Lampe\n'
+
+
+def test_a_marked_header_block_proves_the_marked_lines_below_it_in_a_mail_that_answers() -> None:
+    body = f"Wo ist sie?\n\n{MARKED_BLOCK}>\n> Sie ist gepackt.\n"
+
+    parted = split(body, answers=True)
+    assert (parted.text, parted.quoted, parted.sure) == ("Wo ist sie?", ">\n> Sie ist gepackt.", True)
+    assert not split(body).sure
+    assert not split(body.replace("> ", "", 4), answers=True).sure  # no program marks the text and not the fields
+
+
+def test_what_is_no_field_in_a_marked_header_block_stays_doubtful() -> None:
+    lines = MARKED_BLOCK.splitlines()
+
+    parted = split("\n".join(["Wo ist sie?", "", *lines[:2], "> Ich will mein Geld.", *lines[2:], "> Sie ist gepackt."]), answers=True)
+    assert "> Ich will mein Geld." in parted.doubtful
+    assert not parted.sure
