@@ -424,6 +424,21 @@ def test_who_wants_a_payment_stopped_is_heard_by_a_person(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "Where is order A-1002? And remove my account and everything that you store about me.",
+        "Any news of A-1002? Please erase all that you hold of me.",
+        "Where is order A-1002? After that I want to be forgotten.",
+        "When does A-1002 arrive? Then take me off your files.",
+        "Where is order A-1002? I have blocked the payment.",
+        "Where is order A-1002? Keep it, I have found one elsewhere.",
+    ],
+)
+def test_who_wants_to_be_forgotten_or_the_order_no_more_is_heard_by_a_person(text: str) -> None:
+    assert classify(text).intent in BY_HAND
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "Where is my order A-1002? I placed it with my card on Monday.",
         "I can see order A-1002 in my account. When will it arrive?",
         "Which payment methods are there for order A-1002, and where is it?",
