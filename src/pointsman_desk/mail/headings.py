@@ -20,6 +20,11 @@ def any_of(kind: str) -> str:
     return "|".join(re.escape(word).replace("…", ".{1,60}") for word in sorted(words, key=lambda word: (-len(word), word)))
 
 
+def words_of(kind: str) -> frozenset[str]:
+    """Return the single words of a kind in all languages."""
+    return frozenset(word for language in _LANGUAGES.values() for line in language.get(kind, ()) for word in line.split())
+
+
 _LEAD = r"\s{0,8}\*{0,2}"
 _COLON = r"\s?\*{0,2}\s?[:\uff1a]\*{0,2}"
 _OPENING = re.compile(rf"{_LEAD}(?:{any_of('opens')})(?:\b|(?<=[在於]))", re.IGNORECASE)

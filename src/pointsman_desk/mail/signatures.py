@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from pointsman_desk.mail.headings import any_of
+from pointsman_desk.mail.headings import any_of, words_of
 
 _DELIMITERS = {"-- ": 20, "--": 8, "\u2014": 8}  # lines below; the delimiter of RFC 3676 4.3 is believed further than another dash
 _RULER = re.compile(r"_{3,200}\s{0,8}")  # what lists draw above their footers, and some people above their names
@@ -26,6 +26,9 @@ _SPOKEN_WORDS = (
 )
 _SPOKEN = frozenset(_SPOKEN_WORDS.split())
 
+_NOTICE = words_of("notice")
+_NOTICE_WORDS_MIN = 6  # "This email is confidential" could be an answer; a notice is longer
+
 _DEVICE = re.compile(
     rf"\s{{0,8}}[(<]{{0,2}}(?:{any_of('device')})([^.!?:;,<]{{0,60}}?)(?:\s?<?https?://[^\s<>]{{1,80}}>?)?"
     rf"(?:[.,]\s{{1,3}}(?:{any_of('excuses')})[^.!?:;,]{{0,40}})?[)>.!]{{0,3}}\s{{0,8}}",
@@ -37,6 +40,7 @@ _CONTACT = re.compile(
     r"(?:[+(]?[\d /().+-]{5,30}\d|[\w.+-]{1,64}@[\w.-]{1,255}|(?:https?://)?(?:[\w-]{1,63}\.){1,5}[a-z]{2,12}/?)",
     re.IGNORECASE,
 )
+_LINKED = re.compile(r"(?<!\S)[(<]?(?:https?://|www\.)\S+")
 _SENTENCE = re.compile(r"[!?;€$£%]|\.\s+\S{1,40}\s\S{1,40}\s")
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -59,10 +63,16 @@ def says_nothing(lines: Sequence[str]) -> bool:
 
     There are few of them, all short: names and firms, which are written with capitals, streets with their numbers,
     telephone numbers, addresses, a closing phrase. A line with a small word of its own may be a sentence, and so may one in
-    an alphabet without capitals.
+    an alphabet without capitals. Notices of confidence, which firms and virus scanners put below, say nothing either.
     """
-    visible = [line.strip() for line in lines if line.strip()]
+    paragraphs = [piece.split("\n") for piece in re.split(r"\n\s*\n", "\n".join(lines))]
+    visible = [line.strip() for piece in paragraphs if not _is_notice(" ".join(piece)) for line in piece if line.strip()]
     return len(visible) <= _LINES_MAX and all(len(line) <= _LINE_MAX and _is_signed(line) for line in visible)
+
+
+def _is_notice(paragraph: str) -> bool:
+    words = _WORD.findall(_LINKED.sub(" ", paragraph).lower())
+    return len(words) >= _NOTICE_WORDS_MIN and _NOTICE.issuperset(words)
 
 
 def _is_signed(line: str) -> bool:

@@ -543,3 +543,29 @@ def test_what_is_no_field_in_a_marked_header_block_stays_doubtful() -> None:
     parted = split("\n".join(["Wo ist sie?", "", *lines[:2], "> Ich will mein Geld.", *lines[2:], "> Sie ist gepackt."]), answers=True)
     assert "> Ich will mein Geld." in parted.doubtful
     assert not parted.sure
+
+
+NOTICES = [
+    (
+        "This message is confidential and intended only for the person to whom it is addressed.\nIf you have received it by mistake, please notify\n"
+        "the sender and destroy all copies."
+    ),
+    "Diese E-Mail kann vertrauliche Informationen enthalten. Haben Sie diese Nachricht irrtümlich erhalten,\ninformieren Sie bitte sofort den Absender.",
+    "This email has been scanned for viruses by AVG antivirus software.\nwww.avg.com",
+    "Please consider the environment before printing this email.",
+]
+
+
+@pytest.mark.parametrize("notice", NOTICES)
+def test_a_notice_below_a_signature_raises_no_doubt(notice: str) -> None:
+    parted = split(f"Where is my order?\n-- \nJane Doe\nDoe & Sons Ltd\n\n{notice}")
+
+    assert (parted.text, parted.sure) == ("Where is my order?", True)
+    assert notice in parted.doubtful  # it is still held against what is for a person
+
+
+@pytest.mark.parametrize("notice", NOTICES)
+@pytest.mark.parametrize("wish", ["Please cancel it.", "I want my money.", "Bitte stornieren.", "Delete my data.", "Destroy the order."])
+def test_a_wish_within_a_notice_is_doubtful(notice: str, wish: str) -> None:
+    for said in (f"{notice} {wish}", f"{wish} {notice}", notice.replace("\n", f"\n{wish}\n", 1) + f"\n{wish}"):
+        assert not split(f"Where is my order?\n-- \nJane Doe\n\n{said}").sure
