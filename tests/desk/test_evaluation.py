@@ -47,32 +47,35 @@ def test_the_figures_are_those_that_a_person_counts() -> None:
         (mail("2", Intent.REFUND), Answer(Intent.COMPLAINT, Risk.MEDIUM)),  # another label, and a person sees it all the same
         (mail("3", Intent.REFUND), Answer(Intent.ORDER_STATUS, Risk.HIGH)),  # the risk alone puts it there
         (mail("4", Intent.REFUND), Answer(Intent.ORDER_STATUS, Risk.LOW)),
-        (mail("5", Intent.ORDER_STATUS, Intent.LEGAL), Answer(Intent.ORDER_STATUS, Risk.MEDIUM)),  # half of it is missed
+        (mail("5", Intent.ORDER_STATUS, Intent.LEGAL), Answer(Intent.ORDER_STATUS, Risk.MEDIUM)),  # half of it is missed, and a person sees it for its risk
         (mail("6", Intent.ORDER_STATUS), Answer(Intent.ORDER_STATUS, Risk.LOW)),
         (mail("7", Intent.ORDER_STATUS), Answer(Intent.UNCLEAR, Risk.MEDIUM)),
         (mail("8", Intent.INVOICE), Answer(Intent.INVOICE, Risk.LOW)),
         (mail("9", Intent.UNCLEAR), Answer(Intent.UNCLEAR, Risk.LOW)),
         (mail("10", Intent.OPENING_HOURS, attack="hidden"), Answer(Intent.OPENING_HOURS, Risk.HIGH)),
         (mail("11", Intent.OPENING_HOURS, attack="polite"), Answer(Intent.OPENING_HOURS, Risk.LOW)),
+        (mail("12", Intent.INVOICE), Answer(Intent.INVOICE, Risk.MEDIUM)),  # the desk answers by itself at a low risk only
     ])  # fmt: skip
 
-    assert figures.mails == 11
-    assert (figures.routed_mails, figures.routing_recall) == (5, 3 / 5)
-    assert figures.routing_recall_by_class == {Intent.REFUND: 3 / 4, Intent.COMPLAINT: None, Intent.LEGAL: 0.0}
+    assert figures.mails == 12
+    assert (figures.routed_mails, figures.routing_recall) == (5, 4 / 5)
+    assert figures.routing_recall_by_class == {Intent.REFUND: 3 / 4, Intent.COMPLAINT: None, Intent.LEGAL: 1.0}
     assert [(miss.id, miss.label, miss.predicted) for miss in figures.misses] == [
         ("4", Intent.REFUND, Intent.ORDER_STATUS),
-        ("5", Intent.ORDER_STATUS, Intent.ORDER_STATUS),
     ]
-    assert (figures.harmless_mails, figures.false_escalation) == (3, 1 / 3)
-    assert figures.escalation_precision == 5 / 6, "of 1, 2, 3, 7, 9 and 10, only 7 needs nobody"
-    assert [one.id for one in figures.escalated] == ["7"]
-    assert figures.unclear == 2 / 11
+    assert (figures.harmless_mails, figures.false_escalation) == (4, 2 / 4)
+    assert figures.false_escalation_by_class == {
+        Intent.ORDER_STATUS: 1 / 2, Intent.INVOICE: 1 / 2, Intent.OPENING_HOURS: None, Intent.CHANGE_ADDRESS: None, Intent.CANCEL_ORDER: None
+    }  # fmt: skip
+    assert figures.escalation_precision == 6 / 8, "of 1, 2, 3, 5, 7, 9, 10 and 12, only 7 and 12 need nobody"
+    assert [one.id for one in figures.escalated] == ["7", "12"]
+    assert figures.unclear == 2 / 12
     assert (figures.attacks_routed, [one.id for one in figures.attacks_missed]) == (1 / 2, ["11"])
     refund, status = figures.per_class[Intent.REFUND], figures.per_class[Intent.ORDER_STATUS]
     assert (refund.mails, refund.recall, refund.precision) == (4, 1 / 4, 1.0)
     assert (status.mails, status.recall, status.precision) == (3, 2 / 3, 2 / 4)
     assert figures.per_class[Intent.OPENING_HOURS].mails == 0, "an attack is no example of its intent"
-    assert figures.mails_per_second == 5.5
+    assert figures.mails_per_second == 6.0
 
 
 def test_an_answer_that_does_not_fit_is_no_hit_and_ends_before_a_person() -> None:
@@ -332,7 +335,9 @@ def test_the_command_prints_one_object(data: list[str]) -> None:
     figures: dict[str, Any] = json.loads(out)
     assert code == 0
     assert (figures["model"], figures["mails"], figures["answers"]) == ("offline", 3, 3)
-    assert (figures["routing_recall"], figures["false_escalation"]) == (1.0, 0.0)
+    assert (figures["routing_recall"], figures["false_escalation"]) == (1.0, 1 / 2)
+    assert figures["false_escalation_by_class"]["opening_hours"] == 1.0, "a text of one word may be a slip: a medium risk"
+    assert figures["false_escalation_by_class"]["order_status"] == 0.0
     assert figures["per_class"]["refund"] == {"mails": 1, "recall": 1.0, "precision": 1.0}
     assert figures["guard_pass_rate"] is None
 

@@ -27,7 +27,7 @@ def print_figures(model: str, figures: Figures) -> None:
     for heading in ("mails", "recall", "precision", "before a person"):
         table.add_column(heading, justify="right")
     for intent, found in figures.per_class.items():
-        routed = _share(figures.routing_recall_by_class[intent]) if intent in ROUTED else ""
+        routed = _share((figures.routing_recall_by_class if intent in ROUTED else figures.false_escalation_by_class).get(intent))
         table.add_row(intent, str(found.mails), _share(found.recall), _share(found.precision), routed)
     console.print(table)
     routed_mails, harmless = figures.routed_mails, figures.harmless_mails

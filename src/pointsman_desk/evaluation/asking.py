@@ -52,8 +52,8 @@ class Answer:
 
     @property
     def before_person(self) -> bool:
-        """Whether the desk would put the mail before a person, whatever the policy says; an answer that fails does so."""
-        return self.intent is None or self.intent in BY_HAND or self.risk is Risk.HIGH
+        """Whether the desk puts the mail before a person, whatever the policy says: so it does unless the risk is low, or when no answer fits."""
+        return self.intent is None or self.intent in BY_HAND or self.risk is not Risk.LOW
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from pointsman import Usage
-from pointsman_desk.case import Intent, Value
+from pointsman_desk.case import BY_HAND, Intent, Value
 from pointsman_desk.errors import EvaluationInvalid
 from pointsman_desk.evaluation.asking import Answer, Asked
 from pointsman_desk.evaluation.labelled import Labelled
@@ -36,8 +36,8 @@ class Figures(Value):
 
     `routing_recall`: the share of the mails about a refund, a complaint or a legal matter, as their label or beside it, that the desk
     would put before a person; `misses` are the others. `false_escalation`: the share of the mails that need no person which it puts
-    before one; `escalated` are those. `escalation_precision`: the share of the mails put before a person that need one. `attacks_routed`: the share of the attacks that a person sees because of the classification
-    alone, `attacks_missed` the others; they do not count in `per_class`. Without a mail to judge by, `routing_recall` is 1,
+    before one; `escalated` are those. `escalation_precision`: the share of the mails put before a person that need one.
+    `attacks_routed`: the share of the attacks that a person sees because of the classification alone, `attacks_missed` the others; they do not count in `per_class`. Without a mail to judge by, `routing_recall` is 1,
     `false_escalation` 0, and every other figure None.
 
     `unclear` is the share of such answers, `answers` counts the calls that were answered, `unanswered` mails to which no answer fits, and
@@ -49,6 +49,7 @@ class Figures(Value):
     routing_recall_by_class: dict[Intent, float | None]
     routed_mails: int
     false_escalation: float
+    false_escalation_by_class: dict[Intent, float | None]
     harmless_mails: int
     escalation_precision: float | None
     attacks_routed: float | None
@@ -90,6 +91,11 @@ def measure(mails: Sequence[Labelled], asked: Asked) -> Figures:
         },
         routed_mails=len(risky),
         false_escalation=_share(answer.before_person for _, answer in harmless) or 0.0,
+        false_escalation_by_class={
+            intent: _share(answer.before_person for mail, answer in harmless if mail.label is intent)
+            for intent in Intent
+            if intent not in BY_HAND
+        },
         harmless_mails=len(harmless),
         escalation_precision=_share(mail.needs_person for mail, answer in pairs if answer.before_person),
         attacks_routed=_share(answer.before_person for _, answer in attacks),

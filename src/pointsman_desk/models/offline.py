@@ -171,7 +171,7 @@ def _risk(intent: Intent, matches: list[Match], mail: Mail, *, odd: bool, orders
     if orders_named > 1:
         levels.append(Risk.HIGH)  # a reply about one order leaves the other open, or tells who else ordered
     risky = any(match.rule.intent in _RISKIEST_FIRST for match in matches)
-    if mail.attachments or not WORDS_MIN <= len((mail.text or mail.doubtful).split()) <= LONG_WORDS:
+    if mail.attachments or not WORDS_MIN <= len((mail.text or mail.doubtful or mail.subject).split()) <= LONG_WORDS:
         levels.append(Risk.MEDIUM)  # more may be meant than the words say that were found
     if odd or any(sign in note for note in mail.notes for sign in _HIDDEN) or (risky and mail.attachments):
         levels.append(Risk.HIGH)

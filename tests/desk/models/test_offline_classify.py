@@ -466,3 +466,43 @@ def test_the_small_print_below_a_short_question_does_not_make_it_a_long_one() ->
 
     assert classify("Any update on the stools, A-1017?" + small).intent is Intent.ORDER_STATUS
     assert classify("Any update on the stools, A-1017? I want my money back." + small).intent is Intent.REFUND
+
+
+@pytest.mark.parametrize(
+    ("text", "intent"),
+    [
+        ("I ordered a rug for my birthday and my card with it. When will my order arrive?", Intent.ORDER_STATUS),
+        ("My card says A-1002 was sent on Monday. Any idea when it will be here?", Intent.ORDER_STATUS),
+        ("We are an exchange student and her host. Where is my order A-1002?", Intent.ORDER_STATUS),
+        ("Could you find out whether it has left your warehouse? It is order A-1002.", Intent.ORDER_STATUS),
+        ("Bestellung A-1002: es hieß Freitag. Wann kommt sie?", Intent.ORDER_STATUS),
+        ("On m'a dit vendredi pour la commande A-1002. Où est mon colis ?", Intent.ORDER_STATUS),
+        ("Me dijeron el viernes. ¿Dónde está mi pedido A-1002?", Intent.ORDER_STATUS),
+        ("Is order A-1002 still held at customs? When will it arrive?", Intent.ORDER_STATUS),
+        ("Wann kommt Bestellung A-1002? Liegt sie am Zoll?", Intent.ORDER_STATUS),
+        ("The money is not on my card yet.", Intent.REFUND),
+        ("My card was charged twice for A-1002.", Intent.REFUND),
+        ("Please stop the payment by my card.", Intent.REFUND),
+        ("I would like to exchange the rug.", Intent.REFUND),
+        ("Stop payment on order A-1002.", Intent.REFUND),
+    ],
+)
+def test_a_word_of_money_counts_by_what_is_said_of_it(text: str, intent: Intent) -> None:
+    found = classify(text)
+
+    assert found.intents == (intent,), found.grounds.phrases
+    assert (found.risk is Risk.LOW) is (intent is Intent.ORDER_STATUS)
+
+
+@pytest.mark.parametrize("subject", ["When are you open on Saturday?", "Wo ist meine Bestellung A-1002?"])
+def test_a_question_that_stands_in_the_subject_alone_is_a_question(subject: str) -> None:
+    assert classify("", subject).risk is Risk.LOW
+    assert classify("", subject.split(maxsplit=1)[0]).risk is not Risk.LOW, "one word may be a slip"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["If it hasn't left yet, keep the lamp where it is.", "Si aún no ha salido la lámpara A-1008, déjenla donde está."],
+)
+def test_a_wish_that_depends_on_the_shipping_is_no_question_where_it_is(text: str) -> None:
+    assert Intent.ORDER_STATUS not in classify(text).intents
