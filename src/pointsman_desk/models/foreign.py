@@ -17,13 +17,14 @@ _WORD = re.compile(r"(?<![^\W_])[^\W\d_]+(?![^\W_])")
 def unread(text: str) -> str | None:
     """Return the first sentence of `text` that is in another alphabet or another language than the lexicon's, None for none.
 
-    A name in another alphabet is one word of a Latin sentence. Words with capitals within a sentence are names, and do not count.
+    A name in another alphabet is one word of a Latin sentence. Words with capitals within a sentence are names, and do not
+    count, nor do single letters.
     """
     for sentence in _ENDS.split(unicodedata.normalize("NFC", text)):
         words = _WORD.findall(sentence)
         if any(not _is_latin(word) for word in words):
             return sentence.strip()
-        said = [word for place, word in enumerate(words) if place == 0 or word[0].islower()]
+        said = [word for place, word in enumerate(words) if len(word) > 1 and (place == 0 or word[0].islower())]
         unknown = sum(not is_known(fold(word)) for word in said)
         if unknown >= UNKNOWN_MIN and unknown >= UNKNOWN_SHARE * len(said):
             return sentence.strip()

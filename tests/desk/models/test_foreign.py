@@ -13,6 +13,7 @@ from pointsman_desk.models.foreign import unread
         "返金してください",
         "Paramı iade edin",
         "Haluan rahani takaisin",
+        "Kérem vissza a pénzemet",
         "Jag vill ha pengarna tillbaka",
         "Voglio indietro i miei soldi",
         "Chcę zwrotu pieniędzy",
