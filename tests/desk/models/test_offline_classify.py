@@ -479,6 +479,8 @@ def test_the_small_print_below_a_short_question_does_not_make_it_a_long_one() ->
         ("On m'a dit vendredi pour la commande A-1002. Où est mon colis ?", Intent.ORDER_STATUS),
         ("Me dijeron el viernes. ¿Dónde está mi pedido A-1002?", Intent.ORDER_STATUS),
         ("Is order A-1002 still held at customs? When will it arrive?", Intent.ORDER_STATUS),
+        ("I would like to know when my article is going to arrive.", Intent.ORDER_STATUS),
+        ("Could you tell me the shipping period?", Intent.ORDER_STATUS),
         ("Wann kommt Bestellung A-1002? Liegt sie am Zoll?", Intent.ORDER_STATUS),
         ("The money is not on my card yet.", Intent.REFUND),
         ("My card was charged twice for A-1002.", Intent.REFUND),
