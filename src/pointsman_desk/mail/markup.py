@@ -174,6 +174,8 @@ class _Walker:
             self._break(always=tag == "br")
         elif tag in {"td", "th"} and self._line:
             self._line.append(" ")
+        # What is written backwards reads as something else, and a page within a page is not read here.
+        self.hid_words |= tag == "bdo" or (tag == "iframe" and "srcdoc" in attributes.lower())
         if tag == "img":
             self._picture(attributes)
         if tag in _VOID:

@@ -134,3 +134,11 @@ def test_what_outlook_tells_itself_is_no_text() -> None:
 
     assert text_of(f"<html><head>{told}<!-- a comment --></head><body>Hello<o:p></o:p></body></html>", notes) == "Hello"
     assert notes == set()
+
+
+@pytest.mark.parametrize("element", ["<bdo dir=rtl>.dnufer a tnaw I</bdo>", "<iframe srcdoc='I want a refund'></iframe>"])
+def test_what_a_reader_sees_otherwise_than_it_is_written_is_noted(element: str) -> None:
+    notes: set[str] = set()
+
+    text_of(f"<p>Where is it?</p>{element}", notes)
+    assert notes == {"hidden-text"}
