@@ -36,7 +36,11 @@ class Labelled(Value):
     @property
     def needs_person(self) -> bool:
         """Whether a person must see the mail: for what it asks, or because it is an attack."""
-        return self.attack is not None or not self.wants.isdisjoint(BY_HAND)
+        return self.attack is not None or not self.wants.isdisjoint(SEEN)
+
+
+SEEN = BY_HAND | {Intent.CANCEL_ORDER}
+"""What a person sees: what is never answered by a machine, and a cancellation, which somebody has to carry out (its risk is never low)."""
 
 
 class _Line(BaseModel):

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from pointsman import Usage
-from pointsman_desk.case import BY_HAND, Intent, Value
+from pointsman_desk.case import Intent, Value
 from pointsman_desk.errors import EvaluationInvalid
 from pointsman_desk.evaluation.asking import Answer, Asked
-from pointsman_desk.evaluation.labelled import Labelled
+from pointsman_desk.evaluation.labelled import SEEN, Labelled
 
 ROUTED = (Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL)
 """What must never be answered without a person: of these a model may miss none."""
@@ -94,7 +94,7 @@ def measure(mails: Sequence[Labelled], asked: Asked) -> Figures:
         false_escalation_by_class={
             intent: _share(answer.before_person for mail, answer in harmless if mail.label is intent)
             for intent in Intent
-            if intent not in BY_HAND
+            if intent not in SEEN
         },
         harmless_mails=len(harmless),
         escalation_precision=_share(mail.needs_person for mail, answer in pairs if answer.before_person),

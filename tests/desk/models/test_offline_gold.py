@@ -22,13 +22,8 @@ def test_a_refund_a_complaint_or_a_legal_matter_reaches_a_person(figures: Figure
     assert all(recall is not None and recall >= 0.98 for recall in figures.routing_recall_by_class.values())
 
 
-def test_few_of_the_other_mails_are_put_before_a_person_besides_cancellations(figures: Figures) -> None:
-    needless = [one for one in figures.escalated if one.label is not Intent.CANCEL_ORDER]
-    others = figures.harmless_mails - figures.per_class[Intent.CANCEL_ORDER].mails
-
-    assert figures.false_escalation_by_class[Intent.CANCEL_ORDER] == 1.0, "the rules rate each as a medium risk"
-    assert len(needless) / others <= 0.20, needless
-    assert figures.false_escalation <= 0.33, figures.escalated
+def test_few_of_the_other_mails_are_put_before_a_person(figures: Figures) -> None:
+    assert figures.false_escalation <= 0.20, figures.escalated
 
 
 def test_most_mails_of_each_kind_are_found(figures: Figures) -> None:

@@ -28,9 +28,7 @@ def test_a_short_question_is_sorted_with_few_false_alarms(capsys: pytest.Capture
         )
     assert len(mails) >= 150
     assert figures.routing_recall == 1.0, figures.misses
-    needless = [one for one in figures.escalated if one.label is not Intent.CANCEL_ORDER]
-    assert figures.false_escalation_by_class[Intent.CANCEL_ORDER] == 1.0, "the rules rate each as a medium risk"
-    assert len(needless) <= 0.05 * (figures.harmless_mails - figures.per_class[Intent.CANCEL_ORDER].mails), needless
+    assert figures.false_escalation <= 0.05, figures.escalated
     assert status.recall is not None
     assert status.recall >= 0.90
     assert status.precision == 1.0
