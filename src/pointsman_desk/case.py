@@ -332,10 +332,11 @@ class Sorting(Value):
 
 
 class Addressing(Value):
-    """Whom a reply goes to: one address, and those who get a copy."""
+    """Whom a reply goes to: one address, and those who get a copy. `problem` says why nobody can be written to yet, for a person."""
 
     to: str
     cc: tuple[str, ...] = ()
+    problem: str = ""
 
 
 class Letter(Value):

@@ -301,13 +301,15 @@ def _addressed(desk: Desk, pending: Pending, to: str | None, copies: bool | None
         raise DeskError(f"--to {to} is the desk's own address; name the customer's.")
     now = before.to if to is None else to
     cc = before.cc if copies is None else mail.cc if copies else ()
-    return Addressing(to=now, cc=tuple(one for one in cc if plain(one) != plain(now)))
+    copied = tuple(one for one in cc if is_address(one) and plain(one) != plain(now))
+    return Addressing(to=now, cc=copied, problem=before.problem if to is None else "")
 
 
 def _may_leave(desk: Desk, pending: Pending, addressing: Addressing) -> None:
     to = addressing.to
     if to == UNKNOWN_SENDER:
-        raise NotSendable(f"the mail of case {pending.case} names no sender; name the recipient with --to ADDRESS, or reject it.")
+        why = addressing.problem or f"the mail of case {pending.case} names no sender"
+        raise NotSendable(f"{why}; name the recipient with --to ADDRESS, or reject it.")
     if plain(to) == plain(desk.config.address):
         raise NotSendable(
             f"the reply of case {pending.case} would go to the desk's own address {to}; name the customer with `pointsman-desk approve "

@@ -55,6 +55,7 @@ RETURNED = "a reply of ours came back; write to the customer in another way, the
 SEND_SECONDS = 60.0  # for an outbox on a slow disk; `support_mail` is told of a way out that takes longer
 
 FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
+    ("its sender cannot be written to", lambda c: c.addressing is not None and c.addressing.problem),
     ("it was opened again", lambda c: c.is_reopened),
     ("a machine may have sent it", lambda c: c.perhaps_automatic),
     ("refund, complaint, legal or unclear", lambda c: c.needs_judgement),

@@ -55,6 +55,20 @@ def test_a_person_who_asks_for_the_answer_elsewhere_is_answered_where_they_wrote
     assert (status, to) == (Status.WAITING, JOHN)
 
 
+def test_a_sender_whom_no_server_here_can_write_to_waits_for_a_person_who_names_another_address(config: DeskConfig) -> None:
+    async def work(desk: Desk) -> Any:
+        row = await desk.engine.case(1)
+        with pytest.raises(at_desk.NotSendable, match=r"jürgen@post\.example .*SMTPUTF8.*--to ADDRESS"):
+            await at_desk.approve(desk, 1, by="anna", seen=None)
+        await at_desk.readdress(desk, 1, by="anna", seen=None, to=JOHN, copies=None)
+        sent = await at_desk.approve(desk, 1, by="anna", seen=(await desk.engine.pending(1)).digest)
+        return row.status, row.rule, sent.outcome
+
+    found = at_the_desk(config, mail("jürgen@post.example"), work)
+
+    assert found == (Status.WAITING, "its sender cannot be written to", "sent")
+
+
 def test_a_reply_to_the_desk_itself_is_refused_until_a_person_names_the_customer(config: DeskConfig) -> None:
     async def work(desk: Desk) -> Any:
         with pytest.raises(at_desk.NotSendable, match=r"the desk's own address .*--to ADDRESS"):

@@ -10,9 +10,10 @@ from typing import Any, Literal
 from pointsman import UNKNOWN, Context, Found, Log, NotSent, Peek, Rejected, Unsafe
 from pointsman_desk.case import Addressing, Incoming, Mail, Outgoing, Receipt, Reply, Sent, proposed, sent_of, unanswered
 from pointsman_desk.mail.automatic import names_another
-from pointsman_desk.mail.compose import Letterhead, reply_to
+from pointsman_desk.mail.compose import Letterhead, is_address, reply_to
 from pointsman_desk.mail.compose import compose as to_bytes
 from pointsman_desk.mail.departures import Departure, Departures
+from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.signing import Signer
 from pointsman_desk.mail.threads import Place, Threads, provider_name
 from pointsman_desk.mail.transports.base import Transport
@@ -25,9 +26,11 @@ def address(mail: Mail, mails: Log[Incoming], *, letterhead: Letterhead) -> Addr
     Where that is the desk's own, or one that nobody reads, it is the Reply-To: a form, or a group, brings a customer's mail. A person
     sees such a reply, and may choose another recipient and who gets a copy.
     """
-    if mail.reply_to is not None and names_another(mail.sender, mail.reply_to, letterhead.address):
-        return Addressing(to=mail.reply_to)
-    return Addressing(to=mails[-1].sender)
+    proposes = mail.reply_to is not None and names_another(mail.sender, mail.reply_to, letterhead.address)
+    to = mail.reply_to if proposes and mail.reply_to is not None else mails[-1].sender
+    if is_address(to):
+        return Addressing(to=to)
+    return Addressing(to=UNKNOWN_SENDER, problem=f"{to} has letters before the @ that only servers with SMTPUTF8 (RFC 6531) take")
 
 
 def compose(
