@@ -157,7 +157,8 @@ class Mail(Value):
 
 
 Link = Literal[
-    "our own mail", "signed address", "answer to our mail", "answer to a mail of the conversation", "reference in common", "signed subject"
+    "our own mail", "signed address", "answer to our mail", "answer to a mail of the conversation", "copy under one Message-ID",
+    "reference in common", "signed subject",
 ]  # fmt: skip
 """What says that a mail belongs to a case, the first of these that holds."""
 
@@ -173,7 +174,7 @@ class Incoming(Value):
     the conversation has had before it, `history` what was written in it last, so that a quotation of it is known for one,
     `notes` what was odd about its coming, `flood` says why its sender writes too much for a machine to answer, `reopened` who brought
     it back from a case that had ended, and why, and `at` when it came, in Unix seconds. `before` says that it had been taken in, or
-    answered, before the cases were lost or put back.
+    answered, before the cases were lost or put back. `form` is the address of the web form that sent it for the `sender`.
     """
 
     email_id: str
@@ -190,6 +191,7 @@ class Incoming(Value):
     flood: str | None = None
     before: Literal["", "taken", "answered"] = ""
     reopened: str | None = None
+    form: str | None = None
 
 
 class Report(Value):
@@ -603,6 +605,7 @@ DOUBTS = frozenset(
         "doubtful-lines",
         "encrypted",
         "external-body",
+        "form-without-customer",
         "header-truncated",
         "hidden-text",
         "html-long",

@@ -123,6 +123,25 @@ class FollowUpConfig(BaseModel):
         return self
 
 
+class FormConfig(BaseModel):
+    """A web form: its mails come from `sender`, an address or "@" and a domain, and are the customer's.
+
+    The customer stands in Reply-To, or behind the beginning of a line of the text, `customer_line`, such as "E-Mail:".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sender: str
+    customer_line: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+
+    @field_validator("sender")
+    @classmethod
+    def _is_an_address_or_a_domain(cls, sender: str) -> str:
+        if not is_address(f"form{sender}" if sender.startswith("@") else sender):
+            raise ValueError(f"{sender!r} is neither an address, such as form@shop.example, nor a domain, such as @forms.example")
+        return sender
+
+
 class LimitsConfig(BaseModel):
     """What leaves without a person's look at most: replies in an hour for one case, and in a day to one address.
 
@@ -146,7 +165,7 @@ class DeskConfig(BaseModel):
     `mailbox` only where it is named. `address` and `name` are whom replies come from; with `quotes` they have the customer's text
     below. `authserv` is the name under which your own mail exchanger writes Authentication-Results (RFC 8601), or `microsoft365`: a
     sender for whom it does not vouch learns nothing of an order, and without it every sender is one. Without `smtp` and `resend`
-    replies go into a maildir. `models` are asked in order, the next one where one fails, within the `budget`; without any, the desk
+    replies go into a maildir. `forms` send mails for customers. `models` are asked in order, the next one where one fails, within the `budget`; without any, the desk
     works by rules, offline. Relative paths count from the file's folder.
     """
 
@@ -167,6 +186,7 @@ class DeskConfig(BaseModel):
     models: tuple[ModelConfig, ...] = ()
     budget: BudgetConfig = BudgetConfig()
     conversations: ConversationsConfig = ConversationsConfig()
+    forms: tuple[FormConfig, ...] = ()
     follow_up: FollowUpConfig = FollowUpConfig()
     limits: LimitsConfig = LimitsConfig()
     concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails in hand at once; a local model seldom takes more

@@ -36,6 +36,7 @@ from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.mail.compose import Letterhead
 from pointsman_desk.mail.departures import Departures, lost, missing_from
+from pointsman_desk.mail.forms import Form
 from pointsman_desk.mail.message import identify
 from pointsman_desk.mail.signing import Signer, secret_of
 from pointsman_desk.mail.sources.base import Found, Source
@@ -336,7 +337,14 @@ async def open_desk(
             departures.begun(engine.reader.incarnation)
             flood = ((60.0, limits.mails_minute), (300.0, limits.mails_five_minutes), (3_600.0, limits.mails_hour))
             conversations = Conversations(
-                engine, signer, threads, departures, own=config.address, organisations=talk.organisations, flood=flood
+                engine,
+                signer,
+                threads,
+                departures,
+                own=config.address,
+                organisations=talk.organisations,
+                flood=flood,
+                forms=tuple(Form(one.sender.lower(), one.customer_line) for one in config.forms),
             )
             used = (transport or configured).name
             yield Desk(engine, process, config, asked, used, safety or its_safety, conversations, settings["clock"])

@@ -9,9 +9,10 @@ import pytest
 
 from pointsman import Status
 from pointsman_desk import desk as at_desk
-from pointsman_desk.case import Case
-from pointsman_desk.config import DeskConfig
+from pointsman_desk.case import Case, Order
+from pointsman_desk.config import DeskConfig, FormConfig
 from pointsman_desk.errors import DeskError
+from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.wiring import Desk, open_desk
 
@@ -135,3 +136,69 @@ def test_a_second_copy_that_a_scanner_changed_is_not_answered_without_a_person(c
         return [(row.status, row.outcome) for row in await desk.engine.reader.cases()]
 
     assert at_the_desk(config, first, work) == [(Status.DONE, "sent"), (Status.WAITING, None)]
+
+
+def test_a_changed_copy_of_a_mail_that_waits_is_of_its_conversation(config: DeskConfig) -> None:
+    first = mail(JOHN, "Date: Mon, 02 Nov 2026 10:00:00 +0000").replace(b"Where is", b"Refund me! Where is")
+    copy = first.replace(b"Subject: My", b"Subject: [EXTERN] My")
+
+    async def work(desk: Desk) -> Any:
+        await at_desk.work_off(desk, lambda name: None, asyncio.Event(), [Found(name="a copy", raw=copy)])
+        rows = await desk.engine.reader.cases()
+        return [(row.status, [one.link for one in (await desk.engine.state(row.id, Case)).mails]) for row in rows]
+
+    assert at_the_desk(config, first, work) == [(Status.WAITING, [None, "copy under one Message-ID"])]
+
+
+def test_another_sender_does_not_join_a_conversation_by_its_message_id(config: DeskConfig) -> None:
+    first = mail(JOHN).replace(b"Where is", b"Refund me! Where is")
+
+    async def work(desk: Desk) -> Any:
+        await at_desk.work_off(desk, lambda name: None, asyncio.Event(), [Found(name="another", raw=mail(MARY))])
+        return [(row.status, (await desk.engine.state(row.id, Case)).customer_id) for row in await desk.engine.reader.cases()]
+
+    assert at_the_desk(config, first, work) == [(Status.WAITING, JOHN), (Status.WAITING, MARY)]
+
+
+FORM = "form@haus-und-hof.example"
+
+
+@pytest.mark.parametrize(
+    ("form", "fields", "line", "customer"),
+    [
+        (FormConfig(sender=FORM), (f"Reply-To: {JOHN}", "Auto-Submitted: auto-generated"), "", JOHN),
+        (FormConfig(sender="@haus-und-hof.example"), (f"Reply-To: {JOHN}",), "", JOHN),
+        (FormConfig(sender=FORM, customer_line="E-Mail:"), (f"Reply-To: {FORM}",), f"e-mail: John <{JOHN}>", JOHN),
+        (FormConfig(sender=FORM, customer_line="E-Mail:"), (f"Reply-To: {MARY}",), "no such line", UNKNOWN_SENDER),
+        (FormConfig(sender=FORM, customer_line="E-Mail:"), (), f"E-Mail: {JOHN}\nE-Mail: {MARY}", UNKNOWN_SENDER),
+        (FormConfig(sender=FORM), (), f"E-Mail: {JOHN}", UNKNOWN_SENDER),
+    ],
+    ids=["reply-to", "domain", "line", "no line", "two customers", "no reply-to"],
+)  # fmt: skip
+def test_a_forms_mail_is_the_customers_and_waits_for_a_person(
+    config: DeskConfig, form: FormConfig, fields: tuple[str, ...], line: str, customer: str
+) -> None:
+    raw = mail(FORM, *fields).replace(b"Where is", f"{line}\nWhere is".encode())
+
+    async def work(desk: Desk) -> Any:
+        row, state = await desk.engine.case(1), await desk.engine.state(1, Case)
+        assert state.mail is not None
+        assert state.mail.authentication.aligned is False, "anybody may type any address into a form"
+        assert not isinstance(state.order, Order), "nothing of an order is told to it"
+        return (
+            row.status,
+            row.rule != "it is probably automatic",
+            state.customer_id,
+            state.mails[0].form,
+            "form-without-customer" in state.mail.notes,
+        )
+
+    found = at_the_desk(config.model_copy(update={"forms": (form,)}), raw, work)
+
+    assert found == (Status.WAITING, True, customer, FORM, customer == UNKNOWN_SENDER)
+
+
+@pytest.mark.parametrize("sender", ["forms.example", "a b@shop.example", "@", "@no domain"])
+def test_a_form_without_an_address_is_refused_with_an_example(sender: str) -> None:
+    with pytest.raises(ValueError, match=r"neither an address, such as form@shop\.example, nor a domain"):
+        FormConfig(sender=sender)

@@ -18,6 +18,7 @@ MEANING = {
     "encrypted": "a part of it is encrypted",
     "external-body": "a part of it is a pointer to somewhere else",
     "false-multipart": "it says that it has parts, but has none; the text is shown as it stands",
+    "form-without-customer": "it comes from a web form and does not name one customer where the setting says",
     "header-truncated": "a header field is longer than 16 kB and was read so far",
     "hidden-text": "its HTML holds words that its reader does not see",
     "html-long": "its HTML is longer than 256 kB; of the rest only the tags were taken off",

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from pointsman import CaseRow, Engine, Status
 from pointsman_desk.case import OURS, Case, Link, Risk
 from pointsman_desk.mail.departures import Departures
+from pointsman_desk.mail.forms import Form
 from pointsman_desk.mail.message import UNKNOWN_SENDER, Identity
 from pointsman_desk.mail.signing import Claim, Signer, address_claims, id_claim, subject_claims
 from pointsman_desk.mail.threads import Kind, Place, Threads, provider_name, shared
@@ -40,7 +41,7 @@ class Conversations:
     """The cases by what mails say of them.
 
     `own` is the desk's address; who writes from one of the `organisations`, domains, is of it. `flood` says how many mails of one
-    sender, in so many seconds up to an hour, are more than a person writes.
+    sender, in so many seconds up to an hour, are more than a person writes. `forms` are the web forms that send for customers.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Conversations:
         *,
         own: str,
         organisations: tuple[str, ...],
+        forms: tuple[Form, ...] = (),
         flood: tuple[tuple[float, int], ...],
     ) -> None:
         self.engine = engine
@@ -59,6 +61,7 @@ class Conversations:
         self.threads = threads
         self.departures = departures
         self._signer = signer
+        self.forms = forms
         self._flood = flood
         self._organisations = frozenset(organisations)
 
@@ -133,6 +136,8 @@ class Conversations:
         for message_id in answers:
             if (place := self.threads.find("mail", message_id)) is not None:
                 yield "answer to a mail of the conversation", place.case, place.conversation.__eq__
+        if (place := self.threads.find("mail", identity.email_id)) is not None:
+            yield "copy under one Message-ID", place.case, place.conversation.__eq__
         for message_id in (identity.email_id, *answers):
             if (place := self.threads.find("reference", shared(identity.sender, message_id))) is not None:
                 yield "reference in common", place.case, place.conversation.__eq__

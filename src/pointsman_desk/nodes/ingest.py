@@ -1,5 +1,6 @@
 """Take a mail in: the raw bytes are kept first, and everything else can be read from them again."""
 
+from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Literal, NamedTuple
 
@@ -7,7 +8,8 @@ from pointsman import Blob, Context, Engine, Log, Peek, Process
 from pointsman_desk.case import Case, Incoming, Mail, Report, Sent, unanswered
 from pointsman_desk.mail import apart
 from pointsman_desk.mail.compose import Letterhead, bare_subject
-from pointsman_desk.mail.message import Identity
+from pointsman_desk.mail.forms import as_customers, form_of
+from pointsman_desk.mail.message import UNKNOWN_SENDER, Identity
 from pointsman_desk.nodes.correlate import Belonging, Conversations
 from pointsman_desk.nodes.machines import is_proved, judged
 
@@ -37,8 +39,12 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
     if known is not None:
         return Taken(known.case, "duplicate")
     blob = await engine.keep(raw)
+    form, sent_by = form_of(conversations.forms, identity.sender), identity.sender
+    if form is not None:
+        customer = form.customer(await apart.read(raw, "", conversations.own))
+        identity = replace(identity, sender=customer or UNKNOWN_SENDER, by_machine=False)
     belonging = await conversations.belonging(identity)
-    said = await apart.read(raw, "", conversations.own) if belonging.link is not None else None
+    said = await apart.read(raw, "", conversations.own) if belonging.link is not None and form is None else None
     taken = None
     if said is not None and _is_report(said, belonging):
         taken = await _reported(engine, process, _report(said, blob, identity, belonging, now)) if belonging.is_open else None
@@ -50,7 +56,7 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
         flood = await conversations.flood(identity, now)
         before = await conversations.before(identity)
         incoming = _incoming(identity, blob, belonging, ("message-id-reused",) if reused else (), flood, now)
-        incoming = incoming.model_copy(update={"before": before})
+        incoming = incoming.model_copy(update={"before": before, "form": None if form is None else sent_by})
         delivered = await engine.send(process, incoming, name="mails")
         assert delivered.case is not None, "what no open case takes starts one"
         taken = Taken(delivered.case, _HOW.get(delivered.how, "joined"))
@@ -112,11 +118,14 @@ async def read(
     known = [*(text for one in mails for text in one.history), *(one.body for one in reversed(sent))]
     before: list[Mail] = []
     for one in mails[-EARLIER_MAX - 1 :]:
-        mail = judged(await apart.read(await ctx.read(one.raw), authserv, letterhead.address, known), one.link)
+        mail = await apart.read(await ctx.read(one.raw), authserv, letterhead.address, known)
+        mail = judged(mail, one.link) if one.form is None else as_customers(mail, one.sender, one.form)
         known.append(mail.said[:EARLIER_CHARACTERS_MAX])
         before.append(mail)
     newest = before.pop()
     notes = {*newest.notes, *mails[-1].notes}
+    if mails[-1].form is not None and mails[-1].sender == UNKNOWN_SENDER:
+        notes.add("form-without-customer")
     if before and not _alike(before[-1].subject, newest.subject):
         notes.add("new-topic")
     waiting = {one.key for one in unanswered(mails[:-1], sent)}
