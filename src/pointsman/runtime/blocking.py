@@ -143,6 +143,11 @@ class BlockingEngine(_Blocking):
         return self._inner.abandoned
 
     @property
+    def blocked(self) -> int:
+        """How often an async function has held up the event loop."""
+        return self._inner.blocked
+
+    @property
     def reader(self) -> BlockingReader:
         """The looking half of the store."""
         return BlockingReader(self._inner.reader, self._loop)

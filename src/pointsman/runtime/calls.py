@@ -24,6 +24,7 @@ from pointsman.runtime.isolated import Isolation
 from pointsman.runtime.limits import Permit
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.threads import Call, Threads
+from pointsman.runtime.watchdog import Watchdog
 
 MOMENT_SECONDS = 0.05  # of waiting for a thread before the attempt stops to count: it is free within less, or not for long
 
@@ -63,6 +64,7 @@ class Calls:
     resources: Mapping[str, Any]
     threads: Threads
     begun: Begun
+    watchdog: Watchdog
     isolation: Isolation = field(default_factory=Isolation)
 
     async def call(
@@ -129,6 +131,8 @@ class Calls:
         async with AsyncExitStack() as places:
             if isolated:
                 await self._in_turn(hold, places)
+            elif asynchronous:
+                places.enter_context(self.watchdog.watching(node))
             thread = None if asynchronous or isolated else self._threaded(hold, function, reads, uses, late)
             if permit is not None:
                 permit.call = thread

@@ -37,6 +37,7 @@ from pointsman.runtime.scheduler import Scheduler
 from pointsman.runtime.schedules import Schedules
 from pointsman.runtime.starts import Delivered, Started, Starts
 from pointsman.runtime.threads import Threads
+from pointsman.runtime.watchdog import Watchdog
 from pointsman.store.base import CaseRow, EventRow, MessageStatus, Points, Reader, Store, Transition, no_points
 from pointsman.store.sqlite import open_sqlite
 
@@ -65,7 +66,8 @@ class Engine:
         recent = Recent()
         commits = Commits(ports, recent, self._committed, self._appended)
         begun = Begun(ports.store)
-        calls = Calls(ports, resources, threads, begun)
+        self._watchdog = Watchdog(ports.clock)
+        calls = Calls(ports, resources, threads, begun, self._watchdog)
         inbox = Inbox(ports.store)
         self._limits = Limits(ports, registry, begun)
         effects = Effects(ports, commits, calls, self._limits, inbox)
@@ -141,6 +143,7 @@ class Engine:
                 await engine._scheduler.stop(grace_seconds, engine._cases.all_committed)
                 await engine._limits.close()
             finally:
+                engine._watchdog.close()
                 pool.close()
                 await opened.close()
 
@@ -153,6 +156,11 @@ class Engine:
     def abandoned(self) -> int:
         """How many plain functions were given up, because their time was over or their case was cancelled, and still run."""
         return self._threads.abandoned
+
+    @property
+    def blocked(self) -> int:
+        """How often an async function has held up the event loop for 5 seconds; a warning in the log names each one."""
+        return self._watchdog.blocked
 
     # Starting.
 
