@@ -22,6 +22,7 @@ from pointsman import (
     park,
     when,
 )
+from pointsman.errors import ValueRefused
 
 
 class Approval(BaseModel):
@@ -181,6 +182,21 @@ def test_of_two_answers_at_once_one_wins_and_the_other_is_told_whose_came_first(
     assert len(refused) == 1
     assert (refused[0].by, verdict in str(refused[0])) == (verdict, True)
     assert [event.kind for event in events].count("resumed") == 1
+
+
+@pytest.mark.parametrize("nobody", ["", "  "])
+def test_an_answer_of_nobody_is_refused_and_the_pause_stays_open(place: Place, nobody: str) -> None:
+    async def main() -> Any:
+        async with place.open(approving()) as engine:
+            case = await waiting(engine)
+            token = (await engine.pending(case)).token
+            with pytest.raises(ValueRefused, match="by: it is empty; name who does it"):
+                await engine.resume(token, {"verdict": "yes"}, by=nobody)
+            with pytest.raises(ValueRefused, match="by: it is empty"):
+                await engine.cancel(case, by=nobody, why="no longer wanted")
+            return token == (await engine.pending(case)).token
+
+    assert run(main())
 
 
 def test_a_token_is_used_once_also_after_reopening(place: Place) -> None:

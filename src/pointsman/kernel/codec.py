@@ -138,6 +138,13 @@ def check_text(what: str, text: str | None) -> None:
         raise ValueRefused(flaw)
 
 
+def check_name(what: str, name: str) -> None:
+    """Raise ValueRefused, naming `what`, where the name of whoever acts is blank, or a database cannot hold it."""
+    check_text(what, name)
+    if not name.strip():
+        raise ValueRefused(f"{what}: it is empty; name who does it, as the journal keeps it.")
+
+
 def message_of(error: BaseException) -> str:
     """An error's text as an event can keep it: short, and without what a database cannot hold."""
     try:

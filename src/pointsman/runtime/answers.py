@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.signature import show
 from pointsman.errors import AlreadyAnswered, AnswerInvalid, Conflict, NotWaiting, Stale, ValueRefused
-from pointsman.kernel.codec import adapter_of, check_text, codec_of, describe, digest_of
+from pointsman.kernel.codec import adapter_of, check_name, codec_of, describe, digest_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import advance
 from pointsman.kernel.snapshot import AT_REST, Cell, Status
@@ -67,7 +67,7 @@ class Answers:
 
     async def resume(self, token: str, answer: object, *, by: str, edits: Mapping[str, object]) -> CaseRow:
         """Take an answer; see `Engine.resume`."""
-        check_text("by", by)
+        check_name("by", by)
         while True:
             row = await self._cases.row((await self._open_pause(token)).case)
             # Read behind the case's row, whose revision guards the commit: if the case moves from here on, it is a Conflict.

@@ -136,7 +136,7 @@ class Commits:
         transition.fields = _field_writes(hold, after)
         transition.steps, transition.claims = after.snapshot.steps, claims
         transition.new, transition.intent = new, intent
-        transition.answered_by = answered_by or outcome.answered_by
+        transition.answered_by = outcome.answered_by if answered_by is None else answered_by
         # A step that parks its case stays the case's step; a rule that parks it is a step of its own.
         stays = cancel is not None or (isinstance(after.decision.step, Park) and not after.decision.rule)
         transition.step = hold.step if stays else after.decision.step.name

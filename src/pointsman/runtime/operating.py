@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from pointsman.definition.effects import Effect
 from pointsman.errors import Conflict, Refused, ValueRefused
-from pointsman.kernel.codec import check_text, codec_of
+from pointsman.kernel.codec import check_name, check_text, codec_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import advance
 from pointsman.kernel.ledger import EffectStatus
@@ -33,7 +33,7 @@ class Operating:
 
     async def cancel(self, case: int, *, by: str, why: str) -> CaseRow:
         """End a case from outside; see `Engine.cancel`."""
-        check_text("by", by)
+        check_name("by", by)
         check_text("why", why)
         event = Event(Kind.CANCELLED, facts={"by": by, "why": why})
         while (row := await self._cases.row(case)).status not in {Status.DONE, Status.CANCELLED}:
@@ -59,7 +59,7 @@ class Operating:
 
     async def redrive(self, case: int, *, by: str, why: str, fields: Mapping[str, object]) -> CaseRow:
         """Put a parked case back into the line; see `Engine.redrive`."""
-        check_text("by", by)
+        check_name("by", by)
         check_text("why", why)
         row = await self._cases.row(case)
         if row.status is not Status.PARKED:
@@ -101,7 +101,7 @@ class Operating:
 
     async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object, calls: int | None) -> CaseRow:
         """Say what became of an effect in doubt; see `Engine.resolve`."""
-        check_text("by", by)
+        check_name("by", by)
         check_text("why", why)
         row = await self._cases.row((await self._entry(key)).case)
         # Read behind the case's row, whose revision guards the commit: if the effect is called again from here on, it is a Conflict.

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import Conflict, EngineStopped, Refused
-from pointsman.kernel.codec import check_text
+from pointsman.kernel.codec import check_name, check_text
 from pointsman.kernel.events import ERASED_TEXT, Kind
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import ENDED, Status
@@ -110,7 +110,7 @@ class Keeping:
 
     async def erase(self, case: int, *, by: str, why: str) -> CaseRow:
         """Take a case's content away; see `Engine.erase`."""
-        check_text("by", by)
+        check_name("by", by)
         check_text("why", why)
         row = await self._cases.row(case)
         if row.status in {Status.PARKED, Status.BLOCKED}:
