@@ -12,7 +12,7 @@ from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.threads import Threads
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders
-from pointsman_desk.wiring import check, models_of, source_of
+from pointsman_desk.wiring import check, models_of, recognise, source_of
 
 
 class Finding(NamedTuple):
@@ -27,6 +27,7 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
     yield Finding("folder", None if _writable(config) else f"{config.home} cannot be written; make it writable, or name another `home`.")
     if config.database.exists():
         yield _looked("cases", lambda: _open_and_close(config.database))
+    yield _looked("what left", lambda: recognise(config))
     if config.threads_file.exists():
         yield _looked("index", lambda: Threads(config.threads_file).close())
     yield _looked("policy", PolicyFile(config.policy_file).current)

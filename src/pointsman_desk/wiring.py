@@ -1,5 +1,6 @@
 """Put the desk together: the only module that knows every other one. The end-to-end tests use it too."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -125,8 +126,8 @@ def check(config: DeskConfig, needs: Needs = "everything") -> None:
 
 async def _recognised(config: DeskConfig, chance: Random) -> Departures:
     """What left this desk, when the cases are those that it left from. Raises CasesLost, and what `Departures` raises."""
-    if not config.departures_file.exists() and _was_here(config):
-        raise lost(f"{config.departures_file}, which says what left, is missing", config.database)
+    if not _holds_something(config.departures_file) and _was_here(config):
+        raise lost(f"{config.departures_file}, which says what left, is missing or empty", config.database)
     departures = Departures(config.departures_file, chance)
     try:
         if departures.cases is not None:
@@ -146,6 +147,16 @@ async def _compare(departures: Departures, config: DeskConfig) -> None:
             raise lost("it is another database", config.database)
         if (missing := await missing_from(reader, *witnesses)) is not None:
             raise lost(missing, config.database)
+
+
+def recognise(config: DeskConfig) -> None:
+    """Raise CasesLost where the cases are not those that the desk has worked on. A desk that is still to begin stays as it is."""
+    if config.departures_file.exists() or _was_here(config):
+        asyncio.run(_recognised(config, SystemRandom())).close()
+
+
+def _holds_something(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0  # SQLite takes a file that was emptied for a new one
 
 
 def _was_here(config: DeskConfig) -> bool:

@@ -17,6 +17,7 @@ from pointsman_desk import wiring
 from pointsman_desk.case import Case, Receipt
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.errors import AnotherDesk, CasesLost
+from pointsman_desk.health import findings
 from pointsman_desk.mail.departures import Departures
 from pointsman_desk.mail.transports.maildir import MaildirOutbox
 from pointsman_desk.wiring import Desk, after_restore, open_desk
@@ -182,7 +183,7 @@ def test_without_the_file_that_says_what_left_the_copies_say_it(config: DeskConf
     run(config)
     lose(config, "cases.db*", "sent.db*", "threads.db*")
 
-    with pytest.raises(CasesLost, match=r"sent\.db, which says what left, is missing"):
+    with pytest.raises(CasesLost, match=r"sent\.db, which says what left, is missing or empty"):
         run(config)
     with pytest.raises(CasesLost):
         run(config)  # and it is not made by looking
@@ -190,6 +191,37 @@ def test_without_the_file_that_says_what_left_the_copies_say_it(config: DeskConf
 
     assert list(run(config, ends).values()) == ["waiting"]
     assert sent(config) == 1
+
+
+def test_an_emptied_file_of_what_left_is_a_missing_one(config: DeskConfig) -> None:
+    deliver(config, ANSWERED)
+    run(config)
+    config.departures_file.write_bytes(b"")
+
+    for _ in range(2):
+        with pytest.raises(CasesLost, match=r"sent\.db, which says what left, is missing or empty"):
+            run(config)
+    after_restore(config)
+
+    assert list(run(config, ends).values()) == ["sent"]
+    assert sent(config) == 1
+
+
+@pytest.mark.parametrize("gone", ["cases.db*", "sent.db*"])
+def test_the_doctor_finds_lost_cases_and_brings_nothing_into_being(config: DeskConfig, gone: str) -> None:
+    def ill() -> list[str]:
+        return [str(found.problem) for found in findings(config, now=0.0) if found.problem is not None]
+
+    before = [found.problem for found in findings(config, now=0.0) if found.what == "what left"]
+    born = config.home.exists()
+    deliver(config, ANSWERED)
+    run(config)
+    well = ill()
+    lose(config, gone)
+
+    assert (before, born, well) == ([None], False, [])
+    assert [problem for problem in ill() if "--after-restore" in problem] == ill() != []
+    assert not list(config.home.glob(gone))
 
 
 def test_another_database_is_not_taken_for_the_desks_own(config: DeskConfig, tmp_path: Path) -> None:
