@@ -4,12 +4,13 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from places import Place, run
 
-from pointsman import AtMostOnce, Item, Limit, Process, Retry, State, Status, each, finish, otherwise, when
+from pointsman import AtMostOnce, Guard, Item, Limit, Process, Retry, State, Status, each, finish, otherwise, when
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import in_child
 
@@ -81,18 +82,28 @@ class Lines(State):
     results: list[str] | None = None
 
 
-def waiting(kind: str, gate: threading.Event, called: list[str]) -> Process[Any]:
+def waiting(kind: str, step: str, gate: threading.Event, called: list[str]) -> Process[Any]:
     """A process whose calls wait: behind a plain function that holds the only thread, or behind a limit's only permit."""
-    limit = limit_of(kind)
     process: Process[Any] = Process("lines", Lines)
+    settings: dict[str, Any] = {"writes": "results", "limit": limit_of(kind), "retry": Retry(attempts_max=2)}
 
     def look(line: Item[str]) -> str:
         called.append(line)
         gate.wait()
         return line
 
-    node = process.node(look, writes="results", limit=limit, retry=Retry(attempts_max=2))
-    process.rules(when("open", lambda c: c.results is None, each(node, over="lines")), otherwise(finish("done")))
+    def look_at_all(lines: tuple[str, ...]) -> list[str]:
+        called.extend(lines)
+        gate.wait()
+        return [*lines]
+
+    nodes: dict[str, Callable[[], Any]] = {
+        "each": lambda: each(process.node(look, **settings), over="lines"),
+        "node": lambda: process.node(look_at_all, **settings),
+        "guarded node": lambda: process.node(look_at_all, guard=Guard(), **settings),
+        "effect": lambda: process.effect(look_at_all, safety=AtMostOnce(), **settings),
+    }
+    process.rules(when("open", lambda c: c.results is None, nodes[step]()), otherwise(finish("done")))
     return process
 
 
@@ -116,18 +127,18 @@ def limit_of(kind: str) -> Limit | None:
     return Limit("llm", concurrency=1) if kind == "limit" else None
 
 
-def dies_while_the_branches_wait(place: Place, kind: str) -> None:
-    """A program that is killed as soon as all branches of the case wait; run it in a process of its own."""
+def dies_while_calls_wait(place: Place, kind: str, step: str) -> None:
+    """A program that is killed as soon as all calls of the case wait; run it in a process of its own."""
 
     async def main() -> None:
         called: list[str] = []
         gate, threads = threading.Event(), 1 if kind == "thread" else 4
-        async with place.open(holding(gate, limit_of(kind)), waiting(kind, gate, called), threads=threads) as engine:
+        async with place.open(holding(gate, limit_of(kind)), waiting(kind, step, gate, called), threads=threads) as engine:
             await engine.start("holding", {"name": "first"}, key="first", priority=1)
             case = (await engine.start("lines", {}, key="lines")).case
             for _ in range(20):
                 row = await engine.case(case)
-                if row.status is Status.RUNNING and row.attempts == 0:
+                if row.status in {Status.READY, Status.RUNNING} and row.attempts == 0:
                     break
                 await asyncio.sleep(0.05)
             os._exit(7 if called else 0)
@@ -135,19 +146,23 @@ def dies_while_the_branches_wait(place: Place, kind: str) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("step", ["each", "node", "guarded node", "effect"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_branches_that_wait_when_the_program_is_killed_have_not_been_begun(on_disk: Place, kind: str) -> None:
+def test_calls_that_wait_when_the_program_is_killed_have_not_been_begun(on_disk: Place, kind: str, step: str) -> None:
     for _ in range(6):
-        assert in_child(lambda: dies_while_the_branches_wait(on_disk, kind)) == 0
+        assert in_child(lambda: dies_while_calls_wait(on_disk, kind, step)) == 0
+
+    called: list[str] = []
 
     async def lives() -> Any:
         gate = threading.Event()
         gate.set()
         later = ManualClock(time.time() + 1_000)  # when the permits of the dead have come free
-        async with on_disk.open(holding(gate, limit_of(kind)), waiting(kind, gate, []), clock=later) as engine:
+        async with on_disk.open(holding(gate, limit_of(kind)), waiting(kind, step, gate, called), clock=later) as engine:
             case = (await engine.start("lines", {}, key="lines")).case
             return await engine.settled(case)
 
     row = run(lives())
 
     assert (row.status, row.reason) == (Status.DONE, None)
+    assert sorted(called) == ["one", "three", "two"], "each is called once"
