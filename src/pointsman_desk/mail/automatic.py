@@ -5,8 +5,8 @@ closes nothing. What the bytes of a mail can show beyond doubt is its `Evidence`
 mails that we sent, and only both together are a proof:
 
 - "delivery report": a multipart/report whose delivery status names a recipient and an action (RFC 3464), from a mail server. It
-  proves itself if the mail that it is about is no person's ("report on a machine's mail": its copy comes from a machine or from
-  nobody), for then nobody but machines has a part in it. Otherwise it proves something if that mail is one of ours.
+  proves itself if the mail that it is about is no person's ("report on a machine's mail": its copy comes from a machine), for then
+  nobody but machines has a part in it. Otherwise it proves something if that mail is one of ours.
 - "feedback report" (RFC 5965), "receipt" (RFC 8098), "bounce in words" (from a mail server, with the Message-ID of a mail) and
   "automatic reply" (`Auto-Submitted: auto-replied`, RFC 3834): if the mail that they are about, or answer, is one of ours.
 - "list post": a mail to the address of a list (RFC 2369, RFC 2919) that is not at our domain, and not to us: if nothing in it speaks
@@ -131,7 +131,7 @@ def _report(root: Part, media_types: Collection[str], sender: str, sender_name: 
     from_server = any((_BOUNCER.match(sender), _BOUNCER.match(root.field("from").strip(' \t"<')), _BOUNCER_NAME.match(sender_name)))
     if whole and (from_server or "<>" in {value.strip() for value in root.fields("return-path")}) and is_delivery_report(root):
         author = returned_sender(root)
-        by_machine = not author or _BOUNCER.match(author) or _NO_REPLY.match(author)
+        by_machine = _BOUNCER.match(author) or _NO_REPLY.match(author)  # without a copy it may be about anybody's mail
         return Sign("bounce", "report on a machine's mail" if by_machine else "delivery report")
     if "message/delivery-status" in media_types or report or root.fields("x-failed-recipients"):
         return Sign("bounce" if report in {"", "delivery-status"} else "automatic")

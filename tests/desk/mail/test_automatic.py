@@ -189,6 +189,21 @@ MACHINES_AMONG_THEM = {
 }
 
 
+@pytest.mark.parametrize(
+    ("copy", "evidence"),
+    [
+        ((), "delivery report"),
+        (((b"message/rfc822", b"From: jane@customer.example\n\nHello\n"),), "delivery report"),
+        (((b"message/rfc822", b"From: MAILER-DAEMON@mx.test\n\nUndelivered\n"),), "report on a machine's mail"),
+    ],
+    ids=["no copy", "a person's", "a machine's"],
+)
+def test_a_report_proves_itself_only_where_it_is_surely_about_a_machines_mail(copy: tuple[tuple[bytes, bytes], ...], evidence: str) -> None:
+    raw = report((b"message/delivery-status", STATUS % (b"failed", b"5.1.1")), *copy)
+
+    assert read_mail(raw).evidence == evidence
+
+
 def test_real_bounces_are_recognised_and_no_personal_mail_is_taken_for_one() -> None:
     folder = tiers.real_mails()
     bounces = [file for name in BOUNCES for file in sorted((folder / name).glob("*.eml")) if file.name not in FORWARDED]
