@@ -137,6 +137,8 @@ class Life:
         while (row := await desk.engine.case(1)).status not in {Status.DONE, Status.PARKED}:
             if row.status is Status.READY and (row.wake_at or 0.0) > self.clock.now():
                 self.clock.advance((row.wake_at or 0.0) - self.clock.now())
+            elif row.status is Status.READY and row.needs is not None:
+                self.clock.advance(1.0)  # the other side has asked all cases to wait
             await asyncio.sleep(0)
         await self.working
         return row.status
