@@ -76,6 +76,8 @@ class Watchdog:
         with self._changed:
             self._closed = True
             self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(LOOK_SECONDS)
 
     def _sign(self) -> None:
         self._alive = True
