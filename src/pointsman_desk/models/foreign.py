@@ -14,14 +14,17 @@ _LATIN = ("LATIN", "COMBINING", "MODIFIER", "FEMININE", "MASCULINE", "MICRO")  #
 _WORD = re.compile(r"(?<![^\W_])[^\W\d_]+(?![^\W_])")
 
 
-def unread(text: str) -> str | None:
+def unread(text: str, name: str = "") -> str | None:
     """Return the first sentence of `text` that is in another alphabet or another language than the lexicon's, None for none.
 
-    A name in another alphabet is one word of a Latin sentence. Words with capitals within a sentence are names, and do not
-    count, nor do single letters.
+    `name` is the sender's. A line that holds nothing but words of it is a signature, in two alphabets too, if one of its words is
+    Latin. Words with capitals within a sentence are names, and do not count, nor do single letters.
     """
+    signed = set(_WORD.findall(unicodedata.normalize("NFC", name)))
     for sentence in _ENDS.split(unicodedata.normalize("NFC", text)):
         words = _WORD.findall(sentence)
+        if signed.issuperset(words) and any(map(_is_latin, words)):
+            continue
         if any(not _is_latin(word) for word in words):
             return sentence.strip()
         said = [word for place, word in enumerate(words) if len(word) > 1 and (place == 0 or word[0].islower())]

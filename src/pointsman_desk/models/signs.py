@@ -62,7 +62,7 @@ def _of_its_text(text: str, mail: Mail) -> Iterator[str]:
         yield "it names an e-mail address that is not its sender's"
     if len({found[1] for found in _ORDER.finditer(plain)}) > 1:
         yield "it names several orders"
-    if unread(plain) is not None:
+    if unread(plain, mail.sender_name) is not None:
         yield "it says something in a language that the desk does not read"
     if any(_encoded(run) for run in _RUN.findall(plain)):
         yield "it holds what may be encoded text"

@@ -37,3 +37,19 @@ def test_a_sentence_in_another_language_is_found_within_a_mail(question: str, se
 )
 def test_names_slips_and_numbers_are_no_other_language(text: str) -> None:
     assert unread(text) is None
+
+
+def test_a_name_that_is_signed_in_two_alphabets_is_no_other_language() -> None:
+    assert unread("Where is my order A-1008?\n\nBest\nOmar Haddad · عمر حداد", "Omar Haddad عمر حداد") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("Omar Haddad · عمر حداد", "Omar Haddad"),  # nobody has said that this is a name
+        ("Omar Haddad أعيدوا المال", "Omar Haddad عمر حداد"),
+        ("Верните деньги", "Верните деньги"),  # a demand as the sender's whole name
+    ],
+)
+def test_more_than_the_senders_name_is_another_language(line: str, name: str) -> None:
+    assert unread(f"Where is my order A-1008?\n\nBest\n{line}", name) == line
