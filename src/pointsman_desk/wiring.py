@@ -100,13 +100,14 @@ def prepare(config: DeskConfig) -> None:
     """
     try:
         config.home.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds what customers wrote
-        if config.policy is None and not config.policy_file.exists():
+        begins = not _was_here(config)  # later, a file that is gone was the shop's own, and no sample takes its place
+        if begins and config.policy is None and not config.policy_file.exists():
             shutil.copyfile(SAMPLE / "policy.toml", config.policy_file)
     except OSError as error:
         raise ConfigInvalid(
             f"the desk's folder {config.home} cannot be written ({error.strerror}); name another one with `home`."
         ) from None
-    if config.shop is None:
+    if begins and config.shop is None:
         create_sample_shop(config.shop_file)
 
 

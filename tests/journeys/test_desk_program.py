@@ -342,3 +342,18 @@ def test_where_nothing_can_be_written_looking_works_and_the_rest_is_one_sentence
         done.stderr for done in refused
     ]
     assert not any("Traceback" in done.stderr for done in (*looked, *refused, ill))
+
+
+@pytest.mark.parametrize("name", ["shop.db", "policy.toml"])
+def test_no_sample_takes_the_place_of_a_file_that_is_gone(config: DeskConfig, name: str) -> None:
+    write(config)
+    assert command(config, "run").returncode == 0
+    (config.home / name).unlink()
+    deliver(config, 1, "02-status-en.eml")
+
+    done = command(config, "run")
+
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert name in done.stderr
+    assert not (config.home / name).exists()
+    assert not list((config.outbox / "new").glob("*"))
