@@ -87,8 +87,10 @@ def in_doubt(folder: Path, server: MailServer, *, archive: bool = False) -> Life
 
 @pytest.mark.parametrize("way_on", ["--arrived", "--send-again", "cancel"])
 def test_a_reply_in_doubt_is_settled_first_and_the_newer_mail_waits_beside_it(way_on: str, tmp_path: Path) -> None:
+    days = {time.strftime("%Y-%m-%d")}
     with mail_server(deliver=lambda *_: server.reached("taken")) as server:
         life = in_doubt(tmp_path, server)
+        days.add(time.strftime("%Y-%m-%d"))  # midnight may have come
         shown, listed = life.command("show", "1").stdout, life.cases()
 
         if way_on == "cancel":
@@ -106,7 +108,7 @@ def test_a_reply_in_doubt_is_settled_first_and_the_newer_mail_waits_beside_it(wa
     )
     told = " ".join(shown.split())
     assert "I need it for Monday" in told, "the mail that the reply answers"
-    assert f"In doubt: the reply of {time.strftime('%Y-%m-%d')}" in told
+    assert any(f"In doubt: the reply of {day}" in told for day in days)
     assert f"to {FIRST.sender}" in told
     assert "A newer mail waits until this is settled" in told
     assert "Elm Road 7" in told
