@@ -48,6 +48,7 @@ from pointsman.errors import (
     StoreNewer,
     UnknownCase,
 )
+from pointsman.kernel.rows import CaseRow, EffectRow
 from pointsman.kernel.snapshot import Status
 from pointsman.mappings.http import http_outcome, raise_for_outcome
 from pointsman.mappings.smtp import SmtpInDoubt, smtp_outcome, smtp_send
@@ -61,7 +62,7 @@ from pointsman.runtime.blocking import BlockingEngine, open_blocking
 from pointsman.runtime.clock import Clock, SystemClock
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.starts import Delivered, Started
-from pointsman.store.base import CaseRow, EffectRow, Reader
+from pointsman.store.base import Reader
 from pointsman.store.sqlite_reader import open_cases
 
 __all__ = [

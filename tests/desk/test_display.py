@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pointsman import CaseRow, History, Status, local_time
-from pointsman.store.base import EventRow
+from pointsman.kernel.rows import EventRow
 from pointsman_desk.cli.lists import print_cases
 from pointsman_desk.cli.one_case import print_case
 from pointsman_desk.cli.terminal import complain, console, safe

@@ -23,7 +23,8 @@ from soak_worker import EFFECTS, LINES, Client
 
 from pointsman import Status, open_cases
 from pointsman.kernel.events import Kind
-from pointsman.store.base import EventRow, Reader
+from pointsman.kernel.rows import EventRow
+from pointsman.store.base import Reader
 
 HERE = Path(__file__).parent
 LIFE_SECONDS = 0.4  # a worker lives up to this long after it is ready; an order takes about as long

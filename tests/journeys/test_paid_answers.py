@@ -14,7 +14,7 @@ from paid_worker import ANSWERS_A_MAIL
 
 from models.openai_server import Remote, running
 from pointsman import open_cases
-from pointsman.store.base import UsageRow
+from pointsman.kernel.rows import UsageRow
 from tiers import figure, seed
 
 WORKER = Path(__file__).with_name("paid_worker.py")

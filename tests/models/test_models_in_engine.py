@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from models.openai_server import Remote
 from pointsman import Attempt, CaseRow, Context, Guard, Process, Retry, State, Status, finish, otherwise, when
+from pointsman.kernel.rows import UsageRow
 from pointsman.models import Message, Model, OpenAICompatible, Price, Task, with_repairs
-from pointsman.store.base import UsageRow
 from runtime.places import Place, run
 
 

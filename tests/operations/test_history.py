@@ -28,8 +28,8 @@ from pointsman import (
     when,
 )
 from pointsman.kernel.events import MEANING, Kind
+from pointsman.kernel.rows import EventRow
 from pointsman.operations.history import told
-from pointsman.store.base import EventRow
 from pointsman.testing.clock import ManualClock
 
 

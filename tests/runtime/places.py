@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pointsman import Engine
 from pointsman.definition.process import AnyProcess
-from pointsman.store.base import EventRow
+from pointsman.kernel.rows import EventRow
 from pointsman.store.memory import MemoryStore
 
 T = TypeVar("T")

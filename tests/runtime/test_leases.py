@@ -12,7 +12,8 @@ from places import run
 from pointsman import Context, Engine, NotSent, Process, Retry, Status, finish, otherwise, when
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import LeaseLost, StoreError
-from pointsman.store.base import Claimed, NewCase, Transition
+from pointsman.kernel.rows import NewCase, Transition
+from pointsman.store.base import Claimed
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
 

@@ -11,7 +11,7 @@ from places import Place, run
 from pointsman import AtMostOnce, Process, State, Status, finish, otherwise, when
 from pointsman.errors import StoreUnwritable
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.store.base import Transition
+from pointsman.kernel.rows import Transition
 from pointsman.store.sqlite import open_sqlite
 
 

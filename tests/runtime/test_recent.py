@@ -8,9 +8,9 @@ from places import Place, run
 
 from pointsman import Engine, Process, State, Status, finish, otherwise, when
 from pointsman.kernel.codec import codec_of
+from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Snapshot
 from pointsman.runtime.recent import Recent
-from pointsman.store.base import CaseRow
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
 

@@ -17,7 +17,7 @@ from places import Place, run, seen
 from pointsman import AtMostOnce, Engine, Idempotent, Process, Retry, State, Status, StoreError, finish, otherwise, when
 from pointsman.errors import EngineStopped
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.store.base import NewCase, Transition
+from pointsman.kernel.rows import NewCase, Transition
 from pointsman.store.sqlite import open_sqlite
 from pointsman.testing.clock import ManualClock
 

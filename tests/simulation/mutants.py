@@ -21,6 +21,7 @@ from pointsman.errors import StoreError
 from pointsman.kernel import evolve
 from pointsman.kernel.guarding import BEGINNING
 from pointsman.kernel.ledger import CallAgain, EffectStatus, LookUp
+from pointsman.kernel.rows import MessageStatus, Transition
 from pointsman.runtime import attempts, effects, hold, inbox, limits, runner
 from pointsman.runtime.answers import Answers
 from pointsman.runtime.branches import Fan
@@ -29,7 +30,6 @@ from pointsman.runtime.cases import Cases
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.lease import Lease
-from pointsman.store.base import MessageStatus, Transition
 from pointsman.store.memory import MemoryStore
 
 SEEDS_MAX = 1_500

@@ -20,8 +20,8 @@ from pointsman import AlreadyAnswered, Engine, NotWaiting, Refused, Stale, Store
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import EngineStopped
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.rows import MessageStatus
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import MessageStatus
 from pointsman.testing.loop import Host, HostClock
 
 STEPS_BETWEEN_FAULTS = 50

@@ -9,9 +9,9 @@ from random import Random
 from typing import Any
 
 from pointsman import ABSENT, UNKNOWN, Attempt, Context, Found, NotSent, Rejected, StoreError, Usage
+from pointsman.kernel.rows import Transition
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.effects import KEY_LENGTH
-from pointsman.store.base import Transition
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.loop import Host, SimulatedLoop, current_host
 

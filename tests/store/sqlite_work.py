@@ -13,8 +13,7 @@ from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.snapshot import Status
-from pointsman.store.base import (
+from pointsman.kernel.rows import (
     BranchWrite,
     CaseRow,
     EventWrite,
@@ -24,11 +23,11 @@ from pointsman.store.base import (
     NewCase,
     PauseOpening,
     Post,
-    Reader,
     Settlement,
-    Store,
     Transition,
 )
+from pointsman.kernel.snapshot import Status
+from pointsman.store.base import Reader, Store
 from pointsman.store.memory import MemoryStore
 from pointsman.store.sqlite_reader import SqliteReader
 

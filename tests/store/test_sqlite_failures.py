@@ -19,7 +19,7 @@ from pointsman.errors import (
     PointsmanError,
     StoreUnwritable,
 )
-from pointsman.store.base import FieldWrite, Transition
+from pointsman.kernel.rows import FieldWrite, Transition
 from pointsman.store.sqlite import open_sqlite
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.conformance import next_of, start_of

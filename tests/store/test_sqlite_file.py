@@ -20,8 +20,8 @@ from pointsman.errors import (
     StoreNewer,
     StoreUnwritable,
 )
+from pointsman.kernel.rows import FieldWrite
 from pointsman.store import sqlite_file
-from pointsman.store.base import FieldWrite
 from pointsman.store.sqlite import SqliteStore, open_sqlite
 from pointsman.store.statements import migrations
 from pointsman.testing.clock import ManualClock

@@ -29,6 +29,7 @@ except ImportError:
 from pointsman.cli.places import database, load_process, load_processes, named_processes, open_cases
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.process import AnyProcess
+from pointsman.kernel.rows import CaseRow, EventRow, UsageRow
 from pointsman.kernel.snapshot import Status
 from pointsman.operations.check import Report, check_cases, summary
 from pointsman.operations.draw import draw as draw_process
@@ -40,7 +41,7 @@ from pointsman.runtime.clock import SystemClock
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.retention import Vacuumed
 from pointsman.runtime.retention import vacuum as vacuum_store
-from pointsman.store.base import CaseRow, EventRow, Reader, UsageRow
+from pointsman.store.base import Reader
 from pointsman.store.sqlite import open_sqlite
 from pointsman.store.sqlite_reader import SqliteReader
 

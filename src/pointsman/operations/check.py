@@ -17,11 +17,12 @@ from pointsman.errors import NotAccepted, ValueRefused
 from pointsman.kernel.codec import digest_of, message_of
 from pointsman.kernel.decide import Decision, decide
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.rows import CaseRow, EffectRow
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.effects import effect_key, forgotten_reason, vanished, vanished_reason
 from pointsman.runtime.hold import Hold, hold_of
 from pointsman.runtime.registry import Registry
-from pointsman.store.base import CaseRow, EffectRow, Reader
+from pointsman.store.base import Reader
 
 PAGE = 1_000  # cases in memory at once
 

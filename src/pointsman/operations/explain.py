@@ -18,11 +18,12 @@ from pointsman.kernel.guarding import Progress
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.migrate import migrate
+from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.operations.history import History, history_of
 from pointsman.operations.times import lasting, local_time
 from pointsman.runtime.registry import Registry
-from pointsman.store.base import BranchRow, CaseRow, EffectRow, EventRow, Reader
+from pointsman.store.base import Reader
 
 SHOWN_MAX = 160  # characters of a value: two lines of a terminal
 

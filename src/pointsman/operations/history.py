@@ -8,8 +8,9 @@ from typing import Any
 from pointsman.errors import StoreForeign, UnknownCase
 from pointsman.kernel.events import ERASED_TEXT, Kind
 from pointsman.kernel.guarding import usage_in
+from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, PauseRow
 from pointsman.operations.times import local_time
-from pointsman.store.base import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, PauseRow, Reader
+from pointsman.store.base import Reader
 
 NAMED_MAX = 5  # branches named in a line; the event itself names all
 TIMES = {"at", "until", "deadline"}  # the facts of events that are Unix seconds

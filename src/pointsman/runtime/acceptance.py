@@ -5,13 +5,14 @@ from contextlib import suppress
 
 from pointsman.errors import Conflict, NotAccepted, ValueRefused
 from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import vanished
 from pointsman.runtime.hold import Outcome, bare_hold, hold_of
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
-from pointsman.store.base import CaseRow, DefinitionRow
+from pointsman.store.base import DefinitionRow
 
 PAGE = 500  # cases whose commits are under way at once: about what the writer takes into one
 

@@ -12,11 +12,11 @@ from pointsman.errors import AlreadyAnswered, AnswerInvalid, Conflict, NotWaitin
 from pointsman.kernel.codec import adapter_of, check_name, codec_of, describe, digest_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import advance
+from pointsman.kernel.rows import CaseRow, PauseRow
 from pointsman.kernel.snapshot import AT_REST, Cell, Status
 from pointsman.runtime.cases import Cases, standing, state_of
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.hold import Hold, Outcome
-from pointsman.store.base import CaseRow, PauseRow
 
 
 class Pending(NamedTuple):

@@ -9,13 +9,13 @@ from pointsman.errors import BudgetSpent, CheckFailed, DefinitionError, Rejected
 from pointsman.kernel.codec import codec_of, digest_of, message_of
 from pointsman.kernel.events import NOTHING, Event, Kind
 from pointsman.kernel.guarding import BEGINNING, Progress, free_model, next_model, next_try, objections, progress_of, taken_apart
+from pointsman.kernel.rows import BranchRow, BranchWrite
 from pointsman.kernel.snapshot import Cell
 from pointsman.runtime.calls import Calls, GivenUp, ItemAt
 from pointsman.runtime.evidence import evidence_of, raised_at
 from pointsman.runtime.hold import Hold, Outcome, encode, failure_cells
 from pointsman.runtime.limits import Permit, retry_seconds
 from pointsman.runtime.ports import Ports
-from pointsman.store.base import BranchRow, BranchWrite
 
 Facts = Mapping[str, Any]
 

@@ -14,8 +14,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
 from pointsman.errors import EngineStopped
+from pointsman.kernel.rows import EventRow
 from pointsman.runtime.engine import Engine
-from pointsman.store.base import EventRow, Reader
+from pointsman.store.base import Reader
 
 log = logging.getLogger("pointsman")
 

@@ -24,6 +24,7 @@ from pointsman.errors import BudgetSpent
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of, short
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.guarding import Progress, progress_of, usage_in
+from pointsman.kernel.rows import BranchRow, BranchWrite
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.kernel.verdict import Tally, Verdict, verdict_of
 from pointsman.runtime.attempts import Attempts, Objected, Written, failure_event, following, interrupted, unsafe_cells
@@ -35,7 +36,6 @@ from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, outcome_te
 from pointsman.runtime.late import Late
 from pointsman.runtime.limits import Limits, Permit
 from pointsman.runtime.ports import Ports
-from pointsman.store.base import BranchRow, BranchWrite
 
 CANCEL_SECONDS = 2.0  # what cancelled branches get to clean up before the case goes on without them
 TOLD_MAX = 10  # failures that a reason tells of; the event of the verdict names all

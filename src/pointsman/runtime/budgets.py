@@ -7,9 +7,9 @@ from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.nodes import AnyNode
 from pointsman.errors import BudgetSpent
 from pointsman.kernel.guarding import Progress
+from pointsman.kernel.rows import UsageRow
 from pointsman.runtime.hold import Hold
 from pointsman.runtime.ports import Ports
-from pointsman.store.base import UsageRow
 
 
 class Budgets:

@@ -13,6 +13,7 @@ from pointsman.kernel.codec import codec_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event
 from pointsman.kernel.evolve import Advance
+from pointsman.kernel.rows import CaseRow, NewCase, Post
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
@@ -22,7 +23,7 @@ from pointsman.runtime.limits import Limits
 from pointsman.runtime.recent import Recent
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.scheduler import Scheduler
-from pointsman.store.base import CaseRow, NewCase, Post, Posted, Store
+from pointsman.store.base import Posted, Store
 
 T = TypeVar("T")
 

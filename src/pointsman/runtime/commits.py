@@ -20,13 +20,7 @@ from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance, Block, standing_after
 from pointsman.kernel.guarding import usage_in
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.snapshot import ENDED, Cell, LogCell, Status
-from pointsman.runtime.hold import Hold, Origin, Outcome, runnable
-from pointsman.runtime.inbox import CALLED_OFF, CHILD_ENDED, NOTHING, PARENT_ENDED, Arrivals, child_key, starts_next
-from pointsman.runtime.ports import Ports
-from pointsman.runtime.recent import Recent
-from pointsman.runtime.waits import next_rung_at, wake_time
-from pointsman.store.base import (
+from pointsman.kernel.rows import (
     BILLION,
     BranchWrite,
     EventWrite,
@@ -40,6 +34,12 @@ from pointsman.store.base import (
     Transition,
     UsageWrite,
 )
+from pointsman.kernel.snapshot import ENDED, Cell, LogCell, Status
+from pointsman.runtime.hold import Hold, Origin, Outcome, runnable
+from pointsman.runtime.inbox import CALLED_OFF, CHILD_ENDED, NOTHING, PARENT_ENDED, Arrivals, child_key, starts_next
+from pointsman.runtime.ports import Ports
+from pointsman.runtime.recent import Recent
+from pointsman.runtime.waits import next_rung_at, wake_time
 
 NO_CELLS: Mapping[str, Cell] = MappingProxyType({})
 """No items of logs."""

@@ -17,6 +17,7 @@ from pointsman.kernel.codec import codec_of, digest, digest_of, message_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance, blocked, parked
 from pointsman.kernel.ledger import CallAgain, EffectStatus, GiveUp, LookUp, WaitUntil, move_in_doubt
+from pointsman.kernel.rows import EffectRow, Intent, Settlement
 from pointsman.kernel.snapshot import Snapshot, Status
 from pointsman.runtime.calls import TOO_LATE, Calls
 from pointsman.runtime.commits import Commits, intended
@@ -25,7 +26,6 @@ from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, failure_ce
 from pointsman.runtime.inbox import Inbox
 from pointsman.runtime.limits import Limits, Permit
 from pointsman.runtime.ports import Ports
-from pointsman.store.base import EffectRow, Intent, Settlement
 
 ATTEMPTS_A_CALL = 4  # a call may take a wait, a look-up and its retry; what is begun more often than that dies each time
 KEY_LENGTH = 40  # hexadecimal digits of the SHA-256: 160 bits, within every provider's limit for keys

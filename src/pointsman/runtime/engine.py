@@ -12,6 +12,7 @@ from pointsman.definition.nodes import Retry
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
 from pointsman.errors import EngineStopped, ValueRefused
+from pointsman.kernel.rows import CaseRow, EventRow, MessageStatus, Transition
 from pointsman.kernel.snapshot import AT_REST, ENDED, Status
 from pointsman.runtime.acceptance import Acceptance
 from pointsman.runtime.answers import Answers, Pending
@@ -38,7 +39,7 @@ from pointsman.runtime.schedules import Schedules
 from pointsman.runtime.starts import Delivered, Started, Starts
 from pointsman.runtime.threads import Threads
 from pointsman.runtime.watchdog import Watchdog
-from pointsman.store.base import CaseRow, EventRow, MessageStatus, Points, Reader, Store, Transition, no_points
+from pointsman.store.base import Points, Reader, Store, no_points
 from pointsman.store.sqlite import open_sqlite
 
 S = TypeVar("S", bound=State)

@@ -16,8 +16,7 @@ from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.migrate import Migrated, migrate
-from pointsman.kernel.snapshot import Cell, Snapshot, Status
-from pointsman.store.base import (
+from pointsman.kernel.rows import (
     BranchRow,
     BranchWrite,
     CaseRow,
@@ -29,6 +28,7 @@ from pointsman.store.base import (
     Settlement,
     Transition,
 )
+from pointsman.kernel.snapshot import Cell, Snapshot, Status
 
 if TYPE_CHECKING:
     from pointsman.runtime.limits import Permit

@@ -14,9 +14,10 @@ from pointsman.errors import ValueRefused
 from pointsman.kernel.codec import adapter_of, codec_of, digest_of, message_of, zone_flaw
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import evolve, rests_on_changes
+from pointsman.kernel.rows import MessageRow, MessageStatus
 from pointsman.kernel.snapshot import Cell, Snapshot, Status
 from pointsman.runtime.hold import Hold
-from pointsman.store.base import MessageRow, MessageStatus, Store
+from pointsman.store.base import Store
 
 CHILD_ENDED = "pointsman.child"
 PARENT_ENDED = "pointsman.cancel"

@@ -35,10 +35,10 @@ from pointsman.kernel.limits import (
     text_of,
     why_shut,
 )
+from pointsman.kernel.rows import CaseRow, Settlement
 from pointsman.runtime.begun import Begun
 from pointsman.runtime.hold import Hold, Outcome
 from pointsman.runtime.ports import Ports
-from pointsman.store.base import CaseRow, Settlement
 
 UNTIMED_SECONDS = (
     300.0  # how long a permit of a call without a timeout counts after its engine has died; while that lives, as long as it runs

@@ -10,13 +10,13 @@ from pointsman.kernel.codec import check_name, check_text, codec_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import advance
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.rows import BranchRow, BranchWrite, CaseRow, EffectRow, Settlement
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.cases import Cases, standing
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.commits import NO_CELLS
 from pointsman.runtime.hold import Hold, Outcome, cells_from, encode, outcome_text
 from pointsman.runtime.inbox import Inbox, passed, starts_next
-from pointsman.store.base import BranchRow, BranchWrite, CaseRow, EffectRow, Settlement
 
 MOMENT_SECONDS = 0.002  # what the store takes for a commit or a look, about
 ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine has in hand

@@ -4,8 +4,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 from pointsman.definition.process import AnyProcess
+from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Cell, Snapshot
-from pointsman.store.base import CaseRow
 
 BYTES_MAX = 32_000_000  # of stored text, together: a hundred long conversations; in memory it is a few times that
 CASES_MAX = 1_000  # so that looking through them for a claim stays cheap

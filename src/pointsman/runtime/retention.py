@@ -15,11 +15,12 @@ from pointsman.errors import Conflict, EngineStopped, Refused
 from pointsman.kernel.codec import check_name, check_text
 from pointsman.kernel.events import ERASED_TEXT, Kind
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.rows import CaseRow, EventWrite, MessageStatus, Transition
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.runtime.cases import Cases, standing
 from pointsman.runtime.clock import Clock, seconds_until
 from pointsman.runtime.ports import Ports
-from pointsman.store.base import CaseRow, EventWrite, MessageStatus, Store, Transition
+from pointsman.store.base import Store
 
 BATCH_CASES = 200  # some 20 ms of the writer's time
 REST = 4  # times as long as a batch took: a fifth of the writer at most

@@ -15,6 +15,7 @@ from pointsman.kernel.decide import Decision, decide
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import Advance, advance, parked, rests_on_changes
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.rows import Settlement, Transition
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.attempts import Attempts, failure_event, interrupted, progress_in, succeeded
 from pointsman.runtime.branches import Branches
@@ -29,7 +30,6 @@ from pointsman.runtime.limits import Limits
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.undoing import Undoing
 from pointsman.runtime.waits import woken
-from pointsman.store.base import Settlement, Transition
 
 StartChild = Callable[[Hold, str, Mapping[str, Any], str], Awaitable[int]]
 """Starts a child of a case: the process's name, the inputs and the key; answers its number."""

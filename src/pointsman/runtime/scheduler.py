@@ -12,6 +12,7 @@ from pointsman.errors import Conflict, NotAccepted, StoreError
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.calls import is_ctrl_c
 from pointsman.runtime.clock import seconds_until
@@ -23,7 +24,7 @@ from pointsman.runtime.ports import Ports
 from pointsman.runtime.recent import Recent
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.runner import Runner
-from pointsman.store.base import CaseRow, Claimed
+from pointsman.store.base import Claimed
 
 log = logging.getLogger("pointsman")
 

@@ -13,6 +13,7 @@ from pointsman.definition.state import State
 from pointsman.errors import EngineStopped, InputInvalid, StoreError
 from pointsman.kernel.codec import adapter_of, check_text, codec_of, describe, message_of
 from pointsman.kernel.evolve import Advance, advance
+from pointsman.kernel.rows import MessageRow, MessageStatus, NewCase, Post
 from pointsman.kernel.snapshot import Cell, Snapshot, Status
 from pointsman.runtime.cases import Cases
 from pointsman.runtime.clock import Clock
@@ -20,7 +21,7 @@ from pointsman.runtime.commits import accepted_event
 from pointsman.runtime.hold import Hold, Outcome
 from pointsman.runtime.inbox import PARENT_ENDED, body_of
 from pointsman.runtime.intake import Intakes
-from pointsman.store.base import MessageRow, MessageStatus, NewCase, Post, Posted
+from pointsman.store.base import Posted
 
 log = logging.getLogger("pointsman")
 

@@ -18,11 +18,12 @@ from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import standing_after
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.migrate import migrate
+from pointsman.kernel.rows import EffectRow, FieldRow
 from pointsman.kernel.snapshot import Cell, LogCell, Status
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.effects import Effects
 from pointsman.runtime.hold import Hold, Outcome, cells_from, cells_of
-from pointsman.store.base import EffectRow, FieldRow, Store
+from pointsman.store.base import Store
 
 PAGE = 1_000  # events read at once
 

@@ -6,9 +6,9 @@ from pointsman.definition.pauses import Expire, Pause, Reassign, Remind, Sleep
 from pointsman.definition.signature import fits
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.rows import PauseClimb, PauseRow
 from pointsman.kernel.snapshot import Cell
 from pointsman.runtime.hold import Hold, Outcome
-from pointsman.store.base import PauseClimb, PauseRow
 
 
 def woken(hold: Hold, now: float) -> Outcome:

@@ -14,16 +14,9 @@ from pointsman.errors import Conflict, LeaseLost, News
 from pointsman.kernel.events import ERASED_TEXT, Kind, skeleton_of
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.line import Due, take_turns
-from pointsman.kernel.snapshot import ENDED, Status
-from pointsman.store.base import (
-    ANY_ROOM,
-    NONE_KNOWN,
+from pointsman.kernel.rows import (
     BranchRow,
     CaseRow,
-    Claimed,
-    Collected,
-    DefinitionRow,
-    Dossier,
     EffectRow,
     EventRow,
     EventWrite,
@@ -31,13 +24,22 @@ from pointsman.store.base import (
     MessageRow,
     MessageStatus,
     PauseRow,
-    Points,
     Post,
-    Posted,
-    ScheduleRow,
     Transition,
     UsageRow,
     UsageWrite,
+)
+from pointsman.kernel.snapshot import ENDED, Status
+from pointsman.store.base import (
+    ANY_ROOM,
+    NONE_KNOWN,
+    Claimed,
+    Collected,
+    DefinitionRow,
+    Dossier,
+    Points,
+    Posted,
+    ScheduleRow,
     erased_key,
     no_points,
 )
@@ -45,9 +47,7 @@ from pointsman.store.sqlite_author import authors_database
 from pointsman.store.states import Writes
 
 T = TypeVar("T")
-
 _IN_LINE = {Status.READY, Status.WAITING}
-
 _OPEN = {EffectStatus.INTENDED, EffectStatus.NOT_SENT, EffectStatus.IN_DOUBT}
 
 

@@ -24,27 +24,10 @@ from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict, EngineStopped, News, StoreError, StoreLocked, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
+from pointsman.kernel.rows import BranchRow, CaseRow, EventWrite, MessageStatus, Post, Transition, UsageWrite
 from pointsman.kernel.snapshot import ENDED
 from pointsman.store import sqlite_keeping as keeping
-from pointsman.store.base import (
-    ANY_ROOM,
-    NONE_KNOWN,
-    BranchRow,
-    CaseRow,
-    Claimed,
-    Collected,
-    DefinitionRow,
-    EventWrite,
-    MessageStatus,
-    Points,
-    Post,
-    Posted,
-    ScheduleRow,
-    Transition,
-    UsageWrite,
-    erased_key,
-    no_points,
-)
+from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Collected, DefinitionRow, Points, Posted, ScheduleRow, erased_key, no_points
 from pointsman.store.sqlite_author import authors_database
 from pointsman.store.sqlite_file import FileLock, begin, explain, explained, open_writer
 from pointsman.store.sqlite_line import Line

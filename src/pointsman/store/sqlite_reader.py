@@ -8,22 +8,9 @@ from typing import Any, Self
 
 from pointsman.definition.state import Blob
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, MessageStatus, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import (
-    BranchRow,
-    CaseRow,
-    DefinitionRow,
-    Dossier,
-    EffectRow,
-    EventRow,
-    FieldRow,
-    MessageRow,
-    MessageStatus,
-    PauseRow,
-    UsageRow,
-    WriteRow,
-    erased_key,
-)
+from pointsman.store.base import DefinitionRow, Dossier, WriteRow, erased_key
 from pointsman.store.sqlite_file import explained, open_reader
 from pointsman.store.statements import statements
 from pointsman.store.states import state_from

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby
 from operator import attrgetter
 
-from pointsman.store.base import FieldRow, FieldWrite, WriteRow
+from pointsman.kernel.rows import FieldRow, FieldWrite
+from pointsman.store.base import WriteRow
 
 
 def state_from(writes: Iterable[WriteRow]) -> tuple[FieldRow, ...]:

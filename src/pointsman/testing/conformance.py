@@ -8,20 +8,9 @@ import pytest
 
 from pointsman.errors import Conflict, LeaseLost
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.rows import BranchRow, BranchWrite, EventWrite, FieldWrite, Intent, NewCase, PauseOpening, Settlement
 from pointsman.kernel.snapshot import ENDED, Status
-from pointsman.store.base import (
-    BranchRow,
-    BranchWrite,
-    DefinitionRow,
-    EventWrite,
-    FieldWrite,
-    Intent,
-    NewCase,
-    PauseOpening,
-    ScheduleRow,
-    Settlement,
-    Store,
-)
+from pointsman.store.base import DefinitionRow, ScheduleRow, Store
 from pointsman.testing.conformance_keeping import KeepingConformance
 from pointsman.testing.conformance_line import LineConformance
 from pointsman.testing.conformance_logs import LogsConformance

@@ -9,8 +9,7 @@ import pytest
 from pointsman.definition.state import Blob
 from pointsman.errors import Conflict
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.snapshot import Status
-from pointsman.store.base import (
+from pointsman.kernel.rows import (
     BranchWrite,
     EventWrite,
     FieldWrite,
@@ -20,10 +19,11 @@ from pointsman.store.base import (
     PauseOpening,
     Post,
     Settlement,
-    Store,
     UsageRow,
     UsageWrite,
 )
+from pointsman.kernel.snapshot import Status
+from pointsman.store.base import Store
 from pointsman.testing.scenarios import Scenario, Scenarios, next_of, start_of
 
 DONE: dict[str, Any] = {"status": Status.DONE, "outcome": "sent"}

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.rows import Intent, NewCase, Settlement
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import Intent, NewCase, Settlement, Store
+from pointsman.store.base import Store
 from pointsman.testing.scenarios import Scenario, Scenarios, next_of, start_of
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from pointsman.kernel.rows import FieldRow, FieldWrite, MessageStatus, Post
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import FieldRow, FieldWrite, MessageStatus, Post, Store, WriteRow
+from pointsman.store.base import Store, WriteRow
 from pointsman.testing.scenarios import Scenario, next_of, start_of
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from pointsman.errors import Conflict, News
+from pointsman.kernel.rows import MessageStatus, NewCase, Post
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import MessageStatus, NewCase, Post, Posted, Store
+from pointsman.store.base import Posted, Store
 from pointsman.testing.scenarios import Scenario, Scenarios, next_of, start_of
 
 THREAD = NewCase("p", 1, None, correlation="c")

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from pointsman.kernel.rows import EventWrite, FieldWrite, NewCase, Transition
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import EventWrite, FieldWrite, NewCase, Store, Transition
+from pointsman.store.base import Store
 
 OpenStore = Callable[[], Awaitable[Store]]
 Scenario = Callable[[Store], Awaitable[None]]

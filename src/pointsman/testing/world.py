@@ -24,10 +24,10 @@ from pointsman.definition.nodes import Context
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import Conflict, EngineStopped, Refused, StoreError
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.rows import CaseRow, EffectRow, EventRow, UsageRow
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.threads import Call, Threads
-from pointsman.store.base import CaseRow, EffectRow, EventRow, UsageRow
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.loop import Host, HostClock, SimulatedLoop
 
