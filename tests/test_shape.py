@@ -1,0 +1,143 @@
+"""Bounds of the code's shape. What does not meet a bound yet stands in the list beside it, and the list may only shrink."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+LIBRARY = Path(__file__).parents[1] / "src" / "pointsman"
+TREES = {module.relative_to(LIBRARY).as_posix(): ast.parse(module.read_text()) for module in sorted(LIBRARY.rglob("*.py"))}
+ARGUMENTS_MAX = 7  # what a reader keeps in mind at once
+CHANGING_MODULES_MAX = 3
+GOALS = {"runtime": 3_600, "store": 2_300, "the library without testing": 11_500}  # lines
+
+DEFINITIONS = {
+    # The public surface and its values: settings with names.
+    "definition/process.py: __init__",
+    "definition/process.py: accept",
+    "definition/process.py: effect",
+    "definition/process.py: node",
+    "definition/process.py: pause",
+    "models/openai_compatible.py: __init__",
+    "runtime/engine.py: open",
+    "testing/everywhere.py: crash_everywhere",
+    # The engine, the store and their values: to be parted.
+    "runtime/calls.py: call",
+    "runtime/calls.py: invoke",
+    "runtime/commits.py: land",
+    "runtime/commits.py: landing",
+    "runtime/commits.py: stay",
+    "runtime/operating.py: _stay",
+    "runtime/scheduler.py: __init__",
+    "runtime/starts.py: _deliver",
+    "runtime/starts.py: start",
+}
+CALLS = {
+    # The public surface and its values: settings with names.
+    "cli/main.py: Table",
+    "definition/process.py: Accept",
+    "definition/process.py: Compensation",
+    "definition/process.py: Effect",
+    "definition/process.py: Node",
+    "definition/process.py: Pause",
+    "definition/process.py: Transaction",
+    # The engine, the store and their values: to be parted.
+    "operations/explain.py: Explanation",
+    "operations/history.py: History",
+    "runtime/answers.py: Pending",
+    "runtime/attempts.py: self._calls.call",
+    "runtime/calls.py: Context",
+    "runtime/calls.py: self.invoke",
+    "runtime/cases.py: self.commits.land",
+    "runtime/cases.py: self.commits.landing",
+    "runtime/commits.py: Transition",
+    "runtime/commits.py: self.landing",
+    "runtime/effects.py: self._calls.invoke",
+    "runtime/engine.py: Scheduler",
+    "runtime/hold.py: CaseRow",
+    "runtime/hold.py: Hold",
+    "runtime/isolated.py: asyncio.create_subprocess_exec",
+    "runtime/operating.py: commits.stay",
+    "runtime/retention.py: Transition",
+    "runtime/starts.py: Post",
+    "store/memory.py: CaseRow",
+    "store/memory.py: EffectRow",
+    "store/memory.py: EventRow",
+    "store/memory.py: MessageRow",
+    "store/memory.py: PauseRow",
+    "testing/conformance.py: next_of",
+    "testing/conformance_keeping.py: next_of",
+    "testing/world.py: Engine.open",
+}
+CHANGED = {
+    "Hold",  # 8 modules
+}
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    of = function.args
+    named = [a for a in (*of.posonlyargs, *of.args, *of.kwonlyargs) if a.arg not in {"self", "cls"}]
+    return len(named) + bool(of.vararg) + bool(of.kwarg)
+
+
+def wide_definitions() -> Iterator[str]:
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and parameters(node) > ARGUMENTS_MAX:
+                yield f"{module}: {node.name}"
+
+
+def wide_calls() -> Iterator[str]:
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and len(node.args) + len(node.keywords) > ARGUMENTS_MAX:
+                yield f"{module}: {ast.unparse(node.func)}"
+
+
+def changing_modules() -> dict[str, set[str]]:
+    """By class: the modules that assign to one of its fields. A field counts only where no other class has one of its name."""
+    owners: dict[str, set[str]] = {}
+    for tree in TREES.values():
+        for of in ast.walk(tree):
+            if isinstance(of, ast.ClassDef):
+                for line in of.body:
+                    if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                        owners.setdefault(line.target.id, set()).add(of.name)
+    changing: dict[str, set[str]] = {}
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and len(owners.get(node.attr, ())) == 1:
+                changing.setdefault(*owners[node.attr], set()).add(module)
+    return changing
+
+
+def lines_of(*folders: str, but: str = "-") -> int:
+    modules = [m for m in LIBRARY.rglob("*.py") if m.relative_to(LIBRARY).as_posix().startswith(folders or "")]
+    return sum(len(m.read_text().splitlines()) for m in modules if not m.relative_to(LIBRARY).as_posix().startswith(but))
+
+
+def test_no_function_has_more_parameters_than_a_reader_keeps_in_mind() -> None:
+    found = set(wide_definitions())
+
+    assert not found - DEFINITIONS, f"give {sorted(found - DEFINITIONS)} a value that holds what belongs together"
+    assert not DEFINITIONS - found, f"take {sorted(DEFINITIONS - found)} off the list"
+
+
+def test_no_call_has_more_arguments_than_a_reader_keeps_in_mind() -> None:
+    found = set(wide_calls())
+
+    assert not found - CALLS, f"give {sorted(found - CALLS)} a value that holds what belongs together"
+    assert not CALLS - found, f"take {sorted(CALLS - found)} off the list"
+
+
+def test_few_modules_change_the_fields_of_a_class() -> None:
+    found = {of for of, modules in changing_modules().items() if len(modules) > CHANGING_MODULES_MAX}
+
+    assert not found - CHANGED, f"change the fields of {sorted(found - CHANGED)} in methods of its own"
+    assert not CHANGED - found, f"take {sorted(CHANGED - found)} off the list"
+
+
+def test_the_size_of_the_library_is_told() -> None:
+    sizes = {"runtime": lines_of("runtime/"), "store": lines_of("store/"), "the library without testing": lines_of(but="testing/")}
+
+    print(*(f"{name}: {size} lines, goal {GOALS[name]}" for name, size in sizes.items()), sep="\n")
+    assert all(sizes.values())
