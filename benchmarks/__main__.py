@@ -45,7 +45,7 @@ async def pointsman_sqlite(folder: Path, concurrency: int, seconds: float) -> tu
 
         async def run(number: int) -> None:
             started = await engine.start(process, Mail(case=number))
-            await engine.settled(started.case)
+            await engine.wait_until_resting(started.case)
 
         return await measure(run, concurrency, seconds)
 

@@ -91,10 +91,10 @@ async def walked(folder: Path) -> Walk:
     try:
         async with Engine.open(folder / "cases.db", [ordering]) as engine:
             for number in range(WARM_UP):
-                await engine.settled((await engine.start(ordering, Order(number=number))).case)
+                await engine.wait_until_resting((await engine.start(ordering, Order(number=number))).case)
             await engine.idle()
             walk.recording = True
-            await engine.settled((await engine.start(ordering, Order(number=WARM_UP))).case)
+            await engine.wait_until_resting((await engine.start(ordering, Order(number=WARM_UP))).case)
             walk.recording = False
     finally:
         sys.setprofile(None)

@@ -61,14 +61,14 @@ db = f"{tempfile.mkdtemp()}/mails.db"  # a real program names a file that stays
 outbox: dict[str, str] = {}
 with open_blocking(db, [mails], resources={"outbox": outbox}) as engine:
     case = engine.start(mails, Mail(text="Can you refund shipping?"), key="mail-1").case
-    print(engine.settled(case).rule)
+    print(engine.wait_until_resting(case).rule)
 
 # The program may end here, for days: the case is a row in the file, and the next program goes on with it.
 with open_blocking(db, [mails], resources={"outbox": outbox}) as engine:
     pending = engine.pending(case)
     print(pending.shown["reply"])
     engine.resume(pending.token, Approval(approved=True), by="anna")
-    print(engine.settled(case).outcome)
+    print(engine.wait_until_resting(case).outcome)
     print(engine.start(mails, Mail(text="Can you refund shipping?"), key="mail-1").duplicate, len(outbox))
 
 # prints: a refund needs a person

@@ -12,9 +12,9 @@ from pointsman.definition.effects import (
     Reconcile,
     Safety,
 )
-from pointsman.definition.guards import Attempt, Budget, Guard, Unsafe, Usage, Violation
+from pointsman.definition.guards import Budget, Guard, ModelResponse, Unsafe, Usage, Violation
 from pointsman.definition.ladder import answer_with, reassign, remind
-from pointsman.definition.limits import Breaker, Intake, Limit
+from pointsman.definition.limits import CircuitBreaker, Intake, Limit
 from pointsman.definition.messages import Accept, Log
 from pointsman.definition.nodes import Context, Node, Retry
 from pointsman.definition.pauses import Pause, Sleep
@@ -30,12 +30,10 @@ from pointsman.errors import (
     AnswerInvalid,
     BudgetSpent,
     Busy,
-    CheckFailed,
-    Crashed,
+    CheckError,
     DefinitionError,
     EngineStopped,
-    NoAnswer,
-    NotAccepted,
+    NoModelResponse,
     NotSent,
     NotWaiting,
     PointsmanError,
@@ -46,7 +44,9 @@ from pointsman.errors import (
     StoreForeign,
     StoreLocked,
     StoreNewer,
+    SubprocessCrashed,
     UnknownCase,
+    VersionNotAccepted,
 )
 from pointsman.kernel.rows import CaseRow, EffectRow
 from pointsman.kernel.snapshot import Status
@@ -56,14 +56,14 @@ from pointsman.operations.check import check_cases
 from pointsman.operations.explain import Explanation, explain_case
 from pointsman.operations.export import Export, export_case
 from pointsman.operations.history import History, history_of
-from pointsman.operations.times import lasting, local_time
+from pointsman.operations.times import format_duration, format_time
 from pointsman.runtime.answers import Pending
 from pointsman.runtime.blocking import BlockingEngine, open_blocking
 from pointsman.runtime.clock import Clock, SystemClock
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.starts import Delivered, Started
 from pointsman.store.base import Reader
-from pointsman.store.sqlite_reader import open_cases
+from pointsman.store.sqlite_reader import open_reader
 
 __all__ = [
     "ABSENT",
@@ -73,20 +73,18 @@ __all__ = [
     "AnswerInvalid",
     "AtLeastOnce",
     "AtMostOnce",
-    "Attempt",
     "Blob",
     "BlockingEngine",
-    "Breaker",
     "Budget",
     "BudgetSpent",
     "Busy",
     "CaseRow",
-    "CheckFailed",
+    "CheckError",
     "Child",
     "ChildEnd",
+    "CircuitBreaker",
     "Clock",
     "Context",
-    "Crashed",
     "Database",
     "DefinitionError",
     "Delivered",
@@ -105,9 +103,9 @@ __all__ = [
     "Item",
     "Limit",
     "Log",
-    "NoAnswer",
+    "ModelResponse",
+    "NoModelResponse",
     "Node",
-    "NotAccepted",
     "NotSent",
     "NotWaiting",
     "Pause",
@@ -133,11 +131,13 @@ __all__ = [
     "StoreForeign",
     "StoreLocked",
     "StoreNewer",
+    "SubprocessCrashed",
     "SystemClock",
     "Transaction",
     "UnknownCase",
     "Unsafe",
     "Usage",
+    "VersionNotAccepted",
     "Violation",
     "answer_with",
     "check_cases",
@@ -148,12 +148,12 @@ __all__ = [
     "explain_case",
     "export_case",
     "finish",
+    "format_duration",
+    "format_time",
     "history_of",
     "http_outcome",
-    "lasting",
-    "local_time",
     "open_blocking",
-    "open_cases",
+    "open_reader",
     "otherwise",
     "parallel",
     "park",

@@ -36,7 +36,7 @@ class AllHang(NotBegun):
     """All threads are taken by calls that were given up and never end, so no call of a plain function can begin."""
 
 
-class NoAnswer(PointsmanError):
+class NoModelResponse(PointsmanError):
     """A model was asked and gave no answer that can be read. The question may have been worked on, and paid for.
 
     `retry_after` is the least number of seconds to wait, where the other side named one.
@@ -51,7 +51,7 @@ class Rejected(PointsmanError):
     """Raise in an effect when the other side definitely refused: the outcome is *failed* and is not tried again."""
 
 
-class Crashed(PointsmanError):
+class SubprocessCrashed(PointsmanError):
     """The Python of an isolated node ended before its function did: killed, out of memory, or by `os._exit`."""
 
 
@@ -59,7 +59,7 @@ class BudgetSpent(PointsmanError):
     """A guarded node was refused before its call, because a budget is spent."""
 
 
-class CheckFailed(PointsmanError):
+class CheckError(PointsmanError):
     """A check of a guard raised instead of saying what it has against an answer."""
 
 
@@ -86,7 +86,7 @@ class Refused(PointsmanError):
     """A start, an answer, a cancel or a redrive was not taken; the text says why, and nothing was changed."""
 
 
-class NotAccepted(Refused):
+class VersionNotAccepted(Refused):
     """No registered version of its process can go on with the case: none accepts its version, or a migration failed."""
 
 

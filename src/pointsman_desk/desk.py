@@ -119,7 +119,7 @@ async def _take_all(
 
 async def _quiet(desk: Desk, arrivals: Arrivals, quiet: asyncio.Event) -> None:
     await arrivals.fetched()
-    await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
+    await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
     quiet.set()
 
 
@@ -221,7 +221,7 @@ async def redrive_all(desk: Desk, *, by: str, why: str) -> list[CaseRow]:
     ready = [row.id for row in parked if may_go_on(row, await desk.engine.reader.effects(row.id))]
     for case in ready:
         await desk.engine.redrive(case, by=by, why=why)
-    await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
+    await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
     return [await desk.engine.case(case) for case in ready]
 
 
@@ -247,20 +247,20 @@ async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
     why = "it arrived" if arrived else "it did not arrive; send it again"
     if not arrived:
         desk.conversations.departures.allow(reply.outgoing.answers, desk.clock.now())
-    await desk.engine.resolve(reply.key, happened=arrived, by=by, why=why, outcome=outcome, calls=reply.calls)
+    await desk.engine.resolve(reply.key, happened=arrived, by=by, why=why, outcome=outcome, expected_attempts=reply.calls)
     return await _moved(desk, case)
 
 
 async def cancel(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
     """Close a case without an answer, wherever it stands; a mail that waited in it begins the next case. Raises Refused."""
     row = await desk.engine.cancel(case, by=by, why=why)
-    await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
+    await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
     return row
 
 
 async def _moved(desk: Desk, case: int) -> CaseRow:
     """Wait until the case rests, or waits for a later attempt."""
-    await desk.engine.idle(patience_seconds=PATIENCE_SECONDS)
+    await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
     return await desk.engine.case(case)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pointsman import PointsmanError, open_cases
+from pointsman import PointsmanError, open_reader
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.sources.bookmark import Bookmark
@@ -46,7 +46,7 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
 
 
 def _open_and_close(database: Path) -> None:
-    with open_cases(database):
+    with open_reader(database):
         pass
 
 

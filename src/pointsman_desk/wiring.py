@@ -16,20 +16,20 @@ from pydantic import BaseModel
 
 from pointsman import (
     AtMostOnce,
-    Attempt,
     Budget,
     Clock,
     DefinitionError,
     Engine,
     Idempotent,
     Limit,
+    ModelResponse,
     NotSent,
     Process,
     Reconcile,
     Safety,
     Started,
     SystemClock,
-    open_cases,
+    open_reader,
 )
 from pointsman.models import Message, Model, OpenAICompatible, Price, PydanticAI, Task
 from pointsman_desk.case import Case
@@ -143,7 +143,7 @@ async def _compare(departures: Departures, config: DeskConfig) -> None:
     witnesses = departures.witnesses(config.concurrency)  # first: what the cases are asked for was in them before it was here
     if not config.database.exists():
         raise lost("it is missing", config.database)
-    with open_cases(config.database) as reader:
+    with open_reader(config.database) as reader:
         if reader.incarnation != departures.cases:
             raise lost("it is another database", config.database)
         if (missing := await missing_from(reader, *witnesses)) is not None:
@@ -226,7 +226,7 @@ def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:
         return MaildirOutbox(config.outbox), Idempotent()
     if config.smtp.archive_mailbox is None:
         return SmtpTransport(config.smtp), AtMostOnce()
-    return SmtpTransport(config.smtp), Reconcile(look_up, settle_seconds=config.smtp.settle_seconds)
+    return SmtpTransport(config.smtp), Reconcile(look_up, propagation_seconds=config.smtp.propagation_seconds)
 
 
 def process_of(config: DeskConfig, *, models: int | None = None, safety: Safety | None = None) -> Process[Case]:
@@ -277,7 +277,7 @@ class _Absent:
         self.name = name
         self._why = why
 
-    async def attempt(self, task: Task, messages: Sequence[Message], schema: type[T]) -> Attempt[T]:  # noqa: ARG002 - of the protocol
+    async def ask(self, task: Task, messages: Sequence[Message], schema: type[T]) -> ModelResponse[T]:  # noqa: ARG002 - of the protocol
         raise NotSent(self._why)
 
 

@@ -405,7 +405,7 @@ def test_a_look_up_that_would_look_before_the_call_can_have_ended_is_refused() -
     text = refusal(lambda: Reconcile(look, -1.0))
 
     assert "Reconcile" in text
-    assert "settle_seconds" in text
+    assert "propagation_seconds" in text
 
 
 def test_a_key_that_no_receiver_would_remember_is_refused() -> None:

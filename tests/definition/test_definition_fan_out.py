@@ -61,7 +61,7 @@ REFUSED = [
     (lambda node: each(node, over="line"), ["goes over 'line', which is no field of Order", "lines"]),
     (lambda node: each(node, over="customer"), ["goes over 'customer', which holds str", "a list, a tuple or a dict"]),
     (lambda node: each(node, over="strict"), ["takes an item of str, but field 'strict' holds int"]),
-    (lambda node: each(node, over="lines", at_once=0), ["at_once is 0"]),
+    (lambda node: each(node, over="lines", concurrency=0), ["concurrency is 0"]),
     (lambda node: each(node, over="lines", failures="ignore"), ["failures is 'ignore'", "quorum(n)"]),
     (lambda node: each(node, over="lines", failures=quorum(0)), ["quorum(0) cannot be"]),
 ]

@@ -7,7 +7,7 @@ import pytest
 from declarations import refusal
 from pydantic import BaseModel
 
-from pointsman import Attempt, Context, Guard, Peek, Process, State, Unsafe, finish, otherwise, when
+from pointsman import Context, Guard, ModelResponse, Peek, Process, State, Unsafe, finish, otherwise, when
 
 
 class Draft(BaseModel):
@@ -21,11 +21,11 @@ class Case(State):
     open: Draft | Unsafe[Draft] | None = None
 
 
-async def write(mail: str, *, ctx: Context) -> Attempt[Draft]:
+async def write(mail: str, *, ctx: Context) -> ModelResponse[Draft]:
     raise NotImplementedError
 
 
-async def write_both(mail: str) -> Attempt[tuple[str, Draft]]:
+async def write_both(mail: str) -> ModelResponse[tuple[str, Draft]]:
     raise NotImplementedError
 
 
@@ -67,7 +67,7 @@ def declare(guard: Guard | None, function: Any = write, writes: Any = "draft") -
         (lambda: Guard(short, short), ("two checks are called 'short'",)),
         (lambda: Guard(lambda draft: None), ("has no name",)),
         (lambda: Guard(repairs_max=-1), ("repairs_max is -1", "0 or more")),
-        (lambda: Guard(free=2), ("free is 2", "1 models")),
+        (lambda: Guard(free_models=2), ("free_models is 2", "1 models")),
         (lambda: Guard(models=0), ("models is 0", "1 or more")),
         (lambda: declare(Guard(escalate="unsafe")), ('escalate="unsafe"', "field 'draft'", "add `| Unsafe[Draft]`")),
         (lambda: declare(Guard(escalate="unsafe"), write_both, ("tone", "draft")), ('escalate="unsafe"', "needs one field")),
@@ -81,7 +81,7 @@ def test_what_cannot_work_is_refused(broken: Callable[[], object], told: tuple[s
 
 
 def test_a_node_depends_on_what_its_checks_read() -> None:
-    async def peeking(mail: Peek[str]) -> Attempt[Draft]:
+    async def peeking(mail: Peek[str]) -> ModelResponse[Draft]:
         raise NotImplementedError
 
     assert declare(Guard(in_tone), peeking).depends == {"tone"}

@@ -68,10 +68,18 @@ async def write(message: str) -> str:
 @pytest.mark.parametrize(
     ("first", "second", "told"),
     [
-        ({"name": "write"}, {"name": "draft", "was": "write"}, "'draft' was called 'write', but a step is called so now"),
-        ({"name": "write", "was": "draft"}, {"name": "draft"}, "'draft' is an earlier name of 'write'; give the new step another name="),
-        ({"name": "a", "was": "old"}, {"name": "b", "was": ("older", "old")}, "'a' and 'b' were both called 'old'; say which"),
-        ({"name": "a", "was": "a"}, {"name": "b"}, "'a' was called 'a', but a step is called so now"),
+        ({"name": "write"}, {"name": "draft", "former_names": "write"}, "'draft' was called 'write', but a step is called so now"),
+        (
+            {"name": "write", "former_names": "draft"},
+            {"name": "draft"},
+            "'draft' is an earlier name of 'write'; give the new step another name=",
+        ),
+        (
+            {"name": "a", "former_names": "old"},
+            {"name": "b", "former_names": ("older", "old")},
+            "'a' and 'b' were both called 'old'; say which",
+        ),
+        ({"name": "a", "former_names": "a"}, {"name": "b"}, "'a' was called 'a', but a step is called so now"),
     ],
 )
 def test_an_earlier_name_belongs_to_one_step_that_is_called_otherwise_now(first: dict[str, Any], second: dict[str, Any], told: str) -> None:
@@ -89,7 +97,7 @@ def test_an_earlier_name_belongs_to_one_step_that_is_called_otherwise_now(first:
 
 def test_what_is_stored_under_an_earlier_name_is_known_under_the_present_one() -> None:
     process = Process("p", Case)
-    process.node(write, writes="draft", name="west", was=("left", "a"))
+    process.node(write, writes="draft", name="west", former_names=("left", "a"))
     process.node(write, writes="draft", name="east")
 
     stored = ["west", "left", "a", "east", "gone", "left + east", "a over lines", "a[3]", "a[a over b]", "finish('a')"]
@@ -149,7 +157,7 @@ async def write_from_more(message: str, lines: list[str]) -> str:
         {"writing": write_from_more},
         {"retry": Retry(attempts_max=7)},
         {"on_failure": "park", "timeout_seconds": 3.0},
-        {"was": "compose"},
+        {"former_names": "compose"},
     ],
     ids=str,
 )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pointsman import CaseRow, History, Status, local_time
+from pointsman import CaseRow, History, Status, format_time
 from pointsman.kernel.rows import EventRow
 from pointsman_desk.cli.lists import print_cases
 from pointsman_desk.cli.one_case import print_case
@@ -58,7 +58,7 @@ def test_a_case_that_will_be_tried_again_says_what_failed() -> None:
 
     failed, goes_on = shown.get().splitlines()[-2:]
     assert failed == "The last attempt to send failed: no answer 2."
-    assert goes_on.startswith(f"It goes on at {local_time(9.0)}")
+    assert goes_on.startswith(f"It goes on at {format_time(9.0)}")
 
 
 def test_what_may_be_the_customers_own_words_is_shown_in_full() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pointsman import Attempt, Usage
+from pointsman import ModelResponse, Usage
 from pointsman.models import Message, Task
 from pointsman_desk.case import Intent, Language, Mail, Risk, Tone
 from pointsman_desk.cli.main import app
@@ -124,14 +124,14 @@ class Busy:
         self.in_hand = 0
         self.at_once = 0
 
-    async def attempt(self, task: Task, messages: Sequence[Message], schema: type[Any]) -> Attempt[Any]:
+    async def ask(self, task: Task, messages: Sequence[Message], schema: type[Any]) -> ModelResponse[Any]:
         self.in_hand += 1
         self.at_once = max(self.at_once, self.in_hand)
         await asyncio.sleep(0)
         self.in_hand -= 1
         if task.name == "draft":
-            return Attempt(schema(body=self.body, tone=Tone.WARM, language=Language.ENGLISH), self.name)
-        return Attempt(schema(intent=self.answer(task.inputs["mail"]), risk=Risk.LOW, language=Language.ENGLISH), self.name)
+            return ModelResponse(schema(body=self.body, tone=Tone.WARM, language=Language.ENGLISH), self.name)
+        return ModelResponse(schema(intent=self.answer(task.inputs["mail"]), risk=Risk.LOW, language=Language.ENGLISH), self.name)
 
 
 def test_each_mail_is_asked_about_once_and_so_many_at_a_time() -> None:

@@ -84,9 +84,9 @@ def test_the_settings_reach_the_server(tmp_path: Path, monkeypatch: pytest.Monke
             """
         thinker, plain = models_of(configured(tmp_path, text))
 
-        attempt = asyncio.run(thinker.attempt(Task("t"), [Message("user", "refund")], Triage))
+        attempt = asyncio.run(thinker.ask(Task("t"), [Message("user", "refund")], Triage))
         thought = server.counted()["last"]
-        asyncio.run(plain.attempt(Task("t"), [Message("user", "refund")], Triage))
+        asyncio.run(plain.ask(Task("t"), [Message("user", "refund")], Triage))
         answered = server.counted()["last"]["body"]
 
     assert attempt.usage.cost == (attempt.usage.input_tokens * Decimal("1.5") + attempt.usage.output_tokens * 2) / 1_000_000

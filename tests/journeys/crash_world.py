@@ -29,7 +29,7 @@ from pointsman import (
     Safety,
     Status,
     history_of,
-    open_cases,
+    open_reader,
 )
 from pointsman.store.sqlite import open_sqlite
 from pointsman.testing.clock import ManualClock
@@ -84,7 +84,7 @@ async def look_up(outgoing: Outgoing, *, transport: Provider, ctx: Context) -> A
 
 POLICIES: dict[str, Safety] = {
     "Idempotent": Idempotent(),
-    "Reconcile": Reconcile(look_up, settle_seconds=60.0),
+    "Reconcile": Reconcile(look_up, propagation_seconds=60.0),
     "AtMostOnce": AtMostOnce(),
     "AtLeastOnce": AtLeastOnce("the test counts repetitions"),
 }
@@ -109,10 +109,10 @@ def live(home: Path, policy: str, points: CrashAt, now: float, *, with_intents: 
     async def main() -> None:
         config = DeskConfig(home=home / "desk", mailbox=home / "mailbox", authserv="mx.haus-und-hof.example")
         provider = Provider(home / "provider.log", points, deduplicates=policy == "Idempotent")
-        settings: dict[str, Any] = {"clock": ManualClock(now), "random": Random(7), "points": points}
+        settings: dict[str, Any] = {"clock": ManualClock(now), "random": Random(7), "failpoints": points}
         if not with_intents:
             wiring._compare = _never_mind  # or the desk would know by what left that its cases forget
-            settings["store"] = WithoutIntents(await open_sqlite(config.database, now=now, points=points))
+            settings["store"] = WithoutIntents(await open_sqlite(config.database, now=now, failpoints=points))
         async with open_desk(config, transport=provider, safety=POLICIES[policy], **settings) as desk:
             await at_desk.work_off(desk, lambda name: None, asyncio.Event())
             await finish(desk, provider)
@@ -141,14 +141,14 @@ async def finish(desk: Desk, provider: Provider) -> None:
                 why="the provider's log says so",
                 outcome=receipt if happened else None,
             )
-            await desk.engine.settled(row.id)
+            await desk.engine.wait_until_resting(row.id)
 
 
 def final_state(home: Path) -> list[Any]:
     """All cases as they ended, without what names the database or the time."""
 
     async def read() -> list[Any]:
-        with open_cases(home / "desk" / "cases.db") as reader:
+        with open_reader(home / "desk" / "cases.db") as reader:
             ends = []
             for row in await reader.cases():
                 history = await history_of(reader, row.id)

@@ -29,7 +29,7 @@ class Mail(State):
 
 def mails(bound: int | None, seconds: float) -> Process[Mail]:
     """One step a case, which takes its time."""
-    process = Process("mails", Mail, intake=Intake(waiting_max=bound))
+    process = Process("mails", Mail, intake=Intake(backlog_max=bound))
 
     @process.node(writes="answer")
     async def answer(number: int) -> str:

@@ -69,7 +69,7 @@ async def fill(database: Path, waiting: int, herd: int) -> dict[str, Any]:
             for first in range(0, count, BATCH):
                 numbers = range(first, min(first + BATCH, count))
                 await asyncio.gather(*(engine.start(process, {"number": number}, key=str(number)) for number in numbers))
-        await engine.idle(patience_seconds=HOUR / 2)
+        await engine.idle(horizon_seconds=HOUR / 2)
         return {"seconds": time.perf_counter() - begun}
 
 
@@ -120,14 +120,14 @@ async def fall_due(database: Path, how: str) -> dict[str, Any]:
     concurrency = 1_000_000 if how == "unbounded" else CONCURRENCY
     async with Engine.open(database, [tickets(), alarms()], clock=clock, concurrency=concurrency) as engine:
         opened = time.perf_counter() - begun
-        await engine.idle(patience_seconds=HOUR / 2)
+        await engine.idle(horizon_seconds=HOUR / 2)
         read, rest = bytes_read() - before, meter.now()
         with meter.watched() as most:
             counting = asyncio.create_task(count_tasks(most))
             parked = parked_reader(database) if how == "parked-reader" else None
             clock.advance(HOUR)
             begun = time.perf_counter()
-            await engine.idle(patience_seconds=HOUR / 2)
+            await engine.idle(horizon_seconds=HOUR / 2)
             seconds = time.perf_counter() - begun
             counting.cancel()
         if parked is not None:

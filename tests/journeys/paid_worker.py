@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from pointsman import Attempt, Context, Engine, Guard, Process, Retry, State, finish, otherwise, when
+from pointsman import Context, Engine, Guard, ModelResponse, Process, Retry, State, finish, otherwise, when
 from pointsman.models import Message, OpenAICompatible, Price, Task
 
 ANSWERS_A_MAIL = 2
@@ -37,13 +37,13 @@ def asking(kind: str) -> Process[Mail]:
     process = Process("asking", Mail)
     retry = Retry(attempts_max=KILLS_MAX, first_seconds=0.0)
 
-    async def classify(text: str, *, model: OpenAICompatible, ctx: Context) -> Attempt[Triage]:
+    async def classify(text: str, *, model: OpenAICompatible, ctx: Context) -> ModelResponse[Triage]:
         faults = " ".join(violation.message for violation in ctx.violations)
-        return await model.attempt(Task("classify"), [Message("user", f"{text} {faults}")], Triage)
+        return await model.ask(Task("classify"), [Message("user", f"{text} {faults}")], Triage)
 
-    async def classify_twice(text: str, *, model: OpenAICompatible) -> Attempt[Triage]:
-        await model.attempt(Task("classify"), [Message("user", text)], Triage)
-        return await model.attempt(Task("classify"), [Message("user", f"{text} {FAULT}")], Triage)
+    async def classify_twice(text: str, *, model: OpenAICompatible) -> ModelResponse[Triage]:
+        await model.ask(Task("classify"), [Message("user", text)], Triage)
+        return await model.ask(Task("classify"), [Message("user", f"{text} {FAULT}")], Triage)
 
     step = process.node(
         classify if kind == "guarded" else classify_twice, writes="triage", guard=Guard(for_the_lawyer, repairs_max=1), retry=retry

@@ -408,7 +408,7 @@ def pricing(outside: Any) -> list[AnyProcess]:
 
     process.accept(list[str], writes="lines", correlate=lambda m: "one", name="change")
     process.rules(
-        when("not priced", lambda c: c.prices is None, each(price, over="lines", at_once=3)),
+        when("not priced", lambda c: c.prices is None, each(price, over="lines", concurrency=3)),
         when("too dear", lambda c: sum(c.prices) > 100, park("it is too dear")),
         when("not billed", lambda c: c.receipt is None, bill),
         otherwise(finish("billed")),

@@ -95,7 +95,7 @@ class Life:
     async def rest(self) -> None:
         """Return when nothing is in hand or due; what is in doubt is resolved by what the world says."""
         while True:
-            await self.engine.idle(patience_seconds=0)
+            await self.engine.idle(horizon_seconds=0)
             counts = await self.engine.reader.counts()
             if Status.READY in counts or Status.RUNNING in counts:  # what may have ended the last engine is looked at a little later
                 self._move_clock(LITTLE_SECONDS)
@@ -190,14 +190,14 @@ def live(home: Path, story: Story, points: CrashAt, control: str | None) -> None
     async def main() -> None:
         outside = Outside(home, points)
         clock = ManualClock(NOON + sum(map(float, outside.lines("time"))))
-        store: Any = await open_sqlite(home / "cases.db", now=clock.now(), points=points)
+        store: Any = await open_sqlite(home / "cases.db", now=clock.now(), failpoints=points)
         if control is not None:
             store = Forgetful(store, control)
         processes = story.processes(outside)
         async with (
             asyncio.timeout(HANG_SECONDS),
             Engine.open(
-                home / "cases.db", processes, store=store, clock=clock, random=Random(len(outside.lines("lives"))), points=points,
+                home / "cases.db", processes, store=store, clock=clock, random=Random(len(outside.lines("lives"))), failpoints=points,
                 resources={"outside": outside}, grace_seconds=0.0,
             ) as engine,
         ):  # fmt: skip

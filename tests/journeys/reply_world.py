@@ -48,7 +48,7 @@ def live(home: Path, names: tuple[str, ...], points: CrashAt, now: float) -> Any
         for name in names:
             mailbox.mkdir(exist_ok=True)
             (mailbox / name).write_text(MAILS[name], encoding="utf-8")
-        settings: dict[str, Any] = {"clock": ManualClock(now), "random": Random(now), "points": points}
+        settings: dict[str, Any] = {"clock": ManualClock(now), "random": Random(now), "failpoints": points}
         async with open_desk(DeskConfig(home=home / "desk", mailbox=mailbox), **settings) as desk:
             await at_desk.work_off(desk, lambda name: None, asyncio.Event())
             states = [await desk.engine.state(row.id, Case) for row in await desk.engine.reader.cases()]

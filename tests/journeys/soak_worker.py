@@ -200,7 +200,7 @@ async def obey(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
         case {"do": "remark", "number": number, "text": text}:
             return (await engine.send("orders", Remark(order=number, text=text)))._asdict()
         case {"do": "settled", "case": case}:
-            return (await engine.settled(case))._asdict()
+            return (await engine.wait_until_resting(case))._asdict()
         case {"do": "pending", "case": case}:
             return {"token": (await engine.pending(case)).token}
         case {"do": "resume", "token": token, "by": by}:

@@ -21,7 +21,7 @@ from typing import Any
 from soak_provider import SETTLE_SECONDS, TIMEOUT_SECONDS
 from soak_worker import EFFECTS, LINES, Client
 
-from pointsman import Status, open_cases
+from pointsman import Status, open_reader
 from pointsman.kernel.events import Kind
 from pointsman.kernel.rows import EventRow
 from pointsman.store.base import Reader
@@ -296,7 +296,7 @@ class Findings:
         with closing(sqlite3.connect(self.soak.database)) as connection:
             found = connection.execute("PRAGMA integrity_check").fetchall()
         self.soak.expect(found == [("ok",)], f"the database is damaged: {found}")
-        with open_cases(self.soak.database) as reader:
+        with open_reader(self.soak.database) as reader:
             await self._look_at_cases(reader)
             await self._look_at_calls(reader)
 

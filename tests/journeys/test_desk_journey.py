@@ -146,7 +146,7 @@ def test_of_two_approvals_at_once_one_wins_and_the_other_is_told(config: DeskCon
         approvals = [Approval(decision="approve", by=name, sha256=pending.beside["outgoing"].sha256) for name in ("anna", "bob")]
         answers = [desk.engine.resume(pending.token, approval, by=approval.by) for approval in approvals]
         outcome = await asyncio.gather(*answers, return_exceptions=True)
-        await desk.engine.settled(1)
+        await desk.engine.wait_until_resting(1)
         return outcome
 
     answers = at_the_desk(config, rivals)
@@ -218,7 +218,7 @@ def test_an_approval_that_names_other_bytes_sends_nothing(config: DeskConfig) ->
         for sha256 in (None, "0" * 64):
             pending = await desk.engine.pending(1)
             await desk.engine.resume(pending.token, Approval(decision="approve", by="anna", sha256=sha256), by="anna")
-            await desk.engine.settled(1)
+            await desk.engine.wait_until_resting(1)
         return await desk.engine.case(1)
 
     row = at_the_desk(config, approve)

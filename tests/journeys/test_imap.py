@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from dovecot import PASSWORD, Dovecot
-from pointsman import Busy, SystemClock, open_cases
+from pointsman import Busy, SystemClock, open_reader
 from pointsman_desk.errors import MailboxRefused, MailboxUnreachable
 from pointsman_desk.mail.message import identify
 from pointsman_desk.mail.sources.account import Account
@@ -528,7 +528,7 @@ def test_a_desk_that_follows_its_mailbox_works_what_comes_and_stops_in_order(ser
 
 def ids_of(database: Path) -> Counter[str]:
     async def look() -> Counter[str]:
-        with open_cases(database) as reader:
+        with open_reader(database) as reader:
             rows = await reader.cases(limit=1_000_000)
             fields = [field for row in rows for field in await reader.fields(row.id) if field.field == "email_id"]
             return Counter(json.loads(field.text) for field in fields)

@@ -13,7 +13,7 @@ import pytest
 from paid_worker import ANSWERS_A_MAIL
 
 from models.openai_server import Remote, running
-from pointsman import open_cases
+from pointsman import open_reader
 from pointsman.kernel.rows import UsageRow
 from tiers import figure, seed
 
@@ -67,7 +67,7 @@ def environment() -> dict[str, str]:
 
 
 async def found(database: Path, told: Told) -> Told:
-    with open_cases(database) as reader:
+    with open_reader(database) as reader:
         for case in await reader.cases(limit=10_000):
             assert case.outcome == "classified", case
             told.usage.append(tuple(await reader.usage_of_case(case.id)))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman import DefinitionError, NotSent, Rejected
-from pointsman.definition.limits import Breaker, Intake, Limit, check_limits
+from pointsman.definition.limits import CircuitBreaker, Intake, Limit, check_limits
 from pointsman.kernel.limits import (
     HOLD_MAX_SECONDS,
     OVERDUE_SECONDS,
@@ -133,7 +133,7 @@ def test_what_is_remembered_of_refusals_is_bounded() -> None:
     assert str(3 * REFUSED_MAX - 1) in state.refused
 
 
-BREAKER = Limit("llm", breaker=Breaker(failures=3, cool_seconds=60))
+BREAKER = Limit("llm", breaker=CircuitBreaker(failures=3, cooldown_seconds=60))
 
 
 def failed(state: LimitState, times: int, *, now: float = BEGUN) -> LimitState:
@@ -228,7 +228,7 @@ def test_the_exception_says_how_a_call_ended(error: Exception | None, ending: En
 
 
 def test_a_state_is_stored_whole() -> None:
-    limit = Limit("llm", concurrency=2, per_second=3, breaker=Breaker(1, 5))
+    limit = Limit("llm", concurrency=2, per_second=3, breaker=CircuitBreaker(1, 5))
     state = taken(limit, LimitState(), "a")
     state, _ = give(limit, state, "b", 7.5, now=BEGUN, case="8")
     state, _ = give(limit, state, "c", "failed", now=BEGUN)
@@ -249,9 +249,9 @@ STEPS = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(STEPS, st.integers(1, 4), st.sampled_from([None, 0.5, 7.0]), st.sampled_from([None, Breaker(2, 10)]))
+@given(STEPS, st.integers(1, 4), st.sampled_from([None, 0.5, 7.0]), st.sampled_from([None, CircuitBreaker(2, 10)]))
 def test_no_history_ever_lets_one_call_too_many_through_or_closes_a_limit_for_ever(
-    steps: list[tuple[str, int, float]], concurrency: int, per_second: float | None, breaker: Breaker | None
+    steps: list[tuple[str, int, float]], concurrency: int, per_second: float | None, breaker: CircuitBreaker | None
 ) -> None:
     limit = Limit("llm", concurrency, per_second, breaker)
     state, now, begun = LimitState(), BEGUN, list[float]()
@@ -293,10 +293,10 @@ def test_no_history_ever_lets_one_call_too_many_through_or_closes_a_limit_for_ev
         (lambda: Limit("llm", per_second=0), "more than 0"),
         (lambda: Limit("llm", per_second=float("inf")), "more than 0"),
         (lambda: Limit("llm", per_second=float("nan")), "more than 0"),
-        (lambda: Breaker(failures=0), "at least 1"),
-        (lambda: Breaker(cool_seconds=0), "for how many seconds"),
-        (lambda: Intake(waiting_max=0), "waiting_max is 0"),
-        (lambda: Intake(tenant_waiting_max=-1), "tenant_waiting_max is -1"),
+        (lambda: CircuitBreaker(failures=0), "at least 1"),
+        (lambda: CircuitBreaker(cooldown_seconds=0), "for how many seconds"),
+        (lambda: Intake(backlog_max=0), "backlog_max is 0"),
+        (lambda: Intake(tenant_backlog_max=-1), "tenant_backlog_max is -1"),
         (lambda: check_limits("engine", [Limit("llm", 4), Limit("llm", 4), Limit("llm", 5)]), "declare it once"),
     ],
 )

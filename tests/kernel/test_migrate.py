@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman import Process, State
-from pointsman.errors import NotAccepted
+from pointsman.errors import VersionNotAccepted
 from pointsman.kernel.migrate import MIGRATION, migrate
 
 
@@ -86,7 +86,7 @@ def test_a_migration_that_changes_what_it_was_given_changes_it_all_the_same() ->
     ],
 )
 def test_a_migration_that_fails_says_which_and_why(migration: Any, told: str) -> None:
-    with pytest.raises(NotAccepted) as refused:
+    with pytest.raises(VersionNotAccepted) as refused:
         migrate(process(2, {1: migration}), 1, STORED)
 
     assert told in str(refused.value)

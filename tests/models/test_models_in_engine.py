@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from models.openai_server import Remote
-from pointsman import Attempt, CaseRow, Context, Guard, Process, Retry, State, Status, finish, otherwise, when
+from pointsman import CaseRow, Context, Guard, ModelResponse, Process, Retry, State, Status, finish, otherwise, when
 from pointsman.kernel.rows import UsageRow
 from pointsman.models import Message, Model, OpenAICompatible, Price, Task, with_repairs
 from runtime.places import Place, run
@@ -33,9 +33,9 @@ def desk() -> Process[Mail]:
     process = Process("desk", Mail)
 
     @process.node(writes="triage", guard=Guard(repairs_max=1, models=2), retry=Retry(attempts_max=3, first_seconds=0.0))
-    async def classify(text: str, *, models: tuple[Model, ...], ctx: Context) -> Attempt[Triage]:
+    async def classify(text: str, *, models: tuple[Model, ...], ctx: Context) -> ModelResponse[Triage]:
         messages = with_repairs([Message("user", text)], ctx)
-        return await models[ctx.model].attempt(Task("classify", {"text": text}), messages, Triage)
+        return await models[ctx.model].ask(Task("classify", {"text": text}), messages, Triage)
 
     process.rules(when("it is not classified", lambda m: m.triage is None, classify), otherwise(finish("classified")))
     return process

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from mappings.http_faults import closed_port, full_backlog
 from models.openai_server import Remote
-from pointsman import Attempt, DefinitionError, NoAnswer, NotSent, Rejected, Usage
+from pointsman import DefinitionError, ModelResponse, NoModelResponse, NotSent, Rejected, Usage
 from pointsman.models import Message, OpenAICompatible, Price, Task
 from pointsman.models.openai_compatible import ANSWER_BYTES_MAX
 
@@ -31,16 +31,16 @@ class Triage(BaseModel):
 GOOD = Triage(intent="refund", score=1)
 
 
-def ask(server: Remote | str, messages: Sequence[Message] = QUESTION, schema: Any = Triage, **settings: Any) -> Attempt[Any]:
+def ask(server: Remote | str, messages: Sequence[Message] = QUESTION, schema: Any = Triage, **settings: Any) -> ModelResponse[Any]:
     url = server if isinstance(server, str) else server.url
     model = OpenAICompatible("desk", base_url=url, api_key=KEY, **settings)
-    return asyncio.run(model.attempt(Task("classify"), messages, schema))
+    return asyncio.run(model.ask(Task("classify"), messages, schema))
 
 
 def failure(server: Remote, *faults: Any, **settings: Any) -> Exception:
     """How an attempt fails; it made one request, and what it says holds no key."""
     server.will(*faults)
-    with pytest.raises((NotSent, NoAnswer, Rejected)) as raised:
+    with pytest.raises((NotSent, NoModelResponse, Rejected)) as raised:
         ask(server, **settings)
     assert server.counted()["requests"] == 1
     assert KEY not in f"{raised.value!r}{raised.value.__cause__!r}"
@@ -228,28 +228,28 @@ def test_a_limit_without_a_time_is_not_sent_either(server: Remote) -> None:
 def test_a_server_that_failed_may_have_been_paid(server: Remote, status: int) -> None:
     error = failure(server, {"status": status, "body": {"error": "upstream"}})
 
-    assert isinstance(error, NoAnswer)
+    assert isinstance(error, NoModelResponse)
     assert f"failed ({status}: upstream); it may have worked on the question, and be paid for it." in str(error)
 
 
 def test_a_server_that_failed_may_say_how_long_to_wait(server: Remote) -> None:
     error = failure(server, {"status": 500, "headers": {"Retry-After": "3"}})
 
-    assert isinstance(error, NoAnswer)
+    assert isinstance(error, NoModelResponse)
     assert error.retry_after == 3.0
 
 
 def test_an_answer_that_does_not_come_in_time_may_be_paid(server: Remote) -> None:
     error = failure(server, {"act": "silence"}, timeout_seconds=CUT_SECONDS)
 
-    assert isinstance(error, NoAnswer)
+    assert isinstance(error, NoModelResponse)
     assert "gave no answer within 1 seconds; it may have worked" in str(error)
 
 
 def test_a_server_that_drips_does_not_hold_an_attempt_for_ever(server: Remote) -> None:
     error = failure(server, {"act": "drip"}, timeout_seconds=CUT_SECONDS)  # each single byte comes in time
 
-    assert isinstance(error, NoAnswer)
+    assert isinstance(error, NoModelResponse)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_a_server_that_drips_does_not_hold_an_attempt_for_ever(server: Remote) -
 def test_a_connection_that_breaks_may_be_paid(server: Remote, fault: dict[str, Any]) -> None:
     error = failure(server, fault)
 
-    assert isinstance(error, NoAnswer)
+    assert isinstance(error, NoModelResponse)
     assert "broke off its answer" in str(error)
 
 
@@ -270,7 +270,7 @@ def test_a_connection_that_breaks_may_be_paid(server: Remote, fault: dict[str, A
 def test_an_envelope_that_is_none_is_no_answer(server: Remote, body: str) -> None:
     error = failure(server, {"body": body})
 
-    assert isinstance(error, NoAnswer)
+    assert isinstance(error, NoModelResponse)
     assert "answered with no chat completion" in str(error)
     assert len(str(error)) < 600
 
@@ -278,7 +278,7 @@ def test_an_envelope_that_is_none_is_no_answer(server: Remote, body: str) -> Non
 def test_an_answer_without_end_is_not_read_to_its_end(server: Remote) -> None:
     error = failure(server, {"body": "x" * (ANSWER_BYTES_MAX + 1)})
 
-    assert isinstance(error, NoAnswer)
+    assert isinstance(error, NoModelResponse)
     assert "more than 4,194,304 bytes" in str(error)
 
 
@@ -302,7 +302,7 @@ def test_a_server_that_asks_for_a_key_is_given_one_by_the_setting(server: Remote
     server.will({"status": 401})
 
     with pytest.raises(Rejected, match="give it one with api_key_env"):
-        asyncio.run(OpenAICompatible("desk", base_url=server.url).attempt(Task("t"), QUESTION, Triage))
+        asyncio.run(OpenAICompatible("desk", base_url=server.url).ask(Task("t"), QUESTION, Triage))
     assert "authorization" not in server.counted()["last"]["headers"]
 
 
@@ -340,7 +340,7 @@ def test_the_key_comes_from_the_environment_and_is_shown_nowhere(
     model = OpenAICompatible("desk", base_url=server.url, api_key_env="DESK_KEY")
 
     with caplog.at_level(logging.DEBUG):
-        asyncio.run(model.attempt(Task("t"), QUESTION, Triage))
+        asyncio.run(model.ask(Task("t"), QUESTION, Triage))
 
     assert server.counted()["last"]["headers"]["authorization"] == f"Bearer {KEY}"
     assert caplog.records
@@ -376,10 +376,10 @@ def test_a_proxy_of_the_environment_is_used(server: Remote, monkeypatch: pytest.
 
 
 def test_a_client_of_the_authors_own_is_used_and_left_open(server: Remote) -> None:
-    async def run() -> tuple[Attempt[Triage], bool]:
+    async def run() -> tuple[ModelResponse[Triage], bool]:
         async with httpx.AsyncClient(headers={"X-Desk": "7"}, follow_redirects=True) as client:
             model = OpenAICompatible("desk", base_url=server.url, client=client)
-            return await model.attempt(Task("t"), QUESTION, Triage), client.is_closed
+            return await model.ask(Task("t"), QUESTION, Triage), client.is_closed
 
     attempt, closed = asyncio.run(run())
 
@@ -388,9 +388,9 @@ def test_a_client_of_the_authors_own_is_used_and_left_open(server: Remote) -> No
 
 
 def test_attempts_side_by_side_are_counted_one_by_one(server: Remote) -> None:
-    async def run() -> list[Attempt[Triage]]:
+    async def run() -> list[ModelResponse[Triage]]:
         model = OpenAICompatible("desk", base_url=server.url)
-        return await asyncio.gather(*(model.attempt(Task("t"), QUESTION, Triage) for _ in range(8)))
+        return await asyncio.gather(*(model.ask(Task("t"), QUESTION, Triage) for _ in range(8)))
 
     attempts = asyncio.run(run())
 

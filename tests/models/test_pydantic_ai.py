@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.messages import ModelMessage, ModelRequest, TextPart, ToolCallPart
+from pydantic_ai.messages import ModelResponse as ForeignResponse
 from pydantic_ai.models import Model as ForeignModel
 from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import AgentInfo, FunctionModel
@@ -19,7 +20,7 @@ from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.usage import RequestUsage
 
 from models.openai_server import Remote
-from pointsman import Attempt, DefinitionError, NoAnswer, NotSent, Rejected, Usage
+from pointsman import DefinitionError, ModelResponse, NoModelResponse, NotSent, Rejected, Usage
 from pointsman.models import Message, Price, PydanticAI, Task
 
 KEY = "sk-secret-0123456789"
@@ -36,10 +37,10 @@ class Triage(BaseModel):
     note: str | None = None
 
 
-def ask(model: ForeignModel | Callable[[], ForeignModel], **settings: Any) -> Attempt[Triage]:
-    async def run() -> Attempt[Triage]:
+def ask(model: ForeignModel | Callable[[], ForeignModel], **settings: Any) -> ModelResponse[Triage]:
+    async def run() -> ModelResponse[Triage]:
         foreign = model if isinstance(model, ForeignModel) else model()
-        return await PydanticAI(foreign, **settings).attempt(Task("classify"), QUESTION, Triage)
+        return await PydanticAI(foreign, **settings).ask(Task("classify"), QUESTION, Triage)
 
     return asyncio.run(run())
 
@@ -52,7 +53,7 @@ def openai(server: Remote) -> Callable[[], ForeignModel]:
 def failure(server: Remote, *faults: Any, **settings: Any) -> Exception:
     """How an attempt fails; it made one request for each fault, and what it says holds no key."""
     server.will(*faults)
-    with pytest.raises((NotSent, NoAnswer, Rejected)) as raised:
+    with pytest.raises((NotSent, NoModelResponse, Rejected)) as raised:
         ask(openai(server), **settings)
     assert server.counted()["requests"] == len(faults)
     assert KEY not in str(raised.value)
@@ -102,12 +103,12 @@ def test_an_answer_that_does_not_fit_has_the_violations_of_any_model(server: Rem
     [
         ({"status": 429, "headers": {"Retry-After": "7"}}, NotSent, 7.0),
         ({"status": 503, "headers": {"Retry-After": "7"}}, NotSent, 7.0),
-        ({"status": 503}, NoAnswer, None),
-        ({"status": 500}, NoAnswer, None),
-        ({"cut": -10}, NoAnswer, None),
-        ({"act": "reset"}, NoAnswer, None),
-        ({"body": "<html>"}, NoAnswer, None),
-        ({"body": "{}"}, NoAnswer, None),
+        ({"status": 503}, NoModelResponse, None),
+        ({"status": 500}, NoModelResponse, None),
+        ({"cut": -10}, NoModelResponse, None),
+        ({"act": "reset"}, NoModelResponse, None),
+        ({"body": "<html>"}, NoModelResponse, None),
+        ({"body": "{}"}, NoModelResponse, None),
     ],
 )
 def test_a_failure_is_told_once_and_tried_again_by_nobody_here(server: Remote, fault: Any, kind: type, wait: float | None) -> None:
@@ -137,7 +138,7 @@ def test_a_refusal_says_what_to_mend(server: Remote, fault: Any, mend: str) -> N
 def test_an_answer_that_does_not_come_in_time_may_be_paid(server: Remote, act: str) -> None:
     error = failure(server, {"act": act}, timeout_seconds=1)  # cut short, because the server never answers, or never ends
 
-    assert isinstance(error, NoAnswer)
+    assert isinstance(error, NoModelResponse)
 
 
 def test_its_fallback_model_asks_the_next_one(server: Remote) -> None:
@@ -153,7 +154,7 @@ def test_its_fallback_model_asks_the_next_one(server: Remote) -> None:
     ("faults", "kind"),
     [
         ([{"status": 400}, {"status": 429, "headers": {"Retry-After": "7"}}], NotSent),
-        ([{"status": 500}, {"status": 400}], NoAnswer),
+        ([{"status": 500}, {"status": 400}], NoModelResponse),
         ([{"status": 400}, {"status": 401}], Rejected),
     ],
 )
@@ -168,11 +169,11 @@ def test_when_all_of_a_fallback_fail_the_one_that_leaves_most_hope_counts(server
 def test_the_form_is_asked_for_as_the_models_profile_prefers(mode: Any, asked: tuple[int, str | None]) -> None:
     seen: list[tuple[int, str | None]] = []
 
-    def answer(_: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    def answer(_: list[ModelMessage], info: AgentInfo) -> ForeignResponse:
         form = info.model_request_parameters.output_object
         seen.append((len(info.output_tools), form.name if form else None))
         said = [ToolCallPart("Triage", {"intent": "refund"})] if info.output_tools else [TextPart('{"intent": "refund"}')]
-        return ModelResponse(parts=said, usage=RequestUsage(input_tokens=3, output_tokens=2))
+        return ForeignResponse(parts=said, usage=RequestUsage(input_tokens=3, output_tokens=2))
 
     attempt = ask(FunctionModel(answer, profile=ModelProfile(default_structured_output_mode=mode, supports_json_schema_output=True)))
 
@@ -184,19 +185,21 @@ def test_the_form_is_asked_for_as_the_models_profile_prefers(mode: Any, asked: t
 def test_a_model_that_asks_for_itself_is_asked_once() -> None:
     asked: list[ModelMessage] = []
 
-    def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+    def answer(messages: list[ModelMessage], _: AgentInfo) -> ForeignResponse:
         asked.extend(messages)
-        return ModelResponse(parts=[ToolCallPart("Triage", {"intent": "odd"})])
+        return ForeignResponse(parts=[ToolCallPart("Triage", {"intent": "odd"})])
 
     attempt = ask(FunctionModel(answer))
 
     assert attempt.output is None
-    assert [type(message) for message in asked] == [ModelRequest, ModelResponse, ModelRequest]
+    assert [type(message) for message in asked] == [ModelRequest, ForeignResponse, ModelRequest]
 
 
 def test_a_count_that_no_answer_can_have_counts_nothing() -> None:
-    def answer(_: list[ModelMessage], __: AgentInfo) -> ModelResponse:
-        return ModelResponse(parts=[ToolCallPart("Triage", {"intent": "refund"})], usage=RequestUsage(input_tokens=-1, output_tokens=2**63))
+    def answer(_: list[ModelMessage], __: AgentInfo) -> ForeignResponse:
+        return ForeignResponse(
+            parts=[ToolCallPart("Triage", {"intent": "refund"})], usage=RequestUsage(input_tokens=-1, output_tokens=2**63)
+        )
 
     attempt = ask(FunctionModel(answer))
 

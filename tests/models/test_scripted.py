@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from pointsman import Attempt, Context, DefinitionError, NotSent, Usage, Violation
+from pointsman import Context, DefinitionError, ModelResponse, NotSent, Usage, Violation
 from pointsman.models import Message, Model, Price, Scripted, Task, with_repairs
 
 
@@ -22,8 +22,8 @@ TASK = Task("classify", {"text": "Where is my order?"})
 MESSAGES = [Message("user", "Where is my order?")]
 
 
-def ask(model: Model) -> Attempt[Triage]:
-    return asyncio.run(model.attempt(TASK, MESSAGES, Triage))
+def ask(model: Model) -> ModelResponse[Triage]:
+    return asyncio.run(model.ask(TASK, MESSAGES, Triage))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_an_answer_that_does_not_fit_has_the_violations_of_any_model(answer: Any
 
 
 def test_an_attempt_is_returned_as_it_is() -> None:
-    attempt: Attempt[Triage] = Attempt(None, "another", "...")
+    attempt: ModelResponse[Triage] = ModelResponse(None, "another", "...")
 
     assert ask(Scripted([attempt])) is attempt
 

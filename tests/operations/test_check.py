@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pointsman import AtMostOnce, Engine, Process, State, Status, finish, open_cases, otherwise, when
+from pointsman import AtMostOnce, Engine, Process, State, Status, finish, open_reader, otherwise, when
 from pointsman.definition.process import AnyProcess
 from pointsman.operations.check import Kind, Report, Verdict, check_cases, summary
 from pointsman.runtime.hold import UNFIT
@@ -78,7 +78,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def checked(db: Path, *processes: AnyProcess) -> Report:
-    with open_cases(db) as reader:
+    with open_reader(db) as reader:
         return asyncio.run(check_cases(reader, processes))
 
 
@@ -193,7 +193,7 @@ def test_beside_a_running_engine_nothing_is_missed_and_nothing_is_written(tmp_pa
                 await engine.start(process, {"amount": amount})
             await engine.idle()
             before = await engine.reader.cases()
-            with open_cases(tmp_path / "cases.db") as reader:
+            with open_reader(tmp_path / "cases.db") as reader:
                 report = await check_cases(reader, [process])
             return report, before, await engine.reader.cases()
 

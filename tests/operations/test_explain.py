@@ -12,12 +12,12 @@ import pytest
 
 from pointsman import (
     AtMostOnce,
-    Attempt,
     Context,
     Engine,
     Guard,
     Idempotent,
     Item,
+    ModelResponse,
     NotSent,
     Process,
     Reconcile,
@@ -30,8 +30,8 @@ from pointsman import (
     explain_case,
     export_case,
     finish,
+    format_time,
     history_of,
-    local_time,
     otherwise,
     when,
 )
@@ -126,9 +126,9 @@ def answered(path: Path, process: AnyProcess, then: Callable[[Engine, int], Awai
     async def main() -> Explanation:
         async with engine_on(path, process) as engine:
             case = (await engine.start(process, {"message": "hello"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             await engine.resume((await engine.pending(case)).token, True, by="anna")
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             if then is not None:
                 await then(engine, case)
             return await told_by(engine, process, case)
@@ -193,7 +193,7 @@ def test_an_explanation_runs_nothing_and_writes_nothing(tmp_path: Path) -> None:
     async def main() -> None:
         async with engine_on(tmp_path, process) as engine:
             case = (await engine.start(process, {"message": "hello"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             before = await history_of(engine.reader, case)
             first, second = await told_by(engine, process, case), await told_by(engine, process, case)
 
@@ -287,10 +287,10 @@ def test_a_call_that_is_tried_again_tells_when_and_how_often(tmp_path: Path) -> 
     assert told.status is Status.READY
     assert told.wake_at is not None
     assert told.following[0].note == (
-        f"not sent (nobody listens for HELLO); it would be called again at {local_time(told.wake_at)}, call 2 of 3"
+        f"not sent (nobody listens for HELLO); it would be called again at {format_time(told.wake_at)}, call 2 of 3"
     )
     lines = [*told.lines(told.wake_at - 90.0)]
-    assert f"  due at {local_time(told.wake_at)}, in 1 minute 30 seconds" in lines
+    assert f"  due at {format_time(told.wake_at)}, in 1 minute 30 seconds" in lines
     assert f"  unsent -> send  ({told.following[0].note})" in lines
 
 
@@ -326,7 +326,7 @@ def test_a_case_that_waits_to_ask_the_world_tells_until_when(tmp_path: Path) -> 
     assert told.effects["send"].startswith("in doubt (cannot read HELLO)")
     assert [rule.name for rule in told.following] == ["unsent"]
     assert told.following[0].note == (
-        f"in doubt (cannot read HELLO); the world is asked whether it happened at {local_time(BEGIN + TIMEOUT + SETTLE)}, "
+        f"in doubt (cannot read HELLO); the world is asked whether it happened at {format_time(BEGIN + TIMEOUT + SETTLE)}, "
         "and before that it is not called again"
     )
 
@@ -356,9 +356,9 @@ def test_a_case_that_is_done_has_no_obstacle_in_other_rules(tmp_path: Path) -> N
     async def main() -> Explanation:
         async with engine_on(tmp_path, process) as engine:
             case = (await engine.start(process, {"message": "hello"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             await engine.resume((await engine.pending(case)).token, False, by="anna")
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await told_by(engine, letter(asks=False), case)
 
     told = asyncio.run(main())
@@ -441,10 +441,10 @@ def test_a_step_whose_guard_asks_again_tells_what_it_asks(tmp_path: Path, guard:
     def sorry(reply: str) -> str | None:
         return "it does not say sorry"
 
-    def write(mail: str, *, ctx: Context) -> Attempt[str]:
+    def write(mail: str, *, ctx: Context) -> ModelResponse[str]:
         if ctx.violations or ctx.model:
             raise ConnectionError("later")
-        return Attempt("no", "m", "no")
+        return ModelResponse("no", "m", "no")
 
     process = Process("note", Note)
     node = process.node(write, writes="reply", guard=Guard(sorry, **guard), retry=Retry(attempts_max=2, first_seconds=3_600.0))
@@ -453,7 +453,7 @@ def test_a_step_whose_guard_asks_again_tells_what_it_asks(tmp_path: Path, guard:
     async def main() -> Any:
         async with engine_on(tmp_path, process) as engine:
             case = (await engine.start(process, {"mail": "hi"})).case
-            await engine.idle(patience_seconds=0.0)
+            await engine.idle(horizon_seconds=0.0)
             return (await told_by(engine, process, case)).branches, (await export_case(engine.reader, case)).as_json()["branches"]
 
     told, [exported] = asyncio.run(main())
@@ -477,7 +477,7 @@ def test_the_branches_of_a_step_that_parked_are_told(tmp_path: Path) -> None:
     async def main() -> Any:
         async with engine_on(tmp_path, process) as engine:
             case = (await engine.start(process, {"lines": ["book", "ink"]})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             told = await told_by(engine, process, case)
             await engine.cancel(case, by="anna", why="no ink")
             return told, await engine.reader.branches(case)
@@ -495,7 +495,7 @@ def test_a_definition_that_did_not_work_on_the_database_last_is_told_apart(safet
     async def main() -> Explanation:
         async with engine_on(tmp_path, letter(safety=AtMostOnce())) as engine:
             case = (await engine.start("letter", {"message": "hello"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await explain_case(engine.reader, [letter(safety=safety)], case)
 
     told = asyncio.run(main())

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from pointsman import Breaker, Engine, Limit, Process, Retry, State, finish, history_of, local_time, otherwise, when
+from pointsman import CircuitBreaker, Engine, Limit, Process, Retry, State, finish, format_time, history_of, otherwise, when
 from pointsman.operations.explain import explain
 from pointsman.testing.clock import ManualClock
 
@@ -64,7 +64,7 @@ def test_a_rest_and_an_open_breaker_are_told(tmp_path: Path) -> None:
         async def ask(question: str) -> str:
             raise error
 
-        process = asking(Limit("llm", breaker=Breaker(failures=1, cool_seconds=60)), ask)
+        process = asking(Limit("llm", breaker=CircuitBreaker(failures=1, cooldown_seconds=60)), ask)
         async with Engine.open(path, [process], clock=ManualClock(), grace_seconds=0) as engine:
             case = (await engine.start(process, {"question": "a"})).case
             await seen(engine, "node.failed")
@@ -73,5 +73,5 @@ def test_a_rest_and_an_open_breaker_are_told(tmp_path: Path) -> None:
     rest = asyncio.run(obstacles(Busy(), tmp_path / "rest.db"))
     breaker = asyncio.run(obstacles(OSError("down"), tmp_path / "breaker.db"))
 
-    assert rest[1] == f"'llm' asked for rest until {local_time(1_000_060.0)}"
-    assert breaker[1] == f"'llm' failed (in a row: 1); nobody calls it until {local_time(1_000_060.0)}, and then one call is tried"
+    assert rest[1] == f"'llm' asked for rest until {format_time(1_000_060.0)}"
+    assert breaker[1] == f"'llm' failed (in a row: 1); nobody calls it until {format_time(1_000_060.0)}, and then one call is tried"

@@ -88,9 +88,9 @@ def sent_history(path: Path) -> History:
         process = letter(str.upper)
         async with engine_on(path, process) as engine:
             case = (await engine.start(process, {"message": "hello"}, key="mail 1")).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             await engine.resume((await engine.pending(case)).token, True, by="anna", edits={"reply": "good day"})
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await history_of(engine.reader, case)
 
     history: History = run(main)
@@ -164,7 +164,7 @@ def test_a_cleared_field_is_no_part_of_what_the_case_knows(tmp_path: Path) -> No
         process = letter(str.upper)
         async with engine_on(tmp_path, process) as engine:
             case = (await engine.start(process, {"message": "hello"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await history_of(engine.reader, case)
 
     history: History = run(main)
@@ -198,7 +198,7 @@ def test_an_error_whose_text_no_database_holds_is_told_and_treated_as_any_other(
     async def main() -> History:
         async with engine_on(tmp_path, process) as engine:
             case = (await engine.start(process, {"message": "hello"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await history_of(engine.reader, case)
 
     history: History = run(main)
@@ -247,7 +247,7 @@ def test_a_call_in_doubt_is_listed_as_such_whatever_the_text_of_its_error(tmp_pa
 
     async def main() -> list[str]:
         async with engine_on(tmp_path, process) as engine:
-            await engine.settled((await engine.start(process, {"message": "hello"})).case)
+            await engine.wait_until_resting((await engine.start(process, {"message": "hello"})).case)
             return [entry.error or "" for entry in await engine.reader.in_doubt()]
 
     errors: list[str] = run(main)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pointsman import Engine, Process, Retention, State, finish, open_cases, otherwise
+from pointsman import Engine, Process, Retention, State, finish, open_reader, otherwise
 from pointsman.definition.state import Blob
 from pointsman.testing.clock import ManualClock
 
@@ -31,8 +31,8 @@ def db(tmp_path: Path) -> Path:
     async def main() -> None:
         async with Engine.open(tmp_path / "cases.db", [mails], clock=ManualClock(LONG_AGO)) as engine:
             for number in range(3):
-                raw = await engine.keep(f"mail {number} ".encode() * 5_000)
-                await engine.settled((await engine.start(mails, {"text": f"{number}", "raw": raw})).case)
+                raw = await engine.store_blob(f"mail {number} ".encode() * 5_000)
+                await engine.wait_until_resting((await engine.start(mails, {"text": f"{number}", "raw": raw})).case)
 
     asyncio.run(main())
     return tmp_path / "cases.db"
@@ -47,7 +47,7 @@ def pointsman(*arguments: object) -> Any:
 
 def cases(db: Path) -> list[int]:
     async def read() -> list[int]:
-        with open_cases(db) as reader:
+        with open_reader(db) as reader:
             return [row.id for row in await reader.cases()]
 
     return asyncio.run(read())

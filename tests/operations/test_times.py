@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pointsman import lasting, local_time
+from pointsman import format_duration, format_time
 
 
 @pytest.mark.parametrize(
@@ -13,14 +13,14 @@ from pointsman import lasting, local_time
      (3_600, "1 hour"), (3_720, "1 hour 2 minutes"), (7_300, "2 hours"), (90_000, "1 day 1 hour"), (800_000, "9 days")],
 )  # fmt: skip
 def test_a_duration_is_told_in_its_largest_unit(seconds: float, told: str) -> None:
-    assert lasting(seconds) == told
+    assert format_duration(seconds) == told
 
 
 def test_a_time_is_local_and_names_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     try:
-        told = local_time(1_795_000_000.0)
+        told = format_time(1_795_000_000.0)
     finally:
         monkeypatch.undo()
         time.tzset()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from pointsman import Attempt, Engine, Process, State, Usage, finish, otherwise, when
+from pointsman import Engine, ModelResponse, Process, State, Usage, finish, otherwise, when
 from pointsman.models import Model, Scripted, Task
 
 
@@ -27,8 +27,8 @@ mails = Process("mails", Mail)
 
 
 @mails.node(writes="reply")
-async def draft(text: str, *, model: Model) -> Attempt[Reply]:
-    return await model.attempt(Task("draft"), [], Reply)
+async def draft(text: str, *, model: Model) -> ModelResponse[Reply]:
+    return await model.ask(Task("draft"), [], Reply)
 
 
 mails.rules(when("there is no reply", lambda m: m.reply is None, draft), otherwise(finish("drafted")))
@@ -47,7 +47,7 @@ def test_what_models_used_is_listed_per_day_tenant_and_model(tmp_path: Path) -> 
         model = Scripted(lambda task, messages: {"text": "hello"}, name="m-1", usage=used)
         async with Engine.open(db, [mails], resources={"model": model}) as engine:
             for tenant in ("acme", "acme", ""):
-                await engine.settled((await engine.start(mails, {"text": "hi"}, tenant=tenant)).case)
+                await engine.wait_until_resting((await engine.start(mails, {"text": "hi"}, tenant=tenant)).case)
 
     before = datetime.now(UTC).date()
     asyncio.run(main())

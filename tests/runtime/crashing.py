@@ -130,10 +130,10 @@ def die(*arguments: object) -> int:
 
 async def post_and_die(place: Place, calls: Path, policy: str, label: str) -> None:
     process = letter(POLICIES[policy])
-    settings = {"resources": {"world": FileWorld(calls)}, "clock": ManualClock(BEGUN_AT), "points": dying_at(label)}
+    settings = {"resources": {"world": FileWorld(calls)}, "clock": ManualClock(BEGUN_AT), "failpoints": dying_at(label)}
     async with place.open(process, **settings) as engine:
         started = await engine.start(process, {"message": "m"}, key="k")
-        await engine.settled(started.case)
+        await engine.wait_until_resting(started.case)
 
 
 async def work_and_die(place: Place, calls: Path, kind: str) -> None:
@@ -142,7 +142,7 @@ async def work_and_die(place: Place, calls: Path, kind: str) -> None:
     async with place.open(process, resources=resources) as engine:
         readers.append(engine.reader)
         started = await engine.start(process, {"name": "m"}, key="k")
-        await engine.settled(started.case)
+        await engine.wait_until_resting(started.case)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pointsman import (
     State,
     Status,
     finish,
-    open_cases,
+    open_reader,
     otherwise,
     when,
 )
@@ -67,7 +67,7 @@ def process_of(version: int, *, accepts: Any = None) -> Process[Any]:
 
     process.node(write, writes=draft)
     process.pause(writes="answer", answer=str, shows=("message",))
-    process.effect(post, writes="receipt", safety=Idempotent(), name="post" if version == 1 else "send", was=() if version == 1 else "post",
+    process.effect(post, writes="receipt", safety=Idempotent(), name="post" if version == 1 else "send", former_names=() if version == 1 else "post",
                    retry=Retry(first_seconds=1.0, jitter=0.0))  # fmt: skip
     steps = process.steps
     process.rules(
@@ -86,20 +86,20 @@ async def begin(db: Path, world: FileWorld, *, in_doubt: bool) -> None:
     async with Engine.open(db, [process], resources={"world": world}, clock=ManualClock(BEGUN_AT), random=Random(7)) as engine:
         for number in range(2):
             case = (await engine.start(process, {"message": f"hello {number}"}, key=str(number))).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             if in_doubt:
                 await engine.resume((await engine.pending(case)).token, "yes", by="anna")
-        await engine.idle(patience_seconds=0)
+        await engine.idle(horizon_seconds=0)
 
 
 async def deploy(db: Path, world: FileWorld, points: Any, seed: int) -> None:
     """First code that accepts no older case, then the right one, which gets the answers. No two lives have one `seed`: a token must not come twice."""
-    settings = {"resources": {"world": world}, "clock": ManualClock(LATER), "random": Random(seed), "points": points}
+    settings = {"resources": {"world": world}, "clock": ManualClock(LATER), "random": Random(seed), "failpoints": points}
     async with Engine.open(db, [process_of(3, accepts={})], **settings):
         pass
     async with Engine.open(db, [process_of(3, accepts={1: renamed, 2: None})], **settings) as engine:
         for case in (1, 2):
-            while (await engine.settled(case)).status is Status.WAITING:
+            while (await engine.wait_until_resting(case)).status is Status.WAITING:
                 try:
                     await engine.resume((await engine.pending(case)).token, "yes", by="anna")
                 except NotWaiting:
@@ -107,7 +107,7 @@ async def deploy(db: Path, world: FileWorld, points: Any, seed: int) -> None:
 
 
 async def look(db: Path, calls: Path) -> dict[str, Any]:
-    with open_cases(db) as reader:
+    with open_reader(db) as reader:
         rows = await reader.cases()
         kinds = [[event.kind for event in await reader.events(case=row.id)] for row in rows]
         states = [{field.field: json.loads(field.text) for field in await reader.fields(row.id)} for row in rows]

@@ -87,7 +87,7 @@ def many(folder: Path) -> dict[str, int]:
         async def main() -> None:
             process = pricing(Market(folder / "calls", dies_at=dies_at))  # type: ignore[arg-type]
             async with Engine.open(folder / "cases.db", [process]) as engine:
-                await engine.settled((await engine.start(process, order(*articles), key="k")).case)
+                await engine.wait_until_resting((await engine.start(process, order(*articles), key="k")).case)
 
         asyncio.run(main())
 
@@ -105,9 +105,9 @@ def work(folder: Path, kind: str, points: CrashAt) -> None:
         process, inputs = kinds(Market(folder / "calls"))[kind]
         async with (
             asyncio.timeout(10 * HANG_SECONDS),
-            Engine.open(folder / "cases.db", [process], points=points, random=random.Random(7)) as engine,
+            Engine.open(folder / "cases.db", [process], failpoints=points, random=random.Random(7)) as engine,
         ):
-            row = await engine.settled((await engine.start(process, inputs, key="k")).case)
+            row = await engine.wait_until_resting((await engine.start(process, inputs, key="k")).case)
             state = await engine.state(row.id)
             joined = [event for event in await engine.reader.events(case=row.id) if event.kind == "joined"]
             end = {"status": row.status, "outcome": row.outcome, "reason": row.reason, "state": state.model_dump(mode="json"),

@@ -89,7 +89,7 @@ def pricing(prices: PriceList, retry: Retry = ONCE, *, failures: Any = None, at_
         return Price(cents=line.count * await prices.ask(line.article))
 
     process.rules(
-        when("not priced", lambda c: c.prices is None, each(price, over="lines", failures=failures, at_once=at_once)),
+        when("not priced", lambda c: c.prices is None, each(price, over="lines", failures=failures, concurrency=at_once)),
         otherwise(finish("priced")),
     )
     return process

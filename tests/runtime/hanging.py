@@ -30,8 +30,8 @@ def hanging() -> Process[Job]:
 async def main(place: Place) -> None:
     process = hanging()
     async with place.open(process) as engine:
-        row = await engine.settled((await engine.start(process, {"name": "m"})).case)
-        print(row.status, engine.abandoned, flush=True)
+        row = await engine.wait_until_resting((await engine.start(process, {"name": "m"})).case)
+        print(row.status, engine.abandoned_calls, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 from places import Place
 
-from pointsman import AtMostOnce, Blob, Context, Engine, Process, Retention, State, finish, history_of, open_cases, otherwise, when
+from pointsman import AtMostOnce, Blob, Context, Engine, Process, Retention, State, finish, history_of, open_reader, otherwise, when
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import CrashAt, in_child
 
@@ -54,7 +54,7 @@ def mails(retention: Retention | None = None) -> Process[Mail]:
 async def dealt_with(engine: Engine, text: str, **more: Any) -> int:
     """A mail, as far as it goes by itself; its case."""
     started = await engine.start("mails", {"text": text, **more}, key=f"key of {text}")
-    await engine.settled(started.case)
+    await engine.wait_until_resting(started.case)
     return started.case
 
 
@@ -66,7 +66,7 @@ def filled(path: Path) -> None:
 
     async def main() -> None:
         async with Place(path).open(mails(), clock=ManualClock(NOON)) as engine:
-            blob = await engine.keep(SECRET.encode() * 9)
+            blob = await engine.store_blob(SECRET.encode() * 9)
             for number in range(5):
                 await dealt_with(engine, f"{SECRET} {number}", raw=blob)
             await dealt_with(engine, "spam")
@@ -76,7 +76,7 @@ def filled(path: Path) -> None:
 
 def expire(path: Path, points: CrashAt) -> None:
     async def main() -> None:
-        async with Place(path).open(mails(RETENTION), clock=ManualClock(NOON + 31 * DAY), points=points) as engine:
+        async with Place(path).open(mails(RETENTION), clock=ManualClock(NOON + 31 * DAY), failpoints=points) as engine:
             await engine.vacuum()
 
     asyncio.run(main())
@@ -84,7 +84,7 @@ def expire(path: Path, points: CrashAt) -> None:
 
 def erase(path: Path, points: CrashAt) -> None:
     async def main() -> None:
-        async with Place(path).open(mails(), clock=ManualClock(NOON), points=points) as engine:
+        async with Place(path).open(mails(), clock=ManualClock(NOON), failpoints=points) as engine:
             await engine.erase(2, by="anna", why="was asked to")
 
     asyncio.run(main())
@@ -94,7 +94,7 @@ def end(path: Path) -> Any:
     """All that is left, without what a new opening changes by itself."""
 
     async def read() -> Any:
-        with open_cases(path) as reader:
+        with open_reader(path) as reader:
             cases = [(await history_of(reader, row.id)).as_json() for row in await reader.cases()]
             return (
                 cases,

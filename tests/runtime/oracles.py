@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from pointsman import (
-    Attempt,
     Budget,
     Context,
     Engine,
     Failure,
     Guard,
+    ModelResponse,
     Process,
     Retry,
     State,
@@ -46,7 +46,7 @@ class Oracle:
         self.answers = list(answers)
         self.asked: list[Context] = []
 
-    def attempt(self, ctx: Context) -> Attempt[Reply]:
+    def attempt(self, ctx: Context) -> ModelResponse[Reply]:
         self.asked.append(ctx)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -54,8 +54,8 @@ class Oracle:
         usage = Usage(input_tokens=10, output_tokens=5, cost=Decimal("0.002"))
         name = f"m{ctx.model}"
         if isinstance(answer, tuple):
-            return Attempt(None, name, "{", usage, answer)
-        return Attempt(Reply(text=answer), name, json.dumps(answer), usage)
+            return ModelResponse(None, name, "{", usage, answer)
+        return ModelResponse(Reply(text=answer), name, json.dumps(answer), usage)
 
 
 def polite(reply: Reply) -> str | None:
@@ -67,7 +67,7 @@ def to_the_sender(reply: Reply, sender: str) -> Iterator[str]:
         yield f"it does not name {sender}"
 
 
-async def draft(message: str, *, oracle: Oracle, ctx: Context) -> Attempt[Reply]:
+async def draft(message: str, *, oracle: Oracle, ctx: Context) -> ModelResponse[Reply]:
     return oracle.attempt(ctx)
 
 

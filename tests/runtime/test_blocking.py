@@ -71,7 +71,7 @@ def test_what_is_due_after_the_patience_is_not_waited_for(tmp_path: Path) -> Non
 def test_the_reader_and_the_events_can_be_looked_at(tmp_path: Path) -> None:
     with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
         case = engine.start("asking", {"text": "why?"}).case
-        engine.settled(case)
+        engine.wait_until_resting(case)
 
         kinds = []
         for event in engine.events():
@@ -141,10 +141,10 @@ def test_what_would_end_the_program_is_the_failure_of_its_call(tmp_path: Path, w
             with pytest.raises(raised):
                 engine.start("asking", {"text": "bad"})
         else:
-            bad = engine.settled(engine.start("asking", {"text": "bad"}).case)
+            bad = engine.wait_until_resting(engine.start("asking", {"text": "bad"}).case)
             assert bad.status is Status.PARKED
             assert f"{raised.__name__}: enough" in str(bad.reason)
-        assert engine.settled(engine.start("asking", {"text": "good"}).case).outcome == "counted"
+        assert engine.wait_until_resting(engine.start("asking", {"text": "good"}).case).outcome == "counted"
 
 
 def test_whoever_waits_while_another_thread_closes_the_engine_is_told(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_whoever_waits_while_another_thread_closes_the_engine_is_told(tmp_path: 
 
     with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
         case = engine.start("asking", {"text": "why?"}).case
-        engine.settled(case)
+        engine.wait_until_resting(case)
 
         def follow() -> None:
             try:

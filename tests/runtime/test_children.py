@@ -214,7 +214,7 @@ def test_a_child_that_nobody_registered_parks_its_parent_and_says_so(place: Plac
     async def main() -> None:
         async with place.open(ordering(shipping())) as engine:
             case = (await engine.start("ordering", Order(address="near"))).case
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             assert row.status is Status.PARKED
             assert "shipping" in (row.reason or "")
 

@@ -8,7 +8,7 @@ import pytest
 from places import Place, run, seen
 
 from pointsman import (
-    Breaker,
+    CircuitBreaker,
     Item,
     Limit,
     NotSent,
@@ -113,7 +113,10 @@ TIMERS: dict[str, tuple[Any, str]] = {
     "retry": (failing(RuntimeError("down")), "node.succeeded"),
     "branch": (branching, "node.succeeded"),
     "rate": (failing(limit=Limit("llm", per_second=1 / WAIT)), "node.succeeded"),
-    "breaker": (failing(RuntimeError("down"), limit=Limit("llm", breaker=Breaker(failures=1, cool_seconds=WAIT))), "node.succeeded"),
+    "breaker": (
+        failing(RuntimeError("down"), limit=Limit("llm", breaker=CircuitBreaker(failures=1, cooldown_seconds=WAIT))),
+        "node.succeeded",
+    ),
     "Retry-After": (failing(NotSent("slow down", retry_after=WAIT), limit=Limit("llm", concurrency=1)), "node.succeeded"),
 }
 
@@ -130,7 +133,7 @@ async def quiet(engine: Any) -> None:
     for _ in range(10):
         for _ in range(20):
             await asyncio.sleep(0)
-        await engine.keep(b"quiet")  # behind all that was handed in to the writer
+        await engine.store_blob(b"quiet")  # behind all that was handed in to the writer
 
 
 @pytest.mark.parametrize("step", [-HOUR, HOUR, -2 * 24 * HOUR])
@@ -144,7 +147,7 @@ def test_a_timer_comes_in_its_time_when_the_clock_is_set_meanwhile(place: Place,
         async with place.open(process, clock=clock) as engine:
             count = 1
             if kind == "rate":
-                await engine.settled((await engine.start(process, {})).case)
+                await engine.wait_until_resting((await engine.start(process, {})).case)
                 count = 2
             await engine.start(process, {})
             await quiet(engine)

@@ -180,10 +180,10 @@ def test_an_engine_that_ended_in_the_middle_takes_the_rest_back(on_disk: Place) 
             if label == "store.commit" and world.done[-1:] == ["cancel flight to Rome"]:
                 raise sqlite3.OperationalError("the disk is gone")
 
-        async with on_disk.open(process, resources={"world": world}, points=points) as engine:
+        async with on_disk.open(process, resources={"world": world}, failpoints=points) as engine:
             case = (await engine.start(process, Trip(where="Rome"))).case
             with pytest.raises(StoreError):
-                await engine.settled(case)
+                await engine.wait_until_resting(case)
         async with on_disk.open(process, resources={"world": world}) as engine:
             assert (await end(engine, case)).outcome == "called off"
             assert world.done.count("cancel hotel in Rome") == 1

@@ -35,7 +35,7 @@ def ordering() -> Process[Order]:
 
 async def parked(engine: Engine, number: str) -> int:
     case = (await engine.start("ordering", Order(number=number))).case
-    assert (await engine.settled(case)).status is Status.PARKED
+    assert (await engine.wait_until_resting(case)).status is Status.PARKED
     return case
 
 

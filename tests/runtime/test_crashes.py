@@ -24,7 +24,7 @@ def test_a_node_that_kills_its_process_has_no_more_attempts_than_its_budget(on_d
         process = deadly_process("park")
         async with on_disk.open(process, resources={"deadly": deadly}) as engine:
             started = await engine.start(process, {"name": "m"}, key="k")
-            return started.duplicate, await engine.settled(started.case), deadly.calls()
+            return started.duplicate, await engine.wait_until_resting(started.case), deadly.calls()
 
     duplicate, row, lines = run(main())
 
@@ -43,7 +43,7 @@ def test_a_deadly_node_is_recorded_as_failed_where_its_author_says_so(on_disk: P
     async def main() -> Any:
         process = deadly_process("record")
         async with on_disk.open(process, resources={"deadly": Deadly(calls, kills=False)}) as engine:
-            await engine.settled(1)
+            await engine.wait_until_resting(1)
             return await engine.state(1, State)
 
     state = run(main())
@@ -61,7 +61,7 @@ def test_a_branch_that_ended_is_kept_when_its_slow_sibling_dies_with_the_process
         process = deadly_process("branch")
         deadly = Deadly(calls, kills=False)
         async with on_disk.open(process, resources={"deadly": deadly, "readers": []}) as engine:
-            row = await engine.settled(1)
+            row = await engine.wait_until_resting(1)
             return row, await engine.state(1, State), deadly.calls()
 
     row, state, lines = run(main())
@@ -78,7 +78,7 @@ def test_a_branch_that_kills_its_process_again_and_again_parks_its_case_and_its_
     async def main() -> Any:
         deadly = Deadly(calls, kills=True)
         async with on_disk.open(deadly_process("branch"), resources={"deadly": deadly, "readers": []}) as engine:
-            return await engine.settled(1), deadly.calls()
+            return await engine.wait_until_resting(1), deadly.calls()
 
     row, lines = run(main())
 
@@ -110,7 +110,7 @@ def test_after_a_crash_around_the_call_the_policy_says_whether_there_is_another(
 
     async def main() -> Any:
         async with on_disk.open(process, resources={"world": world}, clock=clock) as engine:
-            return await engine.settled(1), await engine.reader.effects(1)
+            return await engine.wait_until_resting(1), await engine.reader.effects(1)
 
     row, entries = run(main())
 
@@ -126,10 +126,10 @@ def test_the_world_is_not_asked_before_the_interrupted_call_can_no_longer_arrive
     async def main() -> Any:
         async with on_disk.open(process, resources={"world": world}, clock=clock) as engine:
             await seen(engine, "effect.in_doubt")
-            await engine.settled((await engine.start(process, {"message": "another"})).case)
+            await engine.wait_until_resting((await engine.start(process, {"message": "another"})).case)
             waiting, early = await engine.case(1), world.look_ups
             clock.advance(TIMEOUT_SECONDS + SETTLE_SECONDS - 1)
-            return waiting, early, await engine.settled(1), await engine.reader.events(case=1)
+            return waiting, early, await engine.wait_until_resting(1), await engine.reader.events(case=1)
 
     waiting, early, row, events = run(main())
 
@@ -145,7 +145,7 @@ def test_an_effect_that_kills_its_process_is_not_called_more_often_than_its_retr
 
     async def main() -> Any:
         async with on_disk.open(process, resources={"world": world}, clock=ManualClock(BEGUN_AT)) as engine:
-            return await engine.settled(1), await engine.reader.effects(1)
+            return await engine.wait_until_resting(1), await engine.reader.effects(1)
 
     row, entries = run(main())
 
@@ -159,10 +159,10 @@ def test_what_died_in_the_middle_of_its_call_is_listed_for_an_operator_who_settl
 
     async def main() -> Any:
         async with on_disk.open(process, resources={"world": world}) as engine:
-            await engine.settled(1)
+            await engine.wait_until_resting(1)
             (entry,) = await engine.reader.in_doubt()
             await engine.resolve(entry.key, happened=True, outcome="receipt 7", by="anna", why="saw it")
-            return await engine.settled(1), await engine.state(1, State), await engine.reader.in_doubt()
+            return await engine.wait_until_resting(1), await engine.state(1, State), await engine.reader.in_doubt()
 
     row, state, in_doubt = run(main())
 

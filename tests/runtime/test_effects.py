@@ -32,7 +32,7 @@ EACH_POLICY = pytest.mark.parametrize("policy", POLICIES)
 
 async def posted(engine: Any, message: str = "m") -> tuple[Any, Any]:
     """Start a letter and wait: the case's row, and the ledger's last entry."""
-    row = await engine.settled((await engine.start("letter", {"message": message})).case)
+    row = await engine.wait_until_resting((await engine.start("letter", {"message": message})).case)
     return row, (await engine.reader.effects(row.id))[-1]
 
 
@@ -77,7 +77,7 @@ def test_the_other_sides_wish_to_wait_is_respected(place: Place, policy: str) ->
             await seen(engine, "effect.not_sent")
             waiting, entry = await engine.case(case), (await engine.reader.effects(case))[0]
             clock.advance(500)
-            return waiting, entry, await engine.settled(case)
+            return waiting, entry, await engine.wait_until_resting(case)
 
     waiting, entry, row = run(main())
 
@@ -108,7 +108,7 @@ def test_a_rejection_is_final_and_not_called_again_by_a_redrive(place: Place, po
         async with place.open(process, resources={"world": world}) as engine:
             row, entry = await posted(engine)
             await engine.redrive(row.id, by="anna", why="again")
-            return row, entry, await engine.settled(row.id)
+            return row, entry, await engine.wait_until_resting(row.id)
 
     row, entry, again = run(main())
 
@@ -183,7 +183,7 @@ def test_a_call_in_doubt_at_most_once_parks_for_a_person_and_stays_so(place: Pla
         async with place.open(process, resources={"world": world}) as engine:
             row, _ = await posted(engine)
             await engine.redrive(row.id, by="anna", why="try")
-            again = await engine.settled(row.id)
+            again = await engine.wait_until_resting(row.id)
             return row, again, (await engine.reader.effects(row.id))[0]
 
     row, again, entry = run(main())
@@ -238,7 +238,7 @@ def test_a_call_that_was_held_up_beyond_its_deadline_sends_nothing_any_more(plac
             await world.reached.wait()
             gate.set()
             setattr(clock, stopped, lambda: ManualClock.now(clock) + TIMEOUT_SECONDS)
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             return row, (await engine.reader.effects(case))[0]
 
     row, entry = run(main())
@@ -275,7 +275,7 @@ def test_a_plain_call_that_gets_its_thread_too_late_is_not_begun_and_costs_no_at
             entry = (await engine.reader.effects(case))[0]
             assert (entry.status, world.keys) == (EffectStatus.NOT_SENT, [])
             clock.advance(TIMEOUT_SECONDS)  # longer than the wait for the next try
-            return await engine.settled(case), (await engine.reader.effects(case))[0]
+            return await engine.wait_until_resting(case), (await engine.reader.effects(case))[0]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pointsman.runtime.engine.Threads", SlowThreads)
@@ -306,9 +306,9 @@ def test_an_outcome_that_cannot_be_stored_did_happen_and_is_not_called_again(pla
         async with place.open(process, resources={"world": world}) as engine:
             row, entry = await posted(engine)
             await engine.redrive(row.id, by="anna", why="try")
-            again = await engine.settled(row.id)
+            again = await engine.wait_until_resting(row.id)
             await engine.resolve(entry.key, happened=True, outcome="by hand", by="anna", why="asked the office")
-            return row, entry, again, await engine.settled(row.id), await engine.state(row.id, State)
+            return row, entry, again, await engine.wait_until_resting(row.id), await engine.state(row.id, State)
 
     row, entry, again, resolved, state = run(main())
 
@@ -328,7 +328,7 @@ def test_a_key_whose_life_is_over_is_not_used_again(place: Place) -> None:
             clock.advance(50)
             await seen(engine, "effect.in_doubt", count=2)
             clock.advance(50)
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             return row, (await engine.reader.effects(case))[0]
 
     row, entry = run(main())
@@ -348,7 +348,7 @@ def test_a_later_call_that_was_not_sent_does_not_undo_the_doubt_about_an_earlier
             clock.advance(10)
             await seen(engine, "effect.not_sent")
             clock.advance(500)
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             return row, (await engine.reader.effects(case))[0]
 
     row, entry = run(main())
@@ -376,10 +376,10 @@ def test_the_key_is_that_of_the_case_the_effect_and_its_arguments(place: Place) 
         async with place.open(process, resources={"world": world}) as engine:
             for _ in range(2):
                 case = (await engine.start(process, {"message": "m"})).case
-                await engine.settled(case)
+                await engine.wait_until_resting(case)
                 token = (await engine.pending(case)).token
                 await engine.resume(token, "more", by="anna", edits={"draft": "B"})
-                await engine.settled(case)
+                await engine.wait_until_resting(case)
             return world.keys
 
     keys = run(main())
@@ -397,11 +397,11 @@ def test_a_settled_effect_is_adopted_when_the_same_arguments_come_again(place: P
             case = (await engine.start(process, {"message": "m"})).case
             receipts = []
             for draft in ("B", "A"):
-                await engine.settled(case)
+                await engine.wait_until_resting(case)
                 receipts.append((await engine.state(case, State)).receipt)
                 token = (await engine.pending(case)).token
                 await engine.resume(token, "more", by="anna", edits={"draft": draft})
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             return row, [*receipts, (await engine.state(case, State)).receipt]
 
     row, receipts = run(main())
@@ -451,7 +451,7 @@ def test_two_effects_with_the_same_arguments_have_two_keys(place: Place) -> None
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            return await engine.settled((await engine.start(process, {"message": "m"})).case)
+            return await engine.wait_until_resting((await engine.start(process, {"message": "m"})).case)
 
     assert run(main()).outcome == "both"
     assert len(set(keys)) == 2
@@ -465,7 +465,7 @@ def test_the_key_is_the_same_for_every_attempt_and_after_reopening(place: Place)
         async with place.open(process, resources={"world": world}, clock=clock) as engine:
             case = (await engine.start(process, {"message": "m"}, key="k")).case
             if event is None:
-                return await engine.settled(case)
+                return await engine.wait_until_resting(case)
             return await seen(engine, event)
 
     run(attempt("effect.not_sent"))
@@ -485,10 +485,10 @@ def test_the_authors_key_takes_the_place_of_the_arguments_and_other_arguments_un
     async def main() -> Any:
         async with place.open(process, resources={"world": world}) as engine:
             case = (await engine.start(process, {"message": "m"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             token = (await engine.pending(case)).token
             await engine.resume(token, "more", by="anna", edits={"draft": "B"})
-            return await engine.settled(case)
+            return await engine.wait_until_resting(case)
 
     row = run(main())
 
@@ -526,7 +526,7 @@ def test_an_outcome_is_kept_when_the_key_of_the_next_effect_cannot_be_made(place
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            row = await engine.settled((await engine.start(process, {"message": "m"})).case)
+            row = await engine.wait_until_resting((await engine.start(process, {"message": "m"})).case)
             return row, await engine.state(row.id, State), (await engine.reader.effects(row.id))[0]
 
     row, state, entry = run(main())

@@ -94,7 +94,7 @@ def facts_of(place: Place, process: Process[Any], inputs: dict[str, Any], **sett
     async def main() -> dict[str, dict[str, Any]]:
         async with place.open(process, **settings) as engine:
             case = (await engine.start(process, inputs)).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return {event.kind: json.loads(event.facts) for event in await engine.reader.events(case=case)}
 
     return run(main(), seconds=60)

@@ -40,7 +40,7 @@ def test_results_stand_in_the_order_of_the_items_whichever_ends_first(place: Pla
             prices.closed["b"].set()
             await seen(engine, "node.succeeded", count=2)
             prices.closed["a"].set()
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, Order), await verdict(engine, case), await engine.reader.branches(case)
 
     state, facts, left = run(main())
@@ -68,7 +68,7 @@ def test_a_dict_gives_a_dict_with_its_keys_and_a_node_may_write_several_fields(p
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"lines": {"b": 1, 'a "quoted" [0]': 2, "": 3}})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, Basket)
 
     state = run(main())
@@ -84,7 +84,7 @@ def test_an_empty_collection_gives_an_empty_result(place: Place) -> None:
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, order())).case
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             return row, await engine.state(case, Order)
 
     row, state = run(main())
@@ -115,7 +115,7 @@ def test_no_more_branches_are_under_way_than_the_step_allows(place: Place) -> No
             for number, article in enumerate(articles, 1):
                 prices.closed[article].set()
                 await seen(engine, "node.succeeded", count=number)
-            return await engine.settled(case)
+            return await engine.wait_until_resting(case)
 
     row = run(main())
 
@@ -131,10 +131,10 @@ def test_a_branch_that_waits_to_be_tried_again_does_not_hold_the_case(place: Pla
         async with place.open(process, clock=clock) as engine:
             case = (await engine.start(process, order("a", "b"))).case
             await seen(engine, "node.retried")
-            await engine.settled((await engine.start(process, order("c"))).case)
+            await engine.wait_until_resting((await engine.start(process, order("c"))).case)
             waiting, tasks = await engine.case(case), held()
             clock.advance(10)
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return waiting, tasks, await engine.state(case, Order)
 
     waiting, tasks, state = run(main())
@@ -155,7 +155,7 @@ def test_a_branch_is_tried_again_in_its_time_while_a_slow_sibling_is_under_way(p
             clock.advance(10)
             await seen(engine, "node.succeeded")
             prices.closed["b"].set()
-            return await engine.settled(case)
+            return await engine.wait_until_resting(case)
 
     row = run(main())
 
@@ -170,7 +170,7 @@ def test_an_item_runs_out_of_time_by_itself(place: Place) -> None:
         prices.close("a")
         async with place.open(process) as engine:
             case = (await engine.start(process, order("a", "b"))).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, Order)
 
     state = run(main())
@@ -192,7 +192,7 @@ def test_a_result_that_does_not_fit_fails_its_own_item_and_names_it(place: Place
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, order("a", "b"))).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, Order)
 
     state = run(main())
@@ -219,7 +219,7 @@ def test_what_a_branch_does_to_its_item_is_seen_by_nobody_else(place: Place) -> 
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"rows": [[1], [2]]})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, Nested)
 
     state = run(main())
@@ -240,10 +240,10 @@ def test_fail_ends_the_step_at_the_first_failure_and_cancels_the_siblings(place:
             case = (await engine.start(process, order("a", "b", "c"))).case
             await seen(engine, "node.succeeded")
             prices.closed["b"].set()
-            parked, facts = await engine.settled(case), await verdict(engine, case)
+            parked, facts = await engine.wait_until_resting(case), await verdict(engine, case)
             prices.closed["c"].set()
             await engine.redrive(case, by="anna", why="the article is there")
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return parked, facts, await engine.state(case, Order)
 
     parked, facts, state = run(main())
@@ -263,7 +263,7 @@ def test_record_lets_the_others_go_on_and_leaves_failures_in_their_places(place:
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, order("a", "b"))).case
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             return row, await engine.state(case, Order), await verdict(engine, case)
 
     row, state, facts = run(main())
@@ -280,7 +280,7 @@ def test_without_a_verdict_every_branch_ends_and_all_failures_are_named(place: P
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, order(*(f"a{number}" for number in range(12)), "b"))).case
-            return await engine.settled(case), await verdict(engine, case)
+            return await engine.wait_until_resting(case), await verdict(engine, case)
 
     row, facts = run(main())
 
@@ -300,7 +300,7 @@ def test_a_quorum_ends_the_step_and_leaves_a_failure_for_those_it_cancels(place:
             case = (await engine.start(process, order("a", "b", "c", "d"))).case
             await seen(engine, "node.succeeded")
             prices.closed["d"].set()
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             return row, await engine.state(case, Order), await verdict(engine, case)
 
     row, state, facts = run(main())
@@ -320,7 +320,7 @@ def test_a_quorum_that_can_no_longer_be_reached_parks_the_case(place: Place, art
         if len(articles) > 1:
             prices.close("c")
         async with place.open(process) as engine:
-            return await engine.settled((await engine.start(process, order(*articles))).case)
+            return await engine.wait_until_resting((await engine.start(process, order(*articles))).case)
 
     row = run(main())
 
@@ -351,7 +351,7 @@ def test_a_quorum_of_different_nodes_fills_each_field(place: Place) -> None:
         prices.close("first", "third")
         async with place.open(process) as engine:
             case = (await engine.start(process, {"name": "n"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, Quotes)
 
     state = run(main())
@@ -376,7 +376,7 @@ def test_a_branch_that_swallows_its_cancellation_is_told_as_late_and_changes_not
             await prices.until(lambda: prices.swallowed)
             early = await engine.case(case)
             clock.advance(2)
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             state = await engine.state(case, Order)
             prices.closed["b"].set()
             late = await seen(engine, "node.late")
@@ -413,7 +413,7 @@ def test_a_branch_that_ends_while_it_is_cancelled_is_told_in_the_same_commit(pla
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, order("a", "b"))).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.reader.events(case=case), await engine.state(case, Order)
 
     events, state = run(main())
@@ -439,7 +439,7 @@ def test_a_plain_function_that_cannot_be_stopped_is_told_when_its_thread_has_end
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, order("slow", "a"))).case
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             gate.set()
             late = await seen(engine, "node.late")
             return row, late, await engine.case(case)
@@ -489,7 +489,7 @@ def test_an_engine_that_closes_keeps_what_has_ended_and_the_next_one_goes_on(pla
     async def go_on(case: int) -> Any:
         prices.closed.clear()
         async with place.open(process) as engine:
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, Order)
 
     state = run(go_on(run(begin())))
@@ -506,14 +506,14 @@ def test_only_items_that_were_rewritten_or_have_failed_are_computed_again(place:
     async def park() -> int:
         async with place.open(process) as engine:
             case = (await engine.start(process, order("a", "b", "c"))).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return case
 
     async def go_on(case: int) -> Any:
         async with place.open(process) as engine:
             lines = [Line(article="a"), Line(article="b"), Line(article="d")]
             await engine.redrive(case, by="anna", why="c was d, and b is there", fields={"lines": lines})
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, Order)
 
     case = run(park())
@@ -548,7 +548,7 @@ def test_a_message_that_rewrites_the_items_drops_what_was_computed_from_the_old_
     process.accept(Ordered, writes="ordered", correlate=lambda m: "k")
     process.rules(
         when("not split", lambda c: c.lines is None, split),
-        when("not priced", lambda c: c.prices is None, each(price, over="lines", at_once=1)),
+        when("not priced", lambda c: c.prices is None, each(price, over="lines", concurrency=1)),
         otherwise(finish("priced")),
     )
 
@@ -559,7 +559,7 @@ def test_a_message_that_rewrites_the_items_drops_what_was_computed_from_the_old_
             await prices.until(lambda: prices.calls == ["a", "b"])
             await engine.send(process, Ordered(articles=["a", "c"]))
             prices.closed["b"].set()
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, Inquiry), [event.kind for event in await engine.reader.events(case=case)]
 
     state, kinds = run(main())
@@ -583,10 +583,10 @@ def test_a_thousand_branches_share_their_commits(on_disk: Place, capsys: pytest.
         commits += label == "store.committed"
 
     async def main() -> Any:
-        async with on_disk.open(process, points=count) as engine:
+        async with on_disk.open(process, failpoints=count) as engine:
             begun = time.perf_counter()
             case = (await engine.start(process, order(*articles))).case
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             return row, time.perf_counter() - begun, await engine.state(case, Order)
 
     row, seconds, state = asyncio.run(main())

@@ -85,7 +85,7 @@ def test_cases_that_meet_a_lock_wait_for_its_end_and_lose_nothing(on_disk: Place
                 assert not second.done()
                 other.execute("ROLLBACK")
             again = await warned.get()
-            rows = [await engine.settled(case) for case in (first, (await second).case)]
+            rows = [await engine.wait_until_resting(case) for case in (first, (await second).case)]
             return warning, again, rows, warned.qsize()
 
     warning, again, rows, more = run(main())
@@ -114,7 +114,7 @@ def test_an_engine_can_be_closed_while_it_waits_for_a_lock(on_disk: Place, warne
             await second
         other.close()
         async with on_disk.open(process) as engine:
-            return await engine.settled(first), await engine.reader.cases()
+            return await engine.wait_until_resting(first), await engine.reader.cases()
 
     row, rows = run(main())
 

@@ -12,7 +12,6 @@ from places import Place, run, seen
 from pydantic import ValidationError
 
 from pointsman import (
-    Attempt,
     Budget,
     Context,
     DefinitionError,
@@ -20,6 +19,7 @@ from pointsman import (
     Guard,
     Item,
     Limit,
+    ModelResponse,
     Process,
     Retry,
     State,
@@ -42,8 +42,10 @@ TOLD = "half a pair ?, and a NUL \ufffd"
 
 def test_an_answer_that_no_store_can_hold_is_kept_without_what_cannot_be(place: Place) -> None:
     class Broken(Oracle):
-        def attempt(self, ctx: Context) -> Attempt[Reply]:
-            return Attempt(Reply(text="no"), "m\ud83d", UNHOLDABLE, Usage(input_tokens=1), (Violation(check="schema", message="a NUL \0"),))
+        def attempt(self, ctx: Context) -> ModelResponse[Reply]:
+            return ModelResponse(
+                Reply(text="no"), "m\ud83d", UNHOLDABLE, Usage(input_tokens=1), (Violation(check="schema", message="a NUL \0"),)
+            )
 
     async def main() -> None:
         async with place.open(process, resources={"oracle": Broken()}) as engine:
@@ -84,9 +86,9 @@ def test_a_node_is_not_asked_while_its_checks_cannot_judge(place: Place) -> None
         return None if tone in reply else f"it is not {tone}"
 
     @process.node(writes="reply", guard=Guard(in_tone))
-    async def answer(message: str) -> Attempt[str]:
+    async def answer(message: str) -> ModelResponse[str]:
         asked.append(message)
-        return Attempt(message, "m")
+        return ModelResponse(message, "m")
 
     @process.node(writes="tone")
     def choose(message: str) -> str:
@@ -124,9 +126,9 @@ def test_an_answer_that_does_not_come_apart_is_paid_for_once(place: Place) -> No
     asked: list[int] = []
 
     @process.node(writes=("left", "right"), retry=Retry(attempts_max=3, first_seconds=0.0))
-    async def write(message: str) -> Attempt[tuple[str, str]]:
+    async def write(message: str) -> ModelResponse[tuple[str, str]]:
         asked.append(1)
-        return Attempt(("left",), "m", usage=Usage(input_tokens=1))  # type: ignore[arg-type]
+        return ModelResponse(("left",), "m", usage=Usage(input_tokens=1))  # type: ignore[arg-type]
 
     process.rules(when("nothing", lambda c: c.left is None, write), otherwise(finish("done")))
 
@@ -162,7 +164,7 @@ def test_a_guard_that_has_fewer_models_than_it_had_begins_afresh(place: Place) -
         first, second = Oracle("no", RuntimeError("later")), Oracle("sorry")
         async with place.open(wide, resources={"oracle": first}, clock=ManualClock(1_000.0)) as engine:
             await engine.start(wide, Mail(message="hi"))
-            await engine.idle(patience_seconds=1.0)
+            await engine.idle(horizon_seconds=1.0)
         assert [ctx.model for ctx in first.asked] == [0, 1]
         async with place.open(narrow, resources={"oracle": second}, clock=ManualClock(2_000.0)) as engine:
             await engine.idle()
@@ -195,9 +197,9 @@ class Slow:
     def __init__(self) -> None:
         self.goes_on = threading.Event()
 
-    def ask(self) -> Attempt[str]:
+    def ask(self) -> ModelResponse[str]:
         self.goes_on.wait(5.0)
-        return Attempt("late", "m", "late", Usage(input_tokens=7))
+        return ModelResponse("late", "m", "late", Usage(input_tokens=7))
 
 
 class Race(State):
@@ -215,7 +217,7 @@ def test_an_answer_of_a_thread_that_was_given_up_is_paid_for_too(place: Place, s
         return message
 
     @process.node(writes="slow", timeout_seconds=0.01, retry=ONCE, on_failure="record")
-    def dawdle(message: str, *, client: Slow) -> Attempt[str]:
+    def dawdle(message: str, *, client: Slow) -> ModelResponse[str]:
         return client.ask()
 
     step: Any = parallel(hurry, dawdle) if side_by_side else dawdle
@@ -247,10 +249,10 @@ def test_an_answer_of_a_branch_that_is_no_longer_needed_is_paid_for_too(place: P
         return message
 
     @process.node(writes="slow")
-    async def dawdle(message: str) -> Attempt[str]:
+    async def dawdle(message: str) -> ModelResponse[str]:
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        return Attempt("late", "m", "late", Usage(input_tokens=7))
+        return ModelResponse("late", "m", "late", Usage(input_tokens=7))
 
     step = parallel(hurry, dawdle, failures=quorum(1))
     process.rules(when("nothing", lambda c: c.fast is None, step), otherwise(finish("done")))
@@ -283,12 +285,12 @@ def test_an_answer_to_what_has_been_rewritten_is_dropped_and_paid_for(place: Pla
         return None if passes or message == "second" else "it does not say sorry"
 
     @process.node(writes="reply", guard=Guard(sorry))
-    async def answer(message: str, *, ctx: Context) -> Attempt[str]:
+    async def answer(message: str, *, ctx: Context) -> ModelResponse[str]:
         asked.append((message, len(ctx.violations)))
         begun.set()
         if message == "first":
             await sent.wait()
-        return Attempt(f"to {message}", "m", usage=Usage(input_tokens=1))
+        return ModelResponse(f"to {message}", "m", usage=Usage(input_tokens=1))
 
     process.rules(when("no reply", lambda c: c.reply is None, answer), otherwise(finish("answered")))
 
@@ -323,12 +325,12 @@ def test_a_branch_that_has_waited_is_held_against_what_was_spent_meanwhile(place
     asked: list[str] = []
 
     @process.node(writes="answers", limit=limit, retry=ONCE)
-    async def answer(question: Item[str]) -> Attempt[Reply]:
+    async def answer(question: Item[str]) -> ModelResponse[Reply]:
         asked.append(question)
-        return Attempt(Reply(text=question), "m", usage=Usage(input_tokens=10))
+        return ModelResponse(Reply(text=question), "m", usage=Usage(input_tokens=10))
 
     process.rules(
-        when("no answers", lambda c: c.answers is None, each(answer, over="questions", failures="record", at_once=at_once)),
+        when("no answers", lambda c: c.answers is None, each(answer, over="questions", failures="record", concurrency=at_once)),
         otherwise(finish("done")),
     )
 

@@ -9,12 +9,12 @@ from oracles import Mail, Oracle, Reply, desk, drafted, facts, polite, to_the_se
 from places import Place, run
 
 from pointsman import (
-    Attempt,
     Budget,
     Context,
     Failure,
     Guard,
     Item,
+    ModelResponse,
     Process,
     Rejected,
     Retry,
@@ -201,7 +201,7 @@ def test_an_engine_that_is_opened_again_goes_on_with_the_repair(place: Place) ->
         first, second = Oracle("no", RuntimeError("later")), Oracle("sorry")
         async with place.open(process, resources={"oracle": first}, clock=ManualClock(1_000.0)) as engine:
             await engine.start(process, Mail(message="hi"))
-            await engine.idle(patience_seconds=1.0)
+            await engine.idle(horizon_seconds=1.0)
         async with place.open(process, resources={"oracle": second}, clock=ManualClock(2_000.0)) as engine:
             await engine.idle()
 
@@ -233,17 +233,17 @@ class Chorus:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
 
-    def attempt(self, question: str, ctx: Context) -> Attempt[Reply]:
+    def attempt(self, question: str, ctx: Context) -> ModelResponse[Reply]:
         self.asked.append((question, len(ctx.violations)))
         text = f"sorry, {question}" if ctx.violations and question != "hopeless" else question
-        return Attempt(Reply(text=text), "m", text, Usage(input_tokens=1))
+        return ModelResponse(Reply(text=text), "m", text, Usage(input_tokens=1))
 
 
 def test_each_branch_has_a_guard_of_its_own(place: Place) -> None:
     process = Process("round", Round)
 
     @process.node(writes="answers", guard=Guard(excused, repairs_max=1, escalate="unsafe"))
-    async def answer(question: Item[str], *, oracle: Chorus, ctx: Context) -> Attempt[Reply]:
+    async def answer(question: Item[str], *, oracle: Chorus, ctx: Context) -> ModelResponse[Reply]:
         return oracle.attempt(question, ctx)
 
     process.rules(when("no answers", lambda c: c.answers is None, each(answer, over="questions")), otherwise(finish("done")))
@@ -276,11 +276,11 @@ def test_branches_side_by_side_are_repaired_too(place: Place) -> None:
         return polite(first)
 
     @process.node(writes="first", guard=Guard(says_sorry))
-    async def one(questions: tuple[str, ...], *, oracle: Chorus, ctx: Context) -> Attempt[Reply]:
+    async def one(questions: tuple[str, ...], *, oracle: Chorus, ctx: Context) -> ModelResponse[Reply]:
         return oracle.attempt(questions[0], ctx)
 
     @process.node(writes="second")
-    async def two(questions: tuple[str, ...], *, oracle: Chorus, ctx: Context) -> Attempt[Reply]:
+    async def two(questions: tuple[str, ...], *, oracle: Chorus, ctx: Context) -> ModelResponse[Reply]:
         return oracle.attempt(questions[1], ctx)
 
     process.rules(when("unanswered", lambda c: c.first is None or c.second is None, parallel(one, two)), otherwise(finish("done")))
@@ -334,7 +334,7 @@ def test_a_spent_budget_leaves_the_models_that_cost_nothing(place: Place) -> Non
             assert (await drafted(engine, process)).reply == Reply(text="sorry again")
             assert [ctx.model for ctx in oracle.asked] == [0, 2, 2]
 
-    process = desk(Guard(polite, models=3, free=1), budget=Budget(day_tokens=15))
+    process = desk(Guard(polite, models=3, free_models=1), budget=Budget(day_tokens=15))
     run(main())
 
 
@@ -368,10 +368,10 @@ def test_a_budget_must_be_above_nothing(broken: Callable[[], Budget]) -> None:
 class Paid(Oracle):
     """A model that outlives the engines: it answers by what it is shown, and counts."""
 
-    def attempt(self, ctx: Context) -> Attempt[Reply]:
+    def attempt(self, ctx: Context) -> ModelResponse[Reply]:
         self.asked.append(ctx)
         text = "sorry" if ctx.model and len(ctx.violations) == 1 else "no"
-        return Attempt(Reply(text=text), f"m{ctx.model}", text, Usage(input_tokens=10, cost=Decimal("0.1")))
+        return ModelResponse(Reply(text=text), f"m{ctx.model}", text, Usage(input_tokens=10, cost=Decimal("0.1")))
 
 
 def test_a_kill_at_any_step_costs_at_most_one_answer_and_counts_none_twice() -> None:

@@ -52,11 +52,11 @@ def working(**settings: Any) -> Process[Job]:
 
 
 async def ended(engine: Engine, process: Process[Job], name: str) -> Any:
-    return await engine.settled((await engine.start(process, {"name": name})).case)
+    return await engine.wait_until_resting((await engine.start(process, {"name": name})).case)
 
 
 async def all_ended(engine: Engine) -> None:
-    while engine.abandoned:  # noqa: ASYNC110 - nothing tells the loop of it
+    while engine.abandoned_calls:  # noqa: ASYNC110 - nothing tells the loop of it
         await asyncio.sleep(0)
 
 
@@ -66,7 +66,7 @@ def test_a_function_that_hangs_is_counted_and_its_thread_replaced(place: Place) 
     async def main() -> Any:
         async with place.open(process, resources={"gates": gates}, threads=1) as engine:
             hangs = [await ended(engine, process, "hangs") for _ in range(3)]
-            hanging, quick = engine.abandoned, await ended(engine, process, "quick")
+            hanging, quick = engine.abandoned_calls, await ended(engine, process, "quick")
             gates.open.set()
             await all_ended(engine)
             return hangs, hanging, quick
@@ -154,7 +154,7 @@ def test_a_result_that_comes_too_late_changes_nothing(place: Place) -> None:
             await all_ended(engine)
             between = await engine.case(case)
             clock.advance(60)
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return between, await engine.state(case, Job), await engine.reader.events(case=case)
 
     between, state, events = run(main())
@@ -172,7 +172,7 @@ def test_a_closed_engine_waits_for_no_thread_that_hangs(place: Place) -> None:
             await engine.start(process, {"name": "hangs"})
             while not gates.calls:  # noqa: ASYNC110 - nothing tells the loop of it
                 await asyncio.sleep(0)
-        return engine.abandoned
+        return engine.abandoned_calls
 
     assert run(main()) == 1
     gates.open.set()
@@ -224,7 +224,7 @@ async def in_doubt_after_settling(engine: Engine, clock: ManualClock) -> None:
     await engine.start("letter", {"message": "m"})
     await seen(engine, "effect.in_doubt")
     clock.advance(SHORT + SETTLE_SECONDS)
-    await engine.idle(patience_seconds=0)
+    await engine.idle(horizon_seconds=0)
 
 
 def test_the_world_is_not_asked_while_the_call_runs_and_its_late_result_is_the_outcome(place: Place) -> None:
@@ -237,7 +237,7 @@ def test_the_world_is_not_asked_while_the_call_runs_and_its_late_result_is_the_o
             world.gate.set()
             await all_ended(engine)
             clock.advance(60)
-            return waiting, await engine.settled(1), (await engine.reader.effects(1))[0], await engine.reader.events(case=1)
+            return waiting, await engine.wait_until_resting(1), (await engine.reader.effects(1))[0], await engine.reader.events(case=1)
 
     waiting, row, entry, events = run(main())
 
@@ -255,10 +255,10 @@ def test_after_a_late_failure_the_world_settles_from_its_end(place: Place) -> No
             world.gate.set()
             await all_ended(engine)
             clock.advance(SETTLE_SECONDS - 1)
-            await engine.idle(patience_seconds=0)
+            await engine.idle(horizon_seconds=0)
             early = world.look_ups
             clock.advance(1)
-            return early, await engine.settled(1), (await engine.reader.effects(1))[0]
+            return early, await engine.wait_until_resting(1), (await engine.reader.effects(1))[0]
 
     early, row, entry = run(main())
 
@@ -273,7 +273,7 @@ def test_a_call_that_never_ends_is_left_to_a_person(place: Place) -> None:
             await in_doubt_after_settling(engine, clock)
             while (row := await engine.case(1)).status is Status.READY:
                 clock.advance(60)
-                await engine.idle(patience_seconds=0)
+                await engine.idle(horizon_seconds=0)
             world.gate.set()
             return row, (await engine.reader.effects(1))[0]
 

@@ -63,12 +63,12 @@ async def start(engine: Engine, number: int, **how: Any) -> str:
 def test_a_start_is_accepted_a_duplicate_or_busy(place: Place) -> None:
     async def main() -> Any:
         world, clock = Downstream(), ManualClock()
-        async with place.open(asking(Intake(waiting_max=3)), resources={"world": world}, clock=clock) as engine:
+        async with place.open(asking(Intake(backlog_max=3)), resources={"world": world}, clock=clock) as engine:
             answers = [await start(engine, number) for number in (1, 2, 3, 4, 2, 5)]
             counts = await engine.reader.counts()
             await world.begun(1)
             world.gate.set()
-            await asyncio.gather(*map(engine.settled, (1, 2, 3)))
+            await asyncio.gather(*map(engine.wait_until_resting, (1, 2, 3)))
             clock.advance(5)
             return answers, counts, [await start(engine, number) for number in (4, 4)]
 
@@ -81,7 +81,7 @@ def test_a_start_is_accepted_a_duplicate_or_busy(place: Place) -> None:
 
 def test_of_many_starts_at_the_same_time_no_more_are_accepted_than_there_is_room_for(place: Place) -> None:
     async def main() -> list[str]:
-        async with place.open(asking(Intake(waiting_max=7)), resources={"world": Downstream()}, clock=ManualClock()) as engine:
+        async with place.open(asking(Intake(backlog_max=7)), resources={"world": Downstream()}, clock=ManualClock()) as engine:
             return list(await asyncio.gather(*(start(engine, number) for number in range(40))))
 
     answers = run(main())
@@ -92,7 +92,7 @@ def test_of_many_starts_at_the_same_time_no_more_are_accepted_than_there_is_room
 
 def test_one_tenant_is_told_to_wait_while_another_is_served(place: Place) -> None:
     async def main() -> list[str]:
-        intake = Intake(waiting_max=5, tenant_waiting_max=2)
+        intake = Intake(backlog_max=5, tenant_backlog_max=2)
         async with place.open(asking(intake), resources={"world": Downstream()}, clock=ManualClock()) as engine:
             answers = [await start(engine, number, tenant="loud") for number in range(4)]
             answers += [await start(engine, number, tenant="quiet") for number in range(10, 13)]
@@ -108,7 +108,7 @@ def test_of_so_many_tenants_only_the_lines_are_remembered(place: Place, monkeypa
     monkeypatch.setattr("pointsman.runtime.intake.TENANTS_MAX", 3)
 
     async def main() -> Any:
-        intake = Intake(tenant_waiting_max=1)
+        intake = Intake(tenant_backlog_max=1)
         async with place.open(asking(intake), resources={"world": Downstream()}, clock=ManualClock()) as engine:
             tenants = [f"tenant {number}" for number in range(20)]
             first = [await start(engine, number, tenant=tenant) for number, tenant in enumerate(tenants)]
@@ -125,7 +125,7 @@ def test_of_so_many_tenants_only_the_lines_are_remembered(place: Place, monkeypa
 def test_who_waits_for_a_person_is_not_in_line(place: Place) -> None:
     async def main() -> Any:
         clock = ManualClock()
-        async with place.open(asking(Intake(waiting_max=2), asks_first=True), resources={"world": Downstream()}, clock=clock) as engine:
+        async with place.open(asking(Intake(backlog_max=2), asks_first=True), resources={"world": Downstream()}, clock=clock) as engine:
             answers = []
             for number in range(10):
                 answers.append(await start(engine, number))
@@ -140,7 +140,7 @@ def test_who_waits_for_a_person_is_not_in_line(place: Place) -> None:
 
 def test_what_an_earlier_engine_left_in_line_counts(place: Place) -> None:
     async def main() -> list[str]:
-        process = asking(Intake(waiting_max=3))
+        process = asking(Intake(backlog_max=3))
         async with place.open(process, resources={"world": Downstream()}, clock=ManualClock()) as engine:
             first = [await start(engine, number) for number in range(2)]
         async with place.open(process, resources={"world": Downstream()}, clock=ManualClock()) as engine:
@@ -152,13 +152,13 @@ def test_what_an_earlier_engine_left_in_line_counts(place: Place) -> None:
 def test_the_time_to_come_again_follows_how_fast_the_line_moves(place: Place) -> None:
     async def main() -> list[str]:
         world, clock = Downstream(), ManualClock()
-        async with place.open(asking(Intake(waiting_max=20)), resources={"world": world}, clock=clock) as engine:
+        async with place.open(asking(Intake(backlog_max=20)), resources={"world": world}, clock=clock) as engine:
             answers = [await start(engine, number) for number in range(21)]
             await world.begun(1)
             clock.advance(10)
             answers.append(await start(engine, 30))  # nothing has moved in ten seconds
             world.gate.set()
-            await asyncio.gather(*map(engine.settled, range(1, 21)))
+            await asyncio.gather(*map(engine.wait_until_resting, range(1, 21)))
             clock.advance(10)
             answers += [await start(engine, number) for number in range(40, 61)]
             clock.advance(1)
@@ -175,7 +175,7 @@ def test_the_time_to_come_again_follows_how_fast_the_line_moves(place: Place) ->
 def test_a_full_line_is_not_counted_for_each_start(place: Place) -> None:
     async def main() -> int:
         counts = 0
-        async with place.open(asking(Intake(waiting_max=50)), resources={"world": Downstream()}, clock=ManualClock()) as engine:
+        async with place.open(asking(Intake(backlog_max=50)), resources={"world": Downstream()}, clock=ManualClock()) as engine:
             in_line = engine._store.in_line
 
             async def counted(*args: Any, **more: Any) -> int:
@@ -201,7 +201,7 @@ async def send(engine: Engine, number: int, thread: str) -> str:
 def test_a_message_that_would_start_a_case_is_refused_and_nothing_of_it_is_kept(place: Place) -> None:
     async def main() -> Any:
         world, clock = Downstream(), ManualClock()
-        async with place.open(asking(Intake(waiting_max=2)), resources={"world": world}, clock=clock) as engine:
+        async with place.open(asking(Intake(backlog_max=2)), resources={"world": world}, clock=clock) as engine:
             waits = await send(engine, 0, "asks")
             clock.advance(1)
             answers = [await send(engine, number, f"thread {number}") for number in (1, 2, 3)]
@@ -210,8 +210,8 @@ def test_a_message_that_would_start_a_case_is_refused_and_nothing_of_it_is_kept(
             counts, unmatched = await engine.reader.counts(), await engine.reader.unmatched()
             await world.begun(1)
             world.gate.set()
-            await asyncio.gather(*(engine.settled(row.id) for row in await engine.reader.cases(status=Status.READY)))
-            await asyncio.gather(*(engine.settled(row.id) for row in await engine.reader.cases(status=Status.RUNNING)))
+            await asyncio.gather(*(engine.wait_until_resting(row.id) for row in await engine.reader.cases(status=Status.READY)))
+            await asyncio.gather(*(engine.wait_until_resting(row.id) for row in await engine.reader.cases(status=Status.RUNNING)))
             clock.advance(5)
             return waits, answers, duplicate, to_open, sum(counts.values()), unmatched, await send(engine, 3, "thread 3")
 
@@ -220,7 +220,7 @@ def test_a_message_that_would_start_a_case_is_refused_and_nothing_of_it_is_kept(
 
 def test_children_of_accepted_cases_are_never_refused(place: Place) -> None:
     async def main() -> Any:
-        child = asking(Intake(waiting_max=1))
+        child = asking(Intake(backlog_max=1))
         parent = Process("whole", Whole)
 
         def question(number: int) -> dict[str, Question]:
@@ -241,7 +241,7 @@ def test_children_of_accepted_cases_are_never_refused(place: Place) -> None:
 
 def test_what_is_refused_leaves_no_number_event_or_field_behind(place: Place) -> None:
     async def main() -> Any:
-        async with place.open(asking(Intake(waiting_max=1)), resources={"world": Downstream()}, clock=ManualClock()) as engine:
+        async with place.open(asking(Intake(backlog_max=1)), resources={"world": Downstream()}, clock=ManualClock()) as engine:
             answers = [await start(engine, number) for number in (1, 2)]
             rows = await engine.reader.cases()
             events = await engine.reader.events()
@@ -259,7 +259,7 @@ def test_nobody_is_refused_while_the_first_count_is_under_way() -> None:
             return await super().in_line(*arguments, **settings)
 
     async def main() -> list[str]:
-        process = asking(Intake(waiting_max=10), asks_first=True)
+        process = asking(Intake(backlog_max=10), asks_first=True)
         settings = {"resources": {"world": Downstream()}, "clock": ManualClock(), "grace_seconds": 0.0}
         async with Engine.open("", [process], store=Far(), **settings) as engine:
             return await asyncio.gather(*(start(engine, number) for number in range(3)))

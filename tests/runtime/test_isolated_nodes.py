@@ -13,7 +13,7 @@ import pytest
 from alone import Document, Page, documents
 from places import Place, run
 
-from pointsman import Context, Crashed, DefinitionError, Engine, Failure, Process, Retry, State, Status, finish, otherwise, when
+from pointsman import Context, DefinitionError, Engine, Failure, Process, Retry, State, Status, SubprocessCrashed, finish, otherwise, when
 from pointsman.testing.clock import ManualClock
 
 HANG_SECONDS = 60  # a Python starts slowly on a busy machine
@@ -37,7 +37,7 @@ def bounded(main: Any) -> Any:
 
 async def extracted(engine: Engine, what: str, **inputs: Any) -> tuple[Any, Any]:
     case = (await engine.start(documents, Document(what=what, **inputs))).case
-    return await engine.settled(case), await engine.state(case, Document)
+    return await engine.wait_until_resting(case), await engine.state(case, Document)
 
 
 def one(place: Place, what: str, **inputs: Any) -> tuple[Any, Any]:
@@ -118,7 +118,7 @@ def test_what_outlives_its_time_is_killed(place: Place) -> None:
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            return await engine.settled((await engine.start(process, {"what": "m"})).case)
+            return await engine.wait_until_resting((await engine.start(process, {"what": "m"})).case)
 
     row = bounded(main())
 
@@ -151,7 +151,7 @@ def test_a_function_that_another_place_declares_is_found_by_its_own_name(place: 
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"what": "m"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, Job)
 
     assert bounded(main()).result == "M"
@@ -164,17 +164,17 @@ def top_level(what: str) -> str:
 
 
 def test_a_crash_is_tried_again_or_recorded_like_any_other_failure(place: Place) -> None:
-    process = working(top_level, on_failure="record", retry=Retry(attempts_max=2, first_seconds=0, on=(Crashed,)))
+    process = working(top_level, on_failure="record", retry=Retry(attempts_max=2, first_seconds=0, on=(SubprocessCrashed,)))
 
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"what": "dies"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, Job)
 
     failure = bounded(main()).result
 
-    assert (failure.error, failure.attempts) == ("Crashed", 2)
+    assert (failure.error, failure.attempts) == ("SubprocessCrashed", 2)
 
 
 async def asynchronous(what: str) -> str:
@@ -221,7 +221,7 @@ def test_a_function_that_its_module_knows_by_another_name_is_named(place: Place,
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            return await engine.settled((await engine.start(process, {"what": "m"})).case)
+            return await engine.wait_until_resting((await engine.start(process, {"what": "m"})).case)
 
     assert "has no function 'renamed' at its top" in bounded(main()).reason
 

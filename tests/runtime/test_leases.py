@@ -121,7 +121,7 @@ def test_what_another_engine_did_is_told() -> None:
         other, new = fleet.store.beside(), NewCase(process.name, 1, None)
         case = await other.commit(Transition(other.reserve(), 0, 0, 0.0, Status.RUNNING, attempts=1, claims=True, new=new))
         async with fleet.open(process, World("posted")) as engine:
-            waiter = asyncio.ensure_future(engine.settled(case))
+            waiter = asyncio.ensure_future(engine.wait_until_resting(case))
             await fleet.lets_pass(1)
             asked_early = waiter.done()
 
@@ -153,7 +153,7 @@ def test_a_case_that_may_have_been_committed_as_running_is_taken_over() -> None:
         Silent.commit = MemoryStore.commit  # type: ignore[method-assign]
         async with Engine.open("", [process], store=store.beside(), clock=clock, resources={"world": world}, grace_seconds=0.0) as engine:
             started = await engine.start(process, {"message": "m"}, key="k")
-            row = await engine.settled(started.case)
+            row = await engine.wait_until_resting(started.case)
 
         assert started.duplicate
         assert row.status is Status.DONE
@@ -208,10 +208,10 @@ def test_a_redrive_that_may_have_been_committed_is_worked_off() -> None:
         settings = {"clock": ManualClock(), "resources": {"world": world}, "grace_seconds": 0.0}
         async with Engine.open("", [process], store=Silent(), **settings) as engine:
             started = await engine.start(process, {"message": "m"})
-            parked = await engine.settled(started.case)
+            parked = await engine.wait_until_resting(started.case)
             with pytest.raises(StoreError):
                 await engine.redrive(started.case, by="anna", why="the line is there")
-            row = await engine.settled(started.case)
+            row = await engine.wait_until_resting(started.case)
 
         assert (parked.status, row.status) == (Status.PARKED, Status.DONE)
 
@@ -243,7 +243,7 @@ def test_a_message_that_may_have_started_a_case_as_running_is_taken_over() -> No
                 await engine.send(process, "other")
         async with Engine.open("", [process], store=store.beside(), **settings) as engine:
             delivered = await engine.send(process, "m")
-            row = await engine.settled(delivered.case or 0)
+            row = await engine.wait_until_resting(delivered.case or 0)
 
         assert (delivered.how, row.status) == ("duplicate", Status.DONE)
         assert len(world.keys) == 1

@@ -45,11 +45,11 @@ def test_there_is_no_call_without_a_committed_intent(on_disk: Place, make: Calla
         async with on_disk.open(process, resources={"world": world}, store=store) as engine:
             case = (await engine.start(process, {"message": "m"}, key="k")).case
             with pytest.raises(StoreUnwritable):
-                await engine.settled(case)
+                await engine.wait_until_resting(case)
 
     async def go_on() -> Any:
         async with on_disk.open(process, resources={"world": world}) as engine:
-            return await engine.settled(1)
+            return await engine.wait_until_resting(1)
 
     run(fail())
     calls = len(world.keys)
@@ -68,11 +68,11 @@ def test_an_outcome_that_could_not_be_committed_is_in_doubt_and_not_forgotten(on
         async with on_disk.open(process, resources={"world": world}, store=store) as engine:
             case = (await engine.start(process, {"message": "m"})).case
             with pytest.raises(StoreUnwritable):
-                await engine.settled(case)
+                await engine.wait_until_resting(case)
 
     async def go_on() -> Any:
         async with on_disk.open(process, resources={"world": world}) as engine:
-            return await engine.settled(1), await engine.reader.in_doubt()
+            return await engine.wait_until_resting(1), await engine.reader.in_doubt()
 
     run(fail())
     row, in_doubt = run(go_on())
@@ -144,7 +144,7 @@ def test_an_intent_without_an_outcome_parks_the_case_whatever_the_new_code_would
 
     async def go_on(case: int) -> Any:
         async with place.open(ordering(change, calls)) as engine:
-            return await engine.settled(case), await engine.reader.in_doubt()
+            return await engine.wait_until_resting(case), await engine.reader.in_doubt()
 
     row, in_doubt = run(go_on(run(interrupt())))
 

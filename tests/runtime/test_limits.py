@@ -10,7 +10,7 @@ from places import Place, held, run, seen
 
 from pointsman import (
     AtMostOnce,
-    Breaker,
+    CircuitBreaker,
     DefinitionError,
     Engine,
     Failure,
@@ -47,7 +47,7 @@ async def quiet(engine: Engine) -> None:
     for _ in range(10):
         for _ in range(20):
             await asyncio.sleep(0)
-        await engine.keep(b"quiet")  # behind all that was handed in to the writer
+        await engine.store_blob(b"quiet")  # behind all that was handed in to the writer
 
 
 @pytest.mark.parametrize("make", [asking, telling])
@@ -57,7 +57,7 @@ def test_two_hundred_cases_never_make_a_fifth_call(place: Place, make: Any) -> N
         process = make(Limit("llm", concurrency=4))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
             started = await asyncio.gather(*(engine.start(process, {"question": str(number)}) for number in range(200)))
-            rows = await asyncio.gather(*(engine.settled(one.case) for one in started))
+            rows = await asyncio.gather(*(engine.wait_until_resting(one.case) for one in started))
             await quiet(engine)
             assert {row.outcome for row in rows} == {"answered"}
             return world.most, len(world.questions), await permits(engine)
@@ -74,13 +74,13 @@ def test_who_waits_for_a_permit_holds_no_place_and_holds_up_nobody(place: Place)
         async with place.open(limited, free, resources={"world": world}, clock=ManualClock(), concurrency=4) as engine:
             cases = await start(engine, limited, 20)
             await world.begun(2)
-            others = [await engine.settled(case) for case in await start(engine, free, 10)]
+            others = [await engine.wait_until_resting(case) for case in await start(engine, free, 10)]
             await quiet(engine)
             tasks, counts = held(), await engine.reader.counts()
             waiting = await engine.case(cases[-1])
             events = await kinds(engine, cases[-1])
             world.gate.set()
-            ended = await asyncio.gather(*map(engine.settled, cases))
+            ended = await asyncio.gather(*map(engine.wait_until_resting, cases))
             return others, tasks, counts, waiting, events, ended, world.questions, await engine.reader.events(case=cases[-1])
 
     others, tasks, counts, waiting, events, ended, questions, history = run(main())
@@ -139,7 +139,7 @@ def test_a_crash_with_calls_under_way_lets_no_other_call_through_until_they_must
             at_once = len(world.questions)
             world.gate.set()
             clock.advance(1)
-            rows = await asyncio.gather(*map(engine.settled, (1, 2, 3, 4)))
+            rows = await asyncio.gather(*map(engine.wait_until_resting, (1, 2, 3, 4)))
             return before, just_before, at_once, world.most, {row.outcome for row in rows}
 
     assert run(main()) == (0, 0, 2, 2, {"answered"})
@@ -176,7 +176,7 @@ def test_an_orderly_stop_gives_the_permits_back(place: Place) -> None:
             await world.begun(2)
         again = Downstream(gate=True, together=2)
         async with place.open(process, resources={"world": again}, clock=ManualClock()) as engine:
-            rows = await asyncio.gather(*map(engine.settled, cases))
+            rows = await asyncio.gather(*map(engine.wait_until_resting, cases))
             return {row.outcome for row in rows}, again.most, [row.attempts for row in rows]
 
     outcomes, most, _ = run(main())
@@ -193,7 +193,7 @@ def test_calls_begin_evenly_spaced(place: Place) -> None:
             for _ in range(30):
                 await quiet(engine)
                 clock.advance(0.125)
-            await asyncio.gather(*map(engine.settled, cases))
+            await asyncio.gather(*map(engine.wait_until_resting, cases))
             return world.times
 
     assert run(main()) == [BEGUN_AT + number / 4 for number in range(6)]
@@ -225,7 +225,7 @@ def test_a_retry_after_holds_the_resource_and_not_the_case(place: Place, make: A
             await quiet(engine)
             calls_after_restart = len(world.questions)
             clock.advance(1)
-            rows = await asyncio.gather(*map(engine.settled, cases))
+            rows = await asyncio.gather(*map(engine.wait_until_resting, cases))
             effects = await engine.reader.effects(cases[0])
             return refused, facts, calls, calls_after_restart, [row.outcome for row in rows], [one.attempts for one in effects]
 
@@ -256,7 +256,7 @@ def test_a_case_that_is_always_refused_while_others_get_through_is_parked_in_the
                 await engine.start(process, {"question": str(number)})
                 await quiet(engine)
                 clock.advance(1)
-            return await engine.settled(poison), world.questions.count("poison")
+            return await engine.wait_until_resting(poison), world.questions.count("poison")
 
     row, calls = run(main())
 
@@ -267,7 +267,7 @@ def test_a_case_that_is_always_refused_while_others_get_through_is_parked_in_the
 def test_a_breaker_opens_tries_one_call_and_closes(place: Place) -> None:
     async def main() -> Any:
         world = Downstream(*[OSError("down")] * 3, "yes", gate=True)
-        limit = Limit("llm", concurrency=4, breaker=Breaker(failures=2, cool_seconds=60))
+        limit = Limit("llm", concurrency=4, breaker=CircuitBreaker(failures=2, cooldown_seconds=60))
         process = asking(limit, retry=Retry(attempts_max=9, first_seconds=0))
         clock = ManualClock()
         async with place.open(process, resources={"world": world}, clock=clock) as engine:
@@ -285,7 +285,7 @@ def test_a_breaker_opens_tries_one_call_and_closes(place: Place) -> None:
             await quiet(engine)
             trial = world.under_way
             world.gate.set()
-            rows = await asyncio.gather(*map(engine.settled, cases))
+            rows = await asyncio.gather(*map(engine.wait_until_resting, cases))
             facts = [event.facts for case in cases for event in await engine.reader.events(case=case) if '"limit"' in event.facts]
             return open_calls, tried, trial, {row.outcome for row in rows}, facts
 
@@ -299,10 +299,10 @@ def test_a_breaker_opens_tries_one_call_and_closes(place: Place) -> None:
 def test_a_definite_no_does_not_open_a_breaker(place: Place) -> None:
     async def main() -> Any:
         world = Downstream(Rejected("no such account"), gate=True)
-        process = telling(Limit("llm", breaker=Breaker(failures=1)), on_failure="record")
+        process = telling(Limit("llm", breaker=CircuitBreaker(failures=1)), on_failure="record")
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
             cases = await start(engine, process, 3)
-            rows = await asyncio.gather(*map(engine.settled, cases))
+            rows = await asyncio.gather(*map(engine.wait_until_resting, cases))
             return [row.outcome for row in rows], len(world.questions)
 
     assert run(main()) == (["answered"] * 3, 3)
@@ -318,7 +318,7 @@ def test_tenants_take_turns_at_a_limit(place: Place) -> None:
             cases += await start(engine, process, 1, tenant="c")
             cases += await start(engine, process, 1, tenant="urgent", priority=1)
             world.gate.set()
-            await asyncio.gather(*map(engine.settled, cases))
+            await asyncio.gather(*map(engine.wait_until_resting, cases))
             return world.questions
 
     questions = run(main())
@@ -338,7 +338,7 @@ def test_a_start_does_not_overtake_those_who_wait_for_a_place(place: Place) -> N
             world.gate.set()
             for number in range(5):
                 cases.append((await engine.start(process, {"question": f"late{number}"})).case)
-            await asyncio.gather(*map(engine.settled, cases))
+            await asyncio.gather(*map(engine.wait_until_resting, cases))
             return world.questions
 
     questions = run(main())
@@ -356,7 +356,7 @@ def test_a_cancelled_case_leaves_the_line_and_its_permit_to_others(place: Place)
             await world.begun(1)
             cancelled = await engine.cancel(cases[1], by="anna", why="no longer wanted")
             world.gate.set()
-            rows = await asyncio.gather(*map(engine.settled, cases))
+            rows = await asyncio.gather(*map(engine.wait_until_resting, cases))
             return cancelled.status, [row.status for row in rows], world.questions
 
     status, statuses, questions = run(main())
@@ -380,11 +380,11 @@ def test_who_waits_for_a_person_or_another_attempt_holds_no_permit(place: Place)
         async with place.open(process, resources={"world": world}, clock=clock) as engine:
             failed, *others = await start(engine, process, 4)
             await seen(engine, "node.retried")
-            rows = await asyncio.gather(*map(engine.settled, others))
+            rows = await asyncio.gather(*map(engine.wait_until_resting, others))
             await quiet(engine)
             state = await permits(engine)
             clock.advance(100)
-            return [row.outcome for row in rows], state.permits, (await engine.settled(failed)).outcome
+            return [row.outcome for row in rows], state.permits, (await engine.wait_until_resting(failed)).outcome
 
     assert run(main()) == (["answered"] * 3, {}, "answered")
 
@@ -407,13 +407,13 @@ def test_a_plain_function_that_was_given_up_keeps_its_permit_until_it_ends(place
         clock = ManualClock()
         async with place.open(process, clock=clock) as engine:
             first, second = await start(engine, process, 2)
-            await engine.settled(first)
+            await engine.wait_until_resting(first)
             clock.advance(3_600)  # its time has long passed, but the call is under way all the same
             await quiet(engine)
             calls = sum(begun.acquire(blocking=False) for _ in range(9))
             waiting = await engine.case(second)
             gate.set()
-            await engine.settled(second)
+            await engine.wait_until_resting(second)
             return calls, waiting.status, waiting.needs, (await engine.state(second, Ask)).answer
 
     calls, status, needs, answer = run(main())
@@ -428,7 +428,7 @@ def test_a_limit_is_one_for_all_processes_and_two_of_one_name_are_refused(place:
             cases = await start(engine, first, 3) + await start(engine, second, 3)
             await world.begun(1)
             world.gate.set()
-            await asyncio.gather(*map(engine.settled, cases))
+            await asyncio.gather(*map(engine.wait_until_resting, cases))
             return world.most
 
     assert run(open_both(Limit("llm", concurrency=1), Limit("llm", concurrency=1))) == 1
@@ -455,7 +455,7 @@ def test_a_limit_that_new_code_no_longer_has_holds_nobody(place: Place) -> None:
             await world.begun(1)
         newer = asking(Limit("model"))
         async with place.open(newer, resources={"world": Downstream(gate=True)}, clock=ManualClock()) as engine:
-            rows = await asyncio.gather(*map(engine.settled, cases))
+            rows = await asyncio.gather(*map(engine.wait_until_resting, cases))
             return {row.outcome for row in rows}
 
     assert run(main()) == {"answered"}
@@ -466,7 +466,7 @@ def test_branches_of_a_step_wait_for_permits_too(place: Place) -> None:
         world, process = Downstream(gate=True, together=2), asking_twice(Limit("llm", concurrency=2))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
             cases = await start(engine, process, 10)
-            rows = await asyncio.gather(*map(engine.settled, cases))
+            rows = await asyncio.gather(*map(engine.wait_until_resting, cases))
             return {row.outcome for row in rows}, world.most, len(world.questions)
 
     assert run(main()) == ({"answered"}, 2, 20)
@@ -480,7 +480,7 @@ def test_who_had_a_permit_last_is_remembered_of_so_many_only(place: Place, monke
         world, process = Downstream(gate=True), asking_twice(Limit("llm", concurrency=1))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
             cases = [case for tenant in "abcdefgh" for case in await start(engine, process, 2, tenant=tenant)]
-            rows = await asyncio.gather(*map(engine.settled, cases))
+            rows = await asyncio.gather(*map(engine.wait_until_resting, cases))
             return {row.outcome for row in rows}, len(world.questions), len(engine._limits._served)
 
     assert run(main()) == ({"answered"}, 32, 6)
@@ -497,7 +497,7 @@ def test_branches_and_the_line_take_turns_also_where_branches_hold_all_places(pl
             more = (await engine.start(each, {"questions": [f"other {number}" for number in range(4)]})).case
             await quiet(engine)
             world.gate.set()
-            rows = await asyncio.gather(*map(engine.settled, [many, more, *others]))
+            rows = await asyncio.gather(*map(engine.wait_until_resting, [many, more, *others]))
             return {row.outcome for row in rows}, world.most, world.questions
 
     outcomes, most, questions = run(main())
@@ -516,7 +516,7 @@ def test_a_hold_sends_branches_back_into_the_line_with_their_attempts(place: Pla
             await quiet(engine)
             waiting, tasks = await engine.case(case), held()
             clock.advance(600)
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             return waiting.status, tasks, row.outcome, (await engine.state(case)).answers, world.questions
 
     status, tasks, outcome, answers, questions = run(main())
@@ -537,7 +537,7 @@ def test_a_case_whose_branches_wait_for_a_permit_is_cancelled_at_once(place: Pla
             await quiet(engine)
             row = await engine.cancel(case, by="anna", why="no longer wanted")
             world.gate.set()
-            await engine.settled(first[0])
+            await engine.wait_until_resting(first[0])
             return row.status, world.questions
 
     assert run(main()) == (Status.CANCELLED, ["0"])
@@ -554,7 +554,7 @@ def test_an_engine_that_stops_does_not_wait_for_those_who_wait_for_a_permit(plac
             await quiet(engine)
             world.gate.set()
         async with place.open(each, one, resources={"world": world}, clock=ManualClock()) as engine:
-            return [(await engine.settled(number)).outcome for number in (*first, case)], world.most
+            return [(await engine.wait_until_resting(number)).outcome for number in (*first, case)], world.most
 
     assert run(main()) == (["answered"] * 2, 1)
 
@@ -577,7 +577,7 @@ def test_a_permit_that_took_too_long_to_get_is_given_back() -> None:
         settings = {"resources": {"world": world}, "clock": clock, "grace_seconds": 0.0}
         async with Engine.open("", [process], store=Slow(), **settings) as engine:
             [case] = await start(engine, process, 1)
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             await asyncio.sleep(0)
             return len(world.questions), await permits(engine), await kinds(engine, case)
 

@@ -8,7 +8,7 @@ import pytest
 from downstream import Ask, AskEach
 from places import run
 
-from pointsman import Breaker, Engine, Item, Limit, Process, Retry, each, finish, otherwise, when
+from pointsman import CircuitBreaker, Engine, Item, Limit, Process, Retry, each, finish, otherwise, when
 from pointsman.store.memory import MemoryStore
 
 CASES = 60
@@ -69,7 +69,7 @@ def several(name: str, limit: Limit) -> Process[AskEach]:
 def test_all_cases_end_and_no_limit_is_exceeded(seed: int) -> None:
     async def main() -> tuple[set[str | None], dict[str, int], dict[str, Any]]:
         random = Random(seed)
-        limits = Limit("a", random.choice([1, 3]), breaker=Breaker(3, 0.02)), Limit("b", 2, per_second=random.choice([None, 500]))
+        limits = Limit("a", random.choice([1, 3]), breaker=CircuitBreaker(3, 0.02)), Limit("b", 2, per_second=random.choice([None, 500]))
         processes = [single("one", limits[0]), single("two", limits[1]), several("each", random.choice(limits))]
         world, store = Confusion(random), MemoryStore()
         settings = {"resources": {"world": world}, "store": store, "random": random, "concurrency": random.choice([2, 5, 64])}
@@ -85,7 +85,7 @@ def test_all_cases_end_and_no_limit_is_exceeded(seed: int) -> None:
                 return started.case
 
             cases = await asyncio.gather(*map(start, range(CASES)))
-            outcomes = {(await engine.settled(case)).outcome for case in cases}
+            outcomes = {(await engine.wait_until_resting(case)).outcome for case in cases}
             return outcomes, world.most, {limit.name: limit.concurrency for limit in limits}
 
     outcomes, most, bounds = run(main())

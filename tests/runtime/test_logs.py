@@ -110,15 +110,15 @@ def test_what_an_effect_adds_stays_when_a_newer_mail_clears_its_receipt(place: P
     async def main() -> None:
         async with place.open(process, resources={"line": Line()}) as engine:
             case = await begun(engine)
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             await engine.send(process, Mail(id="m2", text="a person"))
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
 
             state = await engine.state(case, Case)
             assert (state.receipt, state.sent) == (None, [Sent(mail="m1", reply="re: hello")])
 
             await engine.send(process, Mail(id="m3", text="again"))
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             assert await sent(engine, case) == ["m1", "m3"]
             assert (await engine.state(case, Case)).receipt == "receipt m3"
 
@@ -136,7 +136,7 @@ def test_what_an_effect_adds_is_kept_when_a_mail_comes_during_the_call(place: Pl
             await line.called.wait()
             await engine.send(process, Mail(id="m2", text="one more thing"))
             line.gate.set()
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
 
             assert row.outcome == "answered"
             assert await sent(engine, case) == ["m1", "m2"]
@@ -154,11 +154,11 @@ def test_an_outcome_that_is_adopted_again_is_not_added_again(place: Place) -> No
         line = Line()
         async with place.open(process, resources={"line": line}) as engine:
             case = await begun(engine)
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             await engine.send(process, Mail(id="m2", text="a person"))
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             await engine.send(process, Mail(id="m1", text="hello"))
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
 
             state = await engine.state(case, Case)
             assert (state.receipt, [one.mail for one in state.sent]) == ("receipt m1", ["m1"])
@@ -176,13 +176,13 @@ def test_an_outcome_that_an_operator_tells_of_is_added_once(place: Place, cancel
         line.error = ConnectionResetError("reset")
         async with place.open(process, resources={"line": line}) as engine:
             case = await begun(engine)
-            assert (await engine.settled(case)).status is Status.PARKED
+            assert (await engine.wait_until_resting(case)).status is Status.PARKED
             if cancelled:
                 await engine.cancel(case, by="anna", why="withdrawn")
             [entry] = await engine.reader.effects(case)
             outcome = ("receipt m1", Sent(mail="m1", reply="re: hello"))
             await engine.resolve(entry.key, happened=True, outcome=outcome, by="anna", why="the customer has it")
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
 
             assert row.outcome == (None if cancelled else "answered")
             assert row.status is (Status.CANCELLED if cancelled else Status.DONE)
@@ -206,7 +206,7 @@ def test_an_effect_that_only_adds_and_is_chosen_again_under_its_key_parks_the_ca
 
     async def main() -> None:
         async with place.open(process) as engine:
-            row = await engine.settled((await engine.start(process, Bare(text="for ever"))).case)
+            row = await engine.wait_until_resting((await engine.start(process, Bare(text="for ever"))).case)
 
             assert row.status is Status.PARKED
             assert "'send' is done already" in (row.reason or "")
@@ -221,9 +221,9 @@ def test_a_kill_before_any_step_leaves_each_item_once(safety: Safety) -> None:
 
     async def story(world: World) -> None:
         await world.start(process, Case(mail=Mail(id="m1", text="hello")), key="one", correlation="one")
-        await world.settled()
+        await world.wait_until_resting()
         await world.send(process, Mail(id="m2", text="again"))
-        await world.settled()
+        await world.wait_until_resting()
 
     report = crash_everywhere(process, story, resources=lambda: {"line": Line()})
 
@@ -276,9 +276,9 @@ def test_nodes_branches_and_answers_add_too(place: Place) -> None:
         async with place.open(process) as engine:
             case = (await engine.start(process, Trail(text="x"))).case
             for answer in ("one", "two"):
-                await engine.settled(case)
+                await engine.wait_until_resting(case)
                 await engine.resume((await engine.pending(case)).token, answer, by="anna")
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
 
             state = await engine.state(case, Trail)
             assert (row.outcome, state.seen) == ("done", ["left", "x after 1", "x after 2"])
@@ -304,7 +304,7 @@ def test_an_item_that_does_not_fit_is_refused_and_named(place: Place) -> None:
 
     async def main() -> str | None:
         async with place.open(process) as engine:
-            return (await engine.settled((await engine.start(process, Counts(text=""))).case)).reason
+            return (await engine.wait_until_resting((await engine.start(process, Counts(text=""))).case)).reason
 
     assert "an item of counts: Input should be greater than 0" in (run(main()) or "")
 

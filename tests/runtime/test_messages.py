@@ -113,7 +113,7 @@ def test_a_message_starts_a_case_and_the_same_one_again_is_a_duplicate(place: Pl
             again = await engine.send("answering", mail(1))
 
             assert (first.how, again) == ("started", (first.case, "duplicate"))
-            assert (await engine.settled(first.case or 0)).status is Status.WAITING
+            assert (await engine.wait_until_resting(first.case or 0)).status is Status.WAITING
 
     run(main())
 
@@ -123,7 +123,7 @@ def test_a_second_mail_voids_the_approval_that_was_asked_for_the_first(place: Pl
         desk = Desk()
         async with place.open(answering(), resources={"desk": desk}) as engine:
             case = (await engine.send("answering", mail(1))).case or 0
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             old = await engine.pending(case)
 
             second = await engine.send("answering", mail(2))
@@ -134,7 +134,7 @@ def test_a_second_mail_voids_the_approval_that_was_asked_for_the_first(place: Pl
             new = await engine.pending(case)
             assert new.shown["reply"] == "re m2: about text 2"
             await engine.resume(new.token, "yes", by="anna")
-            assert (await engine.settled(case)).outcome == "sent"
+            assert (await engine.wait_until_resting(case)).outcome == "sent"
             assert desk.sent == ["re m2: about text 2"]
             assert "message.received" in await kinds(engine, case)
 
@@ -150,7 +150,7 @@ def test_what_a_step_computes_from_a_mail_that_is_superseded_meanwhile_is_droppe
             await desk.begun.wait()
             assert (await engine.send("answering", mail(2))) == (case, "delivered")
             desk.gate.set()
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
 
             state = await engine.state(case)
             assert (state.topic, state.reply) == ("about text 2", "re m2: about text 2")
@@ -168,7 +168,7 @@ def test_a_mail_that_comes_during_the_call_gets_a_reply_of_its_own_and_the_sent_
             await desk.called.wait()
             await engine.send("answering", mail(4))
             desk.line.set()
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
 
             assert desk.sent == ["re m3: about text 3", "re m4: about text 4"]
             entries = await engine.reader.effects(case)
@@ -203,7 +203,7 @@ def test_an_approval_of_what_an_older_mail_brought_stays_where_the_message_chang
             assert (await engine.pending(case)).token == token
             assert (await engine.state(case)).notes == ["a: one", "a: two"]
             await engine.resume(token, "yes", by="anna")
-            assert (await engine.settled(case)).outcome == "done"
+            assert (await engine.wait_until_resting(case)).outcome == "done"
 
     run(main())
 
@@ -252,7 +252,7 @@ def test_a_held_message_starts_the_next_case_when_the_open_one_has_ended(place: 
     async def main() -> None:
         async with place.open(process, resources={"desk": Desk()}) as engine:
             first = (await engine.send(process, mail(1))).case or 0
-            await engine.settled(first)
+            await engine.wait_until_resting(first)
             assert await engine.send(process, mail(2)) == (first, "held")
             assert (await engine.state(first)).mail.id == "m1"
             await engine.resume((await engine.pending(first)).token, "yes", by="anna")
@@ -270,7 +270,7 @@ def test_a_held_message_is_not_forgotten_when_the_engine_ends_with_its_case(on_d
     async def main() -> None:
         async with on_disk.open(process, resources={"desk": Desk()}) as engine:
             first = (await engine.send(process, mail(1))).case or 0
-            await engine.settled(first)
+            await engine.wait_until_resting(first)
             await engine.send(process, mail(2))
             engine._holds_messages = False  # dies before it can deliver
             await engine.cancel(first, by="anna", why="test")
@@ -295,7 +295,7 @@ def test_an_older_message_that_comes_later_supersedes_nothing(place: Place) -> N
     async def main() -> None:
         async with place.open(answering(order=lambda m: m.at), resources={"desk": Desk()}) as engine:
             case = (await engine.send("answering", mail(2, at=20))).case or 0
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             token = (await engine.pending(case)).token
             await engine.send("answering", mail(1, at=10))
             await engine.idle()
@@ -327,7 +327,7 @@ def test_a_message_to_a_parked_case_puts_it_back_into_the_line(place: Place) -> 
     async def main() -> None:
         async with place.open(process) as engine:
             case = (await engine.send(process, "a bad one")).case or 0
-            assert (await engine.settled(case)).status is Status.PARKED
+            assert (await engine.wait_until_resting(case)).status is Status.PARKED
             await engine.send(process, "a better one")
             await engine.idle()
             assert (await engine.case(case)).outcome == "good"
@@ -365,7 +365,7 @@ def test_a_mail_during_a_call_that_ends_in_doubt_waits_until_somebody_has_found_
             await desk.begun.wait()
             await engine.send(process, mail(2))
             desk.gate.set()
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             assert row.status is Status.PARKED
             [entry] = await engine.reader.effects(case)
             await engine.resolve(entry.key, happened=True, outcome="m1", by="anna", why="it is in the archive")
@@ -421,7 +421,7 @@ def test_a_message_waits_beside_an_effect_in_doubt_which_stays_as_it_was_sent(pl
         post = Post()
         async with place.open(writing(AtMostOnce()), resources={"post": post}) as engine:
             case = (await engine.send("writing", mail(1))).case or 0
-            assert (await engine.settled(case)).status is Status.PARKED
+            assert (await engine.wait_until_resting(case)).status is Status.PARKED
             await engine.send("writing", mail(2))
             await engine.idle()
 
@@ -449,7 +449,7 @@ def test_the_world_is_asked_before_a_message_is_taken_in(place: Place, answer: s
 
     async def main() -> None:
         post, clock = Post(), ManualClock()
-        async with place.open(writing(Reconcile(look_up, settle_seconds=60.0)), resources={"post": post}, clock=clock) as engine:
+        async with place.open(writing(Reconcile(look_up, propagation_seconds=60.0)), resources={"post": post}, clock=clock) as engine:
             case = (await engine.send("writing", mail(1))).case or 0
             await seen(engine, "effect.in_doubt")
             await engine.send("writing", mail(2))
@@ -472,7 +472,7 @@ def test_a_message_that_a_case_had_not_taken_in_when_it_was_cancelled_starts_the
         post = Post()
         async with place.open(writing(AtMostOnce()), resources={"post": post}) as engine:
             case = (await engine.send("writing", mail(1))).case or 0
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             await engine.send("writing", mail(2))
             await engine.idle()
             await engine.cancel(case, by="anna", why="answered by telephone")
@@ -501,7 +501,7 @@ def test_an_answer_that_races_with_a_message_is_taken_by_one_of_them(place: Plac
                 first = mail(2 * number, thread=f"t{number}")
                 second = mail(2 * number + 1, thread=f"t{number}")
                 case = (await engine.send("answering", first)).case or 0
-                await engine.settled(case)
+                await engine.wait_until_resting(case)
                 token = (await engine.pending(case)).token
                 answered, delivered = await asyncio.gather(
                     engine.resume(token, "yes", by="anna"), engine.send("answering", second), return_exceptions=True

@@ -81,9 +81,9 @@ def test_a_parked_case_is_redriven_with_its_attempts_renewed(place: Place) -> No
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            parked = await engine.settled(await begun(engine))
+            parked = await engine.wait_until_resting(await begun(engine))
             await engine.redrive(parked.id, by="anna", why="it is up")
-            return parked, await engine.settled(parked.id), await engine.reader.events(case=parked.id)
+            return parked, await engine.wait_until_resting(parked.id), await engine.reader.events(case=parked.id)
 
     parked, row, events = run(main())
 
@@ -98,7 +98,7 @@ def test_only_a_parked_case_is_redriven(place: Place) -> None:
     async def main() -> Any:
         async with place.open(process) as engine:
             case = await begun(engine)
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             before = place.dump()
             with pytest.raises(Refused) as raised:
                 await engine.redrive(case, by="anna", why="impatience")
@@ -116,10 +116,10 @@ def test_of_two_redrives_at_once_one_is_done_and_the_other_refused(place: Place)
     async def main() -> Any:
         async with place.open(process) as engine:
             case = await begun(engine)
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             redrives = [engine.redrive(case, by=by, why="up") for by in ("anna", "bert")]
             told = await asyncio.gather(*redrives, return_exceptions=True)
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return told, await engine.reader.events(case=case)
 
     told, events = run(main())
@@ -138,7 +138,7 @@ def test_an_unknown_case_is_said_to_be_unknown_by_everything_that_takes_a_number
                 partial(engine.cancel, by="anna", why="none"),
                 partial(engine.redrive, by="anna", why="none"),
             )
-            for ask in (engine.case, engine.state, engine.pending, engine.settled, cancel, redrive):
+            for ask in (engine.case, engine.state, engine.pending, engine.wait_until_resting, cancel, redrive):
                 with pytest.raises(UnknownCase, match=f"there is no case {case}"):
                     await ask(case)
 
@@ -151,7 +151,7 @@ def test_a_waiting_case_is_cancelled_and_says_by_whom_and_why(place: Place) -> N
     async def main() -> Any:
         async with place.open(process) as engine:
             case = await begun(engine)
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             row = await engine.cancel(case, by="anna", why="withdrawn")
             return row, (await engine.reader.events(case=case))[-1], await engine.reader.pause(case)
 
@@ -226,7 +226,7 @@ def test_a_case_that_is_done_is_not_cancelled(place: Place) -> None:
 
     async def main() -> Any:
         async with place.open(process, resources={"world": World()}) as engine:
-            row = await engine.settled((await engine.start(process, {"message": "m"})).case)
+            row = await engine.wait_until_resting((await engine.start(process, {"message": "m"})).case)
             before = place.dump()
             with pytest.raises(Refused) as raised:
                 await engine.cancel(row.id, by="anna", why="late")
@@ -244,7 +244,7 @@ def test_a_parked_case_is_cancelled(place: Place) -> None:
     async def main() -> Any:
         async with place.open(process) as engine:
             case = await begun(engine)
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.cancel(case, by="anna", why="hopeless")
 
     row = run(main())
@@ -329,7 +329,7 @@ def test_a_case_that_is_done_keeps_its_outcome_when_an_effect_of_it_is_resolved(
 
     async def main() -> Any:
         async with place.open(process, resources={"world": World(Rejected("no such street"))}) as engine:
-            row = await engine.settled((await engine.start(process, {"message": "m"})).case)
+            row = await engine.wait_until_resting((await engine.start(process, {"message": "m"})).case)
             [entry] = await engine.reader.effects(row.id)
             return row, await engine.resolve(entry.key, happened=False, by="anna", why="nobody has it")
 
@@ -341,7 +341,7 @@ def test_a_case_that_is_done_keeps_its_outcome_when_an_effect_of_it_is_resolved(
 
 async def in_doubt(engine: Engine) -> Any:
     """A parked letter whose call is in doubt: its entry in the ledger."""
-    await engine.settled((await engine.start("letter", {"message": "m"})).case)
+    await engine.wait_until_resting((await engine.start("letter", {"message": "m"})).case)
     (entry,) = await engine.reader.in_doubt()
     return entry
 
@@ -353,7 +353,7 @@ def test_what_happened_is_resolved_with_its_outcome_and_not_called_again(place: 
         async with place.open(process, resources={"world": world}) as engine:
             entry = await in_doubt(engine)
             await engine.resolve(entry.key, happened=True, outcome="receipt 1", by="anna", why="saw it")
-            row = await engine.settled(entry.case)
+            row = await engine.wait_until_resting(entry.case)
             return row, await engine.state(row.id, State), await engine.reader.events(case=row.id)
 
     row, state, events = run(main())
@@ -369,10 +369,10 @@ def test_a_verdict_on_an_earlier_call_does_not_count_for_a_later_one(place: Plac
     async def main() -> Any:
         async with place.open(process, resources={"world": world}) as engine:
             entry = await in_doubt(engine)
-            await engine.resolve(entry.key, happened=False, by="anna", why="nothing there", calls=entry.attempts)
-            await engine.settled(entry.case)
+            await engine.resolve(entry.key, happened=False, by="anna", why="nothing there", expected_attempts=entry.attempts)
+            await engine.wait_until_resting(entry.case)
             with pytest.raises(Refused, match="called again since"):
-                await engine.resolve(entry.key, happened=False, by="bob", why="nothing there", calls=entry.attempts)
+                await engine.resolve(entry.key, happened=False, by="bob", why="nothing there", expected_attempts=entry.attempts)
             return await engine.case(entry.case), await engine.reader.effect(entry.key)
 
     row, entry = run(main())
@@ -388,7 +388,7 @@ def test_what_did_not_happen_is_called_again(place: Place) -> None:
         async with place.open(process, resources={"world": world}) as engine:
             entry = await in_doubt(engine)
             await engine.resolve(entry.key, happened=False, by="anna", why="nobody has it")
-            row = await engine.settled(entry.case)
+            row = await engine.wait_until_resting(entry.case)
             return row, await engine.state(row.id, State)
 
     row, state = run(main())
@@ -420,7 +420,7 @@ def test_a_settled_or_unknown_key_is_not_resolved(place: Place) -> None:
 
     async def main() -> Any:
         async with place.open(process, resources={"world": World()}) as engine:
-            row = await engine.settled((await engine.start(process, {"message": "m"})).case)
+            row = await engine.wait_until_resting((await engine.start(process, {"message": "m"})).case)
             key = (await engine.reader.effects(row.id))[0].key
             before, texts = place.dump(), []
             for asked in (key, "0" * 40):
@@ -442,7 +442,7 @@ def test_what_is_known_to_have_happened_cannot_be_resolved_as_not_happened(place
 
     async def main() -> Any:
         async with place.open(process, resources={"world": world}) as engine:
-            row = await engine.settled((await engine.start(process, {"message": "m"})).case)
+            row = await engine.wait_until_resting((await engine.start(process, {"message": "m"})).case)
             key = (await engine.reader.effects(row.id))[0].key
             with pytest.raises(Refused):
                 await engine.resolve(key, happened=False, by="anna", why="a slip")
@@ -464,7 +464,7 @@ def test_of_two_verdicts_at_once_one_counts_and_the_other_is_refused(place: Plac
                 engine.resolve(entry.key, happened=False, by="bert", why="nobody has it"),
             ]
             told = await asyncio.gather(*verdicts, return_exceptions=True)
-            return told, await engine.settled(entry.case), await engine.state(entry.case, State)
+            return told, await engine.wait_until_resting(entry.case), await engine.state(entry.case, State)
 
     told, row, state = run(main())
 
@@ -477,7 +477,7 @@ def test_a_letter_that_was_not_sent_is_not_in_doubt(place: Place) -> None:
 
     async def main() -> Any:
         async with place.open(process, resources={"world": World(NotSent("no route"))}) as engine:
-            row = await engine.settled((await engine.start(process, {"message": "m"})).case)
+            row = await engine.wait_until_resting((await engine.start(process, {"message": "m"})).case)
             return row, await engine.reader.in_doubt()
 
     row, entries = run(main())

@@ -73,7 +73,7 @@ def test_all_fields_are_written_together_in_the_rules_order_whichever_branch_end
             await seen(engine, "node.succeeded")
             before = await engine.state(case, State)
             desk.closed["order"].set()
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return before, (await engine.reader.fields(case), await engine.reader.events(case=case))
 
     before, (fields, events) = run(main())
@@ -98,9 +98,9 @@ def test_a_branch_that_fails_parks_the_case_and_keeps_what_its_sibling_found(pla
     async def main() -> tuple[Any, Any, Any]:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"message": "m"})).case
-            parked = await engine.settled(case)
+            parked = await engine.wait_until_resting(case)
             await engine.redrive(case, by="anna", why="shop is up")
-            return parked, await engine.settled(case), await engine.state(case, State)
+            return parked, await engine.wait_until_resting(case), await engine.state(case, State)
 
     parked, row, state = run(main())
 
@@ -116,7 +116,7 @@ def test_a_recorded_branch_failure_lets_the_others_go_on(place: Place) -> None:
     async def main() -> tuple[Any, Any]:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"message": "m"})).case
-            return await engine.settled(case), await engine.state(case, State)
+            return await engine.wait_until_resting(case), await engine.state(case, State)
 
     row, state = run(main())
 
@@ -132,10 +132,10 @@ def test_a_failed_branch_is_tried_again_alone_and_no_task_holds_the_case_meanwhi
         async with place.open(process, clock=clock) as engine:
             case = (await engine.start(process, {"message": "m"})).case
             await seen(engine, "node.retried")
-            await engine.settled((await engine.start(process, {"message": "another"})).case)
+            await engine.wait_until_resting((await engine.start(process, {"message": "another"})).case)
             waiting, tasks = await engine.case(case), held()
             clock.advance(10)
-            return waiting, tasks, await engine.settled(case)
+            return waiting, tasks, await engine.wait_until_resting(case)
 
     waiting, tasks, row = run(main())
 
@@ -157,7 +157,7 @@ def test_branches_that_have_ended_are_not_run_again_after_reopening(place: Place
     async def go_on(case: int) -> Any:
         desk.closed.clear()
         async with place.open(process) as engine:
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, State)
 
     state = run(go_on(run(begin())))
@@ -180,7 +180,7 @@ def test_a_branch_that_failed_for_good_has_no_further_attempt_after_reopening(pl
     async def go_on(case: int) -> Any:
         desk.closed.clear()
         async with place.open(process) as engine:
-            return await engine.settled(case)
+            return await engine.wait_until_resting(case)
 
     row = run(go_on(run(begin())))
 
@@ -194,7 +194,7 @@ def test_branches_that_fail_at_once_are_all_named(place: Place) -> None:
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            return await engine.settled((await engine.start(process, {"message": "m"})).case)
+            return await engine.wait_until_resting((await engine.start(process, {"message": "m"})).case)
 
     row = run(main())
 
@@ -211,7 +211,7 @@ def test_a_branch_that_runs_out_of_time_fails_by_itself(place: Place) -> None:
         desk.closed["order"] = asyncio.Event()
         async with place.open(process) as engine:
             case = (await engine.start(process, {"message": "m"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, State)
 
     state = run(main())
@@ -226,7 +226,7 @@ def test_a_branch_that_awaits_something_cancelled_fails_by_itself(place: Place) 
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"message": "m"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, State)
 
     state = run(main())
@@ -267,7 +267,7 @@ def test_a_branch_result_is_dropped_when_what_it_was_computed_from_was_rewritten
     async def park() -> int:
         async with place.open(old) as engine:
             case = (await engine.start(old, {"message": "m"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return case
 
     async def interrupt(case: int) -> None:
@@ -282,7 +282,7 @@ def test_a_branch_result_is_dropped_when_what_it_was_computed_from_was_rewritten
         async with place.open(new) as engine:
             if not interrupted:
                 await engine.redrive(case, by="anna", why="new code is deployed")
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, State)
 
     case = run(park())

@@ -69,7 +69,7 @@ def approving(shows: tuple[str, ...] = ("reply",), end: Any = None) -> Process[M
 
 async def waiting(engine: Engine, message: str = "hello") -> int:
     case = (await engine.start("approving", {"message": message})).case
-    await engine.settled(case)
+    await engine.wait_until_resting(case)
     return case
 
 
@@ -97,7 +97,7 @@ def test_an_answer_is_validated_typed_and_drives_the_case_on(place: Place) -> No
             case = await waiting(engine)
             pending = await engine.pending(case)
             await engine.resume(pending.token, {"verdict": "yes", "score": "0.5"}, by="anna")
-            return await engine.settled(case), await engine.state(case, State)
+            return await engine.wait_until_resting(case), await engine.state(case, State)
 
     row, state = run(main())
 
@@ -134,7 +134,7 @@ def test_an_answer_that_does_not_fit_is_refused_in_words_and_changes_nothing(pla
                 await engine.resume(token, answer, by="anna", edits=edits)
             after = place.dump()
             await engine.resume(token, {"verdict": "yes"}, by="anna")
-            return str(raised.value), before, after, await engine.settled(case)
+            return str(raised.value), before, after, await engine.wait_until_resting(case)
 
     text, before, after, row = run(main())
 
@@ -173,7 +173,7 @@ def test_of_two_answers_at_once_one_wins_and_the_other_is_told_whose_came_first(
             token = (await engine.pending(case)).token
             answers = [engine.resume(token, {"verdict": by}, by=by) for by in ("anna", "bert")]
             told = await asyncio.gather(*answers, return_exceptions=True)
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return told, (await engine.state(case, State)).approval.verdict, await engine.reader.events(case=case)
 
     told, verdict, events = run(main())
@@ -225,13 +225,13 @@ def test_an_answer_to_a_draft_that_was_rewritten_is_stale_and_told_what_is_shown
             case = await waiting(engine)
             old = (await engine.pending(case)).token
             await engine.resume(old, {"verdict": "again"}, by="anna", edits={"reply": "edited"})
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             before = place.dump()
             with pytest.raises(Stale) as raised:
                 await engine.resume(old, {"verdict": "yes"}, by="bert")
             after = place.dump()
             await engine.resume(raised.value.current.token, {"verdict": "yes"}, by="bert")
-            return raised.value.current, before == after, await engine.settled(case)
+            return raised.value.current, before == after, await engine.wait_until_resting(case)
 
     current, unchanged, row = run(main())
 
@@ -254,7 +254,7 @@ def test_an_answer_to_what_the_new_code_shows_differently_is_stale(place: Place)
                 await engine.resume(token, {"verdict": "yes"}, by="anna")
             current = raised.value.current
             await engine.resume(current.token, {"verdict": "yes"}, by="anna")
-            return current.shown, await engine.settled(case)
+            return current.shown, await engine.wait_until_resting(case)
 
     shown, row = run(answer(*run(wait())))
 
@@ -270,7 +270,7 @@ def test_an_edit_clears_what_was_computed_from_the_draft_and_keeps_the_approval_
             case = await waiting(engine)
             token = (await engine.pending(case)).token
             await engine.resume(token, {"verdict": "yes"}, by="anna", edits={"reply": "edited"})
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             return row, await engine.state(case, State), await engine.reader.events(case=case)
 
     row, state, events = run(main())
@@ -314,7 +314,7 @@ def test_an_answer_after_the_pause_is_told_who_answered(place: Place, end: Any) 
             case = await waiting(engine)
             token = (await engine.pending(case)).token
             await engine.resume(token, {"verdict": "yes"}, by="anna")
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             before = place.dump()
             with pytest.raises(AlreadyAnswered, match="anna"):
                 await engine.resume(token, {"verdict": "no"}, by="bert")
@@ -387,7 +387,7 @@ def test_a_case_waits_through_a_closed_engine_under_the_same_token(place: Place)
             await engine.idle()
             same = (await engine.pending(case)).token == token
             await engine.resume(token, {"verdict": "yes"}, by="anna")
-            return same, await engine.settled(case)
+            return same, await engine.wait_until_resting(case)
 
     same, row = run(answer(*run(wait())))
 

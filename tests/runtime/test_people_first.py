@@ -54,7 +54,7 @@ async def crowded(place: Place, clock: ManualClock) -> AsyncIterator[tuple[Engin
     door = Door()
     async with place.open(letters(), resources={"door": door}, clock=clock, concurrency=1) as engine:
         case = (await engine.start("letters", {"text": "hello"}, correlation="one")).case
-        await engine.settled(case)
+        await engine.wait_until_resting(case)
         await engine.start("letters", {"text": "slow"})
         await door.reached.wait()
         yield engine, case, door

@@ -51,7 +51,7 @@ def test_a_node_that_ends_its_engine_is_begun_as_often_as_it_may_be_and_then_par
 
 async def looked(place: Place, kind: str) -> Any:
     async with place.open(poisoned(kind)) as engine:
-        row = await engine.settled(1)
+        row = await engine.wait_until_resting(1)
         return row, await engine.state(1, State), [event.kind for event in await engine.reader.events(case=1)]
 
 
@@ -110,6 +110,6 @@ def test_poison_that_was_corrected_is_redriven_with_its_attempts_renewed(on_disk
     async def main() -> Any:
         async with on_disk.open(poisoned("node exit")) as engine:
             await engine.redrive(1, by="anna", why="corrected")
-            return await engine.settled(1)
+            return await engine.wait_until_resting(1)
 
     assert run(main()).outcome == "survived"

@@ -62,7 +62,7 @@ def test_four_hundred_calls_with_four_threads_all_have_their_time(place: Place, 
         process.rules(when("open", lambda c: c.result is None, step), otherwise(finish("done")))
         async with place.open(process, threads=THREADS, concurrency=CASES, clock=clock) as engine:
             started = await asyncio.gather(*(engine.start(process, {"name": str(number)}) for number in range(CASES)))
-            rows = await asyncio.gather(*(engine.settled(one.case) for one in started))
+            rows = await asyncio.gather(*(engine.wait_until_resting(one.case) for one in started))
             return [row.status for row in rows]
 
     with asyncio.Runner(loop_factory=HeldLoop) as runner:
@@ -165,7 +165,7 @@ def test_calls_that_wait_when_the_program_is_killed_have_not_been_begun(on_disk:
         later = ManualClock(time.time() + 1_000)  # when the permits of the dead have come free
         async with on_disk.open(holding(gate, limit_of(kind)), waiting(kind, step, gate, called), clock=later) as engine:
             case = (await engine.start("lines", {}, key="lines")).case
-            return await engine.settled(case)
+            return await engine.wait_until_resting(case)
 
     row = run(lives())
 

@@ -145,7 +145,7 @@ def test_a_message_that_a_cancel_comes_before_is_told_to_have_come_to_nothing(pl
         gate = asyncio.Event()
         async with place.open(answering(), busy(gate), resources={"desk": Desk()}, concurrency=1) as engine:
             case = (await engine.send("answering", mail(1))).case or 0
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             await engine.start("busy", {"name": "n"})  # the engine's only place is taken
             await engine.send("answering", mail(2))
             await engine.cancel(case, by="anna", why="test")
@@ -290,7 +290,7 @@ def test_a_message_at_the_deadline_of_what_it_rewrites_opens_the_pause_afresh(pl
             await engine.send(process, "new")
             clock.advance(60)
             gate.set()
-            await engine.idle(patience_seconds=0)
+            await engine.idle(horizon_seconds=0)
 
             pending = await engine.pending(case)
             assert (pending.shown, pending.expires_at) == ({"text": "new"}, clock.now() + 60)
@@ -319,8 +319,8 @@ def test_a_transaction_that_ends_itself_parks_its_case_and_stops_nobody(place: P
         async with place.open(process) as engine:
             bad = (await engine.start(process, {"text": "bad"})).case
             good = (await engine.start(process, {"text": "good"})).case
-            assert (await engine.settled(bad)).status is Status.PARKED
-            assert (await engine.settled(good)).outcome == "done"
+            assert (await engine.wait_until_resting(bad)).status is Status.PARKED
+            assert (await engine.wait_until_resting(good)).outcome == "done"
 
     run(main())
 
@@ -355,7 +355,7 @@ def test_a_case_whose_commit_is_refused_without_a_race_is_parked_and_can_be_canc
         async with on_disk.open(process, resources={"gate": gate}, random=Repeating()) as engine:
             cases = [(await engine.start(process, {"text": text})).case for text in ("first", "second")]
             gate.set()
-            rows = [await engine.settled(case) for case in cases]
+            rows = [await engine.wait_until_resting(case) for case in cases]
             return rows, await engine.cancel(cases[1], by="anna", why="in the way")
 
     (first, second), cancelled = run(main())
@@ -390,7 +390,7 @@ def test_what_happened_with_an_outcome_that_nobody_knows_is_not_taken_back_blind
     async def main() -> None:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"text": "x"}, correlation="a")).case
-            assert (await engine.settled(case)).status is Status.PARKED
+            assert (await engine.wait_until_resting(case)).status is Status.PARKED
             await engine.send(process, "off")
             await engine.idle()
 
@@ -447,13 +447,13 @@ def test_a_message_in_the_middle_of_a_compensation_leaves_nothing_half_taken_bac
         clock = ManualClock()
         async with place.open(process, clock=clock) as engine:
             case = (await engine.start(process, {"where": "Rome"}, correlation="a")).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             await engine.send(process, "off")
-            await engine.idle(patience_seconds=1)
+            await engine.idle(horizon_seconds=1)
             await engine.send(process, "on")
-            await engine.idle(patience_seconds=1)
+            await engine.idle(horizon_seconds=1)
             clock.advance(120)
-            await engine.idle(patience_seconds=1)
+            await engine.idle(horizon_seconds=1)
 
             assert (await engine.case(case)).outcome == "called off"
             assert done == ["hotel cancelled", "tried", "flight cancelled"]

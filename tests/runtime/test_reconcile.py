@@ -28,7 +28,7 @@ def test_what_the_world_has_is_adopted_without_another_call(place: Place) -> Non
 
     async def main() -> Any:
         async with place.open(process, resources={"world": world}, clock=clock) as engine:
-            row = await engine.settled(await doubted(engine, clock))
+            row = await engine.wait_until_resting(await doubted(engine, clock))
             return row, await engine.state(row.id, State), (await engine.reader.effects(row.id))[0]
 
     row, state, entry = run(main())
@@ -43,7 +43,7 @@ def test_what_the_world_surely_has_not_is_called_again_under_the_same_key(place:
 
     async def main() -> Any:
         async with place.open(process, resources={"world": world}, clock=clock) as engine:
-            row = await engine.settled(await doubted(engine, clock))
+            row = await engine.wait_until_resting(await doubted(engine, clock))
             return row, await engine.state(row.id, State)
 
     row, state = run(main())
@@ -62,10 +62,10 @@ def test_the_world_is_asked_neither_before_the_deadline_nor_before_it_has_settle
             case = (await engine.start(process, {"message": "m"})).case
             await seen(engine, "effect.in_doubt")
             clock.advance(UNTIL - 0.1)
-            await engine.settled((await engine.start(process, {"message": "another"})).case)
+            await engine.wait_until_resting((await engine.start(process, {"message": "another"})).case)
             row, early = await engine.case(case), world.look_ups
             clock.advance(0.1)
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return row, early
 
     row, early = run(main())
@@ -106,7 +106,7 @@ def test_a_world_that_cannot_tell_parks_the_case_in_doubt(place: Place, answer: 
 
     async def main() -> Any:
         async with place.open(process, resources={"world": world}, clock=clock) as engine:
-            row = await engine.settled(await doubted(engine, clock))
+            row = await engine.wait_until_resting(await doubted(engine, clock))
             return row, (await engine.reader.effects(row.id))[0]
 
     row, entry = run(main())
@@ -128,7 +128,7 @@ def test_a_look_up_that_raises_is_asked_again_and_then_parks_the_case(place: Pla
 
     async def main() -> Any:
         async with place.open(process, resources={"world": world}, clock=clock) as engine:
-            row = await engine.settled(await doubted(engine, clock))
+            row = await engine.wait_until_resting(await doubted(engine, clock))
             return row, (await engine.reader.effects(row.id))[0]
 
     row, entry = run(main())
@@ -150,7 +150,7 @@ def test_a_look_up_is_given_the_key_and_the_arguments_of_the_call(place: Place) 
 
     async def main() -> Any:
         async with place.open(process, resources={"world": world}, clock=clock) as engine:
-            return await engine.settled(await doubted(engine, clock))
+            return await engine.wait_until_resting(await doubted(engine, clock))
 
     run(main())
 
@@ -166,7 +166,7 @@ def test_a_found_outcome_that_cannot_be_stored_did_happen_all_the_same(place: Pl
 
     async def main() -> Any:
         async with place.open(process, resources={"world": world}, clock=clock) as engine:
-            row = await engine.settled(await doubted(engine, clock))
+            row = await engine.wait_until_resting(await doubted(engine, clock))
             return row, (await engine.reader.effects(row.id))[0]
 
     row, entry = run(main())
@@ -186,7 +186,7 @@ def test_calls_that_never_arrive_are_bounded_by_the_retry_policy(place: Place) -
             for count in (1, 2):
                 await seen(engine, "effect.in_doubt", count=count)
                 clock.advance(UNTIL)
-            return await engine.settled(case)
+            return await engine.wait_until_resting(case)
 
     row = run(main())
 
@@ -207,10 +207,10 @@ def test_a_restart_while_the_world_settles_does_not_ask_it_sooner(place: Place) 
     async def go_on(case: int) -> tuple[int, Any]:
         clock.advance(UNTIL - 1)
         async with place.open(process, resources={"world": world}, clock=clock) as engine:
-            await engine.settled((await engine.start(process, {"message": "another"})).case)
+            await engine.wait_until_resting((await engine.start(process, {"message": "another"})).case)
             early = world.look_ups
             clock.advance(1)
-            return early, await engine.settled(case)
+            return early, await engine.wait_until_resting(case)
 
     early, row = run(go_on(run(begin())))
 

@@ -65,7 +65,7 @@ def test_three_hundred_cases_that_wait_need_no_more_threads_or_tasks_than_one(pl
 
     async def at_rest(engine: Engine, count: int) -> tuple[int, int]:
         await seen(engine, rests, count=count)
-        await engine.settled((await engine.start(process, {"name": "barrier"})).case)
+        await engine.wait_until_resting((await engine.start(process, {"name": "barrier"})).case)
         return cost()
 
     async def main() -> Any:
@@ -110,7 +110,7 @@ def test_closed_engines_leave_no_threads_behind(place: Place) -> None:
 
     async def main() -> None:
         async with place.open(process) as engine:
-            await engine.settled((await engine.start(process, {"name": "m"})).case)
+            await engine.wait_until_resting((await engine.start(process, {"name": "m"})).case)
 
     before = threading.active_count()
     for _ in range(3):
@@ -150,7 +150,7 @@ def test_a_node_is_told_its_case_its_attempt_the_time_and_the_database(place: Pl
             case = (await engine.start(process, {"name": "m"})).case
             await seen(engine, "node.retried")
             clock.advance(10)
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return case, engine.reader.incarnation, (await engine.reader.effects(case))[0].key
 
     case, incarnation, key = run(main())
@@ -187,9 +187,9 @@ def test_a_large_value_is_kept_once_and_read_back_by_its_reference(place: Place)
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            blob, same = await engine.keep(b"content"), await engine.keep(b"content")
+            blob, same = await engine.store_blob(b"content"), await engine.store_blob(b"content")
             case = (await engine.start(process, {"content": blob})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return blob, same, (await engine.state(case, State)).text
 
     blob, same, text = run(main())
@@ -203,7 +203,7 @@ def test_a_value_that_is_not_in_the_store_is_named_and_can_be_caught_as_the_docs
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"content": absent})).case
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             return row, (await engine.state(case, State)).text
 
     row, text = run(main())
@@ -270,7 +270,7 @@ def test_a_plain_function_runs_in_a_thread_of_its_own_and_an_async_one_on_the_lo
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"name": "m"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, State)
 
     state = run(main())
@@ -366,7 +366,7 @@ def test_waiting_for_a_case_that_does_not_exist_leaves_nothing_behind(place: Pla
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
         async with place.open(process) as engine:
             with pytest.raises(UnknownCase):
-                await engine.settled(99)
+                await engine.wait_until_resting(99)
         del engine
         gc.collect()
         return complaints
@@ -380,8 +380,8 @@ def test_everyone_who_waits_for_a_case_is_told_when_it_rests(place: Place) -> No
     async def main() -> list[Any]:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"name": "m"})).case
-            impatient = asyncio.ensure_future(engine.settled(case))
-            others = [asyncio.ensure_future(engine.settled(case)) for _ in range(3)]
+            impatient = asyncio.ensure_future(engine.wait_until_resting(case))
+            others = [asyncio.ensure_future(engine.wait_until_resting(case)) for _ in range(3)]
             impatient.cancel()
             return [(await other).status for other in others]
 
@@ -400,7 +400,7 @@ def test_a_resource_that_is_annotated_as_anything_may_be_anything(place: Place) 
     async def main() -> None:
         async with place.open(process, resources={"client": "by phone"}) as engine:
             case = (await engine.start(process, {"name": "asked"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             assert (await engine.state(case)).result == "asked by phone"
 
     run(main())

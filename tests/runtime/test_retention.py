@@ -149,7 +149,7 @@ def test_blobs_that_nobody_refers_to_go_by_themselves_once_a_day(place: Place) -
 
     async def main() -> Any:
         async with place.open(mails(RETENTION), clock=clock) as engine:
-            nobodys, spams, kept = [await engine.keep(content) for content in (b"nobody's", b"spam's", b"kept")]
+            nobodys, spams, kept = [await engine.store_blob(content) for content in (b"nobody's", b"spam's", b"kept")]
             await dealt_with(engine, "spam", raw=spams)
             await dealt_with(engine, "ask", raw=kept)
             clock.advance(8 * DAY)
@@ -167,10 +167,10 @@ def test_a_blob_that_was_kept_lately_is_there_for_the_case_that_is_about_to_star
 
     async def main() -> Any:
         async with place.open(mails(), clock=clock) as engine:
-            blob = await engine.keep(b"raw")
+            blob = await engine.store_blob(b"raw")
             clock.advance(BLOB_SECONDS)
             first = await engine.vacuum()
-            await engine.keep(b"raw")
+            await engine.store_blob(b"raw")
             clock.advance(BLOB_SECONDS)
             second = await engine.vacuum()
             await dealt_with(engine, "ask", raw=blob)
@@ -190,7 +190,7 @@ def test_a_reference_that_moves_while_it_is_looked_for_is_not_lost(on_disk: Plac
     async def main() -> Any:
         async with on_disk.open(mails(), clock=clock) as engine:
             loop, store = asyncio.get_running_loop(), engine.reader
-            blob, nobodys = await engine.keep(b"raw"), await engine.keep(b"nobody's")
+            blob, nobodys = await engine.store_blob(b"raw"), await engine.store_blob(b"nobody's")
             old = await dealt_with(engine, "spam", raw=blob)
             clock.advance(8 * DAY)
 
@@ -219,13 +219,13 @@ def test_what_is_kept_again_behind_the_search_is_not_collected(on_disk: Place, m
 
     async def main() -> Any:
         async with on_disk.open(mails(), clock=clock) as engine:
-            blob = await engine.keep(b"raw")
+            blob = await engine.store_blob(b"raw")
             clock.advance(2 * BLOB_SECONDS)
             loop, search = asyncio.get_running_loop(), sqlite_keeping.unreferenced
 
             def then_kept(*arguments: Any) -> Any:
                 found = search(*arguments)
-                asyncio.run_coroutine_threadsafe(engine.keep(b"raw"), loop).result()
+                asyncio.run_coroutine_threadsafe(engine.store_blob(b"raw"), loop).result()
                 return found
 
             monkeypatch.setattr(sqlite_keeping, "unreferenced", then_kept)
@@ -239,10 +239,10 @@ def test_what_is_erased_is_gone_and_what_happened_when_and_by_whom_stays(place: 
 
     async def main() -> Any:
         async with place.open(process, clock=clock) as engine:
-            blob = await engine.keep(b"raw")
+            blob = await engine.store_blob(b"raw")
             case = await dealt_with(engine, f"ask {SECRET}", raw=blob)
             await engine.resume((await engine.pending(case)).token, True, by="bob")
-            before = await engine.settled(case)
+            before = await engine.wait_until_resting(case)
             history = await history_of(engine.reader, case)
             clock.advance(2 * BLOB_SECONDS)
             row = await engine.erase(case, by="anna", why="was asked to")
@@ -291,7 +291,7 @@ def test_a_parked_case_is_cancelled_and_erased(place: Place) -> None:
                 await engine.erase(case, by="anna", why="was asked to")
             [entry] = await engine.reader.effects(case)
             await engine.resolve(entry.key, happened=True, outcome="receipt", by="anna", why="asked")
-            ended = await engine.settled(case)
+            ended = await engine.wait_until_resting(case)
             return ended, await engine.erase(case, by="anna", why="was asked to"), (await history_of(engine.reader, case)).as_json()
 
     ended, row, left = run(main())
@@ -345,16 +345,16 @@ def test_a_kill_at_any_point_leaves_it_whole_or_undone(tmp_path: Path, work: str
 def test_an_export_has_everything_that_is_stored_of_a_case(place: Place, tmp_path: Path) -> None:
     async def main() -> Any:
         async with place.open(mails(), clock=ManualClock(NOON)) as engine:
-            blob = await engine.keep(b"raw")
+            blob = await engine.store_blob(b"raw")
             case = await dealt_with(engine, "ask", raw=blob)
             token = (await engine.pending(case)).token
             waiting = (await export_case(engine.reader, case)).as_json()
             await engine.resume(token, True, by="bob")
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             export = await export_case(engine.reader, case)
             await write_blobs(engine.reader, export, tmp_path / "blobs")
             missing = await engine.start("mails", {"text": "ask", "raw": Blob.of(b"never kept")})
-            await engine.settled(missing.case)
+            await engine.wait_until_resting(missing.case)
             with pytest.raises(UnknownCase):
                 await export_case(engine.reader, 77)
             return token, waiting, export.as_json(), (await export_case(engine.reader, missing.case)).as_json(), blob

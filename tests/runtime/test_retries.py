@@ -45,7 +45,7 @@ def working(script: Script, **settings: Any) -> Process[Job]:
 
 async def another_case(engine: Engine) -> None:
     """Let the engine come round once: whatever was due before is in hand or done."""
-    await engine.settled((await engine.start("work", {"name": "other"})).case)
+    await engine.wait_until_resting((await engine.start("work", {"name": "other"})).case)
 
 
 def test_a_case_that_waits_for_a_retry_is_held_by_no_task_until_the_clock_has_come(place: Place) -> None:
@@ -60,7 +60,7 @@ def test_a_case_that_waits_for_a_retry_is_held_by_no_task_until_the_clock_has_co
             await another_case(engine)
             row, tasks, calls = await engine.case(case), held(), script.calls
             clock.advance(0.2)
-            return row, tasks, calls, await engine.settled(case)
+            return row, tasks, calls, await engine.wait_until_resting(case)
 
     row, tasks, calls, after = run(main())
 
@@ -104,7 +104,7 @@ def test_the_pause_grows_by_the_factor_and_ends_at_the_maximum(place: Place) -> 
                 await another_case(engine)
                 waits.append((await engine.case(case)).wake_at - clock.now())
                 clock.advance(waits[-1])
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return waits
 
     assert run(main()) == [10, 30, 50, 50]
@@ -120,7 +120,7 @@ def test_the_budget_survives_closing_and_opening_the_engine(place: Place) -> Non
             if attempt < 3:
                 await seen(engine, "node.retried", count=attempt)
                 return await engine.case(case)
-            return await engine.settled(case)
+            return await engine.wait_until_resting(case)
 
     rows = []
     for attempt in (1, 2, 3):
@@ -144,7 +144,7 @@ def test_an_async_node_that_runs_out_of_time_fails_its_attempt(place: Place) -> 
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            return await engine.settled((await engine.start(process, {"name": "a"})).case)
+            return await engine.wait_until_resting((await engine.start(process, {"name": "a"})).case)
 
     row = run(main())
 
@@ -167,7 +167,7 @@ def test_a_plain_function_that_runs_out_of_time_fails_its_attempt_and_its_late_r
     async def main() -> Any:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"name": "a"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             late.set()
             await asyncio.to_thread(ended.wait, 5)
             await engine.idle()
@@ -183,7 +183,7 @@ def test_a_timeout_of_the_authors_own_is_told_in_the_authors_terms(place: Place)
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            return await engine.settled((await engine.start(process, {"name": "a"})).case)
+            return await engine.wait_until_resting((await engine.start(process, {"name": "a"})).case)
 
     row = run(main())
 
@@ -198,7 +198,7 @@ def test_only_the_named_exceptions_are_worth_another_attempt(place: Place, error
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            return await engine.settled((await engine.start(process, {"name": "a"})).case)
+            return await engine.wait_until_resting((await engine.start(process, {"name": "a"})).case)
 
     row = run(main())
 
@@ -212,7 +212,7 @@ def test_a_result_that_cannot_be_stored_is_not_tried_again(place: Place, result:
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            return await engine.settled((await engine.start(process, {"name": "a"})).case)
+            return await engine.wait_until_resting((await engine.start(process, {"name": "a"})).case)
 
     row = run(main())
 
@@ -228,7 +228,7 @@ def test_a_recorded_failure_tells_the_step_the_error_and_the_attempts(place: Pla
     async def main() -> tuple[Any, Any]:
         async with place.open(process) as engine:
             case = (await engine.start(process, {"name": "a"})).case
-            return await engine.settled(case), await engine.state(case, State)
+            return await engine.wait_until_resting(case), await engine.state(case, State)
 
     row, state = run(main())
 
@@ -242,7 +242,7 @@ def test_an_error_whose_text_json_cannot_hold_is_a_failed_attempt_like_any_other
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            return await engine.settled((await engine.start(process, {"name": "a"})).case)
+            return await engine.wait_until_resting((await engine.start(process, {"name": "a"})).case)
 
     row = run(main())
 
@@ -264,7 +264,7 @@ def test_a_plain_function_that_raises_stop_iteration_fails_its_attempt(place: Pl
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            return await engine.settled((await engine.start(process, {"name": "a"})).case)
+            return await engine.wait_until_resting((await engine.start(process, {"name": "a"})).case)
 
     assert run(main()).status is Status.PARKED
 
@@ -280,7 +280,7 @@ def test_a_node_that_awaits_something_cancelled_fails_its_attempt(place: Place) 
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            return await engine.settled((await engine.start(process, {"name": "a"})).case)
+            return await engine.wait_until_resting((await engine.start(process, {"name": "a"})).case)
 
     assert run(main()).status is Status.PARKED
 
@@ -290,7 +290,7 @@ def test_a_node_that_fails_on_a_store_of_its_own_does_not_stop_the_engine(place:
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            row = await engine.settled((await engine.start(process, {"name": "a"})).case)
+            row = await engine.wait_until_resting((await engine.start(process, {"name": "a"})).case)
             await another_case(engine)
             return row
 
@@ -304,12 +304,12 @@ def test_what_is_told_of_a_timer_twice_keeps_nobody_waiting(place: Place) -> Non
     async def main() -> None:
         clock = ManualClock()
         async with place.open(process, clock=clock) as engine:
-            await engine.settled((await engine.start(process, {"message": "m"})).case)
-            await engine.idle(patience_seconds=0)
+            await engine.wait_until_resting((await engine.start(process, {"message": "m"})).case)
+            await engine.idle(horizon_seconds=0)
 
             engine._scheduler.woken(clock.now() + 3_600.0)
 
-            await engine.idle(patience_seconds=0)
+            await engine.idle(horizon_seconds=0)
 
     process = Process("asks", Asked)
     ask = process.pause(writes="answer", answer=str, shows=("message",), deadline="1h")

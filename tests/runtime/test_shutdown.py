@@ -63,7 +63,7 @@ def working(work: Work | None, calls: list[str], attempts_max: int = 1) -> Proce
 
 async def go_on(place: Place, calls: list[str], attempts_max: int = 1) -> Any:
     async with place.open(working(None, calls, attempts_max)) as engine:
-        return await engine.settled(1)
+        return await engine.wait_until_resting(1)
 
 
 def test_a_step_that_ends_within_the_grace_is_kept_and_the_next_one_is_not_begun(place: Place) -> None:
@@ -118,7 +118,7 @@ def test_an_effect_that_is_cut_short_is_in_doubt_and_its_policy_decides(place: P
         await cut(Idempotent(), first, asyncio.Event())
         second = World("receipt 2")
         async with place.open(letter(Idempotent()), resources={"world": second}) as engine:
-            return first, second, await engine.settled(1), (await engine.reader.effects(1))[0]
+            return first, second, await engine.wait_until_resting(1), (await engine.reader.effects(1))[0]
 
     first, second, row, entry = run(main())
 
@@ -150,7 +150,7 @@ def test_a_case_that_is_given_back_while_its_step_is_written_down_is_given_back_
             if label == "store.begin" and held_up.is_set():
                 free.wait(5)
 
-        store = await open_sqlite(on_disk.path, now=1.0, points=hold_up)
+        store = await open_sqlite(on_disk.path, now=1.0, failpoints=hold_up)
         case = await store.commit(Transition(store.reserve(), 0, 0, 1.0, Status.READY, wake_at=1.0, new=NewCase("work", 1, None)))
         await store.claim(["work"], now=1.0, limit=1)
         held_up.set()
@@ -195,7 +195,7 @@ def test_whoever_waits_when_the_engine_is_closed_is_told_so(place: Place) -> Non
         async with place.open(working(work, [])) as engine:
             case = (await engine.start("work", {"name": "m"})).case
             await work.reached.wait()
-            waiting = [asyncio.ensure_future(ask) for ask in (engine.settled(case), engine.idle(), last_event(engine))]
+            waiting = [asyncio.ensure_future(ask) for ask in (engine.wait_until_resting(case), engine.idle(), last_event(engine))]
             await asyncio.sleep(0)
         return await asyncio.gather(*waiting, return_exceptions=True)
 
@@ -211,10 +211,10 @@ def test_whoever_waits_when_the_engine_is_closed_is_told_so(place: Place) -> Non
 CLOSED: dict[str, Callable[[Engine], Any]] = {
     "start": lambda engine: engine.start("work", {"name": "m"}),
     "start again": lambda engine: engine.start("work", {"name": "m"}, key="k"),
-    "keep": lambda engine: engine.keep(b"content"),
+    "store_blob": lambda engine: engine.store_blob(b"content"),
     "case": lambda engine: engine.case(1),
     "state": lambda engine: engine.state(1, State),
-    "settled": lambda engine: engine.settled(1),
+    "wait_until_resting": lambda engine: engine.wait_until_resting(1),
     "idle": lambda engine: engine.idle(),
     "pending": lambda engine: engine.pending(1),
     "resume": lambda engine: engine.resume("token", "yes", by="anna"),
@@ -229,7 +229,7 @@ CLOSED: dict[str, Callable[[Engine], Any]] = {
 def test_a_closed_engine_says_that_it_is_closed(place: Place, asked: str) -> None:
     async def main() -> str:
         async with place.open(working(None, [])) as engine:
-            await engine.settled((await engine.start("work", {"name": "m"}, key="k")).case)
+            await engine.wait_until_resting((await engine.start("work", {"name": "m"}, key="k")).case)
         with pytest.raises(EngineStopped) as raised:
             await CLOSED[asked](engine)
         return str(raised.value)
@@ -270,7 +270,7 @@ def test_a_signal_ends_serving_in_order_and_nothing_is_lost(on_disk: Place, numb
 
     async def main() -> Any:
         async with on_disk.open(serving.endless(None)) as engine:
-            return await engine.settled(1)
+            return await engine.wait_until_resting(1)
 
     assert (begun, said, program.returncode) == ("begun\n", "closed\n", 0)
     assert run(main()).outcome == "ended"
@@ -294,10 +294,10 @@ def test_a_store_that_fails_stops_the_engine_and_tells_everybody_who_waits(on_di
 
     async def main() -> list[Any]:
         disk, work = Disk(), Work()
-        async with on_disk.open(working(work, calls, attempts_max=2), points=disk) as engine:
+        async with on_disk.open(working(work, calls, attempts_max=2), failpoints=disk) as engine:
             case = (await engine.start("work", {"name": "m"})).case
             await work.reached.wait()
-            asks = (engine.settled(case), engine.idle(), engine.serve())
+            asks = (engine.wait_until_resting(case), engine.idle(), engine.serve())
             waiting = [asyncio.ensure_future(ask) for ask in asks]
             await asyncio.sleep(0)
             disk.broken = True
@@ -318,7 +318,7 @@ def test_a_store_that_fails_stops_the_engine_and_tells_everybody_who_waits(on_di
 def test_a_cancel_that_waits_for_a_step_is_told_that_the_store_has_failed(on_disk: Place) -> None:
     async def main() -> None:
         disk, work = Disk(), Work()
-        async with on_disk.open(working(work, []), points=disk) as engine:
+        async with on_disk.open(working(work, []), failpoints=disk) as engine:
             case = (await engine.start("work", {"name": "m"})).case
             await work.reached.wait()
             cancel = asyncio.ensure_future(engine.cancel(case, by="anna", why="late"))
@@ -334,7 +334,7 @@ def test_a_cancel_that_waits_for_a_step_is_told_that_the_store_has_failed(on_dis
 def test_a_start_that_was_not_committed_is_not_there(on_disk: Place) -> None:
     async def main() -> Any:
         disk = Disk()
-        async with on_disk.open(working(None, []), points=disk) as engine:
+        async with on_disk.open(working(None, []), failpoints=disk) as engine:
             disk.broken = True
             with pytest.raises(StoreError, match="check the disk"):
                 await engine.start("work", {"name": "m"}, key="k")
@@ -356,7 +356,7 @@ def test_an_answer_that_was_not_committed_leaves_the_pause_open(on_disk: Place) 
 
     async def main() -> Any:
         disk = Disk()
-        async with on_disk.open(process, points=disk) as engine:
+        async with on_disk.open(process, failpoints=disk) as engine:
             case = (await engine.start(process, {"name": "m"})).case
             token = (await engine.pending(case)).token
             disk.broken = True

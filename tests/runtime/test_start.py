@@ -56,7 +56,7 @@ def test_a_repeated_start_is_the_same_case_and_runs_once(place: Place) -> None:
     async def main() -> tuple[Any, Any, Any]:
         async with place.open(process) as engine:
             first = await engine.start(process, {"message": "one"}, key="k")
-            await engine.settled(first.case)
+            await engine.wait_until_resting(first.case)
             return (
                 first,
                 await engine.start(process, {"message": "another"}, key="k"),
@@ -249,7 +249,7 @@ def test_the_first_rule_may_name_any_kind_of_step(place: Place, kind: str, statu
 
     async def main() -> Any:
         async with place.open(process) as engine:
-            return await engine.settled((await engine.start(process, {"message": "m"})).case)
+            return await engine.wait_until_resting((await engine.start(process, {"message": "m"})).case)
 
     row = run(main())
 
@@ -345,7 +345,7 @@ def test_an_accepted_case_is_there_when_the_engine_is_opened_again(place: Place)
     async def go_on(case: int) -> tuple[Any, Any]:
         gate.opened.set()
         async with place.open(process) as engine:
-            return await engine.settled(case), await engine.state(case, State)
+            return await engine.wait_until_resting(case), await engine.state(case, State)
 
     row, state = run(go_on(run(begin())))
 

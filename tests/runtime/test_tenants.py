@@ -86,7 +86,7 @@ def test_a_held_message_starts_the_next_case_of_its_own_tenant(place: Place) -> 
             first = {t: (await engine.send(process, Mail(id="m1", thread="t"), tenant=t)).case or 0 for t in ("red", "blue")}
             for tenant, case in first.items():
                 assert await engine.send(process, Mail(id="m2", thread="t"), tenant=tenant) == (case, "held")
-            await engine.settled(first["red"])
+            await engine.wait_until_resting(first["red"])
             await engine.resume((await engine.pending(first["red"])).token, "yes", by="anna")
             await engine.idle()
 

@@ -83,7 +83,7 @@ def test_a_transaction_that_keeps_failing_parks_the_case(place: Place) -> None:
     async def main() -> None:
         async with place.open(booking(during)) as engine:
             case = (await engine.start("booking", Booking(mail=mail(1)))).case
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             assert row.status is Status.PARKED
             assert "nowhere" in (row.reason or "")
 
@@ -134,7 +134,7 @@ def test_a_transaction_cannot_touch_what_is_the_engines(on_disk: Place, statemen
         async with on_disk.open(booking(lambda db: db.execute(statement), Retry(attempts_max=3))) as engine:
             before = schema()
             case = (await engine.start("booking", Booking(mail=mail(1)))).case
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             assert row.status is Status.PARKED
             assert "failed after 1 attempt: " in (row.reason or "")
             assert f"`{statement}`: not authorized, as " in (row.reason or "")
@@ -154,7 +154,7 @@ def test_a_trigger_of_the_authors_own_writes_nothing_of_the_engines(on_disk: Pla
     async def main() -> None:
         async with on_disk.open(booking(during)) as engine:
             case = (await engine.start("booking", Booking(mail=mail(1)))).case
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             assert "'cases' is the engine's own" in (row.reason or "")
 
     run(main())
@@ -182,7 +182,7 @@ def test_the_authors_own_tables_are_made_altered_and_dropped_freely(place: Place
 
     async def main() -> None:
         async with place.open(booking(during)) as engine:
-            row = await engine.settled((await engine.start("booking", Booking(mail=mail(1)))).case)
+            row = await engine.wait_until_resting((await engine.start("booking", Booking(mail=mail(1)))).case)
             assert row.outcome == "booked", row.reason
         assert seats(place) == [("blue",)]
 
@@ -194,7 +194,7 @@ def test_a_handle_is_good_until_its_transaction_is_over(place: Place) -> None:
 
     async def main() -> None:
         async with place.open(booking(kept.append)) as engine:
-            await engine.settled((await engine.start("booking", Booking(mail=mail(1)))).case)
+            await engine.wait_until_resting((await engine.start("booking", Booking(mail=mail(1)))).case)
             with pytest.raises(DefinitionError, match="the transaction is over"):
                 kept[0].execute("DELETE FROM seats")
 

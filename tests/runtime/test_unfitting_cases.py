@@ -47,7 +47,7 @@ def test_what_does_not_fit_is_named_before_anybody_decides(place: Place, change:
     async def start() -> int:
         async with place.open(before) as engine:
             case = (await engine.start(before, {"text": "a"}, correlation="one")).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return case
 
     async def look(case: int) -> None:
@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_named_before_anybody_decides(place: Place, change:
     async def go_on(case: int) -> None:
         async with place.open(before) as engine:
             await engine.resume((await engine.pending(case)).token, "yes", by="anna")
-            assert (await engine.settled(case)).outcome == "sent"
+            assert (await engine.wait_until_resting(case)).outcome == "sent"
 
     case = run(start())
     run(look(case))
@@ -78,16 +78,16 @@ def test_a_case_that_is_woken_is_parked_with_the_reason_and_mended_by_a_correcti
     async def start() -> int:
         async with place.open(before) as engine:
             case = (await engine.start(before, {"text": "a"}, correlation="one")).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return case
 
     async def mend(case: int) -> None:
         async with place.open(now) as engine:
             await engine.send(now, "b", name="correction")
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             assert (row.status, row.reason) == (Status.PARKED, f"its state cannot be read: {told}; {UNFIT}")
             await engine.redrive(case, by="anna", why="it is", fields={"urgent": True})
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             state = await engine.state(case)
             assert (state.urgent, state.text) == (True, "b")
 
@@ -119,9 +119,9 @@ def test_a_log_whose_items_no_longer_fit_is_replaced_by_its_correction(place: Pl
     async def mend(case: int) -> None:
         async with place.open(now) as engine:
             await engine.send(now, "b", name="correction")
-            assert (await engine.settled(case)).status is Status.PARKED
+            assert (await engine.wait_until_resting(case)).status is Status.PARKED
             await engine.redrive(case, by="anna", why="it is", fields={"notes": [1, 2]})
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
 
     case = run(start())
     run(mend(case))

@@ -32,7 +32,7 @@ from pointsman import (
     when,
 )
 from pointsman.definition.pauses import Expire
-from pointsman.errors import NotAccepted
+from pointsman.errors import VersionNotAccepted
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.runtime.registry import Registry
 from pointsman.store.sqlite import open_sqlite
@@ -114,7 +114,7 @@ async def start_asked(place: Place, *, process: Process[Any] | None = None) -> t
     process = process or ask_1()
     async with place.open(process, resources={"world": World()}) as engine:
         started = await engine.start(process, {"message": "hello"})
-        await engine.settled(started.case)
+        await engine.wait_until_resting(started.case)
         return started.case, (await engine.pending(started.case)).token
 
 
@@ -130,7 +130,7 @@ def test_an_answer_brings_a_waiting_case_to_the_new_version_in_the_same_commit(p
         async with place.open(settled, resources={"world": world}) as engine:
             before = await engine.case(case)
             await engine.resume(token, "yes", by="anna")
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             events = await engine.reader.events(case=case)
             return process, before, await engine.case(case), events, await engine.state(case, Ask1)
 
@@ -154,7 +154,7 @@ def test_what_a_migration_changes_in_what_was_shown_makes_its_answer_stale(place
             with pytest.raises(Stale) as stale:
                 await engine.resume(token, "yes", by="anna")
             await engine.resume(stale.value.current.token, "yes", by="anna")
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             fields = {row.field: row for row in await engine.reader.fields(case)}
             return state_before, version_before, stale.value.current, row, fields, await told(engine, case)
 
@@ -176,7 +176,7 @@ def test_migrations_are_run_one_after_the_other_up_to_the_present_version(place:
         async with place.open(ask_2(4, english), resources={"world": World()}) as engine:
             pending = await engine.pending(case)
             await engine.resume(pending.token, "yes", by="anna")
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             return row, await engine.state(case, Ask2), await told(engine, case)
 
     row, state, kinds = run(main())
@@ -189,20 +189,20 @@ def test_a_case_of_a_version_that_nobody_accepts_is_blocked_and_goes_on_with_the
     async def main() -> Any:
         case, token = await start_asked(place)
         async with place.open(ask_2(2, {}), resources={"world": World()}) as engine:
-            blocked = await engine.settled(case)
+            blocked = await engine.wait_until_resting(case)
             listed = [row.id for row in await engine.reader.cases(status=Status.BLOCKED)]
             counts = await engine.reader.counts()
             with pytest.raises(NotWaiting) as refused:
                 await engine.resume(token, "yes", by="anna")
             with pytest.raises(Refused, match="not parked"):
                 await engine.redrive(case, by="anna", why="try")
-            with pytest.raises(NotAccepted):
+            with pytest.raises(VersionNotAccepted):
                 await engine.state(case)
         async with place.open(ask_2(), resources={"world": World()}) as engine:
             await engine.idle()
             waiting = await engine.case(case)
             await engine.resume((await engine.pending(case)).token, "yes", by="anna")
-            done = await engine.settled(case)
+            done = await engine.wait_until_resting(case)
             return blocked, listed, counts, str(refused.value), waiting, done, await told(engine, case)
 
     blocked, listed, counts, refused, waiting, done, kinds = run(main())
@@ -278,7 +278,7 @@ def test_a_migration_that_fails_blocks_the_case_with_its_reason_and_changes_noth
         case, token = await start_asked(place)
         async with place.open(ask_2(2, {1: migration}), resources={"world": World()}) as engine:
             before = {row.field: row.text for row in await engine.reader.fields(case)}
-            with pytest.raises(NotAccepted) as refused:
+            with pytest.raises(VersionNotAccepted) as refused:
                 await engine.resume(token, "yes", by="anna")
             row = await engine.case(case)
             after = {row.field: row.text for row in await engine.reader.fields(case)}
@@ -300,9 +300,9 @@ def test_several_versions_run_side_by_side_and_new_cases_get_the_highest(place: 
         case, token = await start_asked(place)
         async with place.open(ask_2(), ask_1(), resources={"world": World()}) as engine:
             await engine.resume(token, "yes", by="anna")
-            old = await engine.settled(case)
+            old = await engine.wait_until_resting(case)
             new = await engine.start("ask", {"message": {"text": "hi", "language": "en"}})
-            await engine.settled(new.case)
+            await engine.wait_until_resting(new.case)
             return old, await engine.case(new.case), await engine.state(new.case, Ask2)
 
     old, new, state = run(main())
@@ -333,19 +333,19 @@ def test_a_parked_case_stays_parked_and_is_migrated_when_it_goes_on(place: Place
         process = ask_1()
         async with place.open(process, resources={"world": World(ConnectionError("gone"))}) as engine:
             started = await engine.start(process, {"message": "hello"})
-            await engine.settled(started.case)
+            await engine.wait_until_resting(started.case)
             await engine.resume((await engine.pending(started.case)).token, "yes", by="anna")
-            parked = await engine.settled(started.case)
+            parked = await engine.wait_until_resting(started.case)
         async with place.open(ask_2(2, {}), resources={"world": World()}) as engine:
             unaccepted = await engine.case(started.case)
             await engine.redrive(started.case, by="anna", why="the post is back")
-            blocked = await engine.settled(started.case)
+            blocked = await engine.wait_until_resting(started.case)
         world = World()
         async with place.open(ask_1(2, accepts={1: None}), resources={"world": world}) as engine:
-            back = await engine.settled(started.case)
+            back = await engine.wait_until_resting(started.case)
             entry = (await engine.reader.effects(started.case))[0]
             await engine.resolve(entry.key, happened=False, by="anna", why="asked the post office")
-            return parked, unaccepted, blocked, back, await engine.settled(started.case), world.keys, entry.key
+            return parked, unaccepted, blocked, back, await engine.wait_until_resting(started.case), world.keys, entry.key
 
     parked, unaccepted, blocked, back, done, keys, key = run(main())
 
@@ -357,7 +357,7 @@ def test_a_parked_case_stays_parked_and_is_migrated_when_it_goes_on(place: Place
     assert keys == [key]
 
 
-def without_post(*, was: str | None = None, accepts: Any = None) -> Process[Ask1]:
+def without_post(*, former_names: str | None = None, accepts: Any = None) -> Process[Ask1]:
     """Nothing is posted any more; or it is sent, which is what posting `was`."""
     process = Process("ask", Ask1, version=2, accepts={1: None} if accepts is None else accepts)
 
@@ -366,7 +366,7 @@ def without_post(*, was: str | None = None, accepts: Any = None) -> Process[Ask1
         return f"re: {message}"
 
     ask = process.pause(writes="answer", answer=str, shows=("draft",))
-    named = {"was": was} if was else {}
+    named = {"former_names": former_names} if former_names else {}
 
     @process.effect(writes="receipt", safety=Idempotent(), **named)
     async def send(draft: str, *, ctx: Context, world: World) -> str:
@@ -389,9 +389,9 @@ async def left_in_doubt(place: Place) -> int:
     clock = ManualClock()
     async with place.open(process, resources={"world": World(ConnectionError("gone"))}, clock=clock) as engine:
         started = await engine.start(process, {"message": "hello"})
-        await engine.settled(started.case)
+        await engine.wait_until_resting(started.case)
         await engine.resume((await engine.pending(started.case)).token, "yes", by="anna")
-        await engine.idle(patience_seconds=0)
+        await engine.idle(horizon_seconds=0)
     return started.case
 
 
@@ -399,12 +399,12 @@ def test_an_effect_in_doubt_that_the_code_no_longer_has_blocks_its_case(place: P
     async def main() -> Any:
         case, world, clock = await left_in_doubt(place), World(), ManualClock(2_000_000.0)
         async with place.open(without_post(), resources={"world": world}, clock=clock) as engine:
-            blocked = await engine.settled(case)
+            blocked = await engine.wait_until_resting(case)
         async with place.open(without_post(), resources={"world": world}, clock=clock) as engine:
             still = await engine.case(case)
             doubts = [entry.effect for entry in await engine.reader.in_doubt()]
-        async with place.open(without_post(was="post"), resources={"world": world}, clock=clock) as engine:
-            done = await engine.settled(case)
+        async with place.open(without_post(former_names="post"), resources={"world": world}, clock=clock) as engine:
+            done = await engine.wait_until_resting(case)
             return blocked, still, doubts, done, world.keys, await engine.reader.effects(case)
 
     blocked, still, doubts, done, keys, entries = run(main())
@@ -418,7 +418,7 @@ def test_an_effect_in_doubt_that_the_code_no_longer_has_blocks_its_case(place: P
     assert [entry.key for entry in entries] == keys
 
 
-def letters(name: str, *, was: tuple[str, ...] = (), **settings: Any) -> Process[Ask1]:
+def letters(name: str, *, former_names: tuple[str, ...] = (), **settings: Any) -> Process[Ask1]:
     """Post the draft, then ask; the effect is called `name`."""
     process = Process("letters", Ask1, **settings)
 
@@ -426,7 +426,7 @@ def letters(name: str, *, was: tuple[str, ...] = (), **settings: Any) -> Process
     async def write(message: str) -> str:
         return f"re: {message}"
 
-    @process.effect(writes="receipt", safety=AtMostOnce(), name=name, was=was)
+    @process.effect(writes="receipt", safety=AtMostOnce(), name=name, former_names=former_names)
     async def post(draft: str, *, ctx: Context, world: World) -> str:
         return await world.post(ctx.key)
 
@@ -440,18 +440,18 @@ def letters(name: str, *, was: tuple[str, ...] = (), **settings: Any) -> Process
     return process
 
 
-@pytest.mark.parametrize(("was", "calls"), [(("post", "mail"), 1), ((), 2)])
-def test_a_renamed_effect_that_is_settled_is_not_called_again(place: Place, was: tuple[str, ...], calls: int) -> None:
+@pytest.mark.parametrize(("former_names", "calls"), [(("post", "mail"), 1), ((), 2)])
+def test_a_renamed_effect_that_is_settled_is_not_called_again(place: Place, former_names: tuple[str, ...], calls: int) -> None:
     async def main() -> Any:
         world, process = World(), letters("post")
         async with place.open(process, resources={"world": world}) as engine:
             case = (await engine.start(process, {"message": "hello"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             token = (await engine.pending(case)).token
-        forgetful = letters("send", was=was, version=2, accepts={1: lambda fields: {**fields, "receipt": None}})
+        forgetful = letters("send", former_names=former_names, version=2, accepts={1: lambda fields: {**fields, "receipt": None}})
         async with place.open(forgetful, resources={"world": world}) as engine:
             await engine.resume(token, "yes", by="anna")
-            return await engine.settled(case), world.keys, (await engine.state(case, Ask1)).receipt
+            return await engine.wait_until_resting(case), world.keys, (await engine.state(case, Ask1)).receipt
 
     row, keys, receipt = run(main())
 
@@ -484,7 +484,7 @@ def test_a_pause_outlives_a_block_with_its_token_and_its_time(place: Place) -> N
         object.__setattr__(process.steps["answer"], "ladder", (Expire(3_600.0, default="no"),))
         async with place.open(process, resources={"world": World()}, clock=clock) as engine:
             case, late = [(await engine.start(process, {"message": "hello"})).case for _ in range(2)]
-            await engine.idle(patience_seconds=0)
+            await engine.idle(horizon_seconds=0)
             before = await engine.pending(case)
         clock.advance(1_800.0)
         async with place.open(ask_2(2, {}), resources={"world": World()}, clock=clock) as engine:
@@ -492,12 +492,12 @@ def test_a_pause_outlives_a_block_with_its_token_and_its_time(place: Place) -> N
             with pytest.raises(NotWaiting, match="it is blocked"):
                 await engine.resume(before.token, "yes", by="anna")
         async with place.open(process, resources={"world": World()}, clock=clock) as engine:
-            await engine.idle(patience_seconds=0)
+            await engine.idle(horizon_seconds=0)
             after, back = await engine.pending(case), await engine.case(case)
             await engine.resume(before.token, "yes", by="anna")
-            answered = await engine.settled(case)
+            answered = await engine.wait_until_resting(case)
             clock.advance(1_800.0)
-            await engine.idle(patience_seconds=0)
+            await engine.idle(horizon_seconds=0)
             return blocked, before, after, back, answered, await engine.case(late), await told(engine, case)
 
     blocked, before, after, back, answered, late, kinds = run(main())
@@ -515,7 +515,7 @@ def test_a_pause_that_the_code_no_longer_has_is_over_when_its_case_is_woken(plac
         async with place.open(ask_1(), resources={"world": World()}):
             pass
         async with place.open(without_pause(), resources={"world": World()}) as engine:
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             with pytest.raises(NotWaiting):
                 await engine.resume(token, "yes", by="anna")
             return row, await engine.reader.pause(case)
@@ -544,11 +544,11 @@ class Both(State):
 
 
 def both(calls: list[str], *, fails: bool, version: int = 1, name: str = "left", **settings: Any) -> Process[Both]:
-    """Two branches, of which the second one may fail; `settings` are those of the process, `was` that of the first branch."""
-    was = settings.pop("was", ())
+    """Two branches, of which the second one may fail; `settings` are those of the process, `former_names` that of the first branch."""
+    former_names = settings.pop("former_names", ())
     process = Process("both", Both, version=version, **settings)
 
-    @process.node(writes="left", name=name, was=was)
+    @process.node(writes="left", name=name, former_names=former_names)
     async def left(message: str) -> str:
         calls.append("left")
         return f"{message}, left of version {version}"
@@ -568,9 +568,12 @@ def both(calls: list[str], *, fails: bool, version: int = 1, name: str = "left",
     ("settings", "left"),
     [
         ({"accepts": {1: None}}, "hello, left of version 1"),
-        ({"accepts": {1: None}, "name": "west", "was": "left"}, "hello, left of version 1"),
+        ({"accepts": {1: None}, "name": "west", "former_names": "left"}, "hello, left of version 1"),
         ({"accepts": {1: lambda fields: {**fields, "message": "good day"}}}, "good day, left of version 2"),
-        ({"accepts": {1: lambda fields: {**fields, "message": "good day"}}, "name": "west", "was": "left"}, "good day, left of version 2"),
+        (
+            {"accepts": {1: lambda fields: {**fields, "message": "good day"}}, "name": "west", "former_names": "left"},
+            "good day, left of version 2",
+        ),
     ],
 )
 def test_a_branch_that_has_ended_counts_in_the_new_version_unless_the_state_was_migrated(
@@ -581,10 +584,10 @@ def test_a_branch_that_has_ended_counts_in_the_new_version_unless_the_state_was_
         clock, process = ManualClock(), both(calls, fails=True)
         async with place.open(process, clock=clock) as engine:
             case = (await engine.start(process, {"message": "hello"})).case
-            await engine.idle(patience_seconds=0)
+            await engine.idle(horizon_seconds=0)
         clock.advance(60.0)
         async with place.open(both(calls, fails=False, version=2, **settings), clock=clock) as engine:
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return await engine.state(case, Both), await engine.case(case), calls
 
     state, row, calls = run(main())
@@ -712,7 +715,7 @@ def trips(version: int, taken_back: list[tuple[str, str]]) -> Process[Any]:
         async def cancel_room(city: str, room: str, *, ctx: Context) -> None:
             taken_back.append((city, room))
 
-        @process.effect(writes="room", safety=Idempotent(), undo=cancel_room, name="book_room", was="book")
+        @process.effect(writes="room", safety=Idempotent(), undo=cancel_room, name="book_room", former_names="book")
         async def book(city: str, *, ctx: Context) -> str:
             return f"room in {city}"
 
@@ -731,11 +734,11 @@ def test_what_an_older_version_did_is_taken_back_by_the_newer_one_with_the_field
         process = trips(1, taken_back)
         async with place.open(process) as engine:
             case = (await engine.start(process, {"where": "Oslo"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             token = (await engine.pending(case)).token
         async with place.open(trips(2, taken_back)) as engine:
             await engine.resume(token, "no", by="anna")
-            return await engine.settled(case), taken_back
+            return await engine.wait_until_resting(case), taken_back
 
     row, taken_back = run(main())
 

@@ -52,25 +52,25 @@ def test_a_ladder_is_climbed_rung_by_rung_and_ends_in_the_parking_lot(place: Pla
             case = (await engine.start("asking", Asked(text="?"))).case
             token = (await engine.pending(case)).token
             clock.advance(4 * HOUR)
-            await engine.idle(patience_seconds=1.0)
+            await engine.idle(horizon_seconds=1.0)
             assert await told(engine, case) == ["reminded"]
             assert (await engine.pending(case)).token == token
             assert held() == []
 
             clock.advance(20 * HOUR)
-            await engine.idle(patience_seconds=1.0)
+            await engine.idle(horizon_seconds=1.0)
             assert (await engine.pending(case)).assignee == "lead"
             assert (await engine.pending(case)).expires_at == 2 * DAY
 
             clock.advance(DAY)
-            await engine.idle(patience_seconds=1.0)
+            await engine.idle(horizon_seconds=1.0)
             assert await told(engine, case) == ["reminded", "reassigned", "deadline.passed", "parked"]
             assert (await engine.case(case)).reason == "nobody answered"
             with pytest.raises(NotWaiting):
                 await engine.resume(token, "yes", by="anna")
 
             await engine.redrive(case, by="anna", why="she is back")
-            await engine.idle(patience_seconds=1.0)
+            await engine.idle(horizon_seconds=1.0)
             assert (await engine.pending(case)).assignee == "desk"
 
     run(main())
@@ -80,9 +80,9 @@ def test_rungs_that_fell_due_while_nobody_ran_are_climbed_at_once_when_an_engine
     async def main() -> None:
         async with on_disk.open(asking(**LADDER), clock=ManualClock(0.0)) as engine:
             case = (await engine.start("asking", Asked(text="?"))).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
         async with on_disk.open(asking(**LADDER), clock=ManualClock(30 * HOUR)) as engine:
-            await engine.idle(patience_seconds=1.0)
+            await engine.idle(horizon_seconds=1.0)
             assert await told(engine, case) == ["reminded", "reassigned"]
             assert (await engine.pending(case)).assignee == "lead"
 
@@ -94,9 +94,9 @@ def test_a_default_answer_is_given_at_the_deadline(place: Place) -> None:
         clock = ManualClock(0.0)
         async with place.open(asking(deadline="1d", ladder=[answer_with("no")]), clock=clock) as engine:
             case = (await engine.start("asking", Asked(text="?"))).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             clock.advance(DAY)
-            await engine.idle(patience_seconds=1.0)
+            await engine.idle(horizon_seconds=1.0)
 
             assert (await engine.case(case)).outcome == "answered"
             assert (await engine.state(case)).answer == "no"
@@ -161,10 +161,10 @@ def test_a_sleep_ends_at_its_time_never_before(place: Place, sleep: dict[str, An
         clock = ManualClock(0.0)
         async with place.open(resting(**sleep), clock=clock) as engine:
             case = (await engine.start("resting", Resting(text="x"))).case
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             assert (row.status, row.wake_at) == (Status.WAITING, until)
             clock.advance(until - 1)
-            await engine.idle(patience_seconds=0.5)
+            await engine.idle(horizon_seconds=0.5)
             assert (await engine.case(case)).status is Status.WAITING
             with pytest.raises(NotWaiting):
                 await engine.pending(case)
@@ -180,7 +180,7 @@ def test_a_sleeping_case_is_cancelled_like_any_other(place: Place) -> None:
         clock = ManualClock(0.0)
         async with place.open(resting(seconds=HOUR), clock=clock) as engine:
             case = (await engine.start("resting", Resting(text="x"))).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             await engine.cancel(case, by="anna", why="no longer")
             clock.advance(2 * HOUR)
             await engine.idle()

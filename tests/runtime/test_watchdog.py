@@ -49,10 +49,10 @@ def test_an_async_function_that_blocks_is_named_once_and_counted(
         async with place.open(blocking(clock, seconds=seconds, looks=10), resources={"engines": engines}, clock=clock) as engine:
             engines.append(engine)
             for _ in range(2):
-                await engine.settled((await engine.start("blocking", {"text": "x"})).case)
+                await engine.wait_until_resting((await engine.start("blocking", {"text": "x"})).case)
                 from_outside(engine)
                 await engine.idle()
-            return engine.blocked
+            return engine.event_loop_stalls
 
     with caplog.at_level(logging.WARNING, logger="pointsman"):
         blocked = run(main())
@@ -73,7 +73,7 @@ def test_the_thread_that_watches_ends_with_the_engine(on_disk: Place) -> None:
 
     async def main() -> list[threading.Thread]:
         async with on_disk.open(process) as engine:
-            await engine.settled((await engine.start("quick", {"text": "x"})).case)
+            await engine.wait_until_resting((await engine.start("quick", {"text": "x"})).case)
             return [thread for thread in threading.enumerate() if thread.name == "pointsman-watchdog"]
 
     [watching] = run(main())

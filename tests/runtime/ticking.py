@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pointsman import Engine, Process, State, every, finish, open_cases, otherwise
+from pointsman import Engine, Process, State, every, finish, open_reader, otherwise
 from pointsman.definition.schedules import Missed
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import CrashAt, in_child
@@ -34,7 +34,7 @@ def key(tick: float, name: str = "hourly") -> str:
 
 def live(path: Path, now: float, points: CrashAt) -> None:
     async def main() -> None:
-        async with Engine.open(path, [reporting("all")], clock=ManualClock(now), points=points) as engine:
+        async with Engine.open(path, [reporting("all")], clock=ManualClock(now), failpoints=points) as engine:
             await engine.idle()
 
     asyncio.run(main())
@@ -42,7 +42,7 @@ def live(path: Path, now: float, points: CrashAt) -> None:
 
 def keys(path: Path) -> list[str]:
     async def read() -> list[str]:
-        with open_cases(path) as reader:
+        with open_reader(path) as reader:
             return sorted(str(row.key) for row in await reader.cases())
 
     return asyncio.run(read())

@@ -364,7 +364,7 @@ class Schedule:
         self._ask(
             "resolve",
             lambda engine: engine.resolve(
-                entry.key, happened=happened, outcome=outcome, by="operator", why="asked them", calls=entry.attempts
+                entry.key, happened=happened, outcome=outcome, by="operator", why="asked them", expected_attempts=entry.attempts
             ),
         )
 

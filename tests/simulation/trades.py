@@ -20,7 +20,6 @@ from world import (
 from pointsman import (
     AtLeastOnce,
     AtMostOnce,
-    Attempt,
     Context,
     Database,
     Failure,
@@ -29,6 +28,7 @@ from pointsman import (
     Item,
     Limit,
     Log,
+    ModelResponse,
     Peek,
     Process,
     Reconcile,
@@ -214,7 +214,7 @@ def errand() -> Process[Errand]:
         return None if label == f"label of {what}" else "it is of something else"
 
     @process.node(writes="label", retry=RETRY, guard=Guard(of_the_errand, repairs_max=1, models=2))
-    async def name(what: str, receipt: str, *, ctx: Context, oracle: Oracle) -> Attempt[str]:
+    async def name(what: str, receipt: str, *, ctx: Context, oracle: Oracle) -> ModelResponse[str]:
         return await oracle.answer(ctx, f"label of {what}")
 
     process.rules(
@@ -270,7 +270,7 @@ def basket() -> Process[Basket]:
         return await provider.call(ctx, "reconcile", (who,), stale=False)
 
     process.rules(
-        when("not priced", lambda c: c.prices is None, each(price, over="lines", failures="record", at_once=2)),
+        when("not priced", lambda c: c.prices is None, each(price, over="lines", failures="record", concurrency=2)),
         when("no offer", lambda c: c.fast is None, parallel(ask_fast, ask_cheap, failures=quorum(1))),
         when("no seat", lambda c: c.seat is None, take_seat),
         when("no room", lambda c: c.hotel is None, take_room),

@@ -8,7 +8,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from pointsman import ABSENT, UNKNOWN, Attempt, Context, Found, NotSent, Rejected, StoreError, Usage
+from pointsman import ABSENT, UNKNOWN, Context, Found, ModelResponse, NotSent, Rejected, StoreError, Usage
 from pointsman.kernel.rows import Transition
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.effects import KEY_LENGTH
@@ -243,12 +243,12 @@ class Oracle:
         self.unreliable = unreliable
         self.numbers = count(1)
 
-    async def answer(self, ctx: Context, right: str) -> Attempt[str]:
+    async def answer(self, ctx: Context, right: str) -> ModelResponse[str]:
         await self.unreliable.work()
         number = next(self.numbers)
         said = "nonsense" if self.world.chance(0.5) else right
         repairs = ctx.rejected.partition(" ")[0] or "0"
-        return Attempt(said, f"model {ctx.model}", f"{number} {repairs}", Usage(input_tokens=number))
+        return ModelResponse(said, f"model {ctx.model}", f"{number} {repairs}", Usage(input_tokens=number))
 
 
 def settle(answer: Any, result: Any) -> None:

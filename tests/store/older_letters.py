@@ -88,13 +88,13 @@ async def lived(path: Path) -> str:
     world, clock = World(at_work=True), ManualClock(BEGAN)
     async with Engine.open(path, [letters], resources={"world": world}, clock=clock, grace_seconds=0.0) as engine:
         cases = {name: (await engine.start(letters, {"message": name}, key=name)).case for name in NAMES}
-        await engine.keep(b"a scan")
+        await engine.store_blob(b"a scan")
         for name in ("done", "cancelled", "parked", "waiting", "unknown"):
-            await engine.settled(cases[name])
+            await engine.wait_until_resting(cases[name])
         await engine.cancel(cases["cancelled"], by="anna", why="no longer wanted")
         for name in ("done", "unknown"):
             await engine.resume((await engine.pending(cases[name])).token, True, by="anna")
-        await engine.settled(cases["done"])
+        await engine.wait_until_resting(cases["done"])
         while len(world.hanging) < 3 or (await engine.case(cases["later"])).wake_at is None:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0)
         dumped = sqlite3.connect(path)

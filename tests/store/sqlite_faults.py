@@ -17,7 +17,7 @@ from sqlite_work import Told, all_of, batch, complaints, errand
 from pointsman.errors import PointsmanError, StoreUnwritable
 from pointsman.store import sqlite_file
 from pointsman.store.sqlite import SqliteStore, open_sqlite, take_over
-from pointsman.store.sqlite_reader import open_cases
+from pointsman.store.sqlite_reader import open_reader
 
 BATCHES = 2
 WAL_PAGES = 30  # so that the log is moved into the file now and then, and stays in use between
@@ -105,7 +105,7 @@ async def left_of(folder: Path, files: Files, told: Told) -> list[str]:
         return [f"it does not open: {error}"]
     try:
         sound = writer.execute("PRAGMA integrity_check").fetchone()[0]
-        with open_cases(path) as reader:
+        with open_reader(path) as reader:
             return await complaints(reader, told) if sound == "ok" else [sound]
     finally:
         writer.close()

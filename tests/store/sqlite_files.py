@@ -110,7 +110,7 @@ asyncio.run(main())
 
 LOOK = """
 try:
-    open_cases(Path(sys.argv[1]))
+    open_reader(Path(sys.argv[1]))
     print(json.dumps({"kind": "opened", "text": ""}))
 except PointsmanError as error:
     print(json.dumps({"kind": type(error).__name__, "text": str(error)}))

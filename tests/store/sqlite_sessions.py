@@ -140,7 +140,7 @@ def worked(folder: Path, files: Files, told: Told, seed: int, batches: int, cont
     path = lay_out(folder, files)
 
     async def main() -> None:
-        store = await open_sqlite(path, now=1.0 + told.count, points=recorder)
+        store = await open_sqlite(path, now=1.0 + told.count, failpoints=recorder)
         try:
             if control is Control.NORMAL:
                 store._writer.execute("PRAGMA synchronous = NORMAL")

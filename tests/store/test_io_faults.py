@@ -15,7 +15,7 @@ from sqlite_disk import Disk, Platters, on_disk, on_network_drive
 from sqlite_faults import Failing, Kind, cached, suffered
 from sqlite_sessions import lay_out
 
-from pointsman import AtLeastOnce, Context, Engine, Process, State, Status, finish, open_cases, otherwise, when
+from pointsman import AtLeastOnce, Context, Engine, Process, State, Status, finish, open_reader, otherwise, when
 from pointsman.errors import EngineStopped, StoreUnwritable
 from pointsman.store.sqlite import open_sqlite
 from pointsman.testing.clock import ManualClock
@@ -117,7 +117,7 @@ def test_what_the_log_of_a_dead_engine_shows_is_written_again_before_anything_is
     platters = Platters({})
     for entry in disk.record[:length]:
         platters.take(entry)
-    with open_cases(lay_out(tmp_path, platters.nothing())) as reader:
+    with open_reader(lay_out(tmp_path, platters.nothing())) as reader:
         assert [row.key for row in asyncio.run(reader.cases())] == ["before", "not flushed", "after"]
 
 
@@ -156,7 +156,7 @@ def recorded(path: Path, disk: Disk, post: Post) -> bool:
         try:
             async with Engine.open(path, [letters], resources={"post": post}, clock=ManualClock()) as engine:
                 started = await engine.start(letters, {"message": "hello"}, key="a letter")
-                return (await engine.settled(started.case)).status is Status.DONE
+                return (await engine.wait_until_resting(started.case)).status is Status.DONE
         except (StoreUnwritable, EngineStopped):
             return False
 
@@ -182,7 +182,7 @@ def test_no_effect_is_called_before_its_intent_is_safe_from_a_power_failure(tmp_
             platters = Platters({})
             for entry in disk.record[:length]:
                 platters.take(entry)
-            with open_cases(lay_out(tmp_path, platters.nothing())) as reader:
+            with open_reader(lay_out(tmp_path, platters.nothing())) as reader:
                 assert asyncio.run(reader.effect(key)) is not None
         calls += len(post.calls)
 

@@ -70,9 +70,9 @@ async def filled(path: Path, name: str, messages: int) -> None:
     async with Engine.open(path, [thread()]) as engine:
         case = (await engine.start("thread", Thread(first="x"), correlation="one")).case
         for number in range(messages):
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             await engine.send("thread", Mail(number=number, text=f"{number:05} ".ljust(BODY_BYTES, "x")), name=name)
-        await engine.settled(case)
+        await engine.wait_until_resting(case)
         state = await engine.state(case, Thread)
         assert len(state.mails) == (messages if name == "more" else 0)
 
@@ -165,9 +165,9 @@ def test_a_log_in_an_order_costs_its_items_as_long_as_they_come_in_it(tmp_path: 
         async with Engine.open(path, [process]) as engine:
             case = (await engine.start(process, Thread(first="x"), correlation="one")).case
             for number in (*range(1, 41), 0):
-                await engine.settled(case)
+                await engine.wait_until_resting(case)
                 await engine.send(process, Mail(number=number, text="x" * 1_000), name="more")
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             return [mail.number for mail in (await engine.state(case, Thread)).mails]
 
     assert asyncio.run(main()) == list(range(41))

@@ -11,7 +11,7 @@ from older_letters import BEGAN, NAMES, World, letters
 from sqlite_sessions import EACH, Files, images, scratch, verdict, worked
 from sqlite_work import Told
 
-from pointsman import Engine, Status, open_cases
+from pointsman import Engine, Status, open_reader
 from pointsman.store.sqlite import take_over
 from pointsman.store.sqlite_file import APPLICATION_ID
 from pointsman.store.statements import migrations
@@ -90,10 +90,10 @@ def test_every_case_of_an_earlier_release_goes_on(tmp_path: Path, file: Path) ->
             (doubt,) = await engine.reader.in_doubt()
             await engine.resolve(doubt.key, happened=True, by="anna", why="it is in the sent folder", outcome="posted")
             await engine.redrive(cases["parked"], by="anna", why="the model is well again")
-            await engine.settled(cases["parked"])
+            await engine.wait_until_resting(cases["parked"])
             for name in ("parked", "waiting", "later", "halved", "hanging"):
                 await engine.resume((await engine.pending(cases[name])).token, True, by="anna")
-                assert (await engine.settled(cases[name])).outcome == "sent"
+                assert (await engine.wait_until_resting(cases[name])).outcome == "sent"
                 assert (await engine.state(cases[name])).receipt == f"posted dear {name}"
             assert (await engine.case(cases["unknown"])).outcome == "sent"
             assert await engine.reader.counts() == {Status.DONE: 7, Status.CANCELLED: 1}
@@ -111,7 +111,7 @@ def test_the_token_that_an_earlier_release_gave_out_is_good(tmp_path: Path, file
     async def main() -> str | None:
         async with Engine.open(path, [letters], resources={"world": World(at_work=False)}, clock=ManualClock(BEGAN)) as engine:
             row = await engine.resume(token, True, by="anna")
-            return (await engine.settled(row.id)).outcome
+            return (await engine.wait_until_resting(row.id)).outcome
 
     assert asyncio.run(main()) == "sent"
 
@@ -122,7 +122,7 @@ def test_a_file_of_an_earlier_release_is_looked_at_and_left_as_it_is(tmp_path: P
     before = path.read_bytes()
 
     async def main() -> None:
-        with open_cases(path) as reader:
+        with open_reader(path) as reader:
             rows = await reader.cases()
             told = [await reader.events(case=row.id) for row in rows]
             assert [row.key for row in rows] == list(NAMES)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlite_files import in_a_process, letter, sentence
 
-from pointsman import Engine, Status, open_cases
+from pointsman import Engine, Status, open_reader
 from pointsman.definition.transactions import Database
 from pointsman.errors import (
     Conflict,
@@ -38,7 +38,7 @@ def test_a_full_disk_stops_the_engine_and_nothing_is_lost(tmp_path: Path) -> Non
             store._writer.execute(f"PRAGMA max_page_count = {pages + 1}")
             started = await engine.start(process, {"message": "hello "})
             with pytest.raises(StoreUnwritable) as told:
-                await engine.settled(started.case)
+                await engine.wait_until_resting(started.case)
             assert "is full" in sentence(told.value, path)
             assert "free some space" in str(told.value)
             with pytest.raises(StoreUnwritable):
@@ -47,7 +47,7 @@ def test_a_full_disk_stops_the_engine_and_nothing_is_lost(tmp_path: Path) -> Non
 
     async def afterwards(case: int) -> None:
         async with Engine.open(path, [process], clock=ManualClock()) as engine:
-            row = await engine.settled(case)
+            row = await engine.wait_until_resting(case)
             assert row.status is Status.WAITING
             assert (await engine.pending(case)).shown["reply"] == "hello " * 100_000
 
@@ -69,12 +69,12 @@ async def until_full():
     async with Engine.open(path, [process]) as engine:
         started = await engine.start(process, {"message": "hello "})
         try:
-            await engine.settled(started.case)
+            await engine.wait_until_resting(started.case)
         except StoreUnwritable as error:
             return started.case, str(error)
 async def afterwards(case):
     async with Engine.open(path, [process]) as engine:
-        return (await engine.settled(case)).outcome, (await engine.state(case)).reply == "hello " * 100_000
+        return (await engine.wait_until_resting(case)).outcome, (await engine.state(case)).reply == "hello " * 100_000
 resource.setrlimit(resource.RLIMIT_FSIZE, (450_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 case, text = asyncio.run(until_full())
 resource.setrlimit(resource.RLIMIT_FSIZE, (-1, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
@@ -105,7 +105,7 @@ def test_an_engine_that_serves_returns_when_its_disk_is_full(tmp_path: Path) -> 
             serving = asyncio.create_task(engine.serve())
             started = await engine.start(process, {"message": "hello "})
             with pytest.raises(StoreUnwritable):
-                await engine.settled(started.case)
+                await engine.wait_until_resting(started.case)
             # The bound is there so that a failing test ends; nothing is measured.
             ended, _ = await asyncio.wait([serving], timeout=2.0)
             serving.cancel()
@@ -125,7 +125,7 @@ def test_a_stale_move_is_not_told_that_it_won_because_the_disk_is_full(tmp_path:
             gate.wait()
 
     async def main() -> None:
-        store = await open_sqlite(path, now=10.0, points=points)
+        store = await open_sqlite(path, now=10.0, failpoints=points)
         case, other = [await store.commit(start_of(store)) for _ in range(2)]
         await store.commit(next_of(case, 1, 0, Status.WAITING))
         pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
@@ -194,7 +194,7 @@ process.rules(when("no reply", lambda c: c.reply is None, write), when("open", l
               otherwise(finish("sent")))
 async def main():
     async with Engine.open(Path(sys.argv[1]), [process]) as engine:
-        await engine.settled((await engine.start(process, {"message": "hello "})).case)
+        await engine.wait_until_resting((await engine.start(process, {"message": "hello "})).case)
 asyncio.run(main())
 """
 
@@ -202,7 +202,7 @@ asyncio.run(main())
 def test_what_a_dead_engine_left_running_is_ready_again_however_often_the_file_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
     in_a_process(DIE, path)
-    with open_cases(path) as reader:
+    with open_reader(path) as reader:
         assert asyncio.run(reader.counts()) == {Status.RUNNING: 1}
 
     found: list[set[int]] = []
@@ -227,7 +227,7 @@ def test_a_case_goes_on_after_the_crash_of_its_engine_and_the_lost_attempt_count
 
     async def main() -> None:
         async with Engine.open(path, [process], clock=ManualClock(4e9)) as engine:
-            row = await engine.settled(1)
+            row = await engine.wait_until_resting(1)
             events = await engine.reader.events(case=1)
 
             assert (row.status, row.step) == (Status.WAITING, "approval")
@@ -277,7 +277,7 @@ def test_a_name_that_no_database_holds_is_refused_in_words_and_the_case_still_wa
     async def main() -> None:
         async with Engine.open(tmp_path / "cases.db", [process], clock=ManualClock()) as engine:
             case = (await engine.start(process, {"message": "hello"})).case
-            await engine.settled(case)
+            await engine.wait_until_resting(case)
             token = (await engine.pending(case)).token
             with pytest.raises(PointsmanError, match="surrogate"):
                 await engine.resume(token, True, by="anna \ud800")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlite_files import LOOK, OPEN, filled, in_a_process, letter, refusal, run, sentence
 
-from pointsman import Engine, Status, StoreError, history_of, open_cases
+from pointsman import Engine, Status, StoreError, history_of, open_reader
 from pointsman.errors import (
     PointsmanError,
     StoreForeign,
@@ -193,7 +193,7 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: Pa
     assert "name another file" in text
     assert path.read_bytes() == before
     with pytest.raises(StoreForeign, match="belongs to another program"):
-        open_cases(path)
+        open_reader(path)
 
 
 def test_an_empty_database_that_another_program_has_marked_is_refused(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_text_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     assert "name another file" in text
     assert path.read_bytes() == before
     with pytest.raises(StoreForeign, match="is not a SQLite database"):
-        open_cases(path)
+        open_reader(path)
 
 
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
 
     assert "give the engine a file" in text
     with pytest.raises(StoreError, match=r"cases\.db"):
-        open_cases(path)
+        open_reader(path)
 
 
 def test_a_file_of_a_newer_release_is_refused_with_both_numbers(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_file_of_a_newer_release_is_refused_with_both_numbers(tmp_path: Path) 
     assert f"tables 99, known {migrations('sqlite')[-1][0]}" in text
     assert "upgrade" in text
     with pytest.raises(StoreNewer):
-        open_cases(path)
+        open_reader(path)
 
 
 def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
 
     filled(path)
 
-    with open_cases(path) as reader:
+    with open_reader(path) as reader:
         assert asyncio.run(reader.counts()) == {Status.WAITING: 1}
 
 
@@ -271,7 +271,7 @@ def test_a_file_that_was_cut_off_is_refused_as_damaged(tmp_path: Path) -> None:
     assert "is damaged" in text
     assert "restore it from a backup" in text
     with pytest.raises(StoreForeign, match="is damaged"):
-        open_cases(path)
+        open_reader(path)
 
 
 async def look_at_everything(path: Path) -> None:
@@ -339,7 +339,7 @@ def test_a_row_that_no_engine_wrote_is_told_as_damage_to_whoever_looks(tmp_path:
     other.commit()
     other.close()
 
-    with open_cases(path) as reader, pytest.raises(StoreForeign) as told:
+    with open_reader(path) as reader, pytest.raises(StoreForeign) as told:
         asyncio.run(history_of(reader, 1))
 
     text = str(told.value)
@@ -485,7 +485,7 @@ def test_a_reader_of_a_missing_file_is_told_so_and_makes_none(tmp_path: Path) ->
     path = tmp_path / "cases.db"
 
     with pytest.raises(StoreError) as refused:
-        open_cases(path)
+        open_reader(path)
 
     text = sentence(refused.value, path)
     assert "does not exist" in text
@@ -498,7 +498,7 @@ def test_a_reader_of_an_empty_file_is_told_that_it_holds_no_cases(tmp_path: Path
     path.touch()
 
     with pytest.raises(StoreForeign) as refused:
-        open_cases(path)
+        open_reader(path)
 
     assert "holds no cases" in sentence(refused.value, path)
     assert path.stat().st_size == 0
@@ -509,7 +509,7 @@ def test_a_reader_looks_beside_the_engine_that_writes_and_cannot_write_itself(tm
 
     async def main() -> None:
         store = await open_sqlite(path, now=10.0)
-        with open_cases(path) as reader:
+        with open_reader(path) as reader:
             before = await reader.counts()
             await store.commit(start_of(store))
             after = await reader.counts()

@@ -112,7 +112,7 @@ def test_a_story_may_send_messages_between_the_crashes() -> None:
     async def story(world: World) -> None:
         case = await world.start(process, {"text": "first"}, correlation="one")
         await world.send(process, "second")
-        await world.settled()
+        await world.wait_until_resting()
         assert world.case(case).outcome == "sent"
 
     report = crash_everywhere(process, story, resources=lambda: {"office": Post()}, people={"approval": "yes"})

@@ -26,7 +26,7 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
-from pointsman.cli.places import database, load_process, load_processes, named_processes, open_cases
+from pointsman.cli.places import database, load_process, load_processes, named_processes, open_reader
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.rows import CaseRow, EventRow, UsageRow
@@ -36,7 +36,7 @@ from pointsman.operations.draw import draw as draw_process
 from pointsman.operations.explain import explain_case
 from pointsman.operations.export import export_case, write_blobs
 from pointsman.operations.history import History, history_of, told
-from pointsman.operations.times import local_time
+from pointsman.operations.times import format_time
 from pointsman.runtime.clock import SystemClock
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.retention import Vacuumed
@@ -124,7 +124,7 @@ def ps(
                         row.status,
                         row.outcome or row.step or "",
                         row.reason or row.rule or "",
-                        local_time(row.updated_at),
+                        format_time(row.updated_at),
                     ),
                 )
             )
@@ -301,7 +301,7 @@ def _look(db: Path | None, look: Callable[[Reader], Coroutine[Any, Any, None]]) 
     """Open the cases, look, and end with a sentence and a code instead of a traceback."""
 
     def body() -> None:
-        with open_cases(db) as reader:
+        with open_reader(db) as reader:
             asyncio.run(look(reader))
 
     try:
@@ -325,7 +325,7 @@ def _print_history(history: History) -> None:
     console.print(f"[bold]case {case.id}[/] of {escape(case.process)} (version {case.version}): {escape(_stands(case))}")
     table = Table("time", "what", "", box=None)
     for event in history.events:
-        table.add_row(local_time(event.at), event.kind, escape(told(event)))
+        table.add_row(format_time(event.at), event.kind, escape(told(event)))
     console.print(table)
     console.print("\n[bold]state[/]")
     if history.erased is not None:
@@ -353,7 +353,7 @@ def _print_event(row: EventRow, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**row._asdict(), "facts": json.loads(row.facts)}, ensure_ascii=False), flush=True)
     else:
-        console.print(f"{row.id:6} {local_time(row.at)} case {row.case:<5} {row.kind:16} {escape(told(row))}")
+        console.print(f"{row.id:6} {format_time(row.at)} case {row.case:<5} {row.kind:16} {escape(told(row))}")
 
 
 def _print_json(value: object) -> None:

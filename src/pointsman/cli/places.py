@@ -16,7 +16,7 @@ class PlaceUnknown(PointsmanError):
     """The command was not told where the cases are, or which process they belong to."""
 
 
-def open_cases(db: Path | None) -> SqliteReader:
+def open_reader(db: Path | None) -> SqliteReader:
     """Open the database read-only. Raises PlaceUnknown or StoreError."""
     return SqliteReader(database(db))
 

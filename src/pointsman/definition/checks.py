@@ -131,12 +131,12 @@ def check_former_names(process: str, steps: Mapping[str, Any], former: Mapping[s
     what = f"process {process!r}"
     if step.name in former:
         raise DefinitionError(f"{what}: {step.name!r} is an earlier name of {former[step.name]!r}; give the new step another name=.")
-    for name in step.was:
+    for name in step.former_names:
         if name == step.name or name in steps:
-            raise DefinitionError(f"{what}: {step.name!r} was called {name!r}, but a step is called so now; take it out of was=.")
+            raise DefinitionError(f"{what}: {step.name!r} was called {name!r}, but a step is called so now; take it out of former_names=.")
         if name in former:
             raise DefinitionError(
-                f"{what}: {former[name]!r} and {step.name!r} were both called {name!r}; say which, and take it out of the other's was=."
+                f"{what}: {former[name]!r} and {step.name!r} were both called {name!r}; say which, and take it out of the other's former_names=."
             )
 
 
@@ -438,8 +438,8 @@ def _check_branches(what: str, step: Parallel) -> None:
     declared: object = step.failures
     if declared not in {None, "fail", "record"} and not isinstance(declared, Quorum):
         raise DefinitionError(f'{what}: failures is {declared!r}; write "fail", "record" or quorum(n), or leave it out.')
-    if step.at_once < 1:
-        raise DefinitionError(f"{what}: at_once is {step.at_once}; at least 1 branch must run at a time.")
+    if step.concurrency < 1:
+        raise DefinitionError(f"{what}: concurrency is {step.concurrency}; at least 1 branch must run at a time.")
     most = float("inf") if isinstance(step, Each) else len(step.nodes)
     if isinstance(step.failures, Quorum) and not 1 <= step.failures.needed <= most:
         raise DefinitionError(

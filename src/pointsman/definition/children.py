@@ -30,12 +30,12 @@ class Child:
     writes: tuple[str, ...]
     signature: Signature
     result: str | None
-    was: tuple[str, ...] = ()
+    former_names: tuple[str, ...] = ()
 
     @property
     def first_name(self) -> str:
         """The name that the keys of its cases are made of: the oldest one, so that a renamed child is not started twice."""
-        return self.was[0] if self.was else self.name
+        return self.former_names[0] if self.former_names else self.name
 
     @cached_property
     def depends(self) -> frozenset[str]:

@@ -24,15 +24,15 @@ class Reconcile:
     """Ask the world before calling again.
 
     `look_up` takes the effect's own parameters and returns `Found(outcome)`, ABSENT (surely not there) or UNKNOWN. It is asked only
-    when the interrupted call's deadline and then `settle_seconds` have passed: earlier, that call could still arrive after the look.
+    when the interrupted call's deadline and then `propagation_seconds` have passed: earlier, that call could still arrive after the look.
     """
 
     look_up: Callable[..., Any]
-    settle_seconds: float
+    propagation_seconds: float
 
     def __post_init__(self) -> None:
-        if not self.settle_seconds >= 0:
-            raise DefinitionError(f"Reconcile: settle_seconds is {self.settle_seconds}; it must not be negative.")
+        if not self.propagation_seconds >= 0:
+            raise DefinitionError(f"Reconcile: propagation_seconds is {self.propagation_seconds}; it must not be negative.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Effect(Node[P, R], Generic[P, R]):
     @property
     def first_name(self) -> str:
         """The name that idempotency keys are made of: the oldest one, so that a renamed effect keeps its keys."""
-        return self.was[0] if self.was else self.name
+        return self.former_names[0] if self.former_names else self.name
 
 
 @dataclass(frozen=True, eq=False)

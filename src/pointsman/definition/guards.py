@@ -50,7 +50,7 @@ class Usage(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt(Generic[T]):
+class ModelResponse(Generic[T]):
     """One answer of a model, as a node returns it to the engine.
 
     `output` is what it says, None where it says nothing that fits, which the `violations` then name. `raw` is its text as
@@ -63,10 +63,10 @@ class Attempt(Generic[T]):
     usage: Usage = Usage()  # noqa: RUF009 - a frozen value
     violations: tuple[Violation, ...] = ()
 
-    def map(self, change: Callable[[T], U]) -> "Attempt[U]":
+    def map(self, change: Callable[[T], U]) -> "ModelResponse[U]":
         """The same answer with another output, where it has one."""
         changed = None if self.output is None else change(self.output)
-        return Attempt(changed, self.model, self.raw, self.usage, self.violations)
+        return ModelResponse(changed, self.model, self.raw, self.usage, self.violations)
 
 
 class Unsafe(BaseModel, Generic[T]):
@@ -92,7 +92,7 @@ class Guard:
 
     An answer with violations is asked for again up to `repairs_max` times with `ctx.violations` and `ctx.rejected`, then
     afresh up to `retries_max` times, each with its repairs; then of the next of so many `models` (`ctx.model` counts from
-    0). A model that only fails, by exceptions, is left for the next one, too. The last `free` of them cost nothing, and are
+    0). A model that only fails, by exceptions, is left for the next one, too. The last `free_models` of them cost nothing, and are
     who is asked when a budget is spent. When all that is used up, the case is parked, or, with `escalate="unsafe"`, the
     field takes an `Unsafe` for a person.
 
@@ -103,19 +103,25 @@ class Guard:
     repairs_max: int
     retries_max: int
     models: int
-    free: int
+    free_models: int
     escalate: Escalation
     signatures: Mapping[str, Signature] = field(compare=False)
 
     def __init__(
-        self, *checks: Check, repairs_max: int = 2, retries_max: int = 0, models: int = 1, free: int = 0, escalate: Escalation = "park"
+        self,
+        *checks: Check,
+        repairs_max: int = 2,
+        retries_max: int = 0,
+        models: int = 1,
+        free_models: int = 0,
+        escalate: Escalation = "park",
     ) -> None:
-        numbers = (("repairs_max", repairs_max, 0), ("retries_max", retries_max, 0), ("models", models, 1), ("free", free, 0))
+        numbers = (("repairs_max", repairs_max, 0), ("retries_max", retries_max, 0), ("models", models, 1), ("free_models", free_models, 0))
         for name, number, least in numbers:
             if number < least:
                 raise DefinitionError(f"Guard: {name} is {number}; it must be {least} or more.")
-        if free > models:
-            raise DefinitionError(f"Guard: free is {free}, and there are {models} models; name at most so many.")
+        if free_models > models:
+            raise DefinitionError(f"Guard: free_models is {free_models}, and there are {models} models; name at most so many.")
         signatures: dict[str, Signature] = {}
         for check in checks:
             name = check_name(check)
@@ -143,10 +149,10 @@ def check_name(check: Check) -> str:
 
 
 def answered(signature: Signature) -> tuple[Signature, bool]:
-    """The signature of a node as if it returned what its `Attempt` holds, and whether it returns one."""
+    """The signature of a node as if it returned what its `ModelResponse` holds, and whether it returns one."""
     parts = members(signature.returns)
-    held = [(get_args(part) or (Any,))[0] if (get_origin(part) or part) is Attempt else part for part in parts]
-    asks = any((get_origin(part) or part) is Attempt for part in parts)
+    held = [(get_args(part) or (Any,))[0] if (get_origin(part) or part) is ModelResponse else part for part in parts]
+    asks = any((get_origin(part) or part) is ModelResponse for part in parts)
     return (replace(signature, returns=Union[tuple(held)]), True) if asks else (signature, False)  # noqa: UP007 - of as many as there are
 
 

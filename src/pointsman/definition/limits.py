@@ -7,20 +7,20 @@ from pointsman.errors import DefinitionError
 
 
 @dataclass(frozen=True, slots=True)
-class Breaker:
-    """After `failures` failed calls in a row nobody calls for `cool_seconds`; then one call is tried, and its end decides.
+class CircuitBreaker:
+    """After `failures` failed calls in a row nobody calls for `cooldown_seconds`; then one call is tried, and its end decides.
 
     (Nygard, "Release It!", 2007.) A definite answer is no failure: not `Rejected`, and not a refusal with a `retry_after`.
     """
 
     failures: int = 5
-    cool_seconds: float = 30.0
+    cooldown_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         if self.failures < 1:
-            raise DefinitionError(f"Breaker: failures is {self.failures}; it must be at least 1.")
-        if not 0 < self.cool_seconds < float("inf"):
-            raise DefinitionError(f"Breaker: cool_seconds is {self.cool_seconds}; say for how many seconds nobody calls.")
+            raise DefinitionError(f"CircuitBreaker: failures is {self.failures}; it must be at least 1.")
+        if not 0 < self.cooldown_seconds < float("inf"):
+            raise DefinitionError(f"CircuitBreaker: cooldown_seconds is {self.cooldown_seconds}; say for how many seconds nobody calls.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Limit:
     name: str
     concurrency: int | None = None
     per_second: float | None = None
-    breaker: Breaker | None = None
+    breaker: CircuitBreaker | None = None
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -54,11 +54,11 @@ class Intake:
     that wait for a person, a message or a time, and those that are parked, are not.
     """
 
-    waiting_max: int | None = 100_000
-    tenant_waiting_max: int | None = None
+    backlog_max: int | None = 100_000
+    tenant_backlog_max: int | None = None
 
     def __post_init__(self) -> None:
-        for name, bound in (("waiting_max", self.waiting_max), ("tenant_waiting_max", self.tenant_waiting_max)):
+        for name, bound in (("backlog_max", self.backlog_max), ("tenant_backlog_max", self.tenant_backlog_max)):
             if bound is not None and bound < 1:
                 raise DefinitionError(f"Intake: {name} is {bound}; it must be at least 1, or None for no bound.")
 

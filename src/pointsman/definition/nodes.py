@@ -75,7 +75,7 @@ class Context:
     _read: Callable[[Blob], Awaitable[bytes]] | None = field(default=None, repr=False, compare=False)
 
     async def read(self, blob: Blob) -> bytes:
-        """The content of a blob that was stored with `Engine.keep`. Raises KeyError where it has been collected."""
+        """The content of a blob that was stored with `Engine.store_blob`. Raises KeyError where it has been collected."""
         if self._read is None:
             raise KeyError(f"no blobs here: this context belongs to no engine, so {blob.sha256[:12]} cannot be read")
         return await self._read(blob)
@@ -83,7 +83,7 @@ class Context:
 
 @dataclass(frozen=True, eq=False)
 class Node(Generic[P, R]):
-    """A function with one job. Calling it calls the function, so a test needs no engine. `was` are its earlier names, oldest first."""
+    """A function with one job. Calling it calls the function, so a test needs no engine. `former_names` are its earlier names, oldest first."""
 
     function: Callable[P, R]
     name: str
@@ -94,7 +94,7 @@ class Node(Generic[P, R]):
     on_failure: OnFailure
     asynchronous: bool
     isolated: bool = field(default=False, kw_only=True)
-    was: tuple[str, ...] = field(default=(), kw_only=True)
+    former_names: tuple[str, ...] = field(default=(), kw_only=True)
     limit: Limit | None = field(default=None, kw_only=True)
     guard: Guard | None = field(default=None, kw_only=True)
 

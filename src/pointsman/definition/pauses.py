@@ -39,7 +39,7 @@ class Pause:
     `writes` takes the answer; `shows` are the fields that the person sees and decides on: the answer is bound to their
     digest, and is cleared when one of them is rewritten. `edits` are shown fields that the answer may rewrite;
     `beside` are fields shown for information, without being part of what is decided. `ladder` says what happens when no
-    answer comes, `assignee` who is asked first, `was` its earlier names.
+    answer comes, `assignee` who is asked first, `former_names` its earlier names.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Pause:
     shows: tuple[str, ...]
     edits: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
-    was: tuple[str, ...] = field(default=(), kw_only=True)
+    former_names: tuple[str, ...] = field(default=(), kw_only=True)
     ladder: tuple[Remind | Reassign | Expire, ...] = ()
     assignee: str | None = None
 
@@ -68,14 +68,14 @@ class Pause:
 class Sleep:
     """A place where a case waits for a time: `seconds` from when it came there, or the one that the field `until` names.
 
-    `writes` takes the time at which it went on: until then the field is empty, so that a rule can ask for it. `was` are its earlier names.
+    `writes` takes the time at which it went on: until then the field is empty, so that a rule can ask for it. `former_names` are its earlier names.
     """
 
     name: str
     writes: tuple[str, ...]
     seconds: float | None
     until: str | None
-    was: tuple[str, ...] = ()
+    former_names: tuple[str, ...] = ()
 
     @cached_property
     def depends(self) -> frozenset[str]:

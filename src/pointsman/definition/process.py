@@ -71,11 +71,11 @@ class Process(Generic[S]):
     @overload
     def node(self, function: Callable[P, R], /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ...,
              timeout_seconds: float | None = None, on_failure: OnFailure = "park", isolated: bool = False,
-             was: str | tuple[str, ...] = (), limit: Limit | None = None, guard: Guard | None = None) -> Node[P, R]: ...  # fmt: skip
+             former_names: str | tuple[str, ...] = (), limit: Limit | None = None, guard: Guard | None = None) -> Node[P, R]: ...  # fmt: skip
     @overload
     def node(self, /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ..., timeout_seconds: float | None = None,
              on_failure: OnFailure = "park", isolated: bool = False,
-             was: str | tuple[str, ...] = (), limit: Limit | None = None, guard: Guard | None = None,
+             former_names: str | tuple[str, ...] = (), limit: Limit | None = None, guard: Guard | None = None,
              ) -> Callable[[Callable[P, R]], Node[P, R]]: ...  # fmt: skip
 
     def node(
@@ -89,7 +89,7 @@ class Process(Generic[S]):
         timeout_seconds: float | None = None,
         on_failure: OnFailure = "park",
         isolated: bool = False,
-        was: str | tuple[str, ...] = (),
+        former_names: str | tuple[str, ...] = (),
         limit: Limit | None = None,
         guard: Guard | None = None,
     ) -> Node[P, R] | Callable[[Callable[P, R]], Node[P, R]]:
@@ -99,9 +99,9 @@ class Process(Generic[S]):
         `timeout_seconds` bounds one attempt. When all attempts have failed, the case is parked, or, with
         `on_failure="record"`, the field takes a `Failure` and the case goes on. An `isolated` one runs in a Python of its
         own, which is killed when its time is over or its step is cancelled, and whose crash is a failed attempt: for
-        functions that hang or crash beyond help, at the cost of starting a Python for each attempt. `was` are the names that it had before,
+        functions that hang or crash beyond help, at the cost of starting a Python for each attempt. `former_names` are the names that it had before,
         oldest first: what is stored under them counts as its own. `limit` is what all calls of this and other steps share.
-        `guard` is what an answer must pass before it is written; a node that asks a model returns an `Attempt`, and is guarded by
+        `guard` is what an answer must pass before it is written; a node that asks a model returns a `ModelResponse`, and is guarded by
         the types of its fields where no other guard is named. Raises DefinitionError.
         """
 
@@ -119,7 +119,7 @@ class Process(Generic[S]):
                 on_failure=on_failure,
                 asynchronous=inspect.iscoroutinefunction(function),
                 isolated=isolated,
-                was=_names(was),
+                former_names=_names(former_names),
                 limit=limit,
                 guard=Guard(repairs_max=0) if guard is None and asks else guard,
             )
@@ -132,12 +132,12 @@ class Process(Generic[S]):
     def effect(self, function: Callable[P, R], /, *, writes: str | tuple[str, ...], safety: Safety | None = None, name: str | None = None,
                timeout_seconds: float = ..., retry: Retry = ..., on_failure: OnFailure = "park",
                key: Callable[..., str] | None = None, undo: AnyCompensation | None = None,
-               was: str | tuple[str, ...] = (), limit: Limit | None = None) -> Effect[P, R]: ...  # fmt: skip
+               former_names: str | tuple[str, ...] = (), limit: Limit | None = None) -> Effect[P, R]: ...  # fmt: skip
     @overload
     def effect(self, /, *, writes: str | tuple[str, ...], safety: Safety | None = None, name: str | None = None, timeout_seconds: float = ...,
                retry: Retry = ..., on_failure: OnFailure = "park",
                key: Callable[..., str] | None = None, undo: AnyCompensation | None = None,
-               was: str | tuple[str, ...] = (), limit: Limit | None = None) -> Callable[[Callable[P, R]], Effect[P, R]]: ...  # fmt: skip
+               former_names: str | tuple[str, ...] = (), limit: Limit | None = None) -> Callable[[Callable[P, R]], Effect[P, R]]: ...  # fmt: skip
 
     def effect(
         self,
@@ -152,14 +152,14 @@ class Process(Generic[S]):
         on_failure: OnFailure = "park",
         key: Callable[..., str] | None = None,
         undo: AnyCompensation | None = None,
-        was: str | tuple[str, ...] = (),
+        former_names: str | tuple[str, ...] = (),
         limit: Limit | None = None,
     ) -> Effect[P, R] | Callable[[Callable[P, R]], Effect[P, R]]:
         """Declare an effect: a function that changes the world outside. It must name a safety policy.
 
         The idempotency key is made of the process, the case, the effect and what it reads; `key`, a function of fields
         that it names as parameters, takes the place of what it reads. `retry` bounds the calls, repeated or not sent.
-        `undo` is the compensation that a rule's `compensate(...)` calls for it. `was` are the names that it had before, oldest first: the key is made of the oldest one, so that a call under an
+        `undo` is the compensation that a rule's `compensate(...)` calls for it. `former_names` are the names that it had before, oldest first: the key is made of the oldest one, so that a call under an
         earlier name is known. `limit` is what all calls of this and other steps share. Raises DefinitionError.
         """
 
@@ -169,7 +169,7 @@ class Process(Generic[S]):
             if safety is None:
                 raise DefinitionError(
                     f"{what}: say with `safety=` what a crash in the middle of its call means: "
-                    "Idempotent(), Reconcile(look_up, settle_seconds), AtMostOnce() or AtLeastOnce(because)."
+                    "Idempotent(), Reconcile(look_up, propagation_seconds), AtMostOnce() or AtLeastOnce(because)."
                 )
             effect = Effect(
                 function=function,
@@ -183,7 +183,7 @@ class Process(Generic[S]):
                 safety=safety,
                 key=key,
                 undo=undo,
-                was=_names(was),
+                former_names=_names(former_names),
                 limit=limit,
             )
             self._declare(effect)
@@ -193,7 +193,7 @@ class Process(Generic[S]):
 
     def compensation(
         self, *, safety: Safety, name: str | None = None, timeout_seconds: float = EFFECT_TIMEOUT_SECONDS, retry: Retry = Retry(),  # noqa: B008
-        was: str | tuple[str, ...] = (),
+        former_names: str | tuple[str, ...] = (),
     ) -> Callable[[Callable[P, R]], Compensation[P, R]]:  # fmt: skip
         """Declare a compensation: an effect that takes another one back, and is named in that one's `undo=`.
 
@@ -213,7 +213,7 @@ class Process(Generic[S]):
                 on_failure="park",
                 asynchronous=inspect.iscoroutinefunction(function),
                 safety=safety,
-                was=_names(was),
+                former_names=_names(former_names),
             )
             self._declare(compensation)
             return compensation
@@ -222,7 +222,7 @@ class Process(Generic[S]):
 
     def transaction(
         self, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = Retry(), on_failure: OnFailure = "park",  # noqa: B008
-        was: str | tuple[str, ...] = (),
+        former_names: str | tuple[str, ...] = (),
     ) -> Callable[[Callable[P, R]], Transaction[P, R]]:  # fmt: skip
         """Declare a transaction: a plain function with a resource `db: Database`, whose rows are committed with the field.
 
@@ -241,7 +241,7 @@ class Process(Generic[S]):
                 timeout_seconds=None,
                 on_failure=on_failure,
                 asynchronous=inspect.iscoroutinefunction(function),
-                was=_names(was),
+                former_names=_names(former_names),
             )
             self._declare(transaction)
             return transaction
@@ -260,35 +260,39 @@ class Process(Generic[S]):
         ladder: Sequence[Remind | Reassign | Expire | Park] = (),
         assignee: str | None = None,
         name: str | None = None,
-        was: str | tuple[str, ...] = (),
+        former_names: str | tuple[str, ...] = (),
     ) -> Pause:
         """Declare a pause: the case waits for an `answer` to what it `shows`.
 
         `ladder` says what happens when none comes: `remind(after)`, `reassign(after, to)`, and at the `deadline` either
-        `answer_with(default)` or `park(reason)`; with a deadline alone the case is parked then. `was` are its earlier names. Raises DefinitionError.
+        `answer_with(default)` or `park(reason)`; with a deadline alone the case is parked then. `former_names` are its earlier names. Raises DefinitionError.
         """
         called = name or writes
         rungs = ladder_of(f"process {self.name!r}, pause {called!r}", ladder, deadline)
-        pause = Pause(called, (writes,), answer, shows, edits, beside, rungs, assignee, was=_names(was))
+        pause = Pause(called, (writes,), answer, shows, edits, beside, rungs, assignee, former_names=_names(former_names))
         self._declare(pause)
         return pause
 
     def sleep(self, *, writes: str, seconds: Duration | None = None, until: str | None = None, name: str | None = None,
-              was: str | tuple[str, ...] = ()) -> Sleep:  # fmt: skip
+              former_names: str | tuple[str, ...] = ()) -> Sleep:  # fmt: skip
         """Declare a sleep: the case waits for so long, or until the time that the field `until` names (Unix seconds or a datetime).
 
         `writes` takes the time at which the case went on, a float or a datetime. A clock that jumps makes it late, never early.
         Raises DefinitionError.
         """
         sleep = Sleep(
-            name or writes, (writes,), None if seconds is None else seconds_of(seconds, f"sleep {name or writes!r}"), until, _names(was)
+            name or writes,
+            (writes,),
+            None if seconds is None else seconds_of(seconds, f"sleep {name or writes!r}"),
+            until,
+            _names(former_names),
         )
         self._declare(sleep)
         return sleep
 
     def child(
         self, process: "AnyProcess", inputs: Callable[..., Mapping[str, Any]], *, writes: str, result: str | None = None, name: str | None = None,
-        was: str | tuple[str, ...] = (),
+        former_names: str | tuple[str, ...] = (),
     ) -> Child:  # fmt: skip
         """Declare a child: a case of another process, whose end this case waits for.
 
@@ -297,7 +301,7 @@ class Process(Generic[S]):
         Raises DefinitionError.
         """
         called = name or process.name
-        child = Child(called, process, inputs, (writes,), signature_of(inputs, f"child {called!r}"), result, _names(was))
+        child = Child(called, process, inputs, (writes,), signature_of(inputs, f"child {called!r}"), result, _names(former_names))
         self._declare(child)
         return child
 
@@ -420,7 +424,7 @@ class Process(Generic[S]):
             used = [*(node.limit for node in self.nodes()), step.limit]
             check_limits(f"process {self.name!r}", [limit for limit in used if limit is not None])
         self.steps[step.name] = step
-        self._former |= dict.fromkeys(step.was, step.name)
+        self._former |= dict.fromkeys(step.former_names, step.name)
 
 
 def _name_of(function: Callable[..., Any]) -> str:

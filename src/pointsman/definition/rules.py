@@ -15,7 +15,7 @@ S = TypeVar("S")
 
 # As many branches of one case at once as there are threads for plain functions (runtime/engine.py): more would spend their
 # time in line there. A bound that all cases share is the business of the resource that they use.
-AT_ONCE = 16
+BRANCH_CONCURRENCY = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Parallel:
 
     nodes: tuple[AnyNode, ...]
     failures: Failures = None
-    at_once: int = AT_ONCE
+    concurrency: int = BRANCH_CONCURRENCY
 
     @property
     def name(self) -> str:
@@ -131,13 +131,13 @@ def parallel(*nodes: AnyNode, failures: Failures = None) -> Parallel:
     return Parallel(nodes, failures)
 
 
-def each(node: AnyNode, *, over: str, failures: Failures = None, at_once: int = AT_ONCE) -> Each:
-    """Run `node` once for each item of the list, tuple or dict in field `over`, at most `at_once` of them at a time.
+def each(node: AnyNode, *, over: str, failures: Failures = None, concurrency: int = BRANCH_CONCURRENCY) -> Each:
+    """Run `node` once for each item of the list, tuple or dict in field `over`, at most `concurrency` of them at a time.
 
     The node takes the item as its parameter of type `Item[...]`. Its field takes the results: a list in the order of the
     items, or a dict with their keys. `failures` is as with `parallel`; a `Failure` takes the place of its item's result.
     """
-    return Each((node,), failures, at_once, over)
+    return Each((node,), failures, concurrency, over)
 
 
 def quorum(needed: int) -> Quorum:

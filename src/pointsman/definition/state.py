@@ -68,7 +68,7 @@ class Failure(BaseModel):
 class Blob(BaseModel):
     """A large value, stored once by its content and passed by reference (Claim Check, Hohpe & Woolf).
 
-    Made by `Engine.keep`, read back with `Context.read`. `size` is in bytes.
+    Made by `Engine.store_blob`, read back with `Context.read`. `size` is in bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

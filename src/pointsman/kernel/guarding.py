@@ -9,8 +9,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pointsman.definition.guards import Attempt, Guard, Usage, Violation
-from pointsman.errors import CheckFailed
+from pointsman.definition.guards import Guard, ModelResponse, Usage, Violation
+from pointsman.errors import CheckError
 from pointsman.kernel.codec import message_of, storable
 
 RAW_CHARACTERS_MAX = 65_536  # of an answer that is kept: more than any model writes to a mail; an answer without end is cut
@@ -51,8 +51,8 @@ def progress_of(guard: Guard | None, text: str | None) -> Progress:
 
 
 def taken_apart(result: object) -> Judged:
-    """What a guarded node returned: an `Attempt`, or a plain value, which cost nothing."""
-    if not isinstance(result, Attempt):
+    """What a guarded node returned: a `ModelResponse`, or a plain value, which cost nothing."""
+    if not isinstance(result, ModelResponse):
         return Judged(result, (), "", {})
     raw = storable(result.raw[:RAW_CHARACTERS_MAX])
     violations = tuple(Violation(check=storable(one.check), message=storable(one.message)) for one in result.violations)
@@ -63,14 +63,14 @@ def taken_apart(result: object) -> Judged:
 
 
 def objections(guard: Guard, value_of: Callable[[str], object]) -> tuple[Violation, ...]:
-    """Hold an answer against each check; `value_of` gives the fields, with the answer in place. Raises CheckFailed."""
+    """Hold an answer against each check; `value_of` gives the fields, with the answer in place. Raises CheckError."""
     found: list[Violation] = []
     for check, (name, signature) in zip(guard.checks, guard.signatures.items(), strict=True):
         try:
             said = check(**{read: value_of(read) for read in signature.reads})
             messages = [storable(str(one)) for one in (() if said is None else (said,) if isinstance(said, str) else said)]
         except Exception as error:  # the author's check may raise anything
-            raise CheckFailed(f"check {name!r} raised {type(error).__name__}: {message_of(error)}") from error
+            raise CheckError(f"check {name!r} raised {type(error).__name__}: {message_of(error)}") from error
         found += [Violation(check=name, message=message) for message in messages]
     return tuple(found)
 
@@ -92,8 +92,8 @@ def next_model(guard: Guard, progress: Progress) -> tuple[str, Progress] | None:
 
 def free_model(guard: Guard, progress: Progress) -> tuple[str, Progress] | None:
     """The first of the models that cost nothing, after a budget was spent."""
-    first = guard.models - guard.free
-    return ("free model", Progress(model=first)) if guard.free and progress.model < first else None
+    first = guard.models - guard.free_models
+    return ("free model", Progress(model=first)) if guard.free_models and progress.model < first else None
 
 
 def usage_in(facts: Mapping[str, Any]) -> tuple[str, Usage] | None:

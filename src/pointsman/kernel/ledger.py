@@ -61,5 +61,5 @@ def move_in_doubt(effect: AnyEffect, *, attempts: int, intended_at: float, deadl
         return CallAgain()
     if isinstance(safety, AtLeastOnce):
         return CallAgain()
-    settled_at = deadline + safety.settle_seconds
+    settled_at = deadline + safety.propagation_seconds
     return LookUp() if now >= settled_at else WaitUntil(settled_at)

@@ -183,7 +183,7 @@ def _fail(limit: Limit, state: LimitState, now: float, *, tried: bool) -> tuple[
     failures = state.failures + 1
     if not tried and failures < breaker.failures:
         return replace(state, failures=failures), Ended()
-    opens = now + breaker.cool_seconds
+    opens = now + breaker.cooldown_seconds
     return replace(state, failures=failures, open_until=opens), Ended(opens=opens)
 
 

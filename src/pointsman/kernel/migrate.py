@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pointsman.definition.checks import inputs_of
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import NotAccepted, ValueRefused
+from pointsman.errors import ValueRefused, VersionNotAccepted
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.snapshot import NULL
 
@@ -30,7 +30,7 @@ def migrate(process: AnyProcess, version: int, fields: Texts) -> Migrated:
     """Run the process's migrations on the fields of a case of an older version.
 
     A migration is no rewrite: a field keeps its writer, and nothing that was computed from it is cleared. Raises
-    NotAccepted where a migration raises, or gives what is no JSON or does not fit.
+    VersionNotAccepted where a migration raises, or gives what is no JSON or does not fit.
     """
     values: dict[str, Any] = {name: json.loads(text) for name, (text, _) in fields.items()}
     for older in range(version, process.version):
@@ -59,11 +59,11 @@ def _step(process: AnyProcess, older: int, values: dict[str, Any]) -> dict[str, 
         after = dict(given)
         json.dumps(after, allow_nan=False)
     except Exception as error:
-        raise NotAccepted(f"{what} raised {type(error).__name__}: {message_of(error)}; correct it") from None
+        raise VersionNotAccepted(f"{what} raised {type(error).__name__}: {message_of(error)}; correct it") from None
     known = process.state.model_fields
     strange = sorted(name for name in after.keys() - values.keys() if older + 1 == process.version and name not in known)
     if strange:
-        raise NotAccepted(f"{what} gives {strange[0]!r}, which is no field of {process.state.__name__}; correct it")
+        raise VersionNotAccepted(f"{what} gives {strange[0]!r}, which is no field of {process.state.__name__}; correct it")
     return after
 
 
@@ -82,7 +82,7 @@ def _text(process: AnyProcess, version: int, field: str, value: object, before: 
         return codec.encode(field, codec.decode(field, _dumped(value), "").value, "").text
     except ValueRefused as error:
         told = f"version {version} of {process.name!r} cannot be brought to version {process.version}"
-        raise NotAccepted(f"{told}: after its migrations {error}; correct them") from None
+        raise VersionNotAccepted(f"{told}: after its migrations {error}; correct them") from None
 
 
 def _dumped(value: object) -> str:

@@ -7,13 +7,13 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from pointsman.definition.guards import Attempt, Usage
+from pointsman.definition.guards import ModelResponse, Usage
 from pointsman.definition.nodes import Context
 from pointsman.errors import DefinitionError
 
 T = TypeVar("T", bound=BaseModel)
 
-MAY_BE_PAID = "it may have worked on the question, and be paid for it"  # what a NoAnswer ends with
+MAY_BE_PAID = "it may have worked on the question, and be paid for it"  # what a NoModelResponse ends with
 
 
 class Message(NamedTuple):
@@ -73,9 +73,9 @@ FREE = Price(0, 0)
 class Model(Protocol):
     """What a node asks. `name` is kept with each answer.
 
-    An answer that does not fit `schema`, be it no JSON, cut short, empty or with a value outside an enum, is an `Attempt`
+    An answer that does not fit `schema`, be it no JSON, cut short, empty or with a value outside an enum, is a `ModelResponse`
     with violations: it was paid for, and can be repaired. No answer is an exception: `NotSent` where nobody worked on the
-    question, with the `retry_after` (seconds) of a server that is busy, `NoAnswer` where somebody may have, and `Rejected`
+    question, with the `retry_after` (seconds) of a server that is busy, `NoModelResponse` where somebody may have, and `Rejected`
     where only a person helps. The engine tries the first two again, as the node's `retry` says, and then the next model.
     """
 
@@ -84,6 +84,6 @@ class Model(Protocol):
         """The model's name, such as "gpt-4.1-mini" or "rule-based, no AI"."""
         ...
 
-    async def attempt(self, task: Task, messages: Sequence[Message], schema: type[T]) -> Attempt[T]:
-        """Ask once for an answer that fits `schema`. Raises NotSent, NoAnswer or Rejected where there is none."""
+    async def ask(self, task: Task, messages: Sequence[Message], schema: type[T]) -> ModelResponse[T]:
+        """Ask once for an answer that fits `schema`. Raises NotSent, NoModelResponse or Rejected where there is none."""
         ...

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
-from pointsman.definition.guards import Attempt, Violation
-from pointsman.errors import DefinitionError, NoAnswer, NotSent, Rejected
+from pointsman.definition.guards import ModelResponse, Violation
+from pointsman.errors import DefinitionError, NoModelResponse, NotSent, Rejected
 from pointsman.mappings.http import http_outcome, retry_after_seconds
 from pointsman.models.answers import cleaned, read_answer, tokens_of, violations
 from pointsman.models.base import FREE, MAY_BE_PAID, Message, Price, Task
@@ -100,11 +100,11 @@ class OpenAICompatible:
     def __repr__(self) -> str:
         return f"OpenAICompatible({self._settings['model']!r}, base_url={self.base_url!r})"
 
-    async def attempt(self, task: Task, messages: Sequence[Message], schema: type[T]) -> Attempt[T]:  # noqa: ARG002 - the messages say it
+    async def ask(self, task: Task, messages: Sequence[Message], schema: type[T]) -> ModelResponse[T]:  # noqa: ARG002 - the messages say it
         """Ask once.
 
         Raises NotSent where nobody worked on the question: no connection, a limit that is reached, a server that is busy,
-        with the `retry_after` that it asked for. Raises NoAnswer where somebody may have: no answer in time, a connection
+        with the `retry_after` that it asked for. Raises NoModelResponse where somebody may have: no answer in time, a connection
         that broke, a server's error, an answer that is none. Raises Rejected where only another setting helps, or
         DefinitionError where `schema` cannot be asked for.
         """
@@ -112,12 +112,12 @@ class OpenAICompatible:
         completion = _completion(body)
         if completion is None:
             start = self._line(body[:SAID_MAX].decode("utf-8", "replace"))
-            raise NoAnswer(f"{self._said_by} answered with no chat completion ({start!r}); {MAY_BE_PAID}.")
+            raise NoModelResponse(f"{self._said_by} answered with no chat completion ({start!r}); {MAY_BE_PAID}.")
         usage = self._price.usage(completion.input_tokens, completion.output_tokens)
         output, wrong = read_answer(completion.content, schema)
         if output is None:
             wrong = self._ended(completion) or wrong
-        return Attempt(output, self.name, completion.content or completion.refusal, usage, wrong)
+        return ModelResponse(output, self.name, completion.content or completion.refusal, usage, wrong)
 
     @property
     def _said_by(self) -> str:
@@ -154,9 +154,9 @@ class OpenAICompatible:
         except NotSent as error:
             raise NotSent(f"{self._said_by} was not reached ({error}); is it running, and is base_url right?") from error
         except (TimeoutError, httpx.TimeoutException) as error:
-            raise NoAnswer(f"{self._said_by} gave no answer within {self._timeout_seconds:g} seconds; {MAY_BE_PAID}.") from error
+            raise NoModelResponse(f"{self._said_by} gave no answer within {self._timeout_seconds:g} seconds; {MAY_BE_PAID}.") from error
         except httpx.HTTPError as error:
-            raise NoAnswer(f"{self._said_by} broke off its answer ({type(error).__name__}); {MAY_BE_PAID}.") from error
+            raise NoModelResponse(f"{self._said_by} broke off its answer ({type(error).__name__}); {MAY_BE_PAID}.") from error
         if not 200 <= status < 300:
             self._refuse(status, headers, body)
         return body
@@ -177,7 +177,7 @@ class OpenAICompatible:
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > ANSWER_BYTES_MAX:
-                        raise NoAnswer(
+                        raise NoModelResponse(
                             f"{self._said_by} sent more than {ANSWER_BYTES_MAX:,} bytes and was not read to the end; {MAY_BE_PAID}."
                         )
             finally:
@@ -205,7 +205,7 @@ class OpenAICompatible:
         if status == 429 or (status == 503 and wait is not None):
             raise NotSent(f"{self._said_by} is busy{because}.", retry_after=wait)
         if status >= 500 or status in _MAY_GO_BETTER:
-            raise NoAnswer(f"{self._said_by} failed{because}; {MAY_BE_PAID}.", retry_after=wait)
+            raise NoModelResponse(f"{self._said_by} failed{because}; {MAY_BE_PAID}.", retry_after=wait)
         if status == 401:  # what is said of a key may show it
             mend = "the key is wrong, mend api_key or api_key_env" if self._key else "it asks for a key, give it one with api_key_env"
             raise Rejected(f"{self._said_by} refused access (401); {mend}.")

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
-from pointsman.definition.guards import Attempt, Violation
-from pointsman.errors import DefinitionError, NoAnswer, NotSent, Rejected
+from pointsman.definition.guards import ModelResponse, Violation
+from pointsman.errors import DefinitionError, NoModelResponse, NotSent, Rejected
 from pointsman.models.answers import cleaned, read_answer, tokens_of, violations
 from pointsman.models.base import FREE, MAY_BE_PAID, Message, Price, Task
 
 if TYPE_CHECKING:
-    from pydantic_ai.messages import ModelMessage, ModelResponse
+    from pydantic_ai.messages import ModelMessage
+    from pydantic_ai.messages import ModelResponse as ForeignResponse
     from pydantic_ai.models import Model as ForeignModel
     from pydantic_ai.models import ModelRequestParameters
     from pydantic_ai.settings import ModelSettings
@@ -58,11 +59,11 @@ class PydanticAI:
     def __repr__(self) -> str:
         return f"PydanticAI({self.name!r})"
 
-    async def attempt(self, task: Task, messages: Sequence[Message], schema: type[T]) -> Attempt[T]:  # noqa: ARG002 - the messages say it
+    async def ask(self, task: Task, messages: Sequence[Message], schema: type[T]) -> ModelResponse[T]:  # noqa: ARG002 - the messages say it
         """Ask once.
 
         Raises NotSent where the provider is at a limit or busy, with its `retry_after`, Rejected where only a person helps,
-        NoAnswer where it may have been paid, and DefinitionError where the model cannot be asked for an object.
+        NoModelResponse where it may have been paid, and DefinitionError where the model cannot be asked for an object.
         """
         from pydantic_ai.exceptions import (  # noqa: PLC0415 - importing pointsman.models must stay light
             ContentFilterError,
@@ -75,15 +76,15 @@ class PydanticAI:
         try:
             response = await self._ask(messages, schema)
         except ContentFilterError:
-            return Attempt(None, self.name, violations=_FILTERED)
+            return ModelResponse(None, self.name, violations=_FILTERED)
         except TimeoutError as error:
-            raise NoAnswer(f"{self.name} gave no answer within {self._timeout_seconds:g} seconds; {MAY_BE_PAID}.") from error
+            raise NoModelResponse(f"{self.name} gave no answer within {self._timeout_seconds:g} seconds; {MAY_BE_PAID}.") from error
         except ModelAPIError as error:
             raise self._failure(error) from error
         except FallbackExceptionGroup as group:
             raise self._failure(*group.exceptions) from group
         except UnexpectedModelBehavior as error:
-            raise NoAnswer(f"{self.name} gave an answer that cannot be read ({_line(error.message)}); {MAY_BE_PAID}.") from error
+            raise NoModelResponse(f"{self.name} gave an answer that cannot be read ({_line(error.message)}); {MAY_BE_PAID}.") from error
         except UserError as error:
             raise DefinitionError(f"PydanticAI {self.name!r}: {_line(error)}") from error
         raw = cleaned(_raw(response))
@@ -91,9 +92,9 @@ class PydanticAI:
         if output is None:
             wrong = self._ended(response) or wrong
         usage = self._price.usage(tokens_of(response.usage.input_tokens), tokens_of(response.usage.output_tokens))
-        return Attempt(output, self.name, raw, usage, wrong)
+        return ModelResponse(output, self.name, raw, usage, wrong)
 
-    async def _ask(self, messages: Sequence[Message], schema: type[BaseModel]) -> "ModelResponse":
+    async def _ask(self, messages: Sequence[Message], schema: type[BaseModel]) -> "ForeignResponse":
         from pydantic_ai.direct import model_request  # noqa: PLC0415
 
         async with asyncio.timeout(self._timeout_seconds):
@@ -101,7 +102,7 @@ class PydanticAI:
                 self._model, _conversation(messages), model_settings=self._settings, model_request_parameters=_parameters(schema)
             )
 
-    def _ended(self, response: "ModelResponse") -> tuple[Violation, ...]:
+    def _ended(self, response: "ForeignResponse") -> tuple[Violation, ...]:
         """Why there is no answer that fits, where the provider says it."""
         if response.finish_reason == "content_filter":
             return _FILTERED
@@ -109,11 +110,11 @@ class PydanticAI:
             return violations(f"the answer was cut short at its limit of {self._settings.get('max_tokens')} tokens; answer more briefly")
         return ()
 
-    def _failure(self, *errors: Exception) -> NotSent | NoAnswer | Rejected:
+    def _failure(self, *errors: Exception) -> NotSent | NoModelResponse | Rejected:
         """What the failure of a model says, or of all models of a FallbackModel: the one that leaves most hope."""
         return min((self._one_failure(error) for error in errors), key=lambda one: _HOPE.index(type(one)))
 
-    def _one_failure(self, error: Exception) -> NotSent | NoAnswer | Rejected:
+    def _one_failure(self, error: Exception) -> NotSent | NoModelResponse | Rejected:
         from pydantic_ai.exceptions import (  # noqa: PLC0415
             ModelAuthenticationError,
             ModelQuotaExceededError,
@@ -131,10 +132,10 @@ class PydanticAI:
             return NotSent(f"{self.name} is busy ({_said(error)}).", retry_after=wait)
         if isinstance(error, ModelRequestRejectedError):
             return Rejected(f"{self.name} refused the request ({_said(error)}); mend the model's name or its settings.")
-        return NoAnswer(f"{self.name} failed ({_said(error)}); {MAY_BE_PAID}.", retry_after=wait)
+        return NoModelResponse(f"{self.name} failed ({_said(error)}); {MAY_BE_PAID}.", retry_after=wait)
 
 
-_HOPE = (NotSent, NoAnswer, Rejected)
+_HOPE = (NotSent, NoModelResponse, Rejected)
 _FILTERED = violations("the provider's content filter stopped the answer; answer in other words")
 
 
@@ -152,13 +153,14 @@ def _model(model: "ForeignModel | str") -> "ForeignModel":
 
 def _conversation(messages: Sequence[Message]) -> "list[ModelMessage]":
     """The messages in Pydantic AI's words: a request is what is said to the model up to its next answer."""
-    from pydantic_ai.messages import ModelRequest, ModelResponse, SystemPromptPart, TextPart, UserPromptPart  # noqa: PLC0415
+    from pydantic_ai.messages import ModelRequest, SystemPromptPart, TextPart, UserPromptPart  # noqa: PLC0415
+    from pydantic_ai.messages import ModelResponse as ForeignResponse  # noqa: PLC0415
 
     told: list[ModelMessage] = []
     for message in messages:
         content = cleaned(message.content)
         if message.role == "assistant":
-            told.append(ModelResponse(parts=[TextPart(content)]))
+            told.append(ForeignResponse(parts=[TextPart(content)]))
             continue
         part = SystemPromptPart(content) if message.role == "system" else UserPromptPart(content)
         if told and isinstance(told[-1], ModelRequest):
@@ -183,7 +185,7 @@ def _parameters(schema: type[BaseModel]) -> "ModelRequestParameters":
     )
 
 
-def _raw(response: "ModelResponse") -> str:
+def _raw(response: "ForeignResponse") -> str:
     """The answer as JSON text: what the tool was called with, or what was written."""
     from pydantic_ai.messages import ToolCallPart  # noqa: PLC0415
 

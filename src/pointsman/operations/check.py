@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pointsman.definition.effects import Effect
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Park
-from pointsman.errors import NotAccepted, ValueRefused
+from pointsman.errors import ValueRefused, VersionNotAccepted
 from pointsman.kernel.codec import digest_of, message_of
 from pointsman.kernel.decide import Decision, decide
 from pointsman.kernel.ledger import EffectStatus
@@ -115,7 +115,7 @@ async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Seque
     try:
         process = registry.for_case(row.process, row.version)
         hold = hold_of(process, row, await reader.fields(row.id))
-    except NotAccepted as error:
+    except VersionNotAccepted as error:
         return _told(row, Verdict.BLOCKED, str(error))
     except ValueRefused as error:
         return _told(row, Verdict.BROKEN, f"its state cannot be read: {message_of(error)}")

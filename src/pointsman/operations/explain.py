@@ -9,7 +9,7 @@ from pointsman.definition.effects import Effect
 from pointsman.definition.fingerprint import SHORT
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import NotAccepted, UnknownProcess, ValueRefused
+from pointsman.errors import UnknownProcess, ValueRefused, VersionNotAccepted
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.decide import Decision, Tried, decide
 from pointsman.kernel.events import Kind
@@ -21,7 +21,7 @@ from pointsman.kernel.migrate import migrate
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.operations.history import History, history_of
-from pointsman.operations.times import lasting, local_time
+from pointsman.operations.times import format_duration, format_time
 from pointsman.runtime.registry import Registry
 from pointsman.store.base import Reader
 
@@ -72,7 +72,7 @@ class Explanation:
         yield f"case {self.case} is {self.status} at {self.step or '?'}, by rule {self.rule!r}"
         yield from (f"  {obstacle}" for obstacle in self.obstacles)
         if self.wake_at is not None:
-            yield f"  due at {local_time(self.wake_at)}" + (f", in {lasting(self.wake_at - now)}" if self.wake_at > now else "")
+            yield f"  due at {format_time(self.wake_at)}" + (f", in {format_duration(self.wake_at - now)}" if self.wake_at > now else "")
         yield "\nThe rules, from the top, and what they read:"
         for rule in self.rules:
             mark = "!" if rule.holds is None else "✓" if rule.holds else "·"
@@ -168,9 +168,9 @@ def _limit(row: CaseRow, limit: LimitState) -> Iterator[str]:
     under_way = ", ".join(f"case {case} at {step!r}" for case, step, *_ in holders)
     yield f"it waits in line for a permit of {row.needs!r}; calls under way: {under_way or 'none'}"
     if limit.held_until > row.updated_at:
-        yield f"{row.needs!r} asked for rest until {local_time(limit.held_until)}"
+        yield f"{row.needs!r} asked for rest until {format_time(limit.held_until)}"
     if limit.open_until:
-        yield f"{row.needs!r} failed (in a row: {limit.failures}); nobody calls it until {local_time(limit.open_until)}, and then one call is tried"
+        yield f"{row.needs!r} failed (in a row: {limit.failures}); nobody calls it until {format_time(limit.open_until)}, and then one call is tried"
 
 
 def _nothing_left(process: AnyProcess, history: History, erased: EventRow) -> Explanation:
@@ -190,7 +190,7 @@ def _migrated(
     try:
         Registry([process]).for_case(row.process, row.version)
         texts = migrate(process, row.version, texts).fields
-    except NotAccepted as error:
+    except VersionNotAccepted as error:
         obstacles += [str(error)] if str(error) not in obstacles else []
     else:
         obstacles.append(f"version {row.version} wrote it; going on brings it to version {process.version}, as it is shown here")
@@ -267,7 +267,7 @@ def _effects(process: AnyProcess, history: History) -> tuple[dict[str, str], dic
 def _of_call(row: CaseRow, entry: EffectRow, policy: str, calls_max: int | None) -> str:
     """What is known of a call, and what would be done about it."""
     due = row.wake_at if row.status is Status.READY else None
-    when = "" if due is None else f" at {local_time(due)}"
+    when = "" if due is None else f" at {format_time(due)}"
     most = "" if calls_max is None else f" of {calls_max}"
     match entry.status:
         case EffectStatus.DONE:

@@ -9,7 +9,7 @@ from pointsman.errors import StoreForeign, UnknownCase
 from pointsman.kernel.events import ERASED_TEXT, Kind
 from pointsman.kernel.guarding import usage_in
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, PauseRow
-from pointsman.operations.times import local_time
+from pointsman.operations.times import format_time
 from pointsman.store.base import Reader
 
 NAMED_MAX = 5  # branches named in a line; the event itself names all
@@ -127,7 +127,7 @@ def told(event: EventRow) -> str:
 
 def _said(name: str, value: object) -> str:
     if name in TIMES and isinstance(value, int | float):
-        return local_time(value)
+        return format_time(value)
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -5,12 +5,12 @@ from datetime import datetime
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
-def local_time(at: float) -> str:
+def format_time(at: float) -> str:
     """Return a time, given in Unix seconds, as local date and time with its zone, such as "2026-11-28 21:10:05 CET"."""
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def lasting(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration in words, such as "3 hours" or "1 day 4 hours": the largest unit, and the next one where that is 1."""
     left = int(seconds)
     for index, (size, unit) in enumerate(_UNITS):

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from pointsman.errors import Conflict, NotAccepted, ValueRefused
+from pointsman.errors import Conflict, ValueRefused, VersionNotAccepted
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
@@ -68,7 +68,7 @@ class Acceptance:
             return None
         try:
             hold_of(process, row, await self._store.fields(row.id))
-        except NotAccepted:
+        except VersionNotAccepted:
             return None
         except ValueRefused:
             pass  # it can be taken up, and parked with the value that does not fit
@@ -79,7 +79,7 @@ class Acceptance:
             for version in await self._store.versions(name):
                 try:
                     self._registry.for_case(name, version)
-                except NotAccepted as error:
+                except VersionNotAccepted as error:
                     await self._block_version(name, version, str(error))
 
     async def _block_version(self, name: str, version: int, reason: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pointsman.definition.guards import Violation, unsafe_in
 from pointsman.definition.nodes import AnyNode
-from pointsman.errors import BudgetSpent, CheckFailed, DefinitionError, Rejected, ValueRefused
+from pointsman.errors import BudgetSpent, CheckError, DefinitionError, Rejected, ValueRefused
 from pointsman.kernel.codec import codec_of, digest_of, message_of
 from pointsman.kernel.events import NOTHING, Event, Kind
 from pointsman.kernel.guarding import BEGINNING, Progress, free_model, next_model, next_try, objections, progress_of, taken_apart
@@ -172,7 +172,7 @@ def _judged(hold: Hold, node: AnyNode, result: object, place: str | None) -> Wri
     entries = {} if place is None else {name: cell.value for name, cell in cells.items()}
     try:
         violations = objections(node.guard, lambda read: entries[read] if read in entries else codec.fresh(present, read))
-    except CheckFailed as error:
+    except CheckError as error:
         raise Unjudged(message_of(error), facts) from error
     if violations:
         raise Objected(violations, raw or ", ".join(cell.text for cell in cells.values()), output, facts)

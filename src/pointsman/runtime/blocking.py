@@ -139,14 +139,14 @@ class BlockingEngine(_Blocking):
     _inner: Engine
 
     @property
-    def abandoned(self) -> int:
+    def abandoned_calls(self) -> int:
         """How many plain functions were given up and still run."""
-        return self._inner.abandoned
+        return self._inner.abandoned_calls
 
     @property
-    def blocked(self) -> int:
+    def event_loop_stalls(self) -> int:
         """How often an async function has held up the event loop."""
-        return self._inner.blocked
+        return self._inner.event_loop_stalls
 
     @property
     def reader(self) -> BlockingReader:
@@ -155,9 +155,9 @@ class BlockingEngine(_Blocking):
 
     start = _waits(Engine.start)
     send = _waits(Engine.send)
-    keep = _waits(Engine.keep)
+    store_blob = _waits(Engine.store_blob)
     case = _waits(Engine.case)
-    settled = _waits(Engine.settled)
+    wait_until_resting = _waits(Engine.wait_until_resting)
     idle = _waits(Engine.idle)
     pending = _waits(Engine.pending)
     resume = _waits(Engine.resume)

@@ -95,7 +95,7 @@ class Fan:
 
     def next_due(self, now: float) -> Branch | None:
         """The next branch to begin, if there is one and room for it."""
-        if len(self.running) >= self.step.at_once:
+        if len(self.running) >= self.step.concurrency:
             return None
         if self._waiting and self._waiting[0][0] <= now:
             return heapq.heappop(self._waiting)[2]
@@ -177,7 +177,7 @@ class Branches:
                 break
             if ends:
                 await self._keep(hold, ends)
-            due = fan.wake_at(self._clock.now()) if len(fan.running) < fan.step.at_once and may_begin() else None
+            due = fan.wake_at(self._clock.now()) if len(fan.running) < fan.step.concurrency and may_begin() else None
             await self._clock.wait(fan.news, None if due is None else seconds_until(due, self._clock))
             ends = fan.take_ended()
             hold.branches |= {end.write.name: BranchRow(*end.write) for end in ends}

@@ -22,7 +22,7 @@ class Budgets:
     async def spent(self, hold: Hold, node: AnyNode, progress: Progress) -> BudgetSpent | None:
         """Why the node may not be called now, or None."""
         budget = hold.process.budget
-        if budget is None or node.guard is None or progress.model >= node.guard.models - node.guard.free:
+        if budget is None or node.guard is None or progress.model >= node.guard.models - node.guard.free_models:
             return None
         of_case = await self._store.usage_of_case(hold.snapshot.case) if _any(budget.case_cost, budget.case_tokens) else ()
         today: Sequence[UsageRow] = ()

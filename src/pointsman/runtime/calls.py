@@ -78,7 +78,7 @@ class Calls:
         runs out of time is left to its end (`Threads.abandon`), and its result is dropped. The `permit` is given back when
         the call has ended, in whatever way.
         """
-        self.ports.points("effect.call" if key else "node.call")
+        self.ports.failpoints("effect.call" if key else "node.call")
         try:
             result = await self.invoke(
                 node.function,
@@ -100,7 +100,7 @@ class Calls:
             raise
         if permit is not None:
             await permit.ended(None)
-        self.ports.points("effect.called" if key else "node.called")
+        self.ports.failpoints("effect.called" if key else "node.called")
         return result
 
     async def invoke(

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
-from pointsman.errors import Conflict, EngineStopped, NotAccepted, StoreError, UnknownCase, ValueRefused
+from pointsman.errors import Conflict, EngineStopped, StoreError, UnknownCase, ValueRefused, VersionNotAccepted
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event
@@ -78,15 +78,15 @@ class Cases:
 
         Fields that are about to be `corrected` need not fit it.
 
-        A case that no registered version can go on with is blocked: raises NotAccepted.
+        A case that no registered version can go on with is blocked: raises VersionNotAccepted.
         """
         try:
             return await self.read(row, corrected=corrected)
-        except NotAccepted as error:
+        except VersionNotAccepted as error:
             if row.status is Status.WAITING:
                 with suppress(Conflict):
                     await self.apart(self.commits.block(self.bare(row), str(error)))
-            raise NotAccepted(f"case {row.id} cannot go on: {error}.") from None
+            raise VersionNotAccepted(f"case {row.id} cannot go on: {error}.") from None
 
     async def read(self, row: CaseRow, *, corrected: Collection[str] = ()) -> Hold:
         """The same, to look at it only."""

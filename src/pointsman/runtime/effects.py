@@ -40,7 +40,7 @@ class Effects:
         self._store = ports.store
         self._clock = ports.clock
         self._random = ports.random
-        self._points = ports.points
+        self._points = ports.failpoints
         self._lease = ports.lease
         self._commits = commits
         self._calls = calls
@@ -426,7 +426,7 @@ def vanished(process: AnyProcess, entry: EffectRow) -> bool:
 def vanished_reason(entry: EffectRow) -> str:
     """Why a case with such an entry is blocked."""
     told = f"effect {entry.effect!r} with key {entry.key} may or may not have happened, and this code no longer has it"
-    return f"{told}; open code that has it, or that names it in was="
+    return f"{told}; open code that has it, or that names it in former_names="
 
 
 def forgotten_reason(key: str, step: str) -> str:

@@ -39,14 +39,14 @@ from pointsman.runtime.schedules import Schedules
 from pointsman.runtime.starts import Delivered, Started, Starts
 from pointsman.runtime.threads import Threads
 from pointsman.runtime.watchdog import Watchdog
-from pointsman.store.base import Points, Reader, Store, no_points
+from pointsman.store.base import Failpoints, Reader, Store, no_failpoints
 from pointsman.store.sqlite import open_sqlite
 
 S = TypeVar("S", bound=State)
 
 CONCURRENCY = 64  # cases in hand at once: enough to keep two cores and a slow model busy, few enough to hold in memory
 THREADS = 16  # plain functions at once; they wait more than they work
-IDLE_PATIENCE_SECONDS = Retry().max_seconds  # the longest wait of a retry that says nothing else
+IDLE_HORIZON_SECONDS = Retry().max_seconds  # the longest wait of a retry that says nothing else
 GRACE_SECONDS = 10.0  # what a supervisor gives between SIGTERM and SIGKILL, usually
 
 
@@ -79,7 +79,7 @@ class Engine:
         self._acceptance = Acceptance(ports, commits, registry)
         self._schedules = Schedules(ports, registry.newest, self._start_tick, self._fail)
         self._starts = Starts(self._cases, Intakes(ports.store, ports.clock), ports.clock)
-        self._answers = Answers(self._cases, ports.clock, self.settled, runner.confirm)
+        self._answers = Answers(self._cases, ports.clock, self.wait_until_resting, runner.confirm)
         self._operating = Operating(self._cases, inbox, ports.clock, self._check_running)
         self._keeping = Keeping(ports, self._cases, registry.newest, self._operating.cancel, self._appended, self._fail)
         self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}
@@ -103,7 +103,7 @@ class Engine:
         grace_seconds: float = GRACE_SECONDS,
         clock: Clock | None = None,
         random: chance.Random | None = None,
-        points: Points = no_points,
+        failpoints: Failpoints = no_failpoints,
         store: Store | None = None,
     ) -> AsyncIterator[Self]:
         """Open the SQLite file at `path` (made where it is missing) and go on with every case that is due in it.
@@ -111,13 +111,13 @@ class Engine:
         Of several versions of one process, a start gets the highest, and a case its own or the lowest that accepts it; a
         case that none accepts is blocked. `resources` gives nodes and effects what they name after their `*`. At most
         `concurrency` cases are in hand and `threads` plain functions run at once. Leaving the block stops claiming, gives running steps `grace_seconds` to
-        end, and gives the rest back. `clock`, `random`, `points` and `store` are the seams for tests. Raises StoreError
+        end, and gives the rest back. `clock`, `random`, `failpoints` and `store` are the seams for tests. Raises StoreError
         where the file is not usable, DefinitionError where a resource is missing or does not fit.
         """
         registry = Registry(processes)
         check_resources(processes, resources or {})
         clock = clock or SystemClock()
-        opened = store or await open_sqlite(path, now=clock.now(), points=points)
+        opened = store or await open_sqlite(path, now=clock.now(), failpoints=failpoints)
         if isinstance(clock, SystemClock):
             clock.not_before(opened.clock_high_water)
         if opened.lease_seconds is not None:
@@ -125,7 +125,7 @@ class Engine:
         lease = Lease(opened, clock)
         await lease.begin()
         pool = Threads(threads, clock) if isinstance(threads, int) else threads
-        ports = Ports(opened, clock, random or chance.SystemRandom(), points, lease)
+        ports = Ports(opened, clock, random or chance.SystemRandom(), failpoints, lease)
         engine = cls(ports, registry, resources or {}, concurrency, pool)
         try:
             await engine._limits.look()
@@ -154,12 +154,12 @@ class Engine:
         return self._store
 
     @property
-    def abandoned(self) -> int:
+    def abandoned_calls(self) -> int:
         """How many plain functions were given up, because their time was over or their case was cancelled, and still run."""
         return self._threads.abandoned
 
     @property
-    def blocked(self) -> int:
+    def event_loop_stalls(self) -> int:
         """How often an async function has held up the event loop for 5 seconds; a warning in the log names each one."""
         return self._watchdog.blocked
 
@@ -194,7 +194,7 @@ class Engine:
         registered = process if isinstance(process, str) else process.name
         return await self._starts.send(registered, message, name=name, key=key, tenant=tenant, priority=priority)
 
-    async def keep(self, content: bytes) -> Blob:
+    async def store_blob(self, content: bytes) -> Blob:
         """Store a large value and get the reference to put into a field; the same content is stored once."""
         self._check_running()
         return await self._store.keep(content, now=self._ports.clock.now())
@@ -214,7 +214,7 @@ class Engine:
     async def state(self, case: int, of: type[State] = State) -> Any:
         """The state of a case, which is one `of` this type.
 
-        Raises UnknownCase, NotAccepted, and ValueRefused, which names the field, where a stored value does not fit its type or a
+        Raises UnknownCase, VersionNotAccepted, and ValueRefused, which names the field, where a stored value does not fit its type or a
         required input has none.
         """
         self._check_running()
@@ -224,7 +224,7 @@ class Engine:
             raise ValueRefused(f"case {case} is of process {hold.process.name!r}, whose state is no {of.__name__}.")
         return state
 
-    async def settled(self, case: int) -> CaseRow:
+    async def wait_until_resting(self, case: int) -> CaseRow:
         """Wait until the case waits for somebody, is parked, is blocked or has ended. Raises UnknownCase, EngineStopped."""
         self._check_running()
         waiter: asyncio.Future[CaseRow] = asyncio.get_running_loop().create_future()
@@ -241,15 +241,15 @@ class Engine:
             if not waiters:
                 self._waiting.pop(case, None)
 
-    async def idle(self, *, patience_seconds: float = IDLE_PATIENCE_SECONDS) -> None:
-        """Wait until nothing is in hand and no case will become due by itself within `patience_seconds`.
+    async def idle(self, *, horizon_seconds: float = IDLE_HORIZON_SECONDS) -> None:
+        """Wait until nothing is in hand and no case will become due by itself within `horizon_seconds`.
 
         So it waits for retries, and not for a deadline in two days; `math.inf` waits for every timer. Raises EngineStopped.
         """
-        await self._scheduler.idle(patience_seconds)
+        await self._scheduler.idle(horizon_seconds)
         while self._cases.committing:
             await self._cases.all_committed()
-            await self._scheduler.idle(patience_seconds)
+            await self._scheduler.idle(horizon_seconds)
         self._check_running()
 
     async def serve(self, stop: asyncio.Event | None = None) -> None:
@@ -326,16 +326,18 @@ class Engine:
         self._check_running()
         return await self._operating.redrive_all(by=by, why=why, fields=fields or {}, process=process, reason=reason)
 
-    async def resolve(self, key: str, *, happened: bool, by: str, why: str, outcome: object = None, calls: int | None = None) -> CaseRow:
+    async def resolve(
+        self, key: str, *, happened: bool, by: str, why: str, outcome: object = None, expected_attempts: int | None = None
+    ) -> CaseRow:
         """Say what became of an effect in doubt; the case goes on from there.
 
         If it `happened`, `outcome` is what the effect would have returned; if not, it is called again, also where the other
-        side had rejected it. `calls` is how many calls it had been when you found out (`attempts` in the ledger): if there
+        side had rejected it. `expected_attempts` is how many calls it had been when you found out (`attempts` in the ledger): if there
         has been another one since, the verdict is not taken. Raises Refused for that, and where the key is unknown, is
         recorded as done, or the outcome does not fit.
         """
         self._check_running()
-        return await self._operating.resolve(key, happened=happened, by=by, why=why, outcome=outcome, calls=calls)
+        return await self._operating.resolve(key, happened=happened, by=by, why=why, outcome=outcome, calls=expected_attempts)
 
     async def erase(self, case: int, *, by: str, why: str) -> CaseRow:
         """Take away what a case knows, and what its events, its ledger and its messages say of that; who, what and when stays.

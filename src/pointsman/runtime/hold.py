@@ -10,7 +10,7 @@ from pointsman.definition.nodes import AnyNode, Node
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Compensate, Parallel
 from pointsman.definition.state import Failure
-from pointsman.errors import NotAccepted, ValueRefused
+from pointsman.errors import ValueRefused, VersionNotAccepted
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event
@@ -122,7 +122,7 @@ def hold_of(
 ) -> Hold:  # fmt: skip
     """Take up a stored case, as a case of this version of the process. With `cells` its fields are known already.
 
-    Raises NotAccepted where it cannot be brought to that version, ValueRefused where a stored value no longer fits its field, or a
+    Raises VersionNotAccepted where it cannot be brought to that version, ValueRefused where a stored value no longer fits its field, or a
     required input has none. Fields that are about to be `corrected` are not looked at.
     """
     hold = bare_hold(process, row)
@@ -135,7 +135,7 @@ def hold_of(
         if hold.migrated is None:
             raise ValueRefused(f"{error}; {UNFIT}") from None
         told = f"version {row.version} of {process.name!r} cannot be brought to version {process.version}"
-        raise NotAccepted(f"{told}: {error}; migrate it with accepts=") from None
+        raise VersionNotAccepted(f"{told}: {error}; migrate it with accepts=") from None
     hold.snapshot = Snapshot(row.id, cells, row.revision, row.steps)
     # What is stored under an earlier name of a branch counts as long as nothing is stored under its present one.
     for branch in sorted(branches, key=lambda branch: process.called(branch.name) == branch.name):

@@ -43,7 +43,7 @@ class Intakes:
 
     async def enter(self, process: AnyProcess, tenant: str) -> Busy | None:
         """Take one more into the lines of a process and a tenant, or say why not. Who was taken in is told of to `entered`."""
-        bounds = ((None, process.intake.waiting_max), (tenant, process.intake.tenant_waiting_max))
+        bounds = ((None, process.intake.backlog_max), (tenant, process.intake.tenant_backlog_max))
         for whose, bound in bounds:
             if bound is not None and (line := await self._full(process.name, whose, bound)) is not None:
                 return _busy(process.name, whose, bound, line)
@@ -54,7 +54,7 @@ class Intakes:
 
     def entered(self, process: AnyProcess, tenant: str, *, started: bool) -> None:
         """Who was taken in has `started` a case, or has not."""
-        for whose, bound in ((None, process.intake.waiting_max), (tenant, process.intake.tenant_waiting_max)):
+        for whose, bound in ((None, process.intake.backlog_max), (tenant, process.intake.tenant_backlog_max)):
             if bound is not None:
                 line = self._line(process.name, whose)
                 line.under_way = max(0, line.under_way - 1)

@@ -23,7 +23,7 @@ from typing import Any, cast, get_type_hints
 from pydantic import TypeAdapter
 
 from pointsman.definition.nodes import AnyNode, Context, Node
-from pointsman.errors import Crashed
+from pointsman.errors import SubprocessCrashed
 from pointsman.kernel.codec import encode_value, message_of
 from pointsman.runtime.evidence import PLACE, raised_at
 
@@ -42,7 +42,7 @@ class Isolation:
     async def call(self, node: AnyNode, arguments: Sequence[object], context: Context | None) -> object:
         """Call the node's function with these arguments, and kill it when this is cancelled.
 
-        Raises what it raises, as far as this program knows the exception's type; Crashed where its Python ended before it
+        Raises what it raises, as far as this program knows the exception's type; SubprocessCrashed where its Python ended before it
         answered; ValueRefused where an argument or the result does not fit the function's own types.
         """
         types = _types_of(node.function)
@@ -59,7 +59,7 @@ class Isolation:
 
 
 async def _ask(name: str, told: bytes) -> dict[str, Any]:
-    """Start a Python, tell it what to call, and give what it says. Raises Crashed."""
+    """Start a Python, tell it what to call, and give what it says. Raises SubprocessCrashed."""
     path = os.pathsep.join(sys.path)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-X", "faulthandler", "-c", START,
@@ -75,7 +75,7 @@ async def _ask(name: str, told: bytes) -> dict[str, Any]:
         return cast("dict[str, Any]", json.loads(await process.stdout.readexactly(size)))
     except asyncio.IncompleteReadError:
         ended = _ended_with(await process.wait())
-        raise Crashed(f"the Python of {name!r} ended with {ended} before the function did") from None
+        raise SubprocessCrashed(f"the Python of {name!r} ended with {ended} before the function did") from None
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -331,7 +331,7 @@ class Limits:
         self._know(limit.name, state)
         if wait is not None:
             return None
-        self._ports.points("permit.taken")
+        self._ports.failpoints("permit.taken")
         permit = Permit(self, limit, holder, case, tried=state.trial == holder)
         if clock.monotonic() >= asked + MARGIN_SECONDS:
             # This engine has stood still: by the end of the call the permit would long count no more, and be somebody else's.
@@ -363,7 +363,7 @@ class Limits:
         finally:
             if not keeps:
                 self._alive[limit.name].discard(holder)
-        self._ports.points("permit.given")
+        self._ports.failpoints("permit.given")
         self._know(limit.name, state)
         return ended
 

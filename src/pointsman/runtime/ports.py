@@ -5,15 +5,15 @@ from random import Random
 
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.lease import Lease
-from pointsman.store.base import Points, Store
+from pointsman.store.base import Failpoints, Store
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The store and the lease on it, the clock, the source of chance (tokens, jitter), and the points at which a test may kill."""
+    """The store and the lease on it, the clock, the source of chance (tokens, jitter), and the failpoints at which a test may kill."""
 
     store: Store
     clock: Clock
     random: Random
-    points: Points
+    failpoints: Failpoints
     lease: Lease

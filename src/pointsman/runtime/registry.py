@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import DefinitionError, NotAccepted, UnknownProcess
+from pointsman.errors import DefinitionError, UnknownProcess, VersionNotAccepted
 
 
 class Registry:
@@ -45,7 +45,7 @@ class Registry:
         return versions.get(version) or next((process for process in versions.values() if process.accepts_version(version)), None)
 
     def for_case(self, name: str, version: int) -> AnyProcess:
-        """The same. Raises UnknownProcess, and NotAccepted where no registered version accepts the case."""
+        """The same. Raises UnknownProcess, and VersionNotAccepted where no registered version accepts the case."""
         process = self.accepting(name, version)
         if process is not None:
             return process
@@ -57,7 +57,7 @@ class Registry:
             if version > newest.version
             else f"open the code of version {version} beside it, or add {version} to accepts="
         )
-        raise NotAccepted(f"{told}; {mend}")
+        raise VersionNotAccepted(f"{told}; {mend}")
 
 
 def _listed(process: AnyProcess) -> str:

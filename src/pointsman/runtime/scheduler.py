@@ -8,7 +8,7 @@ from math import inf
 
 from pointsman.definition.effects import Effect
 from pointsman.definition.nodes import Node
-from pointsman.errors import Conflict, NotAccepted, StoreError
+from pointsman.errors import Conflict, StoreError, VersionNotAccepted
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
@@ -158,12 +158,12 @@ class Scheduler:
         self._due = True
         self._wake.set()
 
-    async def idle(self, patience_seconds: float) -> None:
-        """Return when no case is in hand, and none will be due by itself within `patience_seconds`."""
+    async def idle(self, horizon_seconds: float) -> None:
+        """Return when no case is in hand, and none will be due by itself within `horizon_seconds`."""
         while True:
             await self._lull.wait()
             due = self._next_wake
-            if self._stopping or due is None or due - self._ports.clock.now() > patience_seconds:
+            if self._stopping or due is None or due - self._ports.clock.now() > horizon_seconds:
                 return
             self._lull.clear()
 
@@ -293,7 +293,7 @@ class Scheduler:
             if fields is None and cells is None:
                 fields = await self._ports.store.fields(row.id)
             hold = hold_of(process, row, fields or (), claimed.branches, cells=cells)
-        except NotAccepted as error:
+        except VersionNotAccepted as error:
             self._limits.moved(row.id)
             hold = bare_hold(self._registry.for_start(row.process), row)
             hold.attempt -= 1  # it was none

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pointsman.definition.effects import AnyCompensation, Compensation, Effect
 from pointsman.definition.rules import Compensate
-from pointsman.errors import NotAccepted, ValueRefused
+from pointsman.errors import ValueRefused, VersionNotAccepted
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import standing_after
@@ -80,7 +80,7 @@ class Undoing:
             )
         try:
             then = await self._cells_then(hold, entry, intent)
-        except (NotAccepted, ValueRefused) as error:
+        except (VersionNotAccepted, ValueRefused) as error:
             return Outcome((), park=f"{compensation.name!r} cannot be called: {message_of(error)}; take {entry.effect!r} back by hand")
         hold.snapshot, hold.undoes = hold.snapshot._replace(cells=then), entry.key
         try:
@@ -98,7 +98,7 @@ class Undoing:
     async def _cells_then(self, hold: Hold, entry: EffectRow, intent: _Intent) -> dict[str, Cell]:
         """The fields as they stood at an effect's intent, and what the effect wrote, both as the present version has them.
 
-        Raises NotAccepted, ValueRefused.
+        Raises VersionNotAccepted, ValueRefused.
         """
         fields = await self._store.fields(hold.snapshot.case, revision=intent.revision)
         if intent.version == hold.process.version:

@@ -77,12 +77,12 @@ ANY_ROOM: Mapping[str, int] = MappingProxyType({})
 NONE_KNOWN: Mapping[int, int] = MappingProxyType({})
 """No cases whose fields are known."""
 
-Points = Callable[[str], None]
+Failpoints = Callable[[str], None]
 """Called with a label wherever the engine touches the world; a test may die there."""
 
 
-def no_points(label: str) -> None:
-    """Do nothing: the points of an engine that nobody tests."""
+def no_failpoints(label: str) -> None:
+    """Do nothing: the failpoints of an engine that nobody tests."""
 
 
 class Posted(NamedTuple):

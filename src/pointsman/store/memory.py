@@ -37,11 +37,11 @@ from pointsman.store.base import (
     Collected,
     DefinitionRow,
     Dossier,
-    Points,
+    Failpoints,
     Posted,
     ScheduleRow,
     erased_key,
-    no_points,
+    no_failpoints,
 )
 from pointsman.store.sqlite_author import authors_database
 from pointsman.store.states import Writes
@@ -52,18 +52,16 @@ _OPEN = {EffectStatus.INTENDED, EffectStatus.NOT_SENT, EffectStatus.IN_DOUBT}
 
 
 class MemoryStore:
-    """The store contract (S2 within the process only) on dictionaries.
+    """The store contract (S2 within the process only) on dictionaries; with `lease_seconds`, several handles share it (`beside`)."""
 
-    With `lease_seconds`, and the clock `now` that decides about leases, several engines share it, each with a handle of
-    its own (`beside`).
-    """
-
-    def __init__(self, *, points: Points = no_points, lease_seconds: float | None = None, now: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self, *, failpoints: Failpoints = no_failpoints, lease_seconds: float | None = None, now: Callable[[], float] = float
+    ) -> None:
         self.incarnation = uuid.uuid4().hex
         self.clock_high_water = 0.0
         self.lease_seconds = lease_seconds
         self.left_running: set[int] = set()
-        self._points = points
+        self._points = failpoints
         self._now = now
         self._handles = [0]  # counters are in lists because all handles count on
         self._highest = [0]

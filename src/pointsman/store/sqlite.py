@@ -27,7 +27,18 @@ from pointsman.kernel.codec import message_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EventWrite, MessageStatus, Post, Transition, UsageWrite
 from pointsman.kernel.snapshot import ENDED
 from pointsman.store import sqlite_keeping as keeping
-from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Collected, DefinitionRow, Points, Posted, ScheduleRow, erased_key, no_points
+from pointsman.store.base import (
+    ANY_ROOM,
+    NONE_KNOWN,
+    Claimed,
+    Collected,
+    DefinitionRow,
+    Failpoints,
+    Posted,
+    ScheduleRow,
+    erased_key,
+    no_failpoints,
+)
 from pointsman.store.sqlite_author import authors_database
 from pointsman.store.sqlite_file import FileLock, begin, explain, explained, open_writer
 from pointsman.store.sqlite_line import Line
@@ -56,12 +67,14 @@ class SqliteStore(SqliteReader):
 
     lease_seconds: float | None = None  # while one engine has the file, nobody else has
 
-    def __init__(self, path: Path, lock: FileLock, writer: sqlite3.Connection, epoch: str, points: Points, left_running: set[int]) -> None:
+    def __init__(
+        self, path: Path, lock: FileLock, writer: sqlite3.Connection, epoch: str, failpoints: Failpoints, left_running: set[int]
+    ) -> None:
         super().__init__(path)
         self._lock = lock
         self._writer = writer
         self._epoch = epoch
-        self._points = points
+        self._points = failpoints
         self._line = Line(self._sql)
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -543,7 +556,7 @@ class SqliteStore(SqliteReader):
         return answer
 
 
-async def open_sqlite(path: Path | str, *, now: float, points: Points = no_points) -> SqliteStore:
+async def open_sqlite(path: Path | str, *, now: float, failpoints: Failpoints = no_failpoints) -> SqliteStore:
     """Open a file for one engine, make it where it is missing, and put what a dead engine left behind back into the line.
 
     `now` is in Unix seconds. Raises StoreError, with the mend, where the file is locked, foreign, damaged, newer or not writable.
@@ -557,7 +570,7 @@ async def open_sqlite(path: Path | str, *, now: float, points: Points = no_point
         writer, epoch, left_running = take_over(path, now)
         try:
             with explained(path):
-                return SqliteStore(path, lock, writer, epoch, points, left_running)
+                return SqliteStore(path, lock, writer, epoch, failpoints, left_running)
         except BaseException:
             writer.close()
             raise

@@ -96,7 +96,7 @@ def is_locked(error: sqlite3.Error) -> bool:
     return (getattr(error, "sqlite_errorname", "") or "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
+def connect_read_only(path: Path) -> sqlite3.Connection:
     """Open the file for looking only. Raises StoreError with the mend."""
     if not path.is_file():
         raise StoreError(f"{path} does not exist; start an engine on it first, or name another file.")

@@ -14,7 +14,7 @@ from typing import Any
 
 from pointsman.kernel.events import Kind, skeleton_of
 from pointsman.store.base import erased_key
-from pointsman.store.sqlite_file import explained, open_reader
+from pointsman.store.sqlite_file import connect_read_only, explained
 
 Sql = Mapping[str, str]
 
@@ -57,7 +57,7 @@ def erase(connection: sqlite3.Connection, sql: Sql, incarnation: str, case: int)
 
 def unreferenced(path: Path, sql: Sql, before: float, stop: Callable[[], bool]) -> list[tuple[str, int]]:
     """The blobs kept before that time that nothing refers to, with their sizes; none where it was told to stop."""
-    with explained(path), closing(open_reader(path)) as connection:
+    with explained(path), closing(connect_read_only(path)) as connection:
         old = dict(connection.execute(sql["select_old_blobs"], (before,)).fetchall())
         for text in _texts(connection, sql) if old else ():
             for digest in REFERENCE.findall(text):

@@ -11,7 +11,7 @@ from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, MessageStatus, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import DefinitionRow, Dossier, WriteRow, erased_key
-from pointsman.store.sqlite_file import explained, open_reader
+from pointsman.store.sqlite_file import connect_read_only, explained
 from pointsman.store.statements import statements
 from pointsman.store.states import state_from
 
@@ -23,7 +23,7 @@ class SqliteReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = open_reader(path)
+        self._connection = connect_read_only(path)
         self._sql = statements("sqlite")
         self.incarnation = str(self._all("select_meta", ("incarnation",))[0][0])
 
@@ -181,7 +181,7 @@ class SqliteReader:
                 raise
 
 
-def open_cases(path: Path | str) -> SqliteReader:
+def open_reader(path: Path | str) -> SqliteReader:
     """Open a database for looking only, beside the engine that works on it or without one. Raises StoreError."""
     return SqliteReader(Path(path))
 

@@ -80,14 +80,14 @@ class World:
         self._starts = 0
         self._failure: BaseException | None = None
 
-    def run(self, story: Callable[[], Awaitable[T]], *, patience_seconds: float = PATIENCE_SECONDS) -> T:
+    def run(self, story: Callable[[], Awaitable[T]], *, horizon_seconds: float = PATIENCE_SECONDS) -> T:
         """Live until `story` has ended and every case has ended, is parked, or waits for somebody whom nobody plays.
 
         Raises what `story` raises, what keeps the engine from opening, and AssertionError where something goes on for ever. A world lives once.
         """
         self._loop.before = self._count_step
         with self._counted():
-            main = self._loop.outside.spawn(self._live(story, patience_seconds))
+            main = self._loop.outside.spawn(self._live(story, horizon_seconds))
             try:
                 self._boot()
                 self._loop.run(STEPS_MAX)
@@ -114,7 +114,7 @@ class World:
         key = key or f"world-{self._starts}"
         return await self._insist(lambda engine: engine.send(process, message, key=key, **settings))
 
-    async def settled(self) -> None:
+    async def wait_until_resting(self) -> None:
         """Return when no case moves by itself any more, however long its timers take, and nobody has anything to answer."""
         while True:
             if await self._play_people():
@@ -211,14 +211,14 @@ class World:
 
     # People.
 
-    async def _live(self, story: Callable[[], Awaitable[T]], patience_seconds: float) -> T:
+    async def _live(self, story: Callable[[], Awaitable[T]], horizon_seconds: float) -> T:
         try:
-            async with asyncio.timeout(patience_seconds):
+            async with asyncio.timeout(horizon_seconds):
                 result = await story()
-                await self.settled()
+                await self.wait_until_resting()
                 return result
         except TimeoutError:
-            raise AssertionError(f"after {patience_seconds / DAY_SECONDS:.0f} days: {self._standing()}") from None
+            raise AssertionError(f"after {horizon_seconds / DAY_SECONDS:.0f} days: {self._standing()}") from None
         finally:
             self._loop.stop()
 

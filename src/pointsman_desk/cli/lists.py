@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from pointsman import CaseRow, Reader, Status, lasting, local_time
+from pointsman import CaseRow, Reader, Status, format_duration, format_time
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import CASES_MAX, Run
@@ -150,10 +150,12 @@ def print_mailboxes(known: Sequence[tuple[Account, Bookmark]], now: float) -> No
         health = HEALTH[bookmark.health(now, account.poll_seconds)]
         console.print(f"[bold]{safe(account.name)}[/] ({safe(bookmark.place)}): {health}")
         if bookmark.error and bookmark.failing_since is not None:
-            console.print(f"  {safe(bookmark.error)} For {lasting(now - bookmark.failing_since)} now.")
+            console.print(f"  {safe(bookmark.error)} For {format_duration(now - bookmark.failing_since)} now.")
         if bookmark.looked_at is not None:
-            fetched = "none yet" if bookmark.fetched_at is None else f"{lasting(now - bookmark.fetched_at)} ago"
-            console.print(f"  looked into {lasting(now - bookmark.looked_at)} ago; last mail taken in {fetched}; {bookmark.behind} to come")
+            fetched = "none yet" if bookmark.fetched_at is None else f"{format_duration(now - bookmark.fetched_at)} ago"
+            console.print(
+                f"  looked into {format_duration(now - bookmark.looked_at)} ago; last mail taken in {fetched}; {bookmark.behind} to come"
+            )
         if bookmark.missed:
             console.print(f"  not given by the server, and asked for now and then: mail {', '.join(map(str, bookmark.missed))}")
 
@@ -189,7 +191,7 @@ def print_cases(cases: Sequence[dict[str, Any]], *, now: float | None = None, li
             which = "younger" if status in _HELD else "older"
             console.print(f"[dim]and {left} {which} ones: pointsman-desk cases --status {status} --limit {len(members)}[/]")
     if now is not None:
-        console.print(f"\n[dim]Dates are local ({local_time(now).rpartition(' ')[2]}); ages are since a mail came.[/]")
+        console.print(f"\n[dim]Dates are local ({format_time(now).rpartition(' ')[2]}); ages are since a mail came.[/]")
     _print_causes(cases)
 
 
@@ -209,7 +211,7 @@ def _print_group(members: Sequence[dict[str, Any]], now: float | None) -> None:
 
 
 def _date(at: float, now: float) -> str:
-    told = local_time(at)
+    told = format_time(at)
     return told[5:16] if now - at < YEAR_SECONDS / 2 else told[:10]
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pointsman import History, Pending, Status, lasting, local_time
+from pointsman import History, Pending, Status, format_duration, format_time
 from pointsman_desk.cli.replies import next_try, print_beside, print_dispatches, print_outgoing, print_reply, print_ways_on
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
@@ -20,8 +20,8 @@ def print_case(history: History, beside: Beside = NOTHING_BESIDE, *, now: float 
     state, row = history.state, history.case
     mail, grounds = state.get("mail") or {}, state.get("grounds") or {}
     console.print(f"[bold]case {row.id}[/] {row.status}: {safe(reasons(row, history.effects))}")
-    age = "" if now is None else f", {lasting(now - row.created_at)} ago"
-    console.print(f"Came:    {local_time(row.created_at)}{age}")
+    age = "" if now is None else f", {format_duration(now - row.created_at)} ago"
+    console.print(f"Came:    {format_time(row.created_at)}{age}")
     _print_head(state, mail)
     console.print(safe(mail.get("text") or "(no text)"))
     if mail.get("doubtful"):

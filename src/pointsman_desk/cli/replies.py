@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pointsman import History, Status, lasting, local_time
+from pointsman import History, Status, format_duration, format_time
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.standing import SEND, Beside, Dispatch, parked_by_rule, reasons, standing_of
 
@@ -35,7 +35,7 @@ def print_dispatches(history: History, dispatches: Sequence[Dispatch]) -> None:
     present = (history.state.get("outgoing") or {}).get("message_id")
     for one in dispatches:
         subject = f", {one.outgoing.subject!r}, {one.outgoing.message_id}" if one.outgoing else ""
-        reply = f"the reply of {local_time(one.at)}{f' to {one.outgoing.to}' if one.outgoing else ''}{subject}"
+        reply = f"the reply of {format_time(one.at)}{f' to {one.outgoing.to}' if one.outgoing else ''}{subject}"
         is_present = one.outgoing is not None and one.outgoing.message_id == present
         match one.standing:
             case "in doubt":
@@ -101,8 +101,8 @@ def next_try(history: History, now: float | None) -> str:
     wake_at = history.case.wake_at
     if history.case.status is not Status.READY or wake_at is None or (now is not None and wake_at <= now):
         return "at the next run: pointsman-desk run"
-    more = "" if now is None else f" (in {lasting(wake_at - now)})"
-    return f"at {local_time(wake_at)}{more}, if the desk is running then: pointsman-desk run --watch"
+    more = "" if now is None else f" (in {format_duration(wake_at - now)})"
+    return f"at {format_time(wake_at)}{more}, if the desk is running then: pointsman-desk run --watch"
 
 
 def beside_json(beside: Beside) -> dict[str, Any]:

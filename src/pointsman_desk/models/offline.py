@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from pointsman import Attempt
+from pointsman import ModelResponse
 from pointsman.models import Message, Task
 from pointsman_desk.case import Grounds, Intent, Language, Mail, Risk
 from pointsman_desk.models.base import Classification
@@ -54,7 +54,7 @@ class OfflineModel:
 
     name: str = LABEL
 
-    async def attempt(self, task: Task, messages: Sequence[Message], schema: type[T]) -> Attempt[T]:  # noqa: ARG002 - it reads no prompt
+    async def ask(self, task: Task, messages: Sequence[Message], schema: type[T]) -> ModelResponse[T]:  # noqa: ARG002 - it reads no prompt
         """Do the desk's `task` by its inputs: "classify" a mail, or "draft" a reply to a brief, carefully after `violations`."""
         answer: ClassifyAnswer | DraftAnswer
         if task.name == "classify":
@@ -67,7 +67,7 @@ class OfflineModel:
             careful = any(violation.check == "refund_within_policy" for violation in task.inputs["violations"])
             written = write_reply(task.inputs["brief"], author=self.name, careful=careful)
             answer = DraftAnswer(body=written.body, tone=written.tone, language=written.language)
-        return Attempt(schema.model_validate(answer.model_dump()), self.name, answer.model_dump_json())
+        return ModelResponse(schema.model_validate(answer.model_dump()), self.name, answer.model_dump_json())
 
     def classify(self, mail: Mail) -> Classification:
         """Say what `mail` is about by the phrases that it holds; where nothing or too much matches, `unclear`."""

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from pointsman import Attempt, Context, Log, Peek, Violation
+from pointsman import Context, Log, ModelResponse, Peek, Violation
 from pointsman.models import Model, Task
 from pointsman_desk.case import Grounds, Incoming, Intent, Mail, Risk
 from pointsman_desk.models.base import Classification
@@ -15,7 +15,7 @@ from pointsman_desk.models.untrusted import new_boundary
 async def classify(
     mail: Mail, earlier: tuple[Mail, ...], answered: tuple[Mail, ...], mails: Peek[Log[Incoming]],
     *, models: tuple[Model, ...], chance: Random, ctx: Context,
-) -> Attempt[tuple[tuple[Intent, ...], Risk, Grounds]]:  # fmt: skip
+) -> ModelResponse[tuple[tuple[Intent, ...], Risk, Grounds]]:  # fmt: skip
     """Ask the model whose turn it is about all mails that wait for an answer; what stands is closed enums and the grounds for them.
 
     The risk of a conversation never falls: it is at least what it was before the mail came.
@@ -31,11 +31,11 @@ async def classify(
 async def classified(
     mail: Mail, model: Model, chance: Random, violations: tuple[Violation, ...] = (), rejected: str = "",
     earlier: tuple[Mail, ...] = (), answered: tuple[Mail, ...] = (),
-) -> Attempt[Classification]:  # fmt: skip
+) -> ModelResponse[Classification]:  # fmt: skip
     """Ask `model`, and set what it says beside what the rules say: it may raise the risk, and lower nothing."""
     boundary = new_boundary(chance, written_by_others(mail, (*answered, *earlier)))
     messages = classify_messages(mail, boundary, violations, rejected or None, earlier, answered)
-    answer = await model.attempt(Task("classify", {"mail": mail}), messages, ClassifyAnswer)
+    answer = await model.ask(Task("classify", {"mail": mail}), messages, ClassifyAnswer)
     rules = OfflineModel().classify(mail)
     if isinstance(model, OfflineModel):
         return answer.map(lambda _: cautious(rules, mail))

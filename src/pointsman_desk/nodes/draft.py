@@ -2,7 +2,7 @@
 
 from random import Random
 
-from pointsman import Attempt, Context, Violation
+from pointsman import Context, ModelResponse, Violation
 from pointsman.models import Model, Task
 from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Risk, Trust
 from pointsman_desk.models.base import Brief
@@ -16,7 +16,7 @@ from pointsman_desk.slots import filled
 async def draft(
     mail: Mail, earlier: tuple[Mail, ...], answered: tuple[Mail, ...], intents: tuple[Intent, ...], risk: Risk, grounds: Grounds,
     order: Order | NoOrder, trust: Trust, policy: Policy, *, models: tuple[Model, ...], chance: Random, ctx: Context,
-) -> Attempt[Reply]:  # fmt: skip
+) -> ModelResponse[Reply]:  # fmt: skip
     """Have the model whose turn it is write one reply to all mails that wait for it, from the facts that the sender may know."""
     brief = Brief(
         mail=mail, earlier=earlier, answered=answered, intents=intents, risk=risk, grounds=grounds, order=disclosed(order, trust),
@@ -27,11 +27,11 @@ async def draft(
 
 async def drafted(
     brief: Brief, model: Model, chance: Random, violations: tuple[Violation, ...] = (), rejected: str = ""
-) -> Attempt[Reply]:  # fmt: skip
+) -> ModelResponse[Reply]:  # fmt: skip
     """Ask `model` for a reply to `brief`; what was `rejected`, and why, stands in the question where it is asked again."""
     boundary = new_boundary(chance, written_by_others(brief.mail, (*brief.answered, *brief.earlier)))
     messages = draft_messages(brief, boundary, violations=violations, rejected=rejected or None)
-    answer = await model.attempt(Task("draft", {"brief": brief, "violations": violations}), messages, DraftAnswer)
+    answer = await model.ask(Task("draft", {"brief": brief, "violations": violations}), messages, DraftAnswer)
     return answer.map(lambda written: _filled(written, brief, answer.model))
 
 

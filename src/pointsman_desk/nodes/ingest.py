@@ -38,7 +38,7 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
     known = await conversations.known(identity.key)
     if known is not None:
         return Taken(known.case, "duplicate")
-    blob = await engine.keep(raw)
+    blob = await engine.store_blob(raw)
     form, sent_by = form_of(conversations.forms, identity.sender), identity.sender
     if form is not None:
         customer = form.customer(await apart.read(raw, "", conversations.own))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.openai_server import Remote
-from pointsman import Attempt
+from pointsman import ModelResponse
 from pointsman.models import OpenAICompatible, Task
 from pointsman_desk.case import Grounds, Intent, Language, Mail, NoOrder, Risk, Tone
 from pointsman_desk.models.base import Brief
@@ -27,9 +27,9 @@ def mail(text: str) -> Mail:
     return Mail(message_id="m@post.example", sender="ann@post.example", text=text)
 
 
-def classified(server: Remote, text: str) -> Attempt[ClassifyAnswer]:
+def classified(server: Remote, text: str) -> ModelResponse[ClassifyAnswer]:
     model = OpenAICompatible("desk", base_url=server.url)
-    return asyncio.run(model.attempt(Task("classify"), classify_messages(mail(text), BOUNDARY), ClassifyAnswer))
+    return asyncio.run(model.ask(Task("classify"), classify_messages(mail(text), BOUNDARY), ClassifyAnswer))
 
 
 @pytest.mark.parametrize(("text", "intent", "risk", "language", "number"), MAILS, ids=[intent for _, intent, *_ in MAILS])
@@ -51,7 +51,7 @@ def test_a_reply_is_drafted_in_the_language_that_the_desk_says(
     )  # fmt: skip
     model = OpenAICompatible("desk", base_url=server.url)
 
-    attempt = asyncio.run(model.attempt(Task("draft"), draft_messages(brief, BOUNDARY), DraftAnswer))
+    attempt = asyncio.run(model.ask(Task("draft"), draft_messages(brief, BOUNDARY), DraftAnswer))
 
     assert attempt.output is not None
     assert (attempt.output.language, attempt.output.tone) == (language, Tone.WARM)

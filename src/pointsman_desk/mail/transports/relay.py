@@ -24,7 +24,7 @@ class Relay(BaseModel):
 
     `archive` is an address of the desk's own that gets a copy of each reply, and `archive_mailbox` where those copies
     arrive: a maildir, a folder, an mbox file, or a mailbox on a mail server. A reply without an answer of the server was sent if
-    its copy is there. It is looked for `settle_seconds` after the talk was given up.
+    its copy is there. It is looked for `propagation_seconds` after the talk was given up.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,7 +40,7 @@ class Relay(BaseModel):
     token_command: tuple[str, ...] = ()
     archive: str | None = None
     archive_mailbox: Account | Path | None = None
-    settle_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    propagation_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300.0
 
     @field_validator("archive")
     @classmethod
