@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class CrashAt:
-    """Points that count, and kill their own process at the `number`-th one (from 1); 0 only counts.
+    """Failpoints that count, and kill their own process at the `number`-th one (from 1); 0 only counts.
 
     SIGKILL runs no handler, flushes no buffer and unwinds no block: nothing of the process survives it.
     """
