@@ -57,9 +57,9 @@ from pointsman.operations.explain import Explanation, explain_case
 from pointsman.operations.export import Export, export_case
 from pointsman.operations.history import History, history_of
 from pointsman.operations.times import format_duration, format_time
-from pointsman.runtime.answers import Pending
 from pointsman.runtime.blocking import BlockingEngine, open_blocking
 from pointsman.runtime.clock import Clock, SystemClock
+from pointsman.runtime.decisions import Pending
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.starts import Delivered, Started
 from pointsman.store.base import Reader

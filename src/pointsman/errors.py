@@ -1,26 +1,26 @@
-"""The exceptions, sorted by who must act. The message of an error is one sentence that names the problem and the fix."""
+"""What can go wrong, sorted by who must act. An error's text is one sentence that names the thing and the mend."""
 
 from typing import Any
 
 
 class PointsmanError(Exception):
-    """The base class of every exception of the library."""
+    """The root of every error that the library raises on purpose."""
 
 
-# The author must act: the definition of a process is wrong.
+# The author acts: the definition of a process is wrong.
 
 
 class DefinitionError(PointsmanError):
-    """The declaration of a process, a step or a rule cannot work."""
+    """A process, a node, an effect, a pause or a rule is declared in a way that cannot work."""
 
 
-# The author's code raises these to say how a call ended.
+# The author's code speaks: how an effect's call ended.
 
 
 class NotSent(PointsmanError):
-    """Raise this in an effect that certainly changed nothing. The engine may try again under any safety policy.
+    """Raise in an effect when the world was certainly not changed: the engine may try again under any policy.
 
-    `retry_after` is the minimum number of seconds to wait, if the receiver named one.
+    `retry_after` is the least number of seconds to wait, where the other side named one.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -29,17 +29,17 @@ class NotSent(PointsmanError):
 
 
 class NotBegun(NotSent):
-    """The engine did not begin the call, because its deadline had passed or no thread was free. It says nothing about the receiver."""
+    """The engine has not begun the call: its time had passed, or no thread was free. It says nothing of the other side."""
 
 
 class AllHang(NotBegun):
-    """Abandoned calls occupy every thread, so no call of a plain function can begin."""
+    """All threads are taken by calls that were given up and never end, so no call of a plain function can begin."""
 
 
 class NoModelResponse(PointsmanError):
-    """A model was asked and returned no readable response. The request may have been processed, and paid for.
+    """A model was asked and gave no answer that can be read. The question may have been worked on, and paid for.
 
-    `retry_after` is the minimum number of seconds to wait, if the server named one.
+    `retry_after` is the least number of seconds to wait, where the other side named one.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -48,22 +48,22 @@ class NoModelResponse(PointsmanError):
 
 
 class Rejected(PointsmanError):
-    """Raise this in an effect that the receiver refused for certain. The outcome is *failed*, and the engine does not try again."""
+    """Raise in an effect when the other side definitely refused: the outcome is *failed* and is not tried again."""
 
 
 class SubprocessCrashed(PointsmanError):
-    """The subprocess of an isolated node ended before its function returned: it was killed, ran out of memory, or called `os._exit`."""
+    """The Python of an isolated node ended before its function did: killed, out of memory, or by `os._exit`."""
 
 
 class BudgetSpent(PointsmanError):
-    """The engine refused to call a guarded node, because a budget is spent."""
+    """A guarded node was refused before its call, because a budget is spent."""
 
 
 class CheckError(PointsmanError):
-    """A check of a guard raised an exception instead of returning violations."""
+    """A check of a guard raised instead of saying what it has against an answer."""
 
 
-# The caller must act: the request does not fit.
+# The caller acts: what was asked for does not fit.
 
 
 class InputInvalid(PointsmanError):
@@ -71,11 +71,11 @@ class InputInvalid(PointsmanError):
 
 
 class ValueRefused(PointsmanError):
-    """A value cannot be stored as JSON: NaN, an infinity, a lone surrogate, a NUL, or a value that does not survive a round trip."""
+    """A value cannot be held as JSON: NaN, an infinity, a lone surrogate, a NUL, or a type that does not come back equal."""
 
 
 class UnknownProcess(PointsmanError):
-    """The engine has no process with this name."""
+    """No process of this name is registered with the engine."""
 
 
 class UnknownCase(PointsmanError):
@@ -83,15 +83,15 @@ class UnknownCase(PointsmanError):
 
 
 class Refused(PointsmanError):
-    """A start, an answer, a cancel or a redrive was refused. The message says why, and nothing was changed."""
+    """A start, an answer, a cancel or a redrive was not taken; the text says why, and nothing was changed."""
 
 
 class VersionNotAccepted(Refused):
-    """No registered version of the process can continue the case: none accepts its version, or a migration failed."""
+    """No registered version of its process can go on with the case: none accepts its version, or a migration failed."""
 
 
 class Busy(Refused):
-    """A start was refused, because the backlog is full. Nothing of the start was stored. Try again in `retry_after` seconds."""
+    """A start was not taken, because too much is in line already; nothing of it is kept. Try again in `retry_after` seconds."""
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
@@ -99,15 +99,15 @@ class Busy(Refused):
 
 
 class AnswerInvalid(Refused):
-    """The answer does not have the type that the pause declares."""
+    """The answer does not fit the type that the pause asks for."""
 
 
 class NotWaiting(Refused):
-    """The case is not waiting for an answer: it has not reached the pause yet, or it has moved past it."""
+    """The case is not waiting for an answer: it has not come to the pause yet, or it has ended (early, or late)."""
 
 
 class AlreadyAnswered(Refused):
-    """Another answer came first. `by` names who gave it."""
+    """Somebody else's answer came first. `by` says whose."""
 
     def __init__(self, message: str, *, by: str) -> None:
         super().__init__(message)
@@ -115,33 +115,30 @@ class AlreadyAnswered(Refused):
 
 
 class Stale(Refused):
-    """The fields that the answer refers to were rewritten after they were shown.
-
-    `current` is what the pause shows now (`Pending`), or None while the case prepares it.
-    """
+    """What the answer refers to has been rewritten since it was shown. `current` is what is shown now (`Pending`), None while it is prepared."""
 
     def __init__(self, message: str, *, current: Any) -> None:
         super().__init__(message)
         self.current = current
 
 
-# The operator must act: the store is not usable.
+# The operator acts: the place where the cases live is not usable.
 
 
 class StoreError(PointsmanError):
-    """The store cannot be used."""
+    """The store cannot be used as it is."""
 
 
 class StoreLocked(StoreError):
-    """Another engine or another program has locked the file."""
+    """Another engine, or another program, holds the file."""
 
 
 class StoreForeign(StoreError):
-    """The file is not a database of this library."""
+    """The file is no database of ours, or not a database at all."""
 
 
 class StoreNewer(StoreError):
-    """A newer release wrote the file."""
+    """The file was written by a newer release."""
 
 
 class StoreUnwritable(StoreError):
@@ -149,19 +146,19 @@ class StoreUnwritable(StoreError):
 
 
 class LeaseLost(StoreError):
-    """The lease of this engine has expired, and other engines may have claimed its cases."""
+    """This engine was not heard of for too long, and others may have taken its cases."""
 
 
 class EngineStopped(PointsmanError):
     """The engine has been closed, or has stopped because its store failed."""
 
 
-# Nobody must act: the engine handles it.
+# Nobody acts: the runtime deals with it.
 
 
 class Conflict(PointsmanError):
-    """The case changed first, so the store refused the transition."""
+    """Somebody else moved the case first, so that this transition was not committed."""
 
 
-class News(Conflict):
-    """A message arrived after the case was read: take it in, then commit."""
+class InboxChanged(Conflict):
+    """A message came to the case since it was read: take it in, then commit."""

@@ -67,7 +67,7 @@ def declare(guard: Guard | None, function: Any = write, writes: Any = "draft") -
         (lambda: Guard(short, short), ("two checks are called 'short'",)),
         (lambda: Guard(lambda draft: None), ("has no name",)),
         (lambda: Guard(repairs_max=-1), ("repairs_max is -1", "0 or more")),
-        (lambda: Guard(free_models=2), ("free_models is 2", "models is 1")),
+        (lambda: Guard(free_models=2), ("free_models is 2", "1 models")),
         (lambda: Guard(models=0), ("models is 0", "1 or more")),
         (lambda: declare(Guard(escalate="unsafe")), ('escalate="unsafe"', "field 'draft'", "add `| Unsafe[Draft]`")),
         (lambda: declare(Guard(escalate="unsafe"), write_both, ("tone", "draft")), ('escalate="unsafe"', "needs one field")),

@@ -13,7 +13,8 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Finish, Park
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.evolve import advance, evolve
+from pointsman.kernel.evolve import evolve, next_after
+from pointsman.kernel.program import program_of
 from pointsman.kernel.snapshot import Cell, Snapshot
 
 STEPS = 4  # a bound that a test can reach
@@ -209,7 +210,7 @@ def test_the_snapshot_before_is_left_as_it_was() -> None:
 def test_advance_tells_the_decision_and_what_was_cleared() -> None:
     process = letter()
 
-    result = advance(process, through(process), wrote(process, "classify", triage="other"))
+    result = next_after(program_of(process), through(process), wrote(process, "classify", triage="other"))
 
     assert result.cleared == ("approval", "reply", "verdict")
     assert (result.decision.rule, result.decision.step) == ("no reply", process.steps["draft"])
@@ -219,7 +220,7 @@ def test_advance_tells_the_decision_and_what_was_cleared() -> None:
 def test_a_step_that_leaves_its_field_as_it_was_parks_and_names_both() -> None:
     process = letter()
 
-    result = advance(process, through(process), wrote(process, "check", verdict="v"))
+    result = next_after(program_of(process), through(process), wrote(process, "check", verdict="v"))
 
     assert isinstance(result.decision.step, Park)
     assert "'check' left verdict as it was" in result.decision.step.reason
@@ -229,7 +230,7 @@ def test_a_step_that_leaves_its_field_as_it_was_parks_and_names_both() -> None:
 def test_a_step_that_gives_none_where_nothing_was_parks() -> None:
     process = letter()
 
-    result = advance(process, after(process, wrote(process, "", message="m")), wrote(process, "classify", triage=None))
+    result = next_after(program_of(process), after(process, wrote(process, "", message="m")), wrote(process, "classify", triage=None))
 
     assert isinstance(result.decision.step, Park)
     assert "'classify' left triage as it was" in result.decision.step.reason
@@ -238,7 +239,7 @@ def test_a_step_that_gives_none_where_nothing_was_parks() -> None:
 def test_a_step_that_changes_one_of_its_fields_goes_on() -> None:
     process = letter()
 
-    result = advance(process, through(process), wrote(process, "repair", reply="new", verdict="v"))
+    result = next_after(program_of(process), through(process), wrote(process, "repair", reply="new", verdict="v"))
 
     assert not isinstance(result.decision.step, Park)
 
@@ -246,7 +247,7 @@ def test_a_step_that_changes_one_of_its_fields_goes_on() -> None:
 def test_a_person_may_give_the_same_answer_twice() -> None:
     process = letter()
 
-    result = advance(process, through(process), wrote(process, "approval", kind=Kind.RESUMED, approval={"approved": True}))
+    result = next_after(program_of(process), through(process), wrote(process, "approval", kind=Kind.RESUMED, approval={"approved": True}))
 
     assert result.decision.step == Finish("done")
 
@@ -254,7 +255,7 @@ def test_a_person_may_give_the_same_answer_twice() -> None:
 def test_deciding_afresh_is_no_step_without_progress() -> None:
     process = letter()
 
-    result = advance(process, through(process), None)
+    result = next_after(program_of(process), through(process), None)
 
     assert result.decision.step == Finish("done")
     assert result.cleared == ()
@@ -265,7 +266,7 @@ def test_a_case_is_parked_at_its_bound_of_steps_and_not_before() -> None:
     cells = after(process, wrote(process, "", message="m")).cells
     event = wrote(process, "classify", triage="t")
 
-    last, beyond = (advance(process, Snapshot(1, cells, 0, steps), event) for steps in (STEPS - 1, STEPS))
+    last, beyond = (next_after(program_of(process), Snapshot(1, cells, 0, steps), event) for steps in (STEPS - 1, STEPS))
 
     assert last.decision.rule == "no reply"
     assert isinstance(beyond.decision.step, Park)
@@ -275,11 +276,11 @@ def test_a_case_is_parked_at_its_bound_of_steps_and_not_before() -> None:
 
 def test_a_case_that_turns_says_which_rules_turn() -> None:
     process = letter(steps_max=100)
-    result = advance(process, after(process, wrote(process, "", message="m")), wrote(process, "classify", triage="t"))
+    result = next_after(program_of(process), after(process, wrote(process, "", message="m")), wrote(process, "classify", triage="t"))
 
     for number in range(50):
-        result = advance(process, result.snapshot, wrote(process, "repair", reply=str(number)))
-        result = advance(process, result.snapshot, wrote(process, "check", verdict="bad"))
+        result = next_after(program_of(process), result.snapshot, wrote(process, "repair", reply=str(number)))
+        result = next_after(program_of(process), result.snapshot, wrote(process, "check", verdict="bad"))
 
     assert result.decision.step == Park(
         "it has taken 100 steps and nothing came from outside; the rules that turn: 'bad', 'unchecked'. "
@@ -292,7 +293,7 @@ def test_what_comes_from_outside_begins_the_count_of_steps_anew(kind: Kind) -> N
     process = letter(steps_max=STEPS)
     cells = after(process, wrote(process, "", message="m")).cells
 
-    result = advance(process, Snapshot(1, cells, 0, STEPS), wrote(process, "classify", kind=kind, triage="t"))
+    result = next_after(program_of(process), Snapshot(1, cells, 0, STEPS), wrote(process, "classify", kind=kind, triage="t"))
 
     assert result.decision.rule == "no reply"
     assert result.snapshot.steps == 1
@@ -306,7 +307,7 @@ def test_what_happened_is_kept_when_the_case_parks() -> None:
     process = letter(steps_max=STEPS)
     cells = after(process, wrote(process, "", message="m")).cells
 
-    result = advance(process, Snapshot(1, cells, 0, STEPS), wrote(process, "classify", triage="t"))
+    result = next_after(program_of(process), Snapshot(1, cells, 0, STEPS), wrote(process, "classify", triage="t"))
 
     assert values(result.snapshot)["triage"] == "t"
 
@@ -466,7 +467,7 @@ def test_branches_are_joined_alike_in_whichever_order_they_are_named(order: tupl
 
     start = after(process, wrote(process, "", text="t"))
     writes = stored(process, order[0], **{order[0]: "x"}) | stored(process, order[1], **{order[1]: "y"})
-    result = advance(process, start, Event(Kind.NODE_SUCCEEDED, "a + b", writes=writes))
+    result = next_after(program_of(process), start, Event(Kind.NODE_SUCCEEDED, "a + b", writes=writes))
 
     assert result.cleared == ()
     assert result.decision.step is join
@@ -525,7 +526,7 @@ def test_what_a_step_adds_to_a_log_is_not_dropped_when_its_inputs_were_rewritten
     process = thread()
     snapshot = after(process, wrote(process, "", text="a"))
 
-    came = advance(process, snapshot, noted(process, "A"), [wrote(process, "", text="b", kind=Kind.MESSAGE_RECEIVED)])
+    came = next_after(program_of(process), snapshot, noted(process, "A"), [wrote(process, "", text="b", kind=Kind.MESSAGE_RECEIVED)])
 
     assert came.dropped == ("draft",)
     assert came.snapshot.cells["notes"].text == '["A"]'
@@ -536,7 +537,7 @@ def test_the_same_item_twice_is_two_items_and_not_a_step_that_left_everything_as
     process = thread()
     snapshot = after(process, wrote(process, "", text="a"), noted(process, "A"))
 
-    again = advance(process, snapshot, noted(process, "A"))
+    again = next_after(program_of(process), snapshot, noted(process, "A"))
 
     assert again.snapshot.cells["notes"].value == ["A", "A"]
     assert again.decision.rule == "not told"

@@ -288,13 +288,13 @@ def test_no_history_ever_lets_one_call_too_many_through_or_closes_a_limit_for_ev
 @pytest.mark.parametrize(
     ("declare", "told"),
     [
-        (lambda: Limit(" "), "the name of the resource"),
+        (lambda: Limit(" "), "name the resource"),
         (lambda: Limit("llm", concurrency=0), "at least 1"),
-        (lambda: Limit("llm", per_second=0), "above 0"),
-        (lambda: Limit("llm", per_second=float("inf")), "above 0"),
-        (lambda: Limit("llm", per_second=float("nan")), "above 0"),
+        (lambda: Limit("llm", per_second=0), "more than 0"),
+        (lambda: Limit("llm", per_second=float("inf")), "more than 0"),
+        (lambda: Limit("llm", per_second=float("nan")), "more than 0"),
         (lambda: CircuitBreaker(failures=0), "at least 1"),
-        (lambda: CircuitBreaker(cooldown_seconds=0), "finite number above 0"),
+        (lambda: CircuitBreaker(cooldown_seconds=0), "for how many seconds"),
         (lambda: Intake(backlog_max=0), "backlog_max is 0"),
         (lambda: Intake(tenant_backlog_max=-1), "tenant_backlog_max is -1"),
         (lambda: check_limits("engine", [Limit("llm", 4), Limit("llm", 4), Limit("llm", 5)]), "declare it once"),

@@ -10,7 +10,8 @@ from pointsman import Log, Process, State, finish, otherwise, when
 from pointsman.kernel import snapshot
 from pointsman.kernel.codec import codec_of, digest_of
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.evolve import advance
+from pointsman.kernel.evolve import next_after
+from pointsman.kernel.program import program_of
 from pointsman.kernel.snapshot import Cell, LogCell, Snapshot, alike
 
 
@@ -107,7 +108,7 @@ def test_taking_in_a_long_inbox_encodes_and_hashes_each_item_once(monkeypatch: p
     monkeypatch.setattr(snapshot, "_link", link)
     arrivals = [Event(Kind.MESSAGE_RECEIVED, "str", writes={"texts": codec.write("texts", f"{number:09}", "str")}) for number in range(500)]
 
-    after = advance(process, Snapshot(1, cells), None, arrivals).snapshot
+    after = next_after(program_of(process), Snapshot(1, cells), None, arrivals).snapshot
     known = len(hashed)
     digest_of(after.cells, ["texts"])
 

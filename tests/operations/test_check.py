@@ -11,8 +11,8 @@ import pytest
 
 from pointsman import AtMostOnce, Engine, Process, State, Status, finish, open_reader, otherwise, when
 from pointsman.definition.process import AnyProcess
+from pointsman.kernel.case import UNFIT
 from pointsman.operations.check import Kind, Report, Verdict, check_cases, summary
-from pointsman.runtime.hold import UNFIT
 
 
 class Claim(State):

@@ -29,7 +29,7 @@ def letters() -> Process[Letter]:
 
 
 def remembered(engine: Engine) -> set[int]:
-    return set(engine._cases._recent.revisions())
+    return set(engine._cases._loader._recent.revisions())
 
 
 def test_nothing_is_remembered_of_a_case_that_has_ended(place: Place) -> None:

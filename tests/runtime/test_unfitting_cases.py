@@ -8,7 +8,7 @@ from pydantic import Field, create_model
 
 from pointsman import Log, Process, State, Status, finish, otherwise, when
 from pointsman.errors import ValueRefused
-from pointsman.runtime.hold import UNFIT
+from pointsman.kernel.case import UNFIT
 
 
 def approving(**fields: Any) -> Process[Any]:

@@ -18,18 +18,20 @@ from schedule import run
 
 from pointsman.definition.effects import AtMostOnce, Idempotent, Reconcile
 from pointsman.errors import StoreError
-from pointsman.kernel import evolve
+from pointsman.kernel import attempts, effects, evolve, joins, messages, timers, transitions
+from pointsman.kernel.case import Case
 from pointsman.kernel.guarding import BEGINNING
+from pointsman.kernel.happenings import Answered
 from pointsman.kernel.ledger import CallAgain, EffectStatus, LookUp
-from pointsman.kernel.rows import MessageStatus, Transition
-from pointsman.runtime import attempts, effects, hold, inbox, limits, runner
-from pointsman.runtime.answers import Answers
-from pointsman.runtime.branches import Fan
+from pointsman.kernel.moment import StepResult
+from pointsman.kernel.rows import MessageStatus
+from pointsman.runtime import branches, limits
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.cases import Cases
 from pointsman.runtime.commits import Commits
-from pointsman.runtime.effects import Effects
+from pointsman.runtime.decisions import Decisions
 from pointsman.runtime.lease import Lease
+from pointsman.runtime.runner import Runner
 from pointsman.store.memory import MemoryStore
 
 SEEDS_MAX = 1_500
@@ -96,13 +98,13 @@ def deadline_after_intent() -> None:
     """A call's time begins when its intent is known to be committed, however long that took."""
 
     def call(original: Any) -> Any:
-        async def late(self: Effects, hold: Any, effect: Any, intent: Any) -> Any:
-            hold.call_until = self._clock.monotonic() + effect.timeout_seconds
-            return await original(self, hold, effect, intent._replace(deadline=float("inf")))
+        async def late(self: Runner, session: Any, call: Any) -> Any:
+            session.call_until = self._clock.monotonic() + call.effect.timeout_seconds
+            return await original(self, session, dataclasses.replace(call, intent=call.intent._replace(deadline=float("inf"))))
 
         return late
 
-    replace(Effects, "_call", call)
+    replace(Runner, "_call_effect", call)
     replace(Lease, "held", lambda _: lambda self: True)
 
 
@@ -110,10 +112,10 @@ def key_with_attempt() -> None:
     """A repeated call has a key of its own."""
 
     def invoke(original: Any) -> Any:
-        async def keyed(self: Calls, function: Any, node: Any, hold: Any, **settings: Any) -> Any:
-            if settings["key"]:
-                settings["key"] += f"#{hold.fence}"
-            return await original(self, function, node, hold, **settings)
+        async def keyed(self: Calls, session: Any, request: Any) -> Any:
+            if request.key:
+                request = dataclasses.replace(request, key=f"{request.key}#{session.case.row.fence}")
+            return await original(self, session, request)
 
         return keyed
 
@@ -145,15 +147,14 @@ def no_argument_digest() -> None:
 def orphan_intent_ignored() -> None:
     """A case goes on to something else while nobody knows whether an effect happened."""
 
+    class Forgetful(Case):
+        unsettled = property(lambda self: set())
+
     def prepare(original: Any) -> Any:
-        async def forgetful(self: Effects, held: Any, *arguments: Any, **settings: Any) -> Any:
-            held.unsettled = set()
-            return await original(self, held, *arguments, **settings)
+        return lambda at, *arguments, **settings: original(at._replace(case=Forgetful(*at.case)), *arguments, **settings)
 
-        return forgetful
-
-    replace(Effects, "prepare", prepare)
-    replace(hold.Outcome, "in_doubt", lambda _: property(lambda outcome: False))
+    replace(effects, "prepare", prepare)
+    replace(StepResult, "in_doubt", lambda _: property(lambda result: False))
 
 
 def early_message_dropped() -> None:
@@ -190,31 +191,31 @@ def late_message_lost() -> None:
 def answer_lost() -> None:
     """An answer is acknowledged, and a crash or somebody else comes before its commit."""
 
-    def go_on(original: Any) -> Any:
-        async def hasty(cases: Any, hold: Any, *arguments: Any, **settings: Any) -> Any:
-            if settings.get("answered_by") is None:
-                return await original(cases, hold, *arguments, **settings)
-            task = asyncio.ensure_future(original(cases, hold, *arguments, **settings))
+    def apply(original: Any) -> Any:
+        async def hasty(cases: Any, session: Any, happening: Any, **settings: Any) -> Any:
+            if not isinstance(happening, Answered):
+                return await original(cases, session, happening, **settings)
+            task = asyncio.ensure_future(original(cases, session, happening, **settings))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            return hold.snapshot.case
+            return session.case.number
 
         return hasty
 
-    replace(Cases, "go_on", go_on)
+    replace(Cases, "apply", apply)
 
 
 def answer_to_whatever() -> None:
     """An answer counts for what the case shows now, not for what was shown when it was given."""
 
     def open_pause(_: Any) -> Any:
-        async def current(self: Answers, token: str) -> Any:
+        async def current(self: Decisions, token: str) -> Any:
             store = self._cases.store
             asked = await store.pause_by_token(token)
             return await store.pause(asked.case)
 
         return current
 
-    replace(Answers, "_open_pause", open_pause)
+    replace(Decisions, "_open_pause", open_pause)
 
 
 def timer_without_epoch() -> None:
@@ -222,35 +223,34 @@ def timer_without_epoch() -> None:
     first: dict[tuple[int, int], float] = {}
 
     def rest(original: Any) -> Any:
-        def rested(self: Commits, *arguments: Any) -> Any:
-            event = original(self, *arguments)
-            transition = next(one for one in arguments if isinstance(one, Transition))
-            if transition.pause is not None and transition.wake_at is not None:
-                transition.wake_at = first.setdefault((id(self._clock), transition.case), transition.wake_at)
+        def rested(at: Any, t: Any, *more: Any) -> Any:
+            event = original(at, t, *more)
+            if t.pause is not None and t.wake_at is not None:
+                t.wake_at = first.setdefault((id(at.chance), t.case), t.wake_at)
             return event
 
         return rested
 
-    replace(Commits, "_rest", rest)
-    replace(runner, "woken", lambda original: lambda hold, now: original(hold, now + 1_000.0))
+    replace(transitions, "_rest", rest)
+    replace(timers, "due", lambda original: lambda at: original(at._replace(now=at.now + 1_000.0)))
 
 
 def lost_join() -> None:
     """Of two branches that end at the same time one is not counted."""
 
     def has_ended(_: Any) -> Any:
-        def ended(self: Fan, attempt: Any) -> None:
+        def ended(self: Any, attempt: Any) -> None:
             self._ended = [attempt]
             self.news.set()
 
         return ended
 
-    replace(Fan, "_has_ended", has_ended)
+    replace(branches._UnderWay, "_has_ended", has_ended)
 
 
 def wrong_join() -> None:
     """A parent joins whichever child it started first, whatever that was for."""
-    for module in (inbox, runner):
+    for module in (messages, transitions):
         replace(module, "child_key", lambda _: lambda snapshot, child: f"child:{snapshot.case}:{child.name}")
 
 
@@ -302,22 +302,23 @@ def start_twice() -> None:
 def failed_commit_presumed() -> None:
     """A commit of which nobody can tell is taken to have happened."""
 
-    def hand_in(original: Any) -> Any:
-        async def presuming(self: Commits, hold: Any, transition: Any, *more: Any) -> Any:
+    def commit(original: Any) -> Any:
+        async def presuming(self: Commits, session: Any, plan: Any) -> Any:
             try:
-                return await original(self, hold, transition, *more)
+                return await original(self, session, plan)
             except StoreError:
-                self.taken(hold, transition)
-                return transition.case
+                self.committed(session, plan)
+                return plan.case.number
 
         return presuming
 
-    replace(Commits, "_hand_in", hand_in)
+    replace(Commits, "commit", commit)
 
 
 def guard_forgets() -> None:
     """How far a guard has come is not read again when a case is taken up."""
-    replace(attempts, "progress_of", lambda _: lambda guard, text: BEGINNING)
+    for module in (attempts, joins, branches):
+        replace(module, "progress_of", lambda _: lambda guard, text: BEGINNING)
 
 
 MUTANTS = {

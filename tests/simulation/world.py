@@ -9,9 +9,9 @@ from random import Random
 from typing import Any
 
 from pointsman import ABSENT, UNKNOWN, Context, Found, ModelResponse, NotSent, Rejected, StoreError, Usage
+from pointsman.kernel.effects import KEY_LENGTH
 from pointsman.kernel.rows import Transition
 from pointsman.kernel.snapshot import Status
-from pointsman.runtime.effects import KEY_LENGTH
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.loop import Host, SimulatedLoop, current_host
 

@@ -1,4 +1,4 @@
-"""Children: a case of another process that runs as one step of its parent."""
+"""Children: a case of another process as one step of this one, started once, joined once, cancelled with its parent."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pointsman.definition.signature import Signature
 
 
 class ChildEnd(BaseModel):
-    """How a child ended: its number, its status (`done` or `cancelled`), and its outcome or the reason."""
+    """How a child ended: its number, whether it was `done` or `cancelled`, and the outcome or the reason."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,10 +34,10 @@ class Child:
 
     @property
     def first_name(self) -> str:
-        """The oldest name. Start keys of the children contain it, so a renamed step does not start its child again."""
+        """The name that the keys of its cases are made of: the oldest one, so that a renamed child is not started twice."""
         return self.former_names[0] if self.former_names else self.name
 
     @cached_property
     def depends(self) -> frozenset[str]:
-        """The fields that the child depends on: rewriting one cancels the child and starts another one."""
+        """The fields whose rewriting cancels the child and starts another one."""
         return frozenset(self.signature.reads) - self.signature.peeks

@@ -1,4 +1,4 @@
-"""Effects: functions that change the outside world, and the four safety policies for a crash during a call."""
+"""Effects: functions that change the world outside, and the four policies that say what a crash in between means."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,24 +10,21 @@ from pointsman.errors import DefinitionError
 
 @dataclass(frozen=True, slots=True)
 class Idempotent:
-    """The receiver deduplicates by `ctx.key`: call again for `key_ttl_seconds` after the first call, then park the case."""
+    """The receiver deduplicates by `ctx.key`: call again while it remembers keys (`key_ttl_seconds`), afterwards park."""
 
     key_ttl_seconds: float = float("inf")
 
     def __post_init__(self) -> None:
         if not self.key_ttl_seconds > 0:
-            raise DefinitionError(
-                f"Idempotent: key_ttl_seconds is {self.key_ttl_seconds}; it must be above 0: how long the receiver remembers a key."
-            )
+            raise DefinitionError(f"Idempotent: key_ttl_seconds is {self.key_ttl_seconds}; say how long the receiver remembers a key.")
 
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
-    """Look up whether the interrupted call happened before calling again.
+    """Ask the world before calling again.
 
-    `look_up` takes the parameters of the effect and returns `Found(outcome)`, ABSENT or UNKNOWN. The engine calls it
-    `propagation_seconds` after the deadline of the interrupted call. Before that time, the call could still arrive after the
-    look-up.
+    `look_up` takes the effect's own parameters and returns `Found(outcome)`, ABSENT (surely not there) or UNKNOWN. It is asked only
+    when the interrupted call's deadline and then `propagation_seconds` have passed: earlier, that call could still arrive after the look.
     """
 
     look_up: Callable[..., Any]
@@ -40,18 +37,18 @@ class Reconcile:
 
 @dataclass(frozen=True, slots=True)
 class AtMostOnce:
-    """Do not call again: park the case, and let a person find out what happened."""
+    """Never call again: park the case and let a person find out."""
 
 
 @dataclass(frozen=True, slots=True)
 class AtLeastOnce:
-    """Call again. `because` says why a second call does no harm; audits show it."""
+    """Call again; `because` says why a repetition does no harm, and is shown in audits."""
 
     because: str
 
     def __post_init__(self) -> None:
         if not self.because.strip():
-            raise DefinitionError("AtLeastOnce: `because` is empty; say why a second call does no harm.")
+            raise DefinitionError("AtLeastOnce: say in `because` why a repetition does no harm.")
 
 
 Safety = Idempotent | Reconcile | AtMostOnce | AtLeastOnce
@@ -59,7 +56,7 @@ Safety = Idempotent | Reconcile | AtMostOnce | AtLeastOnce
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A look-up returns this if the call happened. `outcome` is what the effect would have returned."""
+    """A look-up's answer: it did happen, and this was its outcome."""
 
     outcome: Any
 
@@ -73,15 +70,15 @@ class _Verdict:
 
 
 ABSENT: Final = _Verdict("ABSENT")
-"""A look-up returns this if the call certainly did not happen."""
+"""A look-up's answer: it surely did not happen."""
 
 UNKNOWN: Final = _Verdict("UNKNOWN")
-"""A look-up returns this if it cannot tell whether the call happened."""
+"""A look-up's answer: it cannot be told."""
 
 
 @dataclass(frozen=True, eq=False)
 class Effect(Node[P, R], Generic[P, R]):
-    """A node that changes the outside world. The engine commits its intent before the call and its outcome after it."""
+    """A node that changes the world outside: its intent is committed before the call, its outcome after it."""
 
     safety: Safety
     timeout_seconds: float
@@ -90,13 +87,13 @@ class Effect(Node[P, R], Generic[P, R]):
 
     @property
     def first_name(self) -> str:
-        """The oldest name. Idempotency keys contain it, so a renamed effect keeps its keys."""
+        """The name that idempotency keys are made of: the oldest one, so that a renamed effect keeps its keys."""
         return self.former_names[0] if self.former_names else self.name
 
 
 @dataclass(frozen=True, eq=False)
 class Compensation(Effect[P, R], Generic[P, R]):
-    """An effect that reverses another effect. It reads the fields as they were at that effect's call, and what the effect wrote."""
+    """An effect that takes another one back: it reads the fields as they stood at that one's call, and what that one wrote."""
 
 
 AnyCompensation = Compensation[Any, Any]

@@ -1,4 +1,4 @@
-"""Guards check the result of a node before the engine writes it to the state."""
+"""Guards: what a model returned is held against a schema and named checks before it touches the state."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,13 +14,13 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 Check = Callable[..., "str | Iterable[str] | None"]
-"""A named check. Its parameters name fields, and at least one of them is a field that the node writes. Each text it returns is a violation."""
+"""A named check: its parameters name fields, at least one of them one that the node writes; what it says is a violation each."""
 
 Escalation = Literal["park", "unsafe"]
 
 
 class Violation(BaseModel):
-    """One problem that a check found: the name of the check, and a message that a person or a model can act on."""
+    """What a check has against an answer: the check's name, and what it says in words that a person, or a model, can act on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,11 +28,11 @@ class Violation(BaseModel):
     message: str
 
 
-TOKENS_MAX, COST_MAX = 10**15, 10**6  # far more than one response uses; the sum of thousands still fits into 64 bits
+TOKENS_MAX, COST_MAX = 10**15, 10**6  # far more than anybody uses; thousands of these can still be added in 64 bits
 
 
 class Usage(BaseModel):
-    """The tokens that a response used, and their cost. All prices of an engine have one currency."""
+    """What an answer used: tokens, and what they cost, in the one currency that all prices of an engine are given in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,7 +41,7 @@ class Usage(BaseModel):
     cost: Annotated[Decimal, Field(ge=0, le=COST_MAX, allow_inf_nan=False)] = Decimal(0)
 
     def __add__(self, other: "Usage") -> "Usage":
-        """The sum of both."""
+        """Both together."""
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
@@ -51,10 +51,10 @@ class Usage(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ModelResponse(Generic[T]):
-    """One response of a model, as a node returns it to the engine.
+    """One answer of a model, as a node returns it to the engine.
 
-    `output` is the value, or None if the response does not fit the schema; the `violations` then say why. `raw` is the
-    unchanged text, `model` the name of the model, and `usage` what the response used. The events of the case keep all three.
+    `output` is what it says, None where it says nothing that fits, which the `violations` then name. `raw` is its text as
+    it came, `model` the name of the model that gave it, `usage` what it used; all three are kept with the case's events.
     """
 
     output: T | None
@@ -64,13 +64,13 @@ class ModelResponse(Generic[T]):
     violations: tuple[Violation, ...] = ()
 
     def map(self, change: Callable[[T], U]) -> "ModelResponse[U]":
-        """The same response with `change` applied to its output, if it has one."""
+        """The same answer with another output, where it has one."""
         changed = None if self.output is None else change(self.output)
         return ModelResponse(changed, self.model, self.raw, self.usage, self.violations)
 
 
 class Unsafe(BaseModel, Generic[T]):
-    """A result that did not pass its guard and needs a person: the value, if there is one, and its violations."""
+    """An answer that its guard let through to a person only: what it says, if anything, and what is wrong with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,7 +80,7 @@ class Unsafe(BaseModel, Generic[T]):
 
 
 def unsafe_in(annotation: Any, *, entry: bool = False) -> type[Unsafe[Any]] | None:
-    """The `Unsafe` type that a field of this type, or each `entry` of the field, can hold; None if it can hold none."""
+    """The `Unsafe` that a field of this type may hold, or each `entry` of it; None where it may hold none."""
     collection = collection_of(annotation) if entry else None
     parts = members(annotation if collection is None else collection.element)
     return next((part for part in parts if isinstance(part, type) and issubclass(part, Unsafe)), None)
@@ -88,15 +88,15 @@ def unsafe_in(annotation: Any, *, entry: bool = False) -> type[Unsafe[Any]] | No
 
 @dataclass(frozen=True, slots=True, init=False)
 class Guard:
-    """The checks that a node's result must pass before the engine writes it: the types of its fields, then each of the `checks`.
+    """What a node's answer must pass before it is written: the types of its fields, then each of the `checks`.
 
-    If the result has violations, the engine calls the node again up to `repairs_max` times with `ctx.violations` and
-    `ctx.rejected`. Then it starts over up to `retries_max` times, each time with `repairs_max` repairs. Then it does the same
-    with the next of `models` models (`ctx.model` counts from 0). If a model only raises exceptions, the engine also moves to
-    the next model. The last `free_models` models cost nothing; the engine asks them when a budget is spent. After the last
-    model the case is parked, or, with `escalate="unsafe"`, the field takes an `Unsafe` for a person.
+    An answer with violations is asked for again up to `repairs_max` times with `ctx.violations` and `ctx.rejected`, then
+    afresh up to `retries_max` times, each with its repairs; then of the next of so many `models` (`ctx.model` counts from
+    0). A model that only fails, by exceptions, is left for the next one, too. The last `free_models` of them cost nothing, and are
+    who is asked when a budget is spent. When all that is used up, the case is parked, or, with `escalate="unsafe"`, the
+    field takes an `Unsafe` for a person.
 
-    The engine commits each response before it asks for the next one, so a crash buys none twice. Raises DefinitionError.
+    Each answer is committed before the next one is asked for, so that a crash buys none twice. Raises DefinitionError.
     """
 
     checks: tuple[Check, ...]
@@ -121,12 +121,12 @@ class Guard:
             if number < least:
                 raise DefinitionError(f"Guard: {name} is {number}; it must be {least} or more.")
         if free_models > models:
-            raise DefinitionError(f"Guard: free_models is {free_models}, but models is {models}; lower free_models.")
+            raise DefinitionError(f"Guard: free_models is {free_models}, and there are {models} models; name at most so many.")
         signatures: dict[str, Signature] = {}
         for check in checks:
             name = check_name(check)
             if name in signatures:
-                raise DefinitionError(f"Guard: two checks are called {name!r}; rename one, as its violations carry the name.")
+                raise DefinitionError(f"Guard: two checks are called {name!r}; give one another name, as violations are told by it.")
             signatures[name] = signature_of(check, f"check {name!r}")
             if signatures[name].uses:
                 raise DefinitionError(f"check {name!r}: it uses {', '.join(signatures[name].uses)}; a check reads fields only.")
@@ -136,20 +136,20 @@ class Guard:
 
     @property
     def depends(self) -> frozenset[str]:
-        """The fields that the checks read and depend on: those without `Peek`."""
+        """The fields that the checks read, without those that they only peek at."""
         return frozenset[str]().union(*(signature.reads.keys() - signature.peeks for signature in self.signatures.values()))
 
 
 def check_name(check: Check) -> str:
-    """The name that the violations of a check carry."""
+    """What a check's violations are told by."""
     name = getattr(check, "__name__", None)
     if not isinstance(name, str) or name == "<lambda>":
-        raise DefinitionError(f"{check!r} has no name; write the check as a named function, as its violations carry the name.")
+        raise DefinitionError(f"{check!r} has no name; write the check as a function, whose name its violations are told by.")
     return name
 
 
 def answered(signature: Signature) -> tuple[Signature, bool]:
-    """The signature of a node with `ModelResponse[T]` replaced by `T`, and whether there was one to replace."""
+    """The signature of a node as if it returned what its `ModelResponse` holds, and whether it returns one."""
     parts = members(signature.returns)
     held = [(get_args(part) or (Any,))[0] if (get_origin(part) or part) is ModelResponse else part for part in parts]
     asks = any((get_origin(part) or part) is ModelResponse for part in parts)
@@ -158,10 +158,10 @@ def answered(signature: Signature) -> tuple[Signature, bool]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Bounds on the usage of the guarded nodes of a process, for each case, for each tenant and day, and for each day (UTC).
+    """What the guarded nodes of a process may spend: per case, per tenant and day, and per day (of UTC); None sets no bound.
 
-    None sets no bound. Costs have the currency of the models' prices. The engine refuses to call a node when the recorded
-    usage has reached a bound. Calls that are in progress at that moment still finish, and may exceed the bound.
+    Costs are in the currency of the models' prices. A node is refused before its call when what is recorded has reached a
+    bound; calls that are under way at that moment are still paid, so a bound is passed by at most those.
     Raises DefinitionError.
     """
 

@@ -1,4 +1,4 @@
-"""The ladder of a pause: the list of what happens while no answer comes."""
+"""The ladder of a pause: what happens, one rung after the other, while no answer comes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,31 +10,31 @@ from pointsman.errors import DefinitionError
 
 
 def remind(after: Duration) -> Remind:
-    """A rung of a ladder: remind the assignee `after` this time (`"4h"`, a timedelta, or seconds)."""
+    """On a ladder: remind whoever is asked after this time (`"4h"`, a timedelta, or seconds)."""
     return Remind(seconds_of(after))
 
 
 def reassign(after: Duration, to: str) -> Reassign:
-    """A rung of a ladder: assign the pause to `to` `after` this time."""
+    """On a ladder: ask `to` instead after this time."""
     return Reassign(seconds_of(after), to)
 
 
 def answer_with(default: object, after: Duration | None = None) -> Expire:
-    """The end of a ladder: take `default` as the answer at the `deadline` of the pause, or `after` this time."""
+    """The end of a ladder: when the time is up (the pause's `deadline`, or `after`), `default` is the answer."""
     return Expire(None if after is None else seconds_of(after), default)
 
 
 def ladder_of(what: str, rungs: Sequence[Any], deadline: Duration | None) -> tuple[Rung, ...]:
-    """The rungs in order, the last one at the deadline. Raises DefinitionError."""
+    """The rungs in their order, the last one at the deadline. Raises DefinitionError where they make no ladder."""
     limit = None if deadline is None else seconds_of(deadline, f"{what}, its deadline")
     ladder = [_rung(what, rung, limit) for rung in rungs]
     if any(isinstance(rung, Expire) for rung in ladder[:-1]):
-        raise DefinitionError(f"{what}: a rung follows the one that ends the ladder; move that one to the end.")
+        raise DefinitionError(f"{what}: nothing can follow the rung that ends the ladder; move it to the end.")
     if limit is not None and not (ladder and isinstance(ladder[-1], Expire)):
         ladder.append(Expire(limit, reason=park().reason))
     times = [rung.after_seconds or 0.0 for rung in ladder]
     if times != sorted(times):
-        raise DefinitionError(f"{what}: the rungs of its ladder are out of order; sort them by their times.")
+        raise DefinitionError(f"{what}: the rungs of its ladder must come one after the other; sort them by their times.")
     return tuple(ladder)
 
 
@@ -42,7 +42,7 @@ def _rung(what: str, rung: object, limit: float | None) -> Rung:
     if isinstance(rung, Park):
         rung = Expire(None, reason=rung.reason)
     if not isinstance(rung, Remind | Reassign | Expire):
-        raise DefinitionError(f"{what}: {rung!r} is not a rung; write remind(...), reassign(...), answer_with(...) or park().")
+        raise DefinitionError(f"{what}: {rung!r} is no rung; write remind(...), reassign(...), answer_with(...) or park().")
     if not isinstance(rung, Expire) or rung.after_seconds is not None:
         return rung
     if limit is None:

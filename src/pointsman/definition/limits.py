@@ -1,4 +1,4 @@
-"""Limits bound how much all cases together use of a resource, and how large the backlog of a process becomes."""
+"""Limits: how much of a resource all cases together may use at a time, and how much work may wait in line."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from pointsman.errors import DefinitionError
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """Stops all calls for `cooldown_seconds` after `failures` failed calls in a row; then one call is tried, and decides.
+    """After `failures` failed calls in a row nobody calls for `cooldown_seconds`; then one call is tried, and its end decides.
 
-    (Nygard, "Release It!", 2007.) `Rejected`, and an exception with a `retry_after`, do not count as failures.
+    (Nygard, "Release It!", 2007.) A definite answer is no failure: not `Rejected`, and not a refusal with a `retry_after`.
     """
 
     failures: int = 5
@@ -20,16 +20,16 @@ class CircuitBreaker:
         if self.failures < 1:
             raise DefinitionError(f"CircuitBreaker: failures is {self.failures}; it must be at least 1.")
         if not 0 < self.cooldown_seconds < float("inf"):
-            raise DefinitionError(f"CircuitBreaker: cooldown_seconds is {self.cooldown_seconds}; it must be a finite number above 0.")
+            raise DefinitionError(f"CircuitBreaker: cooldown_seconds is {self.cooldown_seconds}; say for how many seconds nobody calls.")
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Bounds all calls of the steps that name it, across all cases and processes.
+    """What all steps that name it, of all cases and processes, may use together.
 
-    At most `concurrency` calls run at the same time. At most `per_second` calls begin in a second, evenly spaced. `breaker`
-    stops calls to a service that keeps failing. If a call raises an exception with a `retry_after` (seconds), such as
-    `NotSent`, no call begins until then. The store keeps the state of the limit under `name`.
+    At most `concurrency` calls at a time; at most `per_second` calls begin in a second, evenly spaced; `breaker` keeps
+    calls from a downstream that fails. A call that ends with an exception that has a `retry_after` (seconds), such as
+    `NotSent`, holds them all until then. `name` is what its state is stored under.
     """
 
     name: str
@@ -39,19 +39,19 @@ class Limit:
 
     def __post_init__(self) -> None:
         if not self.name.strip():
-            raise DefinitionError(f"Limit: its name is {self.name!r}; give it the name of the resource.")
+            raise DefinitionError(f"Limit: its name is {self.name!r}; name the resource that it is for.")
         if self.concurrency is not None and self.concurrency < 1:
             raise DefinitionError(f"Limit {self.name!r}: concurrency is {self.concurrency}; it must be at least 1.")
         if self.per_second is not None and not 0 < self.per_second < float("inf"):
-            raise DefinitionError(f"Limit {self.name!r}: per_second is {self.per_second}; it must be above 0.")
+            raise DefinitionError(f"Limit {self.name!r}: per_second is {self.per_second}; it must be more than 0.")
 
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """Bounds the backlog of a process, and of each tenant in it; None sets no bound.
+    """How many cases of a process may be in line, and how many of one tenant; None sets no bound.
 
-    The backlog is the work of the engine: cases that are ready or running, or that wait for a permit or another attempt. It
-    does not include parked cases and cases that wait for a person, a message or a time.
+    In line is what the engine has to do: cases that are ready, running, or wait for a permit or another attempt. Cases
+    that wait for a person, a message or a time, and those that are parked, are not.
     """
 
     backlog_max: int | None = 100_000
@@ -64,7 +64,7 @@ class Intake:
 
 
 def check_limits(what: str, limits: Iterable[Limit]) -> None:
-    """Refuse two different limits with one name. Raises DefinitionError."""
+    """Refuse two different limits of one name. Raises DefinitionError."""
     known: dict[str, Limit] = {}
     for limit in limits:
         if known.setdefault(limit.name, limit) != limit:

@@ -1,4 +1,4 @@
-"""Messages: data from outside, the case it belongs to, and what a second message does to an open case."""
+"""Messages: what comes to a process from outside, which case it belongs to, and what a second one means."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from pointsman.definition.state import State
 T = TypeVar("T")
 
 Log = Annotated[list[T], LOG]
-"""`Log[T]` is a field that grows. Each message of an `accept(..., while_open="append")` and each write of a step adds one item.
+"""`Log[T]` is a field that grows: each message of an `accept(..., while_open="append")` and each write of a step adds one item.
 
-Items are history: rewriting other fields does not clear them.
+What has been added is history: nothing that is rewritten later clears it.
 """
 
 WhileOpen = Literal["supersede", "append", "hold", "new_case"]
@@ -22,7 +22,7 @@ WhileOpen = Literal["supersede", "append", "hold", "new_case"]
 
 @dataclass(frozen=True, eq=False)
 class Accept:
-    """A kind of message that a process accepts; see `Process.accept`."""
+    """A kind of message that a process takes; see `Process.accept`."""
 
     name: str
     message: Any
@@ -34,18 +34,18 @@ class Accept:
     starts: Callable[[Any], Mapping[str, Any]] | bool
 
     def inputs(self, message: object) -> dict[str, Any]:
-        """The inputs of a case that this message starts."""
+        """What a case that this message starts begins with."""
         more = dict(self.starts(message)) if callable(self.starts) else {}
         return {self.writes[0]: [message] if self.while_open == "append" else message} | more
 
 
 def logs_of(state: type[State]) -> dict[str, Any]:
-    """The `Log` fields of a state, each with the type of its items."""
+    """The `Log` fields of a state, and of each the type of its items."""
     return {name: _item(field) for name, field in state.model_fields.items() if is_log(field)}
 
 
 def is_log(field: FieldInfo) -> bool:
-    """Whether a field is declared as `Log[T]` or `Log[T] | None`."""
+    """Whether a field was declared as `Log[T]`, or as `Log[T] | None`."""
     return LOG in field.metadata or marked(field.annotation, LOG)
 
 

@@ -1,4 +1,4 @@
-"""Nodes: plain functions that write fields, and how the engine runs them."""
+"""Nodes: plain functions that fill a field, and what the engine is told about running them."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,11 +19,11 @@ OnFailure = Literal["park", "record"]
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often the engine tries a failing step again, and how long it waits. A crash counts as an attempt.
+    """How often and how fast a failing step is tried again. The budget is durable: a crash counts as an attempt.
 
-    The n-th wait is `first_seconds * factor ** (n - 1)`, at most `max_seconds`, minus a random part of up to `jitter` of it
-    (1.0 is full jitter; Brooker, "Exponential Backoff And Jitter", 2015). `on` lists the exceptions that lead to another
-    attempt; any other exception fails the step at once. Raises DefinitionError.
+    The n-th wait is `first_seconds * factor ** (n - 1)`, at most `max_seconds`, less a random part of up to `jitter` of
+    it (full jitter is 1.0; Brooker, "Exponential Backoff And Jitter", 2015). `on` names the exceptions that are worth
+    another attempt; another one fails the step at once.
     """
 
     attempts_max: int = 3
@@ -53,14 +53,14 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the engine passes to a function that declares `ctx: Context` after its `*`.
+    """What the engine tells a function that asks for `ctx: Context` after its `*`.
 
-    `case` is the number of the case. `attempt` counts from 1. `now` is the time of the engine's clock (Unix seconds) at
-    the start of the attempt. `key` is the idempotency key of an effect, the same for each attempt; it is empty for a node.
-    `incarnation` names the database, so that (incarnation, case) is unique across databases.
+    `case` is the case's number, `attempt` counts from 1, `now` is the engine's clock (Unix seconds) when the attempt
+    began. `key` is an effect's idempotency key: the same for every attempt of the same effect, empty for a node.
+    `incarnation` names the database, so that (incarnation, case) is unique beyond it.
 
-    For a repair of a guarded node, `violations` are those of the last response, and `rejected` is its text; otherwise both
-    are empty. `model` says which of the guard's models to ask, from 0.
+    A guarded node is told what its guard had against the last answer: the `violations`, and its text, `rejected`; both are
+    empty where it is asked afresh. `model` counts from 0 which of the guard's models is to be asked.
     """
 
     case: int
@@ -75,18 +75,15 @@ class Context:
     _read: Callable[[Blob], Awaitable[bytes]] | None = field(default=None, repr=False, compare=False)
 
     async def read(self, blob: Blob) -> bytes:
-        """The content of a blob that was stored with `Engine.store_blob`. Raises KeyError if the blob was deleted."""
+        """The content of a blob that was stored with `Engine.store_blob`. Raises KeyError where it has been collected."""
         if self._read is None:
-            raise KeyError(f"this context belongs to no engine, so it cannot read blob {blob.sha256[:12]}")
+            raise KeyError(f"no blobs here: this context belongs to no engine, so {blob.sha256[:12]} cannot be read")
         return await self._read(blob)
 
 
 @dataclass(frozen=True, eq=False)
 class Node(Generic[P, R]):
-    """A declared function. Calling it calls the function, so a test needs no engine.
-
-    `former_names` are its earlier names, the oldest first. `Process.node` describes the rest.
-    """
+    """A function with one job. Calling it calls the function, so a test needs no engine. `former_names` are its earlier names, oldest first."""
 
     function: Callable[P, R]
     name: str
@@ -107,12 +104,12 @@ class Node(Generic[P, R]):
 
     @cached_property
     def depends(self) -> frozenset[str]:
-        """The fields that this node's results depend on: rewriting one clears the results."""
+        """The fields whose rewriting clears what this node wrote."""
         judged = frozenset() if self.guard is None else self.guard.depends
         return (frozenset(self.signature.reads) - self.signature.peeks) | judged.difference(self.writes)
 
     def split(self, result: object) -> Mapping[str, object]:
-        """Assign the returned value to the fields: one field takes the value, several fields take the items of a tuple."""
+        """Assign what the function returned to the fields it writes: one field takes it whole, several take a tuple apart."""
         if len(self.writes) == 1:
             return {self.writes[0]: result}
         if not self.writes:

@@ -1,4 +1,4 @@
-"""Steps that wait for a person or for a time. A waiting case is only a row in the store."""
+"""Steps that wait: for a person, for a time. The case stops, holds nothing, and goes on when its answer or its time has come."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,14 +7,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Remind:
-    """A rung: remind the assignee `after_seconds` after the pause opened."""
+    """A rung: whoever is asked is reminded when the pause has been open for `after_seconds`."""
 
     after_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reassign:
-    """A rung: assign the pause to `to` `after_seconds` after it opened."""
+    """A rung: from `after_seconds` on, `to` is asked."""
 
     after_seconds: float
     to: str
@@ -22,7 +22,7 @@ class Reassign:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """The last rung: close the pause `after_seconds` after it opened. Take `default` as the answer, or park the case for `reason`."""
+    """The last rung: after `after_seconds` nobody is asked any more. The answer is then `default`, or the case is parked for `reason`."""
 
     after_seconds: float | None
     default: Any = None
@@ -34,12 +34,12 @@ Rung = Remind | Reassign | Expire
 
 @dataclass(frozen=True, eq=False)
 class Pause:
-    """A step at which a case waits for a typed answer.
+    """A place where a case waits for a typed answer.
 
-    `writes` takes the answer. `shows` are the fields that the person decides on: the answer is bound to their digest, and
-    is cleared when one of them is rewritten. `edits` are the shown fields that the answer may rewrite. `beside` are fields
-    that the person sees for information only. `ladder` says what happens while no answer comes. `assignee` is the first
-    person to ask. `former_names` are earlier names of the pause.
+    `writes` takes the answer; `shows` are the fields that the person sees and decides on: the answer is bound to their
+    digest, and is cleared when one of them is rewritten. `edits` are shown fields that the answer may rewrite;
+    `beside` are fields shown for information, without being part of what is decided. `ladder` says what happens when no
+    answer comes, `assignee` who is asked first, `former_names` its earlier names.
     """
 
     name: str
@@ -54,22 +54,21 @@ class Pause:
 
     @cached_property
     def depends(self) -> frozenset[str]:
-        """The fields that the answer depends on: rewriting one clears the answer."""
+        """The fields whose rewriting clears the answer."""
         return frozenset(self.shows)
 
     @property
     def expires_seconds(self) -> float | None:
-        """The number of seconds after which the pause closes without an answer, or None."""
+        """How long after its opening the pause is over by itself, or None."""
         last = self.ladder[-1] if self.ladder else None
         return last.after_seconds if isinstance(last, Expire) else None
 
 
 @dataclass(frozen=True, eq=False)
 class Sleep:
-    """A step at which a case waits for `seconds`, or until the time in the field `until`.
+    """A place where a case waits for a time: `seconds` from when it came there, or the one that the field `until` names.
 
-    `writes` takes the time at which the sleep ended; before that it is None, so that a rule can test for it. `former_names`
-    are earlier names of the sleep.
+    `writes` takes the time at which it went on: until then the field is empty, so that a rule can ask for it. `former_names` are its earlier names.
     """
 
     name: str
@@ -80,10 +79,10 @@ class Sleep:
 
     @cached_property
     def depends(self) -> frozenset[str]:
-        """The fields that the sleep depends on: rewriting one starts the sleep again."""
+        """The fields whose rewriting makes the case sleep anew."""
         return frozenset() if self.until is None else frozenset({self.until})
 
     @property
     def shows(self) -> tuple[str, ...]:
-        """The fields whose digest identifies this sleep."""
+        """What the sleep is bound to."""
         return tuple(self.depends)

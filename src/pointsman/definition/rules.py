@@ -1,4 +1,4 @@
-"""Rules decide the next step of a case: the first rule whose condition holds wins."""
+"""Rules: read from the top, the first whose condition holds says what happens next."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ from pointsman.errors import DefinitionError
 S = TypeVar("S")
 
 
-# As many branches as the engine has threads for plain functions (runtime/engine.py): more would wait for a thread. A `Limit`
-# bounds the branches of all cases together.
+# As many branches of one case at once as there are threads for plain functions (runtime/engine.py): more would spend their
+# time in line there. A bound that all cases share is the business of the resource that they use.
 BRANCH_CONCURRENCY = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Quorum:
-    """A parallel step ends as soon as `needed` branches have succeeded."""
+    """A step of several branches ends as soon as `needed` of them have succeeded."""
 
     needed: int
 
 
 Failures = Literal["fail", "record"] | Quorum | None
-"""What the step does with a failed branch: see `parallel`."""
+"""What a branch that fails for good means: see `parallel`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Parallel:
-    """A step that runs several nodes at the same time, and writes all their fields when it ends."""
+    """Several branches at once; all their fields are written together when the step ends."""
 
     nodes: tuple[AnyNode, ...]
     failures: Failures = None
@@ -39,29 +39,29 @@ class Parallel:
 
     @property
     def name(self) -> str:
-        """The names of the nodes, joined."""
+        """The branches' names, joined."""
         return " + ".join(getattr(node, "name", repr(node)) for node in self.nodes)
 
     def records(self, node: AnyNode) -> bool:
-        """Whether a failed branch of this node leaves a `Failure` in its field."""
+        """Whether a branch of this node that has failed for good leaves a `Failure` in its field, and the others go on."""
         return node.on_failure == "record" if self.failures is None else self.failures != "fail"
 
 
 @dataclass(frozen=True, eq=False)
 class Each(Parallel):
-    """A step that runs one node for each item of a collection."""
+    """One node at once for each item of a collection."""
 
     over: str = ""
 
     @property
     def name(self) -> str:
-        """The name of the node, and the field with the items."""
+        """The node's name, and the field that it goes over."""
         return f"{super().name} over {self.over}"
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """End the case with this outcome."""
+    """The case is done, with this outcome."""
 
     outcome: str
 
@@ -73,7 +73,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Park the case for an operator, with this reason."""
+    """The case leaves the line and waits for an operator, with this reason."""
 
     reason: str
 
@@ -85,7 +85,7 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class Compensate:
-    """Reverse the effects of the case, the last one first; then end the case with this outcome."""
+    """What the case's effects did is taken back, the last one first; then the case is done, with this outcome."""
 
     outcome: str
 
@@ -96,14 +96,14 @@ class Compensate:
 
 
 AnyStep = AnyNode | Pause | Sleep | Child
-"""A step that a process declares."""
+"""What a process declares."""
 
 Step = AnyNode | AnyEffect | Pause | Sleep | Child | Parallel | Finish | Compensate | Park
 
 
 @dataclass(frozen=True, eq=False)
 class Rule(Generic[S]):
-    """A named condition on the state, and the step to take when it holds. `condition` is None in the last rule."""
+    """A named condition on the state and the step that follows; `condition` is None in the last rule."""
 
     name: str
     condition: Callable[[S], object] | None
@@ -111,37 +111,37 @@ class Rule(Generic[S]):
 
 
 def when(name: str, condition: Callable[[S], object], step: Step) -> Rule[S]:
-    """Take `step` if `condition` holds. The condition is a pure function of the state: no clock, no I/O, no model."""
+    """If `condition` holds, `step` comes next. The condition is a pure function of the state: no clock, no I/O, no model."""
     return Rule(_text("when", name), condition, step)
 
 
 def otherwise(step: Step) -> Rule[Any]:
-    """The last rule: take `step` if no other condition holds."""
+    """The last rule: `step` comes next when no other rule's condition holds."""
     return Rule("otherwise", None, step)
 
 
 def parallel(*nodes: AnyNode, failures: Failures = None) -> Parallel:
-    """Run `nodes` at the same time, each with its own retries and timeout, and write all their fields when the step ends.
+    """Run `nodes` at the same time, each with its own retries and timeout; write all their fields together at the end.
 
-    `failures` says what to do with a branch that has used up its attempts. None follows the `on_failure` of its node after
-    all branches have ended. "fail" cancels the other branches and parks the case. "record" leaves a `Failure` in the field of
-    the branch. `quorum(n)` ends the step when n branches have succeeded, cancels the others and leaves a `Failure` in
-    their fields; if n branches can no longer succeed, it parks the case.
+    `failures` says what a branch means that has failed for good: None what its own `on_failure` says, when all have ended.
+    "fail" ends the step at the first one: its siblings are cancelled and the case is parked. "record" leaves a `Failure`
+    in its field. `quorum(n)` ends the step as soon as n branches have succeeded: the others are cancelled, and their
+    fields take a `Failure`; when n can no longer be reached, the case is parked.
     """
     return Parallel(nodes, failures)
 
 
 def each(node: AnyNode, *, over: str, failures: Failures = None, concurrency: int = BRANCH_CONCURRENCY) -> Each:
-    """Run `node` once for each item of the list, tuple or dict in the field `over`, at most `concurrency` at the same time.
+    """Run `node` once for each item of the list, tuple or dict in field `over`, at most `concurrency` of them at a time.
 
     The node takes the item as its parameter of type `Item[...]`. Its field takes the results: a list in the order of the
-    items, or a dict with the same keys. `failures` works as in `parallel`; a `Failure` replaces the result of its item.
+    items, or a dict with their keys. `failures` is as with `parallel`; a `Failure` takes the place of its item's result.
     """
     return Each((node,), failures, concurrency, over)
 
 
 def quorum(needed: int) -> Quorum:
-    """For `failures=` of `parallel` and `each`: the step ends when `needed` branches have succeeded."""
+    """As many branches must succeed, and no more need to: for `failures=` of `parallel` and `each`."""
     return Quorum(needed)
 
 
@@ -151,16 +151,16 @@ def finish(outcome: str) -> Finish:
 
 
 def compensate(outcome: str) -> Compensate:
-    """Call the `undo=` of each effect that the ledger records as done, the last one first, and end the case with `outcome`."""
+    """Take back, in reverse order, what the ledger says has happened (each effect's `undo=`), and end the case with `outcome`."""
     return Compensate(_text("compensate", outcome))
 
 
 def park(reason: str = "nobody answered in time") -> Park:
-    """Park the case with `reason`. Use it in a rule, or at the end of a ladder."""
+    """Take the case out of the line for an operator, who is told `reason`; in a rule, or at the end of a pause's ladder."""
     return Park(_text("park", reason))
 
 
 def _text(what: str, text: object) -> str:
     if not isinstance(text, str):
-        raise DefinitionError(f"{what}(...) takes a str, not {text!r}; write a text.")
+        raise DefinitionError(f"{what}(...) takes a text, not {text!r}; write a str.")
     return str(text)

@@ -1,4 +1,4 @@
-"""Schedules start cases at ticks. Ticks are computed from the schedule and not counted, so they neither drift nor come early."""
+"""Schedules: moments at which a process starts a case by itself. They are computed, never counted, so none can drift or be early."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -12,31 +12,31 @@ from pointsman.definition.durations import DAY_SECONDS, Duration, seconds_of
 from pointsman.errors import DefinitionError
 
 Missed = Literal["one", "all", "none"]
-"""Which missed ticks to start: the last one, all of them, or none."""
+"""What becomes of ticks that nobody was there for: the last of them is started, all of them are, or none is."""
 
-MISSED_MAX = 100  # for each schedule: the hours of four days; nobody wants more of them at once
-LATE_SECONDS = 60.0  # a tick that starts within this time is not missed: enough for a restart
-PERIOD_SECONDS_MIN = 1.0  # a shorter period is a loop and not a schedule
+MISSED_MAX = 100  # of one schedule: enough for four days of hours; who slept longer does not want to see it all repeated
+LATE_SECONDS = 60.0  # a tick that is started within it has not been missed: a restart fits in
+PERIOD_SECONDS_MIN = 1.0  # what comes more often is a loop, not a schedule
 
 
 class Ticks(Protocol):
-    """The times at which a schedule starts cases."""
+    """When a schedule's cases start."""
 
     def after(self, moment: float, since: float) -> Iterator[float]:
-        """The ticks after `moment`, in order, for a schedule that began at `since` (both Unix seconds)."""
+        """The ticks after `moment`, in order, of a schedule whose first moment was `since` (both Unix seconds)."""
 
     def zone(self) -> tzinfo:
-        """The time zone of the ticks."""
+        """The zone in which a tick is shown."""
 
 
 @dataclass(frozen=True)
 class Every:
-    """A tick every `seconds`, counted from the second in which an engine first opened the schedule."""
+    """A tick each `seconds`, counted from the schedule's first moment: the second in which an engine first had it."""
 
     seconds: float
 
     def after(self, moment: float, since: float) -> Iterator[float]:
-        """The ticks after `moment`. The first tick comes one period after `since`."""
+        """The ticks after `moment`; the first one of all comes one period after `since`."""
         number = max(1, int((moment - since) // self.seconds))  # at or before `moment`
         while True:
             tick = since + number * self.seconds
@@ -45,42 +45,43 @@ class Every:
             number += 1
 
     def zone(self) -> tzinfo:
-        """UTC, because a period has no time zone."""
+        """UTC: a period knows no zone."""
         return UTC
 
 
 @dataclass(frozen=True)
 class Cron:
-    """The ticks of a cron expression in the local time of `place` (an IANA time zone)."""
+    """A tick whenever the clocks of `place` (an IANA time zone) show what the cron expression says."""
 
     expression: str
     place: str
 
     def after(self, moment: float, since: float) -> Iterator[float]:  # noqa: ARG002 - the protocol's parameter
-        """The ticks after `moment`. Clock changes are handled as in Debian's cron (see the README of cronsim)."""
+        """The ticks after `moment`, as Debian's cron has them where clocks are put forward or back (cronsim's README)."""
         from cronsim import CronSim  # noqa: PLC0415 - an extra
 
         for shown in CronSim(self.expression, datetime.fromtimestamp(moment, self.zone())):
             yield shown.timestamp()
 
     def zone(self) -> tzinfo:
-        """The time zone `place`."""
+        """The place's time zone."""
         return ZoneInfo(self.place)
 
 
 def every(period: Duration) -> Every:
-    """A tick every period, such as "1d". A day has 24 hours; use `cron` for local time. Raises DefinitionError."""
+    """A tick each period, such as "1d"; a day is 24 hours here, and `cron` is what knows a place's clocks. Raises DefinitionError."""
     seconds = seconds_of(period, "every")
     if seconds < PERIOD_SECONDS_MIN:
-        raise DefinitionError(f"every: {period!r} is less than a second; use a longer period, or let one case do the work.")
+        raise DefinitionError(f"every: {period!r} is less than a second; let the case itself go on instead.")
     return Every(seconds)
 
 
 def cron(expression: str, *, zone: str = "UTC") -> Cron:
-    """The ticks of a cron expression (minute, hour, day of month, month, day of week) in the local time of an IANA time zone.
+    """A tick as a cron expression says (minute, hour, day of month, month, day of week) by the clocks of an IANA time zone.
 
-    If clocks go forward over a tick, the tick comes right after the gap. If clocks go back over a tick, it comes once. An
-    expression with `*` for minutes or hours ticks through both hours. Needs the extra `cron`. Raises DefinitionError.
+    A time of day that is skipped when clocks are put forward comes right after the gap, one that comes twice when they
+    are put back ticks once; an expression with `*` in its minutes or hours ticks through both. Needs the extra `cron`.
+    Raises DefinitionError.
     """
     try:
         from cronsim import CronSimError  # noqa: PLC0415 - an extra
@@ -96,15 +97,15 @@ def cron(expression: str, *, zone: str = "UTC") -> Cron:
     try:
         first = next(ticks.after(0.0, 0.0), None)
     except CronSimError as error:
-        raise DefinitionError(f'cron: {expression!r} is not a cron expression ({error}); write one such as "0 7 * * 1-5".') from None
+        raise DefinitionError(f'cron: {expression!r} is no cron expression ({error}); write one such as "0 7 * * 1-5".') from None
     if first is None:
-        raise DefinitionError(f"cron: {expression!r} never ticks; correct it.")
+        raise DefinitionError(f"cron: {expression!r} names no day that ever comes; correct it.")
     return ticks
 
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Starts a case at each tick. `inputs` is a mapping, or a function of the time of the tick."""
+    """A case is started at each tick, with these inputs: a mapping, or a function of the tick's time."""
 
     name: str
     ticks: Ticks
@@ -112,9 +113,9 @@ class Schedule:
     missed: Missed = "one"
 
     def due(self, last: float, now: float, since: float) -> tuple[list[float], float]:
-        """The ticks to start now, the oldest first, and the last tick that is then done (all Unix seconds).
+        """The ticks to start now, oldest first, and the newest one that is over with it (all Unix seconds).
 
-        `last` is the last tick that was done before.
+        `last` is the newest one that was over before.
         """
         found = newest(self.ticks, last, now, since, MISSED_MAX if self.missed == "all" else 1)
         if not found:
@@ -124,22 +125,22 @@ class Schedule:
         return found, found[-1]
 
     def following(self, now: float, since: float) -> float | None:
-        """The next tick, or None if there is none."""
+        """The next tick, or None where there is none any more."""
         return next(self.ticks.after(now, since), None)
 
     def shown(self, tick: float) -> datetime:
-        """The time of the tick in the time zone of the schedule."""
+        """The tick's time in the schedule's zone."""
         return datetime.fromtimestamp(tick, self.ticks.zone())
 
     def key(self, tick: float) -> str:
-        """The start key of the case of this tick, which makes a second start a duplicate."""
+        """The start key of the tick's case: whoever starts it again is told that it is there."""
         return f"schedule:{self.name}:{datetime.fromtimestamp(tick, UTC).isoformat().replace('+00:00', 'Z')}"
 
 
 def newest(ticks: Ticks, after: float, until: float, since: float, count: int) -> list[float]:
-    """The newest `count` ticks after `after` and up to `until`, the oldest first.
+    """The newest `count` ticks after `after`, up to `until`, oldest first.
 
-    The search goes back in growing steps, so that a schedule that ticks each minute does not walk through a year of ticks.
+    The search goes back in growing steps: what ticks each minute is not counted through when it has slept for a year.
     """
     span = DAY_SECONDS / 24
     while True:

@@ -1,4 +1,4 @@
-"""The state of a process: a record of fields, and the two types of value that the library itself writes to fields."""
+"""The contract of a process: a record of fields, and the two values that the library itself puts into fields."""
 
 import hashlib
 from typing import TYPE_CHECKING, Any, Self
@@ -14,7 +14,7 @@ else:
 
 
 class _StateType(ModelMetaclass):
-    """The metaclass of states. If Pydantic does not know a type, it raises an error that names the field and the fix."""
+    """Makes the classes of states: what Pydantic cannot hold is refused with the field and the mend, and not in Pydantic's words."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **settings: Any) -> type:
         try:
@@ -41,21 +41,20 @@ def _is_known(kind: Any) -> bool:
 
 
 class State(BaseModel, metaclass=_StateType):
-    """Everything that a process knows about a case. Subclass it and declare the fields.
+    """Everything that a process knows of a case. Subclass it and name the fields.
 
-    A field without a default, or with a default other than None, is an *input*: `start` gives its value. A field whose
-    default is None is a *result*: it is None until a step or a message writes it. Conditions can use properties of the
-    subclass; the engine records the fields that a property reads.
+    A field without a default, or with one that is not None, is an *input*: it comes with `start`. A field whose default
+    is None is a *result*: it is None until a node, an effect or a pause has written it. Conditions may use properties
+    that a subclass defines; what a property reads is recorded through it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
 
 
 class Failure(BaseModel):
-    """The value of a field whose step has used up its attempts (`on_failure="record"`).
+    """A step that failed for good, as the value of the field that it would have written (`on_failure="record"`).
 
-    `step` is the name of the step, `error` the type of the exception, `message` its text, and `attempts` the number of
-    attempts.
+    `step` is its name, `error` the exception's type, `message` its text, `attempts` how often it was tried.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,9 +66,9 @@ class Failure(BaseModel):
 
 
 class Blob(BaseModel):
-    """A reference to a large value, which is stored once by its content (Claim Check, Hohpe & Woolf).
+    """A large value, stored once by its content and passed by reference (Claim Check, Hohpe & Woolf).
 
-    `Engine.store_blob` creates it, and `Context.read` reads the content. `size` is in bytes.
+    Made by `Engine.store_blob`, read back with `Context.read`. `size` is in bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,5 +78,5 @@ class Blob(BaseModel):
 
     @classmethod
     def of(cls, content: bytes) -> Self:
-        """The reference to `content`, without storing it."""
+        """Describe `content` without storing it."""
         return cls(sha256=hashlib.sha256(content).hexdigest(), size=len(content))

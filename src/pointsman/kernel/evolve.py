@@ -12,7 +12,7 @@ to it stays, whatever becomes of what it was computed from. The writer that coun
 one that wrote the value that stands, not every step that could write the field: a status that a draft set is not undone
 because the effect that would have set it next depends on something else.
 
-`advance` is one transition: what happened, then the decision that follows. A step that leaves every field as it was
+`next_after` takes in what happened and decides what follows. A step that leaves every field as it was
 would be chosen again for ever, so it parks the case. So does a case that has taken more steps than its process allows, with
 nothing from outside between them.
 """
@@ -24,8 +24,9 @@ from typing import NamedTuple
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import AnyStep, Park
-from pointsman.kernel.decide import Decision, decide
+from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.program import Program
 from pointsman.kernel.snapshot import NULL, Cell, LogCell, Snapshot, alike
 
 _NOTHING: frozenset[str] = frozenset()
@@ -36,7 +37,7 @@ FROM_OUTSIDE = frozenset({Kind.ACCEPTED, Kind.MESSAGE_RECEIVED, Kind.RESUMED, Ki
 TURNING_SHOWN = 20  # steps before the bound whose rules are named: a circle has fewer
 
 
-class Advance(NamedTuple):
+class Next(NamedTuple):
     """A transition: the snapshot after it, the decision that follows, and the fields that were cleared on the way.
 
     `written` names the fields that were written, `dropped` those whose new value was out of date before it was committed.
@@ -49,13 +50,13 @@ class Advance(NamedTuple):
     dropped: tuple[str, ...] = ()
 
 
-def advance(process: AnyProcess, snapshot: Snapshot, event: Event | None, arrivals: Sequence[Event] = ()) -> Advance:
+def next_after(program: Program, snapshot: Snapshot, event: Event | None, arrivals: Sequence[Event] = ()) -> Next:
     """Take in what happened and decide what comes next; None decides afresh, after the rules may have changed.
 
     `arrivals` are the messages that came while the step ran. They are taken in first, and what the step computed from
     fields that they rewrote, or cleared, is dropped.
     """
-    before = snapshot
+    process, before = program.process, snapshot
     written: set[str] = set()
     for arrival in arrivals:
         snapshot = evolve(process, snapshot, arrival)
@@ -70,10 +71,10 @@ def advance(process: AnyProcess, snapshot: Snapshot, event: Event | None, arriva
     cleared = tuple(sorted(before.cells.keys() - after.cells.keys()))
     if any(one.kind in FROM_OUTSIDE for one in (*arrivals, event) if one is not None):
         after = after._replace(steps=0, turning=())
-    decision = _progress(process, before, after, None if arrivals else event) or decide(process, after.cells)
+    decision = _progress(process, before, after, None if arrivals else event) or program.next(after.cells)
     near = after.steps >= process.steps_max - TURNING_SHOWN
     after = after._replace(steps=after.steps + 1, turning=(*after.turning, decision.rule) if near else ())
-    return Advance(after, decision, cleared, frozenset(written), dropped)
+    return Next(after, decision, cleared, frozenset(written), dropped)
 
 
 def stale(process: AnyProcess, field: str, writer: str, before: Mapping[str, Cell], now: Mapping[str, Cell]) -> bool:
@@ -91,12 +92,12 @@ class Block(Park):
     """The case leaves the line until there is code that can go on with it."""
 
 
-def blocked(after: Advance, reason: str) -> Advance:
+def blocked(after: Next, reason: str) -> Next:
     """The same transition, with the case blocked instead of going on."""
     return after._replace(decision=Decision(Block(reason), "", ()))
 
 
-def parked(after: Advance, reason: str) -> Advance:
+def parked(after: Next, reason: str) -> Next:
     """The same transition, with the case parked instead of going on."""
     return after._replace(decision=Decision(Park(reason), "", ()))
 

@@ -14,13 +14,13 @@ from pointsman.definition.effects import Effect
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Park
 from pointsman.errors import ValueRefused, VersionNotAccepted
+from pointsman.kernel.case import Case, loaded_case
 from pointsman.kernel.codec import digest_of, message_of
 from pointsman.kernel.decide import Decision, decide
+from pointsman.kernel.effects import effect_key, forgotten_reason, vanished, vanished_reason
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import CaseRow, EffectRow
 from pointsman.kernel.snapshot import Status
-from pointsman.runtime.effects import effect_key, forgotten_reason, vanished, vanished_reason
-from pointsman.runtime.hold import Hold, hold_of
 from pointsman.runtime.registry import Registry
 from pointsman.store.base import Reader
 
@@ -114,14 +114,14 @@ async def check_cases(reader: Reader, processes: Sequence[AnyProcess]) -> Report
 async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Sequence[EffectRow]) -> Kind | None:
     try:
         process = registry.for_case(row.process, row.version)
-        hold = hold_of(process, row, await reader.fields(row.id))
+        case = loaded_case(process, row, await reader.fields(row.id))
     except VersionNotAccepted as error:
         return _told(row, Verdict.BLOCKED, str(error))
     except ValueRefused as error:
         return _told(row, Verdict.BROKEN, f"its state cannot be read: {message_of(error)}")
     if row.status is Status.RUNNING:
         doubts = await reader.effects(row.id)  # those that an engine has in hand are not listed as in doubt
-    decision = decide(process, hold.snapshot.cells)
+    decision = decide(process, case.cells)
     if isinstance(decision.step, Park) and all(rule.step is not decision.step for rule in process.ordered_rules):
         return _told(row, Verdict.BROKEN, decision.step.reason)
     gone = next((entry for entry in doubts if vanished(process, entry)), None)
@@ -130,17 +130,18 @@ async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Seque
     if row.status is Status.BLOCKED:
         return _told(row, Verdict.FREED, _named(decision.step.name, decision.rule))
     unknown = [entry for entry in doubts if entry.status in {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}]
-    return _forgets(row, hold, decision, unknown, reader.incarnation) or await _changes(reader, row, hold, decision)
+    return _forgets(process, case, decision, unknown, reader.incarnation) or await _changes(reader, case, decision)
 
 
-def _forgets(row: CaseRow, hold: Hold, decision: Decision, doubts: Sequence[EffectRow], incarnation: str) -> Kind | None:
+def _forgets(process: AnyProcess, case: Case, decision: Decision, doubts: Sequence[EffectRow], incarnation: str) -> Kind | None:
     """An effect of unknown outcome would be left behind, which parks the case; one that is parked already waits for its answer."""
+    row = case.row
     if row.status in {Status.PARKED, Status.RUNNING} or isinstance(decision.step, Park):
         return None
     key = None
     if isinstance(decision.step, Effect) and doubts:
         try:
-            key, _ = effect_key(incarnation, hold.process, hold.snapshot, decision.step)
+            key, _ = effect_key(incarnation, process, case.snapshot, decision.step)
         except Exception as error:  # a function of the author's may raise anything
             return _told(
                 row, Verdict.BROKEN, f"the key of effect {decision.step.name!r} cannot be made: {type(error).__name__}: {message_of(error)}"
@@ -149,15 +150,16 @@ def _forgets(row: CaseRow, hold: Hold, decision: Decision, doubts: Sequence[Effe
     return None if left is None else _told(row, Verdict.BROKEN, forgotten_reason(left.key, decision.step.name))
 
 
-async def _changes(reader: Reader, row: CaseRow, hold: Hold, decision: Decision) -> Kind | None:
-    if decision.step.name != hold.step:
+async def _changes(reader: Reader, case: Case, decision: Decision) -> Kind | None:
+    row = case.row
+    if decision.step.name != row.step:
         told = f"{_named(row.step or '?', row.rule)} -> {_named(decision.step.name, decision.rule)}"
         return _told(row, Verdict.CHANGED, told)
     shows = getattr(decision.step, "shows", None)
     if row.status is not Status.WAITING or shows is None:
         return None
     pause = await reader.pause(row.id)
-    if pause is None or pause.closed is not None or pause.digest == digest_of(hold.snapshot.cells, shows):
+    if pause is None or pause.closed is not None or pause.digest == digest_of(case.cells, shows):
         return None
     return _told(row, Verdict.ASKED_AGAIN, f"{decision.step.name} shows something else than it showed")
 

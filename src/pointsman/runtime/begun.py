@@ -7,7 +7,7 @@ is taken back, and counted again when the call begins. Both are one small update
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pointsman.runtime.hold import Hold
+from pointsman.runtime.session import CaseSession
 from pointsman.store.base import Store
 
 
@@ -17,23 +17,23 @@ class Begun:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def waits(self, hold: Hold) -> None:
+    async def waits(self, session: CaseSession) -> None:
         """A call of the case has to wait; where none of its calls is under way, its attempt does not count meanwhile."""
-        if hold.calling == 0 and hold.counted:
-            hold.counted = False
-            await self._store.count_attempt(hold.snapshot.case, hold.fence, -1)
+        if session.calling == 0 and session.counted:
+            session.counted = False
+            await self._store.count_attempt(session.case.number, session.case.row.fence, -1)
 
-    async def begins(self, hold: Hold) -> None:
+    async def begins(self, session: CaseSession) -> None:
         """A call of the case is about to begin."""
-        if not hold.counted:
-            hold.counted = True
-            await self._store.count_attempt(hold.snapshot.case, hold.fence, 1)
+        if not session.counted:
+            session.counted = True
+            await self._store.count_attempt(session.case.number, session.case.row.fence, 1)
 
     @contextmanager
-    def calling(self, hold: Hold) -> Iterator[None]:
+    def calling(self, session: CaseSession) -> Iterator[None]:
         """A call of the case is under way."""
-        hold.calling += 1
+        session.calling += 1
         try:
             yield
         finally:
-            hold.calling -= 1
+            session.calling -= 1

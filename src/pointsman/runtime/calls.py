@@ -3,26 +3,31 @@
 import asyncio
 import contextvars
 import functools
+import inspect
 import threading
 import types
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from pointsman.definition.nodes import AnyNode, Context
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import NotBegun
+from pointsman.kernel.attempts import CallEnd
+from pointsman.kernel.case import Case
 from pointsman.kernel.codec import codec_of, message_of
+from pointsman.kernel.evidence import PLACE, stands_at
 from pointsman.kernel.guarding import BEGINNING, Progress
+from pointsman.kernel.joins import ItemAt
+from pointsman.kernel.snapshot import Cell
 from pointsman.runtime.begun import Begun
-from pointsman.runtime.evidence import PLACE, stands_at
-from pointsman.runtime.hold import Hold
 from pointsman.runtime.isolated import Isolation
 from pointsman.runtime.limits import Permit
 from pointsman.runtime.ports import Ports
+from pointsman.runtime.session import CaseSession
 from pointsman.runtime.threads import Call, Threads
 from pointsman.runtime.watchdog import Watchdog
 
@@ -44,16 +49,31 @@ def is_ctrl_c(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
-class ItemAt(NamedTuple):
-    """One item of a collection: its position, its place as text (the position, or the key), and its value."""
-
-    position: int
-    place: str
-    value: object
-
-
 GivenUp = Callable[[Future[Any]], None]
 """Told, in the thread, of a plain function that has come to its end after it was given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call to make: which function, of which node, with which fields.
+
+    `only` names the fields and resources that the function asks for, where that is not what the node asks for. `key` is an effect's
+    idempotency key. A call that is `late` is not begun, or given up. `item` is that of a branch. `permit` is given back when the call has
+    ended, in whatever way; `given_up` is told of a plain function that ends after it was given up.
+    """
+
+    function: Callable[..., Any]
+    node: AnyNode
+    cells: Mapping[str, Cell]
+    attempt: int
+    key: str = ""
+    timeout_seconds: float | None = None
+    late: Late = never
+    only: tuple[frozenset[str], frozenset[str]] | None = None
+    item: ItemAt | None = None
+    permit: Permit | None = None
+    progress: Progress = BEGINNING
+    given_up: GivenUp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,94 +87,80 @@ class Calls:
     watchdog: Watchdog
     isolation: Isolation = field(default_factory=Isolation)
 
-    async def call(
-        self, hold: Hold, node: AnyNode, *, attempt: int, key: str = "", timeout_seconds: float | None = None, late: Late = never,
-        item: ItemAt | None = None, given_up: GivenUp | None = None, permit: Permit | None = None, progress: Progress = BEGINNING,
-    ) -> object:  # fmt: skip
-        """Call a node or an effect. Raises what it raises, and TimeoutError after `timeout_seconds` or when it is `late`.
+    async def call(self, session: CaseSession, request: Request) -> CallEnd:
+        """Call a node or an effect, and say how that ended.
 
-        The time of a node begins with its call, however long it has waited for a thread. That of an effect has begun with its intent.
-        What is late before it has begun is not begun, and NotBegun says so. A thread cannot be stopped: a plain function that
-        runs out of time is left to its end (`Threads.abandon`), and its result is dropped. The `permit` is given back when
-        the call has ended, in whatever way.
+        A node's time begins with its call, however long it has waited for a thread. An effect's time began with its intent. A thread cannot be
+        stopped: a plain function that runs out of time is left to its end (`Threads.abandon`), and its result is dropped.
         """
-        self.ports.failpoints("effect.call" if key else "node.call")
+        what, permit = "effect" if request.key else "node", request.permit
+        self.ports.failpoints(f"{what}.call")
+        error: Exception | None = None
+        result: object = None
         try:
-            result = await self.invoke(
-                node.function,
-                node,
-                hold,
-                attempt=attempt,
-                key=key,
-                timeout_seconds=timeout_seconds,
-                asynchronous=node.asynchronous,
-                late=late,
-                item=item,
-                given_up=given_up,
-                permit=permit,
-                progress=progress,
-            )
-        except BaseException as error:
+            result = await self.invoke(session, request)
+        except Exception as raised:
+            error = raised
             if permit is not None:
-                await permit.ended(error)
+                await permit.ended(raised)
+        except BaseException as raised:
+            if permit is not None:
+                await permit.ended(raised)
             raise
-        if permit is not None:
-            await permit.ended(None)
-        self.ports.failpoints("effect.called" if key else "node.called")
-        return result
+        else:
+            if permit is not None:
+                await permit.ended(None)
+            self.ports.failpoints(f"{what}.called")
+        if permit is None:
+            return CallEnd(result, error)
+        return CallEnd(result, error, permit.facts, permit.refused, permit.end.holds)
 
-    async def invoke(
-        self, function: Callable[..., Any], node: AnyNode, hold: Hold, *, attempt: int, key: str, timeout_seconds: float | None, asynchronous: bool,
-        only: tuple[frozenset[str], frozenset[str]] | None = None, late: Late = never,
-        item: ItemAt | None = None, given_up: GivenUp | None = None, permit: Permit | None = None, progress: Progress = BEGINNING,
-    ) -> object:  # fmt: skip
-        """Call `function` with the node's fields and resources, or with those of them that `only` names (reads, uses)."""
-        cells, codec = hold.snapshot.cells, codec_of(hold.process.state)
-        reads = [codec.fresh(cells, name) for name in node.signature.reads if only is None or name in only[0]]
-        if item is not None and node.signature.item is not None:
-            reads.insert(node.signature.item.position, item.value)
+    async def invoke(self, session: CaseSession, request: Request) -> object:
+        """Call the function with its fields and resources. Raises what it raises, TimeoutError when its time is over, and NotBegun."""
+        if request.late():
+            raise NotBegun(TOO_LATE)
+        node, only = request.node, request.only
+        codec = codec_of(session.process.state)
+        reads = [codec.fresh(request.cells, name) for name in node.signature.reads if only is None or name in only[0]]
+        if request.item is not None and node.signature.item is not None:
+            reads.insert(node.signature.item.position, request.item.value)
         uses = {name: self.resources.get(name) for name in node.signature.uses if only is None or name in only[1]}
         if "ctx" in (uses if only is None else only[1]):
-            uses["ctx"] = Context(
-                hold.snapshot.case,
-                node.name,
-                attempt,
-                self.ports.clock.now(),
-                key,
-                self.ports.store.incarnation,
-                progress.violations,
-                progress.rejected,
-                progress.model,
-                self.read,
-            )
-        isolated = node.isolated and function is node.function
+            uses["ctx"] = self._context(session.case, request)
+        isolated = node.isolated and request.function is node.function
+        asynchronous = inspect.iscoroutinefunction(request.function) if only is not None else node.asynchronous
         async with AsyncExitStack() as places:
             if isolated:
-                await self._in_turn(hold, places)
+                await self._in_turn(session, places)
             elif asynchronous:
                 places.enter_context(self.watchdog.watching(node))
-            thread = None if asynchronous or isolated else self._threaded(hold, function, reads, uses, late)
-            if permit is not None:
-                permit.call = thread
+            thread = None if asynchronous or isolated else self._threaded(session, request, reads, uses)
+            if request.permit is not None:
+                request.permit.call = thread
             call: Awaitable[object]
             if thread is not None:
                 call = asyncio.wrap_future(thread)
             elif isolated:
                 call = self.isolation.call(node, reads, uses.get("ctx"))
             else:
-                call = function(*reads, **uses) if late is never else _in_time(function(*reads, **uses), late)
-            return await self._answer(hold, node, call, thread, timeout_seconds, key, given_up)
+                call = request.function(*reads, **uses)
+                call = call if request.late is never else _in_time(call, request.late)
+            return await self._answer(session, request, call, thread)
 
-    async def _answer(
-        self, hold: Hold, node: AnyNode, call: Awaitable[object], thread: Call | None, timeout_seconds: float | None, key: str,
-        given_up: GivenUp | None,
-    ) -> object:  # fmt: skip
+    def _context(self, case: Case, request: Request) -> Context:
+        progress = request.progress
+        return Context(
+            case.number, request.node.name, request.attempt, self.ports.clock.now(), request.key, case.incarnation, progress.violations,
+            progress.rejected, progress.model, self.read,
+        )  # fmt: skip
+
+    async def _answer(self, session: CaseSession, request: Request, call: Awaitable[object], thread: Call | None) -> object:
         """What a call comes to that has begun, or waits for its thread."""
         try:
-            if thread is not None and not key:
-                await self._begins(hold, thread)
-            async with asyncio.timeout(timeout_seconds):
-                with self.begun.calling(hold):
+            if thread is not None and not request.key:
+                await self._begins(session, thread)
+            async with asyncio.timeout(request.timeout_seconds):
+                with self.begun.calling(session):
                     return await call
         except TimeoutError as error:
             if thread is not None and thread.cancelled():
@@ -169,20 +175,20 @@ class Calls:
             stopping = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
             if stopping or (thread is None and is_ctrl_c(error)):
                 raise
-            raise RuntimeError(f"{node.name!r} ended itself with {type(error).__name__}: {message_of(error)}") from None
+            raise RuntimeError(f"{request.node.name!r} ended itself with {type(error).__name__}: {message_of(error)}") from None
         finally:
             if thread is not None:
-                self.threads.abandon(thread, key)
-                if thread.abandoned and given_up is not None:
-                    thread.add_done_callback(given_up)
+                self.threads.abandon(thread, request.key)
+                if thread.abandoned and request.given_up is not None:
+                    thread.add_done_callback(request.given_up)
 
-    def at_once(self, hold: Hold, node: AnyNode, db: Database) -> object:
+    def at_once(self, session: CaseSession, node: AnyNode, db: Database) -> object:
         """Call a transaction's function here and now, with the database as its `db`."""
-        codec = codec_of(hold.process.state)
-        reads = [codec.fresh(hold.snapshot.cells, name) for name in node.signature.reads]
+        case, codec = session.case, codec_of(session.process.state)
+        reads = [codec.fresh(case.cells, name) for name in node.signature.reads]
         uses = {name: self.resources.get(name) for name in node.signature.uses} | {"db": db}
         if "ctx" in uses:
-            uses["ctx"] = Context(hold.snapshot.case, node.name, hold.attempt, self.ports.clock.now(), "", self.ports.store.incarnation)
+            uses["ctx"] = Context(case.number, node.name, case.attempt, self.ports.clock.now(), "", case.incarnation)
         try:
             return node.function(*reads, **uses)
         except Exception:
@@ -197,11 +203,11 @@ class Calls:
             raise KeyError(f"blob {blob.sha256[:12]} is not in the store")
         return content
 
-    async def place(self, hold: Hold) -> Call:
+    async def place(self, session: CaseSession) -> Call:
         """A thread for the call to come. While it is waited for, the attempt does not count."""
         place = self.threads.keep()
         try:
-            await self._begins(hold, place)
+            await self._begins(session, place)
             if place.done():
                 place.result()  # which raises
         except BaseException:
@@ -209,38 +215,38 @@ class Calls:
             raise
         return place
 
-    async def _begins(self, hold: Hold, thread: Call) -> None:
+    async def _begins(self, session: CaseSession, thread: Call) -> None:
         """Return when the thread has got to its call, or the call has ended without one."""
         begins = asyncio.wrap_future(thread.begun)
         try:
             await asyncio.wait({begins}, timeout=MOMENT_SECONDS)
             if not begins.done():
                 thread.waited = True
-                await self.begun.waits(hold)
+                await self.begun.waits(session)
                 await begins
         except BaseException:
             thread.cancel()
             raise
 
-    async def _in_turn(self, hold: Hold, places: AsyncExitStack) -> None:
+    async def _in_turn(self, session: CaseSession, places: AsyncExitStack) -> None:
         """Wait for one of the places of isolated functions."""
         if self.isolation.places.locked():
-            await self.begun.waits(hold)
+            await self.begun.waits(session)
         await places.enter_async_context(self.isolation.places)
-        await self.begun.begins(hold)
+        await self.begun.begins(session)
 
-    def _threaded(self, hold: Hold, function: Callable[..., Any], reads: Sequence[Any], uses: Mapping[str, Any], late: Late) -> Call:
+    def _threaded(self, session: CaseSession, request: Request, reads: Sequence[Any], uses: Mapping[str, Any]) -> Call:
         context, loop = contextvars.copy_context(), asyncio.get_running_loop()
-        place, hold.place = hold.place, None
+        place, session.place = session.place, None
 
         def counted() -> None:
-            asyncio.run_coroutine_threadsafe(self.begun.begins(hold), loop).result()
+            asyncio.run_coroutine_threadsafe(self.begun.begins(session), loop).result()
 
         def call() -> Any:
-            if late():
+            if request.late():
                 raise NotBegun(TOO_LATE)
             try:
-                return context.run(function, *reads, **uses)
+                return context.run(request.function, *reads, **uses)
             except StopIteration as error:
                 raise RuntimeError("it raised StopIteration") from error  # which no future can hold
 

@@ -1,63 +1,43 @@
-"""Cases as the engine's calls see them: find one, take it up, and commit what came to it from outside."""
+"""Cases as the engine's calls see them: find one, load it, and commit what came to it from outside."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Coroutine, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
-from pointsman.errors import Conflict, EngineStopped, StoreError, UnknownCase, ValueRefused, VersionNotAccepted
+from pointsman.errors import Conflict, EngineStopped, Refused, StoreError, UnknownCase, ValueRefused, VersionNotAccepted
+from pointsman.kernel.case import Case, new_case
 from pointsman.kernel.codec import codec_of
-from pointsman.kernel.decide import Decision
-from pointsman.kernel.events import Event
-from pointsman.kernel.evolve import Advance
-from pointsman.kernel.rows import CaseRow, NewCase, Post
+from pointsman.kernel.happenings import Happening, NotAcceptedHere, Started
+from pointsman.kernel.machine import Plan, Refusal
+from pointsman.kernel.moment import Offer
+from pointsman.kernel.program import program_of
+from pointsman.kernel.rows import CaseRow, Post
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.commits import Commits
-from pointsman.runtime.effects import Effects
-from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of, runnable
-from pointsman.runtime.inbox import NOTHING, Arrivals
 from pointsman.runtime.limits import Limits
-from pointsman.runtime.recent import Recent
+from pointsman.runtime.loading import Loader
+from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.scheduler import Scheduler
-from pointsman.store.base import Posted, Store
+from pointsman.runtime.session import CaseSession
+from pointsman.store.base import Posted
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Place:
-    """Where a case that is about to be committed goes: `going_on` where it can run at once, `queues` where it waits for a permit.
-
-    `drives` is the decision that it is driven from, once it has been committed.
-    """
-
-    going_on: bool
-    queues: Event | None
-    drives: Decision | None = None
 
 
 class Cases:
     """What starting, answering and operating share."""
 
-    def __init__(
-        self,
-        store: Store,
-        commits: Commits,
-        recent: Recent,
-        effects: Effects,
-        scheduler: Scheduler,
-        limits: Limits,
-        registry: Registry,
-    ) -> None:
-        self.store = store
-        self.commits = commits
-        self._recent = recent
+    def __init__(self, ports: Ports, commits: Commits, loader: Loader, scheduler: Scheduler, limits: Limits, registry: Registry) -> None:
+        self.store = ports.store
         self.scheduler = scheduler
-        self._effects = effects
+        self._ports = ports
+        self._commits = commits
+        self._loader = loader
         self._limits = limits
         self._registry = registry
         self._underway: set[asyncio.Task[Any]] = set()
@@ -73,52 +53,112 @@ class Cases:
             raise UnknownCase(f"there is no case {case}; list the cases with `pointsman ps`.")
         return row
 
-    async def hold(self, row: CaseRow, *, corrected: Collection[str] = ()) -> Hold:
-        """Take up a case with its fields, to move it. Raises ValueRefused where they do not fit the present code.
+    async def session(self, row: CaseRow, *, corrected: Collection[str] = ()) -> CaseSession:
+        """Load a case to move it. Raises ValueRefused where its fields do not fit the present code.
 
-        Fields that are about to be `corrected` need not fit it.
-
-        A case that no registered version can go on with is blocked: raises VersionNotAccepted.
+        Fields that are about to be `corrected` need not fit it. A case that no registered version can go on with is blocked:
+        raises VersionNotAccepted.
         """
         try:
             return await self.read(row, corrected=corrected)
         except VersionNotAccepted as error:
             if row.status is Status.WAITING:
                 with suppress(Conflict):
-                    await self.apart(self.commits.block(self.bare(row), str(error)))
+                    await self.apply(self.bare(row), NotAcceptedHere(str(error)))
             raise VersionNotAccepted(f"case {row.id} cannot go on: {error}.") from None
 
-    async def read(self, row: CaseRow, *, corrected: Collection[str] = ()) -> Hold:
+    async def read(self, row: CaseRow, *, corrected: Collection[str] = ()) -> CaseSession:
         """The same, to look at it only."""
-        # Only a step that parked can have left branches behind in a case that nobody has in hand.
-        branches = await self.store.branches(row.id) if row.status is Status.PARKED else ()
         process = self._registry.for_case(row.process, row.version)
-        cells = self._recent.cells(process, row)
-        fields = await self.store.fields(row.id) if cells is None else ()
         try:
-            return hold_of(process, row, fields, branches, cells=cells, corrected=corrected)
+            return CaseSession(program_of(process), await self._loader.load(process, row, corrected=corrected))
         except ValueRefused as error:
             raise ValueRefused(f"case {row.id}: {error}.") from None
 
-    def bare(self, row: CaseRow) -> Hold:
-        """Take up a case for a transition that does not look at its fields."""
-        return bare_hold(self._registry.accepting(row.process, row.version) or self.process(row.process), row)
+    def bare(self, row: CaseRow) -> CaseSession:
+        """A case for a transition that does not look at its fields."""
+        process = self._registry.accepting(row.process, row.version) or self.process(row.process)
+        return CaseSession(program_of(process), self._loader.bare(process, row))
 
-    async def go_on(
-        self,
-        hold: Hold,
-        after: Advance,
-        outcome: Outcome,
-        *,
-        new: NewCase | None = None,
-        answered_by: str | None = None,
-        arrivals: Arrivals = NOTHING,
-    ) -> int:
-        """Commit a transition that came from outside, and drive the case if there is room. Answers its number.
+    async def completed(self, session: CaseSession) -> CaseSession:
+        """The same with its ledger, its pause, its messages and its children."""
+        session.case = await self._loader.complete(session.process, session.case)
+        return session
 
-        A caller that is cancelled meanwhile does not stop it: a case that was committed as running must be driven.
+    async def read_messages(self, session: CaseSession) -> None:
+        """Bring what is pending for the case up to date."""
+        session.case = await self._loader.with_messages(session.case)
+
+    async def with_branches(self, session: CaseSession) -> CaseSession:
+        """The same with the branches of its step."""
+        branches = {row.name: row for row in await self.store.branches(session.case.number)}
+        session.case = session.case._replace(branches=branches)
+        return session
+
+    async def apply(self, session: CaseSession, happening: Happening, *, drives: bool = False) -> int:
+        """Commit what follows from something that came from outside. Answers the case's number.
+
+        With `drives` the case goes on here if there is a place for it. A caller that is cancelled meanwhile does not stop it: a case that was
+        committed as running must be driven. Raises Refused where the happening does not fit the case, Conflict and StoreError.
         """
-        return await self.apart(self._commit_and_take(hold, after, outcome, new, answered_by, arrivals))
+
+        async def commit(plan: Plan) -> int:
+            return await self._commits.commit(session, plan)
+
+        return await self.apart(self._placed(session, happening, commit, drives=drives))
+
+    async def post(
+        self, session: CaseSession, started: Started, post: Post, released: int | None, *, full: bool
+    ) -> Posted | None:  # fmt: skip
+        """Deliver a message, with the case that it starts where there is no open one, and drive that if there is a place.
+
+        Where the intake is `full` it starts none, and None says so.
+        """
+        posted: list[Posted | None] = []
+
+        async def commit(plan: Plan) -> int:
+            assert plan.transition is not None
+            posted.append(await self.store.post(post, plan.transition, released=released, full=full))
+            [one] = posted
+            if one is None or not one.started:
+                return 0
+            self._commits.committed(session, plan)
+            return plan.case.number
+
+        await self._placed(session, started, commit, drives=True)
+        return posted[0]
+
+    def started(self, process: AnyProcess, came: Started) -> CaseSession:
+        """A session of a case that is about to start."""
+        case: Case = new_case(self.store.reserve(), came.new, self._ports.clock.now(), self.store.incarnation)
+        return CaseSession(program_of(process), case)
+
+    async def _placed(self, session: CaseSession, happening: Happening, commit: Any, *, drives: bool) -> int:
+        """Ask the machine, with a place where there is one; commit; and drive the case if it runs. Answers its number."""
+        place = drives and self.scheduler.enter()
+        runs = taken = False
+        try:
+            offer = Offer(place, partial(self._limits.shut, session.case.number))
+            plan = session.advance(self._ports, happening, offer)
+            if isinstance(plan, Refusal):
+                raise Refused(plan.reason)
+            assert plan.transition is not None
+            runs = plan.transition.status is Status.RUNNING
+            number: int = await commit(plan)
+            if runs and number == plan.case.number:
+                self.scheduler.take(session, plan.commands)
+                taken = True
+        except StoreError as error:
+            if runs:
+                # It may have been committed as running, in this engine's hands, and nobody would ever drive it.
+                self.scheduler.give_up(error)
+            raise
+        finally:
+            if place and not taken:
+                self.scheduler.leave()
+        return number
+
+    # Work that does not end with its caller.
 
     async def apart(self, commit: Coroutine[Any, Any, T]) -> T:
         """Commit in a task of its own, so that what follows from it happens although the caller may be cancelled."""
@@ -157,78 +197,11 @@ class Cases:
         while self._underway:
             await asyncio.wait(self._underway)
 
-    async def post(
-        self, post: Post, hold: Hold, after: Advance, accepted: Outcome, new: NewCase, released: int | None, *, full: bool
-    ) -> Posted | None:  # fmt: skip
-        """Deliver a message, with the case that it starts where there is no open one, and drive that if there is room.
-
-        Where the intake is `full` it starts none, and None says so.
-        """
-        async with self._place(hold, after) as place:
-            after, outcome, intent = await self._effects.prepare(hold, after, accepted, going_on=place.going_on)
-            landing = self.commits.landing(
-                hold, after, outcome, going_on=place.going_on, claims=place.going_on, intent=intent, new=new, queues=place.queues
-            )  # fmt: skip
-            posted = await self.store.post(post, landing, released=released, full=full)
-            if posted is not None and posted.started:
-                self.commits.taken(hold, landing)
-                self.commits.landed(hold, after, landing)
-                place.drives = after.decision
-        return posted
-
-    async def _commit_and_take(
-        self, hold: Hold, after: Advance, outcome: Outcome, new: NewCase | None, answered_by: str | None, arrivals: Arrivals
-    ) -> int:  # fmt: skip
-        async with self._place(hold, after) as place:
-            if new is None:
-                hold.unsettled = await self._effects.unsettled_keys(hold.snapshot.case)
-            after, outcome, intent = await self._effects.prepare(hold, after, outcome, going_on=place.going_on)
-            number = await self.commits.land(
-                hold, after, outcome, going_on=place.going_on, claims=place.going_on, intent=intent, new=new, answered_by=answered_by,
-                queues=place.queues, arrivals=arrivals,
-            )  # fmt: skip
-            if number == hold.snapshot.case:
-                place.drives = after.decision
-        return number
-
-    @asynccontextmanager
-    async def _place(self, hold: Hold, after: Advance) -> AsyncIterator[_Place]:
-        """Reserve a place for a case that is about to be committed, and drive it there if it has been; else give the place back."""
-        queues = self._limits.queue(hold, after.decision.step)
-        going_on = runnable(after.decision) and queues is None and self.scheduler.enter()
-        place = _Place(going_on, queues)
-        taken = False
-        try:
-            yield place
-            if place.drives is not None and hold.status is Status.RUNNING:
-                self.scheduler.take(hold, place.drives)
-                taken = True
-        except StoreError as error:
-            if going_on:
-                # It may have been committed as running, in this engine's hands, and nobody would ever drive it.
-                self.scheduler.give_up(error)
-            raise
-        finally:
-            if going_on and not taken:
-                self.scheduler.leave()
-
 
 def state_of(process: AnyProcess, cells: Mapping[str, Cell]) -> State:
-    """The state that the cells make, each of which was held against the type of its field when it was read."""
+    """The state that the cells make; each was checked against the type of its field when it was read."""
     codec = codec_of(process.state)
     return cast(
         "State",
         process.state.model_construct(**{name: codec.fresh(cells, name) for name in process.state.model_fields}),
     )
-
-
-def standing(row: CaseRow) -> str:
-    """Where a case stands, in words."""
-    match row.status:
-        case Status.DONE:
-            more = f" ({row.outcome})"
-        case Status.PARKED | Status.BLOCKED | Status.CANCELLED:
-            more = f" ({row.reason})"
-        case _:
-            more = f" at {row.step!r}"
-    return f"it is {row.status}{more}"

@@ -12,32 +12,33 @@ from pointsman.definition.nodes import Retry
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
 from pointsman.errors import EngineStopped, ValueRefused
-from pointsman.kernel.rows import CaseRow, EventRow, MessageStatus, Transition
+from pointsman.kernel.happenings import Resolved
+from pointsman.kernel.machine import Plan
+from pointsman.kernel.rows import CaseRow, EventRow, MessageStatus
 from pointsman.kernel.snapshot import AT_REST, ENDED, Status
-from pointsman.runtime.acceptance import Acceptance
-from pointsman.runtime.answers import Answers, Pending
 from pointsman.runtime.begun import Begun
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.cases import Cases, state_of
 from pointsman.runtime.clock import Clock, StoreClock, SystemClock
 from pointsman.runtime.commits import Commits
-from pointsman.runtime.effects import Effects
-from pointsman.runtime.hold import Hold, row_of
-from pointsman.runtime.inbox import Inbox
+from pointsman.runtime.decisions import Decisions, Pending
 from pointsman.runtime.intake import Intakes
 from pointsman.runtime.lease import Lease
 from pointsman.runtime.limits import Limits
-from pointsman.runtime.operating import Operating
+from pointsman.runtime.loading import Loader
+from pointsman.runtime.operators import OperatorCommands
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.recent import Recent
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.resources import check_resources
-from pointsman.runtime.retention import Keeping, Vacuumed
+from pointsman.runtime.retention import Retention, Vacuumed
 from pointsman.runtime.runner import Runner
 from pointsman.runtime.scheduler import Scheduler
 from pointsman.runtime.schedules import Schedules
+from pointsman.runtime.session import CaseSession
 from pointsman.runtime.starts import Delivered, Started, Starts
 from pointsman.runtime.threads import Threads
+from pointsman.runtime.versions import VersionGate
 from pointsman.runtime.watchdog import Watchdog
 from pointsman.store.base import Failpoints, Reader, Store, no_failpoints
 from pointsman.store.sqlite import open_sqlite
@@ -65,23 +66,21 @@ class Engine:
         self._store = ports.store
         self._threads = threads
         recent = Recent()
-        commits = Commits(ports, recent, self._committed, self._appended)
-        begun = Begun(ports.store)
+        commits = Commits(ports, recent, threads, self._committed, self._appended)
+        loader = Loader(ports.store, recent)
         self._watchdog = Watchdog(ports.clock)
-        calls = Calls(ports, resources, threads, begun, self._watchdog)
-        inbox = Inbox(ports.store)
-        self._limits = Limits(ports, registry, begun)
-        effects = Effects(ports, commits, calls, self._limits, inbox)
-        runner = Runner(ports, commits, calls, effects, self._limits, inbox, self._start_child)
-        self._scheduler = Scheduler(ports, commits, recent, runner, registry, self._limits, concurrency, self._fail, self._look_around)
+        calls = Calls(ports, resources, threads, Begun(ports.store), self._watchdog)
+        self._limits = Limits(ports, registry)
+        runner = Runner(ports, commits, calls, self._limits, loader, self._start_child)
+        self._scheduler = Scheduler(ports, loader, recent, runner, registry, self._limits, concurrency, self._fail, self._look_around)
         self._limits.opens, self._limits.has_place = self._scheduler.opens, self._scheduler.has_place
-        self._cases = Cases(ports.store, commits, recent, effects, self._scheduler, self._limits, registry)
-        self._acceptance = Acceptance(ports, commits, registry)
+        self._cases = Cases(ports, commits, loader, self._scheduler, self._limits, registry)
+        self._versions = VersionGate(ports, self._cases, registry)
         self._schedules = Schedules(ports, registry.newest, self._start_tick, self._fail)
         self._starts = Starts(self._cases, Intakes(ports.store, ports.clock), ports.clock)
-        self._answers = Answers(self._cases, ports.clock, self.wait_until_resting, runner.confirm)
-        self._operating = Operating(self._cases, inbox, ports.clock, self._check_running)
-        self._keeping = Keeping(ports, self._cases, registry.newest, self._operating.cancel, self._appended, self._fail)
+        self._decisions = Decisions(self._cases, ports.clock, self.wait_until_resting, runner.confirm)
+        self._operators = OperatorCommands(self._cases, ports.clock, self._check_running)
+        self._retention = Retention(ports, self._cases, registry.newest, self._operators.cancel, self._appended, self._fail)
         self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}
         self._followers: set[asyncio.Event] = set()
         self._stoppers: set[asyncio.Event] = set()
@@ -129,18 +128,18 @@ class Engine:
         engine = cls(ports, registry, resources or {}, concurrency, pool)
         try:
             await engine._limits.look()
-            await engine._acceptance.begin()
+            await engine._versions.begin()
             engine._scheduler.begin()
             engine._release_held()
             await engine._schedules.begin()
-            engine._keeping.begin()
+            engine._retention.begin()
             yield engine
         finally:
             engine._fail(EngineStopped("the engine is closed; open it again."))
             opened.closing()
             try:
                 await engine._schedules.stop()
-                await engine._keeping.stop()
+                await engine._retention.stop()
                 await engine._scheduler.stop(grace_seconds, engine._cases.all_committed)
                 await engine._limits.close()
             finally:
@@ -218,10 +217,10 @@ class Engine:
         required input has none.
         """
         self._check_running()
-        hold = await self._cases.read(await self._cases.row(case))
-        state = state_of(hold.process, hold.snapshot.cells)
+        session = await self._cases.read(await self._cases.row(case))
+        state = state_of(session.process, session.case.cells)
         if not isinstance(state, of):
-            raise ValueRefused(f"case {case} is of process {hold.process.name!r}, whose state is no {of.__name__}.")
+            raise ValueRefused(f"case {case} is of process {session.process.name!r}, whose state is no {of.__name__}.")
         return state
 
     async def wait_until_resting(self, case: int) -> CaseRow:
@@ -292,7 +291,7 @@ class Engine:
     async def pending(self, case: int) -> Pending:
         """What a case waits for now. Raises UnknownCase, NotWaiting."""
         self._check_running()
-        return await self._answers.pending(case)
+        return await self._decisions.pending(case)
 
     async def resume(self, token: str, answer: object, *, by: str, edits: Mapping[str, object] | None = None) -> CaseRow:
         """Answer a pause: once, to what was shown, or not at all.
@@ -301,14 +300,14 @@ class Engine:
         Stale (with what is shown now) or NotWaiting where the answer came too early or too late; nothing is changed then.
         """
         self._check_running()
-        return await self._answers.resume(token, answer, by=by, edits=edits or {})
+        return await self._decisions.resume(token, answer, by=by, edits=edits or {})
 
     # Operating.
 
     async def cancel(self, case: int, *, by: str, why: str) -> CaseRow:
         """End a case from outside; a step that is running ends first, and what it did is kept. Raises Refused."""
         self._check_running()
-        return await self._operating.cancel(case, by=by, why=why)
+        return await self._operators.cancel(case, by=by, why=why)
 
     async def redrive(self, case: int, *, by: str, why: str, fields: Mapping[str, object] | None = None) -> CaseRow:
         """Put a parked case back into the line, with its attempts renewed.
@@ -317,14 +316,14 @@ class Engine:
         case is not parked, or a value does not fit.
         """
         self._check_running()
-        return await self._operating.redrive(case, by=by, why=why, fields=fields or {})
+        return await self._operators.redrive(case, by=by, why=why, fields=fields or {})
 
     async def redrive_all(
         self, *, by: str, why: str, fields: Mapping[str, object] | None = None, process: str | None = None, reason: str = ""
     ) -> list[CaseRow]:
         """Put every parked case back into the line: of this process, where one is named, and whose reason contains `reason`."""
         self._check_running()
-        return await self._operating.redrive_all(by=by, why=why, fields=fields or {}, process=process, reason=reason)
+        return await self._operators.redrive_all(by=by, why=why, fields=fields or {}, process=process, reason=reason)
 
     async def resolve(
         self, key: str, *, happened: bool, by: str, why: str, outcome: object = None, expected_attempts: int | None = None
@@ -337,7 +336,7 @@ class Engine:
         recorded as done, or the outcome does not fit.
         """
         self._check_running()
-        return await self._operating.resolve(key, happened=happened, by=by, why=why, outcome=outcome, calls=expected_attempts)
+        return await self._operators.resolve(Resolved(key, happened, by, why, outcome, expected_attempts))
 
     async def erase(self, case: int, *, by: str, why: str) -> CaseRow:
         """Take away what a case knows, and what its events, its ledger and its messages say of that; who, what and when stays.
@@ -347,7 +346,7 @@ class Engine:
         doubt, or is the child of one that goes on.
         """
         self._check_running()
-        return await self._keeping.erase(case, by=by, why=why)
+        return await self._retention.erase(case, by=by, why=why)
 
     async def vacuum(self) -> Vacuumed:
         """Let go at once of all that was kept long enough, and write the file anew without its unused space.
@@ -355,14 +354,14 @@ class Engine:
         Nothing else is written while the file is. Raises StoreError.
         """
         self._check_running()
-        return await self._keeping.vacuum()
+        return await self._retention.vacuum()
 
     # The inside.
 
     async def _start_tick(self, process: AnyProcess, inputs: Any, key: str) -> Started:
         return await self._starts.start(process.name, inputs, key=key)
 
-    async def _start_child(self, parent: Hold, process: str, inputs: Mapping[str, Any], key: str) -> int:
+    async def _start_child(self, parent: CaseSession, process: str, inputs: Mapping[str, Any], key: str) -> int:
         return await self._starts.child(parent, process, inputs, key)
 
     def _release_held(self) -> None:
@@ -374,7 +373,9 @@ class Engine:
         for news in self._followers:
             news.set()
 
-    def _committed(self, hold: Hold, transition: Transition) -> None:
+    def _committed(self, session: CaseSession, plan: Plan) -> None:
+        transition = plan.transition
+        assert transition is not None
         self._appended()
         if transition.posts:
             self._scheduler.woken(transition.at)
@@ -382,11 +383,11 @@ class Engine:
             self._release_held()
         if transition.status is not Status.RUNNING:
             self._scheduler.let_go(transition.case)
-        self._limits.moved(transition.case, hold.process.steps.get(transition.step or ""))
+        self._limits.moved(transition.case, session.process.steps.get(transition.step or ""))
         if transition.wake_at is not None:
             self._in_line(transition.needs, transition.wake_at)
         if transition.status in AT_REST and transition.case in self._waiting:
-            self._tell(row_of(hold, transition))
+            self._tell(plan.case.row)
 
     def _in_line(self, needs: str | None, wake_at: float) -> None:
         """A case is in line: it can be claimed at its time, or when its limit has room."""
@@ -406,7 +407,7 @@ class Engine:
                 self._tell(row)
         self._release_held()  # an engine may have died between the end of a case and the next one
         await self._limits.look()
-        await self._acceptance.unblock()
+        await self._versions.unblock()
 
     def _tell(self, row: CaseRow) -> None:
         for waiter in self._waiting.pop(row.id, ()):

@@ -25,7 +25,7 @@ from pydantic import TypeAdapter
 from pointsman.definition.nodes import AnyNode, Context, Node
 from pointsman.errors import SubprocessCrashed
 from pointsman.kernel.codec import encode_value, message_of
-from pointsman.runtime.evidence import PLACE, raised_at
+from pointsman.kernel.evidence import PLACE, raised_at
 
 AT_ONCE = max(2, os.cpu_count() or 2)  # Pythons: more than there are processors only keep each other waiting
 SIZE_DIGITS = 20  # before the answer: how many bytes it has, as this many decimal digits

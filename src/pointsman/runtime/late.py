@@ -17,7 +17,7 @@ from pointsman.runtime.calls import GivenUp
 from pointsman.runtime.commits import Commits
 
 
-class Late:
+class LateResults:
     """Tells of calls that end late."""
 
     def __init__(self, commits: Commits) -> None:

@@ -7,9 +7,8 @@ so it waits here; line and branches take turns where both wait.
 
 import asyncio
 import itertools
-import math
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from pointsman.definition.limits import Limit, check_limits
 from pointsman.definition.nodes import AnyNode, Node
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import EngineStopped, NotBegun, StoreError
-from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.case import Case
 from pointsman.kernel.limits import (
     Ended,
     Ending,
@@ -35,9 +34,7 @@ from pointsman.kernel.limits import (
     text_of,
     why_shut,
 )
-from pointsman.kernel.rows import CaseRow, Settlement
-from pointsman.runtime.begun import Begun
-from pointsman.runtime.hold import Hold, Outcome
+from pointsman.kernel.rows import CaseRow
 from pointsman.runtime.ports import Ports
 
 UNTIMED_SECONDS = (
@@ -112,8 +109,7 @@ class _Waiter:
 class Limits:
     """The limits of one engine's processes: what it knows of them, and who of its cases waits for them."""
 
-    def __init__(self, ports: Ports, processes: Iterable[AnyProcess], begun: Begun) -> None:
-        self._begun = begun
+    def __init__(self, ports: Ports, processes: Iterable[AnyProcess]) -> None:
         nodes = [node for process in processes for node in process.nodes() if node.limit is not None]
         check_limits("the engine", [node.limit for node in nodes if node.limit is not None])
         self._limits = {node.limit.name: node.limit for node in nodes if node.limit is not None}
@@ -205,44 +201,38 @@ class Limits:
             if waiters:
                 self._told_of_room(name)
 
-    def queue(self, hold: Hold, step: object) -> Event | None:
-        """The event with which a case that comes to this step goes into the line; None where it may go on."""
-        limit = step.limit if isinstance(step, Node) else None
-        if limit is None or not isinstance(step, Node) or hold.snapshot.case in self._promised[limit.name]:
+    def shut(self, case: int, name: str) -> str | None:
+        """Why a case that comes to a step has to wait in line for this limit; None where it may go on."""
+        if case in self._promised[name] or (name not in self._line and self._free(name) - self._share(name) > 0):
             return None
-        if limit.name not in self._line and self._free(limit.name) - self._share(limit.name) > 0:
-            return None
-        return self._waits(step.name, limit, hold.attempt)
+        return self.why_shut(name)
+
+    def why_shut(self, name: str) -> str:
+        """Why a limit gives no permit, or may give none."""
+        return why_shut(self._limits[name], self._states[name], self._ports.clock.now())
 
     # For a call.
 
-    async def take(self, hold: Hold, node: AnyNode) -> Permit | None:
+    async def take(self, case: Case, node: AnyNode) -> Permit | None:
         """A permit for the call that comes now, or None: the case has to wait in line."""
-        limit, case = node.limit, hold.snapshot.case
+        limit = node.limit
         assert limit is not None
-        promised = case in self._promised[limit.name]
+        promised = case.number in self._promised[limit.name]
         if not promised and limit.name in self._line:
             return None
-        permit = await self._promised_take(limit, hold, node, case)
+        permit = await self._promised_take(limit, case, node, case.number)
         self._lines_turn = False
         return permit
 
-    def to_line(
-        self, hold: Hold, node: AnyNode, events: tuple[Event, ...] = (), settlement: Settlement | None = None, *, told: bool = False
-    ) -> Outcome:
-        """The case waits in line for a permit. Its attempt does not count: it has not begun, or nobody was let in."""
-        limit = node.limit
-        assert limit is not None
-        waits = () if told or hold.needs == limit.name else (self._waits(node.name, limit, hold.attempt),)
-        hold.attempt -= 1
-        return Outcome((*events, *waits), wake_at=self._ports.clock.now(), needs=limit.name, settlement=settlement)
+    async def wait(self, case: Case, node: AnyNode, waits: Callable[[], Awaitable[None]]) -> Permit | float:
+        """A permit for a branch; or when to try again (Unix seconds), where that is far off or the case is called back.
 
-    async def wait(self, hold: Hold, node: AnyNode) -> Permit | float:
-        """A permit for a branch; or when to try again (Unix seconds), where that is far off or the case is called back."""
+        `waits` is told each time the branch has to wait.
+        """
         limit = node.limit
         assert limit is not None
-        origin, name, clock = hold.origin, limit.name, self._ports.clock
-        waiter = _Waiter(origin.priority, origin.tenant, hold.snapshot.case, next(self._serial))
+        row, name, clock = case.row, limit.name, self._ports.clock
+        waiter = _Waiter(row.priority, row.tenant, row.id, next(self._serial))
         self._waiters[name].append(waiter)
         try:
             while not (waiter.recalled or self._stopping):
@@ -251,23 +241,18 @@ class Limits:
                 if shut > now + PATIENCE_SECONDS:
                     return shut
                 if self._next(name) is waiter:
-                    if self._share(name) > 0 and (permit := await self._promised_take(limit, hold, node, -waiter.ticket)) is not None:
+                    if self._share(name) > 0 and (permit := await self._promised_take(limit, case, node, -waiter.ticket)) is not None:
                         self._lines_turn = True
                         self._serve(waiter)
                         return permit
                     due = min(LOOK_SECONDS, max(0.0, opens_at(limit, self._states[name], now, self._alive[name]) - now) or LOOK_SECONDS)
                 waiter.event.clear()
-                await self._begun.waits(hold)
+                await waits()
                 await clock.wait(waiter.event, due)
         finally:
             self._waiters[name].remove(waiter)
             self._told_of_room(name)
         return clock.now()
-
-    def waits(self, name: str, node: AnyNode, attempt: int) -> Event:
-        """The event of a branch that has to wait for a permit for long."""
-        assert node.limit is not None
-        return self._waits(name, node.limit, attempt)
 
     def recall(self, case: int) -> None:
         """Let no branch of this case wait on."""
@@ -297,18 +282,18 @@ class Limits:
 
     # The inside.
 
-    async def _promised_take(self, limit: Limit, hold: Hold, node: AnyNode, who: int) -> Permit | None:
+    async def _promised_take(self, limit: Limit, case: Case, node: AnyNode, who: int) -> Permit | None:
         """Take a permit that nobody else is offered meanwhile."""
         self._promised[limit.name].add(who)
         try:
-            return await self._take(limit, hold, node)
+            return await self._take(limit, case, node)
         finally:
             self._promised[limit.name].discard(who)
             self._told_of_room(limit.name)
 
-    async def _take(self, limit: Limit, hold: Hold, node: AnyNode) -> Permit | None:
-        clock, case, alive = self._ports.clock, hold.snapshot.case, self._alive[limit.name]
-        holder = f"{case}/{node.name}/{hold.fence}.{next(self._serial)}"
+    async def _take(self, limit: Limit, case: Case, node: AnyNode) -> Permit | None:
+        clock, alive = self._ports.clock, self._alive[limit.name]
+        holder = f"{case.number}/{node.name}/{case.row.fence}.{next(self._serial)}"
         now, asked, seen = clock.now(), clock.monotonic(), frozenset(alive)
         until = now + (node.timeout_seconds or UNTIMED_SECONDS) + MARGIN_SECONDS
 
@@ -321,7 +306,7 @@ class Limits:
         try:
             state, wait = await asyncio.shield(changing)
         except asyncio.CancelledError:
-            changing.add_done_callback(partial(self._unwanted, Permit(self, limit, holder, case, tried=False)))
+            changing.add_done_callback(partial(self._unwanted, Permit(self, limit, holder, case.number, tried=False)))
             raise
         except BaseException:
             alive.discard(holder)
@@ -332,7 +317,7 @@ class Limits:
         if wait is not None:
             return None
         self._ports.failpoints("permit.taken")
-        permit = Permit(self, limit, holder, case, tried=state.trial == holder)
+        permit = Permit(self, limit, holder, case.number, tried=state.trial == holder)
         if clock.monotonic() >= asked + MARGIN_SECONDS:
             # This engine has stood still: by the end of the call the permit would long count no more, and be somebody else's.
             permit.unused()
@@ -414,15 +399,3 @@ class Limits:
             self._waiters[name],
             key=lambda one: (-one.priority, served.get(one.tenant, 0), served.get(one.case, 0), one.ticket),
         )
-
-    def _waits(self, step: str, limit: Limit, attempt: int) -> Event:
-        state = self._states[limit.name]
-        now = self._ports.clock.now()
-        facts = {"limit": limit.name, "why": why_shut(limit, state, now)}
-        return Event(Kind.PERMIT_WAITED, step, attempt, facts)
-
-
-def retry_seconds(error: Exception) -> float:
-    """How long the other side asked to wait, 0 where it did not."""
-    ending = ending_of(error)
-    return ending if isinstance(ending, float) and math.isfinite(ending) else 0.0

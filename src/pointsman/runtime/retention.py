@@ -8,16 +8,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from pydantic_core import to_json
-
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import Conflict, EngineStopped, Refused
 from pointsman.kernel.codec import check_name, check_text
-from pointsman.kernel.events import ERASED_TEXT, Kind
+from pointsman.kernel.events import Kind
+from pointsman.kernel.happenings import EraseAsked
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.rows import CaseRow, EventWrite, MessageStatus, Transition
+from pointsman.kernel.operators import standing
+from pointsman.kernel.rows import CaseRow, MessageStatus
 from pointsman.kernel.snapshot import ENDED, Status
-from pointsman.runtime.cases import Cases, standing
+from pointsman.runtime.cases import Cases
 from pointsman.runtime.clock import Clock, seconds_until
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import Store
@@ -70,7 +70,7 @@ async def _no_rest(_: float) -> bool:
     return True
 
 
-class Keeping:
+class Retention:
     """An engine's share in it: a slow task in the background where a process has a retention, and the calls."""
 
     def __init__(
@@ -131,29 +131,12 @@ class Keeping:
         late = any(message.status is not MessageStatus.HELD for message in dossier.messages)
         if dossier.events[-1].kind == Kind.ERASED and not late:
             return row
-        await self._cases.apart(self._erase(row, by, why))
+        await self._erase(row, by, why)
         return await self._cases.row(case)
 
     async def _erase(self, row: CaseRow, by: str, why: str) -> None:
-        facts = to_json({"by": by, "why": why}).decode()
         try:
-            await self._store.commit(
-                Transition(
-                    case=row.id,
-                    revision=row.revision,
-                    fence=row.fence,
-                    at=self._clock.now(),
-                    status=row.status,
-                    attempts=row.attempts,
-                    steps=row.steps,
-                    step=row.step,
-                    rule=row.rule,
-                    reason=None if row.reason is None else ERASED_TEXT,
-                    outcome=row.outcome,
-                    events=[EventWrite(Kind.ERASED, None, 0, facts)],
-                    erases=True,
-                )
-            )
+            await self._cases.apply(self._cases.bare(row), EraseAsked(by, why))
         except Conflict:
             raise Refused(f"case {row.id} was moved by somebody else meanwhile; look at it again.") from None
         self._appended()

@@ -1,263 +1,288 @@
-"""Drive a case from step to step: run what the rules chose, commit what came out with the next decision, until it rests."""
+"""The loop around the machine: advance, commit, perform, again, until the case rests."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pointsman.definition.children import Child
-from pointsman.definition.effects import Effect
-from pointsman.definition.nodes import AnyNode, Node
-from pointsman.definition.pauses import Pause, Sleep
-from pointsman.definition.rules import Compensate, Finish, Parallel
-from pointsman.definition.transactions import AnyTransaction, Database, Transaction
-from pointsman.errors import News, StoreError
-from pointsman.kernel.codec import codec_of, message_of
-from pointsman.kernel.decide import Decision, decide
+from pointsman.definition.durations import DAY_SECONDS
+from pointsman.definition.effects import Reconcile
+from pointsman.definition.nodes import AnyNode
+from pointsman.definition.signature import signature_of
+from pointsman.definition.transactions import Database
+from pointsman.errors import BudgetSpent, InboxChanged, StoreError
+from pointsman.kernel.attempts import CallEnd, budget_spent, has_budget
+from pointsman.kernel.codec import message_of
+from pointsman.kernel.commands import (
+    Acquire,
+    CallEffect,
+    CallNode,
+    Command,
+    Continue,
+    LoadHistory,
+    LookUpEffect,
+    Rest,
+    RunBranches,
+    RunTransaction,
+    StartChild,
+)
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.evolve import Advance, advance, parked, rests_on_changes
-from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.rows import Settlement, Transition
-from pointsman.kernel.snapshot import Status
-from pointsman.runtime.attempts import Attempts, failure_event, interrupted, progress_in, succeeded
-from pointsman.runtime.branches import Branches
-from pointsman.runtime.budgets import Budgets
-from pointsman.runtime.calls import Calls
+from pointsman.kernel.guarding import Progress
+from pointsman.kernel.happenings import (
+    Acquired,
+    ChildRefused,
+    ChildStarted,
+    Claimed,
+    Continued,
+    EffectEnded,
+    Happening,
+    LookedUp,
+    NodeEnded,
+    NotBegun,
+    PermitRefused,
+    TransactionEnded,
+)
+from pointsman.kernel.machine import Plan, Refusal
+from pointsman.kernel.messages import CHILD_ENDED
+from pointsman.kernel.moment import Offer
+from pointsman.kernel.rows import Transition, UsageRow
+from pointsman.runtime.branches import BranchRunner
+from pointsman.runtime.calls import Calls, Request
 from pointsman.runtime.commits import Commits
-from pointsman.runtime.effects import Effects
-from pointsman.runtime.hold import Hold, Outcome, encode, runnable
-from pointsman.runtime.inbox import CHILD_ENDED, NOTHING, Arrivals, Inbox, child_key
-from pointsman.runtime.late import Late
+from pointsman.runtime.late import LateResults
 from pointsman.runtime.limits import Limits
+from pointsman.runtime.loading import Loader
 from pointsman.runtime.ports import Ports
-from pointsman.runtime.undoing import Undoing
-from pointsman.runtime.waits import woken
+from pointsman.runtime.session import CaseSession
 
-StartChild = Callable[[Hold, str, Mapping[str, Any], str], Awaitable[int]]
+StartCase = Callable[[CaseSession, str, Mapping[str, Any], str], Awaitable[int]]
 """Starts a child of a case: the process's name, the inputs and the key; answers its number."""
 
 
-class _Failed(Exception):
-    """The author's function raised."""
+class _RolledBack(Exception):
+    """The function of a transaction raised, or what it returned does not fit: its rows are not committed."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, plan: Plan) -> None:
         super().__init__()
-        self.error = error
+        self.plan = plan
 
 
 class Runner:
-    """Drives cases; it keeps nothing of a case beyond its `Hold`."""
+    """Takes cases on; it keeps nothing of a case beyond its session."""
 
-    def __init__(
-        self, ports: Ports, commits: Commits, calls: Calls, effects: Effects, limits: Limits, inbox: Inbox, start: StartChild
-    ) -> None:
+    def __init__(self, ports: Ports, commits: Commits, calls: Calls, limits: Limits, loader: Loader, start: StartCase) -> None:
+        self._ports = ports
         self._store = ports.store
         self._clock = ports.clock
         self._commits = commits
-        self._limits = limits
-        self._inbox = inbox
-        self._start = start
         self._calls = calls
-        self._undoing = Undoing(ports.store, commits, effects)
-        self._attempts = Attempts(ports, calls)
-        self._budgets = Budgets(ports)
-        self._late = Late(commits)
-        self._branches = Branches(ports, commits, limits, self._attempts, self._budgets, self._late)
-        self._effects = effects
+        self._limits = limits
+        self._loader = loader
+        self._start = start
+        self._late = LateResults(commits)
+        self._branches = BranchRunner(ports, calls, limits, self._late, self.advance, self._budget_spent)
 
     async def drive(
         self,
-        hold: Hold,
-        decision: Decision | None,
+        session: CaseSession,
+        commands: tuple[Command, ...] | None,
         *,
         cancelled: Callable[[], Event | None],
         going_on: Callable[[], bool],
     ) -> None:
         """Take a case on until it rests or has to wait.
 
-        `decision` is the one that has just been committed; None decides afresh, for a claimed case. `cancelled` gives
-        the event of a cancel that was asked for meanwhile, or None; a case that is not `going_on` is given back when its
-        step has ended. Raises StoreError.
+        `commands` are those of the plan that was committed last; None asks the machine, for a claimed case. `cancelled` gives the event of
+        a cancel that was asked for meanwhile. A case that is not `going_on` is given back when its step has ended. Raises StoreError.
         """
 
-        def may_begin() -> bool:
-            return going_on() and cancelled() is None
+        def offer() -> Offer:
+            return Offer(going_on(), partial(self._limits.shut, session.case.number), cancelled(), self._calls.threads.abandoned_calls)
 
-        decision = decision or await self._take_up(hold, going_on())
-        while decision is not None:
-            if isinstance(decision.step, Transaction) and cancelled() is None:
-                decision = await self._transact(hold, decision.step, going_on=going_on)
+        if commands is None:
+            commands = await self.advance(session, Claimed(), offer)
+        while commands and not isinstance(commands[0], Rest):
+            [command] = commands
+            if cancelled() is not None:
+                happening: Happening = NotBegun(command if isinstance(command, CallEffect) else None)
+            elif isinstance(command, RunTransaction):
+                commands = await self._transact(session, command, offer)
                 continue
-            try:
-                outcome = self._unbegun(hold) if cancelled() is not None else await self._perform(hold, decision, may_begin)
-            except News:
-                # It came before the intent of an effect was committed: nothing was called.
-                await self._inbox.read(hold)
-                outcome = Outcome(())
-            decision = await self._conclude(hold, outcome, cancelled(), going_on=going_on())
+            else:
+                happening = await self._perform(session, command, offer)
+            commands = await self.advance(session, happening, offer)
+            if not (commands and isinstance(commands[0], CallEffect)):
+                self._give_back(session)
 
-    async def confirm(self, hold: Hold) -> None:
+    async def advance(self, session: CaseSession, happening: Happening, offer: Callable[[], Offer]) -> tuple[Command, ...]:
+        """Ask the machine and commit its plan. When a message has come meanwhile, read it and ask again."""
+        while True:
+            if isinstance(session.process.steps.get(session.case.row.step or ""), Child):
+                session.case = await self._loader.with_children(session.case)
+            plan = session.advance(self._ports, happening, offer())
+            if isinstance(plan, Refusal):
+                raise AssertionError(f"case {session.case.number}: {plan.reason}")  # noqa: TRY004 - it is the machine that refuses
+            if plan.transition is None:
+                return plan.commands
+            try:
+                await self._commits.commit(session, plan)
+            except InboxChanged:
+                session.case = await self._loader.with_messages(session.case)
+            else:
+                return plan.commands
+
+    async def confirm(self, session: CaseSession) -> None:
         """Take in what has come to a ready case at a pause, from outside and without a place: the pause stays open, or is void.
 
-        Nothing is begun. Raises Conflict where an engine has the case in hand by now.
+        Raises Conflict where an engine has the case in hand by now.
         """
-        await self._take_up(hold, going_on=False)
+        await self.advance(session, Claimed(), lambda: Offer(place=False))
 
-    async def _take_up(self, hold: Hold, going_on: bool) -> Decision | None:
-        """Decide afresh what comes next: the rules may have changed since the last decision was committed."""
-        hold.unsettled = await self._effects.unsettled_keys(hold.snapshot.case)
-        if hold.inbox:
-            await self._inbox.read(hold)
-        step = hold.process.steps.get(hold.step or "")
-        if step is None or isinstance(step, Pause | Sleep):  # None: the code may no longer have the pause that is open
-            pause = await self._store.pause(hold.snapshot.case)
-            hold.waiting = pause if pause is not None and pause.closed is None else None
-        if hold.waiting is not None:
-            return await self._conclude(hold, woken(hold, self._clock.now()), None, going_on=going_on)
-        decision = decide(hold.process, hold.snapshot.cells)
-        # Messages wait while nobody knows whether an effect happened: its outcome comes first.
-        first = not hold.mail or (isinstance(decision.step, Effect) and bool(hold.unsettled))
-        if going_on and first and runnable(decision) and decision.step.name == hold.step:
-            after, _, _ = await self._effects.prepare(hold, Advance(hold.snapshot, decision, ()), Outcome(()), going_on=False)
-            if after.decision is decision:
-                return decision
-        return await self._conclude(hold, Outcome(()), None, going_on=going_on)
+    def _give_back(self, session: CaseSession) -> None:
+        """Give a permit and a thread back that were kept for a call, and are not needed."""
+        if session.permit is not None:
+            session.permit.unused()
+            session.permit = None
+        if session.place is not None:
+            self._calls.threads.let_go(session.place)
+            session.place = None
 
-    def _unbegun(self, hold: Hold) -> Outcome:
-        """Nothing came out of a step that was cancelled before it began."""
-        if hold.intent is None:
-            return Outcome(())
-        return Outcome((), settlement=Settlement(hold.intent.key, EffectStatus.NOT_SENT, None, "cancelled before the call"))
+    # Commands.
 
-    async def _perform(self, hold: Hold, decision: Decision, may_begin: Callable[[], bool]) -> Outcome:
-        step = decision.step
-        if isinstance(step, Parallel):
-            return await self._branches.run(hold, step, may_begin=may_begin)
-        if isinstance(step, Effect):
-            return await self._effects.perform(hold, step)
-        if isinstance(step, Child):
-            return await self._start_child(hold, step)
-        if isinstance(step, Compensate):
-            return await self._undoing.run(hold, step)
-        assert isinstance(step, Node)
-        return await self._run_node(hold, step)
+    async def _perform(self, session: CaseSession, command: Command, offer: Callable[[], Offer]) -> Happening:
+        match command:
+            case CallNode():
+                return await self._call_node(session, command)
+            case RunBranches(step):
+                return await self._branches.run(session, step, offer)
+            case Continue(step):
+                return Continued(step)
+            case Acquire():
+                return await self._acquire(session, command)
+            case CallEffect():
+                return await self._call_effect(session, command)
+            case LookUpEffect():
+                return await self._look_up(session, command)
+            case StartChild():
+                return await self._start_child(session, command)
+            case LoadHistory():
+                session.case = await self._loader.with_history(session.process, session.case)
+                name = session.case.row.step or ""
+                return Continued(session.process.compensates.get(name) or session.process.steps[name])
+            case _:
+                raise AssertionError(command)
 
-    async def _conclude(self, hold: Hold, outcome: Outcome, cancel: Event | None, *, going_on: bool) -> Decision | None:
-        """Commit what came out of a step, together with the messages that have come meanwhile, and what follows from both."""
-        while True:
-            try:
-                return await self._settle(hold, outcome, await self._inbox.arrivals(hold), cancel, going_on)
-            except News:
-                await self._inbox.read(hold)
+    async def _call_node(self, session: CaseSession, call: CallNode) -> Happening:
+        node, case = call.node, session.case
+        spent = await self._budget_spent(session, node, call.progress)
+        if spent is not None:
+            return NodeEnded(call, CallEnd(error=spent))
+        permit = None
+        if node.limit is not None:
+            permit = await self._limits.take(case, node)
+            if permit is None:
+                return PermitRefused(call, self._limits.why_shut(node.limit.name))
+        # Of a node by itself only an answer is worth telling late, because it is paid for.
+        given_up = None if node.guard is None else self._late.given_up(case.number, node.name, node, call.attempt)
+        request = Request(
+            node.function, node, case.cells, call.attempt, timeout_seconds=node.timeout_seconds, permit=permit, progress=call.progress, given_up=given_up
+        )  # fmt: skip
+        return NodeEnded(call, await self._calls.call(session, request))
 
-    async def _settle(self, hold: Hold, outcome: Outcome, arrivals: Arrivals, cancel: Event | None, going_on: bool) -> Decision | None:
-        cancel = cancel or arrivals.cancel
-        if cancel is None and (outcome.in_doubt or not hold.mail) and (outcome.wake_at is not None or outcome.waits):
-            await self._commits.stay(hold, Status.WAITING if outcome.waits else Status.READY, outcome, guarded=not outcome.in_doubt)
-            return None
-        if cancel is None and outcome.in_doubt:
-            # It stays what it was when it was called, or nobody could say any more what may have been sent; what has come waits.
-            arrivals = NOTHING
-        after = advance(hold.process, hold.snapshot, outcome.events[-1] if outcome.events else None, arrivals.events)
-        begun = await self._undoing.begun(hold)
-        if begun is not None and after.decision.rule:
-            after = after._replace(decision=Decision(begun, hold.rule or "", ()))
-        moved = bool(arrivals.events) and self._moved(hold, after)
-        if cancel is not None:
-            # What the step did is kept; what would come next is not begun.
-            await self._commits.land(hold, after, outcome, cancel=cancel, arrivals=arrivals)
-            return None
-        reason = arrivals.park or (None if moved else outcome.park)
-        if reason is not None:
-            after = parked(after, reason)
-        elif outcome.finishes is not None and not moved:
-            after = after._replace(decision=Decision(Finish(outcome.finishes), "", ()))
-        if moved:
-            outcome = outcome._replace(wake_at=None, waits=False, answered_by=None if after.dropped else outcome.answered_by)
-        return await self._land(hold, after, outcome, arrivals, going_on=going_on)
+    async def _acquire(self, session: CaseSession, wanted: Acquire) -> Happening:
+        """The thread and the permit come before the intent, so that the time of the call does not run while it waits for them."""
+        effect = wanted.effect
+        if not effect.asynchronous and session.place is None:
+            session.place = await self._calls.place(session)
+        if effect.limit is not None:
+            session.permit = await self._limits.take(session.case, effect)
+            if session.permit is None:
+                return PermitRefused(wanted, self._limits.why_shut(effect.limit.name))
+        return Acquired(wanted)
 
-    def _moved(self, hold: Hold, after: Advance) -> bool:
-        """Whether the messages have rewritten what the present step reads, or led the rules to another one."""
-        if after.decision.step.name != hold.step:
-            return True
-        step = after.decision.step
-        steps = step.nodes if isinstance(step, Parallel) else (step,) if isinstance(step, Node | Child | Pause | Sleep) else ()
-        return any(rests_on_changes(hold.process, one, hold.snapshot.cells, after.snapshot.cells) for one in steps)
+    async def _call_effect(self, session: CaseSession, call: CallEffect) -> Happening:
+        clock, lease, until, deadline = self._clock, self._ports.lease, session.call_until, call.intent.deadline
 
-    async def _land(self, hold: Hold, after: Advance, outcome: Outcome, arrivals: Arrivals, *, going_on: bool) -> Decision | None:
-        queues = self._limits.queue(hold, after.decision.step)
-        after, outcome, intent = await self._effects.prepare(hold, after, outcome, going_on=going_on and queues is None)
-        await self._commits.land(hold, after, outcome, going_on=going_on, intent=intent, arrivals=arrivals, queues=queues)
-        return after.decision if hold.status is Status.RUNNING else None
+        def late() -> bool:
+            # By both clocks: the monotonic one may stand still while the machine sleeps, the other one may be set back.
+            return clock.monotonic() >= until or clock.now() >= deadline or not lease.held()
 
-    # A transaction.
+        permit, session.permit = session.permit, None
+        request = Request(
+            call.effect.function, call.effect, call.cells, call.attempt, key=call.intent.key, timeout_seconds=until - clock.monotonic(), late=late,
+            permit=permit,
+        )  # fmt: skip
+        return EffectEnded(call, await self._calls.call(session, request))
 
-    async def _transact(self, hold: Hold, node: AnyTransaction, *, going_on: Callable[[], bool]) -> Decision | None:
+    async def _look_up(self, session: CaseSession, asked: LookUpEffect) -> Happening:
+        safety = asked.effect.safety
+        assert isinstance(safety, Reconcile)
+        signature = signature_of(safety.look_up, "look-up")
+        self._calls.threads.forget(asked.key)
+        self._ports.failpoints("effect.look_up")
+        request = Request(
+            safety.look_up, asked.effect, asked.cells, asked.attempts, key=asked.key, timeout_seconds=asked.effect.timeout_seconds,
+            only=(frozenset(signature.reads), frozenset(signature.uses)),
+        )  # fmt: skip
+        try:
+            return LookedUp(asked, await self._calls.invoke(session, request))
+        except Exception as error:  # the author's function may raise anything
+            return LookedUp(asked, None, error)
+
+    async def _start_child(self, session: CaseSession, wanted: StartChild) -> Happening:
+        child = wanted.child
+        try:
+            number = await self._start(session, child.process.name, wanted.inputs, wanted.key)
+        except StoreError:
+            raise
+        except Exception as error:  # the child's inputs may not fit
+            return ChildRefused(child, f"child {child.name!r} cannot be started: {type(error).__name__}: {message_of(error)}")
+        row = await self._store.case(number)
+        assert row is not None, "a child outlives its parent's wait"
+        told = any(message.name == CHILD_ENDED for message in await self._store.messages(session.case.number))
+        return ChildStarted(child, row, told, await self._loader.fields_of(number))
+
+    async def _transact(self, session: CaseSession, command: RunTransaction, offer: Callable[[], Offer]) -> tuple[Command, ...]:
         """Run the function where its rows are written, and commit them with what it returned and the decision that follows."""
-        if hold.attempt > node.retry.attempts_max:
-            return await self._conclude(hold, interrupted(hold, node, node.retry.attempts_max), None, going_on=going_on())
-        landed: list[tuple[Advance, Transition]] = []
+        node, plans, ends = command.node, list[Plan](), list[CallEnd]()
+        here = replace(offer(), shut=Offer().shut)
 
         def work(db: Database) -> Transition:
             try:
-                result = self._calls.at_once(hold, node, db)
-                event = succeeded(node, hold.attempt, encode(hold, node, node.split(result)))
+                end = CallEnd(self._calls.at_once(session, node, db))
             except Exception as error:
-                raise _Failed(error) from error
-            after = advance(hold.process, hold.snapshot, event)
-            transition = self._commits.landing(hold, after, Outcome((event,)), going_on=going_on())
-            landed[:] = [(after, transition)]
-            return transition
+                end = CallEnd(error=error)
+            plan = session.advance(self._ports, TransactionEnded(node, end), here)
+            assert isinstance(plan, Plan)
+            assert plan.transition is not None
+            plans[:], ends[:] = [plan], [end]
+            if not any(event.kind == Kind.NODE_SUCCEEDED for event in plan.transition.events):
+                raise _RolledBack(plan)
+            return plan.transition
 
         try:
             await self._store.transact(work)
-        except News:
-            await self._inbox.read(hold)
-            return await self._conclude(hold, Outcome(()), None, going_on=going_on())
-        except _Failed as failed:
-            outcome = self._attempts.failed(hold, node, hold.attempt, failed.error)
-            return await self._conclude(hold, outcome, None, going_on=going_on())
-        [(after, transition)] = landed
-        self._commits.taken(hold, transition)
-        self._commits.landed(hold, after, transition)
-        return after.decision if hold.status is Status.RUNNING else None
+        except InboxChanged:
+            session.case = await self._loader.with_messages(session.case)
+            return await self.advance(session, Claimed(), offer)
+        except _RolledBack:
+            return await self.advance(session, TransactionEnded(node, ends[0]), offer)
+        self._commits.committed(session, plans[0])
+        return plans[0].commands
 
-    # A child.
-
-    async def _start_child(self, hold: Hold, child: Child) -> Outcome:
-        """Start the child, or find the one that these inputs have started, and wait for its end."""
-        codec = codec_of(hold.process.state)
-        try:
-            inputs = child.inputs(*(codec.fresh(hold.snapshot.cells, name) for name in child.signature.reads))
-            started = await self._start(hold, child.process.name, inputs, child_key(hold.snapshot, child))
-        except StoreError:
-            raise
-        except Exception as error:  # the author's function may raise anything, and the child's inputs may not fit
-            return Outcome((), park=f"child {child.name!r} cannot be started: {type(error).__name__}: {message_of(error)}")
-        begun = Event(Kind.CHILD_STARTED, child.name, facts={"child": started})
-        row = await self._store.case(started)
-        told = any(message.name == CHILD_ENDED for message in await self._store.messages(hold.snapshot.case))
-        if row is not None and row.status is Status.DONE and not told:  # its end was taken in earlier, and nobody will tell it again
-            ended, park = await self._inbox.child_end(hold, child, {"case": row.id, "status": row.status, "outcome": row.outcome})
-            return Outcome((begun, ended), park=park)
-        return Outcome((begun,), waits=True)
-
-    # One node.
-
-    async def _run_node(self, hold: Hold, node: AnyNode) -> Outcome:
-        if hold.attempt > node.retry.attempts_max:
-            return self._attempts.interrupted(hold, node, node.retry.attempts_max)
-        progress = progress_in(hold, node)
-        spent = await self._budgets.spent(hold, node, progress)
-        if spent is not None:
-            return self._attempts.failed(hold, node, hold.attempt, spent)
-        permit = await self._limits.take(hold, node) if node.limit is not None else None
-        if permit is None and node.limit is not None:
-            return self._limits.to_line(hold, node)
-        # Of a node by itself only an answer is worth telling late, because it is paid for.
-        given_up = None if node.guard is None else self._late.given_up(hold.snapshot.case, node.name, node, hold.attempt)
-        written = await self._attempts.make(hold, node, hold.attempt, given_up=given_up, permit=permit, progress=progress)
-        facts = {} if permit is None else permit.facts
-        if not isinstance(written, Exception):
-            return Outcome((succeeded(node, hold.attempt, written.cells, {**facts, **written.facts}),))
-        if permit is not None and permit.refused:
-            return self._limits.to_line(hold, node, (failure_event(node.name, hold.attempt, written, facts),), told=True)
-        return self._attempts.failed(hold, node, hold.attempt, written, facts)
+    async def _budget_spent(self, session: CaseSession, node: AnyNode, progress: Progress) -> BudgetSpent | None:
+        """Why a guarded node may not be called now, or None."""
+        process, row = session.process, session.case.row
+        budget = process.budget
+        if budget is None or not has_budget(process, node, progress):
+            return None
+        of_case: list[UsageRow] = []
+        today: list[UsageRow] = []
+        if (budget.case_cost, budget.case_tokens) != (None, None):
+            of_case = await self._store.usage_of_case(row.id)
+        of_all = (budget.day_cost, budget.day_tokens) != (None, None)
+        if of_all or (budget.tenant_day_cost, budget.tenant_day_tokens) != (None, None):
+            day = int(self._clock.now() // DAY_SECONDS)
+            today = await self._store.usage_of_days(process.name, day, day, tenant=None if of_all else row.tenant)
+        return budget_spent(process, row.tenant, of_case, today)

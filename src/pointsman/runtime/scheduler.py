@@ -10,20 +10,23 @@ from pointsman.definition.effects import Effect
 from pointsman.definition.nodes import Node
 from pointsman.errors import Conflict, StoreError, VersionNotAccepted
 from pointsman.kernel.codec import message_of
-from pointsman.kernel.decide import Decision
-from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.commands import Command
+from pointsman.kernel.effects import ATTEMPTS_A_CALL
+from pointsman.kernel.events import Event
+from pointsman.kernel.happenings import Failed, NotAcceptedHere
+from pointsman.kernel.moment import Offer
+from pointsman.kernel.program import program_of
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.calls import is_ctrl_c
 from pointsman.runtime.clock import seconds_until
-from pointsman.runtime.commits import Commits
-from pointsman.runtime.effects import ATTEMPTS_A_CALL
-from pointsman.runtime.hold import Hold, Outcome, bare_hold, hold_of
 from pointsman.runtime.limits import Limits
+from pointsman.runtime.loading import Loader
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.recent import Recent
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.runner import Runner
+from pointsman.runtime.session import CaseSession
 from pointsman.store.base import Claimed
 
 log = logging.getLogger("pointsman")
@@ -41,7 +44,7 @@ class Scheduler:
     def __init__(
         self,
         ports: Ports,
-        commits: Commits,
+        loader: Loader,
         recent: Recent,
         runner: Runner,
         registry: Registry,
@@ -51,7 +54,7 @@ class Scheduler:
         look_around: Callable[[], Awaitable[None]],
     ) -> None:
         self._ports = ports
-        self._commits = commits
+        self._loader = loader
         self._recent = recent
         self._runner = runner
         self._registry = registry
@@ -111,12 +114,12 @@ class Scheduler:
         if self._ports.store.lease_seconds is not None:
             self._lease_task = asyncio.create_task(self._ports.lease.keep(self._renewed, self._failed), name="pointsman-lease")
 
-    def take(self, hold: Hold, decision: Decision | None) -> None:
-        """Drive a running case in its reserved place: from the decision just committed, or None to decide afresh."""
+    def take(self, session: CaseSession, commands: tuple[Command, ...] | None) -> None:
+        """Drive a running case in its reserved place: from the commands of the plan just committed, or None to ask afresh."""
         self._reserved -= 1
-        case = hold.snapshot.case
+        case = session.case.number
         self._lull.clear()
-        self._tasks[case] = asyncio.create_task(self._drive(hold, decision), name=f"pointsman-case-{case}")
+        self._tasks[case] = asyncio.create_task(self._drive(session, commands), name=f"pointsman-case-{case}")
         self._limits.places_changed()
 
     def let_go(self, case: int) -> None:
@@ -282,32 +285,25 @@ class Scheduler:
         row = claimed.case
         if row.attempts > self._begun_max(row)[1] + IN_VAIN_MAX:
             self._limits.moved(row.id)
-            hold = bare_hold(self._registry.for_start(row.process), row)
             with suppress(Conflict):
-                await self._park(hold, f"an engine has ended {row.attempts - 1} times before it could go on with step {row.step!r}; "
+                await self._fail_case(self._bare(row), f"an engine has ended {row.attempts - 1} times before it could go on with step {row.step!r}; "
                                        "its fields or a rule's condition may be what ends them: correct that, and redrive the case")  # fmt: skip
             return
         try:
-            process, fields = self._registry.for_case(row.process, row.version), claimed.fields
-            cells = self._recent.cells(process, row) if fields is None else None
-            if fields is None and cells is None:
-                fields = await self._ports.store.fields(row.id)
-            hold = hold_of(process, row, fields or (), claimed.branches, cells=cells)
+            process = self._registry.for_case(row.process, row.version)
+            session = CaseSession(program_of(process), await self._loader.load(process, row, claimed.fields, claimed.branches))
         except VersionNotAccepted as error:
             self._limits.moved(row.id)
-            hold = bare_hold(self._registry.for_start(row.process), row)
-            hold.attempt -= 1  # it was none
             with suppress(Conflict):
-                await self._commits.block(hold, str(error))
+                await self._runner.advance(self._bare(row), NotAcceptedHere(str(error)), Offer)
             return
         except Exception as error:
             self._limits.moved(row.id)
-            hold = bare_hold(self._registry.for_start(row.process), row)
             with suppress(Conflict):
-                await self._park(hold, f"its state cannot be read: {message_of(error)}")
+                await self._fail_case(self._bare(row), f"its state cannot be read: {message_of(error)}")
             return
         self._reserved += 1
-        self.take(hold, None)
+        self.take(session, None)
 
     def _begun_max(self, row: CaseRow) -> tuple[float, float]:
         """How often the case's step may fail by itself, and how often it can be begun at all."""
@@ -317,12 +313,12 @@ class Scheduler:
             return 2, inf  # several at once, of which each has attempts of its own; or none
         return step.retry.attempts_max, step.retry.attempts_max * (ATTEMPTS_A_CALL if isinstance(step, Effect) else 1)
 
-    async def _drive(self, hold: Hold, decision: Decision | None) -> None:
-        case = hold.snapshot.case
+    async def _drive(self, session: CaseSession, commands: tuple[Command, ...] | None) -> None:
+        case = session.case.number
         try:
-            await self._runner.drive(hold, decision, cancelled=lambda: self._cancels.get(case), going_on=lambda: not self._stopping)
+            await self._runner.drive(session, commands, cancelled=lambda: self._cancels.get(case), going_on=lambda: not self._stopping)
         except Conflict as refused:
-            await self._let_go_of(hold, refused)
+            await self._let_go_of(session, refused)
         except StoreError as error:
             self._failed(error)
         except BaseException as error:  # an engine that serves other cases must not fall over one of them
@@ -333,25 +329,29 @@ class Scheduler:
                 pass
             log.exception("case %d cannot go on", case)
             with suppress(Conflict, StoreError):
-                await self._park(hold, f"it cannot go on: {type(error).__name__}: {message_of(error)}")
+                await self._fail_case(session, f"it cannot go on: {type(error).__name__}: {message_of(error)}")
         finally:
             if self._tasks.get(case) is asyncio.current_task():
                 self.let_go(case)
 
-    async def _let_go_of(self, hold: Hold, refused: Conflict) -> None:
+    async def _let_go_of(self, session: CaseSession, refused: Conflict) -> None:
         """A commit was refused: somebody else has the case now; or nobody, and it is parked, since nobody would go on with it."""
         try:
-            row = await self._ports.store.case(hold.snapshot.case)
-            if row is None or row.status is not Status.RUNNING or row.fence != hold.fence:
-                log.info("case %d was moved by somebody else; this engine lets go of it", hold.snapshot.case)
+            row = await self._ports.store.case(session.case.number)
+            if row is None or row.status is not Status.RUNNING or row.fence != session.case.row.fence:
+                log.info("case %d was moved by somebody else; this engine lets go of it", session.case.number)
                 return
             with suppress(Conflict):
                 told = (
                     f"the store refused what came out of step {row.step!r}, although nobody else has moved the case: {message_of(refused)}"
                 )
-                await self._park(bare_hold(hold.process, row), f"{told}; redrive it")
+                await self._fail_case(self._bare(row), f"{told}; redrive it")
         except StoreError as error:
             self._failed(error)
 
-    async def _park(self, hold: Hold, reason: str) -> None:
-        await self._commits.stay(hold, Status.PARKED, Outcome((Event(Kind.PARKED, facts={"reason": reason}),)), reason=reason)
+    async def _fail_case(self, session: CaseSession, reason: str) -> None:
+        await self._runner.advance(session, Failed(reason), Offer)
+
+    def _bare(self, row: CaseRow) -> CaseSession:
+        process = self._registry.accepting(row.process, row.version) or self._registry.for_start(row.process)
+        return CaseSession(program_of(process), self._loader.bare(process, row))

@@ -11,16 +11,15 @@ from pointsman.definition.messages import Accept
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
 from pointsman.errors import EngineStopped, InputInvalid, StoreError
+from pointsman.kernel import happenings
 from pointsman.kernel.codec import adapter_of, check_text, codec_of, describe, message_of
-from pointsman.kernel.evolve import Advance, advance
+from pointsman.kernel.messages import PARENT_ENDED, body_of
 from pointsman.kernel.rows import MessageRow, MessageStatus, NewCase, Post
-from pointsman.kernel.snapshot import Cell, Snapshot, Status
+from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.cases import Cases
 from pointsman.runtime.clock import Clock
-from pointsman.runtime.commits import accepted_event
-from pointsman.runtime.hold import Hold, Outcome
-from pointsman.runtime.inbox import PARENT_ENDED, body_of
 from pointsman.runtime.intake import Intakes
+from pointsman.runtime.session import CaseSession
 from pointsman.store.base import Posted
 
 log = logging.getLogger("pointsman")
@@ -65,34 +64,35 @@ class Starts:
         if known is not None:
             return Started(known.id, duplicate=True)
         new = NewCase(registered.name, registered.version, key, tenant, priority, correlation, parent)
-        hold, after, accepted = self._begun(registered, cells)
+        came = happenings.Started(new, cells)
+        session = self._cases.started(registered, came)
         busy = await self._intakes.enter(registered, tenant) if bounded else None
         if busy is not None:
             raise busy
         number = 0
         try:
-            number = await self._cases.go_on(hold, after, accepted, new=new)
+            number = await self._cases.apply(session, came, drives=True)
         finally:
             if bounded:
-                self._intakes.entered(registered, tenant, started=number == hold.snapshot.case)
+                self._intakes.entered(registered, tenant, started=number == session.case.number)
         if correlation is not None:
             self._cases.scheduler.woken(self._clock.now())  # messages may have been waiting for it
-        return Started(number, duplicate=number != hold.snapshot.case)
+        return Started(number, duplicate=number != session.case.number)
 
-    async def child(self, parent: Hold, process: str, inputs: Mapping[str, Any], key: str) -> int:
+    async def child(self, parent: CaseSession, process: str, inputs: Mapping[str, Any], key: str) -> int:
         """Start a child, or find the one that this key has started already.
 
         In place of one that is cancelled, or about to be, another one is started.
         """
         first, number = key, 1
-        tenant = parent.origin.tenant
-        while (known := await self._cases.store.case_by_key(process, key, tenant=tenant)) is not None:
+        row = parent.case.row
+        while (known := await self._cases.store.case_by_key(process, key, tenant=row.tenant)) is not None:
             called_off = any(message.name == PARENT_ENDED for message in await self._cases.store.messages(known.id))
             if known.status is not Status.CANCELLED and not called_off:
                 break
             number += 1
             key = f"{first}/{number}"
-        started = await self.start(process, inputs, key=key, tenant=tenant, priority=parent.origin.priority, parent=parent.snapshot.case)
+        started = await self.start(process, inputs, key=key, tenant=row.tenant, priority=row.priority, parent=row.id)
         return started.case
 
     async def send(self, process: str, message: object, *, name: str | None, key: str | None, tenant: str, priority: int) -> Delivered:
@@ -161,16 +161,11 @@ class Starts:
             posted = await self._cases.store.post(post, released=released)
         else:
             new = NewCase(process.name, process.version, None, tenant, priority, post.correlation)
-            hold, after, accepted = self._begun(process, _input_cells(process, accept.inputs(value)))
-            posted = await self._cases.post(post, hold, after, accepted, new, released, full=full)
+            came = happenings.Started(new, _input_cells(process, accept.inputs(value)))
+            posted = await self._cases.post(self._cases.started(process, came), came, post, released, full=full)
         if posted is not None and not posted.started:
             scheduler.woken(self._clock.now())
         return posted
-
-    def _begun(self, process: AnyProcess, cells: dict[str, Cell]) -> tuple[Hold, Advance, Outcome]:
-        accepted = accepted_event(process, cells)
-        hold = Hold(process, Snapshot(self._cases.store.reserve(), {}), 0, Status.READY)
-        return hold, advance(process, hold.snapshot, accepted), Outcome((accepted,))
 
 
 def _check_key(what: str, key: str | None) -> None:

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from traceback import walk_stack
 
 from pointsman.definition.nodes import AnyNode
+from pointsman.kernel.evidence import stands_at
 from pointsman.runtime.clock import Clock, SystemClock
-from pointsman.runtime.evidence import stands_at
 
 log = logging.getLogger("pointsman")
 

@@ -22,7 +22,7 @@ Promises (tests/store runs each against each store)
         added to a log costs its own bytes, not those of what was added before.
     S10 A message is delivered once: to its tenant's open case with its correlation key, to the case that it starts, or to nobody,
         and then to the first case of that tenant with that key. A case that rests is woken by it in the same commit. A commit that has not seen
-        a pending message raises News and changes nothing.
+        a pending message raises InboxChanged and changes nothing.
     S11 The rows of a transaction and its transition are one commit; where either is refused, nothing of both stands.
     S14 Events that are appended by themselves change nothing of their case: whoever has it in hand does not notice.
     S15 A schedule's first moment is kept as it was first told, and its last tick never goes back.
@@ -251,7 +251,7 @@ class Store(Reader, Protocol):
     async def commit(self, transition: Transition) -> int:
         """Commit a transition and answer the case's number: its own, or for a start with a known key the earlier case's.
 
-        Raises Conflict (S3, S7), News (S10), and StoreError where nothing was committed or nobody can tell.
+        Raises Conflict (S3, S7), InboxChanged (S10), and StoreError where nothing was committed or nobody can tell.
         """
 
     async def transact(self, work: Callable[[Database], Transition]) -> int:

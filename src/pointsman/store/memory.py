@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
-from pointsman.errors import Conflict, LeaseLost, News
+from pointsman.errors import Conflict, InboxChanged, LeaseLost
 from pointsman.kernel.events import ERASED_TEXT, Kind, skeleton_of
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.line import Due, take_turns
@@ -396,7 +396,7 @@ class MemoryStore:
             if row is None or (row.revision, row.fence) != (t.revision, t.fence):
                 raise Conflict(f"case {t.case} is no longer at revision {t.revision}")
             if t.inbox not in {None, row.inbox}:
-                raise News(f"a message has come to case {t.case}")
+                raise InboxChanged(f"a message has come to case {t.case}")
         if t.intent is not None:
             entry = self._effects.get(t.intent.key)
             if entry is not None and not t.intent.again:

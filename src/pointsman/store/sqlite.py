@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
-from pointsman.errors import Conflict, EngineStopped, News, StoreError, StoreLocked, StoreUnwritable, ValueRefused
+from pointsman.errors import Conflict, EngineStopped, InboxChanged, StoreError, StoreLocked, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EventWrite, MessageStatus, Post, Transition, UsageWrite
 from pointsman.kernel.snapshot import ENDED
@@ -392,7 +392,7 @@ class SqliteStore(SqliteReader):
             return int(connection.execute(self._sql["case_number_by_key"], (t.new.process, t.new.tenant, t.new.key)).fetchone()[0])
         row = connection.execute(self._sql["select_case"], (t.case,)).fetchone()
         if row is not None and (row[5], row[6]) == (t.revision, t.fence):
-            return News(f"a message has come to case {t.case}")
+            return InboxChanged(f"a message has come to case {t.case}")
         return Conflict(f"case {t.case} is no longer at revision {t.revision}")
 
     def _apply_rest(self, connection: sqlite3.Connection, t: Transition) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pointsman.errors import Conflict, News
+from pointsman.errors import Conflict, InboxChanged
 from pointsman.kernel.rows import MessageStatus, NewCase, Post
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import Posted, Store
@@ -55,7 +55,7 @@ class MessagesConformance(Scenarios):
             await store.post(message("m"))
             [row] = await store.messages(case)
 
-            with pytest.raises(News):
+            with pytest.raises(InboxChanged):
                 await store.commit(next_of(case, 1, 0, inbox=0))
             await store.commit(next_of(case, 1, 0, Status.DONE, inbox=1, takes=[(row.id, MessageStatus.TAKEN)]))
 

@@ -8,15 +8,15 @@ from pydantic import ValidationError
 
 from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.signature import show
-from pointsman.errors import AlreadyAnswered, AnswerInvalid, Conflict, NotWaiting, Stale, ValueRefused
+from pointsman.errors import AlreadyAnswered, AnswerInvalid, Conflict, NotWaiting, Refused, Stale, ValueRefused
 from pointsman.kernel.codec import adapter_of, check_name, codec_of, describe, digest_of
-from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.evolve import advance
+from pointsman.kernel.happenings import Answered, Reconsidered
+from pointsman.kernel.operators import standing
 from pointsman.kernel.rows import CaseRow, PauseRow
 from pointsman.kernel.snapshot import AT_REST, Cell, Status
-from pointsman.runtime.cases import Cases, standing, state_of
+from pointsman.runtime.cases import Cases, state_of
 from pointsman.runtime.clock import Clock
-from pointsman.runtime.hold import Hold, Outcome
+from pointsman.runtime.session import CaseSession
 
 
 class Pending(NamedTuple):
@@ -38,11 +38,15 @@ class Pending(NamedTuple):
     expires_at: float | None = None
 
 
-class Answers:
+class Decisions:
     """The engine's calls for people."""
 
     def __init__(
-        self, cases: Cases, clock: Clock, settled: Callable[[int], Awaitable[CaseRow]], confirm: Callable[[Hold], Coroutine[Any, Any, None]]
+        self,
+        cases: Cases,
+        clock: Clock,
+        settled: Callable[[int], Awaitable[CaseRow]],
+        confirm: Callable[[CaseSession], Coroutine[Any, Any, None]],
     ) -> None:
         self._cases = cases
         self._clock = clock
@@ -59,11 +63,11 @@ class Answers:
                 continue
             if row.status is not Status.WAITING or pause is None or pause.closed is not None or self._sleeps(row):
                 raise NotWaiting(f"case {case} is not waiting for an answer: {standing(row)}.")
-            hold = await self._cases.hold(row)
-            declared = _declared(hold, pause)
+            session = await self._cases.session(row)
+            declared = _declared(session, pause)
             if declared is not None:
-                return _pending(hold, declared, pause)
-            await self._show_afresh(hold)
+                return _pending(session, declared, pause)
+            await self._show_afresh(session)
 
     async def resume(self, token: str, answer: object, *, by: str, edits: Mapping[str, object]) -> CaseRow:
         """Take an answer; see `Engine.resume`."""
@@ -82,16 +86,14 @@ class Answers:
                 continue
             if pause.expires_at is not None and pause.expires_at <= self._clock.now():
                 raise NotWaiting(f"the deadline of pause {pause.name!r} of case {row.id} has passed; nothing was changed.")
-            hold = await self._cases.hold(row)
-            declared = _declared(hold, pause)
+            session = await self._cases.session(row)
+            declared = _declared(session, pause)
             if declared is None:
-                await self._show_afresh(hold)
+                await self._show_afresh(session)
                 continue
-            cells = _answer_cells(hold, declared, answer, edits)
-            event = Event(Kind.RESUMED, declared.name, facts={"by": by, "fields": list(cells)}, writes=cells)
-            after = advance(hold.process, hold.snapshot, event)
-            with suppress(Conflict):
-                return await self._cases.row(await self._cases.go_on(hold, after, Outcome((event,)), answered_by=by))
+            cells = _answer_cells(session, declared, answer, edits)
+            with suppress(Conflict, Refused):  # it has moved meanwhile: look at it again
+                return await self._cases.row(await self._cases.apply(session, Answered(declared.name, by, cells), drives=True))
 
     async def _take_in(self, row: CaseRow) -> None:
         """A message or a timer has woken the case: find out whether what it shows still stands.
@@ -99,7 +101,7 @@ class Answers:
         Where something else is to be shown, that is waited for, but not behind the nodes of other cases.
         """
         with suppress(Conflict):
-            await self._cases.apart(self._confirm(await self._cases.hold(row)))
+            await self._cases.apart(self._confirm(await self._cases.session(row)))
         if (await self._cases.row(row.id)).status is not Status.WAITING and not self._cases.scheduler.full():
             await self._settled(row.id)
 
@@ -122,25 +124,25 @@ class Answers:
         raise NotWaiting(f"case {row.id} is no longer waiting for an answer: {standing(row)}.")
 
     def _sleeps(self, row: CaseRow) -> bool:
-        hold = self._cases.bare(row)
-        return isinstance(hold.process.steps.get(hold.step or ""), Sleep)
+        session = self._cases.bare(row)
+        return isinstance(session.process.steps.get(session.case.row.step or ""), Sleep)
 
-    async def _show_afresh(self, hold: Hold) -> None:
+    async def _show_afresh(self, session: CaseSession) -> None:
         """The code has changed what the pause shows, or that there is one: decide anew, so that nobody answers the old one."""
         with suppress(Conflict):
-            await self._cases.go_on(hold, advance(hold.process, hold.snapshot, None), Outcome(()))
+            await self._cases.apply(session, Reconsidered(), drives=True)
 
 
-def _declared(hold: Hold, pause: PauseRow) -> Pause | None:
+def _declared(session: CaseSession, pause: PauseRow) -> Pause | None:
     """The pause as the code has it, if it still shows what the stored one showed."""
-    declared = hold.process.steps.get(hold.process.called(pause.name))
-    if not isinstance(declared, Pause) or digest_of(hold.snapshot.cells, declared.shows) != pause.digest:
+    declared = session.process.steps.get(session.process.called(pause.name))
+    if not isinstance(declared, Pause) or digest_of(session.case.cells, declared.shows) != pause.digest:
         return None
     return declared
 
 
-def _pending(hold: Hold, declared: Pause, pause: PauseRow) -> Pending:
-    state = state_of(hold.process, hold.snapshot.cells)
+def _pending(session: CaseSession, declared: Pause, pause: PauseRow) -> Pending:
+    state = state_of(session.process, session.case.cells)
     shown = {name: getattr(state, name) for name in declared.shows}
     beside = {name: getattr(state, name) for name in declared.beside}
     return Pending(
@@ -157,8 +159,8 @@ def _pending(hold: Hold, declared: Pause, pause: PauseRow) -> Pending:
     )
 
 
-def _answer_cells(hold: Hold, pause: Pause, answer: object, edits: Mapping[str, object]) -> dict[str, Cell]:
-    codec = codec_of(hold.process.state)
+def _answer_cells(session: CaseSession, pause: Pause, answer: object, edits: Mapping[str, object]) -> dict[str, Cell]:
+    codec = codec_of(session.process.state)
     not_editable = sorted(set(edits) - set(pause.edits))
     if not_editable:
         editable = ", ".join(pause.edits) or "nothing"

@@ -4,12 +4,12 @@ import asyncio
 from contextlib import suppress
 
 from pointsman.errors import Conflict, ValueRefused, VersionNotAccepted
-from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.case import loaded_case
+from pointsman.kernel.effects import vanished
+from pointsman.kernel.happenings import AcceptedHere, NotAcceptedHere
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
-from pointsman.runtime.commits import Commits
-from pointsman.runtime.effects import vanished
-from pointsman.runtime.hold import Outcome, bare_hold, hold_of
+from pointsman.runtime.cases import Cases
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
 from pointsman.store.base import DefinitionRow
@@ -17,13 +17,13 @@ from pointsman.store.base import DefinitionRow
 PAGE = 500  # cases whose commits are under way at once: about what the writer takes into one
 
 
-class Acceptance:
+class VersionGate:
     """What is done once, when an engine is opened; it costs as much as there are cases that the code does not accept."""
 
-    def __init__(self, ports: Ports, commits: Commits, registry: Registry) -> None:
+    def __init__(self, ports: Ports, cases: Cases, registry: Registry) -> None:
         self._store = ports.store
         self._clock = ports.clock
-        self._commits = commits
+        self._cases = cases
         self._registry = registry
 
     async def begin(self) -> None:
@@ -56,10 +56,8 @@ class Acceptance:
         version = await self._accepting(row)
         if version is None:
             return
-        hold = bare_hold(self._registry.for_case(row.process, row.version), row)
-        event = Event(Kind.UNBLOCKED, facts={"version": version})
         with suppress(Conflict):
-            await self._commits.stay(hold, Status.READY, Outcome((event,), wake_at=self._clock.now()))
+            await self._cases.apply(self._cases.bare(row), AcceptedHere(version))
 
     async def _accepting(self, row: CaseRow) -> int | None:
         """The version of the code that can go on with a case, if there is one."""
@@ -67,7 +65,7 @@ class Acceptance:
         if process is None or any(vanished(process, entry) for entry in await self._store.effects(row.id)):
             return None
         try:
-            hold_of(process, row, await self._store.fields(row.id))
+            loaded_case(process, row, await self._store.fields(row.id))
         except VersionNotAccepted:
             return None
         except ValueRefused:
@@ -84,4 +82,4 @@ class Acceptance:
 
     async def _block_version(self, name: str, version: int, reason: str) -> None:
         while page := await self._store.cases_of_version(name, version, limit=PAGE):
-            await asyncio.gather(*(self._commits.block(bare_hold(self._registry.for_start(name), row), reason) for row in page))
+            await asyncio.gather(*(self._cases.apply(self._cases.bare(row), NotAcceptedHere(reason)) for row in page))

@@ -1,0 +1,300 @@
+"""Attempts: how a call of a node ended, and what follows. One pipeline for nodes, branches and transactions.
+
+An attempt ends with a result or an error. A guard is asked about a result. An error is followed by another attempt, as the
+retry says; after the last one the guard names whom to ask next; and where nobody is left, the failure is recorded, shown to
+a person as `Unsafe`, or parks the case. A call that the other side refused to serve was no attempt: it waits for a permit.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from pointsman.definition.guards import Violation, unsafe_in
+from pointsman.definition.nodes import AnyNode
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import BudgetSpent, CheckError, DefinitionError, Rejected, ValueRefused
+from pointsman.kernel.case import Case, encode, failure_cells
+from pointsman.kernel.codec import codec_of, digest_of, message_of
+from pointsman.kernel.events import NOTHING as NO_FACTS
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.evidence import evidence_of, raised_at
+from pointsman.kernel.guarding import BEGINNING, Progress, free_model, next_model, next_try, objections, progress_of, taken_apart
+from pointsman.kernel.limits import ending_of
+from pointsman.kernel.moment import Moment, StepResult
+from pointsman.kernel.rows import BranchWrite, UsageRow
+from pointsman.kernel.snapshot import Cell
+
+Facts = Mapping[str, Any]
+
+
+class CallEnd(NamedTuple):
+    """How a call ended: its `result`, or the `error` that it raised.
+
+    `facts` tell what the call did to its limit. A call that was `refused` does not count as an attempt; the limit holds its
+    permits back until `held_until` (Unix seconds).
+    """
+
+    result: object = None
+    error: Exception | None = None
+    facts: Facts = NO_FACTS
+    refused: bool = False
+    held_until: float | None = None
+
+
+class Try(NamedTuple):
+    """One attempt: of a step that is `alone`, or of the branch `name`, whose item has this `place`; `progress` is its guard's."""
+
+    name: str
+    number: int
+    progress: Progress
+    place: str | None = None
+    alone: bool = False
+
+
+class Followed(NamedTuple):
+    """What follows from an attempt: events, and one of four things, or none of them where the call was refused.
+
+    It `wrote` cells, is made again at `again_at` (Unix seconds), has come to `progress` with its guard, or is a `failure` for good.
+    """
+
+    events: tuple[Event, ...]
+    wrote: dict[str, Cell] | None = None
+    again_at: float | None = None
+    progress: Progress | None = None
+    failure: Exception | None = None
+
+
+class _Answered(Exception):
+    """There was an answer, so what it used counts; `facts` tell of it."""
+
+    def __init__(self, message: str, facts: Facts) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
+class Objected(_Answered):
+    """The answer does not pass its guard."""
+
+    def __init__(self, violations: tuple[Violation, ...], raw: str, output: object, facts: Facts) -> None:
+        super().__init__("; ".join(f"{violation.check}: {violation.message}" for violation in violations), facts)
+        self.violations = violations
+        self.raw = raw
+        self.output = output
+
+
+class Unjudged(_Answered):
+    """A check failed, or the answer does not come apart, so nobody can say whether it passes."""
+
+
+_NEVER_BETTER = (ValueRefused, Rejected, DefinitionError, BudgetSpent, _Answered)
+
+
+def node_ended(at: Moment, node: AnyNode, end: CallEnd) -> StepResult:
+    """What follows from a call of a node that is a step by itself."""
+    case, attempt = at.case, at.case.attempt
+    followed = follow(at, node, Try(node.name, attempt, progress_in(case, node), alone=True), end)
+    if followed.wrote is not None:
+        return StepResult(followed.events)
+    if followed.again_at is not None:
+        return StepResult(followed.events, wake_at=followed.again_at)
+    if followed.progress is not None:
+        return _asked_again(at, node, followed.events, followed.progress)
+    if followed.failure is None:
+        return wait_for_permit(at, node, followed.events, told=True)
+    [failed] = followed.events
+    if node.on_failure == "record":
+        return StepResult((failed._replace(writes=failure_cells(at.process, node, followed.failure, attempt)),))
+    told = f"{node.name!r} failed after {attempt} attempt{'s' * (attempt > 1)}: {message_of(followed.failure)}"
+    return StepResult((failed,), park=told, evidence=evidence_of(followed.failure, attempt), ends_branches=node.guard is not None)
+
+
+def follow(at: Moment, node: AnyNode, tried: Try, end: CallEnd) -> Followed:
+    """What follows from one attempt of a node."""
+    name, attempt, progress, place, alone = tried
+    written = _written(at, node, end, place)
+    if not isinstance(written, Exception):
+        cells, answer = written
+        facts = {"fields": list(cells), **end.facts, **answer}
+        # The cells of a branch are entries of fields: they are kept with the branch until the step ends.
+        return Followed((Event(Kind.NODE_SUCCEEDED, name, attempt, facts, cells if alone else {}),), wrote=cells)
+    error = written
+    if end.refused:
+        return Followed((failure_event(name, attempt, error, end.facts),))
+    again_at = _again_at(at, node, attempt, error)
+    move = _next_move(node, progress, error) if again_at is None else None
+    failed = failure_event(name, attempt, error, end.facts, move)
+    if again_at is not None:
+        return Followed((failed, Event(Kind.NODE_RETRIED, name, attempt, {"at": again_at})), again_at=again_at)
+    if move is not None:
+        return Followed((failed,), progress=move[1])
+    if isinstance(error, Objected) and node.guard is not None and node.guard.escalate == "unsafe":
+        cells = _unsafe_cells(at.process, node, error, place)
+        return Followed((failed._replace(writes=cells) if alone else failed,), wrote=cells)
+    return Followed((failed,), failure=error)
+
+
+def interrupted(at: Moment, node: AnyNode, step: str, deaths: int) -> StepResult:
+    """The engine died during every attempt: most likely the step ends it, or the model that it asks."""
+    case = at.case
+    event = Event(Kind.NODE_INTERRUPTED, node.name, deaths, {"attempts": deaths})
+    error = RuntimeError(f"the engine died during each of {deaths} attempts")
+    if step == node.name:
+        move = _next_move(node, progress_in(case, node), None)
+        if move is not None:
+            return _asked_again(at, node, (event,), move[1])
+        if node.on_failure == "record":
+            return StepResult((event._replace(writes=failure_cells(at.process, node, error, deaths)),))
+    told = f"{step!r} was begun {deaths} times and never ended: {error}; correct it and redrive the case"
+    return StepResult((event,), park=told, evidence=evidence_of(error, deaths))
+
+
+def wait_for_permit(at: Moment, node: AnyNode, events: tuple[Event, ...] = (), *, told: bool = False, why: str | None = None) -> StepResult:
+    """The case waits in line for a permit. Its attempt does not count: it has not begun, or nobody was let in."""
+    assert node.limit is not None
+    if not (told or at.case.row.needs == node.limit.name):
+        events = (*events, waits_event(node.name, node.limit.name, at.case.attempt, why))
+    return StepResult(events, wake_at=at.now, needs=node.limit.name, attempts=at.case.attempt - 1)
+
+
+def waits_event(step: str, limit: str, attempt: int, why: str | None) -> Event:
+    """The event of a case, or a branch, that waits for a permit."""
+    return Event(Kind.PERMIT_WAITED, step, attempt, {"limit": limit, "why": why})
+
+
+def progress_in(case: Case, node: AnyNode) -> Progress:
+    """How far the guard of a step has come with what the step reads now."""
+    row = case.branches.get(node.name) if node.guard is not None else None
+    if row is None or row.reads != digest_of(case.cells, node.depends):
+        return BEGINNING
+    return progress_of(node.guard, row.guard)
+
+
+def budget_spent(process: AnyProcess, tenant: str, of_case: Sequence[UsageRow], today: Sequence[UsageRow]) -> BudgetSpent | None:
+    """Why a guarded node may not be called now, or None. `today` holds what the process, or at least the tenant, has used today."""
+    budget = process.budget
+    if budget is None:
+        return None
+    of_tenant = [row for row in today if row.tenant == tenant]
+    whose = f"tenant {tenant!r} today" if tenant else "its tenant today"
+    for what, rows, cost, tokens in (
+        ("the case", of_case, budget.case_cost, budget.case_tokens),
+        (whose, of_tenant, budget.tenant_day_cost, budget.tenant_day_tokens),
+        ("the process today", today, budget.day_cost, budget.day_tokens),
+    ):
+        told = _reached(rows, cost, tokens)
+        if told is not None:
+            return BudgetSpent(f"the budget of {what} is spent: {told}; raise it, or let a person answer")
+    return None
+
+
+def has_budget(process: AnyProcess, node: AnyNode, progress: Progress) -> bool:
+    """Whether a budget bounds the next call of the node: it does not bound the models that cost nothing."""
+    return process.budget is not None and node.guard is not None and progress.model < node.guard.models - node.guard.free_models
+
+
+def failure_event(name: str, attempt: int, error: Exception, facts: Facts = NO_FACTS, move: tuple[str, Progress] | None = None) -> Event:
+    """The event of an attempt that failed, or whose answer did not pass its guard."""
+    if isinstance(error, _Answered):
+        facts = {**facts, **error.facts}
+    if isinstance(error, Objected):
+        violations = [violation.model_dump() for violation in error.violations]
+        return Event(
+            Kind.GUARD_VIOLATED, name, attempt, {"violations": violations, "next": "escalate" if move is None else move[0], **facts}
+        )
+    told = {"error": type(error).__name__, "message": message_of(error), "raised_at": raised_at(error)}
+    return Event(Kind.NODE_FAILED, name, attempt, {**told, **facts})
+
+
+def retry_seconds(error: Exception) -> float:
+    """How long the other side asked to wait, 0 where it did not."""
+    ending = ending_of(error)
+    return ending if isinstance(ending, float) and math.isfinite(ending) else 0.0
+
+
+def _written(at: Moment, node: AnyNode, end: CallEnd, place: str | None) -> tuple[dict[str, Cell], Facts] | Exception:
+    """What the attempt wrote and what the journal is told of the answer, or why it wrote nothing."""
+    error = end.error
+    if error is None:
+        try:
+            if node.guard is not None:
+                return _judged(at, node, end.result, place)
+            return encode(at.process, node, node.split(end.result), place=place), NO_FACTS
+        except Exception as refused:
+            return refused
+    if isinstance(error, TimeoutError) and node.timeout_seconds is not None and not str(error):
+        late = TimeoutError(f"no result within {node.timeout_seconds} seconds")
+        late.__cause__ = error
+        return late
+    return error
+
+
+def _judged(at: Moment, node: AnyNode, result: object, place: str | None) -> tuple[dict[str, Cell], Facts]:
+    """Check an answer against the types of its fields, then its guard's checks. Raises Objected or Unjudged."""
+    output, violations, raw, facts = taken_apart(result)
+    assert node.guard is not None
+    if violations:
+        raise Objected(violations, raw, output, facts)
+    try:
+        cells = encode(at.process, node, node.split(output), place=place)
+    except ValueRefused as error:
+        raise Objected((Violation(check="schema", message=message_of(error)),), raw, None, facts) from None
+    except TypeError as error:  # it is no tuple of what the node writes: the node is wrong, and the answer is paid for
+        raise Unjudged(message_of(error), facts) from error
+    codec = codec_of(at.process.state)
+    present = {**at.case.cells, **cells} if place is None else at.case.cells
+    entries = {} if place is None else {name: cell.value for name, cell in cells.items()}
+    try:
+        violations = objections(node.guard, lambda read: entries[read] if read in entries else codec.fresh(present, read))
+    except CheckError as error:
+        raise Unjudged(message_of(error), facts) from error
+    if violations:
+        raise Objected(violations, raw or ", ".join(cell.text for cell in cells.values()), output, facts)
+    return cells, facts
+
+
+def _again_at(at: Moment, node: AnyNode, attempt: int, error: Exception) -> float | None:
+    """When a failed attempt is followed by another one (Unix seconds); None after the last."""
+    if attempt >= node.retry.attempts_max or not isinstance(error, node.retry.on) or isinstance(error, _NEVER_BETTER):
+        return None
+    return at.now + max(node.retry.wait_seconds(attempt, at.chance.random()), retry_seconds(error))
+
+
+def _next_move(node: AnyNode, progress: Progress, error: Exception | None) -> tuple[str, Progress] | None:
+    """Whom the guard asks after a failure for good, or after the engine died (None); None where it has nobody left."""
+    if node.guard is None or isinstance(error, Unjudged):
+        return None
+    if isinstance(error, Objected):
+        return next_try(node.guard, progress, error.violations, error.raw)
+    if isinstance(error, BudgetSpent):
+        return free_model(node.guard, progress)
+    return next_model(node.guard, progress)
+
+
+def _asked_again(at: Moment, node: AnyNode, events: tuple[Event, ...], progress: Progress) -> StepResult:
+    """The step is asked again at once; each answer has attempts of its own."""
+    reads = digest_of(at.case.cells, node.depends)
+    write = BranchWrite(node.name, 0, None, None, None, reads, progress.model_dump_json())
+    return StepResult(events, wake_at=at.now, branches=(write,), attempts=0)
+
+
+def _unsafe_cells(process: AnyProcess, node: AnyNode, error: Objected, place: str | None) -> dict[str, Cell]:
+    """The answer as an `Unsafe`, for a person; without its value where that does not fit the field."""
+    field = node.writes[0]
+    kind = unsafe_in(process.state.model_fields[field].annotation, entry=place is not None or field in process.logs)
+    assert kind is not None, "it was looked for when the node was declared"
+    bare = kind(violations=error.violations, raw=error.raw)
+    try:
+        return encode(process, node, {field: bare.model_copy(update={"value": error.output})}, place=place)
+    except ValueRefused:
+        return encode(process, node, {field: bare}, place=place)
+
+
+def _reached(rows: Sequence[UsageRow], cost: Decimal | None, tokens: int | None) -> str | None:
+    paid = sum((row.paid for row in rows), Decimal(0))
+    used = sum(row.input_tokens + row.output_tokens for row in rows)
+    if cost is not None and paid >= cost:
+        return f"{paid:f} of {cost:f}"
+    if tokens is not None and used >= tokens:
+        return f"{used} of {tokens} tokens"
+    return None

@@ -1,0 +1,106 @@
+"""Commands: what the runtime does once a transition has been committed. What a command brings is the next happening."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pointsman.definition.children import Child
+from pointsman.definition.effects import AnyEffect
+from pointsman.definition.nodes import AnyNode
+from pointsman.definition.rules import Parallel, Step
+from pointsman.definition.transactions import AnyTransaction
+from pointsman.kernel.guarding import Progress
+from pointsman.kernel.rows import Intent
+from pointsman.kernel.snapshot import Cell
+
+
+@dataclass(frozen=True, slots=True)
+class CallNode:
+    """Call a node; `progress` is how far its guard has come. Brings `NodeEnded`, or `PermitRefused`."""
+
+    node: AnyNode
+    attempt: int
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class RunBranches:
+    """Run the branches of a step. Brings `BranchesEnded` as they end, then `StepEnded`."""
+
+    step: Parallel
+
+
+@dataclass(frozen=True, slots=True)
+class RunTransaction:
+    """Run a transaction's function where its rows are committed, and commit both together."""
+
+    node: AnyTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """Get the thread and the permit of an effect's call. Brings `Acquired`, or `PermitRefused`.
+
+    The call is `absent` if the world has said that an earlier one did not arrive.
+    """
+
+    effect: AnyEffect
+    cells: Mapping[str, Cell]
+    undoes: str = ""
+    absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallEffect:
+    """Call an effect under its committed intent, with these fields. Brings `EffectEnded`.
+
+    `undoes` is the key of the call that this one takes back. The call is `doubtful` if an earlier one under its key may have
+    happened.
+    """
+
+    effect: AnyEffect
+    intent: Intent
+    cells: Mapping[str, Cell]
+    attempt: int
+    undoes: str = ""
+    doubtful: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LookUpEffect:
+    """Ask the world whether the calls under this key happened; there were `attempts`. Brings `LookedUp`."""
+
+    effect: AnyEffect
+    key: str
+    cells: Mapping[str, Cell]
+    attempts: int
+    undoes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StartChild:
+    """Start a case of another process, or find the one that was started with this key. Brings `ChildStarted`."""
+
+    child: Child
+    inputs: Mapping[str, Any]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadHistory:
+    """Read the past of the case. Brings `Continued` with a case that has its history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Go on with this step. Brings `Continued`."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Let go of the case: it has ended, waits, or is in line for a claim."""
+
+
+Command = CallNode | RunBranches | RunTransaction | Acquire | CallEffect | LookUpEffect | StartChild | LoadHistory | Continue | Rest

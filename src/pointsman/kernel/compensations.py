@@ -1,0 +1,93 @@
+"""Compensation: what the effects of a case did is taken back, the last one first.
+
+A compensation reads the fields as they stood at the intent of the call that it takes back, with that call's outcome: the
+case may have moved on since. Each compensation is an effect of its own, with its own policy and its own entry, whose key
+is made of the key of what it takes back: after a crash in between, the ledger says how far it has come.
+"""
+
+import json
+from collections.abc import Mapping
+
+from pointsman.definition.effects import Compensation, Effect
+from pointsman.definition.process import AnyProcess
+from pointsman.definition.rules import Compensate
+from pointsman.errors import ValueRefused, VersionNotAccepted
+from pointsman.kernel.case import PastIntent, cells_from, cells_of
+from pointsman.kernel.codec import message_of
+from pointsman.kernel.commands import LoadHistory
+from pointsman.kernel.effects import Move, effect_key, reach, unknown_outcome
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.evolve import standing_after
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.migrate import migrate
+from pointsman.kernel.moment import Moment, StepResult
+from pointsman.kernel.rows import EffectRow, FieldRow
+from pointsman.kernel.snapshot import Cell, LogCell
+
+_CALLED = frozenset({EffectStatus.DONE, EffectStatus.INTENDED, EffectStatus.IN_DOUBT})
+
+
+def next_move(at: Moment, step: Compensate) -> Move:
+    """The next compensation to call; a result that ends the case when none is left."""
+    history = at.case.history
+    if history is None:
+        return LoadHistory()
+    done = {entry.key: entry for entry in at.case.ledger.values() if entry.status is EffectStatus.DONE}
+    # Times may be the same, as with a clock that was set back; places among the events are not.
+    to_undo = sorted((entry for entry in done.values() if entry.key in history.intents), key=lambda one: history.intents[one.key].place)
+    named: list[str] = []
+    for entry in reversed(to_undo):
+        effect = _effect(at.process, entry)
+        if effect is None or effect.undo is None:
+            continue
+        named.append(entry.effect)
+        if entry.outcome is None:
+            return StepResult(park=f"{unknown_outcome(entry, entry.effect)}, and it is taken back")
+        try:
+            cells = _cells_then(at.process, entry, history.intents[entry.key])
+        except (VersionNotAccepted, ValueRefused) as error:
+            told = f"{effect.undo.name!r} cannot be called: {message_of(error)}"
+            return StepResult(park=f"{told}; take {entry.effect!r} back by hand")
+        then = as_of(at, cells)
+        if effect_key(at.case.incarnation, at.process, then.case.snapshot, effect.undo, entry.key)[0] not in done:
+            return reach(then, effect.undo, entry.key)
+    return StepResult((Event(Kind.COMPENSATED, facts={"effects": named}),), finishes=step.outcome)
+
+
+def begun(at: Moment) -> Compensate | None:
+    """The compensation that the case is at, once one call was taken back: it goes on to its end, whatever comes meanwhile."""
+    step = at.process.compensates.get(at.case.row.step or "")
+    if step is None:
+        return None
+    entries = at.case.ledger.values()
+    return step if any(entry.status in _CALLED and isinstance(_effect(at.process, entry), Compensation) for entry in entries) else None
+
+
+def as_of(at: Moment, cells: Mapping[str, Cell]) -> Moment:
+    """The same moment with the fields of another time."""
+    return at._replace(case=at.case.with_cells(cells))
+
+
+def _cells_then(process: AnyProcess, entry: EffectRow, intent: PastIntent) -> dict[str, Cell]:
+    """The fields as they stood at an effect's intent, and what the effect wrote, both as the present version has them.
+
+    Raises VersionNotAccepted, ValueRefused.
+    """
+    if intent.version == process.version:
+        cells = cells_of(process, intent.fields)
+        writes = cells_from(process, entry.outcome or "{}", entry.effect)
+        return cells | {name: standing_after(cells, name, write) for name, write in writes.items()}
+    texts = {row.field: (row.text, row.writer) for row in intent.fields}
+    for name, outcome in json.loads(entry.outcome or "{}").items():
+        text = outcome
+        if name in process.logs:
+            standing = (texts[name][0],) if name in texts else ()
+            text = LogCell([], (*standing, f"[{outcome}]"), entry.effect).text
+        texts[name] = (text, entry.effect)
+    migrated = migrate(process, intent.version, texts)
+    return cells_of(process, [FieldRow(name, *cell, 0) for name, cell in migrated.fields.items()])
+
+
+def _effect(process: AnyProcess, entry: EffectRow) -> "Effect[..., object] | None":
+    step = process.steps.get(process.called(entry.effect))
+    return step if isinstance(step, Effect) else None

@@ -1,0 +1,211 @@
+"""Happenings: everything that can come to a case. Each one says what it brings; the machine says what follows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pointsman.definition.children import Child
+from pointsman.definition.rules import Step
+from pointsman.definition.transactions import AnyTransaction
+from pointsman.kernel.attempts import CallEnd
+from pointsman.kernel.commands import Acquire, CallEffect, CallNode, LookUpEffect
+from pointsman.kernel.events import Event
+from pointsman.kernel.joins import BranchEnd, Branches
+from pointsman.kernel.rows import CaseRow, FieldRow, NewCase
+from pointsman.kernel.snapshot import Cell
+
+# From the caller's side: starts, people, operators, newer code.
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A case is to begin with these inputs."""
+
+    new: NewCase
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A person, `by`, answered the open pause; the cells are the answer and what it rewrites."""
+
+    pause: str
+    by: str
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """An operator ends a case that nobody has in hand."""
+
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """An operator puts a parked case back into the line; `fields` are corrections, by name."""
+
+    by: str
+    why: str
+    fields: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A person says what became of the effect in doubt under `key`, after so many `calls` (None: whatever their number).
+
+    If it `happened`, `outcome` is what the effect would have returned.
+    """
+
+    key: str
+    happened: bool
+    by: str
+    why: str
+    outcome: object = None
+    calls: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EraseAsked:
+    """An operator takes away the content of a case that has ended."""
+
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconsidered:
+    """The code changed what an open pause shows, so the program decides anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotAcceptedHere:
+    """No code here can go on with the case, for this reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedHere:
+    """Code of this version can go on with a blocked case."""
+
+    version: int
+
+
+# From the engine's side: a claim, and what commands brought.
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An engine has the case in hand: because it is due, a timer fired, or a message or a child's end came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """The step goes on."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEnded:
+    """The call of a node ended."""
+
+    call: CallNode
+    end: CallEnd
+
+
+@dataclass(frozen=True, slots=True)
+class PermitRefused:
+    """There was no permit for a call, and `why`."""
+
+    wanted: CallNode | Acquire
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """The thread and the permit of an effect's call are there."""
+
+    wanted: Acquire
+
+
+@dataclass(frozen=True, slots=True)
+class EffectEnded:
+    """The call of an effect ended."""
+
+    call: CallEffect
+    end: CallEnd
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """The world answered a look-up with `found`, or the look-up raised `error`."""
+
+    asked: LookUpEffect
+    found: object
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionEnded:
+    """The function of a transaction ended."""
+
+    node: AnyTransaction
+    end: CallEnd
+
+
+@dataclass(frozen=True, slots=True)
+class BranchesEnded:
+    """Attempts of branches ended while others go on; `calling` says whether calls are under way."""
+
+    ends: tuple[BranchEnd, ...]
+    calling: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BranchesRested:
+    """No branch is under way any more: there is a verdict, or the rest wait. `late` are events of branches that were cancelled."""
+
+    branches: Branches
+    ends: tuple[BranchEnd, ...]
+    late: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChildStarted:
+    """The child case is there: as it stands, with its fields; `told` says whether its end waits among the messages."""
+
+    child: Child
+    row: CaseRow
+    told: bool
+    fields: Mapping[str, FieldRow]
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRefused:
+    """The child cannot be started, for this reason."""
+
+    child: Child
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotBegun:
+    """A cancel came before the call of the step began; `call` is the effect's, if its intent was committed."""
+
+    call: CallEffect | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The engine cannot go on with the case, for this reason: it cannot be read, or ends the engines that take it up."""
+
+    reason: str
+
+
+Happening = (
+    Started | Answered | CancelAsked | Redriven | Resolved | EraseAsked | Reconsidered | NotAcceptedHere | AcceptedHere | Claimed | Continued | NodeEnded
+    | PermitRefused | Acquired | EffectEnded | LookedUp | TransactionEnded | BranchesEnded | BranchesRested | ChildStarted | ChildRefused
+    | NotBegun | Failed
+)  # fmt: skip

@@ -1,0 +1,254 @@
+"""Joins: the branches of a step, and when and how the step ends.
+
+Each end of a branch is durable by itself; the fields are written together, in the transition that ends the step. The verdict
+is computed from what is durable, so it is the same after any crash.
+"""
+
+import heapq
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+
+from pointsman.definition.nodes import AnyNode
+from pointsman.definition.process import AnyProcess
+from pointsman.definition.rules import Each, Parallel
+from pointsman.definition.state import Failure
+from pointsman.kernel.attempts import CallEnd, Try, follow, waits_event
+from pointsman.kernel.case import Case, cells_from, encode, outcome_text
+from pointsman.kernel.codec import codec_of, digest, digest_of, message_of, short
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.guarding import progress_of, usage_in
+from pointsman.kernel.moment import Moment, StepResult
+from pointsman.kernel.rows import BranchRow, BranchWrite
+from pointsman.kernel.snapshot import Cell
+from pointsman.kernel.verdict import Tally, Verdict, verdict_of
+
+TOLD_MAX = 10  # failures that a reason tells of; the event of the verdict names all
+
+
+class ItemAt(NamedTuple):
+    """One item of a collection: its position, its place as text (the position, or the key), and its value."""
+
+    position: int
+    place: str
+    value: object
+
+
+class Branch(NamedTuple):
+    """One branch: the name of its row and events, the digest of what it reads, and its item in an `each(...)`."""
+
+    name: str
+    node: AnyNode
+    reads: str
+    item: ItemAt | None = None
+
+
+class BranchEnd(NamedTuple):
+    """What came out of one attempt of a branch."""
+
+    events: tuple[Event, ...]
+    write: BranchWrite
+
+
+class Branches:
+    """The branches of one step: which are open, under way, waiting for another attempt, and have ended."""
+
+    def __init__(self, process: AnyProcess, case: Case, step: Parallel) -> None:
+        self.step = step
+        self.all = _branches_of(process, case, step)
+        self.rows: dict[str, BranchRow] = {}
+        self.under_way = 0
+        self._open: deque[Branch] = deque()
+        self._waiting: list[tuple[float, int, Branch]] = []
+        self._succeeded = self._failed = self._fatal = 0
+        for place, branch in enumerate(self.all):
+            row = case.branches.get(branch.name)
+            if row is None or row.reads != branch.reads:  # what it read was rewritten since: it runs again
+                row = BranchRow(branch.name, 0, None, None, None, branch.reads)
+            self._keep(branch, place, row)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict on what has ended so far."""
+        return verdict_of(self.step, Tally(len(self.all), self._succeeded, self._failed, self._fatal))
+
+    def begin_next(self, now: float) -> Branch | None:
+        """Take the next branch to begin, if there is one and room for it."""
+        if self.under_way >= self.step.concurrency:
+            return None
+        branch = None
+        if self._waiting and self._waiting[0][0] <= now:
+            branch = heapq.heappop(self._waiting)[2]
+        elif self._open:
+            branch = self._open.popleft()
+        self.under_way += branch is not None
+        return branch
+
+    def wake_at(self, now: float) -> float | None:
+        """When the next branch is due (Unix seconds)."""
+        return now if self._open else self._waiting[0][0] if self._waiting else None
+
+    def end(self, branch: Branch, end: BranchEnd) -> None:
+        """An attempt of a branch has ended."""
+        self.under_way -= 1
+        self._keep(branch, 0 if branch.item is None else branch.item.position, BranchRow(*end.write))
+
+    def _keep(self, branch: Branch, place: int, row: BranchRow) -> None:
+        self.rows[branch.name] = row
+        if row.outcome is not None:
+            self._succeeded += 1
+        elif row.failure is not None:
+            self._failed += 1
+            self._fatal += not self.step.records(branch.node)
+        elif row.wake_at is not None:
+            heapq.heappush(self._waiting, (row.wake_at, place, branch))
+        else:
+            self._open.append(branch)
+
+
+def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> BranchEnd:
+    """What follows from one attempt of a branch: its outcome, another attempt, what the guard makes of it, or its failure."""
+    name, node, number = branch.name, branch.node, row.attempts + 1
+    place = None if branch.item is None else branch.item.place
+    if number > node.retry.attempts_max and end.error is not None:
+        number = node.retry.attempts_max
+    followed = follow(at, node, Try(name, number, progress_of(node.guard, row.guard), place), end)
+    events = followed.events
+    if followed.wrote is not None:
+        return BranchEnd(events, BranchWrite(name, number, None, outcome_text(followed.wrote), None, branch.reads))
+    if followed.again_at is not None:
+        return BranchEnd(events, BranchWrite(name, number, followed.again_at, None, None, branch.reads, row.guard))
+    if followed.progress is not None:
+        return BranchEnd(events, BranchWrite(name, 0, None, None, None, branch.reads, followed.progress.model_dump_json()))
+    if followed.failure is None:
+        return BranchEnd(events, BranchWrite(name, number - 1, end.held_until, None, None, branch.reads, row.guard))
+    error = followed.failure
+    failure = Failure(step=node.name, error=type(error).__name__, message=message_of(error), attempts=number)
+    return BranchEnd(events, BranchWrite(name, number, None, None, failure.model_dump_json(), branch.reads))
+
+
+def branch_waits(branch: Branch, row: BranchRow, until: float, why: str | None) -> BranchEnd:
+    """A branch found no permit in time: its case goes back into the line until then (Unix seconds)."""
+    assert branch.node.limit is not None
+    event = waits_event(branch.name, branch.node.limit.name, row.attempts + 1, why)
+    return BranchEnd((event,), BranchWrite(branch.name, row.attempts, until, None, None, branch.reads, row.guard))
+
+
+def has_answered(end: BranchEnd) -> bool:
+    """Whether the end tells of an answer, or of how far a guard has come."""
+    return end.write.guard is not None or any(usage_in(event.facts) is not None for event in end.events)
+
+
+def joined(at: Moment, branches: Branches, verdict: Verdict, events: tuple[Event, ...], writes: tuple[BranchWrite, ...]) -> StepResult:
+    """The end of the step: all fields in one transition, in the order of the rule and of the items; or the reason to park."""
+    rows = [branches.rows[branch.name] for branch in branches.all]
+    facts: dict[str, Any] = {
+        "why": verdict.why,
+        "succeeded": [row.name for row in rows if row.outcome is not None],
+        "failed": [row.name for row in rows if row.failure is not None],
+        "cancelled": [row.name for row in rows if row.outcome is None and row.failure is None],
+        "fields": [],
+    }
+    step, attempt = branches.step, at.case.attempt
+    if verdict.parked:
+        end = Event(Kind.JOINED, step.name, attempt, facts)
+        return StepResult((*events, end), park=_reason(branches, verdict, len(facts["cancelled"])), branches=writes)
+    cells = (_collected if isinstance(step, Each) else _side_by_side)(at.process, branches, verdict)
+    end = Event(Kind.JOINED, step.name, attempt, facts | {"fields": list(cells)}, cells)
+    return StepResult((*events, end), ends_branches=True)
+
+
+def late_event(branch: Branch, end: BranchEnd) -> Event | None:
+    """The event of a branch that ended after the verdict; nothing follows from it. None where it was only waiting."""
+    (first, *_), write = end
+    if first.kind is Kind.PERMIT_WAITED:
+        return None
+    if write.outcome is not None:
+        texts: Sequence[str] = list(json.loads(write.outcome).values())
+        result = short(", ".join(texts))
+    elif first.kind is Kind.GUARD_VIOLATED:
+        result = "; ".join(f"{violation['check']}: {violation['message']}" for violation in first.facts["violations"])
+    else:
+        result = f"{first.facts['error']}: {first.facts['message']}"
+    answer = {name: fact for name, fact in first.facts.items() if name in {"used", "raw"}}  # late or not, it was paid for
+    return Event(Kind.NODE_LATE, branch.name, first.attempt, {"result": result, **answer})
+
+
+def renewed(branches: Iterable[BranchRow]) -> tuple[BranchWrite, ...]:
+    """Branches that have not succeeded, as if they had not run."""
+    return tuple(BranchWrite(branch.name, 0, None, None) for branch in branches if branch.outcome is None)
+
+
+def _branches_of(process: AnyProcess, case: Case, step: Parallel) -> list[Branch]:
+    cells, codec = case.cells, codec_of(process.state)
+    if not isinstance(step, Each):
+        return [Branch(node.name, node, digest_of(cells, node.depends)) for node in step.nodes]
+    node = step.nodes[0]
+    shared = digest_of(cells, node.depends)
+    items = codec.fresh(cells, step.over)
+    stored = json.loads(cells[step.over].text if step.over in cells else to_json(items))
+    if isinstance(items, dict):
+        places, items, stored = list(items), items.values(), stored.values()
+    else:
+        places = [str(position) for position in range(len(items))]
+    return [
+        Branch(f"{node.name}[{place}]", node, digest((shared, json.dumps(text))), ItemAt(position, place, item))
+        for position, (place, item, text) in enumerate(zip(places, items, stored, strict=True))
+    ]
+
+
+def _side_by_side(process: AnyProcess, branches: Branches, verdict: Verdict) -> dict[str, Cell]:
+    cells: dict[str, Cell] = {}
+    for branch in branches.all:
+        row, node = branches.rows[branch.name], branch.node
+        if row.outcome is not None:
+            cells |= cells_from(process, row.outcome, node.name)
+        else:
+            cells |= encode(process, node, dict.fromkeys(node.writes, _failure(branch, row, verdict)))
+    return cells
+
+
+def _collected(process: AnyProcess, branches: Branches, verdict: Verdict) -> dict[str, Cell]:
+    """The results of an `each(...)` per field: a list in the order of the items, or a dict with their keys."""
+    node, codec = branches.step.nodes[0], codec_of(process.state)
+    entries: list[tuple[str, Mapping[str, str]]] = []
+    for branch in branches.all:
+        row = branches.rows[branch.name]
+        assert branch.item is not None
+        failed = row.outcome is None and dict.fromkeys(node.writes, _failure(branch, row, verdict).model_dump_json())
+        entries.append((branch.item.place, failed or json.loads(row.outcome or "{}")))
+    cells: dict[str, Cell] = {}
+    for name in node.writes:
+        if codec.keyed(name):
+            text = "{" + ",".join(f"{json.dumps(place)}:{texts[name]}" for place, texts in entries) + "}"
+        else:
+            text = "[" + ",".join(texts[name] for _, texts in entries) + "]"
+        cells[name] = codec.encode(name, codec.decode(name, text, node.name).value, node.name)
+    return cells
+
+
+def _failure(branch: Branch, row: BranchRow, verdict: Verdict) -> Failure:
+    if row.failure is not None:
+        return Failure.model_validate_json(row.failure)
+    return Failure(step=branch.node.name, error="Cancelled", message=verdict.why, attempts=row.attempts)
+
+
+def _reason(branches: Branches, verdict: Verdict, cancelled: int) -> str:
+    """Why the case is parked: what is known of each branch that failed, as far as a reason should go."""
+    told = list(_told(branches))
+    more = [f"and {len(told) - TOLD_MAX} more failed"] if len(told) > TOLD_MAX else []
+    rest = [f"{cancelled} more {'was' if cancelled == 1 else 'were'} cancelled"] if cancelled else []
+    quorum = [verdict.why] if not isinstance(branches.step.failures, str | None) else []
+    return "; ".join([*quorum, *told[:TOLD_MAX], *more, *rest])
+
+
+def _told(branches: Branches) -> Iterator[str]:
+    step = branches.step
+    for branch in branches.all:
+        row = branches.rows[branch.name]
+        if row.failure is not None and not (step.failures is None and step.records(branch.node)):
+            failure = Failure.model_validate_json(row.failure)
+            yield f"{branch.name!r} failed after {failure.attempts} attempt{'s' * (failure.attempts > 1)}: {failure.message}"

@@ -1,0 +1,500 @@
+"""The case machine: everything that the engine does to a case.
+
+    advance(program, case, happening, now, chance, offer) -> Plan(transition, commands) | Refusal
+
+Rules for this file and the modules that it imports: no clock, no chance of their own, no event loop, no store. The same case
+and the same happening give the same plan.
+
+Theory of operation. A case is a record of fields. There is no program counter: the program reads the fields and says what
+comes next. So a case goes round in one circle. Something happens to it: a call ended, an answer was given, a message came, a
+timer fired. The machine takes that in, asks the program what comes next, and answers with a plan. The plan's transition is
+committed first, whole. Its commands are performed only then: call a node, call an effect, look an effect up, start a child,
+let go. What a command brings is the next happening.
+
+A crash can lose the memory of an engine, never a committed transition. Whoever claims the case afterwards gives the machine
+`Claimed`, and the machine finds from what is durable how far the case has come: which branches ended, which effects may have
+happened, how far a guard came. Nothing else needs to be known.
+
+Messages are part of the case from the commit that delivers them. A commit says how many it has seen. If another one came
+meanwhile, the store refuses the commit, the case is loaded anew, and the machine is asked again with the same happening.
+Messages are taken in before the result of the step: what the step computed from fields that they rewrote is dropped.
+
+A cancel that comes while a step runs is part of the offer, because the step's result is kept: the transition has both.
+
+`NEXT` says which happenings a case takes in each status, and to which statuses they can lead. A happening that does not fit
+the status is refused, and changes nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from pointsman.definition.children import Child
+from pointsman.definition.effects import Effect
+from pointsman.definition.nodes import Node
+from pointsman.definition.pauses import Pause, Sleep
+from pointsman.definition.rules import Compensate, Finish, Parallel, Step
+from pointsman.definition.transactions import Transaction
+from pointsman.errors import Refused
+from pointsman.kernel import attempts, compensations, effects, happenings, joins, messages, operators, timers
+from pointsman.kernel.case import Case, committed
+from pointsman.kernel.codec import codec_of, message_of
+from pointsman.kernel.commands import CallEffect, CallNode, Command, Continue, Rest, RunBranches, RunTransaction, StartChild
+from pointsman.kernel.decide import Decision
+from pointsman.kernel.events import ERASED_TEXT, Event, Kind
+from pointsman.kernel.evolve import Next, next_after, parked, rests_on_changes
+from pointsman.kernel.guarding import BEGINNING
+from pointsman.kernel.happenings import Happening
+from pointsman.kernel.messages import NONE_RECEIVED, Received
+from pointsman.kernel.moment import FULL_OFFER, NOTHING, Chance, Moment, Offer, StepResult
+from pointsman.kernel.program import Program
+from pointsman.kernel.rows import MessageRow, MessageStatus, Transition
+from pointsman.kernel.snapshot import ENDED, Snapshot, Status
+from pointsman.kernel.transitions import accepted_event, blocks, moves, runnable, stays
+
+_REST = (Rest(),)
+
+
+class Plan(NamedTuple):
+    """What to commit, what to do once that is committed, and the case as it is then."""
+
+    transition: Transition | None
+    commands: tuple[Command, ...]
+    case: Case
+
+
+class Refusal(NamedTuple):
+    """The happening does not fit the case as it stands; nothing changes."""
+
+    reason: str
+    commands: tuple[Command, ...] = ()
+
+
+def advance(program: Program, case: Case, happening: Happening, now: float, chance: Chance, offer: Offer = FULL_OFFER) -> Plan | Refusal:
+    """What follows when `happening` comes to `case` at `now` (Unix seconds)."""
+    kind = type(happening)
+    if case.row.status not in NEXT[kind]:
+        return Refusal(f"a case that is {case.row.status} does not take {kind.__name__}")
+    at = Moment(program, case, now, chance, offer)
+    handle: Callable[[Moment, Any], Plan | Refusal] = _HANDLERS[kind]
+    return handle(at, happening)
+
+
+# From the caller's side.
+
+
+def _started(at: Moment, came: happenings.Started) -> Plan | Refusal:
+    if at.case.row.revision:
+        return Refusal("the case has been started")
+    at = at._replace(case=at.case._replace(row=at.case.row._replace(created_at=at.now)))
+    event = accepted_event(at.process, came.cells)
+    after = next_after(at.program, at.case.snapshot, event)
+    plan = _go_on(at, after, StepResult((event,)))
+    if plan.transition is not None:
+        plan.transition.new = came.new
+    return plan
+
+
+def _answered(at: Moment, came: happenings.Answered) -> Plan | Refusal:
+    step = at.process.steps.get(at.case.row.step or "")
+    if not isinstance(step, Pause) or step.name != came.pause or at.case.pause is None:
+        return Refusal(f"the case does not wait at pause {came.pause!r}")
+    event = Event(Kind.RESUMED, came.pause, facts={"by": came.by, "fields": list(came.cells)}, writes=came.cells)
+    return _go_on(at, next_after(at.program, at.case.snapshot, event), StepResult((event,), answered_by=came.by))
+
+
+def _reconsidered(at: Moment, _: happenings.Reconsidered) -> Plan:
+    return _go_on(at, next_after(at.program, at.case.snapshot, None), NOTHING)
+
+
+def _cancel_asked(at: Moment, came: happenings.CancelAsked) -> Plan:
+    event = Event(Kind.CANCELLED, facts={"by": came.by, "why": came.why})
+    t = stays(at, StepResult((*_untaken_events(at), event), ends_branches=True), Status.CANCELLED)
+    t.reason, t.leaves_pause = came.why, True
+    t.inbox, t.takes = len(at.case.messages), [(message.id, _untaken(at, message)) for message in at.case.messages]
+    return _plan(at, t, at.case.snapshot, _REST)
+
+
+def _redriven(at: Moment, came: happenings.Redriven) -> Plan | Refusal:
+    renewed = joins.renewed(at.case.branches.values())
+    facts = {"by": came.by, "why": came.why, "fields": list(came.fields)}
+    if not came.fields:
+        event = Event(Kind.REDRIVEN, facts=facts)
+        return _back_into_line(at, StepResult((event,), wake_at=at.now, branches=renewed, attempts=0))
+    received = messages.received(at)
+    if received.cancel is not None:
+        return Refusal(f"case {at.case.number} is about to be cancelled: {received.cancel.facts['why']}.")
+    try:
+        event = Event(Kind.REDRIVEN, facts=facts, writes=operators.corrected(at, came.fields))
+    except Refused as refused:
+        return Refusal(str(refused))
+    after = next_after(at.program, at.case.snapshot, event, received.events)
+    return _go_on(at, after, StepResult((event,), branches=renewed), received)
+
+
+def _resolved(at: Moment, came: happenings.Resolved) -> Plan | Refusal:
+    if came.key not in at.case.ledger:
+        return Refusal(f"case {at.case.number} has no effect with key {came.key}.")
+    try:
+        event, settlement, cells = operators.resolution(at, came)
+    except Refused as refused:
+        return Refusal(str(refused))
+    if at.case.row.status in ENDED:
+        if cells:
+            event = event._replace(facts={**event.facts, "fields": list(cells)})
+        t = stays(at, StepResult((event,), settlement=settlement), at.case.row.status, added=cells or {})
+        t.reason, t.outcome = at.case.row.reason, at.case.row.outcome
+        return _plan(at, t, at.case.snapshot, _REST)
+    if cells is None or (at.case.migrated is None and not at.case.messages):
+        # The step finds the outcome in the ledger.
+        return _back_into_line(at, StepResult((event,), wake_at=at.now, settlement=settlement, attempts=0))
+    # A migration, or a message that waits, may change what the effect reads, and so its key. Under another key the step would
+    # not find the outcome, so it is written at once.
+    received = messages.received(at)
+    event = event._replace(facts={**event.facts, "fields": list(cells)}, writes=cells)
+    after = next_after(at.program, at.case.snapshot, event, received.events)
+    return _go_on(at, after, StepResult((event,), settlement=settlement), received)
+
+
+def _erase_asked(at: Moment, came: happenings.EraseAsked) -> Plan:
+    row = at.case.row
+    t = stays(at, StepResult((Event(Kind.ERASED, facts={"by": came.by, "why": came.why}),)), row.status)
+    t.reason, t.outcome, t.erases = None if row.reason is None else ERASED_TEXT, row.outcome, True
+    return _plan(at, t, at.case.snapshot, _REST)
+
+
+def _not_accepted(at: Moment, came: happenings.NotAcceptedHere) -> Plan:
+    return _plan(at, blocks(at, came.reason), at.case.snapshot, _REST)
+
+
+def _accepted(at: Moment, came: happenings.AcceptedHere) -> Plan:
+    event = Event(Kind.UNBLOCKED, facts={"version": came.version})
+    return _plan(at, stays(at, StepResult((event,), wake_at=at.now), Status.READY), at.case.snapshot, _REST)
+
+
+def _failed(at: Moment, came: happenings.Failed) -> Plan:
+    t = stays(at, StepResult((Event(Kind.PARKED, facts={"reason": came.reason}),)), Status.PARKED)
+    t.reason = came.reason
+    return _plan(at, t, at.case.snapshot, _REST)
+
+
+def _back_into_line(at: Moment, result: StepResult) -> Plan:
+    return _plan(at, stays(at, result, Status.READY), at.case.snapshot, _REST)
+
+
+# From the engine's side.
+
+
+def _claimed(at: Moment, _: happenings.Claimed) -> Plan:
+    """Decide afresh what comes next: the rules may have changed since the last decision was committed."""
+    case = at.case
+    if case.pause is not None:
+        return _conclude(at, timers.due(at))
+    decision = at.program.next(case.cells)
+    # Messages wait while nobody knows whether an effect happened: its outcome comes first.
+    first = not case.messages or (isinstance(decision.step, Effect) and bool(case.unsettled))
+    if at.offer.place and first and runnable(decision) and decision.step.name == case.row.step:
+        same = Next(case.snapshot, decision, ())
+        if effects.prepare(at, same, NOTHING, going_on=False)[0].decision is decision:
+            return _perform(at, decision.step)
+    return _conclude(at, NOTHING)
+
+
+def _continued(at: Moment, came: happenings.Continued) -> Plan:
+    return _perform(at, came.step)
+
+
+def _node_ended(at: Moment, came: happenings.NodeEnded) -> Plan | Refusal:
+    if at.case.row.step != came.call.node.name:
+        return Refusal(f"the case is not at {came.call.node.name!r}")
+    return _conclude(at, attempts.node_ended(at, came.call.node, came.end))
+
+
+def _permit_refused(at: Moment, came: happenings.PermitRefused) -> Plan:
+    if isinstance(came.wanted, CallNode):
+        return _conclude(at, attempts.wait_for_permit(at, came.wanted.node, why=came.why))
+    then = compensations.as_of(at, came.wanted.cells)
+    return _moved_on(at, effects.refused_permit(then, came.wanted, came.why), came.wanted.undoes)
+
+
+def _acquired(at: Moment, came: happenings.Acquired) -> Plan:
+    wanted, then = came.wanted, compensations.as_of(at, came.wanted.cells)
+    move = effects.call_absent(then, wanted) if wanted.absent else effects.reach(then, wanted.effect, wanted.undoes, granted=wanted)
+    return _moved_on(at, move, wanted.undoes)
+
+
+def _effect_ended(at: Moment, came: happenings.EffectEnded) -> Plan | Refusal:
+    if came.call.intent.key not in at.case.ledger:
+        return Refusal(f"no intent is committed under key {came.call.intent.key}")
+    then = compensations.as_of(at, came.call.cells)
+    return _moved_on(at, effects.call_ended(then, came.call, came.end), came.call.undoes)
+
+
+def _looked_up(at: Moment, came: happenings.LookedUp) -> Plan | Refusal:
+    if came.asked.key not in at.case.unsettled:
+        return Refusal(f"the effect with key {came.asked.key} is not in doubt")
+    then = compensations.as_of(at, came.asked.cells)
+    return _moved_on(at, effects.looked_up(then, came.asked, came.found, came.error), came.asked.undoes)
+
+
+def _transaction_ended(at: Moment, came: happenings.TransactionEnded) -> Plan | Refusal:
+    if at.case.row.step != came.node.name:
+        return Refusal(f"the case is not at {came.node.name!r}")
+    result = attempts.node_ended(at, came.node, came.end)
+    if came.end.error is None and result.wake_at is None and result.park is None:
+        # The messages wait for the next transition: this one is put together where the author's rows are written.
+        after = next_after(at.program, at.case.snapshot, result.events[-1])
+        t = moves(at, after, result)
+        return _plan(at, t, after.snapshot, _commands(t, after))
+    return _conclude(at, result)
+
+
+def _branches_ended(at: Moment, came: happenings.BranchesEnded) -> Plan:
+    """Commit what came out of branches while others go on."""
+    events = tuple(event for end in came.ends for event in end.events)
+    result = StepResult(events, branches=tuple(end.write for end in came.ends), attempts=int(came.calling))
+    return _plan(at, stays(at, result, Status.RUNNING), at.case.snapshot, ())
+
+
+def _branches_rested(at: Moment, came: happenings.BranchesRested) -> Plan:
+    events = tuple(event for end in came.ends for event in end.events)
+    writes = tuple(end.write for end in came.ends)
+    verdict = came.branches.verdict
+    if verdict is not None:
+        return _conclude(at, joins.joined(at, came.branches, verdict, (*events, *came.late), writes))
+    return _conclude(at, StepResult(events, wake_at=came.branches.wake_at(at.now), branches=writes, attempts=0))
+
+
+def _child_started(at: Moment, came: happenings.ChildStarted) -> Plan:
+    begun = Event(Kind.CHILD_STARTED, came.child.name, facts={"child": came.row.id})
+    if came.row.status is Status.DONE and not came.told:  # its end was taken in earlier, and nobody will tell it again
+        told = {"case": came.row.id, "status": came.row.status, "outcome": came.row.outcome}
+        ended, park = messages.child_end(at, came.child, told, came.fields)
+        return _conclude(at, StepResult((begun, ended), park=park))
+    return _conclude(at, StepResult((begun,), waits=True))
+
+
+def _child_refused(at: Moment, came: happenings.ChildRefused) -> Plan:
+    return _conclude(at, StepResult(park=came.reason))
+
+
+def _not_begun(at: Moment, came: happenings.NotBegun) -> Plan:
+    return _conclude(at, NOTHING if came.call is None else effects.cancelled_before_call(came.call.intent))
+
+
+# What a step does.
+
+
+def _perform(at: Moment, step: Step) -> Plan:
+    """The command with which a step begins or goes on, or what follows if it cannot."""
+    match step:
+        case Parallel():
+            # The attempts of such a step count how often the engine died without the end of a branch. It may do so once more
+            # than a branch has attempts, as most of the branches under way were not the cause.
+            most = 1 + max(node.retry.attempts_max for node in step.nodes)
+            if at.case.attempt > most:
+                return _conclude(at, attempts.interrupted(at, step.nodes[0], step.name, most))
+            return Plan(None, (RunBranches(step),), at.case)
+        case Effect():
+            return _moved_on(at, effects.reach(at, step))
+        case Compensate():
+            return _moved_on(at, compensations.next_move(at, step))
+        case Child():
+            return _start_child(at, step)
+        case Node():
+            if at.case.attempt > step.retry.attempts_max:
+                return _conclude(at, attempts.interrupted(at, step, step.name, step.retry.attempts_max))
+            return Plan(None, (_call(at, step),), at.case)
+        case _:
+            raise AssertionError(step)
+
+
+def _call(at: Moment, node: "Node[Any, Any]") -> Command:
+    if isinstance(node, Transaction):
+        return RunTransaction(node)
+    return CallNode(node, at.case.attempt, attempts.progress_in(at.case, node))
+
+
+def _start_child(at: Moment, child: Child) -> Plan:
+    codec = codec_of(at.process.state)
+    try:
+        inputs = child.inputs(*(codec.fresh(at.case.cells, name) for name in child.signature.reads))
+    except Exception as error:  # the author's function may raise anything
+        told = f"child {child.name!r} cannot be started: {type(error).__name__}: {message_of(error)}"
+        return _conclude(at, StepResult(park=told))
+    return Plan(None, (StartChild(child, inputs, messages.child_key(at.case.snapshot, child)),), at.case)
+
+
+def _moved_on(at: Moment, move: effects.Move, undoes: str = "") -> Plan:
+    """The plan of an effect's next move; `undoes` is the key of the call that a compensation takes back."""
+    if isinstance(move, effects.Intend):
+        return _intend(at, move)
+    if not isinstance(move, StepResult):
+        return Plan(None, (move,), at.case)
+    step = at.process.compensates.get(at.case.row.step or "") if undoes else None
+    if step is None or move.park is not None or move.wake_at is not None:
+        return _conclude(at, move)
+    t = stays(at, move._replace(attempts=1), Status.RUNNING)
+    return _plan(at, t, at.case.snapshot, (Continue(step),))
+
+
+def _intend(at: Moment, move: effects.Intend) -> Plan:
+    """Commit the intent, then call: unless a message has come that the effect should know."""
+    if at.case.messages and (not move.repeats or messages.touch(at, move.call.effect)):
+        return _conclude(at, move.otherwise)
+    event = effects.intended(at.process, move.call.intent)
+    t = stays(at, StepResult((*move.events, event)), Status.RUNNING)
+    t.intent, t.inbox = move.call.intent, len(at.case.messages)
+    return _plan(at, t, at.case.snapshot, (move.call,))
+
+
+# What follows from what came out of a step.
+
+
+def _conclude(at: Moment, result: StepResult) -> Plan:
+    """Take in what came out of a step together with the messages that came meanwhile, and what follows from both."""
+    received = messages.received(at)
+    cancel = at.offer.cancel or received.cancel
+    if cancel is None and (result.in_doubt or not at.case.messages) and (result.wake_at is not None or result.waits):
+        t = stays(at, result, Status.WAITING if result.waits else Status.READY)
+        t.inbox = None if result.in_doubt else len(at.case.messages)
+        return _plan(at, t, at.case.snapshot, _REST)
+    if cancel is None and result.in_doubt:
+        # The case stays what it was at the call, or nobody could say any more what may have been sent. Messages wait.
+        received = NONE_RECEIVED
+    after = next_after(at.program, at.case.snapshot, result.events[-1] if result.events else None, received.events)
+    begun = compensations.begun(at)
+    if begun is not None and after.decision.rule:
+        after = after._replace(decision=Decision(begun, at.case.row.rule or "", ()))
+    if cancel is not None:
+        # What the step did is kept; what would come next is not begun.
+        t = moves(at, after, result, received, cancel=cancel)
+        return _plan(at, t, after.snapshot, _REST)
+    moved = bool(received.events) and _moved(at, after)
+    reason = received.park or (None if moved else result.park)
+    if reason is not None:
+        after = parked(after, reason)
+    elif result.finishes is not None and not moved:
+        after = after._replace(decision=Decision(Finish(result.finishes), "", ()))
+    if moved:
+        result = result._replace(wake_at=None, waits=False, answered_by=None if after.dropped else result.answered_by)
+    return _go_on(at, after, result, received)
+
+
+def _moved(at: Moment, after: Next) -> bool:
+    """Whether the messages have rewritten what the present step reads, or led the program to another one."""
+    step = after.decision.step
+    if step.name != at.case.row.step:
+        return True
+    steps = step.nodes if isinstance(step, Parallel) else (step,) if isinstance(step, Node | Child | Pause | Sleep) else ()
+    return any(rests_on_changes(at.process, one, at.case.cells, after.snapshot.cells) for one in steps)
+
+
+def _go_on(at: Moment, after: Next, result: StepResult, received: Received = NONE_RECEIVED) -> Plan:
+    """The transition to the decision that follows, and the command with which its step begins."""
+    queues = _queues(at, after)
+    after, result, intent = effects.prepare(at, after, result, going_on=at.offer.place and queues is None)
+    t = moves(at, after, result, received, intent=intent, queues=queues)
+    return _plan(at, t, after.snapshot, _commands(t, after))
+
+
+def _queues(at: Moment, after: Next) -> Event | None:
+    """The event of a case that waits in line for a permit of its next step."""
+    step = after.decision.step
+    limit = step.limit if isinstance(step, Node) else None
+    why = None if limit is None else at.offer.shut(limit.name)
+    return None if limit is None or why is None else attempts.waits_event(step.name, limit.name, at.case.attempt, why)
+
+
+def _commands(t: Transition, after: Next) -> tuple[Command, ...]:
+    """What begins with a decision that was committed."""
+    if t.status is not Status.RUNNING:
+        return _REST
+    step = after.decision.step
+    if isinstance(step, Effect):
+        return (Continue(step),) if t.intent is None else (CallEffect(step, t.intent, after.snapshot.cells, t.attempts),)
+    if isinstance(step, Parallel):
+        return (RunBranches(step),)
+    if isinstance(step, Transaction):
+        return (RunTransaction(step),)
+    return (CallNode(step, t.attempts, BEGINNING),) if type(step) is Node and step.guard is None else (Continue(step),)
+
+
+def _plan(at: Moment, t: Transition, snapshot: Snapshot, commands: tuple[Command, ...]) -> Plan:
+    return Plan(t, commands, committed(at.case, t, snapshot))
+
+
+def _untaken(at: Moment, message: MessageRow) -> MessageStatus:
+    return MessageStatus.HELD if messages.starts_next(at.process, message) else MessageStatus.PASSED
+
+
+def _untaken_events(at: Moment) -> tuple[Event, ...]:
+    """What becomes of the messages that a case which is cancelled has not taken in."""
+    return tuple(
+        messages.passed(message, f"the case was cancelled{'; it starts the next one' * messages.starts_next(at.process, message)}")
+        for message in at.case.messages
+        if message.name in at.process.accepts_messages
+    )
+
+
+# The table.
+
+_READY, _RUNNING, _WAITING, _PARKED, _BLOCKED, _DONE, _CANCELLED = Status
+_IN_HAND = frozenset({_READY, _RUNNING, _WAITING, _PARKED, _BLOCKED, _DONE, _CANCELLED})
+_ONWARD = frozenset({_READY, _RUNNING, _WAITING, _PARKED, _BLOCKED, _DONE})
+
+
+def _from(status: Status, *more: Status, to: frozenset[Status]) -> dict[Status, frozenset[Status]]:
+    return dict.fromkeys((status, *more), to)
+
+
+NEXT: Mapping[type, Mapping[Status, frozenset[Status]]] = {
+    happenings.Started: _from(_READY, to=_ONWARD),
+    happenings.Answered: _from(_WAITING, to=_ONWARD),
+    happenings.Reconsidered: _from(_WAITING, to=_ONWARD),
+    happenings.CancelAsked: _from(_READY, _WAITING, _PARKED, _BLOCKED, to=frozenset({_CANCELLED})),
+    happenings.Redriven: _from(_PARKED, to=_ONWARD),
+    happenings.Resolved: _from(_READY, _PARKED, _BLOCKED, to=_ONWARD)
+    | _from(_RUNNING, _WAITING, to=frozenset())  # refused, with what the ledger says
+    | {_DONE: frozenset({_DONE}), _CANCELLED: frozenset({_CANCELLED})},
+    happenings.EraseAsked: {_DONE: frozenset({_DONE}), _CANCELLED: frozenset({_CANCELLED})},
+    happenings.NotAcceptedHere: _from(_READY, _RUNNING, _WAITING, to=frozenset({_BLOCKED})),
+    happenings.AcceptedHere: _from(_BLOCKED, to=frozenset({_READY})),
+    happenings.Claimed: _from(_READY, _RUNNING, _WAITING, to=_IN_HAND),
+    **{
+        kind: _from(_RUNNING, to=_IN_HAND)
+        for kind in (
+            happenings.Continued, happenings.NodeEnded, happenings.PermitRefused, happenings.Acquired, happenings.EffectEnded,
+            happenings.LookedUp, happenings.TransactionEnded, happenings.BranchesRested, happenings.ChildStarted,
+            happenings.ChildRefused, happenings.NotBegun,
+        )
+    },
+    happenings.BranchesEnded: _from(_RUNNING, to=frozenset({_RUNNING})),
+    happenings.Failed: _from(_RUNNING, to=frozenset({_PARKED})),
+}  # fmt: skip
+"""For each happening the statuses in which a case takes it, and those to which it can lead."""
+
+_HANDLERS: Mapping[type, Callable[[Moment, Any], Plan | Refusal]] = {
+    happenings.Started: _started,
+    happenings.Answered: _answered,
+    happenings.Reconsidered: _reconsidered,
+    happenings.CancelAsked: _cancel_asked,
+    happenings.Redriven: _redriven,
+    happenings.Resolved: _resolved,
+    happenings.EraseAsked: _erase_asked,
+    happenings.NotAcceptedHere: _not_accepted,
+    happenings.AcceptedHere: _accepted,
+    happenings.Claimed: _claimed,
+    happenings.Continued: _continued,
+    happenings.NodeEnded: _node_ended,
+    happenings.PermitRefused: _permit_refused,
+    happenings.Acquired: _acquired,
+    happenings.EffectEnded: _effect_ended,
+    happenings.LookedUp: _looked_up,
+    happenings.TransactionEnded: _transaction_ended,
+    happenings.BranchesEnded: _branches_ended,
+    happenings.BranchesRested: _branches_rested,
+    happenings.ChildStarted: _child_started,
+    happenings.ChildRefused: _child_refused,
+    happenings.NotBegun: _not_begun,
+    happenings.Failed: _failed,
+}

@@ -1,0 +1,177 @@
+"""Messages: what is pending for a case, taken in: an author's messages, the ends of children, a parent's cancel."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+
+from pointsman.definition.children import Child, ChildEnd
+from pointsman.definition.messages import Accept
+from pointsman.definition.nodes import AnyNode
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import ValueRefused
+from pointsman.kernel.codec import adapter_of, codec_of, digest_of, message_of, zone_flaw
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.evolve import evolve, rests_on_changes
+from pointsman.kernel.moment import Moment
+from pointsman.kernel.rows import FieldRow, MessageRow, MessageStatus
+from pointsman.kernel.snapshot import Cell, Snapshot, Status
+
+CHILD_ENDED = "pointsman.child"
+PARENT_ENDED = "pointsman.cancel"
+"""The names of the messages that cases send each other; no author's message is called so."""
+
+CALLED_OFF = "its parent no longer waits for it"
+"""Why a parent cancels a child; a parent is not told of the end of such a child."""
+
+
+class Received(NamedTuple):
+    """What the pending messages come to, in their order.
+
+    `takes` says what becomes of each, `cancel` is a parent's, and `park` why the case cannot go on after them.
+    """
+
+    events: tuple[Event, ...] = ()
+    takes: tuple[tuple[int, MessageStatus], ...] = ()
+    cancel: Event | None = None
+    park: str | None = None
+
+
+NONE_RECEIVED = Received()
+
+
+class _One(NamedTuple):
+    event: Event
+    status: MessageStatus = MessageStatus.TAKEN
+    cancels: bool = False
+    park: str | None = None
+
+
+def received(at: Moment) -> Received:
+    """What the pending messages come to, each on top of those before it."""
+    if not at.case.messages:
+        return NONE_RECEIVED
+    snapshot = at.case.snapshot
+    taken: list[tuple[MessageRow, _One]] = []
+    for message in at.case.messages:
+        one = _received_one(at, snapshot, message)
+        snapshot = evolve(at.process, snapshot, one.event)
+        taken.append((message, one))
+    return Received(
+        events=tuple(one.event for _, one in taken if not one.cancels),
+        takes=tuple((message.id, one.status) for message, one in taken),
+        cancel=next((one.event for _, one in taken if one.cancels), None),
+        park=next((one.park for _, one in taken if one.park), None),
+    )
+
+
+def touch(at: Moment, node: AnyNode) -> bool:
+    """Whether what is pending cancels the case, or rewrites or clears what the node reads."""
+    came = received(at)
+    snapshot = at.case.snapshot
+    for event in came.events:
+        snapshot = evolve(at.process, snapshot, event)
+    return came.cancel is not None or rests_on_changes(at.process, node, at.case.cells, snapshot.cells)
+
+
+def child_end(at: Moment, child: Child, end: Mapping[str, Any], fields: Mapping[str, FieldRow]) -> tuple[Event, str | None]:
+    """The event of a child's end, which carries its result; where there is none, why the parent cannot go on."""
+    facts = {"child": end["case"], "status": end["status"], "fields": []}
+    try:
+        cells = _result(at.process, child, end, fields)
+    except Exception as error:  # the child's field may no longer be what the parent takes
+        why = f"child {child.name!r} (case {end['case']}) ended without a result: {message_of(error)}"
+        return Event(Kind.CHILD_ENDED, child.name, facts=facts), why
+    return Event(Kind.CHILD_ENDED, child.name, facts=facts | {"fields": list(cells)}, writes=cells), None
+
+
+def child_key(snapshot: Snapshot, child: Child) -> str:
+    """The key that a child is started with: the same reads are the same child.
+
+    One that takes the place of a cancelled one has "/" and a number behind it.
+    """
+    return f"child:{snapshot.case}:{child.first_name}:{digest_of(snapshot.cells, child.depends)[:16]}"
+
+
+def body_of(accept: Accept, message: object) -> str:
+    """A message as the store keeps it. Raises ValidationError or ValueRefused where it is not what the process accepts."""
+    adapter = adapter_of(accept.message)
+    checked = adapter.validate_python(message)
+    text = to_json(adapter.dump_python(checked, mode="json"), inf_nan_mode="constants").decode()
+    if "\\u0000" in text or adapter.validate_json(text) != checked:
+        raise ValueRefused(f"message {accept.name!r}: it cannot be held as JSON; give it a shape that comes back equal.")
+    flaw = zone_flaw(adapter, f"message {accept.name!r}", checked)
+    if flaw is not None:
+        raise ValueRefused(flaw)
+    return text
+
+
+def starts_next(process: AnyProcess, message: MessageRow) -> bool:
+    """Whether a message that its case has not taken in can start a case of its own."""
+    accept = process.accepts_messages.get(message.name)
+    return accept is not None and accept.starts is not False
+
+
+def passed(message: MessageRow, why: str) -> Event:
+    """The event of a message that the case does not take in."""
+    return Event(Kind.MESSAGE_RECEIVED, message.name, facts={"message": message.id, "fields": [], "passed": why})
+
+
+def _received_one(at: Moment, snapshot: Snapshot, message: MessageRow) -> _One:
+    if message.name == PARENT_ENDED:
+        return _One(Event(Kind.CANCELLED, facts=json.loads(message.body)), cancels=True)
+    if message.name == CHILD_ENDED:
+        return _child_ended(at, snapshot, message)
+    accept = at.process.accepts_messages.get(message.name)
+    try:
+        cells = _written(at.process, snapshot, accept, message)
+    except Exception as error:  # the author's function may raise anything
+        return _One(passed(message, message_of(error)), MessageStatus.PASSED)
+    if cells is None:
+        return _One(passed(message, "it is older than the one that stands"), MessageStatus.PASSED)
+    event = Event(Kind.MESSAGE_RECEIVED, message.name, facts={"message": message.id, "fields": list(cells)}, writes=cells)
+    return _One(event, MessageStatus.LOGGED if accept is not None and accept.while_open == "append" else MessageStatus.TAKEN)
+
+
+def _child_ended(at: Moment, snapshot: Snapshot, message: MessageRow) -> _One:
+    """Take a child's end in, if it is the child that the case waits for."""
+    end = json.loads(message.body)
+    step = at.case.row.step
+    child = at.process.steps.get(step or "")
+    facts = {"child": end["case"], "status": end["status"], "fields": []}
+    called_off = (end["status"], end["outcome"]) == (Status.CANCELLED, CALLED_OFF)
+    if called_off or not isinstance(child, Child) or not end["key"].startswith(child_key(snapshot, child)):
+        return _One(Event(Kind.CHILD_ENDED, step, facts=facts), MessageStatus.PASSED)
+    event, park = child_end(at, child, end, at.case.ends.get(end["case"], {}))
+    return _One(event, park=park)
+
+
+def _result(process: AnyProcess, child: Child, end: Mapping[str, Any], fields: Mapping[str, FieldRow]) -> dict[str, Cell]:
+    """The cell of a child's end: its result field as it stood at the end, or a `ChildEnd`. Raises ValueRefused."""
+    [field] = child.writes
+    value: object = ChildEnd(case=end["case"], status=end["status"], outcome=end["outcome"])
+    if child.result is not None:
+        if end["status"] != Status.DONE or child.result not in fields:
+            raise ValueRefused(f"it is {end['status']} ({end['outcome']})")
+        row = fields[child.result]
+        value = codec_of(child.process.state).decode(child.result, row.text, row.writer).value
+    return {field: codec_of(process.state).write(field, value, child.name)}
+
+
+def _written(process: AnyProcess, snapshot: Snapshot, accept: Accept | None, message: MessageRow) -> dict[str, Cell] | None:
+    """The cells of a message; None where a younger one stands already."""
+    if accept is None:
+        raise ValueRefused(f"process {process.name!r} accepts no {message.name!r} any more")
+    codec = codec_of(process.state)
+    [field] = accept.writes
+    value: Any = adapter_of(accept.message).validate_json(message.body)
+    standing: Any = codec.value(snapshot.cells, field)
+    if accept.while_open == "append":
+        # An item that belongs at the end costs an item; one that comes late makes a whole log of all of them.
+        if accept.order is None or not standing or accept.order(standing[-1]) <= accept.order(value):
+            return {field: codec.write(field, value, accept.name)}
+        value = sorted([*codec.fresh(snapshot.cells, field), value], key=accept.order)
+    elif accept.order is not None and standing is not None and accept.order(standing) > accept.order(value):
+        return None
+    return {field: codec.encode(field, value, accept.name)}

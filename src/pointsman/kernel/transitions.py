@@ -1,0 +1,288 @@
+"""Transitions: what one step changes, put together for the store, which commits it in one piece."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+
+from pydantic_core import to_json
+
+from pointsman.definition.children import Child
+from pointsman.definition.fingerprint import SHORT
+from pointsman.definition.nodes import Node
+from pointsman.definition.pauses import Pause, Sleep
+from pointsman.definition.process import AnyProcess
+from pointsman.definition.rules import Compensate, Finish, Parallel, Park
+from pointsman.kernel.case import Case
+from pointsman.kernel.codec import digest_of
+from pointsman.kernel.decide import Decision
+from pointsman.kernel.effects import intended
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.evolve import Block, Next, standing_after
+from pointsman.kernel.guarding import usage_in
+from pointsman.kernel.messages import CALLED_OFF, CHILD_ENDED, NONE_RECEIVED, PARENT_ENDED, Received, child_key
+from pointsman.kernel.moment import Moment, StepResult
+from pointsman.kernel.rows import BILLION, BranchWrite, EventWrite, FieldWrite, Intent, PauseOpening, Post, Transition, UsageWrite
+from pointsman.kernel.snapshot import ENDED, Cell, LogCell, Status
+from pointsman.kernel.timers import next_rung_at, wake_time
+
+NO_CELLS: Mapping[str, Cell] = MappingProxyType({})
+TOKEN_BITS = 80  # at a thousand guesses a second, longer than the universe has lasted
+
+
+def stays(at: Moment, result: StepResult, status: Status, *, added: Mapping[str, Cell] = NO_CELLS) -> Transition:
+    """The case stays at its step: an intent, a postponed attempt, a cancel, a redrive. `added` are items of logs."""
+    case = at.case
+    t = _begin(at, result)
+    t.status, t.wake_at = status, result.wake_at
+    t.attempts = case.row.attempts if result.attempts is None else result.attempts
+    t.step, t.rule = case.row.step, case.row.rule
+    t.needs = _need(at, t, result)
+    t.fields = _field_writes(case, added=added)
+    t.events = [*_migrated(at), *map(event_write, result.events)]
+    t.posts = [*_to_parent(case, t), *_to_children(at, t, None)]
+    return t
+
+
+def blocks(at: Moment, reason: str) -> Transition:
+    """The case rests, as it is, until there is code that can go on with it; its pause stays open until then."""
+    bare = at._replace(case=at.case._replace(migrated=None))
+    attempts = at.case.attempt - (at.case.row.status is Status.RUNNING)  # the claim was no attempt
+    t = stays(bare, StepResult((Event(Kind.BLOCKED, facts={"reason": reason}),), attempts=attempts), Status.BLOCKED)
+    t.reason = reason
+    return t
+
+
+def moves(
+    at: Moment, after: Next, result: StepResult, came: Received = NONE_RECEIVED, *, intent: Intent | None = None, queues: Event | None = None,
+    cancel: Event | None = None,
+) -> Transition:  # fmt: skip
+    """What happened, and the decision that follows.
+
+    The next step runs at once where the engine has a place for it, and is ready for a claim otherwise; `queues` is the event of
+    a step that waits for a permit. With `cancel` nothing follows: the case ends with that event.
+    """
+    case = at.case
+    if isinstance(after.decision.step, Park) and not (result.events or came.events):
+        case = case._replace(migrated=None)  # it does not go on, so older code may still take it up
+        at = at._replace(case=case)
+    t = _begin(at, result)
+    t.inbox, t.takes = len(case.messages), came.takes
+    t.fields = _field_writes(case, after)
+    t.steps, t.intent, t.answered_by = after.snapshot.steps, intent, result.answered_by
+    # A step that parks its case stays the case's step; a rule that parks it is a step of its own.
+    stay = cancel is not None or (isinstance(after.decision.step, Park) and not after.decision.rule)
+    t.step = case.row.step if stay else after.decision.step.name
+    t.rule = case.row.rule if stay else after.decision.rule or case.row.rule
+    events = [*_migrated(at), *map(event_write, (*came.events, *result.events))]
+    if after.dropped:
+        events.append(event_write(Event(Kind.RESULT_DROPPED, case.row.step, case.attempt, {"fields": after.dropped})))
+    if after.cleared:
+        events.append(event_write(Event(Kind.FIELD_CLEARED, facts={"fields": list(after.cleared)})))
+    if cancel is not None:
+        t.status, t.reason = Status.CANCELLED, cancel.facts["why"]
+        events.append(event_write(cancel))
+    else:
+        events += _arrive(at, t, after, result, going_on=at.offer.place and queues is None)
+        t.needs = _need(at, t, result)
+        if queues is not None and t.status is Status.READY:
+            events.append(event_write(queues))
+    t.claims = t.status is Status.RUNNING and case.row.status is not Status.RUNNING
+    t.leaves_pause = (case.row.status is Status.WAITING or case.pause is not None) and not _keeps_pause(case, at.process, after, t)
+    t.events = events
+    # What branches have written so far was computed for this step; a case that leaves it does not come back to that.
+    t.ends_branches = result.ends_branches or (bool(case.branches or result.branches) and (t.step != case.row.step or cancel is not None))
+    t.posts = [*_to_parent(case, t), *_to_children(at, t, after)]
+    return t
+
+
+def accepted_event(process: AnyProcess, cells: Mapping[str, Cell]) -> Event:
+    """The event of a start with these inputs."""
+    facts = {"fields": list(cells), "version": process.version, "fingerprint": process.fingerprint[:SHORT]}
+    return Event(Kind.ACCEPTED, facts=facts, writes=cells)
+
+
+def event_write(event: Event) -> EventWrite:
+    """An event as the store keeps it."""
+    return EventWrite(event.kind, event.step, event.attempt, to_json(event.facts, fallback=str).decode())
+
+
+def usage_writes(events: Iterable[Event]) -> Sequence[UsageWrite]:
+    """What the answers used that these events tell of: it is committed with the events, so it is counted once."""
+    told = [answer for event in events if (answer := usage_in(event.facts)) is not None]
+    return [UsageWrite(model, used.input_tokens, used.output_tokens, int(used.cost * BILLION)) for model, used in told]
+
+
+def runnable(decision: Decision) -> bool:
+    """Whether the decision names something for the engine to do."""
+    return isinstance(decision.step, Node | Parallel | Child | Compensate)
+
+
+def _begin(at: Moment, result: StepResult) -> Transition:
+    case = at.case
+    return Transition(
+        case=case.number,
+        revision=case.row.revision,
+        fence=case.row.fence,
+        at=at.now,
+        status=case.row.status,
+        steps=case.snapshot.steps,
+        settlement=result.settlement,
+        branches=result.branches if case.migrated is None else _all_branches(case, result),
+        ends_branches=result.ends_branches,
+        usage=usage_writes(result.events),
+        migrated=None if case.migrated is None else case.migrated.to,
+    )
+
+
+def _arrive(at: Moment, t: Transition, after: Next, result: StepResult, *, going_on: bool) -> list[EventWrite]:
+    """Set where the case stands after the decision; the events say so."""
+    decision, case = after.decision, at.case
+    if _keeps_pause(case, at.process, after, t):
+        return _wait_on(at, t, result)
+    events = [_decided(decision.rule, decision.reads, decision.step.name)] if decision.rule else []
+    if result.waits and isinstance(decision.step, Child):
+        t.status = Status.WAITING
+    elif result.wake_at is not None and decision.step.name == case.row.step:
+        t.status, t.wake_at = Status.READY, result.wake_at
+        t.attempts = case.attempt if result.attempts is None else result.attempts
+    elif runnable(decision):
+        t.status = Status.RUNNING if going_on else Status.READY
+        t.attempts, t.wake_at = (1, None) if going_on else (0, t.at)
+        if t.intent is not None:
+            events.append(event_write(intended(at.process, t.intent)))
+    else:
+        events.append(event_write(_rest(at, t, after, result)))
+    return events
+
+
+def _keeps_pause(case: Case, process: AnyProcess, after: Next, t: Transition) -> bool:
+    """Whether the case waits on at its open pause: it shows what it showed, so an answer to it stays good."""
+    step = after.decision.step
+    if case.pause is None or t.answered_by is not None or not isinstance(step, Pause | Sleep):
+        return False
+    return process.called(case.pause.name) == step.name and case.pause.digest == digest_of(after.snapshot.cells, step.shows)
+
+
+def _wait_on(at: Moment, t: Transition, result: StepResult) -> list[EventWrite]:
+    pause = at.case.pause
+    assert pause is not None
+    step = at.process.steps[at.process.called(pause.name)]
+    t.status, t.climbs = Status.WAITING, result.climbs
+    rung = result.climbs.rung if result.climbs is not None else pause.rung
+    t.wake_at = next_rung_at(step, pause.opened_at, rung) if isinstance(step, Pause) else pause.expires_at
+    return []
+
+
+def _rest(at: Moment, t: Transition, after: Next, result: StepResult) -> Event:
+    """Set how the case rests after a decision that leaves the engine nothing to do; the event says so."""
+    cells = after.snapshot.cells
+    match after.decision.step:
+        case Pause(name=name, shows=shows) as pause:
+            expires_at = None if pause.expires_seconds is None else t.at + pause.expires_seconds
+            t.status, t.wake_at = Status.WAITING, next_rung_at(pause, t.at, 0)
+            t.pause = PauseOpening(name, _token(at), digest_of(cells, shows), pause.assignee, expires_at)
+            return Event(Kind.PAUSED, name, facts={"shows": shows, "digest": t.pause.digest})
+        case Sleep(name=name) as sleep:
+            until = t.at + sleep.seconds if sleep.seconds is not None else wake_time(cells[sleep.until or ""].value)
+            t.status, t.wake_at = Status.WAITING, until
+            t.pause = PauseOpening(name, _token(at), digest_of(cells, sleep.shows), None, until)
+            return Event(Kind.SLEEPING, name, facts={"until": until})
+        case Finish(outcome):
+            t.status, t.outcome = Status.DONE, outcome
+            return Event(Kind.FINISHED, facts={"outcome": outcome})
+        case Block(reason):
+            t.status, t.reason = Status.BLOCKED, reason
+            return Event(Kind.BLOCKED, facts={"reason": reason})
+        case Park(reason):
+            t.status, t.reason = Status.PARKED, reason
+            evidence = result.evidence if reason == result.park and result.evidence is not None else {}
+            return Event(Kind.PARKED, facts={"reason": reason, **evidence})
+        case step:
+            raise AssertionError(step)
+
+
+def _token(at: Moment) -> str:
+    return f"{at.chance.getrandbits(TOKEN_BITS):020x}"
+
+
+def _ends(case: Case, t: Transition) -> bool:
+    return t.status in ENDED and case.row.status not in ENDED
+
+
+def _to_parent(case: Case, t: Transition) -> list[Post]:
+    """What a case that ends tells its parent."""
+    row = case.row
+    if row.parent is None or not _ends(case, t):
+        return []
+    end = {"key": row.key, "case": t.case, "status": t.status, "outcome": t.outcome or t.reason}
+    return [Post(row.process, CHILD_ENDED, str(t.case), None, json.dumps(end), t.at, case=row.parent)]
+
+
+def _to_children(at: Moment, t: Transition, after: Next | None) -> list[Post]:
+    """What a case tells those of its children that it no longer waits for: all of them, or those of other inputs."""
+    case = at.case
+    step = at.process.steps.get(case.row.step or "")
+    if not isinstance(step, Child):
+        return []
+    stay = t.step == case.row.step and not _ends(case, t)
+    if stay and after is None:
+        return []
+    waits_for = child_key(after.snapshot, step) if stay and after is not None else None
+    why = json.dumps({"by": f"case {t.case}", "why": CALLED_OFF})
+    return [
+        Post(child.process, PARENT_ENDED, str(child.id), None, why, t.at, case=child.id)
+        for child in case.children
+        if child.status not in ENDED and (waits_for is None or not (child.key or "").startswith(waits_for))
+    ]
+
+
+def _need(at: Moment, t: Transition, result: StepResult) -> str | None:
+    """The limit that a case in line needs a permit of for its step. A look at what is in doubt comes first, and needs none."""
+    if t.status is not Status.READY or result.needs is not None:
+        return result.needs if t.status is Status.READY else None
+    if result.in_doubt:
+        return None
+    step = at.process.steps.get(t.step or "")
+    return step.limit.name if isinstance(step, Node) and step.limit is not None else None
+
+
+def _field_writes(case: Case, after: Next | None = None, added: Mapping[str, Cell] = NO_CELLS) -> Sequence[FieldWrite]:
+    """The rows that a transition adds: what was written and cleared, and before both what a migration changed."""
+    rows = {} if case.migrated is None else {name: FieldWrite(name, *change) for name, change in case.migrated.changes.items()}
+    before = case.cells
+    cells: Mapping[str, Cell] = {name: standing_after(before, name, item) for name, item in added.items()}
+    written: frozenset[str] = frozenset(cells)
+    cleared: Sequence[str] = ()
+    if after is not None:
+        cells, written, cleared = after.snapshot.cells, after.written, after.cleared
+    for name in sorted(written & cells.keys()):
+        items = None if name in rows else _added_items(before.get(name), cells[name])
+        rows[name] = FieldWrite(name, cells[name].text if items is None else items, cells[name].writer, items is not None)
+    rows |= {name: FieldWrite(name, None, before[name].writer) for name in cleared}
+    return [*rows.values()]
+
+
+def _added_items(before: Cell | None, cell: Cell) -> str | None:
+    """The items that were added to a log, where that is all that has become of it."""
+    # A correction does not look at what it takes the place of, so a log that is not known here may still be stored.
+    return cell.added_since(before) if isinstance(cell, LogCell) and isinstance(before, LogCell) else None
+
+
+def _all_branches(case: Case, result: StepResult) -> Sequence[BranchWrite]:
+    """With a migration all branches are written, as they count from now on."""
+    ended = {write.name for write in result.branches}
+    return [*(BranchWrite(*row) for name, row in case.branches.items() if name not in ended), *result.branches]
+
+
+def _migrated(at: Moment) -> Sequence[EventWrite]:
+    if at.case.migrated is None:
+        return ()
+    since, to, _, changes = at.case.migrated
+    facts = {"since": since, "to": to, "fingerprint": at.process.fingerprint[:SHORT], "fields": [*changes]}
+    return (event_write(Event(Kind.MIGRATED, facts=facts)),)
+
+
+@lru_cache(maxsize=4_096)  # as many as there are ways through the rules; a busy engine writes the same few again and again
+def _decided(rule: str, reads: tuple[str, ...], step: str) -> EventWrite:
+    return event_write(Event(Kind.DECIDED, facts={"rule": rule, "reads": reads, "step": step}))

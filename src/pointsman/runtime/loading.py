@@ -1,0 +1,111 @@
+"""Read cases from the store, whole, as the machine wants them."""
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+
+from pointsman.definition.children import Child
+from pointsman.definition.effects import Effect
+from pointsman.definition.pauses import Pause, Sleep
+from pointsman.definition.process import AnyProcess
+from pointsman.kernel.case import Case, History, PastIntent, bare_case, loaded_case
+from pointsman.kernel.events import Kind
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.messages import CHILD_ENDED
+from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, FieldRow, MessageRow
+from pointsman.kernel.snapshot import Status
+from pointsman.runtime.recent import Recent
+from pointsman.store.base import Store
+
+PAGE = 1_000  # events read at once
+
+
+class Loader:
+    """Loads cases, and what comes to them while they are in hand."""
+
+    def __init__(self, store: Store, recent: Recent) -> None:
+        self._store = store
+        self._recent = recent
+
+    def bare(self, process: AnyProcess, row: CaseRow) -> Case:
+        """A case for a transition that does not look at its fields."""
+        return bare_case(process, row, self._store.incarnation)
+
+    async def load(
+        self, process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow] | None = None, branches: Sequence[BranchRow] | None = None, *,
+        corrected: Collection[str] = (),
+    ) -> Case:  # fmt: skip
+        """A case with all that is stored of it. Raises VersionNotAccepted, and ValueRefused where its fields do not fit the code."""
+        cells = self._recent.cells(process, row) if fields is None else None
+        if fields is None and cells is None:
+            fields = await self._store.fields(row.id)
+        if branches is None:
+            # Only a step that was parked can have left branches behind in a case that nobody has in hand.
+            branches = await self._store.branches(row.id) if row.status is Status.PARKED else ()
+        case = loaded_case(
+            process, row, fields or (), branches, cells=cells, corrected=corrected, incarnation=self._store.incarnation
+        )  # fmt: skip
+        return await self.complete(process, case)
+
+    async def complete(self, process: AnyProcess, case: Case) -> Case:
+        """The same case with its ledger, its open pause, its messages and its children."""
+        row, step = case.row, process.steps.get(case.row.step or "")
+        ledger = {entry.key: entry for entry in await self._store.effects(row.id)}
+        pause = None
+        if (step is None or isinstance(step, Pause | Sleep)) and row.status in _MAY_PAUSE:  # None: the code may no longer have the step
+            pause = await self._store.pause(row.id)
+        children = tuple(await self._store.children(row.id)) if isinstance(step, Child) else ()
+        case = case._replace(ledger=ledger, pause=pause if pause is not None and pause.closed is None else None, children=children)
+        return await self.with_messages(case) if row.inbox else case
+
+    async def with_messages(self, case: Case) -> Case:
+        """The same case with what is pending for it now."""
+        messages = await self._store.messages(case.number)
+        ends = {end["case"]: await self.fields_of(end["case"]) for message in messages for end in _child_ends(message)}
+        return case.having(messages, ends)
+
+    async def with_children(self, case: Case) -> Case:
+        """The same case with its children as they stand now."""
+        return case._replace(children=tuple(await self._store.children(case.number)))
+
+    async def fields_of(self, case: int) -> dict[str, FieldRow]:
+        """The fields of a case, by name."""
+        return {row.field: row for row in await self._store.fields(case)}
+
+    async def with_history(self, process: AnyProcess, case: Case) -> Case:
+        """The same case with its past."""
+        first: dict[str, tuple[int, int, int]] = {}  # place, revision, version
+        told: dict[str, set[str]] = defaultdict(set)
+        since, after = 0, 0  # how many intents are known to be of an earlier version
+        while events := await self._store.events(case=case.number, after=after, limit=PAGE):
+            for event in events:
+                facts = json.loads(event.facts)
+                if event.kind == Kind.EFFECT_INTENDED and facts["key"] not in first:
+                    first[facts["key"]] = (len(first), event.revision, case.row.version)
+                elif event.kind == Kind.EFFECT_SETTLED:
+                    told[facts["key"]].update(facts["fields"])
+                elif event.kind == Kind.MIGRATED:
+                    for key in [*first][since:]:
+                        first[key] = (*first[key][:2], facts["since"])
+                    since = len(first)
+            after = events[-1].id
+        intents: dict[str, PastIntent] = {}
+        for key, (place, revision, version) in first.items():
+            fields: tuple[FieldRow, ...] = ()
+            entry = case.ledger.get(key)
+            if entry is not None and entry.status is EffectStatus.DONE and _undone_by(process, entry):
+                fields = await self._store.fields(case.number, revision=revision)
+            intents[key] = PastIntent(place, version, fields)
+        return case._replace(history=History(intents, {key: frozenset(names) for key, names in told.items()}))
+
+
+_MAY_PAUSE = frozenset({Status.READY, Status.RUNNING, Status.WAITING})
+
+
+def _undone_by(process: AnyProcess, entry: EffectRow) -> bool:
+    step = process.steps.get(process.called(entry.effect))
+    return isinstance(step, Effect) and step.undo is not None
+
+
+def _child_ends(message: MessageRow) -> "list[dict[str, int]]":
+    return [json.loads(message.body)] if message.name == CHILD_ENDED else []

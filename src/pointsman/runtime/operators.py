@@ -1,0 +1,106 @@
+"""What operators do to a case: cancel it, put it back into the line, say what became of an effect in doubt."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from pointsman.errors import Conflict, InboxChanged, Refused, ValueRefused, VersionNotAccepted
+from pointsman.kernel.codec import check_name, check_text
+from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.happenings import CancelAsked, Happening, Redriven, Resolved
+from pointsman.kernel.operators import standing
+from pointsman.kernel.rows import CaseRow
+from pointsman.kernel.snapshot import ENDED, Status
+from pointsman.runtime.cases import Cases
+from pointsman.runtime.clock import Clock
+from pointsman.runtime.session import CaseSession
+
+MOMENT_SECONDS = 0.002  # what the store takes for a commit or a look, about
+ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine has in hand
+
+
+class OperatorCommands:
+    """The engine's calls for operators; each is an event that says who and why."""
+
+    def __init__(self, cases: Cases, clock: Clock, check_running: Callable[[], None]) -> None:
+        self._cases = cases
+        self._clock = clock
+        self._check_running = check_running
+
+    async def cancel(self, case: int, *, by: str, why: str) -> CaseRow:
+        """End a case from outside; see `Engine.cancel`."""
+        check_name("by", by)
+        check_text("why", why)
+        event = Event(Kind.CANCELLED, facts={"by": by, "why": why})
+        while (row := await self._cases.row(case)).status not in ENDED:
+            self._check_running()
+            if self._cases.scheduler.holds(case):
+                await self._cases.scheduler.cancel(case, event)
+            elif row.status is Status.RUNNING:
+                if self._cases.store.lease_seconds is None:
+                    # It is between its commit and its task. The loop's time and not the clock's, which a test may hold still.
+                    await asyncio.sleep(MOMENT_SECONDS)
+                else:
+                    await self._clock.wait(asyncio.Event(), ELSEWHERE_SECONDS)  # in another engine's hands until it rests
+            else:
+                self._cases.scheduler.look_again()
+                session = await self._cases.completed(self._cases.bare(row))
+                with suppress(Conflict):
+                    await self._cases.apply(session, CancelAsked(by, why))
+        if row.status is Status.DONE:
+            raise Refused(f"case {case} was not cancelled: {standing(row)}.")
+        return row
+
+    async def redrive(self, case: int, *, by: str, why: str, fields: Mapping[str, object]) -> CaseRow:
+        """Put a parked case back into the line; see `Engine.redrive`."""
+        check_name("by", by)
+        check_text("why", why)
+        row = await self._cases.row(case)
+        if row.status is not Status.PARKED:
+            raise Refused(f"case {case} is not parked: {standing(row)}.")
+        session = (
+            await self._cases.session(row, corrected=fields.keys()) if fields else await self._cases.with_branches(self._cases.bare(row))
+        )
+        return await self._apply(session, Redriven(by, why, fields))
+
+    async def redrive_all(self, *, by: str, why: str, fields: Mapping[str, object], process: str | None, reason: str) -> list[CaseRow]:
+        """Put parked cases back into the line; see `Engine.redrive_all`."""
+        redriven: list[CaseRow] = []
+        after = 0
+        while rows := await self._cases.store.cases(process=process, status=Status.PARKED, after=after):
+            after = rows[-1].id
+            for row in rows:
+                if reason in (row.reason or ""):
+                    with suppress(Refused):  # somebody else has moved it since it was listed
+                        redriven.append(await self.redrive(row.id, by=by, why=why, fields=fields))
+        return redriven
+
+    async def resolve(self, said: Resolved) -> CaseRow:
+        """Say what became of an effect in doubt; see `Engine.resolve`."""
+        check_name("by", said.by)
+        check_text("why", said.why)
+        entry = await self._cases.store.effect(said.key)
+        if entry is None:
+            raise Refused(f"no effect has the key {said.key}; `pointsman show CASE` lists a case's keys.")
+        # The ledger is read behind the case's row, whose revision guards the commit: if the effect is called again from here on, it is a
+        # Conflict.
+        row = await self._cases.row(entry.case)
+        if not said.happened:
+            return await self._apply(await self._cases.completed(self._cases.bare(row)), said)
+        try:
+            session = await self._cases.session(row)
+        except (VersionNotAccepted, ValueRefused):
+            if row.status not in ENDED:
+                raise
+            session = await self._cases.completed(self._cases.bare(row))
+        return await self._apply(session, said)
+
+    async def _apply(self, session: CaseSession, happening: Happening) -> CaseRow:
+        while True:
+            try:
+                return await self._cases.row(await self._cases.apply(session, happening, drives=True))
+            except InboxChanged:
+                await self._cases.read_messages(session)
+            except Conflict:
+                told = f"case {session.case.number} was moved by somebody else meanwhile; look at it again."
+                raise Refused(told) from None

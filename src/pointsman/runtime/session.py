@@ -1,0 +1,46 @@
+"""A case in this engine's hands: the case, its program, and what the engine keeps ready for its calls."""
+
+from dataclasses import dataclass
+
+from pointsman.definition.process import AnyProcess
+from pointsman.kernel.case import Case
+from pointsman.kernel.commands import CallEffect
+from pointsman.kernel.happenings import Happening
+from pointsman.kernel.machine import Plan, Refusal, advance
+from pointsman.kernel.moment import Offer
+from pointsman.kernel.program import Program
+from pointsman.runtime.limits import Permit
+from pointsman.runtime.ports import Ports
+from pointsman.runtime.threads import Call
+
+
+@dataclass(slots=True)
+class CaseSession:
+    """A case in hand. Only `case` is durable; the rest is gone with the engine, and nothing depends on it.
+
+    `permit` and `place` are a permit and a thread for the call to come, and `call_until` is when that call must be given up, in the clock's
+    monotonic seconds. `calling` is how many calls are under way, `counted` whether the store counts an attempt for them.
+    """
+
+    program: Program
+    case: Case
+    permit: Permit | None = None
+    place: Call | None = None
+    call_until: float = 0.0
+    calling: int = 0
+    counted: bool = True
+
+    @property
+    def process(self) -> AnyProcess:
+        """What the author declared."""
+        return self.program.process
+
+    def advance(self, ports: Ports, happening: Happening, offer: Offer) -> Plan | Refusal:
+        """Ask the machine what follows; nothing is committed yet."""
+        asked = ports.clock.monotonic()
+        plan = advance(self.program, self.case, happening, ports.clock.now(), ports.random, offer)
+        # The time of a call begins before its intent is committed: a slow commit shortens the call, and the call never outlives
+        # what the ledger says.
+        if plan.commands and isinstance(plan.commands[0], CallEffect):
+            self.call_until = asked + plan.commands[0].effect.timeout_seconds
+        return plan
