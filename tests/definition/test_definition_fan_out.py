@@ -58,12 +58,12 @@ def length_of(line: Item[str]) -> int:
 REFUSED = [
     # the step, and what the author is told
     (lambda node: node, ["'measure' takes one Item, 'line'", "each(measure, over=...)"]),
-    (lambda node: each(node, over="line"), ["goes over 'line', which is no field of Order", "lines"]),
+    (lambda node: each(node, over="line"), ["goes over 'line', which is not a field of Order", "lines"]),
     (lambda node: each(node, over="customer"), ["goes over 'customer', which holds str", "a list, a tuple or a dict"]),
     (lambda node: each(node, over="strict"), ["takes an item of str, but field 'strict' holds int"]),
     (lambda node: each(node, over="lines", concurrency=0), ["concurrency is 0"]),
     (lambda node: each(node, over="lines", failures="ignore"), ["failures is 'ignore'", "quorum(n)"]),
-    (lambda node: each(node, over="lines", failures=quorum(0)), ["quorum(0) cannot be"]),
+    (lambda node: each(node, over="lines", failures=quorum(0)), ["quorum(0) is impossible"]),
 ]
 
 

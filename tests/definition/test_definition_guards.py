@@ -61,7 +61,7 @@ def declare(guard: Guard | None, function: Any = write, writes: Any = "draft") -
     ("broken", "told"),
     [
         (lambda: declare(Guard(of_the_mail)), ("check 'of_the_mail'", "does not read what the node writes", "name one of draft")),
-        (lambda: declare(Guard(of_a_stranger)), ("check 'of_a_stranger'", "'stranger' is no field")),
+        (lambda: declare(Guard(of_a_stranger)), ("check 'of_a_stranger'", "'stranger' is not a field")),
         (lambda: declare(Guard(of_a_number)), ("check 'of_a_number'", "takes int", "returns Draft")),
         (lambda: Guard(with_a_client), ("check 'with_a_client'", "client", "reads fields only")),
         (lambda: Guard(short, short), ("two checks are called 'short'",)),

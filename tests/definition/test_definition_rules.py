@@ -60,7 +60,7 @@ def test_a_rule_behind_otherwise_is_refused() -> None:
         )
     )
 
-    assert "'no right' stands behind otherwise(...)" in text
+    assert "'no right' follows otherwise(...)" in text
     assert "move it up" in text
 
 
@@ -76,7 +76,7 @@ def test_a_condition_that_holds_always_is_refused(condition: Callable[[Pair], ob
         )
     )
 
-    assert "'always' holds always" in text
+    assert "'always' always holds" in text
     assert "use otherwise(...)" in text
 
 
@@ -92,7 +92,7 @@ def test_a_condition_that_assigns_is_refused() -> None:
 
     assert "rule 'marks'" in text
     assert "'left'" in text
-    assert "only reads" in text
+    assert "must only read" in text
 
 
 def test_a_second_rule_with_the_same_condition_is_refused() -> None:
@@ -297,7 +297,7 @@ def test_a_field_that_nobody_writes_is_refused() -> None:
 
     text = refusal(lambda: process.rules(when("no left", lambda c: c.left is None, left), otherwise(finish("done"))))
 
-    assert "'right' is written by nothing" in text
+    assert "nothing writes field 'right'" in text
     assert "writes='right'" in text
 
 

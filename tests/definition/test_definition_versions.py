@@ -40,11 +40,11 @@ class CaseWithAnotherProperty(Case):
 @pytest.mark.parametrize(
     ("version", "accepts", "told"),
     [
-        (0, {}, "version=0 is no version; count them 1, 2, 3"),
-        (True, {}, "version=True is no version"),
-        (2, {2: None}, "accepts names version 2, which is none before version 2; remove it"),
-        (2, {0: None}, "accepts names version 0, which is none before version 2"),
-        (3, {1: None}, "accepts has 1 but not 2, so its cases cannot come to version 3; add 2: to accepts"),
+        (0, {}, "version=0 is not a version; use 1, 2, 3"),
+        (True, {}, "version=True is not a version"),
+        (2, {2: None}, "accepts names version 2, which is not older than version 2; remove it"),
+        (2, {0: None}, "accepts names version 0, which is not older than version 2"),
+        (3, {1: None}, "accepts has 1 but not 2, so its cases cannot reach version 3; add 2: to accepts"),
         (2, {1: "migrate"}, "accepts[1] is 'migrate'; give a function of the stored fields, or None"),
     ],
 )
@@ -68,7 +68,7 @@ async def write(message: str) -> str:
 @pytest.mark.parametrize(
     ("first", "second", "told"),
     [
-        ({"name": "write"}, {"name": "draft", "former_names": "write"}, "'draft' was called 'write', but a step is called so now"),
+        ({"name": "write"}, {"name": "draft", "former_names": "write"}, "'draft' was called 'write', but a step has that name now"),
         (
             {"name": "write", "former_names": "draft"},
             {"name": "draft"},
@@ -77,9 +77,9 @@ async def write(message: str) -> str:
         (
             {"name": "a", "former_names": "old"},
             {"name": "b", "former_names": ("older", "old")},
-            "'a' and 'b' were both called 'old'; say which",
+            "'a' and 'b' were both called 'old'; remove it",
         ),
-        ({"name": "a", "former_names": "a"}, {"name": "b"}, "'a' was called 'a', but a step is called so now"),
+        ({"name": "a", "former_names": "a"}, {"name": "b"}, "'a' was called 'a', but a step has that name now"),
     ],
 )
 def test_an_earlier_name_belongs_to_one_step_that_is_called_otherwise_now(first: dict[str, Any], second: dict[str, Any], told: str) -> None:

@@ -26,11 +26,11 @@ def test_a_duration_is_read_in_seconds(duration: str | float | timedelta, second
 
 @pytest.mark.parametrize("duration", ["4", "4 hours", "", "h", "-4h", "1h30m", "٤h", "4H", None, True, [4]])
 def test_what_is_no_duration_is_refused_with_what_it_was_for(duration: object) -> None:
-    with pytest.raises(DefinitionError, match=r"rung 2: .* is no duration; give it seconds"):
+    with pytest.raises(DefinitionError, match=r"rung 2: .* is not a duration; give it seconds"):
         seconds_of(duration, "rung 2")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("duration", [0, -1.0, "0h", timedelta(0), timedelta(days=-1), float("nan"), float("inf"), "9" * 400 + "d"])
 def test_a_duration_in_which_no_time_passes_is_refused(duration: str | float | timedelta) -> None:
-    with pytest.raises(DefinitionError, match="is no time that passes"):
+    with pytest.raises(DefinitionError, match="is not a finite time above 0"):
         seconds_of(duration)

@@ -86,7 +86,7 @@ def test_all_that_was_missed_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (lambda: every("0s"), "is no time that passes"),
+        (lambda: every("0s"), "is not a finite time above 0"),
         (lambda: every(0.5), "is less than a second"),
         (lambda: cron("0 25 * * *"), "'0 25 \\* \\* \\*' is no cron expression"),
         (lambda: cron("0 0 1 1 1#6"), "is no cron expression"),
@@ -111,7 +111,7 @@ class Report(State):
         ({"inputs": {}}, r"schedule 'nightly': its inputs do not fit Report \(day: Field required\)"),
         ({"inputs": {"day": "today", "place": "here"}}, r"its inputs do not fit Report \(place"),
         ({"inputs": 7}, "inputs is a int; give it a mapping"),
-        ({"inputs": {"day": "today"}, "missed": "some"}, "missed='some' is not known"),
+        ({"inputs": {"day": "today"}, "missed": "some"}, "missed='some' is unknown"),
     ],
 )
 def test_a_schedule_whose_cases_could_not_start_is_refused(settings: dict[str, Any], told: str) -> None:

@@ -82,7 +82,7 @@ def test_a_function_that_does_not_say_what_it_returns_is_refused() -> None:
     def draft(message: str):  # type: ignore[no-untyped-def]
         return message
 
-    with pytest.raises(DefinitionError, match=r"node 'draft': it does not say what it returns; write `-> TheType`"):
+    with pytest.raises(DefinitionError, match=r"node 'draft': it has no return type; write `-> TheType`"):
         signature_of(draft, "node 'draft'")
 
 
@@ -94,7 +94,7 @@ def test_arguments_without_names_are_refused() -> None:
         return "".join(fields)
 
     for function in (all_of_them, any_of_them):
-        with pytest.raises(DefinitionError, match="fields says neither which field it reads"):
+        with pytest.raises(DefinitionError, match="fields names no field and no resource"):
             signature_of(function, "node")
 
 

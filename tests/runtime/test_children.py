@@ -241,7 +241,7 @@ def test_an_engine_that_ended_between_the_child_and_its_parent_finds_both(on_dis
 def test_what_cannot_work_is_refused_at_definition() -> None:
     child = shipping()
     process = Process("p", Order)
-    with pytest.raises(DefinitionError, match="no field of Parcel"):
+    with pytest.raises(DefinitionError, match="not a field of Parcel"):
         process.child(child, lambda_inputs, writes="shipment", result="nothing", name="a")
     with pytest.raises(DefinitionError, match="input"):
         process.child(child, lambda_inputs, writes="address", name="b")

@@ -203,9 +203,9 @@ main_function.__module__ = "__main__"
     ("function", "told"),
     [
         (asynchronous, "write `def`"),
-        (with_resource, "another Python does not have 'model'; make it in the function"),
-        (local(), "define it at the top of a module of its own"),
-        (main_function, "define it at the top of a module of its own"),
+        (with_resource, "a subprocess does not have 'model'; create it in the function"),
+        (local(), "define it at the top level of a module"),
+        (main_function, "define it at the top level of a module"),
     ],
 )
 def test_what_another_python_could_not_call_is_refused_at_definition(function: Callable[..., Any], told: str) -> None:

@@ -1,4 +1,4 @@
-"""The checks at definition: what cannot work is refused with the function, the field and the mend."""
+"""The checks at definition. Each error names the function, the field and the fix."""
 
 import dis
 import inspect
@@ -27,7 +27,7 @@ from pointsman.errors import DefinitionError
 
 
 def inputs_of(state: type[State]) -> frozenset[str]:
-    """The fields that come with `start`: those without a default, or with one that is not None."""
+    """The fields that `start` gives: those without a default, or with a default other than None."""
     return frozenset(
         name
         for name, field in state.model_fields.items()
@@ -36,10 +36,10 @@ def inputs_of(state: type[State]) -> frozenset[str]:
 
 
 def check_state(process: str, state: type[State]) -> None:
-    """Refuse a state that is no State, or whose results cannot be None."""
+    """Refuse a state that is not a State, or whose results cannot be None."""
     declared: object = state
     if not (isinstance(declared, type) and issubclass(declared, State)):
-        raise DefinitionError(f"process {process!r}: {state!r} is no State; write `class {_class_name(process)}(State): ...`.")
+        raise DefinitionError(f"process {process!r}: {state!r} is not a State; write `class {_class_name(process)}(State): ...`.")
     if not state.__pydantic_complete__:
         try:
             state.model_rebuild()
@@ -57,7 +57,7 @@ def check_state(process: str, state: type[State]) -> None:
 
 
 def check_node(process: str, state: type[State], node: AnyNode) -> None:
-    """Refuse a node whose parameters are no fields or do not fit them, or whose result does not fit what it writes."""
+    """Refuse a node whose parameters do not match fields, or whose result does not fit the fields that it writes."""
     what = f"process {process!r}, {'effect' if isinstance(node, Effect) else 'node'} {node.name!r}"
     if isinstance(node, Effect) and node.signature.item is not None:
         raise DefinitionError(f"{what}: an effect takes no Item, as each(...) runs nodes only; let it read the whole field.")
@@ -68,7 +68,7 @@ def check_node(process: str, state: type[State], node: AnyNode) -> None:
     _check_written(what, state, node.writes)
     if isinstance(node, Effect) and not isinstance(node.timeout_seconds, int | float):
         raise DefinitionError(
-            f"{what}: timeout_seconds is {node.timeout_seconds}; a call without an end is never known to have failed, so give it seconds."
+            f"{what}: timeout_seconds is {node.timeout_seconds}; without a timeout the engine never knows that a call failed, so give it seconds."
         )
     if node.timeout_seconds is not None and node.timeout_seconds <= 0:
         raise DefinitionError(f"{what}: timeout_seconds is {node.timeout_seconds}; a call needs more than 0 seconds.")
@@ -91,12 +91,12 @@ def check_node(process: str, state: type[State], node: AnyNode) -> None:
 
 
 def check_pause(process: str, state: type[State], pause: Pause) -> None:
-    """Refuse a pause that shows or edits what is no field, or whose answer does not fit the field it writes."""
+    """Refuse a pause that shows or edits an unknown field, or whose answer does not fit the field that it writes."""
     what = f"process {process!r}, pause {pause.name!r}"
     for name in chain(pause.shows, pause.edits, pause.beside):
         if name not in state.model_fields:
             raise DefinitionError(
-                f"{what}: it shows {name!r}, which is no field of {state.__name__}; its fields are {_listed(state.model_fields)}."
+                f"{what}: it shows {name!r}, which is not a field of {state.__name__}; its fields are {_listed(state.model_fields)}."
             )
     for name in pause.edits:
         if name not in pause.shows:
@@ -113,7 +113,7 @@ def check_schedule(process: str, state: type[State], name: str, inputs: object, 
     """Refuse a schedule whose cases could not start."""
     what = f"process {process!r}, schedule {name!r}"
     if missed not in get_args(Missed):
-        raise DefinitionError(f'{what}: missed={missed!r} is not known; say "one", "all" or "none".')
+        raise DefinitionError(f'{what}: missed={missed!r} is unknown; write "one", "all" or "none".')
     if callable(inputs):
         return
     if not isinstance(inputs, Mapping):
@@ -127,35 +127,35 @@ def check_schedule(process: str, state: type[State], name: str, inputs: object, 
 
 
 def check_former_names(process: str, steps: Mapping[str, Any], former: Mapping[str, str], step: AnyStep) -> None:
-    """Refuse an earlier name that is a step's present one, or that another step claims as well."""
+    """Refuse a former name that is the present name of a step, or the former name of another step."""
     what = f"process {process!r}"
     if step.name in former:
         raise DefinitionError(f"{what}: {step.name!r} is an earlier name of {former[step.name]!r}; give the new step another name=.")
     for name in step.former_names:
         if name == step.name or name in steps:
-            raise DefinitionError(f"{what}: {step.name!r} was called {name!r}, but a step is called so now; take it out of former_names=.")
+            raise DefinitionError(f"{what}: {step.name!r} was called {name!r}, but a step has that name now; remove it from former_names=.")
         if name in former:
             raise DefinitionError(
-                f"{what}: {former[name]!r} and {step.name!r} were both called {name!r}; say which, and take it out of the other's former_names=."
+                f"{what}: {former[name]!r} and {step.name!r} were both called {name!r}; remove it from the former_names= of one of them."
             )
 
 
 def check_sleep(process: str, state: type[State], sleep: Sleep) -> None:
-    """Refuse a sleep that has no end, or whose fields hold no time."""
+    """Refuse a sleep without an end, or whose fields cannot hold a time."""
     what = f"process {process!r}, sleep {sleep.name!r}"
     if (sleep.seconds is None) == (sleep.until is None):
-        raise DefinitionError(f"{what}: say either for how long (seconds=) or until when (until= a field).")
+        raise DefinitionError(f"{what}: give it either seconds= or until=.")
     _check_written(what, state, sleep.writes)
     for name in (*sleep.writes, *sleep.shows):
         if name not in state.model_fields:
-            raise DefinitionError(f"{what}: {name!r} is no field of {state.__name__}; its fields are {_listed(state.model_fields)}.")
+            raise DefinitionError(f"{what}: {name!r} is not a field of {state.__name__}; its fields are {_listed(state.model_fields)}.")
         annotation = state.model_fields[name].annotation
         if not fits(float, annotation) and not fits(datetime, annotation):
             raise DefinitionError(f"{what}: field {name!r} takes {show(annotation)}; give it a float (Unix seconds) or a datetime.")
 
 
 def check_child(process: str, state: type[State], child: Child) -> None:
-    """Refuse a child that is no process, whose inputs read what is no field, or whose end does not fit the field it writes."""
+    """Refuse a child whose inputs read an unknown field, or whose result does not fit the field that it writes."""
     what = f"process {process!r}, child {child.name!r}"
     _check_reads(what, state, child.signature.reads)
     _check_written(what, state, child.writes)
@@ -163,7 +163,9 @@ def check_child(process: str, state: type[State], child: Child) -> None:
         raise DefinitionError(f"{what}: its inputs are a pure function of fields and use no {_listed(child.signature.uses)}.")
     fields = child.process.state.model_fields
     if child.result is not None and child.result not in fields:
-        raise DefinitionError(f"{what}: {child.result!r} is no field of {child.process.state.__name__}; its fields are {_listed(fields)}.")
+        raise DefinitionError(
+            f"{what}: {child.result!r} is not a field of {child.process.state.__name__}; its fields are {_listed(fields)}."
+        )
     ends = ChildEnd if child.result is None else fields[child.result].annotation
     annotation, where = _place(state, child.writes[0])
     if not fits(ends, annotation, ignore_none=True):
@@ -171,12 +173,12 @@ def check_child(process: str, state: type[State], child: Child) -> None:
 
 
 def check_accept(process: str, state: type[State], accept: Accept) -> None:
-    """Refuse a message whose field is none, or does not take it."""
+    """Refuse a message that does not fit the field that it writes."""
     what = f"process {process!r}, message {accept.name!r}"
     [name] = accept.writes
     if name not in state.model_fields:
         raise DefinitionError(
-            f"{what}: it writes {name!r}, which is no field of {state.__name__}; its fields are {_listed(state.model_fields)}."
+            f"{what}: it writes {name!r}, which is not a field of {state.__name__}; its fields are {_listed(state.model_fields)}."
         )
     annotation: Any = state.model_fields[name].annotation
     if accept.while_open not in {"supersede", "append", "hold", "new_case"}:
@@ -200,11 +202,11 @@ def check_rules(
 ) -> dict[str, str]:
     """Refuse rules that do not end in `otherwise`, that cannot be reached, or that leave a field without a writer.
 
-    Answers the field that each node of an `each(...)` goes over, by the node's name.
+    Returns the `over=` field of each node of an `each(...)`, by the name of the node.
     """
     what = f"process {process!r}"
     if not rules or rules[-1].condition is not None:
-        raise DefinitionError(f"{what}: the rules do not end in otherwise(...); say what happens when none of the conditions holds.")
+        raise DefinitionError(f"{what}: the rules do not end in otherwise(...); add the step to take when no condition holds.")
     _check_reachable(what, rules)
     for rule in rules:
         _check_step(f"{what}, rule {rule.name!r}", steps, rule)
@@ -219,7 +221,7 @@ def check_rules(
     for name in state.model_fields:
         if name not in written and name not in inputs_of(state):
             raise DefinitionError(
-                f"{what}: field {name!r} is written by nothing; give it a node with writes={name!r}, or make it an input by removing its default None."
+                f"{what}: nothing writes field {name!r}; add a node with writes={name!r}, or remove the default None to make it an input."
             )
     _check_cycles(what, steps, overs)
     return overs
@@ -229,7 +231,7 @@ def _check_reads(what: str, state: type[State], reads: Mapping[str, Any]) -> Non
     for name, annotation in reads.items():
         if name not in state.model_fields:
             raise DefinitionError(
-                f"{what}: parameter {name!r} is no field of {state.__name__}, whose fields are {_listed(state.model_fields)}; "
+                f"{what}: parameter {name!r} is not a field of {state.__name__}, whose fields are {_listed(state.model_fields)}; "
                 "rename it, or put it after a `*` if it is a resource."
             )
         field = state.model_fields[name].annotation
@@ -245,14 +247,14 @@ def _check_written(what: str, state: type[State], writes: tuple[str, ...]) -> No
             raise DefinitionError(f"{what}: it writes {name!r} twice; name each field once.")
         if name not in state.model_fields:
             raise DefinitionError(
-                f"{what}: it writes {name!r}, which is no field of {state.__name__}; its fields are {_listed(state.model_fields)}."
+                f"{what}: it writes {name!r}, which is not a field of {state.__name__}; its fields are {_listed(state.model_fields)}."
             )
         if name in inputs_of(state) and not is_log(state.model_fields[name]):
             raise DefinitionError(f"{what}: it writes {name!r}, which is an input; give the field `| None = None` to make it a result.")
 
 
 def _taken(what: str, state: type[State], node: AnyNode, field: str) -> tuple[Any, str]:
-    """The type that a node's result must fit, and where it goes: a field, an item of a log, or one entry of a collection."""
+    """The type that a node's result must have, and its place: a field, an item of a log, or one entry of a collection."""
     annotation = state.model_fields[field].annotation
     if node.signature.item is None:
         return _place(state, field)
@@ -300,9 +302,9 @@ def _returned(what: str, node: AnyNode) -> tuple[Any, ...]:
 
 
 def _check_guard(what: str, state: type[State], node: AnyNode, guard: Guard) -> None:
-    """Refuse a check that does not look at the answer, or reads what is no field; and an escalation that has no field to go to."""
+    """Refuse a check that does not read the result or reads an unknown field, and an escalation without a field for it."""
     if node.isolated:
-        raise DefinitionError(f"{what}: it is isolated and guarded; a node that asks a model waits for it, so leave out isolated=True.")
+        raise DefinitionError(f"{what}: it is isolated and has a guard; leave out isolated=True, as a node that asks a model only waits.")
     for name, signature in guard.signatures.items():
         if signature.item is not None or not set(signature.reads) & set(node.writes):
             told = f"{what}, check {name!r}: it does not read what the node writes"
@@ -315,7 +317,7 @@ def _check_guard(what: str, state: type[State], node: AnyNode, guard: Guard) -> 
                 raise DefinitionError(f"{what}, check {name!r}: {told}; change one of them.")
     if guard.escalate == "unsafe":
         if len(node.writes) != 1:
-            raise DefinitionError(f'{what}: escalate="unsafe" needs one field to write to, and it writes {_listed(node.writes)}; part it.')
+            raise DefinitionError(f'{what}: escalate="unsafe" needs one field, but the node writes {_listed(node.writes)}; split the node.')
         annotation, where = _taken(what, state, node, node.writes[0])
         if unsafe_in(annotation) is None:
             returned = show(node.signature.returns)
@@ -325,17 +327,17 @@ def _check_guard(what: str, state: type[State], node: AnyNode, guard: Guard) -> 
 
 
 def _check_isolated(what: str, node: AnyNode) -> None:
-    """Refuse what another Python could not find, or could not call."""
+    """Refuse a function that a subprocess could not import or call."""
     function = node.function
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if node.asynchronous:
         raise DefinitionError(f"{what}: isolated=True is for plain functions; write `def`, or leave it out.")
     for resource in node.signature.uses.keys() - {"ctx"}:
         raise DefinitionError(
-            f"{what}: isolated=True, but another Python does not have {resource!r}; make it in the function, or leave it out."
+            f"{what}: isolated=True, but a subprocess does not have {resource!r}; create it in the function, or leave it out."
         )
     if not isinstance(function, FunctionType) or not name.isidentifier() or module in {None, "__main__"}:
-        raise DefinitionError(f"{what}: isolated=True, but another Python cannot import it; define it at the top of a module of its own.")
+        raise DefinitionError(f"{what}: isolated=True, but a subprocess cannot import it; define it at the top level of a module.")
 
 
 def _check_effect(what: str, state: type[State], effect: Effect[Any, Any]) -> None:
@@ -348,7 +350,7 @@ def _check_effect(what: str, state: type[State], effect: Effect[Any, Any]) -> No
         _check_reads(f"{what}, its key", state, dict.fromkeys(_parameters(effect.key), Any))
     undo: object = effect.undo
     if undo is not None and not isinstance(undo, Compensation):
-        raise DefinitionError(f"{what}: undo={undo!r} is no compensation; declare it with `compensation(...)` above it.")
+        raise DefinitionError(f"{what}: undo={undo!r} is not a compensation; declare it with `compensation(...)` above it.")
     look_up = getattr(effect.safety, "look_up", None)
     if look_up is not None:
         asked = signature_of(look_up, f"{what}, its look-up")
@@ -371,13 +373,13 @@ def _check_reachable(what: str, rules: Sequence[Rule[Any]]) -> None:
         if rule.condition is None:
             if position < len(rules) - 1:
                 raise DefinitionError(
-                    f"{what}: rule {rules[position + 1].name!r} stands behind otherwise(...) and can never be reached; move it up."
+                    f"{what}: rule {rules[position + 1].name!r} follows otherwise(...) and can never be reached; move it up."
                 )
             continue
         _check_pure(what, rule)
         if _always_holds(rule.condition):
             raise DefinitionError(
-                f"{what}: the condition of rule {rule.name!r} holds always, so no rule behind it can be reached; use otherwise(...)."
+                f"{what}: the condition of rule {rule.name!r} always holds, so no later rule can be reached; use otherwise(...)."
             )
         same = _fingerprint(rule.condition)
         if same in seen:
@@ -395,7 +397,7 @@ def _check_step(what: str, steps: Mapping[str, AnyStep], rule: Rule[Any]) -> Non
             declared, Compensation
         ):
             raise DefinitionError(
-                f"{what}: {getattr(step, '__name__', step)!r} is no step; name what node(), effect() or pause() gave you, or finish(...) or park(...)."
+                f"{what}: {getattr(step, '__name__', step)!r} is not a step; name what node(), effect() or pause() gave you, or finish(...) or park(...)."
             )
     for step in _steps_in(rule):
         if steps.get(step.name) is not step:
@@ -414,11 +416,11 @@ def _check_branches(what: str, step: Parallel) -> None:
     for node in step.nodes:
         if isinstance(node, Effect) or not isinstance(node, Node):
             raise DefinitionError(
-                f"{what}: {node.name!r} cannot be a branch of {called}; only nodes can, an effect or a pause takes a rule of its own."
+                f"{what}: {node.name!r} cannot be a branch of {called}, because only nodes can; give it a rule of its own."
             )
         if isinstance(node, Transaction):
             raise DefinitionError(
-                f"{what}: {node.name!r} cannot be a branch of {called}, as a transaction is a commit of its own; give it a rule of its own."
+                f"{what}: {node.name!r} cannot be a branch of {called}, because a transaction has a commit of its own; give it a rule of its own."
             )
         if node.signature.item is not None and not isinstance(step, Each):
             raise DefinitionError(
@@ -433,7 +435,7 @@ def _check_branches(what: str, step: Parallel) -> None:
     for node in step.nodes:
         for name in sorted(node.depends & (writers.keys() - node.writes)):
             raise DefinitionError(
-                f"{what}: {node.name!r} reads {name!r}, which {writers[name]!r} writes in the same parallel(...); give it a rule of its own behind."
+                f"{what}: {node.name!r} reads {name!r}, which {writers[name]!r} writes in the same parallel(...); give it a later rule of its own."
             )
     declared: object = step.failures
     if declared not in {None, "fail", "record"} and not isinstance(declared, Quorum):
@@ -443,12 +445,12 @@ def _check_branches(what: str, step: Parallel) -> None:
     most = float("inf") if isinstance(step, Each) else len(step.nodes)
     if isinstance(step.failures, Quorum) and not 1 <= step.failures.needed <= most:
         raise DefinitionError(
-            f"{what}: quorum({step.failures.needed}) cannot be; name a number from 1 to {'as many as there are items' if most > len(step.nodes) else most}."
+            f"{what}: quorum({step.failures.needed}) is impossible; name a number from 1 to {'as many as there are items' if most > len(step.nodes) else most}."
         )
 
 
 def _overs(what: str, state: type[State], rules: Sequence[Rule[Any]]) -> dict[str, str]:
-    """What each node of an `each(...)` goes over. Refuse what is no collection, or does not fit; and results without room for a Failure."""
+    """The `over=` field of each node of an `each(...)`. Refuse a field of the wrong type, and results that cannot hold a Failure."""
     overs: dict[str, str] = {}
     for rule in rules:
         if not isinstance(rule.step, Parallel):
@@ -472,7 +474,7 @@ def _check_over(what: str, state: type[State], node: AnyNode, over: str) -> None
         raise DefinitionError(f"{what}: {node.name!r} takes no Item; write `async def {node.name}(one: Item[...], ...)`.")
     if over not in state.model_fields:
         raise DefinitionError(
-            f"{what}: each(...) goes over {over!r}, which is no field of {state.__name__}; its fields are {_listed(state.model_fields)}."
+            f"{what}: each(...) goes over {over!r}, which is not a field of {state.__name__}; its fields are {_listed(state.model_fields)}."
         )
     annotation = state.model_fields[over].annotation
     collection = collection_of(annotation)
@@ -510,7 +512,7 @@ def _steps_in(rule: Rule[Any]) -> tuple[AnyStep, ...]:
 
 
 def _check_cycles(what: str, steps: Mapping[str, AnyStep], overs: Mapping[str, str]) -> None:
-    """Refuse a field that is computed, over any number of steps, from itself: writing it would clear it."""
+    """Refuse a field that is computed, over any number of steps, from itself, because writing it would clear it."""
     derived: dict[str, dict[str, str]] = {}
     for step in steps.values():
         edits = step.edits if isinstance(step, Pause) else ()
@@ -540,7 +542,7 @@ def _check_pure(what: str, rule: Rule[Any]) -> None:
     for instruction in () if code is None else dis.get_instructions(code):
         if instruction.opname in {"STORE_ATTR", "DELETE_ATTR", "STORE_GLOBAL"}:
             raise DefinitionError(
-                f"{what}: the condition of rule {rule.name!r} assigns to {instruction.argval!r}, and a condition only reads; let a node write the field."
+                f"{what}: the condition of rule {rule.name!r} assigns to {instruction.argval!r}; a condition must only read, so let a node write the field."
             )
 
 

@@ -10,7 +10,7 @@ Duration = float | timedelta | str
 """Seconds, a `timedelta`, or a number and a unit: "90s", "30m", "4h", "1.5d", "2w"."""
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
-"""The units of a duration's text, in seconds. A day is 24 hours here, whatever the clocks of a zone do that night."""
+"""The units of a duration, in seconds. A day always has 24 hours."""
 
 DAY_SECONDS = UNITS["d"]
 
@@ -18,14 +18,14 @@ _TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", re.ASCII)
 
 
 def seconds_of(duration: Duration, what: str = "duration") -> float:
-    """The seconds of a duration, more than none. Raises DefinitionError, naming `what` it is for, where it is no duration."""
+    """The seconds of a duration, above 0. Raises DefinitionError, which names `what` the duration is for."""
     seconds = _seconds(duration)
     if seconds is None:
         raise DefinitionError(
-            f'{what}: {duration!r} is no duration; give it seconds, a timedelta, or a text such as "90s", "30m", "4h" or "1d".'
+            f'{what}: {duration!r} is not a duration; give it seconds, a timedelta, or a text such as "90s", "30m", "4h" or "1d".'
         )
     if not (math.isfinite(seconds) and seconds > 0):
-        raise DefinitionError(f"{what}: {duration!r} is no time that passes; give it more than nothing.")
+        raise DefinitionError(f"{what}: {duration!r} is not a finite time above 0; correct it.")
     return seconds
 
 

@@ -1,10 +1,9 @@
-"""The fingerprint of a definition: what it is that decided, so that a journal can say which code that was.
+"""The fingerprint of a definition, with which events record the code that decided.
 
-It covers what decides: the process, the fields of its state and what is computed from them, each step as it is declared
-(what it reads, uses and writes, its policy; not the body of its function, which may be mended at any time), and each rule
-with the code of its condition. A condition counts as what runs: its instructions, constants and names, the functions of
-the same package that it calls, and the plain constants that it refers to. So comments and layout do not change it, and a
-Python release that compiles otherwise does: it identifies a definition under one release of Python.
+It covers the process, the fields and properties of its state, the declaration of each step (what it reads, uses and writes,
+and its policies), and each rule with the code of its condition. It does not cover the bodies of nodes, which may change at any
+time. The code of a condition is its instructions, constants and names, the functions of the same package that it calls, and
+the plain constants that it refers to. So comments and layout do not change a fingerprint, but another release of Python may.
 """
 
 import hashlib
@@ -24,7 +23,7 @@ from pointsman.definition.nodes import Node
 from pointsman.definition.rules import Rule
 from pointsman.definition.state import State
 
-SHORT = 12  # hexadecimal digits that a person compares: 48 bits, more than there will ever be definitions
+SHORT = 12  # hexadecimal digits that a person compares: 48 bits, enough to tell all definitions apart
 
 _CONSTANTS = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis), Enum, re.Pattern)
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -47,13 +46,13 @@ def fingerprint_of(
 
 
 class _Teller:
-    """Says of a value what it is, as text that is the same in every run. A function is told once, then named."""
+    """Describes values as text that is the same in every run. It describes a function once, and then only names it."""
 
     def __init__(self) -> None:
         self._told: set[CodeType] = set()
 
     def of(self, value: object) -> str:
-        """Any value that a definition may hold."""
+        """The description of any value in a definition."""
         match value:
             case FunctionType():
                 return self._of_function(value)
@@ -81,11 +80,11 @@ class _Teller:
                 return _ADDRESS.sub("", repr(value))
 
     def of_fields(self, declared: Any) -> list[str]:
-        """What a declaration says: each of its dataclass's fields, without the function itself."""
+        """The description of each field of a declaration, without its function."""
         return [f"{field.name}={self.of(getattr(declared, field.name))}" for field in fields(declared) if field.name != "function"]
 
     def of_class(self, state: type[State]) -> list[str]:
-        """What conditions may ask of a state beyond its fields."""
+        """The description of the properties and methods of a state."""
         told = []
         for owner in state.__mro__[: state.__mro__.index(State)]:
             for name, attribute in vars(owner).items():
@@ -113,7 +112,7 @@ class _Teller:
     def _of_global(self, function: FunctionType, name: str) -> str:
         value = function.__globals__[name]
         if isinstance(value, FunctionType) and value.__module__.partition(".")[0] != function.__module__.partition(".")[0]:
-            return f"{name}={value.__module__}.{value.__qualname__}"  # another package's; its version is its own affair
+            return f"{name}={value.__module__}.{value.__qualname__}"  # the fingerprint does not cover other packages
         return f"{name}={self.of(value)}"
 
     def _of_code(self, code: CodeType) -> list[object]:
@@ -122,14 +121,14 @@ class _Teller:
 
 
 def _names(code: CodeType) -> list[str]:
-    """The names that a function refers to, also from within what is nested in it."""
+    """The names that a function and its nested functions refer to."""
     inner = [name for constant in code.co_consts if isinstance(constant, CodeType) for name in _names(constant)]
     return [*code.co_names, *inner]
 
 
 def _filled(cell: Any) -> bool:
     try:
-        cell.cell_contents  # noqa: B018 - it raises where there is nothing in it
+        cell.cell_contents  # noqa: B018 - it raises if the cell is empty
     except ValueError:
         return False
     return True

@@ -28,20 +28,21 @@ from pointsman.errors import DefinitionError
 
 S = TypeVar("S", bound=State)
 
-EFFECT_TIMEOUT_SECONDS = 30.0  # longer than a healthy mail server or payment service takes, short enough to settle soon
-STEPS_A_RULE = 100  # each rule so often without an answer, a message or a timer between: a case that does that turns in a circle
+EFFECT_TIMEOUT_SECONDS = 30.0  # longer than a healthy mail server or payment service takes, and short enough for a look-up soon
+STEPS_A_RULE = 100  # a case that takes each rule so often without an answer, a message or a timer in between is in a loop
 
 
 class Process(Generic[S]):
-    """What happens to a case: declare nodes, effects and pauses on it, then the rules, once.
+    """The definition of a process: declare its steps, and then its rules once.
 
-    `name` is stored with every case and must stay; `version` counts the changes of the state's meaning. A case that takes
-    `steps_max` steps with no answer, message or timer between them is parked; by default 100 for each rule. `intake` bounds how many cases may be in line; `retention` says how long a case is
-    kept after its end; without it, for ever. `budget` bounds what its guarded nodes may spend.
+    `name` is stored with each case and must not change. `version` counts changes of the meaning of the state. The engine
+    parks a case that takes `steps_max` steps without an answer, a message or a timer in between; the default is 100 for
+    each rule. `intake` bounds the backlog. `retention` says how long ended cases are kept; the default is for ever. `budget`
+    bounds the usage of the guarded nodes.
 
-    `accepts` names the older versions whose cases this one can go on with: `accepts[2]` turns the stored fields of
-    version 2, as plain JSON values, into those of version 3, or is None where nothing has to be done. The functions are
-    pure, and are run one after the other up to `version`. Raises DefinitionError where one of them is missing.
+    `accepts` lists the older versions whose cases this version can continue. `accepts[2]` is a pure function that turns
+    the stored fields of version 2, as plain JSON values, into those of version 3, or None if nothing changes. The engine
+    applies one migration after the other up to `version`. Raises DefinitionError if one of them is missing.
     """
 
     def __init__(
@@ -93,16 +94,16 @@ class Process(Generic[S]):
         limit: Limit | None = None,
         guard: Guard | None = None,
     ) -> Node[P, R] | Callable[[Callable[P, R]], Node[P, R]]:
-        """Declare a node: a plain or async function that reads fields, uses resources and returns what `writes` takes.
+        """Declare a node: a plain or async function that reads fields, uses resources and returns the value of `writes`.
 
-        The parameters before the `*` name fields, those after it resources. A plain function runs in a thread.
-        `timeout_seconds` bounds one attempt. When all attempts have failed, the case is parked, or, with
-        `on_failure="record"`, the field takes a `Failure` and the case goes on. An `isolated` one runs in a Python of its
-        own, which is killed when its time is over or its step is cancelled, and whose crash is a failed attempt: for
-        functions that hang or crash beyond help, at the cost of starting a Python for each attempt. `former_names` are the names that it had before,
-        oldest first: what is stored under them counts as its own. `limit` is what all calls of this and other steps share.
-        `guard` is what an answer must pass before it is written; a node that asks a model returns a `ModelResponse`, and is guarded by
-        the types of its fields where no other guard is named. Raises DefinitionError.
+        The parameters before the `*` name fields, and those after it name resources. A plain function runs in a thread.
+        `timeout_seconds` bounds one attempt. After the last failed attempt the case is parked, or, with
+        `on_failure="record"`, the field takes a `Failure` and the case goes on. An `isolated` node runs in a subprocess,
+        which the engine kills at the timeout or when the step is cancelled; a crash of the subprocess is a failed attempt.
+        Each attempt then starts Python, so use it for functions that hang or crash. `former_names` are earlier names, the
+        oldest first: the engine finds what is stored under them. `limit` bounds the calls of all steps that share it.
+        `guard` checks the result before it is written. A node that asks a model returns a `ModelResponse`; without a guard,
+        the engine checks the types of its fields. Raises DefinitionError.
         """
 
         def declare(function: Callable[P, R]) -> Node[P, R]:
@@ -155,12 +156,12 @@ class Process(Generic[S]):
         former_names: str | tuple[str, ...] = (),
         limit: Limit | None = None,
     ) -> Effect[P, R] | Callable[[Callable[P, R]], Effect[P, R]]:
-        """Declare an effect: a function that changes the world outside. It must name a safety policy.
+        """Declare an effect: a function that changes the outside world. It must have a `safety` policy.
 
-        The idempotency key is made of the process, the case, the effect and what it reads; `key`, a function of fields
-        that it names as parameters, takes the place of what it reads. `retry` bounds the calls, repeated or not sent.
-        `undo` is the compensation that a rule's `compensate(...)` calls for it. `former_names` are the names that it had before, oldest first: the key is made of the oldest one, so that a call under an
-        earlier name is known. `limit` is what all calls of this and other steps share. Raises DefinitionError.
+        The idempotency key is a digest of the process, the case, the effect and the fields that it reads. `key`, a function
+        whose parameters name fields, replaces those fields. `retry` bounds the number of calls. `undo` is the compensation
+        that `compensate(...)` calls. `former_names` are earlier names, the oldest first: the key contains the oldest name, so
+        a renamed effect keeps its keys. `limit` bounds the calls of all steps that share it. Raises DefinitionError.
         """
 
         def declare(function: Callable[P, R]) -> Effect[P, R]:
@@ -168,7 +169,7 @@ class Process(Generic[S]):
             what = f"effect {called!r}"
             if safety is None:
                 raise DefinitionError(
-                    f"{what}: say with `safety=` what a crash in the middle of its call means: "
+                    f"{what}: it has no safety policy; set `safety=` to "
                     "Idempotent(), Reconcile(look_up, propagation_seconds), AtMostOnce() or AtLeastOnce(because)."
                 )
             effect = Effect(
@@ -195,10 +196,10 @@ class Process(Generic[S]):
         self, *, safety: Safety, name: str | None = None, timeout_seconds: float = EFFECT_TIMEOUT_SECONDS, retry: Retry = Retry(),  # noqa: B008
         former_names: str | tuple[str, ...] = (),
     ) -> Callable[[Callable[P, R]], Compensation[P, R]]:  # fmt: skip
-        """Declare a compensation: an effect that takes another one back, and is named in that one's `undo=`.
+        """Declare a compensation: an effect that reverses the effect that names it in `undo=`.
 
-        It reads fields as they stood at the call that it takes back, and what that call wrote; it writes none. Its key is made
-        of that call's key. Raises DefinitionError.
+        It reads the fields as they were at the call that it reverses, and what that call wrote. It writes no field. Its key
+        is derived from the key of that call. Raises DefinitionError.
         """
 
         def declare(function: Callable[P, R]) -> Compensation[P, R]:
@@ -224,10 +225,10 @@ class Process(Generic[S]):
         self, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = Retry(), on_failure: OnFailure = "park",  # noqa: B008
         former_names: str | tuple[str, ...] = (),
     ) -> Callable[[Callable[P, R]], Transaction[P, R]]:  # fmt: skip
-        """Declare a transaction: a plain function with a resource `db: Database`, whose rows are committed with the field.
+        """Declare a transaction: a plain function with the resource `db: Database`, whose rows are committed with the field.
 
-        It holds the engine's writer while it runs, so it does nothing but read and write rows; its changes are undone when it
-        raises, and when the case has moved meanwhile. Raises DefinitionError.
+        It blocks the engine's writer while it runs, so it must only read and write rows. Its changes are rolled back if it
+        raises, or if the case has changed in the meantime. Raises DefinitionError.
         """
 
         def declare(function: Callable[P, R]) -> Transaction[P, R]:
@@ -264,8 +265,10 @@ class Process(Generic[S]):
     ) -> Pause:
         """Declare a pause: the case waits for an `answer` to what it `shows`.
 
-        `ladder` says what happens when none comes: `remind(after)`, `reassign(after, to)`, and at the `deadline` either
-        `answer_with(default)` or `park(reason)`; with a deadline alone the case is parked then. `former_names` are its earlier names. Raises DefinitionError.
+        `edits` are the shown fields that the answer may rewrite, and `beside` are fields that are shown for information only.
+        `ladder` says what happens while no answer comes: `remind(after)`, `reassign(after, to)`, and at the `deadline` either
+        `answer_with(default)` or `park(reason)`. With a deadline and no ladder, the case is parked at the deadline.
+        `former_names` are earlier names of the pause. Raises DefinitionError.
         """
         called = name or writes
         rungs = ladder_of(f"process {self.name!r}, pause {called!r}", ladder, deadline)
@@ -275,10 +278,10 @@ class Process(Generic[S]):
 
     def sleep(self, *, writes: str, seconds: Duration | None = None, until: str | None = None, name: str | None = None,
               former_names: str | tuple[str, ...] = ()) -> Sleep:  # fmt: skip
-        """Declare a sleep: the case waits for so long, or until the time that the field `until` names (Unix seconds or a datetime).
+        """Declare a sleep: the case waits for `seconds`, or until the time in the field `until` (Unix seconds or a datetime).
 
-        `writes` takes the time at which the case went on, a float or a datetime. A clock that jumps makes it late, never early.
-        Raises DefinitionError.
+        `writes` takes the time at which the sleep ended, as a float or a datetime. If the clock jumps, the sleep may end late
+        and never ends early. Raises DefinitionError.
         """
         sleep = Sleep(
             name or writes,
@@ -294,10 +297,10 @@ class Process(Generic[S]):
         self, process: "AnyProcess", inputs: Callable[..., Mapping[str, Any]], *, writes: str, result: str | None = None, name: str | None = None,
         former_names: str | tuple[str, ...] = (),
     ) -> Child:  # fmt: skip
-        """Declare a child: a case of another process, whose end this case waits for.
+        """Declare a child: a case of another `process` that runs as one step of this case.
 
-        `inputs` is a function of fields that it names as parameters, and returns what the child starts with. `writes` takes
-        the child's field `result`, or a `ChildEnd` where none is named. A child that ends without a result parks its parent.
+        `inputs` is a function whose parameters name fields, and returns the inputs of the child. `writes` takes the field
+        `result` of the child, or a `ChildEnd` if `result` is None. A child that ends without its `result` parks its parent.
         Raises DefinitionError.
         """
         called = name or process.name
@@ -317,14 +320,14 @@ class Process(Generic[S]):
         starts: Callable[[Any], Mapping[str, Any]] | bool = True,
         name: str | None = None,
     ) -> Accept:
-        """Declare a kind of message, a type that fits the field it `writes`.
+        """Declare a kind of `message`: a type that fits the field that it `writes`.
 
-        `correlate` gives the correlation key: a message with the key of an open case goes to that case; another one starts a
-        case, whose inputs are the message and what `starts` makes of it, or waits for one where `starts` is False. `key` gives
-        its identity: the same message again is a duplicate. `while_open` says what one to an open case does: "supersede"
-        rewrites the field, "append" adds to a `Log` field, "hold" waits until the case has ended, "new_case" starts another
-        case. With `order`, a message that comes later but is older than the one that stands is let be, and a log is kept in
-        that order. Raises DefinitionError.
+        `correlate` returns the correlation key. A message goes to the open case with that key. If there is none, it starts a
+        case, whose inputs are the message and what the function `starts` returns; if `starts` is False, the message waits for
+        a case. `key` returns the identity of a message: a second message with the same key is a duplicate. `while_open` says
+        what a message to an open case does: "supersede" rewrites the field, "append" adds to a `Log` field, "hold" waits
+        until the case has ended, and "new_case" starts another case. With `order`, the case ignores a message that is older
+        than the one it has, and sorts a log. Raises DefinitionError.
         """
         accept = Accept(name or writes, message, (writes,), correlate, while_open, key, order, starts)
         if accept.name in self.accepts_messages or accept.name in self.steps:
@@ -334,7 +337,7 @@ class Process(Generic[S]):
         return accept
 
     def rules(self, *rules: Rule[S]) -> None:
-        """Say what happens next, read from the top; the last one is `otherwise`. Raises DefinitionError."""
+        """Declare the rules. The first rule whose condition holds wins; the last is `otherwise`. Raises DefinitionError."""
         if self._rules:
             raise DefinitionError(f"process {self.name!r}: rules() was called twice; put all rules into one call.")
         self._overs = checks.check_rules(self.name, self.state, self.steps, self.accepts_messages, rules)
@@ -348,12 +351,12 @@ class Process(Generic[S]):
         inputs: Mapping[str, Any] | Callable[[datetime], S | Mapping[str, Any]],
         missed: Missed = "one",
     ) -> Schedule:
-        """Start a case at each tick of `every(...)` or `cron(...)`, with these inputs, or what a function of the tick's time gives.
+        """Start a case at each tick of `every(...)` or `cron(...)`. `inputs` is a mapping, or a function of the time of the tick.
 
-        The case of a tick has the key `schedule:<name>:<the tick's UTC time>`, so each tick starts one case whatever
-        crashes. Ticks come late, never early. Of several that are due, as after a time without an engine, `missed` says
-        whether the last "one" is started, "all" of them (the last 100), or "none" that is more than a minute late.
-        `name` is stored and must stay. Raises DefinitionError.
+        The start key is `schedule:<name>:<time of the tick in UTC>`, so a crash cannot start a tick twice. A tick may be late
+        and is never early. If ticks were missed, for example without an engine, `missed="one"` starts the last of them,
+        "all" starts the last 100, and "none" starts only a tick that is at most a minute late. `name` is stored and must not
+        change. Raises DefinitionError.
         """
         checks.check_schedule(self.name, self.state, name, inputs, missed)
         if name in self.schedules:
@@ -363,12 +366,12 @@ class Process(Generic[S]):
 
     @property
     def steps_max(self) -> int:
-        """How many steps a case may take with nothing from outside between them."""
+        """The number of steps that a case may take without an answer, a message or a timer in between."""
         return STEPS_A_RULE * len(self._rules) if self._steps_max is None else self._steps_max
 
     @property
     def ordered_rules(self) -> tuple[Rule[S], ...]:
-        """The rules, from the top. Raises DefinitionError where there are none yet."""
+        """The rules in order. Raises DefinitionError if there are none yet."""
         if not self._rules:
             raise DefinitionError(f"process {self.name!r} has no rules; call {self.name}.rules(...) once.")
         return self._rules
@@ -378,12 +381,12 @@ class Process(Generic[S]):
         return (step for step in self.steps.values() if isinstance(step, Node))
 
     def depends(self, step: AnyStep) -> frozenset[str]:
-        """The fields whose rewriting clears what this step wrote: what it reads, and the collection that it goes over."""
+        """The fields that the results of this step depend on: what it reads, and the collection in its `over=`."""
         over = self._overs.get(step.name)
         return step.depends if over is None else step.depends | {over}
 
     def accepts_version(self, version: int) -> bool:
-        """Whether a case of this version can go on under this process."""
+        """Whether this process can continue a case of this version."""
         return version == self.version or version in self.accepts
 
     def called(self, name: str) -> str:
@@ -392,7 +395,7 @@ class Process(Generic[S]):
             return name
         if name in self._former:
             return self._former[name]
-        # What is made of several names: "a + b", "a over items", and an item's branch, "a[3]".
+        # Some stored names contain several: "a + b", "a over items", and "a[3]" for the branch of an item.
         nodes, item, place = name.partition("[")
         nodes, over, field = nodes.partition(" over ")
         return " + ".join(self._former.get(node, node) for node in nodes.split(" + ")) + over + field + item + place
@@ -404,7 +407,7 @@ class Process(Generic[S]):
 
     @cached_property
     def fingerprint(self) -> str:
-        """What identifies this definition among others of its name and version; see `definition.fingerprint`."""
+        """The digest of this definition; see `definition.fingerprint`."""
         return fingerprint_of(self.name, self.version, self.state, self.steps, self.accepts_messages, self.ordered_rules)
 
     def _declare(self, step: AnyStep) -> None:

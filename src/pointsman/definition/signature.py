@@ -1,4 +1,4 @@
-"""Read a function's signature: the fields it reads, the resources it uses, what it returns; and say which types fit."""
+"""Reads the signature of a function (fields, resources, return type), and tells which types fit."""
 
 import inspect
 import types
@@ -26,10 +26,10 @@ ITEM = _Mark("Item")
 LOG = _Mark("Log")
 
 Peek = Annotated[T, PEEK]
-"""`Peek[T]` reads a field without depending on it: a later write of that field does not clear what was computed."""
+"""`Peek[T]` reads a field without depending on it: a later write of the field does not clear the result."""
 
 Item = Annotated[T, ITEM]
-"""`Item[T]` takes one item of the collection that `each(node, over=...)` names, instead of a field."""
+"""`Item[T]` takes one item of the collection in the `over=` field of `each(...)`, instead of a field."""
 
 
 class ItemParameter(NamedTuple):
@@ -41,7 +41,7 @@ class ItemParameter(NamedTuple):
 
 
 class Collection(NamedTuple):
-    """What a field with several values is: with `keys` a dict of str to `element`, without them a list or tuple."""
+    """The type of a field with several values: a dict from str to `element` if `keys`, otherwise a list or tuple."""
 
     element: Any
     keys: bool
@@ -49,9 +49,9 @@ class Collection(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a function's parameters say: `reads` and `uses` map names to types, `peeks` are the reads without dependence.
+    """The signature of a function: `reads` and `uses` map names to types, and `peeks` are the reads with `Peek`.
 
-    `item` is the parameter that takes one item of a collection, where there is one; it is not among the reads.
+    `item` is the parameter of type `Item`, if there is one; it is not in `reads`.
     """
 
     reads: dict[str, Any]
@@ -64,12 +64,12 @@ class Signature:
 def signature_of(function: Callable[..., Any], what: str) -> Signature:
     """Read `function`: the parameters before the `*` are fields, the ones after it resources.
 
-    Raises DefinitionError where a parameter has no type, cannot be passed by position, or the return type is missing.
+    Raises DefinitionError if a parameter has no type or is `*args` or `**kwargs`, or if the return type is missing.
     """
     try:
         hints = get_type_hints(function, include_extras=True)
     except TypeError:
-        raise DefinitionError(f"{what}: {function!r} is no function; wrap it in one that names its parameters.") from None
+        raise DefinitionError(f"{what}: {function!r} is not a function; wrap it in one that names its parameters.") from None
     except NameError as error:
         raise DefinitionError(f"{what}: {error}; name only types that its module can see.") from None
     reads: dict[str, Any] = {}
@@ -79,7 +79,7 @@ def signature_of(function: Callable[..., Any], what: str) -> Signature:
     for parameter in inspect.signature(function).parameters.values():
         name, kind = parameter.name, parameter.kind
         if kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
-            raise DefinitionError(f"{what}: *{name} says neither which field it reads nor which resource it uses; name each one.")
+            raise DefinitionError(f"{what}: *{name} names no field and no resource; declare each parameter.")
         if name not in hints:
             raise DefinitionError(f"{what}: parameter {name!r} has no type; write `{name}: TheType`.")
         if kind is parameter.KEYWORD_ONLY:
@@ -88,7 +88,7 @@ def signature_of(function: Callable[..., Any], what: str) -> Signature:
         if marked(hints[name], ITEM):
             if item is not None:
                 raise DefinitionError(
-                    f"{what}: {item.name!r} and {name!r} are both an Item; a branch takes one, so put both into one type."
+                    f"{what}: {item.name!r} and {name!r} are both an Item, but a branch takes one; combine them in one type."
                 )
             item = ItemParameter(name, _strip(hints[name]), len(reads))
             continue
@@ -96,12 +96,12 @@ def signature_of(function: Callable[..., Any], what: str) -> Signature:
         if marked(hints[name], PEEK):
             peeks.add(name)
     if "return" not in hints:
-        raise DefinitionError(f"{what}: it does not say what it returns; write `-> TheType`.")
+        raise DefinitionError(f"{what}: it has no return type; write `-> TheType`.")
     return Signature(reads, frozenset(peeks), uses, _strip(hints["return"]), item)
 
 
 def members(annotation: Any) -> tuple[Any, ...]:
-    """Take a union apart; a type that is no union is its own only member."""
+    """The members of a union; any other type is its own only member."""
     annotation = _strip(annotation)
     if get_origin(annotation) in {Union, types.UnionType}:
         return tuple(member for part in get_args(annotation) for member in members(part))
@@ -109,7 +109,7 @@ def members(annotation: Any) -> tuple[Any, ...]:
 
 
 def collection_of(annotation: Any) -> Collection | None:
-    """What a field holds that is one list, tuple or dict with str keys, or None until then; None for every other type."""
+    """The collection type of a field that holds a list, a tuple or a dict with str keys, or None; None for other types."""
     held = [member for member in members(annotation) if member not in {None, type(None)}]
     origin = get_origin(held[0]) or held[0] if len(held) == 1 else None
     arguments = get_args(held[0]) if origin else ()
@@ -131,13 +131,13 @@ def accepts_none(annotation: Any) -> bool:
 
 
 def fits(offered: Any, wanted: Any, *, ignore_none: bool = False) -> bool:
-    """Whether every value of `offered` is one of `wanted`, as far as the types say; what cannot be told counts as fitting."""
+    """Whether each value of type `offered` also has type `wanted`. If the types cannot tell, the answer is yes."""
     offers = [m for m in members(offered) if not (ignore_none and m in {None, type(None)})]
     return all(any(_member_fits(offer, want) for want in members(wanted)) for offer in offers)
 
 
 def show(annotation: Any) -> str:
-    """A type as its author would write it."""
+    """The source text of a type."""
     names = [m.__name__ if isinstance(m, type) and not get_args(m) else str(m) for m in members(annotation)]
     return " | ".join("None" if name == "NoneType" else name.replace("typing.", "") for name in names)
 
@@ -169,7 +169,7 @@ def _is(offered: Any, wanted: Any) -> bool:
     try:
         return issubclass(offered, wanted)
     except TypeError:
-        return True  # a protocol with data members refuses the question
+        return True  # issubclass raises for a protocol with data members
 
 
 def _strip(annotation: Any) -> Any:
