@@ -1,16 +1,13 @@
 """A reply whose sending was cut short, and a customer who writes again: nobody gets two, nobody is forgotten, and all of it is shown."""
 
 import asyncio
-import json
 import mailbox
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from desk_over_smtp import CommandedDesk
 
 from pointsman import Status
 from pointsman.testing.clock import ManualClock
@@ -27,60 +24,22 @@ SECOND = (
     f"From: {FIRST.sender}\nTo: support@haus-und-hof.example\nSubject: Re: {FIRST.subject}\nMessage-ID: <second@mail.example>\n"
     f"Date: Mon, 30 Nov 2026 10:00:00 +0000\nIn-Reply-To: <{FIRST.message_id}>\n\nMy address has changed, too. It is Elm Road 7 now.\n"
 ).encode()
-ARCHIVE = "support+sent@haus-und-hof.example"
 
 
-class Life:
-    """A desk that sends by SMTP, each command of it a process of its own."""
+def keys_answered(desk: CommandedDesk, case: int) -> list[list[str]]:
+    async def look() -> list[list[str]]:
+        async with open_desk(load_config(desk.file)) as opened:
+            return [sorted(one.answers) for one in (await opened.engine.state(case, Case)).sent]
 
-    def __init__(self, folder: Path, server: MailServer, *, archive: bool) -> None:
-        self.folder, self.server = folder, server
-        (folder / "mailbox").mkdir(parents=True)
-        (folder / "mailbox" / "1.eml").write_bytes(ARTICLE)
-        copies = f'archive = "{ARCHIVE}"\narchive_mailbox = "{folder / "archive"}"\n' if archive else ""
-        self.file = folder / "desk.toml"
-        self.file.write_text(
-            f'home = "{folder / "desk"}"\nmailbox = "{folder / "mailbox"}"\n'
-            f'[smtp]\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\n{copies}',
-            encoding="utf-8",
-        )
-
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self._arguments(*words), capture_output=True, text=True, check=False)
-
-    def _arguments(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "pointsman_desk.cli.main", *words, "--config", str(self.file)]
-
-    def approve_and_die(self) -> None:
-        """Be killed when the server has taken the reply and is about to say so."""
-        with subprocess.Popen(self._arguments("approve", "1", "--yes", "--by", "anna"), stdout=subprocess.DEVNULL) as desk:
-            self.server.reached = lambda at: desk.kill() if at == "taken" else None
-        self.server.reached = lambda at: None
-        assert desk.returncode == -signal.SIGKILL
-        assert len(self.got()) == 1
-
-    def got(self) -> list[bytes]:
-        """What the customer got."""
-        return [content for _, recipients, content in self.server.taken if FIRST.sender in recipients]
-
-    def cases(self) -> Any:
-        return json.loads(self.command("cases", "--json").stdout)
-
-    def keys_answered(self, case: int) -> list[list[str]]:
-        config = load_config(self.file)
-
-        async def look() -> list[list[str]]:
-            async with open_desk(config) as desk:
-                return [sorted(one.answers) for one in (await desk.engine.state(case, Case)).sent]
-
-        return asyncio.run(look())
+    return asyncio.run(look())
 
 
-def in_doubt(folder: Path, server: MailServer, *, archive: bool = False) -> Life:
-    life = Life(folder, server, archive=archive)
+def in_doubt(folder: Path, server: MailServer, *, archive: bool = False) -> CommandedDesk:
+    life = CommandedDesk(folder, server, ARTICLE, archive=archive)
     assert life.command("run").returncode == 0
     life.approve_and_die()
-    (folder / "mailbox" / "2.eml").write_bytes(SECOND)
+    assert len(life.got(FIRST.sender)) == 1
+    (life.mailbox / "2.eml").write_bytes(SECOND)
     assert life.command("run").returncode == 0
     return life
 
@@ -118,14 +77,14 @@ def test_a_reply_in_doubt_is_settled_first_and_the_newer_mail_waits_beside_it(wa
     assert [case["status"] for case in then] == (["cancelled", "waiting"] if way_on == "cancel" else ["waiting"])
     assert "Elm Road 7" in drafted
     assert sent.returncode == 0, sent.stderr
-    assert len(life.got()) == 2, "the reply that was in doubt, and one to what came since"
-    assert len(set(life.got())) == 2
-    answered = [len(keys) for keys in life.keys_answered(newer)]
+    assert len(life.got(FIRST.sender)) == 2, "the reply that was in doubt, and one to what came since"
+    assert len(set(life.got(FIRST.sender))) == 2
+    answered = [len(keys) for keys in keys_answered(life, newer)]
     assert answered == {"--arrived": [1, 1], "--send-again": [2], "cancel": [1]}[way_on]
 
 
 def test_the_archive_settles_a_reply_in_doubt_before_the_newer_mail_is_taken_up(tmp_path: Path) -> None:
-    async def later(life: Life) -> Any:
+    async def later(life: CommandedDesk) -> Any:
         clock = ManualClock(time.time() + 10_000.0)  # beyond every deadline and settle time of the first life
         async with open_desk(load_config(life.file), clock=clock) as desk:
             await at_desk.work_off(desk, lambda name: None, asyncio.Event())
@@ -134,8 +93,8 @@ def test_the_archive_settles_a_reply_in_doubt_before_the_newer_mail_is_taken_up(
     with mail_server(deliver=lambda *_: server.reached("taken")) as server:
         life = in_doubt(tmp_path, server, archive=True)
         before = life.cases()
-        archive = mailbox.Maildir(tmp_path / "archive")
-        for content in life.got():
+        archive = mailbox.Maildir(life.archive)
+        for content in life.got(FIRST.sender):
             archive.add(content)
         row, state = asyncio.run(later(life))
 
@@ -147,4 +106,4 @@ def test_the_archive_settles_a_reply_in_doubt_before_the_newer_mail_is_taken_up(
     assert [len(one.answers) for one in state.sent] == [1], "the first reply is known to have answered the first mail"
     assert state.mail is not None
     assert "Elm Road 7" in state.mail.text
-    assert len(life.got()) == 1
+    assert len(life.got(FIRST.sender)) == 1
