@@ -101,7 +101,7 @@ def test_opening_looks_at_no_waiting_case(tmp_path: Path, statement: str) -> Non
     async def plan() -> str:
         store = await open_sqlite(tmp_path / "cases.db", now=1.0)
         sql = store._sql[statement]
-        rows = store._writer.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * sql.count("?")).fetchall()
+        rows = store.core.connection.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * sql.count("?")).fetchall()
         await store.close()
         return "\n".join(row[3] for row in rows)
 
@@ -123,7 +123,7 @@ def test_a_hundred_thousand_due_cases_of_one_tenant_delay_no_other_by_more_than_
 
     async def main() -> tuple[list[str], list[str], float]:
         store = await open_sqlite(tmp_path / "cases.db", now=1.0)
-        store._writer.executemany(f"INSERT INTO cases ({columns}) VALUES ({', '.join('?' * len(quiet))})", [*herd, quiet])
+        store.core.connection.executemany(f"INSERT INTO cases ({columns}) VALUES ({', '.join('?' * len(quiet))})", [*herd, quiet])
         begun = time.perf_counter()
         claimed = await store.claim(["ticket"], now=9.0, limit=2, room={"llm": 0})
         milliseconds = (time.perf_counter() - begun) * 1_000

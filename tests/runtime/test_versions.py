@@ -749,7 +749,7 @@ def test_what_an_older_version_did_is_taken_back_by_the_newer_one_with_the_field
 def test_finding_the_versions_of_waiting_cases_looks_at_one_of_each(on_disk: Place) -> None:
     async def plan() -> str:
         store = await open_sqlite(on_disk.path, now=1.0)
-        rows = store._writer.execute(f"EXPLAIN QUERY PLAN {store._sql['select_versions']}", {"process": "ask"}).fetchall()
+        rows = store.core.connection.execute(f"EXPLAIN QUERY PLAN {store._sql['select_versions']}", {"process": "ask"}).fetchall()
         await store.close()
         return "\n".join(row[3] for row in rows)
 

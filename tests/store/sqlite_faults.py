@@ -84,7 +84,7 @@ async def some_work(path: Path, told: Told, chance: random.Random, batches: int,
         told.errors.append(error)
         return None
     if deaf:
-        store._writer = Deaf(store._writer)
+        store.core.connection = Deaf(store.core.connection)
     for _ in range(batches):
         await errand(store, told, chance)
         await all_of(await told.hear(batch(store, told, chance)) or [])

@@ -107,7 +107,7 @@ class Recorder:
 
     def note(self) -> None:
         assert self.store is not None
-        self.marks.append((len(self.disk.record), self.store._writer.serialize()))
+        self.marks.append((len(self.disk.record), self.store.core.connection.serialize()))
 
     async def together(self, first: Any, rest: Any) -> None:
         """Have `first` committed alone, and `rest` in the one batch behind it."""
@@ -143,7 +143,7 @@ def worked(folder: Path, files: Files, told: Told, seed: int, batches: int, cont
         store = await open_sqlite(path, now=1.0 + told.count, failpoints=recorder)
         try:
             if control is Control.NORMAL:
-                store._writer.execute("PRAGMA synchronous = NORMAL")
+                store.core.connection.execute("PRAGMA synchronous = NORMAL")
             recorder.store = store
             recorder.note()
             for _ in range(batches):

@@ -52,7 +52,7 @@ def test_a_file_that_could_not_be_changed_over_to_a_log_is_not_used_without_one(
         with pytest.raises(StoreUnwritable, match="is full"):
             await open_sqlite(path, now=10.0)
         store = await open_sqlite(path, now=10.0)
-        assert store._writer.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert store.core.connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         await store.close()
 
     with on_disk(disk, seed()):

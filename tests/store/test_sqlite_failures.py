@@ -34,8 +34,8 @@ def test_a_full_disk_stops_the_engine_and_nothing_is_lost(tmp_path: Path) -> Non
     async def until_full() -> int:
         async with Engine.open(path, [process], clock=ManualClock()) as engine:
             store: Any = engine.reader
-            pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-            store._writer.execute(f"PRAGMA max_page_count = {pages + 1}")
+            pages = store.core.connection.execute("PRAGMA page_count").fetchone()[0]
+            store.core.connection.execute(f"PRAGMA max_page_count = {pages + 1}")
             started = await engine.start(process, {"message": "hello "})
             with pytest.raises(StoreUnwritable) as told:
                 await engine.wait_until_resting(started.case)
@@ -100,8 +100,8 @@ def test_an_engine_that_serves_returns_when_its_disk_is_full(tmp_path: Path) -> 
     async def main() -> None:
         async with Engine.open(path, [process], clock=ManualClock()) as engine:
             store: Any = engine.reader
-            pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-            store._writer.execute(f"PRAGMA max_page_count = {pages + 1}")
+            pages = store.core.connection.execute("PRAGMA page_count").fetchone()[0]
+            store.core.connection.execute(f"PRAGMA max_page_count = {pages + 1}")
             serving = asyncio.create_task(engine.serve())
             started = await engine.start(process, {"message": "hello "})
             with pytest.raises(StoreUnwritable):
@@ -128,8 +128,8 @@ def test_a_stale_move_is_not_told_that_it_won_because_the_disk_is_full(tmp_path:
         store = await open_sqlite(path, now=10.0, failpoints=points)
         case, other = [await store.commit(start_of(store)) for _ in range(2)]
         await store.commit(next_of(case, 1, 0, Status.WAITING))
-        pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-        store._writer.execute(f"PRAGMA max_page_count = {pages}")
+        pages = store.core.connection.execute("PRAGMA page_count").fetchone()[0]
+        store.core.connection.execute(f"PRAGMA max_page_count = {pages}")
         gate.clear()
         reached.clear()
         first = asyncio.ensure_future(store.release([], now=10.0))  # it holds the writer while the batch gathers
@@ -156,8 +156,8 @@ def test_a_disk_that_is_full_in_a_transaction_is_told_and_nothing_of_it_stands(t
     async def main() -> None:
         store = await open_sqlite(path, now=10.0)
         case = await store.commit(start_of(store))
-        pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-        store._writer.execute(f"PRAGMA max_page_count = {pages + 2}")
+        pages = store.core.connection.execute("PRAGMA page_count").fetchone()[0]
+        store.core.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
 
         def work(db: Database) -> Transition:
             db.execute("CREATE TABLE letters (text TEXT)")

@@ -66,7 +66,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
         try:
             _recognise(connection, path)
             _begin_log(connection, path)
-            _migrate(connection, path)
+            _refuse_unwritable(connection, path)
+            migrate(connection)
             connection.execute(f"PRAGMA busy_timeout = {int(TRY_SECONDS * 1_000)}")
         except BaseException:
             connection.close()
@@ -124,20 +125,20 @@ def _look(path: Path, how: str) -> sqlite3.Connection:
         try:
             _recognise(connection, path)
             _refuse_empty(connection, path)
-            return _up_to_date(connection, path)
+            return _up_to_date(connection)
         except BaseException:
             connection.close()
             raise
 
 
-def _up_to_date(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+def _up_to_date(connection: sqlite3.Connection) -> sqlite3.Connection:
     """The connection, or one to a copy with today's tables where the file is of an earlier release: looking changes no file."""
     if _version(connection) == migrations("sqlite")[-1][0]:
         return connection
     copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # it lives as long as the connection
     try:
         connection.backup(copy)
-        _migrate(copy, path)
+        migrate(copy)
         copy.execute("PRAGMA query_only = ON")
     except BaseException:
         copy.close()
@@ -219,10 +220,13 @@ def _refuse_empty(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreForeign(f"{path} holds no cases; name the file that an engine works on.")
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Run the migrations that the file lacks, each whole or not at all: SQLite's DDL is transactional."""
+def _refuse_unwritable(connection: sqlite3.Connection, path: Path) -> None:
     if _version(connection) == 0 and not _writable(path):
         raise StoreUnwritable(f"{path} cannot be written; give the engine a file that it may write to.")
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Run the migrations that the database lacks, each whole or not at all: SQLite's DDL is transactional."""
     for number, text in migrations("sqlite"):
         if number <= _version(connection):
             continue

@@ -1,20 +1,17 @@
 """What goes out of a SQLite store: cases that were kept long enough, the content of one case, blobs, and unused space.
 
-Rules for this file: everything runs in the writer's thread, in its transaction, except `unreferenced`, which only reads, in
-pages, on a connection of its own, so that neither the writer nor its log ever waits for it.
+Everything here runs in the core's transaction, except `unreferenced`. That only reads, page by page; on a file it has a
+connection of its own, so that neither the writer nor its log waits for it.
 """
 
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pointsman.kernel.events import Kind, skeleton_of
 from pointsman.store.base import erased_key
-from pointsman.store.sqlite_file import connect_read_only, explained
 
 Sql = Mapping[str, str]
 
@@ -55,18 +52,17 @@ def erase(connection: sqlite3.Connection, sql: Sql, incarnation: str, case: int)
     connection.executemany(sql["rewrite_facts"], [(skeleton_of(facts), event) for event, kind, facts in told if kind != Kind.ERASED])
 
 
-def unreferenced(path: Path, sql: Sql, before: float, stop: Callable[[], bool]) -> list[tuple[str, int]]:
+def unreferenced(connection: sqlite3.Connection, sql: Sql, before: float, stop: Callable[[], bool]) -> list[tuple[str, int]]:
     """The blobs kept before that time that nothing refers to, with their sizes; none where it was told to stop."""
-    with explained(path), closing(connect_read_only(path)) as connection:
-        old = dict(connection.execute(sql["select_old_blobs"], (before,)).fetchall())
-        for text in _texts(connection, sql) if old else ():
-            for digest in REFERENCE.findall(text):
-                old.pop(digest, None)
-            if stop():
-                return []
-            if not old:
-                break
-        return sorted(old.items())
+    old = dict(connection.execute(sql["select_old_blobs"], (before,)).fetchall())
+    for text in _texts(connection, sql) if old else ():
+        for digest in REFERENCE.findall(text):
+            old.pop(digest, None)
+        if stop():
+            return []
+        if not old:
+            break
+    return sorted(old.items())
 
 
 def _texts(connection: sqlite3.Connection, sql: Sql) -> Iterator[str]:
@@ -80,11 +76,6 @@ def _texts(connection: sqlite3.Connection, sql: Sql) -> Iterator[str]:
             for number, row in enumerate(connection.execute(sql[scan], (*begun, PAGE_ROWS)), 1):
                 place = row[:-1] if number == PAGE_ROWS else None
                 yield row[-1]
-
-
-def drop_blobs(connection: sqlite3.Connection, sql: Sql, digests: Sequence[str], before: float) -> list[int]:
-    """Delete those of these blobs that nobody has kept since; answers their sizes."""
-    return [size for (size,) in connection.execute(sql["delete_blobs"], (json.dumps(digests), before)).fetchall()]
 
 
 def compact(connection: sqlite3.Connection) -> int:

@@ -19,11 +19,11 @@ LATEST = 1 << 62  # beyond any revision
 
 
 class SqliteReader:
-    """The looking half of the store contract on one read-only connection, used from one thread."""
+    """The looking half of the store contract on one connection, read-only unless another is given, used from one thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection | None = None) -> None:
         self.path = path
-        self._connection = connect_read_only(path)
+        self._connection = connect_read_only(path) if connection is None else connection
         self._sql = statements("sqlite")
         self.incarnation = str(self._all("select_meta", ("incarnation",))[0][0])
 

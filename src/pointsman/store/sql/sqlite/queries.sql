@@ -232,8 +232,13 @@ UPDATE cases SET attempts = max(attempts + ?, 0) WHERE id = ? AND fence = ? AND 
 -- name: recover_cases
 -- What a dead engine left running is ready again; the attempt that died with it counts. SQLite sees that the partial index will do
 -- only where its own condition is named, too.
-UPDATE cases INDEXED BY cases_running SET status = 'ready', wake_at = ? WHERE status = 'running' AND status IN ('ready', 'running')
+UPDATE cases INDEXED BY cases_running SET status = 'ready', wake_at = :now
+ WHERE status = 'running' AND status IN ('ready', 'running') AND (:cases IS NULL OR id IN (SELECT value FROM json_each(:cases)))
 RETURNING id;
+
+-- name: select_running
+-- What engines have in hand.
+SELECT id FROM cases INDEXED BY cases_running WHERE status = 'running' AND status IN ('ready', 'running');
 
 -- name: insert_blob
 -- A large value; the same content is one row. Whoever keeps it again is about to refer to it, so it must not be collected meanwhile.
@@ -382,7 +387,7 @@ SELECT value FROM meta WHERE name = ?;
 -- name: raise_clock
 -- The highest time that was ever committed: a clock that was set back does not make history run backwards. It finds no row
 -- when the epoch is no longer this engine's, that is, when another engine has taken the file over.
-UPDATE meta SET value = max(CAST(value AS REAL), ?) WHERE name = 'clock' AND (SELECT value FROM meta WHERE name = 'epoch') = ?;
+UPDATE meta SET value = max(CAST(value AS REAL), ?) WHERE name = 'clock' AND coalesce(?, (SELECT value FROM meta WHERE name = 'epoch')) = (SELECT value FROM meta WHERE name = 'epoch');
 
 -- name: highest_case
 -- Where the numbers of new cases begin: behind those of all that are there, and of all that have gone.

@@ -1,0 +1,134 @@
+"""The store contract in terms of the core: what is asked of it, wherever and whenever that runs."""
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TypeVar
+
+from pointsman.definition.state import Blob
+from pointsman.definition.transactions import Database
+from pointsman.kernel.rows import EventWrite, Post, Transition, UsageWrite
+from pointsman.store import sqlite_keeping as keeping
+from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Collected, DefinitionRow, Posted, ScheduleRow
+from pointsman.store.sqlite_core import SqliteCore
+from pointsman.store.sqlite_file import explained
+from pointsman.store.sqlite_reader import SqliteReader
+
+BLOB_BYTES_MAX = 4_000_000  # of blobs that go in one commit: every page of them is written once more, as zeros
+
+T = TypeVar("T")
+
+
+class CoreStore(SqliteReader):
+    """The writing half of the contract. A subclass says how the core is run, and how a search for blobs is."""
+
+    core: SqliteCore
+
+    @abstractmethod
+    def _commit(self, work: Callable[[SqliteCore], T]) -> Awaitable[T]:
+        """Run `work` on the core, commit, and give its result; an exception that is its result is raised."""
+
+    @abstractmethod
+    def commit(self, transition: Transition) -> Awaitable[int]:
+        """Commit a transition; see the contract."""
+
+    @abstractmethod
+    def compact(self) -> Awaitable[int]:
+        """Give unused space back; see the contract."""
+
+    @abstractmethod
+    def _unreferenced(self, before: float) -> Awaitable[list[tuple[str, int]]]:
+        """The blobs kept before that time that nothing refers to, with their sizes."""
+
+    def reserve(self) -> int:
+        """Return a number for a new case."""
+        return self.core.reserve()
+
+    async def transact(self, work: Callable[[Database], Transition]) -> int:
+        """Commit an author's rows with a transition; see the contract."""
+        number: int = await self._commit(lambda core: core.transact(work))
+        return number
+
+    async def post(
+        self, post: Post, start: Transition | None = None, *, released: int | None = None, full: bool = False
+    ) -> Posted | None:  # fmt: skip
+        """Deliver a message; see the contract."""
+        return await self._commit(lambda core: core.post(post, start, released, full))
+
+    async def register(self, definitions: Sequence[DefinitionRow]) -> None:
+        """Note definitions that are not known yet; see the contract."""
+        await self._commit(lambda core: core.register(definitions))
+
+    async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:
+        """Append events that change nothing of their case; see the contract."""
+        await self._commit(lambda core: core.append(case, events, at, usage))
+
+    async def claim(
+        self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM, known: Mapping[int, int] = NONE_KNOWN
+    ) -> list[Claimed]:  # fmt: skip
+        """Claim due cases; see the contract."""
+        return await self._commit(lambda core: core.claim(processes, now, limit, room, known))
+
+    async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:
+        """When the next case can be claimed; see the contract."""
+        with explained(self.path):
+            return self.core.line.next_wake(self._connection, processes, closed)
+
+    async def change_limit(self, name: str, change: Callable[[str | None], tuple[str, T]]) -> T:
+        """Replace the state of a limit; see the contract."""
+        return await self._commit(lambda core: core.change_limit(name, change))
+
+    async def release(self, cases: Sequence[int], *, now: float) -> None:
+        """Give running cases back unharmed; see the contract."""
+        await self._commit(lambda core: core.release(cases, now))
+
+    async def count_attempt(self, case: int, fence: int, by: int) -> None:
+        """Add to the attempts of a running case; see the contract."""
+        await self._commit(lambda core: core.count_attempt(case, fence, by))
+
+    async def keep(self, content: bytes, *, now: float) -> Blob:
+        """Store a blob by its content; see the contract."""
+        blob = Blob.of(content)
+        await self._commit(lambda core: core.keep(blob, content, now))
+        return blob
+
+    async def outcomes(self, process: str) -> list[str]:
+        """The outcomes of the cases of a process that are done; see the contract."""
+        with explained(self.path):
+            return keeping.outcomes(self._connection, self._sql, process)
+
+    async def expire(self, process: str, outcome: str | None, *, before: float, at: float, limit: int) -> int:
+        """Delete cases that were kept long enough; see the contract."""
+        return await self._commit(lambda core: core.expire(process, outcome, before, at, limit))
+
+    async def collect_blobs(self, *, before: float) -> Collected:
+        """Delete blobs that nothing refers to; see the contract.
+
+        The search goes page by page while the engine works. Whoever keeps a blob meanwhile renews its time, so that it
+        stays. A reference that is copied to where the search has been is seen at its origin, unless that has gone
+        meanwhile: then the search counts for nothing.
+        """
+        gone = self.core.gone
+        found = await self._unreferenced(before)
+        collected = Collected(0, 0)
+        if gone != self.core.gone:
+            return collected
+        while found:
+            digests, size = [], 0
+            while found and size < BLOB_BYTES_MAX:
+                digest, more = found.pop()
+                digests.append(digest)
+                size += more
+            sizes = await self._drop_blobs(digests, before)
+            collected = Collected(collected.blobs + len(sizes), collected.size + sum(sizes))
+        return collected
+
+    def _drop_blobs(self, digests: Sequence[str], before: float) -> Awaitable[list[int]]:
+        return self._commit(lambda core: core.drop_blobs(digests, before))
+
+    async def schedule(self, process: str, name: str, *, now: float) -> ScheduleRow:
+        """Where a schedule stands; see the contract."""
+        return await self._commit(lambda core: core.schedule(process, name, now))
+
+    async def ticked(self, process: str, name: str, tick: float) -> None:
+        """Note that this tick of a schedule is over; see the contract."""
+        await self._commit(lambda core: core.ticked(process, name, tick))

@@ -1,0 +1,337 @@
+"""The store's statements and the Python around them: synchronous, on one connection, with no thread and no event loop.
+
+Each method runs inside a transaction that its caller has begun and will commit. `store/sqlite.py` runs the core in a writer
+thread on a file, `store/memory.py` runs it at once on a database in memory.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pointsman.definition.durations import DAY_SECONDS
+from pointsman.definition.state import Blob
+from pointsman.definition.transactions import Database
+from pointsman.errors import Conflict, InboxChanged, StoreError, StoreUnwritable, ValueRefused
+from pointsman.kernel.codec import message_of
+from pointsman.kernel.rows import BranchRow, CaseRow, EventWrite, MessageStatus, Post, Transition, UsageWrite
+from pointsman.kernel.snapshot import ENDED
+from pointsman.store import sqlite_keeping as keeping
+from pointsman.store.base import Claimed, DefinitionRow, Posted, ScheduleRow, erased_key
+from pointsman.store.sqlite_author import authors_database
+from pointsman.store.sqlite_line import Line
+from pointsman.store.sqlite_reader import LATEST, case_row, field_rows
+from pointsman.store.statements import many, statements
+
+ROWS_MAX = 512  # of one statement: 16 values a row stay far below SQLite's 32,766 parameters
+
+T = TypeVar("T")
+
+
+class SqliteCore:
+    """Everything that a store writes, on one connection. Its caller opens the transactions."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.connection = connection
+        self.path = path
+        self.sql = statements("sqlite")
+        self.line = Line(self.sql)
+        self.incarnation = str(self._do("select_meta", ("incarnation",)).fetchone()[0])
+        self.highest = self.highest_case()
+        self.gone = 0  # how often something went that may have referred to a blob
+        self._any_erased = bool(self._do("any_erased_key", ()).fetchone()[0])
+
+    def _do(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> sqlite3.Cursor:
+        return self.connection.execute(self.sql[name], values)
+
+    def highest_case(self) -> int:
+        """Return the highest number that a case has, or had before it went."""
+        return int(self._do("highest_case", ()).fetchone()[0])
+
+    def reserve(self) -> int:
+        """Return a number for a new case."""
+        self.highest += 1
+        return self.highest
+
+    def clock_high_water(self) -> float:
+        """Return the highest time (Unix seconds) that was ever committed."""
+        return float(self._do("select_meta", ("clock",)).fetchone()[0])
+
+    def raise_clock(self, now: float, epoch: str | None = None) -> bool:
+        """Note the time of a commit. False where `epoch` is given and the file belongs to another engine by now."""
+        return bool(self._do("raise_clock", (now, epoch)).rowcount)
+
+    def recover(self, now: float, cases: Sequence[int] | None = None) -> set[int]:
+        """Put running cases back into the line, all or only `cases`, and return which they were: their engine is dead."""
+        chosen = {"now": now, "cases": None if cases is None else json.dumps(cases)}
+        return {case for (case,) in self._do("recover_cases", chosen).fetchall()}
+
+    def register(self, definitions: Sequence[DefinitionRow]) -> None:
+        """Note definitions that are not known yet (S16)."""
+        self.connection.executemany(self.sql["insert_definition"], definitions)
+
+    def append(self, case: int, events: Sequence[EventWrite], at: float, usage: Sequence[UsageWrite]) -> None:
+        """Append events that change nothing of their case (S14), and count what their answers used."""
+        self._count(case, at, usage)
+        rows = [(kind, step, attempt, at, facts, case) for kind, step, attempt, facts in events]
+        self.connection.executemany(self.sql["append_event"], rows)
+
+    def release(self, cases: Sequence[int], now: float) -> None:
+        """Give running cases back unharmed."""
+        self.connection.executemany(self.sql["release_case"], [(now, case) for case in cases])
+
+    def count_attempt(self, case: int, fence: int, by: int) -> None:
+        """Add to the attempts of a running case."""
+        self._do("count_attempt", (by, case, fence))
+
+    def keep(self, blob: Blob, content: bytes, now: float) -> None:
+        """Store a blob, or renew the time of one that is there."""
+        self._do("insert_blob", (blob.sha256, blob.size, now, content))
+
+    def drop_blobs(self, digests: Sequence[str], before: float) -> list[int]:
+        """Delete those of these blobs that nobody has kept since that time, and return their sizes (S24)."""
+        return [size for (size,) in self._do("delete_blobs", (json.dumps(digests), before)).fetchall()]
+
+    def expire(self, process: str, outcome: str | None, before: float, at: float, limit: int) -> int:
+        """Delete cases that were kept long enough, and return how many (S22)."""
+        count = keeping.expire(self.connection, self.sql, process, outcome, before, at, limit)
+        self.gone += bool(count)
+        return count
+
+    def schedule(self, process: str, name: str, now: float) -> ScheduleRow:
+        """Return where a schedule stands; one that is not known yet begins `now` (S15)."""
+        self._do("enter_schedule", (process, name, now, now))
+        return ScheduleRow._make(self._do("select_schedule", (process, name)).fetchone())
+
+    def ticked(self, process: str, name: str, tick: float) -> None:
+        """Note that this tick of a schedule is over, and every one before it."""
+        self._do("tick_schedule", (tick, process, name))
+
+    def apply(self, transitions: Sequence[Transition]) -> list[int | Conflict]:
+        """Write transitions of different cases, and answer each one's case, or why it was refused.
+
+        The guard comes first, so that a stale transition has written nothing.
+        """
+        moved = self._guard(transitions)
+        answers = [self._answer(t, moved) for t in transitions]
+        winners = [t for t in transitions if t.case in moved]
+        fields = [(t.case, t.revision + 1, *write) for t in winners for write in t.fields]
+        events = [(t.case, t.revision + 1, kind, step, attempt, t.at, facts) for t in winners for kind, step, attempt, facts in t.events]
+        self._each("insert_fields", fields)
+        self._each("insert_events", events)
+        branches = [(t.case, *branch) for t in winners for branch in t.branches]
+        self._each("upsert_branches", branches)
+        for t in winners:
+            self._write_rest(t)
+        return answers
+
+    def _guard(self, transitions: Sequence[Transition]) -> set[int]:
+        """Move the cases' narrow rows; the numbers of those that were where they were expected."""
+        started: list[tuple[Any, ...]] = []
+        updated: list[tuple[Any, ...]] = []
+        for t in transitions:
+            if self._erased_start(t) is not None:
+                continue
+            revision, fence = t.revision + 1, t.fence + t.claims
+            stands = (t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome)
+            if t.new is not None:
+                process, version, key, *kin = t.new
+                started.append((t.case, process, version, key, t.status, revision, fence, *stands, t.at, t.at, *kin, 0, t.needs))
+            else:
+                inbox = (t.inbox, None if t.inbox is None else t.inbox - len(t.takes))
+                updated.append(
+                    (t.case, t.revision, t.fence, inbox[0], t.status, revision, fence, inbox[1], *stands, t.needs, t.migrated, t.at)
+                )
+        return {row[0] for name, rows in (("insert_cases", started), ("update_cases", updated)) for row in self._each(name, rows)}
+
+    def _each(self, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run a statement for many rows at once."""
+        answers: list[Any] = []
+        for begun in range(0, len(rows), ROWS_MAX):
+            piece = rows[begun : begun + ROWS_MAX]
+            size = 1 << (len(piece) - 1).bit_length()
+            columns = len(piece[0])
+            values = [*chain.from_iterable(piece), *[None] * ((size - len(piece)) * columns)]
+            answers += self.connection.execute(many(self.sql[name], size, columns), values).fetchall()
+        return answers
+
+    def _answer(self, t: Transition, moved: set[int]) -> int | Conflict:
+        if t.case in moved:
+            return t.case
+        if (erased := self._erased_start(t)) is not None:
+            return erased
+        if t.new is not None:
+            return int(self._do("case_number_by_key", (t.new.process, t.new.tenant, t.new.key)).fetchone()[0])
+        row = self._do("select_case", (t.case,)).fetchone()
+        if row is not None and (row[5], row[6]) == (t.revision, t.fence):
+            return InboxChanged(f"a message has come to case {t.case}")
+        return Conflict(f"case {t.case} is no longer at revision {t.revision}")
+
+    def _write_rest(self, t: Transition) -> None:
+        """What few transitions have: a settlement, an intent, a pause, the end of branches."""
+        do = self._do
+        if t.settlement is not None:
+            settled = t.settlement
+            do("settle_effect", (settled.status, settled.outcome, settled.error, not settled.counts, settled.key))
+        if t.intent is not None:
+            key, effect, arguments, deadline, again = t.intent
+            if not again:
+                do("insert_intent", (key, t.case, effect, arguments, t.at, deadline))
+            elif not do("renew_intent", (deadline, key, arguments)).rowcount:
+                raise Conflict(f"effect {effect!r} is settled already, or its arguments have changed")
+        if t.leaves_pause:
+            do("close_pause", ("void" if t.answered_by is None else "answered", t.answered_by, t.at, t.case))
+        if t.pause is not None:
+            do("insert_pause", (t.case, t.revision + 1, *t.pause, t.at))
+        if t.climbs is not None:
+            do("climb_pause", (*t.climbs, t.case))
+        if t.ends_branches:
+            do("delete_branches", (t.case,))
+        if t.erases:
+            keeping.erase(self.connection, self.sql, self.incarnation, t.case)
+            self._any_erased = True
+            self.gone += 1
+        for message, status in t.takes:
+            do("take_message", (status, message))
+        self._count(t.case, t.at, t.usage)
+        for post in t.posts:
+            self._deliver_to(post, post.case)
+        if t.new is not None and t.new.correlation is not None and t.status not in ENDED:
+            early = do("match_early", (t.case, t.new.process, t.new.tenant, t.new.correlation)).rowcount
+            if early:
+                do("set_inbox", (early, t.case))
+
+    def _count(self, case: int, at: float, usage: Sequence[UsageWrite]) -> None:
+        for model, *used in usage:
+            self._do("add_case_usage", (model, *used, case))
+            self._do("add_day_usage", (int(at // DAY_SECONDS), model, *used, case))
+
+    def transact(self, work: Callable[[Database], Transition]) -> Any:
+        """The number of the case, or the exception that the rows and the transition were taken back for."""
+        self.connection.execute("SAVEPOINT author")
+        try:
+            with authors_database(self.connection) as db:
+                transition = work(db)
+            self._check_standing()
+            result: Any = self.apply([transition])[0]
+        except Exception as error:
+            if isinstance(error, StoreError) or is_of_the_disk(error):
+                raise  # SQLite may have taken the whole batch back
+            result = error
+        if isinstance(result, Exception):
+            self.connection.execute("ROLLBACK TO author")
+        self.connection.execute("RELEASE author")
+        return result
+
+    def _check_standing(self) -> None:
+        """Raise where an error of the disk has made SQLite take the whole batch back, and the author's code passed over it."""
+        if not self.connection.in_transaction:
+            raise StoreUnwritable(f"the disk that holds {self.path} failed in a transaction; check it and start again.")
+
+    def post(self, post: Post, start: Transition | None, released: int | None, full: bool) -> Posted | None:
+        """Deliver a message; everything in it is one transaction, so no case can start or end in between."""
+        do = self._do
+        if released is not None and do("held_message", (released,)).fetchone() is None:
+            return Posted(None, MessageStatus.PASSED, duplicate=True)
+        known = None if post.key is None else do("message_by_key", (post.process, post.tenant, post.name, post.key)).fetchone()
+        if known is not None and released is None:
+            return Posted(known[5], MessageStatus(known[6]), duplicate=True)
+        if post.key is not None and (erased := self._erased(post.process, post.tenant, post.name, post.key)) is not None:
+            return Posted(erased, MessageStatus.TAKEN, duplicate=True)
+        found = None if post.apart else post.case or self._open_case(post)
+        if found is not None and released is None:
+            return self._deliver_to(post, found)
+        status = MessageStatus.HELD if found is not None else MessageStatus.UNMATCHED
+        if found is None and start is not None:
+            if full:
+                return None
+            number = self.apply([start])[0]
+            if isinstance(number, Exception):
+                raise number
+            found, status = number, MessageStatus.TAKEN
+        if released is not None:
+            do("release_message", (found, status, released))
+        else:
+            self._insert_message(post, found, status)
+        return Posted(found, status, started=status is MessageStatus.TAKEN)
+
+    def _open_case(self, post: Post) -> int | None:
+        row = self._do("open_case_by_correlation", (post.process, post.tenant, post.correlation)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _deliver_to(self, post: Post, case: int | None) -> Posted:
+        """Put a message into a case's inbox and wake the case, or hold it until the case has ended."""
+        status = MessageStatus.HELD if post.holds else MessageStatus.PENDING
+        message = self._insert_message(post, case, status)
+        if message is None:
+            return Posted(case, status, duplicate=True)
+        if not post.holds:
+            knock = {"case": case, "urgent": post.urgent, "at": post.at}
+            if self._do("knock", knock).fetchone() is None:
+                status = MessageStatus.PASSED  # the case has ended
+                self._do("take_message", (status, message))
+        return Posted(case, status)
+
+    def _insert_message(self, post: Post, case: int | None, status: MessageStatus) -> int | None:
+        values = (post.process, post.name, post.key, post.correlation, case, status, post.body, post.at, post.tenant)
+        row = self._do("insert_message", values).fetchone()
+        return None if row is None else int(row[0])
+
+    def _erased_start(self, t: Transition) -> int | None:
+        """The case that this start's key made, where that key was erased."""
+        if t.new is None or t.new.key is None:
+            return None
+        return self._erased(t.new.process, t.new.tenant, "", t.new.key)
+
+    def _erased(self, process: str, tenant: str, name: str, key: str) -> int | None:
+        if not self._any_erased:
+            return None
+        digest = erased_key(self.incarnation, process, name, key)
+        row = self._do("select_erased_key", (process, tenant, name, digest)).fetchone()
+        return None if row is None else int(row[0])
+
+    def claim(self, processes: Sequence[str], now: float, limit: int, room: Mapping[str, int], known: Mapping[int, int]) -> list[Claimed]:
+        """Claim due cases (S5, S18)."""
+        chosen = self.line.next(self.connection, processes, now, limit, room)
+        if not chosen:
+            return []
+        rows = {row[0]: case_row(row) for row in self._do("claim_cases", (json.dumps(chosen),)).fetchall()}
+
+        def claimed(row: CaseRow) -> Claimed:
+            branches = tuple(BranchRow(*branch) for branch in self._do("select_branches", (row.id,)).fetchall())
+            if known.get(row.id) == row.revision:
+                return Claimed(row, None, branches)
+            state = {"case": row.id, "revision": LATEST}
+            return Claimed(row, field_rows(self._do("select_fields", state).fetchall()), branches)
+
+        return [claimed(rows[case]) for case in chosen]
+
+    def change_limit(self, name: str, change: Callable[[str | None], tuple[str, T]]) -> T:
+        """Replace the state of a limit (S17)."""
+        row = self._do("select_limit", (name,)).fetchone()
+        before = None if row is None else str(row[0])
+        after, answer = change(before)
+        if after != before:
+            self._do("upsert_limit", (name, after))
+        return answer
+
+
+def concerns_the_file(error: Exception) -> bool:
+    """Whether the file is at fault, and not one value or one job."""
+    of_a_value = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
+    return isinstance(error, StoreError) or (isinstance(error, sqlite3.Error) and not isinstance(error, of_a_value))
+
+
+def is_of_the_disk(error: Exception) -> bool:
+    """Whether the file could not be read or written, whoever's statement it was."""
+    failures = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_BUSY")
+    return isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorname", "") or "").startswith(failures)
+
+
+def refusal(error: Exception) -> Exception:
+    """What the caller of one refused job is told."""
+    if isinstance(error, Conflict):
+        return error
+    return Conflict(str(error)) if isinstance(error, sqlite3.IntegrityError) else ValueRefused(f"it cannot be stored: {message_of(error)}")
