@@ -13,7 +13,7 @@ FUNCTION_LINES_MAX = 60
 MODULE_LINES_MAX = 650
 DRAWERS = {"utils", "util", "helpers", "common", "misc"}
 CLOCK_AND_CHANCE = re.compile(r"\btime\.(time|monotonic|sleep)\(|datetime\.now\(|\brandom\.(random|randint|choice)\(|uuid4\(|\bsecrets\.")
-MAY_READ_THEM = {"pointsman/runtime/clock.py", "pointsman/store/memory.py"}
+MAY_READ_THEM = {"pointsman/runtime/clock.py"}
 
 
 def name_of(module: Path) -> str:

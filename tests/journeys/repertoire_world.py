@@ -26,6 +26,7 @@ from repertoire_stories import STORIES, Story
 from pointsman import Engine, Status
 from pointsman.store.sqlite import open_sqlite
 from pointsman.store.sqlite_author import authors_database
+from pointsman.store.sqlite_core import SqliteCore
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import CrashAt, in_child
 
@@ -168,7 +169,8 @@ class Forgetful:
             return await self._store.transact(work)
         made: list[Any] = []
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(core: SqliteCore) -> None:
+            connection = core.connection
             connection.execute("SAVEPOINT rows")
             try:
                 with authors_database(connection) as db:
@@ -178,7 +180,7 @@ class Forgetful:
                 connection.execute("ROLLBACK TO rows")
             connection.execute("RELEASE rows")
 
-        await self._store._hand_in(write)
+        await self._store._commit(write)
         if isinstance(made[-1], Exception):
             raise made[-1]
         return await self._store.commit(made[-1])

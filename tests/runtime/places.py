@@ -1,7 +1,6 @@
 """Where the cases of a test live, and how a test of the engine runs."""
 
 import asyncio
-import copy
 import sqlite3
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, closing
@@ -35,10 +34,14 @@ class Place:
     def dump(self) -> object:
         """Everything that the store holds, to be compared with a later dump."""
         if self.store is not None:
-            return {name: copy.deepcopy(value) for name, value in vars(self.store).items() if name != "_points"}
+            return _tables(self.store.core.connection)
         with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as connection:
-            tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
-            return {name: connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for (name,) in tables}
+            return _tables(connection)
+
+
+def _tables(connection: sqlite3.Connection) -> dict[str, list[Any]]:
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+    return {name: connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for (name,) in tables}
 
 
 def run(main: Coroutine[Any, Any, T], *, seconds: float = HANG_SECONDS) -> T:

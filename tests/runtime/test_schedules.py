@@ -143,7 +143,7 @@ def test_two_engines_start_one_case_a_tick() -> None:
                 await seen(first, "finished", count=number)
                 await seen(second, "finished", count=number)
         async with another() as third:
-            return await keys(third), [row.last for row in store._schedules.values()]
+            return await keys(third), [last for (last,) in store.core.connection.execute("SELECT last FROM schedules")]
 
     found, last = run(main())
 

@@ -39,8 +39,7 @@ def booking(during: Any = None, retry: Retry = ONCE) -> Process[Booking]:
 
 def seats(place: Place) -> list[Any]:
     if place.store is not None:
-        [rows] = place.store._rows
-        return rows.execute("SELECT who FROM seats ORDER BY seat").fetchall()
+        return place.store.core.connection.execute("SELECT who FROM seats ORDER BY seat").fetchall()
     with closing(sqlite3.connect(place.path)) as connection:
         return connection.execute("SELECT who FROM seats ORDER BY seat").fetchall()
 

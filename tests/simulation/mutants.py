@@ -33,6 +33,7 @@ from pointsman.runtime.decisions import Decisions
 from pointsman.runtime.lease import Lease
 from pointsman.runtime.runner import Runner
 from pointsman.store.memory import MemoryStore
+from pointsman.store.sqlite_core import SqliteCore
 
 SEEDS_MAX = 1_500
 
@@ -42,32 +43,38 @@ def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
     setattr(owner, name, make(getattr(owner, name)))
 
 
+def standing(core: SqliteCore, case: int) -> Any:
+    """The revision, fence and inbox that a case has."""
+    return core.connection.execute("SELECT revision, fence, inbox FROM cases WHERE id = ?", (case,)).fetchone()
+
+
 def no_fence() -> None:
     """Whoever has lost a case may still write to it."""
 
-    def check(original: Any) -> Any:
-        def unguarded(store: MemoryStore, t: Any) -> None:
-            if t.new is None:
-                t.revision, t.fence = store._cases[t.case].revision, store._cases[t.case].fence
-            original(store, t)
+    def guard(original: Any) -> Any:
+        def unguarded(core: SqliteCore, transitions: Any) -> Any:
+            for t in transitions:
+                if t.new is None:
+                    t.revision, t.fence, _ = standing(core, t.case)
+            return original(core, transitions)
 
         return unguarded
 
-    replace(MemoryStore, "_check", check)
+    replace(SqliteCore, "_guard", guard)
 
 
 def no_intent() -> None:
     """The ledger does not say that a call may be under way, so that it is free to be made again."""
 
     def write(original: Any) -> Any:
-        def silent(store: MemoryStore, t: Any) -> None:
-            original(store, t)
+        def silent(core: SqliteCore, t: Any) -> None:
+            original(core, t)
             if t.intent is not None:
-                store._effects[t.intent.key] = store._effects[t.intent.key]._replace(status=EffectStatus.NOT_SENT)
+                core.connection.execute("UPDATE effects SET status = ? WHERE key = ?", (EffectStatus.NOT_SENT, t.intent.key))
 
         return silent
 
-    replace(MemoryStore, "_write_effect", write)
+    replace(SqliteCore, "_write_rest", write)
 
 
 def moving(kind: type, move: Any) -> None:
@@ -161,31 +168,40 @@ def early_message_dropped() -> None:
     """A message that comes before its case is acknowledged, and is nobody's."""
 
     def insert(original: Any) -> Any:
-        def only_late(store: MemoryStore, post: Any, case: Any, status: Any) -> Any:
-            return None if status is MessageStatus.UNMATCHED else original(store, post, case, status)
+        def only_late(core: SqliteCore, post: Any, case: Any, status: Any) -> Any:
+            return None if status is MessageStatus.UNMATCHED else original(core, post, case, status)
 
         return only_late
 
-    replace(MemoryStore, "_insert_message", insert)
+    replace(SqliteCore, "_insert_message", insert)
 
 
 def message_twice() -> None:
     """Messages are not recognised by their key."""
-    replace(MemoryStore, "_message_by_key", lambda _: lambda store, post: None)
+
+    def post(original: Any) -> Any:
+        def new(core: SqliteCore, post: Any, *more: Any) -> Any:
+            known = core.connection.execute("SELECT count(*) FROM messages WHERE key = ?", (post.key,)).fetchone()[0]
+            return original(core, post._replace(key=f"again/{post.key}") if known else post, *more)
+
+        return new
+
+    replace(SqliteCore, "post", post)
 
 
 def late_message_lost() -> None:
     """A step is committed without looking whether a message has come meanwhile."""
 
-    def check(original: Any) -> Any:
-        def unaware(store: MemoryStore, t: Any) -> None:
-            if t.new is None and t.inbox is not None and t.inbox < store._cases[t.case].inbox:
-                t.inbox = store._cases[t.case].inbox
-            original(store, t)
+    def guard(original: Any) -> Any:
+        def unaware(core: SqliteCore, transitions: Any) -> Any:
+            for t in transitions:
+                if t.new is None and t.inbox is not None:
+                    t.inbox = max(t.inbox, standing(core, t.case)[2])
+            return original(core, transitions)
 
         return unaware
 
-    replace(MemoryStore, "_check", check)
+    replace(SqliteCore, "_guard", guard)
 
 
 def answer_lost() -> None:
@@ -260,8 +276,7 @@ def stale_cancel() -> None:
     def commit(original: Any) -> Any:
         async def forced(store: MemoryStore, t: Any) -> Any:
             if [event.kind for event in t.events] == ["cancelled"]:
-                row = store._cases[t.case]
-                t.revision, t.fence, t.inbox = row.revision, row.fence, None
+                (t.revision, t.fence, _), t.inbox = standing(store.core, t.case), None
             return await original(store, t)
 
         return forced
@@ -282,21 +297,17 @@ def stale_result_kept() -> None:
 def start_twice() -> None:
     """A start is not recognised by its key."""
 
-    class Forgetful(dict):
-        def __contains__(self, key: object) -> bool:
-            return False
+    def guard(original: Any) -> Any:
+        def forgetful(core: SqliteCore, transitions: Any) -> Any:
+            for t in transitions:
+                if t.new is not None and t.new.key is not None:
+                    known = core.connection.execute("SELECT count(*) FROM cases WHERE key = ?", (t.new.key,)).fetchone()[0]
+                    t.new = t.new._replace(key=f"{t.new.key}#{t.case}") if known else t.new
+            return original(core, transitions)
 
-        def get(self, key: Any, default: Any = None) -> Any:
-            return default
+        return forgetful
 
-    def init(original: Any) -> Any:
-        def made(store: MemoryStore, **settings: Any) -> None:
-            original(store, **settings)
-            store._keys = Forgetful()
-
-        return made
-
-    replace(MemoryStore, "__init__", init)
+    replace(SqliteCore, "_guard", guard)
 
 
 def failed_commit_presumed() -> None:

@@ -20,8 +20,9 @@ from pointsman import AlreadyAnswered, Engine, NotWaiting, Refused, Stale, Store
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import EngineStopped
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.rows import MessageStatus
+from pointsman.kernel.rows import MessageRow, MessageStatus
 from pointsman.kernel.snapshot import Status
+from pointsman.store.memory import MemoryStore
 from pointsman.testing.loop import Host, HostClock
 
 STEPS_BETWEEN_FAULTS = 50
@@ -134,8 +135,7 @@ class Schedule:
         finally:
             steps = self.steps
             loop.close()
-            for rows in self.world.store._rows:
-                rows.close()
+            self.world.store.shut()
         return Result(self.seed, self.crashes, self.pauses, steps, len(self.started), self.provider.calls, self.world.violations)
 
     steps = 0
@@ -392,7 +392,7 @@ class Schedule:
     def _count_messages(self, rows: dict[int, Any]) -> None:
         """Each message that was acknowledged has come to something, and each mail to one thing."""
         world = self.world
-        messages = [row for row in world.store._messages if row.name in {"mail", "note"}]
+        messages = [row for row in all_messages(world.store) if row.name in {"mail", "note"}]
         if len({(row.process, row.name, row.key) for row in messages}) < len(messages):
             world.violate("duplicated: a message was taken in twice")
         known = {(row.process, row.name, row.correlation, _number(row)): row for row in messages}
@@ -473,7 +473,7 @@ class Schedule:
             world.violate(f"lost: case {row.id} has lines {lines}, and prices {prices}")
         if fields["fast"] != f"fast for {row.key}" and fields["cheap"] != f"cheap for {row.key}":
             world.violate(f"lost: case {row.id} has no offer: {fields}")
-        seats = world.store._rows[0].execute("SELECT seat FROM seats WHERE who = ?", (row.key,)).fetchall()
+        seats = world.store.core.connection.execute("SELECT seat FROM seats WHERE who = ?", (row.key,)).fetchall()
         if seats != [(fields["seat"],)]:
             world.violate(f"duplicated: case {row.id} has seat {fields['seat']}, and its rows are {seats}")
         back = [receipt for receipt, content in contents.items() if content == ("back", fields["hotel"])]
@@ -518,6 +518,13 @@ class Schedule:
         for token, names in winners.items():
             if len(names) > 1:
                 self.world.violate(f"duplicated: pause {token} was answered by {sorted(names)}")
+
+
+def all_messages(store: MemoryStore) -> list[MessageRow]:
+    """Every message, whatever has become of it."""
+    columns = "id, process, name, key, correlation, case_id, status, body, at, tenant"
+    rows = store.core.connection.execute(f"SELECT {columns} FROM messages ORDER BY id").fetchall()
+    return [MessageRow(*row)._replace(status=MessageStatus(row[6])) for row in rows]
 
 
 def _number(row: Any) -> int:

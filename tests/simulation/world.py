@@ -39,8 +39,8 @@ class World:
         self.store_ahead = 0.0
         self.set_ahead = 0.0  # by how much the clock that counts jumped ahead in all: a time comes so much earlier by that
         self.set_back = 0.0  # by how much the clock that counts was set back in all: a key looks younger by that
-        self.store = MemoryStore(lease_seconds=None if self.embedded else LEASE_SECONDS, now=self.store_time)
-        self.store.incarnation = f"seed-{seed}"
+        leases = None if self.embedded else LEASE_SECONDS
+        self.store = MemoryStore(lease_seconds=leases, now=self.store_time, incarnation=f"seed-{seed}")
         self.violations: list[str] = []
         self.calls: dict[str, dict[int, float]] = defaultdict(dict)
         self.numbers = count()

@@ -281,7 +281,7 @@ async def complaints(reader: SqliteReader, told: Told) -> list[str]:
     """What is wrong with what the reader finds, given what was asked and answered; nothing is as it should be.
 
     What was acknowledged must be there, what was asked without an answer whole or not at all. The transitions that are there
-    are run through another store, the one in memory, which must come to the same cases.
+    are run once more, one by one, in a store in memory, which must come to the same cases.
     """
     found = list(told.wrong)
     memory = MemoryStore()

@@ -73,8 +73,7 @@ class World:
         self._chance = Random(seed)  # noqa: S311 - of all engines: one that is started again must not repeat the tokens of the last
         self._crash_before = crash_before
         self._loop = SimulatedLoop(Random(seed))  # type: ignore[abstract] # noqa: S311 - it decides an order, and nothing secret
-        self._store = MemoryStore()
-        self._store.incarnation = f"world-{seed}"
+        self._store = MemoryStore(incarnation=f"world-{seed}")
         self._engine: Engine | None = None
         self._returned: dict[str, object] = {}
         self._starts = 0
