@@ -181,8 +181,10 @@ def message_twice() -> None:
 
     def post(original: Any) -> Any:
         def new(core: SqliteCore, post: Any, *more: Any) -> Any:
-            known = core.connection.execute("SELECT count(*) FROM messages WHERE key = ?", (post.key,)).fetchone()[0]
-            return original(core, post._replace(key=f"again/{post.key}") if known else post, *more)
+            # Whoever had the key before has it no longer: his row goes where nobody looks for keys.
+            hide = "UPDATE messages SET tenant = '#' || id WHERE key = ? AND status <> 'unmatched'"
+            core.connection.execute(hide, (post.key,))
+            return original(core, post, *more)
 
         return new
 
