@@ -18,6 +18,7 @@ from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Failpoints, no_f
 from pointsman.store.core_store import CoreStore
 from pointsman.store.sqlite_core import SqliteCore, concerns_the_file, refusal
 from pointsman.store.sqlite_file import explain, migrate
+from pointsman.store.statements import statements
 
 T = TypeVar("T")
 
@@ -50,10 +51,6 @@ class _SharedCore(SqliteCore):
         if t.claims:
             self.owners[t.case] = self.engine
 
-    def running(self) -> list[int]:
-        """The cases that some engine has in hand."""
-        return [case for (case,) in self._do("select_running", ()).fetchall()]
-
     def lease_of(self, case: int) -> float:
         """Until when a running case is its engine's."""
         return self.leases.get(self.owners[case], 0.0)
@@ -72,9 +69,7 @@ class MemoryStore(CoreStore):
         self, *, failpoints: Failpoints = no_failpoints, lease_seconds: float | None = None, now: Callable[[], float] = lambda: 0.0,
         incarnation: str | None = None,
     ) -> None:  # fmt: skip
-        connection = _new_database()
-        if incarnation is not None:
-            connection.execute("UPDATE meta SET value = ? WHERE name = 'incarnation'", (incarnation,))
+        connection = _new_database(incarnation)
         super().__init__(NOWHERE, connection)
         self.core = _SharedCore(connection)
         self.lease_seconds = lease_seconds
@@ -214,10 +209,10 @@ def _image() -> bytes:
         connection.close()
 
 
-def _new_database() -> sqlite3.Connection:
+def _new_database(incarnation: str | None) -> sqlite3.Connection:
     connection = sqlite3.connect(
         ":memory:", isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS_MAX, factory=_Connection
     )
     connection.deserialize(_image())
-    connection.execute("UPDATE meta SET value = lower(hex(randomblob(16))) WHERE name = 'incarnation'")
+    connection.execute(statements("sqlite")["name_incarnation"], (incarnation,))
     return connection

@@ -249,7 +249,7 @@ def take_over(path: Path, now: float) -> tuple[sqlite3.Connection, str, set[int]
     try:
         writer.execute("BEGIN IMMEDIATE")
         epoch = str(writer.execute(sql["raise_epoch"]).fetchone()[0])
-        left_running = {case for (case,) in writer.execute(sql["recover_cases"], {"now": now, "cases": None})}
+        left_running = SqliteCore(writer, path).recover(now)
         writer.execute("COMMIT")
     except sqlite3.Error as error:
         writer.close()

@@ -63,10 +63,16 @@ class SqliteCore:
         """Note the time of a commit. False where `epoch` is given and the file belongs to another engine by now."""
         return bool(self._do("raise_clock", (now, epoch)).rowcount)
 
+    def running(self) -> list[int]:
+        """Return the cases that engines have in hand."""
+        return [case for (case,) in self._do("select_running", ()).fetchall()]
+
     def recover(self, now: float, cases: Sequence[int] | None = None) -> set[int]:
         """Put running cases back into the line, all or only `cases`, and return which they were: their engine is dead."""
-        chosen = {"now": now, "cases": None if cases is None else json.dumps(cases)}
-        return {case for (case,) in self._do("recover_cases", chosen).fetchall()}
+        lost = self.running() if cases is None else cases
+        if lost:
+            self._do("recover_cases", (now, json.dumps(lost)))
+        return set(lost)
 
     def register(self, definitions: Sequence[DefinitionRow]) -> None:
         """Note definitions that are not known yet (S16)."""

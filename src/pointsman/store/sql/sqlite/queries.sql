@@ -229,16 +229,17 @@ UPDATE cases SET status = 'ready', wake_at = ?, attempts = max(attempts - 1, 0) 
 -- name: count_attempt
 UPDATE cases SET attempts = max(attempts + ?, 0) WHERE id = ? AND fence = ? AND status = 'running';
 
--- name: recover_cases
--- What a dead engine left running is ready again; the attempt that died with it counts. SQLite sees that the partial index will do
--- only where its own condition is named, too.
-UPDATE cases INDEXED BY cases_running SET status = 'ready', wake_at = :now
- WHERE status = 'running' AND status IN ('ready', 'running') AND (:cases IS NULL OR id IN (SELECT value FROM json_each(:cases)))
-RETURNING id;
-
 -- name: select_running
--- What engines have in hand.
+-- What engines have in hand. SQLite sees that the partial index will do only where its own condition is named, too.
 SELECT id FROM cases INDEXED BY cases_running WHERE status = 'running' AND status IN ('ready', 'running');
+
+-- name: recover_cases
+-- What a dead engine left running is ready again; the attempt that died with it counts.
+UPDATE cases SET status = 'ready', wake_at = ? WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: name_incarnation
+-- A copy of a database is another one: its keys are its own.
+UPDATE meta SET value = coalesce(?, lower(hex(randomblob(16)))) WHERE name = 'incarnation';
 
 -- name: insert_blob
 -- A large value; the same content is one row. Whoever keeps it again is about to refer to it, so it must not be collected meanwhile.
