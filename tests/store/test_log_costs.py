@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from pointsman import Engine, Log, Process, State, finish, otherwise, when
-from pointsman.store import sqlite, sqlite_reader
+from pointsman.store import sqlite_core, sqlite_reader
 from pointsman.store.sqlite_reader import LATEST
 from pointsman.store.statements import statements
 
@@ -61,7 +61,7 @@ def read_rows() -> Iterator[list[int]]:
     real = sqlite_reader.field_rows
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sqlite_reader, "field_rows", counted)
-        patch.setattr(sqlite, "field_rows", counted)
+        patch.setattr(sqlite_core, "field_rows", counted)
         yield counts
 
 
