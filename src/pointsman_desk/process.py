@@ -51,26 +51,27 @@ ASKED_AGAIN = Retry(attempts_max=3, max_seconds=30.0)  # then the next model is 
 FOLLOW_UP = "follow_up"
 SORT = "sort"
 PROBABLY_AUTOMATIC = "it is probably automatic"
+MAY_ANSWER = "the customer may answer"
 RETURNED = "a reply of ours came back; write to the customer in another way, then close the case"
 SEND_SECONDS = 60.0  # for an outbox on a slow disk; `support_mail` is told of a way out that takes longer
 
 FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
     ("its sender cannot be written to", lambda c: c.addressing is not None and c.addressing.problem),
-    ("it was opened again", lambda c: c.is_reopened),
+    ("a person reopened it", lambda c: c.is_reopened),
     ("a machine may have sent it", lambda c: c.perhaps_automatic),
     ("refund, complaint, legal or unclear", lambda c: c.needs_judgement),
     ("the risk is not low", lambda c: c.risk is not Risk.LOW),
     ("the draft breaks a rule", lambda c: c.verdict is not None and c.verdict.violations),
-    ("the policy does not name what it asks", lambda c: not c.is_allowed),
-    ("it asks several things", lambda c: c.asks_several),
-    ("it is no reviewed template", lambda c: not c.is_template),
+    ("the policy leaves such a question to a person", lambda c: not c.is_allowed),
+    ("it asks for more than one thing", lambda c: c.asks_several),
+    ("the draft is not a reviewed template", lambda c: not c.is_template),
     ("it promises what a person has to do", lambda c: c.has_promise),
-    ("the sender is not the order's customer", lambda c: not c.is_known),
+    ("the sender is not proved to be the order's customer", lambda c: not c.is_known),
     ("a person is editing it", lambda c: c.approval is not None),
-    ("not every line is surely the customer's", lambda c: c.is_doubtful),
-    ("the cases were lost, and it had been taken in", lambda c: c.mails[-1].before),
-    ("another mail has come under its Message-ID", lambda c: any("message-id-reused" in mail.notes for mail in c.mails)),
-    ("it goes to somebody else than its sender", lambda c: c.goes_elsewhere),
+    ("some lines may not be the customer's own", lambda c: c.is_doubtful),
+    ("it came before the cases were lost, and may have been answered", lambda c: c.mails[-1].before),
+    ("another mail has the same Message-ID", lambda c: any("message-id-reused" in mail.notes for mail in c.mails)),
+    ("the reply goes to someone other than the sender", lambda c: c.goes_elsewhere),
     ("its sender writes too much", lambda c: c.is_flooded),
 )
 """Why a person has to see a reply, the first reason that holds. Whether a machine has answered enough is asked after these."""
@@ -136,7 +137,7 @@ def support_mail(
         when("it is not addressed", lambda c: c.addressing is None, address),
         when("it is not composed", lambda c: c.is_written and c.outgoing is None, compose),
         *(ask(why, holds) for why, holds in FOR_A_PERSON),
-        when("it is not known whether a machine may", lambda c: c.allowance is None and not c.approved, allow),
+        when("the limit of automatic replies is not checked yet", lambda c: c.allowance is None and not c.approved, allow),
         ask("a machine has answered enough", lambda c: c.is_bounded),
         when("nobody has seen it", lambda c: not c.approved and not c.is_marked, compose_unattended),
         when("it is not sent", lambda c: c.send_status == "pending", send_),
@@ -174,7 +175,7 @@ def _after_it_left(support: Process[Case], follow_up: FollowUp | None) -> tuple[
     return (
         when("its name at the provider is not noted", lambda c: c.is_renamed and c.noted is None, note),
         when("the reply that was sent has come back", lambda c: waits and c.has_come_back, park(RETURNED)),
-        when("the customer may answer", lambda c: waits and c.followed_up is None, wait),
+        when(MAY_ANSWER, lambda c: waits and c.followed_up is None, wait),
     )
 
 

@@ -327,7 +327,7 @@ def test_a_watching_desk_tells_only_what_is_new_and_a_count(tmp_path: Path) -> N
 
     assert "maria.keller" not in shown.get()
     assert "john.smith" in shown.get()
-    assert "In all: 1 waiting, 1 sent." in shown.get()
+    assert "In all 2 cases: 1 waiting for your decision, 1 sent." in shown.get()
 
 
 def test_one_cause_of_many_parked_cases_is_told_with_the_one_command(tmp_path: Path) -> None:

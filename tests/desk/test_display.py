@@ -1,14 +1,19 @@
 """What the command prints: letter by letter what was written, whoever wrote it, and never without a case's number."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pointsman import CaseRow, History, Status, format_time
 from pointsman.kernel.rows import EventRow
-from pointsman_desk.cli.lists import print_cases
+from pointsman_desk.cli.lists import print_cases, print_run
 from pointsman_desk.cli.one_case import print_case
 from pointsman_desk.cli.terminal import complain, console, safe
+from pointsman_desk.config import DeskConfig
+from pointsman_desk.desk import Run
+from pointsman_desk.process import MAY_ANSWER, PROBABLY_AUTOMATIC
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07[bold]:smile: \u202egro.elif\u200b \x9b31m[/] \\"
 
@@ -33,8 +38,10 @@ def test_each_case_is_listed_with_its_number(subject: str) -> None:
     with console.capture() as shown:
         print_cases([case | {"subject": subject}])
 
-    [_, heading, row] = shown.get().splitlines()
-    assert heading == "waiting: the risk is not low (1)"
+    [_, section, headings, reason, row] = shown.get().splitlines()
+    assert section == "Waiting for your decision (1)"
+    assert headings.split() == ["case", "about", "from", "subject"]
+    assert reason == "the risk is not low (1)"
     assert row.split()[:3] == ["10123", "change_address", "jane@customer.example"]
 
 
@@ -43,7 +50,71 @@ def test_whatever_its_status_a_case_is_listed() -> None:
         with console.capture() as shown:
             print_cases([{"id": 7, "status": status, "why": "", "intents": [], "from": None, "subject": ""}])
 
-        assert f"{status}: " in shown.get()
+        assert shown.get().split()[-3:] == ["7", "(no", "subject)"]
+
+
+def _case(number: int, status: str, why: str, *intents: str, outcome: str | None = None) -> dict[str, Any]:
+    return {"id": number, "status": status, "why": why, "outcome": outcome, "intents": intents, "from": "", "subject": "", "came_at": 0.0}
+
+
+MIXED = [
+    _case(1, "done", "sent", "order_status", outcome="sent"),
+    _case(2, "waiting", PROBABLY_AUTOMATIC),
+    _case(3, "waiting", "the risk is not low", "cancel_order"),
+    _case(4, "waiting", "refund, complaint, legal or unclear", "unclear"),
+    _case(5, "waiting", "refund, complaint, legal or unclear", "refund"),
+    _case(6, "waiting", "refund, complaint, legal or unclear", "legal", "order_status"),
+    _case(7, "cancelled", "sold", "order_status"),
+    _case(8, "cancelled", "a joke", "order_status"),
+    _case(9, "parked", "nobody knows whether the reply was sent", "order_status"),
+    _case(10, "ready", "the reply could not be sent yet, and is tried again", "order_status"),
+    _case(11, "waiting", MAY_ANSWER, "order_status"),
+    _case(12, "done", "automatic", outcome="automatic"),
+    _case(13, "waiting", "the draft breaks a rule", "complaint"),
+]
+
+
+def test_what_waits_for_a_person_is_listed_first_and_the_gravest_of_it_before_the_rest() -> None:
+    with console.capture() as shown:
+        print_cases(MIXED, now=100.0)
+
+    lines = shown.get().splitlines()
+    assert [int(line.split()[0]) for line in lines if line.split() and line.split()[0].isdigit()] == [
+        6, 5, 4, 13, 3, 9, 2, 10, 1, 11, 12, 7, 8,
+    ]  # fmt: skip
+    assert [line for line in lines if line.endswith(")") and line[0].isupper()] == [
+        "Waiting for your decision (5)", "Stopped, and needs you to mend something (1)", "Probably automatic (1)",
+        "Not finished; the desk goes on with these (1)", "Sent (2)", "Ended without a reply (3)",
+    ]  # fmt: skip
+    assert lines[lines.index("Probably automatic (1)") + 1] == "To close all of these: pointsman-desk close --probably-automatic"
+    assert "cancelled (2)" in lines
+
+
+def test_the_counts_of_a_run_add_up(tmp_path: Path) -> None:
+    def row(case: dict[str, Any]) -> CaseRow:
+        step = "sort" if case["why"] == PROBABLY_AUTOMATIC else "approve"
+        return CaseRow(
+            case["id"], "support-mail", 1, None, Status(case["status"]), 2, 1, None, 1, 3, step, case["why"], None, case["outcome"], 0.0, 0.0
+        )  # fmt: skip
+
+    config = DeskConfig(home=tmp_path, mailbox=tmp_path)
+    with console.capture() as shown:
+        print_run(
+            Run(started=[*range(1, 14)], joined=[3], known=2),
+            MIXED,
+            [row(case) for case in MIXED],
+            config,
+            "model",
+            now=100.0,
+            watched=False,
+        )
+
+    first, in_all, first_waiting = (line for line in shown.get().splitlines() if line.startswith(("The desk", "In all", "To read")))
+    assert first == "The desk (model) read 16 mails: 14 new (1 of them in open cases), 2 that it already had."
+    assert in_all == (
+        "In all 13 cases: 5 waiting for your decision, 1 stopped, 1 probably automatic, 1 not finished, 2 sent, 3 ended without a reply."
+    )
+    assert first_waiting == "To read the first that waits: pointsman-desk show 6. To send its reply: pointsman-desk approve 6."
 
 
 def test_a_case_that_will_be_tried_again_says_what_failed() -> None:

@@ -114,7 +114,7 @@ def test_what_is_probably_automatic_waits_in_a_group_of_its_own_for_one_command(
     with console.capture() as shown:
         told = {"intents": (), "from": None, "subject": ""}
         print_cases([told | {"id": row.id, "status": row.status, "why": row.rule} for row in rows])
-    assert shown.get().splitlines()[1] == "waiting: it is probably automatic (2)"
+    assert "Probably automatic (2)" in shown.get().splitlines()
 
 
 def test_a_mail_that_looks_automatic_voids_a_draft_and_does_not_close_what_the_customer_asked(config: DeskConfig) -> None:
@@ -287,7 +287,7 @@ def test_the_command_closes_what_it_lists_and_asks_before(config: DeskConfig, tm
     opened = command("reopen", "1", "--json")
 
     assert asked.returncode == 1
-    assert "it is probably automatic (1)" in asked.stdout
+    assert "Probably automatic (1)" in asked.stdout
     assert "say --yes" in asked.stderr
     assert [(case["id"], case["outcome"]) for case in json.loads(closed.stdout)] == [(1, "automatic")]
     assert none.stdout == "No case is probably automatic.\n"

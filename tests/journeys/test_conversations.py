@@ -265,7 +265,7 @@ def test_what_quotes_our_reply_is_history_and_what_stands_below_it_is_not(
     assert below in read.said
     doubted = bool(below) and quoted == "unmarked"
     assert ("doubtful-lines" in read.notes) is doubted
-    assert (len(sent(config)), row.rule == "not every line is surely the customer's") == ((1, True) if doubted else (2, False))
+    assert (len(sent(config)), row.rule == "some lines may not be the customer's own") == ((1, True) if doubted else (2, False))
 
 
 def test_a_doubtful_line_of_an_earlier_mail_keeps_the_case_for_a_person(config: DeskConfig) -> None:
@@ -279,7 +279,7 @@ def test_a_doubtful_line_of_an_earlier_mail_keeps_the_case_for_a_person(config: 
 
     assert case.mail is not None
     assert "doubtful-lines" not in case.mail.notes
-    assert (row.status, row.rule) == (Status.WAITING, "not every line is surely the customer's")
+    assert (row.status, row.rule) == (Status.WAITING, "some lines may not be the customer's own")
     assert sent(config) == []
 
 

@@ -4,11 +4,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from enum import Enum
+from itertools import groupby
 from typing import Any
 
 from rich.table import Table
 
 from pointsman import CaseRow, Reader, Status, format_duration, format_time
+from pointsman_desk.case import RISKIEST_FIRST
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import CASES_MAX, Run
@@ -17,7 +20,7 @@ from pointsman_desk.mail.notes import MEANING
 from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.survey import Survey
-from pointsman_desk.process import PROBABLY_AUTOMATIC, SORT
+from pointsman_desk.process import FOR_A_PERSON, MAY_ANSWER, PROBABLY_AUTOMATIC, SORT
 from pointsman_desk.standing import SEND, may_go_on, reasons, returned_to
 
 CASE_WIDTH = 5  # a desk with more than 99,999 cases has a wider terminal
@@ -78,7 +81,7 @@ def is_found(case: dict[str, Any], words: str) -> bool:
 def run_json(run: Run, rows: Sequence[CaseRow]) -> dict[str, Any]:
     """A run of the desk as an object."""
     started = {*run.started, *run.joined}
-    statuses = Counter(_standing(row) if row.step == SORT else str(row.status) for row in rows if row.id in started)
+    statuses = Counter("probably automatic" if row.step == SORT else str(row.status) for row in rows if row.id in started)
     return {"started": run.started, "joined": run.joined, "known": run.known, "problems": run.problems, "statuses": dict(statuses)}
 
 
@@ -86,32 +89,33 @@ def print_run(
     run: Run, cases: Sequence[dict[str, Any]], rows: Sequence[CaseRow], config: DeskConfig, label: str, *, now: float, watched: bool
 ) -> None:
     """What a run did, what waits for a person and why, and how to go on; where the desk is watched, only what is new."""
-    console.print(f"The desk ({safe(label)}) took in {len(run.started) + len(run.joined)} new mails; it knew {run.known} already.")
+    new = len(run.started) + len(run.joined)
+    joined = f" ({len(run.joined)} of them in open cases)" if run.joined else ""
+    console.print(f"The desk ({safe(label)}) read {_counted(new + run.known, 'mail')}: {new} new{joined}, {run.known} that it already had.")
     if not rows and not run.problems:
         place = config.mailbox or ", ".join(account.place for account in config.mailboxes)
         console.print(f"The mailbox {safe(place)} is empty; there is nothing to do.")
     if not rows:
         return
     print_cases(cases, now=now, limit=SHOWN_MAX)
-    counts = Counter(_standing(row) for row in rows)
-    console.print("\nIn all: " + ", ".join(f"{count} {safe(name)}" for name, count in counts.most_common()) + ".")
+    counts = Counter(section_of(row.status, row.rule, row.outcome) for row in rows)
+    told = ", ".join(f"{counts[section]} {section.counted}" for section in Section if counts[section])
+    console.print(f"\nIn all {_counted(len(rows), 'case')}: {told}.")
     if watched:
         return
     if config.smtp is None and config.resend is None:
         console.print(f"Replies are in {safe(config.outbox)}.")
-    first = {case["status"]: case["id"] for case in reversed(cases)}
-    if Status.WAITING in first:
-        number = first[Status.WAITING]
-        console.print(f"To look at one that waits: pointsman-desk show {number}. To send its reply: pointsman-desk approve {number}.")
-    if Status.PARKED in first:
-        console.print(f"To see why one is parked, and what to do: pointsman-desk show {first[Status.PARKED]}.")
-    if Status.READY in first:
-        console.print("What is ready will be tried again: run the desk later, or let it watch.")
+    first = {_group(case)[0]: case["id"] for case in reversed(in_order(cases))}
+    if (number := first.get(Section.DECIDE)) is not None:
+        console.print(f"To read the first that waits: pointsman-desk show {number}. To send its reply: pointsman-desk approve {number}.")
+    if (number := first.get(Section.STOPPED)) is not None:
+        console.print(f"To see why a case stopped, and what to do: pointsman-desk show {number}.")
+    if Section.UNDER_WAY in first:
+        console.print("What is not finished goes on with the next run, or by itself with pointsman-desk run --watch.")
 
 
-def _standing(row: CaseRow) -> str:
-    """In a word, where a case stands."""
-    return "probably automatic" if row.status is Status.WAITING and row.step == SORT else row.outcome or str(row.status)
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def print_survey(found: Survey) -> None:
@@ -173,40 +177,114 @@ def _age(seconds: float) -> str:
     return f"{max(0.0, seconds):.0f} s"
 
 
+class Section(Enum):
+    """A part of a list, what a person has to see first: its `title`, and how its cases are `counted` in one line."""
+
+    DECIDE = "Waiting for your decision", "waiting for your decision"
+    STOPPED = "Stopped, and needs you to mend something", "stopped"
+    SORT = "Probably automatic", "probably automatic"
+    UNDER_WAY = "Not finished; the desk goes on with these", "not finished"
+    SENT = "Sent", "sent"
+    ENDED = "Ended without a reply", "ended without a reply"
+
+    def __init__(self, title: str, counted: str) -> None:
+        self.title = title
+        self.counted = counted
+
+
+def section_of(status: str, why: str | None, outcome: str | None) -> Section:
+    """Return where in a list a case belongs; `why` is its rule where it waits."""
+    match Status(status):
+        case Status.WAITING if why == PROBABLY_AUTOMATIC:
+            return Section.SORT
+        case Status.WAITING if why == MAY_ANSWER:
+            return Section.SENT
+        case Status.WAITING:
+            return Section.DECIDE
+        case Status.PARKED | Status.BLOCKED:
+            return Section.STOPPED
+        case Status.READY | Status.RUNNING:
+            return Section.UNDER_WAY
+        case Status.DONE if outcome == "sent":
+            return Section.SENT
+        case _:
+            return Section.ENDED
+
+
+def in_order(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the cases as a list shows them: by section, by reason with the gravest first, and the gravest of each reason first."""
+    gravest: dict[tuple[Section, str], int] = {}
+    for case in cases:
+        group = _group(case)
+        gravest[group] = min(gravest.get(group, len(RISKIEST_FIRST)), _gravity(case))
+    sections, reasons_ = [*Section], [why for why, _ in FOR_A_PERSON]
+
+    def place(case: dict[str, Any]) -> tuple[int, int, int, str, int]:
+        section, why = _group(case)
+        known = reasons_.index(why) if why in reasons_ else len(reasons_)
+        return sections.index(section), gravest[section, why], known, why, _gravity(case) if section is Section.DECIDE else 0
+
+    return sorted(cases, key=place)
+
+
+def _group(case: dict[str, Any]) -> tuple[Section, str]:
+    section = section_of(case["status"], case["why"], case.get("outcome"))
+    return section, _CANCELLED if case["status"] == Status.CANCELLED else case["why"]
+
+
+_CANCELLED = "cancelled"  # by people, each for a reason of its own
+
+
+def _gravity(case: dict[str, Any]) -> int:
+    """0 for a legal matter, and more for what is less urgent."""
+    return next((place for place, intent in enumerate(RISKIEST_FIRST) if intent in case["intents"]), len(RISKIEST_FIRST))
+
+
 def print_cases(cases: Sequence[dict[str, Any]], *, now: float | None = None, limit: int | None = None) -> None:
-    """The cases, grouped by where they stand and why, at most `limit` of each group; with `now` (Unix seconds) their dates and ages.
+    """The cases in their sections, grouped by why they stand there, at most `limit` of each group; with `now` (Unix seconds) their ages.
 
     Of what waits for somebody the oldest are shown, and of the rest the newest.
     """
-    if not cases:
-        return
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for case in cases:
-        groups.setdefault((case["status"], case["why"]), []).append(case)
-    for (status, why), members in sorted(groups.items(), key=lambda group: _place(Status(group[0][0]), group[0][1])):
-        console.print(f"\n[bold]{status}[/]: {safe(why)} ({len(members)})")
-        shown = members if limit is None else members[:limit] if status in _HELD else members[-limit:]
-        _print_group(shown, now)
-        if left := len(members) - len(shown):
-            which = "younger" if status in _HELD else "older"
-            console.print(f"[dim]and {left} {which} ones: pointsman-desk cases --status {status} --limit {len(members)}[/]")
-    if now is not None:
+    for section, members in groupby(in_order(cases), key=lambda case: _group(case)[0]):
+        of_section = [*members]
+        console.print(f"\n[bold]{section.title}[/] ({len(of_section)})")
+        if section is Section.SORT:
+            console.print("To close all of these: pointsman-desk close --probably-automatic")
+        _print_rows([_HEADINGS], now, style="dim")
+        for (_, why), grouped in groupby(of_section, key=_group):
+            group = [*grouped]
+            if why != section.counted and section is not Section.SORT:
+                console.print(f"[bold]{safe(why)}[/] ({len(group)})")
+            newest_first = section in {Section.SENT, Section.ENDED}
+            shown = group if limit is None else group[-limit:] if newest_first else group[:limit]
+            _print_rows([_told(case, now) for case in shown], now)
+            if left := len(group) - len(shown):
+                which = "older" if newest_first else "younger"
+                console.print(f"[dim]and {left} {which} ones: pointsman-desk cases --status {group[0]['status']} --limit {len(group)}[/]")
+    if cases and now is not None:
         console.print(f"\n[dim]Dates are local ({format_time(now).rpartition(' ')[2]}); ages are since a mail came.[/]")
     _print_causes(cases)
 
 
-def _print_group(members: Sequence[dict[str, Any]], now: float | None) -> None:
+_HEADINGS = ("case", "about", "from", "subject", "came", "age")
+
+
+def _told(case: dict[str, Any], now: float | None) -> tuple[str, ...]:
+    times = () if now is None else (_date(case["came_at"], now), _age(now - case["came_at"]))
+    return str(case["id"]), ", ".join(case["intents"]), case["from"] or "", case["subject"] or "(no subject)", *times
+
+
+def _print_rows(rows: Sequence[tuple[str, ...]], now: float | None, *, style: str = "") -> None:
     table = Table(box=None, show_header=False, padding=(0, 1), expand=True)  # a width to share: otherwise the numbers go first
     for width in (CASE_WIDTH, INTENT_WIDTH):
-        table.add_column(no_wrap=True, width=width)
+        table.add_column(no_wrap=True, width=width, style=style)
     for share in (3, 4):  # from, subject
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=share)
-    for width in () if now is None else (DATE_WIDTH, AGE_WIDTH):
-        table.add_column(no_wrap=True, width=width, justify="right")
-    for case in members:
-        times = () if now is None else (_date(case["came_at"], now), _age(now - case["came_at"]))
-        told = (case["id"], ", ".join(case["intents"]), case["from"], case["subject"])
-        table.add_row(*(safe(text or "") for text in told), *times)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=share, style=style)
+    widths = () if now is None else (DATE_WIDTH, AGE_WIDTH)
+    for width in widths:
+        table.add_column(no_wrap=True, width=width, justify="right", style=style)
+    for row in rows:
+        table.add_row(*(safe(text) for text in row[: 4 + len(widths)]))
     console.print(table)
 
 
@@ -225,14 +303,3 @@ def _print_causes(cases: Sequence[dict[str, Any]]) -> None:
         if len(told) > 1:
             console.print(f"\n[yellow]{len(told)} cases are parked for one cause: {safe(told[0].rstrip('.'))}.[/]")
             console.print("Once it is mended: pointsman-desk redrive --all --why ...")
-
-
-_HELD = (Status.WAITING, Status.PARKED, Status.READY)
-
-
-def _place(status: Status, why: str) -> tuple[int, str]:
-    """Where a group stands in a list, whose end is what is read first: what is probably automatic before all that waits or ended badly."""
-    return (_ORDER.index(Status.DONE), "~") if why == PROBABLY_AUTOMATIC else (_ORDER.index(status), why)
-
-
-_ORDER = (Status.DONE, Status.READY, Status.RUNNING, Status.CANCELLED, Status.BLOCKED, Status.PARKED, Status.WAITING)
