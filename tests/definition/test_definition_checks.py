@@ -275,6 +275,7 @@ def test_a_refused_field_shows_no_frames_of_pydantic() -> None:
 
     modules = {Path(entry.path).parts[-2] for entry in caught.traceback}
     assert modules <= {"definition"}
+    assert caught.value.__cause__ is None
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 

@@ -257,6 +257,20 @@ def test_a_rejected_reply_is_never_sent(config: DeskConfig) -> None:
     assert sent(config) == []
 
 
+def test_a_template_that_promises_what_a_person_has_to_do_waits_for_one(config: DeskConfig) -> None:
+    deliver(config, "17-invoice-encoded-subject-es.eml")
+    config.home.mkdir()
+    policy = (SAMPLE / "policy.toml").read_text(encoding="utf-8")
+    config.policy_file.write_text(policy.replace('"opening_hours"]', '"opening_hours", "invoice"]', 1), encoding="utf-8")
+
+    async def standing(desk: Desk) -> tuple[Status, str | None]:
+        row = await desk.engine.case(1)
+        return row.status, row.rule
+
+    assert at_the_desk(config, standing) == (Status.WAITING, "it promises what a person has to do")
+    assert sent(config) == []
+
+
 def test_a_broken_policy_file_parks_nothing_it_is_refused_at_the_door(config: DeskConfig) -> None:
     deliver(config, ARTICLE)
     config.home.mkdir()

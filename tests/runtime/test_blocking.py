@@ -1,5 +1,6 @@
 """The engine for scripts has the engine's calls, and each waits for its answer."""
 
+import asyncio
 import inspect
 import os
 import signal
@@ -167,4 +168,27 @@ def test_whoever_waits_while_another_thread_closes_the_engine_is_told(tmp_path: 
         waiting.wait()
 
     follower.join(10)
+    assert told == ["the engine is closed; open it again."]
+
+
+def test_whoever_waits_for_what_the_engine_knows_nothing_of_is_told_too(tmp_path: Path) -> None:
+    begun, told = threading.Event(), []
+
+    async def never_ends() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
+
+        def wait() -> None:
+            try:
+                engine._loop.wait(never_ends())
+            except EngineStopped as stopped:
+                told.append(str(stopped))
+
+        waiter = threading.Thread(target=wait, daemon=True)
+        waiter.start()
+        begun.wait()
+
+    waiter.join(10)
     assert told == ["the engine is closed; open it again."]

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import alone
 import pytest
 from places import Place, run
 
 from pointsman import AtMostOnce, Guard, Item, Limit, Process, Retry, State, Status, each, finish, otherwise, when
+from pointsman.runtime import isolated
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import in_child
 
@@ -75,6 +77,47 @@ def test_four_hundred_calls_with_four_threads_all_have_their_time(place: Place, 
             f"\n{CASES} {kind}s of {CALL_SECONDS} s, {THREADS} threads, timeout {TIMEOUT_SECONDS} s: {statuses.count(Status.PARKED)} parked"
         )
     assert statuses == [Status.DONE] * CASES
+
+
+class Hanging(State):
+    what: str
+    result: str | None = None
+
+
+def test_the_time_of_an_isolated_call_begins_with_its_turn(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolated, "AT_ONCE", 1)
+
+    async def main(loop: HeldLoop) -> Any:
+        begun, gate = asyncio.Event(), asyncio.Event()
+
+        async def call(_: Any, node: Any, *told: Any) -> str:
+            if node.timeout_seconds is None:
+                begun.set()
+                await gate.wait()
+            return "done"
+
+        monkeypatch.setattr(isolated.Isolation, "call", call)
+        processes = []
+        for name, seconds in (("holding", None), ("waiting", TIMEOUT_SECONDS)):
+            process = Process(name, Hanging)
+            step = process.node(alone.hang, writes="result", isolated=True, timeout_seconds=seconds, retry=Retry(attempts_max=1))
+            process.rules(when("open", lambda c: c.result is None, step), otherwise(finish("done")))
+            processes.append(process)
+        async with place.open(*processes) as engine:
+            await engine.start("holding", {"what": "first"})
+            await begun.wait()
+            case = (await engine.start("waiting", {"what": "second"})).case
+            while (await engine.case(case)).attempts > 0:  # noqa: ASYNC110 - it does not count while it waits for its turn
+                await asyncio.sleep(0)
+            loop.passed += 10 * TIMEOUT_SECONDS
+            await asyncio.sleep(0)
+            gate.set()
+            return (await engine.wait_until_resting(case)).outcome
+
+    with asyncio.Runner(loop_factory=HeldLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, HeldLoop)
+        assert runner.run(asyncio.wait_for(main(loop), 10_000)) == "done"
 
 
 class Lines(State):

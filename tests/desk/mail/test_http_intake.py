@@ -96,6 +96,19 @@ def test_a_desk_without_room_says_when_to_come_again() -> None:
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
 
 
+def test_a_desk_that_takes_too_long_says_when_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Held(Desk):
+        async def hand_over(self, mails: Sequence[Found]) -> list[Started | None]:
+            await asyncio.Event().wait()
+            return []
+
+    monkeypatch.setattr("pointsman_desk.mail.sources.http.TAKEN_SECONDS", 0.0)
+
+    [answer] = answers(Held(), (MAIL, signed(MAIL)))
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+
+
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
