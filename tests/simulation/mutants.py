@@ -215,7 +215,7 @@ def answer_lost() -> None:
                 return await original(cases, session, happening, **settings)
             task = asyncio.ensure_future(original(cases, session, happening, **settings))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            return session.case.number
+            return session.case.row.id
 
         return hasty
 
@@ -321,7 +321,7 @@ def failed_commit_presumed() -> None:
                 return await original(self, session, plan)
             except StoreError:
                 self.committed(session, plan)
-                return plan.case.number
+                return plan.case.row.id
 
         return presuming
 

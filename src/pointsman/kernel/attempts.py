@@ -92,7 +92,7 @@ _NEVER_BETTER = (ValueRefused, Rejected, DefinitionError, BudgetSpent, _Answered
 
 def node_ended(at: Moment, node: AnyNode, end: CallEnd) -> StepResult:
     """What follows from a call of a node that is a step by itself."""
-    case, attempt = at.case, at.case.attempt
+    case, attempt = at.case, at.case.row.attempts
     followed = follow(at, node, Try(node.name, attempt, progress_in(case, node), alone=True), end)
     if followed.wrote is not None:
         return StepResult(followed.events)
@@ -153,8 +153,8 @@ def wait_for_permit(at: Moment, node: AnyNode, events: tuple[Event, ...] = (), *
     """The case waits in line for a permit. Its attempt does not count: it has not begun, or nobody was let in."""
     assert node.limit is not None
     if not (told or at.case.row.needs == node.limit.name):
-        events = (*events, waits_event(node.name, node.limit.name, at.case.attempt, why))
-    return StepResult(events, wake_at=at.now, needs=node.limit.name, attempts=at.case.attempt - 1)
+        events = (*events, waits_event(node.name, node.limit.name, at.case.row.attempts, why))
+    return StepResult(events, wake_at=at.now, needs=node.limit.name, attempts=at.case.row.attempts - 1)
 
 
 def waits_event(step: str, limit: str, attempt: int, why: str | None) -> Event:
@@ -165,7 +165,7 @@ def waits_event(step: str, limit: str, attempt: int, why: str | None) -> Event:
 def progress_in(case: Case, node: AnyNode) -> Progress:
     """How far the guard of a step has come with what the step reads now."""
     row = case.branches.get(node.name) if node.guard is not None else None
-    if row is None or row.reads != digest_of(case.cells, node.depends):
+    if row is None or row.reads != digest_of(case.snapshot.cells, node.depends):
         return BEGINNING
     return progress_of(node.guard, row.guard)
 
@@ -242,7 +242,7 @@ def _judged(at: Moment, node: AnyNode, result: object, place: str | None) -> tup
     except TypeError as error:  # it is no tuple of what the node writes: the node is wrong, and the answer is paid for
         raise Unjudged(message_of(error), facts) from error
     codec = codec_of(at.process.state)
-    present = {**at.case.cells, **cells} if place is None else at.case.cells
+    present = {**at.case.snapshot.cells, **cells} if place is None else at.case.snapshot.cells
     entries = {} if place is None else {name: cell.value for name, cell in cells.items()}
     try:
         violations = objections(node.guard, lambda read: entries[read] if read in entries else codec.fresh(present, read))
@@ -273,7 +273,7 @@ def _next_move(node: AnyNode, progress: Progress, error: Exception | None) -> tu
 
 def _asked_again(at: Moment, node: AnyNode, events: tuple[Event, ...], progress: Progress) -> StepResult:
     """The step is asked again at once; each answer has attempts of its own."""
-    reads = digest_of(at.case.cells, node.depends)
+    reads = digest_of(at.case.snapshot.cells, node.depends)
     write = BranchWrite(node.name, 0, None, None, None, reads, progress.model_dump_json())
     return StepResult(events, wake_at=at.now, branches=(write,), attempts=0)
 

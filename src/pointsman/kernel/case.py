@@ -78,21 +78,6 @@ class Case(NamedTuple):
     whole: bool = True
 
     @property
-    def number(self) -> int:
-        """The case's number."""
-        return self.snapshot.case
-
-    @property
-    def cells(self) -> Mapping[str, Cell]:
-        """The value of each field."""
-        return self.snapshot.cells
-
-    @property
-    def attempt(self) -> int:
-        """The number of the attempt of the present step."""
-        return self.row.attempts
-
-    @property
     def unsettled(self) -> set[str]:
         """The keys of effects whose outcome nobody knows."""
         return {key for key, entry in self.ledger.items() if entry.status in UNKNOWN}

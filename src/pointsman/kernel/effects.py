@@ -93,8 +93,8 @@ def _remember(at: Moment, after: Next, result: StepResult, key: str) -> tuple[Ne
 
 def reach(at: Moment, effect: AnyEffect, undoes: str = "", *, granted: Acquire | None = None) -> Move:
     """The next move of an effect that the case is at; `granted` is the permit and the thread that it has by now."""
-    if at.case.attempt > ATTEMPTS_A_CALL * effect.retry.attempts_max:
-        told = f"{effect.name!r} was begun {at.case.attempt - 1} times and never ended"
+    if at.case.row.attempts > ATTEMPTS_A_CALL * effect.retry.attempts_max:
+        told = f"{effect.name!r} was begun {at.case.row.attempts - 1} times and never ended"
         return StepResult(park=f"{told}; correct it, resolve its call if that is in doubt, and redrive the case")
     try:
         key, arguments = effect_key(at.case.incarnation, at.process, at.case.snapshot, effect, undoes)
@@ -106,9 +106,9 @@ def reach(at: Moment, effect: AnyEffect, undoes: str = "", *, granted: Acquire |
         return StepResult(park=f"{told}; its key must name everything that makes it another effect")
     if entry is None or entry.status is EffectStatus.NOT_SENT:
         if _needs_more(effect) and granted is None:
-            return Acquire(effect, at.case.cells, undoes)
+            return Acquire(effect, at.case.snapshot.cells, undoes)
         intent = _intent(at, effect, key, arguments, again=entry is not None)
-        return Intend(CallEffect(effect, intent, at.case.cells, at.case.attempt, undoes))
+        return Intend(CallEffect(effect, intent, at.case.snapshot.cells, at.case.row.attempts, undoes))
     if entry.status is EffectStatus.DONE:
         return _adopt(at, effect, entry)
     if entry.status is EffectStatus.FAILED:
@@ -133,7 +133,7 @@ def looked_up(at: Moment, asked: LookUpEffect, found: object, error: Exception |
     """What follows from having asked the world whether a call in doubt happened."""
     effect, entry = asked.effect, at.case.ledger[asked.key]
     doubt, settlement = _doubt(effect, entry)
-    attempt = at.case.attempt
+    attempt = at.case.row.attempts
     if error is not None:
         if attempt < effect.retry.attempts_max:
             wake_at = at.now + effect.retry.wait_seconds(attempt, at.chance.random())
@@ -159,7 +159,7 @@ def call_absent(at: Moment, wanted: Acquire) -> Move:
     doubt, settlement = _doubt(effect, at.case.ledger[key])
     intent = _intent(at, effect, key, arguments, again=True)
     otherwise = StepResult(doubt, settlement=settlement._replace(status=EffectStatus.NOT_SENT))
-    return Intend(CallEffect(effect, intent, at.case.cells, at.case.attempt, wanted.undoes), doubt, otherwise, repeats=True)
+    return Intend(CallEffect(effect, intent, at.case.snapshot.cells, at.case.row.attempts, wanted.undoes), doubt, otherwise, repeats=True)
 
 
 def _resolve_doubt(at: Moment, effect: AnyEffect, entry: EffectRow, undoes: str, granted: Acquire | None) -> Move:
@@ -176,22 +176,22 @@ def _resolve_doubt(at: Moment, effect: AnyEffect, entry: EffectRow, undoes: str,
             return _wait_for_its_end(at, effect, entry, doubt, settlement)
         case CallAgain():
             if _needs_more(effect) and granted is None:
-                return Acquire(effect, at.case.cells, undoes)
+                return Acquire(effect, at.case.snapshot.cells, undoes)
             intent = _intent(at, effect, entry.key, entry.arguments, again=True)
             unread = _give_up(effect, entry.key, "its call may have happened, and a message has come that it does not know")
-            call_again = CallEffect(effect, intent, at.case.cells, at.case.attempt, undoes, doubtful=True)
+            call_again = CallEffect(effect, intent, at.case.snapshot.cells, at.case.row.attempts, undoes, doubtful=True)
             return Intend(call_again, doubt, StepResult(doubt, park=unread, settlement=settlement), repeats=True)
         case WaitUntil(wake_at):
             return StepResult(doubt, wake_at=wake_at, settlement=settlement)
         case GiveUp(reason):
             return StepResult(doubt, park=_give_up(effect, entry.key, reason), settlement=settlement)
         case LookUp():
-            return LookUpEffect(effect, entry.key, at.case.cells, entry.attempts, undoes)
+            return LookUpEffect(effect, entry.key, at.case.snapshot.cells, entry.attempts, undoes)
 
 
 def _wait_for_its_end(at: Moment, effect: AnyEffect, entry: EffectRow, doubt: tuple[Event, ...], settlement: Settlement) -> StepResult:
     """A plain function that was given up still runs, and could change the world after a look: look when it has ended."""
-    attempt = at.case.attempt
+    attempt = at.case.row.attempts
     if attempt >= ATTEMPTS_A_CALL * effect.retry.attempts_max:
         return StepResult(doubt, park=_give_up(effect, entry.key, "its call was given up and still runs"), settlement=settlement)
     wait = max(effect.timeout_seconds, effect.retry.wait_seconds(attempt, at.chance.random()))
@@ -214,7 +214,7 @@ def _adopt(at: Moment, effect: AnyEffect, entry: EffectRow) -> Move:
             park=f"{done}; it would be chosen again for ever: correct its rule, or name with key= what makes it another effect"
         )
     facts = {"key": entry.key, "how": "adopted", "fields": list(cells)}
-    return StepResult((Event(Kind.EFFECT_SETTLED, effect.name, at.case.attempt, facts, cells),))
+    return StepResult((Event(Kind.EFFECT_SETTLED, effect.name, at.case.row.attempts, facts, cells),))
 
 
 # After the call.
@@ -246,17 +246,17 @@ def _settled(at: Moment, effect: AnyEffect, key: str, result: object, how: str) 
         cells = encode(at.process, effect, effect.split(result))
     except Exception as error:
         # It did happen: that must not be lost because its outcome cannot be stored.
-        settled = Event(Kind.EFFECT_SETTLED, effect.name, at.case.attempt, {"key": key, "how": how, "fields": []})
+        settled = Event(Kind.EFFECT_SETTLED, effect.name, at.case.row.attempts, {"key": key, "how": how, "fields": []})
         told = f"effect {effect.name!r} happened, but its outcome cannot be stored ({message_of(error)})"
         reason = f"{told}; say what it was with engine.resolve({key!r}, happened=True, outcome=...)"
         return StepResult((settled,), park=reason, settlement=Settlement(key, EffectStatus.DONE, None, message_of(error)))
-    settled = Event(Kind.EFFECT_SETTLED, effect.name, at.case.attempt, {"key": key, "how": how, "fields": list(cells)}, cells)
+    settled = Event(Kind.EFFECT_SETTLED, effect.name, at.case.row.attempts, {"key": key, "how": how, "fields": list(cells)}, cells)
     return StepResult((settled,), settlement=Settlement(key, EffectStatus.DONE, outcome_text(cells)))
 
 
 def _not_sent(at: Moment, call: CallEffect, error: NotSent, end: CallEnd) -> StepResult:
     """This call did not happen; if an earlier one under its key may have, that doubt stays."""
-    effect, key, attempt = call.effect, call.intent.key, at.case.attempt
+    effect, key, attempt = call.effect, call.intent.key, at.case.row.attempts
     event = Event(Kind.EFFECT_NOT_SENT, effect.name, attempt, {"key": key, "message": message_of(error), **end.facts})
     status = EffectStatus.IN_DOUBT if call.doubtful else EffectStatus.NOT_SENT
     settlement = Settlement(key, status, None, message_of(error))
@@ -272,7 +272,7 @@ def _not_sent(at: Moment, call: CallEffect, error: NotSent, end: CallEnd) -> Ste
 
 
 def _rejected(at: Moment, effect: AnyEffect, key: str, error: Rejected, *, recorded: bool = False) -> StepResult:
-    attempt = at.case.attempt
+    attempt = at.case.row.attempts
     settlement = None if recorded else Settlement(key, EffectStatus.FAILED, None, message_of(error))
     cells = failure_cells(at.process, effect, error, attempt) if effect.on_failure == "record" else {}
     cells = {name: cell for name, cell in cells.items() if not (recorded and cell.appends)}  # it was added when it was recorded
@@ -284,13 +284,13 @@ def _rejected(at: Moment, effect: AnyEffect, key: str, error: Rejected, *, recor
 
 def _doubted(at: Moment, call: CallEffect, error: Exception) -> StepResult:
     effect, entry = call.effect, at.case.ledger[call.intent.key]
-    doubt = (_in_doubt(effect, entry.key, at.case.attempt, f"{type(error).__name__}: {message_of(error)}"),)
+    doubt = (_in_doubt(effect, entry.key, at.case.row.attempts, f"{type(error).__name__}: {message_of(error)}"),)
     settlement = Settlement(entry.key, EffectStatus.IN_DOUBT, None, message_of(error))
     deadline = max(entry.deadline, at.now)  # a call that was held up beyond its deadline may arrive that much later
     match move_in_doubt(effect, attempts=entry.attempts, intended_at=entry.intended_at, deadline=deadline, now=at.now):
         case GiveUp(reason):
             told = _give_up(effect, entry.key, f"{reason} ({message_of(error)})")
-            return StepResult(doubt, park=told, settlement=settlement, evidence=evidence_of(error, at.case.attempt))
+            return StepResult(doubt, park=told, settlement=settlement, evidence=evidence_of(error, at.case.row.attempts))
         case WaitUntil(wake_at):
             return StepResult(doubt, wake_at=wake_at, settlement=settlement)
         case LookUp() | CallAgain():

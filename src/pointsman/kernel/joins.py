@@ -152,7 +152,7 @@ def joined(at: Moment, branches: Branches, verdict: Verdict, events: tuple[Event
         "cancelled": [row.name for row in rows if row.outcome is None and row.failure is None],
         "fields": [],
     }
-    step, attempt = branches.step, at.case.attempt
+    step, attempt = branches.step, at.case.row.attempts
     if verdict.parked:
         end = Event(Kind.JOINED, step.name, attempt, facts)
         return StepResult((*events, end), park=_reason(branches, verdict, len(facts["cancelled"])), branches=writes)
@@ -183,7 +183,7 @@ def renewed(branches: Iterable[BranchRow]) -> tuple[BranchWrite, ...]:
 
 
 def _branches_of(process: AnyProcess, case: Case, step: Parallel) -> list[Branch]:
-    cells, codec = case.cells, codec_of(process.state)
+    cells, codec = case.snapshot.cells, codec_of(process.state)
     if not isinstance(step, Each):
         return [Branch(node.name, node, digest_of(cells, node.depends)) for node in step.nodes]
     node = step.nodes[0]

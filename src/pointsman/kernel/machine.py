@@ -74,7 +74,7 @@ def advance(program: Program, case: Case, happening: Happening, now: float, chan
     kind = type(happening)
     if case.row.status not in NEXT[kind]:
         return Refusal(f"a case that is {case.row.status} does not take {kind.__name__}")
-    at = Moment(program, case, now, chance, offer)
+    at = Moment(program, case, now, chance, offer, program.process)
     handle: Callable[[Moment, Any], Plan | Refusal] = _HANDLERS[kind]
     return handle(at, happening)
 
@@ -122,7 +122,7 @@ def _redriven(at: Moment, came: happenings.Redriven) -> Plan | Refusal:
         return _back_into_line(at, StepResult((event,), wake_at=at.now, branches=renewed, attempts=0))
     received = messages.received(at)
     if received.cancel is not None:
-        return Refusal(f"case {at.case.number} is about to be cancelled: {received.cancel.facts['why']}.")
+        return Refusal(f"case {at.case.row.id} is about to be cancelled: {received.cancel.facts['why']}.")
     try:
         event = Event(Kind.REDRIVEN, facts=facts, writes=operators.corrected(at, came.fields))
     except Refused as refused:
@@ -133,7 +133,7 @@ def _redriven(at: Moment, came: happenings.Redriven) -> Plan | Refusal:
 
 def _resolved(at: Moment, came: happenings.Resolved) -> Plan | Refusal:
     if came.key not in at.case.ledger:
-        return Refusal(f"case {at.case.number} has no effect with key {came.key}.")
+        return Refusal(f"case {at.case.row.id} has no effect with key {came.key}.")
     try:
         event, settlement, cells = operators.resolution(at, came)
     except Refused as refused:
@@ -189,7 +189,7 @@ def _claimed(at: Moment, _: happenings.Claimed) -> Plan:
     case = at.case
     if case.pause is not None:
         return _conclude(at, timers.due(at))
-    decision = at.program.next(case.cells)
+    decision = at.program.next(case.snapshot.cells)
     # Messages wait while nobody knows whether an effect happened: its outcome comes first.
     first = not case.messages or (isinstance(decision.step, Effect) and bool(case.unsettled))
     if at.offer.place and first and runnable(decision) and decision.step.name == case.row.step:
@@ -291,7 +291,7 @@ def _perform(at: Moment, step: Step) -> Plan:
             # The attempts of such a step count how often the engine died without the end of a branch. It may do so once more
             # than a branch has attempts, as most of the branches under way were not the cause.
             most = 1 + max(node.retry.attempts_max for node in step.nodes)
-            if at.case.attempt > most:
+            if at.case.row.attempts > most:
                 return _conclude(at, attempts.interrupted(at, step.nodes[0], step.name, most))
             return Plan(None, (RunBranches(step),), at.case)
         case Effect():
@@ -301,7 +301,7 @@ def _perform(at: Moment, step: Step) -> Plan:
         case Child():
             return _start_child(at, step)
         case Node():
-            if at.case.attempt > step.retry.attempts_max:
+            if at.case.row.attempts > step.retry.attempts_max:
                 return _conclude(at, attempts.interrupted(at, step, step.name, step.retry.attempts_max))
             return Plan(None, (_call(at, step),), at.case)
         case _:
@@ -311,13 +311,13 @@ def _perform(at: Moment, step: Step) -> Plan:
 def _call(at: Moment, node: "Node[Any, Any]") -> Command:
     if isinstance(node, Transaction):
         return RunTransaction(node)
-    return CallNode(node, at.case.attempt, attempts.progress_in(at.case, node))
+    return CallNode(node, at.case.row.attempts, attempts.progress_in(at.case, node))
 
 
 def _start_child(at: Moment, child: Child) -> Plan:
     codec = codec_of(at.process.state)
     try:
-        inputs = child.inputs(*(codec.fresh(at.case.cells, name) for name in child.signature.reads))
+        inputs = child.inputs(*(codec.fresh(at.case.snapshot.cells, name) for name in child.signature.reads))
     except Exception as error:  # the author's function may raise anything
         told = f"child {child.name!r} cannot be started: {type(error).__name__}: {message_of(error)}"
         return _conclude(at, StepResult(park=told))
@@ -386,7 +386,7 @@ def _moved(at: Moment, after: Next) -> bool:
     if step.name != at.case.row.step:
         return True
     steps = step.nodes if isinstance(step, Parallel) else (step,) if isinstance(step, Node | Child | Pause | Sleep) else ()
-    return any(rests_on_changes(at.process, one, at.case.cells, after.snapshot.cells) for one in steps)
+    return any(rests_on_changes(at.process, one, at.case.snapshot.cells, after.snapshot.cells) for one in steps)
 
 
 def _go_on(at: Moment, after: Next, result: StepResult, received: Received = NONE_RECEIVED) -> Plan:
@@ -402,7 +402,7 @@ def _queues(at: Moment, after: Next) -> Event | None:
     step = after.decision.step
     limit = step.limit if isinstance(step, Node) else None
     why = None if limit is None else at.offer.shut(limit.name)
-    return None if limit is None or why is None else attempts.waits_event(step.name, limit.name, at.case.attempt, why)
+    return None if limit is None or why is None else attempts.waits_event(step.name, limit.name, at.case.row.attempts, why)
 
 
 def _commands(t: Transition, after: Next) -> tuple[Command, ...]:

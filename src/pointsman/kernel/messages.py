@@ -72,7 +72,7 @@ def touch(at: Moment, node: AnyNode) -> bool:
     snapshot = at.case.snapshot
     for event in came.events:
         snapshot = evolve(at.process, snapshot, event)
-    return came.cancel is not None or rests_on_changes(at.process, node, at.case.cells, snapshot.cells)
+    return came.cancel is not None or rests_on_changes(at.process, node, at.case.snapshot.cells, snapshot.cells)
 
 
 def child_end(at: Moment, child: Child, end: Mapping[str, Any], fields: Mapping[str, FieldRow]) -> tuple[Event, str | None]:

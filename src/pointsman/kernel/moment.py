@@ -69,11 +69,7 @@ class Moment(NamedTuple):
     now: float
     chance: Chance
     offer: Offer
-
-    @property
-    def process(self) -> AnyProcess:
-        """What the author declared."""
-        return self.program.process
+    process: AnyProcess
 
 
 class StepResult(NamedTuple):

@@ -44,7 +44,7 @@ def corrected(at: Moment, fields: Mapping[str, object]) -> dict[str, Cell]:
     cells: dict[str, Cell] = {}
     for name, value in fields.items():
         writers = [step.name for step in process.steps.values() if name in step.writes]
-        before = at.case.cells.get(name)
+        before = at.case.snapshot.cells.get(name)
         try:
             cells[name] = codec.encode(name, value, before.writer if before is not None else next(iter(writers), ""))
         except ValueRefused as error:
@@ -54,7 +54,7 @@ def corrected(at: Moment, fields: Mapping[str, object]) -> dict[str, Cell]:
 
 def resolution(at: Moment, came: Resolved) -> Resolution:
     """What a person says became of an effect. Raises Refused."""
-    entry, number = at.case.ledger[came.key], at.case.number
+    entry, number = at.case.ledger[came.key], at.case.row.id
     if came.calls not in {None, entry.attempts}:
         told = f"effect {entry.effect!r} of case {number} has been called again since ({entry.attempts} calls in all)"
         raise Refused(f"{told}; find out what became of the last call.")

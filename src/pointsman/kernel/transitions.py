@@ -47,7 +47,7 @@ def stays(at: Moment, result: StepResult, status: Status, *, added: Mapping[str,
 def blocks(at: Moment, reason: str) -> Transition:
     """The case rests, as it is, until there is code that can go on with it; its pause stays open until then."""
     bare = at._replace(case=at.case._replace(migrated=None))
-    attempts = at.case.attempt - (at.case.row.status is Status.RUNNING)  # the claim was no attempt
+    attempts = at.case.row.attempts - (at.case.row.status is Status.RUNNING)  # the claim was no attempt
     t = stays(bare, StepResult((Event(Kind.BLOCKED, facts={"reason": reason}),), attempts=attempts), Status.BLOCKED)
     t.reason = reason
     return t
@@ -76,7 +76,7 @@ def moves(
     t.rule = case.row.rule if stay else after.decision.rule or case.row.rule
     events = [*_migrated(at), *map(event_write, (*came.events, *result.events))]
     if after.dropped:
-        events.append(event_write(Event(Kind.RESULT_DROPPED, case.row.step, case.attempt, {"fields": after.dropped})))
+        events.append(event_write(Event(Kind.RESULT_DROPPED, case.row.step, case.row.attempts, {"fields": after.dropped})))
     if after.cleared:
         events.append(event_write(Event(Kind.FIELD_CLEARED, facts={"fields": list(after.cleared)})))
     if cancel is not None:
@@ -121,7 +121,7 @@ def runnable(decision: Decision) -> bool:
 def _begin(at: Moment, result: StepResult) -> Transition:
     case = at.case
     return Transition(
-        case=case.number,
+        case=case.row.id,
         revision=case.row.revision,
         fence=case.row.fence,
         at=at.now,
@@ -145,7 +145,7 @@ def _arrive(at: Moment, t: Transition, after: Next, result: StepResult, *, going
         t.status = Status.WAITING
     elif result.wake_at is not None and decision.step.name == case.row.step:
         t.status, t.wake_at = Status.READY, result.wake_at
-        t.attempts = case.attempt if result.attempts is None else result.attempts
+        t.attempts = case.row.attempts if result.attempts is None else result.attempts
     elif runnable(decision):
         t.status = Status.RUNNING if going_on else Status.READY
         t.attempts, t.wake_at = (1, None) if going_on else (0, t.at)
@@ -250,7 +250,7 @@ def _need(at: Moment, t: Transition, result: StepResult) -> str | None:
 def _field_writes(case: Case, after: Next | None = None, added: Mapping[str, Cell] = NO_CELLS) -> Sequence[FieldWrite]:
     """The rows that a transition adds: what was written and cleared, and before both what a migration changed."""
     rows = {} if case.migrated is None else {name: FieldWrite(name, *change) for name, change in case.migrated.changes.items()}
-    before = case.cells
+    before = case.snapshot.cells
     cells: Mapping[str, Cell] = {name: standing_after(before, name, item) for name, item in added.items()}
     written: frozenset[str] = frozenset(cells)
     cleared: Sequence[str] = ()

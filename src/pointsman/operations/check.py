@@ -121,7 +121,7 @@ async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Seque
         return _told(row, Verdict.BROKEN, f"its state cannot be read: {message_of(error)}")
     if row.status is Status.RUNNING:
         doubts = await reader.effects(row.id)  # those that an engine has in hand are not listed as in doubt
-    decision = decide(process, case.cells)
+    decision = decide(process, case.snapshot.cells)
     if isinstance(decision.step, Park) and all(rule.step is not decision.step for rule in process.ordered_rules):
         return _told(row, Verdict.BROKEN, decision.step.reason)
     gone = next((entry for entry in doubts if vanished(process, entry)), None)
@@ -159,7 +159,7 @@ async def _changes(reader: Reader, case: Case, decision: Decision) -> Kind | Non
     if row.status is not Status.WAITING or shows is None:
         return None
     pause = await reader.pause(row.id)
-    if pause is None or pause.closed is not None or pause.digest == digest_of(case.cells, shows):
+    if pause is None or pause.closed is not None or pause.digest == digest_of(case.snapshot.cells, shows):
         return None
     return _told(row, Verdict.ASKED_AGAIN, f"{decision.step.name} shows something else than it showed")
 

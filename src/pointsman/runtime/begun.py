@@ -21,13 +21,13 @@ class Begun:
         """A call of the case has to wait; where none of its calls is under way, its attempt does not count meanwhile."""
         if session.calling == 0 and session.counted:
             session.counted = False
-            await self._store.count_attempt(session.case.number, session.case.row.fence, -1)
+            await self._store.count_attempt(session.case.row.id, session.case.row.fence, -1)
 
     async def begins(self, session: CaseSession) -> None:
         """A call of the case is about to begin."""
         if not session.counted:
             session.counted = True
-            await self._store.count_attempt(session.case.number, session.case.row.fence, 1)
+            await self._store.count_attempt(session.case.row.id, session.case.row.fence, 1)
 
     @contextmanager
     def calling(self, session: CaseSession) -> Iterator[None]:

@@ -138,13 +138,13 @@ class BranchRunner:
         if error is not None:
             end = CallEnd(error=error)
         else:
-            given_up = self._late.given_up(session.case.number, branch.name, node, row.attempts + 1)
+            given_up = self._late.given_up(session.case.row.id, branch.name, node, row.attempts + 1)
             request = Request(
-                node.function, node, session.case.cells, row.attempts + 1, timeout_seconds=node.timeout_seconds, permit=permit, progress=progress,
+                node.function, node, session.case.snapshot.cells, row.attempts + 1, timeout_seconds=node.timeout_seconds, permit=permit, progress=progress,
                 item=branch.item, given_up=given_up,
             )  # fmt: skip
             end = await self._calls.call(session, request)
-        at = Moment(session.program, session.case, self._clock.now(), self._random, offer())
+        at = Moment(session.program, session.case, self._clock.now(), self._random, offer(), session.process)
         return branch_ended(at, branch, row, end)
 
     # What is no longer needed.
@@ -162,7 +162,7 @@ class BranchRunner:
         for attempt, branch in rest.items():
             if not attempt.done():
                 self._left.add(attempt)
-                attempt.add_done_callback(partial(self._ended_late, session.case.number, branch))
+                attempt.add_done_callback(partial(self._ended_late, session.case.row.id, branch))
         return [event for attempt, branch in rest.items() if attempt.done() and (event := _late(branch, attempt)) is not None]
 
     def _ended_late(self, case: int, branch: Branch, attempt: asyncio.Task[BranchEnd]) -> None:

@@ -150,7 +150,7 @@ class Calls:
     def _context(self, case: Case, request: Request) -> Context:
         progress = request.progress
         return Context(
-            case.number, request.node.name, request.attempt, self.ports.clock.now(), request.key, case.incarnation, progress.violations,
+            case.row.id, request.node.name, request.attempt, self.ports.clock.now(), request.key, case.incarnation, progress.violations,
             progress.rejected, progress.model, self.read,
         )  # fmt: skip
 
@@ -185,10 +185,10 @@ class Calls:
     def at_once(self, session: CaseSession, node: AnyNode, db: Database) -> object:
         """Call a transaction's function here and now, with the database as its `db`."""
         case, codec = session.case, codec_of(session.process.state)
-        reads = [codec.fresh(case.cells, name) for name in node.signature.reads]
+        reads = [codec.fresh(case.snapshot.cells, name) for name in node.signature.reads]
         uses = {name: self.resources.get(name) for name in node.signature.uses} | {"db": db}
         if "ctx" in uses:
-            uses["ctx"] = Context(case.number, node.name, case.attempt, self.ports.clock.now(), "", case.incarnation)
+            uses["ctx"] = Context(case.row.id, node.name, case.row.attempts, self.ports.clock.now(), "", case.incarnation)
         try:
             return node.function(*reads, **uses)
         except Exception:

@@ -91,7 +91,7 @@ class Cases:
 
     async def with_branches(self, session: CaseSession) -> CaseSession:
         """The same with the branches of its step."""
-        branches = {row.name: row for row in await self.store.branches(session.case.number)}
+        branches = {row.name: row for row in await self.store.branches(session.case.row.id)}
         session.case = session.case._replace(branches=branches)
         return session
 
@@ -123,7 +123,7 @@ class Cases:
             if one is None or not one.started:
                 return 0
             self._commits.committed(session, plan)
-            return plan.case.number
+            return plan.case.row.id
 
         await self._placed(session, started, commit, drives=True)
         return posted[0]
@@ -138,14 +138,14 @@ class Cases:
         place = drives and self.scheduler.enter()
         runs = taken = False
         try:
-            offer = Offer(place, partial(self._limits.shut, session.case.number))
+            offer = Offer(place, partial(self._limits.shut, session.case.row.id))
             plan = session.advance(self._ports, happening, offer)
             if isinstance(plan, Refusal):
                 raise Refused(plan.reason)
             assert plan.transition is not None
             runs = plan.transition.status is Status.RUNNING
             number: int = await commit(plan)
-            if runs and number == plan.case.number:
+            if runs and number == plan.case.row.id:
                 self.scheduler.take(session, plan.commands)
                 taken = True
         except StoreError as error:

@@ -35,7 +35,7 @@ class Commits:
         """Commit a plan's transition and answer the case's number. Raises Conflict, InboxChanged and StoreError."""
         assert plan.transition is not None
         number = await self._store.commit(plan.transition)
-        if number == plan.case.number:
+        if number == plan.case.row.id:
             self.committed(session, plan)
         return number
 

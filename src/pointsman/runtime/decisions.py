@@ -136,13 +136,13 @@ class Decisions:
 def _declared(session: CaseSession, pause: PauseRow) -> Pause | None:
     """The pause as the code has it, if it still shows what the stored one showed."""
     declared = session.process.steps.get(session.process.called(pause.name))
-    if not isinstance(declared, Pause) or digest_of(session.case.cells, declared.shows) != pause.digest:
+    if not isinstance(declared, Pause) or digest_of(session.case.snapshot.cells, declared.shows) != pause.digest:
         return None
     return declared
 
 
 def _pending(session: CaseSession, declared: Pause, pause: PauseRow) -> Pending:
-    state = state_of(session.process, session.case.cells)
+    state = state_of(session.process, session.case.snapshot.cells)
     shown = {name: getattr(state, name) for name in declared.shows}
     beside = {name: getattr(state, name) for name in declared.beside}
     return Pending(

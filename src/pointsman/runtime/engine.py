@@ -218,7 +218,7 @@ class Engine:
         """
         self._check_running()
         session = await self._cases.read(await self._cases.row(case))
-        state = state_of(session.process, session.case.cells)
+        state = state_of(session.process, session.case.snapshot.cells)
         if not isinstance(state, of):
             raise ValueRefused(f"case {case} is of process {session.process.name!r}, whose state is no {of.__name__}.")
         return state

@@ -217,10 +217,10 @@ class Limits:
         """A permit for the call that comes now, or None: the case has to wait in line."""
         limit = node.limit
         assert limit is not None
-        promised = case.number in self._promised[limit.name]
+        promised = case.row.id in self._promised[limit.name]
         if not promised and limit.name in self._line:
             return None
-        permit = await self._promised_take(limit, case, node, case.number)
+        permit = await self._promised_take(limit, case, node, case.row.id)
         self._lines_turn = False
         return permit
 
@@ -293,7 +293,7 @@ class Limits:
 
     async def _take(self, limit: Limit, case: Case, node: AnyNode) -> Permit | None:
         clock, alive = self._ports.clock, self._alive[limit.name]
-        holder = f"{case.number}/{node.name}/{case.row.fence}.{next(self._serial)}"
+        holder = f"{case.row.id}/{node.name}/{case.row.fence}.{next(self._serial)}"
         now, asked, seen = clock.now(), clock.monotonic(), frozenset(alive)
         until = now + (node.timeout_seconds or UNTIMED_SECONDS) + MARGIN_SECONDS
 
@@ -306,7 +306,7 @@ class Limits:
         try:
             state, wait = await asyncio.shield(changing)
         except asyncio.CancelledError:
-            changing.add_done_callback(partial(self._unwanted, Permit(self, limit, holder, case.number, tried=False)))
+            changing.add_done_callback(partial(self._unwanted, Permit(self, limit, holder, case.row.id, tried=False)))
             raise
         except BaseException:
             alive.discard(holder)
@@ -317,7 +317,7 @@ class Limits:
         if wait is not None:
             return None
         self._ports.failpoints("permit.taken")
-        permit = Permit(self, limit, holder, case.number, tried=state.trial == holder)
+        permit = Permit(self, limit, holder, case.row.id, tried=state.trial == holder)
         if clock.monotonic() >= asked + MARGIN_SECONDS:
             # This engine has stood still: by the end of the call the permit would long count no more, and be somebody else's.
             permit.unused()

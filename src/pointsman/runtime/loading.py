@@ -60,13 +60,13 @@ class Loader:
 
     async def with_messages(self, case: Case) -> Case:
         """The same case with what is pending for it now."""
-        messages = await self._store.messages(case.number)
+        messages = await self._store.messages(case.row.id)
         ends = {end["case"]: await self.fields_of(end["case"]) for message in messages for end in _child_ends(message)}
         return case.having(messages, ends)
 
     async def with_children(self, case: Case) -> Case:
         """The same case with its children as they stand now."""
-        return case._replace(children=tuple(await self._store.children(case.number)))
+        return case._replace(children=tuple(await self._store.children(case.row.id)))
 
     async def fields_of(self, case: int) -> dict[str, FieldRow]:
         """The fields of a case, by name."""
@@ -77,7 +77,7 @@ class Loader:
         first: dict[str, tuple[int, int, int]] = {}  # place, revision, version
         told: dict[str, set[str]] = defaultdict(set)
         since, after = 0, 0  # how many intents are known to be of an earlier version
-        while events := await self._store.events(case=case.number, after=after, limit=PAGE):
+        while events := await self._store.events(case=case.row.id, after=after, limit=PAGE):
             for event in events:
                 facts = json.loads(event.facts)
                 if event.kind == Kind.EFFECT_INTENDED and facts["key"] not in first:
@@ -94,7 +94,7 @@ class Loader:
             fields: tuple[FieldRow, ...] = ()
             entry = case.ledger.get(key)
             if entry is not None and entry.status is EffectStatus.DONE and _undone_by(process, entry):
-                fields = await self._store.fields(case.number, revision=revision)
+                fields = await self._store.fields(case.row.id, revision=revision)
             intents[key] = PastIntent(place, version, fields)
         return case._replace(history=History(intents, {key: frozenset(names) for key, names in told.items()}))
 

@@ -98,7 +98,7 @@ class Runner:
         """
 
         def offer() -> Offer:
-            return Offer(going_on(), partial(self._limits.shut, session.case.number), cancelled(), self._calls.threads.abandoned_calls)
+            return Offer(going_on(), partial(self._limits.shut, session.case.row.id), cancelled(), self._calls.threads.abandoned_calls)
 
         if commands is None:
             commands = await self.advance(session, Claimed(), offer)
@@ -122,7 +122,7 @@ class Runner:
                 session.case = await self._loader.with_children(session.case)
             plan = session.advance(self._ports, happening, offer())
             if isinstance(plan, Refusal):
-                raise AssertionError(f"case {session.case.number}: {plan.reason}")  # noqa: TRY004 - it is the machine that refuses
+                raise AssertionError(f"case {session.case.row.id}: {plan.reason}")  # noqa: TRY004 - it is the machine that refuses
             if plan.transition is None:
                 return plan.commands
             try:
@@ -184,9 +184,9 @@ class Runner:
             if permit is None:
                 return PermitRefused(call, self._limits.why_shut(node.limit.name))
         # Of a node by itself only an answer is worth telling late, because it is paid for.
-        given_up = None if node.guard is None else self._late.given_up(case.number, node.name, node, call.attempt)
+        given_up = None if node.guard is None else self._late.given_up(case.row.id, node.name, node, call.attempt)
         request = Request(
-            node.function, node, case.cells, call.attempt, timeout_seconds=node.timeout_seconds, permit=permit, progress=call.progress, given_up=given_up
+            node.function, node, case.snapshot.cells, call.attempt, timeout_seconds=node.timeout_seconds, permit=permit, progress=call.progress, given_up=given_up
         )  # fmt: skip
         return NodeEnded(call, await self._calls.call(session, request))
 
@@ -240,7 +240,7 @@ class Runner:
             return ChildRefused(child, f"child {child.name!r} cannot be started: {type(error).__name__}: {message_of(error)}")
         row = await self._store.case(number)
         assert row is not None, "a child outlives its parent's wait"
-        told = any(message.name == CHILD_ENDED for message in await self._store.messages(session.case.number))
+        told = any(message.name == CHILD_ENDED for message in await self._store.messages(session.case.row.id))
         return ChildStarted(child, row, told, await self._loader.fields_of(number))
 
     async def _transact(self, session: CaseSession, command: RunTransaction, offer: Callable[[], Offer]) -> tuple[Command, ...]:

@@ -117,7 +117,7 @@ class Scheduler:
     def take(self, session: CaseSession, commands: tuple[Command, ...] | None) -> None:
         """Drive a running case in its reserved place: from the commands of the plan just committed, or None to ask afresh."""
         self._reserved -= 1
-        case = session.case.number
+        case = session.case.row.id
         self._lull.clear()
         self._tasks[case] = asyncio.create_task(self._drive(session, commands), name=f"pointsman-case-{case}")
         self._limits.places_changed()
@@ -314,7 +314,7 @@ class Scheduler:
         return step.retry.attempts_max, step.retry.attempts_max * (ATTEMPTS_A_CALL if isinstance(step, Effect) else 1)
 
     async def _drive(self, session: CaseSession, commands: tuple[Command, ...] | None) -> None:
-        case = session.case.number
+        case = session.case.row.id
         try:
             await self._runner.drive(session, commands, cancelled=lambda: self._cancels.get(case), going_on=lambda: not self._stopping)
         except Conflict as refused:
@@ -337,9 +337,9 @@ class Scheduler:
     async def _let_go_of(self, session: CaseSession, refused: Conflict) -> None:
         """A commit was refused: somebody else has the case now; or nobody, and it is parked, since nobody would go on with it."""
         try:
-            row = await self._ports.store.case(session.case.number)
+            row = await self._ports.store.case(session.case.row.id)
             if row is None or row.status is not Status.RUNNING or row.fence != session.case.row.fence:
-                log.info("case %d was moved by somebody else; this engine lets go of it", session.case.number)
+                log.info("case %d was moved by somebody else; this engine lets go of it", session.case.row.id)
                 return
             with suppress(Conflict):
                 told = (

@@ -1,6 +1,6 @@
 """A case in this engine's hands: the case, its program, and what the engine keeps ready for its calls."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.case import Case
@@ -24,16 +24,15 @@ class CaseSession:
 
     program: Program
     case: Case
+    process: AnyProcess = field(init=False)
     permit: Permit | None = None
     place: Call | None = None
     call_until: float = 0.0
     calling: int = 0
     counted: bool = True
 
-    @property
-    def process(self) -> AnyProcess:
-        """What the author declared."""
-        return self.program.process
+    def __post_init__(self) -> None:
+        self.process = self.program.process
 
     def advance(self, ports: Ports, happening: Happening, offer: Offer) -> Plan | Refusal:
         """Ask the machine what follows; nothing is committed yet."""

@@ -74,10 +74,10 @@ class Starts:
             number = await self._cases.apply(session, came, drives=True)
         finally:
             if bounded:
-                self._intakes.entered(registered, tenant, started=number == session.case.number)
+                self._intakes.entered(registered, tenant, started=number == session.case.row.id)
         if correlation is not None:
             self._cases.scheduler.woken(self._clock.now())  # messages may have been waiting for it
-        return Started(number, duplicate=number != session.case.number)
+        return Started(number, duplicate=number != session.case.row.id)
 
     async def child(self, parent: CaseSession, process: str, inputs: Mapping[str, Any], key: str) -> int:
         """Start a child, or find the one that this key has started already.
