@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pointsman.definition.children import Child
-from pointsman.definition.effects import Effect
+from pointsman.definition.effects import AnyEffect, Effect
 from pointsman.definition.nodes import Node
 from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.rules import Compensate, Finish, Parallel, Step
@@ -199,7 +199,9 @@ def _claimed(at: Moment, _: happenings.Claimed) -> Plan:
     return _conclude(at, NOTHING)
 
 
-def _continued(at: Moment, came: happenings.Continued) -> Plan:
+def _continued(at: Moment, came: happenings.Continued) -> Plan | Refusal:
+    if at.case.row.step != came.step.name:
+        return Refusal(f"the case is not at {came.step.name!r}")
     return _perform(at, came.step)
 
 
@@ -209,28 +211,34 @@ def _node_ended(at: Moment, came: happenings.NodeEnded) -> Plan | Refusal:
     return _conclude(at, attempts.node_ended(at, came.call.node, came.end))
 
 
-def _permit_refused(at: Moment, came: happenings.PermitRefused) -> Plan:
+def _permit_refused(at: Moment, came: happenings.PermitRefused) -> Plan | Refusal:
     if isinstance(came.wanted, CallNode):
+        if at.case.row.step != came.wanted.node.name or came.wanted.node.limit is None:
+            return Refusal(f"the case does not wait for a permit of {came.wanted.node.name!r}")
         return _conclude(at, attempts.wait_for_permit(at, came.wanted.node, why=came.why))
+    if not _is_at(at, came.wanted.effect, came.wanted.undoes) or came.wanted.effect.limit is None:
+        return Refusal(f"the case does not wait for a permit of {came.wanted.effect.name!r}")
     then = compensations.as_of(at, came.wanted.cells)
     return _moved_on(at, effects.refused_permit(then, came.wanted, came.why), came.wanted.undoes)
 
 
-def _acquired(at: Moment, came: happenings.Acquired) -> Plan:
+def _acquired(at: Moment, came: happenings.Acquired) -> Plan | Refusal:
+    if not _is_at(at, came.wanted.effect, came.wanted.undoes):
+        return Refusal(f"the case is not at {came.wanted.effect.name!r}")
     wanted, then = came.wanted, compensations.as_of(at, came.wanted.cells)
     move = effects.call_absent(then, wanted) if wanted.absent else effects.reach(then, wanted.effect, wanted.undoes, granted=wanted)
     return _moved_on(at, move, wanted.undoes)
 
 
 def _effect_ended(at: Moment, came: happenings.EffectEnded) -> Plan | Refusal:
-    if came.call.intent.key not in at.case.ledger:
+    if came.call.intent.key not in at.case.ledger or not _is_at(at, came.call.effect, came.call.undoes):
         return Refusal(f"no intent is committed under key {came.call.intent.key}")
     then = compensations.as_of(at, came.call.cells)
     return _moved_on(at, effects.call_ended(then, came.call, came.end), came.call.undoes)
 
 
 def _looked_up(at: Moment, came: happenings.LookedUp) -> Plan | Refusal:
-    if came.asked.key not in at.case.unsettled:
+    if came.asked.key not in at.case.unsettled or not _is_at(at, came.asked.effect, came.asked.undoes):
         return Refusal(f"the effect with key {came.asked.key} is not in doubt")
     then = compensations.as_of(at, came.asked.cells)
     return _moved_on(at, effects.looked_up(then, came.asked, came.found, came.error), came.asked.undoes)
@@ -255,7 +263,9 @@ def _branches_ended(at: Moment, came: happenings.BranchesEnded) -> Plan:
     return _plan(at, stays(at, result, Status.RUNNING), at.case.snapshot, ())
 
 
-def _branches_rested(at: Moment, came: happenings.BranchesRested) -> Plan:
+def _branches_rested(at: Moment, came: happenings.BranchesRested) -> Plan | Refusal:
+    if at.case.row.step != came.branches.step.name:
+        return Refusal(f"the case is not at {came.branches.step.name!r}")
     events = tuple(event for end in came.ends for event in end.events)
     writes = tuple(end.write for end in came.ends)
     verdict = came.branches.verdict
@@ -264,7 +274,9 @@ def _branches_rested(at: Moment, came: happenings.BranchesRested) -> Plan:
     return _conclude(at, StepResult(events, wake_at=came.branches.wake_at(at.now), branches=writes, attempts=0))
 
 
-def _child_started(at: Moment, came: happenings.ChildStarted) -> Plan:
+def _child_started(at: Moment, came: happenings.ChildStarted) -> Plan | Refusal:
+    if at.case.row.step != came.child.name:
+        return Refusal(f"the case is not at {came.child.name!r}")
     begun = Event(Kind.CHILD_STARTED, came.child.name, facts={"child": came.row.id})
     if came.row.status is Status.DONE and not came.told:  # its end was taken in earlier, and nobody will tell it again
         told = {"case": came.row.id, "status": came.row.status, "outcome": came.row.outcome}
@@ -312,6 +324,11 @@ def _call(at: Moment, node: "Node[Any, Any]") -> Command:
     if isinstance(node, Transaction):
         return RunTransaction(node)
     return CallNode(node, at.case.row.attempts, attempts.progress_in(at.case, node))
+
+
+def _is_at(at: Moment, effect: AnyEffect, undoes: str) -> bool:
+    """Whether the case is at this effect, or takes back what an effect did."""
+    return (at.case.row.step or "") in at.process.compensates if undoes else at.case.row.step == effect.name
 
 
 def _start_child(at: Moment, child: Child) -> Plan:

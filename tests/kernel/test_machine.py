@@ -1,0 +1,78 @@
+"""The case machine alone: walks of seeded cases, happenings that do not fit, and the table of statuses."""
+
+import os
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+from pure_walk import PROCESSES, walk
+
+from pointsman.kernel.machine import _HANDLERS, NEXT
+from pointsman.operations.statuses import statuses_page
+from tiers import figure, seed
+
+PAGE = Path(__file__).parents[2] / "docs" / "statuses.md"
+WALKS = figure("WALKS", 2_000)
+CHUNK = 5_000
+
+
+def walked(first: int, last: int) -> tuple[int, list[tuple[int, str]], float]:
+    """The crashes and the violations of these walks, and the seconds of a processor that they took."""
+    begun = time.process_time()
+    walks = [walk(number) for number in range(first, last)]
+    violations = [(first + place, told) for place, one in enumerate(walks) for told in one.violations]
+    return sum(one.crashes for one in walks), violations, time.process_time() - begun
+
+
+def test_no_walk_loses_doubles_or_strands_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    first = seed()
+    chunks = [(start, min(start + CHUNK, first + WALKS)) for start in range(first, first + WALKS, CHUNK)]
+    if len(chunks) == 1:
+        results = [walked(*chunks[0])]
+    else:
+        with ProcessPoolExecutor(os.cpu_count()) as pool:
+            results = list(pool.map(walked, *zip(*chunks, strict=True)))
+    crashes, bad = sum(found[0] for found in results), [one for found in results for one in found[1]]
+
+    with capsys.disabled():
+        rate = WALKS / sum(found[2] for found in results)
+        print(
+            f"\n{WALKS} schedules of the machine alone, {crashes} crashes: {len(bad)} violations, {rate:.0f} schedules a second of a processor"
+        )
+    assert not bad, bad[:3]
+    assert crashes > WALKS / 10
+
+
+def test_no_happening_raises_in_any_status_and_what_does_not_fit_is_refused() -> None:
+    walks = [walk(number, tries=True) for number in range(600)]
+
+    assert [told for one in walks for told in one.violations] == []
+    assert sum(one.refused for one in walks) > 1_000
+
+
+def test_walks_come_to_every_status_and_go_on_as_every_process_does() -> None:
+    walks = [walk(number) for number in range(60 * len(PROCESSES))]
+
+    ends = Counter(one.case.row.status for one in walks)
+    assert set(ends) == {"done", "cancelled", "parked"}
+    kinds = {kind for one in walks for kind, _, _ in one.seen}
+    outside = {
+        "Reconsidered",
+        "NotAcceptedHere",
+        "AcceptedHere",
+        "EraseAsked",
+        "ChildRefused",
+        "NotBegun",
+        "Failed",
+    }  # other tests bring these
+    assert kinds == {kind.__name__ for kind in NEXT} - outside
+
+
+def test_every_happening_of_the_table_has_its_handler() -> None:
+    assert set(NEXT) == set(_HANDLERS)
+
+
+def test_the_page_of_statuses_shows_the_table() -> None:
+    assert PAGE.read_text() == statuses_page()
