@@ -199,7 +199,7 @@ def test_what_is_no_compensation_is_refused() -> None:
     async def book(where: str, *, ctx: Context) -> str:
         return where
 
-    with pytest.raises(DefinitionError, match="no compensation"):
+    with pytest.raises(DefinitionError, match="not a compensation"):
 
         @process.effect(writes="flight", safety=Idempotent(), undo=book)  # type: ignore[arg-type]
         async def fly(where: str, *, ctx: Context) -> str:
