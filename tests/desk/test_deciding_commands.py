@@ -206,6 +206,28 @@ def ran(desk: Terminal, transport: Transport, then: Callable[[Any], Any] | None 
     return asyncio.run(main())
 
 
+def test_replies_that_wait_for_their_server_leave_places_to_others(tmp_path: Path) -> None:
+    desk = Terminal(tmp_path, '[smtp]\nhost = "127.0.0.1"\ntls = "none"\n')
+    desk.deliver(STATUS_EN, HOURS_EN, "10-refund-en.eml")
+    config = desk.config.model_copy(update={"concurrency": 2})
+
+    class Slow(Transport):
+        async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:
+            await answered.wait()
+            return await super().deliver(raw, sender=sender, to=to, key=key, cc=cc)
+
+    async def main() -> None:
+        async with asyncio.timeout(30), open_desk(config, transport=Slow(), safety=AtMostOnce(), grace_seconds=0.0) as opened:
+            work = asyncio.ensure_future(at_desk.work_off(opened, lambda name: None, asyncio.Event()))
+            while not await opened.engine.reader.cases(status=Status.WAITING):  # noqa: ASYNC110 - the case is another task's
+                await asyncio.sleep(0)
+            answered.set()
+            await work
+
+    answered = asyncio.Event()
+    asyncio.run(main())
+
+
 def test_a_list_tells_a_reply_in_doubt_from_a_refused_one(tmp_path: Path) -> None:
     desk = Terminal(tmp_path)
     for name, error in ((STATUS_EN, ConnectionResetError("the line went dead")), (HOURS_EN, Rejected("550 no such user"))):
