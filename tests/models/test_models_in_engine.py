@@ -91,7 +91,7 @@ def test_a_model_that_nobody_can_ask_parks_the_case_with_the_setting_to_mend(ser
     ended = worked_off(tmp_path, server, {"status": 404}, {"status": 404})
 
     assert ended.case.status is Status.PARKED
-    assert "mend model or base_url" in str(ended.case.reason)
+    assert "correct model or base_url" in str(ended.case.reason)
 
 
 def test_what_was_used_is_what_the_server_has_counted(server: Remote, tmp_path: Path) -> None:

@@ -121,9 +121,9 @@ def test_a_failure_is_told_once_and_tried_again_by_nobody_here(server: Remote, f
 @pytest.mark.parametrize(
     ("fault", "mend"),
     [
-        ({"status": 401, "body": {"error": {"message": f"no: {KEY}"}}}, "mend its key"),
-        ({"status": 404, "body": {"error": {"message": "no such model"}}}, "(404: no such model); mend the model's name"),
-        ({"status": 400}, "mend the model's name or its settings"),
+        ({"status": 401, "body": {"error": {"message": f"no: {KEY}"}}}, "correct its key"),
+        ({"status": 404, "body": {"error": {"message": "no such model"}}}, "(404: no such model); correct the model's name"),
+        ({"status": 400}, "correct the model's name or its settings"),
         ({"status": 429, "body": {"error": {"code": "insufficient_quota", "type": "insufficient_quota"}}}, "credit or budget"),
     ],
 )

@@ -117,5 +117,5 @@ def test_a_field_that_a_strict_schema_cannot_say_is_refused_by_name(model: type[
 
 
 def test_an_answer_is_an_object() -> None:
-    with pytest.raises(DefinitionError, match="no object"):
+    with pytest.raises(DefinitionError, match="not a JSON object"):
         strict_schema(RootModel[list[int]])

@@ -254,7 +254,7 @@ def test_the_command_prints_json(db: Path, tmp_path: Path) -> None:
     ("app", "words"),
     [
         ("both", "case 1 is waiting at ask"),
-        ("newer", "version 1 wrote it; going on brings it to version 2, as it is shown here"),
+        ("newer", "version 1 wrote it; the next step migrates it to version 2, as shown here"),
         ("blocking", "version 1 of 'claims' wrote it, and version 2, which is here, accepts no other"),
     ],
 )

@@ -225,7 +225,7 @@ def test_a_case_that_is_done_tells_that_nothing_follows_and_no_effect_is_called_
     assert (told.status, told.step, told.rule) == (Status.DONE, "finish('sent')", "otherwise")
     assert told.following == ()
     assert told.obstacles == ()
-    assert told.effects["send"].startswith("settled; it will not be called again")
+    assert told.effects["send"].startswith("done; it will not be called again")
     assert told.stands == {"write": ("reply",), "check": ("verdict",), "approve": ("approval",), "send": ("receipt",)}
 
 
@@ -252,9 +252,9 @@ def test_a_call_in_doubt_is_told_with_its_key_and_who_decides(tmp_path: Path) ->
     assert told.status is Status.PARKED
     assert "may or may not have happened" in told.obstacles[0]
     assert told.effects["send"].startswith("in doubt (cannot read HELLO)")
-    assert "an operator decides" in told.effects["send"]
+    assert "an operator must decide" in told.effects["send"]
     assert "(key " in told.effects["send"]
-    assert told.following[0].note == "in doubt (cannot read HELLO); it is not called again by itself: an operator decides"
+    assert told.following[0].note == "in doubt (cannot read HELLO); an operator must decide whether to call it again"
 
 
 def refused(text: str) -> str:
@@ -277,8 +277,8 @@ def test_an_effect_that_was_not_sent_is_told_as_called_again(tmp_path: Path) -> 
     told = answered(tmp_path, letter(deliver=unsent))
 
     assert told.status is Status.PARKED
-    assert told.effects["send"].startswith("not sent (nobody listens for HELLO); it would be called again")
-    assert told.following[0].note == "not sent (nobody listens for HELLO); it would be called again once the case goes on"
+    assert told.effects["send"].startswith("not sent (nobody listens for HELLO); it will be called again")
+    assert told.following[0].note == "not sent (nobody listens for HELLO); it will be called again once the case goes on"
 
 
 def test_a_call_that_is_tried_again_tells_when_and_how_often(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_a_call_that_is_tried_again_tells_when_and_how_often(tmp_path: Path) -> 
     assert told.status is Status.READY
     assert told.wake_at is not None
     assert told.following[0].note == (
-        f"not sent (nobody listens for HELLO); it would be called again at {format_time(told.wake_at)}, call 2 of 3"
+        f"not sent (nobody listens for HELLO); it will be called again at {format_time(told.wake_at)}, call 2 of 3"
     )
     lines = [*told.lines(told.wake_at - 90.0)]
     assert f"  due at {format_time(told.wake_at)}, in 1 minute 30 seconds" in lines
@@ -299,7 +299,7 @@ def test_a_call_is_told_under_the_policy_that_it_was_made_under(tmp_path: Path) 
     told = explained(tmp_path, letter(deliver=broken, safety=AtMostOnce(), asks=False), until="parked", under=letter(safety=Idempotent()))
 
     assert "AtMostOnce" in told.effects["send"]
-    assert "not called again by itself" in told.effects["send"]
+    assert "an operator must decide" in told.effects["send"]
 
 
 # Waiting for a time.
@@ -326,8 +326,8 @@ def test_a_case_that_waits_to_ask_the_world_tells_until_when(tmp_path: Path) -> 
     assert told.effects["send"].startswith("in doubt (cannot read HELLO)")
     assert [rule.name for rule in told.following] == ["unsent"]
     assert told.following[0].note == (
-        f"in doubt (cannot read HELLO); the world is asked whether it happened at {format_time(BEGIN + TIMEOUT + SETTLE)}, "
-        "and before that it is not called again"
+        f"in doubt (cannot read HELLO); a look-up finds out whether it happened at {format_time(BEGIN + TIMEOUT + SETTLE)}, "
+        "and it will not be called again before that"
     )
 
 

@@ -56,7 +56,7 @@ def test_who_has_the_permits_is_told(tmp_path: Path) -> None:
             assert await told(engine, process, first) == ()
             return found
 
-    assert asyncio.run(main()) == ("it waits in line for a permit of 'llm'; calls under way: case 1 at 'ask'",)
+    assert asyncio.run(main()) == ("it waits for a permit of 'llm'; running calls: case 1 at 'ask'",)
 
 
 def test_a_rest_and_an_open_breaker_are_told(tmp_path: Path) -> None:
@@ -73,5 +73,5 @@ def test_a_rest_and_an_open_breaker_are_told(tmp_path: Path) -> None:
     rest = asyncio.run(obstacles(Busy(), tmp_path / "rest.db"))
     breaker = asyncio.run(obstacles(OSError("down"), tmp_path / "breaker.db"))
 
-    assert rest[1] == f"'llm' asked for rest until {format_time(1_000_060.0)}"
-    assert breaker[1] == f"'llm' failed (in a row: 1); nobody calls it until {format_time(1_000_060.0)}, and then one call is tried"
+    assert rest[1] == f"'llm' asked callers to wait until {format_time(1_000_060.0)}"
+    assert breaker[1] == f"'llm' failed 1 times in a row; no call is made until {format_time(1_000_060.0)}, and then one is tried"

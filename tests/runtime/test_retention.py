@@ -52,7 +52,7 @@ def test_cases_go_by_their_outcome_and_age_while_the_engine_runs(place: Place) -
     found, lines = run(main())
 
     assert found == [[1, 2, 3, 4], [1, 3, 4], [3]]
-    assert lines == ["1 cases of 'mails' had been kept long enough"] * 3
+    assert lines == ["retention deleted 1 cases of 'mails'"] * 3
 
 
 def test_without_a_retention_cases_stay_for_ever(place: Place) -> None:
@@ -265,7 +265,7 @@ def test_what_is_erased_is_gone_and_what_happened_when_and_by_whom_stays(place: 
     ]
     assert erased.state == {}
     explanation = explain(process, erased, {})
-    assert explanation.obstacles == ("its content was erased by anna (was asked to); what happened to it, when and by whom is left",)
+    assert explanation.obstacles == ("its content was erased by anna (was asked to); its events still say what happened, when and by whom",)
     assert explanation.rules == ()
 
 

@@ -1,4 +1,4 @@
-"""The pointsman command: look at the cases of any process. Only `vacuum` writes, and only where no engine is at work."""
+"""The pointsman command shows the cases of any process. Only `vacuum` writes, and only while no engine has the file open."""
 
 import asyncio
 import io
@@ -45,11 +45,11 @@ from pointsman.store.base import Reader
 from pointsman.store.sqlite import open_sqlite
 from pointsman.store.sqlite_reader import SqliteReader
 
-CASES_SHOWN = 10  # of those of which the same is said; --json has them all
-FOLLOW_SECONDS = 0.25  # soon enough for an eye, seldom enough for a processor
+CASES_SHOWN = 10  # for each finding; --json has all of them
+FOLLOW_SECONDS = 0.25  # fast enough for a reader, and slow enough for the processor
 
 app = typer.Typer(
-    help="Look at the cases of a process: which step, which state, and why.",
+    help="Show the cases of a process: their steps, their states, and the reasons.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -57,7 +57,7 @@ app = typer.Typer(
 
 
 def escape(text: str) -> str:
-    """A text as a part of markup that shows it letter by letter; what a terminal would obey, or nobody sees, has a mark in its place."""
+    """The text as literal markup, with a replacement mark for each control character and each invisible character."""
     visible = "".join(one if one in "\n\t" or unicodedata.category(one)[0] != "C" else "\ufffd" for one in text)
     return markup.escape(visible)
 
@@ -66,8 +66,8 @@ class Terminal(Console):
     """A console whose reader may stop reading, as `head` does."""
 
     def on_broken_pipe(self) -> None:
-        """End quietly: what was asked for has been given."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to nobody
+        """Exit quietly, because the reader wants no more output."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit does not fail
         raise SystemExit(0)
 
 
@@ -76,8 +76,8 @@ console = Terminal(soft_wrap=True, highlight=False)
 Db = Annotated[Path | None, typer.Option("--db", help="The engine's database.", show_default=False)]
 App = Annotated[str | None, typer.Option("--app", help="The process, as module:attribute.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-NUMBER_MAX = 2**63 - 1  # the largest number that a database holds
-CaseNumber = Annotated[int, typer.Argument(metavar="CASE", min=1, max=NUMBER_MAX, help="The case's number.")]
+NUMBER_MAX = 2**63 - 1  # the largest integer of SQLite
+CaseNumber = Annotated[int, typer.Argument(metavar="CASE", min=1, max=NUMBER_MAX, help="The number of the case.")]
 
 
 def _version(wanted: bool) -> None:
@@ -88,20 +88,20 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
-    """What all commands share."""
+    """The options of all commands."""
 
 
 @app.command()
 def ps(
     db: Db = None,
     status: Annotated[Status | None, typer.Option(help="Only cases in this status.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=NUMBER_MAX, help="At most so many.")] = 1_000,
-    after: Annotated[int, typer.Option(min=0, max=NUMBER_MAX, help="Begin behind the case with this number.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=NUMBER_MAX, help="The maximum number of cases.")] = 1_000,
+    after: Annotated[int, typer.Option(min=0, max=NUMBER_MAX, help="Start after the case with this number.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """List the cases, the oldest first: where each stands and which rule put it there. Says where there are more than it lists."""
+    """List the cases, the oldest first, each with its status, its step and the rule that chose the step."""
 
     async def look(reader: Reader) -> None:
         rows = await reader.cases(status=status, after=after, limit=limit)
@@ -135,7 +135,7 @@ def ps(
 
 @app.command()
 def show(case: CaseNumber, db: Db = None, as_json: Json = False) -> None:
-    """Show a case: its timeline and its state."""
+    """Show the events and the state of a case."""
 
     async def look(reader: Reader) -> None:
         history = await history_of(reader, case)
@@ -149,7 +149,7 @@ def show(case: CaseNumber, db: Db = None, as_json: Json = False) -> None:
 
 @app.command()
 def explain(case: CaseNumber, db: Db = None, app: App = None, as_json: Json = False) -> None:
-    """Say why a case stands where it stands, and what going on would do and would not repeat."""
+    """Explain why a case is where it is, what the engine would do next, and what it would not repeat."""
     processes = _or_exit(lambda: load_processes(app))
 
     async def look(reader: Reader) -> None:
@@ -166,11 +166,11 @@ def explain(case: CaseNumber, db: Db = None, app: App = None, as_json: Json = Fa
 @app.command()
 def events(
     db: Db = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new event until Ctrl-C.")] = False,
-    after: Annotated[int, typer.Option(min=0, max=NUMBER_MAX, help="Begin behind this number.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new events until Ctrl-C.")] = False,
+    after: Annotated[int, typer.Option(min=0, max=NUMBER_MAX, help="Start after the event with this number.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """List what happened, in order; with --json a line of JSON each."""
+    """List the events in order. With --json, each event is one line of JSON."""
 
     async def look(reader: Reader) -> None:
         last = after
@@ -190,10 +190,10 @@ def events(
 @app.command()
 def usage(
     db: Db = None,
-    days: Annotated[int, typer.Option(min=1, max=10_000, help="Of so many days, today included (UTC).")] = 7,
+    days: Annotated[int, typer.Option(min=1, max=10_000, help="The number of days, including today (UTC).")] = 7,
     as_json: Json = False,
 ) -> None:
-    """List what the answers of models used: tokens and cost, per day, process, tenant and model."""
+    """List the usage of models: tokens and cost for each day, process, tenant and model."""
     today = int(SystemClock().now() // DAY_SECONDS)
 
     async def look(reader: Reader) -> None:
@@ -215,12 +215,12 @@ def usage(
 def check(
     db: Db = None,
     app: App = None,
-    strict: Annotated[bool, typer.Option("--strict", help="A changed decision fails, too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Also fail if a decision would change.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Try the present code on every open case: who would break, and which decision would change?
+    """Try the present code on every open case: which cases would break, and which decisions would change?
 
-    Ends with 1 if a case would break that is not broken already. --app may name a list of processes.
+    Exits with 1 if the code would break a case that is not broken already. --app can name a list of processes.
     """
     processes = _or_exit(lambda: load_processes(app))
     clock = SystemClock()
@@ -244,11 +244,9 @@ def check(
 def export(
     case: CaseNumber,
     db: Db = None,
-    blobs: Annotated[
-        Path | None, typer.Option("--blobs", help="Write the blobs that it refers to into this folder.", show_default=False)
-    ] = None,
+    blobs: Annotated[Path | None, typer.Option("--blobs", help="Write the blobs of the case to this folder.", show_default=False)] = None,
 ) -> None:
-    """Print everything that is stored of a case as JSON."""
+    """Print everything that the database has of a case as JSON."""
 
     async def look(reader: Reader) -> None:
         exported = await export_case(reader, case)
@@ -261,13 +259,13 @@ def export(
 
 @app.command()
 def vacuum(db: Db = None, app: App = None) -> None:
-    """Let go of what was kept long enough, of blobs that nothing refers to, and of unused space. No engine may have the file.
+    """Apply retention, delete unused blobs, and shrink the file. No engine may have the file open.
 
-    --app may name a list of processes; without it no case goes, because only a process says how long its cases are kept.
+    --app can name a list of processes. Without it no case is deleted, because only a process declares its retention.
     """
 
     async def clean(path: Path, processes: Sequence[AnyProcess]) -> Vacuumed:
-        with SqliteReader(path):  # that it is ours, before anything is made of it
+        with SqliteReader(path):  # check the file before changing it
             clock = SystemClock()
         store = await open_sqlite(path, now=clock.now())
         try:
@@ -280,7 +278,7 @@ def vacuum(db: Db = None, app: App = None) -> None:
         return asyncio.run(clean(database(db), Registry(named_processes(app)).newest))
 
     vacuumed: Vacuumed = _or_exit(body)
-    print(f"{vacuumed.cases} cases and {vacuumed.blobs} blobs went; {vacuumed.size:,} bytes were given back.")
+    print(f"{vacuumed.cases} cases and {vacuumed.blobs} blobs were deleted; the file is {vacuumed.size:,} bytes smaller.")
 
 
 @app.command()
@@ -293,12 +291,12 @@ def run() -> None:
     """The console script."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 still shows what it can
+            stream.reconfigure(errors="backslashreplace")  # for terminals without UTF-8
     app()
 
 
 def _look(db: Path | None, look: Callable[[Reader], Coroutine[Any, Any, None]]) -> None:
-    """Open the cases, look, and end with a sentence and a code instead of a traceback."""
+    """Open the database and call `look`. Print an error as one sentence and exit with its code."""
 
     def body() -> None:
         with open_reader(db) as reader:
@@ -342,7 +340,7 @@ def _print_report(report: Report, seconds: float) -> None:
     told = ", ".join(f"{count:,} {verdict}" for verdict, count in said)
     console.print(f"{checked[1]:,} open cases checked in {seconds:.1f} s: {told}")
     for process, count in sorted(report.unregistered.items()):
-        console.print(f"  {count:,} of process {escape(repr(process))} were not: pass it with --app")
+        console.print(f"  {count:,} cases of process {escape(repr(process))} were not checked: pass the process with --app")
     for kind, cases in sorted(report.found.items()):
         which = ", ".join(map(str, cases[:CASES_SHOWN])) + (", …" if len(cases) > CASES_SHOWN else "")
         what = f"{'still ' * kind.known}{kind.verdict}: {len(cases):,} of {kind.process} version {kind.version} ({which})"

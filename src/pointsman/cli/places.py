@@ -1,4 +1,4 @@
-"""Where the command finds the cases and the process: a flag, the environment, or the project's pyproject.toml, in this order."""
+"""Finds the database and the process of a command: by an option, the environment, or pyproject.toml, in this order."""
 
 import importlib
 import os
@@ -13,7 +13,7 @@ from pointsman.store.sqlite_reader import SqliteReader
 
 
 class PlaceUnknown(PointsmanError):
-    """The command was not told where the cases are, or which process they belong to."""
+    """No option, variable or setting names the database or the process."""
 
 
 def open_reader(db: Path | None) -> SqliteReader:
@@ -22,7 +22,7 @@ def open_reader(db: Path | None) -> SqliteReader:
 
 
 def database(db: Path | None) -> Path:
-    """The file that the cases are in. Raises PlaceUnknown."""
+    """The file of the database. Raises PlaceUnknown."""
     place = db or _named("POINTSMAN_DB", "db")
     if place is None:
         raise PlaceUnknown(
@@ -50,7 +50,7 @@ def load_processes(app: str | None) -> list[AnyProcess]:
 
 
 def named_processes(app: str | None) -> list[AnyProcess]:
-    """The same, or none where none is named anywhere. Raises PlaceUnknown."""
+    """Like `load_processes`, but an empty list if no process is named. Raises PlaceUnknown."""
     return load_processes(app) if app or _named("POINTSMAN_APP", "app") else []
 
 
@@ -77,7 +77,7 @@ def _setting(file: Path, setting: str) -> str | None:
     try:
         settings = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("pointsman", {})
     except (OSError, ValueError) as error:
-        raise PlaceUnknown(f"{file} cannot be read ({error}); mend it, or pass --db and --app.") from None
+        raise PlaceUnknown(f"{file} cannot be read ({error}); correct it, or pass --db and --app.") from None
     value = settings.get(setting) if isinstance(settings, dict) else None
     return value if isinstance(value, str) else None
 

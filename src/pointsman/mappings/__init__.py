@@ -1,1 +1,1 @@
-"""What the errors and answers of common clients say of an effect: not sent, rejected, or in doubt."""
+"""Maps the errors of common clients to the outcome of an effect: not sent, rejected, or in doubt."""

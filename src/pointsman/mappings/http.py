@@ -1,13 +1,13 @@
-"""What an HTTP request says of an effect (RFC 9110): which answers and errors of httpx prove that nothing happened.
+"""Maps the responses and exceptions of httpx to the outcome of an effect (RFC 9110).
 
-Only what is proved is mapped; everything else stays the exception that it is, and an effect that ends with it is in
-doubt. The choices that are not plain from the standard:
+It maps only what is proved. Every other exception passes unchanged, and leaves the effect in doubt. The standard does not
+decide these cases:
 
-- 408 and 409 stay in doubt. Gateways say 408 when a server behind them was slow, which may have done its work; and 409 is
-  what servers say when the same idempotency key is at work just now, or when an earlier call has made the thing already.
-- 503 proves something only with a Retry-After: proxies say it without one, also when a connection broke amid the request.
-- 401 and 407 are about the client's credentials and not about the request: not sent, and again with better ones.
-- 307, 308, 421 and 425 say that this server has not acted on the request (RFC 9110 15.4.8, 15.4.9, 15.5.20; RFC 8470 5.2).
+- 408 and 409 leave the effect in doubt. A gateway answers 408 when the server behind it was slow, and that server may have done
+  the work. Servers answer 409 while a call with the same idempotency key is in progress, or after an earlier call succeeded.
+- 503 proves something only with a Retry-After. Proxies answer 503 without one even when a connection broke during the request.
+- 401 and 407 concern the credentials of the client and not the request, so the request was not sent.
+- 307, 308, 421 and 425 say that this server did not act on the request (RFC 9110 15.4.8, 15.4.9, 15.5.20; RFC 8470 5.2).
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -22,19 +22,19 @@ from pointsman.errors import NotSent, Rejected
 if TYPE_CHECKING:
     import httpx
 
-RETRY_AFTER_MAX = 86_400.0  # seconds: a server that names a longer wait is asked again after a day
+RETRY_AFTER_MAX = 86_400.0  # seconds: after a day, a call is worth another try
 
 _NOT_ACTED_ON = frozenset({307, 308, 401, 407, 421, 425, 429})
 _OPEN_REFUSALS = frozenset({408, 409})
 
 
 def raise_for_outcome(response: "httpx.Response", *, rejects: Collection[int] = (), now: float | None = None) -> None:
-    """Return where an `httpx.Response` is a success (2xx); otherwise raise what it says of the effect.
+    """Return if an `httpx.Response` is a success (2xx); otherwise raise the exception for the effect.
 
-    Raises NotSent, with the server's Retry-After, where the server has not acted on the request, Rejected where it has
-    refused it, and otherwise what `response.raise_for_status()` raises: in doubt. `rejects` are further statuses by which
-    this API refuses and has changed nothing. `now` (Unix seconds) serves a Retry-After that is a date in an answer
-    without a Date of its own.
+    Raises NotSent, with the server's Retry-After, if the server did not act on the request; Rejected if it refused the
+    request; and otherwise the exception of `response.raise_for_status()`, which leaves the effect in doubt. `rejects` are
+    further statuses with which this API refuses a request and changes nothing. `now` (Unix seconds) is the reference for a
+    Retry-After that is a date, if the response has no Date.
     """
     if 200 <= response.status_code < 300:
         return
@@ -46,19 +46,19 @@ def raise_for_outcome(response: "httpx.Response", *, rejects: Collection[int] = 
 
 @contextmanager
 def http_outcome(*, rejects: Collection[int] = (), now: float | None = None) -> Iterator[None]:
-    """Map what httpx raises in this block, in plain and in async code; put exactly one request into it.
+    """Map the exceptions of httpx in this block, in sync or async code. Make exactly one request in it.
 
-    Raises NotSent where no byte of the request can have left (no connection, no TLS, no place in the pool), and what
-    `raise_for_outcome` says for the HTTPStatusError of `response.raise_for_status()`. Every other exception passes as it
-    is: in doubt. `rejects` and `now` are those of `raise_for_outcome`. Needs the extra `http`.
+    Raises NotSent if no byte of the request was sent (no connection, no TLS, no place in the pool). Maps the HTTPStatusError
+    of `response.raise_for_status()` like `raise_for_outcome`, with the same `rejects` and `now`. Every other exception passes
+    unchanged and leaves the effect in doubt. Needs the extra `http`.
     """
     import httpx  # noqa: PLC0415 - the library works without it
 
     unsent = (
-        httpx.ConnectError,  # refused, unreachable, no such name, no TLS
+        httpx.ConnectError,  # refused, unreachable, unknown host name, no TLS
         httpx.ConnectTimeout,
         httpx.PoolTimeout,
-        httpx.ProxyError,  # raised while the way through the proxy is made
+        httpx.ProxyError,  # raised while httpx connects through the proxy
         httpx.UnsupportedProtocol,
         httpx.InvalidURL,
     )
@@ -76,9 +76,9 @@ def http_outcome(*, rejects: Collection[int] = (), now: float | None = None) -> 
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """The seconds that a Retry-After asks to wait (RFC 9110 10.2.3), at most a day; None without a readable one.
+    """The seconds that a Retry-After asks to wait (RFC 9110 10.2.3), at most a day; None if it is missing or unreadable.
 
-    A date counts from the answer's own Date, which the clocks of two machines cannot falsify, or else from `now`.
+    A date counts from the Date of the response, so that the clocks of the two machines do not matter, or else from `now`.
     """
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
@@ -93,10 +93,10 @@ def retry_after_seconds(headers: Mapping[str, str], now: float | None = None) ->
 
 
 def _verdict(response: "httpx.Response", rejects: Collection[int], now: float | None) -> NotSent | Rejected | None:
-    """What an answer proves; None where it leaves the outcome open."""
+    """The exception that a response proves; None if it leaves the effect in doubt."""
     status = response.status_code
     if response.history:
-        return None  # an earlier server has answered with a redirect, and may have acted before it did
+        return None  # an earlier server answered with a redirect, and may have acted on the request
     if status in rejects:
         return Rejected(_told(response))
     wait = retry_after_seconds(response.headers, now)
@@ -108,13 +108,13 @@ def _verdict(response: "httpx.Response", rejects: Collection[int], now: float | 
 
 
 def _told(response: "httpx.Response") -> str:
-    """Who answered what; no path and no query, which may hold a secret."""
+    """The host, the method and the status, without the path and the query, which may contain a secret."""
     request = response.request
     return f"{request.url.host} answered {request.method} with {response.status_code} {response.reason_phrase}".rstrip()
 
 
 def _was_redirected(error: BaseException) -> bool:
-    """Whether a redirect was followed before: httpx's errors do not tell, but its frames hold the answers so far."""
+    """Whether httpx followed a redirect. Its exceptions do not say so, but its frames have the earlier responses."""
     return any(
         frame.f_globals.get("__name__", "").startswith("httpx.") and frame.f_locals.get("history")
         for frame, _ in walk_tb(error.__traceback__)
@@ -126,4 +126,4 @@ def _date(value: str) -> float | None:
         date = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()  # the old form names no zone
+    return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()  # the obsolete format has no zone

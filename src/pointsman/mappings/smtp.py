@@ -1,10 +1,10 @@
-"""What handing a mail to a server says of an effect (RFC 5321): each failure means something else in each phase.
+"""Maps the phases of an SMTP session to the outcome of an effect (RFC 5321).
 
-Until the final dot is on its way, every failure is *not sent*, for a server drops what breaks off before it (RFC 5321
-4.1.1.10), and a 5xx answer to an address or to DATA is *rejected*. The answer to the dot decides: 2xx is success, 4xx not
-sent, 5xx rejected. No answer to it is *in doubt* (RFC 1047): SMTP has no keys, so a repetition would be another mail. With
-its 250 the server is responsible (RFC 5321 6.1), so nothing that happens at QUIT matters. smtplib raises
-SMTPServerDisconnected in every phase and does not tell in which; `smtp_send` goes through them one by one and knows.
+Before the final dot, every failure means *not sent*, because a server drops an incomplete mail (RFC 5321 4.1.1.10); a 5xx reply to
+an address or to DATA means *rejected*. The reply to the dot decides: 2xx is success, 4xx is not sent, and 5xx is rejected. If
+no reply to the dot arrives, the effect is *in doubt* (RFC 1047): SMTP has no keys, so a second call would send a second mail.
+After its 250 the server is responsible for the mail (RFC 5321 6.1), so errors at QUIT do not matter. smtplib raises
+SMTPServerDisconnected in every phase and does not name the phase; `smtp_send` runs the phases one by one and knows it.
 """
 
 import contextlib
@@ -18,25 +18,26 @@ from pointsman.errors import NotSent, PointsmanError, Rejected
 
 _PLAIN_ADDRESS = re.compile(r"[\x21-\x3b\x3d\x3f-\x7e]+")
 _LINE_START_DOT = re.compile(rb"^\.", re.MULTILINE)
-_ANSWER_MAX = 200  # characters of a server's answer that are worth keeping
+_ANSWER_MAX = 200  # characters of a server's reply: enough to understand it
 
 
 class SmtpInDoubt(PointsmanError):
-    """The mail was handed over, and the server's answer to it never came: it may or may not have been taken."""
+    """The mail was sent, but the server's reply did not arrive: the server may or may not have accepted the mail."""
 
 
 def smtp_send(
     connect: Callable[[], smtplib.SMTP], content: bytes, *, sender: str, to: Sequence[str], server: str = "The mail server"
 ) -> str:
-    """Hand a mail to a server, and return its answer when it has taken the mail for all of `to`.
+    """Send a mail to a server, and return its reply when it has accepted the mail for all of `to`.
 
-    Blocks, so call it in a plain function. `connect` gives a client that is connected, encrypted and logged in as far as
-    that is wanted, and closes what it opened where it fails. `content` is the whole mail with CRLF line ends, `sender` and
-    `to` are plain ASCII addresses, `server` is its name in errors. A mail that one recipient is refused for is sent to nobody.
+    It blocks, so call it in a plain function. `connect` returns a client that is connected and, if you need it, encrypted and
+    logged in; it closes its connection if it fails. `content` is the whole mail with CRLF line ends. `sender` and `to` are
+    plain ASCII addresses. `server` is the name of the server in errors. If the server refuses one recipient, the mail is
+    sent to nobody.
 
-    Raises NotSent for every failure before the final dot and for a 4xx answer to it, Rejected for a 5xx answer to MAIL,
-    RCPT, DATA or the dot (RFC 5321 4.2.1) and for a mail above the size that the server announces (RFC 1870), SmtpInDoubt
-    where the connection fails once the dot is on its way.
+    Raises NotSent for a failure before the final dot and for a 4xx reply to it. Raises Rejected for a 5xx reply to MAIL,
+    RCPT, DATA or the dot (RFC 5321 4.2.1), and for a mail above the announced size (RFC 1870). Raises SmtpInDoubt if the
+    connection fails after the dot.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -55,11 +56,11 @@ def smtp_send(
 
 @contextlib.contextmanager
 def smtp_outcome() -> Iterator[None]:
-    """Map what smtplib's own `sendmail` and `send_message` raise in this block; put connecting and one mail into it.
+    """Map the exceptions of smtplib's `sendmail` and `send_message` in this block. Connect and send one mail in it.
 
-    Raises NotSent and Rejected where the exception alone proves that nobody got the mail. A connection that broke proves
-    nothing, because smtplib does not say in which phase it did: it passes as it is, in doubt. `smtp_send` can tell more of
-    these apart. Where some recipients were refused, smtplib returns them, and the mail has gone to the others.
+    Raises NotSent or Rejected if the exception alone proves that nobody got the mail. A broken connection proves nothing,
+    because smtplib does not name the phase: its exception passes unchanged and leaves the effect in doubt. `smtp_send` can
+    tell more. If only some recipients were refused, smtplib returns them, and the mail has gone to the others.
     """
     try:
         yield
@@ -86,13 +87,13 @@ def smtp_outcome() -> Iterator[None]:
 
 
 def _offer(client: smtplib.SMTP, size: int, sender: str, to: Sequence[str], server: str) -> None:
-    """Name size, sender and recipients and ask to send; at a refusal take the offer back (RFC 5321 4.1.1.5)."""
+    """Announce size, sender and recipients and ask to send. Reset the session after a refusal (RFC 5321 4.1.1.5)."""
     for address in (sender, *to):
-        if not _PLAIN_ADDRESS.fullmatch(address):  # smtplib mends some of these in silence, into another address
-            raise Rejected(f"{server} cannot be given the address {address!a}: it is no plain ASCII one (SMTPUTF8 is not spoken).")
+        if not _PLAIN_ADDRESS.fullmatch(address):  # smtplib silently turns some of these into another address
+            raise Rejected(f"{server} cannot take the address {address!a}, which is not plain ASCII; SMTPUTF8 is not supported.")
     limit = client.esmtp_features.get("size", "")
     if limit.isdecimal() and 0 < int(limit) < size:
-        raise Rejected(f"{server} takes no mail above {limit} bytes, and this one has {size}; shorten it.")
+        raise Rejected(f"{server} takes mails of at most {limit} bytes, and this one has {size}; shorten it.")
     options = [f"SIZE={size}"] if client.has_extn("size") else []
     steps: list[tuple[str, set[int], Callable[[], tuple[int, bytes]]]] = [
         ("the sender", {250}, partial(client.mail, sender, options)),
@@ -108,13 +109,13 @@ def _offer(client: smtplib.SMTP, size: int, sender: str, to: Sequence[str], serv
 
 
 def _write(client: smtplib.SMTP, content: bytes) -> None:
-    """Write the content, its dots doubled (RFC 5321 4.5.2), up to the final dot."""
+    """Write the content up to the final dot, with leading dots doubled (RFC 5321 4.5.2)."""
     doubled = _LINE_START_DOT.sub(b"..", content)
     client.send(doubled if doubled.endswith(b"\r\n") else doubled + b"\r\n")
 
 
 def _end(client: smtplib.SMTP, server: str) -> str:
-    """Write the final dot, and return the one answer that counts."""
+    """Write the final dot, and return the reply to it."""
     try:
         client.send(b".\r\n")
         code, text = client.getreply()
@@ -133,11 +134,11 @@ def _refusal(server: str, what: str, code: int, text: bytes) -> NotSent | Reject
 
 
 def _in_doubt(server: str, reason: str) -> SmtpInDoubt:
-    return SmtpInDoubt(f"{server} did not confirm the mail ({reason}): it may have been sent; look before it is sent again.")
+    return SmtpInDoubt(f"{server} did not confirm the mail ({reason}), so it may have been sent; check before you send it again.")
 
 
 def _reason(error: Exception) -> str:
-    """Say why, without the server's words where they answer a login: they could repeat what was sent."""
+    """The reason, without the server's text for a failed login, which could repeat the password."""
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return f"user name or password refused with {error.smtp_code}"
     if isinstance(error, smtplib.SMTPResponseException):

@@ -1,4 +1,4 @@
-"""Read what a model wrote: a value of the schema, or what is wrong with it in words that the model can act on."""
+"""Reads the text of a model response: the value of the schema, or violations that the model can act on."""
 
 import json
 import re
@@ -12,9 +12,9 @@ from pointsman.definition.guards import Violation
 
 T = TypeVar("T", bound=BaseModel)
 
-CHECK = "schema"  # what the violations of every reading are told by
-VIOLATIONS_MAX = 20  # more than anybody mends at once
-ANSWER_TOKENS_MAX = 1_000_000_000  # of one answer; more is a broken count, which would spend every budget
+CHECK = "schema"  # the check that the violations of a text name
+VIOLATIONS_MAX = 20  # more than a model repairs at once
+ANSWER_TOKENS_MAX = 1_000_000_000  # of one response; a higher count is broken, and would spend every budget
 SHOWN_MAX = 80  # characters of a wrong value: enough to recognise it
 
 _FENCE = "```"
@@ -31,9 +31,9 @@ _KINDS = {
 
 
 def read_answer(raw: str, schema: type[T]) -> tuple[T | None, tuple[Violation, ...]]:
-    """The value that `raw` holds as JSON, also between code fences; or None, and each thing that is wrong with it.
+    """The value of the JSON in `raw`, which may stand between code fences; or None and the violations.
 
-    NaN, infinities, lone surrogates and NUL are no JSON that a case can hold, and so are violations, too.
+    NaN, infinities, lone surrogates and NUL are violations too, because the store cannot hold them.
     """
     text = _unfenced(raw)
     if not text:
@@ -52,7 +52,7 @@ def read_answer(raw: str, schema: type[T]) -> tuple[T | None, tuple[Violation, .
 
 
 def violations(*messages: str) -> tuple[Violation, ...]:
-    """Each message once, as violations of the schema; of very many only the first ones, and how many there are."""
+    """One violation for each different message. After the first ones, the last violation only counts the rest."""
     once = list(dict.fromkeys(messages))
     if len(once) > VIOLATIONS_MAX:
         once[VIOLATIONS_MAX:] = [f"and {len(once) - VIOLATIONS_MAX} more like these"]
@@ -60,17 +60,17 @@ def violations(*messages: str) -> tuple[Violation, ...]:
 
 
 def cleaned(text: str) -> str:
-    """The text without what no store can hold, lone surrogates and NUL: a question mark stands for each."""
+    """The text with a question mark in place of each lone surrogate and NUL, which a store cannot hold."""
     return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def tokens_of(count: object) -> int:
-    """A count of tokens as a server gives it; 0 where it gives none, or nonsense."""
+    """A count of tokens from a server; 0 if it is missing or impossible."""
     return count if type(count) is int and 0 < count <= ANSWER_TOKENS_MAX else 0
 
 
 def _unfenced(raw: str) -> str:
-    """What stands between the first and the last code fence, where the answer does not begin as an object does."""
+    """The text between the first and the last code fence, unless the text begins like an object."""
     text = raw.strip()
     begin, end = text.find(_FENCE), text.rfind(_FENCE)
     if text.startswith("{") or begin == end:
@@ -79,7 +79,7 @@ def _unfenced(raw: str) -> str:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _finite(text: str) -> float:
@@ -94,7 +94,7 @@ def _without_text(error: Exception) -> str:
 
 
 def _told(error: ErrorDetails, value: Any, schema: type[BaseModel]) -> str:
-    """One error of Pydantic as a sentence that names the field, what it is, and what it must be."""
+    """One error of Pydantic as a sentence that names the field, its value, and what it must be."""
     kind, message = error["type"], error["msg"]
     path = list(_path(error["loc"], value, missing=kind == "missing"))
     field = f"`{_dotted(path)}`" if path else "the answer"
@@ -112,7 +112,7 @@ def _told(error: ErrorDetails, value: Any, schema: type[BaseModel]) -> str:
 
 
 def _path(location: tuple[int | str, ...], value: Any, *, missing: bool) -> Iterator[int | str]:
-    """The steps of `location` that lead through `value`: Pydantic's also name the members of unions, which a model does not know."""
+    """The steps of `location` that lead through `value`. Pydantic also names members of unions, which a model does not know."""
     for number, step in enumerate(location):
         leads_on = isinstance(value, list) if isinstance(step, int) else isinstance(value, Mapping) and step in value
         if leads_on:
@@ -132,7 +132,7 @@ def _shown(value: Any) -> str:
 
 
 def _allowed(root: Mapping[str, Any], path: Iterable[int | str]) -> str:
-    """What a JSON Schema allows at a path, in words; empty where it is not said in one place."""
+    """What a JSON Schema allows at a path, in words; empty if the schema does not say it in one place."""
     node = _resolved(root, root)
     for step in path:
         inside = node.get("items") if isinstance(step, int) else node.get("properties", {}).get(step)

@@ -1,4 +1,4 @@
-"""The protocol of a model: one question, one answer, no retry of its own."""
+"""The protocol of a model: one request, one response, and no retries of its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from pointsman.errors import DefinitionError
 
 T = TypeVar("T", bound=BaseModel)
 
-MAY_BE_PAID = "it may have worked on the question, and be paid for it"  # what a NoModelResponse ends with
+MAY_BE_PAID = "it may have processed the request, and charge for it"  # the end of each NoModelResponse
 
 
 class Message(NamedTuple):
@@ -25,9 +25,9 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked, as code sees it: a name and the values it is about.
+    """The question in a form for code: a name, and the values that the question is about.
 
-    A rule-based or a scripted model goes by it; a language model goes by the messages, which the node has made of it.
+    A rule-based or scripted model reads the task. A language model reads the messages.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Task:
 
 
 def with_repairs(messages: Sequence[Message], ctx: Context) -> list[Message]:
-    """The messages, and where the node is asked for a repair, the answer that its guard rejected and what is wrong with it."""
+    """The messages and, for a repair, the rejected response and its violations."""
     if not ctx.violations:
         return list(messages)
     faults = "\n".join(f"- {violation.check}: {violation.message}" for violation in ctx.violations)
@@ -46,7 +46,7 @@ def with_repairs(messages: Sequence[Message], ctx: Context) -> list[Message]:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Price:
-    """What a million tokens cost, asked and answered, in the one currency of all prices. A float counts as it is written."""
+    """The price of a million input tokens and a million output tokens. All prices have one currency. Raises DefinitionError."""
 
     input_per_million: Decimal
     output_per_million: Decimal
@@ -62,7 +62,7 @@ class Price:
             object.__setattr__(self, name, amount)
 
     def usage(self, input_tokens: int, output_tokens: int) -> Usage:
-        """So many tokens, with what they cost."""
+        """The usage of these numbers of tokens, with their cost."""
         cost = (input_tokens * self.input_per_million + output_tokens * self.output_per_million) / 1_000_000
         return Usage(input_tokens=input_tokens, output_tokens=output_tokens, cost=cost)
 
@@ -71,12 +71,13 @@ FREE = Price(0, 0)
 
 
 class Model(Protocol):
-    """What a node asks. `name` is kept with each answer.
+    """A model that a node asks. The events keep `name` with each response.
 
-    An answer that does not fit `schema`, be it no JSON, cut short, empty or with a value outside an enum, is a `ModelResponse`
-    with violations: it was paid for, and can be repaired. No answer is an exception: `NotSent` where nobody worked on the
-    question, with the `retry_after` (seconds) of a server that is busy, `NoModelResponse` where somebody may have, and `Rejected`
-    where only a person helps. The engine tries the first two again, as the node's `retry` says, and then the next model.
+    A response that does not fit `schema` (invalid JSON, truncated, empty, or a value outside an enum) is a `ModelResponse`
+    with violations: it was paid for, and the engine can ask for a repair. If there is no response, the model raises an
+    exception: `NotSent` if the request was not processed, with the `retry_after` (seconds) of a busy server;
+    `NoModelResponse` if it may have been processed; `Rejected` if a person must act. The engine tries again after the first
+    two, as the `retry` of the node says, and then asks the next model.
     """
 
     @property
@@ -85,5 +86,5 @@ class Model(Protocol):
         ...
 
     async def ask(self, task: Task, messages: Sequence[Message], schema: type[T]) -> ModelResponse[T]:
-        """Ask once for an answer that fits `schema`. Raises NotSent, NoModelResponse or Rejected where there is none."""
+        """Ask once for a response that fits `schema`. Raises NotSent, NoModelResponse or Rejected."""
         ...

@@ -1,4 +1,4 @@
-"""Models behind the chat completions of OpenAI, which many servers speak: one request an attempt, and no retry of its own."""
+"""Models behind OpenAI's chat completions API, which many servers implement. Each call of `ask` makes one request."""
 
 import asyncio
 import json
@@ -29,12 +29,12 @@ T = TypeVar("T", bound=BaseModel)
 JsonMode = Literal["schema", "object", "prompt"]
 
 OPENAI = "https://api.openai.com/v1"
-ANSWER_BYTES_MAX = 4 * 1024 * 1024  # no model writes so much at a time; a server that sends more is broken
-CONNECT_SECONDS_MAX = 10.0  # a server that is there accepts in milliseconds
-SAID_MAX = 300  # characters of what a server says of an error
+ANSWER_BYTES_MAX = 4 * 1024 * 1024  # more than a model writes; a server that sends more is broken
+CONNECT_SECONDS_MAX = 10.0  # a running server accepts in milliseconds
+SAID_MAX = 300  # characters of a server's error message
 
-_MAY_GO_BETTER = frozenset({408, 409, 425})  # with 5xx, what OpenAI's own client tries again
-_NO_MONEY = frozenset(  # the codes of a 429 that no waiting mends (OpenAI, "Error codes")
+_MAY_GO_BETTER = frozenset({408, 409, 425})  # OpenAI's own client tries these and 5xx again
+_NO_MONEY = frozenset(  # the codes of a 429 that waiting does not fix (OpenAI, "Error codes")
     {"insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded", "project_spend_limit_exceeded",
      "organization_usage_limit_exceeded"}
 )  # fmt: skip
@@ -82,10 +82,10 @@ class OpenAICompatible:
         client: "httpx.AsyncClient | None" = None,
         name: str | None = None,
     ) -> None:
-        """Raises DefinitionError where a setting cannot work, or httpx is not installed."""
+        """Raises DefinitionError if a setting cannot work or httpx is not installed."""
         _needs_httpx()
         if not 0 < timeout_seconds < float("inf"):
-            raise DefinitionError(f"OpenAICompatible {model!r}: timeout_seconds is {timeout_seconds}; it must be more than 0.")
+            raise DefinitionError(f"OpenAICompatible {model!r}: timeout_seconds is {timeout_seconds}; it must be above 0.")
         self.name = name or model
         self.base_url = _checked(base_url, model)
         self._key = _key(api_key, api_key_env, model)
@@ -103,16 +103,16 @@ class OpenAICompatible:
     async def ask(self, task: Task, messages: Sequence[Message], schema: type[T]) -> ModelResponse[T]:  # noqa: ARG002 - the messages say it
         """Ask once.
 
-        Raises NotSent where nobody worked on the question: no connection, a limit that is reached, a server that is busy,
-        with the `retry_after` that it asked for. Raises NoModelResponse where somebody may have: no answer in time, a connection
-        that broke, a server's error, an answer that is none. Raises Rejected where only another setting helps, or
-        DefinitionError where `schema` cannot be asked for.
+        Raises NotSent if the server did not process the request (no connection, a rate limit, a busy server), with the
+        server's `retry_after`. Raises NoModelResponse if it may have processed the request (a timeout, a broken connection,
+        a server error, an unreadable response). Raises Rejected if only another setting helps, and DefinitionError if the
+        API cannot express `schema`.
         """
         body = await self._post(self._request(messages, schema))
         completion = _completion(body)
         if completion is None:
             start = self._line(body[:SAID_MAX].decode("utf-8", "replace"))
-            raise NoModelResponse(f"{self._said_by} answered with no chat completion ({start!r}); {MAY_BE_PAID}.")
+            raise NoModelResponse(f"{self._said_by} did not answer with a chat completion ({start!r}); {MAY_BE_PAID}.")
         usage = self._price.usage(completion.input_tokens, completion.output_tokens)
         output, wrong = read_answer(completion.content, schema)
         if output is None:
@@ -134,7 +134,7 @@ class OpenAICompatible:
         return {"messages": told, "stream": False, **asked, **self._settings}
 
     def _ended(self, completion: "_Completion") -> tuple[Violation, ...]:
-        """Why there is no answer that fits, where the server says it."""
+        """Why the response does not fit, if the server says so."""
         if completion.refusal:
             return violations(f"the model refused to answer: {completion.refusal[:SAID_MAX]}")
         if completion.finish_reason == "content_filter":
@@ -152,11 +152,11 @@ class OpenAICompatible:
                 with http_outcome():
                     status, headers, body = await self._exchange(request)
         except NotSent as error:
-            raise NotSent(f"{self._said_by} was not reached ({error}); is it running, and is base_url right?") from error
+            raise NotSent(f"{self._said_by} cannot be reached ({error}); check that it runs, and check base_url.") from error
         except (TimeoutError, httpx.TimeoutException) as error:
             raise NoModelResponse(f"{self._said_by} gave no answer within {self._timeout_seconds:g} seconds; {MAY_BE_PAID}.") from error
         except httpx.HTTPError as error:
-            raise NoModelResponse(f"{self._said_by} broke off its answer ({type(error).__name__}); {MAY_BE_PAID}.") from error
+            raise NoModelResponse(f"{self._said_by} broke the connection ({type(error).__name__}); {MAY_BE_PAID}.") from error
         if not 200 <= status < 300:
             self._refuse(status, headers, body)
         return body
@@ -177,16 +177,14 @@ class OpenAICompatible:
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > ANSWER_BYTES_MAX:
-                        raise NoModelResponse(
-                            f"{self._said_by} sent more than {ANSWER_BYTES_MAX:,} bytes and was not read to the end; {MAY_BE_PAID}."
-                        )
+                        raise NoModelResponse(f"{self._said_by} sent more than {ANSWER_BYTES_MAX:,} bytes; {MAY_BE_PAID}.")
             finally:
                 await response.aclose()
             return response.status_code, response.headers, bytes(body)
 
     @asynccontextmanager
     async def _connected(self) -> "AsyncIterator[httpx.AsyncClient]":
-        """The client that was given, or one for this attempt: what no connection outlives, no loop and no server can break."""
+        """The given client, or a new one for this request, so that no connection outlives its event loop."""
         import httpx  # noqa: PLC0415
 
         if self._client is not None:
@@ -196,29 +194,29 @@ class OpenAICompatible:
             yield client
 
     def _refuse(self, status: int, headers: Mapping[str, str], body: bytes) -> NoReturn:
-        """Raise what an answer without success says (OpenAI, "Error codes"; RFC 9110)."""
+        """Raise the exception for an error status (OpenAI, "Error codes"; RFC 9110)."""
         said, codes = self._error(body)
         wait = retry_after_seconds(headers)
         because = f" ({status}{f': {said}' if said else ''})"
         if status == 402 or (status == 429 and codes & _NO_MONEY):
-            raise Rejected(f"{self._said_by} answers no more because of the account's credit or budget{because}; raise it there.")
+            raise Rejected(f"{self._said_by} refused, because the account's credit or budget is used up{because}; raise it there.")
         if status == 429 or (status == 503 and wait is not None):
             raise NotSent(f"{self._said_by} is busy{because}.", retry_after=wait)
         if status >= 500 or status in _MAY_GO_BETTER:
             raise NoModelResponse(f"{self._said_by} failed{because}; {MAY_BE_PAID}.", retry_after=wait)
-        if status == 401:  # what is said of a key may show it
-            mend = "the key is wrong, mend api_key or api_key_env" if self._key else "it asks for a key, give it one with api_key_env"
-            raise Rejected(f"{self._said_by} refused access (401); {mend}.")
+        if status == 401:  # the message of the server may contain the key
+            fix = "correct api_key or api_key_env" if self._key else "give it a key with api_key_env"
+            raise Rejected(f"{self._said_by} refused access (401); {fix}.")
         if status == 403:
-            raise Rejected(f"{self._said_by} refused access{because}; may this api_key use this model?")
+            raise Rejected(f"{self._said_by} refused access{because}; allow this api_key to use this model.")
         if status == 404:
-            raise Rejected(f"{self._said_by} was not found{because}; mend model or base_url.")
+            raise Rejected(f"{self._said_by} was not found{because}; correct model or base_url.")
         if 300 <= status < 400:
-            raise Rejected(f"{self._said_by} answered with a redirect ({status}), which is not followed; mend base_url.")
-        raise Rejected(f"{self._said_by} refused the request{because}; mend model, json_mode, temperature, max_tokens or extra.")
+            raise Rejected(f"{self._said_by} answered with a redirect ({status}), which is not followed; correct base_url.")
+        raise Rejected(f"{self._said_by} refused the request{because}; correct model, json_mode, temperature, max_tokens or extra.")
 
     def _error(self, body: bytes) -> tuple[str, frozenset[str]]:
-        """What the server says of an error, and its codes."""
+        """The error message of the server, and its codes."""
         try:
             told = json.loads(body)
         except (ValueError, RecursionError):
@@ -230,13 +228,13 @@ class OpenAICompatible:
         return said, frozenset(str(error.get(key)) for key in ("code", "type"))
 
     def _line(self, text: str) -> str:
-        """What a server said, in one short line and without the key, which some repeat."""
+        """The text of a server as one short line, without the key, which some servers repeat."""
         line = " ".join(cleaned(text).split())
         return (line if self._key is None else line.replace(self._key.get_secret_value(), "***"))[:SAID_MAX]
 
 
 class _Completion(NamedTuple):
-    """What counts of a chat completion."""
+    """The relevant parts of a chat completion."""
 
     content: str
     refusal: str
@@ -246,7 +244,7 @@ class _Completion(NamedTuple):
 
 
 def _completion(body: bytes) -> _Completion | None:
-    """Read the envelope; None where it is none."""
+    """Read the chat completion; None if the body is not one."""
     try:
         envelope = json.loads(body)
         choice = envelope["choices"][0]
@@ -262,7 +260,7 @@ def _completion(body: bytes) -> _Completion | None:
 
 
 def _with_schema(messages: Sequence[Message], schema: type[BaseModel]) -> Sequence[Message]:
-    """The messages with the schema in the system's one, which some chat templates allow only once and only first."""
+    """The messages with the schema in the first system message; some chat templates allow only one, at the beginning."""
     asked = "Answer with one JSON object and nothing else. It must fit this JSON Schema:"
     told = f"{asked}\n{json.dumps(schema.model_json_schema(), ensure_ascii=False)}"
     if messages and messages[0].role == "system":
@@ -281,18 +279,18 @@ def _checked(base_url: str, model: str) -> str:
     try:
         parts = urlsplit(base_url)
         port = parts.port
-    except ValueError:  # no port is that high, or a bracket is open
-        raise DefinitionError(f"OpenAICompatible {model!r}: base_url is no address; it is one such as {OPENAI}.") from None
+    except ValueError:  # an invalid port or an open bracket
+        raise DefinitionError(f"OpenAICompatible {model!r}: base_url is not an address; write one such as {OPENAI}.") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.query or parts.fragment:
         raise DefinitionError(f"OpenAICompatible {model!r}: base_url must be an address such as {OPENAI}, without a query.")
     if parts.username is not None or parts.password is not None:
-        raise DefinitionError(f"OpenAICompatible {model!r}: base_url holds a password; give the key with api_key_env.")
+        raise DefinitionError(f"OpenAICompatible {model!r}: base_url contains a password; give the key with api_key_env.")
     return base_url.rstrip("/")
 
 
 def _key(value: str | None, variable: str | None, model: str) -> SecretStr | None:
     if value is not None and variable is not None:
-        raise DefinitionError(f"OpenAICompatible {model!r}: it has an api_key and an api_key_env; give one of them.")
+        raise DefinitionError(f"OpenAICompatible {model!r}: it has both api_key and api_key_env; give only one.")
     if variable is not None:
         value = os.environ.get(variable)
         if not value:
@@ -300,14 +298,16 @@ def _key(value: str | None, variable: str | None, model: str) -> SecretStr | Non
     if value is None:
         return None
     key = value.strip()
-    if not re.fullmatch(r"[!-~]+", key):  # httpx would show it in its error
-        raise DefinitionError(f"OpenAICompatible {model!r}: its key is empty, or holds characters that no HTTP header takes.")
+    if not re.fullmatch(r"[!-~]+", key):  # the error of httpx would show the key
+        raise DefinitionError(
+            f"OpenAICompatible {model!r}: its key is empty or has characters that an HTTP header cannot hold; correct it."
+        )
     return SecretStr(key)
 
 
 @cache
 def _certificates() -> "ssl.SSLContext":
-    """The certificates to trust, as httpx chooses them: one for all clients, because loading them takes long."""
+    """The trusted certificates that httpx chooses. All clients share them, because loading them is slow."""
     import httpx  # noqa: PLC0415
 
     return httpx.create_ssl_context()

@@ -1,4 +1,4 @@
-"""Every model that Pydantic AI knows: Anthropic, Google, Bedrock and the rest, one request an attempt."""
+"""All models of Pydantic AI: Anthropic, Google, Bedrock and others. Each call of `ask` makes one request."""
 
 import asyncio
 import json
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=BaseModel)
 
-SAID_MAX = 300  # characters of what a provider says of an error
+SAID_MAX = 300  # characters of a provider's error message
 
 
 class PydanticAI:
-    """A model of Pydantic AI. Needs the extra `pydantic-ai`, and the provider's own package, such as pydantic-ai-slim[anthropic].
+    """A model of Pydantic AI. Needs the extra `pydantic-ai` and the package of the provider, such as pydantic-ai-slim[anthropic].
 
-    `model` is one of its models, its FallbackModel among them, or a name such as "anthropic:claude-haiku-4-5",
-    "google:gemini-3.8-flash" or "bedrock:...", whose key comes from the environment as its documentation says. The
-    form of the answer is asked for in the way that its profile of the model prefers, by a tool or by a schema. The
-    retries of the provider's client are turned off, because the engine retries; a client that cannot do that warns. An
-    attempt ends after `timeout_seconds`, whatever happens in it.
+    `model` is a model of Pydantic AI, including FallbackModel, or a name such as "anthropic:claude-haiku-4-5",
+    "google:gemini-3.8-flash" or "bedrock:...". A named model takes its key from the environment, as Pydantic AI's
+    documentation says. It asks for the schema by a tool or by structured output, as the profile of the model prefers. It
+    turns off the retries of the provider's client, because the engine retries; it warns if a client cannot turn them off.
+    A request ends after `timeout_seconds`.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class PydanticAI:
         max_tokens: int | None = 2_048,
         name: str | None = None,
     ) -> None:
-        """Raises DefinitionError where a package or a key is missing, or the name is unknown."""
+        """Raises DefinitionError if a package or a key is missing, or if the name is unknown."""
         self._model = _model(model)
         self.name = name or self._model.model_name
         self._timeout_seconds = timeout_seconds
@@ -62,8 +62,8 @@ class PydanticAI:
     async def ask(self, task: Task, messages: Sequence[Message], schema: type[T]) -> ModelResponse[T]:  # noqa: ARG002 - the messages say it
         """Ask once.
 
-        Raises NotSent where the provider is at a limit or busy, with its `retry_after`, Rejected where only a person helps,
-        NoModelResponse where it may have been paid, and DefinitionError where the model cannot be asked for an object.
+        Raises NotSent if the provider is busy or at a rate limit, with its `retry_after`; Rejected if a person must act;
+        NoModelResponse if the request may have been charged; and DefinitionError if the model cannot return objects.
         """
         from pydantic_ai.exceptions import (  # noqa: PLC0415 - importing pointsman.models must stay light
             ContentFilterError,
@@ -84,7 +84,7 @@ class PydanticAI:
         except FallbackExceptionGroup as group:
             raise self._failure(*group.exceptions) from group
         except UnexpectedModelBehavior as error:
-            raise NoModelResponse(f"{self.name} gave an answer that cannot be read ({_line(error.message)}); {MAY_BE_PAID}.") from error
+            raise NoModelResponse(f"{self.name} gave an unreadable response ({_line(error.message)}); {MAY_BE_PAID}.") from error
         except UserError as error:
             raise DefinitionError(f"PydanticAI {self.name!r}: {_line(error)}") from error
         raw = cleaned(_raw(response))
@@ -103,7 +103,7 @@ class PydanticAI:
             )
 
     def _ended(self, response: "ForeignResponse") -> tuple[Violation, ...]:
-        """Why there is no answer that fits, where the provider says it."""
+        """Why the response does not fit, if the provider says so."""
         if response.finish_reason == "content_filter":
             return _FILTERED
         if response.finish_reason == "length":
@@ -111,7 +111,7 @@ class PydanticAI:
         return ()
 
     def _failure(self, *errors: Exception) -> NotSent | NoModelResponse | Rejected:
-        """What the failure of a model says, or of all models of a FallbackModel: the one that leaves most hope."""
+        """The exception for the failure of a model. For a FallbackModel, the exception that is most likely to pass with time."""
         return min((self._one_failure(error) for error in errors), key=lambda one: _HOPE.index(type(one)))
 
     def _one_failure(self, error: Exception) -> NotSent | NoModelResponse | Rejected:
@@ -124,14 +124,14 @@ class PydanticAI:
         )
 
         wait: float | None = getattr(error, "retry_after", None)
-        if isinstance(error, ModelAuthenticationError):  # what is said of a key may show it
-            return Rejected(f"{self.name} refused access; mend its key, where its provider's documentation says that it is taken from.")
+        if isinstance(error, ModelAuthenticationError):  # the message of the provider may contain the key
+            return Rejected(f"{self.name} refused access; correct its key, in the place that the provider's documentation names.")
         if isinstance(error, ModelQuotaExceededError):
-            return Rejected(f"{self.name} answers no more because of the account's credit or budget ({_said(error)}); raise it there.")
+            return Rejected(f"{self.name} refused, because the account's credit or budget is used up ({_said(error)}); raise it there.")
         if isinstance(error, ModelRateLimitError) or (isinstance(error, ModelUnavailableError) and wait is not None):
             return NotSent(f"{self.name} is busy ({_said(error)}).", retry_after=wait)
         if isinstance(error, ModelRequestRejectedError):
-            return Rejected(f"{self.name} refused the request ({_said(error)}); mend the model's name or its settings.")
+            return Rejected(f"{self.name} refused the request ({_said(error)}); correct the model's name or its settings.")
         return NoModelResponse(f"{self.name} failed ({_said(error)}); {MAY_BE_PAID}.", retry_after=wait)
 
 
@@ -152,7 +152,7 @@ def _model(model: "ForeignModel | str") -> "ForeignModel":
 
 
 def _conversation(messages: Sequence[Message]) -> "list[ModelMessage]":
-    """The messages in Pydantic AI's words: a request is what is said to the model up to its next answer."""
+    """The messages as Pydantic AI's types. A request collects the messages up to the next answer of the model."""
     from pydantic_ai.messages import ModelRequest, SystemPromptPart, TextPart, UserPromptPart  # noqa: PLC0415
     from pydantic_ai.messages import ModelResponse as ForeignResponse  # noqa: PLC0415
 
@@ -171,7 +171,7 @@ def _conversation(messages: Sequence[Message]) -> "list[ModelMessage]":
 
 
 def _parameters(schema: type[BaseModel]) -> "ModelRequestParameters":
-    """Ask for the schema by a tool or natively, as the model's profile says."""
+    """Ask for the schema by a tool or by structured output, as the profile of the model says."""
     from pydantic_ai.models import ModelRequestParameters  # noqa: PLC0415
     from pydantic_ai.output import OutputObjectDefinition  # noqa: PLC0415
     from pydantic_ai.tools import ToolDefinition  # noqa: PLC0415
@@ -186,7 +186,7 @@ def _parameters(schema: type[BaseModel]) -> "ModelRequestParameters":
 
 
 def _raw(response: "ForeignResponse") -> str:
-    """The answer as JSON text: what the tool was called with, or what was written."""
+    """The response as JSON text: the arguments of the tool call, or the written text."""
     from pydantic_ai.messages import ToolCallPart  # noqa: PLC0415
 
     for part in response.parts:
@@ -196,7 +196,7 @@ def _raw(response: "ForeignResponse") -> str:
 
 
 def _said(error: Exception) -> str:
-    """The status and the message of an error, in one short line."""
+    """The status and the message of an error, as one short line."""
     body = getattr(error, "body", None)
     status, message = getattr(error, "status_code", None), body.get("message") if isinstance(body, dict) else None
     return _line(": ".join(str(one) for one in (status, message) if one) or error)

@@ -1,4 +1,4 @@
-"""The JSON Schema of an answer, in the part of the language that servers with structured outputs agree on."""
+"""The JSON Schema of a response, in the subset that servers with structured outputs support."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,18 +13,18 @@ _TOLD = ("minLength", "maxLength", "pattern", "format", "minimum", "maximum", "e
 
 
 def strict_schema(schema: type[BaseModel]) -> dict[str, Any]:
-    """The schema with every object closed and every field required, as strict structured outputs ask for.
+    """The schema with every object closed and every field required, as strict structured outputs need it.
 
-    (OpenAI, "Structured Outputs", supported schemas.) Bounds on values are not in it, as servers that make a grammar of
-    it do not know them all; the descriptions tell them, and `read_answer` holds the answer against them. Raises
-    DefinitionError where a field's type cannot be said like that: a dict, a fixed tuple, or anything at all.
+    (OpenAI, "Structured Outputs", supported schemas.) It has no bounds on values, because servers that build a grammar do not
+    support them all; the descriptions state the bounds, and `read_answer` checks them. Raises DefinitionError for a field
+    whose type cannot be expressed: a dict, a fixed tuple, or Any.
     """
     made = schema.model_json_schema()
     name = schema.__name__
     definitions = {key: _strict(node, f"{name}, {key}") for key, node in made.get("$defs", {}).items()}
     root = definitions[made["$ref"].rpartition("/")[2]] if "$ref" in made else _strict(made, name)
     if root.get("type") != "object":
-        raise DefinitionError(f"{name} is no object in JSON; a model answers with an object, so give it a field.")
+        raise DefinitionError(f"{name} is not a JSON object; make it a model with fields.")
     return root | ({"$defs": definitions} if definitions else {})
 
 
@@ -44,7 +44,7 @@ def _strict(node: Mapping[str, Any], where: str) -> dict[str, Any]:
         return {**kept, "items": _strict(node["items"], f"{where}, an item")}
     if kind in {None, "object", "array"} and "enum" not in kept and "const" not in kept:
         raise DefinitionError(
-            f"{where}: a strict schema cannot say what it may hold; use a model, a list or an enum, or set json_mode to 'object'."
+            f"{where}: a strict schema cannot express its type; use a model, a list or an enum, or set json_mode to 'object'."
         )
     return kept
 

@@ -1,4 +1,4 @@
-"""A model that says what it was told to: for tests, and to try a process without one."""
+"""A scripted model, for tests and for trying a process without a language model."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ Script = Iterable[Any] | Callable[[Task, Sequence[Message]], Any]
 
 
 class Asked(NamedTuple):
-    """One question, as it came."""
+    """One recorded request."""
 
     task: Task
     messages: tuple[Message, ...]
@@ -26,11 +26,11 @@ class Asked(NamedTuple):
 
 
 class Scripted:
-    """A model that gives `answers` in order, or what a function of the task and the messages returns.
+    """A model that returns `answers` in order, or the result of a function of the task and the messages.
 
-    A text is read as a language model's raw answer, a value becomes JSON first, and what does not fit the schema has
-    the violations that it would have from any other model. A `ModelResponse` is returned as it is, and an exception raised.
-    `asked` holds every question, `usage` is what each answer says it used.
+    It parses a text like the raw text of a language model, and turns any other value into JSON first. So an answer that does
+    not fit the schema has the usual violations. It returns a `ModelResponse` unchanged, and raises an exception. `asked` has
+    each request, and `usage` is the usage of each response.
     """
 
     def __init__(self, answers: Script, *, name: str = "scripted", usage: Usage | None = None) -> None:
@@ -41,11 +41,11 @@ class Scripted:
 
     @property
     def calls(self) -> int:
-        """How often it was asked."""
+        """The number of requests so far."""
         return len(self.asked)
 
     async def ask(self, task: Task, messages: Sequence[Message], schema: type[T]) -> ModelResponse[T]:
-        """The next answer. Raises it where it is an exception, and DefinitionError where there is none left."""
+        """The next response. Raises the next answer if it is an exception, and DefinitionError if there are no more answers."""
         self.asked.append(Asked(task, tuple(messages), schema))
         answer = self._answer(task, messages)
         if isinstance(answer, Exception) or (isinstance(answer, type) and issubclass(answer, Exception)):

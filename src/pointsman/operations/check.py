@@ -1,7 +1,7 @@
-"""Try the present code on every open case before it is deployed: who would break, and which decision would change?
+"""Tries new code on every open case before a deploy: which cases would break, and which decisions would change?
 
-Nothing is run and nothing is written: each case is read as it stands, brought to its version, and decided on. That is
-all there is to it, because what comes next is computed from a case's fields alone.
+It calls no step and writes nothing. It reads each case, migrates it, and decides. That is enough, because the next step depends
+only on the fields of a case.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ PAGE = 1_000  # cases in memory at once
 
 
 class Verdict(StrEnum):
-    """What the present code would do to a case that it does not simply take on from where it stands."""
+    """What the new code would do to a case, if it is not the same as before."""
 
     BLOCKED = "blocked"
     BROKEN = "broken"
@@ -41,7 +41,7 @@ BREAKS = frozenset({Verdict.BLOCKED, Verdict.BROKEN})
 
 
 class Kind(NamedTuple):
-    """Cases of which the same is to be said. `known` is whether they are parked or blocked for that very reason already."""
+    """A finding that several cases share. `known` says whether they are already parked or blocked for this reason."""
 
     verdict: Verdict
     process: str
@@ -52,10 +52,10 @@ class Kind(NamedTuple):
 
 @dataclass(slots=True)
 class Report:
-    """What a check has found.
+    """The result of a check.
 
-    `checked` counts the open cases by status, `unregistered` those of processes that were not given, by name. `found` are
-    the cases by what is to be said of them.
+    `checked` counts the open cases by status. `unregistered` counts the open cases of processes that were not given, by
+    name. `found` lists the cases of each finding.
     """
 
     checked: Counter[Status] = field(default_factory=Counter)
@@ -64,16 +64,16 @@ class Report:
 
     @property
     def breaks(self) -> bool:
-        """Whether a case would break that is not broken already."""
+        """Whether the new code would break a case that is not broken already."""
         return any(kind.verdict in BREAKS and not kind.known for kind in self.found)
 
     @property
     def changes(self) -> bool:
-        """Whether another step would be taken than the one that was decided on."""
+        """Whether the new code would take another step for a case."""
         return any(kind.verdict is Verdict.CHANGED for kind in self.found)
 
     def count(self, verdict: Verdict) -> int:
-        """Of how many cases this is to be said; those that are broken already do not count."""
+        """The number of cases with this verdict, without those that are broken already."""
         return sum(len(cases) for kind, cases in self.found.items() if kind.verdict is verdict and not kind.known)
 
     def as_json(self) -> dict[str, Any]:
@@ -88,9 +88,9 @@ class Report:
 
 
 async def check_cases(reader: Reader, processes: Sequence[AnyProcess]) -> Report:
-    """Try these processes on every open case, a page at a time, beside a running engine or without one.
+    """Try these processes on every open case, one page at a time, with or without a running engine.
 
-    Raises StoreError, and DefinitionError where one version is given twice.
+    Raises StoreError, and DefinitionError if a version is given twice.
     """
     registry = Registry(processes)
     report = Report()
@@ -134,7 +134,7 @@ async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Seque
 
 
 def _forgets(process: AnyProcess, case: Case, decision: Decision, doubts: Sequence[EffectRow], incarnation: str) -> Kind | None:
-    """An effect of unknown outcome would be left behind, which parks the case; one that is parked already waits for its answer."""
+    """Whether the decision would leave an effect in doubt behind, which parks the case. A parked case waits for its operator."""
     row = case.row
     if row.status in {Status.PARKED, Status.RUNNING} or isinstance(decision.step, Park):
         return None
@@ -174,5 +174,5 @@ def _told(row: CaseRow, verdict: Verdict, told: str) -> Kind:
 
 
 def summary(report: Report) -> Mapping[str, int]:
-    """How many cases were checked, and of how many something is to be said."""
+    """The number of cases that were checked, and the number for each verdict."""
     return {"checked": report.checked.total(), **{verdict.value: report.count(verdict) for verdict in Verdict}}

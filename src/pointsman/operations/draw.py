@@ -1,4 +1,4 @@
-"""Draw a process as a Mermaid flowchart: the rules from the top, and the step that each leads to."""
+"""Draws a process as a Mermaid flowchart: the rules in order, and the step of each rule."""
 
 from pointsman.definition.effects import Effect
 from pointsman.definition.nodes import Node
@@ -8,9 +8,10 @@ from pointsman.definition.rules import Finish, Parallel, Park, Step
 
 
 def draw(process: AnyProcess) -> str:
-    """The flowchart's text (https://mermaid.js.org/syntax/flowchart.html).
+    """The text of the flowchart (https://mermaid.js.org/syntax/flowchart.html).
 
-    A hexagon is a rule, a box a node, a box with double sides an effect, a slanted box a pause, a round one an end.
+    A hexagon is a rule, a box is a node, a box with double sides is an effect, a slanted box is a pause, and a rounded box
+    is an end.
     """
     lines = ["flowchart TD"]
     rules = process.ordered_rules
@@ -40,7 +41,7 @@ def _shape(step: Step) -> str:
 
 
 def _failures(step: Parallel) -> str:
-    """What the step declares of failed branches, if it does."""
+    """The `failures=` of a parallel step, if it has one."""
     if step.failures is None:
         return ""
     return f" ({step.failures})" if isinstance(step.failures, str) else f" (quorum of {step.failures.needed})"

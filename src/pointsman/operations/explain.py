@@ -1,4 +1,4 @@
-"""Why does a case stand where it stands, and what would happen if it went on now? Nothing is run to find out."""
+"""Explains a case: why it is where it is, and what the engine would do next. It calls no step."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,9 +30,9 @@ SHOWN_MAX = 160  # characters of a value: two lines of a terminal
 
 @dataclass(frozen=True, slots=True)
 class RuleTold:
-    """A rule, tried now: `holds` is None where its condition raised, and `problem` says what.
+    """A rule and the present value of its condition. `holds` is None if the condition raised; `problem` then says what.
 
-    `note` says what its step would come to, where that is an effect whose last call is not settled.
+    `note` says what the engine would do with the effect of this rule, if the effect has a call without an outcome.
     """
 
     name: str
@@ -46,12 +46,12 @@ class RuleTold:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What there is to say about a case.
+    """The explanation of a case.
 
-    `rule` chose the present step, reading `reads`. `following` are the rules that can decide once a pending answer is
-    there (or now, where none is pending). `stands` says which step wrote each field that would not be computed again,
-    `effects` what would be called, has been settled, or is in doubt,
-    `branches` how the branches of an unfinished step have ended, as far as they have. `obstacles` keep the case from going on.
+    `rule` chose the present step, and read `reads`. `following` are the rules that can be chosen next: after the answer if
+    the case waits for one, otherwise now. `stands` lists the steps whose results the engine would not compute again, with
+    their fields. `effects` says of each effect whether it would be called, has an outcome, or is in doubt. `branches` says how
+    the branches of an unfinished step have ended. `obstacles` lists what stops the case.
     """
 
     case: int
@@ -68,22 +68,22 @@ class Explanation:
     wake_at: float | None
 
     def lines(self, now: float) -> Iterator[str]:
-        """The same as text for a person, line by line; `now` is in Unix seconds."""
+        """The lines of a text for a person. `now` is in Unix seconds."""
         yield f"case {self.case} is {self.status} at {self.step or '?'}, by rule {self.rule!r}"
         yield from (f"  {obstacle}" for obstacle in self.obstacles)
         if self.wake_at is not None:
             yield f"  due at {format_time(self.wake_at)}" + (f", in {format_duration(self.wake_at - now)}" if self.wake_at > now else "")
-        yield "\nThe rules, from the top, and what they read:"
+        yield "\nThe rules in order, and the fields that they read:"
         for rule in self.rules:
             mark = "!" if rule.holds is None else "✓" if rule.holds else "·"
             yield f"  {mark} {rule.name} -> {rule.step}  ({', '.join(rule.reads) or 'nothing'})"
-        yield "\nThe fields that decided:"
+        yield "\nThe fields that the decision read:"
         yield from (f"  {name} = {_short(value)}" for name, value in self.reads.items())
         if self.following:
-            yield "\nIf it went on now" + (", after the answer:" if self.status is Status.WAITING else ":")
+            yield "\nWhat can come next" + (", after the answer:" if self.status is Status.WAITING else ":")
         for rule in self.following:
             yield f"  {rule.name} -> {rule.step}  ({rule.note or ('next' if rule.certain else 'if the answer makes it hold')})"
-        for title, told in (("What would not be repeated", self.stands), ("Branches", self.branches), ("Effects", self.effects)):
+        for title, told in (("What the engine would not repeat", self.stands), ("Branches", self.branches), ("Effects", self.effects)):
             if told:
                 yield f"\n{title}:"
             for name, words in told.items():
@@ -101,9 +101,9 @@ class Explanation:
 
 
 async def explain_case(reader: Reader, processes: Sequence[AnyProcess], case: int) -> Explanation:
-    """Explain a case under the present code: `processes` are its process, in one version or several, and any others.
+    """Explain a case under the present code. `processes` are the versions of its process, and possibly other processes.
 
-    Where the definition is not the one that worked on the database last, an obstacle says so. Raises UnknownCase, UnknownProcess.
+    If another definition worked on the database last, an obstacle says so. Raises UnknownCase, UnknownProcess.
     """
     registry = Registry(processes)
     history = await history_of(reader, case)
@@ -120,13 +120,13 @@ async def explain_case(reader: Reader, processes: Sequence[AnyProcess], case: in
         return explanation
     other = (
         f"this definition ({process.fingerprint[:SHORT]}) is not the one that worked on the database last ({last.fingerprint[:SHORT]}): "
-        "rules and policies may be others than are told here"
+        "its rules and policies may differ from those shown here"
     )
     return replace(explanation, obstacles=(*explanation.obstacles, other))
 
 
 def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str, str]]) -> Explanation:
-    """Explain a case under the present code. `texts` are its fields as stored: JSON and writer per field."""
+    """Explain a case under the present code. `texts` has the stored JSON and the writer of each field."""
     row = history.case
     if history.erased is not None:
         return _nothing_left(process, history, history.erased)
@@ -163,28 +163,28 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
 
 
 def _limit(row: CaseRow, limit: LimitState) -> Iterator[str]:
-    """What keeps a case in the line of a limit, as far as it is stored."""
+    """Why a case waits for a permit, as far as the store knows."""
     holders = [holder.split("/") for holder in sorted(limit.permits)]
     under_way = ", ".join(f"case {case} at {step!r}" for case, step, *_ in holders)
-    yield f"it waits in line for a permit of {row.needs!r}; calls under way: {under_way or 'none'}"
+    yield f"it waits for a permit of {row.needs!r}; running calls: {under_way or 'none'}"
     if limit.held_until > row.updated_at:
-        yield f"{row.needs!r} asked for rest until {format_time(limit.held_until)}"
+        yield f"{row.needs!r} asked callers to wait until {format_time(limit.held_until)}"
     if limit.open_until:
-        yield f"{row.needs!r} failed (in a row: {limit.failures}); nobody calls it until {format_time(limit.open_until)}, and then one call is tried"
+        yield f"{row.needs!r} failed {limit.failures} times in a row; no call is made until {format_time(limit.open_until)}, and then one is tried"
 
 
 def _nothing_left(process: AnyProcess, history: History, erased: EventRow) -> Explanation:
-    """What there is to say when nobody knows any more what the case knew."""
+    """The explanation of an erased case."""
     row = history.case
     facts = json.loads(erased.facts)
-    told = f"its content was erased by {facts['by']} ({facts['why']}); what happened to it, when and by whom is left"
+    told = f"its content was erased by {facts['by']} ({facts['why']}); its events still say what happened, when and by whom"
     return Explanation(row.id, row.status, row.step, row.rule, {}, (), (), {}, _effects(process, history)[0], {}, (told,), None)
 
 
 def _migrated(
     process: AnyProcess, row: CaseRow, texts: Mapping[str, tuple[str, str]], obstacles: list[str]
 ) -> Mapping[str, tuple[str, str]]:
-    """The fields as the present version would find them."""
+    """The fields after their migration to the present version."""
     if row.version == process.version:
         return texts
     try:
@@ -193,7 +193,7 @@ def _migrated(
     except VersionNotAccepted as error:
         obstacles += [str(error)] if str(error) not in obstacles else []
     else:
-        obstacles.append(f"version {row.version} wrote it; going on brings it to version {process.version}, as it is shown here")
+        obstacles.append(f"version {row.version} wrote it; the next step migrates it to version {process.version}, as shown here")
     return texts
 
 
@@ -211,7 +211,7 @@ def _cells(process: AnyProcess, texts: Mapping[str, tuple[str, str]], obstacles:
 
 
 def _open_fields(process: AnyProcess, cells: Mapping[str, Cell], pause: Pause) -> frozenset[str]:
-    """What an answer may change: the fields it writes or edits, and everything that is computed from them."""
+    """The fields that an answer may change: those it writes or edits, and everything that is computed from them."""
     open_fields = {*pause.writes, *pause.edits}
     while True:
         more = {
@@ -230,7 +230,7 @@ def _short(value: object) -> str:
 
 
 def _reads_of(history: History, decision: Decision) -> tuple[str, ...]:
-    """The fields that the recorded decision read; those of the present code where none is recorded."""
+    """The fields that the recorded decision read, or, if none is recorded, those that the present code reads."""
     decided = [event for event in history.events if event.kind == "decided"]
     return tuple(json.loads(decided[-1].facts)["reads"]) if decided else decision.reads
 
@@ -244,12 +244,12 @@ def _stands(cells: Mapping[str, Cell]) -> dict[str, tuple[str, ...]]:
 
 
 def _effects(process: AnyProcess, history: History) -> tuple[dict[str, str], dict[str, str]]:
-    """What is known of each effect, and of those whose last call is not settled what going on would do with it."""
+    """The state of each effect, and, for each effect without an outcome, what the engine would do with it."""
     told: dict[str, str] = {}
     unsettled: dict[str, str] = {}
     for name, step in process.steps.items():
         if isinstance(step, Effect):
-            told[name] = f"not called yet; it would be called once the rules choose it ({type(step.safety).__name__})"
+            told[name] = f"not called yet; it will be called when a rule chooses it ({type(step.safety).__name__})"
     policies = {facts["key"]: facts["safety"] for facts in _facts_of(history, Kind.EFFECT_INTENDED) if "safety" in facts}
     for entry in history.effects:
         name = process.called(entry.effect)
@@ -265,26 +265,26 @@ def _effects(process: AnyProcess, history: History) -> tuple[dict[str, str], dic
 
 
 def _of_call(row: CaseRow, entry: EffectRow, policy: str, calls_max: int | None) -> str:
-    """What is known of a call, and what would be done about it."""
+    """The state of a call, and what the engine would do about it."""
     due = row.wake_at if row.status is Status.READY else None
     when = "" if due is None else f" at {format_time(due)}"
     most = "" if calls_max is None else f" of {calls_max}"
     match entry.status:
         case EffectStatus.DONE:
-            return "settled; it will not be called again under this key"
+            return "done; it will not be called again under this key"
         case EffectStatus.FAILED:
             return f"rejected: {entry.error}; it will not be called again under this key, unless an operator says so"
         case EffectStatus.NOT_SENT:
             again = f"{when}, call {entry.attempts + 1}{most}" if row.status is Status.READY else " once the case goes on"
-            return f"not sent ({entry.error}); it would be called again{again}"
+            return f"not sent ({entry.error}); it will be called again{again}"
         case EffectStatus.INTENDED if row.status is Status.RUNNING:
-            return "intended; its call may be under way"
+            return "intended; its call may be running"
     doubt = f"in doubt ({entry.error or 'the engine ended during the call'})"
     if policy == "Reconcile" and row.status is Status.READY:
-        return f"{doubt}; the world is asked whether it happened{when}, and before that it is not called again"
+        return f"{doubt}; a look-up finds out whether it happened{when}, and it will not be called again before that"
     if policy in {"Idempotent", "AtLeastOnce"} and row.status is Status.READY:
-        return f"{doubt}; it is called again under the same key{when}"
-    return f"{doubt}; it is not called again by itself: an operator decides"
+        return f"{doubt}; it will be called again under the same key{when}"
+    return f"{doubt}; an operator must decide whether to call it again"
 
 
 def _facts_of(history: History, kind: Kind) -> list[dict[str, Any]]:
@@ -301,7 +301,7 @@ def _branch(branch: BranchRow) -> str:
 
 
 def _asks(progress: Progress) -> str:
-    """Whom a guard asks next, and what for."""
+    """The model that a guard asks next, and the reason."""
     if not progress.violations:
         return f"its model {progress.model} is asked afresh"
     found = "; ".join(f"{violation.check}: {violation.message}" for violation in progress.violations)

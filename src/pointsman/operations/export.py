@@ -1,4 +1,4 @@
-"""Export a case: everything that is stored of it, as plain JSON, and the blobs that it refers to."""
+"""Exports a case: everything that the store has of it as plain JSON, and its blobs."""
 
 import json
 from collections.abc import Iterator
@@ -17,19 +17,18 @@ DIGEST_DIGITS = 64
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A case with everything that is stored of it, and the blobs that are still there, in the order in which they were referred to."""
+    """Everything that the store has of a case. `blobs` still exist and `missing` do not, in the order of the first reference."""
 
     dossier: Dossier
     blobs: tuple[Blob, ...]
     missing: tuple[Blob, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values: the case's row, its state, every write of each field, events, ledger, pauses, messages, branches, blobs.
+        """Plain JSON values: the row and state of the case, each write of a field, events, effects, pauses, messages, branches, blobs.
 
-        A write that `appends` has the items that it added to a log. A message that is `logged` has no body: it is such an item.
-
-        A blob's `file` is its name in the folder that `write_blobs` fills; None where its content is no longer there. The
-        tokens of pauses are left out: whoever has one may answer.
+        A write that `appends` has the items that it added to a log. A `logged` message has no body, because it is such an item.
+        The `file` of a blob is its name in the folder of `write_blobs`, or None if the blob is missing. The export leaves out
+        the tokens of pauses, because anybody with a token can answer.
         """
         d = self.dossier
         writes = [{**write._asdict(), "text": _value(write.text)} for write in d.writes]
@@ -48,7 +47,7 @@ class Export:
 
 
 async def export_case(reader: Reader, case: int) -> Export:
-    """Read everything that is stored of a case. Raises UnknownCase."""
+    """Read everything that the store has of a case. Raises UnknownCase."""
     dossier = await reader.dossier(case)
     if dossier is None:
         raise UnknownCase(f"there is no case {case}; list the cases with `pointsman ps`.")
@@ -64,8 +63,8 @@ async def export_case(reader: Reader, case: int) -> Export:
 
 
 async def write_blobs(reader: Reader, export: Export, folder: Path) -> None:
-    """Write the content of each blob to a file of the folder, which is made where it is missing. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - of an operator's command, where nobody else waits
+    """Write the content of each blob to a file in the folder, and create the folder if necessary. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - an operator's command, in which no other task waits
     for blob in export.blobs:
         content = await reader.blob(blob)
         if content is not None:
@@ -78,17 +77,17 @@ def _value(text: str | None) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise StoreForeign("the database is damaged (a stored value is no JSON); restore it from a backup.") from None
+        raise StoreForeign("the database is damaged (a stored value is not JSON); restore it from a backup.") from None
 
 
 def _inner(text: str | None) -> Any:
-    """What the ledger and the branches keep: JSON per field, as texts."""
+    """The outcome of an effect or a branch, whose fields are stored as JSON texts."""
     outcome = _value(text)
     return {name: _value(value) if isinstance(value, str) else value for name, value in outcome.items()} if outcome else outcome
 
 
 def _blobs(value: object) -> Iterator[Blob]:
-    """Every reference to a blob in a JSON value, however deep."""
+    """Every reference to a blob in a JSON value."""
     if isinstance(value, dict):
         digest, size = value.get("sha256"), value.get("size")
         if value.keys() == {"sha256", "size"} and isinstance(digest, str) and len(digest) == DIGEST_DIGITS and isinstance(size, int):

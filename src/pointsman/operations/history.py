@@ -1,4 +1,4 @@
-"""Look at a case: where it stands, what it knows, and what happened to it, in order."""
+"""Reads the history of a case: its status, its state and its events."""
 
 import json
 from collections.abc import Mapping
@@ -12,16 +12,16 @@ from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, Field
 from pointsman.operations.times import format_time
 from pointsman.store.base import Reader
 
-NAMED_MAX = 5  # branches named in a line; the event itself names all
+NAMED_MAX = 5  # branches named in one line; the event names all of them
 TIMES = {"at", "until", "deadline"}  # the facts of events that are Unix seconds
-EVENTS_MAX = 10_000  # of one case: more than its steps bound allows for
+EVENTS_MAX = 10_000  # for one case: more than `steps_max` allows
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A case as the store has it: `state` is the JSON of each field, `events` are in the order of their commits.
+    """A case as the store has it. `state` is the JSON of each field. `events` are in the order of their commits.
 
-    `limit` is the state, as JSON, of the limit that the case waits for.
+    `limit` is the JSON state of the limit that the case waits for, or None.
     """
 
     case: CaseRow
@@ -35,7 +35,7 @@ class History:
 
     @property
     def erased(self) -> EventRow | None:
-        """The event of its content's erasure, or None."""
+        """The event that erased the content of the case, or None."""
         return next((event for event in reversed(self.events) if event.kind == Kind.ERASED), None)
 
     def as_json(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ async def history_of(reader: Reader, case: int) -> History:
 
 
 def without_token(pause: PauseRow) -> dict[str, Any]:
-    """Return a pause as plain JSON values, without its token: whoever has that may answer."""
+    """A pause as plain JSON values, without its token, because anybody with the token can answer."""
     return {name: value for name, value in pause._asdict().items() if name != "token"}
 
 
@@ -79,12 +79,12 @@ def _value_of(case: int, field: FieldRow) -> Any:
         return json.loads(field.text)
     except ValueError:
         raise StoreForeign(
-            f"the database is damaged (field {field.field!r} of case {case} is no JSON); restore it from a backup."
+            f"the database is damaged (field {field.field!r} of case {case} is not JSON); restore it from a backup."
         ) from None
 
 
 def told(event: EventRow) -> str:
-    """What an event says, in words."""
+    """The text of an event."""
     facts = json.loads(event.facts)
     listed = ", ".join(facts.get("fields") or ())
     attempt = f" (attempt {event.attempt})" if event.attempt > 1 else ""
@@ -105,7 +105,7 @@ def told(event: EventRow) -> str:
         case "erased":
             return f"by {facts['by']}: {facts['why']}"
         case "expired":
-            return f"{len(facts['cases'])} cases of {facts['process']!r} had been kept long enough"
+            return f"retention deleted {len(facts['cases'])} cases of {facts['process']!r}"
         case "parked":
             return f"reason {facts['reason']}{_at(facts)}"
         case "accepted" if "version" in facts:
@@ -115,7 +115,7 @@ def told(event: EventRow) -> str:
         case "joined":
             return f"{event.step}: {facts['why']}{_ended(facts)}: wrote {listed or 'nothing'}"
         case "node.late":
-            return f"{event.step} ended too late for anything to follow from it: {facts['result']}{attempt}"
+            return f"{event.step} ended too late, and its result is ignored: {facts['result']}{attempt}"
         case "paused":
             return f"{event.step} shows {', '.join(facts['shows'])}  (digest {facts['digest'][:12]})"
         case "resumed":
@@ -136,7 +136,7 @@ def _at(facts: Mapping[str, Any]) -> str:
 
 
 def _used(facts: Mapping[str, Any]) -> str:
-    """What an answer used."""
+    """The usage of a model response."""
     used = usage_in(facts)
     if used is None:
         return ""
@@ -146,7 +146,7 @@ def _used(facts: Mapping[str, Any]) -> str:
 
 
 def _ended(facts: Mapping[str, Any]) -> str:
-    """How branches ended: the number of those that succeeded, and the names of the others, as far as a line should go."""
+    """How the branches ended: the number that succeeded, and the first names of the others."""
     parts = [f"; {len(facts['succeeded'])} succeeded"]
     for how in ("failed", "cancelled"):
         names = facts[how]

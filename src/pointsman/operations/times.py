@@ -1,4 +1,4 @@
-"""Times and durations as a person reads them: local, with the zone, and in words."""
+"""Formats times and durations for people."""
 
 from datetime import datetime
 
@@ -6,12 +6,12 @@ _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
 def format_time(at: float) -> str:
-    """Return a time, given in Unix seconds, as local date and time with its zone, such as "2026-11-28 21:10:05 CET"."""
+    """Format a time (Unix seconds) as local date and time with its zone, such as "2026-11-28 21:10:05 CET"."""
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration in words, such as "3 hours" or "1 day 4 hours": the largest unit, and the next one where that is 1."""
+    """Format a duration in words, such as "3 hours" or "1 day 4 hours": the largest unit, and the next unit after a 1."""
     left = int(seconds)
     for index, (size, unit) in enumerate(_UNITS):
         count, rest = divmod(left, size)
