@@ -1,6 +1,7 @@
 """Another program holds a write lock on the file: the engine waits, says so once, and goes on when the lock has gone."""
 
 import asyncio
+import itertools
 import logging
 import sqlite3
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from places import Place, run
 
 from pointsman import AtMostOnce, EngineStopped, Process, State, Status, StoreError, finish, otherwise, when
 from pointsman.store import sqlite_file
+
+TRIES = 200  # far beyond any count after which somebody might think of giving up
 
 
 class Job(State):
@@ -45,6 +48,20 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_file, "TRIES_QUIET", 2)
 
 
+@pytest.fixture(name="tried")
+def _tried(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the writer has met the lock `TRIES` times."""
+    real, times, often = sqlite_file.is_locked, itertools.count(1), asyncio.Event()
+
+    def counted(error: sqlite3.Error) -> bool:
+        if next(times) == TRIES:
+            loops[0].call_soon_threadsafe(often.set)
+        return real(error)
+
+    monkeypatch.setattr(sqlite_file, "is_locked", counted)
+    return often
+
+
 @pytest.fixture(name="warned")
 def _warned() -> Iterator[asyncio.Queue[str]]:
     """What the engine's log says, as it comes."""
@@ -70,7 +87,7 @@ def locked(place: Place) -> sqlite3.Connection:
     return other
 
 
-def test_cases_that_meet_a_lock_wait_for_its_end_and_lose_nothing(on_disk: Place, warned: asyncio.Queue[str]) -> None:
+def test_cases_that_meet_a_lock_wait_for_its_end_and_lose_nothing(on_disk: Place, warned: asyncio.Queue[str], tried: asyncio.Event) -> None:
     calls: list[str] = []
 
     async def main() -> Any:
@@ -82,6 +99,7 @@ def test_cases_that_meet_a_lock_wait_for_its_end_and_lose_nothing(on_disk: Place
                 gate.set()  # what it read cannot be committed now
                 second = asyncio.ensure_future(engine.start(process, {"name": "second"}))
                 warning = await warned.get()
+                await tried.wait()
                 assert not second.done()
                 other.execute("ROLLBACK")
             again = await warned.get()
