@@ -204,14 +204,19 @@ def test_more_mails_than_are_read_are_for_a_person(config: DeskConfig) -> None:
     assert now.is_doubtful
 
 
-def test_the_risk_of_a_conversation_never_falls(config: DeskConfig) -> None:
+@pytest.mark.parametrize("answered", [False, True])
+def test_the_risk_of_a_conversation_never_falls(config: DeskConfig, answered: bool) -> None:
     async def work(desk: Desk) -> Any:
         await take(desk, mail(1, "My lawyer will write to you about order A-1002."))
-        first = (await state(desk, 1)).risk
-        await take(desk, mail(2, "What are your opening hours?", answers="mail-1@post.example"))
-        return first, (await state(desk, 1)).risk, (await desk.engine.case(1)).status
+        first = await state(desk, 1)
+        if answered:
+            await at_desk.approve(desk, 1, by="anna", seen=None, despite_violations=True)
+        answers = first.outgoing.message_id if answered and first.outgoing else "mail-1@post.example"
+        await take(desk, mail(2, "What are your opening hours?", answers=answers))
+        last = (await rows(desk))[-1]
+        return first.risk, (await state(desk, last.id)).risk, last.id, last.status
 
-    assert at_the_desk(config, work) == ("high", "high", Status.WAITING)
+    assert at_the_desk(config, work) == ("high", "high", 2 if answered else 1, Status.WAITING)
 
 
 def test_an_answer_to_our_reply_is_a_new_case_of_the_conversation_where_the_old_one_has_ended(config: DeskConfig) -> None:

@@ -5,14 +5,19 @@ import inspect
 import os
 import signal
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from pointsman import AtMostOnce, Engine, Process, Reader, Retry, State, Status, finish, open_blocking, otherwise, when
 from pointsman.errors import EngineStopped
 from pointsman.runtime.blocking import BlockingEngine, BlockingReader
+
+T = TypeVar("T")
+GIVEN_UP_SECONDS = 30.0  # a slow machine has answered by then
 
 
 class Question(State):
@@ -35,6 +40,20 @@ def asking(*, deadline: str = "30d") -> Process[Question]:
         otherwise(finish("answered")),
     )
     return process
+
+
+def answered(work: Callable[[], T]) -> T:
+    """What `work` returns. Where it waits for ever, this test fails, and no other one is held up."""
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:  # AssertionErrors, too, are the test's
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return result.result(GIVEN_UP_SECONDS)
 
 
 def public(kind: type) -> dict[str, Any]:
@@ -61,12 +80,13 @@ def test_each_call_that_waits_takes_the_same_parameters(asynchronous: type, bloc
 
 
 def test_what_is_due_after_the_patience_is_not_waited_for(tmp_path: Path) -> None:
-    with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
-        case = engine.start("asking", {"text": "why?"}).case
+    def idles() -> Status:
+        with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
+            case = engine.start("asking", {"text": "why?"}).case
+            engine.idle()
+            return engine.case(case).status
 
-        engine.idle()
-
-        assert engine.case(case).status is Status.WAITING
+    assert answered(idles) is Status.WAITING
 
 
 def test_the_reader_and_the_events_can_be_looked_at(tmp_path: Path) -> None:
@@ -136,16 +156,20 @@ def test_what_would_end_the_program_is_the_failure_of_its_call(tmp_path: Path, w
     }.get(where, lambda: process.node(count, writes="number", retry=Retry(attempts_max=1)))()
     process.rules(when("not counted", uncounted, step), otherwise(finish("counted")))
 
-    with open_blocking(tmp_path / "cases.db", [process]) as engine:
-        if where == "condition":
-            armed.append("armed")
-            with pytest.raises(raised):
-                engine.start("asking", {"text": "bad"})
-        else:
-            bad = engine.wait_until_resting(engine.start("asking", {"text": "bad"}).case)
-            assert bad.status is Status.PARKED
-            assert f"{raised.__name__}: enough" in str(bad.reason)
-        assert engine.wait_until_resting(engine.start("asking", {"text": "good"}).case).outcome == "counted"
+    def lives() -> None:
+        with open_blocking(tmp_path / "cases.db", [process]) as engine:
+            if where == "condition":
+                armed.append("armed")
+                with pytest.raises(raised):
+                    engine.start("asking", {"text": "bad"})
+            else:
+                bad = engine.wait_until_resting(engine.start("asking", {"text": "bad"}).case)
+                assert bad.status is Status.PARKED
+                assert f"{raised.__name__}: enough" in str(bad.reason)
+                assert "ended itself with" in str(bad.reason)
+            assert engine.wait_until_resting(engine.start("asking", {"text": "good"}).case).outcome == "counted"
+
+    answered(lives)
 
 
 def test_whoever_waits_while_another_thread_closes_the_engine_is_told(tmp_path: Path) -> None:
