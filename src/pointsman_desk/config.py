@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.mail.compose import is_address
+from pointsman_desk.mail.forms import Form
 from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.transports.relay import Relay
 from pointsman_desk.mail.transports.resend import ResendAccount
@@ -230,6 +231,11 @@ class DeskConfig(BaseModel):
         """Whose word on a mail's origin counts: `authserv`, of the sample mails to the sample shop the sample's own, "" for nobody's."""
         sample = self.mailbox == SAMPLE / "mails" and not self.mailboxes and self.shop is None
         return self.authserv or (_SAMPLE_EXCHANGER if sample else "")
+
+    @property
+    def web_forms(self) -> tuple[Form, ...]:
+        """The web forms, as mails are held against them."""
+        return tuple(Form(one.sender.lower(), one.customer_line) for one in self.forms)
 
     @property
     def database(self) -> Path:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -12,6 +12,8 @@ from pointsman_desk.case import Bounce, Incoming, Mail, Outgoing
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import ConfigInvalid, IndexUnavailable
 from pointsman_desk.mail import apart
+from pointsman_desk.mail.forms import form_of
+from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.threads import Threads
 
 SEND = "send"
@@ -91,14 +93,15 @@ class Later(NamedTuple):
 class Beside(NamedTuple):
     """What belongs to a case and does not stand in its state.
 
-    Its replies on their way out, the mails that wait until a reply in doubt is settled, the cases that came of it, and why those
-    could not be found, where that is so.
+    Its replies on their way out, the mails that wait until a reply in doubt is settled, the cases that came of it, why those
+    could not be found, where that is so, and by which web form its newest mail came, in a sentence; "" for none.
     """
 
     dispatches: Sequence[Dispatch] = ()
     waiting: Sequence[Mail] = ()
     later: Sequence[Later] = ()
     unknown: str = ""
+    form: str = ""
 
 
 async def beside(config: DeskConfig, reader: Reader, row: CaseRow) -> Beside:
@@ -113,7 +116,20 @@ async def beside(config: DeskConfig, reader: Reader, row: CaseRow) -> Beside:
         later = await _later_cases(config, reader, row.id)
     except (ConfigInvalid, IndexUnavailable) as error:
         unknown = str(error)
-    return Beside(await dispatches(reader, row), waiting, later, unknown)
+    return Beside(await dispatches(reader, row), waiting, later, unknown, await _form(config, reader, row.id))
+
+
+async def _form(config: DeskConfig, reader: Reader, case: int) -> str:
+    """Say by which form the newest mail of a case came, and, where that names no customer, what was looked for."""
+    mails: list[dict[str, Any]] = next((json.loads(field.text) for field in await reader.fields(case) if field.field == "mails"), [])
+    sender = mails[-1].get("form") if mails else None
+    if sender is None:
+        return ""
+    if mails[-1]["sender"] != UNKNOWN_SENDER:
+        return f"by the form {sender}; anybody may type an address into a form"
+    form = form_of(config.web_forms, sender)
+    told = "which is not in the settings any more" if form is None else f"in which the desk looked for {form.looked_for}, and found none"
+    return f"by the form {sender}, {told}"
 
 
 async def _later_cases(config: DeskConfig, reader: Reader, case: int) -> list[Later]:

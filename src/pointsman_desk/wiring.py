@@ -37,7 +37,6 @@ from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.mail.compose import Letterhead
 from pointsman_desk.mail.departures import Departures, lost, missing_from
-from pointsman_desk.mail.forms import Form
 from pointsman_desk.mail.message import identify
 from pointsman_desk.mail.signing import Signer, secret_of
 from pointsman_desk.mail.sources.base import Found, Source
@@ -356,7 +355,7 @@ async def open_desk(
                 own=config.address,
                 organisations=talk.organisations,
                 flood=flood,
-                forms=tuple(Form(one.sender.lower(), one.customer_line) for one in config.forms),
+                forms=config.web_forms,
             )
             used = (transport or configured).name
             yield Desk(engine, process, config, asked, used, safety or its_safety, conversations, settings["clock"])

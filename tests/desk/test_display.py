@@ -13,6 +13,7 @@ from pointsman_desk.cli.one_case import print_case
 from pointsman_desk.cli.terminal import complain, console, safe
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import Run
+from pointsman_desk.mail.lookalikes import both_forms
 from pointsman_desk.process import MAY_ANSWER, PROBABLY_AUTOMATIC
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07[bold]:smile: \u202egro.elif\u200b \x9b31m[/] \\"
@@ -130,6 +131,52 @@ def test_a_case_that_will_be_tried_again_says_what_failed() -> None:
     failed, goes_on = shown.get().splitlines()[-2:]
     assert failed == "The last attempt to send failed: no answer 2."
     assert goes_on.startswith(f"It goes on at {format_time(9.0)}")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("jane@customer.example", "jane@customer.example"),
+        ("jane@xn--mller-kva.example", "jane@xn--mller-kva.example (müller.example)"),
+        ("jane@müller.example", "jane@xn--mller-kva.example (müller.example)"),
+        ("jane@xn--80ak6aa92e.com", "jane@xn--80ak6aa92e.com (аррӏе.com; in Cyrillic letters)"),
+        ("x@xn--pypal-4ve.com", "x@xn--pypal-4ve.com (pаypal.com; careful: 'pаypal' mixes Latin and Cyrillic letters)"),
+        ("pаypal@bank.example", "pаypal@bank.example (careful: 'pаypal' mixes Latin and Cyrillic letters)"),
+        ("x@xn--wgv71a119e.jp", "x@xn--wgv71a119e.jp (日本語.jp; in Chinese letters)"),
+        ("x@東京タワー.jp", "x@xn--5ck2eqb538s34z.jp (東京タワー.jp)"),
+        ("x@xn--ls8h.la", "x@xn--ls8h.la (💩.la)"),
+        ("x@xn--a.example", "x@xn--a.example"),
+        ("x@xn--999999999999.example", "x@xn--999999999999.example"),
+        ("nobody", "nobody"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_a_domain_of_other_letters_is_shown_in_both_forms(address: str, shown: str) -> None:
+    assert both_forms(address) == shown
+
+
+def test_a_case_shows_both_forms_of_its_addresses() -> None:
+    row = CaseRow(1, "support-mail", 1, None, Status.WAITING, 2, 1, 9.0, 1, 3, "approve", "", None, None, 0.0, 0.0)
+    mail = {
+        "sender": "a@x.example",
+        "subject": "x",
+        "text": "Hello",
+        "reply_to": "b@xn--mller-kva.example",
+        "cc": ["c@xn--mller-kva.example"],
+    }
+    outgoing = {
+        "to": "d@xn--mller-kva.example",
+        "cc": ["e@xn--mller-kva.example"],
+        "subject": "x",
+        "raw": "",
+        "sha256": "",
+        "message_id": "",
+    }
+
+    with console.capture() as shown:
+        print_case(History(row, {"customer_id": "f@xn--mller-kva.example", "mail": mail, "outgoing": outgoing}, {}, (), (), None))
+
+    assert [name for name in "abcdef" if f"{name}@xn--mller-kva.example (müller.example)" in shown.get()] == [*"bcdef"]
 
 
 def test_what_may_be_the_customers_own_words_is_shown_in_full() -> None:

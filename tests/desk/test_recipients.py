@@ -10,10 +10,13 @@ import pytest
 from pointsman import Status
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Case, Order
+from pointsman_desk.cli.one_case import _print_head
+from pointsman_desk.cli.terminal import console
 from pointsman_desk.config import DeskConfig, FormConfig
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.sources.base import Found
+from pointsman_desk.standing import Beside, beside
 from pointsman_desk.wiring import Desk, open_desk
 
 OWN, JOHN, MARY = "support@haus-und-hof.example", "john.smith@post.example", "mary@other.example"
@@ -196,6 +199,86 @@ def test_a_forms_mail_is_the_customers_and_waits_for_a_person(
     found = at_the_desk(config.model_copy(update={"forms": (form,)}), raw, work)
 
     assert found == (Status.WAITING, True, customer, FORM, customer == UNKNOWN_SENDER)
+
+
+@pytest.mark.parametrize(
+    ("form", "fields", "shown"),
+    [
+        (FormConfig(sender=FORM), (f"Reply-To: {JOHN}",), f"by the form {FORM}; anybody may type an address into a form"),
+        (FormConfig(sender=FORM), (), f"by the form {FORM}, in which the desk looked for exactly one address in Reply-To, and found none"),
+        (FormConfig(sender=FORM, customer_line="E-Mail:"), (),
+         f"by the form {FORM}, in which the desk looked for exactly one address on a line that begins with 'E-Mail:', and found none"),
+    ],
+)  # fmt: skip
+def test_it_is_shown_by_which_form_a_mail_came_and_what_was_looked_for(
+    config: DeskConfig, form: FormConfig, fields: tuple[str, ...], shown: str
+) -> None:
+    settings = config.model_copy(update={"forms": (form,)})
+
+    async def told(desk: Desk) -> list[str]:
+        row = await desk.engine.case(1)
+        return [(await beside(one, desk.engine.reader, row)).form for one in (settings, config)]
+
+    now, later = at_the_desk(settings, mail(FORM, *fields), told)
+
+    assert now == shown
+    assert later == (shown if fields else f"by the form {FORM}, which is not in the settings any more")
+    with console.capture() as printed:
+        _print_head({"customer_id": JOHN}, {}, Beside(form=now))
+    assert f"Form:    {now}\n" in printed.get()
+
+
+def test_a_form_at_the_desks_own_address_does_not_hide_the_desks_own_mail(config: DeskConfig) -> None:
+    settings = config.model_copy(update={"forms": (FormConfig(sender=OWN, customer_line="E-Mail:"),)})
+
+    async def work(desk: Desk) -> Any:
+        [reply] = (config.outbox / "new").iterdir()
+        back = [
+            Found(name="what the desk wrote", raw=reply.read_bytes()),
+            Found(name="a form", raw=mail(OWN).replace(b"Where", f"E-Mail: {MARY}\nWhere".encode()).replace(b"<one@", b"<two@")),
+        ]
+        await at_desk.work_off(desk, lambda name: None, asyncio.Event(), back)
+        return [(row.outcome, (await desk.engine.state(row.id, Case)).customer_id) for row in await desk.engine.reader.cases()]
+
+    assert at_the_desk(settings, mail(JOHN), work) == [("sent", JOHN), ("automatic", OWN), (None, MARY)]
+
+
+REPORT = f"""\
+From: Mail Delivery System <mailer-daemon@haus-und-hof.example>
+To: {OWN}
+Subject: Undelivered Mail Returned to Sender
+Message-ID: <report@haus-und-hof.example>
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary="b"
+
+--b
+
+It could not be delivered. {{words}}
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.haus-und-hof.example
+
+Final-Recipient: rfc822; {JOHN}
+Action: failed
+Status: 5.1.1
+
+--b--
+"""
+
+
+@pytest.mark.parametrize("words", ["", "Where is my order A-1002?"])
+@pytest.mark.parametrize("fields", ["", f"Reply-To: {JOHN}\n"])
+def test_a_report_from_the_domain_of_a_form_is_a_report(config: DeskConfig, words: str, fields: str) -> None:
+    settings = config.model_copy(update={"forms": (FormConfig(sender="@haus-und-hof.example"),)})
+
+    async def work(desk: Desk) -> Any:
+        row, state = await desk.engine.case(1), await desk.engine.state(1, Case)
+        assert state.mail is not None
+        return row.rule, state.mail.automatic, state.mails[0].form
+
+    raw = (fields + REPORT.format(words=words)).encode()
+    assert at_the_desk(settings, raw, work) == ("it is probably automatic", "bounce", None)
 
 
 @pytest.mark.parametrize("sender", ["forms.example", "a b@shop.example", "@", "@no domain"])

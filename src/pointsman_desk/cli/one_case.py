@@ -8,6 +8,7 @@ from pointsman import History, Pending, Status, format_duration, format_time
 from pointsman_desk.cli.replies import next_try, print_beside, print_dispatches, print_outgoing, print_reply, print_ways_on
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
+from pointsman_desk.mail.lookalikes import both_forms
 from pointsman_desk.mail.notes import MEANING
 from pointsman_desk.process import FOLLOW_UP, SORT
 from pointsman_desk.standing import Beside, reasons
@@ -22,7 +23,7 @@ def print_case(history: History, beside: Beside = NOTHING_BESIDE, *, now: float 
     console.print(f"[bold]case {row.id}[/] {row.status}: {safe(reasons(row, history.effects))}")
     age = "" if now is None else f", {format_duration(now - row.created_at)} ago"
     console.print(f"Came:    {format_time(row.created_at)}{age}")
-    _print_head(state, mail)
+    _print_head(state, mail, beside)
     console.print(safe(mail.get("text") or "(no text)"))
     if mail.get("doubtful"):
         if "doubtful-lines" in mail.get("notes", ()):
@@ -79,16 +80,18 @@ def _print_way_out(history: History, beside: Beside, now: float | None) -> None:
         console.print(f"\npointsman-desk approve {row.id} --seen {seen}   (or edit, or reject)")
 
 
-def _print_head(state: Mapping[str, Any], mail: Mapping[str, Any]) -> None:
+def _print_head(state: Mapping[str, Any], mail: Mapping[str, Any], beside: Beside) -> None:
     """Who wrote, how far that is proved, and who else is meant to get the answer."""
     name = f"{mail['sender_name']} " if mail.get("sender_name") else ""
-    console.print(f"From:    {safe(name)}<{safe(state.get('customer_id'))}>")
+    console.print(f"From:    {safe(name)}<{safe(both_forms(state.get('customer_id') or ''))}>")
+    if beside.form:
+        console.print(f"Form:    {safe(beside.form)}")
     if mail.get("authentication"):
         console.print(f"Trust:   {safe(state.get('trust') or 'not judged')} ({safe(mail['authentication']['why'])})")
     if mail.get("reply_to") and mail["reply_to"] != mail["sender"]:
-        console.print(f"Reply-To: {safe(mail['reply_to'])}")
+        console.print(f"Reply-To: {safe(both_forms(mail['reply_to']))}")
     if mail.get("cc"):
-        console.print(f"Cc:      {safe(', '.join(mail['cc']))}")
+        console.print(f"Cc:      {safe(', '.join(map(both_forms, mail['cc'])))}")
     console.print(f"Subject: {safe(mail.get('subject') or '(no subject)')}\n")
 
 
@@ -209,7 +212,9 @@ def print_question(history: History, beside: Beside) -> None:
     """What a person is about to decide on: the mail, and the draft that would leave."""
     state = history.state
     mail = state.get("mail") or {}
-    console.print(f"[bold]case {history.case.id}[/]: {safe(state.get('customer_id'))}: {safe(mail.get('subject') or '(no subject)')}\n")
+    console.print(
+        f"[bold]case {history.case.id}[/]: {safe(both_forms(state.get('customer_id') or ''))}: {safe(mail.get('subject') or '(no subject)')}\n"
+    )
     console.print(safe(mail.get("text") or "(no text)"))
     print_reply(state.get("reply"), state.get("verdict"))
     print_outgoing(state.get("outgoing"))

@@ -5,6 +5,7 @@ from typing import Any
 
 from pointsman import History, Status, format_duration, format_time
 from pointsman_desk.cli.terminal import console, safe
+from pointsman_desk.mail.lookalikes import both_forms
 from pointsman_desk.standing import SEND, Beside, Dispatch, parked_by_rule, reasons, standing_of
 
 
@@ -24,9 +25,9 @@ def print_outgoing(outgoing: dict[str, Any] | None) -> None:
     """What leaves, or left, down to the hash of its bytes."""
     if not outgoing:
         return
-    console.print(f"\nComposed for {safe(outgoing['to'])}: {safe(outgoing['subject'])}")
+    console.print(f"\nComposed for {safe(both_forms(outgoing['to']))}: {safe(outgoing['subject'])}")
     if outgoing.get("cc"):
-        console.print(f"With a copy for {safe(', '.join(outgoing['cc']))}")
+        console.print(f"With a copy for {safe(', '.join(map(both_forms, outgoing['cc'])))}")
     console.print(f"[dim]{len(outgoing['raw'])} bytes, sha256 {outgoing['sha256'][:16]}, {safe(outgoing['message_id'])}[/]")
 
 

@@ -63,7 +63,7 @@ class Body:
 
     Blocks in order, the HTML left aside for a plain text, the texts before and after parts, what attached mails and
     invitations say, attachments, each media type. `depth` counts the mails around this one; one that `reports` brings back a mail
-    of ours, which is not opened.
+    of ours, which is not opened, and with `opens` false no attached mail is.
     """
 
     blocks: list[Block] = field(default_factory=list)
@@ -74,6 +74,7 @@ class Body:
     media_types: set[str] = field(default_factory=set)
     depth: int = 0
     reports: bool = False
+    opens: bool = True
 
     def text(self, notes: set[str]) -> str:
         """Return the blocks as one text, HTML converted.
@@ -108,14 +109,14 @@ def _shown(block: Block, notes: set[str], budget: int) -> str:
     return (unflowed(plain, delsp=block.delsp) if block.flowed else plain).rstrip("\n")
 
 
-def read_body(root: Part, notes: set[str], depth: int = 0) -> Body:
-    """Walk over the parts of a mail, which stands within `depth` others.
+def read_body(root: Part, notes: set[str], depth: int = 0, *, opens: bool = True) -> Body:
+    """Walk over the parts of a mail, which stands within `depth` others; with `opens` attached mails are read, too.
 
     Of alternatives the plain text counts, the HTML when there is none (RFC 2046 5.1.4); texts beside each other all
     count, as does what an opaque signature signs. Attached mails and invitations are read as text. Everything else is
     described as an attachment.
     """
-    body = Body(depth=depth)
+    body = Body(depth=depth, opens=opens)
     body.blocks = _blocks(root, body, notes, is_root=True)
     if body.blocks and all(block.html for block in body.blocks):
         notes.add("html-only")
@@ -150,7 +151,7 @@ def _blocks(part: Part, body: Body, notes: set[str], *, is_root: bool = False) -
     elif media_type in _CALENDARS:
         notes.add("invitation")
         _attach(invitation_text(decode(raw, of_type.get("charset"), notes)), body)
-    elif media_type in _MAILS and not body.reports:
+    elif media_type in _MAILS and body.opens and not body.reports:
         notes.add("attached-mail")
         _attach(_mail_text(raw, body, notes), body)
     body.attachments.append(_described(name or "", media_type, raw))

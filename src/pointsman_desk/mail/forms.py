@@ -19,6 +19,12 @@ class Form:
     sender: str
     customer_line: str | None = None
 
+    @property
+    def looked_for(self) -> str:
+        """Where the customer's address has to stand, for a person."""
+        where = "in Reply-To" if self.customer_line is None else f"on a line that begins with {self.customer_line!r}"
+        return f"exactly one address {where}"
+
     def sends(self, sender: str) -> bool:
         """Whether the mails of this address are the form's."""
         return sender.endswith(self.sender) if self.sender.startswith("@") else sender == self.sender

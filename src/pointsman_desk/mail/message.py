@@ -55,7 +55,7 @@ def identify(raw: bytes) -> Identity:
     try:
         root = parse(raw, set())
         date, author, subject = (header_text(root.field(name), set()) for name in ("date", "from", "subject"))
-        body = read_body(root, set())
+        body = read_body(root, set(), opens=False)
         told = [date, author, subject, *(" ".join(block.text.split()) for block in body.blocks)]
         email_id, (sender_name, sender) = _message_id(root, raw, set()), _sender(root, set())
         digest = hashlib.sha256("\n".join(told).encode()).hexdigest()

@@ -11,7 +11,7 @@ from pointsman_desk.mail.compose import Letterhead, bare_subject
 from pointsman_desk.mail.forms import as_customers, form_of
 from pointsman_desk.mail.message import UNKNOWN_SENDER, Identity
 from pointsman_desk.nodes.correlate import Belonging, Conversations
-from pointsman_desk.nodes.machines import is_proved, judged
+from pointsman_desk.nodes.machines import is_proved, judged, machine_wrote
 
 EARLIER_MAX = 10  # mails of the conversation that are read again with the newest
 EARLIER_CHARACTERS_MAX = 20_000  # of the text of each
@@ -39,12 +39,16 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
     if known is not None:
         return Taken(known.case, "duplicate")
     blob = await engine.store_blob(raw)
-    form, sent_by = form_of(conversations.forms, identity.sender), identity.sender
-    if form is not None:
-        customer = form.customer(await apart.read(raw, "", conversations.own))
-        identity = replace(identity, sender=customer or UNKNOWN_SENDER, by_machine=False)
+    form, sent_by, said = form_of(conversations.forms, identity.sender), identity.sender, None
     belonging = await conversations.belonging(identity)
-    said = await apart.read(raw, "", conversations.own) if belonging.link is not None and form is None else None
+    if form is not None or belonging.link is not None:
+        said = await apart.read(raw, "", conversations.own)
+    if form is not None and said is not None:
+        if machine_wrote(said, belonging.link):
+            form = None
+        else:
+            identity = replace(identity, sender=form.customer(said) or UNKNOWN_SENDER, by_machine=False)
+            belonging, said = await conversations.belonging(identity), None
     taken = None
     if said is not None and _is_report(said, belonging):
         taken = await _reported(engine, process, _report(said, blob, identity, belonging, now)) if belonging.is_open else None

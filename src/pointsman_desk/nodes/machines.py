@@ -9,7 +9,8 @@ from pointsman_desk.models.offline import OfflineModel
 LOOKS_AUTOMATIC = "looks-automatic"
 """The note on a mail with the signs of a machine and the words of a customer."""
 
-_ABOUT_OURS = frozenset({"delivery report", "feedback report", "receipt", "bounce in words", "automatic reply"})
+_REPORTS = frozenset({"report on a machine's mail", "delivery report", "feedback report", "receipt", "bounce in words"})
+_ABOUT_OURS = (_REPORTS - {"report on a machine's mail"}) | {"automatic reply"}
 
 
 def is_proved(mail: Mail, link: Link | None) -> bool:
@@ -19,6 +20,14 @@ def is_proved(mail: Mail, link: Link | None) -> bool:
     if mail.evidence == "list post":
         return not speaks_as_customer(mail)
     return mail.evidence == "report on a machine's mail" or (mail.evidence in _ABOUT_OURS and link in OURS)
+
+
+def machine_wrote(mail: Mail, link: Link | None) -> bool:
+    """Whether a mail from the address of a web form is a report or goes in a circle, and is no customer's.
+
+    What else looks automatic says nothing there: each mail of a form is sent by a program.
+    """
+    return mail.evidence in _REPORTS or mail.automatic == "loop" or (mail.evidence != "list post" and is_proved(mail, link))
 
 
 def judged(mail: Mail, link: Link | None) -> Mail:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pointsman_desk.mail import body
 from pointsman_desk.mail.message import UNKNOWN_SENDER, identify, read_mail
-from pointsman_desk.mail.tree import HEADER_MAX, PARTS_MAX
+from pointsman_desk.mail.tree import HEADER_MAX, PARTS_MAX, Part, parse
 
 PLAIN = (
     b"Received: from relay.test by mx.test; Mon, 2 Nov 2026 09:00:01 +0000\r\n"
@@ -391,3 +392,24 @@ def test_both_forms_of_a_domain_with_an_umlaut_are_one_sender() -> None:
 
     assert {read_mail(mail_of(f"From: joerg@{form}".encode())).sender for form in forms} == {"joerg@xn--mller-kva.example"}
     assert read_mail(mail_of("From: jörg@müller.example".encode())).sender == "jörg@xn--mller-kva.example"
+
+
+def test_the_first_look_opens_no_attached_mail_and_reading_opens_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[bytes] = []
+
+    def counted(raw: bytes, notes: set[str]) -> Part:
+        opened.append(raw)
+        return parse(raw, notes)
+
+    monkeypatch.setattr(body, "parse", counted)
+    raw = (
+        b'From: a@b.example\nMessage-ID: <1@b.example>\nContent-Type: multipart/mixed; boundary="b"\n\n--b\n\nHello\n--b\n'
+        b"Content-Type: message/rfc822\n\nFrom: c@d.example\nSubject: Old\n\nWords\n--b--\n"
+    )
+
+    key = identify(raw).key
+
+    assert opened == []
+    assert "Words" in read_mail(raw).doubtful
+    assert len(opened) == 1
+    assert key == f"1@b.example/{key.partition('/')[2]}"
