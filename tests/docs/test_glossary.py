@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 GLOSSARY = ROOT / "docs" / "glossary.md"
 
-# Public names that were given up before the first release; CHANGELOG.md has their table.
+# Names that were given up before the first release; CHANGELOG.md has a table of the public ones.
 RETIRED = {
     "settled()": r"\.settled\(|def settled\(",
     "patience_seconds": r"\bpatience_seconds\b",
@@ -28,6 +28,12 @@ RETIRED = {
     "Crashed": r"\bCrashed\b",
     "NotAccepted": r"\bNotAccepted\b",
     "local_time, lasting": r"\blocal_time\b|\blasting\(",
+    # Names of the inner engine.
+    "Hold": r"\bclass Hold\b|: Hold\b|\bHold\(",
+    "Outcome, of a step": r"\bclass Outcome\b|\bOutcome\(",
+    "News": r"\bclass News\b|\bexcept News\b|\braise News\b",
+    "land": r"\bdef (land|landing|landed)\b|\.land\(",
+    "Undoing, Acceptance, Keeping, Waits": r"\bclass (Undoing|Acceptance|Operating|Keeping|Waits|Late|Answers)\b",
 }
 
 
