@@ -107,7 +107,7 @@ def deadline_after_intent() -> None:
     def call(original: Any) -> Any:
         async def late(self: Runner, session: Any, call: Any) -> Any:
             session.call_until = self._clock.monotonic() + call.effect.timeout_seconds
-            return await original(self, session, dataclasses.replace(call, intent=call.intent._replace(deadline=float("inf"))))
+            return await original(self, session, call._replace(intent=call.intent._replace(deadline=float("inf"))))
 
         return late
 
@@ -121,7 +121,7 @@ def key_with_attempt() -> None:
     def invoke(original: Any) -> Any:
         async def keyed(self: Calls, session: Any, request: Any) -> Any:
             if request.key:
-                request = dataclasses.replace(request, key=f"{request.key}#{session.case.row.fence}")
+                request = request._replace(key=f"{request.key}#{session.case.row.fence}")
             return await original(self, session, request)
 
         return keyed

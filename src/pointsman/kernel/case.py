@@ -80,7 +80,7 @@ class Case(NamedTuple):
     @property
     def unsettled(self) -> set[str]:
         """The keys of effects whose outcome nobody knows."""
-        return {key for key, entry in self.ledger.items() if entry.status in UNKNOWN}
+        return {key for key, entry in self.ledger.items() if entry.status in UNKNOWN} if self.ledger else set()
 
     def with_cells(self, cells: Mapping[str, Cell]) -> "Case":
         """The same case with these fields."""
@@ -192,21 +192,24 @@ def committed(case: Case, t: Transition, snapshot: Snapshot) -> Case:
     row = case.row
     after = CaseRow(
         t.case, row.process, t.migrated or row.version, row.key, t.status, t.revision + 1, t.fence + t.claims, t.wake_at, t.attempts, t.steps,
-        t.step, t.rule, t.reason, t.outcome, row.created_at, t.at, row.tenant, row.priority, row.correlation, row.parent, 0, t.needs,
+        t.step, t.rule, t.reason, t.outcome, row.created_at if row.revision else t.at, t.at, row.tenant, row.priority, row.correlation, row.parent, 0, t.needs,
     )  # fmt: skip
     branches = case.branches
     if t.ends_branches or t.step != row.step:
         branches = _NONE
     elif t.branches:
         branches = {**branches, **{write.name: BranchRow(*write) for write in t.branches}}
-    taken = {number for number, _ in t.takes}
+    messages = case.messages
+    if t.takes:
+        taken = {number for number, _ in t.takes}
+        messages = tuple(message for message in messages if message.id not in taken)
     return Case(
         row=after,
-        snapshot=snapshot._replace(case=t.case, revision=t.revision + 1),
+        snapshot=Snapshot(t.case, snapshot.cells, t.revision + 1, snapshot.steps, snapshot.turning),
         branches=branches,
         ledger=case.ledger if t.intent is None and t.settlement is None else ledger_after(case, t),
-        pause=_pause_after(case.pause, t),
-        messages=tuple(message for message in case.messages if message.id not in taken),
+        pause=case.pause if t.pause is None and case.pause is None else _pause_after(case.pause, t),
+        messages=messages,
         children=case.children if t.step == row.step else (),
         history=case.history if t.step == row.step else None,
         incarnation=case.incarnation,

@@ -1,8 +1,7 @@
 """Commands: what the runtime does once a transition has been committed. What a command brings is the next happening."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pointsman.definition.children import Child
 from pointsman.definition.effects import AnyEffect
@@ -14,8 +13,7 @@ from pointsman.kernel.rows import Intent
 from pointsman.kernel.snapshot import Cell
 
 
-@dataclass(frozen=True, slots=True)
-class CallNode:
+class CallNode(NamedTuple):
     """Call a node; `progress` is how far its guard has come. Brings `NodeEnded`, or `PermitRefused`."""
 
     node: AnyNode
@@ -23,22 +21,19 @@ class CallNode:
     progress: Progress
 
 
-@dataclass(frozen=True, slots=True)
-class RunBranches:
+class RunBranches(NamedTuple):
     """Run the branches of a step. Brings `BranchesEnded` as they end, then `StepEnded`."""
 
     step: Parallel
 
 
-@dataclass(frozen=True, slots=True)
-class RunTransaction:
+class RunTransaction(NamedTuple):
     """Run a transaction's function where its rows are committed, and commit both together."""
 
     node: AnyTransaction
 
 
-@dataclass(frozen=True, slots=True)
-class Acquire:
+class Acquire(NamedTuple):
     """Get the thread and the permit of an effect's call. Brings `Acquired`, or `PermitRefused`.
 
     The call is `absent` if the world has said that an earlier one did not arrive.
@@ -50,8 +45,7 @@ class Acquire:
     absent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CallEffect:
+class CallEffect(NamedTuple):
     """Call an effect under its committed intent, with these fields. Brings `EffectEnded`.
 
     `undoes` is the key of the call that this one takes back. The call is `doubtful` if an earlier one under its key may have
@@ -66,8 +60,7 @@ class CallEffect:
     doubtful: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LookUpEffect:
+class LookUpEffect(NamedTuple):
     """Ask the world whether the calls under this key happened; there were `attempts`. Brings `LookedUp`."""
 
     effect: AnyEffect
@@ -77,8 +70,7 @@ class LookUpEffect:
     undoes: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StartChild:
+class StartChild(NamedTuple):
     """Start a case of another process, or find the one that was started with this key. Brings `ChildStarted`."""
 
     child: Child
@@ -86,20 +78,17 @@ class StartChild:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class LoadHistory:
+class LoadHistory(NamedTuple):
     """Read the past of the case. Brings `Continued` with a case that has its history."""
 
 
-@dataclass(frozen=True, slots=True)
-class Continue:
+class Continue(NamedTuple):
     """Go on with this step. Brings `Continued`."""
 
     step: Step
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
+class Rest(NamedTuple):
     """Let go of the case: it has ended, waits, or is in line for a claim."""
 
 

@@ -70,10 +70,11 @@ def next_after(program: Program, snapshot: Snapshot, event: Event | None, arriva
         written.update(event.writes)
     cleared = tuple(sorted(before.cells.keys() - after.cells.keys()))
     if any(one.kind in FROM_OUTSIDE for one in (*arrivals, event) if one is not None):
-        after = after._replace(steps=0, turning=())
+        after = Snapshot(after.case, after.cells, after.revision)
     decision = _progress(process, before, after, None if arrivals else event) or program.next(after.cells)
     near = after.steps >= process.steps_max - TURNING_SHOWN
-    after = after._replace(steps=after.steps + 1, turning=(*after.turning, decision.rule) if near else ())
+    turning = (*after.turning, decision.rule) if near else ()
+    after = Snapshot(after.case, after.cells, after.revision, after.steps + 1, turning)
     return Next(after, decision, cleared, frozenset(written), dropped)
 
 
@@ -119,7 +120,7 @@ def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
             cells[name] = cell
     for name in _outdated(process, cells, changed, event.writes.keys()):
         del cells[name]
-    return snapshot._replace(cells=cells)
+    return Snapshot(snapshot.case, cells, snapshot.revision, snapshot.steps, snapshot.turning)
 
 
 def standing_after(cells: Mapping[str, Cell], field: str, write: Cell) -> Cell:

@@ -1,7 +1,7 @@
 """Happenings: everything that can come to a case. Each one says what it brings; the machine says what follows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pointsman.definition.children import Child
 from pointsman.definition.rules import Step
@@ -16,16 +16,14 @@ from pointsman.kernel.snapshot import Cell
 # From the caller's side: starts, people, operators, newer code.
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """A case is to begin with these inputs."""
 
     new: NewCase
     cells: Mapping[str, Cell]
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """A person, `by`, answered the open pause; the cells are the answer and what it rewrites."""
 
     pause: str
@@ -33,16 +31,14 @@ class Answered:
     cells: Mapping[str, Cell]
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAsked:
+class CancelAsked(NamedTuple):
     """An operator ends a case that nobody has in hand."""
 
     by: str
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Redriven:
+class Redriven(NamedTuple):
     """An operator puts a parked case back into the line; `fields` are corrections, by name."""
 
     by: str
@@ -50,8 +46,7 @@ class Redriven:
     fields: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """A person says what became of the effect in doubt under `key`, after so many `calls` (None: whatever their number).
 
     If it `happened`, `outcome` is what the effect would have returned.
@@ -65,28 +60,24 @@ class Resolved:
     calls: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EraseAsked:
+class EraseAsked(NamedTuple):
     """An operator takes away the content of a case that has ended."""
 
     by: str
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reconsidered:
+class Reconsidered(NamedTuple):
     """The code changed what an open pause shows, so the program decides anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotAcceptedHere:
+class NotAcceptedHere(NamedTuple):
     """No code here can go on with the case, for this reason."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedHere:
+class AcceptedHere(NamedTuple):
     """Code of this version can go on with a blocked case."""
 
     version: int
@@ -95,51 +86,44 @@ class AcceptedHere:
 # From the engine's side: a claim, and what commands brought.
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """An engine has the case in hand: because it is due, a timer fired, or a message or a child's end came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Continued:
+class Continued(NamedTuple):
     """The step goes on."""
 
     step: Step
 
 
-@dataclass(frozen=True, slots=True)
-class NodeEnded:
+class NodeEnded(NamedTuple):
     """The call of a node ended."""
 
     call: CallNode
     end: CallEnd
 
 
-@dataclass(frozen=True, slots=True)
-class PermitRefused:
+class PermitRefused(NamedTuple):
     """There was no permit for a call, and `why`."""
 
     wanted: CallNode | Acquire
     why: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Acquired:
+class Acquired(NamedTuple):
     """The thread and the permit of an effect's call are there."""
 
     wanted: Acquire
 
 
-@dataclass(frozen=True, slots=True)
-class EffectEnded:
+class EffectEnded(NamedTuple):
     """The call of an effect ended."""
 
     call: CallEffect
     end: CallEnd
 
 
-@dataclass(frozen=True, slots=True)
-class LookedUp:
+class LookedUp(NamedTuple):
     """The world answered a look-up with `found`, or the look-up raised `error`."""
 
     asked: LookUpEffect
@@ -147,24 +131,21 @@ class LookedUp:
     error: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionEnded:
+class TransactionEnded(NamedTuple):
     """The function of a transaction ended."""
 
     node: AnyTransaction
     end: CallEnd
 
 
-@dataclass(frozen=True, slots=True)
-class BranchesEnded:
+class BranchesEnded(NamedTuple):
     """Attempts of branches ended while others go on; `calling` says whether calls are under way."""
 
     ends: tuple[BranchEnd, ...]
     calling: bool
 
 
-@dataclass(frozen=True, slots=True)
-class BranchesRested:
+class BranchesRested(NamedTuple):
     """No branch is under way any more: there is a verdict, or the rest wait. `late` are events of branches that were cancelled."""
 
     branches: Branches
@@ -172,8 +153,7 @@ class BranchesRested:
     late: tuple[Event, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ChildStarted:
+class ChildStarted(NamedTuple):
     """The child case is there: as it stands, with its fields; `told` says whether its end waits among the messages."""
 
     child: Child
@@ -182,23 +162,20 @@ class ChildStarted:
     fields: Mapping[str, FieldRow]
 
 
-@dataclass(frozen=True, slots=True)
-class ChildRefused:
+class ChildRefused(NamedTuple):
     """The child cannot be started, for this reason."""
 
     child: Child
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class NotBegun:
+class NotBegun(NamedTuple):
     """A cancel came before the call of the step began; `call` is the effect's, if its intent was committed."""
 
     call: CallEffect | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """The engine cannot go on with the case, for this reason: it cannot be read, or ends the engines that take it up."""
 
     reason: str

@@ -85,7 +85,6 @@ def advance(program: Program, case: Case, happening: Happening, now: float, chan
 def _started(at: Moment, came: happenings.Started) -> Plan | Refusal:
     if at.case.row.revision:
         return Refusal("the case has been started")
-    at = at._replace(case=at.case._replace(row=at.case.row._replace(created_at=at.now)))
     event = accepted_event(at.process, came.cells)
     after = next_after(at.program, at.case.snapshot, event)
     plan = _go_on(at, after, StepResult((event,)))

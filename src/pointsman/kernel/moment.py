@@ -1,7 +1,6 @@
 """What a decision about a case may look at, and what comes out of a step."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from pointsman.definition.process import AnyProcess
@@ -42,8 +41,7 @@ def _none_given_up(key: str) -> Sequence[GivenUpCall]:  # noqa: ARG001 - the sig
     return ()
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """What the engine can offer a case at this moment; nothing of it is durable.
 
     `place` says whether it goes on with the case, `shut` why the case has to wait for a permit of a limit, None where it has

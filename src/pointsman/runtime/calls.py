@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pointsman.definition.nodes import AnyNode, Context
 from pointsman.definition.state import Blob
@@ -53,8 +53,7 @@ GivenUp = Callable[[Future[Any]], None]
 """Told, in the thread, of a plain function that has come to its end after it was given up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A call to make: which function, of which node, with which fields.
 
     `only` names the fields and resources that the function asks for, where that is not what the node asks for. `key` is an effect's

@@ -1,7 +1,6 @@
 """The loop around the machine: advance, commit, perform, again, until the case rests."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -246,7 +245,7 @@ class Runner:
     async def _transact(self, session: CaseSession, command: RunTransaction, offer: Callable[[], Offer]) -> tuple[Command, ...]:
         """Run the function where its rows are written, and commit them with what it returned and the decision that follows."""
         node, plans, ends = command.node, list[Plan](), list[CallEnd]()
-        here = replace(offer(), shut=Offer().shut)
+        here = offer()._replace(shut=Offer().shut)
 
         def work(db: Database) -> Transition:
             try:
