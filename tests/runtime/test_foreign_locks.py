@@ -14,6 +14,7 @@ from places import Place, run
 from pointsman import AtMostOnce, EngineStopped, Process, State, Status, StoreError, finish, otherwise, when
 from pointsman.store import sqlite_file
 
+GIVEN_UP_SECONDS = 4.0  # before the test is given up; an engine that closes at all has closed by then
 TRIES = 200  # far beyond any count after which somebody might think of giving up
 
 
@@ -122,15 +123,19 @@ def test_an_engine_can_be_closed_while_it_waits_for_a_lock(on_disk: Place, warne
     async def main() -> Any:
         gate = asyncio.Event()
         process = working(calls, gate)
-        async with on_disk.open(process) as engine:
-            first = (await engine.start(process, {"name": "first"})).case
-            other = locked(on_disk)
+        opening = on_disk.open(process)
+        engine = await opening.__aenter__()
+        first = (await engine.start(process, {"name": "first"})).case
+        with closing(locked(on_disk)):
             gate.set()
             second = asyncio.ensure_future(engine.start(process, {"name": "second"}))
             await warned.get()
+            ends = asyncio.ensure_future(opening.__aexit__(None, None, None))
+            ended, _ = await asyncio.wait({ends}, timeout=GIVEN_UP_SECONDS)
+        await ends  # at the latest when the lock has gone, so that no engine is left behind
+        assert ended, "it was not closed while another program held the lock"
         with pytest.raises((StoreError, EngineStopped)):
             await second
-        other.close()
         async with on_disk.open(process) as engine:
             return await engine.wait_until_resting(first), await engine.reader.cases()
 
