@@ -76,10 +76,10 @@ class Walk:
 
     # The machine and the commit.
 
-    def _ask(self, case: Case, happening: Any, *, cancel: bool = False) -> tuple[commands.Command, ...]:
+    def _ask(self, case: Case, happening: Any, *, cancel: bool = False, cancelled: bool = False) -> tuple[commands.Command, ...]:
         """What the runtime does: ask, commit, and ask again where a message has come meanwhile."""
         while True:
-            offer = Offer(self.chance.random() < 0.95, self._shut, self._cancel() if cancel and self._comes(0.01) else None)
+            offer = Offer(self.chance.random() < 0.95, self._shut, self._cancel() if cancelled or (cancel and self._comes(0.01)) else None)
             plan = advance(self.program, case, happening, self.now, self.chance, offer)
             if isinstance(plan, Refusal):
                 raise AssertionError(f"refused: {plan.reason}")  # noqa: TRY004 - it is the machine that refuses
@@ -120,6 +120,8 @@ class Walk:
             if event.kind == "effect.settled":
                 facts = json.loads(event.facts)
                 self.told.setdefault(facts["key"], set()).update(facts["fields"])
+        if t.settlement is not None and t.settlement.status is EffectStatus.NOT_SENT and self.arrived.get(t.settlement.key):
+            self.violations.append("lost: a call is recorded as not sent, and has happened")
         if t.status is Status.PARKED and not t.reason:
             self.violations.append("lost: a case is parked without a reason")
 
@@ -167,7 +169,9 @@ class Walk:
         else:
             todo = self._begun()
         while todo and not isinstance(todo[0], commands.Rest):
-            todo = self._ask(self.case.having(self.case.messages, self.ends), self._perform(todo[0]), cancel=True)
+            called_off = self._comes(0.02)
+            happening = self._not_begun(todo[0]) if called_off else self._perform(todo[0])
+            todo = self._ask(self.case.having(self.case.messages, self.ends), happening, cancel=True, cancelled=called_off)
         return True
 
     def _begun(self) -> tuple[commands.Command, ...]:
@@ -343,6 +347,10 @@ class Walk:
                 name = self.case.row.step or ""
                 return happenings.Continued(self.process.compensates.get(name) or self.process.steps[name])
         raise AssertionError(command)
+
+    def _not_begun(self, command: Any) -> Any:
+        """A cancel came before the command was performed."""
+        return happenings.NotBegun(command if isinstance(command, commands.CallEffect) else None)
 
     def _node_end(self, node: AnyNode) -> CallEnd:
         happens = self.chance.random()

@@ -236,9 +236,10 @@ def call_ended(at: Moment, call: CallEffect, end: CallEnd) -> StepResult:
     return _also_told(_doubted(at, call, error), end)
 
 
-def cancelled_before_call(intent: Intent) -> StepResult:
-    """A cancel came between an intent and its call."""
-    return StepResult(settlement=Settlement(intent.key, EffectStatus.NOT_SENT, None, "cancelled before the call"))
+def cancelled_before_call(call: CallEffect) -> StepResult:
+    """A cancel came between an intent and its call. If an earlier call may have happened, that doubt stays."""
+    status = EffectStatus.IN_DOUBT if call.doubtful else EffectStatus.NOT_SENT
+    return StepResult(settlement=Settlement(call.intent.key, status, None, "cancelled before the call"))
 
 
 def _settled(at: Moment, effect: AnyEffect, key: str, result: object, how: str) -> StepResult:

@@ -289,7 +289,7 @@ def _child_refused(at: Moment, came: happenings.ChildRefused) -> Plan:
 
 
 def _not_begun(at: Moment, came: happenings.NotBegun) -> Plan:
-    return _conclude(at, NOTHING if came.call is None else effects.cancelled_before_call(came.call.intent))
+    return _conclude(at, NOTHING if came.call is None else effects.cancelled_before_call(came.call))
 
 
 # What a step does.

@@ -103,7 +103,8 @@ class Runner:
             commands = await self.advance(session, Claimed(), offer)
         while commands and not isinstance(commands[0], Rest):
             [command] = commands
-            if cancelled() is not None:
+            doubtful = isinstance(command, CallEffect) and command.doubtful  # only its call can say what became of the earlier one
+            if cancelled() is not None and not doubtful:
                 happening: Happening = NotBegun(command if isinstance(command, CallEffect) else None)
             elif isinstance(command, RunTransaction):
                 commands = await self._transact(session, command, offer)
