@@ -1,5 +1,7 @@
 """What the desk tells a user: each error is one sentence that names the thing and the mend."""
 
+from pointsman import StoreForeign, UnknownCase
+
 
 class DeskError(Exception):
     """The root of the desk's own errors."""
@@ -33,6 +35,10 @@ class IndexUnavailable(DeskError):
     """The index of mails cannot be used now: another program holds it, or the disk takes nothing. What needs it is done later."""
 
 
+class NoCases(DeskError):
+    """The desk has not taken in a mail yet, so there is nothing to look at and nothing to decide."""
+
+
 class CasesLost(DeskError):
     """The cases are missing, another desk's, or older than what has left. A person has to say what happened."""
 
@@ -51,3 +57,13 @@ class EvaluationInvalid(DeskError):
 
 class SecretMissing(DeskError):
     """A password or token is not where the configuration says."""
+
+
+def told(error: Exception) -> str:
+    """Return what to tell a person of an error; where the library names its own commands and mends, those of the desk."""
+    first = str(error).partition(";")[0]
+    if isinstance(error, UnknownCase):
+        return f"{first}; list the cases with `pointsman-desk cases`."
+    if isinstance(error, StoreForeign):
+        return f"{first}. Nothing in it was changed. Put a copy from a backup in its place, and say `pointsman-desk run --after-restore`."
+    return str(error)

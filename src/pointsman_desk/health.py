@@ -2,36 +2,54 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from pointsman import PointsmanError, open_reader
 from pointsman_desk.config import DeskConfig
-from pointsman_desk.errors import DeskError
+from pointsman_desk.errors import DeskError, told
+from pointsman_desk.mail.signing import secret_in
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.threads import Threads
+from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders
-from pointsman_desk.wiring import check, models_of, recognise, source_of
+from pointsman_desk.wiring import check, is_new, models_of, recognise, source_of
 
 
 class Finding(NamedTuple):
-    """What was looked at, and what is wrong with it; None where it is well."""
+    """What was looked at, and what is wrong with it, None for nothing; `state` is told where nothing is wrong."""
 
     what: str
     problem: str | None
+    state: str = "well"
 
 
 def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
     """Look at each thing that the desk needs; `now` is in Unix seconds."""
     yield Finding("folder", None if _writable(config) else f"{config.home} cannot be written; make it writable, or name another `home`.")
+    new = is_new(config)
+    if new:
+        yield Finding("cases", None, "none yet; the first `pointsman-desk run` makes them")
     if config.database.exists():
         yield _looked("cases", lambda: _open_and_close(config.database))
+    yield from _files(config)
     yield _looked("what left", lambda: recognise(config))
     if config.threads_file.exists():
         yield _looked("index", lambda: Threads(config.threads_file).close())
-    yield _looked("policy", PolicyFile(config.policy_file).current)
-    yield _looked("shop", SqliteOrders(config.shop_file).check)
+    if config.guesses_file.exists():
+        yield _looked("guesses", lambda: _check_guesses(config.guesses_file))
+    if config.secret_file.exists():
+        yield _looked("secret", lambda: secret_in(config.secret_file))
+    if new and config.policy is None:
+        yield Finding("policy", None, "the first run copies the sample policy")
+    else:
+        yield _looked("policy", PolicyFile(config.policy_file).current)
+    if new and config.shop is None:
+        yield Finding("shop", None, "the first run makes the sample shop")
+    else:
+        yield _looked("shop", SqliteOrders(config.shop_file).check)
     yield _looked("models", lambda: models_of(config))
     yield _looked("way out", lambda: check(config, "sending"))
     if (mailbox := config.mailbox) is not None:
@@ -45,6 +63,27 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
         yield Finding(f"mailbox {account.name}", problem)
 
 
+def _files(config: DeskConfig) -> Iterator[Finding]:
+    """Look whether the desk may write what it writes: a file of another user, as after a run as root, stops it."""
+    lock = config.database.with_name(config.database.name + ".lock")
+    if lock.exists() and not (lock.is_file() and os.access(lock, os.R_OK | os.W_OK)):
+        yield Finding("lock", f"{lock} is not a file that can be written; make it writable, or delete it while no desk is running.")
+    if config.smtp is None and config.resend is None:
+        rooms = [
+            room
+            for room in (config.outbox, *(config.outbox / name for name in ("tmp", "new", "cur")))
+            if room.exists() or room.is_symlink()
+        ]
+        wrong = next((room for room in rooms if not (room.is_dir() and os.access(room, os.R_OK | os.W_OK | os.X_OK))), None)
+        problem = f"{wrong} is not a folder that can be written; make it one, so that replies can leave." if wrong is not None else None
+        yield Finding("outbox", problem)
+
+
+def _check_guesses(file: Path) -> None:
+    with closing(Guesses(file)) as guesses:
+        guesses.check()
+
+
 def _open_and_close(database: Path) -> None:
     with open_reader(database):
         pass
@@ -54,7 +93,7 @@ def _looked(what: str, look: Callable[[], object]) -> Finding:
     try:
         look()
     except (DeskError, PointsmanError, OSError) as error:
-        return Finding(what, str(error))
+        return Finding(what, told(error))
     return Finding(what, None)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain, product
@@ -25,6 +25,7 @@ from pointsman import (
     ModelResponse,
     NotSent,
     Process,
+    Reader,
     Reconcile,
     Safety,
     Started,
@@ -34,7 +35,7 @@ from pointsman import (
 from pointsman.models import Message, Model, OpenAICompatible, Price, PydanticAI, Task
 from pointsman_desk.case import Case
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
-from pointsman_desk.errors import ConfigInvalid
+from pointsman_desk.errors import ConfigInvalid, NoCases
 from pointsman_desk.mail.compose import Letterhead
 from pointsman_desk.mail.departures import Departures, lost, missing_from
 from pointsman_desk.mail.message import identify
@@ -108,6 +109,27 @@ def prepare(config: DeskConfig) -> None:
         ) from None
     if begins and config.shop is None:
         create_sample_shop(config.shop_file)
+
+
+def is_new(config: DeskConfig) -> bool:
+    """Whether no desk has worked in this folder yet."""
+    return not config.database.exists() and not _was_here(config)
+
+
+def reader_of(config: DeskConfig) -> AbstractContextManager[Reader]:
+    """Open the cases to look at them. Raises NoCases, CasesLost, StoreError."""
+    _look_for_cases(config)
+    return open_reader(config.database)
+
+
+def _look_for_cases(config: DeskConfig) -> None:
+    if is_new(config):
+        raise NoCases(
+            f"there are no cases in {config.home} yet; take in the mailbox first: pointsman-desk run. For a desk elsewhere, name its settings "
+            "with --config."
+        )
+    if not config.database.exists():
+        raise lost("it is missing", config.database)
 
 
 def check(config: DeskConfig, needs: Needs = "everything") -> None:
@@ -312,8 +334,10 @@ async def open_desk(
     """Open the desk. `transport`, `safety`, `models` and the engine's settings are for tests and other front ends.
 
     The rules and templates are the last model that is asked, after those of the configuration. Raises what `check` raises
-    for `needs`: what is wrong is told before a mail is taken in.
+    for `needs`, and NoCases or CasesLost where there is nothing to decide: what is wrong is told before a mail is taken in.
     """
+    if needs != "everything":
+        _look_for_cases(config)
     prepare(config)
     check(config, needs)
     configured, its_safety = transport_of(config)
@@ -325,6 +349,8 @@ async def open_desk(
         claim(config.mailbox, departures.identity, config.home)
     signer, threads = Signer(secret_of(config.secret_file, chance)), Threads(config.threads_file)
     guesses = Guesses(config.guesses_file)
+    if needs == "everything":
+        guesses.check()
     talk, limits = config.conversations, config.limits
     letterhead = Letterhead(config.address, config.name, config.quotes, talk.signs_addresses, talk.signs_subjects)
     resources = {

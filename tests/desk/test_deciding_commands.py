@@ -177,7 +177,7 @@ def test_an_approval_that_meets_a_busy_server_is_kept_and_tells_of_the_next_try(
     assert (listed[0]["status"], listed[0]["why"]) == ("ready", "the reply could not be sent yet, and is tried again")
     assert listed[0]["next_try_at"] > listed[0]["came_at"]
     assert "Not sent: the reply of 20" in shown
-    assert "it would be called once the rules choose it (AtMostOnce)" in before
+    assert "it will be called when a rule chooses it (AtMostOnce)" in before
     assert "AtMostOnce" in explained
     assert "it is not sent -> send (not sent (" in explained
     assert "call 2 of 8" in explained

@@ -13,7 +13,7 @@ from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.lists import SHOWN_MAX, listed, print_cases
 from pointsman_desk.cli.looking import look_at
 from pointsman_desk.cli.one_case import print_decision, print_draft, print_question
-from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Cc, Config, Json, Seen, To, Yes, visible
+from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Cc, Config, Json, Seen, To, Yes, said
 from pointsman_desk.cli.session import exit_with, or_exit, who, with_desk
 from pointsman_desk.cli.shown import last_shown, remember, remember_digest
 from pointsman_desk.config import DeskConfig, load_config
@@ -82,7 +82,7 @@ def edit(
 
 def reject(
     case: CaseNumber,
-    why: Annotated[str, typer.Option(help="Why the mail is not answered.", callback=visible)] = "",
+    why: Annotated[str | None, typer.Option(help="Why the mail is not answered.", show_default=False, callback=said)] = None,
     seen: Seen = None,
     yes: Yes = False,
     by: By = None,
@@ -92,11 +92,11 @@ def reject(
     """Do not answer this mail; where you have not looked at it, it is shown, and you are asked."""
     settings = or_exit(lambda: load_config(config))
     shown = _shown(settings, case, seen, "Leave this mail without an answer?", yes=yes, as_json=as_json)
-    decide(settings, lambda desk: at_desk.reject(desk, case, by=who(by), why=why, seen=shown), as_json=as_json)
+    decide(settings, lambda desk: at_desk.reject(desk, case, by=who(by), why=why or "", seen=shown), as_json=as_json)
 
 
 def redrive(
-    why: Annotated[str, typer.Option(help="What was mended.", callback=visible)],
+    why: Annotated[str, typer.Option(help="What was mended.", callback=said)],
     case: Annotated[
         int | None, typer.Argument(metavar="[CASE]", min=1, max=CASE_MAX, help="The case's number.", show_default=False)
     ] = None,
@@ -130,7 +130,7 @@ def redrive(
 
 def cancel(
     case: CaseNumber,
-    why: Annotated[str, typer.Option(help="Why it is closed.", callback=visible)],
+    why: Annotated[str, typer.Option(help="Why it is closed.", callback=said)],
     by: By = None,
     config: Config = None,
     as_json: Json = False,

@@ -167,7 +167,7 @@ def print_mailboxes(known: Sequence[tuple[Account, Bookmark]], now: float) -> No
 def print_findings(findings: Sequence[Finding]) -> None:
     """What the desk needs, and what is wrong with it."""
     for finding in findings:
-        console.print(f"[bold]{safe(finding.what)}[/]: {safe(finding.problem or 'well')}")
+        console.print(f"[bold]{safe(finding.what)}[/]: {safe(finding.problem or finding.state)}")
 
 
 def _age(seconds: float) -> str:

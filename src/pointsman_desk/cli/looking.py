@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pointsman import Explanation, History, Status, SystemClock, explain_case, history_of, open_reader
+from pointsman import Explanation, History, Status, SystemClock, explain_case, history_of
 from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.lists import SHOWN_MAX, is_found, listed, print_cases
 from pointsman_desk.cli.one_case import print_case
@@ -17,7 +17,7 @@ from pointsman_desk.cli.shown import remember
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.standing import Beside, beside
-from pointsman_desk.wiring import process_of
+from pointsman_desk.wiring import process_of, reader_of
 
 
 def cases(
@@ -36,7 +36,7 @@ def cases(
     settings = or_exit(lambda: load_config(config))
 
     async def look() -> list[dict[str, Any]]:
-        with open_reader(settings.database) as reader:
+        with reader_of(settings) as reader:
             rows = await reader.cases(status=status, limit=at_desk.CASES_MAX)
             return [case for case in await listed(reader, rows) if search is None or is_found(case, search)]
 
@@ -68,7 +68,7 @@ def explain(case: CaseNumber, config: Config = None, as_json: Json = False) -> N
     settings = or_exit(lambda: load_config(config))
 
     async def look() -> Explanation:
-        with open_reader(settings.database) as reader:
+        with reader_of(settings) as reader:
             return await explain_case(reader, [process_of(settings)], case)
 
     explanation = or_exit(lambda: asyncio.run(look()))
@@ -81,6 +81,6 @@ def explain(case: CaseNumber, config: Config = None, as_json: Json = False) -> N
 
 async def look_at(settings: DeskConfig, case: int) -> tuple[History, Beside]:
     """Read a case, and what belongs to it beside its state. Raises UnknownCase, StoreError."""
-    with open_reader(settings.database) as reader:
+    with reader_of(settings) as reader:
         history = await history_of(reader, case)
         return history, await beside(settings, reader, history.case)

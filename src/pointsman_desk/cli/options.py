@@ -8,9 +8,12 @@ import typer
 from pointsman_desk.mail.characters import clean
 
 
-def visible(text: str | None) -> str | None:
-    """What a person says of a decision, without what a terminal would obey and nobody can see: it is shown to others."""
-    return None if text is None else clean(text, set())
+def said(text: str | None) -> str | None:
+    """What a person says of a decision: others read it, so it has to say something, and nothing in it moves their terminal."""
+    told = None if text is None else clean(text, set())
+    if told is not None and not told.strip():
+        raise typer.BadParameter("it is empty; write something for those who read the case later.")
+    return told
 
 
 Config = Annotated[
@@ -24,7 +27,7 @@ Seen = Annotated[
     str | None,
     typer.Option("--seen", help="The digest of the draft that you looked at, as `show` prints it.", show_default=False),
 ]
-By = Annotated[str | None, typer.Option("--by", help="Who decides; your login name.", show_default=False, callback=visible)]
+By = Annotated[str | None, typer.Option("--by", help="Who decides; your login name.", show_default=False, callback=said)]
 Yes = Annotated[bool, typer.Option("--yes", help="Decide on what stands there now, without being asked; for scripts.")]
 To = Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Whom the reply goes to.", show_default=False)]
 Cc = Annotated[

@@ -14,7 +14,7 @@ from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.terminal import complain, errors, unwritable
 from pointsman_desk.cli.turns import Turns
 from pointsman_desk.config import DeskConfig
-from pointsman_desk.errors import DeskError, IndexUnavailable, PolicyInvalid, ShopUnavailable
+from pointsman_desk.errors import DeskError, IndexUnavailable, PolicyInvalid, ShopUnavailable, told
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.wiring import Desk, Needs, mailboxes_of, open_desk, serving
 
@@ -193,7 +193,7 @@ def _end_for(error: BaseException) -> NoReturn:
         exit_with(f"{error.filename}: {error.strerror}; mend it, and try again.")
     if not isinstance(error, DeskError | PointsmanError):
         raise error
-    exit_with(str(error))
+    exit_with(told(error))
 
 
 def exit_with(message: str) -> NoReturn:

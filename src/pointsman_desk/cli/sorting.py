@@ -11,7 +11,7 @@ from pointsman_desk import desk as at_desk
 from pointsman_desk import sorting
 from pointsman_desk.cli.deciding import decide
 from pointsman_desk.cli.lists import case_json, print_cases
-from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Config, Json, visible
+from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Config, Json, said
 from pointsman_desk.cli.session import exit_with, or_exit, who, with_desk
 from pointsman_desk.config import load_config
 from pointsman_desk.wiring import Desk
@@ -76,10 +76,10 @@ def accept(case: CaseNumber, by: By = None, config: Config = None, as_json: Json
 
 def reopen(
     case: CaseNumber,
-    why: Annotated[str, typer.Option(help="Why it is opened again.", callback=visible)] = "",
+    why: Annotated[str | None, typer.Option(help="Why it is opened again.", show_default=False, callback=said)] = None,
     by: By = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Bring the mails of an ended case before a person again, in a case of their own."""
-    decide(or_exit(lambda: load_config(config)), lambda desk: sorting.reopen(desk, case, by=who(by), why=why), as_json=as_json)
+    decide(or_exit(lambda: load_config(config)), lambda desk: sorting.reopen(desk, case, by=who(by), why=why or ""), as_json=as_json)

@@ -18,7 +18,7 @@ from random import Random
 from pointsman_desk.errors import ConfigInvalid
 
 _SECRET_BYTES = 32
-_DELETE_IT = "delete it, and a new one is made, which knows no answer to the mails before it"
+_DELETE_IT = "delete it: a new one is made, and answers to older replies then start new cases"
 _ID_MAC = 24  # hexadecimal digits, 96 bits
 _ADDRESS_MAC = 16  # letters of base32, 80 bits; with `+c`, a number and a dot the local part stays under 64
 _SUBJECT_MAC = 8  # letters of base32, 40 bits: short enough for a subject, and a guess a mail finds none
@@ -110,14 +110,26 @@ def _number(case: int) -> str:
 
 def secret_of(file: Path, chance: Random) -> bytes:
     """Return the secret in `file`; where it is missing it is made by `chance`, whole or not at all. Raises ConfigInvalid."""
-    try:
-        if not file.exists():
+    if not file.exists():
+        try:
             _make(file, chance)
+        except OSError as error:
+            raise ConfigInvalid(
+                f"the desk's secret {file} cannot be written ({error.strerror}); make its folder writable, or make room."
+            ) from None
+    return secret_in(file)
+
+
+def secret_in(file: Path) -> bytes:
+    """Return the secret in `file`. Raises ConfigInvalid."""
+    try:
         secret = bytes.fromhex(file.read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
-        raise ConfigInvalid(f"the desk's secret {file} cannot be read ({error}); {_DELETE_IT}.") from None
+    except OSError as error:
+        raise ConfigInvalid(f"the desk's secret {file} cannot be read ({error.strerror}); let this user read it.") from None
+    except ValueError:
+        raise ConfigInvalid(f"the desk's secret {file} is damaged; put it back from a backup, or {_DELETE_IT}.") from None
     if len(secret) < _SECRET_BYTES:
-        raise ConfigInvalid(f"the desk's secret {file} is too short; {_DELETE_IT}.")
+        raise ConfigInvalid(f"the desk's secret {file} is too short; put it back from a backup, or {_DELETE_IT}.")
     return secret
 
 

@@ -18,25 +18,26 @@ ROWS_MAX = 50_000  # five of each of 10,000 senders: whoever is behind more addr
 class Guesses:
     """The wrong numbers of each sender in the last `WINDOW_SECONDS`, the same number counted once, in a SQLite file.
 
-    The file holds hashes only, of `rows_max` guesses at most, the newest. `file` is made where it is missing; ":memory:" is for tests. Every method may raise
-    IndexUnavailable.
+    The file holds hashes only, of the newest `rows_max` guesses. It is opened, and made where it is missing, when it is first used, so that a
+    damaged one holds up nothing but the look-up of orders. ":memory:" is for tests. Every method but `close` may raise IndexUnavailable.
     """
 
     def __init__(self, file: Path | str = ":memory:", *, rows_max: int = ROWS_MAX) -> None:
         self._file = file
         self._rows_max = rows_max
         self._lock = Lock()
-        with self._told():
-            self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-        with self._using() as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")  # a power failure may give a sender a guess more
-            connection.execute(_sql("table"))
-            connection.execute(_sql("index"))
+        self._connection: sqlite3.Connection | None = None
 
     def close(self) -> None:
         """Let go of the file."""
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    def check(self) -> None:
+        """Read the whole file, which is small, and raise IndexUnavailable where it is damaged."""
+        with self._using() as connection:
+            if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(found)
 
     def may_name(self, sender: str, number: str, now: float) -> bool:
         """Whether the shop may be asked for `number`, which counts as a guess until it is `right`; `now` is in Unix seconds."""
@@ -60,17 +61,30 @@ class Guesses:
 
     @contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._told():
-            yield self._connection
+        with self._lock:
+            try:
+                self._connection = self._connection or self._opened()
+                yield self._connection
+            except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
+                raise IndexUnavailable(
+                    f"{self._file} cannot be used now ({error}); see who holds it, make it writable, or make room."
+                ) from error
+            except sqlite3.Error as error:
+                raise IndexUnavailable(
+                    f"{self._file} is damaged ({error}); delete it: it only counts the wrong order numbers that senders named in the last day."
+                ) from error
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _opened(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._file, check_same_thread=False, isolation_level=None)
         try:
-            yield
-        except sqlite3.Error as error:
-            raise IndexUnavailable(
-                f"{self._file} cannot be used now ({error}); see who holds it, make it writable, or make room."
-            ) from error
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")  # a power failure may give a sender a guess more
+            connection.execute(_sql("table"))
+            connection.execute(_sql("index"))
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
 
 
 def _sql(name: str) -> str:
