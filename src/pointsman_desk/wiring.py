@@ -263,6 +263,11 @@ def process_of(config: DeskConfig, *, models: int | None = None, safety: Safety 
     )  # fmt: skip
 
 
+def grace_of(config: DeskConfig) -> float:
+    """For how many seconds a desk that is told to stop waits for its running steps: a reply that is under way is not left in doubt."""
+    return _send_seconds(config)
+
+
 def _send_seconds(config: DeskConfig) -> float:
     way_out = config.smtp or config.resend
     return way_out.longest_seconds + SEND_MARGIN_SECONDS if way_out is not None else SEND_SECONDS
@@ -368,7 +373,7 @@ async def open_desk(
         "transport": transport or configured,
     }
     settings: dict[str, Any] = {"resources": resources, "concurrency": config.concurrency, "clock": SystemClock()}
-    settings |= {"grace_seconds": _send_seconds(config)} | engine_settings  # a reply that is under way is not left in doubt
+    settings |= {"grace_seconds": grace_of(config)} | engine_settings
     with closing(departures), closing(threads), closing(guesses):  # after the engine, whose last sends may write into them
         async with Engine.open(config.database, [process], **settings) as engine:
             departures.begun(engine.reader.incarnation)

@@ -189,10 +189,45 @@ def test_a_second_signal_ends_the_desk_at_once_and_loses_nothing(config: DeskCon
             _, second = process.communicate(timeout=BOUND_SECONDS)
 
     assert process.returncode == 128 + signal.SIGINT
-    assert "the same again" in first
+    assert first == "pointsman-desk: stopping: waiting up to 11 minutes for the running step; press Ctrl-C again to stop now.\n"
     assert "stopped at once" in second
     assert "Traceback" not in second
     assert [case["status"] for case in json.loads(command(config, "cases", "--json").stdout)] == ["running"], "the approval is kept"
+
+
+HELD_UP = f"""
+import time
+from pointsman_desk.models.offline import OfflineModel
+def hold_up(self, mail):
+    print("held up", flush=True)
+    time.sleep({BOUND_SECONDS})
+OfflineModel.classify = hold_up
+{QUICKLY}
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "again"), [(signal.SIGINT, "press Ctrl-C again to stop now"), (signal.SIGTERM, "send SIGTERM again to stop now")]
+)
+def test_a_desk_whose_step_holds_up_everything_tells_so_at_once_and_stops_when_told_again(
+    config: DeskConfig, number: signal.Signals, again: str
+) -> None:
+    deliver(config, 1)
+    asked = [sys.executable, "-c", HELD_UP, "run", "--config", str(file_of(config))]
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held up\n"
+        process.send_signal(number)
+        first = next_told(process, "stopping")
+        process.send_signal(number)
+        _, second = process.communicate(timeout=BOUND_SECONDS)
+
+    assert first == f"pointsman-desk: stopping: waiting up to 1 minute for the running step; {again}.\n"
+    assert (process.returncode, second) == (
+        128 + number, "pointsman-desk: stopped at once; what was begun is kept and goes on with the next run.\n"
+    )  # fmt: skip
+    assert json.loads(command(config, "run", "--json").stdout)["known"] == 1
+    assert [case["status"] for case in json.loads(command(config, "cases", "--json").stdout)] == ["waiting"]
 
 
 @pytest.mark.parametrize("trouble", [a_broken_policy, a_missing_shop])

@@ -2,52 +2,31 @@
 
 import asyncio
 import getpass
-import os
 import signal
 import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import NoReturn, TypeVar
 
 from pointsman import EngineStopped, PointsmanError, StoreError, StoreForeign, StoreLocked, StoreNewer
 from pointsman_desk import desk as at_desk
+from pointsman_desk.cli.stopping import Stop, stopping
 from pointsman_desk.cli.terminal import complain, errors, unwritable
 from pointsman_desk.cli.turns import Turns
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import DeskError, IndexUnavailable, PolicyInvalid, ShopUnavailable, told
 from pointsman_desk.mail.sources.arrivals import Arrivals
-from pointsman_desk.wiring import Desk, Needs, mailboxes_of, open_desk, serving
+from pointsman_desk.wiring import Desk, Needs, grace_of, mailboxes_of, open_desk, serving
 
 LOCKED_SECONDS = 900.0  # longer than a mail server may think about a reply (RFC 5321, 4.5.3.2.6), which holds the desk up
 TOLD_SECONDS = 1.0  # what nobody notices needs no word
 RETRY_SECONDS = 0.2  # how soon the next try is worth it
 WAY_SECONDS = 5.0  # how long a command that made way leaves the cases to those who wait: they try five times a second
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MENDED_BY_OTHERS = (StoreError, EngineStopped, PolicyInvalid, ShopUnavailable, IndexUnavailable, OSError, sqlite3.Error)
 
 T = TypeVar("T")
 Work = Callable[[Desk, asyncio.Event], Awaitable[bool | None]]
 """What is done at the open desk until the event is set. True means that it made way for others and wants to go on after them."""
-
-
-class Stop(asyncio.Event):
-    """Set by the first Ctrl-C, SIGTERM or SIGHUP; the second one ends the program at once, which costs nothing that was committed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.signal: signal.Signals | None = None
-        for number in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, self._came, number)
-
-    def _came(self, number: signal.Signals) -> None:
-        if self.signal is not None:
-            with suppress(OSError):
-                complain("stopped at once; what was begun is kept and goes on with the next run.")
-            os._exit(128 + number)
-        self.signal = number
-        with suppress(OSError):
-            errors.print("pointsman-desk: stopping when what is under way has ended; the same again stops at once.")
-        self.set()
 
 
 def with_desk(settings: DeskConfig, work: Work, *, needs: Needs = "everything", arrivals: Arrivals | None = None) -> None:
@@ -62,7 +41,7 @@ def with_desk(settings: DeskConfig, work: Work, *, needs: Needs = "everything", 
         async with arrived.of(mailboxes_of(settings, arrived.trouble) if arrivals is not None else [], follow=False):
             await _in_turn(settings, work, stop, needs=needs, until=asyncio.get_running_loop().time() + LOCKED_SECONDS)
 
-    _run(body)
+    _run(settings, body)
 
 
 def watch(settings: DeskConfig, sweep: Work, arrivals: Arrivals, *, again_seconds: float) -> None:
@@ -78,7 +57,7 @@ def watch(settings: DeskConfig, sweep: Work, arrivals: Arrivals, *, again_second
             finally:
                 arrivals.close()
 
-    _run(body)
+    _run(settings, body)
 
 
 async def _sweep_again(settings: DeskConfig, sweep: Work, arrivals: Arrivals, stop: Stop, again_seconds: float) -> None:
@@ -154,10 +133,10 @@ async def _let_others(turns: Turns, stop: Stop) -> None:
         await at_desk.either(stop.wait(), asyncio.sleep(RETRY_SECONDS))
 
 
-def _run(body: Callable[[Stop], Awaitable[None]]) -> None:
+def _run(settings: DeskConfig, body: Callable[[Stop], Awaitable[None]]) -> None:
     async def main() -> signal.Signals | None:
-        stop = Stop()
-        await body(stop)
+        with stopping(grace_of(settings)) as stop:
+            await body(stop)
         return stop.signal
 
     stopped = or_exit(lambda: asyncio.run(main()))
