@@ -14,7 +14,7 @@ from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import (
-    BranchWrite,
+    BranchRow,
     CaseRow,
     EventWrite,
     FieldWrite,
@@ -220,7 +220,7 @@ def go_on(row: CaseRow, keys: list[str], told: Told, chance: random.Random) -> T
     elif chance.random() < 0.4:
         more["intent"] = Intent(f"key of {row.id} at {row.revision}", "send", "digest", number + 60.0, again=False)
     if chance.random() < 0.2:
-        more["branches"] = [BranchWrite(name, 1, float(number), chance.choice([text(chance), None])) for name in ("left", "right")]
+        more["branches"] = [BranchRow(name, 1, float(number), chance.choice([text(chance), None])) for name in ("left", "right")]
     elif chance.random() < 0.2:
         more["ends_branches"] = True
     return Transition(row.id, row.revision, row.fence, float(number), steps=row.steps + 1, **stand(row, number, chance), **more)

@@ -22,7 +22,7 @@ from pointsman.kernel.evidence import evidence_of, raised_at
 from pointsman.kernel.guarding import BEGINNING, Progress, free_model, next_model, next_try, objections, progress_of, taken_apart
 from pointsman.kernel.limits import ending_of
 from pointsman.kernel.moment import Moment, StepResult
-from pointsman.kernel.rows import BranchWrite, UsageRow
+from pointsman.kernel.rows import BranchRow, UsageRow
 from pointsman.kernel.snapshot import Cell
 
 Facts = Mapping[str, Any]
@@ -274,7 +274,7 @@ def _next_move(node: AnyNode, progress: Progress, error: Exception | None) -> tu
 def _asked_again(at: Moment, node: AnyNode, events: tuple[Event, ...], progress: Progress) -> StepResult:
     """The step is asked again at once; each answer has attempts of its own."""
     reads = digest_of(at.case.snapshot.cells, node.depends)
-    write = BranchWrite(node.name, 0, None, None, None, reads, progress.model_dump_json())
+    write = BranchRow(node.name, 0, None, None, None, reads, progress.model_dump_json())
     return StepResult(events, wake_at=at.now, branches=(write,), attempts=0)
 
 

@@ -198,7 +198,7 @@ def committed(case: Case, t: Transition, snapshot: Snapshot) -> Case:
     if t.ends_branches or t.step != row.step:
         branches = _NONE
     elif t.branches:
-        branches = {**branches, **{write.name: BranchRow(*write) for write in t.branches}}
+        branches = {**branches, **{row.name: row for row in t.branches}}
     messages = case.messages
     if t.takes:
         taken = {number for number, _ in t.takes}

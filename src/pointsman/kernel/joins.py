@@ -22,7 +22,7 @@ from pointsman.kernel.codec import codec_of, digest, digest_of, message_of, shor
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.guarding import progress_of, usage_in
 from pointsman.kernel.moment import Moment, StepResult
-from pointsman.kernel.rows import BranchRow, BranchWrite
+from pointsman.kernel.rows import BranchRow
 from pointsman.kernel.snapshot import Cell
 from pointsman.kernel.verdict import Tally, Verdict, verdict_of
 
@@ -50,7 +50,7 @@ class BranchEnd(NamedTuple):
     """What came out of one attempt of a branch."""
 
     events: tuple[Event, ...]
-    write: BranchWrite
+    write: BranchRow
 
 
 class Branches:
@@ -94,7 +94,7 @@ class Branches:
     def end(self, branch: Branch, end: BranchEnd) -> None:
         """An attempt of a branch has ended."""
         self.under_way -= 1
-        self._keep(branch, 0 if branch.item is None else branch.item.position, BranchRow(*end.write))
+        self._keep(branch, 0 if branch.item is None else branch.item.position, end.write)
 
     def _keep(self, branch: Branch, place: int, row: BranchRow) -> None:
         self.rows[branch.name] = row
@@ -118,23 +118,23 @@ def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> Br
     followed = follow(at, node, Try(name, number, progress_of(node.guard, row.guard), place), end)
     events = followed.events
     if followed.wrote is not None:
-        return BranchEnd(events, BranchWrite(name, number, None, outcome_text(followed.wrote), None, branch.reads))
+        return BranchEnd(events, BranchRow(name, number, None, outcome_text(followed.wrote), None, branch.reads))
     if followed.again_at is not None:
-        return BranchEnd(events, BranchWrite(name, number, followed.again_at, None, None, branch.reads, row.guard))
+        return BranchEnd(events, BranchRow(name, number, followed.again_at, None, None, branch.reads, row.guard))
     if followed.progress is not None:
-        return BranchEnd(events, BranchWrite(name, 0, None, None, None, branch.reads, followed.progress.model_dump_json()))
+        return BranchEnd(events, BranchRow(name, 0, None, None, None, branch.reads, followed.progress.model_dump_json()))
     if followed.failure is None:
-        return BranchEnd(events, BranchWrite(name, number - 1, end.held_until, None, None, branch.reads, row.guard))
+        return BranchEnd(events, BranchRow(name, number - 1, end.held_until, None, None, branch.reads, row.guard))
     error = followed.failure
     failure = Failure(step=node.name, error=type(error).__name__, message=message_of(error), attempts=number)
-    return BranchEnd(events, BranchWrite(name, number, None, None, failure.model_dump_json(), branch.reads))
+    return BranchEnd(events, BranchRow(name, number, None, None, failure.model_dump_json(), branch.reads))
 
 
 def branch_waits(branch: Branch, row: BranchRow, until: float, why: str | None) -> BranchEnd:
     """A branch found no permit in time: its case goes back into the line until then (Unix seconds)."""
     assert branch.node.limit is not None
     event = waits_event(branch.name, branch.node.limit.name, row.attempts + 1, why)
-    return BranchEnd((event,), BranchWrite(branch.name, row.attempts, until, None, None, branch.reads, row.guard))
+    return BranchEnd((event,), BranchRow(branch.name, row.attempts, until, None, None, branch.reads, row.guard))
 
 
 def has_answered(end: BranchEnd) -> bool:
@@ -142,7 +142,7 @@ def has_answered(end: BranchEnd) -> bool:
     return end.write.guard is not None or any(usage_in(event.facts) is not None for event in end.events)
 
 
-def joined(at: Moment, branches: Branches, verdict: Verdict, events: tuple[Event, ...], writes: tuple[BranchWrite, ...]) -> StepResult:
+def joined(at: Moment, branches: Branches, verdict: Verdict, events: tuple[Event, ...], writes: tuple[BranchRow, ...]) -> StepResult:
     """The end of the step: all fields in one transition, in the order of the rule and of the items; or the reason to park."""
     rows = [branches.rows[branch.name] for branch in branches.all]
     facts: dict[str, Any] = {
@@ -177,9 +177,9 @@ def late_event(branch: Branch, end: BranchEnd) -> Event | None:
     return Event(Kind.NODE_LATE, branch.name, first.attempt, {"result": result, **answer})
 
 
-def renewed(branches: Iterable[BranchRow]) -> tuple[BranchWrite, ...]:
+def renewed(branches: Iterable[BranchRow]) -> tuple[BranchRow, ...]:
     """Branches that have not succeeded, as if they had not run."""
-    return tuple(BranchWrite(branch.name, 0, None, None) for branch in branches if branch.outcome is None)
+    return tuple(BranchRow(branch.name, 0, None, None) for branch in branches if branch.outcome is None)
 
 
 def _branches_of(process: AnyProcess, case: Case, step: Parallel) -> list[Branch]:

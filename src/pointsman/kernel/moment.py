@@ -8,7 +8,7 @@ from pointsman.kernel.case import Case
 from pointsman.kernel.events import Event
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.program import Program
-from pointsman.kernel.rows import BranchWrite, PauseClimb, Settlement
+from pointsman.kernel.rows import BranchRow, PauseClimb, Settlement
 
 
 class Chance(Protocol):
@@ -82,7 +82,7 @@ class StepResult(NamedTuple):
     wake_at: float | None = None
     park: str | None = None
     settlement: Settlement | None = None
-    branches: tuple[BranchWrite, ...] = ()
+    branches: tuple[BranchRow, ...] = ()
     ends_branches: bool = False
     evidence: Mapping[str, Any] | None = None
     waits: bool = False

@@ -118,8 +118,8 @@ class Post(NamedTuple):
     tenant: str = ""
 
 
-class BranchWrite(NamedTuple):
-    """Where a branch of a parallel step stands.
+class BranchRow(NamedTuple):
+    """Where a branch of a parallel step stands, as it is written and stored.
 
     Once it has ended, `outcome` is the JSON of what it wrote, per field, or `failure` that of its `Failure`. `reads` is
     the digest of what it read, `guard` how far its guard has come (JSON). A node that is a step by itself has a branch of its own
@@ -182,7 +182,7 @@ class Transition:
     climbs: PauseClimb | None = None
     leaves_pause: bool = False
     answered_by: str | None = None
-    branches: Sequence[BranchWrite] = ()
+    branches: Sequence[BranchRow] = ()
     ends_branches: bool = False
     erases: bool = False
     usage: Sequence[UsageWrite] = ()
@@ -282,18 +282,6 @@ class MessageRow(NamedTuple):
     body: str
     at: float
     tenant: str = ""
-
-
-class BranchRow(NamedTuple):
-    """A branch as it is stored."""
-
-    name: str
-    attempts: int
-    wake_at: float | None
-    outcome: str | None
-    failure: str | None = None
-    reads: str = ""
-    guard: str | None = None
 
 
 class UsageRow(NamedTuple):

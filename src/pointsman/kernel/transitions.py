@@ -22,7 +22,7 @@ from pointsman.kernel.evolve import Block, Next, standing_after
 from pointsman.kernel.guarding import usage_in
 from pointsman.kernel.messages import CALLED_OFF, CHILD_ENDED, NONE_RECEIVED, PARENT_ENDED, Received, child_key
 from pointsman.kernel.moment import Moment, StepResult
-from pointsman.kernel.rows import BILLION, BranchWrite, EventWrite, FieldWrite, Intent, PauseOpening, Post, Transition, UsageWrite
+from pointsman.kernel.rows import BILLION, BranchRow, EventWrite, FieldWrite, Intent, PauseOpening, Post, Transition, UsageWrite
 from pointsman.kernel.snapshot import ENDED, Cell, LogCell, Status
 from pointsman.kernel.timers import next_rung_at, wake_time
 
@@ -269,10 +269,10 @@ def _added_items(before: Cell | None, cell: Cell) -> str | None:
     return cell.added_since(before) if isinstance(cell, LogCell) and isinstance(before, LogCell) else None
 
 
-def _all_branches(case: Case, result: StepResult) -> Sequence[BranchWrite]:
+def _all_branches(case: Case, result: StepResult) -> Sequence[BranchRow]:
     """With a migration all branches are written, as they count from now on."""
     ended = {write.name for write in result.branches}
-    return [*(BranchWrite(*row) for name, row in case.branches.items() if name not in ended), *result.branches]
+    return [*(row for name, row in case.branches.items() if name not in ended), *result.branches]
 
 
 def _migrated(at: Moment) -> Sequence[EventWrite]:

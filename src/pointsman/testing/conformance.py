@@ -8,7 +8,7 @@ import pytest
 
 from pointsman.errors import Conflict, LeaseLost
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.rows import BranchRow, BranchWrite, EventWrite, FieldWrite, Intent, NewCase, PauseOpening, Settlement
+from pointsman.kernel.rows import BranchRow, EventWrite, FieldWrite, Intent, NewCase, PauseOpening, Settlement
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store.base import DefinitionRow, ScheduleRow, Store
 from pointsman.testing.conformance_keeping import KeepingConformance
@@ -32,7 +32,7 @@ class StoreConformance(LineConformance, MessagesConformance, LogsConformance, Ke
             await store.commit(
                 next_of(case, 1, 0, Status.WAITING, step="approve", rule="risky", fields=[FieldWrite("draft", '"x"', "write")],
                         events=[EventWrite("paused", "approve", 0, "{}")], pause=PauseOpening("approve", "token", "digest"),
-                        branches=[BranchWrite("b", 1, None, "{}")], intent=Intent("k", "send", "a", 30.0, again=False))
+                        branches=[BranchRow("b", 1, None, "{}")], intent=Intent("k", "send", "a", 30.0, again=False))
             )  # fmt: skip
 
             row = await store.case(case)
@@ -353,8 +353,8 @@ class StoreConformance(LineConformance, MessagesConformance, LogsConformance, Ke
 
         async def scenario(store: Store) -> None:
             case = await store.commit(start_of(store))
-            await store.commit(next_of(case, 1, 0, branches=[BranchWrite("a", 1, 30.0, None), BranchWrite("b", 1, None, "{}")]))
-            await store.commit(next_of(case, 2, 0, branches=[BranchWrite("a", 2, None, "{}")]))
+            await store.commit(next_of(case, 1, 0, branches=[BranchRow("a", 1, 30.0, None), BranchRow("b", 1, None, "{}")]))
+            await store.commit(next_of(case, 2, 0, branches=[BranchRow("a", 2, None, "{}")]))
             kept = await store.branches(case)
 
             await store.commit(next_of(case, 3, 0, ends_branches=True))
@@ -369,13 +369,13 @@ class StoreConformance(LineConformance, MessagesConformance, LogsConformance, Ke
 
         async def scenario(store: Store) -> None:
             first, second = [await store.commit(start_of(store)) for _ in range(2)]
-            failed = [BranchWrite(f"b[{number:04}]", 3, None, None, '{"error":"E"}', "digest") for number in range(700)]
+            failed = [BranchRow(f"b[{number:04}]", 3, None, None, '{"error":"E"}', "digest") for number in range(700)]
 
             await asyncio.gather(
                 store.commit(next_of(first, 1, 0, branches=failed)),
-                store.commit(next_of(second, 1, 0, branches=[BranchWrite("b", 1, None, "{}", None, "other")])),
+                store.commit(next_of(second, 1, 0, branches=[BranchRow("b", 1, None, "{}", None, "other")])),
             )
-            await store.commit(next_of(first, 2, 0, branches=[BranchWrite("b[0001]", 0, None, None)]))
+            await store.commit(next_of(first, 2, 0, branches=[BranchRow("b[0001]", 0, None, None)]))
 
             kept = await store.branches(first)
             assert kept[0] == BranchRow("b[0000]", 3, None, None, '{"error":"E"}', "digest")

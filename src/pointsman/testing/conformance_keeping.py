@@ -10,7 +10,7 @@ from pointsman.definition.state import Blob
 from pointsman.errors import Conflict
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import (
-    BranchWrite,
+    BranchRow,
     EventWrite,
     FieldWrite,
     Intent,
@@ -198,7 +198,7 @@ class KeepingConformance(Scenarios):
                 start_of(store, fields=[FieldWrite("a", f'{{"b":[{text["deep"]}]}}', ""), FieldWrite("c", text["rewritten"], "")])
             )
             await store.commit(next_of(case, 1, 0, fields=[FieldWrite("c", "7", "w")], intent=Intent("k", "send", "a", 30.0, again=False),
-                                       branches=[BranchWrite("b", 1, None, _quoted(text["branch"]))]))  # fmt: skip
+                                       branches=[BranchRow("b", 1, None, _quoted(text["branch"]))]))  # fmt: skip
             await store.commit(next_of(case, 2, 0, settlement=Settlement("k", EffectStatus.DONE, _quoted(text["ledger"]))))
             await store.post(post_of("m", text["message"]))
 
@@ -287,7 +287,7 @@ class KeepingConformance(Scenarios):
 
         async def scenario(store: Store) -> None:
             case = await store.commit(start_of(store))
-            come = BranchWrite("write", 0, None, None, None, "digest", '{"repair":1}')
+            come = BranchRow("write", 0, None, None, None, "digest", '{"repair":1}')
             await store.commit(next_of(case, 1, 0, Status.READY, branches=[come]))
 
             assert [tuple(row) for row in await store.branches(case)] == [tuple(come)]
@@ -305,7 +305,7 @@ async def _with_everything(store: Store, word: str) -> int:
     [message] = await store.messages(case)
     await store.commit(
         next_of(case, 1, 0, Status.WAITING, inbox=1, takes=[(message.id, MessageStatus.TAKEN)], intent=Intent(f"k {word}", "send", "a", 30.0, again=False),
-                branches=[BranchWrite("b", 1, None, f'"{word}"')], pause=PauseOpening("approve", f"t {word}", "digest"),
+                branches=[BranchRow("b", 1, None, f'"{word}"')], pause=PauseOpening("approve", f"t {word}", "digest"),
                 events=[EventWrite("node.failed", "write", 1, f'{{"error":"ValueError","message":"{word}"}}')])
     )  # fmt: skip
     await store.commit(
