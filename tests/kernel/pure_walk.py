@@ -72,7 +72,7 @@ class Walk:
         self.first_intent: dict[str, float] = {}
         new = NewCase(self.process.name, self.process.version, None)
         self.case: Case = new_case(1, new, self.now, "walk")
-        self._ask(self.case, happenings.Started(new, self._inputs()))
+        self._ask(self.case, happenings.StartAsked(new, self._inputs()))
 
     # The machine and the commit.
 
@@ -170,7 +170,7 @@ class Walk:
             todo = self._begun()
         while todo and not isinstance(todo[0], commands.Rest):
             called_off = self._comes(0.02)
-            happening = self._not_begun(todo[0]) if called_off else self._perform(todo[0])
+            happening = self._called_off(todo[0]) if called_off else self._perform(todo[0])
             todo = self._ask(self.case.having(self.case.messages, self.ends), happening, cancel=True, cancelled=called_off)
         return True
 
@@ -249,8 +249,8 @@ class Walk:
         many: list[Any] = [
             happenings.Claimed(), happenings.CancelAsked("a", "b"), happenings.Redriven("a", "b", {}), happenings.EraseAsked("a", "b"),
             happenings.Resolved(key, self.chance.random() < 0.5, "a", "b", "c"), happenings.Reconsidered(), happenings.NotAcceptedHere("no"),
-            happenings.AcceptedHere(2), happenings.Continued(step), happenings.BranchesEnded((), calling=False), happenings.NotBegun(),
-            happenings.Failed("it cannot be read"), happenings.Answered(step.name, "a", {}),
+            happenings.AcceptedHere(2), happenings.Continued(step), happenings.BranchesEnded((), calling=False), happenings.CancelledBeforeCall(),
+            happenings.CannotGoOn("it cannot be read"), happenings.Answered(step.name, "a", {}),
             happenings.Redriven("a", "b", {self.chance.choice(["who", "message", "nothing"]): 1}),
         ]  # fmt: skip
         if nodes:
@@ -263,7 +263,7 @@ class Walk:
             wanted = commands.Acquire(effect, cells)
             many += [
                 happenings.EffectEnded(call, CallEnd("r")), happenings.Acquired(wanted), happenings.PermitRefused(wanted, None),
-                happenings.LookedUp(commands.LookUpEffect(effect, key, cells, 1), ABSENT), happenings.NotBegun(call),
+                happenings.LookedUp(commands.LookUpEffect(effect, key, cells, 1), ABSENT), happenings.CancelledBeforeCall(call),
             ]  # fmt: skip
         many += [happenings.ChildRefused(one, "no") for one in steps if isinstance(one, Child)]
         many += [happenings.TransactionEnded(one, CallEnd(1)) for one in steps if isinstance(one, Transaction)]
@@ -348,9 +348,9 @@ class Walk:
                 return happenings.Continued(self.process.compensates.get(name) or self.process.steps[name])
         raise AssertionError(command)
 
-    def _not_begun(self, command: Any) -> Any:
+    def _called_off(self, command: Any) -> Any:
         """A cancel came before the command was performed."""
-        return happenings.NotBegun(command if isinstance(command, commands.CallEffect) else None)
+        return happenings.CancelledBeforeCall(command if isinstance(command, commands.CallEffect) else None)
 
     def _node_end(self, node: AnyNode) -> CallEnd:
         happens = self.chance.random()

@@ -64,7 +64,7 @@ def test_walks_come_to_every_status_and_go_on_as_every_process_does() -> None:
         "AcceptedHere",
         "EraseAsked",
         "ChildRefused",
-        "Failed",
+        "CannotGoOn",
     }  # other tests bring these
     assert kinds == {kind.__name__ for kind in NEXT} - outside
 

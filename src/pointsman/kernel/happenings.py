@@ -16,7 +16,7 @@ from pointsman.kernel.snapshot import Cell
 # From the caller's side: starts, people, operators, newer code.
 
 
-class Started(NamedTuple):
+class StartAsked(NamedTuple):
     """A case is to begin with these inputs."""
 
     new: NewCase
@@ -169,20 +169,20 @@ class ChildRefused(NamedTuple):
     reason: str
 
 
-class NotBegun(NamedTuple):
+class CancelledBeforeCall(NamedTuple):
     """A cancel came before the call of the step began; `call` is the effect's, if its intent was committed."""
 
     call: CallEffect | None = None
 
 
-class Failed(NamedTuple):
+class CannotGoOn(NamedTuple):
     """The engine cannot go on with the case, for this reason: it cannot be read, or ends the engines that take it up."""
 
     reason: str
 
 
 Happening = (
-    Started | Answered | CancelAsked | Redriven | Resolved | EraseAsked | Reconsidered | NotAcceptedHere | AcceptedHere | Claimed | Continued | NodeEnded
+    StartAsked | Answered | CancelAsked | Redriven | Resolved | EraseAsked | Reconsidered | NotAcceptedHere | AcceptedHere | Claimed | Continued | NodeEnded
     | PermitRefused | Acquired | EffectEnded | LookedUp | TransactionEnded | BranchesEnded | BranchesRested | ChildStarted | ChildRefused
-    | NotBegun | Failed
+    | CancelledBeforeCall | CannotGoOn
 )  # fmt: skip

@@ -82,7 +82,7 @@ def advance(program: Program, case: Case, happening: Happening, now: float, chan
 # From the caller's side.
 
 
-def _started(at: Moment, came: happenings.Started) -> Plan | Refusal:
+def _start_asked(at: Moment, came: happenings.StartAsked) -> Plan | Refusal:
     if at.case.row.revision:
         return Refusal("the case has been started")
     event = accepted_event(at.process, came.cells)
@@ -170,7 +170,7 @@ def _accepted(at: Moment, came: happenings.AcceptedHere) -> Plan:
     return _plan(at, stays(at, StepResult((event,), wake_at=at.now), Status.READY), at.case.snapshot, _REST)
 
 
-def _failed(at: Moment, came: happenings.Failed) -> Plan:
+def _cannot_go_on(at: Moment, came: happenings.CannotGoOn) -> Plan:
     t = stays(at, StepResult((Event(Kind.PARKED, facts={"reason": came.reason}),)), Status.PARKED)
     t.reason = came.reason
     return _plan(at, t, at.case.snapshot, _REST)
@@ -288,7 +288,7 @@ def _child_refused(at: Moment, came: happenings.ChildRefused) -> Plan:
     return _conclude(at, StepResult(park=came.reason))
 
 
-def _not_begun(at: Moment, came: happenings.NotBegun) -> Plan:
+def _cancelled_before_call(at: Moment, came: happenings.CancelledBeforeCall) -> Plan:
     return _conclude(at, NOTHING if came.call is None else effects.cancelled_before_call(came.call))
 
 
@@ -464,7 +464,7 @@ def _from(status: Status, *more: Status, to: frozenset[Status]) -> dict[Status, 
 
 
 NEXT: Mapping[type, Mapping[Status, frozenset[Status]]] = {
-    happenings.Started: _from(_READY, to=_ONWARD),
+    happenings.StartAsked: _from(_READY, to=_ONWARD),
     happenings.Answered: _from(_WAITING, to=_ONWARD),
     happenings.Reconsidered: _from(_WAITING, to=_ONWARD),
     happenings.CancelAsked: _from(_READY, _WAITING, _PARKED, _BLOCKED, to=frozenset({_CANCELLED})),
@@ -481,16 +481,16 @@ NEXT: Mapping[type, Mapping[Status, frozenset[Status]]] = {
         for kind in (
             happenings.Continued, happenings.NodeEnded, happenings.PermitRefused, happenings.Acquired, happenings.EffectEnded,
             happenings.LookedUp, happenings.TransactionEnded, happenings.BranchesRested, happenings.ChildStarted,
-            happenings.ChildRefused, happenings.NotBegun,
+            happenings.ChildRefused, happenings.CancelledBeforeCall,
         )
     },
     happenings.BranchesEnded: _from(_RUNNING, to=frozenset({_RUNNING})),
-    happenings.Failed: _from(_RUNNING, to=frozenset({_PARKED})),
+    happenings.CannotGoOn: _from(_RUNNING, to=frozenset({_PARKED})),
 }  # fmt: skip
 """For each happening the statuses in which a case takes it, and those to which it can lead."""
 
 _HANDLERS: Mapping[type, Callable[[Moment, Any], Plan | Refusal]] = {
-    happenings.Started: _started,
+    happenings.StartAsked: _start_asked,
     happenings.Answered: _answered,
     happenings.Reconsidered: _reconsidered,
     happenings.CancelAsked: _cancel_asked,
@@ -511,6 +511,6 @@ _HANDLERS: Mapping[type, Callable[[Moment, Any], Plan | Refusal]] = {
     happenings.BranchesRested: _branches_rested,
     happenings.ChildStarted: _child_started,
     happenings.ChildRefused: _child_refused,
-    happenings.NotBegun: _not_begun,
-    happenings.Failed: _failed,
+    happenings.CancelledBeforeCall: _cancelled_before_call,
+    happenings.CannotGoOn: _cannot_go_on,
 }

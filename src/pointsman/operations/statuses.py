@@ -42,7 +42,7 @@ def statuses_page() -> str:
         for after, before in by_targets.items():
             if after:
                 lines.append(f"| {name} | {_named(before)} | {_named(after)} |")
-    lines += ["", "```mermaid", "stateDiagram-v2", "    [*] --> ready: Started"]
+    lines += ["", "```mermaid", "stateDiagram-v2", "    [*] --> ready: StartAsked"]
     for (one, other), names in sorted(ways.items(), key=lambda way: (list(Status).index(way[0][0]), list(Status).index(way[0][1]))):
         if one is not other:
             shown = names if len(names) <= NAMES_SHOWN else [*names[:NAMES_SHOWN], "..."]

@@ -11,7 +11,7 @@ from pointsman.definition.state import State
 from pointsman.errors import Conflict, EngineStopped, Refused, StoreError, UnknownCase, ValueRefused, VersionNotAccepted
 from pointsman.kernel.case import Case, new_case
 from pointsman.kernel.codec import codec_of
-from pointsman.kernel.happenings import Happening, NotAcceptedHere, Started
+from pointsman.kernel.happenings import Happening, NotAcceptedHere, StartAsked
 from pointsman.kernel.machine import Plan, Refusal
 from pointsman.kernel.moment import Offer
 from pointsman.kernel.program import program_of
@@ -108,7 +108,7 @@ class Cases:
         return await self.apart(self._placed(session, happening, commit, drives=drives))
 
     async def post(
-        self, session: CaseSession, started: Started, post: Post, released: int | None, *, full: bool
+        self, session: CaseSession, started: StartAsked, post: Post, released: int | None, *, full: bool
     ) -> Posted | None:  # fmt: skip
         """Deliver a message, with the case that it starts where there is no open one, and drive that if there is a place.
 
@@ -128,7 +128,7 @@ class Cases:
         await self._placed(session, started, commit, drives=True)
         return posted[0]
 
-    def started(self, process: AnyProcess, came: Started) -> CaseSession:
+    def started(self, process: AnyProcess, came: StartAsked) -> CaseSession:
         """A session of a case that is about to start."""
         case: Case = new_case(self.store.reserve(), came.new, self._ports.clock.now(), self.store.incarnation)
         return CaseSession(program_of(process), case)

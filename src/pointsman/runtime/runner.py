@@ -30,6 +30,7 @@ from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.guarding import Progress
 from pointsman.kernel.happenings import (
     Acquired,
+    CancelledBeforeCall,
     ChildRefused,
     ChildStarted,
     Claimed,
@@ -38,7 +39,6 @@ from pointsman.kernel.happenings import (
     Happening,
     LookedUp,
     NodeEnded,
-    NotBegun,
     PermitRefused,
     TransactionEnded,
 )
@@ -105,7 +105,7 @@ class Runner:
             [command] = commands
             doubtful = isinstance(command, CallEffect) and command.doubtful  # only its call can say what became of the earlier one
             if cancelled() is not None and not doubtful:
-                happening: Happening = NotBegun(command if isinstance(command, CallEffect) else None)
+                happening: Happening = CancelledBeforeCall(command if isinstance(command, CallEffect) else None)
             elif isinstance(command, RunTransaction):
                 commands = await self._transact(session, command, offer)
                 continue

@@ -13,7 +13,7 @@ from pointsman.kernel.codec import message_of
 from pointsman.kernel.commands import Command
 from pointsman.kernel.effects import ATTEMPTS_A_CALL
 from pointsman.kernel.events import Event
-from pointsman.kernel.happenings import Failed, NotAcceptedHere
+from pointsman.kernel.happenings import CannotGoOn, NotAcceptedHere
 from pointsman.kernel.moment import Offer
 from pointsman.kernel.program import program_of
 from pointsman.kernel.rows import CaseRow
@@ -350,7 +350,7 @@ class Scheduler:
             self._failed(error)
 
     async def _fail_case(self, session: CaseSession, reason: str) -> None:
-        await self._runner.advance(session, Failed(reason), Offer)
+        await self._runner.advance(session, CannotGoOn(reason), Offer)
 
     def _bare(self, row: CaseRow) -> CaseSession:
         process = self._registry.accepting(row.process, row.version) or self._registry.for_start(row.process)

@@ -64,7 +64,7 @@ class Starts:
         if known is not None:
             return Started(known.id, duplicate=True)
         new = NewCase(registered.name, registered.version, key, tenant, priority, correlation, parent)
-        came = happenings.Started(new, cells)
+        came = happenings.StartAsked(new, cells)
         session = self._cases.started(registered, came)
         busy = await self._intakes.enter(registered, tenant) if bounded else None
         if busy is not None:
@@ -161,7 +161,7 @@ class Starts:
             posted = await self._cases.store.post(post, released=released)
         else:
             new = NewCase(process.name, process.version, None, tenant, priority, post.correlation)
-            came = happenings.Started(new, _input_cells(process, accept.inputs(value)))
+            came = happenings.StartAsked(new, _input_cells(process, accept.inputs(value)))
             posted = await self._cases.post(self._cases.started(process, came), came, post, released, full=full)
         if posted is not None and not posted.started:
             scheduler.woken(self._clock.now())
