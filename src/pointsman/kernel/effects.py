@@ -6,7 +6,6 @@ nothing but that effect.
 """
 
 import inspect
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from pointsman.definition.effects import ABSENT, AnyEffect, Compensation, Effect, Found
@@ -14,7 +13,7 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Compensate, Park
 from pointsman.errors import AllHang, NotBegun, NotSent, Rejected
 from pointsman.kernel.attempts import CallEnd, wait_for_permit
-from pointsman.kernel.case import Case, cells_from, encode, failure_cells, outcome_text
+from pointsman.kernel.case import cells_from, encode, failure_cells, outcome_text
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of
 from pointsman.kernel.commands import Acquire, CallEffect, LoadHistory, LookUpEffect
 from pointsman.kernel.events import Event, Kind
@@ -342,11 +341,6 @@ def unknown_outcome(entry: EffectRow, name: str) -> str:
     """Why a case whose effect is done, with an outcome that is not known, is parked."""
     told = f"effect {name!r} happened, but its outcome is not known ({entry.error})"
     return f"{told}; say what it was with engine.resolve({entry.key!r}, happened=True, outcome=...)"
-
-
-def unsettled_entries(case: Case) -> Mapping[str, EffectRow]:
-    """The entries of the ledger whose outcome nobody knows."""
-    return {key: case.ledger[key] for key in case.unsettled}
 
 
 def intended(process: AnyProcess, intent: Intent) -> Event:

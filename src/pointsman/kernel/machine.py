@@ -42,7 +42,6 @@ from pointsman.kernel.commands import CallEffect, CallNode, Command, Continue, R
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import ERASED_TEXT, Event, Kind
 from pointsman.kernel.evolve import Next, next_after, parked, rests_on_changes
-from pointsman.kernel.guarding import BEGINNING
 from pointsman.kernel.happenings import Happening
 from pointsman.kernel.messages import NONE_RECEIVED, Received
 from pointsman.kernel.moment import FULL_OFFER, NOTHING, Chance, Moment, Offer, StepResult
@@ -52,6 +51,43 @@ from pointsman.kernel.snapshot import ENDED, Snapshot, Status
 from pointsman.kernel.transitions import accepted_event, blocks, moves, runnable, stays
 
 _REST = (Rest(),)
+
+# The table.
+
+_ANY = frozenset(Status)
+_ONWARD = _ANY - {Status.CANCELLED}
+_AS_IT_ENDED = {status: frozenset({status}) for status in Status if status in ENDED}
+
+
+def _from(status: Status, *more: Status, to: frozenset[Status]) -> dict[Status, frozenset[Status]]:
+    return dict.fromkeys((status, *more), to)
+
+
+NEXT: Mapping[type, Mapping[Status, frozenset[Status]]] = {
+    happenings.StartAsked: _from(Status.READY, to=_ONWARD),
+    happenings.Answered: _from(Status.WAITING, to=_ONWARD),
+    happenings.Reconsidered: _from(Status.WAITING, to=_ONWARD),
+    happenings.CancelAsked: _from(Status.READY, Status.WAITING, Status.PARKED, Status.BLOCKED, to=frozenset({Status.CANCELLED})),
+    happenings.Redriven: _from(Status.PARKED, to=_ONWARD),
+    happenings.Resolved: _from(Status.READY, Status.PARKED, Status.BLOCKED, to=_ONWARD)
+    | _from(Status.RUNNING, Status.WAITING, to=frozenset())  # refused, with what the ledger says
+    | _AS_IT_ENDED,
+    happenings.EraseAsked: _AS_IT_ENDED,
+    happenings.NotAcceptedHere: _from(Status.READY, Status.RUNNING, Status.WAITING, to=frozenset({Status.BLOCKED})),
+    happenings.AcceptedHere: _from(Status.BLOCKED, to=frozenset({Status.READY})),
+    happenings.Claimed: _from(Status.READY, Status.RUNNING, Status.WAITING, to=_ANY),
+    **{
+        kind: _from(Status.RUNNING, to=_ANY)
+        for kind in (
+            happenings.Continued, happenings.NodeEnded, happenings.PermitRefused, happenings.Acquired, happenings.EffectEnded,
+            happenings.LookedUp, happenings.TransactionEnded, happenings.BranchesRested, happenings.ChildStarted,
+            happenings.ChildRefused, happenings.CancelledBeforeCall,
+        )
+    },
+    happenings.BranchesEnded: _from(Status.RUNNING, to=frozenset({Status.RUNNING})),
+    happenings.CannotGoOn: _from(Status.RUNNING, to=frozenset({Status.PARKED})),
+}  # fmt: skip
+"""For each happening the statuses in which a case takes it, and those to which it can lead."""
 
 
 class Plan(NamedTuple):
@@ -66,7 +102,6 @@ class Refusal(NamedTuple):
     """The happening does not fit the case as it stands; nothing changes."""
 
     reason: str
-    commands: tuple[Command, ...] = ()
 
 
 def advance(program: Program, case: Case, happening: Happening, now: float, chance: Chance, offer: Offer = FULL_OFFER) -> Plan | Refusal:
@@ -250,8 +285,7 @@ def _transaction_ended(at: Moment, came: happenings.TransactionEnded) -> Plan | 
     if came.end.error is None and result.wake_at is None and result.park is None:
         # The messages wait for the next transition: this one is put together where the author's rows are written.
         after = next_after(at.program, at.case.snapshot, result.events[-1])
-        t = moves(at, after, result)
-        return _plan(at, t, after.snapshot, _commands(t, after))
+        return _decided(at, moves(at, after, result), after)
     return _conclude(at, result)
 
 
@@ -298,31 +332,31 @@ def _cancelled_before_call(at: Moment, came: happenings.CancelledBeforeCall) -> 
 def _perform(at: Moment, step: Step) -> Plan:
     """The command with which a step begins or goes on, or what follows if it cannot."""
     match step:
-        case Parallel():
-            # The attempts of such a step count how often the engine died without the end of a branch. It may do so once more
-            # than a branch has attempts, as most of the branches under way were not the cause.
-            most = 1 + max(node.retry.attempts_max for node in step.nodes)
-            if at.case.row.attempts > most:
-                return _conclude(at, attempts.interrupted(at, step.nodes[0], step.name, most))
-            return Plan(None, (RunBranches(step),), at.case)
         case Effect():
             return _moved_on(at, effects.reach(at, step))
         case Compensate():
             return _moved_on(at, compensations.next_move(at, step))
         case Child():
             return _start_child(at, step)
+        case Parallel(nodes=nodes):
+            # The attempts of such a step count how often the engine died without the end of a branch. It may do so once more
+            # than a branch has attempts, as most of the branches under way were not the cause.
+            node, most = nodes[0], 1 + max(one.retry.attempts_max for one in nodes)
         case Node():
-            if at.case.row.attempts > step.retry.attempts_max:
-                return _conclude(at, attempts.interrupted(at, step, step.name, step.retry.attempts_max))
-            return Plan(None, (_call(at, step),), at.case)
+            node, most = step, step.retry.attempts_max
         case _:
             raise AssertionError(step)
+    if at.case.row.attempts > most:
+        return _conclude(at, attempts.interrupted(at, node, step.name, most))
+    return Plan(None, (_call(at.case, step),), at.case)
 
 
-def _call(at: Moment, node: "Node[Any, Any]") -> Command:
-    if isinstance(node, Transaction):
-        return RunTransaction(node)
-    return CallNode(node, at.case.row.attempts, attempts.progress_in(at.case, node))
+def _call(case: Case, step: "Parallel | Node[Any, Any]") -> Command:
+    if isinstance(step, Parallel):
+        return RunBranches(step)
+    if isinstance(step, Transaction):
+        return RunTransaction(step)
+    return CallNode(step, case.row.attempts, attempts.progress_in(case, step))
 
 
 def _is_at(at: Moment, effect: AnyEffect, undoes: str) -> bool:
@@ -409,8 +443,7 @@ def _go_on(at: Moment, after: Next, result: StepResult, received: Received = NON
     """The transition to the decision that follows, and the command with which its step begins."""
     queues = _queues(at, after)
     after, result, intent = effects.prepare(at, after, result, going_on=at.offer.place and queues is None)
-    t = moves(at, after, result, received, intent=intent, queues=queues)
-    return _plan(at, t, after.snapshot, _commands(t, after))
+    return _decided(at, moves(at, after, result, received, intent=intent, queues=queues), after)
 
 
 def _queues(at: Moment, after: Next) -> Event | None:
@@ -421,18 +454,20 @@ def _queues(at: Moment, after: Next) -> Event | None:
     return None if limit is None or why is None else attempts.waits_event(step.name, limit.name, at.case.row.attempts, why)
 
 
-def _commands(t: Transition, after: Next) -> tuple[Command, ...]:
-    """What begins with a decision that was committed."""
+def _begins(case: Case, t: Transition, step: Step) -> tuple[Command, ...]:
+    """What begins with a decision that was committed; `case` is as the transition leaves it."""
     if t.status is not Status.RUNNING:
         return _REST
-    step = after.decision.step
-    if isinstance(step, Effect):
-        return (Continue(step),) if t.intent is None else (CallEffect(step, t.intent, after.snapshot.cells, t.attempts),)
-    if isinstance(step, Parallel):
-        return (RunBranches(step),)
-    if isinstance(step, Transaction):
-        return (RunTransaction(step),)
-    return (CallNode(step, t.attempts, BEGINNING),) if type(step) is Node and step.guard is None else (Continue(step),)
+    if isinstance(step, Effect) and t.intent is not None:
+        return (CallEffect(step, t.intent, case.snapshot.cells, t.attempts),)
+    if isinstance(step, Parallel | Node) and not isinstance(step, Effect):
+        return (_call(case, step),)
+    return (Continue(step),)
+
+
+def _decided(at: Moment, t: Transition, after: Next) -> Plan:
+    case = committed(at.case, t, after.snapshot)
+    return Plan(t, _begins(case, t, after.decision.step), case)
 
 
 def _plan(at: Moment, t: Transition, snapshot: Snapshot, commands: tuple[Command, ...]) -> Plan:
@@ -451,43 +486,6 @@ def _untaken_events(at: Moment) -> tuple[Event, ...]:
         if message.name in at.process.accepts_messages
     )
 
-
-# The table.
-
-_READY, _RUNNING, _WAITING, _PARKED, _BLOCKED, _DONE, _CANCELLED = Status
-_IN_HAND = frozenset({_READY, _RUNNING, _WAITING, _PARKED, _BLOCKED, _DONE, _CANCELLED})
-_ONWARD = frozenset({_READY, _RUNNING, _WAITING, _PARKED, _BLOCKED, _DONE})
-
-
-def _from(status: Status, *more: Status, to: frozenset[Status]) -> dict[Status, frozenset[Status]]:
-    return dict.fromkeys((status, *more), to)
-
-
-NEXT: Mapping[type, Mapping[Status, frozenset[Status]]] = {
-    happenings.StartAsked: _from(_READY, to=_ONWARD),
-    happenings.Answered: _from(_WAITING, to=_ONWARD),
-    happenings.Reconsidered: _from(_WAITING, to=_ONWARD),
-    happenings.CancelAsked: _from(_READY, _WAITING, _PARKED, _BLOCKED, to=frozenset({_CANCELLED})),
-    happenings.Redriven: _from(_PARKED, to=_ONWARD),
-    happenings.Resolved: _from(_READY, _PARKED, _BLOCKED, to=_ONWARD)
-    | _from(_RUNNING, _WAITING, to=frozenset())  # refused, with what the ledger says
-    | {_DONE: frozenset({_DONE}), _CANCELLED: frozenset({_CANCELLED})},
-    happenings.EraseAsked: {_DONE: frozenset({_DONE}), _CANCELLED: frozenset({_CANCELLED})},
-    happenings.NotAcceptedHere: _from(_READY, _RUNNING, _WAITING, to=frozenset({_BLOCKED})),
-    happenings.AcceptedHere: _from(_BLOCKED, to=frozenset({_READY})),
-    happenings.Claimed: _from(_READY, _RUNNING, _WAITING, to=_IN_HAND),
-    **{
-        kind: _from(_RUNNING, to=_IN_HAND)
-        for kind in (
-            happenings.Continued, happenings.NodeEnded, happenings.PermitRefused, happenings.Acquired, happenings.EffectEnded,
-            happenings.LookedUp, happenings.TransactionEnded, happenings.BranchesRested, happenings.ChildStarted,
-            happenings.ChildRefused, happenings.CancelledBeforeCall,
-        )
-    },
-    happenings.BranchesEnded: _from(_RUNNING, to=frozenset({_RUNNING})),
-    happenings.CannotGoOn: _from(_RUNNING, to=frozenset({_PARKED})),
-}  # fmt: skip
-"""For each happening the statuses in which a case takes it, and those to which it can lead."""
 
 _HANDLERS: Mapping[type, Callable[[Moment, Any], Plan | Refusal]] = {
     happenings.StartAsked: _start_asked,

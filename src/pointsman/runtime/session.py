@@ -40,6 +40,6 @@ class CaseSession:
         plan = advance(self.program, self.case, happening, ports.clock.now(), ports.random, offer)
         # The time of a call begins before its intent is committed: a slow commit shortens the call, and the call never outlives
         # what the ledger says.
-        if plan.commands and isinstance(plan.commands[0], CallEffect):
+        if isinstance(plan, Plan) and plan.commands and isinstance(plan.commands[0], CallEffect):
             self.call_until = asked + plan.commands[0].effect.timeout_seconds
         return plan
