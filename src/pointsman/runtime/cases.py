@@ -1,7 +1,7 @@
 """Cases as the engine's calls see them: find one, load it, and commit what came to it from outside."""
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -133,7 +133,7 @@ class Cases:
         case: Case = new_case(self.store.reserve(), came.new, self._ports.clock.now(), self.store.incarnation)
         return CaseSession(program_of(process), case)
 
-    async def _placed(self, session: CaseSession, happening: Happening, commit: Any, *, drives: bool) -> int:
+    async def _placed(self, session: CaseSession, happening: Happening, commit: Callable[[Plan], Awaitable[int]], *, drives: bool) -> int:
         """Ask the machine, with a place where there is one; commit; and drive the case if it runs. Answers its number."""
         place = drives and self.scheduler.enter()
         runs = taken = False
@@ -144,7 +144,7 @@ class Cases:
                 raise Refused(plan.reason)
             assert plan.transition is not None
             runs = plan.transition.status is Status.RUNNING
-            number: int = await commit(plan)
+            number = await commit(plan)
             if runs and number == plan.case.row.id:
                 self.scheduler.take(session, plan.commands)
                 taken = True
