@@ -15,6 +15,7 @@ read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> va
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from pointsman import (
@@ -116,10 +117,7 @@ def support_mail(
         timeout_seconds=send_seconds, safety=safety, limit=send_limit,
     )  # fmt: skip
     allow = support.transaction(writes="allowance")(bounds.allow)
-
-    def ask(why: str, holds: Callable[[Case], object]) -> Rule[Case]:
-        """A reason for which a person has to see the reply, unless one has approved it."""
-        return when(why, lambda c: holds(c) and not c.approved, approve)
+    ask = partial(_asked_because, approve)
 
     support.rules(
         when("the mail has not been read", lambda c: c.mail is None, read),
@@ -145,6 +143,11 @@ def support_mail(
         otherwise(finish("sent")),
     )
     return support
+
+
+def _asked_because(approve: Pause, why: str, holds: Callable[[Case], object]) -> Rule[Case]:
+    """A reason for which a person has to see the reply, unless one has approved it."""
+    return when(why, lambda c: holds(c) and not c.approved, approve)
 
 
 def _accept_mails(support: Process[Case]) -> None:

@@ -326,6 +326,15 @@ def _language_model(asked: ModelConfig) -> Model:
     )
 
 
+def _conversations(config: DeskConfig, engine: Engine, signer: Signer, threads: Threads, departures: Departures) -> Conversations:
+    limits = config.limits
+    flood = ((60.0, limits.mails_minute), (300.0, limits.mails_five_minutes), (3_600.0, limits.mails_hour))
+    organisations = config.conversations.organisations
+    return Conversations(
+        engine, signer, threads, departures, own=config.address, organisations=organisations, flood=flood, forms=config.web_forms
+    )
+
+
 @asynccontextmanager
 async def open_desk(
     config: DeskConfig,
@@ -377,16 +386,6 @@ async def open_desk(
     with closing(departures), closing(threads), closing(guesses):  # after the engine, whose last sends may write into them
         async with Engine.open(config.database, [process], **settings) as engine:
             departures.begun(engine.reader.incarnation)
-            flood = ((60.0, limits.mails_minute), (300.0, limits.mails_five_minutes), (3_600.0, limits.mails_hour))
-            conversations = Conversations(
-                engine,
-                signer,
-                threads,
-                departures,
-                own=config.address,
-                organisations=talk.organisations,
-                flood=flood,
-                forms=config.web_forms,
-            )
+            conversations = _conversations(config, engine, signer, threads, departures)
             used = (transport or configured).name
             yield Desk(engine, process, config, asked, used, safety or its_safety, conversations, settings["clock"])
