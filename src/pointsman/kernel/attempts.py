@@ -135,7 +135,7 @@ def follow(at: Moment, node: AnyNode, tried: Try, end: CallEnd) -> Followed:
 
 
 def interrupted(at: Moment, node: AnyNode, step: str, deaths: int) -> StepResult:
-    """The engine died during every attempt: most likely the step ends it, or the model that it asks."""
+    """The engine died during every attempt. Most likely the step, or the model that it asks, ends the engine."""
     case = at.case
     event = Event(Kind.NODE_INTERRUPTED, node.name, deaths, {"attempts": deaths})
     error = RuntimeError(f"the engine died during each of {deaths} attempts")
@@ -150,7 +150,7 @@ def interrupted(at: Moment, node: AnyNode, step: str, deaths: int) -> StepResult
 
 
 def wait_for_permit(at: Moment, node: AnyNode, events: tuple[Event, ...] = (), *, told: bool = False, why: str | None = None) -> StepResult:
-    """The case waits in line for a permit. Its attempt does not count: it has not begun, or nobody was let in."""
+    """The case waits in line for a permit. Its attempt does not count, because no call was made or the other side refused it."""
     assert node.limit is not None
     if not (told or at.case.row.needs == node.limit.name):
         events = (*events, waits_event(node.name, node.limit.name, at.case.row.attempts, why))

@@ -55,7 +55,7 @@ def next_move(at: Moment, step: Compensate) -> Move:
 
 
 def begun(at: Moment) -> Compensate | None:
-    """The compensation that the case is at, once one call was taken back: it goes on to its end, whatever comes meanwhile."""
+    """The compensation that the case is in, if a call was already reversed; it then runs to its end."""
     step = at.process.compensates.get(at.case.row.step or "")
     if step is None:
         return None

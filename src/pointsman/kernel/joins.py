@@ -131,7 +131,7 @@ def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> Br
 
 
 def branch_waits(branch: Branch, row: BranchRow, until: float, why: str | None) -> BranchEnd:
-    """A branch found no permit in time: its case goes back into the line until then (Unix seconds)."""
+    """A branch got no permit in time; it is tried again at `until` (Unix seconds)."""
     assert branch.node.limit is not None
     event = waits_event(branch.name, branch.node.limit.name, row.attempts + 1, why)
     return BranchEnd((event,), BranchRow(branch.name, row.attempts, until, None, None, branch.reads, row.guard))

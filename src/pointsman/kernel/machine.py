@@ -360,7 +360,7 @@ def _call(case: Case, step: "Parallel | Node[Any, Any]") -> Command:
 
 
 def _is_at(at: Moment, effect: AnyEffect, undoes: str) -> bool:
-    """Whether the case is at this effect, or takes back what an effect did."""
+    """Whether the case is at this effect or, for a compensation, at a `compensate` step."""
     return (at.case.row.step or "") in at.process.compensates if undoes else at.case.row.step == effect.name
 
 
@@ -401,7 +401,7 @@ def _intend(at: Moment, move: effects.Intend) -> Plan:
 
 
 def _conclude(at: Moment, result: StepResult) -> Plan:
-    """Take in what came out of a step together with the messages that came meanwhile, and what follows from both."""
+    """Apply the messages that came meanwhile and the result of the step, and plan what follows."""
     received = messages.received(at)
     cancel = at.offer.cancel or received.cancel
     if cancel is None and (result.in_doubt or not at.case.messages) and (result.wake_at is not None or result.waits):
@@ -431,7 +431,7 @@ def _conclude(at: Moment, result: StepResult) -> Plan:
 
 
 def _moved(at: Moment, after: Next) -> bool:
-    """Whether the messages have rewritten what the present step reads, or led the program to another one."""
+    """Whether the messages rewrote what the present step reads, or led the program to another step."""
     step = after.decision.step
     if step.name != at.case.row.step:
         return True
@@ -479,7 +479,7 @@ def _untaken(at: Moment, message: MessageRow) -> MessageStatus:
 
 
 def _untaken_events(at: Moment) -> tuple[Event, ...]:
-    """What becomes of the messages that a case which is cancelled has not taken in."""
+    """The events of the messages that a cancelled case has not taken in."""
     return tuple(
         messages.passed(message, f"the case was cancelled{'; it starts the next one' * messages.starts_next(at.process, message)}")
         for message in at.case.messages

@@ -36,7 +36,7 @@ def standing(row: CaseRow) -> str:
 
 
 def corrected(at: Moment, fields: Mapping[str, object]) -> dict[str, Cell]:
-    """The cells of an operator's correction. Each is cleared by what would clear the value in its place. Raises Refused."""
+    """The cells of an operator's correction. Each keeps the writer of the value that it replaces. Raises Refused."""
     process, codec = at.process, codec_of(at.process.state)
     unknown = sorted(name for name in fields if not codec.knows(name))
     if unknown:

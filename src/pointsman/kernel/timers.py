@@ -13,7 +13,7 @@ from pointsman.kernel.snapshot import Cell
 
 
 def due(at: Moment) -> StepResult:
-    """What is due of the step that the case waits at; nothing, where something else has woken the case."""
+    """What the timer of the open pause or sleep brings; nothing if something else woke the case."""
     step, pause = at.process.steps.get(at.case.row.step or ""), at.case.pause
     if pause is None:
         return NOTHING

@@ -1,4 +1,4 @@
-"""Read cases from the store, whole, as the machine wants them."""
+"""Read whole cases from the store, for the machine."""
 
 import json
 from collections import defaultdict
