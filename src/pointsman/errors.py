@@ -52,7 +52,7 @@ class Rejected(PointsmanError):
 
 
 class SubprocessCrashed(PointsmanError):
-    """The Python of an isolated node ended before its function did: killed, out of memory, or by `os._exit`."""
+    """The subprocess of an isolated node ended before its function did: killed, out of memory, or by `os._exit`."""
 
 
 class BudgetSpent(PointsmanError):

@@ -65,9 +65,9 @@ def test_arguments_result_and_context_cross_and_what_it_prints_does_not_disturb(
 @pytest.mark.parametrize(
     ("what", "told"),
     [
-        ("exit 0", "the Python of 'extract' ended with exit code 0 before the function did"),
-        ("kill", "the Python of 'extract' ended with SIGKILL before the function did"),
-        ("segfault", "the Python of 'extract' ended with SIGSEGV before the function did"),
+        ("exit 0", "the subprocess of 'extract' ended with exit code 0 before the function did"),
+        ("kill", "the subprocess of 'extract' ended with SIGKILL before the function did"),
+        ("segfault", "the subprocess of 'extract' ended with SIGSEGV before the function did"),
         ("system-exit", "SystemExit: 3"),
         ("known down", "failed after 1 attempt: down"),
         ("odd", "OddError: one and two"),

@@ -1,6 +1,6 @@
-"""Nodes that run in a Python of their own: killed when their time is over, and a crash there is a failed attempt here.
+"""Isolated nodes: each call runs in a subprocess, which is killed when its time is over. A crash there is a failed attempt here.
 
-The parent starts a Python, writes one line of JSON to it (which function, its arguments, its `ctx`) and reads one object of
+The parent starts a Python subprocess, writes one line of JSON to it (which function, its arguments, its `ctx`) and reads one object of
 JSON back: the result, or the error. Both directions go through the types of the function's own signature; nothing is
 pickled. The child imports the function's module, keeps its answer apart from what the function prints, and ends itself
 when its parent has gone. It leads a process group, so that what the function has started is killed with it.
@@ -27,14 +27,14 @@ from pointsman.errors import SubprocessCrashed
 from pointsman.kernel.codec import encode_value, message_of
 from pointsman.kernel.evidence import PLACE, raised_at
 
-AT_ONCE = max(2, os.cpu_count() or 2)  # Pythons: more than there are processors only keep each other waiting
+AT_ONCE = max(2, os.cpu_count() or 2)  # subprocesses: more than there are processors only keep each other waiting
 SIZE_DIGITS = 20  # before the answer: how many bytes it has, as this many decimal digits
 _TOLD = [field.name for field in fields(Context) if not field.name.startswith("_")]
 START = "from pointsman.runtime.isolated import answer; answer()"
 
 
 class Isolation:
-    """Runs functions in Pythons of their own, `AT_ONCE` at most: who calls one holds one of the `places`."""
+    """Runs functions in subprocesses, `AT_ONCE` at most; each caller holds one of the `places`."""
 
     def __init__(self) -> None:
         self.places = asyncio.Semaphore(AT_ONCE)
@@ -59,7 +59,7 @@ class Isolation:
 
 
 async def _ask(name: str, told: bytes) -> dict[str, Any]:
-    """Start a Python, tell it what to call, and give what it says. Raises SubprocessCrashed."""
+    """Start a subprocess, tell it what to call, and return its answer. Raises SubprocessCrashed."""
     path = os.pathsep.join(sys.path)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-X", "faulthandler", "-c", START,
@@ -75,7 +75,7 @@ async def _ask(name: str, told: bytes) -> dict[str, Any]:
         return cast("dict[str, Any]", json.loads(await process.stdout.readexactly(size)))
     except asyncio.IncompleteReadError:
         ended = _ended_with(await process.wait())
-        raise SubprocessCrashed(f"the Python of {name!r} ended with {ended} before the function did") from None
+        raise SubprocessCrashed(f"the subprocess of {name!r} ended with {ended} before the function did") from None
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Reading a large mail in a Python of its own, which is killed when its time is over."""
+"""Read a large mail in a subprocess, which is killed when its time is over."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from pointsman_desk.case import Mail
 from pointsman_desk.mail.message import Identity, identify, read_mail, unidentified, unreadable
 
-APART_BYTES = 256 * 1024  # up to here the worst mail that the caps let through takes a second; to start a Python takes half of one
+APART_BYTES = 256 * 1024  # up to here the worst mail that the caps let through takes a second; starting a subprocess takes half a second
 APART_SECONDS = 30.0  # the worst mail of 25 MB takes five
 _START = "from pointsman_desk.mail.apart import answer; answer()"
 
