@@ -1,6 +1,6 @@
 """What the desk tells a user: each error is one sentence that names the thing and the mend."""
 
-from pointsman import StoreForeign, UnknownCase
+from pointsman import StoreForeign, StoreLocked, UnknownCase
 
 
 class DeskError(Exception):
@@ -64,6 +64,12 @@ def told(error: Exception) -> str:
     first = str(error).partition(";")[0]
     if isinstance(error, UnknownCase):
         return f"{first}; list the cases with `pointsman-desk cases`."
+    if isinstance(error, StoreForeign) and first.endswith("holds no cases"):  # it was just begun, or emptied
+        more = "; where it held some before, put a copy from a backup in its place, and say `pointsman-desk run --after-restore`."
+        return f"{first}. Take in the mailbox: pointsman-desk run{more}"
     if isinstance(error, StoreForeign):
-        return f"{first}. Nothing in it was changed. Put a copy from a backup in its place, and say `pointsman-desk run --after-restore`."
+        mend = "Put a copy from a backup in its place, or without one take it away, and say `pointsman-desk run --after-restore`."
+        return f"{first}. Nothing in it was changed. {mend}"
+    if isinstance(error, StoreLocked):
+        return f"{first.replace('is open in another engine', 'is in use by another command')}."
     return str(error)

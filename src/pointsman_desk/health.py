@@ -1,6 +1,7 @@
 """Look whether everything that the desk needs is there, and change nothing."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,11 +12,14 @@ from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import DeskError, told
 from pointsman_desk.mail.signing import secret_in
 from pointsman_desk.mail.sources.bookmark import Bookmark
+from pointsman_desk.mail.sources.claim import refuse_another
 from pointsman_desk.mail.threads import Threads
 from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders
-from pointsman_desk.wiring import check, is_new, models_of, recognise, source_of
+from pointsman_desk.wiring import check, identity_of, is_new, models_of, recognise, source_of
+
+FREE_MIN = 50_000_000  # bytes: a mail of the largest size that is taken in, its copy in the database's log, and a reply
 
 
 class Finding(NamedTuple):
@@ -29,6 +33,7 @@ class Finding(NamedTuple):
 def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
     """Look at each thing that the desk needs; `now` is in Unix seconds."""
     yield Finding("folder", None if _writable(config) else f"{config.home} cannot be written; make it writable, or name another `home`.")
+    yield Finding("disk", _full(config))
     new = is_new(config)
     if new:
         yield Finding("cases", None, "none yet; the first `pointsman-desk run` makes them")
@@ -53,7 +58,7 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
     yield _looked("models", lambda: models_of(config))
     yield _looked("way out", lambda: check(config, "sending"))
     if (mailbox := config.mailbox) is not None:
-        yield _looked("mailbox", lambda: source_of(mailbox))
+        yield _looked("mailbox", lambda: _mailbox(config, mailbox))
     for account in config.mailboxes:
         bookmark = Bookmark.read(config.bookmark_of(account), account.place)
         late = bookmark.health(now, account.poll_seconds) == "late"
@@ -79,6 +84,12 @@ def _files(config: DeskConfig) -> Iterator[Finding]:
         yield Finding("outbox", problem)
 
 
+def _mailbox(config: DeskConfig, mailbox: Path) -> None:
+    source_of(mailbox)
+    if mailbox.is_dir():
+        refuse_another(mailbox, identity_of(config))
+
+
 def _check_guesses(file: Path) -> None:
     with closing(Guesses(file)) as guesses:
         guesses.check()
@@ -95,6 +106,12 @@ def _looked(what: str, look: Callable[[], object]) -> Finding:
     except (DeskError, PointsmanError, OSError) as error:
         return Finding(what, told(error))
     return Finding(what, None)
+
+
+def _full(config: DeskConfig) -> str | None:
+    place = config.home if config.home.exists() else next(parent for parent in config.home.absolute().parents if parent.exists())
+    free = shutil.disk_usage(place).free
+    return f"only {free // 1_000_000} MB are free on the disk of {place}; make room for the mails to come." if free < FREE_MIN else None
 
 
 def _writable(config: DeskConfig) -> bool:

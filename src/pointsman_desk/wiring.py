@@ -102,13 +102,23 @@ def prepare(config: DeskConfig) -> None:
         config.home.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds what customers wrote
         begins = not _was_here(config)  # later, a file that is gone was the shop's own, and no sample takes its place
         if begins and config.policy is None and not config.policy_file.exists():
-            shutil.copyfile(SAMPLE / "policy.toml", config.policy_file)
+            _copy_whole(SAMPLE / "policy.toml", config.policy_file)
     except OSError as error:
         raise ConfigInvalid(
             f"the desk's folder {config.home} cannot be written ({error.strerror}); name another one with `home`."
         ) from None
     if begins and config.shop is None:
         create_sample_shop(config.shop_file)
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy a file whole or not at all: half a policy would be taken for the shop's own. Raises OSError."""
+    written = target.with_name(f"{target.name}.new")
+    try:
+        shutil.copyfile(source, written)
+        written.replace(target)
+    finally:
+        written.unlink(missing_ok=True)
 
 
 def is_new(config: DeskConfig) -> bool:
@@ -128,7 +138,7 @@ def _look_for_cases(config: DeskConfig) -> None:
             f"there are no cases in {config.home} yet; take in the mailbox first: pointsman-desk run. For a desk elsewhere, name its settings "
             "with --config."
         )
-    if not config.database.exists():
+    if not config.database.is_file():
         raise lost("it is missing", config.database)
 
 
@@ -162,13 +172,21 @@ async def _recognised(config: DeskConfig, chance: Random) -> Departures:
 
 async def _compare(departures: Departures, config: DeskConfig) -> None:
     witnesses = departures.witnesses(config.concurrency)  # first: what the cases are asked for was in them before it was here
-    if not config.database.exists():
+    if not config.database.is_file():
         raise lost("it is missing", config.database)
     with open_reader(config.database) as reader:
         if reader.incarnation != departures.cases:
             raise lost("it is another database", config.database)
         if (missing := await missing_from(reader, *witnesses)) is not None:
             raise lost(missing, config.database)
+
+
+def identity_of(config: DeskConfig) -> str | None:
+    """Return by what the desk in this folder is known to its mailbox; None where it has not begun. Raises IndexUnavailable, ConfigInvalid."""
+    if not _holds_something(config.departures_file):
+        return None
+    with closing(Departures(config.departures_file, SystemRandom())) as departures:
+        return str(departures.identity)
 
 
 def recognise(config: DeskConfig) -> None:

@@ -1,13 +1,20 @@
 """Files of the desk that are not there, or are not what they should be: one sentence, the right next command, and no more held up than must be."""
 
+import errno
 import shutil
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
+from pointsman import StoreLocked
 from pointsman_desk.cli.main import app
 from pointsman_desk.config import SAMPLE, DeskConfig, load_config
+from pointsman_desk.errors import IndexUnavailable, told
+from pointsman_desk.mail.departures import Departure, Departures
+from pointsman_desk.shop.guesses import Guesses
 
 LOOKS = [("show", "1"), ("cases",), ("explain", "1"), ("cases", "--json")]
 DECISIONS = [
@@ -157,3 +164,87 @@ def test_a_name_that_says_nothing_is_refused(tmp_path: Path, worked: DeskConfig)
 def test_a_case_that_is_not_there_names_the_desks_own_command(tmp_path: Path, worked: DeskConfig, words: tuple[str, ...]) -> None:
     assert worked.database.exists()
     assert command(tmp_path, *words) == (1, "pointsman-desk: there is no case 7; list the cases with `pointsman-desk cases`.")
+
+
+def test_a_copy_of_the_policy_that_was_cut_short_is_no_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = desk_in(tmp_path)
+
+    def cut_short(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", cut_short)
+        full = command(tmp_path, "run")
+
+    assert full[0] == 1
+    assert "cannot be written (No space left on device)" in full[1]
+    assert [*config.home.iterdir()] == []
+    assert command(tmp_path, "run")[0] == 0
+
+
+def test_an_error_leaves_no_transaction_open_and_no_weaker_flush(tmp_path: Path) -> None:
+    departures = Departures(tmp_path / "sent.db", Random(1))
+    connection = departures._connection
+    for table, change in (("sent", "INSERT"), ("taken", "INSERT"), ("desk", "UPDATE")):
+        connection.execute(f"CREATE TRIGGER full_{table} BEFORE {change} ON {table} BEGIN SELECT raise(FAIL, 'disk full'); END")
+
+    for write in (lambda: departures.leaving(Departure("k", 1, "c", 0.0), ["m"]), lambda: departures.taken(1, "c"), departures.begin_anew):
+        with pytest.raises(
+            IndexUnavailable, match=r"sent\.db cannot be used now \(disk full\); see who holds it, make it writable, or make room"
+        ):
+            write()
+        assert not connection.in_transaction
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+
+    connection.execute("DROP TRIGGER full_sent")
+    departures.leaving(Departure("k", 1, "c", 0.0), ["m"])
+
+
+def test_the_guesses_go_on_after_an_error(tmp_path: Path) -> None:
+    guesses = Guesses(tmp_path / "guesses.db")
+    assert guesses.may_name("a@b.example", "A-1", 0.0)
+    assert guesses._connection is not None
+    guesses._connection.execute("CREATE TRIGGER full_now BEFORE INSERT ON guesses BEGIN SELECT raise(FAIL, 'disk full'); END")
+
+    with pytest.raises(IndexUnavailable):
+        guesses.may_name("a@b.example", "A-2", 0.0)
+    guesses._connection.execute("DROP TRIGGER full_now")
+
+    assert guesses.may_name("a@b.example", "A-3", 0.0)
+
+
+def test_the_doctor_tells_of_a_disk_that_is_almost_full_and_of_another_desk(
+    tmp_path: Path, worked: DeskConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert worked.mailbox is not None
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3_000_000))
+    full = command(tmp_path, "doctor")
+    monkeypatch.undo()
+    (tmp_path / "second.toml").write_text((tmp_path / "desk.toml").read_text().replace('/desk"', '/second"'), encoding="utf-8")
+    second = CliRunner().invoke(app, ["doctor", "--config", str(tmp_path / "second.toml")])
+
+    assert full[0] == 1
+    assert f"disk: only 3 MB are free on the disk of {worked.home}" in full[1]
+    assert second.exit_code == 1
+    assert f"mailbox: the mailbox {worked.mailbox} is worked off by the desk in {worked.home};" in " ".join(second.stdout.split())
+    assert command(tmp_path, "doctor")[0] == 0
+
+
+def test_cases_that_were_emptied_or_are_a_folder_name_the_way_on(tmp_path: Path, worked: DeskConfig) -> None:
+    destroy(worked.database)
+    worked.database.write_bytes(b"")
+    emptied = [command(tmp_path, *words) for words in (("show", "1"), ("run",))]
+    worked.database.unlink()
+    worked.database.mkdir()
+    folder = [command(tmp_path, *words) for words in (("show", "1"), ("run",))]
+
+    assert [code for code, _ in (*emptied, *folder)] == [1] * 4
+    assert "cases.db holds no cases. Take in the mailbox: pointsman-desk run; where it held some before," in emptied[0][1]
+    assert all("`pointsman-desk run --after-restore`" in told for _, told in (*emptied, *folder))
+
+
+def test_a_command_that_waits_for_another_one_says_so_in_the_desks_words() -> None:
+    locked = StoreLocked("/a/cases.db is open in another engine (process 7); stop that one, or do the work through it.")
+
+    assert told(locked) == "/a/cases.db is in use by another command (process 7)."

@@ -121,7 +121,7 @@ async def _opened(settings: DeskConfig, work: Work, stop: Stop, turns: Turns, *,
                 line.enter_context(turns.waiting())
                 if loop.time() > told_at:
                     told_at = float("inf")
-                    complain(f"waiting for the cases; Ctrl-C gives up: {locked}")
+                    complain(f"waiting for the cases; Ctrl-C gives up: {told(locked)}")
             await at_desk.either(stop.wait(), asyncio.sleep(RETRY_SECONDS))
     return None
 
@@ -157,7 +157,7 @@ def or_exit(body: Callable[[], T]) -> T:
     """Return what `body` does, or end with a sentence and the code 1."""
     try:
         return body()
-    except (DeskError, PointsmanError, OSError, BaseExceptionGroup) as error:
+    except (DeskError, PointsmanError, OSError, sqlite3.Error, BaseExceptionGroup) as error:
         _end_for(error)
 
 
@@ -170,6 +170,8 @@ def _end_for(error: BaseException) -> NoReturn:
         unwritable(error)
     if isinstance(error, OSError):
         exit_with(f"{error.filename}: {error.strerror}; mend it, and try again.")
+    if isinstance(error, sqlite3.Error):
+        exit_with(f"a database of the desk cannot be used now ({error}); `pointsman-desk doctor` looks at each of them.")
     if not isinstance(error, DeskError | PointsmanError):
         raise error
     exit_with(told(error))

@@ -7,7 +7,8 @@ A crash between two of these lines leaves the cases ahead of this file, which is
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -30,10 +31,7 @@ class Departure(NamedTuple):
 
 
 class Departures:
-    """The file, made when it is missing. Every method may raise sqlite3.Error.
-
-    Raises IndexUnavailable where the file cannot be opened now, ConfigInvalid where it is none.
-    """
+    """The file, made when it is missing. Raises ConfigInvalid where it is none, and like every method IndexUnavailable."""
 
     def __init__(self, file: Path, chance: Random) -> None:
         self.file = file
@@ -63,8 +61,8 @@ class Departures:
     def begun(self, incarnation: str) -> None:
         """Note which cases the desk works on, now that they are there."""
         if self._cases is None:
-            with self._lock:
-                self._connection.execute(_sql("begun"), (incarnation,))
+            with self._using() as connection:
+                connection.execute(_sql("begun"), (incarnation,))
             self._cases = incarnation
 
     def leaving(self, departure: Departure, answers: Iterable[str]) -> None:
@@ -82,32 +80,31 @@ class Departures:
 
     def taken(self, case: int, conversation: str) -> None:
         """Note that a mail has its case. A power failure may take the note, and the next one brings it again."""
-        with self._lock:
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute(
-                _sql("take"),
-                (case, conversation),
-            )
-            self._connection.execute("PRAGMA synchronous = FULL")
+        with self._using() as connection:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                connection.execute(_sql("take"), (case, conversation))
+            finally:
+                connection.execute("PRAGMA synchronous = FULL")  # or a reply could leave before its row is on the disk
 
     def before(self, mail: str) -> Departure | None:
         """The reply that answered the mail with this identity before the cases were lost or put back, unless it is allowed since."""
-        with self._lock:
-            rows = self._connection.execute(_sql("of_mail"), (_hash("key", mail),)).fetchall()
+        with self._using() as connection:
+            rows = connection.execute(_sql("of_mail"), (_hash("key", mail),)).fetchall()
         if not rows or rows[0][4] == self._life:
             return None
         return Departure(*rows[0][:4])
 
     def has_copy(self, email_id: str, sender: str) -> bool:
         """Whether there was a copy of a reply to this mail when the cases were lost or put back."""
-        with self._lock:
-            found = self._connection.execute(_sql("of_mail"), (_hash("copy", f"{email_id}\n{sender}"),)).fetchone()
+        with self._using() as connection:
+            found = connection.execute(_sql("of_mail"), (_hash("copy", f"{email_id}\n{sender}"),)).fetchone()
         return found is not None
 
     def of_earlier_lives(self) -> list[Departure]:
         """The replies that left before the cases were lost or put back, each once."""
-        with self._lock:
-            rows = self._connection.execute(_sql("earlier"), (self._life,)).fetchall()
+        with self._using() as connection:
+            rows = connection.execute(_sql("earlier"), (self._life,)).fetchall()
         return [Departure(*row) for row in rows]
 
     def witnesses(self, most: int) -> tuple[Sequence[Departure], tuple[int, str] | None]:
@@ -115,28 +112,40 @@ class Departures:
 
         Of the replies that are under way at once, `most`, any may be the last that older cases know.
         """
-        with self._lock:
-            rows = self._connection.execute(
-                _sql("last"),
-                (self._life, most),
-            ).fetchall()
-            newest = self._connection.execute(_sql("newest")).fetchone()
+        with self._using() as connection:
+            rows = connection.execute(_sql("last"), (self._life, most)).fetchall()
+            newest = connection.execute(_sql("newest")).fetchone()
         return [Departure(*row) for row in rows], newest
 
     def begin_anew(self) -> None:
         """Forget which cases the desk works on, because a person says that they were lost or put back. What left is kept."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.execute(_sql("begin_anew"))
-            self._connection.execute(_sql("forget_newest"))
-            self._connection.execute("COMMIT")
+        with self._using(begins=True) as connection:
+            connection.execute(_sql("begin_anew"))
+            connection.execute(_sql("forget_newest"))
         self._cases, self._life = None, self._life + 1
 
     def _add(self, rows: Sequence[tuple[bytes, str, int, str, float, int]]) -> None:
+        with self._using(begins=True) as connection:
+            connection.executemany(_sql("add"), rows)
+
+    @contextmanager
+    def _using(self, *, begins: bool = False) -> Iterator[sqlite3.Connection]:
+        """Have the connection for oneself; with `begins` the block is a transaction, which an error takes back."""
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(_sql("add"), rows)
-            self._connection.execute("COMMIT")
+            try:
+                if begins:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+                if begins:
+                    self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise IndexUnavailable(
+                    f"{self.file} cannot be used now ({error}); see who holds it, make it writable, or make room."
+                ) from error
+            finally:
+                if self._connection.in_transaction:
+                    with suppress(sqlite3.Error):  # then SQLite has rolled back itself
+                        self._connection.execute("ROLLBACK")
 
 
 async def missing_from(reader: Reader, witnesses: Sequence[Departure], newest: tuple[int, str] | None) -> str | None:

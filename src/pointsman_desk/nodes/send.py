@@ -2,13 +2,13 @@
 
 import asyncio
 import hashlib
-import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pointsman import UNKNOWN, Context, Found, Log, NotSent, Peek, Rejected, Unsafe
 from pointsman_desk.case import Addressing, Incoming, Mail, Outgoing, Receipt, Reply, Sent, proposed, sent_of, unanswered
+from pointsman_desk.errors import IndexUnavailable
 from pointsman_desk.mail.automatic import names_another
 from pointsman_desk.mail.compose import Letterhead, is_address, reply_to
 from pointsman_desk.mail.compose import compose as to_bytes
@@ -113,8 +113,8 @@ def _depart(departure: Departure, answers: Sequence[str], departures: Departures
                 f"say what is to be: pointsman-desk resolve {departure.case} --send-again, or pointsman-desk cancel {departure.case}"
             )
         departures.leaving(departure, answers)
-    except sqlite3.Error as error:
-        raise NotSent(f"{departures.file} cannot be written ({error}); make room, or see who holds it.") from None
+    except IndexUnavailable as error:
+        raise NotSent(str(error)) from None
 
 
 async def look_up(outgoing: Outgoing, *, transport: SmtpTransport, ctx: Context) -> Any:

@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
@@ -44,14 +44,12 @@ class Guesses:
         who = _hash(sender)
         with self._using() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.execute(_sql("forget"), (now - WINDOW_SECONDS,))
-                allowed: bool = connection.execute(_sql("count"), (who,)).fetchone()[0] < GUESSES_MAX
-                if allowed:
-                    connection.execute(_sql("add"), (who, _hash(number), now))
-                    connection.execute(_sql("forget_oldest"), (self._rows_max,))
-            finally:
-                connection.execute("COMMIT")
+            connection.execute(_sql("forget"), (now - WINDOW_SECONDS,))
+            allowed: bool = connection.execute(_sql("count"), (who,)).fetchone()[0] < GUESSES_MAX
+            if allowed:
+                connection.execute(_sql("add"), (who, _hash(number), now))
+                connection.execute(_sql("forget_oldest"), (self._rows_max,))
+            connection.execute("COMMIT")
         return allowed
 
     def right(self, sender: str, number: str) -> None:
@@ -73,6 +71,10 @@ class Guesses:
                 raise IndexUnavailable(
                     f"{self._file} is damaged ({error}); delete it: it only counts the wrong order numbers that senders named in the last day."
                 ) from error
+            finally:
+                if self._connection is not None and self._connection.in_transaction:
+                    with suppress(sqlite3.Error):  # then SQLite has rolled back itself
+                        self._connection.execute("ROLLBACK")
 
     def _opened(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._file, check_same_thread=False, isolation_level=None)

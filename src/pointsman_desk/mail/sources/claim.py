@@ -15,11 +15,18 @@ def claim(mailbox: Path, identity: str, home: Path) -> None:
     with suppress(OSError):
         with suppress(FileExistsError), file.open("x", encoding="utf-8") as new:
             json.dump({"desk": identity, "home": str(home.absolute())}, new)
-        if (other := _claimed_by(file)) is not None and other["desk"] != identity:
-            raise AnotherDesk(
-                f"the mailbox {mailbox} is worked off by the desk in {other['home']}; two desks would answer each mail twice. Give this one "
-                "another mailbox; or, where that desk is gone, say `pointsman-desk run --after-restore`."
-            )
+        if _claimed_by(file) is None:
+            file.unlink(missing_ok=True)  # a crash has left half of a mark
+        refuse_another(mailbox, identity)
+
+
+def refuse_another(mailbox: Path, identity: str | None) -> None:
+    """Look whose mark the folder has; `identity` is this desk's, None before it has one. Raises AnotherDesk where it is another one's."""
+    if (other := _claimed_by(mailbox / FILE_NAME)) is not None and other["desk"] != identity:
+        raise AnotherDesk(
+            f"the mailbox {mailbox} is worked off by the desk in {other['home']}; two desks would answer each mail twice. Give this one "
+            "another mailbox; or, where that desk is gone, say `pointsman-desk run --after-restore`."
+        )
 
 
 def give_up(mailbox: Path) -> None:
@@ -28,10 +35,9 @@ def give_up(mailbox: Path) -> None:
 
 
 def _claimed_by(file: Path) -> dict[str, str] | None:
-    """What the mark says; None where a crash has left half of it, and then the folder is nobody's."""
+    """What the mark says; None where there is none, or a crash has left half of it, and then the folder is nobody's."""
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
         return {"desk": str(told["desk"]), "home": str(told["home"])}
-    except (ValueError, KeyError, TypeError):
-        file.unlink(missing_ok=True)
+    except (OSError, ValueError, KeyError, TypeError):
         return None

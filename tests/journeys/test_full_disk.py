@@ -1,0 +1,53 @@
+"""A disk that takes no more, as real processes meet it: each ends with one sentence, and what came in is answered once when there is room again."""
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pointsman_desk.config import SAMPLE
+
+BOUND_SECONDS = 60.0
+# Where the first write fails that is larger: the policy, the sample shop, what left, the cases' tables, their log at several places.
+KILOBYTES = (1, 4, 30, 44, 100, 150, 250, 300, 350)
+
+
+def command(folder: Path, *words: str, bytes_max: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command, where no file may become larger than `bytes_max`."""
+
+    def limited() -> None:
+        if bytes_max is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, bytes_max))
+
+    asked = [sys.executable, "-m", "pointsman_desk.cli.main", *words, "--config", str(folder / "desk.toml")]
+    return subprocess.run(asked, capture_output=True, text=True, check=False, timeout=BOUND_SECONDS, preexec_fn=limited)
+
+
+@pytest.mark.parametrize("kilobytes", KILOBYTES)
+def test_a_full_disk_is_one_sentence_and_loses_and_doubles_nothing(tmp_path: Path, kilobytes: int) -> None:
+    (tmp_path / "mailbox").mkdir()
+    samples = sorted((SAMPLE / "mails").iterdir())[:10]
+    for sample in samples:
+        shutil.copyfile(sample, tmp_path / "mailbox" / sample.name)
+    (tmp_path / "desk.toml").write_text(
+        f'home = "{tmp_path / "desk"}"\nmailbox = "{tmp_path / "mailbox"}"\nauthserv = "mx.haus-und-hof.example"\n', encoding="utf-8"
+    )
+
+    full = [command(tmp_path, *words, bytes_max=kilobytes * 1024) for words in (("run",), ("approve", "1", "--yes"), ("run",), ("doctor",))]
+    after = command(tmp_path, "run", "--json")
+    cases = json.loads(command(tmp_path, "cases", "--json").stdout)
+    left = [file.read_bytes() for file in (tmp_path / "desk" / "outbox" / "new").iterdir()]
+
+    assert full[0].returncode == 1, "it was not full: take fewer kilobytes"
+    assert not [done.stderr for done in full if "Traceback" in done.stderr]
+    assert [done.stderr.count("pointsman-desk: ") for done in full[:3]] == [1, 1, 1], [done.stderr for done in full]
+    assert after.returncode == 0, after.stderr
+    assert len(cases) == len(samples)
+    answered = Counter(line for raw in left for line in raw.split(b"\r\n") if line.startswith(b"In-Reply-To:"))
+    assert len(answered) == sum(case["outcome"] == "sent" for case in cases) == 7
+    assert set(answered.values()) == {1}
