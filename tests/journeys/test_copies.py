@@ -122,6 +122,7 @@ def test_a_reply_whose_copy_is_refused_goes_to_nobody_until_a_person_says_how(me
     assert refused.returncode == 1
     assert f"did not accept the recipient '{PAUL}': 550 no such user" in " ".join(refused.stdout.split())
     assert "Refused: the reply of" in shown
+    assert "To write or address it anew: cancel it, then pointsman-desk reopen 1" in shown
     assert listed["status"] == "parked"
     assert at_first == []
     assert [recipients for _, recipients, _ in server.taken] == [[JANE, MARY, PAUL] if mended else [JANE]]

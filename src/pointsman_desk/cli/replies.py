@@ -91,6 +91,7 @@ def print_ways_on(history: History, *, newer: bool) -> None:
     console.print(f"\n[yellow]Parked: {safe((row.reason or '').rstrip('.'))}.[/]")
     if standing == "refused":
         console.print(f"Once the reason is mended: pointsman-desk resolve {number} --send-again. {closing}")
+        console.print(f"To write or address it anew: cancel it, then pointsman-desk reopen {number}")
     elif parked_by_rule(row):
         console.print(closing)
     else:
