@@ -100,6 +100,13 @@ def a_missing_shop(config: DeskConfig) -> Iterator[str]:
 
 
 @contextmanager
+def a_locked_shop(config: DeskConfig) -> Iterator[str]:
+    with closing(sqlite3.connect(config.shop_file, isolation_level=None)) as shop:
+        shop.execute("BEGIN EXCLUSIVE")
+        yield "shop.db cannot be read as one: database is locked"
+
+
+@contextmanager
 def no_mailbox(config: DeskConfig) -> Iterator[str]:
     assert config.mailbox is not None
     away = config.mailbox.with_name("away")
@@ -123,7 +130,7 @@ def a_locked_index(config: DeskConfig) -> Iterator[str]:
         yield "threads.db"
 
 
-@pytest.mark.parametrize("trouble", [a_broken_policy, a_missing_shop, no_mailbox, another_engine, a_locked_index])
+@pytest.mark.parametrize("trouble", [a_broken_policy, a_missing_shop, a_locked_shop, no_mailbox, another_engine, a_locked_index])
 def test_a_watching_desk_outlives_what_keeps_it_from_working(config: DeskConfig, trouble: Any) -> None:
     with watching(config) as process:
         deliver(config, 1)
@@ -230,7 +237,7 @@ def test_a_desk_whose_step_holds_up_everything_tells_so_at_once_and_stops_when_t
     assert [case["status"] for case in json.loads(command(config, "cases", "--json").stdout)] == ["waiting"]
 
 
-@pytest.mark.parametrize("trouble", [a_broken_policy, a_missing_shop])
+@pytest.mark.parametrize("trouble", [a_broken_policy, a_missing_shop, a_locked_shop])
 def test_decisions_need_neither_shop_nor_policy(config: DeskConfig, trouble: Any) -> None:
     for number in range(4):
         deliver(config, number)

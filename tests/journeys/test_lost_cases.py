@@ -130,11 +130,19 @@ def test_a_mail_that_no_reply_had_left_for_waits_for_a_person(config: DeskConfig
     assert sent(config) == 0
 
 
-def test_an_older_database_is_known_for_one_and_what_left_since_is_not_sent_again(config: DeskConfig) -> None:
+@pytest.mark.parametrize("how", ["backup", "log cut off"])
+def test_an_older_database_is_known_for_one_and_what_left_since_is_not_sent_again(config: DeskConfig, how: str) -> None:
     deliver(config, WAITS)
     run(config)
     kept = back_up(config)
-    run(config, lambda desk: at_desk.approve(desk, 1, by="anna", seen=None))
+
+    async def approve(desk: Desk) -> None:
+        await at_desk.approve(desk, 1, by="anna", seen=None)
+        if how == "log cut off":  # what has not come from the write-ahead log into the file is gone
+            assert config.database.with_name("cases.db-wal").stat().st_size > 0
+            back_up(config)
+
+    run(config, approve)
     put_back(config, kept)
 
     with pytest.raises(CasesLost, match="the reply of case 1 that left at"):
