@@ -22,6 +22,7 @@ from pointsman_desk.cli.terminal import console
 from pointsman_desk.config import SAMPLE, DeskConfig, load_config
 from pointsman_desk.desk import Run
 from pointsman_desk.errors import DeskError
+from pointsman_desk.mail.message import read_mail
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.wiring import open_desk
 from smtp_faults import mail_server
@@ -97,6 +98,26 @@ def test_what_show_has_shown_is_what_approve_sends(desk: Terminal) -> None:
     assert desk("show", "1").exit_code == 0
 
     assert desk("approve", "1", "--by", "anna").exit_code == 0
+    assert desk.sent() == 1
+
+
+def test_each_mail_that_no_reply_has_answered_is_shown_with_the_draft_and_with_the_question(desk: Terminal) -> None:
+    first = read_mail((SAMPLE / "mails" / ARTICLE).read_bytes())
+    (desk.folder / "mailbox" / "second.eml").write_text(
+        f"From: {first.sender}\nTo: support@haus-und-hof.example\nSubject: Re: {first.subject}\nMessage-ID: <second@mail.example>\n"
+        f"In-Reply-To: <{first.message_id}>\n\nMy address has changed, too. It is Elm Road 7 now.\n\n"
+        "On 20 November your colleague wrote:\nAnd my lawyer has asked about it.\n",
+        encoding="utf-8",
+    )
+    assert desk("run").exit_code == 0
+
+    asked = flat(desk("approve", "1", "--yes", "--by", "anna", "--despite-violations").stdout)
+    shown = flat(desk("show", "1").stdout)
+
+    for told in (asked, shown):
+        assert "Elm Road 7" in told
+        assert "my lawyer has asked about it" in told, "what may be the customer's own words"
+        assert f"Before it, and not answered yet: {first.subject} {flat(first.text)}" in told
     assert desk.sent() == 1
 
 

@@ -24,11 +24,7 @@ def print_case(history: History, beside: Beside = NOTHING_BESIDE, *, now: float 
     age = "" if now is None else f", {format_duration(now - row.created_at)} ago"
     console.print(f"Came:    {format_time(row.created_at)}{age}")
     _print_head(state, mail, beside)
-    console.print(safe(mail.get("text") or "(no text)"))
-    if mail.get("doubtful"):
-        if "doubtful-lines" in mail.get("notes", ()):
-            console.print("[yellow]Perhaps the customer's own words, too:[/]")
-        console.print(safe(mail["doubtful"]))
+    _print_words(mail)
     if mail.get("quoted"):
         console.print(f"[dim]({len(mail['quoted'].splitlines())} quoted lines)[/]")
     if mail.get("attachments"):
@@ -95,14 +91,28 @@ def _print_head(state: Mapping[str, Any], mail: Mapping[str, Any], beside: Besid
     console.print(f"Subject: {safe(mail.get('subject') or '(no subject)')}\n")
 
 
+def _print_words(mail: Mapping[str, Any]) -> None:
+    """What the customer wrote, and what may be their words."""
+    console.print(safe(mail.get("text") or "(no text)"))
+    if mail.get("doubtful"):
+        if "doubtful-lines" in mail.get("notes", ()):
+            console.print("[yellow]Perhaps the customer's own words, too:[/]")
+        console.print(safe(mail["doubtful"]))
+
+
+def _print_unanswered(history: History) -> None:
+    """The mails before the newest one that the draft answers, too."""
+    for earlier in reversed(history.state.get("earlier") or []):
+        said = "\n\n".join(filter(None, (earlier["text"], earlier["doubtful"])))
+        console.print(f"[bold]Before it, and not answered yet:[/] {safe(earlier['subject'])}\n{safe(said or '(no text)')}")
+
+
 def _print_conversation(history: History) -> None:
     """To which other mails and cases the mail belongs, and what machines have said to them."""
     mails, reports = history.state.get("mails") or [], history.state.get("reports") or []
     if len(mails) > 1:
         console.print(f"It is mail {len(mails)} of its conversation.")
-    for earlier in reversed(history.state.get("earlier") or []):
-        said = "\n\n".join(filter(None, (earlier["text"], earlier["doubtful"])))
-        console.print(f"[bold]Before it, and not answered yet:[/] {safe(earlier['subject'])}\n{safe(said or '(no text)')}")
+    _print_unanswered(history)
     for reply in history.state.get("sent") or []:
         console.print(f"Answered so far: {len(reply['answers'])} of its mails, to {safe(reply['to'])}: {safe(reply['subject'])}")
     newest = mails[-1] if mails else {}
@@ -209,13 +219,14 @@ def print_decision(history: History, config: DeskConfig, now: float) -> None:
 
 
 def print_question(history: History, beside: Beside) -> None:
-    """What a person is about to decide on: the mail, and the draft that would leave."""
+    """What a person is about to decide on: all that the draft answers, and the draft that would leave."""
     state = history.state
     mail = state.get("mail") or {}
     console.print(
         f"[bold]case {history.case.id}[/]: {safe(both_forms(state.get('customer_id') or ''))}: {safe(mail.get('subject') or '(no subject)')}\n"
     )
-    console.print(safe(mail.get("text") or "(no text)"))
+    _print_words(mail)
+    _print_unanswered(history)
     print_reply(state.get("reply"), state.get("verdict"))
     print_outgoing(state.get("outgoing"))
     print_beside(beside)
