@@ -589,7 +589,9 @@ def proposed(reply: Reply | Unsafe[Reply] | None) -> Reply | None:
 
 
 CASE_MAILS_AN_HOUR = 10  # in one case; who has more to say than that is in a talk with a machine, or is one
-RISKIEST_FIRST = (Intent.LEGAL, Intent.REFUND, Intent.COMPLAINT, Intent.UNCLEAR)
+# A court may be next; then money leaves; then a customer does. Labels, drafts and lists all follow this one order.
+RISKY = (Intent.LEGAL, Intent.REFUND, Intent.COMPLAINT)
+RISKIEST_FIRST = (*RISKY, Intent.UNCLEAR)
 BY_HAND = frozenset(RISKIEST_FIRST)
 """What always waits for a person, whatever the policy file says."""
 

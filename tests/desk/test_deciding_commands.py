@@ -313,7 +313,7 @@ def test_a_reply_that_came_back_is_told_by_its_case_and_offers_no_way_that_leads
 # Lists.
 
 
-def test_cases_are_found_by_words_and_listed_with_their_dates(tmp_path: Path) -> None:
+def test_cases_are_found_by_words_and_listed_with_their_ages(tmp_path: Path) -> None:
     desk = Terminal(tmp_path)
     desk.deliver(ARTICLE, STATUS_EN, HOURS_EN)
     desk("run")
@@ -322,7 +322,8 @@ def test_cases_are_found_by_words_and_listed_with_their_dates(tmp_path: Path) ->
     found = [json.loads(desk("cases", "--json", "--search", words).stdout) for words in ("a-1002", "MARIA refund", "nobody")]
 
     assert [[case["id"] for case in cases] for cases in found] == [[2], [1], []]
-    assert "Dates are local (" in listed.stdout
+    assert "Ages are since a mail came; pointsman-desk show says when that was." in listed.stdout
+    assert "Came:    20" in desk("show", "1").stdout
     assert "No case has 'nobody'" in desk("cases", "--search", "nobody").stdout
 
 

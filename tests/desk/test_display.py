@@ -8,6 +8,7 @@ import pytest
 
 from pointsman import CaseRow, History, Status, format_time
 from pointsman.kernel.rows import EventRow
+from pointsman_desk.case import Intent
 from pointsman_desk.cli.lists import print_cases, print_run
 from pointsman_desk.cli.one_case import print_case
 from pointsman_desk.cli.terminal import complain, console, safe
@@ -72,6 +73,7 @@ MIXED = [
     _case(11, "waiting", MAY_ANSWER, "order_status"),
     _case(12, "done", "automatic", outcome="automatic"),
     _case(13, "waiting", "the draft breaks a rule", "complaint"),
+    _case(14, "waiting", "refund, complaint, legal or unclear", "complaint", "unclear"),
 ]
 
 
@@ -81,41 +83,60 @@ def test_what_waits_for_a_person_is_listed_first_and_the_gravest_of_it_before_th
 
     lines = shown.get().splitlines()
     assert [int(line.split()[0]) for line in lines if line.split() and line.split()[0].isdigit()] == [
-        6, 5, 4, 13, 3, 9, 2, 10, 1, 11, 12, 7, 8,
+        6, 5, 14, 4, 13, 3, 9, 2, 10, 1, 11, 12, 7, 8,
     ]  # fmt: skip
     assert [line for line in lines if line.endswith(")") and line[0].isupper()] == [
-        "Waiting for your decision (5)", "Stopped, and needs you to mend something (1)", "Probably automatic (1)",
+        "Waiting for your decision (6)", "Stopped, and needs you to mend something (1)", "Probably automatic (1)",
         "Not finished; the desk goes on with these (1)", "Sent (2)", "Ended without a reply (3)",
     ]  # fmt: skip
     assert lines[lines.index("Probably automatic (1)") + 1] == "To close all of these: pointsman-desk close --probably-automatic"
     assert "cancelled (2)" in lines
 
 
-def test_the_counts_of_a_run_add_up(tmp_path: Path) -> None:
-    def row(case: dict[str, Any]) -> CaseRow:
-        step = "sort" if case["why"] == PROBABLY_AUTOMATIC else "approve"
-        return CaseRow(
-            case["id"], "support-mail", 1, None, Status(case["status"]), 2, 1, None, 1, 3, step, case["why"], None, case["outcome"], 0.0, 0.0
-        )  # fmt: skip
+def test_the_subject_has_room_on_a_terminal_of_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "width", 80)
+    subject, sender = "Where is my order A-1002, please?", "john.smith@post.example"
 
-    config = DeskConfig(home=tmp_path, mailbox=tmp_path)
     with console.capture() as shown:
-        print_run(
-            Run(started=[*range(1, 14)], joined=[3], known=2),
-            MIXED,
-            [row(case) for case in MIXED],
-            config,
-            "model",
-            now=100.0,
-            watched=False,
-        )
+        print_cases([_case(10_123, "waiting", "the risk is not low", "change_address") | {"subject": subject, "from": sender}], now=7_200.0)
 
-    first, in_all, first_waiting = (line for line in shown.get().splitlines() if line.startswith(("The desk", "In all", "To read")))
+    headings, row = (line for line in shown.get().splitlines() if line.startswith((" case", "10123")))
+    assert headings.split() == ["case", "about", "from", "subject", "age"]
+    assert row == "10123 change_address john.smith@post.examp… Where is my order A-1002, p…    2 h "
+    assert len(row) == 80
+
+
+def _row(case: dict[str, Any]) -> CaseRow:
+    step = "sort" if case["why"] == PROBABLY_AUTOMATIC else "approve"
+    return CaseRow(
+        case["id"], "support-mail", 1, None, Status(case["status"]), 2, 1, None, 1, 3, step, case["why"], None, case["outcome"], 0.0, 0.0
+    )  # fmt: skip
+
+
+def _told_of_a_run(cases: list[dict[str, Any]], run: Run, folder: Path) -> list[str]:
+    config = DeskConfig(home=folder, mailbox=folder)
+    with console.capture() as shown:
+        print_run(run, cases, [_row(case) for case in cases], config, "model", now=100.0, watched=False)
+    return shown.get().splitlines()
+
+
+@pytest.mark.parametrize("intent", [*Intent])
+def test_the_draft_for_a_grave_mail_is_not_offered_unread(intent: Intent, tmp_path: Path) -> None:
+    lines = _told_of_a_run([_case(6, "waiting", "for a person", "order_status", intent)], Run(started=[6]), tmp_path)
+
+    [hint] = (line for line in lines if line.startswith("To read"))
+    read, send = "To read the first that waits: pointsman-desk show 6.", " To send its reply: pointsman-desk approve 6."
+    assert hint == (read if intent in {"legal", "refund", "complaint", "unclear"} else read + send)
+
+
+def test_the_counts_of_a_run_add_up(tmp_path: Path) -> None:
+    lines = _told_of_a_run(MIXED, Run(started=[*range(1, 14)], joined=[3], known=2), tmp_path)
+
+    first, in_all = (line for line in lines if line.startswith(("The desk", "In all")))
     assert first == "The desk (model) read 16 mails: 14 new (1 of them in open cases), 2 that it already had."
     assert in_all == (
-        "In all 13 cases: 5 waiting for your decision, 1 stopped, 1 probably automatic, 1 not finished, 2 sent, 3 ended without a reply."
+        "In all 14 cases: 6 waiting for your decision, 1 stopped, 1 probably automatic, 1 not finished, 2 sent, 3 ended without a reply."
     )
-    assert first_waiting == "To read the first that waits: pointsman-desk show 6. To send its reply: pointsman-desk approve 6."
 
 
 def test_a_case_that_will_be_tried_again_says_what_failed() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from pointsman import CaseRow, Reader, Status, format_duration, format_time
-from pointsman_desk.case import RISKIEST_FIRST
+from pointsman import CaseRow, Reader, Status, format_duration
+from pointsman_desk.case import BY_HAND, RISKIEST_FIRST
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.desk import CASES_MAX, Run
@@ -25,9 +25,7 @@ from pointsman_desk.standing import SEND, may_go_on, reasons, returned_to
 
 CASE_WIDTH = 5  # a desk with more than 99,999 cases has a wider terminal
 INTENT_WIDTH = 14  # the longest intent
-DATE_WIDTH = 11  # month, day, hour and minute; of an old case year, month and day
 AGE_WIDTH = 6
-YEAR_SECONDS = 365 * 86_400.0
 SHOWN_MAX = 20  # cases of a group, where nobody asks for more: a screen holds two such groups
 _NUMBER = re.compile(r"\d+")
 
@@ -105,11 +103,13 @@ def print_run(
         return
     if config.smtp is None and config.resend is None:
         console.print(f"Replies are in {safe(config.outbox)}.")
-    first = {_group(case)[0]: case["id"] for case in reversed(in_order(cases))}
-    if (number := first.get(Section.DECIDE)) is not None:
-        console.print(f"To read the first that waits: pointsman-desk show {number}. To send its reply: pointsman-desk approve {number}.")
-    if (number := first.get(Section.STOPPED)) is not None:
-        console.print(f"To see why a case stopped, and what to do: pointsman-desk show {number}.")
+    first = {_group(case)[0]: case for case in reversed(in_order(cases))}
+    if (waits := first.get(Section.DECIDE)) is not None:
+        # A refund or a legal notice is read before anybody thinks of sending its draft.
+        send = "" if BY_HAND.intersection(waits["intents"]) else f" To send its reply: pointsman-desk approve {waits['id']}."
+        console.print(f"To read the first that waits: pointsman-desk show {waits['id']}.{send}")
+    if (stopped := first.get(Section.STOPPED)) is not None:
+        console.print(f"To see why a case stopped, and what to do: pointsman-desk show {stopped['id']}.")
     if Section.UNDER_WAY in first:
         console.print("What is not finished goes on with the next run, or by itself with pointsman-desk run --watch.")
 
@@ -262,35 +262,30 @@ def print_cases(cases: Sequence[dict[str, Any]], *, now: float | None = None, li
                 which = "older" if newest_first else "younger"
                 console.print(f"[dim]and {left} {which} ones: pointsman-desk cases --status {group[0]['status']} --limit {len(group)}[/]")
     if cases and now is not None:
-        console.print(f"\n[dim]Dates are local ({format_time(now).rpartition(' ')[2]}); ages are since a mail came.[/]")
+        console.print("\n[dim]Ages are since a mail came; pointsman-desk show says when that was.[/]")
     _print_causes(cases)
 
 
-_HEADINGS = ("case", "about", "from", "subject", "came", "age")
+_HEADINGS = ("case", "about", "from", "subject", "age")
 
 
 def _told(case: dict[str, Any], now: float | None) -> tuple[str, ...]:
-    times = () if now is None else (_date(case["came_at"], now), _age(now - case["came_at"]))
-    return str(case["id"]), ", ".join(case["intents"]), case["from"] or "", case["subject"] or "(no subject)", *times
+    age = () if now is None else (_age(now - case["came_at"]),)
+    return str(case["id"]), ", ".join(case["intents"]), case["from"] or "", case["subject"] or "(no subject)", *age
 
 
 def _print_rows(rows: Sequence[tuple[str, ...]], now: float | None, *, style: str = "") -> None:
-    table = Table(box=None, show_header=False, padding=(0, 1), expand=True)  # a width to share: otherwise the numbers go first
-    for width in (CASE_WIDTH, INTENT_WIDTH):
-        table.add_column(no_wrap=True, width=width, style=style)
+    # A width to share: otherwise the numbers go first. One space between two columns leaves more of it to the subject.
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), expand=True)
+    table.add_column(no_wrap=True, width=CASE_WIDTH, justify="right", style=style)
+    table.add_column(no_wrap=True, width=INTENT_WIDTH, style=style)
     for share in (3, 4):  # from, subject
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=share, style=style)
-    widths = () if now is None else (DATE_WIDTH, AGE_WIDTH)
-    for width in widths:
-        table.add_column(no_wrap=True, width=width, justify="right", style=style)
+    if now is not None:
+        table.add_column(no_wrap=True, width=AGE_WIDTH, justify="right", style=style)
     for row in rows:
-        table.add_row(*(safe(text) for text in row[: 4 + len(widths)]))
+        table.add_row(*(safe(text) for text in row[: len(table.columns)]))
     console.print(table)
-
-
-def _date(at: float, now: float) -> str:
-    told = format_time(at)
-    return told[5:16] if now - at < YEAR_SECONDS / 2 else told[:10]
 
 
 def _print_causes(cases: Sequence[dict[str, Any]]) -> None:

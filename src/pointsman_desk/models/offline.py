@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from pointsman import ModelResponse
 from pointsman.models import Message, Task
-from pointsman_desk.case import Grounds, Intent, Language, Mail, Risk
+from pointsman_desk.case import RISKY, Grounds, Intent, Language, Mail, Risk
 from pointsman_desk.models.base import Classification
 from pointsman_desk.models.lexicon import Findings, Match, lexicon
 from pointsman_desk.models.prompts import ClassifyAnswer, DraftAnswer
@@ -29,8 +29,6 @@ LONG_WITH_BULK_WORDS = 120  # with the marks of a mass mailing, half a page is e
 LEAD_MIN = 2  # the weights in lexicon.toml are made for it: a wish that only goes with another one weighs so much less
 SELF_SHARE_MIN = 0.01  # a person says "I" or "my" more often than once in a hundred words
 
-# What a person must see first: a mail that threatens to sue and asks for a refund is a legal matter.
-_RISKIEST_FIRST = (Intent.LEGAL, Intent.REFUND, Intent.COMPLAINT)
 _RISKS = (Risk.LOW, Risk.MEDIUM, Risk.HIGH)
 
 _SPOKEN = str.maketrans({"€": " euro ", "£": " pound ", "$": " dollar "})
@@ -152,7 +150,8 @@ def _decide(matches: list[Match], *, spoken: bool, bulk: bool, orders: tuple[str
         heaviest[match.rule.intent] = max(match.rule.weight, heaviest.get(match.rule.intent, 0))
     top = max(heaviest.values(), default=0)
     leading = [intent for intent, weight in heaviest.items() if weight > top - LEAD_MIN]
-    risky = [intent for intent in _RISKIEST_FIRST if intent in heaviest]
+    # A mail that threatens to sue and asks for a refund is a legal matter.
+    risky = [intent for intent in RISKY if intent in heaviest]
     intent = risky[0] if risky else leading[0] if len(leading) == 1 and spoken else Intent.UNCLEAR
     own = tuple(word for match in matches if match.rule.intent is intent for word in match.words)
     return intent, _longest((*own, *everything))
@@ -170,7 +169,7 @@ def _risk(intent: Intent, matches: list[Match], mail: Mail, *, odd: bool, orders
     levels = [table[intent], *(table[match.rule.intent] for match in matches)]
     if orders_named > 1:
         levels.append(Risk.HIGH)  # a reply about one order leaves the other open, or tells who else ordered
-    risky = any(match.rule.intent in _RISKIEST_FIRST for match in matches)
+    risky = any(match.rule.intent in RISKY for match in matches)
     if mail.attachments or not WORDS_MIN <= len((mail.text or mail.doubtful or mail.subject).split()) <= LONG_WORDS:
         levels.append(Risk.MEDIUM)  # more may be meant than the words say that were found
     if odd or any(sign in note for note in mail.notes for sign in _HIDDEN) or (risky and mail.attachments):
