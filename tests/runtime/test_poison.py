@@ -1,5 +1,7 @@
-"""Poison leaves the line: what ends its engine again and again is parked by counting how often it was begun."""
+"""Poison leaves the line: what ends its engine again and again is parked by counting the engines that ended in the middle of it."""
 
+import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +10,12 @@ from typing import Any
 import poisonous
 import pytest
 from places import Place, run
-from poisonous import ATTEMPTS, poisoned
+from poisonous import poisoned
 
 from pointsman import State, Status
+from pointsman.kernel.attempts import INTERRUPTIONS_MAX
 from pointsman.runtime.scheduler import IN_VAIN_MAX
+from pointsman.testing.crash import CrashAt, in_child
 
 
 def begin(place: Place, kind: str, *names: str) -> None:
@@ -35,17 +39,17 @@ def engines_die(place: Place, kind: str, calls: Path, *, at_most: int) -> int:
 
 
 @pytest.mark.parametrize("kind", ["node exit", "node killed", "thread segfault", "thread exit"])
-def test_a_node_that_ends_its_engine_is_begun_as_often_as_it_may_be_and_then_parked(on_disk: Place, tmp_path: Path, kind: str) -> None:
+def test_a_node_that_ends_its_engine_again_and_again_is_parked(on_disk: Place, tmp_path: Path, kind: str) -> None:
     calls = tmp_path / "calls"
     calls.touch()
     begin(on_disk, kind, "poison")
 
-    died = engines_die(on_disk, kind, calls, at_most=ATTEMPTS)
+    died = engines_die(on_disk, kind, calls, at_most=INTERRUPTIONS_MAX)
     row, state, kinds = run(looked(on_disk, kind))
 
-    assert died == len(calls.read_text().split()) == ATTEMPTS
+    assert died == len(calls.read_text().split()) == INTERRUPTIONS_MAX
     assert (row.status, state.result) == (Status.PARKED, None)
-    assert "'in_node' was begun 2 times and never ended" in row.reason.replace("in_thread", "in_node")
+    assert "an engine has ended 8 times while step 'in_node' was running" in row.reason.replace("in_thread", "in_node")
     assert kinds[-2:] == ["node.interrupted", "parked"]
 
 
@@ -73,12 +77,12 @@ def test_a_condition_that_ends_its_engine_is_found_out_too(on_disk: Place, tmp_p
     begin(on_disk, "condition exit", "poison", "innocent")  # before there is poison in it
     calls.touch()
 
-    died = engines_die(on_disk, "condition exit", calls, at_most=ATTEMPTS + IN_VAIN_MAX)
+    died = engines_die(on_disk, "condition exit", calls, at_most=INTERRUPTIONS_MAX + IN_VAIN_MAX)
     row, _, kinds = run(looked(on_disk, "condition exit"))
 
-    assert died == ATTEMPTS + IN_VAIN_MAX
+    assert died == INTERRUPTIONS_MAX + IN_VAIN_MAX
     assert row.status is Status.PARKED
-    assert "an engine has ended 4 times before it could go on with step 'in_node'" in row.reason
+    assert "an engine has ended 10 times before it could go on with step 'in_node'" in row.reason
     assert kinds[-1] == "parked"
 
 
@@ -88,7 +92,7 @@ def test_cases_that_are_in_hand_beside_poison_are_not_taken_for_it(on_disk: Plac
     begin(on_disk, kind, "innocent 1", "poison", "innocent 2", "innocent 3")
     calls.touch()
 
-    engines_die(on_disk, kind, calls, at_most=10)
+    engines_die(on_disk, kind, calls, at_most=30)
 
     async def main() -> Any:
         async with on_disk.open(poisoned(kind)) as engine:
@@ -105,7 +109,7 @@ def test_poison_that_was_corrected_is_redriven_with_its_attempts_renewed(on_disk
     calls = tmp_path / "calls"
     calls.touch()
     begin(on_disk, "node exit", "poison")
-    engines_die(on_disk, "node exit", calls, at_most=ATTEMPTS)
+    engines_die(on_disk, "node exit", calls, at_most=INTERRUPTIONS_MAX)
 
     async def main() -> Any:
         async with on_disk.open(poisoned("node exit")) as engine:
@@ -113,3 +117,31 @@ def test_poison_that_was_corrected_is_redriven_with_its_attempts_renewed(on_disk
             return await engine.wait_until_resting(1)
 
     assert run(main()).outcome == "survived"
+
+
+def test_a_loop_of_kills_parks_no_healthy_case(on_disk: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    healthy = [f"innocent {number}" for number in range(120)]
+    begin(on_disk, "node exit", *healthy)
+    calls, chance, codes = tmp_path / "calls", random.Random(11), list[int]()
+    calls.touch()
+    monkeypatch.setattr(poisonous, "SLOW", 0.0)
+
+    async def works(points: CrashAt) -> None:
+        async with on_disk.open(poisoned("node exit"), failpoints=points, concurrency=2) as engine:
+            await engine.idle()
+
+    def dies() -> None:
+        monkeypatch.setattr(poisonous, "CALLS", calls)
+        # A kill from outside comes at any moment of a run, not always in its first ones.
+        run(works(CrashAt(chance.randint(2, 60) if codes.count(-signal.SIGKILL) < 20 else 0)))
+
+    async def look() -> Any:
+        async with on_disk.open(poisoned("node exit"), concurrency=0) as engine:
+            return await engine.reader.cases()
+
+    while 0 not in codes and len(codes) < 40:
+        codes.append(in_child(dies))
+        chance.random()  # the child has drawn from a copy
+
+    assert codes.count(-signal.SIGKILL) >= 15
+    assert {row.key: row.status for row in run(look())} == dict.fromkeys(healthy, Status.DONE)

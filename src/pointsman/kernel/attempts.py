@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pointsman.definition.guards import Violation, unsafe_in
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.process import AnyProcess
+from pointsman.definition.rules import Parallel
 from pointsman.errors import BudgetSpent, CheckError, DefinitionError, Rejected, ValueRefused
 from pointsman.kernel.case import Case, encode, failure_cells
 from pointsman.kernel.codec import codec_of, digest_of, message_of
@@ -26,6 +27,10 @@ from pointsman.kernel.rows import BranchRow, UsageRow
 from pointsman.kernel.snapshot import Cell
 
 Facts = Mapping[str, Any]
+
+INTERRUPTIONS_MAX = 8
+"""How often engines may die during a step. From the second death on the scheduler runs the case apart from other suspects, so the last
+six are most likely its own doing; a machine that is switched off a few times, or a loop of restarts, does not reach them."""
 
 
 class CallEnd(NamedTuple):
@@ -134,19 +139,19 @@ def follow(at: Moment, node: AnyNode, tried: Try, end: CallEnd) -> Followed:
     return Followed((failed,), failure=error)
 
 
-def interrupted(at: Moment, node: AnyNode, step: str, deaths: int) -> StepResult:
-    """The engine died during every attempt. Most likely the step, or the model that it asks, ends the engine."""
-    case = at.case
-    event = Event(Kind.NODE_INTERRUPTED, node.name, deaths, {"attempts": deaths})
-    error = RuntimeError(f"the engine died during each of {deaths} attempts")
-    if step == node.name:
+def interrupted(at: Moment, step: Parallel | AnyNode) -> StepResult:
+    """Engines died again and again during the step. Most likely the step, or the model that it asks, ends them."""
+    case, deaths = at.case, at.case.row.interruptions
+    node = step.nodes[0] if isinstance(step, Parallel) else step
+    event = Event(Kind.NODE_INTERRUPTED, node.name, case.row.attempts, {"interruptions": deaths})
+    error = RuntimeError(f"an engine has ended {deaths} times while step {step.name!r} was running")
+    if not isinstance(step, Parallel):
         move = _next_move(node, progress_in(case, node), None)
         if move is not None:
             return _asked_again(at, node, (event,), move[1])
         if node.on_failure == "record":
             return StepResult((event._replace(writes=failure_cells(at.process, node, error, deaths)),))
-    told = f"{step!r} was begun {deaths} times and never ended: {error}; correct it and redrive the case"
-    return StepResult((event,), park=told, evidence=evidence_of(error, deaths))
+    return StepResult((event,), park=f"{error}; correct it and redrive the case", evidence=evidence_of(error, deaths))
 
 
 def wait_for_permit(at: Moment, node: AnyNode, events: tuple[Event, ...] = (), *, told: bool = False, why: str | None = None) -> StepResult:

@@ -192,7 +192,8 @@ def committed(case: Case, t: Transition, snapshot: Snapshot) -> Case:
     row = case.row
     after = CaseRow(
         t.case, row.process, t.migrated or row.version, row.key, t.status, t.revision + 1, t.fence + t.claims, t.wake_at, t.attempts, t.steps,
-        t.step, t.rule, t.reason, t.outcome, row.created_at if row.revision else t.at, t.at, row.tenant, row.priority, row.correlation, row.parent, 0, t.needs,
+        t.step, t.rule, t.reason, t.outcome, row.created_at if row.revision else t.at, t.at, row.tenant, row.priority, row.correlation, row.parent, 0,
+        t.needs, t.interruptions,
     )  # fmt: skip
     branches = case.branches
     if t.ends_branches or t.step != row.step:

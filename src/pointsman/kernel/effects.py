@@ -12,7 +12,7 @@ from pointsman.definition.effects import ABSENT, AnyEffect, Compensation, Effect
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Compensate, Park
 from pointsman.errors import AllHang, NotBegun, NotSent, Rejected
-from pointsman.kernel.attempts import CallEnd, wait_for_permit
+from pointsman.kernel.attempts import INTERRUPTIONS_MAX, CallEnd, wait_for_permit
 from pointsman.kernel.case import cells_from, encode, failure_cells, outcome_text
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of
 from pointsman.kernel.commands import Acquire, CallEffect, LoadHistory, LookUpEffect
@@ -24,7 +24,7 @@ from pointsman.kernel.moment import Moment, StepResult
 from pointsman.kernel.rows import EffectRow, Intent, Settlement
 from pointsman.kernel.snapshot import Snapshot
 
-ATTEMPTS_A_CALL = 4  # a call may take a wait, a look-up and its retry; a step that is begun more often ends its engine each time
+ATTEMPTS_A_CALL = 4  # a call may take a wait, a look-up and its retry; more would be a loop
 KEY_LENGTH = 40  # hexadecimal digits of the SHA-256: 160 bits, within every provider's limit for keys
 
 
@@ -92,6 +92,10 @@ def _remember(at: Moment, after: Next, result: StepResult, key: str) -> tuple[Ne
 
 def reach(at: Moment, effect: AnyEffect, undoes: str = "", *, granted: Acquire | None = None) -> Move:
     """The next move of an effect that the case is at; `granted` is the permit and the thread that it has by now."""
+    deaths = at.case.row.interruptions
+    if deaths >= INTERRUPTIONS_MAX:
+        told = f"an engine has ended {deaths} times while step {effect.name!r} was running"
+        return StepResult(park=f"{told}; correct it, resolve its call if that is in doubt, and redrive the case")
     if at.case.row.attempts > ATTEMPTS_A_CALL * effect.retry.attempts_max:
         told = f"{effect.name!r} was begun {at.case.row.attempts - 1} times and never ended"
         return StepResult(park=f"{told}; correct it, resolve its call if that is in doubt, and redrive the case")

@@ -36,6 +36,7 @@ from pointsman.definition.rules import Compensate, Finish, Parallel, Step
 from pointsman.definition.transactions import Transaction
 from pointsman.errors import Refused
 from pointsman.kernel import attempts, compensations, effects, happenings, joins, messages, operators, timers
+from pointsman.kernel.attempts import INTERRUPTIONS_MAX
 from pointsman.kernel.case import Case, committed
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.commands import CallEffect, CallNode, Command, Continue, Rest, RunBranches, RunTransaction, StartChild
@@ -338,17 +339,12 @@ def _perform(at: Moment, step: Step) -> Plan:
             return _moved_on(at, compensations.next_move(at, step))
         case Child():
             return _start_child(at, step)
-        case Parallel(nodes=nodes):
-            # The attempts of such a step count how often the engine died without the end of a branch. It may do so once more
-            # than a branch has attempts, as most of the branches under way were not the cause.
-            node, most = nodes[0], 1 + max(one.retry.attempts_max for one in nodes)
-        case Node():
-            node, most = step, step.retry.attempts_max
+        case Parallel() | Node():
+            if at.case.row.interruptions >= INTERRUPTIONS_MAX:
+                return _conclude(at, attempts.interrupted(at, step))
+            return Plan(None, (_call(at.case, step),), at.case)
         case _:
             raise AssertionError(step)
-    if at.case.row.attempts > most:
-        return _conclude(at, attempts.interrupted(at, node, step.name, most))
-    return Plan(None, (_call(at.case, step),), at.case)
 
 
 def _call(case: Case, step: "Parallel | Node[Any, Any]") -> Command:

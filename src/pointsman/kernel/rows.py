@@ -151,8 +151,9 @@ class Transition:
     `claims` raises the fence: the case passes into this engine's hands. `inbox` is the number of pending messages that
     the engine has seen; None does not look. `takes` are those that are pending no longer, `posts` what this case sends to
     others. `leaves_pause` closes the open pause: as answered where `answered_by` says by whom, else as void. `ends_branches`
-    forgets the branches. `needs` names the limit that a ready case waits for, `migrated` the version that it now has. `erases` takes the case's
-    content away (S23), and what the events said before. `usage` is that of the answers that its events tell of.
+    forgets the branches. `needs` names the limit that a ready case waits for, `interruptions`
+    counts those that the case keeps (0: it got on), `migrated` is the version that it now has. `erases` takes the case's content
+    away (S23), and what the events said before. `usage` is that of the answers that its events tell of.
     """
 
     case: int
@@ -168,6 +169,7 @@ class Transition:
     reason: str | None = None
     outcome: str | None = None
     needs: str | None = None
+    interruptions: int = 0
     claims: bool = False
     migrated: int | None = None
     inbox: int | None = None
@@ -189,7 +191,11 @@ class Transition:
 
 
 class CaseRow(NamedTuple):
-    """A case as it is stored. `step`, `rule` and `reason` say what it does or waits for, and why."""
+    """A case as it is stored. `step`, `rule` and `reason` say what it does or waits for, and why.
+
+    `attempts` counts those of the present step that ended by themselves, and the one under way; `interruptions` how often an
+    engine has ended with the case in hand and called, since the case last got on.
+    """
 
     id: int
     process: str
@@ -213,6 +219,7 @@ class CaseRow(NamedTuple):
     parent: int | None = None
     inbox: int = 0
     needs: str | None = None
+    interruptions: int = 0
 
 
 class FieldRow(NamedTuple):

@@ -37,6 +37,7 @@ def stays(at: Moment, result: StepResult, status: Status, *, added: Mapping[str,
     t.status, t.wake_at = status, result.wake_at
     t.attempts = case.row.attempts if result.attempts is None else result.attempts
     t.step, t.rule = case.row.step, case.row.rule
+    t.interruptions = _kept_interruptions(case, t, result)
     t.needs = _need(at, t, result)
     t.fields = _field_writes(case, added=added)
     t.events = [*_migrated(at), *map(event_write, result.events)]
@@ -87,6 +88,7 @@ def moves(
         t.needs = _need(at, t, result)
         if queues is not None and t.status is Status.READY:
             events.append(event_write(queues))
+    t.interruptions = _kept_interruptions(case, t, result)
     t.claims = t.status is Status.RUNNING and case.row.status is not Status.RUNNING
     t.leaves_pause = (case.row.status is Status.WAITING or case.pause is not None) and not _keeps_pause(case, at.process, after, t)
     t.events = events
@@ -116,6 +118,15 @@ def usage_writes(events: Iterable[Event]) -> Sequence[UsageWrite]:
 def runnable(decision: Decision) -> bool:
     """Whether the decision names something for the engine to do."""
     return isinstance(decision.step, Node | Parallel | Child | Compensate)
+
+
+_NO_PROGRESS = frozenset({Kind.PERMIT_WAITED, Kind.EFFECT_INTENDED, Kind.EFFECT_IN_DOUBT})
+
+
+def _kept_interruptions(case: Case, t: Transition, result: StepResult) -> int:
+    """The interruptions that the case keeps: an intent, a call in doubt or a place in the line does not end a step."""
+    stays = t.step == case.row.step and t.status in {Status.RUNNING, Status.READY}
+    return case.row.interruptions if stays and (result.in_doubt or all(event.kind in _NO_PROGRESS for event in result.events)) else 0
 
 
 def _begin(at: Moment, result: StepResult) -> Transition:

@@ -1,7 +1,7 @@
-"""Attempts count calls: a case that waits for a permit or a thread when its engine dies has not been called.
+"""Interruptions count calls: a case that waits for a permit or a thread when its engine dies has not been called.
 
-The commit that chooses a step, or the claim, counts the attempt that is about to begin. Where the call has to wait first, that
-is taken back, and counted again when the call begins. Both are one small update each, which shares its commit with others.
+If a call has to wait, the store is told, and told again when the call begins. Each is one small update, which shares its commit with
+others.
 """
 
 from collections.abc import Iterator
@@ -12,22 +12,22 @@ from pointsman.store.base import Store
 
 
 class Begun:
-    """Keeps the count of attempts in the store true while calls wait."""
+    """Tells the store whether all calls of a case wait."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def waits(self, session: CaseSession) -> None:
-        """A call of the case has to wait; where none of its calls is under way, its attempt does not count meanwhile."""
+        """A call of the case has to wait; where none of its calls is under way, the death of the engine does not count meanwhile."""
         if session.calling == 0 and session.counted:
             session.counted = False
-            await self._store.count_attempt(session.case.row.id, session.case.row.fence, -1)
+            await self._store.mark_waiting(session.case.row.id, session.case.row.fence, True)
 
     async def begins(self, session: CaseSession) -> None:
         """A call of the case is about to begin."""
         if not session.counted:
             session.counted = True
-            await self._store.count_attempt(session.case.row.id, session.case.row.fence, 1)
+            await self._store.mark_waiting(session.case.row.id, session.case.row.fence, False)
 
     @contextmanager
     def calling(self, session: CaseSession) -> Iterator[None]:

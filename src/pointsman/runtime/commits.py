@@ -43,7 +43,7 @@ class Commits:
         """Bring the session up to date with a plan whose transition was committed."""
         t = plan.transition
         assert t is not None
-        session.case, session.counted = plan.case, t.attempts > 0
+        session.case, session.counted = plan.case, True
         if t.settlement is not None and t.settlement.status is EffectStatus.DONE:
             self._threads.forget(t.settlement.key)
         if t.status in ENDED:

@@ -4,14 +4,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from math import inf
 
-from pointsman.definition.effects import Effect
-from pointsman.definition.nodes import Node
 from pointsman.errors import Conflict, StoreError, VersionNotAccepted
+from pointsman.kernel.attempts import INTERRUPTIONS_MAX
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.commands import Command
-from pointsman.kernel.effects import ATTEMPTS_A_CALL
 from pointsman.kernel.events import Event
 from pointsman.kernel.happenings import CannotGoOn, NotAcceptedHere
 from pointsman.kernel.moment import Offer
@@ -33,9 +30,11 @@ log = logging.getLogger("pointsman")
 
 CANCEL_SECONDS = 2.0  # what a cancelled step gets to clean up; one that swallows its cancellation is left behind, and fenced
 
-IN_VAIN_MAX = 2  # claims beyond what a step can be begun: one finds that out, and another one may end for another reason
+IN_VAIN_MAX = 2  # deaths beyond those that park a step when it begins: one claim finds that out, another may die for another reason
 
-HESITATION_SECONDS = 1.0  # after a claim that found nothing, although something seemed to be due
+SUSPECT_FROM = 2  # interruptions: a power cut leaves one on every case in hand, and need not slow them down
+
+HESITATION_SECONDS = 1.0  # after a claim that took nothing in hand, although something seemed to be due
 
 
 class Scheduler:
@@ -66,6 +65,7 @@ class Scheduler:
         self._reserved = 0
         self._cancels: dict[int, Event] = {}
         self._suspect: int | None = None
+        self._put_back: set[int] = set()  # suspects that wait for the end of the one in hand
         self._wake = asyncio.Event()
         self._lull = asyncio.Event()
         self._due = True  # what an earlier engine left may be due at once
@@ -125,9 +125,7 @@ class Scheduler:
     def let_go(self, case: int) -> None:
         """The case is no longer in hand: its place is free from the commit that put it to rest or back into the line."""
         self._ports.store.left_running.discard(case)
-        if case == self._suspect:
-            self._suspect = None
-            self._wake.set()
+        self._clear(case)
         if self._tasks.pop(case, None) is not None:
             self._cancels.pop(case, None)
             self._limits.moved(case)
@@ -243,50 +241,54 @@ class Scheduler:
             self._given_back += [one.case.id for one in claimed]
             return
         self._limits.claimed([one.case for one in claimed], room, all_of_it=len(claimed) < limit)
-        for one in await self._with_one_suspect(claimed):
+        waiting = len(self._put_back)
+        taken = await self._with_one_suspect(claimed)
+        for one in taken:
             await self._take_claimed(one)
+            if not self.holds(one.case.id):
+                self._clear(one.case.id)
+        in_vain = not taken and len(self._put_back) == waiting
         # Only what is known to be due is claimed: a claim keeps its places from those who start a case meanwhile.
         next_wake = await self._ports.store.next_wake(self._registry.names, closed=self._limits.closed())
-        if next_wake is not None and next_wake <= now and not claimed:
-            self._limits.left_out()
-            next_wake = now + HESITATION_SECONDS  # the store's clock says otherwise than this engine's: do not ask again and again
+        if next_wake is not None and next_wake <= now and in_vain and not self._due:
+            if not claimed:
+                self._limits.left_out()
+            # The store's clock says otherwise than this engine's, or only suspects are due: do not ask again and again.
+            next_wake = now + HESITATION_SECONDS
         for at in (next_wake, self._limits.opens_at()):
             if at is not None:
                 self.woken(at)
 
     async def _with_one_suspect(self, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
-        """Put all but one of the suspects back, while cases that a dead engine had in hand are still to be gone on with.
+        """Put all but one of the suspects back: a death counts for all cases in hand, and one of them may be its cause.
 
-        One of them may have ended it, and its death has counted for all. Those that are at their last attempt make it one at a
-        time, so that only the one that ends its engine uses it up.
+        So from the second death on, the next one counts only for the suspect that is in hand then.
         """
-        if not await self._after_a_death():
-            return claimed
-        suspects = [one.case.id for one in claimed if one.case.attempts >= self._begun_max(one.case)[0]]
+        suspects = [one.case.id for one in claimed if one.case.interruptions >= SUSPECT_FROM]
         if suspects and self._suspect is None:
             self._suspect = suspects.pop(0)
         if suspects:
-            await self._ports.store.release(suspects, now=self._ports.clock.now() + HESITATION_SECONDS)
+            await self._ports.store.release(suspects, now=self._ports.clock.now())
+            self._put_back.update(suspects)
             for case in suspects:
                 self._limits.moved(case)
         return [one for one in claimed if one.case.id not in suspects]
 
-    async def _after_a_death(self) -> bool:
-        """Whether a case that a dead engine had in hand is still to be gone on with by this code."""
-        left = self._ports.store.left_running
-        for case in [*left]:
-            row = await self._ports.store.case(case)
-            if row is None or row.process not in self._registry.names or row.status not in {Status.READY, Status.RUNNING}:
-                left.discard(case)
-        return bool(left)
+    def _clear(self, case: int) -> None:
+        """The case is not in hand; if it was the suspect, the next one has its turn."""
+        if case == self._suspect:
+            self._suspect = None
+            self._put_back.clear()
+            self._due = True
+            self._wake.set()
 
     async def _take_claimed(self, claimed: Claimed) -> None:
         """Take a claimed case in hand, or put one aside that this code cannot go on with or cannot read."""
         row = claimed.case
-        if row.attempts > self._begun_max(row)[1] + IN_VAIN_MAX:
+        if row.interruptions >= INTERRUPTIONS_MAX + IN_VAIN_MAX:
             self._limits.moved(row.id)
             with suppress(Conflict):
-                await self._fail_case(self._bare(row), f"an engine has ended {row.attempts - 1} times before it could go on with step {row.step!r}; "
+                await self._fail_case(self._bare(row), f"an engine has ended {row.interruptions} times before it could go on with step {row.step!r}; "
                                        "its fields or a rule's condition may be what ends them: correct that, and redrive the case")  # fmt: skip
             return
         try:
@@ -304,14 +306,6 @@ class Scheduler:
             return
         self._reserved += 1
         self.take(session, None)
-
-    def _begun_max(self, row: CaseRow) -> tuple[float, float]:
-        """How often the case's step may fail by itself, and how often it can be begun at all."""
-        process = self._registry.for_start(row.process)
-        step = process.steps.get(process.called(row.step or ""))
-        if not isinstance(step, Node):
-            return 2, inf  # several at once, of which each has attempts of its own; or none
-        return step.retry.attempts_max, step.retry.attempts_max * (ATTEMPTS_A_CALL if isinstance(step, Effect) else 1)
 
     async def _drive(self, session: CaseSession, commands: tuple[Command, ...] | None) -> None:
         case = session.case.row.id

@@ -19,7 +19,7 @@ class CaseSession:
     """A case in hand. Only `case` is durable; the rest is gone with the engine, and nothing depends on it.
 
     `permit` and `place` are a permit and a thread for the call to come, and `call_until` is when that call must be given up, in the clock's
-    monotonic seconds. `calling` is how many calls are under way, `counted` whether the store counts an attempt for them.
+    monotonic seconds. `calling` is how many calls are under way, `counted` whether the store would count the death of the engine as an interruption.
     """
 
     program: Program

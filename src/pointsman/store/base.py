@@ -15,6 +15,8 @@ Promises (tests/store runs each against each store)
     S3  A commit against another revision or fence than the case has raises Conflict and changes nothing.
     S4  Of a tenant's starts with one key in one process, the first makes the case; every other one is told its number.
     S5  A case that is due, ready or waiting with a timer, is claimed once; the claim raises its fence and counts an attempt.
+        An attempt that an engine's end or a release cut short does not count; an engine's end is an interruption instead, unless
+        the case was marked as waiting. A transition says how many interruptions the case keeps.
     S6  A pause is open until its case moves; it is answered at most once.
     S7  An intent is new to the ledger, or takes up the standing one on purpose (`again`); otherwise it is a Conflict.
     S8  Events are numbered in the order of their commits, without a later commit below an earlier number.
@@ -301,8 +303,11 @@ class Store(Reader, Protocol):
     async def release(self, cases: Sequence[int], *, now: float) -> None:
         """Give running cases back unharmed: they are ready again, and the attempt that was cut short does not count."""
 
-    async def count_attempt(self, case: int, fence: int, by: int) -> None:
-        """Add to the attempts of a running case that is in hand under this fence: a call of it waits (-1), or begins (1)."""
+    async def mark_waiting(self, case: int, fence: int, waiting: bool) -> None:
+        """Note whether all calls of a case that is in hand under this fence wait: the engine's end is no interruption then (S5).
+
+        The next claim, release or transition of the case takes the mark away.
+        """
 
     async def renew(self) -> float:
         """Prolong this engine's lease by `lease_seconds` from now; answers the store's time (Unix seconds).

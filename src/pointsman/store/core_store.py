@@ -81,9 +81,9 @@ class CoreStore(SqliteReader):
         """Give running cases back unharmed; see the contract."""
         await self._commit(lambda core: core.release(cases, now))
 
-    async def count_attempt(self, case: int, fence: int, by: int) -> None:
-        """Add to the attempts of a running case; see the contract."""
-        await self._commit(lambda core: core.count_attempt(case, fence, by))
+    async def mark_waiting(self, case: int, fence: int, waiting: bool) -> None:
+        """Note whether all calls of a running case wait; see the contract."""
+        await self._commit(lambda core: core.mark_waiting(case, fence, waiting))
 
     async def keep(self, content: bytes, *, now: float) -> Blob:
         """Store a blob by its content; see the contract."""

@@ -88,9 +88,9 @@ class SqliteCore:
         """Give running cases back unharmed."""
         self.connection.executemany(self.sql["release_case"], [(now, case) for case in cases])
 
-    def count_attempt(self, case: int, fence: int, by: int) -> None:
-        """Add to the attempts of a running case."""
-        self._do("count_attempt", (by, case, fence))
+    def mark_waiting(self, case: int, fence: int, waiting: bool) -> None:
+        """Note whether all calls of a running case wait."""
+        self._do("mark_waiting", (int(waiting), case, fence))
 
     def keep(self, blob: Blob, content: bytes, now: float) -> None:
         """Store a blob, or renew the time of one that is there."""
@@ -147,9 +147,9 @@ class SqliteCore:
                 started.append((t.case, process, version, key, t.status, revision, fence, *stands, t.at, t.at, *kin, 0, t.needs))
             else:
                 inbox = (t.inbox, None if t.inbox is None else t.inbox - len(t.takes))
-                updated.append(
-                    (t.case, t.revision, t.fence, inbox[0], t.status, revision, fence, inbox[1], *stands, t.needs, t.migrated, t.at)
-                )
+                stood = (t.case, t.revision, t.fence, inbox[0])
+                kept = (t.needs, t.migrated, t.interruptions, t.at)
+                updated.append((*stood, t.status, revision, fence, inbox[1], *stands, *kept))
         return {row[0] for name, rows in (("insert_cases", started), ("update_cases", updated)) for row in self._each(name, rows)}
 
     def _each(self, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:

@@ -180,6 +180,38 @@ class StoreConformance(LineConformance, MessagesConformance, LogsConformance, Ke
 
         check(scenario)
 
+    def test_s5_a_case_that_waits_is_released_with_exactly_its_attempts(self, check: Callable[[Scenario], None]) -> None:
+        """Only the attempt that was under way is taken off, and not a second one for the mark."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store, attempts=1))
+            [claimed] = await store.claim(["p"], now=20.0, limit=1)
+            await store.mark_waiting(case, claimed.case.fence, True)
+
+            await store.release([case], now=21.0)
+
+            row = await store.case(case)
+            assert row is not None
+            assert (claimed.case.attempts, row.attempts, row.interruptions) == (2, 1, 0)
+
+        check(scenario)
+
+    def test_s5_a_transition_says_how_many_interruptions_are_kept(self, check: Callable[[Scenario], None]) -> None:
+        """None, unless it says otherwise."""
+
+        async def scenario(store: Store) -> None:
+            case = await store.commit(start_of(store))
+            kept = []
+            for revision, number in enumerate([3, 0], start=1):
+                await store.commit(next_of(case, revision, 0, interruptions=number))
+                row = await store.case(case)
+                assert row is not None
+                kept.append(row.interruptions)
+
+            assert kept == [3, 0]
+
+        check(scenario)
+
     def test_s6_a_pause_is_open_until_its_case_moves(self, check: Callable[[Scenario], None]) -> None:
         """It is answered by one, and void when the case moves without an answer."""
 
@@ -473,7 +505,7 @@ class LeaseConformance:
         return run
 
     def test_s19_a_case_is_taken_over_when_the_lease_on_it_has_passed(self, check_handles: Callable[..., None]) -> None:
-        """And not before; its fence is raised and the attempt that was cut short counts."""
+        """And not before; its fence is raised and the attempt that was cut short is an interruption."""
 
         async def scenario(handles: Handles) -> None:
             first, second = await handles.another(), await handles.another()
@@ -489,8 +521,29 @@ class LeaseConformance:
             taken = await first.claim(["p"], now=1.0, limit=9)
 
             assert early == []
-            assert sorted((one.case.id, one.case.fence, one.case.attempts) for one in taken) == [(claimed, 2, 2), (started, 2, 2)]
+            assert sorted((one.case.id, one.case.fence, one.case.attempts) for one in taken) == [(claimed, 2, 1), (started, 2, 1)]
+            assert [one.case.interruptions for one in taken] == [1, 1]
             assert await first.next_wake(["p"]) is None
+
+        check_handles(scenario)
+
+    def test_s5_the_end_of_an_engine_interrupts_only_what_it_had_called(self, check_handles: Callable[..., None]) -> None:
+        """A case whose calls all wait is not interrupted; the mark ends with the call, and a stale fence does not set it."""
+
+        async def scenario(handles: Handles) -> None:
+            engine = await handles.another()
+            cases = [await engine.commit(start_of(engine, status=Status.RUNNING, attempts=1, claims=True)) for _ in range(4)]
+            waits, begun, stale, _ = cases
+            await engine.mark_waiting(waits, 1, True)
+            await engine.mark_waiting(begun, 1, True)
+            await engine.mark_waiting(begun, 1, False)
+            await engine.mark_waiting(stale, 0, True)
+            await handles.pass_seconds(_lease(engine))
+
+            taken = await (await handles.another()).claim(["p"], now=1.0, limit=9)
+
+            found = {one.case.id: (one.case.attempts, one.case.interruptions) for one in taken}
+            assert found == dict(zip(cases, [(1, 0), (1, 1), (1, 1), (1, 1)], strict=True))
 
         check_handles(scenario)
 

@@ -19,11 +19,11 @@ SELECT id FROM cases WHERE process = ? AND tenant = ? AND key = ?;
 -- Transitions, their guard and their narrow half: each finds its case at the expected revision and fence, or not at all;
 -- the numbers of the cases that were moved come back.
 WITH t (id, revision, fence, inbox, status, next_revision, next_fence, next_inbox, wake_at, attempts, steps, step, rule, reason, outcome, needs,
-        version, at) AS (VALUES {rows})
+        version, interruptions, at) AS (VALUES {rows})
 UPDATE cases
    SET status = t.status, revision = t.next_revision, fence = t.next_fence, inbox = coalesce(t.next_inbox, cases.inbox), wake_at = t.wake_at,
        attempts = t.attempts, steps = t.steps, step = t.step, rule = t.rule, reason = t.reason, outcome = t.outcome, needs = t.needs,
-       version = coalesce(t.version, cases.version), updated_at = t.at
+       version = coalesce(t.version, cases.version), interruptions = t.interruptions, waits = 0, updated_at = t.at
   FROM t
  WHERE cases.id = t.id AND cases.revision = t.revision AND cases.fence = t.fence AND coalesce(t.inbox, cases.inbox) = cases.inbox
 RETURNING cases.id;
@@ -126,7 +126,7 @@ SELECT id, process, name, key, correlation, case_id, status, body, at, tenant FR
 
 -- name: select_children
 -- The cases that a case is the parent of.
-SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs, interruptions
 FROM cases INDEXED BY cases_children WHERE parent = ? ORDER BY id;
 
 -- name: append_event
@@ -168,9 +168,9 @@ DELETE FROM branches WHERE case_id = ?;
 -- name: claim_cases
 -- Take cases that are due, ready ones and waiting ones with a timer: each passes into this engine's hands under a new fence, and its
 -- next attempt counts.
-UPDATE cases SET status = 'running', fence = fence + 1, attempts = attempts + 1, wake_at = NULL
+UPDATE cases SET status = 'running', fence = fence + 1, attempts = attempts + 1, waits = 0, wake_at = NULL
 WHERE id IN (SELECT value FROM json_each(?))
-RETURNING id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs;
+RETURNING id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs, interruptions;
 
 -- name: select_needs
 -- The processes that have cases with a timer or in line, and what these need: one look for each, as a loose scan of the index.
@@ -224,18 +224,22 @@ INSERT INTO limits (name, state) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET 
 
 -- name: release_case
 -- An orderly stop gives the case back; the attempt that it cut short does not count.
-UPDATE cases SET status = 'ready', wake_at = ?, attempts = max(attempts - 1, 0) WHERE id = ? AND status = 'running';
+UPDATE cases SET status = 'ready', wake_at = ?, attempts = max(attempts - 1, 0), waits = 0 WHERE id = ? AND status = 'running';
 
--- name: count_attempt
-UPDATE cases SET attempts = max(attempts + ?, 0) WHERE id = ? AND fence = ? AND status = 'running';
+-- name: mark_waiting
+-- None of the calls of a case in hand is under way, or one is: an engine that dies now is no interruption of it, or one.
+UPDATE cases SET waits = ? WHERE id = ? AND fence = ? AND status = 'running';
 
 -- name: select_running
 -- What engines have in hand. SQLite sees that the partial index will do only where its own condition is named, too.
 SELECT id FROM cases INDEXED BY cases_running WHERE status = 'running' AND status IN ('ready', 'running');
 
 -- name: recover_cases
--- What a dead engine left running is ready again; the attempt that died with it counts.
-UPDATE cases SET status = 'ready', wake_at = ? WHERE id IN (SELECT value FROM json_each(?));
+-- What a dead engine left running is ready again. The attempt that died with it is not counted as an attempt, but as an interruption,
+-- unless all calls of the case were waiting.
+UPDATE cases
+   SET status = 'ready', wake_at = ?, attempts = max(attempts - 1, 0), interruptions = interruptions + 1 - waits, waits = 0
+ WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: name_incarnation
 -- A copy of a database is another one: its keys are its own.
@@ -396,28 +400,28 @@ SELECT max(coalesce((SELECT max(id) FROM cases), 0), coalesce((SELECT max(case_i
 
 -- name: select_case
 -- One case.
-SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs, interruptions
 FROM cases WHERE id = ?;
 
 -- name: select_case_by_key
 -- The case that a start with this key made.
-SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs, interruptions
 FROM cases WHERE process = ? AND tenant = ? AND key = ?;
 
 -- name: select_cases
 -- Cases by number.
-SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs, interruptions
 FROM cases WHERE id > :after AND (:process IS NULL OR process = :process) AND (:status IS NULL OR status = :status) ORDER BY id LIMIT :limit;
 
 -- name: select_resting_cases
 -- The same where only few cases are.
-SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs, interruptions
 FROM cases INDEXED BY cases_held
 WHERE status = :status AND status IN ('waiting', 'parked', 'blocked') AND id > :after AND (:process IS NULL OR process = :process) ORDER BY id LIMIT :limit;
 
 -- name: select_open_cases
 -- Cases that have not ended, by number.
-SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs, interruptions
 FROM cases WHERE id > ? AND status NOT IN ('done', 'cancelled') ORDER BY id LIMIT ?;
 
 -- name: select_versions
@@ -433,7 +437,7 @@ SELECT version FROM found WHERE version IS NOT NULL;
 
 -- name: select_cases_of_version
 -- Cases of one version that are ready or waiting.
-SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs, interruptions
 FROM cases INDEXED BY cases_versions WHERE process = ? AND version = ? AND status IN ('ready', 'waiting') ORDER BY id LIMIT ?;
 
 -- name: select_definitions
