@@ -34,6 +34,8 @@ IN_VAIN_MAX = 2  # deaths beyond those that park a step when it begins: one clai
 
 SUSPECT_FROM = 2  # interruptions: a power cut leaves one on every case in hand, and need not slow them down
 
+SUSPECT_SECONDS = 0.1  # how long a suspect is put back for: the next claim finds that the one in hand has ended, or puts it back again
+
 HESITATION_SECONDS = 1.0  # after a claim that took nothing in hand, although something seemed to be due
 
 
@@ -65,7 +67,6 @@ class Scheduler:
         self._reserved = 0
         self._cancels: dict[int, Event] = {}
         self._suspect: int | None = None
-        self._put_back: set[int] = set()  # suspects that wait for the end of the one in hand
         self._wake = asyncio.Event()
         self._lull = asyncio.Event()
         self._due = True  # what an earlier engine left may be due at once
@@ -125,7 +126,8 @@ class Scheduler:
     def let_go(self, case: int) -> None:
         """The case is no longer in hand: its place is free from the commit that put it to rest or back into the line."""
         self._ports.store.left_running.discard(case)
-        self._clear(case)
+        if case == self._suspect:
+            self._suspect = None
         if self._tasks.pop(case, None) is not None:
             self._cancels.pop(case, None)
             self._limits.moved(case)
@@ -241,19 +243,17 @@ class Scheduler:
             self._given_back += [one.case.id for one in claimed]
             return
         self._limits.claimed([one.case for one in claimed], room, all_of_it=len(claimed) < limit)
-        waiting = len(self._put_back)
         taken = await self._with_one_suspect(claimed)
         for one in taken:
             await self._take_claimed(one)
-            if not self.holds(one.case.id):
-                self._clear(one.case.id)
-        in_vain = not taken and len(self._put_back) == waiting
+            if one.case.id == self._suspect and not self.holds(one.case.id):
+                self._suspect = None
         # Only what is known to be due is claimed: a claim keeps its places from those who start a case meanwhile.
         next_wake = await self._ports.store.next_wake(self._registry.names, closed=self._limits.closed())
-        if next_wake is not None and next_wake <= now and in_vain and not self._due:
+        if next_wake is not None and next_wake <= now and not taken and not self._due:
             if not claimed:
                 self._limits.left_out()
-            # The store's clock says otherwise than this engine's, or only suspects are due: do not ask again and again.
+            # The store's clock says otherwise than this engine's: do not ask again and again.
             next_wake = now + HESITATION_SECONDS
         for at in (next_wake, self._limits.opens_at()):
             if at is not None:
@@ -268,19 +268,10 @@ class Scheduler:
         if suspects and self._suspect is None:
             self._suspect = suspects.pop(0)
         if suspects:
-            await self._ports.store.release(suspects, now=self._ports.clock.now())
-            self._put_back.update(suspects)
+            await self._ports.store.release(suspects, now=self._ports.clock.now() + SUSPECT_SECONDS)
             for case in suspects:
                 self._limits.moved(case)
         return [one for one in claimed if one.case.id not in suspects]
-
-    def _clear(self, case: int) -> None:
-        """The case is not in hand; if it was the suspect, the next one has its turn."""
-        if case == self._suspect:
-            self._suspect = None
-            self._put_back.clear()
-            self._due = True
-            self._wake.set()
 
     async def _take_claimed(self, claimed: Claimed) -> None:
         """Take a claimed case in hand, or put one aside that this code cannot go on with or cannot read."""
