@@ -7,13 +7,13 @@ store keeps permits. It says how many have ended when nothing moves any more, an
 import asyncio
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from narrow_downstream import TIMEOUT_SECONDS, ask
 
 from pointsman import Engine, Limit, Process, Retry, State, Status, finish, otherwise, when
+from pointsman.kernel.limits import LimitChange, LimitChanged, LimitState, changed
 from pointsman.store.sqlite import open_sqlite
 
 HERE = Path(__file__).parent
@@ -47,16 +47,17 @@ class ForgetsPermits:
 
     def __init__(self, store: Any) -> None:
         self._store = store
-        self._limits: dict[str, str] = {}
+        self._limits: dict[str, LimitState] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def limits(self) -> dict[str, str]:
+    async def limits(self) -> dict[str, LimitState]:
         return self._limits
 
-    async def change_limit(self, name: str, change: Callable[[str | None], tuple[str, Any]]) -> Any:
-        self._limits[name], answer = change(self._limits.get(name))
+    async def change_limit(self, change: LimitChange) -> LimitChanged:
+        answer = changed(self._limits.get(change.limit.name, LimitState()), change)
+        self._limits[change.limit.name] = answer.state
         return answer
 
 

@@ -24,7 +24,7 @@ from pointsman import (
     otherwise,
     when,
 )
-from pointsman.kernel.limits import REFUSALS_FREE, LimitState, state_of
+from pointsman.kernel.limits import REFUSALS_FREE, LimitChange, LimitChanged, LimitState
 from pointsman.runtime.limits import MARGIN_SECONDS
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
@@ -35,7 +35,7 @@ async def start(engine: Engine, process: Process[Any], count: int, **how: Any) -
 
 
 async def permits(engine: Engine, name: str = "llm") -> LimitState:
-    return state_of((await engine.reader.limits()).get(name))
+    return (await engine.reader.limits())[name]
 
 
 async def kinds(engine: Engine, case: int) -> list[str]:
@@ -565,8 +565,8 @@ def test_a_permit_that_took_too_long_to_get_is_given_back() -> None:
 
         asked = 0
 
-        async def change_limit(self, name: str, change: Any) -> Any:
-            answer = await super().change_limit(name, change)
+        async def change_limit(self, change: LimitChange) -> LimitChanged:
+            answer = await super().change_limit(change)
             Slow.asked += 1
             if Slow.asked == 1:
                 clock.advance(MARGIN_SECONDS)

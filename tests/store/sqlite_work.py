@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from pointsman.definition.limits import Limit
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.limits import GivePermit, LimitState
 from pointsman.kernel.rows import (
     BranchRow,
     CaseRow,
@@ -118,8 +120,8 @@ class Told:
 
     async def change(self, store: Store) -> None:
         """Have the state of a limit counted up, and note the answer."""
-        count = await self.hear(store.change_limit("llm", lambda state: (str(int(state or "0") + 1), int(state or "0") + 1)))
-        self.changed = max(self.changed, count or 0)
+        changed = await self.hear(store.change_limit(GivePermit(Limit("llm"), "nobody", "nothing", float(self.count), 0)))
+        self.changed = max(self.changed, changed.state.changes if changed is not None else 0)
 
     def ask(self, transition: Transition) -> None:
         """Note what is asked."""
@@ -297,8 +299,9 @@ async def complaints(reader: SqliteReader, told: Told) -> list[str]:
     found += [f"blob {blob.sha256} was acknowledged and is gone" for blob in told.kept if await reader.blob(blob) is None]
     found += [f"message {body} was acknowledged and is gone" for body in told.posted - texts(reader, "body", "messages")]
     found += [f"event {facts} was acknowledged and is gone" for facts in told.appended - texts(reader, "facts", "events")]
-    if int((await reader.limits()).get("llm", "0")) < told.changed:
-        found.append(f"the limit is {await reader.limits()}, and {told.changed} was acknowledged")
+    limit = (await reader.limits()).get("llm", LimitState())
+    if limit.changes < told.changed:
+        found.append(f"the limit was changed {limit.changes} times, and {told.changed} were acknowledged")
     letters = texts(reader, "number", "letters")
     if letters != told.authored & there:
         found.append(f"the author's rows are {letters}, and those of the transitions that are there {told.authored & there}")

@@ -44,10 +44,6 @@ class LimitState:
     refused: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     changes: int = 0
 
-    def keeping(self, holder: str, until: float) -> "LimitState":
-        """The same with this permit: its call was given up, and still runs."""
-        return replace(self, permits={**self.permits, holder: until})
-
 
 class Ended(NamedTuple):
     """What the end of a call has done to the limit: what it `holds` or the breaker `opens` until (Unix seconds), where it does.
@@ -59,6 +55,59 @@ class Ended(NamedTuple):
     opens: float | None = None
     closes: bool = False
     counts: bool = True
+
+
+class TakePermit(NamedTuple):
+    """Ask for a permit for `holder` that counts until `until`, at `now` (Unix seconds).
+
+    `alive` are the holders whose calls the asking engine knows to run: their permits count even where their time has passed.
+    """
+
+    limit: Limit
+    holder: str
+    now: float
+    until: float
+    alive: frozenset[str] = frozenset()
+
+
+class GivePermit(NamedTuple):
+    """Report at `now` (Unix seconds) how the call of `holder`, made for `case`, ended, and give its permit back.
+
+    With `keeps` the call was given up but still runs, so the permit stays until it is given back again.
+    """
+
+    limit: Limit
+    holder: str
+    ending: Ending
+    now: float
+    case: int
+    keeps: bool = False
+
+
+LimitChange = TakePermit | GivePermit
+
+
+class LimitChanged(NamedTuple):
+    """The state of a limit after a change.
+
+    `refused_until` answers `TakePermit`: None if the permit was taken, else the time (Unix seconds) before which there is none.
+    `ended` answers `GivePermit`.
+    """
+
+    state: LimitState
+    refused_until: float | None = None
+    ended: Ended = Ended()
+
+
+def changed(before: LimitState, change: LimitChange) -> LimitChanged:
+    """Apply a change to the state of its limit."""
+    if isinstance(change, TakePermit):
+        limit, holder, now, until, alive = change
+        return LimitChanged(*take(limit, before, holder, now=now, until=until, alive=alive))
+    state, ended = give(change.limit, before, change.holder, change.ending, now=change.now, case=str(change.case))
+    if change.keeps and change.holder in before.permits:
+        state = replace(state, permits={**state.permits, change.holder: before.permits[change.holder]})
+    return LimitChanged(state, ended=ended)
 
 
 def state_of(text: str | None) -> LimitState:

@@ -16,7 +16,7 @@ from pointsman.kernel.events import Kind
 from pointsman.kernel.explain import possible_next, tried_rules
 from pointsman.kernel.guarding import Progress
 from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.limits import LimitState, state_of
+from pointsman.kernel.limits import LimitState
 from pointsman.kernel.migrate import migrate
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow
 from pointsman.kernel.snapshot import Cell, Status
@@ -145,7 +145,7 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
     if row.status in {Status.WAITING, Status.READY} and decision.step.name != stands_at:
         obstacles.append(f"under the present code rule {decision.rule!r} would choose {decision.step.name} instead of {row.step}")
     if row.needs is not None and row.status is Status.READY:
-        obstacles += _limit(row, state_of(history.limit))
+        obstacles += _limit(row, history.limit or LimitState())
     return Explanation(
         case=row.id,
         status=row.status,

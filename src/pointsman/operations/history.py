@@ -8,6 +8,7 @@ from typing import Any
 from pointsman.errors import StoreForeign, UnknownCase
 from pointsman.kernel.events import ERASED_TEXT, Kind
 from pointsman.kernel.guarding import usage_in
+from pointsman.kernel.limits import LimitState, text_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, PauseRow
 from pointsman.operations.times import format_time
 from pointsman.store.base import Reader
@@ -21,7 +22,7 @@ EVENTS_MAX = 10_000  # for one case: more than `steps_max` allows
 class History:
     """A case as the store has it. `state` is the JSON of each field. `events` are in the order of their commits.
 
-    `limit` is the JSON state of the limit that the case waits for, or None.
+    `limit` is the state of the limit that the case waits for, or None.
     """
 
     case: CaseRow
@@ -31,7 +32,7 @@ class History:
     effects: tuple[EffectRow, ...]
     pause: PauseRow | None
     branches: tuple[BranchRow, ...] = ()
-    limit: str | None = None
+    limit: LimitState | None = None
 
     @property
     def erased(self) -> EventRow | None:
@@ -47,7 +48,7 @@ class History:
             "branches": [branch._asdict() for branch in self.branches],
             "effects": [effect._asdict() for effect in self.effects],
             "pause": None if self.pause is None else without_token(self.pause),
-            "limit": None if self.limit is None else json.loads(self.limit),
+            "limit": None if self.limit is None else json.loads(text_of(self.limit)),
         }
 
 

@@ -23,19 +23,19 @@ from pointsman.kernel.case import Case
 from pointsman.kernel.limits import (
     Ended,
     Ending,
+    GivePermit,
+    LimitChanged,
     LimitState,
+    TakePermit,
     ending_of,
-    give,
     opens_at,
     room,
     shut_until,
-    state_of,
-    take,
-    text_of,
     why_shut,
 )
 from pointsman.kernel.rows import CaseRow
 from pointsman.runtime.ports import Ports
+from pointsman.store.base import LimitStore
 
 UNTIMED_SECONDS = (
     300.0  # how long a permit of a call without a timeout counts after its engine has died; while that lives, as long as it runs
@@ -114,6 +114,7 @@ class Limits:
         check_limits("the engine", [node.limit for node in nodes if node.limit is not None])
         self._limits = {node.limit.name: node.limit for node in nodes if node.limit is not None}
         self._ports = ports
+        self._store: LimitStore = ports.store
         self._states: dict[str, LimitState] = dict.fromkeys(self._limits, LimitState())
         self._alive: dict[str, set[str]] = {name: set() for name in self._limits}
         self._promised: dict[str, set[int]] = {name: set() for name in self._limits}
@@ -132,9 +133,9 @@ class Limits:
     async def look(self) -> None:
         """Read what is stored, which other engines on the store may have changed."""
         if self._limits:
-            stored = await self._ports.store.limits()
+            stored = await self._store.limits()
             for name in self._limits:
-                self._know(name, state_of(stored.get(name)))
+                self._know(name, stored.get(name, LimitState()))
 
     # For the line.
 
@@ -294,27 +295,24 @@ class Limits:
     async def _take(self, limit: Limit, case: Case, node: AnyNode) -> Permit | None:
         clock, alive = self._ports.clock, self._alive[limit.name]
         holder = f"{case.row.id}/{node.name}/{case.row.fence}.{next(self._serial)}"
-        now, asked, seen = clock.now(), clock.monotonic(), frozenset(alive)
-        until = now + (node.timeout_seconds or UNTIMED_SECONDS) + MARGIN_SECONDS
+        asked = clock.monotonic()
+        until = clock.now() + (node.timeout_seconds or UNTIMED_SECONDS) + MARGIN_SECONDS
 
-        def change(text: str | None) -> tuple[str, tuple[LimitState, float | None]]:
-            state, wait = take(limit, state_of(text), holder, now=now, until=until, alive=seen)
-            return text_of(state), (state, wait)
-
+        change = TakePermit(limit, holder, clock.now(), until, frozenset(alive))
         alive.add(holder)
-        changing = asyncio.ensure_future(self._ports.store.change_limit(limit.name, change))
+        changing = asyncio.ensure_future(self._store.change_limit(change))
         try:
-            state, wait = await asyncio.shield(changing)
+            state, refused_until, _ = await asyncio.shield(changing)
         except asyncio.CancelledError:
             changing.add_done_callback(partial(self._unwanted, Permit(self, limit, holder, case.row.id, tried=False)))
             raise
         except BaseException:
             alive.discard(holder)
             raise
-        if wait is not None:
+        if refused_until is not None:
             alive.discard(holder)
         self._know(limit.name, state)
-        if wait is not None:
+        if refused_until is not None:
             return None
         self._ports.failpoints("permit.taken")
         permit = Permit(self, limit, holder, case.row.id, tried=state.trial == holder)
@@ -324,25 +322,18 @@ class Limits:
             return None
         return permit
 
-    def _unwanted(self, permit: Permit, changing: "asyncio.Future[tuple[LimitState, float | None]]") -> None:
+    def _unwanted(self, permit: Permit, changing: "asyncio.Future[LimitChanged]") -> None:
         """Whoever asked for a permit was cancelled before the answer came."""
-        if not changing.cancelled() and changing.exception() is None and changing.result()[1] is None:
+        if not changing.cancelled() and changing.exception() is None and changing.result().refused_until is None:
             permit.unused()
         else:
             self._alive[permit.limit.name].discard(permit.holder)
 
     async def _give(self, permit: Permit, ending: Ending, *, keeps: bool) -> Ended:
-        limit, holder, now = permit.limit, permit.holder, self._ports.clock.now()
-
-        def change(text: str | None) -> tuple[str, tuple[LimitState, Ended]]:
-            before = state_of(text)
-            state, ended = give(limit, before, holder, ending, now=now, case=str(permit.case))
-            if keeps and holder in before.permits:
-                state = state.keeping(holder, before.permits[holder])
-            return text_of(state), (state, ended)
-
+        limit, holder = permit.limit, permit.holder
+        change = GivePermit(limit, holder, ending, self._ports.clock.now(), permit.case, keeps)
         try:
-            state, ended = await self._ports.store.change_limit(limit.name, change)
+            state, _, ended = await self._store.change_limit(change)
         except (StoreError, EngineStopped):
             return Ended()  # the engine stops of it; the permit comes free by itself
         finally:

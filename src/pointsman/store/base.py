@@ -29,7 +29,7 @@ Promises (tests/store runs each against each store)
     S14 Events that are appended by themselves change nothing of their case: whoever has it in hand does not notice.
     S15 A schedule's first moment is kept as it was first told, and its last tick never goes back.
     S16 A definition is registered once, with the time at which it was seen first.
-    S17 The state of a limit is changed in one piece: of two changes at the same time one sees what the other has made.
+    S17 A permit is taken or given back in one piece: of two changes of a limit at the same time, one sees what the other has made.
     S18 A claim takes the highest priority first, of one priority the tenants in turn, and of a tenant the longest due, however many
         cases another tenant has; it takes no more cases that need a limit than there is room for.
     S22 Cases that go, go whole: those that ended long enough ago and that nobody needs. Their numbers, and those of their
@@ -50,11 +50,12 @@ And of what a dead engine had in hand:
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.kernel.codec import digest
+from pointsman.kernel.limits import LimitChange, LimitChanged, LimitState
 from pointsman.kernel.rows import (
     BranchRow,
     CaseRow,
@@ -71,8 +72,6 @@ from pointsman.kernel.rows import (
     UsageWrite,
 )
 from pointsman.kernel.snapshot import Status
-
-T = TypeVar("T")
 
 ANY_ROOM: Mapping[str, int] = MappingProxyType({})
 """The room of limits that nobody keeps count of."""
@@ -151,7 +150,14 @@ class Claimed(NamedTuple):
     branches: tuple[BranchRow, ...]
 
 
-class Reader(Protocol):
+class LimitReader(Protocol):
+    """Read the states of limits."""
+
+    async def limits(self) -> dict[str, LimitState]:
+        """The state of each limit that was ever used, by name."""
+
+
+class Reader(LimitReader, Protocol):
     """The looking half of a store. Every method may raise StoreError."""
 
     incarnation: str
@@ -222,9 +228,6 @@ class Reader(Protocol):
     async def usage_of_days(self, process: str, first: int, last: int, *, tenant: str | None = None) -> list[UsageRow]:
         """What the answers of a process used on these days (of UTC, counted since 1970), per day, tenant and model (S25)."""
 
-    async def limits(self) -> dict[str, str]:
-        """The state of each limit that was ever used, as `change_limit` has left it."""
-
     async def in_line(self, process: str, tenant: str | None, *, most: int) -> int:
         """How many cases of a process, or of one tenant of it, are ready or running; `most` ends the count."""
 
@@ -235,7 +238,18 @@ class Reader(Protocol):
         """Everything that is stored of a case, or None."""
 
 
-class Store(Reader, Protocol):
+class LimitStore(LimitReader, Protocol):
+    """Share limits among all engines on the store."""
+
+    async def change_limit(self, change: LimitChange) -> LimitChanged:
+        """Take a permit or give one back, and answer the state of the limit after that (S17).
+
+        `kernel.limits.changed` says what the answer is; a limit that was never used is `LimitState()`. A store may keep the state
+        in other words, as long as it answers the same. Raises StoreError.
+        """
+
+
+class Store(Reader, LimitStore, Protocol):
     """The writing half of a store. A handle belongs to one engine.
 
     `clock_high_water` is the highest time (Unix seconds) that an earlier engine has committed. `lease_seconds` is how
@@ -292,12 +306,6 @@ class Store(Reader, Protocol):
         """When the next case of these processes can be claimed (Unix seconds), as far as is known now, or None.
 
         Cases that need one of the limits in `closed` are left out.
-        """
-
-    async def change_limit(self, name: str, change: Callable[[str | None], tuple[str, T]]) -> T:
-        """Replace the state of a limit by what `change` makes of it (S17), None at the first time; answers what it answers.
-
-        `change` is a pure function: it may be called in any thread, and again.
         """
 
     async def release(self, cases: Sequence[int], *, now: float) -> None:

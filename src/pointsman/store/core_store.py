@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
+from pointsman.kernel.limits import LimitChange, LimitChanged
 from pointsman.kernel.rows import EventWrite, Post, Transition, UsageWrite
 from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Collected, DefinitionRow, Posted, ScheduleRow
@@ -73,9 +74,9 @@ class CoreStore(SqliteReader):
         with explained(self.path):
             return self.core.line.next_wake(self._connection, processes, closed)
 
-    async def change_limit(self, name: str, change: Callable[[str | None], tuple[str, T]]) -> T:
-        """Replace the state of a limit; see the contract."""
-        return await self._commit(lambda core: core.change_limit(name, change))
+    async def change_limit(self, change: LimitChange) -> LimitChanged:
+        """Take a permit or give one back; see the contract."""
+        return await self._commit(lambda core: core.change_limit(change))
 
     async def release(self, cases: Sequence[int], *, now: float) -> None:
         """Give running cases back unharmed; see the contract."""

@@ -9,13 +9,14 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict, InboxChanged, StoreError, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
+from pointsman.kernel.limits import LimitChange, LimitChanged, changed, state_of, text_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EventWrite, MessageStatus, Post, Transition, UsageWrite
 from pointsman.kernel.snapshot import ENDED
 from pointsman.store import sqlite_keeping as keeping
@@ -26,8 +27,6 @@ from pointsman.store.sqlite_reader import LATEST, case_row, field_rows
 from pointsman.store.statements import many, statements
 
 ROWS_MAX = 512  # of one statement: 16 values a row stay far below SQLite's 32,766 parameters
-
-T = TypeVar("T")
 
 
 class SqliteCore:
@@ -314,13 +313,13 @@ class SqliteCore:
 
         return [claimed(rows[case]) for case in chosen]
 
-    def change_limit(self, name: str, change: Callable[[str | None], tuple[str, T]]) -> T:
-        """Replace the state of a limit (S17)."""
-        row = self._do("select_limit", (name,)).fetchone()
-        before = None if row is None else str(row[0])
-        after, answer = change(before)
-        if after != before:
-            self._do("upsert_limit", (name, after))
+    def change_limit(self, change: LimitChange) -> LimitChanged:
+        """Take a permit or give one back (S17)."""
+        row = self._do("select_limit", (change.limit.name,)).fetchone()
+        before = state_of(None if row is None else row[0])
+        answer = changed(before, change)
+        if answer.state != before:
+            self._do("upsert_limit", (change.limit.name, text_of(answer.state)))
         return answer
 
 

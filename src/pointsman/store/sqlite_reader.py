@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from pointsman.definition.state import Blob
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, MessageStatus, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import DefinitionRow, Dossier, WriteRow, erased_key
@@ -127,9 +128,10 @@ class SqliteReader:
         asked = {"process": process, "first": first, "last": last, "tenant": tenant}
         return [UsageRow(*row) for row in self._all("select_day_usage", asked)]
 
-    async def limits(self) -> dict[str, str]:
+    async def limits(self) -> dict[str, LimitState]:
         """The state of each limit that was ever used."""
-        return dict(self._all("select_limits", ()))
+        with explained(self.path):
+            return {name: state_of(text) for name, text in self._all("select_limits", ())}
 
     async def in_line(self, process: str, tenant: str | None, *, most: int) -> int:
         """How many cases of a process, or of one tenant of it, are ready or running."""
