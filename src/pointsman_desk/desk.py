@@ -302,6 +302,8 @@ def _addressed(desk: Desk, pending: Pending, to: str | None, copies: bool | None
     now = before.to if to is None else to
     cc = before.cc if copies is None else mail.cc if copies else ()
     copied = tuple(one for one in cc if is_address(one) and plain(one) != plain(now))
+    if copies and not copied:
+        raise DeskError(f"the mail of case {pending.case} names nobody in Cc who could get a copy; leave out --cc.")
     return Addressing(to=now, cc=copied, problem=before.problem if to is None else "")
 
 
@@ -320,7 +322,7 @@ def _may_leave(desk: Desk, pending: Pending, addressing: Addressing) -> None:
 async def readdress(desk: Desk, case: int, *, by: str, seen: str | None, to: str | None, copies: bool | None) -> CaseRow:
     """Choose whom the reply goes to, and whether those in Cc get a copy; None leaves it. It is composed anew, and waits for approval.
 
-    Raises DeskError where `to` is not one plain address, or is the desk's own.
+    Raises DeskError where `to` is not one plain address, or is the desk's own, and where nobody in Cc can get a copy.
     """
     pending = await _pending(desk, case, seen)
     addressing = _addressed(desk, pending, to, copies)

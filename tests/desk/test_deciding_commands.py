@@ -158,6 +158,30 @@ def test_yes_sends_what_stands_there_and_shows_it(desk: Terminal) -> None:
     assert (done.exit_code, desk.sent()) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("approve", "1", "--cc", "maybe"), "--cc maybe is not keep or drop; say one of them."),
+        (("approve", "1", "--cc", "keep"), "the mail of case 1 names nobody in Cc who could get a copy; leave out --cc."),
+        (("edit", "1", "--text", "Hello.", "--cc", "keep"), "names nobody in Cc who could get a copy"),
+        (("approve", "1", "--to", "x y"), "--to 'x y' is not one plain address"),
+        (("approve", "1", "--to", "support@haus-und-hof.example"), "is the desk's own address; name the customer's."),
+        (("edit", "1", "--text", "Hello.", "--cc", "maybe"), "--cc maybe is not keep or drop; say one of them."),
+        (("edit", "1", "--text", " "), "is empty; write the reply, or reject the case."),
+        (("approve", "1", "--seen", "x"), "--seen 'x' is no digest of a draft;"),
+        (("approve", "7", "--cc", "keep"), "there is no case 7;"),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_told_on_standard_error_and_changes_nothing(desk: Terminal, words: tuple[str, ...], told: str) -> None:
+    before = json.loads(desk("cases", "--json").stdout)
+
+    done = desk(*words)
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert told in flat(done.stderr)
+    assert json.loads(desk("cases", "--json").stdout) == before
+
+
 def test_an_unseen_mail_is_not_rejected(desk: Terminal) -> None:
     desk("show", "1")
     rewritten(desk)
