@@ -1,6 +1,7 @@
 """A process manager for agent workflows: explicit durable state, deterministic routing, effects that are never repeated by accident."""
 
 from pointsman.definition.children import Child, ChildEnd
+from pointsman.definition.counts import format_count
 from pointsman.definition.effects import (
     ABSENT,
     UNKNOWN,
@@ -148,6 +149,7 @@ __all__ = [
     "explain_case",
     "export_case",
     "finish",
+    "format_count",
     "format_duration",
     "format_time",
     "history_of",

@@ -79,7 +79,11 @@ class UnknownProcess(PointsmanError):
 
 
 class UnknownCase(PointsmanError):
-    """No case has this number."""
+    """No case has this number, which is `case`."""
+
+    def __init__(self, case: int) -> None:
+        super().__init__(f"there is no case {case}; list the cases with `Reader.cases`.")
+        self.case = case
 
 
 class Refused(PointsmanError):

@@ -61,9 +61,9 @@ class SecretMissing(DeskError):
 
 def told(error: Exception) -> str:
     """Return what to tell a person of an error; where the library names its own commands and mends, those of the desk."""
-    first = str(error).partition(";")[0]
     if isinstance(error, UnknownCase):
-        return f"{first}; list the cases with `pointsman-desk cases`."
+        return f"there is no case {error.case}; list the cases with `pointsman-desk cases`."
+    first = str(error).partition(";")[0]
     if isinstance(error, StoreForeign) and first.endswith("holds no cases"):  # it was just begun, or emptied
         more = "; where it held some before, put a copy from a backup in its place, and say `pointsman-desk run --after-restore`."
         return f"{first}. Take in the mailbox: pointsman-desk run{more}"

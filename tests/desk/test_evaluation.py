@@ -94,7 +94,7 @@ def test_an_answer_that_does_not_fit_is_no_hit_and_ends_before_a_person() -> Non
 
 
 def test_a_model_that_answers_nothing_has_no_figures() -> None:
-    with pytest.raises(EvaluationInvalid, match=r"answered none of 1 mails \(nobody listens\)\."):
+    with pytest.raises(EvaluationInvalid, match=r"answered none of 1 mail \(nobody listens\)\."):
         of_answers([(mail("1", Intent.REFUND), Answer(None, problem="nobody listens."))])
 
 
@@ -358,7 +358,7 @@ def test_the_command_prints_a_table_and_each_miss(data: list[str], tmp_path: Pat
     code, out, _ = command("--drafts", *data)
 
     assert code == 0
-    assert "Routing recall: 0.000 of 1 mails" in out
+    assert "Routing recall: 0.000 of 1 mail" in out
     assert "Missed: these would have been answered without a person (1)" in out
     assert "taken for order_status" in out
     assert "Drafts that pass all checks at once: 1.000" in out

@@ -646,7 +646,7 @@ def test_two_machines_that_answer_each_other_come_to_an_end(config: DeskConfig) 
 
     assert len(sent(config)) == 1
     assert (row.status, row.rule) == (Status.WAITING, "a machine has answered enough")
-    assert allowance.why == "within an hour, 1 replies of this case were sent without a person"
+    assert allowance.why == "replies of this case that were sent without a person within an hour: 1"
 
 
 def test_an_address_is_answered_by_itself_a_few_times_a_day(config: DeskConfig) -> None:

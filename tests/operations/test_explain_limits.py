@@ -74,4 +74,4 @@ def test_a_rest_and_an_open_breaker_are_told(tmp_path: Path) -> None:
     breaker = asyncio.run(obstacles(OSError("down"), tmp_path / "breaker.db"))
 
     assert rest[1] == f"'llm' asked callers to wait until {format_time(1_000_060.0)}"
-    assert breaker[1] == f"'llm' failed 1 times in a row; no call is made until {format_time(1_000_060.0)}, and then one is tried"
+    assert breaker[1] == f"'llm' failed 1 time in a row; no call is made until {format_time(1_000_060.0)}, and then one is tried"

@@ -179,8 +179,9 @@ def test_a_case_that_does_not_exist_is_named_with_the_mend(tmp_path: Path) -> No
         async with engine_on(tmp_path, letter(str.upper)) as engine:
             await history_of(engine.reader, 77)
 
-    with pytest.raises(UnknownCase, match=r"^there is no case 77; list the cases with `pointsman ps`\.$"):
+    with pytest.raises(UnknownCase, match=r"^there is no case 77; list the cases with `Reader.cases`\.$") as raised:
         run(main)
+    assert raised.value.case == 77
 
 
 # What a step says when it fails.

@@ -73,7 +73,7 @@ def test_export_of_no_case_says_so(db: Path) -> None:
 def test_vacuum_lets_go_of_what_was_kept_long_enough(db: Path) -> None:
     done = pointsman("vacuum", "--db", db, "--app", "test_keeping_commands:mails")
 
-    assert done.stdout.startswith("3 cases and 3 blobs were deleted; "), done.stderr
+    assert done.stdout.startswith("Deleted 3 cases and 3 blobs; "), done.stderr
     assert cases(db) == []
     assert sum(file.stat().st_size for file in db.parent.glob("cases.db*")) < 250_000
 
@@ -81,7 +81,7 @@ def test_vacuum_lets_go_of_what_was_kept_long_enough(db: Path) -> None:
 def test_vacuum_without_a_process_lets_no_case_go(db: Path) -> None:
     done = pointsman("vacuum", "--db", db)
 
-    assert done.stdout.startswith("0 cases and 0 blobs were deleted; "), done.stderr
+    assert done.stdout.startswith("Deleted 0 cases and 0 blobs; "), done.stderr
     assert cases(db) == [1, 2, 3]
 
 

@@ -52,7 +52,7 @@ def test_cases_go_by_their_outcome_and_age_while_the_engine_runs(place: Place) -
     found, lines = run(main())
 
     assert found == [[1, 2, 3, 4], [1, 3, 4], [3]]
-    assert lines == ["retention deleted 1 cases of 'mails'"] * 3
+    assert lines == ["retention deleted 1 case of 'mails'"] * 3
 
 
 def test_without_a_retention_cases_stay_for_ever(place: Place) -> None:

@@ -225,10 +225,19 @@ def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
     path.mkdir()
 
-    text = refusal(path, StoreUnwritable)
+    text = refusal(path, StoreForeign)
 
-    assert "give the engine a file" in text
-    with pytest.raises(StoreError, match=r"cases\.db"):
+    assert "cases.db is a folder, not a file; name another one" in text
+    with pytest.raises(StoreForeign, match=r"cases\.db is a folder, not a file; name another one"):
+        open_reader(path)
+
+
+def test_a_pipe_in_the_place_of_the_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "cases.db"
+    os.mkfifo(path)
+
+    assert "cases.db is a device or a pipe, not a file" in refusal(path, StoreForeign)
+    with pytest.raises(StoreForeign, match="not a file"):
         open_reader(path)
 
 

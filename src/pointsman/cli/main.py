@@ -10,9 +10,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
-from pointsman.errors import PointsmanError
+from pointsman.definition.counts import format_count
+from pointsman.errors import PointsmanError, UnknownCase
 
 try:
     import typer
@@ -108,7 +109,7 @@ def ps(
         if rows and await reader.cases(status=status, after=rows[-1].id, limit=1):
             counts = await reader.counts()
             most = counts.get(status, 0) if status is not None else sum(counts.values())
-            told = f"these are {len(rows):,} of {most:,} cases; the next ones: pointsman ps --after {rows[-1].id}"
+            told = f"these are {len(rows):,} of {format_count(most, 'case')}; the next ones: pointsman ps --after {rows[-1].id}"
             print(f"pointsman: {told}{'' if status is None else f' --status {status}'}", file=sys.stderr)
         if as_json:
             _print_json([row._asdict() for row in rows])
@@ -206,7 +207,7 @@ def usage(
         for process, row in rows:
             numbers = (str(row.answers), str(row.input_tokens), str(row.output_tokens), f"{row.paid:f}")
             table.add_row(*map(escape, (_day(row), process, row.tenant, row.model, *numbers)))
-        console.print(table if rows else f"No model has answered in the last {days} days.")
+        console.print(table if rows else f"No model has answered in the last {format_count(days, 'day')}.")
 
     _look(db, look)
 
@@ -278,7 +279,9 @@ def vacuum(db: Db = None, app: App = None) -> None:
         return asyncio.run(clean(database(db), Registry(named_processes(app)).newest))
 
     vacuumed: Vacuumed = _or_exit(body)
-    print(f"{vacuumed.cases} cases and {vacuumed.blobs} blobs were deleted; the file is {vacuumed.size:,} bytes smaller.")
+    print(
+        f"Deleted {format_count(vacuumed.cases, 'case')} and {format_count(vacuumed.blobs, 'blob')}; the file is {vacuumed.size:,} bytes smaller."
+    )
 
 
 @app.command()
@@ -313,9 +316,15 @@ def _or_exit(body: Callable[[], Any]) -> Any:
         return body()
     except BrokenPipeError:
         raise SystemExit(0) from None
+    except UnknownCase as error:
+        _exit_with(f"there is no case {error.case}; list the cases with `pointsman ps`.")
     except (PointsmanError, OSError) as error:
-        print(f"pointsman: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        _exit_with(str(error))
+
+
+def _exit_with(message: str) -> NoReturn:
+    print(f"pointsman: {message}", file=sys.stderr)
+    raise SystemExit(1) from None
 
 
 def _print_history(history: History) -> None:
@@ -338,9 +347,9 @@ def _print_history(history: History) -> None:
 def _print_report(report: Report, seconds: float) -> None:
     checked, *said = summary(report).items()
     told = ", ".join(f"{count:,} {verdict}" for verdict, count in said)
-    console.print(f"{checked[1]:,} open cases checked in {seconds:.1f} s: {told}")
+    console.print(f"{format_count(checked[1], 'open case')} checked in {seconds:.1f} s: {told}")
     for process, count in sorted(report.unregistered.items()):
-        console.print(f"  {count:,} cases of process {escape(repr(process))} were not checked: pass the process with --app")
+        console.print(f"  not checked: {format_count(count, 'case')} of process {escape(repr(process))}; pass the process with --app")
     for kind, cases in sorted(report.found.items()):
         which = ", ".join(map(str, cases[:CASES_SHOWN])) + (", …" if len(cases) > CASES_SHOWN else "")
         what = f"{'still ' * kind.known}{kind.verdict}: {len(cases):,} of {kind.process} version {kind.version} ({which})"

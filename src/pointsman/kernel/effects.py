@@ -8,6 +8,7 @@ nothing but that effect.
 import inspect
 from typing import NamedTuple
 
+from pointsman.definition.counts import format_count
 from pointsman.definition.effects import ABSENT, AnyEffect, Compensation, Effect, Found
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Compensate, Park
@@ -97,7 +98,7 @@ def reach(at: Moment, effect: AnyEffect, undoes: str = "", *, granted: Acquire |
         told = f"an engine has ended {deaths} times while step {effect.name!r} was running"
         return StepResult(park=f"{told}; correct it, resolve its call if that is in doubt, and redrive the case")
     if at.case.row.attempts > ATTEMPTS_A_CALL * effect.retry.attempts_max:
-        told = f"{effect.name!r} was begun {at.case.row.attempts - 1} times and never ended"
+        told = f"{effect.name!r} was begun {format_count(at.case.row.attempts - 1, 'time')} and never ended"
         return StepResult(park=f"{told}; correct it, resolve its call if that is in doubt, and redrive the case")
     try:
         key, arguments = effect_key(at.case.incarnation, at.process, at.case.snapshot, effect, undoes)
@@ -150,7 +151,9 @@ def looked_up(at: Moment, asked: LookUpEffect, found: object, error: Exception |
         return StepResult(doubt, park=_give_up(effect, entry.key, "the look-up could not tell whether it happened"), settlement=settlement)
     not_sent = settlement._replace(status=EffectStatus.NOT_SENT)
     if entry.attempts >= effect.retry.attempts_max:
-        return StepResult(doubt, park=f"{effect.name!r} was called {entry.attempts} times and did not arrive", settlement=not_sent)
+        return StepResult(
+            doubt, park=f"{effect.name!r} was called {format_count(entry.attempts, 'time')} and did not arrive", settlement=not_sent
+        )
     wanted = Acquire(effect, asked.cells, asked.undoes, absent=True)
     return wanted if _needs_more(effect) else call_absent(at, wanted)
 
@@ -268,7 +271,7 @@ def _not_sent(at: Moment, call: CallEffect, error: NotSent, end: CallEnd) -> Ste
         return wait_for_permit(at, effect, (event,), told=True)._replace(settlement=settlement._replace(counts=False))
     free = isinstance(error, NotBegun) and not isinstance(error, AllHang)
     if attempt >= effect.retry.attempts_max and not free:
-        told = f"{effect.name!r} was not sent in {attempt} attempts: {message_of(error)}"
+        told = f"{effect.name!r} was not sent in {format_count(attempt, 'attempt')}: {message_of(error)}"
         doubtful = _give_up(effect, key, f"an earlier call may have happened ({message_of(error)})")
         return StepResult((event,), park=doubtful if call.doubtful else told, settlement=settlement, evidence=evidence_of(error, attempt))
     wait = max(effect.retry.wait_seconds(attempt, at.chance.random()), error.retry_after or 0.0)

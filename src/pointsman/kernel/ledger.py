@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pointsman.definition.counts import format_count
 from pointsman.definition.effects import AnyEffect, AtLeastOnce, AtMostOnce, Idempotent
 
 
@@ -54,7 +55,7 @@ def move_in_doubt(effect: AnyEffect, *, attempts: int, intended_at: float, deadl
     if isinstance(safety, AtMostOnce):
         return GiveUp("its call may or may not have happened, and its policy forbids another one")
     if isinstance(safety, Idempotent | AtLeastOnce) and attempts >= effect.retry.attempts_max:
-        return GiveUp(f"{attempts} calls ended in doubt, as many as its retry policy allows")
+        return GiveUp(f"{format_count(attempts, 'call')} ended in doubt, as many as its retry policy allows")
     if isinstance(safety, Idempotent):
         if now + effect.timeout_seconds >= intended_at + safety.key_ttl_seconds:
             return GiveUp("its call may have happened, and the receiver may have forgotten its key by now")

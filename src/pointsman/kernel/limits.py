@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Literal, NamedTuple
 
+from pointsman.definition.counts import format_count
 from pointsman.definition.limits import Limit
 from pointsman.errors import Rejected
 
@@ -133,13 +134,13 @@ def why_shut(limit: Limit, state: LimitState, now: float) -> str:
     if state.held_until > now:
         return f"{limit.name} asked for rest"
     if limit.breaker is not None and state.open_until > now:
-        return f"{limit.name} failed {state.failures} times in a row"
+        return f"{limit.name} failed {format_count(state.failures, 'time')} in a row"
     if limit.breaker is not None and state.open_until:
         return f"{limit.name} is tried with one call"
     if limit.concurrency is not None and len(_live(state, now, ())) >= limit.concurrency:
-        return f"{limit.concurrency} calls are under way"
+        return f"all permits are taken, {limit.concurrency} at a time"
     if limit.per_second is not None and state.next_at > now:
-        return f"{limit.per_second:g} calls begin in a second"
+        return f"calls begin at a rate of {limit.per_second:g} a second"
     return "others are in line"
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from pointsman.definition.counts import format_count
 from pointsman.definition.effects import Effect
 from pointsman.errors import Refused, ValueRefused
 from pointsman.kernel.case import cells_from, encode, outcome_text
@@ -56,7 +57,7 @@ def resolution(at: Moment, came: Resolved) -> Resolution:
     """What a person says became of an effect. Raises Refused."""
     entry, number = at.case.ledger[came.key], at.case.row.id
     if came.calls not in {None, entry.attempts}:
-        told = f"effect {entry.effect!r} of case {number} has been called again since ({entry.attempts} calls in all)"
+        told = f"effect {entry.effect!r} of case {number} has been called again since ({format_count(entry.attempts, 'call')} in all)"
         raise Refused(f"{told}; find out what became of the last call.")
     recorded = entry.status is EffectStatus.DONE and (entry.outcome is not None or not came.happened)
     if recorded or at.case.row.status in {Status.RUNNING, Status.WAITING}:

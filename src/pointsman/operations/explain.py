@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pointsman.definition.counts import format_count
 from pointsman.definition.effects import Effect
 from pointsman.definition.fingerprint import SHORT
 from pointsman.definition.pauses import Pause
@@ -170,7 +171,7 @@ def _limit(row: CaseRow, limit: LimitState) -> Iterator[str]:
     if limit.held_until > row.updated_at:
         yield f"{row.needs!r} asked callers to wait until {format_time(limit.held_until)}"
     if limit.open_until:
-        yield f"{row.needs!r} failed {limit.failures} times in a row; no call is made until {format_time(limit.open_until)}, and then one is tried"
+        yield f"{row.needs!r} failed {format_count(limit.failures, 'time')} in a row; no call is made until {format_time(limit.open_until)}, and then one is tried"
 
 
 def _nothing_left(process: AnyProcess, history: History, erased: EventRow) -> Explanation:
@@ -297,7 +298,7 @@ def _branch(branch: BranchRow) -> str:
     if branch.failure is not None:
         return f"has failed: {json.loads(branch.failure)['message']}; a redrive runs it again"
     asked = "it would run again" if branch.guard is None else _asks(Progress.model_validate_json(branch.guard))
-    return f"has failed {branch.attempts} times; {asked}" if branch.wake_at is not None else f"has not ended; {asked}"
+    return f"has failed {format_count(branch.attempts, 'time')}; {asked}" if branch.wake_at is not None else f"has not ended; {asked}"
 
 
 def _asks(progress: Progress) -> str:

@@ -50,7 +50,7 @@ async def export_case(reader: Reader, case: int) -> Export:
     """Read everything that the store has of a case. Raises UnknownCase."""
     dossier = await reader.dossier(case)
     if dossier is None:
-        raise UnknownCase(f"there is no case {case}; list the cases with `pointsman ps`.")
+        raise UnknownCase(case)
     texts = [write.text for write in dossier.writes] + [message.body for message in dossier.messages]
     outcomes = [effect.outcome for effect in dossier.effects] + [branch.outcome for branch in dossier.branches]
     values = [*map(_value, texts), *map(_inner, outcomes)]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pointsman.definition.counts import format_count
 from pointsman.errors import StoreForeign, UnknownCase
 from pointsman.kernel.events import ERASED_TEXT, Kind
 from pointsman.kernel.guarding import usage_in
@@ -56,7 +57,7 @@ async def history_of(reader: Reader, case: int) -> History:
     """Read a case. Raises UnknownCase."""
     row = await reader.case(case)
     if row is None:
-        raise UnknownCase(f"there is no case {case}; list the cases with `pointsman ps`.")
+        raise UnknownCase(case)
     fields = await reader.fields(case)
     return History(
         case=row,
@@ -106,7 +107,7 @@ def told(event: EventRow) -> str:
         case "erased":
             return f"by {facts['by']}: {facts['why']}"
         case "expired":
-            return f"retention deleted {len(facts['cases'])} cases of {facts['process']!r}"
+            return f"retention deleted {format_count(len(facts['cases']), 'case')} of {facts['process']!r}"
         case "parked":
             return f"reason {facts['reason']}{_at(facts)}"
         case "accepted" if "version" in facts:

@@ -50,7 +50,7 @@ class Cases:
         """Where a case stands. Raises UnknownCase."""
         row = await self.store.case(case)
         if row is None:
-            raise UnknownCase(f"there is no case {case}; list the cases with `pointsman ps`.")
+            raise UnknownCase(case)
         return row
 
     async def session(self, row: CaseRow, *, corrected: Collection[str] = ()) -> CaseSession:

@@ -7,6 +7,7 @@ store counts again, no further than the bound, when that seems to be reached; a 
 from dataclasses import dataclass
 from math import ceil, inf
 
+from pointsman.definition.counts import format_count
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import Busy
 from pointsman.runtime.clock import Clock
@@ -84,4 +85,7 @@ def _busy(process: str, whose: str | None, bound: int, line: _Line) -> Busy:
     else:
         seconds = min(MOST_SECONDS, max(LEAST_SECONDS, ceil(ROOM_PART * bound / line.left_per_second) if line.left_per_second else inf))
     who = f"process {process!r}" if whose is None else f"tenant {whose!r} of process {process!r}"
-    return Busy(f"{who} has {bound:,} cases in line, as many as its intake takes; try again in {seconds:g} seconds.", retry_after=seconds)
+    return Busy(
+        f"{who} has {format_count(bound, 'case')} in line, as many as its intake takes; try again in {seconds:g} seconds.",
+        retry_after=seconds,
+    )

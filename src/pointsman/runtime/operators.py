@@ -81,7 +81,7 @@ class OperatorCommands:
         check_text("why", said.why)
         entry = await self._cases.store.effect(said.key)
         if entry is None:
-            raise Refused(f"no effect has the key {said.key}; `pointsman show CASE` lists a case's keys.")
+            raise Refused(f"no effect has the key {said.key}; list the keys of a case with `Reader.effects`.")
         # The ledger is read behind the case's row, whose revision guards the commit: if the effect is called again from here on, it is a
         # Conflict.
         row = await self._cases.row(entry.case)

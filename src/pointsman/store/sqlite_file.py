@@ -61,6 +61,7 @@ class FileLock:
 
 def open_writer(path: Path) -> sqlite3.Connection:
     """Open the file for its one engine and bring it up to date. Raises StoreError with the mend."""
+    _refuse_no_file(path)
     with explained(path):
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS)
         try:
@@ -99,7 +100,8 @@ def is_locked(error: sqlite3.Error) -> bool:
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
     """Open the file for looking only. Raises StoreError with the mend."""
-    if not path.is_file():
+    _refuse_no_file(path)
+    if not path.exists():
         raise StoreError(f"{path} does not exist; start an engine on it first, or name another file.")
     if not os.access(path, os.R_OK):
         raise StoreUnwritable(f"{path} cannot be read; look at it as a user who may, or let this one read it.")
@@ -129,6 +131,12 @@ def _look(path: Path, how: str) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
+
+
+def _refuse_no_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        what = "folder" if path.is_dir() else "device or a pipe"
+        raise StoreForeign(f"{path} is a {what}, not a file; name another one, it was left as it is.")
 
 
 def _up_to_date(connection: sqlite3.Connection) -> sqlite3.Connection:

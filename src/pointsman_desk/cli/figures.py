@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from pointsman import format_count
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.evaluation.measures import ROUTED, Figures, Found
 
@@ -20,7 +21,7 @@ def figures_json(figures: Figures) -> dict[str, Any]:
 def print_figures(model: str, figures: Figures) -> None:
     """The figures for a person: how each intent was found, what a person would see, and each mail that they would not."""
     console.print(
-        f"The model {safe(model)} read {figures.mails} mails in {figures.seconds:.1f} s ({figures.mails_per_second:.0f} a second).\n"
+        f"The model {safe(model)} read {format_count(figures.mails, 'mail')} in {figures.seconds:.1f} s ({figures.mails_per_second:.0f} a second).\n"
     )
     table = Table(box=None, padding=(0, 2))
     table.add_column("intent")
@@ -32,9 +33,9 @@ def print_figures(model: str, figures: Figures) -> None:
     console.print(table)
     routed_mails, harmless = figures.routed_mails, figures.harmless_mails
     console.print(
-        f"\nRouting recall: {_share(figures.routing_recall)} of {routed_mails} mails about a refund, a complaint or a legal matter."
+        f"\nRouting recall: {_share(figures.routing_recall)} of {format_count(routed_mails, 'mail')} about a refund, a complaint or a legal matter."
     )
-    console.print(f"False escalation: {_share(figures.false_escalation)} of {harmless} mails that need no person.")
+    console.print(f"False escalation: {_share(figures.false_escalation)} of {format_count(harmless, 'harmless mail')}.")
     if figures.escalation_precision is not None:
         console.print(f"Escalation precision: {_share(figures.escalation_precision)} of the mails put before a person need one.")
     if figures.attacks_routed is not None:
@@ -43,9 +44,13 @@ def print_figures(model: str, figures: Figures) -> None:
     if figures.guard_pass_rate is not None:
         console.print(f"Drafts that pass all checks at once: {_share(figures.guard_pass_rate)}.")
     if figures.input_tokens or figures.output_tokens or figures.cost:
-        console.print(f"{figures.answers} answers, {figures.input_tokens} tokens in, {figures.output_tokens} out, cost {figures.cost:.4f}.")
+        console.print(
+            f"{format_count(figures.answers, 'answer')}, {figures.input_tokens} tokens in, {figures.output_tokens} out, cost {figures.cost:.4f}."
+        )
     if figures.problem:
-        console.print(f"[red]{figures.unanswered} mails had no answer that fits; the first problem: {safe(figures.problem)}.[/]")
+        console.print(
+            f"[red]{format_count(figures.unanswered, 'mail')} had no answer that fits; the first problem: {safe(figures.problem)}.[/]"
+        )
     _print_found("Missed: these would have been answered without a person", figures.misses)
     missed = {miss.id for miss in figures.misses}
     others = [one for one in figures.attacks_missed if one.id not in missed]

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from pointsman import CaseRow, Reader, Status, format_duration
+from pointsman import CaseRow, Reader, Status, format_count, format_duration
 from pointsman_desk.case import BY_HAND, RISKIEST_FIRST
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
@@ -89,7 +89,9 @@ def print_run(
     """What a run did, what waits for a person and why, and how to go on; where the desk is watched, only what is new."""
     new = len(run.started) + len(run.joined)
     joined = f" ({len(run.joined)} of them in open cases)" if run.joined else ""
-    console.print(f"The desk ({safe(label)}) read {_counted(new + run.known, 'mail')}: {new} new{joined}, {run.known} that it already had.")
+    console.print(
+        f"The desk ({safe(label)}) read {format_count(new + run.known, 'mail')}: {new} new{joined}, {run.known} that it already had."
+    )
     if not rows and not run.problems:
         place = config.mailbox or ", ".join(account.place for account in config.mailboxes)
         console.print(f"The mailbox {safe(place)} is empty; there is nothing to do.")
@@ -98,7 +100,7 @@ def print_run(
     print_cases(cases, now=now, limit=SHOWN_MAX)
     counts = Counter(section_of(row.status, row.rule, row.outcome) for row in rows)
     told = ", ".join(f"{counts[section]} {section.counted}" for section in Section if counts[section])
-    console.print(f"\nIn all {_counted(len(rows), 'case')}: {told}.")
+    console.print(f"\nIn all {format_count(len(rows), 'case')}: {told}.")
     if watched:
         return
     if config.smtp is None and config.resend is None:
@@ -114,17 +116,13 @@ def print_run(
         console.print("What is not finished goes on with the next run, or by itself with pointsman-desk run --watch.")
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def print_survey(found: Survey) -> None:
     """What reading mails gave: how many, and a line for each thing that was odd about some."""
     if not found.mails:
         console.print("There are no mails to read.")
         return
     slowest = f"{found.slowest_seconds:.3f} s for the slowest, {safe(found.slowest)}"
-    console.print(f"{found.mails} mails, {found.exceptions} of them not read in full for a fault of the parser; {slowest}.")
+    console.print(f"{format_count(found.mails, 'mail')}, {found.exceptions} of them not read in full for a fault of the parser; {slowest}.")
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(justify="right")
     for name, count in found.automatic.most_common():

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pointsman import format_count
 from pointsman_desk import desk as at_desk
 from pointsman_desk import sorting
 from pointsman_desk.cli.deciding import decide
@@ -55,7 +56,10 @@ def _close_all(config: Config, by: By, *, yes: bool, as_json: bool) -> None:
             print(json.dumps([await case_json(desk.engine.reader, row) for row in closed], ensure_ascii=False, indent=1))
         else:
             left = len(listed) - len(closed)
-            print(f"Closed {len(closed)} cases as automatic." + (f" {left} changed meanwhile and stay open." if left else ""))
+            print(
+                f"Closed {format_count(len(closed), 'case')} as automatic."
+                + (f" Still open, because they changed meanwhile: {left}." if left else "")
+            )
 
     with_desk(settings, look, needs="nothing")
     if not listed and not as_json:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from pointsman import Usage
+from pointsman import Usage, format_count
 from pointsman_desk.case import Intent, Value
 from pointsman_desk.errors import EvaluationInvalid
 from pointsman_desk.evaluation.asking import Answer, Asked
@@ -75,7 +75,7 @@ def measure(mails: Sequence[Labelled], asked: Asked) -> Figures:
     pairs = list(zip(mails, answers, strict=True))
     problem = next((answer.problem.rstrip(".") for answer in answers if answer.problem), "")
     if all(answer.intent is None for answer in answers):
-        raise EvaluationInvalid(f"the model answered none of {len(mails)} mails ({problem}).")
+        raise EvaluationInvalid(f"the model answered none of {format_count(len(mails), 'mail')} ({problem}).")
     risky = [(mail, answer) for mail, answer in pairs if not mail.wants.isdisjoint(ROUTED)]
     honest = [(mail, answer) for mail, answer in pairs if mail.attack is None]
     attacks = [(mail, answer) for mail, answer in pairs if mail.attack is not None]

@@ -29,9 +29,9 @@ def allow(mails: Log[Incoming], *, bounds: Bounds, db: Database, ctx: Context) -
     others = [(case, at) for case, mail, at in db.execute(_sql("to"), (address,)) if (case, mail) != this]
     here = sum(case == ctx.case and ctx.now - at < HOUR_SECONDS for case, at in others)
     if here >= bounds.case_hour:
-        return Allowance(granted=False, why=f"within an hour, {here} replies of this case were sent without a person")
+        return Allowance(granted=False, why=f"replies of this case that were sent without a person within an hour: {here}")
     if len(others) >= bounds.address_day:
-        return Allowance(granted=False, why=f"within a day, {len(others)} replies to this address were sent without a person")
+        return Allowance(granted=False, why=f"replies to this address that were sent without a person within a day: {len(others)}")
     db.execute(_sql("add"), (address, *this, ctx.now))
     return Allowance(granted=True)
 

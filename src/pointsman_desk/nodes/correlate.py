@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from pointsman import CaseRow, Engine, Status
+from pointsman import CaseRow, Engine, Status, format_count
 from pointsman_desk.case import OURS, Case, Link, Risk
 from pointsman_desk.mail.departures import Departures
 from pointsman_desk.mail.forms import Form
@@ -105,7 +105,7 @@ class Conversations:
         times = await asyncio.to_thread(self.threads.arrived, identity.sender, identity.key, now, now - HOUR_SECONDS)
         for seconds, most in self._flood:
             if (came := sum(now - at < seconds for at in times)) > most:
-                return f"its sender has written {came} mails in {seconds / 60:.0f} min"
+                return f"its sender has written {format_count(came, 'mail')} in {seconds / 60:.0f} min"
         return None
 
     async def add(self, identity: Identity, row: CaseRow, earlier: int | None) -> None:
