@@ -125,7 +125,6 @@ class Scheduler:
 
     def let_go(self, case: int) -> None:
         """The case is no longer in hand: its place is free from the commit that put it to rest or back into the line."""
-        self._ports.store.left_running.discard(case)
         if case == self._suspect:
             self._suspect = None
         if self._tasks.pop(case, None) is not None:

@@ -43,9 +43,6 @@ A store that several engines share has leases, and one clock, its own, that deci
     S19 A running case whose engine's lease has passed is claimed like one that is due; a case of a live engine is not.
     S20 A lease that has passed is never renewed, and its engine claims nothing: LeaseLost. Its commits stand or fall by S3.
     S21 An engine gives back only what it has; the lease ends with its handle.
-
-And of what a dead engine had in hand:
-    S26 A handle knows the cases that it found running: in its file when that was opened, or under a lease that had passed.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -254,11 +251,9 @@ class Store(Reader, LimitStore, Protocol):
 
     `clock_high_water` is the highest time (Unix seconds) that an earlier engine has committed. `lease_seconds` is how
     long an engine has what it claimed without renewing; None where only one engine at a time can open the store.
-    `left_running` are the cases that dead engines had in hand; who has gone on with one takes it out.
     """
 
     clock_high_water: float
-    left_running: set[int]
     lease_seconds: float | None
 
     def reserve(self) -> int:

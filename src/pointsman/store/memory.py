@@ -33,29 +33,6 @@ class _Connection(sqlite3.Connection):
         self.close()
 
 
-class _SharedCore(SqliteCore):
-    """A core that knows whose each running case is. Engines are numbers, and have leases."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__(connection, NOWHERE)
-        self.engine = 0  # whose transaction it is
-        self.engines = 0
-        self.owners: dict[int, int] = {}
-        self.leases: dict[int, float] = {}  # until when, by the store's clock
-        self.left_behind: set[int] = set()  # taken from engines that are dead, and back in the line
-        self.latest = 0.0  # the store's time as it was told last: it never runs backwards
-
-    def _write_rest(self, t: Transition) -> None:
-        super()._write_rest(t)
-        self.left_behind.discard(t.case)
-        if t.claims:
-            self.owners[t.case] = self.engine
-
-    def lease_of(self, case: int) -> float:
-        """Until when a running case is its engine's."""
-        return self.leases.get(self.owners[case], 0.0)
-
-
 class MemoryStore(CoreStore):
     """The whole store contract in memory (S2 within the process only).
 
@@ -63,20 +40,18 @@ class MemoryStore(CoreStore):
     (`beside`). Two stores with one `incarnation` make the same keys.
     """
 
-    core: _SharedCore
-
     def __init__(
         self, *, failpoints: Failpoints = no_failpoints, lease_seconds: float | None = None, now: Callable[[], float] = lambda: 0.0,
         incarnation: str | None = None,
     ) -> None:  # fmt: skip
         connection = _new_database(incarnation)
         super().__init__(NOWHERE, connection)
-        self.core = _SharedCore(connection)
+        self.core = SqliteCore(connection, NOWHERE)
         self.lease_seconds = lease_seconds
-        self.left_running: set[int] = set()
         self._failpoints = failpoints
         self._now = now
         self._engine = 0
+        self._latest = [0.0]  # the store's time as it was told last, to any handle: it never runs backwards
 
     @property
     def clock_high_water(self) -> float:
@@ -86,16 +61,14 @@ class MemoryStore(CoreStore):
     def beside(self) -> "MemoryStore":
         """Return a handle on the same cases: for another engine, or for the next one where there are no leases."""
         other = copy(self)
-        self.core.engines += 1
-        other._engine = self.core.engines  # noqa: SLF001 - of the same class
-        other.left_running = set()
+        other._engine = engine = self.core.raise_epoch()  # noqa: SLF001 - of the same class
         if self.lease_seconds is not None:
-            self.core.leases[other._engine] = self._time() + self.lease_seconds  # noqa: SLF001
+            self.core.begin_lease(engine, self._time() + self.lease_seconds)
         return other
 
     def recover(self, *, now: float) -> None:
         """Put what a dead engine left running back into the line, as opening a file does; for a store without leases."""
-        self.left_running |= self._at_once(lambda core: core.recover(now))
+        self._at_once(lambda core: core.recover(now))
         self.core.highest = self.core.highest_case()
 
     async def commit(self, transition: Transition) -> int:
@@ -111,38 +84,25 @@ class MemoryStore(CoreStore):
         self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM, known: Mapping[int, int] = NONE_KNOWN
     ) -> list[Claimed]:  # fmt: skip
         """Claim due cases, and those whose engine's lease has passed; see the contract."""
-        core = self.core
-        if self.lease_seconds is not None:
-            time = self._check_lease()
-            lost = [case for case in core.running() if core.owners[case] != self._engine and core.lease_of(case) <= time]
-            if lost:
-                core.left_behind |= self._at_once(lambda core: core.recover(now, lost))
-        claimed = await super().claim(processes, now=now, limit=limit, room=room, known=known)
-        for one in claimed:
-            core.owners[one.case.id] = self._engine
-        taken = {one.case.id for one in claimed} & core.left_behind
-        core.left_behind -= taken
-        self.left_running |= taken
-        return claimed
+
+        def take_over_and_claim(core: SqliteCore) -> list[Claimed]:
+            if self.lease_seconds is not None:
+                core.recover(now, self._renewed(core, 0.0))
+            return core.claim(processes, now, limit, room, known)
+
+        return self._at_once(take_over_and_claim)
 
     async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:
         """When the next case can be claimed, or taken from an engine whose lease passes; see the contract."""
         due = await super().next_wake(processes, closed=closed)
         if self.lease_seconds is None:
             return due
-        passing = [self.core.lease_of(case) for case in self.core.running() if self.core.owners[case] != self._engine]
-        return min([*passing, *([] if due is None else [due])], default=None)
-
-    async def release(self, cases: Sequence[int], *, now: float) -> None:
-        """Give running cases back unharmed; see the contract."""
-        own = [case for case in cases if self.lease_seconds is None or self.core.owners.get(case) == self._engine]
-        await super().release(own, now=now)
+        self.core.engine = self._engine
+        return min((at for at in (due, self.core.next_lease_end()) if at is not None), default=None)
 
     async def renew(self) -> float:
         """Prolong this handle's lease; see the contract."""
-        time = self._check_lease()
-        self.core.leases[self._engine] = time + (self.lease_seconds or 0.0)
-        return time
+        return self._at_once(lambda core: self._renewed(core, self.lease_seconds or 0.0))
 
     async def compact(self) -> int:
         """Give unused space back; see the contract."""
@@ -153,7 +113,7 @@ class MemoryStore(CoreStore):
 
     async def close(self) -> None:
         """End the lease; the cases stay as long as there is a handle on them."""
-        self.core.leases.pop(self._engine, None)
+        self.core.end_lease(self._engine)
 
     async def _commit(self, work: Callable[[SqliteCore], T]) -> T:
         return self._at_once(work)
@@ -181,14 +141,15 @@ class MemoryStore(CoreStore):
         return keeping.unreferenced(self.core.connection, self._sql, before, lambda: False)
 
     def _time(self) -> float:
-        self.core.latest = max(self.core.latest, self._now())
-        return self.core.latest
+        self._latest[0] = max(self._latest[0], self._now())
+        return self._latest[0]
 
-    def _check_lease(self) -> float:
-        now = self._time()
-        if self.core.leases.get(self._engine, 0.0) <= now:
+    def _renewed(self, core: SqliteCore, seconds: float) -> float:
+        """Prolong the lease, which must not have passed, by so many seconds from now, and return the store's time."""
+        time = self._time()
+        if not core.renew_lease(time + seconds, time):
             raise LeaseLost("this engine was not heard of for longer than its lease, and others may have its cases; open it again.")
-        return now
+        return time
 
 
 def _told(error: BaseException) -> BaseException:

@@ -23,7 +23,6 @@ from pointsman.store.base import Failpoints, no_failpoints
 from pointsman.store.core_store import CoreStore
 from pointsman.store.sqlite_core import SqliteCore, concerns_the_file, refusal
 from pointsman.store.sqlite_file import FileLock, begin, connect_read_only, explain, explained, open_writer
-from pointsman.store.statements import statements
 
 BATCH_MAX = 512  # transitions a commit; beyond it the wait of the first outgrows what the last one saves
 
@@ -45,15 +44,12 @@ class SqliteStore(CoreStore):
 
     lease_seconds: float | None = None  # while one engine has the file, nobody else has
 
-    def __init__(
-        self, path: Path, lock: FileLock, writer: sqlite3.Connection, epoch: str, failpoints: Failpoints, left_running: set[int]
-    ) -> None:
+    def __init__(self, path: Path, lock: FileLock, writer: sqlite3.Connection, epoch: int, failpoints: Failpoints) -> None:
         super().__init__(path)
         self.core = SqliteCore(writer, path)
+        self.core.engine = epoch
         self.clock_high_water = self.core.clock_high_water()
-        self.left_running = left_running
         self._lock = lock
-        self._epoch = epoch
         self._failpoints = failpoints
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -169,7 +165,7 @@ class SqliteStore(CoreStore):
         self._failpoints("store.begin")
         begin(connection, self.path, closing=lambda: self._closing)
         now = max((job.transition.at for job in batch if job.transition), default=0.0)
-        if not self.core.raise_clock(now, self._epoch):
+        if not self.core.raise_clock(now, str(self.core.engine)):
             raise StoreLocked(f"another engine has taken over {self.path}; this one has stopped writing.")
         answers = run(batch)
         self._failpoints("store.commit")
@@ -227,10 +223,10 @@ async def open_sqlite(path: Path | str, *, now: float, failpoints: Failpoints = 
     lock = FileLock(path)
     lock.acquire()
     try:
-        writer, epoch, left_running = take_over(path, now)
+        writer, epoch = take_over(path, now)
         try:
             with explained(path):
-                return SqliteStore(path, lock, writer, epoch, failpoints, left_running)
+                return SqliteStore(path, lock, writer, epoch, failpoints)
         except BaseException:
             writer.close()
             raise
@@ -239,22 +235,22 @@ async def open_sqlite(path: Path | str, *, now: float, failpoints: Failpoints = 
         raise
 
 
-def take_over(path: Path, now: float) -> tuple[sqlite3.Connection, str, set[int]]:
+def take_over(path: Path, now: float) -> tuple[sqlite3.Connection, int]:
     """Open the file as its one engine: up to date, under a new epoch, with what a dead engine left running back in the line.
 
-    Answers the connection, the epoch and the cases that were running. Whoever calls it holds the file's lock. Raises StoreError.
+    Answers the connection and the epoch. Whoever calls it holds the file's lock. Raises StoreError.
     """
     writer = open_writer(path)
-    sql = statements("sqlite")
     try:
         writer.execute("BEGIN IMMEDIATE")
-        epoch = str(writer.execute(sql["raise_epoch"]).fetchone()[0])
-        left_running = SqliteCore(writer, path).recover(now)
+        core = SqliteCore(writer, path)
+        epoch = core.raise_epoch()
+        core.recover(now)
         writer.execute("COMMIT")
     except sqlite3.Error as error:
         writer.close()
         raise explain(path, error) from error
-    return writer, epoch, left_running
+    return writer, epoch
 
 
 def _transition(job: _Job) -> Transition:

@@ -18,7 +18,7 @@ from pointsman.errors import Conflict, InboxChanged, StoreError, StoreUnwritable
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.limits import LimitChange, LimitChanged, changed, state_of, text_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EventWrite, MessageStatus, Post, Transition, UsageWrite
-from pointsman.kernel.snapshot import ENDED
+from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import Claimed, DefinitionRow, Posted, ScheduleRow, erased_key
 from pointsman.store.sqlite_author import authors_database
@@ -39,6 +39,7 @@ class SqliteCore:
         self.line = Line(self.sql)
         self.incarnation = str(self._do("select_meta", ("incarnation",)).fetchone()[0])
         self.highest = self.highest_case()
+        self.engine = 0  # whose transaction it is
         self.gone = 0  # how often something went that may have referred to a blob
         self._any_erased = bool(self._do("any_erased_key", ()).fetchone()[0])
 
@@ -62,16 +63,30 @@ class SqliteCore:
         """Note the time of a commit. False where `epoch` is given and the file belongs to another engine by now."""
         return bool(self._do("raise_clock", (now, epoch)).rowcount)
 
-    def running(self) -> list[int]:
-        """Return the cases that engines have in hand."""
-        return [case for (case,) in self._do("select_running", ()).fetchall()]
+    def raise_epoch(self) -> int:
+        """Return a number for a new engine."""
+        return int(self._do("raise_epoch", ()).fetchone()[0])
 
-    def recover(self, now: float, cases: Sequence[int] | None = None) -> set[int]:
-        """Put running cases back into the line, all or only `cases`, and return which they were: their engine is dead."""
-        lost = self.running() if cases is None else cases
-        if lost:
-            self._do("recover_cases", (now, json.dumps(lost)))
-        return set(lost)
+    def recover(self, now: float, time: float | None = None) -> None:
+        """Put the running cases of dead engines back into the line: those without a lease at this `time` of the store, None for all."""
+        self._do("recover_cases", (now, time))
+
+    def begin_lease(self, engine: int, until: float) -> None:
+        """Give an engine a lease."""
+        self._do("begin_lease", (engine, until))
+
+    def renew_lease(self, until: float, time: float) -> bool:
+        """Prolong the engine's lease; False where it has passed at this `time` of the store."""
+        return bool(self._do("renew_lease", (until, self.engine, time)).rowcount)
+
+    def end_lease(self, engine: int) -> None:
+        """Take an engine's lease away."""
+        self._do("end_lease", (engine,))
+
+    def next_lease_end(self) -> float | None:
+        """Return when the first case of another engine can be taken over, or None where none has one in hand."""
+        until: float | None = self._do("next_lease_end", (self.engine,)).fetchone()[0]
+        return until
 
     def register(self, definitions: Sequence[DefinitionRow]) -> None:
         """Note definitions that are not known yet (S16)."""
@@ -85,7 +100,7 @@ class SqliteCore:
 
     def release(self, cases: Sequence[int], now: float) -> None:
         """Give running cases back unharmed."""
-        self.connection.executemany(self.sql["release_case"], [(now, case) for case in cases])
+        self.connection.executemany(self.sql["release_case"], [(now, case, self.engine) for case in cases])
 
     def mark_waiting(self, case: int, fence: int, waiting: bool) -> None:
         """Note whether all calls of a running case wait."""
@@ -140,14 +155,15 @@ class SqliteCore:
             if self._erased_start(t) is not None:
                 continue
             revision, fence = t.revision + 1, t.fence + t.claims
+            engine = self.engine if t.status is Status.RUNNING else None
             stands = (t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome)
             if t.new is not None:
                 process, version, key, *kin = t.new
-                started.append((t.case, process, version, key, t.status, revision, fence, *stands, t.at, t.at, *kin, 0, t.needs))
+                started.append((t.case, process, version, key, t.status, revision, fence, *stands, t.at, t.at, *kin, 0, t.needs, engine))
             else:
                 inbox = (t.inbox, None if t.inbox is None else t.inbox - len(t.takes))
                 stood = (t.case, t.revision, t.fence, inbox[0])
-                kept = (t.needs, t.migrated, t.interruptions, t.at)
+                kept = (t.needs, t.migrated, t.interruptions, engine, t.at)
                 updated.append((*stood, t.status, revision, fence, inbox[1], *stands, *kept))
         return {row[0] for name, rows in (("insert_cases", started), ("update_cases", updated)) for row in self._each(name, rows)}
 
@@ -302,7 +318,7 @@ class SqliteCore:
         chosen = self.line.next(self.connection, processes, now, limit, room)
         if not chosen:
             return []
-        rows = {row[0]: case_row(row) for row in self._do("claim_cases", (json.dumps(chosen),)).fetchall()}
+        rows = {row[0]: case_row(row) for row in self._do("claim_cases", (self.engine, json.dumps(chosen))).fetchall()}
 
         def claimed(row: CaseRow) -> Claimed:
             branches = tuple(BranchRow(*branch) for branch in self._do("select_branches", (row.id,)).fetchall())

@@ -547,23 +547,6 @@ class LeaseConformance:
 
         check_handles(scenario)
 
-    def test_s22_a_handle_knows_which_cases_it_found_in_the_hands_of_a_dead_engine(self, check_handles: Callable[..., None]) -> None:
-        """Those, and none that it took from the line."""
-
-        async def scenario(handles: Handles) -> None:
-            first, second = await handles.another(), await handles.another()
-            left = await second.commit(start_of(second, status=Status.RUNNING, attempts=1, claims=True))
-            await handles.pass_seconds(_lease(second))
-            third = await handles.another()
-            due = await third.commit(start_of(third, at=0.0))
-
-            taken = await third.claim(["p"], now=1.0, limit=9)
-
-            assert sorted(one.case.id for one in taken) == [left, due]
-            assert (third.left_running, first.left_running) == ({left}, set())
-
-        check_handles(scenario)
-
     def test_s19_who_renews_keeps_what_it_has(self, check_handles: Callable[..., None]) -> None:
         """However long it works; and the others know when to look again."""
 

@@ -6,7 +6,7 @@
 
 -- name: insert_cases
 -- Starts. A key that is known already changes nothing; the numbers of the cases that were made come back.
-INSERT INTO cases (id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs)
+INSERT INTO cases (id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs, engine)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT (process, tenant, key) DO NOTHING
 RETURNING id;
@@ -19,11 +19,12 @@ SELECT id FROM cases WHERE process = ? AND tenant = ? AND key = ?;
 -- Transitions, their guard and their narrow half: each finds its case at the expected revision and fence, or not at all;
 -- the numbers of the cases that were moved come back.
 WITH t (id, revision, fence, inbox, status, next_revision, next_fence, next_inbox, wake_at, attempts, steps, step, rule, reason, outcome, needs,
-        version, interruptions, at) AS (VALUES {rows})
+        version, interruptions, engine, at) AS (VALUES {rows})
 UPDATE cases
    SET status = t.status, revision = t.next_revision, fence = t.next_fence, inbox = coalesce(t.next_inbox, cases.inbox), wake_at = t.wake_at,
        attempts = t.attempts, steps = t.steps, step = t.step, rule = t.rule, reason = t.reason, outcome = t.outcome, needs = t.needs,
-       version = coalesce(t.version, cases.version), interruptions = t.interruptions, waits = 0, updated_at = t.at
+       version = coalesce(t.version, cases.version), interruptions = t.interruptions, waits = 0,
+       engine = coalesce(t.engine, cases.engine), updated_at = t.at
   FROM t
  WHERE cases.id = t.id AND cases.revision = t.revision AND cases.fence = t.fence AND coalesce(t.inbox, cases.inbox) = cases.inbox
 RETURNING cases.id;
@@ -168,7 +169,7 @@ DELETE FROM branches WHERE case_id = ?;
 -- name: claim_cases
 -- Take cases that are due, ready ones and waiting ones with a timer: each passes into this engine's hands under a new fence, and its
 -- next attempt counts.
-UPDATE cases SET status = 'running', fence = fence + 1, attempts = attempts + 1, waits = 0, wake_at = NULL
+UPDATE cases SET status = 'running', fence = fence + 1, attempts = attempts + 1, waits = 0, wake_at = NULL, engine = ?
 WHERE id IN (SELECT value FROM json_each(?))
 RETURNING id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs, interruptions;
 
@@ -224,22 +225,36 @@ INSERT INTO limits (name, state) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET 
 
 -- name: release_case
 -- An orderly stop gives the case back; the attempt that it cut short does not count.
-UPDATE cases SET status = 'ready', wake_at = ?, attempts = max(attempts - 1, 0), waits = 0 WHERE id = ? AND status = 'running';
+UPDATE cases SET status = 'ready', wake_at = ?, attempts = max(attempts - 1, 0), waits = 0 WHERE id = ? AND status = 'running' AND engine = ?;
 
 -- name: mark_waiting
 -- None of the calls of a case in hand is under way, or one is: an engine that dies now is no interruption of it, or one.
 UPDATE cases SET waits = ? WHERE id = ? AND fence = ? AND status = 'running';
 
--- name: select_running
--- What engines have in hand. SQLite sees that the partial index will do only where its own condition is named, too.
-SELECT id FROM cases INDEXED BY cases_running WHERE status = 'running' AND status IN ('ready', 'running');
-
 -- name: recover_cases
--- What a dead engine left running is ready again. The attempt that died with it is not counted as an attempt, but as an interruption,
--- unless all calls of the case were waiting.
-UPDATE cases
+-- What engines without a lease left running is ready again. The attempt that died with its engine is not counted as an attempt, but as
+-- an interruption, unless all calls of the case were waiting. SQLite uses the partial index only where its condition is named, too.
+UPDATE cases INDEXED BY cases_running
    SET status = 'ready', wake_at = ?, attempts = max(attempts - 1, 0), interruptions = interruptions + 1 - waits, waits = 0
- WHERE id IN (SELECT value FROM json_each(?));
+ WHERE status = 'running' AND status IN ('ready', 'running')
+   AND NOT EXISTS (SELECT 1 FROM engines WHERE engines.id = cases.engine AND lease_until > ?);
+
+-- name: begin_lease
+-- An engine has a lease.
+INSERT INTO engines (id, lease_until) VALUES (?, ?);
+
+-- name: renew_lease
+-- A lease that has not passed is prolonged. It finds no row when it has.
+UPDATE engines SET lease_until = max(lease_until, ?) WHERE id = ? AND lease_until > ?;
+
+-- name: end_lease
+-- What the engine has in hand is free.
+DELETE FROM engines WHERE id = ?;
+
+-- name: next_lease_end
+-- When the first lease of another engine that has a case in hand passes; 0 where a case is in nobody's hands.
+SELECT min(coalesce(lease_until, 0)) FROM cases INDEXED BY cases_running LEFT JOIN engines ON engines.id = cases.engine
+ WHERE status = 'running' AND status IN ('ready', 'running') AND engine IS NOT ?;
 
 -- name: name_incarnation
 -- A copy of a database is another one: its keys are its own.
