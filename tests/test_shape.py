@@ -20,10 +20,6 @@ DEFINITIONS = {
     "models/openai_compatible.py: __init__",
     "runtime/engine.py: open",
     "testing/everywhere.py: crash_everywhere",
-    # The engine, the store and their values: to be parted.
-    "runtime/scheduler.py: __init__",
-    "runtime/starts.py: _deliver",
-    "runtime/starts.py: start",
 }
 CALLS = {
     # The public surface and its values: settings with names.
@@ -44,15 +40,9 @@ CALLS = {
     "runtime/decisions.py: Pending",
     "runtime/runner.py: Request",
     # The engine, the store and their values: to be parted.
-    "operations/explain.py: Explanation",
-    "operations/history.py: History",
-    "runtime/calls.py: Context",
-    "runtime/engine.py: Scheduler",
-    "runtime/isolated.py: asyncio.create_subprocess_exec",
     "runtime/starts.py: Post",
     "testing/conformance.py: next_of",
     "testing/conformance_keeping.py: next_of",
-    "testing/world.py: Engine.open",
 }
 CHANGED: set[str] = set()
 

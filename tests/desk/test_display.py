@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pointsman import CaseRow, History, Status, format_time
-from pointsman.kernel.rows import EventRow
+from pointsman.kernel.rows import EventRow, FieldRow
 from pointsman_desk.case import Intent
 from pointsman_desk.cli.lists import print_cases, print_run
 from pointsman_desk.cli.one_case import print_case
@@ -113,6 +113,10 @@ def _row(case: dict[str, Any]) -> CaseRow:
     )  # fmt: skip
 
 
+def _history(row: CaseRow, state: dict[str, Any]) -> History:
+    return History(row, tuple(FieldRow(name, json.dumps(value), "", 1) for name, value in state.items()), (), (), None)
+
+
 def _told_of_a_run(cases: list[dict[str, Any]], run: Run, folder: Path) -> list[str]:
     config = DeskConfig(home=folder, mailbox=folder)
     with console.capture() as shown:
@@ -147,7 +151,7 @@ def test_a_case_that_will_be_tried_again_says_what_failed() -> None:
     ]
 
     with console.capture() as shown:
-        print_case(History(row, {}, {}, tuple(failures), (), None))
+        print_case(History(row, (), tuple(failures), (), None))
 
     failed, goes_on = shown.get().splitlines()[-2:]
     assert failed == "The last attempt to send failed: no answer 2."
@@ -195,7 +199,7 @@ def test_a_case_shows_both_forms_of_its_addresses() -> None:
     }
 
     with console.capture() as shown:
-        print_case(History(row, {"customer_id": "f@xn--mller-kva.example", "mail": mail, "outgoing": outgoing}, {}, (), (), None))
+        print_case(_history(row, {"customer_id": "f@xn--mller-kva.example", "mail": mail, "outgoing": outgoing}))
 
     assert [name for name in "abcdef" if f"{name}@xn--mller-kva.example (müller.example)" in shown.get()] == [*"bcdef"]
 
@@ -207,6 +211,6 @@ def test_what_may_be_the_customers_own_words_is_shown_in_full() -> None:
     mail = {"subject": "x", "text": "Hello", "doubtful": doubtful, "quoted": "> a\n> b", "notes": ["doubtful-lines"]}
 
     with console.capture() as shown:
-        print_case(History(row, {"mail": mail}, {}, (), (), None))
+        print_case(_history(row, {"mail": mail}))
 
     assert f"Hello\nPerhaps the customer's own words, too:\n{doubtful}\n(2 quoted lines)" in shown.get()

@@ -102,8 +102,7 @@ async def engine_on(path: Path, process: AnyProcess) -> AsyncIterator[Engine]:
 
 
 async def told_by(engine: Engine, process: AnyProcess, case: int) -> Explanation:
-    texts = {row.field: (row.text, row.writer) for row in await engine.reader.fields(case)}
-    return explain(process, await history_of(engine.reader, case), texts)
+    return explain(process, await history_of(engine.reader, case))
 
 
 def explained(path: Path, process: AnyProcess, *, until: str, under: AnyProcess | None = None) -> Explanation:
@@ -142,13 +141,13 @@ def answered(path: Path, process: AnyProcess, then: Callable[[Engine, int], Awai
 def test_a_waiting_case_names_the_rule_and_the_fields_that_decided(tmp_path: Path) -> None:
     told = explained(tmp_path, letter(), until="paused")
 
-    assert (told.status, told.step, told.rule) == (Status.WAITING, "approve", "open")
+    assert (told.case.status, told.case.step, told.case.rule) == (Status.WAITING, "approve", "open")
     assert told.reads == {"reply": "HELLO", "verdict": "checked HELLO", "approval": None}
     assert [(rule.name, rule.holds) for rule in told.rules] == [
         ("no reply", False), ("unchecked", False), ("open", True), ("refused", False), ("unsent", True), ("otherwise", True),
     ]  # fmt: skip
     assert told.obstacles == ()
-    assert told.wake_at is None
+    assert told.case.wake_at is None
 
 
 def test_a_waiting_case_tells_which_rules_depend_on_the_answer_and_which_follow_in_any_case(tmp_path: Path) -> None:
@@ -222,7 +221,7 @@ def test_an_explanation_is_plain_json(tmp_path: Path) -> None:
 def test_a_case_that_is_done_tells_that_nothing_follows_and_no_effect_is_called_again(tmp_path: Path) -> None:
     told = answered(tmp_path, letter())
 
-    assert (told.status, told.step, told.rule) == (Status.DONE, "finish('sent')", "otherwise")
+    assert (told.case.status, told.case.step, told.case.rule) == (Status.DONE, "finish('sent')", "otherwise")
     assert told.following == ()
     assert told.obstacles == ()
     assert told.effects["send"].startswith("done; it will not be called again")
@@ -239,7 +238,7 @@ def broken(text: str) -> str:
 def test_a_parked_case_tells_the_reason_and_what_would_be_tried_again(tmp_path: Path) -> None:
     told = explained(tmp_path, letter(draft=broken), until="parked")
 
-    assert told.status is Status.PARKED
+    assert told.case.status is Status.PARKED
     assert len(told.obstacles) == 1
     assert "'write' failed after 1 attempt: cannot read hello" in told.obstacles[0]
     assert [(rule.name, rule.step, rule.certain) for rule in told.following] == [("no reply", "write", True)]
@@ -249,7 +248,7 @@ def test_a_parked_case_tells_the_reason_and_what_would_be_tried_again(tmp_path: 
 def test_a_call_in_doubt_is_told_with_its_key_and_who_decides(tmp_path: Path) -> None:
     told = answered(tmp_path, letter(deliver=broken, safety=AtMostOnce()))
 
-    assert told.status is Status.PARKED
+    assert told.case.status is Status.PARKED
     assert "may or may not have happened" in told.obstacles[0]
     assert told.effects["send"].startswith("in doubt (cannot read HELLO)")
     assert "an operator must decide" in told.effects["send"]
@@ -264,7 +263,7 @@ def refused(text: str) -> str:
 def test_a_rejected_effect_is_told_as_never_called_again(tmp_path: Path) -> None:
     told = answered(tmp_path, letter(deliver=refused))
 
-    assert told.status is Status.PARKED
+    assert told.case.status is Status.PARKED
     assert told.effects["send"].startswith("rejected: no such address for HELLO")
     assert "not be called again" in told.effects["send"]
 
@@ -276,7 +275,7 @@ def unsent(text: str) -> str:
 def test_an_effect_that_was_not_sent_is_told_as_called_again(tmp_path: Path) -> None:
     told = answered(tmp_path, letter(deliver=unsent))
 
-    assert told.status is Status.PARKED
+    assert told.case.status is Status.PARKED
     assert told.effects["send"].startswith("not sent (nobody listens for HELLO); it will be called again")
     assert told.following[0].note == "not sent (nobody listens for HELLO); it will be called again once the case goes on"
 
@@ -284,13 +283,13 @@ def test_an_effect_that_was_not_sent_is_told_as_called_again(tmp_path: Path) -> 
 def test_a_call_that_is_tried_again_tells_when_and_how_often(tmp_path: Path) -> None:
     told = explained(tmp_path, letter(deliver=unsent, attempts_max=3, asks=False), until="effect.not_sent")
 
-    assert told.status is Status.READY
-    assert told.wake_at is not None
+    assert told.case.status is Status.READY
+    assert told.case.wake_at is not None
     assert told.following[0].note == (
-        f"not sent (nobody listens for HELLO); it will be called again at {format_time(told.wake_at)}, call 2 of 3"
+        f"not sent (nobody listens for HELLO); it will be called again at {format_time(told.case.wake_at)}, call 2 of 3"
     )
-    lines = [*told.lines(told.wake_at - 90.0)]
-    assert f"  due at {format_time(told.wake_at)}, in 1 minute 30 seconds" in lines
+    lines = [*told.lines(told.case.wake_at - 90.0)]
+    assert f"  due at {format_time(told.case.wake_at)}, in 1 minute 30 seconds" in lines
     assert f"  unsent -> send  ({told.following[0].note})" in lines
 
 
@@ -308,7 +307,7 @@ def test_a_call_is_told_under_the_policy_that_it_was_made_under(tmp_path: Path) 
 def test_a_case_that_is_tried_again_later_tells_when_and_what(tmp_path: Path) -> None:
     told = explained(tmp_path, letter(draft=broken, attempts_max=3), until="node.retried")
 
-    assert (told.status, told.step, told.rule, told.wake_at) == (Status.READY, "write", "no reply", BEGIN + 10.0)
+    assert (told.case.status, told.case.step, told.case.rule, told.case.wake_at) == (Status.READY, "write", "no reply", BEGIN + 10.0)
     assert told.obstacles == ()
     assert [(rule.name, rule.certain) for rule in told.following] == [("no reply", True)]
 
@@ -322,7 +321,7 @@ def test_a_case_that_waits_to_ask_the_world_tells_until_when(tmp_path: Path) -> 
 
     told = explained(tmp_path, process, until="effect.in_doubt")
 
-    assert (told.status, told.step, told.wake_at) == (Status.READY, "send", BEGIN + TIMEOUT + SETTLE)
+    assert (told.case.status, told.case.step, told.case.wake_at) == (Status.READY, "send", BEGIN + TIMEOUT + SETTLE)
     assert told.effects["send"].startswith("in doubt (cannot read HELLO)")
     assert [rule.name for rule in told.following] == ["unsent"]
     assert told.following[0].note == (
@@ -346,7 +345,7 @@ def test_the_rule_that_decided_is_told_with_what_it_read_then_and_not_with_what_
 ) -> None:
     told = explained(tmp_path, letter(), until="paused", under=letter(asks=False))
 
-    assert told.rule == "open"
+    assert told.case.rule == "open"
     assert set(told.reads) == {"reply", "verdict", "approval"}
 
 
@@ -363,7 +362,7 @@ def test_a_case_that_is_done_has_no_obstacle_in_other_rules(tmp_path: Path) -> N
 
     told = asyncio.run(main())
 
-    assert (told.status, told.obstacles, told.following) == (Status.DONE, (), ())
+    assert (told.case.status, told.obstacles, told.following) == (Status.DONE, (), ())
 
 
 def test_a_stored_value_that_no_longer_fits_is_an_obstacle(tmp_path: Path) -> None:

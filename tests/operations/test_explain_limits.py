@@ -26,9 +26,7 @@ def asking(limit: Limit, ask: Any) -> Process[Ask]:
 
 
 async def told(engine: Engine, process: Process[Ask], case: int) -> tuple[str, ...]:
-    history = await history_of(engine.reader, case)
-    texts = {field.field: (field.text, field.writer) for field in await engine.reader.fields(case)}
-    return explain(process, history, texts).obstacles
+    return explain(process, await history_of(engine.reader, case)).obstacles
 
 
 async def seen(engine: Engine, kind: str) -> None:

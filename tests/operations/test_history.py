@@ -102,7 +102,8 @@ def test_a_history_tells_where_the_case_stands_what_it_knows_and_who_wrote_it(tm
 
     assert (history.case.status, history.case.outcome, history.case.key) == (Status.DONE, "sent", "mail 1")
     assert history.state == {"message": "hello", "reply": "good day", "approval": True, "receipt": "sent good day"}
-    assert history.writers == {"message": "", "reply": "approval", "approval": "approval", "receipt": "send"}
+    writers = {field.field: field.writer for field in history.fields}
+    assert writers == {"message": "", "reply": "approval", "approval": "approval", "receipt": "send"}
 
 
 def test_a_history_tells_what_happened_in_order(tmp_path: Path) -> None:

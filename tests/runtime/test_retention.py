@@ -264,7 +264,7 @@ def test_what_is_erased_is_gone_and_what_happened_when_and_by_whom_stays(place: 
         "by anna: was asked to",
     ]
     assert erased.state == {}
-    explanation = explain(process, erased, {})
+    explanation = explain(process, erased)
     assert explanation.obstacles == ("its content was erased by anna (was asked to); its events still say what happened, when and by whom",)
     assert explanation.rules == ()
 

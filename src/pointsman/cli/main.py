@@ -337,11 +337,10 @@ def _print_history(history: History) -> None:
     console.print("\n[bold]state[/]")
     if history.erased is not None:
         console.print(f"  erased {escape(told(history.erased))}")
-    for name, value in history.state.items():
+    for field in history.fields:
+        value = history.state[field.field]
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        console.print(
-            f"  {escape(name)} = {escape(text)}  [dim]{escape('by ' + history.writers[name] if history.writers[name] else 'input')}[/]"
-        )
+        console.print(f"  {escape(field.field)} = {escape(text)}  [dim]{escape(f'by {field.writer}' if field.writer else 'input')}[/]")
 
 
 def _print_report(report: Report, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pointsman.definition.counts import format_count
@@ -19,7 +19,7 @@ from pointsman.kernel.guarding import Progress
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.limits import LimitState
 from pointsman.kernel.migrate import migrate
-from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow
+from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.operations.history import History, history_of
 from pointsman.operations.times import format_duration, format_time
@@ -47,33 +47,39 @@ class RuleTold:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The explanation of a case.
+    """The explanation of the case with this `history`.
 
-    `rule` chose the present step, and read `reads`. `following` are the rules that can be chosen next: after the answer if
+    The rule that chose the present step read `reads`. `following` are the rules that can be chosen next: after the answer if
     the case waits for one, otherwise now. `stands` lists the steps whose results the engine would not compute again, with
-    their fields. `effects` says of each effect whether it would be called, has an outcome, or is in doubt. `branches` says how
-    the branches of an unfinished step have ended. `obstacles` lists what stops the case.
+    their fields. `effects` says of each effect whether it would be called, has an outcome, or is in doubt. `obstacles` lists what
+    stops the case.
     """
 
-    case: int
-    status: Status
-    step: str | None
-    rule: str | None
+    history: History
     reads: Mapping[str, Any]
     rules: tuple[RuleTold, ...]
     following: tuple[RuleTold, ...]
     stands: Mapping[str, tuple[str, ...]]
     effects: Mapping[str, str]
-    branches: Mapping[str, str]
     obstacles: tuple[str, ...]
-    wake_at: float | None
+
+    @property
+    def case(self) -> CaseRow:
+        """Where the case stands."""
+        return self.history.case
+
+    @property
+    def branches(self) -> Mapping[str, str]:
+        """How the branches of an unfinished step have ended."""
+        return {branch.name: _branch(branch) for branch in self.history.branches}
 
     def lines(self, now: float) -> Iterator[str]:
         """The lines of a text for a person. `now` is in Unix seconds."""
-        yield f"case {self.case} is {self.status} at {self.step or '?'}, by rule {self.rule!r}"
+        row = self.case
+        yield f"case {row.id} is {row.status} at {row.step or '?'}, by rule {row.rule!r}"
         yield from (f"  {obstacle}" for obstacle in self.obstacles)
-        if self.wake_at is not None:
-            yield f"  due at {format_time(self.wake_at)}" + (f", in {format_duration(self.wake_at - now)}" if self.wake_at > now else "")
+        if row.wake_at is not None:
+            yield f"  due at {format_time(row.wake_at)}" + (f", in {format_duration(row.wake_at - now)}" if row.wake_at > now else "")
         yield "\nThe rules in order, and the fields that they read:"
         for rule in self.rules:
             mark = "!" if rule.holds is None else "✓" if rule.holds else "·"
@@ -81,7 +87,7 @@ class Explanation:
         yield "\nThe fields that the decision read:"
         yield from (f"  {name} = {_short(value)}" for name, value in self.reads.items())
         if self.following:
-            yield "\nWhat can come next" + (", after the answer:" if self.status is Status.WAITING else ":")
+            yield "\nWhat can come next" + (", after the answer:" if row.status is Status.WAITING else ":")
         for rule in self.following:
             yield f"  {rule.name} -> {rule.step}  ({rule.note or ('next' if rule.certain else 'if the answer makes it hold')})"
         for title, told in (("What the engine would not repeat", self.stands), ("Branches", self.branches), ("Effects", self.effects)):
@@ -92,12 +98,12 @@ class Explanation:
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
+        row = self.case
         return {
-            "case": self.case, "status": self.status, "step": self.step, "rule": self.rule, "reads": dict(self.reads),
-            "rules": [_as_json(rule) for rule in self.rules], "following": [_as_json(rule) for rule in self.following],
+            "case": row.id, "status": row.status, "step": row.step, "rule": row.rule, "reads": dict(self.reads),
+            "rules": [asdict(rule) for rule in self.rules], "following": [asdict(rule) for rule in self.following],
             "stands": {step: list(fields) for step, fields in self.stands.items()}, "effects": dict(self.effects),
-            "branches": dict(self.branches),
-            "obstacles": list(self.obstacles), "wake_at": self.wake_at,
+            "branches": self.branches, "obstacles": list(self.obstacles), "wake_at": row.wake_at,
         }  # fmt: skip
 
 
@@ -113,8 +119,7 @@ async def explain_case(reader: Reader, processes: Sequence[AnyProcess], case: in
         told = f"case {case} is of process {row.process!r}, not of {' or '.join(map(repr, registry.names))}"
         raise UnknownProcess(f"{told}; name its process with --app module:attribute.")
     process = registry.accepting(row.process, row.version) or registry.for_start(row.process)
-    texts = {field.field: (field.text, field.writer) for field in await reader.fields(case)}
-    explanation = explain(process, history, texts)
+    explanation = explain(process, history)
     seen = [definition for definition in await reader.definitions() if definition.process == process.name]
     last = max(seen, key=lambda definition: definition.seen_at, default=None)
     if last is None or process.fingerprint in {definition.fingerprint for definition in seen if definition.seen_at == last.seen_at}:
@@ -126,13 +131,13 @@ async def explain_case(reader: Reader, processes: Sequence[AnyProcess], case: in
     return replace(explanation, obstacles=(*explanation.obstacles, other))
 
 
-def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str, str]]) -> Explanation:
-    """Explain a case under the present code. `texts` has the stored JSON and the writer of each field."""
+def explain(process: AnyProcess, history: History) -> Explanation:
+    """Explain a case under the present code."""
     row = history.case
     if history.erased is not None:
-        return _nothing_left(process, history, history.erased)
+        return _nothing_left(process, history, json.loads(history.erased.facts))
     obstacles: list[str] = [row.reason] if row.reason else []
-    cells = _cells(process, _migrated(process, row, texts, obstacles), obstacles)
+    cells = _cells(process, _migrated(process, history, obstacles), obstacles)
     stands_at = None if row.step is None else process.called(row.step)
     rules = tuple(_told(tried) for tried in tried_rules(process, cells))
     effects, unsettled = _effects(process, history)
@@ -148,18 +153,13 @@ def explain(process: AnyProcess, history: History, texts: Mapping[str, tuple[str
     if row.needs is not None and row.status is Status.READY:
         obstacles += _limit(row, history.limit or LimitState())
     return Explanation(
-        case=row.id,
-        status=row.status,
-        step=row.step,
-        rule=row.rule,
+        history=history,
         reads={name: history.state.get(name) for name in _reads_of(history, decision)},
         rules=rules,
         following=() if row.status in {Status.DONE, Status.CANCELLED} else following,
         stands=_stands(cells),
         effects=effects,
-        branches={branch.name: _branch(branch) for branch in history.branches},
         obstacles=tuple(obstacles),
-        wake_at=row.wake_at,
     )
 
 
@@ -174,27 +174,25 @@ def _limit(row: CaseRow, limit: LimitState) -> Iterator[str]:
         yield f"{row.needs!r} failed {format_count(limit.failures, 'time')} in a row; no call is made until {format_time(limit.open_until)}, and then one is tried"
 
 
-def _nothing_left(process: AnyProcess, history: History, erased: EventRow) -> Explanation:
-    """The explanation of an erased case."""
-    row = history.case
-    facts = json.loads(erased.facts)
+def _nothing_left(process: AnyProcess, history: History, facts: Mapping[str, Any]) -> Explanation:
+    """The explanation of an erased case; `facts` are those of the erasure."""
     told = f"its content was erased by {facts['by']} ({facts['why']}); its events still say what happened, when and by whom"
-    return Explanation(row.id, row.status, row.step, row.rule, {}, (), (), {}, _effects(process, history)[0], {}, (told,), None)
+    return Explanation(history, {}, (), (), {}, _effects(process, history)[0], (told,))
 
 
-def _migrated(
-    process: AnyProcess, row: CaseRow, texts: Mapping[str, tuple[str, str]], obstacles: list[str]
-) -> Mapping[str, tuple[str, str]]:
-    """The fields after their migration to the present version."""
+def _migrated(process: AnyProcess, history: History, obstacles: list[str]) -> Mapping[str, tuple[str, str]]:
+    """The JSON and the writer of each field, after their migration to the present version."""
+    row, texts = history.case, {field.field: (field.text, field.writer) for field in history.fields}
     if row.version == process.version:
         return texts
     try:
         Registry([process]).for_case(row.process, row.version)
-        texts = migrate(process, row.version, texts).fields
+        migrated = migrate(process, row.version, texts).fields
     except VersionNotAccepted as error:
         obstacles += [str(error)] if str(error) not in obstacles else []
     else:
         obstacles.append(f"version {row.version} wrote it; the next step migrates it to version {process.version}, as shown here")
+        return migrated
     return texts
 
 
@@ -312,15 +310,3 @@ def _asks(progress: Progress) -> str:
 def _told(tried: Tried, *, certain: bool = True, note: str | None = None) -> RuleTold:
     holds = None if tried.error else tried.holds
     return RuleTold(tried.rule.name, tried.rule.step.name, holds, tried.reads, tried.error, certain, note)
-
-
-def _as_json(rule: RuleTold) -> dict[str, Any]:
-    return {
-        "name": rule.name,
-        "step": rule.step,
-        "holds": rule.holds,
-        "reads": list(rule.reads),
-        "problem": rule.problem,
-        "certain": rule.certain,
-        "note": rule.note,
-    }

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.definition.counts import format_count
@@ -21,19 +21,22 @@ EVENTS_MAX = 10_000  # for one case: more than `steps_max` allows
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A case as the store has it. `state` is the JSON of each field. `events` are in the order of their commits.
+    """A case as the store has it. `state` is what its `fields` hold. `events` are in the order of their commits.
 
-    `limit` is the state of the limit that the case waits for, or None.
+    `limit` is the state of the limit that the case waits for, or None. Raises StoreForeign if a field is not JSON.
     """
 
     case: CaseRow
-    state: Mapping[str, Any]
-    writers: Mapping[str, str]
+    fields: tuple[FieldRow, ...]
     events: tuple[EventRow, ...]
     effects: tuple[EffectRow, ...]
     pause: PauseRow | None
     branches: tuple[BranchRow, ...] = ()
     limit: LimitState | None = None
+    state: Mapping[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", {row.field: _value_of(self.case.id, row) for row in self.fields})
 
     @property
     def erased(self) -> EventRow | None:
@@ -54,15 +57,13 @@ class History:
 
 
 async def history_of(reader: Reader, case: int) -> History:
-    """Read a case. Raises UnknownCase."""
+    """Read a case. Raises UnknownCase, StoreForeign."""
     row = await reader.case(case)
     if row is None:
         raise UnknownCase(case)
-    fields = await reader.fields(case)
     return History(
         case=row,
-        state={field.field: _value_of(case, field) for field in fields},
-        writers={field.field: field.writer for field in fields},
+        fields=tuple(await reader.fields(case)),
         events=tuple(await reader.events(case=case, limit=EVENTS_MAX)),
         effects=tuple(await reader.effects(case)),
         pause=await reader.pause(case),
@@ -76,13 +77,11 @@ def without_token(pause: PauseRow) -> dict[str, Any]:
     return {name: value for name, value in pause._asdict().items() if name != "token"}
 
 
-def _value_of(case: int, field: FieldRow) -> Any:
+def _value_of(case: int, row: FieldRow) -> Any:
     try:
-        return json.loads(field.text)
+        return json.loads(row.text)
     except ValueError:
-        raise StoreForeign(
-            f"the database is damaged (field {field.field!r} of case {case} is not JSON); restore it from a backup."
-        ) from None
+        raise StoreForeign(f"the database is damaged (field {row.field!r} of case {case} is not JSON); restore it from a backup.") from None
 
 
 def told(event: EventRow) -> str:

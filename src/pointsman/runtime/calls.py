@@ -9,7 +9,7 @@ import types
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pointsman.definition.nodes import AnyNode, Context
@@ -125,7 +125,9 @@ class Calls:
             reads.insert(node.signature.item.position, request.item.value)
         uses = {name: self.resources.get(name) for name in node.signature.uses if only is None or name in only[1]}
         if "ctx" in (uses if only is None else only[1]):
-            uses["ctx"] = self._context(session.case, request)
+            progress = request.progress
+            told = self._context(session.case, request.node, request.attempt, request.key)
+            uses["ctx"] = replace(told, violations=progress.violations, rejected=progress.rejected, model=progress.model, _read=self.read)
         isolated = node.isolated and request.function is node.function
         asynchronous = inspect.iscoroutinefunction(request.function) if only is not None else node.asynchronous
         async with AsyncExitStack() as places:
@@ -146,12 +148,8 @@ class Calls:
                 call = call if request.late is never else _in_time(call, request.late)
             return await self._answer(session, request, call, thread)
 
-    def _context(self, case: Case, request: Request) -> Context:
-        progress = request.progress
-        return Context(
-            case.row.id, request.node.name, request.attempt, self.ports.clock.now(), request.key, case.incarnation, progress.violations,
-            progress.rejected, progress.model, self.read,
-        )  # fmt: skip
+    def _context(self, case: Case, node: AnyNode, attempt: int, key: str = "") -> Context:
+        return Context(case.row.id, node.name, attempt, self.ports.clock.now(), key, case.incarnation)
 
     async def _answer(self, session: CaseSession, request: Request, call: Awaitable[object], thread: Call | None) -> object:
         """What a call comes to that has begun, or waits for its thread."""
@@ -187,7 +185,7 @@ class Calls:
         reads = [codec.fresh(case.snapshot.cells, name) for name in node.signature.reads]
         uses = {name: self.resources.get(name) for name in node.signature.uses} | {"db": db}
         if "ctx" in uses:
-            uses["ctx"] = Context(case.row.id, node.name, case.row.attempts, self.ports.clock.now(), "", case.incarnation)
+            uses["ctx"] = self._context(case, node, case.row.attempts)
         try:
             return node.function(*reads, **uses)
         except Exception:

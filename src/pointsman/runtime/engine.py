@@ -14,7 +14,7 @@ from pointsman.definition.state import Blob, State
 from pointsman.errors import EngineStopped, ValueRefused
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.machine import Plan
-from pointsman.kernel.rows import CaseRow, EventRow, MessageStatus
+from pointsman.kernel.rows import CaseRow, EventRow, MessageStatus, NewCase
 from pointsman.kernel.snapshot import AT_REST, ENDED, Status
 from pointsman.runtime.begun import Begun
 from pointsman.runtime.calls import Calls
@@ -72,7 +72,7 @@ class Engine:
         calls = Calls(ports, resources, threads, Begun(ports.store), self._watchdog)
         self._limits = Limits(ports, registry)
         runner = Runner(ports, commits, calls, self._limits, loader, self._start_child)
-        self._scheduler = Scheduler(ports, loader, recent, runner, registry, self._limits, concurrency, self._fail, self._look_around)
+        self._scheduler = Scheduler(ports, loader, runner, registry, self._limits, concurrency, self._fail)
         self._limits.opens, self._limits.has_place = self._scheduler.opens, self._scheduler.has_place
         self._cases = Cases(ports, commits, loader, self._scheduler, self._limits, registry)
         self._versions = VersionGate(ports, self._cases, registry)
@@ -130,6 +130,7 @@ class Engine:
             await engine._limits.look()
             await engine._versions.begin()
             engine._scheduler.begin()
+            lease.keep(engine._look_around, engine._fail)
             engine._release_held()
             await engine._schedules.begin()
             engine._retention.begin()
@@ -141,6 +142,7 @@ class Engine:
                 await engine._schedules.stop()
                 await engine._retention.stop()
                 await engine._scheduler.stop(grace_seconds, engine._cases.all_committed)
+                await lease.stop()
                 await engine._limits.close()
             finally:
                 engine._watchdog.close()
@@ -176,8 +178,9 @@ class Engine:
         line already (but a known key is a duplicate even then), UnknownProcess, InputInvalid, ValueRefused, StoreError and EngineStopped.
         """
         self._check_running()
-        name = process if isinstance(process, str) else process.name
-        return await self._starts.start(name, state, key=key, correlation=correlation, tenant=tenant, priority=priority, bounded=True)
+        registered = self._cases.process(process if isinstance(process, str) else process.name)
+        new = NewCase(registered.name, registered.version, key, tenant, priority, correlation)
+        return await self._starts.start(new, state, bounded=True)
 
     async def send(
         self, process: AnyProcess | str, message: object, *, name: str | None = None, key: str | None = None, tenant: str = "", priority: int = 0
@@ -359,7 +362,7 @@ class Engine:
     # The inside.
 
     async def _start_tick(self, process: AnyProcess, inputs: Any, key: str) -> Started:
-        return await self._starts.start(process.name, inputs, key=key)
+        return await self._starts.start(NewCase(process.name, process.version, key), inputs)
 
     async def _start_child(self, parent: CaseSession, process: str, inputs: Mapping[str, Any], key: str) -> int:
         return await self._starts.child(parent, process, inputs, key)
@@ -398,7 +401,8 @@ class Engine:
             self._scheduler.woken(opens_at)
 
     async def _look_around(self) -> None:
-        """What other engines on the store did is news too: to whoever follows the events or waits for a case, or can go on with one."""
+        """Find what other engines on the store did: at each renewal of the lease at the latest."""
+        self._scheduler.look_again()
         for news in self._followers:
             news.set()
         for case in list(self._waiting):

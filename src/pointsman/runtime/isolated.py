@@ -30,7 +30,7 @@ from pointsman.kernel.evidence import PLACE, raised_at
 AT_ONCE = max(2, os.cpu_count() or 2)  # subprocesses: more than there are processors only keep each other waiting
 SIZE_DIGITS = 20  # before the answer: how many bytes it has, as this many decimal digits
 _TOLD = [field.name for field in fields(Context) if not field.name.startswith("_")]
-START = "from pointsman.runtime.isolated import answer; answer()"
+COMMAND = (sys.executable, "-X", "faulthandler", "-c", "from pointsman.runtime.isolated import answer; answer()")
 
 
 class Isolation:
@@ -60,11 +60,8 @@ class Isolation:
 
 async def _ask(name: str, told: bytes) -> dict[str, Any]:
     """Start a subprocess, tell it what to call, and return its answer. Raises SubprocessCrashed."""
-    path = os.pathsep.join(sys.path)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-X", "faulthandler", "-c", START,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
-    )  # fmt: skip
+    pipe, environment = asyncio.subprocess.PIPE, {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = await asyncio.create_subprocess_exec(*COMMAND, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
     assert process.stdin is not None
     assert process.stdout is not None
     try:

@@ -18,6 +18,7 @@ class Lease:
         self._store = store
         self._clock = clock
         self._until = float("inf")
+        self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         """Renew before any work is done, and learn the store's time. Raises StoreError."""
@@ -32,11 +33,18 @@ class Lease:
         """Whether this engine still has what it claimed. What it is not sure of it has lost."""
         return self._clock.monotonic() < self._until
 
-    async def keep(self, renewed: Callable[[], Awaitable[None]], failed: Callable[[Exception], None]) -> None:
-        """Renew until cancelled, and call `renewed` each time; call `failed` once when the lease is lost."""
-        seconds = self._store.lease_seconds
-        if seconds is None:
-            return
+    def keep(self, renewed: Callable[[], Awaitable[None]], failed: Callable[[Exception], None]) -> None:
+        """Renew until `stop`, and call `renewed` each time; call `failed` once when the lease is lost."""
+        if self._store.lease_seconds is not None:
+            self._task = asyncio.create_task(self._keep(self._store.lease_seconds, renewed, failed), name="pointsman-lease")
+
+    async def stop(self) -> None:
+        """Renew no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _keep(self, seconds: float, renewed: Callable[[], Awaitable[None]], failed: Callable[[Exception], None]) -> None:
         never = asyncio.Event()
         while True:
             await self._clock.wait(never, seconds / RENEWALS)

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pointsman.definition.children import Child
 from pointsman.definition.effects import Effect
@@ -26,6 +26,10 @@ class Loader:
     def __init__(self, store: Store, recent: Recent) -> None:
         self._store = store
         self._recent = recent
+
+    def known(self) -> Mapping[int, int]:
+        """The cases whose fields need not be read, each with the revision as of which they are known."""
+        return self._recent.revisions()
 
     def bare(self, process: AnyProcess, row: CaseRow) -> Case:
         """A case for a transition that does not look at its fields."""

@@ -20,7 +20,6 @@ from pointsman.runtime.clock import seconds_until
 from pointsman.runtime.limits import Limits
 from pointsman.runtime.loading import Loader
 from pointsman.runtime.ports import Ports
-from pointsman.runtime.recent import Recent
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.runner import Runner
 from pointsman.runtime.session import CaseSession
@@ -46,23 +45,19 @@ class Scheduler:
         self,
         ports: Ports,
         loader: Loader,
-        recent: Recent,
         runner: Runner,
         registry: Registry,
         limits: Limits,
         concurrency: int,
         failed: Callable[[Exception], None],
-        look_around: Callable[[], Awaitable[None]],
     ) -> None:
         self._ports = ports
         self._loader = loader
-        self._recent = recent
         self._runner = runner
         self._registry = registry
         self._limits = limits
         self._concurrency = concurrency
         self._failed = failed
-        self._look_around = look_around
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._reserved = 0
         self._cancels: dict[int, Event] = {}
@@ -74,7 +69,6 @@ class Scheduler:
         self._stopping = False
         self._given_back: list[int] = []
         self._loop_task: asyncio.Task[None] | None = None
-        self._lease_task: asyncio.Task[None] | None = None
 
     @property
     def _free(self) -> int:
@@ -112,8 +106,6 @@ class Scheduler:
     def begin(self) -> None:
         """Start claiming."""
         self._loop_task = asyncio.create_task(self._claim_loop(), name="pointsman-scheduler")
-        if self._ports.store.lease_seconds is not None:
-            self._lease_task = asyncio.create_task(self._ports.lease.keep(self._renewed, self._failed), name="pointsman-lease")
 
     def take(self, session: CaseSession, commands: tuple[Command, ...] | None) -> None:
         """Drive a running case in its reserved place: from the commands of the plan just committed, or None to ask afresh."""
@@ -192,18 +184,10 @@ class Scheduler:
                 await asyncio.wait(late.values(), timeout=CANCEL_SECONDS)
             with suppress(StoreError):
                 await self._ports.store.release([*late, *self._given_back], now=self._ports.clock.now())
-            if self._lease_task is not None:
-                self._lease_task.cancel()
-                await asyncio.wait([self._lease_task])
 
     def give_up(self, error: Exception) -> None:
         """Stop the engine: only its successor can find out what it has in hand."""
         self._failed(error)
-
-    async def _renewed(self) -> None:
-        """What other engines on the store have put into the line is found at each renewal at the latest."""
-        self.look_again()
-        await self._look_around()
 
     def fail(self) -> None:
         """Claim nothing more and let nobody wait."""
@@ -234,8 +218,7 @@ class Scheduler:
         room = self._limits.offer()
         self._reserved += limit
         try:
-            known = self._recent.revisions()
-            claimed = await self._ports.store.claim(self._registry.names, now=now, limit=limit, room=room, known=known)
+            claimed = await self._ports.store.claim(self._registry.names, now=now, limit=limit, room=room, known=self._loader.known())
         finally:
             self._reserved -= limit
         if self._stopping:

@@ -52,21 +52,21 @@ class Starts:
         self._intakes = intakes
         self._clock = clock
 
-    async def start(self, process: str, state: State | Mapping[str, Any], *, key: str | None, tenant: str = "", priority: int = 0,
-                    correlation: str | None = None, parent: int | None = None, bounded: bool = False) -> Started:  # fmt: skip
-        """Start a case; see `Engine.start`. A `bounded` start is refused where the intake is full; one that follows from accepted work is not."""
-        registered = self._cases.process(process)
-        _check_key("key", key)
-        check_text("tenant", tenant)
-        _check_key("correlation", correlation)
-        cells = _input_cells(registered, state)
-        known = await self._cases.store.case_by_key(registered.name, key, tenant=tenant) if key is not None else None
+    async def start(self, new: NewCase, state: State | Mapping[str, Any], *, bounded: bool = False) -> Started:
+        """Start a case; see `Engine.start`.
+
+        A `bounded` start is refused where the intake is full; one that follows from accepted work is not.
+        """
+        registered = self._cases.process(new.process)
+        _check_key("key", new.key)
+        check_text("tenant", new.tenant)
+        _check_key("correlation", new.correlation)
+        came = happenings.StartAsked(new, _input_cells(registered, state))
+        known = await self._cases.store.case_by_key(new.process, new.key, tenant=new.tenant) if new.key is not None else None
         if known is not None:
             return Started(known.id, duplicate=True)
-        new = NewCase(registered.name, registered.version, key, tenant, priority, correlation, parent)
-        came = happenings.StartAsked(new, cells)
         session = self._cases.started(registered, came)
-        busy = await self._intakes.enter(registered, tenant) if bounded else None
+        busy = await self._intakes.enter(registered, new.tenant) if bounded else None
         if busy is not None:
             raise busy
         number = 0
@@ -74,8 +74,8 @@ class Starts:
             number = await self._cases.apply(session, came, drives=True)
         finally:
             if bounded:
-                self._intakes.entered(registered, tenant, started=number == session.case.row.id)
-        if correlation is not None:
+                self._intakes.entered(registered, new.tenant, started=number == session.case.row.id)
+        if new.correlation is not None:
             self._cases.scheduler.woken(self._clock.now())  # messages may have been waiting for it
         return Started(number, duplicate=number != session.case.row.id)
 
@@ -92,7 +92,8 @@ class Starts:
                 break
             number += 1
             key = f"{first}/{number}"
-        started = await self.start(process, inputs, key=key, tenant=row.tenant, priority=row.priority, parent=row.id)
+        version = self._cases.process(process).version
+        started = await self.start(NewCase(process, version, key, row.tenant, row.priority, parent=row.id), inputs)
         return started.case
 
     async def send(self, process: str, message: object, *, name: str | None, key: str | None, tenant: str, priority: int) -> Delivered:
@@ -119,7 +120,7 @@ class Starts:
         busy = await self._intakes.enter(registered, tenant) if may_start else None
         posted = None
         try:
-            posted = await self._cases.apart(self._deliver(registered, accept, value, post, tenant, priority, full=busy is not None))
+            posted = await self._cases.apart(self._deliver(registered, accept, value, post, priority, full=busy is not None))
         finally:
             if may_start and busy is None:
                 self._intakes.entered(registered, tenant, started=posted is not None and posted.started)
@@ -150,17 +151,16 @@ class Starts:
         value = adapter_of(accept.message).validate_json(row.body)
         case = await self._cases.row(row.case or 0)
         post = Post(row.process, row.name, row.key, row.correlation, row.body, self._clock.now(), holds=True, tenant=row.tenant)
-        await self._cases.apart(self._deliver(registered, accept, value, post, case.tenant, case.priority, released=row.id))
+        await self._cases.apart(self._deliver(registered, accept, value, post, case.priority, released=row.id))
 
     async def _deliver(
-        self, process: AnyProcess, accept: Accept, value: Any, post: Post, tenant: str, priority: int, released: int | None = None,
-        *, full: bool = False,
+        self, process: AnyProcess, accept: Accept, value: Any, post: Post, priority: int, *, released: int | None = None, full: bool = False
     ) -> Posted | None:  # fmt: skip
         scheduler = self._cases.scheduler
         if accept.starts is False:
             posted = await self._cases.store.post(post, released=released)
         else:
-            new = NewCase(process.name, process.version, None, tenant, priority, post.correlation)
+            new = NewCase(process.name, process.version, None, post.tenant, priority, post.correlation)
             came = happenings.StartAsked(new, _input_cells(process, accept.inputs(value)))
             posted = await self._cases.post(self._cases.started(process, came), came, post, released, full=full)
         if posted is not None and not posted.started:

@@ -173,9 +173,8 @@ class World:
         store = self._store.beside()
         store.recover(now=HostClock(self._loop, host).now())
         opening = Engine.open(
-            "", self._processes, resources=self._resources(), store=_Suspending(store), clock=HostClock(self._loop, host),
-            random=self._chance,
-            threads=_Inline(1, HostClock(self._loop, host)), grace_seconds=0.0,
+            "", self._processes, resources=self._resources(), store=_Suspending(store), clock=HostClock(self._loop, host), random=self._chance,
+            threads=_Inline(1, HostClock(self._loop, host)),
         )  # fmt: skip
         async with opening as engine:
             self._engine = engine
