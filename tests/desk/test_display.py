@@ -146,7 +146,7 @@ def test_the_counts_of_a_run_add_up(tmp_path: Path) -> None:
 def test_a_case_that_will_be_tried_again_says_what_failed() -> None:
     row = CaseRow(1, "support-mail", 1, None, Status.READY, 2, 1, 9.0, 1, 3, "send", "it is not sent", None, None, 0.0, 0.0)
     failures = [
-        EventRow(number, 1, 2, "effect.not_sent", "send", number, 0.0, json.dumps({"key": "k", "message": f"no answer {number}\x1b."}))
+        EventRow(str(number), 1, 2, "effect.not_sent", "send", number, 0.0, json.dumps({"key": "k", "message": f"no answer {number}\x1b."}))
         for number in (1, 2)
     ]
 

@@ -361,8 +361,8 @@ class Findings:
 
 
 async def _all_events(reader: Reader) -> AsyncIterator[EventRow]:
-    after = 0
+    after = ""
     while rows := await reader.events(after=after):
         for row in rows:
             yield row
-        after = rows[-1].id
+        after = rows[-1].cursor

@@ -18,14 +18,14 @@ from schedule import run
 
 from pointsman.definition.effects import AtMostOnce, Idempotent, Reconcile
 from pointsman.errors import StoreError
-from pointsman.kernel import attempts, effects, evolve, joins, messages, timers, transitions
+from pointsman.kernel import attempts, effects, evolve, joins, limits, messages, timers, transitions
 from pointsman.kernel.case import Case
 from pointsman.kernel.guarding import BEGINNING
 from pointsman.kernel.happenings import Answered
 from pointsman.kernel.ledger import CallAgain, EffectStatus, LookUp
 from pointsman.kernel.moment import StepResult
 from pointsman.kernel.rows import MessageStatus
-from pointsman.runtime import branches, limits
+from pointsman.runtime import branches
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.cases import Cases
 from pointsman.runtime.commits import Commits

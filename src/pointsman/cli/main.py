@@ -168,7 +168,7 @@ def explain(case: CaseNumber, db: Db = None, app: App = None, as_json: Json = Fa
 def events(
     db: Db = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new events until Ctrl-C.")] = False,
-    after: Annotated[int, typer.Option(min=0, max=NUMBER_MAX, help="Start after the event with this number.")] = 0,
+    after: Annotated[str, typer.Option(metavar="CURSOR", help="Start after the event with this cursor, the first column.")] = "",
     as_json: Json = False,
 ) -> None:
     """List the events in order. With --json, each event is one line of JSON."""
@@ -178,7 +178,7 @@ def events(
         while True:
             rows = await reader.events(after=last)
             for row in rows:
-                last = row.id
+                last = row.cursor
                 _print_event(row, as_json=as_json)
             if not rows and not follow:
                 return
@@ -359,7 +359,7 @@ def _print_event(row: EventRow, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**row._asdict(), "facts": json.loads(row.facts)}, ensure_ascii=False), flush=True)
     else:
-        console.print(f"{row.id:6} {format_time(row.at)} case {row.case:<5} {row.kind:16} {escape(told(row))}")
+        console.print(f"{row.cursor:>6} {format_time(row.at)} case {row.case:<5} {row.kind:16} {escape(told(row))}")
 
 
 def _print_json(value: object) -> None:

@@ -232,9 +232,12 @@ class FieldRow(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """An event as it is stored."""
+    """An event as it is stored.
 
-    id: int
+    `cursor` is its place among all events: text that only its store can read. Store it, give it back, and do not calculate with it.
+    """
+
+    cursor: str
     case: int
     revision: int
     kind: str

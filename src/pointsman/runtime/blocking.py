@@ -178,7 +178,7 @@ class BlockingEngine(_Blocking):
         return self._loop.wait(self._inner.state(case, of))
 
     @wraps(Engine.events)
-    def events(self, *, after: int = 0) -> Iterator[EventRow]:  # noqa: D102
+    def events(self, *, after: str = "") -> Iterator[EventRow]:  # noqa: D102
         events = self._inner.events(after=after)
         while (event := self._loop.wait(_next(events))) is not None:
             try:

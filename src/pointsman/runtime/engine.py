@@ -272,8 +272,11 @@ class Engine:
             for number in signals:
                 loop.remove_signal_handler(number)
 
-    async def events(self, *, after: int = 0) -> AsyncGenerator[EventRow, None]:
-        """Every event from `after` on, and then each one as it is committed. A slow reader holds nobody up."""
+    async def events(self, *, after: str = "") -> AsyncGenerator[EventRow, None]:
+        """Every event behind the one with the cursor `after`, or all, and then each one as it is committed. A slow reader holds nobody up.
+
+        Raises ValueRefused for a cursor that no event of this store can have, StoreError and EngineStopped.
+        """
         news = asyncio.Event()
         self._followers.add(news)
         try:
@@ -283,7 +286,7 @@ class Engine:
                 rows = await self._store.events(after=after)
                 for row in rows:
                     yield row
-                    after = row.id
+                    after = row.cursor
                 if not rows:
                     await news.wait()
         finally:

@@ -80,7 +80,7 @@ class Loader:
         """The same case with its past."""
         first: dict[str, tuple[int, int, int]] = {}  # place, revision, version
         told: dict[str, set[str]] = defaultdict(set)
-        since, after = 0, 0  # how many intents are known to be of an earlier version
+        since, after = 0, ""  # how many intents are known to be of an earlier version
         while events := await self._store.events(case=case.row.id, after=after, limit=PAGE):
             for event in events:
                 facts = json.loads(event.facts)
@@ -92,7 +92,7 @@ class Loader:
                     for key in [*first][since:]:
                         first[key] = (*first[key][:2], facts["since"])
                     since = len(first)
-            after = events[-1].id
+            after = events[-1].cursor
         intents: dict[str, PastIntent] = {}
         for key, (place, revision, version) in first.items():
             fields: tuple[FieldRow, ...] = ()

@@ -19,7 +19,7 @@ Promises (tests/store runs each against each store)
         the case was marked as waiting. A transition says how many interruptions the case keeps.
     S6  A pause is open until its case moves; it is answered at most once.
     S7  An intent is new to the ledger, or takes up the standing one on purpose (`again`); otherwise it is a Conflict.
-    S8  Events are numbered in the order of their commits, without a later commit below an earlier number.
+    S8  Events are read in the order of their commits. Whoever has read up to a cursor has missed no event before it, and never will.
     S9  What is read is what was committed: never a part of a transition. The state as of any revision can be read, and what is
         added to a log costs its own bytes, not those of what was added before.
     S10 A message is delivered once: to its tenant's open case with its correlation key, to the case that it starts, or to nobody,
@@ -32,7 +32,7 @@ Promises (tests/store runs each against each store)
     S17 A permit is taken or given back in one piece: of two changes of a limit at the same time, one sees what the other has made.
     S18 A claim takes the highest priority first, of one priority the tenants in turn, and of a tenant the longest due, however many
         cases another tenant has; it takes no more cases that need a limit than there is room for.
-    S22 Cases that go, go whole: those that ended long enough ago and that nobody needs. Their numbers, and those of their
+    S22 Cases that go, go whole: those that ended long enough ago and that nobody needs. Their numbers, and the cursors of their
         events, are not given again.
     S23 What is erased is gone from the case, its events and its ledger; its keys are still recognised.
     S24 A blob is collected only when nothing refers to it and nobody has kept it since.
@@ -186,8 +186,11 @@ class Reader(LimitReader, Protocol):
     async def fields(self, case: int, *, revision: int | None = None) -> tuple[FieldRow, ...]:
         """The value of each field, as of `revision` where it is given; fields that are cleared are left out."""
 
-    async def events(self, *, after: int = 0, case: int | None = None, limit: int = 1_000) -> list[EventRow]:
-        """Events by number, from `after` on."""
+    async def events(self, *, after: str = "", case: int | None = None, limit: int = 1_000) -> list[EventRow]:
+        """Up to `limit` events in the order of their commits (S8), of all cases or of one, behind the event with the cursor `after`.
+
+        The empty cursor is before all events. Raises ValueRefused for a cursor that no event of this store can have.
+        """
 
     async def effect(self, key: str) -> EffectRow | None:
         """The ledger's entry for an idempotency key, or None."""

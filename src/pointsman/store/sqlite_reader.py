@@ -1,5 +1,6 @@
 """Look into a SQLite store: read-only, beside the engine that writes it or without one."""
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pointsman.definition.state import Blob
+from pointsman.errors import ValueRefused
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, MessageStatus, PauseRow, UsageRow
@@ -17,6 +19,8 @@ from pointsman.store.statements import statements
 from pointsman.store.states import state_from
 
 LATEST = 1 << 62  # beyond any revision
+
+_CURSOR = re.compile("[0-9]{0,18}")  # what fits into SQLite's integers
 
 
 class SqliteReader:
@@ -73,11 +77,14 @@ class SqliteReader:
         """The value of each field, as of `revision`; fields that are cleared are left out."""
         return field_rows(self._all("select_fields", {"case": case, "revision": LATEST if revision is None else revision}))
 
-    async def events(self, *, after: int = 0, case: int | None = None, limit: int = 1_000) -> list[EventRow]:
-        """Events by number, from `after` on."""
+    async def events(self, *, after: str = "", case: int | None = None, limit: int = 1_000) -> list[EventRow]:
+        """Events behind a cursor; see the contract. Here a cursor is the event's number."""
+        if not _CURSOR.fullmatch(after):
+            raise ValueRefused(f"{after!r} is not the cursor of an event; give the `cursor` of an event that was read, or leave it out.")
+        number = int(after or "0")
         if case is None:
-            return [EventRow(*row) for row in self._all("select_events", (after, limit))]
-        return [EventRow(*row) for row in self._all("select_events_of_case", (case, after, limit))]
+            return [_event_row(row) for row in self._all("select_events", (number, limit))]
+        return [_event_row(row) for row in self._all("select_events_of_case", (case, number, limit))]
 
     async def effect(self, key: str) -> EffectRow | None:
         """The ledger's entry for an idempotency key, or None."""
@@ -154,7 +161,7 @@ class SqliteReader:
             return Dossier(
                 case=row,
                 writes=tuple(_write_row(write) for write in self._all("select_writes", (case,))),
-                events=tuple(EventRow(*event) for event in self._all("select_events_of_case", (case, 0, -1))),
+                events=tuple(_event_row(event) for event in self._all("select_events_of_case", (case, 0, -1))),
                 effects=tuple(await self.effects(case)),
                 pauses=tuple(PauseRow(*pause) for pause in self._all("select_pauses", (case,))),
                 messages=tuple(_message_row(message) for message in self._all("select_all_messages", (case,))),
@@ -204,6 +211,10 @@ def _write_row(row: Sequence[Any]) -> WriteRow:
 
 def _message_row(row: Sequence[Any]) -> MessageRow:
     return MessageRow._make((*row[:6], MessageStatus(row[6]), *row[7:]))
+
+
+def _event_row(row: Sequence[Any]) -> EventRow:
+    return EventRow(str(row[0]), *row[1:])
 
 
 def _effect_row(row: Sequence[Any]) -> EffectRow:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pytest
 
-from pointsman.errors import Conflict, LeaseLost
+from pointsman.errors import Conflict, LeaseLost, ValueRefused
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import BranchRow, EventWrite, FieldWrite, Intent, NewCase, PauseOpening, Settlement
 from pointsman.kernel.snapshot import ENDED, Status
@@ -281,7 +281,7 @@ class StoreConformance(LineConformance, MessagesConformance, LogsConformance, Ke
         check(scenario)
 
     def test_s8_events_are_numbered_in_the_order_of_their_commits(self, check: Callable[[Scenario], None]) -> None:
-        """And can be read from any number on."""
+        """And can be read from any event on."""
 
         async def scenario(store: Store) -> None:
             cases = await asyncio.gather(*(store.commit(start_of(store)) for _ in range(20)))
@@ -291,10 +291,13 @@ class StoreConformance(LineConformance, MessagesConformance, LogsConformance, Ke
                 )
 
             events = await store.events()
-            rest = await store.events(after=events[20].id)
-            assert [event.id for event in events] == sorted({event.id for event in events})
+            rest = await store.events(after=events[20].cursor)
+            assert len({event.cursor for event in events}) == len(events)
             assert [event.kind for event in events[20:]] == ["decided", "finished"] * 3
             assert rest == events[21:]
+            assert await store.events(after=events[-1].cursor) == []
+            with pytest.raises(ValueRefused, match="'not a cursor' is not the cursor of an event"):
+                await store.events(after="not a cursor")
             assert [event.kind for event in await store.events(case=cases[0])] == ["accepted", "decided", "finished"]
 
         check(scenario)

@@ -121,7 +121,7 @@ class KeepingConformance(Scenarios):
 
         async def scenario(store: Store) -> None:
             cases = [await store.commit(ended(store)) for _ in range(3)]
-            last = (await store.events())[-1].id
+            last = (await store.events())[-1].cursor
 
             await store.expire("p", "sent", before=50.0, at=100.0, limit=9)
             new = await store.commit(start_of(store))
