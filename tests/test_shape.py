@@ -36,9 +36,7 @@ CALLS = {
     "kernel/case.py: EffectRow",
     "kernel/case.py: PauseRow",
     "kernel/transitions.py: Transition",
-    "runtime/branches.py: Request",
     "runtime/decisions.py: Pending",
-    "runtime/runner.py: Request",
     # The engine, the store and their values: to be parted.
     "runtime/starts.py: Post",
     "testing/conformance.py: next_of",

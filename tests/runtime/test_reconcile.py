@@ -6,7 +6,7 @@ import pytest
 from letters import SETTLE_SECONDS, TIMEOUT_SECONDS, World, letter, look_up
 from places import Place, run, seen
 
-from pointsman import ABSENT, UNKNOWN, Context, Found, Reconcile, Retry, State, Status
+from pointsman import ABSENT, UNKNOWN, Context, Found, Process, Reconcile, Retry, State, Status, finish, otherwise, when
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.testing.clock import ManualClock
 
@@ -155,6 +155,38 @@ def test_a_look_up_is_given_the_key_and_the_arguments_of_the_call(place: Place) 
     run(main())
 
     assert told == [("m", world.keys[0], world)]
+
+
+def test_a_look_up_names_the_parameters_of_its_effect_in_an_order_of_its_own(place: Place) -> None:
+    asked: list[Any] = []
+
+    class Transfer(State):
+        payer: str
+        payee: str
+        receipt: str | None = None
+
+    async def look_up(payee: str, payer: str) -> Any:
+        asked.append({"payer": payer, "payee": payee})
+        return Found("a receipt")
+
+    process, clock = Process("transfer", Transfer), ManualClock()
+
+    @process.effect(writes="receipt", safety=Reconcile(look_up, SETTLE_SECONDS), timeout_seconds=TIMEOUT_SECONDS)
+    async def pay(payer: str, payee: str) -> str:
+        raise LOST
+
+    process.rules(when("unpaid", lambda c: c.receipt is None, pay), otherwise(finish("paid")))
+
+    async def main() -> Any:
+        async with place.open(process, clock=clock) as engine:
+            case = (await engine.start(process, {"payer": "anna", "payee": "bob"})).case
+            await seen(engine, "effect.in_doubt")
+            clock.advance(UNTIL)
+            return await engine.wait_until_resting(case)
+
+    run(main())
+
+    assert asked == [{"payer": "anna", "payee": "bob"}]
 
 
 def test_a_found_outcome_that_cannot_be_stored_did_happen_all_the_same(place: Place) -> None:

@@ -139,10 +139,8 @@ class BranchRunner:
             end = CallEnd(error=error)
         else:
             given_up = self._late.given_up(session.case.row.id, branch.name, node, row.attempts + 1)
-            request = Request(
-                node.function, node, session.case.snapshot.cells, row.attempts + 1, timeout_seconds=node.timeout_seconds, permit=permit, progress=progress,
-                item=branch.item, given_up=given_up,
-            )  # fmt: skip
+            cells, number = session.case.snapshot.cells, row.attempts + 1
+            request = Request(node, cells, number, permit=permit, progress=progress, item=branch.item, given_up=given_up)
             end = await self._calls.call(session, request)
         at = Moment(session.program, session.case, self._clock.now(), self._random, offer(), session.process)
         return branch_ended(at, branch, row, end)

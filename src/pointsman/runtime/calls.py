@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pointsman.definition.nodes import AnyNode, Context
+from pointsman.definition.signature import Signature, signature_of
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import NotBegun
@@ -54,25 +55,39 @@ GivenUp = Callable[[Future[Any]], None]
 
 
 class Request(NamedTuple):
-    """A call to make: which function, of which node, with which fields.
+    """A call to make: of which node, with which fields; of an effect's `look_up`, where there is one, in place of its own function.
 
-    `only` names the fields and resources that the function asks for, where that is not what the node asks for. `key` is an effect's
-    idempotency key. A call that is `late` is not begun, or given up. `item` is that of a branch. `permit` is given back when the call has
-    ended, in whatever way; `given_up` is told of a plain function that ends after it was given up.
+    `key` is an effect's idempotency key. `timeout_seconds` takes the place of the node's own where the time has begun already. A call that is
+    `late` is not begun, or given up. `item` is that of a branch. `permit` is given back when the call has ended, in whatever way; `given_up`
+    is told of a plain function that ends after it was given up.
     """
 
-    function: Callable[..., Any]
     node: AnyNode
     cells: Mapping[str, Cell]
     attempt: int
     key: str = ""
     timeout_seconds: float | None = None
     late: Late = never
-    only: tuple[frozenset[str], frozenset[str]] | None = None
+    look_up: Callable[..., Any] | None = None
     item: ItemAt | None = None
     permit: Permit | None = None
     progress: Progress = BEGINNING
     given_up: GivenUp | None = None
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What is called."""
+        return self.look_up or self.node.function
+
+    @property
+    def signature(self) -> Signature:
+        """What that asks for. A look-up names parameters of its effect, in an order of its own."""
+        return self.node.signature if self.look_up is None else signature_of(self.look_up, "look-up")
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it may take."""
+        return self.node.timeout_seconds if self.timeout_seconds is None else self.timeout_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +133,17 @@ class Calls:
         """Call the function with its fields and resources. Raises what it raises, TimeoutError when its time is over, and NotBegun."""
         if request.late():
             raise NotBegun(TOO_LATE)
-        node, only = request.node, request.only
-        codec = codec_of(session.process.state)
-        reads = [codec.fresh(request.cells, name) for name in node.signature.reads if only is None or name in only[0]]
-        if request.item is not None and node.signature.item is not None:
-            reads.insert(node.signature.item.position, request.item.value)
-        uses = {name: self.resources.get(name) for name in node.signature.uses if only is None or name in only[1]}
-        if "ctx" in (uses if only is None else only[1]):
+        node, signature, codec = request.node, request.signature, codec_of(session.process.state)
+        reads = [codec.fresh(request.cells, name) for name in signature.reads]
+        if request.item is not None and signature.item is not None:
+            reads.insert(signature.item.position, request.item.value)
+        uses = {name: self.resources.get(name) for name in signature.uses}
+        if "ctx" in uses:
             progress = request.progress
             told = self._context(session.case, request.node, request.attempt, request.key)
             uses["ctx"] = replace(told, violations=progress.violations, rejected=progress.rejected, model=progress.model, _read=self.read)
-        isolated = node.isolated and request.function is node.function
-        asynchronous = inspect.iscoroutinefunction(request.function) if only is not None else node.asynchronous
+        isolated = node.isolated and request.look_up is None
+        asynchronous = node.asynchronous if request.look_up is None else inspect.iscoroutinefunction(request.look_up)
         async with AsyncExitStack() as places:
             if isolated:
                 await self._in_turn(session, places)
@@ -156,7 +170,7 @@ class Calls:
         try:
             if thread is not None and not request.key:
                 await self._begins(session, thread)
-            async with asyncio.timeout(request.timeout_seconds):
+            async with asyncio.timeout(request.seconds):
                 with self.begun.calling(session):
                     return await call
         except TimeoutError as error:

@@ -8,7 +8,6 @@ from pointsman.definition.children import Child
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.effects import Reconcile
 from pointsman.definition.nodes import AnyNode
-from pointsman.definition.signature import signature_of
 from pointsman.definition.transactions import Database
 from pointsman.errors import BudgetSpent, InboxChanged, StoreError
 from pointsman.kernel.attempts import CallEnd, budget_spent, has_budget
@@ -185,9 +184,7 @@ class Runner:
                 return PermitRefused(call, self._limits.why_shut(node.limit.name))
         # Of a node by itself only an answer is worth telling late, because it is paid for.
         given_up = None if node.guard is None else self._late.given_up(case.row.id, node.name, node, call.attempt)
-        request = Request(
-            node.function, node, case.snapshot.cells, call.attempt, timeout_seconds=node.timeout_seconds, permit=permit, progress=call.progress, given_up=given_up
-        )  # fmt: skip
+        request = Request(node, case.snapshot.cells, call.attempt, permit=permit, progress=call.progress, given_up=given_up)
         return NodeEnded(call, await self._calls.call(session, request))
 
     async def _acquire(self, session: CaseSession, wanted: Acquire) -> Happening:
@@ -209,22 +206,16 @@ class Runner:
             return clock.monotonic() >= until or clock.now() >= deadline or not lease.held()
 
         permit, session.permit = session.permit, None
-        request = Request(
-            call.effect.function, call.effect, call.cells, call.attempt, key=call.intent.key, timeout_seconds=until - clock.monotonic(), late=late,
-            permit=permit,
-        )  # fmt: skip
+        left = until - clock.monotonic()
+        request = Request(call.effect, call.cells, call.attempt, call.intent.key, timeout_seconds=left, late=late, permit=permit)
         return EffectEnded(call, await self._calls.call(session, request))
 
     async def _look_up(self, session: CaseSession, asked: LookUpEffect) -> Happening:
         safety = asked.effect.safety
         assert isinstance(safety, Reconcile)
-        signature = signature_of(safety.look_up, "look-up")
         self._calls.threads.forget(asked.key)
         self._ports.failpoints("effect.look_up")
-        request = Request(
-            safety.look_up, asked.effect, asked.cells, asked.attempts, key=asked.key, timeout_seconds=asked.effect.timeout_seconds,
-            only=(frozenset(signature.reads), frozenset(signature.uses)),
-        )  # fmt: skip
+        request = Request(asked.effect, asked.cells, asked.attempts, asked.key, look_up=safety.look_up)
         try:
             return LookedUp(asked, await self._calls.invoke(session, request))
         except Exception as error:  # the author's function may raise anything
