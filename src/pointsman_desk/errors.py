@@ -35,6 +35,10 @@ class IndexUnavailable(DeskError):
     """The index of mails cannot be used now: another program holds it, or the disk takes nothing. What needs it is done later."""
 
 
+class FileUnusable(DeskError):
+    """A file or the folder of the desk is damaged, or cannot be read or written. Somebody has to mend it, and then the desk goes on."""
+
+
 class NoCases(DeskError):
     """The desk has not taken in a mail yet, so there is nothing to look at and nothing to decide."""
 

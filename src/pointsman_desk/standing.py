@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pointsman import CaseRow, EffectRow, Reader, Status
 from pointsman_desk.case import Bounce, Incoming, Mail, Outgoing
 from pointsman_desk.config import DeskConfig
-from pointsman_desk.errors import ConfigInvalid, IndexUnavailable
+from pointsman_desk.errors import FileUnusable, IndexUnavailable
 from pointsman_desk.mail import apart
 from pointsman_desk.mail.forms import form_of
 from pointsman_desk.mail.message import UNKNOWN_SENDER
@@ -114,7 +114,7 @@ async def beside(config: DeskConfig, reader: Reader, row: CaseRow) -> Beside:
     unknown, later = "", []
     try:
         later = await _later_cases(config, reader, row.id)
-    except (ConfigInvalid, IndexUnavailable) as error:
+    except (FileUnusable, IndexUnavailable) as error:
         unknown = str(error)
     return Beside(await dispatches(reader, row), waiting, later, unknown, await _form(config, reader, row.id))
 

@@ -35,7 +35,7 @@ from pointsman import (
 from pointsman.models import Message, Model, OpenAICompatible, Price, PydanticAI, Task
 from pointsman_desk.case import Case
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
-from pointsman_desk.errors import ConfigInvalid, NoCases
+from pointsman_desk.errors import ConfigInvalid, FileUnusable, NoCases
 from pointsman_desk.mail.compose import Letterhead
 from pointsman_desk.mail.departures import Departures, lost, missing_from
 from pointsman_desk.mail.message import identify
@@ -96,7 +96,7 @@ def source_of(mailbox: Path) -> Source:
 def prepare(config: DeskConfig) -> None:
     """Make the desk's folder, with the sample policy and the sample shop where no others are named.
 
-    Raises ConfigInvalid, or ShopUnavailable where the sample shop cannot be written.
+    Raises FileUnusable, or ShopUnavailable where the sample shop cannot be written.
     """
     try:
         config.home.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds what customers wrote
@@ -104,9 +104,7 @@ def prepare(config: DeskConfig) -> None:
         if begins and config.policy is None and not config.policy_file.exists():
             _copy_whole(SAMPLE / "policy.toml", config.policy_file)
     except OSError as error:
-        raise ConfigInvalid(
-            f"the desk's folder {config.home} cannot be written ({error.strerror}); name another one with `home`."
-        ) from None
+        raise FileUnusable(f"the desk's folder {config.home} cannot be written ({error.strerror}); name another one with `home`.") from None
     if begins and config.shop is None:
         create_sample_shop(config.shop_file)
 
@@ -182,7 +180,7 @@ async def _compare(departures: Departures, config: DeskConfig) -> None:
 
 
 def identity_of(config: DeskConfig) -> str | None:
-    """Return by what the desk in this folder is known to its mailbox; None where it has not begun. Raises IndexUnavailable, ConfigInvalid."""
+    """Return by what the desk in this folder is known to its mailbox; None where it has not begun. Raises IndexUnavailable, FileUnusable."""
     if not _holds_something(config.departures_file):
         return None
     with closing(Departures(config.departures_file, SystemRandom())) as departures:
@@ -209,7 +207,7 @@ def after_restore(config: DeskConfig) -> None:
 
     What left is kept, together with the copies of replies in the outbox and the archive, so that no mail is answered twice; the
     mailboxes are read from their beginnings. A crash in between leaves the desk refusing to work, and this to be said again.
-    Raises ConfigInvalid, MailboxMissing, MailboxUnreachable, MailboxRefused, OSError.
+    Raises FileUnusable, MailboxMissing, MailboxUnreachable, MailboxRefused, OSError.
     """
     prepare(config)
     archive = config.smtp.archive_mailbox if config.smtp is not None else None

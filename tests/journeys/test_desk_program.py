@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,58 @@ def a_locked_index(config: DeskConfig) -> Iterator[str]:
         yield "threads.db"
 
 
-@pytest.mark.parametrize("trouble", [a_broken_policy, a_missing_shop, a_locked_shop, no_mailbox, another_engine, a_locked_index])
+@contextmanager
+def at_a_standstill(config: DeskConfig) -> Iterator[None]:
+    """While the desk stands still, files can be put in the place of others."""
+    while not (told := config.database.with_name("cases.db.lock").read_text()):
+        pass  # the desk is about to write it
+    os.kill(int(told), signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(int(told), signal.SIGCONT)
+
+
+@contextmanager
+def damaged(config: DeskConfig, file: Path) -> Iterator[str]:
+    """Something else stands in the place of a file; what SQLite keeps beside it goes with it, or it would mend the file."""
+    away = file.with_name("away")
+    away.mkdir()
+    with at_a_standstill(config):
+        for one in file.parent.glob(f"{file.name}*"):
+            one.rename(away / one.name)
+        file.write_bytes(b"no file of ours " * 200)
+    yield file.name
+    with at_a_standstill(config):
+        for one in file.parent.glob(f"{file.name}*"):
+            one.unlink()
+        for one in away.glob(f"{file.name}*"):
+            one.rename(file.with_name(one.name))
+
+
+def a_damaged_index(config: DeskConfig) -> AbstractContextManager[str]:
+    return damaged(config, config.threads_file)
+
+
+def damaged_departures(config: DeskConfig) -> AbstractContextManager[str]:
+    return damaged(config, config.departures_file)
+
+
+def a_damaged_secret(config: DeskConfig) -> AbstractContextManager[str]:
+    return damaged(config, config.secret_file)
+
+
+def damaged_guesses(config: DeskConfig) -> AbstractContextManager[str]:
+    return damaged(config, config.guesses_file)
+
+
+TROUBLES = [
+    a_broken_policy, a_missing_shop, a_locked_shop, no_mailbox, another_engine, a_locked_index, a_damaged_index, damaged_departures,
+    a_damaged_secret, damaged_guesses,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
 def test_a_watching_desk_outlives_what_keeps_it_from_working(config: DeskConfig, trouble: Any) -> None:
     with watching(config) as process:
         deliver(config, 1)

@@ -14,7 +14,7 @@ from pointsman_desk.cli.stopping import Stop, stopping
 from pointsman_desk.cli.terminal import complain, errors, unwritable
 from pointsman_desk.cli.turns import Turns
 from pointsman_desk.config import DeskConfig
-from pointsman_desk.errors import DeskError, IndexUnavailable, PolicyInvalid, ShopUnavailable, told
+from pointsman_desk.errors import DeskError, FileUnusable, IndexUnavailable, PolicyInvalid, ShopUnavailable, told
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.wiring import Desk, Needs, grace_of, mailboxes_of, open_desk, serving
 
@@ -22,7 +22,9 @@ LOCKED_SECONDS = 900.0  # longer than a mail server may think about a reply (RFC
 TOLD_SECONDS = 1.0  # what nobody notices needs no word
 RETRY_SECONDS = 0.2  # how soon the next try is worth it
 WAY_SECONDS = 5.0  # how long a command that made way leaves the cases to those who wait: they try five times a second
-MENDED_BY_OTHERS = (StoreError, EngineStopped, PolicyInvalid, ShopUnavailable, IndexUnavailable, OSError, sqlite3.Error)
+MENDED_BY_OTHERS = (
+    StoreError, EngineStopped, FileUnusable, IndexUnavailable, PolicyInvalid, ShopUnavailable, OSError, sqlite3.Error
+)  # fmt: skip
 
 T = TypeVar("T")
 Work = Callable[[Desk, asyncio.Event], Awaitable[bool | None]]

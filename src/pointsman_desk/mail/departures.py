@@ -17,7 +17,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from pointsman import Reader
-from pointsman_desk.errors import CasesLost, ConfigInvalid, IndexUnavailable
+from pointsman_desk.errors import CasesLost, FileUnusable, IndexUnavailable
 from pointsman_desk.statements import statements
 
 
@@ -31,7 +31,7 @@ class Departure(NamedTuple):
 
 
 class Departures:
-    """The file, made when it is missing. Raises ConfigInvalid where it is none, and like every method IndexUnavailable."""
+    """The file, made when it is missing. Raises FileUnusable where it is none, and like every method IndexUnavailable."""
 
     def __init__(self, file: Path, chance: Random) -> None:
         self.file = file
@@ -45,7 +45,7 @@ class Departures:
         except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
             raise IndexUnavailable(f"{file} cannot be opened now ({error}); see who holds it, make it writable, or make room.") from None
         except sqlite3.Error as error:
-            raise ConfigInvalid(
+            raise FileUnusable(
                 f"{file} cannot be opened ({error}); restore it, or delete it and say `pointsman-desk run --after-restore`."
             ) from None
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from pointsman_desk.errors import ConfigInvalid
+from pointsman_desk.errors import FileUnusable
 
 _SECRET_BYTES = 32
 _DELETE_IT = "delete it: a new one is made, and answers to older replies then start new cases"
@@ -109,27 +109,27 @@ def _number(case: int) -> str:
 
 
 def secret_of(file: Path, chance: Random) -> bytes:
-    """Return the secret in `file`; where it is missing it is made by `chance`, whole or not at all. Raises ConfigInvalid."""
+    """Return the secret in `file`; where it is missing it is made by `chance`, whole or not at all. Raises FileUnusable."""
     if not file.exists():
         try:
             _make(file, chance)
         except OSError as error:
-            raise ConfigInvalid(
+            raise FileUnusable(
                 f"the desk's secret {file} cannot be written ({error.strerror}); make its folder writable, or make room."
             ) from None
     return secret_in(file)
 
 
 def secret_in(file: Path) -> bytes:
-    """Return the secret in `file`. Raises ConfigInvalid."""
+    """Return the secret in `file`. Raises FileUnusable."""
     try:
         secret = bytes.fromhex(file.read_text(encoding="ascii"))
     except OSError as error:
-        raise ConfigInvalid(f"the desk's secret {file} cannot be read ({error.strerror}); let this user read it.") from None
+        raise FileUnusable(f"the desk's secret {file} cannot be read ({error.strerror}); let this user read it.") from None
     except ValueError:
-        raise ConfigInvalid(f"the desk's secret {file} is damaged; put it back from a backup, or {_DELETE_IT}.") from None
+        raise FileUnusable(f"the desk's secret {file} is damaged; put it back from a backup, or {_DELETE_IT}.") from None
     if len(secret) < _SECRET_BYTES:
-        raise ConfigInvalid(f"the desk's secret {file} is too short; put it back from a backup, or {_DELETE_IT}.")
+        raise FileUnusable(f"the desk's secret {file} is too short; put it back from a backup, or {_DELETE_IT}.")
     return secret
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal, NamedTuple
 
-from pointsman_desk.errors import ConfigInvalid, IndexUnavailable
+from pointsman_desk.errors import FileUnusable, IndexUnavailable
 
 ARRIVALS_MAX = 10_000  # of one sender in an hour: more than any limit that is set asks for
 
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
 
 class Threads:
-    """The index in `file`, made when it is missing. Raises ConfigInvalid where it is none, and like every method IndexUnavailable."""
+    """The index in `file`, made when it is missing. Raises FileUnusable where it is none, and like every method IndexUnavailable."""
 
     def __init__(self, file: Path) -> None:
         self._lock = Lock()
@@ -46,7 +46,7 @@ class Threads:
                 f"the desk's index of mails {file} cannot be opened now ({error}); see who holds it, make it writable, or make room."
             ) from None
         except sqlite3.Error as error:
-            raise ConfigInvalid(f"the desk's index of mails {file} cannot be opened ({error}); {_DELETE_IT}.") from None
+            raise FileUnusable(f"the desk's index of mails {file} cannot be opened ({error}); {_DELETE_IT}.") from None
 
     def close(self) -> None:
         """Let go of the file."""

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from pointsman_desk.errors import ConfigInvalid
+from pointsman_desk.errors import FileUnusable
 from pointsman_desk.mail.signing import Claim, Signer, address_claims, id_claim, secret_of, subject_claims, without_marks
 from pointsman_desk.mail.transports.smtp import provider_id
 
@@ -88,7 +88,7 @@ def test_the_secret_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
 def test_a_spoilt_secret_is_told_of(tmp_path: Path, text: str) -> None:
     (tmp_path / "secret").write_bytes(text.encode("latin-1"))
 
-    with pytest.raises(ConfigInvalid, match="delete it"):
+    with pytest.raises(FileUnusable, match="delete it"):
         secret_of(tmp_path / "secret", Random(7))
 
 
