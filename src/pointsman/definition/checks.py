@@ -5,6 +5,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from itertools import chain, pairwise
 from types import FunctionType
 from typing import Any, get_args, get_origin
@@ -21,11 +22,12 @@ from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.rules import AnyStep, Compensate, Each, Finish, Parallel, Park, Quorum, Rule
 from pointsman.definition.schedules import Missed
 from pointsman.definition.signature import LOG, accepts_none, collection_of, fits, members, show, signature_of
-from pointsman.definition.state import Failure, State
+from pointsman.definition.state import STATES_MAX, Failure, State
 from pointsman.definition.transactions import Transaction
 from pointsman.errors import DefinitionError
 
 
+@lru_cache(maxsize=STATES_MAX)
 def inputs_of(state: type[State]) -> frozenset[str]:
     """The fields that `start` gives: those without a default, or with a default other than None."""
     return frozenset(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from inspect import isclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -21,7 +21,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 
 from pointsman.definition.nodes import Node
 from pointsman.definition.rules import Rule
-from pointsman.definition.state import State
+from pointsman.definition.state import STATES_MAX, State
 
 SHORT = 12  # hexadecimal digits that a person compares: 48 bits, enough to tell all definitions apart
 
@@ -134,6 +134,7 @@ def _filled(cell: Any) -> bool:
     return True
 
 
+@lru_cache(maxsize=STATES_MAX)
 def _schema(state: type[BaseModel]) -> str:
     try:
         schema: object = state.model_json_schema()

@@ -13,6 +13,9 @@ else:
     ModelMetaclass = type(BaseModel)
 
 
+STATES_MAX = 64  # states whose schema and inputs are remembered: more than one program declares
+
+
 class _StateType(ModelMetaclass):
     """Makes the classes of states: what Pydantic cannot hold is refused with the field and the mend, and not in Pydantic's words."""
 
