@@ -1,12 +1,14 @@
 """The protocol with one rule taken out of it, each in a way that somebody might write it: the simulation must find every one.
 
-`python tests/simulation/mutants.py "no fence"` runs schedules until one kills the mutant, and says what it found.
+`python tests/simulation/mutants.py "no fence"` runs schedules until one kills the mutant, and says what it found; without a name
+it does so for each of them.
 """
 
 import argparse
 import asyncio
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from schedule import run
+from schedule import collect_seldom, run
 
 from pointsman.definition.effects import AtMostOnce, Idempotent, Reconcile
 from pointsman.errors import StoreError
@@ -345,18 +347,45 @@ MUTANTS = {
 }  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("name", choices=MUTANTS)
-    parser.add_argument("--seeds", type=int, default=SEEDS_MAX, help="how many schedules it may survive")
-    given = parser.parse_args()
-    MUTANTS[given.name]()
-    for seed in range(given.seeds):
+def hunt(name: str, seeds: int) -> None:
+    """Run schedules with a mutant until one kills it, and print which."""
+    MUTANTS[name]()
+    violations, seed = [], 0
+    for seed in range(seeds):
         violations = run(seed).violations
         if violations:
-            print(json.dumps({"name": given.name, "seed": seed, "violation": violations[0]}))
-            return
-    print(json.dumps({"name": given.name, "seed": None, "violation": None}))
+            break
+    print(json.dumps({"name": name, "seed": seed if violations else None, "violation": next(iter(violations), None)}), flush=True)
+
+
+def hunt_all(seeds: int) -> None:
+    """Hunt each mutant in a child of this process, which has imported everything, as many at a time as there are processors."""
+    begun = 0
+    for begun, name in enumerate(MUTANTS):
+        if begun >= (os.cpu_count() or 1):
+            _await_one()
+        if os.fork() == 0:
+            hunt(name, seeds)
+            os._exit(0)
+    for _ in range(min(os.cpu_count() or 1, begun + 1)):
+        _await_one()
+
+
+def _await_one() -> None:
+    _, status = os.wait()
+    assert status == 0, "a hunt has failed; it says above why"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", nargs="?", choices=MUTANTS, help="the only mutant to hunt")
+    parser.add_argument("--seeds", type=int, default=SEEDS_MAX, help="how many schedules it may survive")
+    given = parser.parse_args()
+    collect_seldom()
+    if given.name:
+        hunt(given.name, given.seeds)
+    else:
+        hunt_all(given.seeds)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from schedule import run
+from schedule import collect_seldom, run
 
 
 def main() -> None:
@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1, help="how many schedules, each with the next seed")
     parser.add_argument("--step", type=int, default=1, help="from one seed to the next")
     given = parser.parse_args()
+    collect_seldom()
     for seed in range(given.seed, given.seed + given.count * given.step, given.step):
         print(json.dumps(run(seed)._asdict()), flush=given.count == 1)
 

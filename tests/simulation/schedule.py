@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import gc
 import json
 import logging
 import re
@@ -30,6 +31,7 @@ FAULT_SECONDS = 300.0
 PEACE_SECONDS = 4_000.0
 STEPS_MAX = 60_000
 PAUSES = (0.5, CALL_SECONDS + 2, LEASE_SECONDS + 3, 2 * LEASE_SECONDS)
+GARBAGE_MAX = 50_000  # objects: what a few schedules leave behind
 PROCESSES = processes()
 ALLOWED = re.compile(
     "in doubt|an engine has ended|ended without a result|was begun|was rejected|failed after|was not sent|did not arrive|used up its|may or may not"
@@ -112,6 +114,7 @@ class Schedule:
         self.unreliable = Unreliable(self.world)
         self.oracle = Oracle(self.world, self.unreliable)
         self.crashes = self.pauses = 0
+        self._read: tuple[int, list[Any]] | None = None
         self.next_fault = self.random.randrange(STEPS_BETWEEN_FAULTS * 2)
         self.started: dict[Any, set[int]] = defaultdict(set)
         self.answers: list[tuple[str, str, str]] = []
@@ -182,8 +185,11 @@ class Schedule:
         loop.stop()
 
     def rows(self) -> list[Any]:
-        rows: list[Any] = at_once(self.world.store.cases())
-        return rows
+        """All cases; they are read again when anything was written since."""
+        written = self.world.store.core.connection.total_changes
+        if self._read is None or self._read[0] != written:
+            self._read = (written, at_once(self.world.store.cases()))
+        return self._read[1]
 
     def standing(self) -> str:
         return "; ".join(
@@ -530,6 +536,12 @@ def all_messages(store: MemoryStore) -> list[MessageRow]:
 def _number(row: Any) -> int:
     """The number of a message; a note that was logged has no body any more, but its key says it."""
     return int(row.key.rpartition("/")[2]) if row.status is MessageStatus.LOGGED else int(json.loads(row.body)["number"])
+
+
+def collect_seldom() -> None:
+    """Let Python look for garbage after a few schedules: doing it all the time takes a sixth of the run."""
+    gc.freeze()
+    gc.set_threshold(GARBAGE_MAX)
 
 
 def run(seed: int) -> Result:

@@ -116,7 +116,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def call_on(self, host: Host | None, delay: float, callback: Callable[..., Any], *args: Any) -> None:
         """Call a function on a host (None is outside) in `delay` virtual seconds."""
-        self.call_later(delay, callback, *args, context=(host or self.outside).context)
+        host = host or self.outside
+        self._begin_timer(_Handle(callback, args, host.context, host, self._time + delay))
 
     def run(self, steps_max: int) -> bool:
         """Run until stopped; answers whether that came to pass within `steps_max` steps and before nothing was left to do."""
@@ -170,7 +171,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def _step(self) -> bool:
         """Run one piece of work of one host; answers whether there was any."""
         while True:
-            able = [host for host in self.hosts if host.ready and host.standing_until <= self._time]
+            now = self._time
+            able = [host for host in self.hosts if host.ready and host.standing_until <= now]
             if not able:
                 if not self._pass_time():
                     return False
@@ -232,9 +234,12 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         """Run at a virtual time."""
         context = context if context is not None else copy_context()
         handle = _Handle(callback, args, context, _host_of(context) or self.outside, when)
-        if handle.host.alive and not self._closed:
-            heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        self._begin_timer(handle)
         return handle
+
+    def _begin_timer(self, handle: _Handle) -> None:
+        if handle.host.alive and not self._closed:
+            heapq.heappush(self._timers, (handle.time, next(self._numbers), handle))
 
     def create_future(self) -> "asyncio.Future[Any]":
         """A future of this loop."""
