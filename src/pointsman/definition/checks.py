@@ -27,9 +27,13 @@ from pointsman.definition.transactions import Transaction
 from pointsman.errors import DefinitionError
 
 
-@lru_cache(maxsize=STATES_MAX)
 def inputs_of(state: type[State]) -> frozenset[str]:
     """The fields that `start` gives: those without a default, or with a default other than None."""
+    return _inputs_of(state)
+
+
+@lru_cache(maxsize=STATES_MAX)
+def _inputs_of(state: type[State]) -> frozenset[str]:
     return frozenset(
         name
         for name, field in state.model_fields.items()
