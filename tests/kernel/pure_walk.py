@@ -10,7 +10,7 @@ import random
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "simulation"))
 
@@ -50,9 +50,9 @@ class Crash(Exception):
 class Walk:
     """One case, and the world around it."""
 
-    def __init__(self, seed: int) -> None:
-        self.chance = random.Random(seed)
-        self.process: Process[Any] = PROCESSES[seed % len(PROCESSES)]
+    def __init__(self, seed: int, process: Process[Any] | None = None, chance: random.Random | None = None) -> None:
+        self.chance = random.Random(seed) if chance is None else chance
+        self.process: Process[Any] = PROCESSES[seed % len(PROCESSES)] if process is None else process
         self.program = program_of(self.process)
         self.codec = codec_of(self.process.state)
         self.now = 1_000.0
@@ -62,6 +62,7 @@ class Walk:
         self.told: dict[str, set[str]] = {}
         self.child: tuple[int, str] | None = None
         self.coming = COMING_MAX
+        self.todo: tuple[commands.Command, ...] = ()
         self.messages = 0
         self.crashes = self.refused = 0
         self.tries = False
@@ -79,7 +80,7 @@ class Walk:
     def _ask(self, case: Case, happening: Any, *, cancel: bool = False, cancelled: bool = False) -> tuple[commands.Command, ...]:
         """What the runtime does: ask, commit, and ask again where a message has come meanwhile."""
         while True:
-            offer = Offer(self.chance.random() < 0.95, self._shut, self._cancel() if cancelled or (cancel and self._comes(0.01)) else None)
+            offer = self._offer(happening, cancels=cancelled or (cancel and self._comes(0.01)))
             plan = advance(self.program, case, happening, self.now, self.chance, offer)
             if isinstance(plan, Refusal):
                 raise AssertionError(f"refused: {plan.reason}")  # noqa: TRY004 - it is the machine that refuses
@@ -87,9 +88,13 @@ class Walk:
                 return plan.commands
             self._may_crash()
             if self._commits(case, plan, type(happening)):
+                self.todo = plan.commands
                 self._may_crash()
                 return plan.commands
             case = case.having(tuple(self.pending), self.ends)
+
+    def _offer(self, happening: Any, *, cancels: bool) -> Offer:
+        return Offer(self.chance.random() < 0.95, self._shut, self._cancel() if cancels else None)
 
     def _commits(self, case: Case, plan: Plan, kind: type) -> bool:
         t = plan.transition
@@ -124,6 +129,8 @@ class Walk:
             self.violations.append("lost: a call is recorded as not sent, and has happened")
         if t.status is Status.PARKED and not t.reason:
             self.violations.append("lost: a case is parked without a reason")
+        if t.status in {Status.WAITING, Status.DONE} and plan.case.unsettled:
+            self.violations.append(f"lost: a case that is {t.status} has an effect in doubt")
 
     def _may_crash(self) -> None:
         if self.chance.random() < 0.02:
@@ -131,7 +138,7 @@ class Walk:
 
     # The life of the case.
 
-    def run(self) -> "Walk":
+    def run(self) -> Self:
         """Live until the case rests for good."""
         for _ in range(TURNS_MAX):
             try:
@@ -167,17 +174,14 @@ class Walk:
             self._become(Status.RUNNING, None, claims=True)
             todo = self._ask(self._loaded(), happenings.Claimed(), cancel=True)
         else:
-            todo = self._begun()
+            todo = self.todo  # it was started, answered or moved by an operator, and goes on here
         while todo and not isinstance(todo[0], commands.Rest):
-            called_off = self._comes(0.02)
+            if self.tries:
+                self.try_anything()
+            called_off = self._calls_off(todo[0])
             happening = self._called_off(todo[0]) if called_off else self._perform(todo[0])
             todo = self._ask(self.case.having(self.case.messages, self.ends), happening, cancel=True, cancelled=called_off)
         return True
-
-    def _begun(self) -> tuple[commands.Command, ...]:
-        """A case that was just started goes on as if it was claimed: the walk has dropped the commands of its start."""
-        self._become(Status.READY, self.now)
-        return (commands.Rest(),)
 
     def _become(self, status: Status, wake_at: float | None, *, claims: bool = False) -> None:
         row = self.case.row
@@ -304,7 +308,7 @@ class Walk:
     def _deliver(self, name: str, body: str) -> None:
         number = len(self.told) + self.messages + 1_000 * len(self.ends)
         self.pending.append(MessageRow(number, self.process.name, name, None, "t", 1, MessageStatus.PENDING, body, self.now))
-        if self.case.row.status is Status.WAITING:
+        if self.case.row.status in {Status.WAITING, Status.PARKED}:
             self._become(Status.READY, self.now)
 
     def _child_ends(self) -> None:
@@ -347,6 +351,9 @@ class Walk:
                 name = self.case.row.step or ""
                 return happenings.Continued(self.process.compensates.get(name) or self.process.steps[name])
         raise AssertionError(command)
+
+    def _calls_off(self, command: Any) -> bool:
+        return self._comes(0.02)
 
     def _called_off(self, command: Any) -> Any:
         """A cancel came before the command was performed."""

@@ -7,9 +7,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+from directed_walks import asked, comings, walks
+from misfits import misfits
 from pure_walk import PROCESSES, walk
 
-from pointsman.kernel.machine import _HANDLERS, NEXT
+from pointsman.kernel.machine import _HANDLERS, NEXT, Plan, Refusal
+from pointsman.kernel.snapshot import Status
 from pointsman.operations.statuses import statuses_page
 from tiers import figure, seed
 
@@ -50,6 +53,41 @@ def test_no_happening_raises_in_any_status_and_what_does_not_fit_is_refused() ->
 
     assert [told for one in walks for told in one.violations] == []
     assert sum(one.refused for one in walks) > 1_000
+
+
+def test_the_table_has_each_transition_that_is_seen_and_no_other() -> None:
+    directed = list(walks())
+    seen = {one for walk in directed for one in walk.seen}
+    for come in comings():
+        plan = asked(come)
+        assert isinstance(plan, Plan), plan
+        assert plan.transition is not None
+        seen.add((type(come.happening).__name__, come.case.row.status, plan.transition.status))
+
+    assert [told for walk in directed for told in walk.violations] == []
+    assert seen == {
+        (kind.__name__, status, target) for kind, table in NEXT.items() for status, targets in table.items() for target in targets
+    }
+
+
+def test_each_happening_is_taken_or_refused_in_each_status_as_the_table_says(capsys: pytest.CaptureFixture[str]) -> None:
+    taken: Counter[tuple[type, Status]] = Counter()
+    refused: Counter[tuple[type, Status]] = Counter()
+    for come in (*misfits(), *comings()):
+        answer = asked(come)
+        pair = type(come.happening), come.case.row.status
+        if isinstance(answer, Refusal):
+            assert answer.reason
+            refused[pair] += 1
+            continue
+        taken[pair] += 1
+        assert answer.transition is None or answer.transition.status in NEXT[pair[0]][pair[1]], (come, answer.transition)
+
+    pairs = {(kind, status) for kind in NEXT for status in Status}
+    with capsys.disabled():
+        print(f"\n{len(pairs)} pairs of happening and status, {taken.total()} happenings taken and {refused.total()} refused")
+    assert taken.keys() | refused.keys() == pairs
+    assert taken.keys() == {(kind, status) for kind, table in NEXT.items() for status, targets in table.items() if targets}
 
 
 def test_walks_come_to_every_status_and_go_on_as_every_process_does() -> None:

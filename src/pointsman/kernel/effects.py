@@ -14,7 +14,7 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Compensate, Park
 from pointsman.errors import AllHang, NotBegun, NotSent, Rejected
 from pointsman.kernel.attempts import INTERRUPTIONS_MAX, CallEnd, wait_for_permit
-from pointsman.kernel.case import cells_from, encode, failure_cells, outcome_text
+from pointsman.kernel.case import UNKNOWN, cells_from, encode, failure_cells, outcome_text
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of
 from pointsman.kernel.commands import Acquire, CallEffect, LoadHistory, LookUpEffect
 from pointsman.kernel.events import Event, Kind
@@ -125,7 +125,7 @@ def refused_permit(at: Moment, wanted: Acquire, why: str | None) -> StepResult:
     effect = wanted.effect
     key, _ = effect_key(at.case.incarnation, at.process, at.case.snapshot, effect, wanted.undoes)
     entry = at.case.ledger.get(key)
-    if entry is None or entry.status is EffectStatus.NOT_SENT:
+    if entry is None or entry.status not in UNKNOWN:
         return wait_for_permit(at, effect, why=why)
     doubt, settlement = _doubt(effect, entry)
     if wanted.absent:
@@ -162,7 +162,10 @@ def call_absent(at: Moment, wanted: Acquire) -> Move:
     """Call again an effect whose look-up has said that the earlier call did not arrive."""
     effect = wanted.effect
     key, arguments = effect_key(at.case.incarnation, at.process, at.case.snapshot, effect, wanted.undoes)
-    doubt, settlement = _doubt(effect, at.case.ledger[key])
+    entry = at.case.ledger.get(key)
+    if entry is None or entry.status not in UNKNOWN:  # the look-up was about another call
+        return reach(at, effect, wanted.undoes, granted=wanted)
+    doubt, settlement = _doubt(effect, entry)
     intent = _intent(at, effect, key, arguments, again=True)
     otherwise = StepResult(doubt, settlement=settlement._replace(status=EffectStatus.NOT_SENT))
     return Intend(CallEffect(effect, intent, at.case.snapshot.cells, at.case.row.attempts, wanted.undoes), doubt, otherwise, repeats=True)

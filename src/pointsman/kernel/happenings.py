@@ -87,7 +87,10 @@ class AcceptedHere(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """An engine has the case in hand: because it is due, a timer fired, or a message or a child's end came."""
+    """An engine has the case in hand: because it is due, a timer fired, or a message or a child's end came.
+
+    With a ready case it means that somebody asks about its open pause: messages and timers are taken in, and no step begins.
+    """
 
 
 class Continued(NamedTuple):

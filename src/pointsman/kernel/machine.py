@@ -44,6 +44,7 @@ from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import ERASED_TEXT, Event, Kind
 from pointsman.kernel.evolve import Next, next_after, parked, rests_on_changes
 from pointsman.kernel.happenings import Happening
+from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.messages import NONE_RECEIVED, Received
 from pointsman.kernel.moment import FULL_OFFER, NOTHING, Chance, Moment, Offer, StepResult
 from pointsman.kernel.program import Program
@@ -55,8 +56,16 @@ _REST = (Rest(),)
 
 # The table.
 
-_ANY = frozenset(Status)
-_ONWARD = _ANY - {Status.CANCELLED}
+_RULED = frozenset({Status.READY, Status.RUNNING, Status.WAITING, Status.PARKED, Status.DONE})
+"""Where the rules lead. The next step runs at once, or is ready while it waits for a place, a permit or its next attempt."""
+
+_RULED_OR_CANCELLED = _RULED | {Status.CANCELLED}
+"""Where a step leads. A cancel can come while it runs: its result is kept, and the case ends."""
+
+_RULED_OR_BLOCKED = _RULED | {Status.BLOCKED}
+"""Where a case goes that other code may take up. A case is blocked if that code no longer has an effect that is in doubt. The code that
+called the effect has it, so a step does not lead there. Nor does a start or an answer: a case that starts or waits has no effect in doubt."""
+
 _AS_IT_ENDED = {status: frozenset({status}) for status in Status if status in ENDED}
 
 
@@ -65,30 +74,33 @@ def _from(status: Status, *more: Status, to: frozenset[Status]) -> dict[Status, 
 
 
 NEXT: Mapping[type, Mapping[Status, frozenset[Status]]] = {
-    happenings.StartAsked: _from(Status.READY, to=_ONWARD),
-    happenings.Answered: _from(Status.WAITING, to=_ONWARD),
-    happenings.Reconsidered: _from(Status.WAITING, to=_ONWARD),
+    happenings.StartAsked: _from(Status.READY, to=_RULED),
+    happenings.Answered: _from(Status.WAITING, to=_RULED),
+    happenings.Reconsidered: _from(Status.WAITING, to=_RULED),
     happenings.CancelAsked: _from(Status.READY, Status.WAITING, Status.PARKED, Status.BLOCKED, to=frozenset({Status.CANCELLED})),
-    happenings.Redriven: _from(Status.PARKED, to=_ONWARD),
-    happenings.Resolved: _from(Status.READY, Status.PARKED, Status.BLOCKED, to=_ONWARD)
+    happenings.Redriven: _from(Status.PARKED, to=_RULED_OR_BLOCKED),
+    happenings.Resolved: _from(Status.READY, Status.PARKED, Status.BLOCKED, to=_RULED_OR_BLOCKED)
     | _from(Status.RUNNING, Status.WAITING, to=frozenset())  # refused, with what the ledger says
     | _AS_IT_ENDED,
     happenings.EraseAsked: _AS_IT_ENDED,
     happenings.NotAcceptedHere: _from(Status.READY, Status.RUNNING, Status.WAITING, to=frozenset({Status.BLOCKED})),
     happenings.AcceptedHere: _from(Status.BLOCKED, to=frozenset({Status.READY})),
-    happenings.Claimed: _from(Status.READY, Status.RUNNING, Status.WAITING, to=_ANY),
+    happenings.Claimed: _from(Status.RUNNING, to=frozenset(Status))
+    | _from(Status.READY, to=frozenset(Status) - {Status.RUNNING}),  # no claim: somebody asks whether its pause is still open
     **{
-        kind: _from(Status.RUNNING, to=_ANY)
+        kind: _from(Status.RUNNING, to=_RULED_OR_CANCELLED)
         for kind in (
             happenings.Continued, happenings.NodeEnded, happenings.PermitRefused, happenings.Acquired, happenings.EffectEnded,
             happenings.LookedUp, happenings.TransactionEnded, happenings.BranchesRested, happenings.ChildStarted,
-            happenings.ChildRefused, happenings.CancelledBeforeCall,
+            happenings.ChildRefused,
         )
     },
+    happenings.CancelledBeforeCall: _from(Status.RUNNING, to=frozenset({Status.CANCELLED})),
     happenings.BranchesEnded: _from(Status.RUNNING, to=frozenset({Status.RUNNING})),
     happenings.CannotGoOn: _from(Status.RUNNING, to=frozenset({Status.PARKED})),
 }  # fmt: skip
-"""For each happening the statuses in which a case takes it, and those to which it can lead."""
+"""For each happening the statuses in which a case takes it, and the statuses to which it leads. `tests/kernel/test_machine.py` shows that it
+leads to each of them and to no other."""
 
 
 class Plan(NamedTuple):
@@ -219,9 +231,11 @@ def _back_into_line(at: Moment, result: StepResult) -> Plan:
 # From the engine's side.
 
 
-def _claimed(at: Moment, _: happenings.Claimed) -> Plan:
+def _claimed(at: Moment, _: happenings.Claimed) -> Plan | Refusal:
     """Decide afresh what comes next: the rules may have changed since the last decision was committed."""
     case = at.case
+    if case.row.status is Status.READY and at.offer.place:
+        return Refusal("a claim makes a ready case running first; a ready case can only be looked at, without a place")
     if case.pause is not None:
         return _conclude(at, timers.due(at))
     decision = at.program.next(case.snapshot.cells)
@@ -237,6 +251,8 @@ def _claimed(at: Moment, _: happenings.Claimed) -> Plan:
 def _continued(at: Moment, came: happenings.Continued) -> Plan | Refusal:
     if at.case.row.step != came.step.name:
         return Refusal(f"the case is not at {came.step.name!r}")
+    if not isinstance(came.step, Node | Parallel | Child | Compensate):
+        return Refusal(f"there is nothing to do at {came.step.name!r}")
     return _perform(at, came.step)
 
 
@@ -266,7 +282,8 @@ def _acquired(at: Moment, came: happenings.Acquired) -> Plan | Refusal:
 
 
 def _effect_ended(at: Moment, came: happenings.EffectEnded) -> Plan | Refusal:
-    if came.call.intent.key not in at.case.ledger or not _is_at(at, came.call.effect, came.call.undoes):
+    entry = at.case.ledger.get(came.call.intent.key)
+    if entry is None or entry.status is not EffectStatus.INTENDED or not _is_at(at, came.call.effect, came.call.undoes):
         return Refusal(f"no intent is committed under key {came.call.intent.key}")
     then = compensations.as_of(at, came.call.cells)
     return _moved_on(at, effects.call_ended(then, came.call, came.end), came.call.undoes)
@@ -319,11 +336,17 @@ def _child_started(at: Moment, came: happenings.ChildStarted) -> Plan | Refusal:
     return _conclude(at, StepResult((begun,), waits=True))
 
 
-def _child_refused(at: Moment, came: happenings.ChildRefused) -> Plan:
+def _child_refused(at: Moment, came: happenings.ChildRefused) -> Plan | Refusal:
+    if at.case.row.step != came.child.name:
+        return Refusal(f"the case is not at {came.child.name!r}")
     return _conclude(at, StepResult(park=came.reason))
 
 
-def _cancelled_before_call(at: Moment, came: happenings.CancelledBeforeCall) -> Plan:
+def _cancelled_before_call(at: Moment, came: happenings.CancelledBeforeCall) -> Plan | Refusal:
+    if at.offer.cancel is None:
+        return Refusal("nobody has asked to cancel the case")
+    if came.call is not None and came.call.intent.key not in at.case.unsettled:
+        return Refusal(f"no intent is committed under key {came.call.intent.key}")
     return _conclude(at, NOTHING if came.call is None else effects.cancelled_before_call(came.call))
 
 
