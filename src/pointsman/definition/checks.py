@@ -79,13 +79,10 @@ def check_node(process: str, state: type[State], node: AnyNode) -> None:
     if node.timeout_seconds is not None and node.timeout_seconds <= 0:
         raise DefinitionError(f"{what}: timeout_seconds is {node.timeout_seconds}; a call needs more than 0 seconds.")
     for name, returned in zip(node.writes, _returned(what, node), strict=True):
-        annotation, where = _taken(what, state, node, name)
-        if not fits(returned, annotation):
-            raise DefinitionError(f"{what}: it returns {show(returned)}, but {where} takes {show(annotation)}; change one of them.")
-        if node.on_failure == "record" and not fits(Failure, annotation):
-            raise DefinitionError(
-                f'{what}: on_failure="record" writes a Failure, but {where} takes {show(annotation)}; add `| Failure` to it.'
-            )
+        taken = _taken(what, state, node, name)
+        _check_fits(f"{what}: it returns {show(returned)}", returned, taken)
+        if node.on_failure == "record":
+            _check_fits(f'{what}: on_failure="record" writes a Failure', Failure, taken, "add `| Failure` to it")
     if isinstance(node, Effect):
         _check_effect(what, state, node)
     if isinstance(node, Transaction) and (node.asynchronous or "db" not in node.signature.uses):
@@ -100,19 +97,14 @@ def check_pause(process: str, state: type[State], pause: Pause) -> None:
     """Refuse a pause that shows or edits an unknown field, or whose answer does not fit the field that it writes."""
     what = f"process {process!r}, pause {pause.name!r}"
     for name in chain(pause.shows, pause.edits, pause.beside):
-        if name not in state.model_fields:
-            raise DefinitionError(
-                f"{what}: it shows {name!r}, which is not a field of {state.__name__}; its fields are {_listed(state.model_fields)}."
-            )
+        _check_field(f"{what}: it shows", state, name)
     for name in pause.edits:
         if name not in pause.shows:
             raise DefinitionError(f"{what}: it edits {name!r} without showing it; add {name!r} to shows=.")
     _check_written(what, state, pause.writes)
     for name in pause.edits:
         _check_written(what, state, (name,))
-    annotation, where = _place(state, pause.writes[0])
-    if not fits(pause.answer, annotation):
-        raise DefinitionError(f"{what}: the answer is {show(pause.answer)}, but {where} takes {show(annotation)}; change one of them.")
+    _check_fits(f"{what}: the answer is {show(pause.answer)}", pause.answer, _place(state, pause.writes[0]))
 
 
 def check_schedule(process: str, state: type[State], name: str, inputs: object, missed: str) -> None:
@@ -153,8 +145,7 @@ def check_sleep(process: str, state: type[State], sleep: Sleep) -> None:
         raise DefinitionError(f"{what}: give it either seconds= or until=.")
     _check_written(what, state, sleep.writes)
     for name in (*sleep.writes, *sleep.shows):
-        if name not in state.model_fields:
-            raise DefinitionError(f"{what}: {name!r} is not a field of {state.__name__}; its fields are {_listed(state.model_fields)}.")
+        _check_field(f"{what}: it names", state, name)
         annotation = state.model_fields[name].annotation
         if not fits(float, annotation) and not fits(datetime, annotation):
             raise DefinitionError(f"{what}: field {name!r} takes {show(annotation)}; give it a float (Unix seconds) or a datetime.")
@@ -167,25 +158,18 @@ def check_child(process: str, state: type[State], child: Child) -> None:
     _check_written(what, state, child.writes)
     if child.signature.uses:
         raise DefinitionError(f"{what}: its inputs are a pure function of fields and use no {_listed(child.signature.uses)}.")
-    fields = child.process.state.model_fields
-    if child.result is not None and child.result not in fields:
-        raise DefinitionError(
-            f"{what}: {child.result!r} is not a field of {child.process.state.__name__}; its fields are {_listed(fields)}."
-        )
-    ends = ChildEnd if child.result is None else fields[child.result].annotation
-    annotation, where = _place(state, child.writes[0])
-    if not fits(ends, annotation, ignore_none=True):
-        raise DefinitionError(f"{what}: it ends with {show(ends)}, but {where} takes {show(annotation)}; change one of them.")
+    ends: Any = ChildEnd
+    if child.result is not None:
+        _check_field(f"{what}: its result is", child.process.state, child.result)
+        ends = child.process.state.model_fields[child.result].annotation
+    _check_fits(f"{what}: it ends with {show(ends)}", ends, _place(state, child.writes[0]), ignore_none=True)
 
 
 def check_accept(process: str, state: type[State], accept: Accept) -> None:
     """Refuse a message that does not fit the field that it writes."""
     what = f"process {process!r}, message {accept.name!r}"
     [name] = accept.writes
-    if name not in state.model_fields:
-        raise DefinitionError(
-            f"{what}: it writes {name!r}, which is not a field of {state.__name__}; its fields are {_listed(state.model_fields)}."
-        )
+    _check_field(f"{what}: it writes", state, name)
     annotation: Any = state.model_fields[name].annotation
     if accept.while_open not in {"supersede", "append", "hold", "new_case"}:
         raise DefinitionError(f'{what}: while_open={accept.while_open!r}; it is one of "supersede", "append", "hold" and "new_case".')
@@ -233,6 +217,21 @@ def check_rules(
     return overs
 
 
+def _check_field(told: str, state: type[State], name: str) -> None:
+    """Refuse an unknown field; `told` are the words before its name."""
+    if name not in state.model_fields:
+        raise DefinitionError(f"{told} {name!r}, which is not a field of {state.__name__}; its fields are {_listed(state.model_fields)}.")
+
+
+def _check_fits(
+    told: str, offered: Any, place: tuple[Any, str], mend: str = "change one of them", *, ignore_none: bool = False
+) -> None:  # fmt: skip
+    """Refuse a value that does not fit its place, a type and its name; `told` says what is offered."""
+    annotation, where = place
+    if not fits(offered, annotation, ignore_none=ignore_none):
+        raise DefinitionError(f"{told}, but {where} takes {show(annotation)}; {mend}.")
+
+
 def _check_reads(what: str, state: type[State], reads: Mapping[str, Any]) -> None:
     for name, annotation in reads.items():
         if name not in state.model_fields:
@@ -251,10 +250,7 @@ def _check_written(what: str, state: type[State], writes: tuple[str, ...]) -> No
     for name in writes:
         if writes.count(name) > 1:
             raise DefinitionError(f"{what}: it writes {name!r} twice; name each field once.")
-        if name not in state.model_fields:
-            raise DefinitionError(
-                f"{what}: it writes {name!r}, which is not a field of {state.__name__}; its fields are {_listed(state.model_fields)}."
-            )
+        _check_field(f"{what}: it writes", state, name)
         if name in inputs_of(state) and not is_log(state.model_fields[name]):
             raise DefinitionError(f"{what}: it writes {name!r}, which is an input; give the field `| None = None` to make it a result.")
 
@@ -478,10 +474,7 @@ def _check_over(what: str, state: type[State], node: AnyNode, over: str) -> None
     item = node.signature.item
     if item is None:
         raise DefinitionError(f"{what}: {node.name!r} takes no Item; write `async def {node.name}(one: Item[...], ...)`.")
-    if over not in state.model_fields:
-        raise DefinitionError(
-            f"{what}: each(...) goes over {over!r}, which is not a field of {state.__name__}; its fields are {_listed(state.model_fields)}."
-        )
+    _check_field(f"{what}: each(...) goes over", state, over)
     annotation = state.model_fields[over].annotation
     collection = collection_of(annotation)
     if collection is None:
@@ -504,11 +497,7 @@ def _check_over(what: str, state: type[State], node: AnyNode, over: str) -> None
 def _check_room(what: str, state: type[State], step: Parallel) -> None:
     for node in step.nodes:
         for name in node.writes:
-            annotation, where = _taken(what, state, node, name)
-            if not fits(Failure, annotation):
-                raise DefinitionError(
-                    f"{what}: a failed branch leaves a Failure, but {where} takes {show(annotation)}; add `| Failure` to it."
-                )
+            _check_fits(f"{what}: a failed branch leaves a Failure", Failure, _taken(what, state, node, name), "add `| Failure` to it")
 
 
 def _steps_in(rule: Rule[Any]) -> tuple[AnyStep, ...]:
