@@ -82,7 +82,7 @@ def test_the_conversation_is_told_as_it_is(server: Remote) -> None:
     [
         ({"change": {"intent": "odd"}}, "`intent` is \"odd\"; it must be 'refund' or 'unclear'"),
         ({"without": ["intent"]}, '`intent` is missing; it must be one of "refund", "unclear"'),
-        ({"content": '{"intent": "ref', "finish_reason": "length"}, "the answer was cut short at its limit of 2048 tokens; answer more briefly"),
+        ({"content": '{"intent": "ref', "finish_reason": "length"}, "the answer was cut short at its limit of 2048 tokens (max_tokens); answer more briefly"),
         ({"content": ""}, "the answer is empty; answer with one JSON object"),
         ({"message": {"tool_calls": None, "content": None, "refusal": "no"}}, "the provider's content filter stopped the answer; answer in other words"),
     ],

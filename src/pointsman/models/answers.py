@@ -16,6 +16,7 @@ CHECK = "schema"  # the check that the violations of a text name
 VIOLATIONS_MAX = 20  # more than a model repairs at once
 ANSWER_TOKENS_MAX = 1_000_000_000  # of one response; a higher count is broken, and would spend every budget
 SHOWN_MAX = 80  # characters of a wrong value: enough to recognise it
+SAID_MAX = 300  # characters of a provider's error message
 
 _FENCE = "```"
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -62,6 +63,21 @@ def violations(*messages: str) -> tuple[Violation, ...]:
 def cleaned(text: str) -> str:
     """The text with a question mark in place of each lone surrogate and NUL, which a store cannot hold."""
     return text.encode("utf-8", "replace").decode().replace("\0", "?")
+
+
+def one_line(text: object) -> str:
+    """The text of a provider as one short line."""
+    return " ".join(cleaned(str(text)).split())[:SAID_MAX]
+
+
+def ended(reason: str | None, tokens_max: int | None) -> tuple[Violation, ...]:
+    """Why a response does not fit, if the provider's `finish_reason` says so. `tokens_max` is the limit that was set, if one was."""
+    if reason == "content_filter":
+        return violations("the provider's content filter stopped the answer; answer in other words")
+    if reason == "length":
+        limit = "its limit" if tokens_max is None else f"its limit of {tokens_max} tokens (max_tokens)"
+        return violations(f"the answer was cut short at {limit}; answer more briefly")
+    return ()
 
 
 def tokens_of(count: object) -> int:

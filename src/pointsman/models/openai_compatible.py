@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
-from pointsman.definition.guards import ModelResponse, Violation
+from pointsman.definition.guards import ModelResponse
 from pointsman.errors import DefinitionError, NoModelResponse, NotSent, Rejected
 from pointsman.mappings.http import http_outcome, retry_after_seconds
-from pointsman.models.answers import cleaned, read_answer, tokens_of, violations
+from pointsman.models.answers import SAID_MAX, cleaned, ended, one_line, read_answer, tokens_of, violations
 from pointsman.models.base import FREE, MAY_BE_PAID, Message, Price, Task
 from pointsman.models.schemas import strict_schema
 
@@ -31,7 +31,6 @@ JsonMode = Literal["schema", "object", "prompt"]
 OPENAI = "https://api.openai.com/v1"
 ANSWER_BYTES_MAX = 4 * 1024 * 1024  # more than a model writes; a server that sends more is broken
 CONNECT_SECONDS_MAX = 10.0  # a running server accepts in milliseconds
-SAID_MAX = 300  # characters of a server's error message
 
 _MAY_GO_BETTER = frozenset({408, 409, 425})  # OpenAI's own client tries these and 5xx again
 _NO_MONEY = frozenset(  # the codes of a 429 that waiting does not fix (OpenAI, "Error codes")
@@ -116,7 +115,8 @@ class OpenAICompatible:
         usage = self._price.usage(completion.input_tokens, completion.output_tokens)
         output, wrong = read_answer(completion.content, schema)
         if output is None:
-            wrong = self._ended(completion) or wrong
+            refused = violations(f"the model refused to answer: {completion.refusal[:SAID_MAX]}") if completion.refusal else ()
+            wrong = refused or ended(completion.finish_reason, self._max_tokens) or wrong
         return ModelResponse(output, self.name, completion.content or completion.refusal, usage, wrong)
 
     @property
@@ -132,17 +132,6 @@ class OpenAICompatible:
             messages = _with_schema(messages, schema)
         told = [{"role": message.role, "content": cleaned(message.content)} for message in messages]
         return {"messages": told, "stream": False, **asked, **self._settings}
-
-    def _ended(self, completion: "_Completion") -> tuple[Violation, ...]:
-        """Why the response does not fit, if the server says so."""
-        if completion.refusal:
-            return violations(f"the model refused to answer: {completion.refusal[:SAID_MAX]}")
-        if completion.finish_reason == "content_filter":
-            return violations("the provider's content filter stopped the answer; answer in other words")
-        if completion.finish_reason == "length":
-            bound = f" of {self._max_tokens} tokens (max_tokens)" if self._max_tokens else ""
-            return violations(f"the answer was cut short at its limit{bound}; answer more briefly")
-        return ()
 
     async def _post(self, request: dict[str, Any]) -> bytes:
         import httpx  # noqa: PLC0415 - importing pointsman.models must stay light
@@ -229,8 +218,7 @@ class OpenAICompatible:
 
     def _line(self, text: str) -> str:
         """The text of a server as one short line, without the key, which some servers repeat."""
-        line = " ".join(cleaned(text).split())
-        return (line if self._key is None else line.replace(self._key.get_secret_value(), "***"))[:SAID_MAX]
+        return one_line(text if self._key is None else text.replace(self._key.get_secret_value(), "***"))
 
 
 class _Completion(NamedTuple):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
-from pointsman.definition.guards import ModelResponse, Violation
+from pointsman.definition.guards import ModelResponse
 from pointsman.errors import DefinitionError, NoModelResponse, NotSent, Rejected
-from pointsman.models.answers import cleaned, read_answer, tokens_of, violations
+from pointsman.models.answers import cleaned, ended, one_line, read_answer, tokens_of
 from pointsman.models.base import FREE, MAY_BE_PAID, Message, Price, Task
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pydantic_ai.settings import ModelSettings
 
 T = TypeVar("T", bound=BaseModel)
-
-SAID_MAX = 300  # characters of a provider's error message
 
 
 class PydanticAI:
@@ -76,7 +74,7 @@ class PydanticAI:
         try:
             response = await self._ask(messages, schema)
         except ContentFilterError:
-            return ModelResponse(None, self.name, violations=_FILTERED)
+            return ModelResponse(None, self.name, violations=ended("content_filter", None))
         except TimeoutError as error:
             raise NoModelResponse(f"{self.name} gave no answer within {self._timeout_seconds:g} seconds; {MAY_BE_PAID}.") from error
         except ModelAPIError as error:
@@ -84,13 +82,13 @@ class PydanticAI:
         except FallbackExceptionGroup as group:
             raise self._failure(*group.exceptions) from group
         except UnexpectedModelBehavior as error:
-            raise NoModelResponse(f"{self.name} gave an unreadable response ({_line(error.message)}); {MAY_BE_PAID}.") from error
+            raise NoModelResponse(f"{self.name} gave an unreadable response ({one_line(error.message)}); {MAY_BE_PAID}.") from error
         except UserError as error:
-            raise DefinitionError(f"PydanticAI {self.name!r}: {_line(error)}") from error
+            raise DefinitionError(f"PydanticAI {self.name!r}: {one_line(error)}") from error
         raw = cleaned(_raw(response))
         output, wrong = read_answer(raw, schema)
         if output is None:
-            wrong = self._ended(response) or wrong
+            wrong = ended(response.finish_reason, self._settings.get("max_tokens")) or wrong
         usage = self._price.usage(tokens_of(response.usage.input_tokens), tokens_of(response.usage.output_tokens))
         return ModelResponse(output, self.name, raw, usage, wrong)
 
@@ -101,14 +99,6 @@ class PydanticAI:
             return await model_request(
                 self._model, _conversation(messages), model_settings=self._settings, model_request_parameters=_parameters(schema)
             )
-
-    def _ended(self, response: "ForeignResponse") -> tuple[Violation, ...]:
-        """Why the response does not fit, if the provider says so."""
-        if response.finish_reason == "content_filter":
-            return _FILTERED
-        if response.finish_reason == "length":
-            return violations(f"the answer was cut short at its limit of {self._settings.get('max_tokens')} tokens; answer more briefly")
-        return ()
 
     def _failure(self, *errors: Exception) -> NotSent | NoModelResponse | Rejected:
         """The exception for the failure of a model. For a FallbackModel, the exception that is most likely to pass with time."""
@@ -136,7 +126,6 @@ class PydanticAI:
 
 
 _HOPE = (NotSent, NoModelResponse, Rejected)
-_FILTERED = violations("the provider's content filter stopped the answer; answer in other words")
 
 
 def _model(model: "ForeignModel | str") -> "ForeignModel":
@@ -148,7 +137,7 @@ def _model(model: "ForeignModel | str") -> "ForeignModel":
     try:
         return infer_model(model)
     except (UserError, ImportError, ValueError) as error:
-        raise DefinitionError(f"PydanticAI {model!r}: {_line(error)}") from error
+        raise DefinitionError(f"PydanticAI {model!r}: {one_line(error)}") from error
 
 
 def _conversation(messages: Sequence[Message]) -> "list[ModelMessage]":
@@ -199,8 +188,4 @@ def _said(error: Exception) -> str:
     """The status and the message of an error, as one short line."""
     body = getattr(error, "body", None)
     status, message = getattr(error, "status_code", None), body.get("message") if isinstance(body, dict) else None
-    return _line(": ".join(str(one) for one in (status, message) if one) or error)
-
-
-def _line(text: object) -> str:
-    return " ".join(cleaned(str(text)).split())[:SAID_MAX]
+    return one_line(": ".join(str(one) for one in (status, message) if one) or error)

@@ -109,25 +109,19 @@ class Calls:
         """
         what, permit = "effect" if request.key else "node", request.permit
         self.ports.failpoints(f"{what}.call")
-        error: Exception | None = None
-        result: object = None
         try:
-            result = await self.invoke(session, request)
-        except Exception as raised:
-            error = raised
+            end = CallEnd(await self.invoke(session, request))
+        except BaseException as error:
             if permit is not None:
-                await permit.ended(raised)
-        except BaseException as raised:
-            if permit is not None:
-                await permit.ended(raised)
-            raise
+                await permit.ended(error)
+            if not isinstance(error, Exception):
+                raise
+            end = CallEnd(error=error)
         else:
             if permit is not None:
                 await permit.ended(None)
             self.ports.failpoints(f"{what}.called")
-        if permit is None:
-            return CallEnd(result, error)
-        return CallEnd(result, error, permit.facts, permit.refused, permit.end.holds)
+        return end if permit is None else end._replace(facts=permit.facts, refused=permit.refused, held_until=permit.end.holds)
 
     async def invoke(self, session: CaseSession, request: Request) -> object:
         """Call the function with its fields and resources. Raises what it raises, TimeoutError when its time is over, and NotBegun."""

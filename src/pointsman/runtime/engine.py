@@ -54,14 +54,7 @@ GRACE_SECONDS = 10.0  # what a supervisor gives between SIGTERM and SIGKILL, usu
 class Engine:
     """Runs processes on one store. Open it with `async with Engine.open(...)`."""
 
-    def __init__(
-        self,
-        ports: Ports,
-        registry: Registry,
-        resources: Mapping[str, Any],
-        concurrency: int,
-        threads: Threads,
-    ) -> None:
+    def __init__(self, ports: Ports, registry: Registry, resources: Mapping[str, Any], concurrency: int, threads: Threads) -> None:
         self._ports = ports
         self._store = ports.store
         self._threads = threads
@@ -76,8 +69,8 @@ class Engine:
         self._limits.opens, self._limits.has_place = self._scheduler.opens, self._scheduler.has_place
         self._cases = Cases(ports, commits, loader, self._scheduler, self._limits, registry)
         self._versions = VersionGate(ports, self._cases, registry)
-        self._schedules = Schedules(ports, registry.newest, self._start_tick, self._fail)
         self._starts = Starts(self._cases, Intakes(ports.store, ports.clock), ports.clock)
+        self._schedules = Schedules(ports, registry.newest, self._starts, self._fail)
         self._decisions = Decisions(self._cases, ports.clock, self.wait_until_resting, runner.confirm)
         self._operators = OperatorCommands(self._cases, ports.clock, self._check_running)
         self._retention = Retention(ports, self._cases, registry.newest, self._operators.cancel, self._appended, self._fail)
@@ -363,9 +356,6 @@ class Engine:
         return await self._retention.vacuum()
 
     # The inside.
-
-    async def _start_tick(self, process: AnyProcess, inputs: Any, key: str) -> Started:
-        return await self._starts.start(NewCase(process.name, process.version, key), inputs)
 
     async def _start_child(self, parent: CaseSession, process: str, inputs: Mapping[str, Any], key: str) -> int:
         return await self._starts.child(parent, process, inputs, key)

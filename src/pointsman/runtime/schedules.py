@@ -6,14 +6,15 @@ the store, finds it there. Only then is the tick noted as over. Both are durable
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.schedules import Schedule
 from pointsman.errors import Busy, EngineStopped, StoreError
+from pointsman.kernel.rows import NewCase
 from pointsman.runtime.clock import LOOK_SECONDS
 from pointsman.runtime.ports import Ports
+from pointsman.runtime.starts import Starts
 from pointsman.store.base import ScheduleRow
 
 log = logging.getLogger("pointsman")
@@ -22,16 +23,10 @@ log = logging.getLogger("pointsman")
 class Schedules:
     """One task and one timer for all schedules of an engine; none where there are no schedules."""
 
-    def __init__(
-        self,
-        ports: Ports,
-        processes: Iterable[AnyProcess],
-        start: Callable[[AnyProcess, Any, str], Awaitable[object]],
-        failed: Callable[[Exception], None],
-    ) -> None:
+    def __init__(self, ports: Ports, processes: Iterable[AnyProcess], starts: Starts, failed: Callable[[Exception], None]) -> None:
         self._store = ports.store
         self._clock = ports.clock
-        self._start = start
+        self._starts = starts
         self._failed = failed
         self._schedules = [(process, schedule) for process in processes for schedule in process.schedules.values()]
         self._rows: dict[Schedule, ScheduleRow] = {}
@@ -90,7 +85,7 @@ class Schedules:
         due, over = schedule.due(row.last, now, row.since)
         for tick in due:
             inputs = schedule.inputs(schedule.shown(tick)) if callable(schedule.inputs) else schedule.inputs
-            await self._start(process, inputs, schedule.key(tick))
+            await self._starts.start(NewCase(process.name, process.version, schedule.key(tick)), inputs)
             await self._is_over(process, schedule, tick)
         if not due and over > row.last:
             await self._is_over(process, schedule, over)
