@@ -64,6 +64,7 @@ from pointsman.runtime.decisions import Pending
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.starts import Delivered, Started
 from pointsman.store.base import Reader
+from pointsman.store.sqlite_file import has_engine
 from pointsman.store.sqlite_reader import open_reader
 
 __all__ = [
@@ -152,6 +153,7 @@ __all__ = [
     "format_count",
     "format_duration",
     "format_time",
+    "has_engine",
     "history_of",
     "http_outcome",
     "open_blocking",

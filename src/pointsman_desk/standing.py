@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from pointsman import CaseRow, EffectRow, Reader, Status
+from pointsman import CaseRow, EffectRow, Reader, Status, has_engine
 from pointsman_desk.case import Bounce, Incoming, Mail, Outgoing
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import FileUnusable, IndexUnavailable
@@ -21,7 +21,10 @@ SEND = "send"
 
 EVENTS_MAX = 10_000  # of one case: more than its steps allow for
 
-Standing = Literal["sent", "in doubt", "refused", "not sent", "being sent"]
+INTERRUPTED = "sending was interrupted; the next `pointsman-desk run` settles it"
+"""Why a case does not continue whose desk ended while it sent the reply."""
+
+Standing = Literal["sent", "in doubt", "refused", "not sent", "being sent", "interrupted"]
 
 _STANDING: dict[str, Standing] = {
     "done": "sent",
@@ -73,6 +76,13 @@ def _standing(row: CaseRow, entry: EffectRow) -> Standing:
     return "being sent" if entry.status == "intended" and row.status is Status.RUNNING else _STANDING[entry.status]
 
 
+async def is_interrupted(config: DeskConfig, reader: Reader, row: CaseRow) -> bool:
+    """Return whether the desk ended while it sent the reply of this case, and no desk has been opened since."""
+    if row.status is not Status.RUNNING or row.step != SEND or has_engine(config.database):
+        return False
+    return await reader.case(row.id) == row  # otherwise the desk has just ended in order
+
+
 async def _outgoing_at(reader: Reader, case: int, revision: int | None) -> Outgoing | None:
     if revision is None:
         return None
@@ -102,6 +112,7 @@ class Beside(NamedTuple):
     later: Sequence[Later] = ()
     unknown: str = ""
     form: str = ""
+    interrupted: bool = False
 
 
 async def beside(config: DeskConfig, reader: Reader, row: CaseRow) -> Beside:
@@ -116,7 +127,11 @@ async def beside(config: DeskConfig, reader: Reader, row: CaseRow) -> Beside:
         later = await _later_cases(config, reader, row.id)
     except (FileUnusable, IndexUnavailable) as error:
         unknown = str(error)
-    return Beside(await dispatches(reader, row), waiting, later, unknown, await _form(config, reader, row.id))
+    replies = await dispatches(reader, row)
+    interrupted = await is_interrupted(config, reader, row)
+    if interrupted:
+        replies = [one._replace(standing="interrupted") if one.standing == "being sent" else one for one in replies]
+    return Beside(replies, waiting, later, unknown, await _form(config, reader, row.id), interrupted=interrupted)
 
 
 async def _form(config: DeskConfig, reader: Reader, case: int) -> str:

@@ -254,6 +254,57 @@ def test_a_second_signal_ends_the_desk_at_once_and_loses_nothing(config: DeskCon
     assert [case["status"] for case in json.loads(command(config, "cases", "--json").stdout)] == ["running"], "the approval is kept"
 
 
+def test_a_list_tells_that_sending_was_interrupted_before_any_desk_is_opened_again(config: DeskConfig) -> None:
+    reached = threading.Event()
+    with mail_server("content", "silence") as server:
+        server.reached = lambda at: reached.set() if at == "content" else None
+        write(config, f'[smtp]\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\n')
+        deliver(config, 1)
+        command(config, "run")
+        with subprocess.Popen(arguments(config, "approve", "1", "--yes", "--by", "anna")) as process:
+            assert reached.wait(BOUND_SECONDS)
+            under_way = [command(config, *words).stdout for words in (("cases",), ("show", "1"))]
+            process.kill()
+        cut_short = [command(config, *words).stdout for words in (("cases",), ("show", "1"))]
+        command(config, "run")
+        settled = [command(config, *words).stdout for words in (("cases",), ("show", "1"))]
+
+    assert ["the reply is being sent" in told for told in under_way] == [True, True]
+    assert ["sending was interrupted; the next `pointsman-desk run` settles it" in told for told in cut_short] == [True, True]
+    assert "Interrupted: the reply of 20" in cut_short[1]
+    assert ["nobody knows whether the reply was sent" in told for told in settled] == [True, True]
+
+
+def test_a_desk_that_stands_still_keeps_its_turn_and_nothing_is_sent_twice(config: DeskConfig) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def hold(at: str) -> None:
+        if at == "content":
+            begun.set()
+            go.wait(BOUND_SECONDS)
+
+    with mail_server() as server:
+        server.reached = hold
+        write(config, f'[smtp]\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\n')
+        deliver(config, 1)
+        command(config, "run")
+        asked = arguments(config, "approve", "1", "--yes", "--by", "anna")
+        with subprocess.Popen(asked, stderr=subprocess.PIPE, text=True) as first:
+            assert begun.wait(BOUND_SECONDS)
+            first.send_signal(signal.SIGSTOP)
+            with subprocess.Popen(asked, stderr=subprocess.PIPE, text=True) as second:
+                told = next_told(second, "waiting for the cases")
+                go.set()
+                first.send_signal(signal.SIGCONT)
+                _, complained = first.communicate(timeout=BOUND_SECONDS)
+                _, refused = second.communicate(timeout=BOUND_SECONDS)
+
+    assert f"is in use by another command (process {first.pid})" in told
+    assert (first.returncode, complained) == (0, "")
+    assert (second.returncode, "it is done (sent)" in refused) == (1, True)
+    assert len(server.taken) == 1
+
+
 HELD_UP = f"""
 import time
 from pointsman_desk.models.offline import OfflineModel

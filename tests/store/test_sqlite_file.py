@@ -1,6 +1,7 @@
 """The file itself: locked, foreign, damaged, newer, not writable; each error is one sentence with the mend."""
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -8,11 +9,12 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlite_files import LOOK, OPEN, filled, in_a_process, letter, refusal, run, sentence
 
-from pointsman import Engine, Status, StoreError, history_of, open_reader
+from pointsman import Engine, Status, StoreError, has_engine, history_of, open_reader
 from pointsman.errors import (
     PointsmanError,
     StoreForeign,
@@ -86,6 +88,47 @@ def test_a_closed_engine_lets_go_of_the_file(tmp_path: Path) -> None:
             await store.close()
 
     run(main)
+
+
+def test_whether_an_engine_has_the_file_is_found_out_without_an_engine(tmp_path: Path) -> None:
+    path = tmp_path / "cases.db"
+
+    async def main() -> list[bool]:
+        before = has_engine(path)
+        store = await open_sqlite(path, now=10.0)
+        during = has_engine(path)
+        await store.close()
+        return [before, during, has_engine(path)]
+
+    assert asyncio.run(main()) == [False, True, False]
+    lock = path.with_name("cases.db.lock")
+    lock.unlink()
+    lock.symlink_to(lock.name)
+    assert has_engine(path), "a lock that cannot be read may be taken"
+
+
+def test_who_looks_whether_an_engine_has_the_file_keeps_none_from_opening_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cases.db"
+    filled(path)
+    real, looking = fcntl.flock, os.open(path.with_name("cases.db.lock"), os.O_RDONLY)
+    real(looking, fcntl.LOCK_SH)  # somebody is amid a look
+    asked: list[int] = []
+
+    def flock(handle: Any, how: int) -> None:
+        asked.append(how)
+        if asked.count(fcntl.LOCK_EX | fcntl.LOCK_NB) == 3:
+            real(looking, fcntl.LOCK_UN)
+        real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+    async def main() -> None:
+        store = await open_sqlite(path, now=10.0)
+        await store.close()
+
+    run(main)
+    os.close(looking)
+    assert asked.count(fcntl.LOCK_EX | fcntl.LOCK_NB) == 3
 
 
 def test_an_engine_that_could_not_open_the_file_does_not_keep_it_locked(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pointsman.store.statements import migrations
 APPLICATION_ID = 0x504D414E  # "PMAN": tells our files from other programs' (SQLite's PRAGMA application_id)
 BUSY_TIMEOUT_SECONDS = 5.0  # longer than a backup tool holds a lock, shorter than a person's patience
 TRY_SECONDS = 0.5  # between two looks of the writer whether a lock has gone, and so how long closing may take behind one
+LOOKS_MAX = 1_000  # calls of `has_engine`, each of microseconds, that may delay one engine
 TRIES_QUIET = 10  # of the writer, before the log is told of a lock: a short backup is no news
 WAL_PAGES_MAX = 4_000  # 16 MB: a checkpoint now and then, while the log stays in the page cache
 
@@ -37,15 +38,13 @@ class FileLock:
             raise StoreUnwritable(
                 f"{self._path} cannot be written ({error.strerror}); give the engine a folder that it may write to."
             ) from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(handle):
             handle.seek(0)
             holder = handle.read().strip() or "unknown"
             handle.close()
             raise StoreLocked(
                 f"{self._path.with_suffix('')} is open in another engine (process {holder}); stop that one, or do the work through it."
-            ) from None
+            )
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
@@ -57,6 +56,39 @@ class FileLock:
             fcntl.flock(self._handle, fcntl.LOCK_UN)  # a forked child may hold the same open file
             self._handle.close()
             self._handle = None
+
+
+def has_engine(path: Path | str) -> bool:
+    """Return whether an engine has the database open now; True also if that cannot be found out. Changes nothing."""
+    path = Path(path)
+    try:
+        handle = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: IO[str]) -> bool:
+    """Take the lock, and return whether that succeeded. Only another engine prevents it, not a call of `has_engine`."""
+    for _ in range(LOOKS_MAX):
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    return False
 
 
 def open_writer(path: Path) -> sqlite3.Connection:

@@ -117,7 +117,7 @@ def redrive(
     settings = or_exit(lambda: load_config(config))
 
     async def work(desk: Desk, _: asyncio.Event) -> None:
-        moved = await listed(desk.engine.reader, await at_desk.redrive_all(desk, by=who(by), why=why))
+        moved = await listed(desk.engine.reader, await at_desk.redrive_all(desk, by=who(by), why=why), settings)
         if as_json:
             print(json.dumps(moved, ensure_ascii=False, indent=1))
         elif moved:

@@ -21,7 +21,7 @@ from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.survey import Survey
 from pointsman_desk.process import FOR_A_PERSON, MAY_ANSWER, PROBABLY_AUTOMATIC, SORT
-from pointsman_desk.standing import SEND, may_go_on, reasons, returned_to
+from pointsman_desk.standing import INTERRUPTED, SEND, is_interrupted, may_go_on, reasons, returned_to
 
 CASE_WIDTH = 5  # a desk with more than 99,999 cases has a wider terminal
 INTENT_WIDTH = 14  # the longest intent
@@ -30,9 +30,12 @@ SHOWN_MAX = 20  # cases of a group, where nobody asks for more: a screen holds t
 _NUMBER = re.compile(r"\d+")
 
 
-async def listed(reader: Reader, rows: Sequence[CaseRow]) -> list[dict[str, Any]]:
+async def listed(reader: Reader, rows: Sequence[CaseRow], config: DeskConfig) -> list[dict[str, Any]]:
     """Cases as lines of a list; one whose reply came back says so."""
     cases = [await case_json(reader, row) for row in rows]
+    for case, row in zip(cases, rows, strict=True):
+        if await is_interrupted(config, reader, row):
+            case["why"] = INTERRUPTED
     returned = {}
     for row in await reader.cases(status=Status.PARKED, limit=CASES_MAX):
         if (bounced := await returned_to(reader, row)) is not None:

@@ -38,7 +38,7 @@ def cases(
     async def look() -> list[dict[str, Any]]:
         with reader_of(settings) as reader:
             rows = await reader.cases(status=status, limit=at_desk.CASES_MAX)
-            return [case for case in await listed(reader, rows) if search is None or is_found(case, search)]
+            return [case for case in await listed(reader, rows, settings) if search is None or is_found(case, search)]
 
     found = or_exit(lambda: asyncio.run(look()))
     if as_json:

@@ -11,7 +11,7 @@ from pointsman_desk.config import DeskConfig
 from pointsman_desk.mail.lookalikes import both_forms
 from pointsman_desk.mail.notes import MEANING
 from pointsman_desk.process import FOLLOW_UP, SORT
-from pointsman_desk.standing import Beside, reasons
+from pointsman_desk.standing import INTERRUPTED, Beside, reasons
 
 NOTHING_BESIDE = Beside()
 
@@ -20,7 +20,7 @@ def print_case(history: History, beside: Beside = NOTHING_BESIDE, *, now: float 
     """A case in full: the mail, the facts, the draft, and what can be done with it. `now` is in Unix seconds."""
     state, row = history.state, history.case
     mail, grounds = state.get("mail") or {}, state.get("grounds") or {}
-    console.print(f"[bold]case {row.id}[/] {row.status}: {safe(reasons(row, history.effects))}")
+    console.print(f"[bold]case {row.id}[/] {row.status}: {safe(INTERRUPTED if beside.interrupted else reasons(row, history.effects))}")
     age = "" if now is None else f", {format_duration(now - row.created_at)} ago"
     console.print(f"Came:    {format_time(row.created_at)}{age}")
     _print_head(state, mail, beside)

@@ -47,6 +47,8 @@ def print_dispatches(history: History, dispatches: Sequence[Dispatch]) -> None:
                 console.print(f"[red]Refused: {safe(reply)} ({safe(one.error)}).[/]")
             case "not sent":
                 console.print(f"[yellow]Not sent: {safe(reply)} ({safe(one.error)}).[/]")
+            case "interrupted":
+                console.print(f"[yellow]Interrupted: {safe(reply)}, may have been sent; the next `pointsman-desk run` settles it.[/]")
             case "being sent":
                 console.print(f"Being sent: {safe(reply)}.")
             case "sent" if not is_present:

@@ -151,7 +151,7 @@ class _Sweep:
             print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=None if self._watched else 1), flush=True)
         elif done.started or done.joined or not self._watched:
             told = {*done.started, *done.joined} | {row.id for row in rows if row.status in HELD and not self._watched}
-            shown = await listed(desk.engine.reader, [row for row in rows if row.id in told])
+            shown = await listed(desk.engine.reader, [row for row in rows if row.id in told], desk.config)
             models = ", then ".join(model.name for model in desk.models)
             print_run(done, shown, rows, desk.config, models, now=desk.clock.now(), watched=self._watched)
         if done.problems and not self._watched:
