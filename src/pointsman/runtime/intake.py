@@ -4,6 +4,8 @@ Nothing is counted for a start that is far from the bound: what was accepted sin
 store counts again, no further than the bound, when that seems to be reached; a few times a second at most.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import ceil, inf
 
@@ -34,6 +36,14 @@ class _Line:
         return self.counted + self.accepted + self.under_way
 
 
+@dataclass(slots=True)
+class Entry:
+    """A start that came to the intake: `busy` is why it is refused, and `started` whether it has started a case."""
+
+    busy: Busy | None = None
+    started: bool = False
+
+
 class Intakes:
     """The intakes of one engine's processes."""
 
@@ -42,24 +52,25 @@ class Intakes:
         self._clock = clock
         self._lines: dict[tuple[str, str | None], _Line] = {}
 
-    async def enter(self, process: AnyProcess, tenant: str) -> Busy | None:
-        """Take one more into the lines of a process and a tenant, or say why not. Who was taken in is told of to `entered`."""
+    @asynccontextmanager
+    async def enter(self, process: AnyProcess, tenant: str, *, bounded: bool) -> AsyncIterator[Entry]:
+        """Take one more into the lines of a process and a tenant while it starts, or say why not; one that is not `bounded` comes in always."""
         bounds = ((None, process.intake.backlog_max), (tenant, process.intake.tenant_backlog_max))
-        for whose, bound in bounds:
-            if bound is not None and (line := await self._full(process.name, whose, bound)) is not None:
-                return _busy(process.name, whose, bound, line)
-        for whose, bound in bounds:
-            if bound is not None:
-                self._line(process.name, whose).under_way += 1
-        return None
-
-    def entered(self, process: AnyProcess, tenant: str, *, started: bool) -> None:
-        """Who was taken in has `started` a case, or has not."""
-        for whose, bound in ((None, process.intake.backlog_max), (tenant, process.intake.tenant_backlog_max)):
-            if bound is not None:
+        lines = [(whose, bound) for whose, bound in bounds if bound is not None] if bounded else []
+        for whose, bound in lines:
+            if (line := await self._full(process.name, whose, bound)) is not None:
+                yield Entry(_busy(process.name, whose, bound, line))
+                return
+        for whose, _ in lines:
+            self._line(process.name, whose).under_way += 1
+        entry = Entry()
+        try:
+            yield entry
+        finally:
+            for whose, _ in lines:
                 line = self._line(process.name, whose)
                 line.under_way = max(0, line.under_way - 1)
-                line.accepted += started
+                line.accepted += entry.started
 
     async def _full(self, process: str, whose: str | None, bound: int) -> _Line | None:
         line = self._line(process, whose)

@@ -66,15 +66,11 @@ class Starts:
         if known is not None:
             return Started(known.id, duplicate=True)
         session = self._cases.started(registered, came)
-        busy = await self._intakes.enter(registered, new.tenant) if bounded else None
-        if busy is not None:
-            raise busy
-        number = 0
-        try:
+        async with self._intakes.enter(registered, new.tenant, bounded=bounded) as entry:
+            if entry.busy is not None:
+                raise entry.busy
             number = await self._cases.apply(session, came, drives=True)
-        finally:
-            if bounded:
-                self._intakes.entered(registered, new.tenant, started=number == session.case.row.id)
+            entry.started = number == session.case.row.id
         if new.correlation is not None:
             self._cases.scheduler.woken(self._clock.now())  # messages may have been waiting for it
         return Started(number, duplicate=number != session.case.row.id)
@@ -116,17 +112,12 @@ class Starts:
             tenant=tenant,
         )  # fmt: skip
         # Only what would start a case is refused: duplicates, and messages for open cases, are taken in always.
-        may_start = accept.starts is not False
-        busy = await self._intakes.enter(registered, tenant) if may_start else None
-        posted = None
-        try:
-            posted = await self._cases.apart(self._deliver(registered, accept, value, post, priority, full=busy is not None))
-        finally:
-            if may_start and busy is None:
-                self._intakes.entered(registered, tenant, started=posted is not None and posted.started)
-        if posted is None:
-            assert busy is not None, "only a full line refuses"
-            raise busy
+        async with self._intakes.enter(registered, tenant, bounded=accept.starts is not False) as entry:
+            posted = await self._cases.apart(self._deliver(registered, accept, value, post, priority, full=entry.busy is not None))
+            if posted is None:
+                assert entry.busy is not None, "only a full line refuses"
+                raise entry.busy
+            entry.started = posted.started
         return Delivered(posted.case, _how(posted))
 
     async def release_held(self) -> None:
