@@ -129,6 +129,8 @@ class Walk:
             self.violations.append("lost: a call is recorded as not sent, and has happened")
         if t.status is Status.PARKED and not t.reason:
             self.violations.append("lost: a case is parked without a reason")
+        if t.wake_at is not None and t.status not in {Status.READY, Status.WAITING}:
+            self.violations.append(f"stranded: a case that is {t.status} has a timer")
         if t.status in {Status.WAITING, Status.DONE} and plan.case.unsettled:
             self.violations.append(f"lost: a case that is {t.status} has an effect in doubt")
 

@@ -4,7 +4,6 @@ import os
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import pytest
 from directed_walks import asked, comings, walks
@@ -13,10 +12,8 @@ from pure_walk import PROCESSES, walk
 
 from pointsman.kernel.machine import _HANDLERS, NEXT, Plan, Refusal
 from pointsman.kernel.snapshot import Status
-from pointsman.operations.statuses import statuses_page
 from tiers import figure, seed
 
-PAGE = Path(__file__).parents[2] / "docs" / "statuses.md"
 WALKS = figure("WALKS", 2_000)
 CHUNK = 5_000
 
@@ -109,7 +106,3 @@ def test_walks_come_to_every_status_and_go_on_as_every_process_does() -> None:
 
 def test_every_happening_of_the_table_has_its_handler() -> None:
     assert set(NEXT) == set(_HANDLERS)
-
-
-def test_the_page_of_statuses_shows_the_table() -> None:
-    assert PAGE.read_text() == statuses_page()

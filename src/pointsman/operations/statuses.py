@@ -1,7 +1,9 @@
 """The table of statuses and happenings as a page: `python -m pointsman.operations.statuses > docs/statuses.md`."""
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 
+from pointsman.kernel.happenings import StartAsked
 from pointsman.kernel.machine import NEXT
 from pointsman.kernel.snapshot import ENDED, Status
 
@@ -15,47 +17,110 @@ MEANING = {
     Status.CANCELLED: "ended from outside",
 }
 
+IN_THE_STORE: Mapping[str, Mapping[Status, Status]] = {
+    "claim": {Status.READY: Status.RUNNING, Status.WAITING: Status.RUNNING},
+    "delivery": {Status.WAITING: Status.READY, Status.PARKED: Status.READY},
+    "release": {Status.RUNNING: Status.READY},
+}
+"""The moves that the store makes by itself, without a decision about the case."""
+
+RULED = NEXT[StartAsked][Status.READY]
+"""Where the rules lead: a start leads there and nowhere else."""
+
+STEP = "a step"  # the name in the drawing of the happenings that a step brings: they are many, and all lead to the same statuses
+NAMES_SHOWN = 3  # happenings beside an arrow, before they have a name of their own
+
+_INTRODUCTION = """\
+# Statuses and happenings
+
+A case has one of seven statuses.
+
+| status | meaning |
+|---|---|
+{meaning}
+
+The machine decides what follows from a happening. It refuses a happening that does not fit the status, and then nothing changes. This
+table has each status to which a happening leads, and no other; the tests compare it with what the machine does. A claim makes a case running
+before the machine is told; with a ready case `Claimed` means that somebody asks whether its pause is still open.
+
+| happening | from | to |
+|---|---|---|
+{decided}
+
+The store moves a case without a decision: a claim takes a case in hand when it is due; the delivery of a message, or of a child's end, wakes
+a case so that it takes the message in; a case is released when its engine stops or dies.
+
+| move | from | to |
+|---|---|---|
+{moved}
+
+In the drawing a diamond stands for the rules: they choose the next step. A step runs at once if the engine has a place for it. It is ready if it
+has to wait for a place, for a permit or for its next attempt. The happenings of "{step}" are {step_names}.
+
+{drawing}
+
+This page is made from the table `NEXT` in `src/pointsman/kernel/machine.py` by `python -m pointsman.operations.statuses > docs/statuses.md`.
+"""
+
 
 def statuses_page() -> str:
     """The page: what each status means, what a case takes in it, and a drawing (Mermaid)."""
-    lines = [
-        "# Statuses and happenings",
-        "",
-        "A case has one of seven statuses. A happening that does not fit the status is refused and changes nothing. This page is made from the",
-        "table `NEXT` in `src/pointsman/kernel/machine.py` by `python -m pointsman.operations.statuses > docs/statuses.md`.",
-        "",
-        "| status | meaning |",
-        "|---|---|",
-        *(f"| {status} | {meaning} |" for status, meaning in MEANING.items()),
-        "",
-        "| happening | from | to |",
-        "|---|---|---|",
-    ]
-    ways: dict[tuple[Status, Status], list[str]] = defaultdict(list)
+    return _INTRODUCTION.format(
+        meaning="\n".join(f"| {status} | {meaning} |" for status, meaning in MEANING.items()),
+        decided="\n".join(_decided()),
+        moved="\n".join(f"| {move} | {_named(table)} | {_named(table.values())} |" for move, table in IN_THE_STORE.items()),
+        step=STEP,
+        step_names=", ".join(next(names for names in _alike() if len(names) > NAMES_SHOWN)),
+        drawing="\n".join(["```mermaid", "stateDiagram-v2", *(f"    {line}" for line in _drawing()), "```"]),
+    )
+
+
+def _alike() -> list[list[str]]:
+    """The happenings, those with the same table together."""
+    groups: dict[frozenset[tuple[Status, frozenset[Status]]], list[str]] = defaultdict(list)
     for happening, table in NEXT.items():
-        name = happening.__name__
-        by_targets: dict[frozenset[Status], list[Status]] = defaultdict(list)
-        for status, after in table.items():
-            by_targets[after].append(status)
-            for target in after:
-                ways[status, target].append(name)
-        for after, before in by_targets.items():
-            if after:
-                lines.append(f"| {name} | {_named(before)} | {_named(after)} |")
-    lines += ["", "```mermaid", "stateDiagram-v2", "    [*] --> ready: StartAsked"]
-    for (one, other), names in sorted(ways.items(), key=lambda way: (list(Status).index(way[0][0]), list(Status).index(way[0][1]))):
-        if one is not other:
-            shown = names if len(names) <= NAMES_SHOWN else [*names[:NAMES_SHOWN], "..."]
-            lines.append(f"    {one} --> {other}: {', '.join(shown)}")
-    lines += [f"    {status} --> [*]" for status in Status if status in ENDED]
-    return "\n".join([*lines, "```", ""])
+        groups[frozenset(table.items())].append(happening.__name__)
+    return list(groups.values())
 
 
-NAMES_SHOWN = 3  # happenings beside an arrow; the table has all of them
+def _decided() -> Iterator[str]:
+    tables = {happening.__name__: table for happening, table in NEXT.items()}
+    for names in _alike():
+        froms: dict[frozenset[Status], list[Status]] = defaultdict(list)
+        for status, targets in tables[names[0]].items():
+            froms[targets].append(status)
+        yield from (f"| {', '.join(names)} | {_named(statuses)} | {_named(targets)} |" for targets, statuses in froms.items() if targets)
 
 
-def _named(statuses: "frozenset[Status] | list[Status]") -> str:
-    return ", ".join(status for status in Status if status in statuses)
+def _drawing() -> Iterator[str]:
+    """The arrows. A happening that leads wherever the rules do has one arrow to them; what it leads to besides has its own."""
+    arrows: dict[tuple[str, str], list[str]] = defaultdict(list)
+    tables = {happening.__name__: table for happening, table in NEXT.items()}
+    for names in _alike():
+        label = STEP if len(names) > NAMES_SHOWN else ", ".join(names)
+        for status, targets in tables[names[0]].items():
+            rest = targets - {status}
+            if targets | {Status.RUNNING} >= RULED:
+                came = "[*]" if names == [StartAsked.__name__] else status
+                arrows[came, "rules"].append(label if targets >= RULED else f"{label} (not to running)")
+                rest = targets - RULED - {status}
+            for target in rest:
+                arrows[status, target].append(label)
+    for move, table in IN_THE_STORE.items():
+        for status, target in table.items():
+            arrows[status, target].append(move)
+    for target in RULED:
+        arrows["rules", target] = []
+    yield "state rules <<choice>>"
+    places = ["[*]", *Status, "rules"]
+    for (one, other), labels in sorted(arrows.items(), key=lambda arrow: (places.index(arrow[0][0]), places.index(arrow[0][1]))):
+        yield f"{one} --> {other}" + (f": {', '.join(labels)}" if labels else "")
+    yield from (f"{status} --> [*]" for status in Status if status in ENDED)
+
+
+def _named(statuses: Iterable[Status]) -> str:
+    here = set(statuses)
+    return ", ".join(status for status in Status if status in here)
 
 
 if __name__ == "__main__":
