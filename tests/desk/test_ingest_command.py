@@ -2,16 +2,15 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
+
+import interpreter
 
 MAIL = b"From: jane@customer.example\nDate: Mon, 2 Nov 2026 10:00:00 +0100\nMessage-ID: <%d@customer.example>\nSubject: Hours\n\nWhen do you open?\n"
 
 
 def ingest(place: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pointsman_desk.cli.main", "ingest", *arguments]
-    done = subprocess.run(command, capture_output=True, input=stdin, check=False, cwd=place)
-    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+    return interpreter.run("-m", "pointsman_desk.cli.main", "ingest", *arguments, given=stdin, cwd=place)
 
 
 def test_a_dry_run_ends_with_one_line_of_json_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -62,9 +61,7 @@ def test_a_bounce_is_shown_with_what_it_says(tmp_path: Path) -> None:
     words = b"<jane@customer.example>:\n550 5.1.1 User unknown\n\nMessage-ID: <case-7.0a1b@shop.example>\n"
     ingest(tmp_path, "-", stdin=b"From: MAILER-DAEMON@mx.example\nSubject: failure notice\n\n" + words)
 
-    shown = subprocess.run(
-        [sys.executable, "-m", "pointsman_desk.cli.main", "show", "1"], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
+    shown = interpreter.run("-m", "pointsman_desk.cli.main", "show", "1", check=True, cwd=tmp_path)
 
     told = "Probably sent by a machine: bounce; failed; jane@customer.example; 5.1.1; of the mail case-7.0a1b@shop.example."
     assert told in shown.stdout
@@ -76,8 +73,7 @@ def test_an_unreadable_and_a_large_mail_are_cases_for_a_person(tmp_path: Path) -
 
     ingest(tmp_path, "large.eml", "nothing.eml")
 
-    listed = [sys.executable, "-m", "pointsman_desk.cli.main", "cases", "--json"]
-    cases = json.loads(subprocess.run(listed, capture_output=True, text=True, check=True, cwd=tmp_path).stdout)
+    cases = json.loads(interpreter.run("-m", "pointsman_desk.cli.main", "cases", "--json", check=True, cwd=tmp_path).stdout)
     assert [(case["from"], case["status"]) for case in cases] == [
         ("jane@customer.example", "waiting"),
         ("unknown@unreadable.invalid", "waiting"),

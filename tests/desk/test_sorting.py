@@ -3,7 +3,6 @@
 import asyncio
 import json
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from itertools import product
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import interpreter
 from pointsman import Status, history_of
 from pointsman_desk import desk as at_desk
 from pointsman_desk import sorting
@@ -276,10 +276,7 @@ def test_the_command_closes_what_it_lists_and_asks_before(config: DeskConfig, tm
     file.write_text(f'home = "{config.home}"\nauthserv = "{config.authserv}"\n', encoding="utf-8")
 
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "pointsman_desk.cli.main", *arguments, "--config", str(file)],
-            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        return interpreter.run("-m", "pointsman_desk.cli.main", *arguments, "--config", file)
 
     asked = command("close", "--probably-automatic")
     closed = command("close", "--probably-automatic", "--yes", "--json")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import interpreter
 from smtp_faults import MailServer
 
 ARCHIVE = "support+sent@haus-und-hof.example"
@@ -30,7 +31,7 @@ class CommandedDesk:
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         wide = os.environ | {"COLUMNS": "200"}  # no word of an answer is broken over two lines
-        return subprocess.run(self._arguments(*words), capture_output=True, text=True, check=False, env=wide)
+        return interpreter.run(*self._arguments(*words)[1:], env=wide)
 
     def _arguments(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "pointsman_desk.cli.main", *words, "--config", str(self.file)]

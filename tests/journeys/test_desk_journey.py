@@ -5,7 +5,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 import tomllib
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import interpreter
 from pointsman import AlreadyAnswered, AtMostOnce, Rejected, Stale, Status, history_of
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Approval, Receipt
@@ -54,7 +54,7 @@ def command(config: DeskConfig, tool: str, *arguments: str) -> subprocess.Comple
     file = config.home.parent / "desk.toml"
     file.write_text(f'home = "{config.home}"\nmailbox = "{config.mailbox}"\nauthserv = "{config.authserv}"\n', encoding="utf-8")
     place = ["--config", str(file)] if tool == "pointsman_desk" else ["--db", str(config.database)]
-    return subprocess.run([sys.executable, "-m", f"{tool}.cli.main", *arguments, *place], capture_output=True, text=True, check=False)
+    return interpreter.run("-m", f"{tool}.cli.main", *arguments, *place)
 
 
 def test_each_sample_mail_ends_as_a_careful_person_expects(config: DeskConfig) -> None:
@@ -360,12 +360,7 @@ def test_a_wrong_configuration_is_told_whole(tmp_path: Path) -> None:
     file = tmp_path / "desk.toml"
     file.write_text('concurrency = 0\nauthserv = "mx.a; dmarc=pass"\ncolour = "red"\n[smtp]\nport = 99999\n', encoding="utf-8")
 
-    done = subprocess.run(
-        [sys.executable, "-m", "pointsman_desk.cli.main", "run", "--config", str(file)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = interpreter.run("-m", "pointsman_desk.cli.main", "run", "--config", file)
 
     assert done.returncode == 1
     assert all(part in done.stderr for part in ("concurrency", "authserv", "colour", "smtp.host", "smtp.port"))

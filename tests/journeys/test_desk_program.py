@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import interpreter
 from pointsman_desk.config import SAMPLE, DeskConfig
 from smtp_faults import mail_server
 
@@ -50,12 +51,12 @@ def deliver(config: DeskConfig, number: int, name: str = "01-article.eml") -> No
     aside.rename(config.mailbox / f"{number:05}.eml")
 
 
-def arguments(config: DeskConfig, *words: str) -> list[str]:
-    return [sys.executable, "-c", QUICKLY, *words, "--config", str(file_of(config))]
+def arguments(config: DeskConfig, *words: str, code: str = QUICKLY) -> list[str]:
+    return [sys.executable, "-c", code, *words, "--config", str(file_of(config))]
 
 
-def command(config: DeskConfig, *words: str, **settings: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments(config, *words), capture_output=True, text=True, check=False, timeout=BOUND_SECONDS, **settings)
+def command(config: DeskConfig, *words: str, code: str = QUICKLY, **settings: Any) -> subprocess.CompletedProcess[str]:
+    return interpreter.run(*arguments(config, *words, code=code)[1:], **settings)
 
 
 @contextmanager
@@ -323,8 +324,7 @@ def test_a_desk_whose_step_holds_up_everything_tells_so_at_once_and_stops_when_t
     config: DeskConfig, number: signal.Signals, again: str
 ) -> None:
     deliver(config, 1)
-    asked = [sys.executable, "-c", HELD_UP, "run", "--config", str(file_of(config))]
-    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(arguments(config, "run", code=HELD_UP), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held up\n"
         process.send_signal(number)
@@ -386,7 +386,7 @@ def test_output_that_cannot_be_written_is_one_sentence(config: DeskConfig, words
     command(config, "run")
 
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(arguments(config, *words), stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=BOUND_SECONDS)
+        done = command(config, *words, stdout=full)
 
     assert done.returncode == 1
     assert "cannot be written (No space left on device)" in done.stderr.replace("\n", " ")
@@ -430,7 +430,7 @@ def test_what_a_person_says_of_a_decision_moves_no_terminal(config: DeskConfig) 
     done = command(config, "cancel", "1", "--why", f"because {obeyed}", "--by", f"anna{obeyed}")
     shown = [command(config, *words).stdout for words in (("show", "1"), ("show", "1", "--json"), ("cases",), ("cases", "--json"))]
     library = [
-        subprocess.run([sys.executable, "-m", "pointsman.cli.main", *words, "--db", str(config.database)], capture_output=True, text=True, check=True)
+        interpreter.run("-m", "pointsman.cli.main", *words, "--db", config.database, check=True)
         for words in (("show", "1"), ("events",), ("events", "--json"))
     ]  # fmt: skip
 
@@ -455,8 +455,7 @@ main.main()
 
 def as_nobody(config: DeskConfig, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command as a user who may write nothing, also where the tests are root's."""
-    asked = [sys.executable, "-c", AS_NOBODY, *words, "--config", str(file_of(config))]
-    return subprocess.run(asked, capture_output=True, text=True, check=False, timeout=BOUND_SECONDS)
+    return command(config, *words, code=AS_NOBODY)
 
 
 @pytest.fixture(name="public")

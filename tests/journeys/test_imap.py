@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import interpreter
 from dovecot import PASSWORD, Dovecot
 from pointsman import Busy, SystemClock, open_reader
 from pointsman_desk.errors import MailboxRefused, MailboxUnreachable
@@ -484,8 +485,7 @@ def desk_file(tmp_path: Path, server: Dovecot, *mailboxes: dict[str, Any]) -> Pa
 
 
 def command(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    done = [sys.executable, "-m", "pointsman_desk.cli.main", *arguments, "--config", str(file)]
-    return subprocess.run(done, capture_output=True, text=True, check=False, timeout=BOUND_SECONDS)
+    return interpreter.run("-m", "pointsman_desk.cli.main", *arguments, "--config", file)
 
 
 def test_the_desk_takes_in_several_mailboxes_and_tells_of_the_one_that_fails(server: Dovecot, user: str, tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import interpreter
 from pointsman import AtMostOnce, Engine, Process, State, Status, finish, open_reader, otherwise, when
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.case import UNFIT
@@ -223,9 +222,8 @@ both = [same, newer]
 def test_the_command_says_what_it_found_and_fails_where_something_breaks(db: Path, tmp_path: Path, app: str, options: list[str], code: int, words: str) -> None:  # fmt: skip
     (tmp_path / "tests_of_check.py").write_text(Path(__file__).read_text())
     (tmp_path / "deploy.py").write_text(APP)
-    command = [sys.executable, "-m", "pointsman.cli.main", "check", "--db", str(db), "--app", f"deploy:{app}", *options]
 
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = interpreter.run("-m", "pointsman.cli.main", "check", "--db", db, "--app", f"deploy:{app}", *options, cwd=tmp_path)
 
     assert done.stderr == ""
     assert done.returncode == code
@@ -235,9 +233,8 @@ def test_the_command_says_what_it_found_and_fails_where_something_breaks(db: Pat
 def test_the_command_prints_json(db: Path, tmp_path: Path) -> None:
     (tmp_path / "tests_of_check.py").write_text(Path(__file__).read_text())
     (tmp_path / "deploy.py").write_text(APP)
-    command = [sys.executable, "-m", "pointsman.cli.main", "check", "--db", str(db), "--app", "deploy:higher", "--json"]
 
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    done = interpreter.run("-m", "pointsman.cli.main", "check", "--db", db, "--app", "deploy:higher", "--json", cwd=tmp_path, check=True)
 
     assert json.loads(done.stdout) == {
         "checked": {"waiting": 1, "parked": 2},
@@ -261,9 +258,8 @@ def test_the_command_prints_json(db: Path, tmp_path: Path) -> None:
 def test_a_case_of_an_older_version_is_explained_as_the_code_would_take_it_up(db: Path, tmp_path: Path, app: str, words: str) -> None:
     (tmp_path / "tests_of_check.py").write_text(Path(__file__).read_text())
     (tmp_path / "deploy.py").write_text(APP)
-    command = [sys.executable, "-m", "pointsman.cli.main", "explain", "1", "--db", str(db), "--app", f"deploy:{app}"]
 
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = interpreter.run("-m", "pointsman.cli.main", "explain", "1", "--db", db, "--app", f"deploy:{app}", cwd=tmp_path)
 
     assert done.stderr == ""
     assert words in done.stdout

@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 from pydantic import BaseModel
 
+import interpreter
 from pointsman import Engine, ModelResponse, Process, State, Usage, finish, otherwise, when
 from pointsman.models import Model, Scripted, Task
 
@@ -35,8 +34,7 @@ mails.rules(when("there is no reply", lambda m: m.reply is None, draft), otherwi
 
 
 def usage(db: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "pointsman.cli.main", "usage", "--db", str(db), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return interpreter.run("-m", "pointsman.cli.main", "usage", "--db", db, *options, check=True).stdout
 
 
 def test_what_models_used_is_listed_per_day_tenant_and_model(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from letters import POLICIES, World, letter
 from places import Place
 
+import interpreter
 from pointsman import Context, Failure, Process, Reader, Retry, State, finish, otherwise, parallel, when
 from pointsman.testing.clock import ManualClock
 
@@ -125,7 +125,7 @@ def dying_at(label: str) -> Callable[[str], None]:
 
 def die(*arguments: object) -> int:
     """Run this file as a program of its own and answer its exit code."""
-    return subprocess.run([sys.executable, __file__, *map(str, arguments)], check=False, timeout=60).returncode
+    return interpreter.run(__file__, *arguments).returncode
 
 
 async def post_and_die(place: Place, calls: Path, policy: str, label: str) -> None:

@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from places import Place
 
+import interpreter
 from pointsman import Context, Failure, Idempotent, Item, Limit, Process, State, each, finish, otherwise, parallel, when
 from pointsman.testing.clock import ManualClock
 
@@ -148,7 +148,7 @@ async def ask_and_die(database: Path, kind: str) -> None:
 
 def die(database: Path, kind: str) -> int:
     """Run this file as a program of its own and answer its exit code."""
-    return subprocess.run([sys.executable, __file__, str(database), kind], check=False, timeout=60).returncode
+    return interpreter.run(__file__, database, kind).returncode
 
 
 if __name__ == "__main__":

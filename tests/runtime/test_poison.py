@@ -2,8 +2,6 @@
 
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 from places import Place, run
 from poisonous import poisoned
 
+import interpreter
 from pointsman import State, Status
 from pointsman.kernel.attempts import INTERRUPTIONS_MAX
 from pointsman.runtime.scheduler import IN_VAIN_MAX
@@ -32,8 +31,7 @@ def begin(place: Place, kind: str, *names: str) -> None:
 def engines_die(place: Place, kind: str, calls: Path, *, at_most: int) -> int:
     """Open one engine after the other until one survives; how many have died."""
     for number in range(at_most + 1):
-        program = [sys.executable, poisonous.__file__, str(place.path), kind, str(calls)]
-        if subprocess.run(program, check=False, timeout=60, stderr=subprocess.DEVNULL).returncode == 0:
+        if interpreter.run(poisonous.__file__, place.path, kind, calls).returncode == 0:
             return number
     return at_most + 1
 

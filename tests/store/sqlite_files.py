@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import interpreter
 from pointsman import Engine, Process, State, StoreError, finish, otherwise, when
 from pointsman.errors import (
     PointsmanError,
@@ -91,7 +90,7 @@ def in_a_process(script: str, *arguments: object, unprivileged: bool = False) ->
     begin += "from pointsman.store.sqlite import open_sqlite\nfrom pointsman.errors import *\n"
     begin += "from pointsman.store.statements import *\nmigrations('sqlite'), statements('sqlite')\n"  # read them as we are
     begin += f"if {unprivileged} and os.geteuid() == 0:\n    os.setgroups([]); os.setuid({NOBODY})\n"
-    done = subprocess.run([sys.executable, "-c", begin + script, *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = interpreter.run("-c", begin + script, *arguments)
     assert done.returncode == 0, done.stderr
     answer: dict[str, str] = json.loads(done.stdout)
     return answer

@@ -1,0 +1,155 @@
+"""Run Python programs in children of an interpreter that has imported the desk, its commands and what they stand on.
+
+`run("-m", "pointsman_desk.cli.main", "cases")` is `python -m pointsman_desk.cli.main cases`: a process of its own, with its own
+folder, environment and streams, that ends as any process does. Only the imports are done already; they take most of the time of
+a command that does little. Use `subprocess` where a test sends signals, or where what is imported is the subject.
+"""
+
+import atexit
+import gc
+import importlib.util
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+BOUND_SECONDS = 60.0  # far longer than any command takes
+AT_THE_START = ("PYTHON", "LC_", "LANG")  # variables that an interpreter reads once, when it starts
+COMMANDS = ("pointsman_desk.cli.main", "pointsman.cli.main")
+IMPORTED = (*COMMANDS, "pointsman.testing.clock", "pointsman.testing.crash", "concurrent.futures.thread", "encodings.idna")
+NEW, BEGUN = b"\n", 1
+
+
+def run(
+    *arguments: object, given: bytes = b"", cwd: Path | str | None = None, env: dict[str, str] | None = None, stdout: IO[Any] | None = None,
+    timeout: float = BOUND_SECONDS, check: bool = False,
+) -> "subprocess.CompletedProcess[str]":  # fmt: skip
+    """Run `python ARGUMENTS`, where these begin with -c and code, -m and a module, or a file, and return what `subprocess.run` does."""
+    words, settings = [str(argument) for argument in arguments], dict(os.environ if env is None else env)
+    odd = [name for name, value in {**os.environ, **settings}.items() if name.startswith(AT_THE_START) and settings.get(name) != value]
+    assert not odd, f"{odd} must be set before an interpreter starts: use subprocess"
+    ours, theirs = socket.socketpair()
+    with ours, theirs, tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        stdin.write(given)
+        stdin.seek(0)
+        streams = [stdin.fileno(), (stdout or out).fileno(), err.fileno(), theirs.fileno()]
+        socket.send_fds(_interpreter(), [NEW], streams)
+        theirs.close()
+        ours.sendall(json.dumps([words, str(Path(cwd or Path.cwd()).absolute()), settings]).encode() + NEW)
+        ours.settimeout(timeout)
+        with ours.makefile("r") as told:
+            number = int(told.readline())
+            try:
+                code = int(told.readline())
+            except TimeoutError:
+                os.kill(number, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(words, timeout) from None
+        done = subprocess.CompletedProcess([sys.executable, *words], code, _text(out), _text(err))
+    if check:
+        done.check_returncode()
+    return done
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return io.TextIOWrapper(io.BytesIO(file.read())).read()
+
+
+@cache
+def _interpreter() -> socket.socket:
+    """The way to the interpreter of this test run, which ends with it."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        command, pipe = [sys.executable, __file__, str(theirs.fileno())], subprocess.PIPE
+        # Its own streams are pipes, as those of a command that a test runs.
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=[theirs.fileno()])
+
+    def end() -> None:
+        ours.close()
+        process.communicate()
+
+    atexit.register(end)
+    return ours
+
+
+def _serve(channel: socket.socket) -> tuple[list[str], str, dict[str, str]]:
+    """Return in each child, with what it has to run; leave when the tests have ended."""
+    attending = 0
+    while True:
+        asked, files, _, _ = socket.recv_fds(channel, BEGUN, 4)
+        while attending and os.waitpid(-1, os.WNOHANG)[0]:
+            attending -= 1
+        if not asked:
+            os._exit(0)
+        attending += 1
+        if os.fork() == 0:
+            channel.close()
+            return _attend(files)
+        for file in files:
+            os.close(file)
+
+
+def _attend(files: list[int]) -> tuple[list[str], str, dict[str, str]]:
+    """Return in a child that has these streams, and tell whoever asked its number and how it ended."""
+    with socket.socket(fileno=files[3]) as answer:
+        with answer.makefile("r") as lines:
+            request: tuple[list[str], str, dict[str, str]] = json.loads(lines.readline())
+        child = os.fork()
+        if child != 0:
+            answer.sendall(f"{child}\n".encode())
+            for file in files[:3]:
+                os.close(file)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            answer.sendall(f"{code}\n".encode())
+            os._exit(0)
+    for number, file in enumerate(files[:3]):
+        os.dup2(file, number)
+        os.close(file)
+    return request
+
+
+def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> tuple[Any, dict[str, Any]]:
+    """Set this process up as `python ARGUMENTS` would be, and return the code to run with its globals."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    kind, *rest = arguments
+    main = ModuleType("__main__")
+    if kind == "-c":
+        sys.argv, place = ["-c", *rest[1:]], ""
+        code = compile(rest[0], "<string>", "exec")
+    elif kind == "-m":
+        spec = importlib.util.find_spec(rest[0])
+        assert spec is not None
+        assert spec.origin is not None
+        sys.argv, place = [spec.origin, *rest[1:]], folder
+        code = spec.loader.get_code(rest[0])  # type: ignore[union-attr]
+        main.__file__, main.__package__, main.__spec__ = spec.origin, spec.parent, spec
+    else:
+        sys.argv, place = [kind, *rest], str(Path(kind).resolve().parent)
+        code = compile(Path(kind).read_bytes(), kind, "exec")
+        main.__file__ = kind
+    sys.path[:] = [place, *sys.path, str(Path(__file__).parent)]  # the last is for programs of the tests, as pytest does it
+    sys.modules["__main__"] = main
+    return code, vars(main)
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # the folder of this file
+    for name in IMPORTED:
+        import_module(name)
+    for name in COMMANDS:
+        del sys.modules[name]  # `-m` runs it anew
+    gc.freeze()  # or each child copies the pages of what it looks through
+    exec(*_become(*_serve(socket.socket(fileno=int(sys.argv[1])))))
