@@ -14,11 +14,10 @@ from pointsman.definition.effects import Effect
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Park
 from pointsman.errors import ValueRefused, VersionNotAccepted
-from pointsman.kernel.case import Case, loaded_case
+from pointsman.kernel.case import UNKNOWN, Case, loaded_case
 from pointsman.kernel.codec import digest_of, message_of
 from pointsman.kernel.decide import Decision, decide
 from pointsman.kernel.effects import effect_key, forgotten_reason, vanished, vanished_reason
-from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import CaseRow, EffectRow
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.registry import Registry
@@ -129,7 +128,7 @@ async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Seque
         return _told(row, Verdict.BLOCKED, vanished_reason(gone))
     if row.status is Status.BLOCKED:
         return _told(row, Verdict.FREED, _named(decision.step.name, decision.rule))
-    unknown = [entry for entry in doubts if entry.status in {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}]
+    unknown = [entry for entry in doubts if entry.status in UNKNOWN]
     return _forgets(process, case, decision, unknown, reader.incarnation) or await _changes(reader, case, decision)
 
 

@@ -73,7 +73,7 @@ class Engine:
         self._schedules = Schedules(ports, registry.newest, self._starts, self._fail)
         self._decisions = Decisions(self._cases, ports.clock, self.wait_until_resting, runner.confirm)
         self._operators = OperatorCommands(self._cases, ports.clock, self._check_running)
-        self._retention = Retention(ports, self._cases, registry.newest, self._operators.cancel, self._appended, self._fail)
+        self._retention = Retention(ports, registry.newest, self._appended, self._fail)
         self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}
         self._followers: set[asyncio.Event] = set()
         self._stoppers: set[asyncio.Event] = set()
@@ -345,7 +345,7 @@ class Engine:
         doubt, or is the child of one that goes on.
         """
         self._check_running()
-        return await self._retention.erase(case, by=by, why=why)
+        return await self._operators.erase(case, by=by, why=why)
 
     async def vacuum(self) -> Vacuumed:
         """Let go at once of all that was kept long enough, and write the file anew without its unused space.

@@ -1,15 +1,16 @@
-"""What operators do to a case: cancel it, put it back into the line, say what became of an effect in doubt."""
+"""What operators do to a case: cancel it, put it back into the line, say what became of an effect in doubt, erase it."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from pointsman.errors import Conflict, InboxChanged, Refused, ValueRefused, VersionNotAccepted
+from pointsman.kernel.case import UNKNOWN
 from pointsman.kernel.codec import check_name, check_text
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.happenings import CancelAsked, Happening, Redriven, Resolved
+from pointsman.kernel.happenings import CancelAsked, EraseAsked, Happening, Redriven, Resolved
 from pointsman.kernel.operators import standing
-from pointsman.kernel.rows import CaseRow
+from pointsman.kernel.rows import CaseRow, MessageStatus
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.runtime.cases import Cases
 from pointsman.runtime.clock import Clock
@@ -94,6 +95,30 @@ class OperatorCommands:
                 raise
             session = await self._cases.completed(self._cases.bare(row))
         return await self._apply(session, said)
+
+    async def erase(self, case: int, *, by: str, why: str) -> CaseRow:
+        """Take a case's content away; see `Engine.erase`."""
+        check_name("by", by)
+        check_text("why", why)
+        row = await self._cases.row(case)
+        if row.status in {Status.PARKED, Status.BLOCKED}:
+            row = await self.cancel(case, by=by, why=why)
+        if row.status not in ENDED:
+            raise Refused(f"case {case} cannot be erased while it goes on: {standing(row)}; cancel it first.")
+        dossier = await self._cases.store.dossier(case)
+        if dossier is None:
+            return row  # it was kept long enough, and has just gone
+        for entry in dossier.effects:
+            if entry.status in UNKNOWN:
+                told = f"effect {entry.effect!r} of case {case} is in doubt, and what it did would be forgotten"
+                raise Refused(f"{told}; find out whether it happened, and say so first with engine.resolve({entry.key!r}, happened=...).")
+        parent = await self._cases.store.case(row.parent) if row.parent is not None else None
+        if parent is not None and parent.status not in ENDED:
+            raise Refused(f"case {case} is a child of case {parent.id}, which goes on and may still read it; erase it when that has ended.")
+        late = any(message.status is not MessageStatus.HELD for message in dossier.messages)
+        if dossier.events[-1].kind == Kind.ERASED and not late:
+            return row
+        return await self._apply(self._cases.bare(row), EraseAsked(by, why))
 
     async def _apply(self, session: CaseSession, happening: Happening) -> CaseRow:
         while True:

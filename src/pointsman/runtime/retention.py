@@ -1,4 +1,4 @@
-"""What becomes of cases that have ended: they go when they were kept long enough, and their content when it is asked for.
+"""What becomes of cases that have ended: they go when they were kept long enough.
 
 Nothing here is in the way of cases that are at work. What goes, goes in small batches, each a commit of its own that a crash
 leaves whole or undone; behind each batch the background rests four times as long as it took.
@@ -9,15 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import Conflict, EngineStopped, Refused
-from pointsman.kernel.codec import check_name, check_text
-from pointsman.kernel.events import Kind
-from pointsman.kernel.happenings import EraseAsked
-from pointsman.kernel.ledger import EffectStatus
-from pointsman.kernel.operators import standing
-from pointsman.kernel.rows import CaseRow, MessageStatus
-from pointsman.kernel.snapshot import ENDED, Status
-from pointsman.runtime.cases import Cases
+from pointsman.errors import EngineStopped
 from pointsman.runtime.clock import Clock, seconds_until
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import Store
@@ -27,8 +19,6 @@ REST = 4  # times as long as a batch took: a fifth of the writer at most
 PASS_SECONDS = 3_600.0  # retention is told in days
 COLLECT_SECONDS = 86_400.0  # a collection reads every field that there is
 BLOB_SECONDS = 86_400.0  # between keeping a blob and starting the case that refers to it; far more than a full intake makes anyone wait
-
-_DOUBTFUL = frozenset({EffectStatus.INTENDED, EffectStatus.IN_DOUBT})
 
 
 class Vacuumed(NamedTuple):
@@ -71,22 +61,14 @@ async def _no_rest(_: float) -> bool:
 
 
 class Retention:
-    """An engine's share in it: a slow task in the background where a process has a retention, and the calls."""
+    """An engine's share in it: a slow task in the background where a process has a retention, and the vacuum."""
 
     def __init__(
-        self,
-        ports: Ports,
-        cases: Cases,
-        processes: Sequence[AnyProcess],
-        cancel: Callable[..., Awaitable[CaseRow]],
-        appended: Callable[[], None],
-        failed: Callable[[Exception], None],
+        self, ports: Ports, processes: Sequence[AnyProcess], appended: Callable[[], None], failed: Callable[[Exception], None]
     ) -> None:
         self._store = ports.store
         self._clock = ports.clock
-        self._cases = cases
         self._processes = processes
-        self._cancel = cancel
         self._appended = appended
         self._failed = failed
         self._stopping = asyncio.Event()
@@ -108,38 +90,6 @@ class Retention:
         vacuumed = await vacuum(self._store, self._processes, self._clock)
         self._appended()
         return vacuumed
-
-    async def erase(self, case: int, *, by: str, why: str) -> CaseRow:
-        """Take a case's content away; see `Engine.erase`."""
-        check_name("by", by)
-        check_text("why", why)
-        row = await self._cases.row(case)
-        if row.status in {Status.PARKED, Status.BLOCKED}:
-            row = await self._cancel(case, by=by, why=why)
-        if row.status not in ENDED:
-            raise Refused(f"case {case} cannot be erased while it goes on: {standing(row)}; cancel it first.")
-        dossier = await self._store.dossier(case)
-        if dossier is None:
-            return row  # it was kept long enough, and has just gone
-        for entry in dossier.effects:
-            if entry.status in _DOUBTFUL:
-                told = f"effect {entry.effect!r} of case {case} is in doubt, and what it did would be forgotten"
-                raise Refused(f"{told}; find out whether it happened, and say so first with engine.resolve({entry.key!r}, happened=...).")
-        parent = await self._store.case(row.parent) if row.parent is not None else None
-        if parent is not None and parent.status not in ENDED:
-            raise Refused(f"case {case} is a child of case {parent.id}, which goes on and may still read it; erase it when that has ended.")
-        late = any(message.status is not MessageStatus.HELD for message in dossier.messages)
-        if dossier.events[-1].kind == Kind.ERASED and not late:
-            return row
-        await self._erase(row, by, why)
-        return await self._cases.row(case)
-
-    async def _erase(self, row: CaseRow, by: str, why: str) -> None:
-        try:
-            await self._cases.apply(self._cases.bare(row), EraseAsked(by, why))
-        except Conflict:
-            raise Refused(f"case {row.id} was moved by somebody else meanwhile; look at it again.") from None
-        self._appended()
 
     async def _keep_on(self) -> None:
         collect_at = self._clock.now() + PASS_SECONDS  # not in the first hour: a short life need not read everything

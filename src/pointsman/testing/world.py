@@ -23,7 +23,7 @@ from pointsman.definition.effects import AnyEffect, Effect
 from pointsman.definition.nodes import Context
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import Conflict, EngineStopped, Refused, StoreError
-from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.case import UNKNOWN
 from pointsman.kernel.rows import CaseRow, EffectRow, EventRow, UsageRow
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.runtime.engine import Engine
@@ -255,7 +255,7 @@ class World:
     async def _find_out(self, row: CaseRow) -> bool:
         """What an operator does about an effect in doubt: look whether the call has returned, and say so."""
         for entry in self.effects(row.id):
-            if entry.status not in {EffectStatus.IN_DOUBT, EffectStatus.INTENDED}:
+            if entry.status not in UNKNOWN:
                 continue
             key, happened = entry.key, entry.key in self._returned
             found = {"happened": happened, "outcome": self._returned.get(key), "by": "somebody", "why": "looked"}
