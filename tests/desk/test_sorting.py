@@ -285,7 +285,7 @@ def test_the_command_closes_what_it_lists_and_asks_before(config: DeskConfig, tm
 
     assert asked.returncode == 1
     assert "Probably automatic (1)" in asked.stdout
-    assert "say --yes" in asked.stderr
+    assert "whether 1 case shall be closed; say --yes" in asked.stderr
     assert [(case["id"], case["outcome"]) for case in json.loads(closed.stdout)] == [(1, "automatic")]
     assert none.stdout == "No case is probably automatic.\n"
     assert json.loads(opened.stdout)["status"] == "waiting"

@@ -67,8 +67,8 @@ def _close_all(config: Config, by: By, *, yes: bool, as_json: bool) -> None:
         return
     if listed and not yes:
         if not sys.stdin.isatty():
-            exit_with(f"nobody is there to ask whether {len(listed)} cases shall be closed; say --yes.")
-        if not typer.confirm(f"Close these {len(listed)} cases without an answer?"):
+            exit_with(f"nobody is there to ask whether {format_count(len(listed), 'case')} shall be closed; say --yes.")
+        if not typer.confirm(f"Close {format_count(len(listed), 'case')} without an answer?"):
             exit_with("nothing was closed.")
     with_desk(settings, work, needs="nothing")
 
