@@ -1,5 +1,6 @@
 """What a limit gives out: never more than it says, never less for ever, whatever order calls begin and end in."""
 
+from collections.abc import Collection
 from itertools import pairwise
 
 import pytest
@@ -13,18 +14,32 @@ from pointsman.kernel.limits import (
     OVERDUE_SECONDS,
     REFUSALS_FREE,
     REFUSED_MAX,
+    Ended,
     Ending,
+    GivePermit,
     LimitState,
+    TakePermit,
+    changed,
     ending_of,
-    give,
     opens_at,
     room,
     state_of,
-    take,
     text_of,
 )
 
 BEGUN = 1_000.0
+
+
+def take(
+    limit: Limit, state: LimitState, holder: str, *, now: float, until: float, alive: Collection[str] = ()
+) -> tuple[LimitState, float | None]:
+    told = changed(state, TakePermit(limit, holder, now, until, frozenset(alive)))
+    return told.state, told.refused_until
+
+
+def give(limit: Limit, state: LimitState, holder: str, ending: Ending, *, now: float, case: int = 0) -> tuple[LimitState, Ended]:
+    told = changed(state, GivePermit(limit, holder, ending, now, case))
+    return told.state, told.ended
 
 
 def taken(limit: Limit, state: LimitState, *holders: str, now: float = BEGUN, until: float = BEGUN + 30) -> LimitState:
@@ -108,9 +123,9 @@ def test_a_case_that_is_refused_while_others_get_through_uses_its_attempts_in_th
     limit, state = Limit("llm"), LimitState()
     counted = []
     for _ in range(REFUSALS_FREE + 2):
-        state, ended = give(limit, state, "poison", 1.0, now=BEGUN, case="7")
+        state, ended = give(limit, state, "poison", 1.0, now=BEGUN, case=7)
         counted.append(ended.counts)
-        state, _ = give(limit, state, "other", "well", now=BEGUN, case="8")
+        state, _ = give(limit, state, "other", "well", now=BEGUN, case=8)
 
     assert counted == [False] * REFUSALS_FREE + [True] * 2
 
@@ -119,7 +134,7 @@ def test_an_outage_uses_nobodys_attempts() -> None:
     limit, state = Limit("llm"), LimitState()
 
     for _ in range(10 * REFUSALS_FREE):
-        state, ended = give(limit, state, "a", 1.0, now=BEGUN, case="7")
+        state, ended = give(limit, state, "a", 1.0, now=BEGUN, case=7)
         assert not ended.counts
 
 
@@ -127,7 +142,7 @@ def test_what_is_remembered_of_refusals_is_bounded() -> None:
     limit, state = Limit("llm"), LimitState()
 
     for case in range(3 * REFUSED_MAX):
-        state, _ = give(limit, state, "a", 1.0, now=BEGUN, case=str(case))
+        state, _ = give(limit, state, "a", 1.0, now=BEGUN, case=case)
 
     assert len(state.refused) == REFUSED_MAX
     assert str(3 * REFUSED_MAX - 1) in state.refused
@@ -230,7 +245,7 @@ def test_the_exception_says_how_a_call_ended(error: Exception | None, ending: En
 def test_a_state_is_stored_whole() -> None:
     limit = Limit("llm", concurrency=2, per_second=3, breaker=CircuitBreaker(1, 5))
     state = taken(limit, LimitState(), "a")
-    state, _ = give(limit, state, "b", 7.5, now=BEGUN, case="8")
+    state, _ = give(limit, state, "b", 7.5, now=BEGUN, case=8)
     state, _ = give(limit, state, "c", "failed", now=BEGUN)
 
     assert state_of(text_of(state)) == state
@@ -276,7 +291,7 @@ def test_no_history_ever_lets_one_call_too_many_through_or_closes_a_limit_for_ev
             alive.clear()
         elif holder is not None:
             ending: Ending = seconds if step == "refused" else step  # type: ignore[assignment]
-            state, _ = give(limit, state, holder, ending, now=now, case=str(which))
+            state, _ = give(limit, state, holder, ending, now=now, case=which)
             del running[holder]
             alive.discard(holder)
         assert len(running) <= concurrency

@@ -102,13 +102,7 @@ class LimitChanged(NamedTuple):
 
 def changed(before: LimitState, change: LimitChange) -> LimitChanged:
     """Apply a change to the state of its limit."""
-    if isinstance(change, TakePermit):
-        limit, holder, now, until, alive = change
-        return LimitChanged(*take(limit, before, holder, now=now, until=until, alive=alive))
-    state, ended = give(change.limit, before, change.holder, change.ending, now=change.now, case=str(change.case))
-    if change.keeps and change.holder in before.permits:
-        state = replace(state, permits={**state.permits, change.holder: before.permits[change.holder]})
-    return LimitChanged(state, ended=ended)
+    return _taken(before, change) if isinstance(change, TakePermit) else _given(before, change)
 
 
 def state_of(text: str | None) -> LimitState:
@@ -166,46 +160,45 @@ def room(limit: Limit, state: LimitState, now: float, alive: Collection[str] = (
     return min(free, 1) if one_by_one else free
 
 
-def take(
-    limit: Limit, state: LimitState, holder: str, *, now: float, until: float, alive: Collection[str] = ()
-) -> tuple[LimitState, float | None]:
-    """Take a permit that counts until `until`; the second part is None, or the time before which there is none.
+def _taken(state: LimitState, change: TakePermit) -> LimitChanged:
+    """Take a permit, if there is one.
 
     The rate is the Generic Cell Rate Algorithm (ITU-T I.371, 2004, annex A) without tolerance: calls begin evenly spaced,
     never more of them in a second than the limit says.
     """
+    limit, holder, now, until, alive = change
     at = opens_at(limit, state, now, alive)
     if at > now:
-        return state, at
-    return replace(
+        return LimitChanged(state, at)
+    state = replace(
         state,
         permits=_live(state, now, alive) | {holder: until},
         next_at=now + 1 / limit.per_second if limit.per_second is not None else 0.0,
         trial=holder if limit.breaker is not None and state.open_until else None,
         changes=state.changes + 1,
-    ), None
+    )
+    return LimitChanged(state)
 
 
-def give(limit: Limit, state: LimitState, holder: str, ending: Ending, *, now: float, case: str = "") -> tuple[LimitState, Ended]:
+def _given(state: LimitState, change: GivePermit) -> LimitChanged:
     """Give a permit back, in whatever way its call ended.
 
-    A refusal does not count as an attempt of its `case`: the downstream has no room for anybody. But a case that is
+    A refusal does not count as an attempt of its case: the downstream has no room for anybody. But a case that is
     refused again and again while others get through is refused for its own sake, and then it counts.
     """
-    permits = {name: until for name, until in state.permits.items() if name != holder}
-    tried = state.trial == holder
+    limit, case = change.limit, str(change.case)
+    permits = state.permits if change.keeps else {name: until for name, until in state.permits.items() if name != change.holder}
+    tried = state.trial == change.holder
     state = replace(state, permits=permits, trial=None if tried else state.trial, changes=state.changes + 1)
-    if isinstance(ending, float):
-        return _refuse(state, ending, now, case)
+    if isinstance(change.ending, float):
+        return _refuse(state, change.ending, change.now, case)
     decides = limit.breaker is not None and (tried or not state.open_until)  # what was begun before it opened says nothing
-    if ending == "well":
+    if change.ending == "well":
         refused = {name: seen for name, seen in state.refused.items() if name != case}
         closes = decides and state.open_until > 0
         state = replace(state, wins=state.wins + 1, refused=refused)
-        return (replace(state, failures=0, open_until=0.0) if decides else state), Ended(closes=closes)
-    if ending == "failed" and decides:
-        return _fail(limit, state, now, tried=tried)
-    return state, Ended()
+        return LimitChanged(replace(state, failures=0, open_until=0.0) if decides else state, ended=Ended(closes=closes))
+    return _fail(limit, state, change.now, tried=tried) if change.ending == "failed" and decides else LimitChanged(state)
 
 
 def _live(state: LimitState, now: float, alive: Collection[str]) -> dict[str, float]:
@@ -217,24 +210,24 @@ def _live(state: LimitState, now: float, alive: Collection[str]) -> dict[str, fl
     }
 
 
-def _refuse(state: LimitState, seconds: float, now: float, case: str) -> tuple[LimitState, Ended]:
+def _refuse(state: LimitState, seconds: float, now: float, case: str) -> LimitChanged:
     until = now + min(seconds, HOLD_MAX_SECONDS)
     count, wins = state.refused.get(case, (0, -1))
     count += state.wins != wins
     others = {name: seen for name, seen in state.refused.items() if name != case}
     kept = dict(list(others.items())[-(REFUSED_MAX - 1) :]) | {case: (count, state.wins)}
     holds = max(state.held_until, until)
-    return replace(state, held_until=holds, refused=kept), Ended(holds=holds, counts=count > REFUSALS_FREE)
+    return LimitChanged(replace(state, held_until=holds, refused=kept), ended=Ended(holds=holds, counts=count > REFUSALS_FREE))
 
 
-def _fail(limit: Limit, state: LimitState, now: float, *, tried: bool) -> tuple[LimitState, Ended]:
+def _fail(limit: Limit, state: LimitState, now: float, *, tried: bool) -> LimitChanged:
     breaker = limit.breaker
     assert breaker is not None
     failures = state.failures + 1
     if not tried and failures < breaker.failures:
-        return replace(state, failures=failures), Ended()
+        return LimitChanged(replace(state, failures=failures))
     opens = now + breaker.cooldown_seconds
-    return replace(state, failures=failures, open_until=opens), Ended(opens=opens)
+    return LimitChanged(replace(state, failures=failures, open_until=opens), ended=Ended(opens=opens))
 
 
 def ending_of(error: BaseException | None) -> Ending:
