@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pointsman import PointsmanError, open_reader
-from pointsman_desk.config import DeskConfig
-from pointsman_desk.errors import DeskError, told
+from pointsman_desk.config import SAMPLE, DeskConfig
+from pointsman_desk.errors import DeskError, PolicyInvalid, told
 from pointsman_desk.mail.signing import secret_in
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.sources.claim import refuse_another
@@ -50,7 +50,7 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
     if new and config.policy is None:
         yield Finding("policy", None, "the first run copies the sample policy")
     else:
-        yield _looked("policy", PolicyFile(config.policy_file).current)
+        yield _looked("policy", lambda: _check_policy(config))
     if new and config.shop is None:
         yield Finding("shop", None, "the first run makes the sample shop")
     else:
@@ -88,6 +88,12 @@ def _mailbox(config: DeskConfig, mailbox: Path) -> None:
     source_of(mailbox)
     if mailbox.is_dir():
         refuse_another(mailbox, identity_of(config))
+
+
+def _check_policy(config: DeskConfig) -> None:
+    PolicyFile(config.policy_file).current()
+    if config.address != DeskConfig().address and config.policy_file.read_bytes() == (SAMPLE / "policy.toml").read_bytes():
+        raise PolicyInvalid(f"{config.policy_file} is the sample policy; write your own signature and opening hours into it.")
 
 
 def _check_guesses(file: Path) -> None:

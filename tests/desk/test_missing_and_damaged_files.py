@@ -101,6 +101,30 @@ def test_the_doctor_names_each_damaged_file_and_its_mend(tmp_path: Path, worked:
     assert problem in told
 
 
+def test_the_doctor_finds_the_signature_of_the_sample_under_an_address_of_ones_own(tmp_path: Path, worked: DeskConfig) -> None:
+    file = tmp_path / "desk.toml"
+    file.write_text(f'{file.read_text()}address = "support@my.example"\n', encoding="utf-8")
+    sample = command(tmp_path, "doctor")
+    worked.policy_file.write_text(worked.policy_file.read_text().replace("Your Haus & Hof team", "Your shop"), encoding="utf-8")
+
+    assert sample[0] == 1
+    assert f"policy: {worked.policy_file} is the sample policy; write your own signature and opening hours into it." in sample[1]
+    assert command(tmp_path, "doctor")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [("policy.toml", f"restore it, or copy {SAMPLE / 'policy.toml'} to it and edit it."), ("shop.db", "restore it, or set `shop` to the")],
+)
+def test_a_file_that_is_gone_is_named_with_the_way_to_another_one(tmp_path: Path, worked: DeskConfig, name: str, mend: str) -> None:
+    (worked.home / name).unlink()
+
+    code, told = command(tmp_path, "run")
+
+    assert code == 1
+    assert f"{worked.home / name} is missing; {mend}" in told
+
+
 def test_the_doctor_finds_what_is_damaged_in_the_middle_of_the_guesses(tmp_path: Path, worked: DeskConfig) -> None:
     (worked.home / "guesses.db-wal").unlink(missing_ok=True)
     pages = bytearray(worked.guesses_file.read_bytes())

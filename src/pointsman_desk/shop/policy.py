@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from pointsman_desk.case import BY_HAND, Intent, Language, Policy, Tone
 from pointsman_desk.errors import PolicyInvalid
 
+_SAMPLE = Path(__file__).parents[1] / "sample" / "policy.toml"
 REFUND_DAYS_MAX = 3650  # ten years; more is a typing error
 ANSWER_DAYS_MAX = 30  # who must wait longer is promised nothing
 REPLY_CHARACTERS_MAX = 16_000  # eight pages; the checks read no more of a text than 20,000
@@ -78,7 +79,7 @@ class PolicyFile:
             # Amounts are read as they are written: 150.10 is no binary fraction.
             written = tomllib.loads(self._path.read_text(encoding="utf-8"), parse_float=Decimal)
         except FileNotFoundError as error:
-            raise PolicyInvalid(f"the policy file {self._path} is missing: correct its path, or copy the sample policy") from error
+            raise PolicyInvalid(f"the policy file {self._path} is missing; restore it, or copy {_SAMPLE} to it and edit it.") from error
         except (OSError, UnicodeDecodeError) as error:
             raise PolicyInvalid(f"the policy file {self._path} cannot be read: {error}") from error
         except tomllib.TOMLDecodeError as error:

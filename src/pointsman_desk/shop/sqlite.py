@@ -41,7 +41,7 @@ class SqliteOrders:
 
     def _ask(self, asked: str, question: Callable[[sqlite3.Connection], Order | NoOrder]) -> Order | NoOrder:
         if not self._path.is_file():
-            raise ShopUnavailable(f"the shop's database {self._path} is missing: correct its path, or create the sample shop")
+            raise ShopUnavailable(f"the shop's database {self._path} is missing; restore it, or set `shop` to the database of your shop.")
         try:
             with closing(sqlite3.connect(self._address(), uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as shop:
                 shop.row_factory = sqlite3.Row
