@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Any
 
-from directed_walks import ENDS, GOALS, WAY, Come, Directed, after
+from directed_walks import Come, Directed, after
 from pure_walk import PROCESSES
+from ways import ENDS, GOALS, WAY
 
 from pointsman import NotSent, Rejected
 from pointsman.definition.children import Child

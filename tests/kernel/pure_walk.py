@@ -15,6 +15,7 @@ from typing import Any, Self
 sys.path.insert(0, str(Path(__file__).parents[1] / "simulation"))
 
 from trades import Approval, processes
+from ways import DEPLOYS, ENDS, GOALS, WAY, Word
 from world import CALL_SECONDS, KEY_TTL_SECONDS, SETTLE_SECONDS
 
 from pointsman import AtLeastOnce, AtMostOnce, Idempotent, ModelResponse, NotSent, Process, Reconcile, Rejected, Usage
@@ -28,11 +29,12 @@ from pointsman.kernel import commands, happenings
 from pointsman.kernel.attempts import CallEnd, progress_in
 from pointsman.kernel.case import Case, History, PastIntent, new_case
 from pointsman.kernel.codec import codec_of
+from pointsman.kernel.effects import vanished
 from pointsman.kernel.guarding import BEGINNING, progress_of
 from pointsman.kernel.joins import BranchEnd, Branches, branch_ended
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.machine import NEXT, Plan, Refusal, advance
-from pointsman.kernel.messages import CHILD_ENDED
+from pointsman.kernel.messages import CHILD_ENDED, PARENT_ENDED
 from pointsman.kernel.moment import Moment, Offer
 from pointsman.kernel.program import program_of
 from pointsman.kernel.rows import FieldRow, Intent, MessageRow, MessageStatus, NewCase, Transition
@@ -40,7 +42,7 @@ from pointsman.kernel.snapshot import ENDED, Status
 
 TURNS_MAX = 3_000  # far beyond what a case takes with everything that can come to it
 COMING_MAX = 6  # messages, cancels and redrives of one walk, so that it ends
-PROCESSES = processes()
+PROCESSES = [*processes(), WAY]
 
 
 class Crash(Exception):
@@ -82,6 +84,8 @@ class Walk:
         while True:
             offer = self._offer(happening, cancels=cancelled or (cancel and self._comes(0.01)))
             plan = advance(self.program, case, happening, self.now, self.chance, offer)
+            if isinstance(plan, Refusal) and isinstance(happening, happenings.Redriven):
+                return ()  # a cancel has come meanwhile
             if isinstance(plan, Refusal):
                 raise AssertionError(f"refused: {plan.reason}")  # noqa: TRY004 - it is the machine that refuses
             if plan.transition is None:
@@ -94,7 +98,8 @@ class Walk:
             case = case.having(tuple(self.pending), self.ends)
 
     def _offer(self, happening: Any, *, cancels: bool) -> Offer:
-        return Offer(self.chance.random() < 0.95, self._shut, self._cancel() if cancels else None)
+        looks = isinstance(happening, happenings.Claimed) and self.case.row.status is Status.READY
+        return Offer(self.chance.random() < 0.95 and not looks, self._shut, self._cancel() if cancels else None)
 
     def _commits(self, case: Case, plan: Plan, kind: type) -> bool:
         t = plan.transition
@@ -158,10 +163,20 @@ class Walk:
         row = self.case.row
         if self.tries:
             self.try_anything()
+        if row.status is not Status.RUNNING and self._comes(0.1):
+            self._comes_from_outside()
+            return True
         if row.status in ENDED:
             return False
-        if row.status not in {Status.RUNNING, Status.BLOCKED} and self._comes(0.02):
-            self._ask(self._loaded(), happenings.CancelAsked("anna", "enough"))
+        if self.process in DEPLOYS and row.status is not Status.RUNNING and self._comes(0.1):
+            self._deploy(self.chance.choice(DEPLOYS))
+            if row.status is Status.WAITING:  # somebody looks at what the pause shows now
+                self._ask(self._loaded(), happenings.Reconsidered())
+                return True
+        if row.status is Status.BLOCKED:
+            if any(vanished(self.process, entry) for entry in self.case.ledger.values()):
+                self._deploy(WAY)
+            self._ask(self._loaded(), happenings.AcceptedHere(self.process.version))
             return True
         if row.status is Status.PARKED:
             return self._operated()
@@ -174,6 +189,10 @@ class Walk:
             self._message()
         if row.status is not Status.RUNNING:
             self._become(Status.RUNNING, None, claims=True)
+            if self._comes(0.01):
+                odd = (happenings.CannotGoOn("it cannot be read"), happenings.NotAcceptedHere("its code is elsewhere"))
+                self._ask(self._loaded(), self.chance.choice(odd))
+                return True
             todo = self._ask(self._loaded(), happenings.Claimed(), cancel=True)
         else:
             todo = self.todo  # it was started, answered or moved by an operator, and goes on here
@@ -184,6 +203,38 @@ class Walk:
             happening = self._called_off(todo[0]) if called_off else self._perform(todo[0])
             todo = self._ask(self.case.having(self.case.messages, self.ends), happening, cancel=True, cancelled=called_off)
         return True
+
+    def _comes_from_outside(self) -> None:
+        """People, operators and other code come to a case that nobody has in hand."""
+        case, status = self._loaded(), self.case.row.status
+        if case.unsettled and status is not Status.WAITING and self.chance.random() < 0.5:
+            self._resolve(case)
+            return
+        many: dict[Status, list[Any]] = {
+            Status.READY: [
+                happenings.CancelAsked("anna", "enough"),
+                happenings.NotAcceptedHere("its code is elsewhere"),
+                happenings.Claimed(),
+            ],
+            Status.WAITING: [
+                happenings.CancelAsked("anna", "enough"),
+                happenings.NotAcceptedHere("its code is elsewhere"),
+                happenings.Reconsidered(),
+            ],
+            Status.PARKED: [happenings.CancelAsked("anna", "enough"), self._redriven()],
+            Status.BLOCKED: [happenings.CancelAsked("anna", "enough")],
+        }
+        self._ask(case, self.chance.choice(many.get(status, [happenings.EraseAsked("anna", "asked to")])))
+
+    def _redriven(self) -> Any:
+        """An operator corrects an input, or nothing."""
+        corrections = {"then": self.chance.choice(GOALS), "what": "b", "who": "v", "lines": [1] * self.chance.randint(0, 4)}
+        fields = [name for name in corrections if name in self.process.state.model_fields]
+        return happenings.Redriven("anna", "again", {name: corrections[name] for name in fields if self.chance.random() < 0.5})
+
+    def _deploy(self, process: Process[Any]) -> None:
+        """Other code takes the case up from here on."""
+        self.process, self.program = process, program_of(process)
 
     def _become(self, status: Status, wake_at: float | None, *, claims: bool = False) -> None:
         row = self.case.row
@@ -214,24 +265,32 @@ class Walk:
             return
         verdict = self.chance.choice(["yes", "yes", "no"] + ["redo"] * (self.coming > 0))
         self.coming -= verdict == "redo"
-        said = Approval(verdict=verdict, by="anna", seen=str(self.codec.value(case.snapshot.cells, "draft")))
-        cells = {"approval": self.codec.write("approval", said, pause.name)}
+        said: Any = Word(goal=self.chance.choice(GOALS))
+        if pause.answer is Approval:
+            said = Approval(verdict=verdict, by="anna", seen=str(self.codec.value(case.snapshot.cells, "draft")))
+        cells = {pause.writes[0]: self.codec.write(pause.writes[0], said, pause.name)}
         self._ask(case, happenings.Answered(pause.name, "anna", cells))
 
     def _operated(self) -> bool:
         """What an operator does about a parked case: say what became of an effect in doubt, or put it back into the line."""
         case = self._loaded()
-        for key in sorted(case.unsettled):
-            did = bool(self.arrived.get(key))
-            effect = self.process.steps[case.ledger[key].effect]
-            outcome = None if not did or not effect.writes else f"receipt of {key}"
-            self.begun[key] *= did
-            self._ask(case, happenings.Resolved(key, did, "anna", "looked", outcome))
+        if case.unsettled:
+            self._resolve(case)
             return True
         if not self._comes(1.0):
             return False
-        self._ask(case, happenings.Redriven("anna", "again", {}))
+        self._ask(case, self._redriven())
         return True
+
+    def _resolve(self, case: Case) -> None:
+        key = min(case.unsettled)
+        if vanished(self.process, case.ledger[key]):
+            self._deploy(WAY)
+        did = bool(self.arrived.get(key))
+        effect = self.process.steps[case.ledger[key].effect]
+        outcome = None if not did or not effect.writes else f"receipt of {key}"
+        self.begun[key] *= did
+        self._ask(case, happenings.Resolved(key, did, "anna", "looked", outcome))
 
     # What does not fit.
 
@@ -294,18 +353,23 @@ class Walk:
     def _inputs(self) -> dict[str, Any]:
         given: dict[str, Any] = {
             "message": {"thread": "t", "number": 0}, "what": "a", "lines": [1] * self.chance.randint(0, 4), "who": "w",
+            "step": self.chance.choice([*ENDS]), "then": self.chance.choice(GOALS),
         }  # fmt: skip
         state = self.process.state.model_validate({name: given[name] for name in given if name in self.process.state.model_fields})
         return {name: self.codec.encode(name, getattr(state, name), "") for name in given if name in self.process.state.model_fields}
 
     def _message(self) -> None:
         accepts = [one for one in self.process.accepts_messages.values() if one.while_open != "hold"]
+        if self.chance.random() < 0.05:
+            self.messages += 1
+            self._deliver(PARENT_ENDED, json.dumps({"by": "case 7", "why": "enough"}))
+            return
         if not accepts:
             return
         accept = self.chance.choice(accepts)
         self.messages += 1
-        body = json.dumps({"thread": "t", "number": self.chance.randint(0, self.messages)})
-        self._deliver(accept.name, body)
+        mail = {"thread": "t", "number": self.chance.randint(0, self.messages)}
+        self._deliver(accept.name, json.dumps({"goal": self.chance.choice(GOALS)} if accept.message is Word else mail))
 
     def _deliver(self, name: str, body: str) -> None:
         number = len(self.told) + self.messages + 1_000 * len(self.ends)
@@ -336,13 +400,16 @@ class Walk:
                 return happenings.TransactionEnded(node, CallEnd(error=RuntimeError("full")) if failed else CallEnd(7))
             case commands.Continue(step=step):
                 return happenings.Continued(step)
-            case commands.Acquire():
-                return happenings.PermitRefused(command, "busy") if self.chance.random() < 0.1 else happenings.Acquired(command)
+            case commands.Acquire(effect=effect):
+                busy = effect.limit is not None and self.chance.random() < 0.1
+                return happenings.PermitRefused(command, "busy") if busy else happenings.Acquired(command)
             case commands.CallEffect():
                 return happenings.EffectEnded(command, self._call(command))
             case commands.LookUpEffect():
                 return self._look_up(command)
             case commands.StartChild(child=child, key=key):
+                if self.chance.random() < 0.05:
+                    return happenings.ChildRefused(child, "its inputs do not fit")
                 number = 100 + len(self.ends)
                 self.child = (number, key)
                 row = self.case.row._replace(id=number, process="errand", key=key, status=Status.READY)
@@ -380,7 +447,8 @@ class Walk:
             return ModelResponse(label, raw=label, model="m", usage=Usage(input_tokens=1, output_tokens=1))
         return {
             "find_left": f"left of {number}", "find_right": f"right of {number}", "write": f"{number}/", "rewrite": f"{number}/+",
-            "check": f"checked {number}", "price": 10, "ask_fast": "fast", "ask_cheap": "cheap",
+            "check": f"checked {number}", "price": 10, "ask_fast": "fast", "ask_cheap": "cheap", "node": "it", "branches": "it",
+            "other": "it", "work": "it", "by_hand": "it",
         }[name]  # fmt: skip
 
     def _branches(self, step: Any) -> Any:
