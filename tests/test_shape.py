@@ -39,8 +39,8 @@ CALLS = {
     "runtime/decisions.py: Pending",
     # The engine, the store and their values: to be parted.
     "runtime/starts.py: Post",
-    "testing/conformance.py: next_of",
-    "testing/conformance_keeping.py: next_of",
+    "testing/conformance_cases.py: next_of",
+    "testing/conformance_retention.py: next_of",
 }
 CHANGED: set[str] = set()
 

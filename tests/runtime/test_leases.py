@@ -1,6 +1,7 @@
 """Several engines on one store: one takes over what another one left, and who was not heard of stops."""
 
 import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from random import Random
 from typing import Any
@@ -12,7 +13,8 @@ from places import run
 from pointsman import Context, Engine, NotSent, Process, Retry, Status, finish, otherwise, when
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import LeaseLost, StoreError
-from pointsman.kernel.rows import NewCase, Transition
+from pointsman.kernel.rows import EventRow, NewCase, Transition
+from pointsman.runtime.lease import LISTEN_SECONDS, RENEWALS
 from pointsman.store.base import Claimed
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
@@ -58,7 +60,9 @@ def test_a_case_of_an_engine_that_died_is_taken_over() -> None:
         fleet, world, process = Fleet(), World("posted"), letter(POLICIES["idempotent"])
         dead = fleet.store.beside()
         new = NewCase(process.name, 1, None)
-        case = await dead.commit(Transition(dead.reserve(), 0, 0, 0.0, Status.RUNNING, attempts=1, step="post", claims=True, new=new))
+        case = await dead.commit(
+            Transition((await dead.reserve(1))[0], 0, 0, 0.0, Status.RUNNING, attempts=1, step="post", claims=True, new=new)
+        )
 
         async with fleet.open(process, world) as engine:
             await fleet.lets_pass(LEASE_SECONDS - 2)
@@ -119,7 +123,7 @@ def test_what_another_engine_did_is_told() -> None:
     async def scenario() -> None:
         fleet, process = Fleet(), letter(POLICIES["idempotent"])
         other, new = fleet.store.beside(), NewCase(process.name, 1, None)
-        case = await other.commit(Transition(other.reserve(), 0, 0, 0.0, Status.RUNNING, attempts=1, claims=True, new=new))
+        case = await other.commit(Transition((await other.reserve(1))[0], 0, 0, 0.0, Status.RUNNING, attempts=1, claims=True, new=new))
         async with fleet.open(process, World("posted")) as engine:
             waiter = asyncio.ensure_future(engine.wait_until_resting(case))
             await fleet.lets_pass(1)
@@ -174,7 +178,7 @@ def test_a_store_whose_clock_was_set_back_is_not_asked_again_and_again() -> None
         clock, process, behind = ManualClock(), letter(POLICIES["idempotent"]), [0.0]
         store = Counting(lease_seconds=LEASE_SECONDS, now=lambda: clock.now() - behind[0])
         dead, new = store.beside(), NewCase(process.name, 1, None)
-        await dead.commit(Transition(dead.reserve(), 0, 0, 0.0, Status.RUNNING, attempts=1, claims=True, new=new))
+        await dead.commit(Transition((await dead.reserve(1))[0], 0, 0, 0.0, Status.RUNNING, attempts=1, claims=True, new=new))
         clock.advance(5.0)
         world = World("posted")
         async with Engine.open("", [process], store=store.beside(), clock=clock, resources={"world": world}, grace_seconds=0.0):
@@ -247,5 +251,60 @@ def test_a_message_that_may_have_started_a_case_as_running_is_taken_over() -> No
 
         assert (delivered.how, row.status) == ("duplicate", Status.DONE)
         assert len(world.keys) == 1
+
+    run(scenario())
+
+
+def test_an_engine_sees_what_another_one_did_before_it_renews_its_lease() -> None:
+    async def scenario() -> None:
+        fleet, world, process = Fleet(), World(NotSent("no line"), "posted"), letter(POLICIES["idempotent"], retry=Retry(attempts_max=1))
+        async with fleet.open(process, world) as first, fleet.open(process, world) as second:
+            case = (await first.start(process, {"message": "m"})).case
+            await first.wait_until_resting(case)
+            await second.redrive(case, by="anna", why="the line is there")
+
+            waiting = asyncio.ensure_future(first.wait_until_resting(case))
+            events = [event.kind async for event in until_finished(first)]
+            begun = fleet.clock.now()
+            while not waiting.done():
+                await fleet.lets_pass(1)
+
+            assert waiting.result().status is Status.DONE
+            assert events[-1] == "finished"
+            assert fleet.clock.now() - begun < LEASE_SECONDS / RENEWALS
+
+    run(scenario())
+
+
+async def until_finished(engine: Engine) -> AsyncIterator[EventRow]:
+    async for event in engine.events():
+        yield event
+        if event.kind == "finished":
+            return
+
+
+def test_an_engine_goes_on_to_look_at_others_after_their_notifications_have_failed() -> None:
+    class Deaf(MemoryStore):
+        """The first time, the connection breaks."""
+
+        asked = 0
+
+        async def notifications(self) -> AsyncGenerator[None, None]:
+            Deaf.asked += 1
+            if Deaf.asked == 1:
+                raise StoreError("the connection broke")
+            async for _ in super().notifications():
+                yield
+
+    async def scenario() -> None:
+        fleet, world, process = Fleet(), World("posted"), letter(POLICIES["idempotent"])
+        fleet.store = Deaf(lease_seconds=LEASE_SECONDS, now=fleet.clock.now)
+        async with fleet.open(process, world) as engine:
+            await fleet.lets_pass(LISTEN_SECONDS + 1)
+            started = await engine.start(process, {"message": "m"})
+
+            assert (await engine.wait_until_resting(started.case)).status is Status.DONE
+
+        assert Deaf.asked == 2
 
     run(scenario())

@@ -151,7 +151,9 @@ def test_a_case_that_is_given_back_while_its_step_is_written_down_is_given_back_
                 free.wait(5)
 
         store = await open_sqlite(on_disk.path, now=1.0, failpoints=hold_up)
-        case = await store.commit(Transition(store.reserve(), 0, 0, 1.0, Status.READY, wake_at=1.0, new=NewCase("work", 1, None)))
+        case = await store.commit(
+            Transition((await store.reserve(1))[0], 0, 0, 1.0, Status.READY, wake_at=1.0, new=NewCase("work", 1, None))
+        )
         await store.claim(["work"], now=1.0, limit=1)
         held_up.set()
         jobs = [

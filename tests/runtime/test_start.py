@@ -20,6 +20,7 @@ from pointsman import (
     when,
 )
 from pointsman.errors import InputInvalid, UnknownProcess, ValueRefused
+from pointsman.runtime.cases import BLOCK_NUMBERS
 
 
 class Mail(State):
@@ -351,3 +352,25 @@ def test_an_accepted_case_is_there_when_the_engine_is_opened_again(place: Place)
 
     assert (row.status, row.outcome) == (Status.DONE, "through")
     assert (state.message, state.order) == ("kept", "kept")
+
+
+def test_the_numbers_of_many_starts_are_reserved_in_blocks(on_disk: Place) -> None:
+    process = sorting()
+
+    async def main() -> tuple[list[int], list[int]]:
+        async with on_disk.open(process) as engine:
+            asked, reserve = [], engine._store.reserve
+
+            async def counted(count: int) -> range:
+                asked.append(count)
+                await asyncio.sleep(0)
+                return await reserve(count)
+
+            engine._store.reserve = counted  # type: ignore[method-assign]
+            started = await asyncio.gather(*(engine.start(process, {"message": "hello"}) for _ in range(BLOCK_NUMBERS + 20)))
+            return asked, [one.case for one in started]
+
+    asked, cases = run(main())
+
+    assert asked == [BLOCK_NUMBERS] * 2
+    assert sorted(cases) == list(range(1, BLOCK_NUMBERS + 21))

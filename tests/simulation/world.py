@@ -91,7 +91,7 @@ class Wire:
     def __init__(self, world: World, host: Host, store: MemoryStore) -> None:
         self._world, self._host, self._store = world, host, store
         self.incarnation, self.lease_seconds, self.clock_high_water = store.incarnation, store.lease_seconds, store.clock_high_water
-        self.reserve, self.closing = store.reserve, store.closing
+        self.closing, self.notifications = store.closing, store.notifications
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._store, name)

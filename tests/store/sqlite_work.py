@@ -156,9 +156,9 @@ async def batch(store: Store, told: Told, chance: random.Random) -> list[Deed]:
     """Some deeds, as an engine does them: most fit, some come late, some come twice."""
     cases = await look(store)
     begun = chance.randint(0, 2) if len(cases) < CASES_MAX else 0
-    deeds: list[Deed] = [partial(told.commit, store, start(store, told, chance)) for _ in range(begun)]
+    deeds: list[Deed] = [partial(told.commit, store, await start(store, told, chance)) for _ in range(begun)]
     if chance.random() < 0.5:
-        deeds.append(deliver(store, told, chance))
+        deeds.append(await deliver(store, told, chance))
     chosen = chance.sample(cases, min(len(cases), chance.randint(1, 4)))
     for row, keys in chosen:
         do = chance.choices([told.commit, told.transact], (4, 1))[0]
@@ -177,9 +177,9 @@ async def all_of(deeds: list[Deed]) -> None:
     await asyncio.gather(*(deed() for deed in deeds))
 
 
-def deliver(store: Store, told: Told, chance: random.Random) -> Deed:
+async def deliver(store: Store, told: Told, chance: random.Random) -> Deed:
     """A message comes: for the case with its key, for a new one, or a second time."""
-    begun = start(store, told, chance)
+    begun = await start(store, told, chance)
     number = number_of(begun)
     key = f"message {chance.randint(1, 20)}" if chance.random() < 0.5 else None
     post = Post(PROCESS, "mail", key, f"thread {chance.randint(1, 4)}", json.dumps(number), float(number))
@@ -195,7 +195,7 @@ async def with_messages(store: Store, transition: Transition, row: CaseRow) -> T
     return dataclasses.replace(transition, inbox=len(pending), takes=[(message, MessageStatus.TAKEN) for message in pending])
 
 
-def start(store: Store, told: Told, chance: random.Random) -> Transition:
+async def start(store: Store, told: Told, chance: random.Random) -> Transition:
     """A case begins, now and then with a key that another one has."""
     number = told.number()
     key = f"mail {chance.randint(1, 8)}" if chance.random() < 0.7 else None
@@ -203,7 +203,15 @@ def start(store: Store, told: Told, chance: random.Random) -> Transition:
     events = [event("accepted", number)]
     fields = [FieldWrite("message", text(chance), "")]
     return Transition(
-        store.reserve(), 0, 0, float(number), status, wake_at=wake_at, new=NewCase(PROCESS, 1, key), fields=fields, events=events
+        (await store.reserve(1))[0],
+        0,
+        0,
+        float(number),
+        status,
+        wake_at=wake_at,
+        new=NewCase(PROCESS, 1, key),
+        fields=fields,
+        events=events,
     )
 
 

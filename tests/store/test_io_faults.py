@@ -19,7 +19,7 @@ from pointsman import AtLeastOnce, Context, Engine, Process, State, Status, fini
 from pointsman.errors import EngineStopped, StoreUnwritable
 from pointsman.store.sqlite import open_sqlite
 from pointsman.testing.clock import ManualClock
-from pointsman.testing.conformance import start_of
+from pointsman.testing.conformance import new_case
 from tiers import seed
 
 
@@ -70,20 +70,20 @@ def test_a_store_whose_commit_failed_writes_nothing_more_and_the_next_one_goes_o
 
     async def main() -> None:
         store = await open_sqlite(path, now=10.0)
-        await store.commit(start_of(store, key="before"))
+        await new_case(store, key="before")
         disk.fault = Failing(Kind.SYNC, 1, stays=False)
         with pytest.raises(StoreUnwritable, match="Whether the last commit was kept"):
-            await store.commit(start_of(store, key="at the fault"))
+            await new_case(store, key="at the fault")
         written = len(disk.record)
         for key in ("after", "later"):
             with pytest.raises(StoreUnwritable, match="start again"):
-                await store.commit(start_of(store, key=key))
+                await new_case(store, key=key)
         assert len(disk.record) == written
         assert [row.key for row in await store.cases()] == ["before"]
         await store.close()
 
         following = await open_sqlite(path, now=10.0)
-        await following.commit(start_of(following, key="after the repair"))
+        await new_case(following, key="after the repair")
         keys = {row.key for row in await following.cases()}
         await following.close()
         assert {"before", "after the repair"} <= keys <= {"before", "at the fault", "after the repair"}
@@ -98,16 +98,16 @@ def test_what_the_log_of_a_dead_engine_shows_is_written_again_before_anything_is
 
     async def main() -> int:
         store = await open_sqlite(path, now=10.0)
-        await store.commit(start_of(store, key="before"))
+        await new_case(store, key="before")
         disk.fault = Failing(Kind.SYNC, 1, stays=False)
         with pytest.raises(StoreUnwritable):
-            await store.commit(start_of(store, key="not flushed"))
+            await new_case(store, key="not flushed")
         files, length = cached(tmp_path), len(disk.record)
         await store.close()
         del disk.record[length:]
         lay_out(tmp_path, files)  # it died instead, and the system's cache is what it was
         following = await open_sqlite(path, now=10.0)
-        await following.commit(start_of(following, key="after"))
+        await new_case(following, key="after")
         length = len(disk.record)
         await following.close()
         return length

@@ -22,7 +22,7 @@ from pointsman.errors import (
 from pointsman.kernel.rows import FieldWrite, Transition
 from pointsman.store.sqlite import open_sqlite
 from pointsman.testing.clock import ManualClock
-from pointsman.testing.conformance import next_of, start_of
+from pointsman.testing.conformance import new_case, next_of
 
 # Full.
 
@@ -126,7 +126,7 @@ def test_a_stale_move_is_not_told_that_it_won_because_the_disk_is_full(tmp_path:
 
     async def main() -> None:
         store = await open_sqlite(path, now=10.0, failpoints=points)
-        case, other = [await store.commit(start_of(store)) for _ in range(2)]
+        case, other = [await new_case(store) for _ in range(2)]
         await store.commit(next_of(case, 1, 0, Status.WAITING))
         pages = store.core.connection.execute("PRAGMA page_count").fetchone()[0]
         store.core.connection.execute(f"PRAGMA max_page_count = {pages}")
@@ -155,7 +155,7 @@ def test_a_disk_that_is_full_in_a_transaction_is_told_and_nothing_of_it_stands(t
 
     async def main() -> None:
         store = await open_sqlite(path, now=10.0)
-        case = await store.commit(start_of(store))
+        case = await new_case(store)
         pages = store.core.connection.execute("PRAGMA page_count").fetchone()[0]
         store.core.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
 
@@ -237,7 +237,7 @@ def test_a_copy_of_the_files_of_a_running_engine_holds_every_answered_case(tmp_p
 
     async def main() -> None:
         store = await open_sqlite(path, now=10.0)
-        numbers = [await store.commit(start_of(store)) for _ in range(5)]
+        numbers = [await new_case(store) for _ in range(5)]
         for file in (path, path.with_name("cases.db-wal")):  # what a power failure at this moment would leave
             shutil.copy(file, copies)
         await store.close()

@@ -27,7 +27,7 @@ from pointsman.store import sqlite_file
 from pointsman.store.sqlite import SqliteStore, open_sqlite
 from pointsman.store.statements import migrations
 from pointsman.testing.clock import ManualClock
-from pointsman.testing.conformance import next_of, start_of
+from pointsman.testing.conformance import new_case, next_of
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_second_engine_on_the_file_is_told_which_process_has_it(tmp_path: Path
         with pytest.raises(StoreLocked) as refused:
             await open_sqlite(path, now=10.0)
         text = sentence(refused.value, path)
-        await store.commit(start_of(store))
+        await new_case(store)
         await store.close()
 
         assert f"{path} is open" in text
@@ -175,10 +175,10 @@ def test_an_engine_that_was_taken_over_stops_writing(tmp_path: Path) -> None:
     async def main() -> None:
         first, second = await both(path)
         with pytest.raises(StoreLocked) as refused:
-            await first.commit(start_of(first, key="a"))
+            await new_case(first, key="a")
         with pytest.raises(StoreLocked):
             await first.claim(["p"], now=99.0, limit=9)
-        kept = await second.commit(start_of(second, key="b"))
+        kept = await new_case(second, key="b")
         rows = await second.cases()
         await first.close()
         await second.close()
@@ -195,9 +195,9 @@ def test_an_engine_that_was_taken_over_is_not_told_that_the_case_of_the_other_on
 
     async def main() -> None:
         first, second = await both(path)
-        await second.commit(start_of(second, key="b"))
+        await new_case(second, key="b")
         with pytest.raises(StoreLocked):
-            await first.commit(start_of(first, key="a"))
+            await new_case(first, key="a")
         await first.close()
         await second.close()
 
@@ -209,7 +209,7 @@ def test_an_engine_that_was_taken_over_is_not_told_that_the_move_of_the_other_on
 
     async def main() -> None:
         first, second = await both(path)
-        case = await second.commit(start_of(second))
+        case = await new_case(second)
         await second.commit(next_of(case, 1, 0, Status.DONE, outcome="sent"))
         with pytest.raises(StoreLocked):
             await first.commit(next_of(case, 1, 0, Status.CANCELLED, reason="no longer wanted"))
@@ -516,12 +516,12 @@ def test_the_view_states_shows_each_case_as_one_json_object(tmp_path: Path) -> N
 
     async def main() -> None:
         store = await open_sqlite(path, now=10.0)
-        case = await store.commit(start_of(store))
+        case = await new_case(store)
         values = [FieldWrite("order", '{"n":[1,2.5,"ä"]}', "w"), FieldWrite("draft", '"x"', "w")]
         await store.commit(next_of(case, 1, 0, fields=values))
         cleared = [FieldWrite("draft", None, "w"), FieldWrite("ok", "true", "w")]
         await store.commit(next_of(case, 2, 0, Status.DONE, outcome="sent", fields=cleared))
-        await store.commit(start_of(store))
+        await new_case(store)
         await store.close()
 
     asyncio.run(main())
@@ -563,7 +563,7 @@ def test_a_reader_looks_beside_the_engine_that_writes_and_cannot_write_itself(tm
         store = await open_sqlite(path, now=10.0)
         with open_reader(path) as reader:
             before = await reader.counts()
-            await store.commit(start_of(store))
+            await new_case(store)
             after = await reader.counts()
             with pytest.raises(sqlite3.OperationalError, match="readonly"):
                 reader._connection.execute("DELETE FROM cases")

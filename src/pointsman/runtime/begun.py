@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pointsman.runtime.session import CaseSession
-from pointsman.store.base import Store
+from pointsman.store.base import CaseStore
 
 
 class Begun:
     """Tells the store whether all calls of a case wait."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: CaseStore) -> None:
         self._store = store
 
     async def waits(self, session: CaseSession) -> None:

@@ -1,7 +1,7 @@
 """Cases as the engine's calls see them: find one, load it, and commit what came to it from outside."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -24,16 +24,39 @@ from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.scheduler import Scheduler
 from pointsman.runtime.session import CaseSession
-from pointsman.store.base import Posted
+from pointsman.store.base import CaseStore, MessageStore, Posted
 
 T = TypeVar("T")
+
+BLOCK_NUMBERS = 100  # of cases, reserved at once: a server is asked for one start in a hundred, and a closed engine leaves a small gap
+
+
+class _Numbers:
+    """The numbers of new cases, reserved in blocks."""
+
+    def __init__(self, store: CaseStore) -> None:
+        self._store = store
+        self._reserved: Iterator[int] = iter(())
+        self._reserving = asyncio.Lock()
+
+    async def next(self) -> int:
+        """A number that no other case has. Raises StoreError."""
+        while (number := next(self._reserved, None)) is None:
+            async with self._reserving:
+                number = next(self._reserved, None)
+                if number is not None:
+                    break
+                self._reserved = iter(await self._store.reserve(BLOCK_NUMBERS))
+        return number
 
 
 class Cases:
     """What starting, answering and operating share."""
 
     def __init__(self, ports: Ports, commits: Commits, loader: Loader, scheduler: Scheduler, limits: Limits, registry: Registry) -> None:
-        self.store = ports.store
+        self._store: CaseStore = ports.store
+        self._messages: MessageStore = ports.store
+        self._numbers = _Numbers(ports.store)
         self.scheduler = scheduler
         self._ports = ports
         self._commits = commits
@@ -48,7 +71,7 @@ class Cases:
 
     async def row(self, case: int) -> CaseRow:
         """Where a case stands. Raises UnknownCase."""
-        row = await self.store.case(case)
+        row = await self._store.case(case)
         if row is None:
             raise UnknownCase(case)
         return row
@@ -91,7 +114,7 @@ class Cases:
 
     async def with_branches(self, session: CaseSession) -> CaseSession:
         """The same with the branches of its step."""
-        branches = {row.name: row for row in await self.store.branches(session.case.row.id)}
+        branches = {row.name: row for row in await self._store.branches(session.case.row.id)}
         session.case = session.case._replace(branches=branches)
         return session
 
@@ -118,7 +141,7 @@ class Cases:
 
         async def commit(plan: Plan) -> int:
             assert plan.transition is not None
-            posted.append(await self.store.post(post, plan.transition, released=released, full=full))
+            posted.append(await self._messages.post(post, plan.transition, released=released, full=full))
             [one] = posted
             if one is None or not one.started:
                 return 0
@@ -128,9 +151,9 @@ class Cases:
         await self._placed(session, started, commit, drives=True)
         return posted[0]
 
-    def started(self, process: AnyProcess, came: StartAsked) -> CaseSession:
+    async def started(self, process: AnyProcess, came: StartAsked) -> CaseSession:
         """A session of a case that is about to start."""
-        case: Case = new_case(self.store.reserve(), came.new, self._ports.clock.now(), self.store.incarnation)
+        case: Case = new_case(await self._numbers.next(), came.new, self._ports.clock.now(), self._store.incarnation)
         return CaseSession(program_of(process), case)
 
     async def _placed(self, session: CaseSession, happening: Happening, commit: Callable[[Plan], Awaitable[int]], *, drives: bool) -> int:

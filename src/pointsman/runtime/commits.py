@@ -11,6 +11,7 @@ from pointsman.runtime.ports import Ports
 from pointsman.runtime.recent import Recent
 from pointsman.runtime.session import CaseSession
 from pointsman.runtime.threads import Threads
+from pointsman.store.base import CaseStore
 
 
 class Commits:
@@ -20,7 +21,7 @@ class Commits:
         self, ports: Ports, recent: Recent, threads: Threads, committed: Callable[[CaseSession, Plan], None], appended: Callable[[], None]
     ) -> None:
         self._recent = recent
-        self._store = ports.store
+        self._store: CaseStore = ports.store
         self._clock = ports.clock
         self._threads = threads
         self._committed = committed

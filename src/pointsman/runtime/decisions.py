@@ -17,6 +17,7 @@ from pointsman.kernel.snapshot import AT_REST, Cell, Status
 from pointsman.runtime.cases import Cases, state_of
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.session import CaseSession
+from pointsman.store.base import CaseReader
 
 
 class Pending(NamedTuple):
@@ -43,11 +44,13 @@ class Decisions:
 
     def __init__(
         self,
+        store: CaseReader,
         cases: Cases,
         clock: Clock,
         settled: Callable[[int], Awaitable[CaseRow]],
         confirm: Callable[[CaseSession], Coroutine[Any, Any, None]],
     ) -> None:
+        self._store = store
         self._cases = cases
         self._clock = clock
         self._settled = settled
@@ -57,7 +60,7 @@ class Decisions:
         """What a case waits for now. Raises UnknownCase, NotWaiting."""
         while True:
             row = await self._cases.row(case)
-            pause = await self._cases.store.pause(case)
+            pause = await self._store.pause(case)
             if row.status is Status.READY and pause is not None and pause.closed is None:
                 await self._take_in(row)
                 continue
@@ -106,7 +109,7 @@ class Decisions:
             await self._settled(row.id)
 
     async def _open_pause(self, token: str) -> PauseRow:
-        pause = await self._cases.store.pause_by_token(token)
+        pause = await self._store.pause_by_token(token)
         if pause is None:
             raise NotWaiting("no pause has this token; look at the case again and answer with the token that it shows.")
         if pause.closed is None:

@@ -69,10 +69,10 @@ class Engine:
         self._limits.opens, self._limits.has_place = self._scheduler.opens, self._scheduler.has_place
         self._cases = Cases(ports, commits, loader, self._scheduler, self._limits, registry)
         self._versions = VersionGate(ports, self._cases, registry)
-        self._starts = Starts(self._cases, Intakes(ports.store, ports.clock), ports.clock)
+        self._starts = Starts(ports.store, self._cases, Intakes(ports.store, ports.clock), ports.clock)
         self._schedules = Schedules(ports, registry.newest, self._starts, self._fail)
-        self._decisions = Decisions(self._cases, ports.clock, self.wait_until_resting, runner.confirm)
-        self._operators = OperatorCommands(self._cases, ports.clock, self._check_running)
+        self._decisions = Decisions(ports.store, self._cases, ports.clock, self.wait_until_resting, runner.confirm)
+        self._operators = OperatorCommands(ports, self._cases, self._check_running)
         self._retention = Retention(ports, registry.newest, self._appended, self._fail)
         self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}
         self._followers: set[asyncio.Event] = set()
@@ -123,7 +123,7 @@ class Engine:
             await engine._limits.look()
             await engine._versions.begin()
             engine._scheduler.begin()
-            lease.keep(engine._look_around, engine._fail)
+            lease.keep(engine._look_around, engine._notified, engine._fail)
             engine._release_held()
             await engine._schedules.begin()
             engine._retention.begin()
@@ -393,8 +393,8 @@ class Engine:
         elif (opens_at := self._limits.opens_at()) is not None:
             self._scheduler.woken(opens_at)
 
-    async def _look_around(self) -> None:
-        """Find what other engines on the store did: at each renewal of the lease at the latest."""
+    async def _notified(self) -> None:
+        """Find what another engine has just done: a case that is due or has come to rest, an event, a permit that was given back."""
         self._scheduler.look_again()
         for news in self._followers:
             news.set()
@@ -402,8 +402,12 @@ class Engine:
             row = await self._store.case(case)
             if row is not None and row.status in AT_REST:
                 self._tell(row)
-        self._release_held()  # an engine may have died between the end of a case and the next one
         await self._limits.look()
+
+    async def _look_around(self) -> None:
+        """Find what other engines did and no notification told of: once in each renewal of the lease."""
+        await self._notified()
+        self._release_held()  # an engine may have died between the end of a case and the next one
         await self._versions.unblock()
 
     def _tell(self, row: CaseRow) -> None:

@@ -15,7 +15,7 @@ from pointsman.kernel.messages import CHILD_ENDED
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, FieldRow, MessageRow
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.recent import Recent
-from pointsman.store.base import Store
+from pointsman.store.base import CaseReader
 
 PAGE = 1_000  # events read at once
 
@@ -23,7 +23,7 @@ PAGE = 1_000  # events read at once
 class Loader:
     """Loads cases, and what comes to them while they are in hand."""
 
-    def __init__(self, store: Store, recent: Recent) -> None:
+    def __init__(self, store: CaseReader, recent: Recent) -> None:
         self._store = store
         self._recent = recent
 

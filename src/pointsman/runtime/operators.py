@@ -13,8 +13,9 @@ from pointsman.kernel.operators import standing
 from pointsman.kernel.rows import CaseRow, MessageStatus
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.runtime.cases import Cases
-from pointsman.runtime.clock import Clock
+from pointsman.runtime.ports import Ports
 from pointsman.runtime.session import CaseSession
+from pointsman.store.base import Reader
 
 MOMENT_SECONDS = 0.002  # what the store takes for a commit or a look, about
 ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine has in hand
@@ -23,9 +24,11 @@ ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine has i
 class OperatorCommands:
     """The engine's calls for operators; each is an event that says who and why."""
 
-    def __init__(self, cases: Cases, clock: Clock, check_running: Callable[[], None]) -> None:
+    def __init__(self, ports: Ports, cases: Cases, check_running: Callable[[], None]) -> None:
+        self._store: Reader = ports.store
+        self._lease = ports.lease
+        self._clock = ports.clock
         self._cases = cases
-        self._clock = clock
         self._check_running = check_running
 
     async def cancel(self, case: int, *, by: str, why: str) -> CaseRow:
@@ -38,7 +41,7 @@ class OperatorCommands:
             if self._cases.scheduler.holds(case):
                 await self._cases.scheduler.cancel(case, event)
             elif row.status is Status.RUNNING:
-                if self._cases.store.lease_seconds is None:
+                if not self._lease.shared:
                     # It is between its commit and its task. The loop's time and not the clock's, which a test may hold still.
                     await asyncio.sleep(MOMENT_SECONDS)
                 else:
@@ -68,7 +71,7 @@ class OperatorCommands:
         """Put parked cases back into the line; see `Engine.redrive_all`."""
         redriven: list[CaseRow] = []
         after = 0
-        while rows := await self._cases.store.cases(process=process, status=Status.PARKED, after=after):
+        while rows := await self._store.cases(process=process, status=Status.PARKED, after=after):
             after = rows[-1].id
             for row in rows:
                 if reason in (row.reason or ""):
@@ -80,7 +83,7 @@ class OperatorCommands:
         """Say what became of an effect in doubt; see `Engine.resolve`."""
         check_name("by", said.by)
         check_text("why", said.why)
-        entry = await self._cases.store.effect(said.key)
+        entry = await self._store.effect(said.key)
         if entry is None:
             raise Refused(f"no effect has the key {said.key}; list the keys of a case with `Reader.effects`.")
         # The ledger is read behind the case's row, whose revision guards the commit: if the effect is called again from here on, it is a
@@ -105,14 +108,14 @@ class OperatorCommands:
             row = await self.cancel(case, by=by, why=why)
         if row.status not in ENDED:
             raise Refused(f"case {case} cannot be erased while it goes on: {standing(row)}; cancel it first.")
-        dossier = await self._cases.store.dossier(case)
+        dossier = await self._store.dossier(case)
         if dossier is None:
             return row  # it was kept long enough, and has just gone
         for entry in dossier.effects:
             if entry.status in UNKNOWN:
                 told = f"effect {entry.effect!r} of case {case} is in doubt, and what it did would be forgotten"
                 raise Refused(f"{told}; find out whether it happened, and say so first with engine.resolve({entry.key!r}, happened=...).")
-        parent = await self._cases.store.case(row.parent) if row.parent is not None else None
+        parent = await self._store.case(row.parent) if row.parent is not None else None
         if parent is not None and parent.status not in ENDED:
             raise Refused(f"case {case} is a child of case {parent.id}, which goes on and may still read it; erase it when that has ended.")
         late = any(message.status is not MessageStatus.HELD for message in dossier.messages)

@@ -12,7 +12,7 @@ from pointsman.definition.process import AnyProcess
 from pointsman.errors import EngineStopped
 from pointsman.runtime.clock import Clock, seconds_until
 from pointsman.runtime.ports import Ports
-from pointsman.store.base import Store
+from pointsman.store.base import RetentionStore
 
 BATCH_CASES = 200  # some 20 ms of the writer's time
 REST = 4  # times as long as a batch took: a fifth of the writer at most
@@ -29,14 +29,14 @@ class Vacuumed(NamedTuple):
     size: int
 
 
-async def vacuum(store: Store, processes: Sequence[AnyProcess], clock: Clock) -> Vacuumed:
+async def vacuum(store: RetentionStore, processes: Sequence[AnyProcess], clock: Clock) -> Vacuumed:
     """Let go of everything that was kept long enough, at once, and give the space back. Raises StoreError."""
     cases = await expire(store, processes, clock, _no_rest)
     collected = await store.collect_blobs(before=clock.now() - BLOB_SECONDS)
     return Vacuumed(cases, collected.blobs, await store.compact())
 
 
-async def expire(store: Store, processes: Sequence[AnyProcess], clock: Clock, rest: Callable[[float], Awaitable[bool]]) -> int:
+async def expire(store: RetentionStore, processes: Sequence[AnyProcess], clock: Clock, rest: Callable[[float], Awaitable[bool]]) -> int:
     """Let go of the cases that were kept long enough; answers how many.
 
     `rest` is told how long a batch took (seconds), and answers whether to go on.
@@ -66,7 +66,7 @@ class Retention:
     def __init__(
         self, ports: Ports, processes: Sequence[AnyProcess], appended: Callable[[], None], failed: Callable[[Exception], None]
     ) -> None:
-        self._store = ports.store
+        self._store: RetentionStore = ports.store
         self._clock = ports.clock
         self._processes = processes
         self._appended = appended

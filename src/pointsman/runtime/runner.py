@@ -53,6 +53,7 @@ from pointsman.runtime.limits import Limits
 from pointsman.runtime.loading import Loader
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.session import CaseSession
+from pointsman.store.base import CaseStore
 
 StartCase = Callable[[CaseSession, str, Mapping[str, Any], str], Awaitable[int]]
 """Starts a child of a case: the process's name, the inputs and the key; answers its number."""
@@ -71,7 +72,7 @@ class Runner:
 
     def __init__(self, ports: Ports, commits: Commits, calls: Calls, limits: Limits, loader: Loader, start: StartCase) -> None:
         self._ports = ports
-        self._store = ports.store
+        self._store: CaseStore = ports.store
         self._clock = ports.clock
         self._commits = commits
         self._calls = calls

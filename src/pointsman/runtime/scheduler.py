@@ -23,7 +23,7 @@ from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.runner import Runner
 from pointsman.runtime.session import CaseSession
-from pointsman.store.base import Claimed
+from pointsman.store.base import CaseStore, Claimed
 
 log = logging.getLogger("pointsman")
 
@@ -52,6 +52,7 @@ class Scheduler:
         failed: Callable[[Exception], None],
     ) -> None:
         self._ports = ports
+        self._store: CaseStore = ports.store
         self._loader = loader
         self._runner = runner
         self._registry = registry
@@ -183,7 +184,7 @@ class Scheduler:
             if late:
                 await asyncio.wait(late.values(), timeout=CANCEL_SECONDS)
             with suppress(StoreError):
-                await self._ports.store.release([*late, *self._given_back], now=self._ports.clock.now())
+                await self._store.release([*late, *self._given_back], now=self._ports.clock.now())
 
     def give_up(self, error: Exception) -> None:
         """Stop the engine: only its successor can find out what it has in hand."""
@@ -218,7 +219,7 @@ class Scheduler:
         room = self._limits.offer()
         self._reserved += limit
         try:
-            claimed = await self._ports.store.claim(self._registry.names, now=now, limit=limit, room=room, known=self._loader.known())
+            claimed = await self._store.claim(self._registry.names, now=now, limit=limit, room=room, known=self._loader.known())
         finally:
             self._reserved -= limit
         if self._stopping:
@@ -231,7 +232,7 @@ class Scheduler:
             if one.case.id == self._suspect and not self.holds(one.case.id):
                 self._suspect = None
         # Only what is known to be due is claimed: a claim keeps its places from those who start a case meanwhile.
-        next_wake = await self._ports.store.next_wake(self._registry.names, closed=self._limits.closed())
+        next_wake = await self._store.next_wake(self._registry.names, closed=self._limits.closed())
         if next_wake is not None and next_wake <= now and not taken and not self._due:
             if not claimed:
                 self._limits.left_out()
@@ -250,7 +251,7 @@ class Scheduler:
         if suspects and self._suspect is None:
             self._suspect = suspects.pop(0)
         if suspects:
-            await self._ports.store.release(suspects, now=self._ports.clock.now() + SUSPECT_SECONDS)
+            await self._store.release(suspects, now=self._ports.clock.now() + SUSPECT_SECONDS)
             for case in suspects:
                 self._limits.moved(case)
         return [one for one in claimed if one.case.id not in suspects]
@@ -304,7 +305,7 @@ class Scheduler:
     async def _let_go_of(self, session: CaseSession, refused: Conflict) -> None:
         """A commit was refused: somebody else has the case now; or nobody, and it is parked, since nobody would go on with it."""
         try:
-            row = await self._ports.store.case(session.case.row.id)
+            row = await self._store.case(session.case.row.id)
             if row is None or row.status is not Status.RUNNING or row.fence != session.case.row.fence:
                 log.info("case %d was moved by somebody else; this engine lets go of it", session.case.row.id)
                 return

@@ -15,7 +15,7 @@ from pointsman.kernel.rows import NewCase
 from pointsman.runtime.clock import LOOK_SECONDS
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.starts import Starts
-from pointsman.store.base import ScheduleRow
+from pointsman.store.base import ScheduleRow, ScheduleStore
 
 log = logging.getLogger("pointsman")
 
@@ -24,7 +24,7 @@ class Schedules:
     """One task and one timer for all schedules of an engine; none where there are no schedules."""
 
     def __init__(self, ports: Ports, processes: Iterable[AnyProcess], starts: Starts, failed: Callable[[Exception], None]) -> None:
-        self._store = ports.store
+        self._store: ScheduleStore = ports.store
         self._clock = ports.clock
         self._starts = starts
         self._failed = failed

@@ -20,7 +20,7 @@ from pointsman.runtime.cases import Cases
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.intake import Intakes
 from pointsman.runtime.session import CaseSession
-from pointsman.store.base import Posted
+from pointsman.store.base import MessageStore, Posted
 
 log = logging.getLogger("pointsman")
 
@@ -47,7 +47,8 @@ class Delivered(NamedTuple):
 class Starts:
     """Begins cases."""
 
-    def __init__(self, cases: Cases, intakes: Intakes, clock: Clock) -> None:
+    def __init__(self, store: MessageStore, cases: Cases, intakes: Intakes, clock: Clock) -> None:
+        self._store = store
         self._cases = cases
         self._intakes = intakes
         self._clock = clock
@@ -62,10 +63,10 @@ class Starts:
         check_text("tenant", new.tenant)
         _check_key("correlation", new.correlation)
         came = happenings.StartAsked(new, _input_cells(registered, state))
-        known = await self._cases.store.case_by_key(new.process, new.key, tenant=new.tenant) if new.key is not None else None
+        known = await self._store.case_by_key(new.process, new.key, tenant=new.tenant) if new.key is not None else None
         if known is not None:
             return Started(known.id, duplicate=True)
-        session = self._cases.started(registered, came)
+        session = await self._cases.started(registered, came)
         async with self._intakes.enter(registered, new.tenant, bounded=bounded) as entry:
             if entry.busy is not None:
                 raise entry.busy
@@ -82,8 +83,8 @@ class Starts:
         """
         first, number = key, 1
         row = parent.case.row
-        while (known := await self._cases.store.case_by_key(process, key, tenant=row.tenant)) is not None:
-            called_off = any(message.name == PARENT_ENDED for message in await self._cases.store.messages(known.id))
+        while (known := await self._store.case_by_key(process, key, tenant=row.tenant)) is not None:
+            called_off = any(message.name == PARENT_ENDED for message in await self._store.messages(known.id))
             if known.status is not Status.CANCELLED and not called_off:
                 break
             number += 1
@@ -126,7 +127,7 @@ class Starts:
         What this engine's code cannot take stays held, where `held()` shows it, until there is code that can.
         """
         after = 0
-        while held := await self._cases.store.held(after=after, limit=100):
+        while held := await self._store.held(after=after, limit=100):
             after = held[-1].id
             for row in held:
                 try:
@@ -149,11 +150,11 @@ class Starts:
     ) -> Posted | None:  # fmt: skip
         scheduler = self._cases.scheduler
         if accept.starts is False:
-            posted = await self._cases.store.post(post, released=released)
+            posted = await self._store.post(post, released=released)
         else:
             new = NewCase(process.name, process.version, None, post.tenant, priority, post.correlation)
             came = happenings.StartAsked(new, _input_cells(process, accept.inputs(value)))
-            posted = await self._cases.post(self._cases.started(process, came), came, post, released, full=full)
+            posted = await self._cases.post(await self._cases.started(process, came), came, post, released, full=full)
         if posted is not None and not posted.started:
             scheduler.woken(self._clock.now())
         return posted

@@ -12,7 +12,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.runtime.cases import Cases
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
-from pointsman.store.base import DefinitionRow
+from pointsman.store.base import DefinitionRow, DefinitionStore
 
 PAGE = 500  # cases whose commits are under way at once: about what the writer takes into one
 
@@ -21,7 +21,8 @@ class VersionGate:
     """What is done once, when an engine is opened; it costs as much as there are cases that the code does not accept."""
 
     def __init__(self, ports: Ports, cases: Cases, registry: Registry) -> None:
-        self._store = ports.store
+        self._store: DefinitionStore = ports.store
+        self._lease = ports.lease
         self._clock = ports.clock
         self._cases = cases
         self._registry = registry
@@ -33,7 +34,7 @@ class VersionGate:
         """
         await self._register()
         await self.unblock()
-        if self._store.lease_seconds is None:
+        if not self._lease.shared:
             await self._block()
 
     async def unblock(self) -> None:

@@ -40,9 +40,9 @@ class CoreStore(SqliteReader):
     def _unreferenced(self, before: float) -> Awaitable[list[tuple[str, int]]]:
         """The blobs kept before that time that nothing refers to, with their sizes."""
 
-    def reserve(self) -> int:
-        """Return a number for a new case."""
-        return self.core.reserve()
+    async def reserve(self, count: int) -> range:
+        """Numbers for new cases; see the contract. A file has one handle, so nothing is written for them."""
+        return self.core.reserve(count)
 
     async def transact(self, work: Callable[[Database], Transition]) -> int:
         """Commit an author's rows with a transition; see the contract."""

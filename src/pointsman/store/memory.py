@@ -4,8 +4,9 @@ Everything runs at once, where it is asked, so that a simulation decides the ord
 each method is one transaction and awaits nothing.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from copy import copy
 from functools import cache
 from pathlib import Path
@@ -48,19 +49,17 @@ class MemoryStore(CoreStore):
         super().__init__(NOWHERE, connection)
         self.core = SqliteCore(connection, NOWHERE)
         self.lease_seconds = lease_seconds
+        self.clock_high_water = 0.0
         self._failpoints = failpoints
         self._now = now
         self._engine = 0
+        self._listening: dict[int, asyncio.Event] = {}  # engines, of all handles
         self._latest = [0.0]  # the store's time as it was told last, to any handle: it never runs backwards
-
-    @property
-    def clock_high_water(self) -> float:
-        """The highest time (Unix seconds) that was committed."""
-        return self.core.clock_high_water()
 
     def beside(self) -> "MemoryStore":
         """Return a handle on the same cases: for another engine, or for the next one where there are no leases."""
         other = copy(self)
+        other.clock_high_water = self.core.clock_high_water()
         other._engine = engine = self.core.raise_epoch()  # noqa: SLF001 - of the same class
         if self.lease_seconds is not None:
             self.core.begin_lease(engine, self._time() + self.lease_seconds)
@@ -87,7 +86,9 @@ class MemoryStore(CoreStore):
 
         def take_over_and_claim(core: SqliteCore) -> list[Claimed]:
             if self.lease_seconds is not None:
-                core.recover(now, self._renewed(core, 0.0))
+                time = self._time()
+                _refuse_lost(held=core.has_lease(time))
+                core.recover(now, time)
             return core.claim(processes, now, limit, room, known)
 
         return self._at_once(take_over_and_claim)
@@ -102,7 +103,23 @@ class MemoryStore(CoreStore):
 
     async def renew(self) -> float:
         """Prolong this handle's lease; see the contract."""
-        return self._at_once(lambda core: self._renewed(core, self.lease_seconds or 0.0))
+        time, core = self._time(), self.core
+        core.engine = self._engine
+        _refuse_lost(held=core.renew_lease(time + (self.lease_seconds or 0.0), time))
+        return time
+
+    async def notifications(self) -> AsyncGenerator[None, None]:
+        """Yield after commits of other handles; see the contract."""
+        if self.lease_seconds is None:
+            return
+        news = self._listening[self._engine] = asyncio.Event()
+        try:
+            while True:
+                await news.wait()
+                news.clear()
+                yield
+        finally:
+            self._listening.pop(self._engine, None)
 
     async def compact(self) -> int:
         """Give unused space back; see the contract."""
@@ -124,6 +141,7 @@ class MemoryStore(CoreStore):
         core.engine = self._engine
         connection = core.connection
         connection.execute("BEGIN")
+        changes = connection.total_changes
         try:
             result = work(core)
         except BaseException as error:
@@ -135,6 +153,10 @@ class MemoryStore(CoreStore):
             raise result
         connection.execute("COMMIT")
         self._failpoints("store.committed")
+        if connection.total_changes > changes:
+            for engine, news in self._listening.items():
+                if engine != self._engine:
+                    news.set()
         return result
 
     async def _unreferenced(self, before: float) -> list[tuple[str, int]]:
@@ -144,12 +166,10 @@ class MemoryStore(CoreStore):
         self._latest[0] = max(self._latest[0], self._now())
         return self._latest[0]
 
-    def _renewed(self, core: SqliteCore, seconds: float) -> float:
-        """Prolong the lease, which must not have passed, by so many seconds from now, and return the store's time."""
-        time = self._time()
-        if not core.renew_lease(time + seconds, time):
-            raise LeaseLost("this engine was not heard of for longer than its lease, and others may have its cases; open it again.")
-        return time
+
+def _refuse_lost(*, held: bool) -> None:
+    if not held:
+        raise LeaseLost("this engine was not heard of for longer than its lease, and others may have its cases; open it again.")
 
 
 def _told(error: BaseException) -> BaseException:

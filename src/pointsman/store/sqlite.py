@@ -11,7 +11,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -75,6 +75,11 @@ class SqliteStore(CoreStore):
     async def renew(self) -> float:
         """No lease, so nothing to renew; see the contract."""
         raise StoreError(f"{self.path} belongs to one engine and has no leases.")
+
+    async def notifications(self) -> AsyncGenerator[None, None]:
+        """Nobody else writes to the file; see the contract."""
+        for _ in ():
+            yield
 
     async def _unreferenced(self, before: float) -> list[tuple[str, int]]:
         def search() -> list[tuple[str, int]]:

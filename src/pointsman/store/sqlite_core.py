@@ -50,10 +50,11 @@ class SqliteCore:
         """Return the highest number that a case has, or had before it went."""
         return int(self._do("highest_case", ()).fetchone()[0])
 
-    def reserve(self) -> int:
-        """Return a number for a new case."""
-        self.highest += 1
-        return self.highest
+    def reserve(self, count: int) -> range:
+        """Return numbers for new cases, behind the highest that was reserved or used."""
+        first = self.highest + 1
+        self.highest += count
+        return range(first, self.highest + 1)
 
     def clock_high_water(self) -> float:
         """Return the highest time (Unix seconds) that was ever committed."""
@@ -78,6 +79,10 @@ class SqliteCore:
     def renew_lease(self, until: float, time: float) -> bool:
         """Prolong the engine's lease; False where it has passed at this `time` of the store."""
         return bool(self._do("renew_lease", (until, self.engine, time)).rowcount)
+
+    def has_lease(self, time: float) -> bool:
+        """Whether the engine's lease has not passed at this `time` of the store."""
+        return self._do("select_lease", (self.engine, time)).fetchone() is not None
 
     def end_lease(self, engine: int) -> None:
         """Take an engine's lease away."""

@@ -9,7 +9,7 @@ from pointsman.errors import Conflict, InboxChanged
 from pointsman.kernel.rows import MessageStatus, NewCase, Post
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import Posted, Store
-from pointsman.testing.scenarios import Scenario, Scenarios, next_of, start_of
+from pointsman.testing.scenarios import Scenario, Scenarios, new_case, next_of, start_of
 
 THREAD = NewCase("p", 1, None, correlation="c")
 
@@ -32,7 +32,7 @@ class MessagesConformance(Scenarios):
 
         async def scenario(store: Store) -> None:
             for status in (Status.WAITING, Status.PARKED, Status.READY):
-                case = await store.commit(start_of(store, status=status, at=90.0, new=THREAD))
+                case = await new_case(store, status=status, at=90.0, new=THREAD)
                 key = f"m {status}"
 
                 first = await store.post(message(key))
@@ -51,7 +51,7 @@ class MessagesConformance(Scenarios):
         """One that has takes it."""
 
         async def scenario(store: Store) -> None:
-            case = await store.commit(start_of(store, new=THREAD))
+            case = await new_case(store, new=THREAD)
             await store.post(message("m"))
             [row] = await store.messages(case)
 
@@ -68,9 +68,9 @@ class MessagesConformance(Scenarios):
         """The second one finds it; where the intake is full nothing is kept of one that would start."""
 
         async def scenario(store: Store) -> None:
-            refused = await store.post(message("m1"), start_of(store, new=THREAD), full=True)
-            first = await store.post(message("m1"), start_of(store, new=THREAD))
-            second = await store.post(message("m2"), start_of(store, new=THREAD), full=True)
+            refused = await store.post(message("m1"), await start_of(store, new=THREAD), full=True)
+            first = await store.post(message("m1"), await start_of(store, new=THREAD))
+            second = await store.post(message("m2"), await start_of(store, new=THREAD), full=True)
 
             [row] = await store.cases()
             assert refused is None
@@ -84,10 +84,10 @@ class MessagesConformance(Scenarios):
 
         async def scenario(store: Store) -> None:
             await store.post(message("m"))
-            other = await store.commit(start_of(store, new=NewCase("p", 1, None, correlation="d")))
-            over = await store.commit(start_of(store, status=Status.DONE, new=THREAD))
+            other = await new_case(store, new=NewCase("p", 1, None, correlation="d"))
+            over = await new_case(store, status=Status.DONE, new=THREAD)
             before = [row.key for row in await store.unmatched()]
-            case = await store.commit(start_of(store, status=Status.WAITING, new=THREAD))
+            case = await new_case(store, status=Status.WAITING, new=THREAD)
 
             row = await store.case(case)
             assert before == ["m"]
@@ -102,16 +102,16 @@ class MessagesConformance(Scenarios):
         """Held again behind the case that another one has started, it keeps its number, its key and its place."""
 
         async def scenario(store: Store) -> None:
-            first = await store.commit(start_of(store, new=THREAD))
+            first = await new_case(store, new=THREAD)
             for key in ("m1", "m2"):
                 await store.post(message(key, holds=True))
             early = await store.held()
             await store.commit(next_of(first, 1, 0, Status.DONE))
             one, two = await store.held()
 
-            started = await store.post(message("m1", holds=True), start_of(store, new=THREAD), released=one.id)
-            again = await store.post(message("m1", holds=True), start_of(store, new=THREAD), released=one.id)
-            behind = await store.post(message("m2", holds=True), start_of(store, new=THREAD), released=two.id)
+            started = await store.post(message("m1", holds=True), await start_of(store, new=THREAD), released=one.id)
+            again = await store.post(message("m1", holds=True), await start_of(store, new=THREAD), released=one.id)
+            behind = await store.post(message("m2", holds=True), await start_of(store, new=THREAD), released=two.id)
 
             assert early == []
             assert started is not None
@@ -132,8 +132,8 @@ class MessagesConformance(Scenarios):
         async def scenario(store: Store) -> None:
             news = {tenant: NewCase("p", 1, "k", tenant, correlation="c") for tenant in ("", "red", "blue")}
             early = await store.post(message("early", tenant="blue"))
-            cases = {tenant: await store.commit(start_of(store, new=new, status=Status.WAITING)) for tenant, new in news.items()}
-            again = {tenant: await store.commit(start_of(store, new=new)) for tenant, new in news.items()}
+            cases = {tenant: await new_case(store, new=new, status=Status.WAITING) for tenant, new in news.items()}
+            again = {tenant: await new_case(store, new=new) for tenant, new in news.items()}
             posted = {tenant: await store.post(message("m", tenant=tenant)) for tenant in news}
             twice = {tenant: await store.post(message("m", tenant=tenant)) for tenant in news}
             stranger = await store.post(message("m", tenant="green"))
@@ -155,9 +155,9 @@ class MessagesConformance(Scenarios):
         """Once, and to nobody who has ended."""
 
         async def scenario(store: Store) -> None:
-            parent = await store.commit(start_of(store, status=Status.WAITING))
-            over = await store.commit(start_of(store, status=Status.DONE))
-            child = await store.commit(start_of(store))
+            parent = await new_case(store, status=Status.WAITING)
+            over = await new_case(store, status=Status.DONE)
+            child = await new_case(store)
             posts = [Post("p", "end", f"{child} {case}", None, "{}", 20.0, case=case) for case in (parent, over)]
 
             with pytest.raises(Conflict):

@@ -8,14 +8,14 @@ import pytest
 
 from pointsman.kernel.rows import EventWrite, FieldWrite, NewCase, Transition
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import Store
+from pointsman.store.base import CaseStore, Store
 
 OpenStore = Callable[[], Awaitable[Store]]
 Scenario = Callable[[Store], Awaitable[None]]
 
 
-def start_of(
-    store: Store,
+async def start_of(
+    store: CaseStore,
     *,
     key: str | None = None,
     process: str = "p",
@@ -28,7 +28,13 @@ def start_of(
     fields = [FieldWrite("message", '"hello"', "")]
     events = [EventWrite("accepted", None, 0, '{"fields":["message"]}')]
     settings = {"wake_at": wake_at, "fields": fields, "events": events, "new": NewCase(process, 1, key), **more}
-    return Transition(store.reserve(), 0, 0, at, status, **settings)
+    [number] = await store.reserve(1)
+    return Transition(number, 0, 0, at, status, **settings)
+
+
+async def new_case(store: CaseStore, **how: Any) -> int:
+    """Commit such a start, and answer the number of the case."""
+    return await store.commit(await start_of(store, **how))
 
 
 def next_of(case: int, revision: int, fence: int, status: Status = Status.RUNNING, **more: Any) -> Transition:

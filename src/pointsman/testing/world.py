@@ -307,7 +307,7 @@ class _Suspending:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self.incarnation, self.lease_seconds, self.clock_high_water = store.incarnation, store.lease_seconds, store.clock_high_water
-        self.reserve, self.closing = store.reserve, store.closing
+        self.closing, self.notifications = store.closing, store.notifications
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)

@@ -247,6 +247,10 @@ INSERT INTO engines (id, lease_until) VALUES (?, ?);
 -- A lease that has not passed is prolonged. It finds no row when it has.
 UPDATE engines SET lease_until = max(lease_until, ?) WHERE id = ? AND lease_until > ?;
 
+-- name: select_lease
+-- A lease that has not passed.
+SELECT lease_until FROM engines WHERE id = ? AND lease_until > ?;
+
 -- name: end_lease
 -- What the engine has in hand is free.
 DELETE FROM engines WHERE id = ?;

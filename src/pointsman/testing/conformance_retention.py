@@ -24,14 +24,14 @@ from pointsman.kernel.rows import (
 )
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import Store
-from pointsman.testing.scenarios import Scenario, Scenarios, next_of, start_of
+from pointsman.testing.scenarios import Scenario, Scenarios, new_case, next_of, start_of
 
 DONE: dict[str, Any] = {"status": Status.DONE, "outcome": "sent"}
 
 
-def ended(store: Store, **more: Any) -> Any:
-    """A start whose case is done at once."""
-    return start_of(store, **{**DONE, "wake_at": None, **more})
+async def ended(store: Store, **more: Any) -> int:
+    """Start a case that is done at once."""
+    return await new_case(store, **{**DONE, "wake_at": None, **more})
 
 
 def post_of(key: str, body: str = '"a letter"', **more: Any) -> Post:
@@ -39,7 +39,7 @@ def post_of(key: str, body: str = '"a letter"', **more: Any) -> Post:
     return Post("p", "mail", key, more.pop("correlation", None), body, 12.0, **more)
 
 
-class KeepingConformance(Scenarios):
+class RetentionConformance(Scenarios):
     """How long a store keeps what."""
 
     def test_s22_what_was_kept_long_enough_goes_whole(self, check: Callable[[Scenario], None]) -> None:
@@ -47,12 +47,12 @@ class KeepingConformance(Scenarios):
 
         async def scenario(store: Store) -> None:
             old = await _with_everything(store, "old")
-            younger = await store.commit(ended(store, at=99.0, key="younger"))
+            younger = await ended(store, at=99.0, key="younger")
             others = [
-                await store.commit(ended(store, process="q")),
-                await store.commit(ended(store, outcome="spam")),
-                await store.commit(ended(store, status=Status.CANCELLED, outcome=None)),
-                await store.commit(start_of(store)),
+                await ended(store, process="q"),
+                await ended(store, outcome="spam"),
+                await ended(store, status=Status.CANCELLED, outcome=None),
+                await new_case(store),
             ]
             stay = [await store.dossier(case) for case in (younger, *others)]
 
@@ -78,7 +78,7 @@ class KeepingConformance(Scenarios):
         """The oldest first."""
 
         async def scenario(store: Store) -> None:
-            cases = [await store.commit(ended(store, at=at)) for at in (13.0, 11.0, 12.0)]
+            cases = [await ended(store, at=at) for at in (13.0, 11.0, 12.0)]
 
             gone = await store.expire("p", "sent", before=50.0, at=100.0, limit=2)
 
@@ -91,15 +91,15 @@ class KeepingConformance(Scenarios):
         """An effect in doubt, a parent or a child that goes on, a message that waits for the end."""
 
         async def scenario(store: Store) -> None:
-            doubtful = await store.commit(start_of(store))
+            doubtful = await new_case(store)
             await store.commit(next_of(doubtful, 1, 0, intent=Intent("k", "send", "a", 30.0, again=False)))
             doubt = Settlement("k", EffectStatus.IN_DOUBT, None, "timeout")
             await store.commit(next_of(doubtful, 2, 0, **DONE, settlement=doubt))
-            parent = await store.commit(start_of(store))
-            child = await store.commit(ended(store, new=NewCase("p", 1, None, parent=parent)))
-            elder = await store.commit(ended(store))
-            await store.commit(start_of(store, new=NewCase("q", 1, None, parent=elder)))
-            busy = await store.commit(start_of(store, new=NewCase("p", 1, None, correlation="c")))
+            parent = await new_case(store)
+            child = await ended(store, new=NewCase("p", 1, None, parent=parent))
+            elder = await ended(store)
+            await new_case(store, new=NewCase("q", 1, None, parent=elder))
+            busy = await new_case(store, new=NewCase("p", 1, None, correlation="c"))
             await store.post(post_of("m", correlation="c", holds=True))
             await store.commit(next_of(busy, 1, 0, **DONE))
 
@@ -120,11 +120,11 @@ class KeepingConformance(Scenarios):
         """Neither those of cases, which are in the keys of their effects, nor those of events, by which readers go on."""
 
         async def scenario(store: Store) -> None:
-            cases = [await store.commit(ended(store)) for _ in range(3)]
+            cases = [await ended(store) for _ in range(3)]
             last = (await store.events())[-1].cursor
 
             await store.expire("p", "sent", before=50.0, at=100.0, limit=9)
-            new = await store.commit(start_of(store))
+            new = await new_case(store)
 
             events = await store.events(after=last)
             assert new > max(cases)
@@ -137,7 +137,7 @@ class KeepingConformance(Scenarios):
 
         async def scenario(store: Store) -> None:
             case = await _with_everything(store, "secret")
-            other = await store.commit(ended(store, key="other"))
+            other = await ended(store, key="other")
             before = await store.dossier(case)
             beside = await store.dossier(other)
 
@@ -166,11 +166,11 @@ class KeepingConformance(Scenarios):
             case = await _with_everything(store, "secret")
             await _erase(store, case)
 
-            again = await asyncio.gather(store.commit(start_of(store, key="secret")), store.commit(start_of(store, key="another")))
+            again = await asyncio.gather(new_case(store, key="secret"), new_case(store, key="another"))
             found = await store.case_by_key("p", "secret")
-            posted = await store.post(post_of("m secret"), start_of(store))
-            elsewhere = await store.commit(start_of(store, key="secret", process="q"))
-            stranger = await store.commit(start_of(store, new=NewCase("p", 1, "secret", "another tenant")))
+            posted = await store.post(post_of("m secret"), await start_of(store))
+            elsewhere = await new_case(store, key="secret", process="q")
+            stranger = await new_case(store, new=NewCase("p", 1, "secret", "another tenant"))
 
             assert again[0] == case
             assert again[1] != case
@@ -183,7 +183,7 @@ class KeepingConformance(Scenarios):
             assert await store.case_by_key("p", "never seen") is None
             await store.expire("p", "sent", before=50.0, at=100.0, limit=9)
             assert await store.case_by_key("p", "secret") is None
-            assert await store.commit(start_of(store, key="secret")) > case
+            assert await new_case(store, key="secret") > case
 
         check(scenario)
 
@@ -194,9 +194,7 @@ class KeepingConformance(Scenarios):
             names = ("deep", "ledger", "branch", "message", "rewritten", "nobody", "young")
             blobs = {name: await store.keep(name.encode() * 9, now=90.0 if name == "young" else 10.0) for name in names}
             text = {name: blob.model_dump_json() for name, blob in blobs.items()}
-            case = await store.commit(
-                start_of(store, fields=[FieldWrite("a", f'{{"b":[{text["deep"]}]}}', ""), FieldWrite("c", text["rewritten"], "")])
-            )
+            case = await new_case(store, fields=[FieldWrite("a", f'{{"b":[{text["deep"]}]}}', ""), FieldWrite("c", text["rewritten"], "")])
             await store.commit(next_of(case, 1, 0, fields=[FieldWrite("c", "7", "w")], intent=Intent("k", "send", "a", 30.0, again=False),
                                        branches=[BranchRow("b", 1, None, _quoted(text["branch"]))]))  # fmt: skip
             await store.commit(next_of(case, 2, 0, settlement=Settlement("k", EffectStatus.DONE, _quoted(text["ledger"]))))
@@ -230,9 +228,9 @@ class KeepingConformance(Scenarios):
         async def scenario(store: Store) -> None:
             blobs = [await store.keep(content, now=10.0) for content in (b"erased", b"expired", b"shared")]
             fields = [[FieldWrite("a", f"[{blob.model_dump_json()},{blobs[2].model_dump_json()}]", "")] for blob in blobs]
-            erased = await store.commit(ended(store, fields=fields[0], outcome="erased"))
-            await store.commit(ended(store, fields=fields[1]))
-            await store.commit(start_of(store, fields=fields[2]))
+            erased = await ended(store, fields=fields[0], outcome="erased")
+            await ended(store, fields=fields[1])
+            await new_case(store, fields=fields[2])
             await _erase(store, erased, revision=1)
             await store.expire("p", "sent", before=50.0, at=100.0, limit=9)
 
@@ -250,7 +248,7 @@ class KeepingConformance(Scenarios):
             case = await _with_everything(store, "one")
             before = await store.dossier(case)
 
-            given_back, new = await asyncio.gather(store.compact(), store.commit(start_of(store)))
+            given_back, new = await asyncio.gather(store.compact(), new_case(store))
 
             assert given_back >= 0
             assert await store.dossier(case) == before
@@ -262,7 +260,7 @@ class KeepingConformance(Scenarios):
         """A transition that is refused counts nothing; what a day used outlives the case."""
 
         async def scenario(store: Store) -> None:
-            case = await store.commit(start_of(store, new=NewCase("p", 1, None, tenant="acme")))
+            case = await new_case(store, new=NewCase("p", 1, None, tenant="acme"))
             await _answer(store, case, 1, 10.0, UsageWrite("m", 3, 2, 7), UsageWrite("n", 1, 1, 1))
             await _answer(store, case, 2, 86_400.0, UsageWrite("m", 4, 1, 5))
             with pytest.raises(Conflict):
@@ -286,7 +284,7 @@ class KeepingConformance(Scenarios):
         """And gone with it."""
 
         async def scenario(store: Store) -> None:
-            case = await store.commit(start_of(store))
+            case = await new_case(store)
             come = BranchRow("write", 0, None, None, None, "digest", '{"repair":1}')
             await store.commit(next_of(case, 1, 0, Status.READY, branches=[come]))
 
@@ -300,7 +298,7 @@ class KeepingConformance(Scenarios):
 async def _with_everything(store: Store, word: str) -> int:
     """A case that is done, with one of everything that a case can have, each with this word in it."""
     new = NewCase("p", 1, word, correlation=f"c {word}")
-    case = await store.commit(start_of(store, new=new, fields=[FieldWrite("message", f'"{word}"', "")]))
+    case = await new_case(store, new=new, fields=[FieldWrite("message", f'"{word}"', "")])
     await store.post(post_of(f"m {word}", f'"{word}"', correlation=f"c {word}"))
     [message] = await store.messages(case)
     await store.commit(

@@ -1,0 +1,182 @@
+"""The promises of a store that several engines share (S19 to S21, S27); a part of the suite in conformance.py."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import pytest
+
+from pointsman.errors import Conflict, LeaseLost
+from pointsman.kernel.snapshot import Status
+from pointsman.store.base import SharedStore, Store
+from pointsman.testing.scenarios import new_case, next_of
+
+
+class Handles(Protocol):
+    """A store with leases, as several engines see it."""
+
+    async def another(self) -> Store:
+        """A handle for another engine on the same cases; its lease begins now."""
+
+    async def pass_seconds(self, seconds: float) -> None:
+        """Let the store's own clock go on."""
+
+
+OpenHandles = Callable[[], Awaitable[Handles]]
+
+
+MOMENTS_SECONDS = 30.0  # far beyond what any store needs to tell of a commit
+
+
+class LeaseConformance:
+    """What a store promises that several engines share, beside `StoreConformance`. `open_handles` answers a fresh one."""
+
+    @pytest.fixture
+    def open_handles(self) -> OpenHandles:
+        """How to open the store under test; a subclass says it."""
+        raise AssertionError("a subclass gives the fixture open_handles")
+
+    @pytest.fixture
+    def check_handles(self, open_handles: OpenHandles) -> Callable[[Callable[[Handles], Awaitable[None]]], None]:
+        """Run a scenario against a fresh store, in an event loop of its own."""
+
+        def run(scenario: Callable[[Handles], Awaitable[None]]) -> None:
+            async def main() -> None:
+                await scenario(await open_handles())
+
+            asyncio.run(main())
+
+        return run
+
+    def test_s19_a_case_is_taken_over_when_the_lease_on_it_has_passed(self, check_handles: Callable[..., None]) -> None:
+        """And not before; its fence is raised and the attempt that was cut short is an interruption."""
+
+        async def scenario(handles: Handles) -> None:
+            first, second = await handles.another(), await handles.another()
+            seconds = _lease(second)
+            claimed = await new_case(second, at=0.0)
+            await second.claim(["p"], now=1.0, limit=9)
+            started = await new_case(second, status=Status.RUNNING, attempts=1, claims=True)
+            await handles.pass_seconds(seconds / 2)
+            await first.renew()
+            early = await first.claim(["p"], now=1.0, limit=9)
+
+            await handles.pass_seconds(seconds / 2)
+            taken = await first.claim(["p"], now=1.0, limit=9)
+
+            assert early == []
+            assert sorted((one.case.id, one.case.fence, one.case.attempts) for one in taken) == [(claimed, 2, 1), (started, 2, 1)]
+            assert [one.case.interruptions for one in taken] == [1, 1]
+            assert await first.next_wake(["p"]) is None
+
+        check_handles(scenario)
+
+    def test_s5_the_end_of_an_engine_interrupts_only_what_it_had_called(self, check_handles: Callable[..., None]) -> None:
+        """A case whose calls all wait is not interrupted; the mark ends with the call, and a stale fence does not set it."""
+
+        async def scenario(handles: Handles) -> None:
+            engine = await handles.another()
+            cases = [await new_case(engine, status=Status.RUNNING, attempts=1, claims=True) for _ in range(4)]
+            waits, begun, stale, _ = cases
+            await engine.mark_waiting(waits, 1, True)
+            await engine.mark_waiting(begun, 1, True)
+            await engine.mark_waiting(begun, 1, False)
+            await engine.mark_waiting(stale, 0, True)
+            await handles.pass_seconds(_lease(engine))
+
+            taken = await (await handles.another()).claim(["p"], now=1.0, limit=9)
+
+            found = {one.case.id: (one.case.attempts, one.case.interruptions) for one in taken}
+            assert found == dict(zip(cases, [(1, 0), (1, 1), (1, 1), (1, 1)], strict=True))
+
+        check_handles(scenario)
+
+    def test_s19_who_renews_keeps_what_it_has(self, check_handles: Callable[..., None]) -> None:
+        """However long it works; and the others know when to look again."""
+
+        async def scenario(handles: Handles) -> None:
+            first, second = await handles.another(), await handles.another()
+            seconds = _lease(first)
+            await new_case(first, status=Status.RUNNING, attempts=1, claims=True)
+            times = []
+            for _ in range(4):
+                await handles.pass_seconds(seconds * 0.7)
+                times.append(await first.renew())
+                await second.renew()
+
+            found = await second.claim(["p"], now=1.0, limit=9)
+
+            assert found == []
+            assert times == sorted(set(times))
+            assert await second.next_wake(["p"]) == pytest.approx(times[-1] + seconds)
+
+        check_handles(scenario)
+
+    def test_s27_what_one_engine_commits_the_others_are_notified_of(self, check_handles: Callable[..., None]) -> None:
+        """Also of more than once, and an engine is not notified of its own commits."""
+
+        async def scenario(handles: Handles) -> None:
+            first, second = await handles.another(), await handles.another()
+            own, others = first.notifications(), second.notifications()
+            silent = asyncio.ensure_future(anext(own))
+
+            for _ in range(2):
+                told = asyncio.ensure_future(anext(others))
+                async with asyncio.timeout(MOMENTS_SECONDS):
+                    while not told.done():  # it may take a moment until a server tells
+                        await new_case(first)
+                        await asyncio.sleep(0)
+
+            assert not silent.done()
+            silent.cancel()
+            await asyncio.wait([silent])
+            await asyncio.gather(own.aclose(), others.aclose())
+
+        check_handles(scenario)
+
+    def test_s20_a_lease_that_has_passed_is_over(self, check_handles: Callable[..., None]) -> None:
+        """For renewing and for claiming, also when nobody has taken the cases over; and who lost a case commits nothing."""
+
+        async def scenario(handles: Handles) -> None:
+            first, second = await handles.another(), await handles.another()
+            case = await new_case(first, status=Status.RUNNING, attempts=1, claims=True)
+            await handles.pass_seconds(_lease(first) * 0.7)
+            await second.renew()
+            await handles.pass_seconds(_lease(first) * 0.7)
+
+            late = await asyncio.gather(first.renew(), first.claim(["p"], now=1.0, limit=9), return_exceptions=True)
+            await second.claim(["p"], now=1.0, limit=9)
+            stale = await asyncio.gather(first.commit(next_of(case, 1, 1)), return_exceptions=True)
+
+            assert [type(answer) for answer in late] == [LeaseLost, LeaseLost]
+            assert isinstance(stale[0], Conflict)
+
+        check_handles(scenario)
+
+    def test_s21_an_engine_gives_back_only_what_it_has(self, check_handles: Callable[..., None]) -> None:
+        """A case that was taken over stays with its new engine; what a closed handle had is free at once."""
+
+        async def scenario(handles: Handles) -> None:
+            first, second = await handles.another(), await handles.another()
+            case = await new_case(first, status=Status.RUNNING, attempts=1, claims=True)
+            await handles.pass_seconds(_lease(first) * 0.7)
+            await second.renew()
+            await handles.pass_seconds(_lease(first) * 0.7)
+            await second.claim(["p"], now=1.0, limit=9)
+
+            await first.release([case], now=1.0)
+            kept = await second.case(case)
+            await second.close()
+            third = await handles.another()
+            taken = await third.claim(["p"], now=1.0, limit=9)
+
+            assert kept is not None
+            assert kept.status is Status.RUNNING
+            assert [one.case.id for one in taken] == [case]
+
+        check_handles(scenario)
+
+
+def _lease(store: SharedStore) -> float:
+    assert store.lease_seconds is not None
+    return store.lease_seconds

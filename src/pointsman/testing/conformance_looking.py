@@ -1,0 +1,97 @@
+"""What operators see of a store (S8, S16); a part of the suite in conformance.py."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from pointsman.errors import ValueRefused
+from pointsman.kernel.rows import (
+    EventWrite,
+    NewCase,
+)
+from pointsman.kernel.snapshot import ENDED, Status
+from pointsman.store.base import DefinitionRow, Store
+from pointsman.testing.scenarios import Scenario, Scenarios, new_case, next_of
+
+
+class LookingConformance(Scenarios):
+    """Look at all cases, definitions and events."""
+
+    def test_s16_a_definition_is_registered_once(self, check: Callable[[Scenario], None]) -> None:
+        """With the time at which it was seen first; another fingerprint is another definition."""
+
+        async def scenario(store: Store) -> None:
+            first, other = DefinitionRow("p", 1, "a", 10.0), DefinitionRow("p", 1, "b", 20.0)
+            await store.register([first])
+
+            await store.register([first._replace(seen_at=20.0), other])
+
+            assert await store.definitions() == [first, other]
+
+        check(scenario)
+
+    def test_open_cases_are_those_that_have_not_ended(self, check: Callable[[Scenario], None]) -> None:
+        """Wherever they stand, a page at a time."""
+
+        async def scenario(store: Store) -> None:
+            numbers = [await new_case(store, status=status) for status in Status]
+
+            pages = [await store.open_cases(limit=3), await store.open_cases(after=numbers[2], limit=3)]
+
+            assert [row.id for row in pages[0] + pages[1]] == [
+                number for number, status in zip(numbers, Status, strict=True) if status not in ENDED
+            ]
+
+        check(scenario)
+
+    def test_cases_are_found_by_process_and_status(self, check: Callable[[Scenario], None]) -> None:
+        """In the order of their numbers, a page at a time."""
+
+        async def scenario(store: Store) -> None:
+            ready = [await new_case(store) for _ in range(3)]
+            waiting = await new_case(store, process="q", status=Status.WAITING)
+
+            assert [row.id for row in await store.cases()] == [*ready, waiting]
+            assert [row.id for row in await store.cases(after=ready[0], limit=2)] == ready[1:]
+            assert [row.id for row in await store.cases(status=Status.WAITING)] == [waiting]
+            assert [row.id for row in await store.cases(process="p")] == ready
+            assert await store.counts() == {Status.READY: 3, Status.WAITING: 1}
+            assert await store.case(999) is None
+
+        check(scenario)
+
+    def test_what_is_in_line_is_counted_by_process_and_tenant(self, check: Callable[[Scenario], None]) -> None:
+        """Ready and running ones, no further than asked."""
+
+        async def scenario(store: Store) -> None:
+            for tenant, status in [("a", Status.READY)] * 3 + [("a", Status.RUNNING), ("b", Status.READY)] + [("a", Status.WAITING)] * 5:
+                await new_case(store, status=status, new=NewCase("p", 1, None, tenant))
+
+            assert [await store.in_line("p", tenant, most=99) for tenant in (None, "a", "b", "c")] == [5, 4, 1, 0]
+            assert await store.in_line("p", None, most=2) == 2
+            assert await store.in_line("q", None, most=99) == 0
+
+        check(scenario)
+
+    def test_s8_events_are_numbered_in_the_order_of_their_commits(self, check: Callable[[Scenario], None]) -> None:
+        """And can be read from any event on."""
+
+        async def scenario(store: Store) -> None:
+            cases = await asyncio.gather(*(new_case(store) for _ in range(20)))
+            for case in cases[:3]:
+                await store.commit(
+                    next_of(case, 1, 0, events=[EventWrite("decided", None, 0, "{}"), EventWrite("finished", None, 0, "{}")])
+                )
+
+            events = await store.events()
+            rest = await store.events(after=events[20].cursor)
+            assert len({event.cursor for event in events}) == len(events)
+            assert [event.kind for event in events[20:]] == ["decided", "finished"] * 3
+            assert rest == events[21:]
+            assert await store.events(after=events[-1].cursor) == []
+            with pytest.raises(ValueRefused, match="'not a cursor' is not the cursor of an event"):
+                await store.events(after="not a cursor")
+            assert [event.kind for event in await store.events(case=cases[0])] == ["accepted", "decided", "finished"]
+
+        check(scenario)

@@ -1,0 +1,27 @@
+"""The promises of a store about schedules (S15); a part of the suite in conformance.py."""
+
+from collections.abc import Callable
+
+from pointsman.store.base import ScheduleRow, Store
+from pointsman.testing.scenarios import Scenario, Scenarios
+
+
+class ScheduleConformance(Scenarios):
+    """Which ticks are over."""
+
+    def test_s15_a_schedule_keeps_its_first_moment_and_never_goes_back(self, check: Callable[[Scenario], None]) -> None:
+        """Whoever asks again, and whatever is noted late."""
+
+        async def scenario(store: Store) -> None:
+            first = await store.schedule("p", "nightly", now=10.0)
+            await store.ticked("p", "nightly", 30.0)
+            await store.ticked("p", "nightly", 20.0)
+
+            again = await store.schedule("p", "nightly", now=99.0)
+            other = await store.schedule("q", "nightly", now=99.0)
+
+            assert first == ScheduleRow("p", "nightly", 10.0, 10.0)
+            assert again == ScheduleRow("p", "nightly", 10.0, 30.0)
+            assert other == ScheduleRow("q", "nightly", 99.0, 99.0)
+
+        check(scenario)
