@@ -1,6 +1,7 @@
 """Deploys: a database of one version, opened by the code of another one."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -599,8 +600,9 @@ def test_a_branch_that_has_ended_counts_in_the_new_version_unless_the_state_was_
 
 def test_a_kill_at_any_point_of_a_deploy_leaves_each_case_in_one_version_and_repeats_no_effect(capsys: pytest.CaptureFixture[str]) -> None:
     script = Path(__file__).with_name("deploying.py")
+    paths = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, env=paths)
 
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
