@@ -198,8 +198,8 @@ def test_a_message_that_comes_during_a_correction_is_not_passed_over(place: Plac
             async def send() -> None:
                 await engine.send(process, "note")
 
-            store = engine._cases.store
-            engine._cases.store = engine._cases._loader._store = Between(store, "effects", send)
+            store = engine._cases._store
+            engine._cases._store = engine._cases._loader._store = Between(store, "effects", send)
             await engine.redrive(case, by="anna", why="a slip", fields={"text": "good"})
             gate.set()
             await engine.idle()

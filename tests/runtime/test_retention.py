@@ -123,7 +123,7 @@ def test_numbers_are_not_given_again_after_a_restart(place: Place) -> None:
 
     case, events, new = run(main())
 
-    assert case == 2
+    assert case > 1
     assert events == new
 
 

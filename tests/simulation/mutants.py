@@ -229,7 +229,7 @@ def answer_to_whatever() -> None:
 
     def open_pause(_: Any) -> Any:
         async def current(self: Decisions, token: str) -> Any:
-            store = self._cases.store
+            store = self._store
             asked = await store.pause_by_token(token)
             return await store.pause(asked.case)
 
