@@ -23,9 +23,9 @@ Promises (tests/store runs each against each store)
     S8  Events are read in the order of their commits. Whoever has read up to a cursor has missed no event before it, and never will.
     S9  What is read is what was committed: never a part of a transition. The state as of any revision can be read, and what is
         added to a log costs its own bytes, not those of what was added before.
-    S10 A message is delivered once: to its tenant's open case with its correlation key, to the case that it starts, or to nobody,
-        and then to the first case of that tenant with that key. A case that rests is woken by it in the same commit. A commit that has not seen
-        a pending message raises InboxChanged and changes nothing.
+    S10 A message is delivered once: to its tenant's open case with its correlation key, of several the one that started last; to the
+        case that it starts; or to nobody, and then to the first case of that tenant with that key. A case that rests is woken by it
+        in the same commit. A commit that has not seen a pending message raises InboxChanged and changes nothing.
     S11 The rows of a transaction and its transition are one commit; where either is refused, nothing of both stands.
     S14 Events that are appended by themselves change nothing of their case: whoever has it in hand does not notice.
     S15 A schedule's first moment is kept as it was first told, and its last tick never goes back.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pointsman.errors import Conflict, InboxChanged
-from pointsman.kernel.rows import MessageStatus, NewCase, Post
+from pointsman.kernel.rows import MessageStatus, NewCase, Post, Transition
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import Posted, Store
 from pointsman.testing.scenarios import Scenario, Scenarios, new_case, next_of, start_of
@@ -76,6 +76,21 @@ class MessagesConformance(Scenarios):
             assert refused is None
             assert first == Posted(row.id, MessageStatus.TAKEN, started=True)
             assert second == Posted(row.id, MessageStatus.PENDING)
+
+        check(scenario)
+
+    def test_s10_of_several_open_cases_the_one_that_started_last_gets_the_message(self, check: Callable[[Scenario], None]) -> None:
+        """Whatever their numbers are: another engine may have reserved lower ones."""
+
+        async def scenario(store: Store) -> None:
+            low, high = await store.reserve(2)
+            for case, at in ((high, 10.0), (low, 11.0)):
+                await store.commit(Transition(case, 0, 0, at, Status.WAITING, new=THREAD))
+
+            posted = await store.post(message("m1"))
+
+            assert posted is not None
+            assert posted.case == low
 
         check(scenario)
 

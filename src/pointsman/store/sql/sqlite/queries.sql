@@ -72,9 +72,9 @@ ON CONFLICT (process, tenant, name, key) DO NOTHING RETURNING id;
 SELECT id, process, name, key, correlation, case_id, status, body, at, tenant FROM messages WHERE process = ? AND tenant = ? AND name = ? AND key = ?;
 
 -- name: open_case_by_correlation
--- The youngest open case that a message belongs to.
+-- The youngest open case that a message belongs to. Numbers are reserved in blocks, so the highest need not be the youngest.
 SELECT id, status FROM cases INDEXED BY cases_correlated
- WHERE process = ? AND tenant = ? AND correlation = ? AND correlation IS NOT NULL AND status NOT IN ('done', 'cancelled') ORDER BY id DESC LIMIT 1;
+ WHERE process = ? AND tenant = ? AND correlation = ? AND correlation IS NOT NULL AND status NOT IN ('done', 'cancelled') ORDER BY created_at DESC, id DESC LIMIT 1;
 
 -- name: knock
 -- A message is pending. A case that waits or is parked is ready to take it in; one that is ready does so at its time, or now if it is urgent.
