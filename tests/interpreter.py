@@ -8,7 +8,6 @@ a command that does little. Use `subprocess` where a test sends signals, or wher
 import atexit
 import gc
 import importlib.util
-import io
 import json
 import os
 import signal
@@ -16,12 +15,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import IO, Any, Self
 
 BOUND_SECONDS = 60.0  # far longer than any command takes
 AT_THE_START = ("PYTHON", "LC_", "LANG")  # variables that an interpreter reads once, when it starts
@@ -39,11 +39,10 @@ def run(
     odd = [name for name, value in {**os.environ, **settings}.items() if name.startswith(AT_THE_START) and settings.get(name) != value]
     assert not odd, f"{odd} must be set before an interpreter starts: use subprocess"
     ours, theirs = socket.socketpair()
-    with ours, theirs, tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with ours, theirs, tempfile.TemporaryFile() as stdin, _Output(stdout) as out, _Output() as err:
         stdin.write(given)
         stdin.seek(0)
-        streams = [stdin.fileno(), (stdout or out).fileno(), err.fileno(), theirs.fileno()]
-        socket.send_fds(_interpreter(), [NEW], streams)
+        socket.send_fds(_interpreter(), [NEW], [stdin.fileno(), out.end, err.end, theirs.fileno()])
         theirs.close()
         ours.sendall(json.dumps([words, str(Path(cwd or Path.cwd()).absolute()), settings]).encode() + NEW)
         ours.settimeout(timeout)
@@ -54,15 +53,34 @@ def run(
             except TimeoutError:
                 os.kill(number, signal.SIGKILL)
                 raise subprocess.TimeoutExpired(words, timeout) from None
-        done = subprocess.CompletedProcess([sys.executable, *words], code, _text(out), _text(err))
+    done = subprocess.CompletedProcess([sys.executable, *words], code, out.text, err.text)
     if check:
         done.check_returncode()
     return done
 
 
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return io.TextIOWrapper(io.BytesIO(file.read())).read()
+class _Output:
+    """A pipe that a program writes to, read until its end; or a file that it writes to instead."""
+
+    def __init__(self, file: IO[Any] | None = None) -> None:
+        self.text = ""
+        self._reads, self._pipe = (None, None) if file is not None else os.pipe()
+        self.end = file.fileno() if file is not None else self._pipe
+        self._reader = threading.Thread(target=self._read)
+
+    def _read(self) -> None:
+        with os.fdopen(self._reads) as pipe:
+            self.text = pipe.read()
+
+    def __enter__(self) -> Self:
+        if self._reads is not None:
+            self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._reader.join()
 
 
 @cache

@@ -4,28 +4,30 @@ import json
 import resource
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+import interpreter
 from pointsman_desk.config import SAMPLE
 
-BOUND_SECONDS = 60.0
 # Where the first write fails that is larger: the policy, the sample shop, what left, the cases' tables, their log at several places.
 KILOBYTES = (1, 4, 30, 44, 100, 150, 250, 300, 350)
 
 
-def command(folder: Path, *words: str, bytes_max: int | None = None) -> subprocess.CompletedProcess[str]:
+LIMITED = """
+import resource, sys
+from pointsman_desk.cli import main
+bytes_max = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, bytes_max))
+main.main()
+"""
+
+
+def command(folder: Path, *words: str, bytes_max: int = resource.RLIM_INFINITY) -> subprocess.CompletedProcess[str]:
     """Run a command, where no file may become larger than `bytes_max`."""
-
-    def limited() -> None:
-        if bytes_max is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, bytes_max))
-
-    asked = [sys.executable, "-m", "pointsman_desk.cli.main", *words, "--config", str(folder / "desk.toml")]
-    return subprocess.run(asked, capture_output=True, text=True, check=False, timeout=BOUND_SECONDS, preexec_fn=limited)
+    return interpreter.run("-c", LIMITED, bytes_max, *words, "--config", folder / "desk.toml")
 
 
 @pytest.mark.parametrize("kilobytes", KILOBYTES)

@@ -96,7 +96,7 @@ def test_ten_thousand_paused_cases_cost_no_thread_and_no_task(tmp_path: Path, ca
     assert sizes[10] == sizes[10_000]
 
 
-@pytest.mark.parametrize("statement", ["select_needs", "select_due", "next_lane", "select_lane", "next_wake", "select_running"])
+@pytest.mark.parametrize("statement", ["select_needs", "select_due", "next_lane", "select_lane", "next_wake", "recover_cases"])
 def test_opening_looks_at_no_waiting_case(tmp_path: Path, statement: str) -> None:
     async def plan() -> str:
         store = await open_sqlite(tmp_path / "cases.db", now=1.0)
