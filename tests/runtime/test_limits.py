@@ -472,18 +472,49 @@ def test_branches_of_a_step_wait_for_permits_too(place: Place) -> None:
     assert run(main()) == ({"answered"}, 2, 20)
 
 
-def test_who_had_a_permit_last_is_remembered_of_so_many_only(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And all are served as before: who is forgotten had his permit longest ago."""
-    monkeypatch.setattr("pointsman.runtime.limits.SERVED_MAX", 6)
-
+def test_a_case_whose_branches_wait_for_a_permit_is_a_row_in_line_and_holds_no_place(place: Place) -> None:
     async def main() -> Any:
-        world, process = Downstream(gate=True), asking_twice(Limit("llm", concurrency=1))
-        async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
-            cases = [case for tenant in "abcdefgh" for case in await start(engine, process, 2, tenant=tenant)]
-            rows = await asyncio.gather(*map(engine.wait_until_resting, cases))
-            return {row.outcome for row in rows}, len(world.questions), len(engine._limits._served)
+        world, limit = Downstream(), Limit("llm", concurrency=1)
+        several, one, free = asking_each(limit), asking(limit), telling(Limit("other"))
+        async with place.open(several, one, free, resources={"world": world}, clock=ManualClock(), concurrency=2) as engine:
+            first = await start(engine, one, 1)
+            await world.begun(1)
+            cases = [(await engine.start(several, {"questions": ["a", "b"]})).case for _ in range(3)]
+            await quiet(engine)
+            waiting, tasks = [await engine.case(case) for case in cases], held()
+            [beside] = await start(engine, free, 1)
+            await world.begun(2)
+            world.gate.set()
+            rows = await asyncio.gather(*map(engine.wait_until_resting, (*first, *cases, beside)))
+            return [(row.status, row.needs, row.attempts) for row in waiting], len(tasks), {row.outcome for row in rows}, world.most
 
-    assert run(main()) == ({"answered"}, 32, 6)
+    waiting, tasks, outcomes, most = run(main())
+
+    assert waiting == [(Status.READY, "llm", 0)] * 3
+    assert tasks == 1, "only the case that is called is in hand"
+    assert (outcomes, most) == ({"answered"}, 2)
+
+
+def test_tenants_take_turns_with_their_branches_too(place: Place) -> None:
+    async def main() -> Any:
+        world, limit = Downstream(), Limit("llm", concurrency=1)
+        several, one = asking_each(limit), asking(limit)
+        async with place.open(several, one, resources={"world": world}, clock=ManualClock()) as engine:
+            first = await start(engine, one, 1)
+            await world.begun(1)
+            cases = [
+                (await engine.start(several, {"questions": [f"{tenant}{number}" for number in range(4)]}, tenant=tenant)).case
+                for tenant in "aaaabb"
+            ]
+            await quiet(engine)
+            world.gate.set()
+            rows = await asyncio.gather(*map(engine.wait_until_resting, (*first, *cases)))
+            return {row.outcome for row in rows}, [question[0] for question in world.questions[1:]]
+
+    outcomes, tenants = run(main())
+
+    assert outcomes == {"answered"}
+    assert tenants[:12].count("b") == 6, "of two tenants each gets every other permit"
 
 
 def test_branches_and_the_line_take_turns_also_where_branches_hold_all_places(place: Place) -> None:

@@ -186,8 +186,8 @@ def marked(place: Place, case: int) -> bool:
 def dies_while_calls_wait(place: Place, kind: str, step: str) -> None:
     """A program that is killed as soon as all calls of the case wait; run it in a process of its own."""
 
-    # A case in the line of a limit is a row; one that waits for a thread, or whose branches wait, is in hand.
-    lines_up = Status.READY if kind == "limit" and step != "each" else Status.RUNNING
+    # A case in the line of a limit is a row; one that waits for a thread is in hand.
+    lines_up = Status.READY if kind == "limit" else Status.RUNNING
 
     async def main() -> None:
         called: list[str] = []

@@ -135,13 +135,13 @@ def counted_limit() -> None:
     """An engine counts what it has under way itself, and begins another call where that is not too much."""
 
     def take(original: Any) -> Any:
-        def counted(limit: Any, state: Any, holder: str, *, alive: Any, **more: Any) -> Any:
-            own = {name: until for name, until in state.permits.items() if name in alive}
-            return original(limit, dataclasses.replace(state, permits=own), holder, alive=alive, **more)
+        def counted(state: Any, change: Any) -> Any:
+            own = {name: until for name, until in state.permits.items() if name in change.alive}
+            return original(dataclasses.replace(state, permits=own), change)
 
         return counted
 
-    replace(limits, "take", take)
+    replace(limits, "_taken", take)
 
 
 def no_argument_digest() -> None:

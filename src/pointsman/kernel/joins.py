@@ -8,6 +8,7 @@ import heapq
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
@@ -61,6 +62,8 @@ class Branches:
         self.all = _branches_of(process, case, step)
         self.rows: dict[str, BranchRow] = {}
         self.under_way = 0
+        self._refused: list[tuple[Branch, str]] = []
+        self._shut: set[str] = set()
         self._open: deque[Branch] = deque()
         self._waiting: list[tuple[float, int, Branch]] = []
         self._succeeded = self._failed = self._fatal = 0
@@ -75,26 +78,55 @@ class Branches:
         """The verdict on what has ended so far."""
         return verdict_of(self.step, Tally(len(self.all), self._succeeded, self._failed, self._fatal))
 
+    @property
+    def refused(self) -> tuple[Branch, str] | None:
+        """The first branch that has got no permit, and why."""
+        return self._refused[0] if self._refused else None
+
     def begin_next(self, now: float) -> Branch | None:
-        """Take the next branch to begin, if there is one and room for it."""
+        """Take the next branch to begin, if there is one and room for it. One whose limit has given no permit is left out."""
         if self.under_way >= self.step.concurrency:
             return None
         branch = None
-        if self._waiting and self._waiting[0][0] <= now:
+        if self._waiting and self._waiting[0][0] <= now and not self._is_shut(self._waiting[0][2]):
             branch = heapq.heappop(self._waiting)[2]
-        elif self._open:
-            branch = self._open.popleft()
+        elif (place := self._next_open()) is not None:
+            branch = self._open[place]
+            del self._open[place]
         self.under_way += branch is not None
         return branch
 
     def wake_at(self, now: float) -> float | None:
-        """When the next branch is due (Unix seconds)."""
-        return now if self._open else self._waiting[0][0] if self._waiting else None
+        """When the next branch is due (Unix seconds), of those whose limit has not refused."""
+        if self._next_open() is not None:
+            return now
+        return min((at for at, _, branch in self._waiting if not self._is_shut(branch)), default=None)
+
+    def refuse(self, branch: Branch, why: str) -> None:
+        """A branch has got no permit, and was not called. Nobody asks its limit again before a branch has ended, or `ask_again`."""
+        self.under_way -= 1
+        self._refused.append((branch, why))
+        if branch.node.limit is not None:
+            self._shut.add(branch.node.limit.name)
+
+    def ask_again(self) -> None:
+        """A limit that has refused may give a permit now."""
+        self._open.extendleft(branch for branch, _ in reversed(self._refused))
+        self._refused.clear()
+        self._shut.clear()
 
     def end(self, branch: Branch, end: BranchEnd) -> None:
         """An attempt of a branch has ended."""
         self.under_way -= 1
+        self.ask_again()
         self._keep(branch, 0 if branch.item is None else branch.item.position, end.write)
+
+    def _is_shut(self, branch: Branch) -> bool:
+        return branch.node.limit is not None and branch.node.limit.name in self._shut
+
+    def _next_open(self) -> int | None:
+        kinds = len(self.step.nodes)  # the branches of one node share its limit, so the first of them answers for all
+        return next((place for place, branch in enumerate(islice(self._open, kinds)) if not self._is_shut(branch)), None)
 
     def _keep(self, branch: Branch, place: int, row: BranchRow) -> None:
         self.rows[branch.name] = row
@@ -135,6 +167,16 @@ def branch_waits(branch: Branch, row: BranchRow, until: float, why: str | None) 
     assert branch.node.limit is not None
     event = waits_event(branch.name, branch.node.limit.name, row.attempts + 1, why)
     return BranchEnd((event,), BranchRow(branch.name, row.attempts, until, None, None, branch.reads, row.guard))
+
+
+def in_line(at: Moment, branches: Branches, events: tuple[Event, ...], writes: tuple[BranchRow, ...]) -> StepResult:
+    """None of the branches can go on before one has a permit: the case waits for that in line."""
+    assert branches.refused is not None
+    branch, why = branches.refused
+    limit = branch.node.limit
+    assert limit is not None
+    waits = waits_event(branch.name, limit.name, branches.rows[branch.name].attempts + 1, why)
+    return StepResult((*events, waits), wake_at=at.now, needs=limit.name, branches=writes, attempts=0)
 
 
 def has_answered(end: BranchEnd) -> bool:

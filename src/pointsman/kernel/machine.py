@@ -322,6 +322,8 @@ def _branches_rested(at: Moment, came: happenings.BranchesRested) -> Plan | Refu
     verdict = came.branches.verdict
     if verdict is not None:
         return _conclude(at, joins.joined(at, came.branches, verdict, (*events, *came.late), writes))
+    if came.branches.refused is not None:
+        return _conclude(at, joins.in_line(at, came.branches, events, writes))
     return _conclude(at, StepResult(events, wake_at=came.branches.wake_at(at.now), branches=writes, attempts=0))
 
 

@@ -39,15 +39,15 @@ class _UnderWay:
 
     def __init__(self, branches: Branches) -> None:
         self.branches = branches
-        self.tasks: dict[asyncio.Task[BranchEnd], Branch] = {}
+        self.tasks: dict[asyncio.Task[BranchEnd | str], Branch] = {}
         self.news = asyncio.Event()
-        self._ended: list[asyncio.Task[BranchEnd]] = []
+        self._ended: list[asyncio.Task[BranchEnd | str]] = []
 
-    def begin(self, branch: Branch, attempt: asyncio.Task[BranchEnd]) -> None:
+    def begin(self, branch: Branch, attempt: asyncio.Task[BranchEnd | str]) -> None:
         self.tasks[attempt] = branch
         attempt.add_done_callback(self._has_ended)
 
-    def _has_ended(self, attempt: asyncio.Task[BranchEnd]) -> None:
+    def _has_ended(self, attempt: asyncio.Task[BranchEnd | str]) -> None:
         self._ended.append(attempt)
         self.news.set()
 
@@ -58,6 +58,9 @@ class _UnderWay:
         ends = []
         for attempt in ended:
             branch, end = self.tasks.pop(attempt), attempt.result()
+            if isinstance(end, str):
+                self.branches.refuse(branch, end)
+                continue
             self.branches.end(branch, end)
             ends.append(end)
         return ends
@@ -95,7 +98,7 @@ class BranchRunner:
 
     async def _work(self, session: CaseSession, under_way: _UnderWay, offer: Callable[[], Offer]) -> list[BranchEnd]:
         """Begin branches and commit their ends as they come; the last ones are left for the commit that follows."""
-        branches, ends = under_way.branches, list[BranchEnd]()
+        branches, ends, retried = under_way.branches, list[BranchEnd](), False
         while branches.verdict is None:
             if any(has_answered(end) for end in ends):  # before another answer is bought
                 await self._keep(session, ends, offer)
@@ -104,37 +107,41 @@ class BranchRunner:
                 attempt = self._attempt(session, branch, branches.rows[branch.name], offer)
                 under_way.begin(branch, asyncio.create_task(attempt))
             if not under_way.tasks:
-                break
+                if retried or branches.refused is None or not _may_begin(offer()):
+                    break
+                await self._limits.all_given()  # what this step has given back is on its way to the store
+                branches.ask_again()
+                retried = True
+                continue
             if ends:
                 await self._keep(session, ends, offer)
             more = branches.under_way < branches.step.concurrency and _may_begin(offer())
             due = branches.wake_at(self._clock.now()) if more else None
             await self._clock.wait(under_way.news, None if due is None else seconds_until(due, self._clock))
             ends = under_way.take_ended()
+            retried = retried and not ends
         return ends
 
     async def _keep(self, session: CaseSession, ends: Sequence[BranchEnd], offer: Callable[[], Offer]) -> None:
         """Commit what came out of branches while others are under way."""
         await self._advance(session, BranchesEnded(tuple(ends), session.calling > 0), offer)
 
-    async def _attempt(self, session: CaseSession, branch: Branch, row: BranchRow, offer: Callable[[], Offer]) -> BranchEnd:
-        """One attempt of a branch: its budget, its permit, its call, and what follows from how that ended."""
+    async def _attempt(self, session: CaseSession, branch: Branch, row: BranchRow, offer: Callable[[], Offer]) -> BranchEnd | str:
+        """One attempt of a branch: its budget, its permit, its call, and what follows from how that ended.
+
+        A text says why the branch has got no permit, so that it was not called.
+        """
         node, progress = branch.node, progress_of(branch.node.guard, row.guard)
         error: Exception | None = await self._budget_spent(session, node, progress)
         permit = None
         if error is None and row.attempts >= node.retry.attempts_max:
             error = RuntimeError("it has no attempt left")
         elif error is None and node.limit is not None:
-            got = await self._limits.wait(session.case, node, partial(self._calls.begun.waits, session))
-            if isinstance(got, float):
-                return branch_waits(branch, row, got, self._limits.why_shut(node.limit.name))
-            permit, begins = got, False
-            try:
-                error = await self._budget_spent(session, node, progress)  # it may have been spent while the branch waited
-                begins = error is None
-            finally:
-                if not begins:
-                    permit.unused()
+            until = self._limits.rests_until(node.limit.name)
+            permit = None if until is not None else await self._limits.take(session.case, node)
+            if permit is None:
+                why = self._limits.why_shut(node.limit.name)
+                return why if until is None else branch_waits(branch, row, until, why)
         if error is not None:
             end = CallEnd(error=error)
         else:
@@ -163,7 +170,7 @@ class BranchRunner:
                 attempt.add_done_callback(partial(self._ended_late, session.case.row.id, branch))
         return [event for attempt, branch in rest.items() if attempt.done() and (event := _late(branch, attempt)) is not None]
 
-    def _ended_late(self, case: int, branch: Branch, attempt: asyncio.Task[BranchEnd]) -> None:
+    def _ended_late(self, case: int, branch: Branch, attempt: asyncio.Task[BranchEnd | str]) -> None:
         self._left.discard(attempt)
         event = _late(branch, attempt)
         if event is not None:
@@ -174,11 +181,12 @@ def _may_begin(offer: Offer) -> bool:
     return offer.place and offer.cancel is None
 
 
-def _late(branch: Branch, attempt: asyncio.Task[BranchEnd]) -> Event | None:
-    """The event of a branch that ended after the verdict; none where it let itself be cancelled."""
+def _late(branch: Branch, attempt: asyncio.Task[BranchEnd | str]) -> Event | None:
+    """The event of a branch that ended after the verdict; none if it let itself be cancelled, or had not been called."""
     if attempt.cancelled():
         return None
     error = attempt.exception()
     if error is not None:
         return Event(Kind.NODE_LATE, branch.name, 0, {"result": f"{type(error).__name__}: {message_of(error)}"})
-    return late_event(branch, attempt.result())
+    end = attempt.result()
+    return None if isinstance(end, str) else late_event(branch, end)

@@ -66,7 +66,7 @@ class Engine:
         self._limits = Limits(ports, registry)
         runner = Runner(ports, commits, calls, self._limits, loader, self._start_child)
         self._scheduler = Scheduler(ports, loader, runner, registry, self._limits, concurrency, self._fail)
-        self._limits.opens, self._limits.has_place = self._scheduler.opens, self._scheduler.has_place
+        self._limits.opens = self._scheduler.opens
         self._cases = Cases(ports, commits, loader, self._scheduler, self._limits, registry)
         self._versions = VersionGate(ports, self._cases, registry)
         self._starts = Starts(ports.store, self._cases, Intakes(ports.store, ports.clock), ports.clock)
@@ -136,7 +136,7 @@ class Engine:
                 await engine._retention.stop()
                 await engine._scheduler.stop(grace_seconds, engine._cases.all_committed)
                 await lease.stop()
-                await engine._limits.close()
+                await engine._limits.all_given()
             finally:
                 engine._watchdog.close()
                 pool.close()

@@ -1,17 +1,16 @@
-"""Permits: taken just before a call and given back right after it, durably; who gets none goes back into the line.
+"""Permits: taken just before a call and given back right after it, durably; a case that gets none goes back into the line.
 
-A case that waits for a permit is a row like any other that waits: it has no place in the engine. The claim leaves it where
-it is as long as the limit has no room, and takes it in its turn. A branch of a parallel step shares the place of its case,
-so it waits here; line and branches take turns where both wait.
+A case that waits for a permit is a row like any other that waits: it has no place in the engine, and nothing here remembers it.
+The claim leaves it where it is as long as the limit has no room, and takes it in its turn. So it is with the branches of a parallel
+step: when none of them is under way and one has got no permit, their case goes into the line.
 """
 
 import asyncio
 import itertools
-from collections import OrderedDict, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -41,9 +40,7 @@ UNTIMED_SECONDS = (
     300.0  # how long a permit of a call without a timeout counts after its engine has died; while that lives, as long as it runs
 )
 MARGIN_SECONDS = 5.0  # from taking a permit to the beginning of the call's time: two commits on a slow disk
-PATIENCE_SECONDS = 1.0  # a branch waits in its case's place for this long; beyond it the case goes back into the line
-LOOK_SECONDS = 1.0  # a branch whose turn it is looks at least this often
-SERVED_MAX = 10_000  # tenants and cases whose last permit is remembered; those forgotten had theirs before all others, and go before them
+TIMER_SECONDS = 1.0  # a rest of the downstream that is longer than this is a timer of its branch, which others need not wait for
 
 
 def _ignore(at: float) -> None:
@@ -94,18 +91,6 @@ class Permit:
             loop.call_soon_threadsafe(self.unused)
 
 
-@dataclass(eq=False, slots=True)
-class _Waiter:
-    """A branch that waits in its case's place."""
-
-    priority: int
-    tenant: str
-    case: int
-    ticket: int
-    event: asyncio.Event = field(default_factory=asyncio.Event)
-    recalled: bool = False
-
-
 class Limits:
     """The limits of one engine's processes: what it knows of them, and who of its cases waits for them."""
 
@@ -121,14 +106,9 @@ class Limits:
         self._line = set(self._limits)  # where cases may be waiting; what an earlier engine left shows with the first claim
         self._offered: Mapping[str, int] = {}
         self._joined: set[str] = set()  # the line, since the last offer
-        self._waiters: dict[str, list[_Waiter]] = {name: [] for name in self._limits}
-        self._served: OrderedDict[str | int, int] = OrderedDict()  # tenants and cases, the last one at the end
-        self._lines_turn = False
         self._serial = itertools.count(1)
         self._giving: set[asyncio.Task[Ended]] = set()
-        self._stopping = False
         self.opens: Callable[[float], None] = _ignore
-        self.has_place: Callable[[], bool] = lambda: True
 
     async def look(self) -> None:
         """Read what is stored, which other engines on the store may have changed."""
@@ -141,7 +121,7 @@ class Limits:
 
     def offer(self) -> dict[str, int]:
         """How many cases of the line there are permits for, of each limit; nobody else gets these until `claimed` is told."""
-        self._offered = self._room()
+        self._offered = {name: self._free(name) for name in self._limits}
         self._joined.clear()
         return self._offered
 
@@ -150,16 +130,6 @@ class Limits:
         names = [name for name in self._limits if self._free(name) <= 0]
         self._line.update(names)
         return names
-
-    def left_out(self) -> None:
-        """Something is due that was not claimed: it may wait for a permit whose turn is a branch's."""
-        for name in self._limits:
-            if name not in self._line and self._share(name) > 0:
-                self._line.add(name)
-                self._told_of_room(name)
-
-    def _room(self) -> dict[str, int]:
-        return {name: self._free(name) - self._share(name) for name in self._limits}
 
     def opens_at(self) -> float | None:
         """When the next limit with cases in line opens by itself (Unix seconds), or None."""
@@ -173,7 +143,7 @@ class Limits:
             return True
         self._line.add(name)
         self._joined.add(name)
-        return self._free(name) - self._share(name) > 0
+        return self._free(name) > 0
 
     def claimed(self, rows: Iterable[CaseRow], room: Mapping[str, int], *, all_of_it: bool) -> None:
         """Keep a permit for each claimed case that needs one. `all_of_it` says that the claim left nothing for want of places."""
@@ -196,15 +166,9 @@ class Limits:
                 cases.discard(case)
                 self._told_of_room(name)
 
-    def places_changed(self) -> None:
-        """A place was taken or has come free: that changes whose turn it is where both branches and the line wait."""
-        for name, waiters in self._waiters.items():
-            if waiters:
-                self._told_of_room(name)
-
     def shut(self, case: int, name: str) -> str | None:
         """Why a case that comes to a step has to wait in line for this limit; None where it may go on."""
-        if case in self._promised[name] or (name not in self._line and self._free(name) - self._share(name) > 0):
+        if case in self._promised[name] or (name not in self._line and self._free(name) > 0):
             return None
         return self.why_shut(name)
 
@@ -215,53 +179,26 @@ class Limits:
     # For a call.
 
     async def take(self, case: Case, node: AnyNode) -> Permit | None:
-        """A permit for the call that comes now, or None: the case has to wait in line."""
+        """A permit for the call that comes now, or None: the case has to wait in line. A permit kept for the case is used up."""
         limit = node.limit
         assert limit is not None
-        promised = case.row.id in self._promised[limit.name]
-        if not promised and limit.name in self._line:
+        promised = self._promised[limit.name]
+        if case.row.id in promised:
+            promised.discard(case.row.id)
+        elif limit.name in self._line or self._free(limit.name) <= 0:
             return None
-        permit = await self._promised_take(limit, case, node, case.row.id)
-        self._lines_turn = False
-        return permit
-
-    async def wait(self, case: Case, node: AnyNode, waits: Callable[[], Awaitable[None]]) -> Permit | float:
-        """A permit for a branch; or when to try again (Unix seconds), where that is far off or the case is called back.
-
-        `waits` is told each time the branch has to wait.
-        """
-        limit = node.limit
-        assert limit is not None
-        row, name, clock = case.row, limit.name, self._ports.clock
-        waiter = _Waiter(row.priority, row.tenant, row.id, next(self._serial))
-        self._waiters[name].append(waiter)
+        asking = -next(self._serial)  # nobody else is offered the permit meanwhile
+        promised.add(asking)
         try:
-            while not (waiter.recalled or self._stopping):
-                now, due = clock.now(), None
-                shut = shut_until(limit, self._states[name])
-                if shut > now + PATIENCE_SECONDS:
-                    return shut
-                if self._next(name) is waiter:
-                    if self._share(name) > 0 and (permit := await self._promised_take(limit, case, node, -waiter.ticket)) is not None:
-                        self._lines_turn = True
-                        self._serve(waiter)
-                        return permit
-                    due = min(LOOK_SECONDS, max(0.0, opens_at(limit, self._states[name], now, self._alive[name]) - now) or LOOK_SECONDS)
-                waiter.event.clear()
-                await waits()
-                await clock.wait(waiter.event, due)
+            return await self._take(limit, case, node)
         finally:
-            self._waiters[name].remove(waiter)
-            self._told_of_room(name)
-        return clock.now()
+            promised.discard(asking)
+            self._told_of_room(limit.name)
 
-    def recall(self, case: int) -> None:
-        """Let no branch of this case wait on."""
-        for waiters in self._waiters.values():
-            for waiter in waiters:
-                if waiter.case == case:
-                    waiter.recalled = True
-                    waiter.event.set()
+    def rests_until(self, name: str) -> float | None:
+        """Until when a limit gives no permit, whatever is given back (Unix seconds), if that is worth a timer; else None."""
+        until = shut_until(self._limits[name], self._states[name])
+        return until if until > self._ports.clock.now() + TIMER_SECONDS else None
 
     def give(self, permit: Permit, ending: Ending, *, keeps: bool = False) -> "asyncio.Task[Ended]":
         """Give a permit back in a task of its own; one that `keeps` tells how its call ended, and is given back later."""
@@ -270,27 +207,12 @@ class Limits:
         giving.add_done_callback(self._giving.discard)
         return giving
 
-    def stop(self) -> None:
-        """Let no branch wait on."""
-        self._stopping = True
-        for waiter in itertools.chain.from_iterable(self._waiters.values()):
-            waiter.event.set()
-
-    async def close(self) -> None:
+    async def all_given(self) -> None:
         """Return when all that was given back is stored."""
         while self._giving:
             await asyncio.wait(self._giving)
 
     # The inside.
-
-    async def _promised_take(self, limit: Limit, case: Case, node: AnyNode, who: int) -> Permit | None:
-        """Take a permit that nobody else is offered meanwhile."""
-        self._promised[limit.name].add(who)
-        try:
-            return await self._take(limit, case, node)
-        finally:
-            self._promised[limit.name].discard(who)
-            self._told_of_room(limit.name)
 
     async def _take(self, limit: Limit, case: Case, node: AnyNode) -> Permit | None:
         clock, alive = self._ports.clock, self._alive[limit.name]
@@ -349,44 +271,13 @@ class Limits:
         self._told_of_room(name)
 
     def _told_of_room(self, name: str) -> None:
-        self._nudge(name)
         if name in self._line:
             now = self._ports.clock.now()
             at = opens_at(self._limits[name], self._states[name], now, self._alive[name])
-            if at > now or self._free(name) > self._share(name):
+            if at > now or self._free(name) > 0:
                 self.opens(at)
-
-    def _nudge(self, name: str) -> None:
-        if self._waiters[name]:
-            self._next(name).event.set()
 
     def _free(self, name: str) -> int:
         """Permits that are neither promised to a claimed case nor offered to a claim."""
         had = room(self._limits[name], self._states[name], self._ports.clock.now(), self._alive[name])
         return max(0, had - len(self._promised[name]) - self._offered.get(name, 0))
-
-    def _share(self, name: str) -> int:
-        """How many of these are for waiting branches: half of them, all where nobody is in line or no case can be claimed."""
-        if not self._waiters[name]:
-            return 0
-        free = self._free(name)
-        if name not in self._line or not self.has_place():
-            return free
-        return (free + (not self._lines_turn)) // 2
-
-    def _serve(self, waiter: _Waiter) -> None:
-        """Note that a branch has got its permit."""
-        serial = next(self._serial)
-        for who in (waiter.tenant, waiter.case):
-            self._served[who] = serial
-            self._served.move_to_end(who)
-        while len(self._served) > SERVED_MAX:
-            self._served.popitem(last=False)
-
-    def _next(self, name: str) -> _Waiter:
-        """Whose turn it is among the branches: by priority, then the tenant and the case that had a permit longest ago."""
-        served = self._served
-        return min(
-            self._waiters[name],
-            key=lambda one: (-one.priority, served.get(one.tenant, 0), served.get(one.case, 0), one.ticket),
-        )

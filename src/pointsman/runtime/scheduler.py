@@ -90,11 +90,6 @@ class Scheduler:
         """Give a reserved place back."""
         self._reserved -= 1
         self._wake.set()
-        self._limits.places_changed()
-
-    def has_place(self) -> bool:
-        """Whether there is a place for one more case."""
-        return self._free > 0
 
     def full(self) -> bool:
         """Whether every place has a case in hand; one that a claim or a start keeps for the moment is not counted."""
@@ -114,7 +109,6 @@ class Scheduler:
         case = session.case.row.id
         self._lull.clear()
         self._tasks[case] = asyncio.create_task(self._drive(session, commands), name=f"pointsman-case-{case}")
-        self._limits.places_changed()
 
     def let_go(self, case: int) -> None:
         """The case is no longer in hand: its place is free from the commit that put it to rest or back into the line."""
@@ -123,7 +117,6 @@ class Scheduler:
         if self._tasks.pop(case, None) is not None:
             self._cancels.pop(case, None)
             self._limits.moved(case)
-            self._limits.places_changed()
             self._wake.set()
 
     def woken(self, at: float) -> None:
@@ -145,7 +138,6 @@ class Scheduler:
     async def cancel(self, case: int, event: Event) -> None:
         """End the case when its current step has ended, and return when it is no longer in hand."""
         self._cancels[case] = event
-        self._limits.recall(case)
         await asyncio.wait([self._tasks[case]])
 
     def look_again(self) -> None:
@@ -170,7 +162,6 @@ class Scheduler:
         """
         self._stopping = True
         self._wake.set()
-        self._limits.stop()
         try:
             if self._loop_task is not None:
                 await asyncio.wait([self._loop_task])
@@ -234,8 +225,6 @@ class Scheduler:
         # Only what is known to be due is claimed: a claim keeps its places from those who start a case meanwhile.
         next_wake = await self._store.next_wake(self._registry.names, closed=self._limits.closed())
         if next_wake is not None and next_wake <= now and not taken and not self._due:
-            if not claimed:
-                self._limits.left_out()
             # The store's clock says otherwise than this engine's: do not ask again and again.
             next_wake = now + HESITATION_SECONDS
         for at in (next_wake, self._limits.opens_at()):
