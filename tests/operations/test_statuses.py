@@ -12,7 +12,7 @@ from pointsman.kernel.case import new_case
 from pointsman.kernel.happenings import StartAsked
 from pointsman.kernel.machine import Plan, advance
 from pointsman.kernel.program import program_of
-from pointsman.kernel.rows import NewCase, Post
+from pointsman.kernel.rows import Address, NewCase, Post
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.operations.statuses import IN_THE_STORE, statuses_page
 from pointsman.store.memory import MemoryStore
@@ -31,7 +31,8 @@ async def case_in(store: MemoryStore, status: Status) -> int:
     process = Process("way", Nothing)
     process.rules(otherwise(finish("done")))
     new = NewCase("way", 1, None)
-    plan = advance(program_of(process), new_case(store.reserve(), new, 1.0, store.incarnation), StartAsked(new, {}), 1.0, random.Random(1))
+    [number] = await store.reserve(1)
+    plan = advance(program_of(process), new_case(number, new, 1.0, store.incarnation), StartAsked(new, {}), 1.0, random.Random(1))
     assert isinstance(plan, Plan)
     assert plan.transition is not None
     number = await store.commit(plan.transition)
@@ -47,7 +48,7 @@ async def claim(store: MemoryStore, case: int) -> None:
 
 
 async def delivery(store: MemoryStore, case: int) -> None:
-    await store.post(Post("way", "word", None, None, "{}", 2.0, case=case))
+    await store.post(Post(Address("way", case=case), "word", None, "{}", 2.0))
 
 
 async def release(store: MemoryStore, case: int) -> None:

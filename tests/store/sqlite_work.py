@@ -16,6 +16,7 @@ from pointsman.errors import Conflict
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.limits import GivePermit, LimitState
 from pointsman.kernel.rows import (
+    Address,
     BranchRow,
     CaseRow,
     EventWrite,
@@ -182,9 +183,9 @@ async def deliver(store: Store, told: Told, chance: random.Random) -> Deed:
     begun = await start(store, told, chance)
     number = number_of(begun)
     key = f"message {chance.randint(1, 20)}" if chance.random() < 0.5 else None
-    post = Post(PROCESS, "mail", key, f"thread {chance.randint(1, 4)}", json.dumps(number), float(number))
+    post = Post(Address(PROCESS, correlation=f"thread {chance.randint(1, 4)}"), "mail", key, json.dumps(number), float(number))
     assert begun.new is not None
-    return partial(told.post, store, post, dataclasses.replace(begun, new=begun.new._replace(correlation=post.correlation)))
+    return partial(told.post, store, post, dataclasses.replace(begun, new=begun.new._replace(correlation=post.to.correlation)))
 
 
 async def with_messages(store: Store, transition: Transition, row: CaseRow) -> Transition:

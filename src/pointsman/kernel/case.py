@@ -25,7 +25,7 @@ from pointsman.kernel.rows import (
     Settlement,
     Transition,
 )
-from pointsman.kernel.snapshot import Cell, Snapshot, Status
+from pointsman.kernel.snapshot import Cell, Snapshot
 
 UNFIT = "give the field a default or a type that takes what is stored, or raise version= and convert it in accepts="
 """What to do about code that does not fit the fields of its open cases."""
@@ -93,10 +93,8 @@ class Case(NamedTuple):
 
 def new_case(number: int, new: NewCase, now: float, incarnation: str) -> Case:
     """A case before its start."""
-    row = CaseRow(
-        number, new.process, new.version, new.key, Status.READY, 0, 0, None, 0, 0, None, None, None, None, now, now,
-        new.tenant, new.priority, new.correlation, new.parent,
-    )  # fmt: skip
+    row = CaseRow(number, new.process, new.version, new.key, created_at=now, updated_at=now)
+    row = row._replace(tenant=new.tenant, priority=new.priority, correlation=new.correlation, parent=new.parent)
     return Case(row, Snapshot(number, {}), incarnation=incarnation)
 
 
@@ -244,20 +242,8 @@ def _intended_row(entry: EffectRow | None, intent: Intent, case: int, at: float)
 def _pause_after(pause: PauseRow | None, t: Transition) -> PauseRow | None:
     if t.pause is not None:
         opening = t.pause
-        return PauseRow(
-            t.case,
-            t.revision + 1,
-            opening.name,
-            opening.token,
-            opening.digest,
-            t.at,
-            None,
-            None,
-            None,
-            0,
-            opening.assignee,
-            opening.expires_at,
-        )
+        opened = PauseRow(t.case, t.revision + 1, opening.name, opening.token, opening.digest, t.at)
+        return opened._replace(assignee=opening.assignee, expires_at=opening.expires_at)
     if pause is None or t.leaves_pause:
         return None
     return pause if t.climbs is None else pause._replace(rung=t.climbs.rung, assignee=t.climbs.assignee or pause.assignee)

@@ -8,14 +8,14 @@ is made of the key of what it takes back: after a crash in between, the ledger s
 import json
 from collections.abc import Mapping
 
-from pointsman.definition.effects import Compensation, Effect
+from pointsman.definition.effects import Compensation
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Compensate
 from pointsman.errors import ValueRefused, VersionNotAccepted
 from pointsman.kernel.case import PastIntent, cells_from, cells_of
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.commands import LoadHistory
-from pointsman.kernel.effects import Move, effect_key, reach, unknown_outcome
+from pointsman.kernel.effects import Move, declared, effect_key, reach, unknown_outcome
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evolve import standing_after
 from pointsman.kernel.ledger import EffectStatus
@@ -37,7 +37,7 @@ def next_move(at: Moment, step: Compensate) -> Move:
     to_undo = sorted((entry for entry in done.values() if entry.key in history.intents), key=lambda one: history.intents[one.key].place)
     named: list[str] = []
     for entry in reversed(to_undo):
-        effect = _effect(at.process, entry)
+        effect = declared(at.process, entry)
         if effect is None or effect.undo is None:
             continue
         named.append(entry.effect)
@@ -60,7 +60,7 @@ def begun(at: Moment) -> Compensate | None:
     if step is None:
         return None
     entries = at.case.ledger.values()
-    return step if any(entry.status in _CALLED and isinstance(_effect(at.process, entry), Compensation) for entry in entries) else None
+    return step if any(entry.status in _CALLED and isinstance(declared(at.process, entry), Compensation) for entry in entries) else None
 
 
 def as_of(at: Moment, cells: Mapping[str, Cell]) -> Moment:
@@ -86,8 +86,3 @@ def _cells_then(process: AnyProcess, entry: EffectRow, intent: PastIntent) -> di
         texts[name] = (text, entry.effect)
     migrated = migrate(process, intent.version, texts)
     return cells_of(process, [FieldRow(name, *cell, 0) for name, cell in migrated.fields.items()])
-
-
-def _effect(process: AnyProcess, entry: EffectRow) -> "Effect[..., object] | None":
-    step = process.steps.get(process.called(entry.effect))
-    return step if isinstance(step, Effect) else None

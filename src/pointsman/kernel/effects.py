@@ -68,7 +68,7 @@ def prepare(at: Moment, after: Next, result: StepResult, *, going_on: bool) -> t
     if result.settlement is not None and not result.in_doubt:
         forgotten.discard(result.settlement.key)
     if isinstance(step, Compensate):
-        forgotten = {key for key in forgotten if not isinstance(_declared(at.process, at.case.ledger[key]), Compensation)}
+        forgotten = {key for key in forgotten if not isinstance(declared(at.process, at.case.ledger[key]), Compensation)}
     if forgotten:
         return *_remember(at, after, result, min(forgotten)), None
     fresh = going_on and isinstance(step, Effect) and not _needs_more(step) and key not in at.case.ledger
@@ -330,10 +330,15 @@ def effect_key(incarnation: str, process: AnyProcess, snapshot: Snapshot, effect
     return digest(parts)[:KEY_LENGTH], arguments
 
 
+def declared(process: AnyProcess, entry: EffectRow) -> AnyEffect | None:
+    """The effect of an entry, if the code still has it."""
+    step = process.steps.get(process.called(entry.effect))
+    return step if isinstance(step, Effect) else None
+
+
 def vanished(process: AnyProcess, entry: EffectRow) -> bool:
     """Whether the code no longer has the effect of an entry whose outcome is not known."""
-    unknown = entry.status in {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}
-    return unknown and _declared(process, entry) is None
+    return entry.status in UNKNOWN and declared(process, entry) is None
 
 
 def vanished_reason(entry: EffectRow) -> str:
@@ -376,11 +381,6 @@ def _doubt(effect: AnyEffect, entry: EffectRow) -> tuple[tuple[Event, ...], Sett
     why = "the engine ended during the call"
     doubt = (_in_doubt(effect, entry.key, entry.attempts, why),) if entry.status is EffectStatus.INTENDED else ()
     return doubt, Settlement(entry.key, EffectStatus.IN_DOUBT, None, entry.error or why)
-
-
-def _declared(process: AnyProcess, entry: EffectRow) -> "Effect[..., object] | None":
-    step = process.steps.get(process.called(entry.effect))
-    return step if isinstance(step, Effect) else None
 
 
 def _also_told(result: StepResult, end: CallEnd) -> StepResult:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
+from pointsman.definition.messages import WhileOpen
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
 
@@ -98,24 +99,28 @@ class MessageStatus(StrEnum):
     PASSED = "passed"
 
 
-class Post(NamedTuple):
-    """A message to deliver: `body` is its JSON, `key` its identity, `urgent` whether a case that waits to retry takes it at once.
-
-    Without a `case` it goes to the open case with its correlation key; `holds` keeps it until that one has ended, `apart`
-    looks for none.
-    """
+class Address(NamedTuple):
+    """Where a message goes: to this `case`, or to the tenant's open case with its correlation key."""
 
     process: str
+    tenant: str = ""
+    correlation: str | None = None
+    case: int | None = None
+
+
+class Post(NamedTuple):
+    """A message to deliver at a time (Unix seconds): `body` is its JSON, `key` its identity.
+
+    `while_open` says what it means to an open case: "supersede" is taken at once, also by a case that waits to retry, "append" when the
+    case goes on, "hold" when the case has ended; "new_case" looks for none.
+    """
+
+    to: Address
     name: str
     key: str | None
-    correlation: str | None
     body: str
     at: float
-    case: int | None = None
-    urgent: bool = True
-    holds: bool = False
-    apart: bool = False
-    tenant: str = ""
+    while_open: WhileOpen = "supersede"
 
 
 class BranchRow(NamedTuple):
@@ -200,19 +205,19 @@ class CaseRow(NamedTuple):
     id: int
     process: str
     version: int
-    key: str | None
-    status: Status
-    revision: int
-    fence: int
-    wake_at: float | None
-    attempts: int
-    steps: int
-    step: str | None
-    rule: str | None
-    reason: str | None
-    outcome: str | None
-    created_at: float
-    updated_at: float
+    key: str | None = None
+    status: Status = Status.READY
+    revision: int = 0
+    fence: int = 0
+    wake_at: float | None = None
+    attempts: int = 0
+    steps: int = 0
+    step: str | None = None
+    rule: str | None = None
+    reason: str | None = None
+    outcome: str | None = None
+    created_at: float = 0.0
+    updated_at: float = 0.0
     tenant: str = ""
     priority: int = 0
     correlation: str | None = None
@@ -271,9 +276,9 @@ class PauseRow(NamedTuple):
     token: str
     digest: str
     opened_at: float
-    closed: str | None
-    closed_by: str | None
-    closed_at: float | None
+    closed: str | None = None
+    closed_by: str | None = None
+    closed_at: float | None = None
     rung: int = 0
     assignee: str | None = None
     expires_at: float | None = None

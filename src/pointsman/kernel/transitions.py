@@ -22,7 +22,7 @@ from pointsman.kernel.evolve import Block, Next, standing_after
 from pointsman.kernel.guarding import usage_in
 from pointsman.kernel.messages import CALLED_OFF, CHILD_ENDED, NONE_RECEIVED, PARENT_ENDED, Received, child_key
 from pointsman.kernel.moment import Moment, StepResult
-from pointsman.kernel.rows import BILLION, BranchRow, EventWrite, FieldWrite, Intent, PauseOpening, Post, Transition, UsageWrite
+from pointsman.kernel.rows import BILLION, Address, BranchRow, EventWrite, FieldWrite, Intent, PauseOpening, Post, Transition, UsageWrite
 from pointsman.kernel.snapshot import ENDED, Cell, LogCell, Status
 from pointsman.kernel.timers import next_rung_at, wake_time
 
@@ -227,7 +227,7 @@ def _to_parent(case: Case, t: Transition) -> list[Post]:
     if row.parent is None or not _ends(case, t):
         return []
     end = {"key": row.key, "case": t.case, "status": t.status, "outcome": t.outcome or t.reason}
-    return [Post(row.process, CHILD_ENDED, str(t.case), None, json.dumps(end), t.at, case=row.parent)]
+    return [Post(Address(row.process, case=row.parent), CHILD_ENDED, str(t.case), json.dumps(end), t.at)]
 
 
 def _to_children(at: Moment, t: Transition, after: Next | None) -> list[Post]:
@@ -242,7 +242,7 @@ def _to_children(at: Moment, t: Transition, after: Next | None) -> list[Post]:
     waits_for = child_key(after.snapshot, step) if stay and after is not None else None
     why = json.dumps({"by": f"case {t.case}", "why": CALLED_OFF})
     return [
-        Post(child.process, PARENT_ENDED, str(child.id), None, why, t.at, case=child.id)
+        Post(Address(child.process, case=child.id), PARENT_ENDED, str(child.id), why, t.at)
         for child in case.children
         if child.status not in ENDED and (waits_for is None or not (child.key or "").startswith(waits_for))
     ]

@@ -14,7 +14,7 @@ from pointsman.errors import EngineStopped, InputInvalid, StoreError
 from pointsman.kernel import happenings
 from pointsman.kernel.codec import adapter_of, check_text, codec_of, describe, message_of
 from pointsman.kernel.messages import PARENT_ENDED, body_of
-from pointsman.kernel.rows import MessageRow, MessageStatus, NewCase, Post
+from pointsman.kernel.rows import Address, MessageRow, MessageStatus, NewCase, Post
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.cases import Cases
 from pointsman.runtime.clock import Clock
@@ -107,11 +107,7 @@ class Starts:
         check_text("tenant", tenant)
         _check_key("key", identity)
         _check_key("correlation", correlation)
-        post = Post(
-            process, accept.name, identity, correlation, body, self._clock.now(),
-            urgent=accept.while_open == "supersede", holds=accept.while_open == "hold", apart=accept.while_open == "new_case",
-            tenant=tenant,
-        )  # fmt: skip
+        post = Post(Address(process, tenant, correlation), accept.name, identity, body, self._clock.now(), accept.while_open)
         # Only what would start a case is refused: duplicates, and messages for open cases, are taken in always.
         async with self._intakes.enter(registered, tenant, bounded=accept.starts is not False) as entry:
             posted = await self._cases.apart(self._deliver(registered, accept, value, post, priority, full=entry.busy is not None))
@@ -142,7 +138,7 @@ class Starts:
         accept = _accept(registered, None, row.name)
         value = adapter_of(accept.message).validate_json(row.body)
         case = await self._cases.row(row.case or 0)
-        post = Post(row.process, row.name, row.key, row.correlation, row.body, self._clock.now(), holds=True, tenant=row.tenant)
+        post = Post(Address(row.process, row.tenant, row.correlation), row.name, row.key, row.body, self._clock.now(), "hold")
         await self._cases.apart(self._deliver(registered, accept, value, post, case.priority, released=row.id))
 
     async def _deliver(
@@ -152,7 +148,7 @@ class Starts:
         if accept.starts is False:
             posted = await self._store.post(post, released=released)
         else:
-            new = NewCase(process.name, process.version, None, post.tenant, priority, post.correlation)
+            new = NewCase(process.name, process.version, None, post.to.tenant, priority, post.to.correlation)
             came = happenings.StartAsked(new, _input_cells(process, accept.inputs(value)))
             posted = await self._cases.post(await self._cases.started(process, came), came, post, released, full=full)
         if posted is not None and not posted.started:

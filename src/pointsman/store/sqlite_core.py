@@ -17,7 +17,7 @@ from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict, InboxChanged, StoreError, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.limits import LimitChange, LimitChanged, changed, state_of, text_of
-from pointsman.kernel.rows import BranchRow, CaseRow, EventWrite, MessageStatus, Post, Transition, UsageWrite
+from pointsman.kernel.rows import Address, BranchRow, CaseRow, EventWrite, MessageStatus, Post, Transition, UsageWrite
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import Claimed, DefinitionRow, Posted, ScheduleRow, erased_key
@@ -223,7 +223,7 @@ class SqliteCore:
             do("take_message", (status, message))
         self._count(t.case, t.at, t.usage)
         for post in t.posts:
-            self._deliver_to(post, post.case)
+            self._deliver_to(post, post.to.case)
         if t.new is not None and t.new.correlation is not None and t.status not in ENDED:
             early = do("match_early", (t.case, t.new.process, t.new.tenant, t.new.correlation)).rowcount
             if early:
@@ -258,15 +258,15 @@ class SqliteCore:
 
     def post(self, post: Post, start: Transition | None, released: int | None, full: bool) -> Posted | None:
         """Deliver a message; everything in it is one transaction, so no case can start or end in between."""
-        do = self._do
+        do, to = self._do, post.to
         if released is not None and do("held_message", (released,)).fetchone() is None:
             return Posted(None, MessageStatus.PASSED, duplicate=True)
-        known = None if post.key is None else do("message_by_key", (post.process, post.tenant, post.name, post.key)).fetchone()
+        known = None if post.key is None else do("message_by_key", (to.process, to.tenant, post.name, post.key)).fetchone()
         if known is not None and released is None:
             return Posted(known[5], MessageStatus(known[6]), duplicate=True)
-        if post.key is not None and (erased := self._erased(post.process, post.tenant, post.name, post.key)) is not None:
+        if post.key is not None and (erased := self._erased(to.process, to.tenant, post.name, post.key)) is not None:
             return Posted(erased, MessageStatus.TAKEN, duplicate=True)
-        found = None if post.apart else post.case or self._open_case(post)
+        found = None if post.while_open == "new_case" else to.case or self._open_case(to)
         if found is not None and released is None:
             return self._deliver_to(post, found)
         status = MessageStatus.HELD if found is not None else MessageStatus.UNMATCHED
@@ -283,25 +283,25 @@ class SqliteCore:
             self._insert_message(post, found, status)
         return Posted(found, status, started=status is MessageStatus.TAKEN)
 
-    def _open_case(self, post: Post) -> int | None:
-        row = self._do("open_case_by_correlation", (post.process, post.tenant, post.correlation)).fetchone()
+    def _open_case(self, to: Address) -> int | None:
+        row = self._do("open_case_by_correlation", (to.process, to.tenant, to.correlation)).fetchone()
         return None if row is None else int(row[0])
 
     def _deliver_to(self, post: Post, case: int | None) -> Posted:
         """Put a message into a case's inbox and wake the case, or hold it until the case has ended."""
-        status = MessageStatus.HELD if post.holds else MessageStatus.PENDING
+        status = MessageStatus.HELD if post.while_open == "hold" else MessageStatus.PENDING
         message = self._insert_message(post, case, status)
         if message is None:
             return Posted(case, status, duplicate=True)
-        if not post.holds:
-            knock = {"case": case, "urgent": post.urgent, "at": post.at}
+        if status is MessageStatus.PENDING:
+            knock = {"case": case, "urgent": post.while_open == "supersede", "at": post.at}
             if self._do("knock", knock).fetchone() is None:
                 status = MessageStatus.PASSED  # the case has ended
                 self._do("take_message", (status, message))
         return Posted(case, status)
 
     def _insert_message(self, post: Post, case: int | None, status: MessageStatus) -> int | None:
-        values = (post.process, post.name, post.key, post.correlation, case, status, post.body, post.at, post.tenant)
+        values = (post.to.process, post.name, post.key, post.to.correlation, case, status, post.body, post.at, post.to.tenant)
         row = self._do("insert_message", values).fetchone()
         return None if row is None else int(row[0])
 

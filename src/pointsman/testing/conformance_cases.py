@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pointsman.errors import Conflict
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import (
+    Address,
     BranchRow,
     EventWrite,
     FieldRow,
@@ -404,7 +405,7 @@ class CaseConformance(Scenarios):
         async def scenario(store: Store) -> None:
             case = await new_case(store)
             [claimed] = await store.claim(["p"], now=20.0, limit=1)
-            post = Post("p", "note", "n1", None, '"a note"', 20.0, case=case)
+            post = Post(Address("p", case=case), "note", "n1", '"a note"', 20.0)
             await store.post(post)
             [message] = await store.messages(case)
             item = FieldWrite("log", '["a note"]', "note", appends=True)

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from pointsman.definition.messages import WhileOpen
 from pointsman.errors import Conflict, InboxChanged
-from pointsman.kernel.rows import MessageStatus, NewCase, Post, Transition
+from pointsman.kernel.rows import Address, MessageStatus, NewCase, Post, Transition
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import Posted, Store
 from pointsman.testing.scenarios import Scenario, Scenarios, new_case, next_of, start_of
@@ -14,9 +15,9 @@ from pointsman.testing.scenarios import Scenario, Scenarios, new_case, next_of, 
 THREAD = NewCase("p", 1, None, correlation="c")
 
 
-def message(key: str | None, **more: Any) -> Post:
+def message(key: str | None, *, while_open: WhileOpen = "supersede", **to: Any) -> Post:
     """A message of the thread "c"."""
-    return Post("p", "mail", key, "c", '"text"', 20.0, **more)
+    return Post(Address("p", **{"correlation": "c", **to}), "mail", key, '"text"', 20.0, while_open)
 
 
 async def pending(store: Store, case: int) -> tuple[str | None, ...]:
@@ -119,14 +120,14 @@ class MessagesConformance(Scenarios):
         async def scenario(store: Store) -> None:
             first = await new_case(store, new=THREAD)
             for key in ("m1", "m2"):
-                await store.post(message(key, holds=True))
+                await store.post(message(key, while_open="hold"))
             early = await store.held()
             await store.commit(next_of(first, 1, 0, Status.DONE))
             one, two = await store.held()
 
-            started = await store.post(message("m1", holds=True), await start_of(store, new=THREAD), released=one.id)
-            again = await store.post(message("m1", holds=True), await start_of(store, new=THREAD), released=one.id)
-            behind = await store.post(message("m2", holds=True), await start_of(store, new=THREAD), released=two.id)
+            started = await store.post(message("m1", while_open="hold"), await start_of(store, new=THREAD), released=one.id)
+            again = await store.post(message("m1", while_open="hold"), await start_of(store, new=THREAD), released=one.id)
+            behind = await store.post(message("m2", while_open="hold"), await start_of(store, new=THREAD), released=two.id)
 
             assert early == []
             assert started is not None
@@ -134,7 +135,7 @@ class MessagesConformance(Scenarios):
             assert (started.started, behind) == (True, Posted(second, MessageStatus.HELD))
             assert again is not None
             assert (again.duplicate, again.started) == (True, False)
-            assert await store.post(message("m1", holds=True)) == Posted(second, MessageStatus.TAKEN, duplicate=True)
+            assert await store.post(message("m1", while_open="hold")) == Posted(second, MessageStatus.TAKEN, duplicate=True)
             await store.commit(next_of(second or 0, 1, 0, Status.DONE))
             assert [(row.id, row.key) for row in await store.held()] == [(two.id, "m2")]
             assert await store.held(after=two.id) == []
@@ -173,7 +174,7 @@ class MessagesConformance(Scenarios):
             parent = await new_case(store, status=Status.WAITING)
             over = await new_case(store, status=Status.DONE)
             child = await new_case(store)
-            posts = [Post("p", "end", f"{child} {case}", None, "{}", 20.0, case=case) for case in (parent, over)]
+            posts = [Post(Address("p", case=case), "end", f"{child} {case}", "{}", 20.0) for case in (parent, over)]
 
             with pytest.raises(Conflict):
                 await store.commit(next_of(child, 7, 0, Status.DONE, posts=posts))

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from pointsman.definition.messages import WhileOpen
 from pointsman.definition.state import Blob
 from pointsman.errors import Conflict
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import (
+    Address,
     BranchRow,
     EventWrite,
     FieldWrite,
@@ -34,9 +36,9 @@ async def ended(store: Store, **more: Any) -> int:
     return await new_case(store, **{**DONE, "wake_at": None, **more})
 
 
-def post_of(key: str, body: str = '"a letter"', **more: Any) -> Post:
+def post_of(key: str, body: str = '"a letter"', *, correlation: str | None = None, while_open: WhileOpen = "supersede") -> Post:
     """A message to a case of process "p"."""
-    return Post("p", "mail", key, more.pop("correlation", None), body, 12.0, **more)
+    return Post(Address("p", correlation=correlation), "mail", key, body, 12.0, while_open)
 
 
 class RetentionConformance(Scenarios):
@@ -100,7 +102,7 @@ class RetentionConformance(Scenarios):
             elder = await ended(store)
             await new_case(store, new=NewCase("q", 1, None, parent=elder))
             busy = await new_case(store, new=NewCase("p", 1, None, correlation="c"))
-            await store.post(post_of("m", correlation="c", holds=True))
+            await store.post(post_of("m", correlation="c", while_open="hold"))
             await store.commit(next_of(busy, 1, 0, **DONE))
 
             first = await store.expire("p", "sent", before=50.0, at=100.0, limit=9)
