@@ -224,7 +224,4 @@ class Cases:
 def state_of(process: AnyProcess, cells: Mapping[str, Cell]) -> State:
     """The state that the cells make; each was checked against the type of its field when it was read."""
     codec = codec_of(process.state)
-    return cast(
-        "State",
-        process.state.model_construct(**{name: codec.fresh(cells, name) for name in process.state.model_fields}),
-    )
+    return cast("State", process.state.model_construct(**{name: codec.fresh(cells, name) for name in process.state.model_fields}))

@@ -36,9 +36,8 @@ from pointsman.kernel.rows import CaseRow
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import LimitStore
 
-UNTIMED_SECONDS = (
-    300.0  # how long a permit of a call without a timeout counts after its engine has died; while that lives, as long as it runs
-)
+# How long a permit of a call without a timeout counts after its engine has died; while that lives, as long as it runs.
+UNTIMED_SECONDS = 300.0
 MARGIN_SECONDS = 5.0  # from taking a permit to the beginning of the call's time: two commits on a slow disk
 TIMER_SECONDS = 1.0  # a rest of the downstream that is longer than this is a timer of its branch, which others need not wait for
 

@@ -247,28 +247,28 @@ class Scheduler:
 
     async def _take_claimed(self, claimed: Claimed) -> None:
         """Take a claimed case in hand, or put one aside that this code cannot go on with or cannot read."""
+        found = await self._session_of(claimed)
+        if isinstance(found, CaseSession):
+            self._reserved += 1
+            self.take(found, None)
+            return
+        self._limits.moved(claimed.case.id)
+        with suppress(Conflict):
+            await self._runner.advance(self._bare(claimed.case), found, Offer)
+
+    async def _session_of(self, claimed: Claimed) -> CaseSession | CannotGoOn | NotAcceptedHere:
+        """The whole of a claimed case, or why it is put aside."""
         row = claimed.case
         if row.interruptions >= INTERRUPTIONS_MAX + IN_VAIN_MAX:
-            self._limits.moved(row.id)
-            with suppress(Conflict):
-                await self._fail_case(self._bare(row), f"an engine has ended {row.interruptions} times before it could go on with step {row.step!r}; "
-                                       "its fields or a rule's condition may be what ends them: correct that, and redrive the case")  # fmt: skip
-            return
+            return CannotGoOn(f"an engine has ended {row.interruptions} times before it could go on with step {row.step!r}; "
+                              "its fields or a rule's condition may be what ends them: correct that, and redrive the case")  # fmt: skip
         try:
             process = self._registry.for_case(row.process, row.version)
-            session = CaseSession(program_of(process), await self._loader.load(process, row, claimed.fields, claimed.branches))
+            return CaseSession(program_of(process), await self._loader.load(process, row, claimed.fields, claimed.branches))
         except VersionNotAccepted as error:
-            self._limits.moved(row.id)
-            with suppress(Conflict):
-                await self._runner.advance(self._bare(row), NotAcceptedHere(str(error)), Offer)
-            return
+            return NotAcceptedHere(str(error))
         except Exception as error:
-            self._limits.moved(row.id)
-            with suppress(Conflict):
-                await self._fail_case(self._bare(row), f"its state cannot be read: {message_of(error)}")
-            return
-        self._reserved += 1
-        self.take(session, None)
+            return CannotGoOn(f"its state cannot be read: {message_of(error)}")
 
     async def _drive(self, session: CaseSession, commands: tuple[Command, ...] | None) -> None:
         case = session.case.row.id

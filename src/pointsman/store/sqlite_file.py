@@ -192,10 +192,7 @@ def explained(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours (https://www.sqlite.org/rescode.html)."""
     try:
         yield
-    except (
-        sqlite3.Error,
-        ValueError,
-    ) as error:  # a damaged page may hold a status of no kind, or a text that is no UTF-8
+    except (sqlite3.Error, ValueError) as error:  # ValueError: a damaged page may hold an unknown status, or a text that is not UTF-8
         raise explain(path, error) from error
 
 
