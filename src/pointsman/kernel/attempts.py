@@ -279,7 +279,7 @@ def _next_move(node: AnyNode, progress: Progress, error: Exception | None) -> tu
 def _asked_again(at: Moment, node: AnyNode, events: tuple[Event, ...], progress: Progress) -> StepResult:
     """The step is asked again at once; each answer has attempts of its own."""
     reads = digest_of(at.case.snapshot.cells, node.depends)
-    write = BranchRow(node.name, 0, None, None, None, reads, progress.model_dump_json())
+    write = BranchRow(node.name, reads=reads, guard=progress.model_dump_json())
     return StepResult(events, wake_at=at.now, branches=(write,), attempts=0)
 
 

@@ -136,7 +136,7 @@ def _present_branches(process: AnyProcess, rows: Sequence[BranchRow], migrated: 
         name = process.called(row.name)
         # A migration does not convert the result of a branch, so the branch runs again.
         outdated = migrated is not None and migrated.changes and (row.outcome or row.failure) is not None
-        branches[name] = BranchRow(name, 0, None, None) if outdated else row._replace(name=name)
+        branches[name] = BranchRow(name) if outdated else row._replace(name=name)
     return branches
 
 

@@ -18,11 +18,11 @@ _set = object.__setattr__
 
 
 class Decision(NamedTuple):
-    """The step to take, the rule that chose it, and the fields that the conditions read on the way to it."""
+    """The step to take, the rule that chose it, and the fields that the conditions read on the way to it; no rule where none chose it."""
 
     step: Step
-    rule: str
-    reads: tuple[str, ...]
+    rule: str = ""
+    reads: tuple[str, ...] = ()
 
 
 class Tried(NamedTuple):

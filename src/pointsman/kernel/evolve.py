@@ -95,12 +95,12 @@ class Block(Park):
 
 def blocked(after: Next, reason: str) -> Next:
     """The same transition, with the case blocked instead of going on."""
-    return after._replace(decision=Decision(Block(reason), "", ()))
+    return after._replace(decision=Decision(Block(reason)))
 
 
 def parked(after: Next, reason: str) -> Next:
     """The same transition, with the case parked instead of going on."""
-    return after._replace(decision=Decision(Park(reason), "", ()))
+    return after._replace(decision=Decision(Park(reason)))
 
 
 def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
@@ -169,15 +169,11 @@ def _progress(process: AnyProcess, before: Snapshot, after: Snapshot, event: Eve
         and _same(before.cells, after.cells)
     ):
         fields = ", ".join(sorted(event.writes))
-        return Decision(
-            Park(f"{event.step!r} left {fields} as it was, and would be chosen again for ever; correct the step or its rule"),
-            "",
-            (),
-        )
+        return Decision(Park(f"{event.step!r} left {fields} as it was, and would be chosen again for ever; correct the step or its rule"))
     if after.steps >= process.steps_max:
         turning = ", ".join(repr(rule) for rule in dict.fromkeys(after.turning)) or "not known, since an engine has ended meanwhile"
         told = f"it has taken {after.steps} steps and nothing came from outside; the rules that turn: {turning}"
-        return Decision(Park(f"{told}. Correct them, or raise steps_max of process {process.name!r}"), "", ())
+        return Decision(Park(f"{told}. Correct them, or raise steps_max of process {process.name!r}"))
     return None
 
 

@@ -70,7 +70,7 @@ class Branches:
         for place, branch in enumerate(self.all):
             row = case.branches.get(branch.name)
             if row is None or row.reads != branch.reads:  # what it read was rewritten since: it runs again
-                row = BranchRow(branch.name, 0, None, None, None, branch.reads)
+                row = BranchRow(branch.name, reads=branch.reads)
             self._keep(branch, place, row)
 
     @property
@@ -148,25 +148,25 @@ def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> Br
     if number > node.retry.attempts_max and end.error is not None:
         number = node.retry.attempts_max
     followed = follow(at, node, Try(name, number, progress_of(node.guard, row.guard), place), end)
-    events = followed.events
+    events, after = followed.events, BranchRow(name, number, reads=branch.reads)
     if followed.wrote is not None:
-        return BranchEnd(events, BranchRow(name, number, None, outcome_text(followed.wrote), None, branch.reads))
+        return BranchEnd(events, after._replace(outcome=outcome_text(followed.wrote)))
     if followed.again_at is not None:
-        return BranchEnd(events, BranchRow(name, number, followed.again_at, None, None, branch.reads, row.guard))
+        return BranchEnd(events, after._replace(wake_at=followed.again_at, guard=row.guard))
     if followed.progress is not None:
-        return BranchEnd(events, BranchRow(name, 0, None, None, None, branch.reads, followed.progress.model_dump_json()))
+        return BranchEnd(events, after._replace(attempts=0, guard=followed.progress.model_dump_json()))
     if followed.failure is None:
-        return BranchEnd(events, BranchRow(name, number - 1, end.held_until, None, None, branch.reads, row.guard))
+        return BranchEnd(events, after._replace(attempts=number - 1, wake_at=end.held_until, guard=row.guard))
     error = followed.failure
     failure = Failure(step=node.name, error=type(error).__name__, message=message_of(error), attempts=number)
-    return BranchEnd(events, BranchRow(name, number, None, None, failure.model_dump_json(), branch.reads))
+    return BranchEnd(events, after._replace(failure=failure.model_dump_json()))
 
 
 def branch_waits(branch: Branch, row: BranchRow, until: float, why: str | None) -> BranchEnd:
     """A branch got no permit in time; it is tried again at `until` (Unix seconds)."""
     assert branch.node.limit is not None
     event = waits_event(branch.name, branch.node.limit.name, row.attempts + 1, why)
-    return BranchEnd((event,), BranchRow(branch.name, row.attempts, until, None, None, branch.reads, row.guard))
+    return BranchEnd((event,), BranchRow(branch.name, row.attempts, until, reads=branch.reads, guard=row.guard))
 
 
 def in_line(at: Moment, branches: Branches, events: tuple[Event, ...], writes: tuple[BranchRow, ...]) -> StepResult:
@@ -221,7 +221,7 @@ def late_event(branch: Branch, end: BranchEnd) -> Event | None:
 
 def renewed(branches: Iterable[BranchRow]) -> tuple[BranchRow, ...]:
     """Branches that have not succeeded, as if they had not run."""
-    return tuple(BranchRow(branch.name, 0, None, None) for branch in branches if branch.outcome is None)
+    return tuple(BranchRow(branch.name) for branch in branches if branch.outcome is None)
 
 
 def _branches_of(process: AnyProcess, case: Case, step: Parallel) -> list[Branch]:

@@ -435,7 +435,7 @@ def _conclude(at: Moment, result: StepResult) -> Plan:
     after = next_after(at.program, at.case.snapshot, result.events[-1] if result.events else None, received.events)
     begun = compensations.begun(at)
     if begun is not None and after.decision.rule:
-        after = after._replace(decision=Decision(begun, at.case.row.rule or "", ()))
+        after = after._replace(decision=Decision(begun, at.case.row.rule or ""))
     if cancel is not None:
         # What the step did is kept; what would come next is not begun.
         t = moves(at, after, result, received, cancel=cancel)
@@ -445,7 +445,7 @@ def _conclude(at: Moment, result: StepResult) -> Plan:
     if reason is not None:
         after = parked(after, reason)
     elif result.finishes is not None and not moved:
-        after = after._replace(decision=Decision(Finish(result.finishes), "", ()))
+        after = after._replace(decision=Decision(Finish(result.finishes)))
     if moved:
         result = result._replace(wake_at=None, waits=False, answered_by=None if after.dropped else result.answered_by)
     return _go_on(at, after, result, received)

@@ -132,9 +132,9 @@ class BranchRow(NamedTuple):
     """
 
     name: str
-    attempts: int
-    wake_at: float | None
-    outcome: str | None
+    attempts: int = 0
+    wake_at: float | None = None
+    outcome: str | None = None
     failure: str | None = None
     reads: str = ""
     guard: str | None = None
