@@ -120,6 +120,52 @@ def test_a_story_may_send_messages_between_the_crashes() -> None:
     assert [end["state"]["text"] for end in report.ends] == ["second"]
 
 
+class Order(State):
+    text: str
+    answer: str | None = None
+    noted_at: float | None = None
+
+
+def ordering() -> Process[Order]:
+    """A letter that a case of its own answers, and the time at which the answer was there."""
+    process = Process("ordering", Order)
+    letter = process.child(answering(Idempotent()), inputs_of_letter, writes="answer", result="receipt")
+
+    @process.node(writes="noted_at")
+    async def note(answer: str, *, ctx: Context) -> float:
+        return ctx.now
+
+    process.rules(
+        when("unanswered", lambda c: c.answer is None, letter),
+        when("not noted", lambda c: c.noted_at is None, note),
+        otherwise(finish("answered")),
+    )
+    return process
+
+
+def inputs_of_letter(text: str) -> dict[str, Any]:
+    return {"text": text}
+
+
+def test_the_processes_of_children_are_run_with_their_parent() -> None:
+    office = {"resources": lambda: {"office": Post()}, "people": {"approval": "yes"}}
+
+    report = crash_everywhere(ordering(), {"text": "hello"}, ignore={"noted_at"}, **office)
+
+    assert [(end["process"], end["outcome"]) for end in report.ends] == [("answering", "sent"), ("ordering", "answered")]
+    assert "noted_at" not in report.ends[1]["state"]
+    with pytest.raises(AssertionError, match="noted_at"):
+        crash_everywhere(ordering(), {"text": "hello"}, **office)
+
+
+def test_one_point_can_be_repeated() -> None:
+    report = crash_everywhere(
+        answering(Idempotent()), {"text": "hello"}, resources={"office": Post()}, people={"approval": "yes"}, only=[7]
+    )
+
+    assert (report.crashes, report.points > 50) == (1, True)
+
+
 class Twice(State):
     text: str
     first: str | None = None

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pointsman.definition.children import Child
 from pointsman.definition.effects import AtLeastOnce, Effect, Idempotent
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
@@ -37,10 +38,9 @@ class CrashReport:
 
 def crash_everywhere(
     process: AnyProcess, inputs: State | Mapping[str, Any] | Story, *, resources: Callable[[], Mapping[str, Any]] | Mapping[str, Any] | None = None,
-    people: Mapping[str, Any] | None = None, others: Collection[AnyProcess] = (), ignore: Collection[str] = (), seed: int = 0,
-    only: Collection[int] = (),
+    people: Mapping[str, Any] | None = None, ignore: Collection[str] = (), seed: int = 0, only: Collection[int] = (),
 ) -> CrashReport:  # fmt: skip
-    """Run `process` with a kill before each step that its engine takes, each in a life of its own, and compare the ends.
+    """Run `process`, and its children, with a kill before each step of their engine, each in a life of its own, and compare the ends.
 
     `inputs` start one case, or are a story: an async function of a `World`. `resources` makes the world outside anew for each
     life; `people` answer the pauses (see `World`). `ignore` names fields that may differ, such as times. `only` runs the
@@ -48,7 +48,7 @@ def crash_everywhere(
     quiet life, or an effect did something twice that its policy does not let it repeat.
     """
     story = inputs if callable(inputs) else _start(process, inputs)
-    processes = (process, *others)
+    processes = _with_children(process)
 
     def live(crash_before: int) -> World:
         made = resources() if callable(resources) else resources
@@ -76,6 +76,14 @@ def crash_everywhere(
         assert not forbidden, f"{where}: {forbidden[0]} was done {world.calls[forbidden[0]]} times instead of {quiet.calls[forbidden[0]]}"
         repeated.update(more)
     return CrashReport(len(points), crashes, tuple(expected), dict(quiet.calls), dict(repeated))
+
+
+def _with_children(process: AnyProcess) -> list[AnyProcess]:
+    """The process, and those of the children that it starts, and so on."""
+    found = [process]
+    for one in found:
+        found += [step.process for step in one.steps.values() if isinstance(step, Child) and step.process not in found]
+    return found
 
 
 def _start(process: AnyProcess, inputs: State | Mapping[str, Any]) -> Story:
