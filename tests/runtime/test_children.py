@@ -45,9 +45,11 @@ def shipping(end: Any = None) -> Process[Parcel]:
     return process
 
 
-def ordering(shipping: Process[Parcel], result: str | None = "label") -> Process[Order]:
+def ordering(
+    shipping: Process[Parcel], result: str | None = "label", *, name: str = "ship", former_names: str | tuple[str, ...] = ()
+) -> Process[Order]:
     process = Process("ordering", Order)
-    ship = process.child(shipping, lambda_inputs, writes="shipment", result=result, name="ship")
+    ship = process.child(shipping, lambda_inputs, writes="shipment", result=result, name=name, former_names=former_names)
     process.accept(str, writes="address", correlate=lambda m: "one")
     process.rules(when("not shipped", lambda c: c.shipment is None, ship), otherwise(finish("done")))
     return process
@@ -234,6 +236,26 @@ def test_an_engine_that_ended_between_the_child_and_its_parent_finds_both(on_dis
             await engine.idle()
             assert (await engine.case(case)).outcome == "done"
             assert world.printed == ["near"]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("former_names", "started"), [("ship", 1), ((), 2)], ids=["known", "forgotten"])
+def test_a_renamed_child_is_not_started_again(on_disk: Place, former_names: str | tuple[str, ...], started: int) -> None:
+    async def main() -> None:
+        child, world = shipping(), World()
+        async with on_disk.open(ordering(child), child, resources={"world": world}) as engine:
+            case = (await engine.start("ordering", Order(address="far"), correlation="one")).case
+            await engine.idle()
+        renamed = ordering(child, name="send", former_names=former_names)
+        async with on_disk.open(renamed, child, resources={"world": world}) as engine:
+            await engine.send(renamed, "far")  # the case looks afresh at what it waits for
+            await engine.idle()
+            children = await engine.reader.children(case)
+            assert len(children) == started
+            await engine.resume((await engine.pending(children[-1].id)).token, "yes", by="anna")
+            await engine.idle()
+            assert (await engine.case(case)).outcome == "done"
 
     run(main())
 

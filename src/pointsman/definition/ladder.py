@@ -19,9 +19,9 @@ def reassign(after: Duration, to: str) -> Reassign:
     return Reassign(seconds_of(after), to)
 
 
-def answer_with(default: object, after: Duration | None = None) -> Expire:
-    """The end of a ladder: when the time is up (the pause's `deadline`, or `after`), `default` is the answer."""
-    return Expire(None if after is None else seconds_of(after), default)
+def answer_with(default: object) -> Expire:
+    """The end of a ladder: at the pause's `deadline`, `default` is the answer."""
+    return Expire(None, default)
 
 
 def ladder_of(what: str, rungs: Sequence[Any], deadline: Duration | None) -> tuple[Rung, ...]:
@@ -43,7 +43,7 @@ def _rung(what: str, rung: object, limit: float | None) -> Rung:
         rung = Expire(None, reason=rung.reason)
     if not isinstance(rung, Remind | Reassign | Expire):
         raise DefinitionError(f"{what}: {rung!r} is no rung; write remind(...), reassign(...), answer_with(...) or park().")
-    if not isinstance(rung, Expire) or rung.after_seconds is not None:
+    if not isinstance(rung, Expire):
         return rung
     if limit is None:
         raise DefinitionError(f"{what}: its last rung has no time; give the pause a deadline=.")
