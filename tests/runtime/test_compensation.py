@@ -12,6 +12,7 @@ from pointsman import (
     DefinitionError,
     Engine,
     Idempotent,
+    NotSent,
     Process,
     Rejected,
     Retry,
@@ -204,3 +205,43 @@ def test_what_is_no_compensation_is_refused() -> None:
         @process.effect(writes="flight", safety=Idempotent(), undo=book)  # type: ignore[arg-type]
         async def fly(where: str, *, ctx: Context) -> str:
             return where
+
+
+class Room(State):
+    city: str
+    room: str | None = None
+
+
+@pytest.mark.parametrize(("former_names", "same"), [("release", True), ((), False)], ids=["known", "forgotten"])
+def test_a_renamed_compensation_keeps_its_key(place: Place, former_names: str | tuple[str, ...], same: bool) -> None:
+    keys: list[str] = []
+
+    def rooms(name: str, former_names: str | tuple[str, ...] = ()) -> Process[Any]:
+        process = Process("rooms", Room)
+
+        @process.compensation(safety=Idempotent(), retry=Retry(attempts_max=1), name=name, former_names=former_names)
+        async def release(*, ctx: Context) -> None:
+            keys.append(ctx.key)
+            if len(keys) == 1:
+                raise NotSent("nobody listens")
+
+        @process.effect(writes="room", safety=Idempotent(), undo=release)
+        async def book(city: str, *, ctx: Context) -> str:
+            return f"a room in {city}"
+
+        process.rules(when("not booked", lambda c: c.room is None, book), otherwise(compensate("called off")))
+        return process
+
+    async def main() -> Any:
+        first = rooms("release")
+        async with place.open(first) as engine:
+            case = (await engine.start(first, {"city": "Oslo"})).case
+            await engine.wait_until_resting(case)
+        async with place.open(rooms("let_go", former_names)) as engine:
+            await engine.redrive(case, by="anna", why="somebody listens again")
+            return await engine.wait_until_resting(case)
+
+    row = run(main())
+
+    assert row.outcome == "called off"
+    assert (len(keys), keys[0] == keys[1]) == (2, same)
