@@ -9,7 +9,7 @@ import pytest
 from places import Place, run
 from test_messages import Mail, mail
 
-from pointsman import Database, DefinitionError, Process, Retry, State, Status, finish, otherwise, when
+from pointsman import Database, DefinitionError, Failure, Process, Retry, State, Status, finish, otherwise, when
 
 
 class Booking(State):
@@ -85,6 +85,37 @@ def test_a_transaction_that_keeps_failing_parks_the_case(place: Place) -> None:
             row = await engine.wait_until_resting(case)
             assert row.status is Status.PARKED
             assert "nowhere" in (row.reason or "")
+
+    run(main())
+
+
+class Recorded(State):
+    who: str
+    seat: int | Failure | None = None
+
+
+def test_a_transaction_that_fails_for_good_can_be_recorded_and_leaves_no_row(place: Place) -> None:
+    process = Process("recorded", Recorded)
+
+    @process.transaction(writes="seat", retry=ONCE, on_failure="record")
+    def book(who: str, *, db: Database) -> int:
+        db.execute("CREATE TABLE IF NOT EXISTS seats (seat INTEGER PRIMARY KEY, who TEXT)")
+        db.execute("INSERT INTO seats (who) VALUES (?)", (who,))
+        if who == "bob":
+            raise ValueError("no room for bob")
+        return 1
+
+    process.rules(when("no seat", lambda c: c.seat is None, book), otherwise(finish("decided")))
+
+    async def main() -> None:
+        async with place.open(process) as engine:
+            await engine.wait_until_resting((await engine.start(process, {"who": "anna"})).case)
+            case = (await engine.start(process, {"who": "bob"})).case
+            assert (await engine.wait_until_resting(case)).outcome == "decided"
+            seat = (await engine.state(case)).seat
+            assert isinstance(seat, Failure)
+            assert seat.message == "no room for bob"
+        assert seats(place) == [("anna",)]
 
     run(main())
 
