@@ -6,14 +6,14 @@ import functools
 import inspect
 import threading
 import types
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pointsman.definition.nodes import AnyNode, Context
-from pointsman.definition.signature import Signature, signature_of
+from pointsman.definition.signature import signature_of
 from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import NotBegun
@@ -74,21 +74,6 @@ class Request(NamedTuple):
     progress: Progress = BEGINNING
     given_up: GivenUp | None = None
 
-    @property
-    def function(self) -> Callable[..., Any]:
-        """What is called."""
-        return self.look_up or self.node.function
-
-    @property
-    def signature(self) -> Signature:
-        """What that asks for. A look-up names parameters of its effect, in an order of its own."""
-        return self.node.signature if self.look_up is None else signature_of(self.look_up, "look-up")
-
-    @property
-    def seconds(self) -> float | None:
-        """How long it may take."""
-        return self.node.timeout_seconds if self.timeout_seconds is None else self.timeout_seconds
-
 
 @dataclass(frozen=True, slots=True)
 class Calls:
@@ -127,7 +112,11 @@ class Calls:
         """Call the function with its fields and resources. Raises what it raises, TimeoutError when its time is over, and NotBegun."""
         if request.late():
             raise NotBegun(TOO_LATE)
-        node, signature, codec = request.node, request.signature, codec_of(session.process.state)
+        node, codec = request.node, codec_of(session.process.state)
+        function, signature, asynchronous = node.function, node.signature, node.asynchronous
+        if request.look_up is not None:  # it names parameters of its effect, in an order of its own
+            function, signature = request.look_up, signature_of(request.look_up, "look-up")
+            asynchronous = inspect.iscoroutinefunction(function)
         reads = [codec.fresh(request.cells, name) for name in signature.reads]
         if request.item is not None and signature.item is not None:
             reads.insert(signature.item.position, request.item.value)
@@ -137,13 +126,12 @@ class Calls:
             told = self._context(session.case, request.node, request.attempt, request.key)
             uses["ctx"] = replace(told, violations=progress.violations, rejected=progress.rejected, model=progress.model, _read=self.read)
         isolated = node.isolated and request.look_up is None
-        asynchronous = node.asynchronous if request.look_up is None else inspect.iscoroutinefunction(request.look_up)
         async with AsyncExitStack() as places:
             if isolated:
                 await self._in_turn(session, places)
             elif asynchronous:
                 places.enter_context(self.watchdog.watching(node))
-            thread = None if asynchronous or isolated else self._threaded(session, request, reads, uses)
+            thread = None if asynchronous or isolated else self._threaded(session, request, functools.partial(function, *reads, **uses))
             if request.permit is not None:
                 request.permit.call = thread
             call: Awaitable[object]
@@ -152,7 +140,7 @@ class Calls:
             elif isolated:
                 call = self.isolation.call(node, reads, uses.get("ctx"))
             else:
-                call = request.function(*reads, **uses)
+                call = function(*reads, **uses)
                 call = call if request.late is never else _in_time(call, request.late)
             return await self._answer(session, request, call, thread)
 
@@ -164,7 +152,8 @@ class Calls:
         try:
             if thread is not None and not request.key:
                 await self._begins(session, thread)
-            async with asyncio.timeout(request.seconds):
+            seconds = request.node.timeout_seconds if request.timeout_seconds is None else request.timeout_seconds
+            async with asyncio.timeout(seconds):
                 with self.begun.calling(session):
                     return await call
         except TimeoutError as error:
@@ -240,7 +229,7 @@ class Calls:
         await places.enter_async_context(self.isolation.places)
         await self.begun.begins(session)
 
-    def _threaded(self, session: CaseSession, request: Request, reads: Sequence[Any], uses: Mapping[str, Any]) -> Call:
+    def _threaded(self, session: CaseSession, request: Request, function: Callable[[], Any]) -> Call:
         context, loop = contextvars.copy_context(), asyncio.get_running_loop()
         place, session.place = session.place, None
 
@@ -251,7 +240,7 @@ class Calls:
             if request.late():
                 raise NotBegun(TOO_LATE)
             try:
-                return context.run(request.function, *reads, **uses)
+                return context.run(function)
             except StopIteration as error:
                 raise RuntimeError("it raised StopIteration") from error  # which no future can hold
 
