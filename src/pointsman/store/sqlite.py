@@ -189,14 +189,14 @@ class SqliteStore(CoreStore):
     def _run_together(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
         """The usual way: all transitions in a few statements, everything else one by one."""
         answers: list[tuple[_Job, Any]] = []
-        remaining = [job for job in batch if job.transition is not None]
+        remaining = [(job, job.transition) for job in batch if job.transition is not None]
         while remaining:
             # Two transitions of one case cannot be in one statement: the first to come is tried, then the next.
-            first: dict[int, _Job] = {}
-            for job in remaining:
-                first.setdefault(_transition(job).case, job)
-            answers += zip(first.values(), self.core.apply([_transition(job) for job in first.values()]), strict=True)
-            remaining = [job for job in remaining if first[_transition(job).case] is not job]
+            first: dict[int, tuple[_Job, Transition]] = {}
+            for job, transition in remaining:
+                first.setdefault(transition.case, (job, transition))
+            answers += zip((job for job, _ in first.values()), self.core.apply([t for _, t in first.values()]), strict=True)
+            remaining = [(job, t) for job, t in remaining if first[t.case][0] is not job]
         # Behind the transitions: a release that came after a commit must find what the commit wrote.
         return answers + [(job, job.work(self.core)) for job in batch if job.transition is None]
 
@@ -256,11 +256,6 @@ def take_over(path: Path, now: float) -> tuple[sqlite3.Connection, int]:
         writer.close()
         raise explain(path, error) from error
     return writer, epoch
-
-
-def _transition(job: _Job) -> Transition:
-    assert job.transition is not None
-    return job.transition
 
 
 def _nothing(_: SqliteCore) -> None:
