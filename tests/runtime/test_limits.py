@@ -495,6 +495,30 @@ def test_a_case_whose_branches_wait_for_a_permit_is_a_row_in_line_and_holds_no_p
     assert (outcomes, most) == ({"answered"}, 2)
 
 
+def test_a_step_does_not_wait_for_what_others_go_on_to_give_back(place: Place) -> None:
+    async def main() -> bool:
+        async with place.open(asking(Limit("llm", concurrency=1)), resources={"world": Downstream()}) as engine:
+            giving = engine._limits._giving
+
+            def go_on(over: asyncio.Task[Any] | None = None) -> None:
+                giving.discard(over)  # type: ignore[arg-type]
+                if waiting is None or not waiting.done():
+                    following = asyncio.ensure_future(asyncio.sleep(0))
+                    giving.add(following)  # type: ignore[arg-type]
+                    following.add_done_callback(go_on)
+
+            waiting: asyncio.Task[None] | None = None
+            go_on()
+            waiting = asyncio.ensure_future(engine._limits.given_so_far())
+            for _ in range(20):
+                await asyncio.sleep(0)
+            ended = waiting.done()
+            waiting.cancel()
+            return ended
+
+    assert run(main())
+
+
 def test_tenants_take_turns_with_their_branches_too(place: Place) -> None:
     async def main() -> Any:
         world, limit = Downstream(), Limit("llm", concurrency=1)

@@ -1,4 +1,4 @@
-"""Interruptions count calls: a case that waits for a permit or a thread when its engine dies has not been called.
+"""Interruptions count calls: a case that is in hand and waits for a thread when its engine dies has not been called.
 
 If a call has to wait, the store is told, and told again when the call begins. Each is one small update, which shares its commit with
 others.

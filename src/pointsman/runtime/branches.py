@@ -109,7 +109,7 @@ class BranchRunner:
             if not under_way.tasks:
                 if retried or branches.refused is None or not _may_begin(offer()):
                     break
-                await self._limits.all_given()  # what this step has given back is on its way to the store
+                await self._limits.given_so_far()  # what this step has given back is on its way to the store
                 branches.ask_again()
                 retried = True
                 continue

@@ -136,7 +136,7 @@ class Engine:
                 await engine._retention.stop()
                 await engine._scheduler.stop(grace_seconds, engine._cases.all_committed)
                 await lease.stop()
-                await engine._limits.all_given()
+                await engine._limits.close()
             finally:
                 engine._watchdog.close()
                 pool.close()

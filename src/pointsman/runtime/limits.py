@@ -206,8 +206,13 @@ class Limits:
         giving.add_done_callback(self._giving.discard)
         return giving
 
-    async def all_given(self) -> None:
-        """Return when all that was given back is stored."""
+    async def given_so_far(self) -> None:
+        """Return when all that has been given back by now is stored; what others give back meanwhile is not waited for."""
+        if self._giving:
+            await asyncio.wait(tuple(self._giving))
+
+    async def close(self) -> None:
+        """Return when nothing is left to be given back."""
         while self._giving:
             await asyncio.wait(self._giving)
 
