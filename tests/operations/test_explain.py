@@ -207,6 +207,7 @@ def test_an_explanation_is_plain_json(tmp_path: Path) -> None:
     told = explained(tmp_path, letter(), until="paused")
 
     read = json.loads(json.dumps(told.as_json()))
+    assert read == told.as_json()
 
     assert (read["status"], read["step"], read["rule"]) == ("waiting", "approve", "open")
     assert read["stands"] == {"write": ["reply"], "check": ["verdict"]}

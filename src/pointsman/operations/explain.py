@@ -101,7 +101,7 @@ class Explanation:
         row = self.case
         return {
             "case": row.id, "status": row.status, "step": row.step, "rule": row.rule, "reads": dict(self.reads),
-            "rules": [asdict(rule) for rule in self.rules], "following": [asdict(rule) for rule in self.following],
+            "rules": [_as_json(rule) for rule in self.rules], "following": [_as_json(rule) for rule in self.following],
             "stands": {step: list(fields) for step, fields in self.stands.items()}, "effects": dict(self.effects),
             "branches": self.branches, "obstacles": list(self.obstacles), "wake_at": row.wake_at,
         }  # fmt: skip
@@ -310,3 +310,7 @@ def _asks(progress: Progress) -> str:
 def _told(tried: Tried, *, certain: bool = True, note: str | None = None) -> RuleTold:
     holds = None if tried.error else tried.holds
     return RuleTold(tried.rule.name, tried.rule.step.name, holds, tried.reads, tried.error, certain, note)
+
+
+def _as_json(rule: RuleTold) -> dict[str, Any]:
+    return {**asdict(rule), "reads": list(rule.reads)}
