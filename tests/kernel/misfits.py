@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Any
 
-from directed_walks import Come, Directed, after
+from directed_walks import Come, Directed, after, message
 from pure_walk import PROCESSES
 from ways import ENDS, GOALS, WAY
 
 from pointsman import NotSent, Rejected
 from pointsman.definition.children import Child
-from pointsman.definition.effects import ABSENT, Effect
+from pointsman.definition.effects import ABSENT, Effect, Found
 from pointsman.definition.nodes import Node
 from pointsman.definition.rules import Park
 from pointsman.definition.transactions import Transaction
@@ -29,6 +29,7 @@ def misfits() -> Iterator[Come]:
     came = {_told(one): one for walk in all_walks for one in walk.came} | {_told(one): one for one in _made_up(cases.values())}
     for case, happening in product(cases.values(), came.values()):
         yield from (Come(case, happening, place=place, cancel=cancel) for place, cancel in ((True, False), (False, True)))
+        yield Come(case.having((message("work"),)), happening)
 
 
 def _seen_by(walk: Directed) -> Iterator[Case]:
@@ -103,13 +104,15 @@ def _made_up(cases: Iterable[Case]) -> Iterator[happenings.Happening]:
 
 
 def _of_effect(effect: Any, end: CallEnd, keys: Iterable[str]) -> Iterator[happenings.Happening]:
-    for key in keys:
-        call = commands.CallEffect(effect, Intent(key, effect.name, "", 1_000.0, again=False), {}, 1)
-        wanted = commands.Acquire(effect, {}, undoes=key if key == "unknown" else "", absent=key == "unknown")
-        asked = commands.LookUpEffect(effect, key, {}, 1)
+    for key, undone, absent in product(keys, (False, True), (False, True)):
+        undoes = key if undone else ""
+        call = commands.CallEffect(effect, Intent(key, effect.name, "", 1_000.0, again=False), {}, 1, undoes, doubtful=absent)
+        wanted = commands.Acquire(effect, {}, undoes, absent)
+        asked = commands.LookUpEffect(effect, key, {}, 1, undoes)
         yield from (happenings.EffectEnded(call, end), happenings.CancelledBeforeCall(call), happenings.Acquired(wanted))
         yield from (
             happenings.PermitRefused(wanted, None),
             happenings.LookedUp(asked, end.result, end.error),
             happenings.LookedUp(asked, ABSENT),
+            happenings.LookedUp(asked, Found(object())),
         )
