@@ -3,14 +3,17 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from pointsman_desk.case import NoOrder, Order, Policy, Trust
 
 SHOWN_CHARACTERS_MAX = 20_000  # `length` objects long before; one character may stand for eighteen (U+FDFA)
+TEXTS_MAX = 256  # texts that are kept plain: those that the checks of one reply ask for again and again
 _EVERYDAY = re.compile(r"[ -~\n\r\t]*")  # most texts of a shop: nothing to do
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn")  # what has no shape of its own (Unicode, general categories)
 
 
+@lru_cache(maxsize=TEXTS_MAX)
 def plain(text: str) -> str:
     """Return `text` with letters and figures as they look (NFKC), without what nobody sees; line breaks stay."""
     if _EVERYDAY.fullmatch(text):
@@ -28,7 +31,8 @@ def without(text: str, *known: Iterable[str]) -> str:
     """Return `text` without the `known` pieces, where they stand by themselves; the longest go first."""
     pieces = {line.strip() for texts in known for piece in texts for line in plain(piece).splitlines()} - {""}
     for piece in sorted(pieces, key=len, reverse=True):
-        text = re.sub(rf"(?<![\w@./-]){re.escape(piece)}(?![\w@/-]|\.\w)", " ", text)
+        if piece in text:
+            text = re.sub(rf"(?<![\w@./-]){re.escape(piece)}(?![\w@/-]|\.\w)", " ", text)
     return text
 
 

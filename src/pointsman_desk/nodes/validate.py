@@ -8,6 +8,9 @@ from pointsman import Unsafe, Violation
 from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Trust, Verdict, proposed
 from pointsman_desk.guards import CHECKS
 
+READS = {check: tuple(inspect.signature(check).parameters) for check in CHECKS}
+"""The fields that each check reads."""
+
 
 def validate(
     reply: Reply | Unsafe[Reply], mail: Mail, intents: tuple[Intent, ...], grounds: Grounds, order: Order | NoOrder, policy: Policy,
@@ -26,5 +29,5 @@ def violations_of(fields: Mapping[str, Any]) -> tuple[Violation, ...]:
     return tuple(
         Violation(check=check.__name__, message=message)
         for check in CHECKS
-        for message in check(**{name: fields[name] for name in inspect.signature(check).parameters})
+        for message in check(**{name: fields[name] for name in READS[check]})
     )
