@@ -93,7 +93,7 @@ def many(folder: Path) -> dict[str, int]:
 
     assert in_child(lambda: price(700)) == -signal.SIGKILL
     kept = ended(folder, articles)
-    assert in_child(lambda: price(0)) == 0
+    price(0)
     calls = Market(folder / "calls").calls()
     return {"kept": len(kept), "asked": len(calls), "calls": calls.total(), "repeated": sum(calls[article] > 1 for article in kept)}
 
@@ -136,7 +136,7 @@ def run_one(folder: Path, kind: str, number: int) -> dict[str, Any]:
     code = in_child(lambda: work(folder, kind, CrashAt(number)))
     before, kept = Market(folder / "calls").calls(), ended(folder)
     if code:
-        assert in_child(lambda: work(folder, kind, CrashAt())) == 0
+        work(folder, kind, CrashAt())
     after = Market(folder / "calls").calls()
     repeated = sum(after[article] > before[article] for article in kept)
     return {"killed": code != 0, "end": json.loads((folder / "end").read_text()), "repeated": repeated, "saved": len(kept)}

@@ -108,25 +108,22 @@ def end(path: Path) -> Any:
 def killed_everywhere(folder: Path, work: Callable[[Path, CrashAt], None]) -> dict[str, Any]:
     """Kill a life at each of its points, then live once more; each time the end must be that of an undisturbed life."""
 
-    def lived(path: Path, number: int) -> bool:
-        return in_child(lambda: work(path, CrashAt(number))) == 0
-
     template = folder / "template.db"
-    assert in_child(lambda: filled(template)) == 0
+    filled(template)
     undisturbed = folder / "0.db"
     undisturbed.write_bytes(template.read_bytes())
-    assert lived(undisturbed, 0)
+    work(undisturbed, CrashAt())
     wanted = end(undisturbed)
     report: dict[str, Any] = {"killed": 0, "different": [], "again": []}
     for number in range(1, 1_000):
         path = folder / f"{number}.db"
         path.write_bytes(template.read_bytes())
-        survived = lived(path, number)
+        survived = in_child(lambda path=path, number=number: work(path, CrashAt(number))) == 0
         report["killed"] += not survived
-        assert lived(path, 0)
+        work(path, CrashAt())
         if end(path) != wanted:
             report["different"].append(number)
-        assert lived(path, 0)
+        work(path, CrashAt())
         if end(path) != wanted:
             report["again"].append(number)
         if survived:

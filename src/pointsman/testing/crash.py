@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import traceback
 from collections.abc import Callable
 
 
@@ -25,14 +27,31 @@ class CrashAt:
 def in_child(work: Callable[[], None]) -> int:
     """Run `work` in a forked child; the answer is its exit code, or minus the signal that killed it.
 
-    Fork before any thread is started: a child has only the thread that forked.
+    Raises RuntimeError while other threads run: a child has only the thread that forked, and whatever the others have locked.
     """
+    if threading.active_count() > 1:
+        raise RuntimeError(f"threads run beside this one; end them before you fork: {threading.enumerate()}")
     child = os.fork()
     if child == 0:
         code = 1
         try:
             work()
             code = 0
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def recovers(work: Callable[[], object]) -> bool:
+    """Run `work` after a crash, in this process; the answer is whether it raised nothing. What it raised is printed.
+
+    It needs no child: a process that was killed leaves behind what is on the disk and nothing else.
+    """
+    try:
+        work()
+    except Exception:
+        traceback.print_exc()
+        return False
+    return True
