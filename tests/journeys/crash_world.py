@@ -253,7 +253,7 @@ def main(root: Path, *, control: bool) -> dict[str, Any]:
                 if result["killed"]:
                     break
             report["killed"] += result["killed"]
-            report["points"] = max(report["points"], number - (not result["killed"]))
+            report["points"] = max(report["points"], len(labels), number - (not result["killed"]))
             repeated = result["deliveries"] - result["keys"]
             report["lost"] += not result["recovered"] or result["keys"] != 1
             report["repeated_as_declared" if policy == "AtLeastOnce" else "duplicated"] += repeated

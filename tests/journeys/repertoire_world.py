@@ -17,6 +17,7 @@ import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -293,7 +294,7 @@ def main(root: Path, stories: list[Story], control: str | None) -> dict[str, Any
         report["points"] += len(labels)
         report["processes"] += 1
         report["labels"] = sorted({*report["labels"], *labels})
-        for number in range(1, len(labels) + 1):
+        for number in count(1):
             for attempt in range(TRIES_MAX):
                 result = crash_and_recover(story, root / f"{place}-{number}-{attempt}", number, control)
                 if result["killed"]:
@@ -308,7 +309,10 @@ def main(root: Path, stories: list[Story], control: str | None) -> dict[str, Any
             if different or counted["lost"] or counted["duplicated"]:
                 more = {what: [*(ends[what] - quiet[what])] for what in ends if what != "twice"}
                 less = {what: [*(quiet[what] - ends[what])] for what in ends if what != "twice"}
-                report["failures"].append([story.name, number, labels[number - 1], result["recovered"], {"more": more, "less": less}])
+                label = labels[min(number, len(labels)) - 1]
+                report["failures"].append([story.name, number, label, result["recovered"], {"more": more, "less": less}])
+            if not result["killed"]:
+                break  # no life has so many points
     return report
 
 
