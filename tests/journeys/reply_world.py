@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from pointsman.testing.clock import ManualClock
-from pointsman.testing.crash import CrashAt, in_child
+from pointsman.testing.crash import CrashAt, in_child, recovers
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Case
 from pointsman_desk.config import DeskConfig
@@ -70,7 +70,9 @@ def first_life(home: Path, names: tuple[str, ...], points: CrashAt, now: float =
 
 
 def second_life(home: Path) -> Any:
-    return live(home, tuple(MAILS), CrashAt(), NOON + 60.0)
+    ends: list[Any] = []
+    assert recovers(lambda: ends.append(live(home, tuple(MAILS), CrashAt(), NOON + 60.0))), "the desk does not come up again"
+    return ends[0]
 
 
 def main() -> None:

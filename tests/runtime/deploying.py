@@ -28,7 +28,7 @@ from pointsman import (
     when,
 )
 from pointsman.testing.clock import ManualClock
-from pointsman.testing.crash import CrashAt, in_child
+from pointsman.testing.crash import CrashAt, in_child, recovers
 
 BEGUN_AT = 1_000.0
 LATER = 10_000.0  # beyond every deadline of an earlier life
@@ -139,7 +139,7 @@ def lives(folder: Path, number: int) -> tuple[int, list[str], dict[str, Any]]:
     for file in (db, calls):
         shutil.copy(folder / f"begun{file.suffix}", file)
     code = in_child(dying)
-    asyncio.run(deploy(db, FileWorld(calls), lambda label: None, seed=9))
+    assert recovers(lambda: asyncio.run(deploy(db, FileWorld(calls), lambda label: None, seed=9)))
     return code, labels.read_text().split(), asyncio.run(look(db, calls))
 
 
@@ -148,7 +148,8 @@ def main() -> None:
     for name, in_doubt in (("waiting", False), ("in doubt", True)):
         folder = Path(tempfile.mkdtemp())
         (folder / "begun.calls").touch()
-        asyncio.run(begin(folder / "begun.db", FileWorld(folder / "begun.calls"), in_doubt=in_doubt))
+        old = FileWorld(folder / "begun.calls")
+        assert recovers(lambda folder=folder, old=old, in_doubt=in_doubt: asyncio.run(begin(folder / "begun.db", old, in_doubt=in_doubt)))
         ends: list[dict[str, Any]] = []
         labels: set[str] = set()
         number, code = 0, -9

@@ -18,7 +18,7 @@ from places import HANG_SECONDS
 
 from pointsman import Engine, Failure, Process, Retry, State, finish, otherwise, parallel, when
 from pointsman.definition.process import AnyProcess
-from pointsman.testing.crash import CrashAt, in_child
+from pointsman.testing.crash import CrashAt, in_child, recovers
 
 AGAIN = Retry(attempts_max=3, first_seconds=0)
 ARTICLES = ("a", "b", "dear", "c", "gone")
@@ -93,7 +93,7 @@ def many(folder: Path) -> dict[str, int]:
 
     assert in_child(lambda: price(700)) == -signal.SIGKILL
     kept = ended(folder, articles)
-    price(0)
+    assert recovers(lambda: price(0))
     calls = Market(folder / "calls").calls()
     return {"kept": len(kept), "asked": len(calls), "calls": calls.total(), "repeated": sum(calls[article] > 1 for article in kept)}
 
@@ -136,7 +136,7 @@ def run_one(folder: Path, kind: str, number: int) -> dict[str, Any]:
     code = in_child(lambda: work(folder, kind, CrashAt(number)))
     before, kept = Market(folder / "calls").calls(), ended(folder)
     if code:
-        work(folder, kind, CrashAt())
+        assert recovers(lambda: work(folder, kind, CrashAt()))
     after = Market(folder / "calls").calls()
     repeated = sum(after[article] > before[article] for article in kept)
     return {"killed": code != 0, "end": json.loads((folder / "end").read_text()), "repeated": repeated, "saved": len(kept)}

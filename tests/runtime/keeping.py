@@ -11,7 +11,7 @@ from places import Place
 
 from pointsman import AtMostOnce, Blob, Context, Engine, Process, Retention, State, finish, history_of, open_reader, otherwise, when
 from pointsman.testing.clock import ManualClock
-from pointsman.testing.crash import CrashAt, in_child
+from pointsman.testing.crash import CrashAt, in_child, recovers
 
 DAY = 86_400.0
 NOON = 1_795_003_200.0
@@ -109,10 +109,10 @@ def killed_everywhere(folder: Path, work: Callable[[Path, CrashAt], None]) -> di
     """Kill a life at each of its points, then live once more; each time the end must be that of an undisturbed life."""
 
     template = folder / "template.db"
-    filled(template)
+    assert recovers(lambda: filled(template))
     undisturbed = folder / "0.db"
     undisturbed.write_bytes(template.read_bytes())
-    work(undisturbed, CrashAt())
+    assert recovers(lambda: work(undisturbed, CrashAt()))
     wanted = end(undisturbed)
     report: dict[str, Any] = {"killed": 0, "different": [], "again": []}
     for number in range(1, 1_000):
@@ -120,10 +120,10 @@ def killed_everywhere(folder: Path, work: Callable[[Path, CrashAt], None]) -> di
         path.write_bytes(template.read_bytes())
         survived = in_child(lambda path=path, number=number: work(path, CrashAt(number))) == 0
         report["killed"] += not survived
-        work(path, CrashAt())
+        assert recovers(lambda path=path: work(path, CrashAt()))
         if end(path) != wanted:
             report["different"].append(number)
-        work(path, CrashAt())
+        assert recovers(lambda path=path: work(path, CrashAt()))
         if end(path) != wanted:
             report["again"].append(number)
         if survived:

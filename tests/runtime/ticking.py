@@ -10,7 +10,7 @@ from typing import Any
 from pointsman import Engine, Process, State, every, finish, open_reader, otherwise
 from pointsman.definition.schedules import Missed
 from pointsman.testing.clock import ManualClock
-from pointsman.testing.crash import CrashAt, in_child
+from pointsman.testing.crash import CrashAt, in_child, recovers
 
 NOON = 1_795_003_200.0  # a whole minute of the clock in UTC
 HOUR = 3_600.0
@@ -53,13 +53,13 @@ def killed_everywhere(folder: Path) -> dict[str, Any]:
     counting = CrashAt()
     report: dict[str, Any] = {"killed": 0, "different": [], "ends": []}
     number, template = 0, folder / "template.db"
-    live(template, NOON, counting)
+    assert recovers(lambda: live(template, NOON, counting))
     while True:
         number += 1
         path = folder / f"{number}.db"
         path.write_bytes(template.read_bytes())
         killed = in_child(lambda path=path, number=number: live(path, NOON + 3.5 * HOUR, CrashAt(number))) < 0
-        live(path, NOON + 3.5 * HOUR, counting)
+        assert recovers(lambda path=path: live(path, NOON + 3.5 * HOUR, counting))
         report["killed"] += killed
         report["ends"] = keys(path)
         if report["ends"] != [key(NOON + hour * HOUR) for hour in (1, 2, 3)]:

@@ -27,10 +27,8 @@ class CrashAt:
 def in_child(work: Callable[[], None]) -> int:
     """Run `work` in a forked child; the answer is its exit code, or minus the signal that killed it.
 
-    Raises RuntimeError while other threads run: a child has only the thread that forked, and whatever the others have locked.
+    Fork while no thread works: a child has only the thread that forked.
     """
-    if threading.active_count() > 1:
-        raise RuntimeError(f"threads run beside this one; end them before you fork: {threading.enumerate()}")
     child = os.fork()
     if child == 0:
         code = 1
@@ -47,11 +45,16 @@ def in_child(work: Callable[[], None]) -> int:
 def recovers(work: Callable[[], object]) -> bool:
     """Run `work` after a crash, in this process; the answer is whether it raised nothing. What it raised is printed.
 
-    It needs no child: a process that was killed leaves behind what is on the disk and nothing else.
+    It needs no child: a process that was killed leaves behind what is on the disk and nothing else. The threads that `work` has
+    begun have ended when it returns, so that the next child can be forked.
     """
+    before = set(threading.enumerate())
     try:
         work()
     except Exception:
         traceback.print_exc()
         return False
+    finally:
+        for thread in set(threading.enumerate()) - before:
+            thread.join()
     return True
