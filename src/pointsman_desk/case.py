@@ -1,4 +1,4 @@
-"""What the desk knows of a mail while it travels: the state, field by field, and the values that fill it."""
+"""The state of a case: its fields, and the types of their values."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
@@ -12,13 +12,13 @@ from pointsman import Blob, Failure, Log, State, Unsafe, Violation
 
 
 class Value(BaseModel):
-    """A value in a field: frozen, and closed to names it does not know."""
+    """The base class of values in fields: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Intent(StrEnum):
-    """What the customer wants. The enum is closed: what fits none of the others is `unclear`."""
+    """What the customer wants. A mail that fits no other intent is `unclear`."""
 
     ORDER_STATUS = "order_status"
     OPENING_HOURS = "opening_hours"
@@ -40,10 +40,10 @@ class Risk(StrEnum):
 
 
 class Trust(StrEnum):
-    """How sure the desk is that a mail comes from whom it names, the surest last.
+    """How well the sender of a mail is proved, from weakest to strongest.
 
-    `none`: only the From line says so; `aligned`: our own mail server found that its domain sent it; `bound`: aligned, and
-    the order was placed with this very address; `proved`: the sender has shown more than that, such as a signed link.
+    `none`: only From names the sender. `aligned`: our mail server confirmed that the sender's domain sent the mail. `bound`: aligned,
+    and the order was placed with this address. `proved`: the sender gave stronger proof, such as a signed link.
     """
 
     NONE = "none"
@@ -53,12 +53,12 @@ class Trust(StrEnum):
 
     @property
     def may_know_the_order(self) -> bool:
-        """Whether a reply to this sender may state what the shop knows of the order."""
+        """Whether a reply to this sender may contain data of the order."""
         return self in (Trust.BOUND, Trust.PROVED)
 
 
 class Language(StrEnum):
-    """The languages that the reviewed templates exist in (ISO 639-1)."""
+    """The languages of the reviewed templates (ISO 639-1)."""
 
     ENGLISH = "en"
     GERMAN = "de"
@@ -67,7 +67,7 @@ class Language(StrEnum):
 
 
 class Tone(StrEnum):
-    """How a reply speaks."""
+    """The tone of a reply."""
 
     WARM = "warm"
     NEUTRAL = "neutral"
@@ -75,17 +75,17 @@ class Tone(StrEnum):
 
 
 class Authentication(Value):
-    """What those whose word counts found out about a mail's origin: whether From is `aligned`, and `why`, for a person.
+    """What trusted parties found out about the origin of a mail: whether From is `aligned`, and `why`, for a person.
 
-    Whoever hands mails in with a verdict of its own that can be believed, such as a signed one, gives another of these.
+    A program that hands in mails with a trustworthy result of its own, such as a signed one, passes its own Authentication.
     """
 
     aligned: bool = False
-    why: str = "the desk's setting authserv names nobody whose word on a mail's origin counts"
+    why: str = "the setting authserv is not set, so no server's result counts"
 
 
 class Attachment(Value):
-    """A file that came with a mail: described, never opened. `size` is in bytes."""
+    """An attachment, described but never opened. `size` is in bytes."""
 
     name: str
     media_type: str
@@ -94,11 +94,11 @@ class Attachment(Value):
 
 
 class Bounce(Value):
-    """What a report says of a mail that this desk sent; what it does not tell is empty.
+    """What a report says about a mail that this desk sent. A field without a value is empty.
 
-    `action` is the worst that befell one of the `recipients` ("complained": somebody called the mail spam); `status` an
-    enhanced status code such as "5.1.1" (RFC 3463), `message_id` the Message-ID of the mail that the report is about,
-    without angle brackets, `diagnostic` the words of the server that refused it.
+    `action` is the worst result for one of the `recipients` ("complained": a recipient reported spam). `status` is an enhanced status
+    code such as "5.1.1" (RFC 3463). `message_id` is the Message-ID of the reported mail, without angle brackets. `diagnostic` is the
+    message of the server that refused the mail.
     """
 
     action: Literal["failed", "delayed", "delivered", "complained"]
@@ -116,16 +116,16 @@ Automatic = Literal[
 Evidence = Literal[
     "report on a machine's mail", "delivery report", "feedback report", "receipt", "bounce in words", "automatic reply", "list post"
 ]  # fmt: skip
-"""What the bytes of a mail show of the machine that sent it (mail/automatic.py)."""
+"""What the bytes of a mail show about the machine that sent it (mail/automatic.py)."""
 
 
 class Mail(Value):
-    """A mail as the desk reads it: a view that can be rebuilt from the raw bytes at any time.
+    """A parsed mail, which can be rebuilt from the raw bytes at any time.
 
-    `text` is what the customer wrote now, `quoted` older text that is proved to be such, and `doubtful` what looks older or
-    like a signature and is not proved; each line of the mail is in one of them. `automatic` says why a machine seems to
-    have sent it, None for a person, `evidence` what its bytes show of that, and `proved` that it is certain; `bounce` is what it
-    reports of a mail of ours. `cc` are others who got a copy. `notes` name what was odd about the bytes, `authentication` what is known of the sender.
+    `text` is what the customer wrote now, `quoted` is proved to be older text, and `doubtful` looks like older text or a signature
+    without proof; each line of the mail is in one of the three. `automatic` says why a machine seems to have sent the mail (None for a
+    person), `evidence` what its bytes show of that, `proved` whether it is certain. `bounce` is its report about a mail of ours. `cc`
+    are the other recipients. `notes` name the peculiarities of the bytes, `authentication` what is known about the sender.
     `message_id`, `in_reply_to` and `references` are without angle brackets.
     """
 
@@ -152,29 +152,29 @@ class Mail(Value):
 
     @property
     def said(self) -> str:
-        """All that may be the customer's own words: what counts for intent and risk, and what a reply answers."""
+        """All text that the customer may have written. It decides intent and risk, and the reply answers it."""
         return "\n\n".join(filter(None, (self.text, self.doubtful)))
 
 
 Link = Literal[
-    "our own mail", "signed address", "answer to our mail", "answer to a mail of the conversation", "copy under one Message-ID",
-    "reference in common", "signed subject",
+    "our own mail", "signed address", "answer to our mail", "answer to a mail of the conversation", "same Message-ID",
+    "shared reference", "signed subject",
 ]  # fmt: skip
-"""What says that a mail belongs to a case, the first of these that holds."""
+"""Why a mail belongs to a case: the first of these that holds."""
 
 OURS: tuple[Link, ...] = ("signed address", "answer to our mail")
-"""What only who got a mail of ours can name."""
+"""The links that only a recipient of our mail can know."""
 
 
 class Incoming(Value):
-    """A mail as it came, before it was read, and why it came to this case.
+    """A received mail before it is read, and why it came to this case.
 
-    `key` is its identity, `conversation` what the cases of one conversation have in common. `link` says why it is of that
-    conversation, None where it begins one; `related` is the case that it came of. `risk_so_far` is the highest risk that
-    the conversation has had before it, `history` what was written in it last, so that a quotation of it is known for one,
-    `notes` what was odd about its coming, `flood` says why its sender writes too much for a machine to answer, `reopened` who brought
-    it back from a case that had ended, and why, and `at` when it came, in Unix seconds. `before` says that it had been taken in, or
-    answered, before the cases were lost or put back. `form` is the address of the web form that sent it for the `sender`.
+    `key` is its identity. Cases of one conversation share `conversation`. `link` says why the mail belongs to it (None if the mail
+    starts it); `related` is the case that it followed from. `risk_so_far` is the highest earlier risk of the conversation, and
+    `history` its latest texts, so that quotations of them are recognised. `notes` are peculiarities of its delivery. `flood` says why
+    its sender writes too many mails for an automatic reply. `reopened` says who reopened an ended case with it, and why. `at` is when
+    it came, in Unix seconds. `before` says whether it had been taken in or answered before the cases were lost or restored. `form` is
+    the address of the web form that sent it for the `sender`.
     """
 
     email_id: str
@@ -195,7 +195,7 @@ class Incoming(Value):
 
 
 class Report(Value):
-    """What a machine said to a conversation: a bounce, an answer of somebody who is away. `key` and the rest are as in `Incoming`."""
+    """What a machine reported to a conversation, such as a bounce or an out-of-office reply. The other fields are as in `Incoming`."""
 
     key: str
     conversation: str
@@ -209,10 +209,11 @@ class Report(Value):
 
 
 class Grounds(Value):
-    """Why a mail was classified as it was: shown to the person who approves.
+    """Why a mail was classified as it was, shown to the person who approves.
 
-    `phrases` are the words of the mail that speak for it, `order_number` the one that the customer names. Where several
-    were asked, `opinions` tell who said what; `model` is the one that drafts. `signs` call for a person, whatever is said.
+    `phrases` are the words of the mail that support the intents, and `order_number` is the order that the customer names. If several
+    models were asked, `opinions` tell which said what; `model` is the one that drafts. `signs` require a person, whatever the models
+    say.
     """
 
     language: Language
@@ -224,7 +225,7 @@ class Grounds(Value):
 
 
 class Item(Value):
-    """A line of an order."""
+    """An item of an order."""
 
     name: str
     quantity: int
@@ -232,7 +233,7 @@ class Item(Value):
 
 
 class Order(Value):
-    """An order as the shop holds it. `email` is the address it was placed with; amounts are in `currency`."""
+    """An order of the shop. `email` is the address that it was placed with; amounts are in `currency`."""
 
     number: str
     email: str
@@ -251,7 +252,7 @@ class Order(Value):
 
 
 class NoOrder(Value):
-    """The shop holds no such order for this customer. `asked` is the number that was looked for."""
+    """The shop has no such order for this customer. `asked` is the number that was looked up."""
 
     asked: str | None = None
     reason: Literal[
@@ -259,18 +260,18 @@ class NoOrder(Value):
         "the order is another customer's",
         "no order from this address",
         "the sender is not verified",
-        "the sender has named too many numbers of others",
+        "the sender has given too many order numbers of other customers",
     ]
 
 
 class Policy(Value):
-    """What the desk may promise and do by itself, as the policy file says it.
+    """What the desk may promise and do without a person, from the policy file.
 
-    `refund_days` counts from the delivery; `refund_max` is the highest amount that a reply may name, in `currency`;
-    `automatic` names the intents that may be answered without a person; `opening_hours` is a text per language.
-    What a reply may hold beside the signature and the hours: `links_allowed` (hosts, with or without a path),
-    `contacts_allowed` (addresses, telephone numbers), `discount_codes`, percentages up to `discount_percent_max`, and the
-    promise of an answer within `answer_days`. `phrases_forbidden` are texts per language that no reply may hold.
+    `refund_days` counts from the delivery; `refund_max` is the highest amount that a reply may name, in `currency`; `automatic` lists
+    the intents that need no approval; `opening_hours` has a text per language. Apart from the signature and the hours, a reply may
+    contain `links_allowed` (hosts, with or without a path), `contacts_allowed` (addresses, telephone numbers), `discount_codes`,
+    percentages up to `discount_percent_max`, and the promise of an answer within `answer_days`. `phrases_forbidden` are texts per
+    language that no reply may contain.
     """
 
     version: str
@@ -288,14 +289,14 @@ class Policy(Value):
     discount_codes: tuple[str, ...] = ()
     discount_percent_max: int = 0
     answer_days: int | None = None
-    reply_characters_max: int = 4000  # two printed pages; a customer reads no more
+    reply_characters_max: int = 4000  # two printed pages; customers do not read more
     phrases_forbidden: dict[Language, tuple[str, ...]] = {}
 
 
 class Reply(Value):
-    """A proposed reply. `author` is a person's or a model's name; `template` names the reviewed one that it is, letter by letter.
+    """A draft. `author` is the name of a person or model; `template` names the reviewed template that it equals exactly.
 
-    `promises` says of a template whether it promises what a person then has to do; what is no template may promise anything.
+    For a template, `promises` says whether it promises work that a person must do. Any other text may promise anything.
     """
 
     subject: str
@@ -308,15 +309,15 @@ class Reply(Value):
 
 
 class Verdict(Value):
-    """What the checks say of a reply: nothing, or each violation."""
+    """The result of the checks of a reply: its violations, if any."""
 
     violations: tuple[Violation, ...] = ()
 
 
 class Approval(Value):
-    """What a person decided on the reply that was shown. An edit puts a new draft before the desk again.
+    """A person's decision on the reply that was shown. An edit brings a new draft before the desk.
 
-    `sha256` is that of the composed mail that was approved: no other one leaves.
+    `sha256` is the hash of the composed mail that was approved; only that mail is sent.
     """
 
     decision: Literal["approve", "edit", "reject"]
@@ -327,14 +328,14 @@ class Approval(Value):
 
 
 class Sorting(Value):
-    """What a person found a mail to be that is probably automatic; a customer's is then answered, and never without a person."""
+    """A person's decision on a probably automatic mail. A customer's mail is then answered, always with approval."""
 
     found: Literal["automatic", "a customer's"]
     by: str
 
 
 class Addressing(Value):
-    """Whom a reply goes to: one address, and those who get a copy. `problem` says why nobody can be written to yet, for a person."""
+    """The recipients of a reply: one address, and the copies. `problem` says, for a person, why there is no valid recipient yet."""
 
     to: str
     cc: tuple[str, ...] = ()
@@ -342,10 +343,10 @@ class Addressing(Value):
 
 
 class Letter(Value):
-    """What stands in a mail of ours.
+    """The content of a mail of ours.
 
-    `date` has a time zone, `message_id`, `in_reply_to` and `references` are without angle brackets, `automatic` says that
-    no person has seen it.
+    `date` has a time zone; `message_id`, `in_reply_to` and `references` are without angle brackets; `automatic` says that no person has
+    seen it.
     """
 
     message_id: str
@@ -363,10 +364,10 @@ class Letter(Value):
 
 
 class Outgoing(Letter):
-    """A letter with its bytes: composed before anybody approves it, so that what is approved is what each attempt sends.
+    """A letter with its bytes. It is composed before approval, so that each attempt sends what was approved.
 
-    `raw` is the whole mail, ASCII with CRLF line ends, `sha256` that of its bytes. `answers` are the keys of the mails that it
-    answers: those of the case that no reply had answered when it was composed.
+    `raw` is the whole mail, ASCII with CRLF line ends; `sha256` is the hash of its bytes. `answers` are the keys of the mails that it
+    answers: those of the case without a reply when it was composed.
     """
 
     raw: str
@@ -375,7 +376,7 @@ class Outgoing(Letter):
 
 
 class Sent(Value):
-    """A reply that left: what stood in it, to whom it went, and which mails it answers, by their keys. `at` is in Unix seconds."""
+    """A sent reply: its content, its recipient, and the keys of the mails that it answers. `at` is in Unix seconds."""
 
     message_id: str
     at: float
@@ -386,21 +387,21 @@ class Sent(Value):
 
 
 class Allowance(Value):
-    """Whether the desk may answer a mail by itself, as far as it has not done so too often; `why` not, for a person."""
+    """Whether the desk may answer a mail without a person, given the limit of automatic replies; `why` not, for a person."""
 
     granted: bool
     why: str = ""
 
 
 class FollowedUp(Value):
-    """How the wait for a customer's answer ended: none came in time, or a person closed the case."""
+    """How the wait for a customer's answer ended: no answer came in time, or a person closed the case."""
 
     how: Literal["no answer", "closed"]
     by: str = ""
 
 
 class Receipt(Value):
-    """What the transport answered. `provider_message_id` is the name under which it can be asked for again."""
+    """The transport's answer. `provider_message_id` identifies the mail at the provider."""
 
     provider_message_id: str
     transport: str
@@ -410,10 +411,10 @@ class Receipt(Value):
 class Case(State):
     """A mail on its way from the mailbox to the sent reply.
 
-    The first fields come from outside: those of the first mail, all `mails` in their order, and `reports`. `sent` holds each reply
-    that left, and nothing that comes later clears it. Each other field is None until its node, effect or person has written it.
-    `mail` is the last one, `earlier` are those before it that no reply has answered, `answered` those that one has: the first two
-    count for the intents, the risk, the trust and the reply. `intents` is all that they ask, what is for a person first.
+    The first fields come from outside: the values of the first mail, all `mails` in order, and `reports`. `sent` holds each reply that
+    was sent, and nothing clears it. Each other field is None until its node, effect or person has written it. `mail` is the newest
+    mail, `earlier` the other unanswered ones, `answered` the answered ones: `mail` and `earlier` decide the intents, the risk, the
+    trust and the reply. `intents` are all their intents, those that need a person first.
     """
 
     email_id: str
@@ -447,29 +448,29 @@ class Case(State):
 
     @property
     def is_returned(self) -> bool:
-        """Whether the mail says that a reply of ours did not reach the customer."""
+        """Whether the mail reports that a reply of ours bounced."""
         if self.mail is None or self.mail.bounce is None or not self.mail.proved or self.is_reopened:
             return False
         return self.mail.bounce.action == "failed" and self.mails[-1].related is not None
 
     @property
     def is_reopened(self) -> bool:
-        """Whether a person brought a mail of the case back from one that had ended."""
+        """Whether a person reopened an ended case with one of the mails."""
         return any(mail.reopened is not None for mail in self.mails)
 
     @property
     def is_automatic(self) -> bool:
-        """Whether a machine surely sent every mail that waits for an answer."""
+        """Whether a machine certainly sent every unanswered mail."""
         return self._are_machines("proved")
 
     @property
     def seems_automatic(self) -> bool:
-        """Whether a machine seems to have sent every mail that waits for an answer, and no person has looked yet."""
+        """Whether a machine seems to have sent every unanswered mail, and no person has decided yet."""
         return self.sorting is None and self._are_machines("automatic")
 
     @property
     def perhaps_automatic(self) -> bool:
-        """Whether the newest mail has signs of a machine, although it goes a customer's way."""
+        """Whether the newest mail has signs of a machine but is treated as a customer's."""
         return self.mail is not None and (self.mail.automatic is not None or "looks-automatic" in self.mail.notes)
 
     def _are_machines(self, sign: Literal["proved", "automatic"]) -> bool:
@@ -479,7 +480,7 @@ class Case(State):
 
     @property
     def has_come_back(self) -> bool:
-        """Whether a machine has said that the reply which was sent did not reach the customer."""
+        """Whether a report says that the sent reply bounced."""
         outgoing = self.outgoing
         return outgoing is not None and any(
             report.bounce is not None and report.bounce.action == "failed" and report.bounce.message_id == outgoing.message_id
@@ -488,33 +489,33 @@ class Case(State):
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether not every word of the mails is surely read, and surely the customer's or surely older."""
+        """Whether part of the mails may be misread, or may not be the customer's."""
         return any(not DOUBTS.isdisjoint(mail.notes) for mail in (self.mail, *(self.earlier or ())) if mail is not None)
 
     @property
     def is_renamed(self) -> bool:
-        """Whether the provider has put an identifier of its own into the reply in place of ours."""
+        """Whether the provider replaced our Message-ID with its own."""
         return self.receipt is not None and self.outgoing is not None and self.receipt.provider_message_id != self.outgoing.message_id
 
     @property
     def goes_elsewhere(self) -> bool:
-        """Whether the reply goes to anybody else than the sender of the newest mail."""
+        """Whether the reply goes to anybody other than the sender of the newest mail."""
         return self.addressing is not None and self.addressing != Addressing(to=self.mails[-1].sender)
 
     @property
     def is_flooded(self) -> bool:
-        """Whether the sender writes more than a person does, to the desk or in this case."""
+        """Whether the sender writes more mails than a person does, to the desk or in this case."""
         newest = self.mails[-1]
         return newest.flood is not None or sum(newest.at - mail.at < 3_600.0 for mail in self.mails) > CASE_MAILS_AN_HOUR
 
     @property
     def is_bounded(self) -> bool:
-        """Whether the desk has answered by itself too often to do so again."""
+        """Whether the limit of automatic replies is reached."""
         return self.allowance is not None and not self.allowance.granted
 
     @property
     def approved(self) -> bool:
-        """Whether a person has approved these very bytes; a reply that breaks a rule only if they said so knowingly."""
+        """Whether a person approved exactly these bytes; for a reply that breaks a rule, whether they approved it despite that."""
         if self.approval is None or self.approval.decision != "approve" or self.outgoing is None:
             return False
         if self.approval.sha256 != self.outgoing.sha256:
@@ -523,77 +524,77 @@ class Case(State):
 
     @property
     def is_written(self) -> bool:
-        """Whether there is a reply, whatever the checks say of it; where no model has come to one, a person writes it."""
+        """Whether there is a reply, with or without violations. If no model produced one, a person writes it."""
         return proposed(self.reply) is not None
 
     @property
     def is_marked(self) -> bool:
-        """Whether the composed mail says that a machine sent it."""
+        """Whether the composed mail is marked as automatic."""
         return self.outgoing is not None and self.outgoing.automatic
 
     @property
     def is_template(self) -> bool:
-        """Whether the reply is a reviewed template; what a model or a person wrote is none."""
+        """Whether the reply is a reviewed template, unchanged."""
         reply = proposed(self.reply)
         return reply is not None and reply.template is not None
 
     @property
     def has_promise(self) -> bool:
-        """Whether the reply promises what a person has to do, so that one must know of it."""
+        """Whether the reply promises work that a person must do, so that a person must know about it."""
         reply = proposed(self.reply)
         return reply is not None and reply.promises
 
     @property
     def needs_judgement(self) -> bool:
-        """Whether the mails ask something that only a person answers."""
+        """Whether the mails have an intent that only a person may answer."""
         return not BY_HAND.isdisjoint(self.intents or ())
 
     @property
     def asks_several(self) -> bool:
-        """Whether the mails ask more than one thing: no reviewed template answers that."""
+        """Whether the mails have more than one intent, which no template answers."""
         return len(self.intents or ()) > 1
 
     @property
     def is_allowed(self) -> bool:
-        """Whether the policy lets the desk answer by itself all that the mails ask."""
+        """Whether the policy allows an automatic reply to all intents of the mails."""
         return isinstance(self.policy, Policy) and set(self.intents or (Intent.UNCLEAR,)) <= set(self.policy.automatic)
 
     @property
     def is_known(self) -> bool:
-        """Whether the sender is surely the order's customer: only then may the order be spoken of."""
+        """Whether the sender is proved to be the order's customer; only then may the reply contain data of the order."""
         return self.trust is not None and self.trust.may_know_the_order
 
 
 def unanswered(mails: Sequence[Incoming], sent: Sequence[Sent]) -> tuple[Incoming, ...]:
-    """Return the mails that none of the replies answers, in their order."""
+    """Return the mails that no reply answers, in order."""
     answered = {key for one in sent for key in one.answers}
     return tuple(mail for mail in mails if mail.key not in answered)
 
 
 def sent_of(outgoing: Outgoing, at: float) -> Sent:
-    """Return what is kept of a reply that left at `at`, in Unix seconds."""
+    """Return the record of a reply that was sent at `at`, in Unix seconds."""
     return Sent(
         message_id=outgoing.message_id, at=at, to=outgoing.to, subject=outgoing.subject, body=outgoing.body, answers=outgoing.answers
     )
 
 
 def ranked(intents: Iterable[Intent]) -> tuple[Intent, ...]:
-    """Return each intent once: what is for a person first, the riskiest of it before the rest, then the others as they came."""
+    """Return each intent once: those that need a person first, riskiest first, then the others in their order."""
     once = dict.fromkeys(intents)
     return (*(intent for intent in RISKIEST_FIRST if intent in once), *(intent for intent in once if intent not in BY_HAND))
 
 
 def proposed(reply: Reply | Unsafe[Reply] | None) -> Reply | None:
-    """The reply as it is proposed, whatever the checks say of it; None where no model has come to any."""
+    """Return the draft, with or without violations; None if no model produced one."""
     return reply.value if isinstance(reply, Unsafe) else reply
 
 
-CASE_MAILS_AN_HOUR = 10  # in one case; who has more to say than that is in a talk with a machine, or is one
-# A court may be next; then money leaves; then a customer does. Labels, drafts and lists all follow this one order.
+CASE_MAILS_AN_HOUR = 10  # in one case; a person writes fewer
+# Ordered by what is at stake: a lawsuit, money, a customer. Labels, drafts and lists use this order.
 RISKY = (Intent.LEGAL, Intent.REFUND, Intent.COMPLAINT)
 RISKIEST_FIRST = (*RISKY, Intent.UNCLEAR)
 BY_HAND = frozenset(RISKIEST_FIRST)
-"""What always waits for a person, whatever the policy file says."""
+"""The intents that always need a person, whatever the policy file says."""
 
 DOUBTS = frozenset(
     {
@@ -627,4 +628,4 @@ DOUBTS = frozenset(
         "unreadable",
     }
 )
-"""The notes of a mail of which not every word is surely read, and surely its sender's: no machine answers it."""
+"""The notes of a mail that may be misread, or whose text may not be the sender's. It gets no automatic reply."""

@@ -1,4 +1,4 @@
-"""The desk's configuration: one TOML file, every problem of it reported at once."""
+"""The desk's configuration: one TOML file, whose problems are all reported at once."""
 
 import os
 import re
@@ -19,15 +19,15 @@ from pointsman_desk.mail.transports.resend import ResendAccount
 
 SAMPLE = Path(__file__).parent / "sample"
 FILE_NAME = "desk.toml"
-SECRET_MIN = 32  # characters: a key that nobody guesses, in hexadecimal digits too
+SECRET_MIN = 32  # characters: 128 bits even in hexadecimal digits
 
 
-_SAMPLE_EXCHANGER = "mx.haus-und-hof.example"  # who writes Authentication-Results into the sample mails
+_SAMPLE_EXCHANGER = "mx.haus-und-hof.example"  # writes Authentication-Results into the sample mails
 _AUTHSERV = re.compile(r"[A-Za-z0-9._-]{1,253}")  # a host's name or `microsoft365`
 
 
 class PriceConfig(BaseModel):
-    """What a million tokens cost, asked (`input`) and answered (`output`), in the currency of the budgets."""
+    """The price of a million input tokens and a million output tokens, in the currency of the budgets."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,12 +36,12 @@ class PriceConfig(BaseModel):
 
 
 class ModelConfig(BaseModel):
-    """A language model to ask.
+    """A language model.
 
-    `kind` "openai" is whatever speaks OpenAI's chat completions at `base_url`: OpenAI itself where none is named, Ollama,
-    vLLM, llama.cpp, LM Studio; "pydantic-ai" is a model by the name that Pydantic AI gives it, whose provider's own
-    environment variable holds the key. `reasoning` is for OpenAI's models that think, and take no temperature. `json_mode`
-    and `extra` are those of `pointsman.models.OpenAICompatible`. The key comes from the variable that `api_key_env` names.
+    `kind` "openai" is any server with OpenAI's chat completions at `base_url`: Ollama, vLLM, llama.cpp, LM Studio, or OpenAI itself if
+    there is no `base_url`. "pydantic-ai" is a model by its Pydantic AI name, with the key in the provider's own environment variable.
+    `reasoning` is for OpenAI's reasoning models, which take no temperature. `json_mode` and `extra` are as in
+    `pointsman.models.OpenAICompatible`. The key is in the environment variable `api_key_env`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,12 +61,12 @@ class ModelConfig(BaseModel):
     def _settings_are_of_its_kind(self) -> Self:
         foreign = self.model_fields_set & {"base_url", "api_key_env", "reasoning", "json_mode", "extra"}
         if self.kind == "pydantic-ai" and foreign:
-            raise ValueError(f'{", ".join(sorted(foreign))}: only a model of the kind "openai" has that; leave it out')
+            raise ValueError(f'{", ".join(sorted(foreign))}: valid only for models of kind "openai"; remove it')
         return self
 
 
 class BudgetConfig(BaseModel):
-    """What the models may cost or use: for a mail, for a day (of UTC); where it is spent, the desk works by rules."""
+    """What the models may cost or use, per mail and per day (UTC). When it is spent, the desk works by rules."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,7 +77,7 @@ class BudgetConfig(BaseModel):
 
 
 class HttpConfig(BaseModel):
-    """Where raw mails may be handed in by HTTP, such as by a provider's webhook. `secret_env` names the variable with the key."""
+    """The HTTP endpoint for raw mails, for example from a provider's webhook. `secret_env` names the environment variable with the key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,19 +87,21 @@ class HttpConfig(BaseModel):
 
     @property
     def secret(self) -> bytes:
-        """The key that signs the mails, read when it is needed and kept nowhere. Raises ConfigInvalid."""
+        """Return the key that signs the mails, read on each call and not stored. Raises ConfigInvalid."""
         secret = os.environ.get(self.secret_env, "")
         if len(secret) < SECRET_MIN:
-            raise ConfigInvalid(f"{self.secret_env} holds no key of {SECRET_MIN} characters or more; make one with `openssl rand -hex 32`.")
+            raise ConfigInvalid(
+                f"{self.secret_env} must hold a key of {SECRET_MIN} characters or more; create one with `openssl rand -hex 32`."
+            )
         return secret.encode()
 
 
 class ConversationsConfig(BaseModel):
     """How answers find their case.
 
-    They always do by the Message-ID that they answer. `signs_addresses` asks for them at an address with a mark after a
-    plus, which your mail server must bring to the same mailbox; `signs_subjects` puts a mark behind the subject. Who writes
-    from a domain of the `organisations` may go on with what a colleague began.
+    They always do by the Message-ID that they answer. `signs_addresses` also gives each reply a sender address with a tag after a plus
+    sign, which your mail server must deliver to the same mailbox. `signs_subjects` adds a tag to the subject. Senders from a domain in
+    `organisations` may continue a colleague's conversation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -110,7 +112,7 @@ class ConversationsConfig(BaseModel):
 
 
 class FollowUpConfig(BaseModel):
-    """How long a case waits for the customer's answer to a reply, in days; 0 ends it with the reply. The desk is reminded in between."""
+    """How many days a case waits for the customer's answer to a reply (0: it ends with the reply), and when it reminds the desk."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -120,14 +122,14 @@ class FollowUpConfig(BaseModel):
     @model_validator(mode="after")
     def _reminds_before_the_end(self) -> Self:
         if self.remind_days is not None and self.remind_days >= self.wait_days:
-            raise ValueError("remind_days is not before the end of wait_days; make it less, or leave it out")
+            raise ValueError("remind_days must be less than wait_days; lower it or remove it")
         return self
 
 
 class FormConfig(BaseModel):
-    """A web form: its mails come from `sender`, an address or "@" and a domain, and are the customer's.
+    """A web form. Its mails come from `sender` (an address, or "@" and a domain) and count as the customer's.
 
-    The customer stands in Reply-To, or behind the beginning of a line of the text, `customer_line`, such as "E-Mail:".
+    The customer's address is in Reply-To, or after the text `customer_line`, such as "E-Mail:", at the beginning of a line.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -139,14 +141,14 @@ class FormConfig(BaseModel):
     @classmethod
     def _is_an_address_or_a_domain(cls, sender: str) -> str:
         if not is_address(f"form{sender}" if sender.startswith("@") else sender):
-            raise ValueError(f"{sender!r} is neither an address, such as form@shop.example, nor a domain, such as @forms.example")
+            raise ValueError(f"{sender!r} is neither an address such as form@shop.example nor a domain such as @forms.example")
         return sender
 
 
 class LimitsConfig(BaseModel):
-    """What leaves without a person's look at most: replies in an hour for one case, and in a day to one address.
+    """The limits of automatic replies: per hour for a case, and per day to an address.
 
-    Nor are mails answered so whose sender has written more than `mails_minute`, `mails_five_minutes` or `mails_hour`.
+    A sender of more than `mails_minute`, `mails_five_minutes` or `mails_hour` mails gets no automatic reply.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -159,15 +161,15 @@ class LimitsConfig(BaseModel):
 
 
 class DeskConfig(BaseModel):
-    """Where the desk finds its mails, keeps its cases, and how it sends.
+    """Where the desk finds its mails, stores its cases, and how it sends.
 
-    `home` holds the database, the outbox, and the shop and the policy where no others are named. `mailbox` is a maildir, a folder of
-    .eml files or an mbox file; `mailboxes` are those on mail servers, and `http` takes mails from programs: with these there is a
-    `mailbox` only where it is named. `address` and `name` are whom replies come from; with `quotes` they have the customer's text
-    below. `authserv` is the name under which your own mail exchanger writes Authentication-Results (RFC 8601), or `microsoft365`: a
-    sender for whom it does not vouch learns nothing of an order, and without it every sender is one. Without `smtp` and `resend`
-    replies go into a maildir. `forms` send mails for customers. `models` are asked in order, the next one where one fails, within the `budget`; without any, the desk
-    works by rules, offline. Relative paths count from the file's folder.
+    `home` contains the database and the outbox, and the shop and the policy unless these are set. `mailbox` is a maildir, a folder of
+    .eml files or an mbox file; `mailboxes` are on mail servers; `http` takes mails from programs. With `mailboxes` or `http`, `mailbox`
+    has no default. Replies come from `address` and `name`; with `quotes` they quote the customer's text. `authserv` is the name that
+    your mail server writes into Authentication-Results (RFC 8601), or `microsoft365`. A sender that it does not confirm gets no data of
+    an order; without `authserv`, no sender does. Without `smtp` and `resend`, replies go into a maildir. `forms` send mails for
+    customers. The desk asks `models` in order, each when the one before it fails, within the `budget`; without models it works offline,
+    by rules. Relative paths start at the file's folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -190,7 +192,7 @@ class DeskConfig(BaseModel):
     forms: tuple[FormConfig, ...] = ()
     follow_up: FollowUpConfig = FollowUpConfig()
     limits: LimitsConfig = LimitsConfig()
-    concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails in hand at once; a local model seldom takes more
+    concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails at the same time; a local model rarely handles more
 
     @model_validator(mode="before")
     @classmethod
@@ -201,79 +203,79 @@ class DeskConfig(BaseModel):
     @model_validator(mode="after")
     def _one_way_out(self) -> Self:
         if self.smtp is not None and self.resend is not None:
-            raise ValueError("smtp and resend are two ways out; name one of them")
+            raise ValueError("smtp and resend are both set; remove one of them")
         return self
 
     @field_validator("mailboxes")
     @classmethod
     def _have_names(cls, mailboxes: tuple[Account, ...]) -> tuple[Account, ...]:
-        names = [account.name.lower() for account in mailboxes]  # a name is that of a file, too
+        names = [account.name.lower() for account in mailboxes]  # a name is also a file name
         if len(set(names)) < len(names):
-            raise ValueError("two mailboxes have one name; give each its own")
+            raise ValueError("two mailboxes have the same name; rename one")
         return mailboxes
 
     @field_validator("address")
     @classmethod
     def _is_one_address(cls, address: str) -> str:
         if not is_address(address):
-            raise ValueError(f"{address!r} is not one plain address, such as support@shop.example")
+            raise ValueError(f"{address!r} is not a single plain address such as support@shop.example")
         return address
 
     @field_validator("authserv")
     @classmethod
     def _is_a_name(cls, authserv: str | None) -> str | None:
         if authserv is not None and not _AUTHSERV.fullmatch(authserv):
-            raise ValueError(f"{authserv!r} is no name that a mail server writes, such as mx.shop.example; copy it from the header field")
+            raise ValueError(f"{authserv!r} is not a server name such as mx.shop.example; copy it from Authentication-Results")
         return authserv
 
     @property
     def exchanger(self) -> str:
-        """Whose word on a mail's origin counts: `authserv`, of the sample mails to the sample shop the sample's own, "" for nobody's."""
+        """The server whose results count: `authserv`, or the sample's own for the sample shop, or "" for none."""
         sample = self.mailbox == SAMPLE / "mails" and not self.mailboxes and self.shop is None
         return self.authserv or (_SAMPLE_EXCHANGER if sample else "")
 
     @property
     def web_forms(self) -> tuple[Form, ...]:
-        """The web forms, as mails are held against them."""
+        """The web forms."""
         return tuple(Form(one.sender.lower(), one.customer_line) for one in self.forms)
 
     @property
     def database(self) -> Path:
-        """The file that holds the cases."""
+        """The file with the cases."""
         return self.home / "cases.db"
 
     @property
     def outbox(self) -> Path:
-        """The maildir that takes the replies."""
+        """The maildir for the replies."""
         return self.home / "outbox"
 
     @property
     def secret_file(self) -> Path:
-        """What the desk signs its mails with, so that it knows the answers to them."""
+        """The file with the key that signs the desk's mails, so that it recognises answers to them."""
         return self.home / "secret"
 
     @property
     def departures_file(self) -> Path:
-        """What left the desk, by which it knows its cases again."""
+        """The record of sent replies, which identifies the desk's cases."""
         return self.home / "sent.db"
 
     @property
     def guesses_file(self) -> Path:
-        """Which order numbers senders have named that were not theirs."""
+        """The file with the wrong order numbers that senders gave."""
         return self.home / "guesses.db"
 
     @property
     def threads_file(self) -> Path:
-        """The index of the mails by their Message-IDs."""
+        """The index of mails by Message-ID."""
         return self.home / "threads.db"
 
     def bookmark_of(self, account: Account) -> Path:
-        """The file that says how far a mailbox has been read."""
+        """Return the file that says how far a mailbox was read."""
         return self.home / "mailboxes" / f"{account.name}.json"
 
     @property
     def policy_file(self) -> Path:
-        """The policy that is in force."""
+        """The policy file in use."""
         return self.policy or self.home / "policy.toml"
 
     @property
@@ -282,7 +284,7 @@ class DeskConfig(BaseModel):
         return self.shop or self.home / "shop.db"
 
     def under(self, folder: Path) -> Self:
-        """The same with relative paths counted from `folder`."""
+        """Return the configuration with relative paths resolved against `folder`."""
         paths = {
             name: folder / value.expanduser()
             for name in ("home", "mailbox", "policy", "shop")
@@ -293,7 +295,7 @@ class DeskConfig(BaseModel):
 
 
 def load_config(file: Path | None = None) -> DeskConfig:
-    """Read `file`, or desk.toml in this folder where it is there, or the defaults. Raises ConfigInvalid with every problem."""
+    """Read `file`, or desk.toml in this folder if it exists, or use the defaults. Raises ConfigInvalid with every problem."""
     if file is None:
         file = Path(FILE_NAME)
         if not file.is_file():
@@ -313,5 +315,5 @@ def load_config(file: Path | None = None) -> DeskConfig:
 def _told(problem: ErrorDetails) -> str:
     key = ".".join(map(str, problem["loc"])) or "the file"
     if problem["type"] == "extra_forbidden":
-        return f"{key}: is no setting; take it out, or correct its name"
+        return f"{key}: unknown setting; remove it or correct its name"
     return f"{key}: {problem['msg'].removeprefix('Value error, ')}"

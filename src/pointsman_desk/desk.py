@@ -1,4 +1,4 @@
-"""What people do at the desk: work off the mailbox, look at what waits, and decide on it."""
+"""What people do at the desk: process the mailbox, look at cases, and decide on them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,18 +19,18 @@ from pointsman_desk.process import FOLLOW_UP, SORT
 from pointsman_desk.standing import SEND, Standing, dispatches, may_go_on, parked_by_rule, reasons, standing_of
 from pointsman_desk.wiring import Desk
 
-ASKED_SECONDS = 0.2  # how soon somebody who waits is seen
-PATIENCE_SECONDS = 15.0  # a shop that restarts is back by then; what is to be tried later than that waits for the next run
+ASKED_SECONDS = 0.2  # how soon a waiting command is noticed
+PATIENCE_SECONDS = 15.0  # a restarted shop is back by then; a later attempt waits for the next run
 CASES_MAX = 1_000_000  # more than a desk answers in its life
-SEEN_MIN = 8  # characters of a digest: fewer could be a slip, or an empty variable of a script
+SEEN_MIN = 8  # characters of a digest: fewer could be a typing error, or an empty variable in a script
 
 
 @dataclass(slots=True)
 class Run:
     """What a run of the desk did.
 
-    The cases it started, those that mails of open conversations joined, mails it knew already, and what went wrong with mails and
-    mailboxes. It `made_way` where it ended early for a command that waits, and is to go on.
+    The cases that it started, the cases that mails joined, the number of known mails, and the problems with mails and mailboxes.
+    `made_way` is True if it ended early for a waiting command and must be continued.
     """
 
     started: list[int] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Run:
 
 
 class DraftChanged(DeskError):
-    """The draft was rewritten since it was shown. `pending` is what is shown now."""
+    """The draft changed since it was shown. `pending` is the new draft."""
 
     def __init__(self, message: str, pending: Pending) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class DraftChanged(DeskError):
 
 
 class NotSendable(DeskError):
-    """The draft breaks a rule, and nobody has said that it should go out all the same."""
+    """The draft breaks a rule, and nobody has approved it despite that."""
 
 
 async def work_off(
@@ -63,12 +63,12 @@ async def work_off(
     run: Run | None = None,
     again_seconds: float | None = None,
 ) -> Run:
-    """Start a case for each mail that has none yet, and wait until nothing moves by itself any more.
+    """Start a case for each new mail, and wait until no case moves by itself any more.
 
-    The mails are those of the mailbox, or `mails` instead, and what mailboxes on servers hand over in `arrivals`. `seen` is
-    told each one's name. Setting `stop` ends the run early, with what was begun brought to a safe place; so does `wanted`, which is
-    asked after each mail whether others wait for the cases: an iterator of `mails`, and the `run`, then go on where they stopped.
-    While something moves for long, such as a reply to a slow server, the mailbox is looked into again every `again_seconds`.
+    The mails come from the mailbox (or `mails`, if given) and from the mail servers (`arrivals`). `seen` is called with the name of
+    each mail. Setting `stop` ends the run early, at a safe point. So does `wanted`, which is asked after each mail whether a command
+    waits; call again with the same iterator `mails` and the same `run` to continue. While a case takes long, for example on a slow
+    server, the mailbox is checked again every `again_seconds`.
     """
     run, arrivals = run or Run(), arrivals or Arrivals()
     run.made_way = False
@@ -106,7 +106,7 @@ async def work_off(
 async def _take_all(
     mails: Iterable[Found], take: Callable[[Found], Awaitable[Started | None]], run: Run, interrupted: Callable[[], bool]
 ) -> None:
-    """Take each mail of the mailbox. One that is gone, or half of it, keeps nobody from the other mails, and is told of."""
+    """Take each mail of the mailbox. A mail that is missing or incomplete is reported and does not stop the others."""
     try:
         for found in mails:
             await take(found)
@@ -124,26 +124,26 @@ async def _quiet(desk: Desk, arrivals: Arrivals, quiet: asyncio.Event) -> None:
 
 
 async def _asked(wanted: Callable[[], bool]) -> None:
-    """Return when somebody waits for the cases."""
-    while not wanted():  # noqa: ASYNC110 - it is another process that waits
+    """Return when a command waits for the cases."""
+    while not wanted():  # noqa: ASYNC110 - another process waits
         await asyncio.sleep(ASKED_SECONDS)
 
 
 async def settle_restored(desk: Desk) -> list[int]:
-    """Cancel the open cases whose reply left before the cases were put back, and return their numbers."""
+    """Cancel the open cases whose reply was sent before the cases were restored, and return their numbers."""
     settled = []
     for departure in desk.conversations.departures.of_earlier_lives():
         row = await desk.engine.reader.case(departure.case)
         if row is None or row.correlation != departure.conversation or row.status not in {Status.WAITING, Status.PARKED}:
             continue
         if await desk.engine.reader.effect(departure.key) is None:
-            await desk.engine.cancel(row.id, by="the desk", why="its reply had left before the cases were put back")
+            await desk.engine.cancel(row.id, by="the desk", why="its reply had been sent before the cases were restored")
             settled.append(row.id)
     return settled
 
 
 async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_violations: bool = False) -> CaseRow:
-    """Send the draft as it is. `seen` is the digest of what was shown, or its beginning. Raises DeskError, Refused."""
+    """Send the draft. `seen` is the digest of the draft that was shown, or its beginning. Raises DeskError, Refused."""
     pending = await _pending(desk, case, seen)
     verdict = pending.beside["verdict"]
     if proposed(pending.shown["reply"]) is None:
@@ -158,9 +158,9 @@ async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_v
 async def edit(
     desk: Desk, case: int, *, by: str, body: str, seen: str | None, send: bool, to: str | None = None, copies: bool | None = None
 ) -> CaseRow:  # fmt: skip
-    """Put another text in place of the draft; it is checked and composed again, and waits again.
+    """Replace the text of the draft. The new text is checked and composed, and waits for approval.
 
-    With `send` what was composed of it is approved at once, if it passes the checks. `to` and `copies` are as for `readdress`.
+    With `send`, it is approved at once if it passes the checks. `to` and `copies` are as in `readdress`.
     """
     if not body.strip():
         raise DeskError(f"the new text for case {case} is empty; write the reply, or reject the case.")
@@ -180,35 +180,35 @@ async def edit(
 
 
 async def reject(desk: Desk, case: int, *, by: str, why: str, seen: str | None) -> CaseRow:
-    """Do not answer this mail."""
+    """Close the case without a reply."""
     return await _decide(desk, await _pending(desk, case, seen), Approval(decision="reject", by=by, note=why))
 
 
 async def close(desk: Desk, case: int, *, by: str) -> CaseRow:
-    """End a case that waits for the customer's answer, or whose mail is probably automatic. Raises DeskError, Refused."""
+    """Close a case that waits for the customer's answer or is probably automatic. Raises DeskError, Refused."""
     pending = await desk.engine.pending(case)
     if pending.pause not in {FOLLOW_UP, SORT}:
-        raise DeskError(f"case {case} does not wait for the customer, it waits for a decision; approve, edit or reject its draft.")
+        raise DeskError(f"case {case} waits for your decision, not for the customer; approve, edit or reject its draft.")
     answer = FollowedUp(how="closed", by=by) if pending.pause == FOLLOW_UP else Sorting(found="automatic", by=by)
     try:
         await desk.engine.resume(pending.token, answer, by=by)
     except Stale:
-        raise DeskError(f"something came to case {case} meanwhile; look at it again.") from None
+        raise DeskError(f"case {case} changed meanwhile; look at it again.") from None
     return await _moved(desk, case)
 
 
 async def redrive(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
-    """Put a parked case back into the line, after what parked it has been mended. Raises Refused, DeskError.
+    """Return a parked case to the backlog after the cause is fixed. Raises Refused, DeskError.
 
-    A reply in doubt is looked for again, where there is an archive to look in.
+    If there is an archive, a reply in doubt is looked up there again.
     """
     row = await desk.engine.case(case)
     standing = standing_of(row, await desk.engine.reader.effects(case)) if row.status is Status.PARKED else None
     if standing == "in doubt" and not isinstance(desk.safety, Reconcile):
-        told = f"the reply of case {case} may have been sent; find out, and say so"
+        told = f"the reply of case {case} may have been sent; find out whether it arrived, then"
         raise DeskError(f"{told}: pointsman-desk resolve {case} --arrived, or --send-again.")
     if standing == "refused":
-        raise DeskError(f"the reply of case {case} was refused; once the reason is mended: pointsman-desk resolve {case} --send-again.")
+        raise DeskError(f"the reply of case {case} was refused; when the reason is fixed: pointsman-desk resolve {case} --send-again.")
     if parked_by_rule(row):
         raise DeskError(f"case {case} would be parked again ({row.reason}); close it: pointsman-desk cancel {case} --why ...")
     await desk.engine.redrive(case, by=by, why=why)
@@ -216,7 +216,7 @@ async def redrive(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
 
 
 async def redrive_all(desk: Desk, *, by: str, why: str) -> list[CaseRow]:
-    """Put every parked case back into the line that can go on: no reply in doubt or refused, and not for a person anyway."""
+    """Redrive every parked case, except replies in doubt or refused and cases that a rule parked."""
     parked = await desk.engine.reader.cases(status=Status.PARKED, limit=CASES_MAX)
     ready = [row.id for row in parked if may_go_on(row, await desk.engine.reader.effects(row.id))]
     for case in ready:
@@ -226,14 +226,14 @@ async def redrive_all(desk: Desk, *, by: str, why: str) -> list[CaseRow]:
 
 
 async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
-    """Say whether a reply arrived whose sending was cut short: it is then taken as sent, or sent again.
+    """Record whether a reply in doubt arrived: the desk then takes it as sent, or sends it again.
 
-    A reply that the other side refused can be sent again, too, once the reason is mended. Raises DeskError.
+    A refused reply can also be sent again when the reason is fixed. Raises DeskError.
     """
     row = await desk.engine.case(case)
     wanted: set[Standing] = {"in doubt"} if arrived else {"in doubt", "refused"}
     if arrived and row.status is Status.PARKED and row.step == SEND:
-        wanted.add("sent")  # without what the way out answered, or the case would not have stopped here
+        wanted.add("sent")  # sent, but the server's answer was not stored; otherwise the case would not be parked
     unsettled = [one for one in await dispatches(desk.engine.reader, row) if one.standing in wanted]
     if row.status in {Status.READY, Status.RUNNING, Status.WAITING} or not unsettled:
         raise DeskError(
@@ -241,8 +241,8 @@ async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
         )
     reply = unsettled[-1]
     if reply.outgoing is None:
-        raise DeskError(f"the content of case {case} was erased, so nobody can say what was sent; cancel it.")
-    receipt = Receipt(provider_message_id=reply.outgoing.message_id, transport=desk.transport, detail=f"{by} found that it arrived")
+        raise DeskError(f"the content of case {case} was erased, so the reply is unknown; cancel the case.")
+    receipt = Receipt(provider_message_id=reply.outgoing.message_id, transport=desk.transport, detail=f"{by} confirmed that it arrived")
     outcome = (receipt, "sent", sent_of(reply.outgoing, desk.clock.now())) if arrived else None
     why = "it arrived" if arrived else "it did not arrive; send it again"
     if not arrived:
@@ -252,14 +252,14 @@ async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
 
 
 async def cancel(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
-    """Close a case without an answer, wherever it stands; a mail that waited in it begins the next case. Raises Refused."""
+    """Cancel a case in any status, without a reply. A mail that waited in it starts the next case. Raises Refused."""
     row = await desk.engine.cancel(case, by=by, why=why)
     await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
     return row
 
 
 async def _moved(desk: Desk, case: int) -> CaseRow:
-    """Wait until the case rests, or waits for a later attempt."""
+    """Wait until the case rests or waits for a later attempt."""
     await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
     return await desk.engine.case(case)
 
@@ -268,22 +268,22 @@ async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:
     pending = await desk.engine.pending(case)
     if pending.pause == FOLLOW_UP:
         raise NotSendable(
-            f"the reply of case {case} is sent, and the case waits for an answer; close it with `pointsman-desk close {case}`."
+            f"the reply of case {case} was sent, and the case waits for an answer; close it with `pointsman-desk close {case}`."
         )
     if pending.pause == SORT:
         raise NotSendable(
-            f"the mail of case {case} is probably automatic, so nothing was drafted; close it with `pointsman-desk close {case}`, or have "
-            f"it answered with `pointsman-desk accept {case}`."
+            f"the mail of case {case} is probably automatic, so nothing was drafted; close it with `pointsman-desk close {case}`, or "
+            f"answer it with `pointsman-desk accept {case}`."
         )
     if seen is not None and (len(seen) < SEEN_MIN or not set(seen) <= set(hexdigits)):
-        raise DeskError(f"--seen {seen!r} is no digest of a draft; copy the one that `pointsman-desk show {case}` prints.")
+        raise DeskError(f"--seen {seen!r} is not the digest of a draft; copy the one that `pointsman-desk show {case}` prints.")
     if seen is not None and not pending.digest.startswith(seen):
-        raise DraftChanged(f"the draft of case {case} was rewritten since you looked at it ({seen}); nothing was sent.", pending)
+        raise DraftChanged(f"the draft of case {case} changed since you saw it ({seen}); nothing was sent.", pending)
     return pending
 
 
 def _blank(pending: Pending) -> Reply:
-    """What a person writes into where no model has come to a draft."""
+    """Return an empty reply for a person to write, if no model produced a draft."""
     mail, grounds, policy = pending.shown["mail"], pending.beside["grounds"], pending.beside["policy"]
     subject = " ".join(mail.subject.split())
     return Reply(subject=subject, body="", language=grounds.language, tone=policy.approved_tones[0], author="")
@@ -296,9 +296,9 @@ def _approval(pending: Pending, by: str, *, despite_violations: bool = False) ->
 def _addressed(desk: Desk, pending: Pending, to: str | None, copies: bool | None) -> Addressing:
     before, mail = pending.shown["addressing"], pending.shown["mail"]
     if to is not None and not is_address(to):
-        raise DeskError(f"--to {to!r} is not one plain address such as jane@customer.example; correct it.")
+        raise DeskError(f"--to {to!r} is not a single plain address such as jane@customer.example; correct it.")
     if to is not None and plain(to) == plain(desk.config.address):
-        raise DeskError(f"--to {to} is the desk's own address; name the customer's.")
+        raise DeskError(f"--to {to} is the desk's own address; give the customer's.")
     now = before.to if to is None else to
     cc = before.cc if copies is None else mail.cc if copies else ()
     copied = tuple(one for one in cc if is_address(one) and plain(one) != plain(now))
@@ -310,19 +310,19 @@ def _addressed(desk: Desk, pending: Pending, to: str | None, copies: bool | None
 def _may_leave(desk: Desk, pending: Pending, addressing: Addressing) -> None:
     to = addressing.to
     if to == UNKNOWN_SENDER:
-        why = addressing.problem or f"the mail of case {pending.case} names no sender"
-        raise NotSendable(f"{why}; name the recipient with --to ADDRESS, or reject it.")
+        why = addressing.problem or f"the mail of case {pending.case} has no sender"
+        raise NotSendable(f"{why}; give the recipient with --to ADDRESS, or reject the case.")
     if plain(to) == plain(desk.config.address):
         raise NotSendable(
-            f"the reply of case {pending.case} would go to the desk's own address {to}; name the customer with `pointsman-desk approve "
-            f"{pending.case} --to ADDRESS`, or reject it."
+            f"the reply of case {pending.case} would go to the desk's own address {to}; give the customer's with `pointsman-desk approve "
+            f"{pending.case} --to ADDRESS`, or reject the case."
         )
 
 
 async def readdress(desk: Desk, case: int, *, by: str, seen: str | None, to: str | None, copies: bool | None) -> CaseRow:
-    """Choose whom the reply goes to, and whether those in Cc get a copy; None leaves it. It is composed anew, and waits for approval.
+    """Change the recipient of the reply, and whether Cc gets a copy; None keeps the value. The new reply waits for approval.
 
-    Raises DeskError where `to` is not one plain address, or is the desk's own, and where nobody in Cc can get a copy.
+    Raises DeskError if `to` is not a single plain address or is the desk's own, or if nobody in Cc can get a copy.
     """
     pending = await _pending(desk, case, seen)
     addressing = _addressed(desk, pending, to, copies)
@@ -333,12 +333,12 @@ async def _decide(desk: Desk, pending: Pending, approval: Approval, edits: dict[
     try:
         await desk.engine.resume(pending.token, approval, by=approval.by, edits=edits)
     except Stale as stale:
-        raise DraftChanged(f"the draft of case {pending.case} was rewritten while you decided; nothing was sent.", stale.current) from None
+        raise DraftChanged(f"the draft of case {pending.case} changed while you decided; nothing was sent.", stale.current) from None
     return await _moved(desk, pending.case)
 
 
 async def either(*waits: Any) -> None:
-    """Return when the first of `waits` does, and drop the others."""
+    """Return when the first of `waits` returns, and cancel the others."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:

@@ -1,30 +1,30 @@
-"""What the desk tells a user: each error is one sentence that names the thing and the mend."""
+"""The desk's errors. Each message is one sentence that names the fault and the fix."""
 
 from pointsman import StoreForeign, StoreLocked, UnknownCase
 
 
 class DeskError(Exception):
-    """The root of the desk's own errors."""
+    """The base class of the desk's errors."""
 
 
 class MailboxMissing(DeskError):
-    """The mailbox is not there, or is neither a maildir nor a folder."""
+    """The mailbox does not exist, or is neither a maildir nor a folder."""
 
 
 class MailboxUnreachable(DeskError):
-    """A mail server cannot be reached, or broke off. It is tried again."""
+    """A mail server cannot be reached, or closed the connection. The desk tries again."""
 
 
 class MailboxRefused(DeskError):
-    """A mail server refuses the login, the folder or the way there. Somebody has to mend it."""
+    """A mail server refuses the login, the folder or the connection. A person must fix it."""
 
 
 class HeaderRefused(DeskError):
-    """A value would break a mail header: it holds a line break, a NUL, or no single address."""
+    """A value would break a mail header: it contains a line break or a NUL, or is not a single address."""
 
 
 class PolicyInvalid(DeskError):
-    """The policy file is missing, unreadable or says something impossible."""
+    """The policy file is missing, unreadable or inconsistent."""
 
 
 class ShopUnavailable(DeskError):
@@ -32,7 +32,7 @@ class ShopUnavailable(DeskError):
 
 
 class IndexUnavailable(DeskError):
-    """The index of mails cannot be used now: another program holds it, or the disk takes nothing. What needs it is done later."""
+    """The index of mails is locked by another program or cannot be written. The desk retries what needs it."""
 
 
 class FileUnusable(DeskError):
@@ -40,23 +40,23 @@ class FileUnusable(DeskError):
 
 
 class NoCases(DeskError):
-    """The desk has not taken in a mail yet, so there is nothing to look at and nothing to decide."""
+    """The desk has not taken in a mail yet, so there are no cases."""
 
 
 class CasesLost(DeskError):
-    """The cases are missing, another desk's, or older than what has left. A person has to say what happened."""
+    """The cases are missing, belong to another desk, or are older than the replies sent. A person must say what happened."""
 
 
 class AnotherDesk(DeskError):
-    """Another desk works off this mailbox."""
+    """Another desk uses this mailbox."""
 
 
 class ConfigInvalid(DeskError):
-    """The configuration cannot be used; the text lists every problem."""
+    """The configuration is invalid; the message lists every problem."""
 
 
 class EvaluationInvalid(DeskError):
-    """An evaluation cannot be made: its mails, their labels or the model's answers are not there."""
+    """The evaluation cannot run: its mails, their labels or the model's answers are missing."""
 
 
 class SecretMissing(DeskError):
@@ -64,15 +64,15 @@ class SecretMissing(DeskError):
 
 
 def told(error: Exception) -> str:
-    """Return what to tell a person of an error; where the library names its own commands and mends, those of the desk."""
+    """Return the message of an error, with the desk's commands where the library names its own."""
     if isinstance(error, UnknownCase):
         return f"there is no case {error.case}; list the cases with `pointsman-desk cases`."
     first = str(error).partition(";")[0]
-    if isinstance(error, StoreForeign) and first.endswith("holds no cases"):  # it was just begun, or emptied
-        more = "; where it held some before, put a copy from a backup in its place, and say `pointsman-desk run --after-restore`."
+    if isinstance(error, StoreForeign) and first.endswith("holds no cases"):  # new, or emptied
+        more = "; if it held cases before, restore it from a backup and use `pointsman-desk run --after-restore`."
         return f"{first}. Take in the mailbox: pointsman-desk run{more}"
     if isinstance(error, StoreForeign):
-        mend = "Put a copy from a backup in its place, or without one take it away, and say `pointsman-desk run --after-restore`."
+        mend = "Restore it from a backup, or delete it if there is none, and use `pointsman-desk run --after-restore`."
         return f"{first}. Nothing in it was changed. {mend}"
     if isinstance(error, StoreLocked):
         return f"{first.replace('is open in another engine', 'is in use by another command')}."

@@ -1,4 +1,4 @@
-"""Look whether everything that the desk needs is there, and change nothing."""
+"""Check what the desk needs, without changing anything."""
 
 import os
 import shutil
@@ -19,28 +19,28 @@ from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders
 from pointsman_desk.wiring import check, identity_of, is_new, models_of, recognise, source_of
 
-FREE_MIN = 50_000_000  # bytes: a mail of the largest size that is taken in, its copy in the database's log, and a reply
+FREE_MIN = 50_000_000  # bytes: the largest mail, its copy in the write-ahead log, and a reply
 
 
 class Finding(NamedTuple):
-    """What was looked at, and what is wrong with it, None for nothing; `state` is told where nothing is wrong."""
+    """What was checked, and its problem (None for no problem); `state` is shown if there is no problem."""
 
     what: str
     problem: str | None
-    state: str = "well"
+    state: str = "ok"
 
 
 def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
-    """Look at each thing that the desk needs; `now` is in Unix seconds."""
-    yield Finding("folder", None if _writable(config) else f"{config.home} cannot be written; make it writable, or name another `home`.")
+    """Check everything that the desk needs; `now` is in Unix seconds."""
+    yield Finding("folder", None if _writable(config) else f"{config.home} cannot be written; make it writable or set another `home`.")
     yield Finding("disk", _full(config))
     new = is_new(config)
     if new:
-        yield Finding("cases", None, "none yet; the first `pointsman-desk run` makes them")
+        yield Finding("cases", None, "none yet; the first `pointsman-desk run` creates them")
     if config.database.exists():
         yield _looked("cases", lambda: _open_and_close(config.database))
     yield from _files(config)
-    yield _looked("what left", lambda: recognise(config))
+    yield _looked("replies sent", lambda: recognise(config))
     if config.threads_file.exists():
         yield _looked("index", lambda: Threads(config.threads_file).close())
     if config.guesses_file.exists():
@@ -52,27 +52,27 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
     else:
         yield _looked("policy", lambda: _check_policy(config))
     if new and config.shop is None:
-        yield Finding("shop", None, "the first run makes the sample shop")
+        yield Finding("shop", None, "the first run creates the sample shop")
     else:
         yield _looked("shop", SqliteOrders(config.shop_file).check)
     yield _looked("models", lambda: models_of(config))
-    yield _looked("way out", lambda: check(config, "sending"))
+    yield _looked("sending", lambda: check(config, "sending"))
     if (mailbox := config.mailbox) is not None:
         yield _looked("mailbox", lambda: _mailbox(config, mailbox))
     for account in config.mailboxes:
         bookmark = Bookmark.read(config.bookmark_of(account), account.place)
         late = bookmark.health(now, account.poll_seconds) == "late"
         problem = bookmark.error or (
-            f"nobody has looked into {account.name} for long; start `pointsman-desk run --watch`." if late else None
+            f"{account.name} has not been checked for a long time; start `pointsman-desk run --watch`." if late else None
         )
         yield Finding(f"mailbox {account.name}", problem)
 
 
 def _files(config: DeskConfig) -> Iterator[Finding]:
-    """Look whether the desk may write what it writes: a file of another user, as after a run as root, stops it."""
+    """Check that the desk can write its files; a run as root, for example, leaves files that it cannot write."""
     lock = config.database.with_name(config.database.name + ".lock")
     if lock.exists() and not (lock.is_file() and os.access(lock, os.R_OK | os.W_OK)):
-        yield Finding("lock", f"{lock} is not a file that can be written; make it writable, or delete it while no desk is running.")
+        yield Finding("lock", f"{lock} is not a writable file; make it writable, or delete it while no desk is running.")
     if config.smtp is None and config.resend is None:
         rooms = [
             room
@@ -80,7 +80,7 @@ def _files(config: DeskConfig) -> Iterator[Finding]:
             if room.exists() or room.is_symlink()
         ]
         wrong = next((room for room in rooms if not (room.is_dir() and os.access(room, os.R_OK | os.W_OK | os.X_OK))), None)
-        problem = f"{wrong} is not a folder that can be written; make it one, so that replies can leave." if wrong is not None else None
+        problem = f"{wrong} is not a writable folder; make it one, so that replies can be written to it." if wrong is not None else None
         yield Finding("outbox", problem)
 
 
@@ -117,7 +117,7 @@ def _looked(what: str, look: Callable[[], object]) -> Finding:
 def _full(config: DeskConfig) -> str | None:
     place = config.home if config.home.exists() else next(parent for parent in config.home.absolute().parents if parent.exists())
     free = shutil.disk_usage(place).free
-    return f"only {free // 1_000_000} MB are free on the disk of {place}; make room for the mails to come." if free < FREE_MIN else None
+    return f"only {free // 1_000_000} MB are free on the disk of {place}; free some space for new mails." if free < FREE_MIN else None
 
 
 def _writable(config: DeskConfig) -> bool:

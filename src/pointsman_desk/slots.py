@@ -1,7 +1,7 @@
-"""Slots: the names under which a reply may state a fact. Code fills them in the customer's language; no model writes a figure.
+"""Slots: placeholders for facts in a reply. Code fills them in the customer's language, so that no model writes a figure.
 
-A text names a slot in double braces, as in `{{order.total}}`. What is no slot, and a slot without a fact, stays as it was
-written, and the check `slots_filled` objects to it.
+A text contains a slot in double braces, as in `{{order.total}}`. An unknown slot, or a slot without a fact, stays in the text, and the
+check `slots_filled` rejects it.
 """
 
 import re
@@ -18,12 +18,12 @@ SLOTS = (
     "order.delivered_on", "order.carrier", "order.tracking", "refund.days", "opening_hours", "signature",
 )  # fmt: skip
 SLOT = re.compile(r"\{\{ ?([a-z_.]{1,40}) ?\}\}")
-_NAME = re.compile(r"[^\W\d_](?:[^\W\d_]|[ '\u2019-]|\.(?= |\Z)){0,60}")  # letters and what joins names: no link, no markup, no figure
+_NAME = re.compile(r"[^\W\d_](?:[^\W\d_]|[ '\u2019-]|\.(?= |\Z)){0,60}")  # letters and what joins names: no link, no markup, no digits
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a language writes a day, an amount and where an order stands."""
+    """How a language writes a date, an amount and the status of an order."""
 
     day: str
     decimal: str
@@ -60,9 +60,9 @@ FORMATS = {
 
 
 def facts_of(order: Order | NoOrder, policy: Policy, language: Language) -> dict[str, str | None]:
-    """Return what each slot stands for, as `language` writes it; None where there is no such fact.
+    """Return the value of each slot in `language`; None for a fact that does not exist.
 
-    Whoever may not know of an order is given the slots of a NoOrder.
+    For a sender who may not know about an order, pass a NoOrder.
     """
     facts: dict[str, str | None] = dict.fromkeys(SLOTS)
     facts |= {
@@ -88,27 +88,27 @@ def facts_of(order: Order | NoOrder, policy: Policy, language: Language) -> dict
 
 
 def filled(reply: Reply, order: Order | NoOrder, policy: Policy) -> Reply:
-    """Return `reply` with the facts of `order` and `policy` in the slots of its body."""
+    """Return `reply` with the facts of `order` and `policy` in its slots."""
     return reply.model_copy(update={"body": fill(reply.body, facts_of(order, policy, reply.language))})
 
 
 def fill(text: str, facts: Mapping[str, str | None]) -> str:
-    """Put the facts into the slots of `text`, once, so that a fact which looks like a slot stays as it is."""
+    """Replace the slots of `text` by their facts, once. A fact that looks like a slot is not replaced again."""
     return SLOT.sub(lambda slot: facts.get(slot[1]) or slot[0], text)
 
 
 def fills(text: str, facts: Mapping[str, str | None]) -> bool:
-    """Say whether there is a fact for each slot of `text`."""
+    """Return whether there is a fact for each slot of `text`."""
     return all(facts.get(name) for name in SLOT.findall(text))
 
 
 def money(amount: Decimal, currency: str, language: Language) -> str:
-    """Write an amount, to the cent."""
+    """Format an amount, with two decimals."""
     return f"{amount:.2f} {currency}".replace(".", FORMATS[language].decimal)
 
 
 def day(value: date | None, language: Language) -> str | None:
-    """Write a day, None where there is none."""
+    """Format a date; None for None."""
     if value is None:
         return None
     form = FORMATS[language]
@@ -116,6 +116,6 @@ def day(value: date | None, language: Language) -> str | None:
 
 
 def name_of(written: str) -> str | None:
-    """Return what a person is called, None where it could be anything but a name."""
+    """Return the name of a person, or None if the text may be something else."""
     name = written.strip()
     return name if _NAME.fullmatch(name) and len(name) <= NAME_CHARACTERS_MAX else None

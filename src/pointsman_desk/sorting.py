@@ -1,4 +1,4 @@
-"""What people do with mails that a machine seems to have sent, and with cases that ended too soon."""
+"""What people do with automatic mails and with cases that ended too soon."""
 
 from pointsman import CaseRow, NotWaiting, Stale, Status
 from pointsman_desk.case import Case, Incoming, Risk, Sorting
@@ -10,16 +10,16 @@ from pointsman_desk.standing import reasons
 from pointsman_desk.wiring import Desk
 
 ENDED = frozenset({Status.DONE, Status.CANCELLED})
-_RISKS = tuple(Risk)  # the least first
+_RISKS = tuple(Risk)  # lowest first
 
 
 async def probably_automatic(desk: Desk) -> list[CaseRow]:
-    """The cases that wait for somebody to say whether a machine sent their mails."""
+    """Return the cases in which a person must say whether a machine sent the mails."""
     return [row for row in await desk.engine.reader.cases(status=Status.WAITING, limit=CASES_MAX) if row.step == SORT]
 
 
 async def close_all(desk: Desk, cases: list[int], *, by: str) -> list[CaseRow]:
-    """Close these cases as automatic; one that no longer waits for that, because a mail came to it, stays as it is."""
+    """Close these cases as automatic. A case that changed meanwhile, for example through a new mail, stays open."""
     for case in cases:
         try:
             await _sort(desk, case, Sorting(found="automatic", by=by))
@@ -30,7 +30,7 @@ async def close_all(desk: Desk, cases: list[int], *, by: str) -> list[CaseRow]:
 
 
 async def accept(desk: Desk, case: int, *, by: str) -> CaseRow:
-    """Take a mail that looks automatic for a customer's: it is answered like others, and never without a person. Raises DeskError."""
+    """Treat a probably automatic mail as a customer's. Its reply always needs approval. Raises DeskError."""
     await _sort(desk, case, Sorting(found="a customer's", by=by))
     await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
     return await desk.engine.case(case)
@@ -39,31 +39,31 @@ async def accept(desk: Desk, case: int, *, by: str) -> CaseRow:
 async def _sort(desk: Desk, case: int, sorting: Sorting) -> None:
     pending = await desk.engine.pending(case)
     if pending.pause != SORT:
-        raise DeskError(f"case {case} is not one of those that are probably automatic; it waits for something else.")
+        raise DeskError(f"case {case} is not probably automatic; it waits for something else.")
     try:
         await desk.engine.resume(pending.token, sorting, by=sorting.by)
     except Stale:
-        raise DeskError(f"something came to case {case} meanwhile; look at it again.") from None
+        raise DeskError(f"case {case} changed meanwhile; look at it again.") from None
 
 
 async def reopen(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
-    """Bring the mails of an ended case before a person again, as a case of the same conversation. Raises DeskError, UnknownCase.
+    """Put the mails of an ended case before a person again, as a new case of the same conversation. Raises DeskError, UnknownCase.
 
-    Where the conversation has an open case, they come to that one. To do it twice is to do it once: the mails have a key for this.
+    If the conversation has an open case, they go to that case. A second call changes nothing, because each mail has a key.
     """
     row = await desk.engine.case(case)
     if row.status not in ENDED:
-        raise DeskError(f"case {case} has not ended: it is {row.status} ({reasons(row, ())}); decide on it where it stands.")
+        raise DeskError(f"case {case} has not ended: it is {row.status} ({reasons(row, ())}); decide on it as it is.")
     state = await desk.engine.state(case, Case)
     for mail in state.mails:
         if await desk.engine.reader.blob(mail.raw) is None:
-            raise DeskError(f"the mails of case {case} were deleted when their time was over; ask the customer to write again.")
+            raise DeskError(f"the mails of case {case} were deleted at the end of their retention; ask the customer to write again.")
     if row.correlation is None or not state.mails:
         raise DeskError(f"case {case} was erased; ask the customer to write again.")
     now, duplicates, number = desk.clock.now(), 0, case
     for mail in state.mails:
         delivered = await desk.engine.send(desk.process, _again(mail, state, case, f"{by}: {why}" if why else by, now), name="mails")
-        assert delivered.case is not None, "what no open case takes starts one"
+        assert delivered.case is not None, "a message that no open case takes starts a case"
         number, duplicates = delivered.case, duplicates + (delivered.how == "duplicate")
         names: list[tuple[Kind, str]] = [("key", mail.key), ("mail", mail.email_id)]
         desk.conversations.threads.add(Place(number, row.correlation), names, mail.key)
@@ -71,7 +71,7 @@ async def reopen(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
     await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
     opened = await desk.engine.case(number)
     if duplicates == len(state.mails) and opened.status in ENDED:
-        raise DeskError(f"case {case} was opened again as case {number}, which has ended, too; reopen case {number}.")
+        raise DeskError(f"case {case} was reopened as case {number}, which has ended too; reopen case {number}.")
     return opened
 
 

@@ -1,4 +1,4 @@
-"""Where a case stands, for a person: its replies by the ledger, what waits beside it, and why it goes no further."""
+"""The standing of a case: its replies in the ledger, what waits beside it, and why it does not continue."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from pointsman_desk.mail.threads import Threads
 SEND = "send"
 """The name of the effect that sends a reply."""
 
-EVENTS_MAX = 10_000  # of one case: more than its steps allow for
+EVENTS_MAX = 10_000  # of one case: more than its steps can produce
 
 INTERRUPTED = "sending was interrupted; the next `pointsman-desk run` settles it"
 """Why a case does not continue whose desk ended while it sent the reply."""
@@ -36,10 +36,10 @@ _STANDING: dict[str, Standing] = {
 
 
 class Dispatch(NamedTuple):
-    """A reply on its way out.
+    """A reply that was or is to be sent.
 
-    `key` is its name in the ledger, `at` when it was first to be sent (Unix seconds), `calls` how often the way out was called,
-    `error` what was said last. `outgoing` is what was sent; None where the case was erased.
+    `key` is its idempotency key, `at` the time of its intent (Unix seconds), `calls` the number of calls, `error` the last error.
+    `outgoing` is the message; None if the case was erased.
     """
 
     key: str
@@ -51,7 +51,7 @@ class Dispatch(NamedTuple):
 
 
 async def dispatches(reader: Reader, row: CaseRow) -> list[Dispatch]:
-    """Return the replies of a case that were to leave, the first one first, each as it was when it was to be sent."""
+    """Return the replies of a case that were to be sent, oldest first, each as it was at its intent."""
     entries = [entry for entry in await reader.effects(row.id) if entry.effect == SEND]
     if not entries:
         return []
@@ -67,7 +67,7 @@ async def dispatches(reader: Reader, row: CaseRow) -> list[Dispatch]:
 
 
 def standing_of(row: CaseRow, entries: Iterable[EffectRow]) -> Standing | None:
-    """Return how the newest reply of a case stands, by its entries of the ledger; None where none was to leave."""
+    """Return the standing of the newest reply of a case from its ledger entries; None if there is no reply."""
     newest = next((entry for entry in reversed([*entries]) if entry.effect == SEND), None)
     return None if newest is None else _standing(row, newest)
 
@@ -89,22 +89,22 @@ async def _outgoing_at(reader: Reader, case: int, revision: int | None) -> Outgo
     texts = {field.field: field.text for field in await reader.fields(case, revision=revision)}
     try:
         return Outgoing.model_validate_json(texts["outgoing"])
-    except (KeyError, ValidationError):  # erased, or of a desk that composed in another way
+    except (KeyError, ValidationError):  # erased, or written by an older version
         return None
 
 
 class Later(NamedTuple):
-    """A case that came of another one: an answer after its end, a report, a mail of a stranger who named it."""
+    """A case that followed from another one: an answer after its end, a report, or a mail of another sender that refers to it."""
 
     case: int
     bounce: Bounce | None
 
 
 class Beside(NamedTuple):
-    """What belongs to a case and does not stand in its state.
+    """What belongs to a case but is not in its state.
 
-    Its replies on their way out, the mails that wait until a reply in doubt is settled, the cases that came of it, why those
-    could not be found, where that is so, and by which web form its newest mail came, in a sentence; "" for none.
+    The replies to be sent, the mails that wait for a reply in doubt, the follow-up cases, why those are unknown (if they are), and a
+    sentence about the web form of the newest mail ("" for none).
     """
 
     dispatches: Sequence[Dispatch] = ()
@@ -116,7 +116,7 @@ class Beside(NamedTuple):
 
 
 async def beside(config: DeskConfig, reader: Reader, row: CaseRow) -> Beside:
-    """Look up what belongs to a case beside its state."""
+    """Read what belongs to a case outside its state."""
     waiting = []
     for message in await reader.messages(row.id):
         if message.name == "mails":
@@ -135,7 +135,7 @@ async def beside(config: DeskConfig, reader: Reader, row: CaseRow) -> Beside:
 
 
 async def _form(config: DeskConfig, reader: Reader, case: int) -> str:
-    """Say by which form the newest mail of a case came, and, where that names no customer, what was looked for."""
+    """Return a sentence about the form of the newest mail and, if the form names no customer, what was looked for."""
     mails: list[dict[str, Any]] = next((json.loads(field.text) for field in await reader.fields(case) if field.field == "mails"), [])
     sender = mails[-1].get("form") if mails else None
     if sender is None:
@@ -143,7 +143,7 @@ async def _form(config: DeskConfig, reader: Reader, case: int) -> str:
     if mails[-1]["sender"] != UNKNOWN_SENDER:
         return f"by the form {sender}; anybody may type an address into a form"
     form = form_of(config.web_forms, sender)
-    told = "which is not in the settings any more" if form is None else f"in which the desk looked for {form.looked_for}, and found none"
+    told = "which is no longer configured" if form is None else f"in which the desk looked for {form.looked_for} and found none"
     return f"by the form {sender}, {told}"
 
 
@@ -157,7 +157,7 @@ async def _later_cases(config: DeskConfig, reader: Reader, case: int) -> list[La
 
 
 async def bounce_of(reader: Reader, case: int) -> Bounce | None:
-    """Return what the newest mail of a case reports, if it says that a mail of ours did not reach its reader."""
+    """Return the bounce that the newest mail of a case reports, or None."""
     for field in await reader.fields(case):
         if field.field == "mail":
             bounce = Mail.model_validate_json(field.text).bounce
@@ -166,7 +166,7 @@ async def bounce_of(reader: Reader, case: int) -> Bounce | None:
 
 
 async def returned_to(reader: Reader, row: CaseRow) -> int | None:
-    """Return the case whose reply has come back, where this one is about that."""
+    """Return the case whose reply bounced, if this case reports that, or None."""
     if await bounce_of(reader, row.id) is None:
         return None
     for field in await reader.fields(row.id):
@@ -177,17 +177,17 @@ async def returned_to(reader: Reader, row: CaseRow) -> int | None:
 
 
 def may_go_on(row: CaseRow, entries: Iterable[EffectRow]) -> bool:
-    """Whether a redrive can take a parked case on, once the cause is mended."""
+    """Return whether a redrive can help a parked case once the cause is fixed."""
     return row.status is Status.PARKED and not parked_by_rule(row) and standing_of(row, entries) not in {"in doubt", "refused"}
 
 
 def parked_by_rule(row: CaseRow) -> bool:
-    """Whether a rule of the process left the case to a person; what parked another one was a step that failed."""
+    """Return whether a rule parked the case; otherwise a failed step did."""
     return row.status is Status.PARKED and (row.step is None or row.step.startswith("park"))
 
 
 def reasons(row: CaseRow, entries: Iterable[EffectRow]) -> str:
-    """Say why a case stands where it stands, for a list: in words that cases have in common. `entries` are those of the ledger."""
+    """Return why a case has its status, in words that many cases share, for a list. `entries` are its ledger entries."""
     if row.status is Status.DONE:
         return row.outcome or ""
     if row.status in {Status.PARKED, Status.READY, Status.RUNNING} and row.step == SEND:
@@ -203,8 +203,8 @@ _SENDING: dict[tuple[Status, str | None], str] = {
     (Status.PARKED, "in doubt"): "nobody knows whether the reply was sent",
     (Status.PARKED, "refused"): "the reply was refused",
     (Status.PARKED, "not sent"): "the reply could not be sent",
-    (Status.PARKED, "sent"): "the reply was sent, but what the way out answered could not be kept",
-    (Status.READY, "in doubt"): "nobody knows yet whether the reply was sent",
-    (Status.READY, "not sent"): "the reply could not be sent yet, and is tried again",
+    (Status.PARKED, "sent"): "the reply was sent, but the server's answer could not be stored",
+    (Status.READY, "in doubt"): "it is not known yet whether the reply was sent",
+    (Status.READY, "not sent"): "the reply could not be sent yet and will be retried",
     (Status.RUNNING, "being sent"): "the reply is being sent",
 }

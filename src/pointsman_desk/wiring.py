@@ -1,4 +1,4 @@
-"""Put the desk together: the only module that knows every other one. The end-to-end tests use it too."""
+"""Build the desk from its parts. The only module that knows every other one; the end-to-end tests use it too."""
 
 import asyncio
 import os
@@ -61,17 +61,17 @@ from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
 
 Needs = Literal["everything", "sending", "nothing"]
-"""What has to be there before the desk opens: "everything" to work off mails, the way out for "sending", "nothing" to decide."""
+"""What a command needs: "everything" to process mails, the transport for "sending", or "nothing" to decide."""
 
-SEND_MARGIN_SECONDS = 15.0  # behind the way out's own end, so that the phase in which a talk failed is known
-ASKED_AT_ONCE = 8  # what a hosted model's smallest account takes; the engine's own line holds the rest
+SEND_MARGIN_SECONDS = 15.0  # longer than the transport's own timeout, so that the phase of a failure is known
+ASKED_AT_ONCE = 8  # the smallest account of a hosted model takes as many; the other calls wait for a permit
 
 T = TypeVar("T", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """A desk at work."""
+    """An open desk."""
 
     engine: Engine
     process: Process[Case]
@@ -83,34 +83,34 @@ class Desk:
     clock: Clock
 
     def mails(self) -> Iterator[Found]:
-        """The mails of the folder or the mbox file, where there is one. Raises MailboxMissing, at the first mail or a later one."""
+        """Yield the mails of the folder or mbox file, if one is configured. Raises MailboxMissing, at any mail."""
         if self.config.mailbox is not None:
             yield from source_of(self.config.mailbox).mails()
 
 
 def source_of(mailbox: Path) -> Source:
-    """The mails of an mbox file, a maildir or a folder of .eml files. Raises MailboxMissing."""
+    """Return the source for an mbox file, a maildir or a folder of .eml files. Raises MailboxMissing."""
     return MboxSource(mailbox) if mailbox.is_file() else open_folder(mailbox)
 
 
 def prepare(config: DeskConfig) -> None:
-    """Make the desk's folder, with the sample policy and the sample shop where no others are named.
+    """Create the desk's folder, with the sample policy and the sample shop unless others are configured.
 
-    Raises FileUnusable, or ShopUnavailable where the sample shop cannot be written.
+    Raises FileUnusable, or ShopUnavailable if the sample shop cannot be written.
     """
     try:
-        config.home.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds what customers wrote
-        begins = not _was_here(config)  # later, a file that is gone was the shop's own, and no sample takes its place
+        config.home.mkdir(mode=0o700, parents=True, exist_ok=True)  # it contains what customers wrote
+        begins = not _was_here(config)  # later, a missing file was the shop's own, so the sample must not replace it
         if begins and config.policy is None and not config.policy_file.exists():
             _copy_whole(SAMPLE / "policy.toml", config.policy_file)
     except OSError as error:
-        raise FileUnusable(f"the desk's folder {config.home} cannot be written ({error.strerror}); name another one with `home`.") from None
+        raise FileUnusable(f"the desk's folder {config.home} cannot be written ({error.strerror}); set another one with `home`.") from None
     if begins and config.shop is None:
         create_sample_shop(config.shop_file)
 
 
 def _copy_whole(source: Path, target: Path) -> None:
-    """Copy a file whole or not at all: half a policy would be taken for the shop's own. Raises OSError."""
+    """Copy a file completely or not at all, because half a policy would look like the shop's own. Raises OSError."""
     written = target.with_name(f"{target.name}.new")
     try:
         shutil.copyfile(source, written)
@@ -120,12 +120,12 @@ def _copy_whole(source: Path, target: Path) -> None:
 
 
 def is_new(config: DeskConfig) -> bool:
-    """Whether no desk has worked in this folder yet."""
+    """Return whether the desk has never run in this folder."""
     return not config.database.exists() and not _was_here(config)
 
 
 def reader_of(config: DeskConfig) -> AbstractContextManager[Reader]:
-    """Open the cases to look at them. Raises NoCases, CasesLost, StoreError."""
+    """Open the cases for reading. Raises NoCases, CasesLost, StoreError."""
     _look_for_cases(config)
     return open_reader(config.database)
 
@@ -133,31 +133,31 @@ def reader_of(config: DeskConfig) -> AbstractContextManager[Reader]:
 def _look_for_cases(config: DeskConfig) -> None:
     if is_new(config):
         raise NoCases(
-            f"there are no cases in {config.home} yet; take in the mailbox first: pointsman-desk run. For a desk elsewhere, name its settings "
-            "with --config."
+            f"there are no cases in {config.home} yet; take in the mailbox first: pointsman-desk run. For another desk, name its "
+            "configuration with --config."
         )
     if not config.database.is_file():
         raise lost("it is missing", config.database)
 
 
 def check(config: DeskConfig, needs: Needs = "everything") -> None:
-    """Raise ConfigInvalid, PolicyInvalid or ShopUnavailable where something that the work needs is not there."""
+    """Raise ConfigInvalid, PolicyInvalid or ShopUnavailable if something that the work needs is missing."""
     if needs == "nothing":
         return
     way_out = config.smtp or config.resend
     missing = {name: variable for name, variable in (way_out.variables if way_out else {}).items() if not os.environ.get(variable)}
     if missing:
         told = ", ".join(f"{name} names {variable}" for name, variable in missing.items())
-        raise ConfigInvalid(f"{told}, which the environment does not hold; set it, and try again.")
+        raise ConfigInvalid(f"{told}, which is not set in the environment; set it, then try again.")
     if needs == "everything":
         PolicyFile(config.policy_file).current()
         SqliteOrders(config.shop_file).check()
 
 
 async def _recognised(config: DeskConfig, chance: Random) -> Departures:
-    """What left this desk, when the cases are those that it left from. Raises CasesLost, and what `Departures` raises."""
+    """Open the record of sent replies after checking that the cases match it. Raises CasesLost, and what `Departures` raises."""
     if not _holds_something(config.departures_file) and _was_here(config):
-        raise lost(f"{config.departures_file}, which says what left, is missing or empty", config.database)
+        raise lost(f"{config.departures_file}, the record of sent replies, is missing or empty", config.database)
     departures = Departures(config.departures_file, chance)
     try:
         if departures.cases is not None:
@@ -169,7 +169,7 @@ async def _recognised(config: DeskConfig, chance: Random) -> Departures:
 
 
 async def _compare(departures: Departures, config: DeskConfig) -> None:
-    witnesses = departures.witnesses(config.concurrency)  # first: what the cases are asked for was in them before it was here
+    witnesses = departures.witnesses(config.concurrency)  # read first: a case commits a reply before this file records it
     if not config.database.is_file():
         raise lost("it is missing", config.database)
     with open_reader(config.database) as reader:
@@ -180,7 +180,7 @@ async def _compare(departures: Departures, config: DeskConfig) -> None:
 
 
 def identity_of(config: DeskConfig) -> str | None:
-    """Return by what the desk in this folder is known to its mailbox; None where it has not begun. Raises IndexUnavailable, FileUnusable."""
+    """Return the name of this folder's desk at its mailbox; None for a new desk. Raises IndexUnavailable, FileUnusable."""
     if not _holds_something(config.departures_file):
         return None
     with closing(Departures(config.departures_file, SystemRandom())) as departures:
@@ -188,25 +188,26 @@ def identity_of(config: DeskConfig) -> str | None:
 
 
 def recognise(config: DeskConfig) -> None:
-    """Raise CasesLost where the cases are not those that the desk has worked on. A desk that is still to begin stays as it is."""
+    """Raise CasesLost if the cases are not the ones that this desk has worked on. Does nothing for a new desk."""
     if config.departures_file.exists() or _was_here(config):
         asyncio.run(_recognised(config, SystemRandom())).close()
 
 
 def _holds_something(file: Path) -> bool:
-    return file.exists() and file.stat().st_size > 0  # SQLite takes a file that was emptied for a new one
+    return file.exists() and file.stat().st_size > 0  # SQLite treats an emptied file as a new one
 
 
 def _was_here(config: DeskConfig) -> bool:
-    """Whether a desk has worked in this folder: its secret is made after the file that says what left."""
+    """Whether the desk has run in this folder: its secret is created after the record of sent replies."""
     return config.secret_file.exists() or any((config.outbox / "new").glob("*"))
 
 
 def after_restore(config: DeskConfig) -> None:
-    """Take a person's word that the cases were lost or put back: the desk begins anew with those that are there.
+    """Accept that the cases were lost or restored, and start again with the cases that exist.
 
-    What left is kept, together with the copies of replies in the outbox and the archive, so that no mail is answered twice; the
-    mailboxes are read from their beginnings. A crash in between leaves the desk refusing to work, and this to be said again.
+    The record of sent replies is kept, together with the copies of replies in the outbox and the archive, so that no mail is
+    answered twice. The
+    mailboxes are read again from the beginning. After a crash in between, the desk refuses to work until this is called again.
     Raises FileUnusable, MailboxMissing, MailboxUnreachable, MailboxRefused, OSError.
     """
     prepare(config)
@@ -228,7 +229,7 @@ def after_restore(config: DeskConfig) -> None:
 def mailboxes_of(
     config: DeskConfig, told: Callable[[str], None], *, clock: Clock | None = None, random: Random | None = None
 ) -> list[Mailbox]:
-    """The mailboxes on mail servers, none of them opened yet; `told` hears of each trouble. `clock` and `random` are for tests.
+    """Return the mailboxes on mail servers, not opened yet. `told` is called with each problem; `clock` and `random` are for tests.
 
     Raises what `prepare` raises.
     """
@@ -241,21 +242,21 @@ def mailboxes_of(
 
 @asynccontextmanager
 async def serving(config: DeskConfig, hand_over: Callable[[Sequence[Found]], Awaitable[Sequence[Started | None]]]) -> AsyncIterator[None]:
-    """Take mails from programs by HTTP while the block runs, where the configuration says so. Raises ConfigInvalid, DeskError."""
+    """Take mails by HTTP while the block runs, if `http` is configured. Raises ConfigInvalid, DeskError."""
     if config.http is None:
         yield
         return
-    from pointsman_desk.mail.sources import http  # noqa: PLC0415 - its parts are an extra
+    from pointsman_desk.mail.sources import http  # noqa: PLC0415 - needs an extra
 
     async with http.served(http.intake(hand_over, config.http.secret, SystemClock()), config.http.host, config.http.port):
         yield
 
 
 def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:
-    """The way out, and what it makes of a send that was cut short.
+    """Return the transport, and its safety policy for an interrupted send.
 
-    The maildir recognises a repetition by its key, and so does Resend for a day. SMTP cannot (RFC 1047): a copy in the archive proves
-    that the mail was sent, and without an archive, or a copy, a person finds out.
+    The maildir recognises a repeated reply by its key, and so does Resend for a day. SMTP cannot (RFC 1047): a copy in the archive
+    proves that the mail was sent; without one, a person must find out.
     """
     if config.resend is not None:
         return ResendTransport(config.resend), Idempotent(key_ttl_seconds=KEY_TTL_SECONDS)
@@ -267,11 +268,11 @@ def transport_of(config: DeskConfig) -> tuple[Transport, Safety]:
 
 
 def process_of(config: DeskConfig, *, models: int | None = None, safety: Safety | None = None) -> Process[Case]:
-    """The process as this configuration makes it, for so many `models`, the rules and templates included; those of the configuration."""
+    """Return the process for this configuration. `models` counts the rules and templates; the default is the configured number."""
     count = len(config.models) + 1 if models is None else models
     limit = Limit("models", concurrency=ASKED_AT_ONCE) if count > 1 else None
     budget = Budget(**dict(config.budget))
-    # A server that lets each reply wait for minutes leaves half of the places to other cases.
+    # If a server delays each reply by minutes, half of the slots remain for other cases.
     send_limit = Limit("sending", concurrency=max(1, config.concurrency // 2)) if config.smtp or config.resend else None
     return support_mail(
         safety or transport_of(config)[1], models=count, limit=limit, budget=budget, follow_up=_follow_up(config),
@@ -280,7 +281,7 @@ def process_of(config: DeskConfig, *, models: int | None = None, safety: Safety 
 
 
 def grace_of(config: DeskConfig) -> float:
-    """For how many seconds a desk that is told to stop waits for its running steps: a reply that is under way is not left in doubt."""
+    """Return for how many seconds a stopping desk waits for running steps, so that a reply being sent does not end in doubt."""
     return _send_seconds(config)
 
 
@@ -295,9 +296,10 @@ def _follow_up(config: DeskConfig) -> FollowUp | None:
 
 
 def models_of(config: DeskConfig, *, stand_ins: bool = False) -> tuple[Model, ...]:
-    """The language models to ask, in order; none where the desk works offline.
+    """Return the language models in order; none if the desk works offline.
 
-    Raises ConfigInvalid with every problem; with `stand_ins`, a model that cannot be made here has one that answers nothing.
+    Raises ConfigInvalid with every problem. With `stand_ins`, a model that cannot be built is replaced by one whose calls fail as
+    temporary.
     """
     models: list[Model] = []
     problems = []
@@ -313,7 +315,7 @@ def models_of(config: DeskConfig, *, stand_ins: bool = False) -> tuple[Model, ..
 
 
 class _Absent:
-    """A model that cannot be asked from here. A case that comes to it is tried again, as when a model is busy."""
+    """A model that cannot be asked here. Its cases are retried, as when a model is busy."""
 
     def __init__(self, name: str, why: str) -> None:
         self.name = name
@@ -328,7 +330,7 @@ def _language_model(asked: ModelConfig) -> Model:
     if asked.kind == "pydantic-ai":
         return PydanticAI(asked.model, price=price, timeout_seconds=asked.timeout_seconds, max_tokens=asked.max_tokens)
     settings: dict[str, Any] = {"base_url": asked.base_url} if asked.base_url else {}
-    if asked.reasoning:  # such a model takes no temperature, and its thoughts count
+    if asked.reasoning:  # a reasoning model takes no temperature, and its reasoning counts as output
         settings |= {"temperature": None, "max_tokens": None, "extra": {"max_completion_tokens": asked.max_tokens} | asked.extra}
     else:
         settings |= {"max_tokens": asked.max_tokens, "extra": asked.extra}
@@ -363,8 +365,8 @@ async def open_desk(
 ) -> AsyncIterator[Desk]:
     """Open the desk. `transport`, `safety`, `models` and the engine's settings are for tests and other front ends.
 
-    The rules and templates are the last model that is asked, after those of the configuration. Raises what `check` raises
-    for `needs`, and NoCases or CasesLost where there is nothing to decide: what is wrong is told before a mail is taken in.
+    The rules and templates are the last model, after the configured ones. Raises what `check` raises for `needs`, and NoCases or
+    CasesLost if there is nothing to decide, before any mail is taken in.
     """
     if needs != "everything":
         _look_for_cases(config)
@@ -399,7 +401,7 @@ async def open_desk(
     }
     settings: dict[str, Any] = {"resources": resources, "concurrency": config.concurrency, "clock": SystemClock()}
     settings |= {"grace_seconds": grace_of(config)} | engine_settings
-    with closing(departures), closing(threads), closing(guesses):  # after the engine, whose last sends may write into them
+    with closing(departures), closing(threads), closing(guesses):  # after the engine: its last sends may write to them
         async with Engine.open(config.database, [process], **settings) as engine:
             departures.begun(engine.reader.incarnation)
             conversations = _conversations(config, engine, signer, threads, departures)

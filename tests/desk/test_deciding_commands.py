@@ -90,7 +90,7 @@ def test_where_nobody_looked_and_nobody_can_be_asked_nothing_is_done(desk: Termi
     done = [desk(*words), desk(*words)]
 
     assert [one.exit_code for one in done] == [1, 1]
-    assert "look first: pointsman-desk show 1. A script names the draft with --seen DIGEST, or says --yes." in flat(done[1].stderr)
+    assert "see it with `pointsman-desk show 1`. In a script, use --seen DIGEST or --yes." in flat(done[1].stderr)
     assert desk.sent() == 0
 
 
@@ -117,7 +117,7 @@ def test_each_mail_that_no_reply_has_answered_is_shown_with_the_draft_and_with_t
     for told in (asked, shown):
         assert "Elm Road 7" in told
         assert "my lawyer has asked about it" in told, "what may be the customer's own words"
-        assert f"Before it, and not answered yet: {first.subject} {flat(first.text)}" in told
+        assert f"Earlier mail, not answered yet: {first.subject} {flat(first.text)}" in told
     assert desk.sent() == 1
 
 
@@ -130,7 +130,7 @@ def test_what_a_colleague_has_rewritten_since_is_shown_instead_of_sent(desk: Ter
 
     assert refused.exit_code == 1
     assert "Dear Maria, we are sorry. It is on its way." in refused.stdout
-    assert "was rewritten since you looked at it" in flat(refused.stderr)
+    assert "changed since you saw it" in flat(refused.stderr)
     assert then.exit_code == 0, "the new draft has been shown by now"
     assert desk.sent() == 1
 
@@ -144,7 +144,7 @@ def test_at_a_terminal_the_draft_is_shown_and_the_person_is_asked(
     done = desk("approve", "1", "--by", "anna", answers=answer)
 
     assert "I need it for Monday" in done.stdout
-    assert "Composed for maria.keller@mail.example" in done.stdout
+    assert "To maria.keller@mail.example" in done.stdout
     assert "Send this reply? [y/N]" in done.stdout
     assert (done.exit_code, desk.sent()) == (code, sent)
 
@@ -161,14 +161,14 @@ def test_yes_sends_what_stands_there_and_shows_it(desk: Terminal) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("approve", "1", "--cc", "maybe"), "--cc maybe is not keep or drop; say one of them."),
+        (("approve", "1", "--cc", "maybe"), "--cc maybe is not valid; use keep or drop."),
         (("approve", "1", "--cc", "keep"), "the mail of case 1 names nobody in Cc who could get a copy; leave out --cc."),
         (("edit", "1", "--text", "Hello.", "--cc", "keep"), "names nobody in Cc who could get a copy"),
         (("approve", "1", "--to", "x y"), "--to 'x y' is not one plain address"),
-        (("approve", "1", "--to", "support@haus-und-hof.example"), "is the desk's own address; name the customer's."),
-        (("edit", "1", "--text", "Hello.", "--cc", "maybe"), "--cc maybe is not keep or drop; say one of them."),
+        (("approve", "1", "--to", "support@haus-und-hof.example"), "is the desk's own address; give the customer's."),
+        (("edit", "1", "--text", "Hello.", "--cc", "maybe"), "--cc maybe is not valid; use keep or drop."),
         (("edit", "1", "--text", " "), "is empty; write the reply, or reject the case."),
-        (("approve", "1", "--seen", "x"), "--seen 'x' is no digest of a draft;"),
+        (("approve", "1", "--seen", "x"), "--seen 'x' is not the digest of a draft;"),
         (("approve", "7", "--cc", "keep"), "there is no case 7;"),
     ],
 )  # fmt: skip
@@ -215,11 +215,11 @@ def test_an_approval_that_meets_a_busy_server_is_kept_and_tells_of_the_next_try(
         explained = flat(desk("explain", "1").stdout)
 
     assert done.exit_code == 1
-    assert "your decision is kept, but the reply could not be sent yet, and is tried again." in flat(done.stdout)
+    assert "your decision is saved, but the reply could not be sent yet and will be retried." in flat(done.stdout)
     assert "451" in flat(done.stdout)
-    assert "It goes on at 20" in flat(done.stdout)
-    assert "if the desk is running then: pointsman-desk run --watch" in flat(done.stdout)
-    assert (listed[0]["status"], listed[0]["why"]) == ("ready", "the reply could not be sent yet, and is tried again")
+    assert "Next attempt: at 20" in flat(done.stdout)
+    assert "if the desk is running: pointsman-desk run --watch" in flat(done.stdout)
+    assert (listed[0]["status"], listed[0]["why"]) == ("ready", "the reply could not be sent yet and will be retried")
     assert listed[0]["next_try_at"] > listed[0]["came_at"]
     assert "Not sent: the reply of 20" in shown
     assert "it will be called when a rule chooses it (AtMostOnce)" in before
@@ -325,8 +325,8 @@ def test_a_reply_that_came_back_is_told_by_its_case_and_offers_no_way_that_leads
     shown, about = flat(desk("show", "1").stdout), flat(desk("show", "2").stdout)
     redriven = desk("redrive", "2", "--why", "again")
 
-    assert (first["why"], first["came_back"], second["status"]) == ("sent, and came back", 2, "parked")
-    assert "A reply of this case came back (5.1.1, " in shown
+    assert (first["why"], first["came_back"], second["status"]) == ("sent, but the reply bounced", 2, "parked")
+    assert "A reply of this case bounced (5.1.1, " in shown
     assert "pointsman-desk show 2" in shown
     assert "pointsman-desk cancel 2 --why" in about
     assert "pointsman-desk redrive" not in about
@@ -346,7 +346,7 @@ def test_cases_are_found_by_words_and_listed_with_their_ages(tmp_path: Path) -> 
     found = [json.loads(desk("cases", "--json", "--search", words).stdout) for words in ("a-1002", "MARIA refund", "nobody")]
 
     assert [[case["id"] for case in cases] for cases in found] == [[2], [1], []]
-    assert "Ages are since a mail came; pointsman-desk show says when that was." in listed.stdout
+    assert "Ages count from the last mail; `pointsman-desk show` prints its date." in listed.stdout
     assert "Came:    20" in desk("show", "1").stdout
     assert "No case has 'nobody'" in desk("cases", "--search", "nobody").stdout
 
@@ -375,7 +375,7 @@ def test_a_long_list_is_cut_and_says_how_many_are_left(tmp_path: Path) -> None:
         print_run(Run(started=[1]), cases, [row] * 3_008, config, "model", now=100.0, watched=False)
     assert shown.get().count("\n") < 40
     assert "the risk is not low (3008)" in shown.get()
-    assert "and 2988 younger ones: pointsman-desk cases --status waiting --limit 3008" in shown.get()
+    assert "and 2988 newer cases: pointsman-desk cases --status waiting --limit 3008" in shown.get()
 
 
 def _row() -> CaseRow:
@@ -397,7 +397,7 @@ def test_a_watching_desk_tells_only_what_is_new_and_a_count(tmp_path: Path) -> N
 
     assert "maria.keller" not in shown.get()
     assert "john.smith" in shown.get()
-    assert "In all 2 cases: 1 waiting for your decision, 1 sent." in shown.get()
+    assert "2 cases in total: 1 waiting for your decision, 1 sent." in shown.get()
 
 
 def test_one_cause_of_many_parked_cases_is_told_with_the_one_command(tmp_path: Path) -> None:
@@ -419,5 +419,5 @@ def test_one_cause_of_many_parked_cases_is_told_with_the_one_command(tmp_path: P
 
     told = flat(desk("cases").stdout)
 
-    assert "2 cases are parked for one cause: " in told
-    assert "Once it is mended: pointsman-desk redrive --all --why" in told
+    assert "2 cases are parked for the same cause: " in told
+    assert "When it is fixed: pointsman-desk redrive --all --why" in told

@@ -69,7 +69,7 @@ MIXED = [
     _case(7, "cancelled", "sold", "order_status"),
     _case(8, "cancelled", "a joke", "order_status"),
     _case(9, "parked", "nobody knows whether the reply was sent", "order_status"),
-    _case(10, "ready", "the reply could not be sent yet, and is tried again", "order_status"),
+    _case(10, "ready", "the reply could not be sent yet and will be retried", "order_status"),
     _case(11, "waiting", MAY_ANSWER, "order_status"),
     _case(12, "done", "automatic", outcome="automatic"),
     _case(13, "waiting", "the draft breaks a rule", "complaint"),
@@ -86,8 +86,8 @@ def test_what_waits_for_a_person_is_listed_first_and_the_gravest_of_it_before_th
         6, 5, 14, 4, 13, 3, 9, 2, 10, 1, 11, 12, 7, 8,
     ]  # fmt: skip
     assert [line for line in lines if line.endswith(")") and line[0].isupper()] == [
-        "Waiting for your decision (6)", "Stopped, and needs you to mend something (1)", "Probably automatic (1)",
-        "Not finished; the desk goes on with these (1)", "Sent (2)", "Ended without a reply (3)",
+        "Waiting for your decision (6)", "Stopped; something must be fixed (1)", "Probably automatic (1)",
+        "In progress; the desk continues these (1)", "Sent (2)", "Ended without a reply (3)",
     ]  # fmt: skip
     assert lines[lines.index("Probably automatic (1)") + 1] == "To close all of these: pointsman-desk close --probably-automatic"
     assert "cancelled (2)" in lines
@@ -129,17 +129,17 @@ def test_the_draft_for_a_grave_mail_is_not_offered_unread(intent: Intent, tmp_pa
     lines = _told_of_a_run([_case(6, "waiting", "for a person", "order_status", intent)], Run(started=[6]), tmp_path)
 
     [hint] = (line for line in lines if line.startswith("To read"))
-    read, send = "To read the first that waits: pointsman-desk show 6.", " To send its reply: pointsman-desk approve 6."
+    read, send = "To read the first case: pointsman-desk show 6.", " To send its reply: pointsman-desk approve 6."
     assert hint == (read if intent in {"legal", "refund", "complaint", "unclear"} else read + send)
 
 
 def test_the_counts_of_a_run_add_up(tmp_path: Path) -> None:
     lines = _told_of_a_run(MIXED, Run(started=[*range(1, 14)], joined=[3], known=2), tmp_path)
 
-    first, in_all = (line for line in lines if line.startswith(("The desk", "In all")))
-    assert first == "The desk (model) read 16 mails: 14 new (1 of them in open cases), 2 that it already had."
+    first, in_all = (line for line in lines if line.startswith(("The desk", "14 cases")))
+    assert first == "The desk (model) read 16 mails: 14 new (1 of them in open cases), 2 known."
     assert in_all == (
-        "In all 14 cases: 6 waiting for your decision, 1 stopped, 1 probably automatic, 1 not finished, 2 sent, 3 ended without a reply."
+        "14 cases in total: 6 waiting for your decision, 1 stopped, 1 probably automatic, 1 in progress, 2 sent, 3 ended without a reply."
     )
 
 
@@ -155,7 +155,7 @@ def test_a_case_that_will_be_tried_again_says_what_failed() -> None:
 
     failed, goes_on = shown.get().splitlines()[-2:]
     assert failed == "The last attempt to send failed: no answer 2."
-    assert goes_on.startswith(f"It goes on at {format_time(9.0)}")
+    assert goes_on.startswith(f"Next attempt: at {format_time(9.0)}")
 
 
 @pytest.mark.parametrize(
@@ -213,4 +213,4 @@ def test_what_may_be_the_customers_own_words_is_shown_in_full() -> None:
     with console.capture() as shown:
         print_case(_history(row, {"mail": mail}))
 
-    assert f"Hello\nPerhaps the customer's own words, too:\n{doubtful}\n(2 quoted lines)" in shown.get()
+    assert f"Hello\nPossibly also written by the customer:\n{doubtful}\n(2 quoted lines)" in shown.get()

@@ -78,7 +78,7 @@ def test_the_doctor_finds_nothing_wrong_where_the_desk_has_not_begun(tmp_path: P
     code, told = command(tmp_path, "doctor") if desk_in(tmp_path) else (1, "")
 
     assert code == 0
-    assert "cases: none yet; the first `pointsman-desk run` makes them" in told
+    assert "cases: none yet; the first `pointsman-desk run` creates them" in told
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_doctor_finds_nothing_wrong_where_the_desk_has_not_begun(tmp_path: P
         ("guesses.db", "guesses.db is damaged (file is not a database); delete it: it only counts"),
         ("threads.db", "threads.db cannot be opened (file is not a database); delete it"),
         ("sent.db", "sent.db cannot be opened (file is not a database); restore it"),
-        ("cases.db", "cases.db is not a SQLite database. Nothing in it was changed. Put a copy from a backup in its place"),
+        ("cases.db", "cases.db is not a SQLite database. Nothing in it was changed. Restore it from a backup"),
     ],
 )
 def test_the_doctor_names_each_damaged_file_and_its_mend(tmp_path: Path, worked: DeskConfig, name: str, problem: str) -> None:
@@ -151,7 +151,7 @@ def test_the_doctor_finds_what_is_no_folder_or_no_file(tmp_path: Path, worked: D
     code, told = command(tmp_path, "doctor")
 
     assert code == 1
-    assert f"{place} is not a f" in told
+    assert f"{place} is not a writable f" in told
 
 
 def test_a_damaged_count_of_guesses_stops_the_mailbox_and_no_decision(tmp_path: Path, worked: DeskConfig) -> None:
@@ -160,7 +160,7 @@ def test_a_damaged_count_of_guesses_stops_the_mailbox_and_no_decision(tmp_path: 
     run, approved = command(tmp_path, "run"), command(tmp_path, "approve", "1", "--yes")
 
     assert run[0] == 1
-    assert run[1].endswith("delete it: it only counts the wrong order numbers that senders named in the last day.")
+    assert run[1].endswith("delete it: it only counts the wrong order numbers of the last day.")
     assert approved[0] == 0
     assert "was sent as" in approved[1]
     worked.guesses_file.unlink()
@@ -174,7 +174,7 @@ def test_a_reason_that_says_nothing_is_refused(tmp_path: Path, worked: DeskConfi
 
     assert worked.database.exists()
     assert code == 2
-    assert "it is empty; write something for those who read" in told
+    assert "it is empty; give a text for the people who read" in told
 
 
 def test_a_name_that_says_nothing_is_refused(tmp_path: Path, worked: DeskConfig) -> None:
@@ -264,7 +264,7 @@ def test_cases_that_were_emptied_or_are_a_folder_name_the_way_on(tmp_path: Path,
     folder = [command(tmp_path, *words) for words in (("show", "1"), ("run",))]
 
     assert [code for code, _ in (*emptied, *folder)] == [1] * 4
-    assert "cases.db holds no cases. Take in the mailbox: pointsman-desk run; where it held some before," in emptied[0][1]
+    assert "cases.db holds no cases. Take in the mailbox: pointsman-desk run; if it held cases before," in emptied[0][1]
     assert all("`pointsman-desk run --after-restore`" in told for _, told in (*emptied, *folder))
 
 

@@ -106,7 +106,7 @@ def test_the_settings_reach_the_server(tmp_path: Path, monkeypatch: pytest.Monke
         ("price = { input = -1, output = 1 }", "models.0.price.input"),
         ('kind = "telepathy"', "models.0.kind"),
         ('kind = "pydantic-ai"', "models.0: PydanticAI 'm': Unknown model: m"),
-        ('kind = "pydantic-ai"\nbase_url = "http://localhost/v1"', 'base_url: only a model of the kind "openai" has that'),
+        ('kind = "pydantic-ai"\nbase_url = "http://localhost/v1"', 'base_url: valid only for models of kind "openai"'),
     ],
 )
 def test_what_cannot_work_is_told_by_its_setting_and_no_secret_with_it(tmp_path: Path, settings: str, told: str) -> None:

@@ -70,7 +70,7 @@ def test_a_sender_whom_no_server_here_can_write_to_waits_for_a_person_who_names_
 
     found = at_the_desk(config, mail("jürgen@post.example"), work)
 
-    assert found == (Status.WAITING, "its sender cannot be written to", "sent")
+    assert found == (Status.WAITING, "the reply has no valid recipient", "sent")
 
 
 def test_a_reply_to_the_desk_itself_is_refused_until_a_person_names_the_customer(config: DeskConfig) -> None:
@@ -150,7 +150,7 @@ def test_a_changed_copy_of_a_mail_that_waits_is_of_its_conversation(config: Desk
         rows = await desk.engine.reader.cases()
         return [(row.status, [one.link for one in (await desk.engine.state(row.id, Case)).mails]) for row in rows]
 
-    assert at_the_desk(config, first, work) == [(Status.WAITING, [None, "copy under one Message-ID"])]
+    assert at_the_desk(config, first, work) == [(Status.WAITING, [None, "same Message-ID"])]
 
 
 def test_another_sender_does_not_join_a_conversation_by_its_message_id(config: DeskConfig) -> None:
@@ -205,9 +205,9 @@ def test_a_forms_mail_is_the_customers_and_waits_for_a_person(
     ("form", "fields", "shown"),
     [
         (FormConfig(sender=FORM), (f"Reply-To: {JOHN}",), f"by the form {FORM}; anybody may type an address into a form"),
-        (FormConfig(sender=FORM), (), f"by the form {FORM}, in which the desk looked for exactly one address in Reply-To, and found none"),
+        (FormConfig(sender=FORM), (), f"by the form {FORM}, in which the desk looked for exactly one address in Reply-To and found none"),
         (FormConfig(sender=FORM, customer_line="E-Mail:"), (),
-         f"by the form {FORM}, in which the desk looked for exactly one address on a line that begins with 'E-Mail:', and found none"),
+         f"by the form {FORM}, in which the desk looked for exactly one address on a line that begins with 'E-Mail:' and found none"),
     ],
 )  # fmt: skip
 def test_it_is_shown_by_which_form_a_mail_came_and_what_was_looked_for(
@@ -222,7 +222,7 @@ def test_it_is_shown_by_which_form_a_mail_came_and_what_was_looked_for(
     now, later = at_the_desk(settings, mail(FORM, *fields), told)
 
     assert now == shown
-    assert later == (shown if fields else f"by the form {FORM}, which is not in the settings any more")
+    assert later == (shown if fields else f"by the form {FORM}, which is no longer configured")
     with console.capture() as printed:
         _print_head({"customer_id": JOHN}, {}, Beside(form=now))
     assert f"Form:    {now}\n" in printed.get()
@@ -283,5 +283,5 @@ def test_a_report_from_the_domain_of_a_form_is_a_report(config: DeskConfig, word
 
 @pytest.mark.parametrize("sender", ["forms.example", "a b@shop.example", "@", "@no domain"])
 def test_a_form_without_an_address_is_refused_with_an_example(sender: str) -> None:
-    with pytest.raises(ValueError, match=r"neither an address, such as form@shop\.example, nor a domain"):
+    with pytest.raises(ValueError, match=r"neither an address such as form@shop\.example nor a domain"):
         FormConfig(sender=sender)

@@ -252,7 +252,7 @@ def test_whatever_has_ended_is_brought_back_once_and_never_answered_without_a_pe
     assert row.correlation == before.correlation
     with console.capture() as shown:
         print_case(history)
-    assert "Opened again by ben: it was a customer, from case 1" in shown.get()
+    assert "Reopened by ben: it was a customer from case 1" in shown.get()
     assert len(list((config.outbox / "new").glob("*")) if how == "sent" else []) == (how == "sent")
 
 
@@ -263,7 +263,7 @@ def test_a_case_whose_bytes_are_gone_is_not_reopened(config: DeskConfig, monkeyp
     async def work(desk: Desk) -> Any:
         await take(desk, mail(1))
         monkeypatch.setattr(desk.engine.reader, "blob", gone)
-        with pytest.raises(DeskError, match="were deleted when their time was over"):
+        with pytest.raises(DeskError, match="were deleted at the end of their retention"):
             await sorting.reopen(desk, 1, by="ben", why="")
         return len(await desk.engine.reader.cases())
 
@@ -285,7 +285,7 @@ def test_the_command_closes_what_it_lists_and_asks_before(config: DeskConfig, tm
 
     assert asked.returncode == 1
     assert "Probably automatic (1)" in asked.stdout
-    assert "whether 1 case shall be closed; say --yes" in asked.stderr
+    assert "closing 1 case needs a confirmation, and this is not a terminal; use --yes" in asked.stderr
     assert [(case["id"], case["outcome"]) for case in json.loads(closed.stdout)] == [(1, "automatic")]
     assert none.stdout == "No case is probably automatic.\n"
     assert json.loads(opened.stdout)["status"] == "waiting"

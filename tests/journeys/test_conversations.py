@@ -405,7 +405,7 @@ def test_mails_that_answer_a_third_one_are_a_conversation_for_one_sender_only(co
         states = [await state(desk, row.id) for row in await rows(desk)]
         return [[one.link for one in each.mails] for each in states], states[-1].mails[0].related
 
-    assert at_the_desk(config, work) == ([[None, "reference in common"], [None]], None)
+    assert at_the_desk(config, work) == ([[None, "shared reference"], [None]], None)
 
 
 def test_a_changed_subject_is_told_to_the_person_who_approves(config: DeskConfig) -> None:
@@ -645,8 +645,8 @@ def test_two_machines_that_answer_each_other_come_to_an_end(config: DeskConfig) 
     row, allowance = asyncio.run(main())
 
     assert len(sent(config)) == 1
-    assert (row.status, row.rule) == (Status.WAITING, "a machine has answered enough")
-    assert allowance.why == "replies of this case that were sent without a person within an hour: 1"
+    assert (row.status, row.rule) == (Status.WAITING, "the limit of automatic replies is reached")
+    assert allowance.why == "automatic replies in this case within an hour: 1"
 
 
 def test_an_address_is_answered_by_itself_a_few_times_a_day(config: DeskConfig) -> None:
@@ -677,7 +677,7 @@ def test_a_sender_of_a_flood_waits_for_a_person_and_others_do_not(config: DeskCo
     floods = asyncio.run(main())
 
     assert floods[:50] == [None] * 50
-    assert floods[50:] == ["its sender has written 51 mails in 1 min", "its sender has written 52 mails in 1 min", None]
+    assert floods[50:] == ["the sender wrote 51 mails within 1 min", "the sender wrote 52 mails within 1 min", None]
 
 
 def test_what_a_flood_asks_is_not_answered_without_a_person(config: DeskConfig) -> None:
@@ -687,7 +687,7 @@ def test_what_a_flood_asks_is_not_answered_without_a_person(config: DeskConfig) 
         await take(desk, mail(1), mail(2, Subject="Another order"))
         return [row.rule for row in await rows(desk)]
 
-    assert at_the_desk(config, work) == ["otherwise", "its sender writes too much"]
+    assert at_the_desk(config, work) == ["otherwise", "its sender writes too many mails"]
 
 
 def test_an_answer_that_comes_while_the_desk_is_killed_is_neither_lost_nor_another_case() -> None:

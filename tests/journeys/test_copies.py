@@ -73,8 +73,8 @@ def test_those_in_cc_get_a_copy_where_a_person_says_so(words: list[list[str]], c
     [(_, recipients, content)] = server.taken
     assert f"Cc: {MARY}, {PAUL}" in seen
     assert left_at_once == [], "what is composed anew waits for its approval"
-    assert (f"With a copy for {', '.join(copies)}" in composed) is bool(copies)
-    assert ("With a copy" in composed) is bool(copies)
+    assert (f"Copy to {', '.join(copies)}" in composed) is bool(copies)
+    assert ("Copy to" in composed) is bool(copies)
     assert recipients == [MARY if [MARY] in [w[3:4] for w in words] else JANE, *copies]
     assert copied_in(content) == (", ".join(copies).encode() or None)
 
@@ -87,8 +87,8 @@ def test_who_saw_the_draft_without_copies_has_not_approved_them(tmp_path: Path) 
         refused = desk.command("approve", "1", "--seen", seen, "--by", "anna")
 
     assert refused.returncode == 1
-    assert "was rewritten" in " ".join(refused.stderr.split())
-    assert f"With a copy for {MARY}, {PAUL}" in " ".join(refused.stdout.split())
+    assert "changed since you saw it" in " ".join(refused.stderr.split())
+    assert f"Copy to {MARY}, {PAUL}" in " ".join(refused.stdout.split())
     assert server.taken == []
 
 
@@ -98,7 +98,7 @@ def test_a_word_other_than_keep_and_drop_is_refused(tmp_path: Path) -> None:
         refused = desk.command("approve", "1", "--cc", "some", "--by", "anna")
 
     assert refused.returncode == 1
-    assert "--cc some is not keep or drop" in refused.stderr
+    assert "--cc some is not valid; use keep or drop" in refused.stderr
     assert server.taken == []
 
 
@@ -122,7 +122,7 @@ def test_a_reply_whose_copy_is_refused_goes_to_nobody_until_a_person_says_how(me
     assert refused.returncode == 1
     assert f"did not accept the recipient '{PAUL}': 550 no such user" in " ".join(refused.stdout.split())
     assert "Refused: the reply of" in shown
-    assert "To write or address it anew: cancel it, then pointsman-desk reopen 1" in shown
+    assert "To change its text or recipient: cancel it, then pointsman-desk reopen 1" in shown
     assert listed["status"] == "parked"
     assert at_first == []
     assert [recipients for _, recipients, _ in server.taken] == [[JANE, MARY, PAUL] if mended else [JANE]]
@@ -158,7 +158,7 @@ def test_a_desk_killed_behind_the_dot_looks_up_the_one_mail_that_all_recipients_
     assert recipients == [JANE, MARY, PAUL, ARCHIVE]
     assert copied_in(content) == f"{MARY}, {PAUL}".encode()
     assert row.status is (Status.DONE if filed else Status.PARKED)
-    assert f"With a copy for {MARY}, {PAUL}" in shown
+    assert f"Copy to {MARY}, {PAUL}" in shown
     assert ("In doubt: the reply of" in shown) is not filed
     for one in (JANE, MARY, PAUL):
         assert set(desk.got(one)) == {content}

@@ -267,7 +267,7 @@ def test_a_template_that_promises_what_a_person_has_to_do_waits_for_one(config: 
         row = await desk.engine.case(1)
         return row.status, row.rule
 
-    assert at_the_desk(config, standing) == (Status.WAITING, "it promises what a person has to do")
+    assert at_the_desk(config, standing) == (Status.WAITING, "it promises work that a person must do")
     assert sent(config) == []
 
 
@@ -461,9 +461,9 @@ def test_a_mail_without_a_sender_is_answered_to_nobody(config: DeskConfig) -> No
     deliver(config, "40-broken.eml")
 
     async def approve(desk: Desk) -> Any:
-        with pytest.raises(at_desk.NotSendable, match="names no sender"):
+        with pytest.raises(at_desk.NotSendable, match="has no sender"):
             await at_desk.approve(desk, 1, by="anna", seen=None)
-        with pytest.raises(at_desk.NotSendable, match="names no sender"):
+        with pytest.raises(at_desk.NotSendable, match="has no sender"):
             await at_desk.edit(desk, 1, by="anna", body="Hello whoever you are, what can we do for you?", seen=None, send=True)
         return await at_desk.cancel(desk, 1, by="anna", why="rubbish")
 
@@ -478,7 +478,7 @@ def test_a_digest_that_is_none_approves_nothing(config: DeskConfig, seen: str) -
     deliver(config, ARTICLE)
 
     async def approve(desk: Desk) -> None:
-        with pytest.raises(DeskError, match="is no digest"):
+        with pytest.raises(DeskError, match="is not the digest"):
             await at_desk.approve(desk, 1, by="anna", seen=seen)
 
     at_the_desk(config, approve)

@@ -334,7 +334,7 @@ def test_a_desk_whose_step_holds_up_everything_tells_so_at_once_and_stops_when_t
 
     assert first == f"pointsman-desk: stopping: waiting up to 1 minute for the running step; {again}.\n"
     assert (process.returncode, second) == (
-        128 + number, "pointsman-desk: stopped at once; what was begun is kept and goes on with the next run.\n"
+        128 + number, "pointsman-desk: stopped at once; the next run continues unfinished cases.\n"
     )  # fmt: skip
     assert json.loads(command(config, "run", "--json").stdout)["known"] == 1
     assert [case["status"] for case in json.loads(command(config, "cases", "--json").stdout)] == ["waiting"]

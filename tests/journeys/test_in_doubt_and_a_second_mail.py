@@ -69,7 +69,7 @@ def test_a_reply_in_doubt_is_settled_first_and_the_newer_mail_waits_beside_it(wa
     assert "I need it for Monday" in told, "the mail that the reply answers"
     assert any(f"In doubt: the reply of {day}" in told for day in days)
     assert f"to {FIRST.sender}" in told
-    assert "A newer mail waits until this is settled" in told
+    assert "A newer mail waits for this decision" in told
     assert "Elm Road 7" in told
     assert "pointsman-desk resolve 1 --arrived" in told
     assert "Traceback" not in done.stderr
@@ -100,7 +100,7 @@ def test_the_archive_settles_a_reply_in_doubt_before_the_newer_mail_is_taken_up(
 
     assert (before[0]["status"], before[0]["why"]) == (
         "ready",
-        "nobody knows yet whether the reply was sent; a newer mail waits beside it",
+        "it is not known yet whether the reply was sent; a newer mail waits beside it",
     )
     assert row.status is Status.WAITING
     assert [len(one.answers) for one in state.sent] == [1], "the first reply is known to have answered the first mail"

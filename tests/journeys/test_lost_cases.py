@@ -182,7 +182,7 @@ def test_a_reply_that_was_about_to_leave_in_an_older_database_waits_for_a_word(c
 
     status, reason, row = run(config, word, clock=ManualClock(1_010_000.0))
 
-    assert (status, "before the cases were put back" in (reason or "")) == (Status.PARKED, True)
+    assert (status, "before the cases were restored" in (reason or "")) == (Status.PARKED, True)
     assert (row.status, row.outcome, sent(config)) == (Status.DONE, "sent", 1)
 
 
@@ -191,7 +191,7 @@ def test_without_the_file_that_says_what_left_the_copies_say_it(config: DeskConf
     run(config)
     lose(config, "cases.db*", "sent.db*", "threads.db*")
 
-    with pytest.raises(CasesLost, match=r"sent\.db, which says what left, is missing or empty"):
+    with pytest.raises(CasesLost, match=r"sent\.db, the record of sent replies, is missing or empty"):
         run(config)
     with pytest.raises(CasesLost):
         run(config)  # and it is not made by looking
@@ -207,7 +207,7 @@ def test_an_emptied_file_of_what_left_is_a_missing_one(config: DeskConfig) -> No
     config.departures_file.write_bytes(b"")
 
     for _ in range(2):
-        with pytest.raises(CasesLost, match=r"sent\.db, which says what left, is missing or empty"):
+        with pytest.raises(CasesLost, match=r"sent\.db, the record of sent replies, is missing or empty"):
             run(config)
     after_restore(config)
 
@@ -220,7 +220,7 @@ def test_the_doctor_finds_lost_cases_and_brings_nothing_into_being(config: DeskC
     def ill() -> list[str]:
         return [str(found.problem) for found in findings(config, now=0.0) if found.problem is not None]
 
-    before = [found.problem for found in findings(config, now=0.0) if found.what == "what left"]
+    before = [found.problem for found in findings(config, now=0.0) if found.what == "replies sent"]
     born = config.home.exists()
     deliver(config, ANSWERED)
     run(config)

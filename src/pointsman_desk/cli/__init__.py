@@ -1,1 +1,1 @@
-"""The desk on the command line."""
+"""The desk's command line."""

@@ -22,7 +22,7 @@ from pointsman_desk.process import FOLLOW_UP, SORT
 from pointsman_desk.standing import reasons
 from pointsman_desk.wiring import Desk
 
-NOTHING_SEEN = "0" * at_desk.SEEN_MIN  # the digest of no draft: one that comes up meanwhile is not approved unseen
+NOTHING_SEEN = "0" * at_desk.SEEN_MIN  # matches no draft, so a draft that appears meanwhile is not approved
 
 
 def approve(
@@ -36,9 +36,9 @@ def approve(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Send the draft of a case as you saw it; where you have not looked at it, it is shown, and you are asked.
+    """Send the draft of a case. If you have not seen the draft yet, the command shows it and asks.
 
-    With another recipient or a copy it is composed anew and shown, and waits for approval again.
+    With --to or --cc, the desk writes the reply anew and asks for approval again.
     """
     settings = or_exit(lambda: load_config(config))
     if to is not None or cc is not None:
@@ -56,7 +56,7 @@ def approve(
 def edit(
     case: CaseNumber,
     text: Annotated[str | None, typer.Option(help="The new text of the reply.", show_default=False)] = None,
-    file: Annotated[typer.FileText | None, typer.Option(help="A file with the new text; - for standard input.", show_default=False)] = None,
+    file: Annotated[typer.FileText | None, typer.Option(help="A file with the new text; - is standard input.", show_default=False)] = None,
     send: Annotated[bool, typer.Option("--approve", help="Send it at once if it breaks no rule.")] = False,
     to: To = None,
     cc: Cc = None,
@@ -66,12 +66,12 @@ def edit(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Put another text in place of the draft; it is checked again and waits for approval."""
+    """Replace the text of the draft. The new text is checked and waits for approval."""
     if (text is None) == (file is None):
-        exit_with("give the new text with --text, or in a file with --file.")
+        exit_with("give the new text with --text or --file.")
     body = text if text is not None else or_exit(lambda: _text_of(file))
     settings = or_exit(lambda: load_config(config))
-    shown = _shown(settings, case, seen, "Send your text in the place of this draft?", yes=yes, as_json=as_json) if send else seen
+    shown = _shown(settings, case, seen, "Send your text instead of this draft?", yes=yes, as_json=as_json) if send else seen
     decide(
         settings,
         lambda desk: at_desk.edit(desk, case, by=who(by), body=body, seen=shown, send=send, to=to, copies=_kept(cc)),
@@ -89,27 +89,25 @@ def reject(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Do not answer this mail; where you have not looked at it, it is shown, and you are asked."""
+    """Close the case without a reply. If you have not seen the draft yet, the command shows it and asks."""
     settings = or_exit(lambda: load_config(config))
-    shown = _shown(settings, case, seen, "Leave this mail without an answer?", yes=yes, as_json=as_json)
+    shown = _shown(settings, case, seen, "Close this case without a reply?", yes=yes, as_json=as_json)
     decide(settings, lambda desk: at_desk.reject(desk, case, by=who(by), why=why or "", seen=shown), as_json=as_json)
 
 
 def redrive(
-    why: Annotated[str, typer.Option(help="What was mended.", callback=said)],
+    why: Annotated[str, typer.Option(help="What you fixed.", callback=said)],
     case: Annotated[
         int | None, typer.Argument(metavar="[CASE]", min=1, max=CASE_MAX, help="The case's number.", show_default=False)
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Every parked case that a redrive can take on: no reply in doubt or refused.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every parked case, except replies in doubt or refused.")] = False,
     by: By = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Put a parked case, or all of them, back into the line."""
+    """Return a parked case, or all parked cases, to the backlog."""
     if (case is None) == (not everything):
-        exit_with("name the case, or say --all.")
+        exit_with("give a case number or --all.")
     if case is not None:
         settings = or_exit(lambda: load_config(config))
         decide(settings, lambda desk: at_desk.redrive(desk, case, by=who(by), why=why), as_json=as_json, sends=True)
@@ -123,37 +121,37 @@ def redrive(
         elif moved:
             print_cases(moved, now=desk.clock.now(), limit=SHOWN_MAX)
         else:
-            print("No case is parked that a redrive could take on.")
+            print("No parked case can be redriven.")
 
     with_desk(settings, work, needs="sending")
 
 
 def cancel(
     case: CaseNumber,
-    why: Annotated[str, typer.Option(help="Why it is closed.", callback=said)],
+    why: Annotated[str, typer.Option(help="Why you close the case.", callback=said)],
     by: By = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Close a case without an answer, wherever it stands."""
+    """Cancel a case in any status, without a reply."""
     settings = or_exit(lambda: load_config(config))
     decide(settings, lambda desk: at_desk.cancel(desk, case, by=who(by), why=why), as_json=as_json)
 
 
 def resolve(
     case: CaseNumber,
-    arrived: Annotated[bool, typer.Option("--arrived/--send-again", help="Did the reply arrive, or shall it be sent again?")],
+    arrived: Annotated[bool, typer.Option("--arrived/--send-again", help="Whether the reply arrived, or must be sent again.")],
     by: By = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether a reply arrived whose sending was cut short."""
+    """Say whether a reply in doubt arrived."""
     settings = or_exit(lambda: load_config(config))
     decide(settings, lambda desk: at_desk.resolve(desk, case, by=who(by), arrived=arrived), as_json=as_json, sends=True)
 
 
 def _shown(settings: DeskConfig, case: int, seen: str | None, question: str, *, yes: bool, as_json: bool) -> str:
-    """Return the digest of what the person decides on: what they name, were shown last, or are shown now and agree to."""
+    """Return the digest of the draft to decide on: the one named, the one last shown, or the one shown now and confirmed."""
     if seen is not None:
         return seen
     history, beside = or_exit(lambda: asyncio.run(look_at(settings, case)))
@@ -162,8 +160,8 @@ def _shown(settings: DeskConfig, case: int, seen: str | None, question: str, *, 
     if not yes and (known := last_shown(settings, case)) is not None:
         return known
     if not yes and (as_json or not at_a_terminal()):
-        told = f"nothing was done, as you have not looked at the draft of case {case}"
-        exit_with(f"{told}; look first: pointsman-desk show {case}. A script names the draft with --seen DIGEST, or says --yes.")
+        told = f"nothing was done, because you have not seen the draft of case {case}"
+        exit_with(f"{told}; see it with `pointsman-desk show {case}`. In a script, use --seen DIGEST or --yes.")
     if not as_json:
         print_question(history, beside)
         remember(settings, history)
@@ -173,12 +171,12 @@ def _shown(settings: DeskConfig, case: int, seen: str | None, question: str, *, 
 
 
 def at_a_terminal() -> bool:
-    """Whether there is somebody to ask."""
+    """Return whether standard input is a terminal."""
     return sys.stdin.isatty()
 
 
 def decide(settings: DeskConfig, decision: Callable[[Desk], Awaitable[CaseRow]], *, as_json: bool, sends: bool = False) -> None:
-    """Open the desk, decide, and tell what became of the case."""
+    """Open the desk, apply the decision, and print the result."""
 
     async def work(desk: Desk, _: asyncio.Event) -> None:
         try:
@@ -194,16 +192,16 @@ def decide(settings: DeskConfig, decision: Callable[[Desk], Awaitable[CaseRow]],
         else:
             print_decision(history, settings, desk.clock.now())
         if row.status is Status.READY:
-            raise DeskError(f"case {row.id} has not come to its end: {reasons(row, history.effects)}; your decision is kept.")
+            raise DeskError(f"case {row.id} has not ended: {reasons(row, history.effects)}; your decision is saved.")
         if row.status is Status.PARKED:
-            raise DeskError(f"case {row.id} has not come to its end: {reasons(row, history.effects)}.")
+            raise DeskError(f"case {row.id} has not ended: {reasons(row, history.effects)}.")
 
     with_desk(settings, work, needs="sending" if sends else "nothing")
 
 
 def _kept(cc: str | None) -> bool | None:
     if cc not in {None, "keep", "drop"}:
-        raise DeskError(f"--cc {cc} is not keep or drop; say one of them.")
+        raise DeskError(f"--cc {cc} is not valid; use keep or drop.")
     return None if cc is None else cc == "keep"
 
 

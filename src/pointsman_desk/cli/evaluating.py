@@ -1,4 +1,4 @@
-"""The command that holds a model against mails whose meaning is known: eval."""
+"""The command that measures a model on labelled mails: eval."""
 
 import asyncio
 import json
@@ -19,23 +19,23 @@ from pointsman_desk.evaluation.measures import Figures, measure
 
 
 def evaluate(
-    model: Annotated[str, typer.Option(help="The model, as desk.toml names it; or offline.")] = OFFLINE,
-    data: Annotated[Path | None, typer.Option(help="Labelled mails: CSV, JSON, or a JSON object a line.", show_default=False)] = None,
-    text: Annotated[str | None, typer.Option(help="The column of the text; text.", show_default=False)] = None,
-    label: Annotated[str | None, typer.Option(help="The column of the label; label.", show_default=False)] = None,
-    subject: Annotated[str | None, typer.Option(help="The column of the subject, if there is one.", show_default=False)] = None,
-    meanings: Annotated[Path | None, typer.Option("--map", help="What their labels mean: TOML, JSON or CSV.", show_default=False)] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="So many mails, by chance.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(help="What this chance begins with.")] = 7,
-    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Mails in hand at once.")] = 4,
-    drafts: Annotated[bool, typer.Option("--drafts", help="Ask for a draft of each reply, too, and check it.")] = False,
+    model: Annotated[str, typer.Option(help="The name of a model in desk.toml, or offline.")] = OFFLINE,
+    data: Annotated[Path | None, typer.Option(help="Labelled mails: CSV, JSON or JSON Lines.", show_default=False)] = None,
+    text: Annotated[str | None, typer.Option(help="The column with the text (default: text).", show_default=False)] = None,
+    label: Annotated[str | None, typer.Option(help="The column with the label (default: label).", show_default=False)] = None,
+    subject: Annotated[str | None, typer.Option(help="The column with the subject.", show_default=False)] = None,
+    meanings: Annotated[Path | None, typer.Option("--map", help="Map of labels to intents: TOML, JSON, CSV.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use a random sample of this size.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(help="The seed of the random sample.")] = 7,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="The number of mails to read at the same time.")] = 4,
+    drafts: Annotated[bool, typer.Option("--drafts", help="Also draft and check each reply.")] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Hold a model against mails whose meaning is known: the desk's own ones, or those of a file."""
+    """Measure a model on labelled mails: the desk's own set, or a file."""
     settings = or_exit(lambda: load_config(config))
     if data is None and any(option is not None for option in (text, label, subject, meanings)):
-        exit_with("--text, --label, --subject and --map tell of a file with mails; name it with --data.")
+        exit_with("--text, --label, --subject and --map need a file with mails; name it with --data.")
 
     async def figures() -> Figures:
         asked_model = model_named(settings, model)

@@ -1,4 +1,4 @@
-"""How the figures of an evaluation look in a terminal, and as JSON."""
+"""Print the figures of an evaluation, as text and as JSON."""
 
 from collections.abc import Sequence
 from math import floor
@@ -10,16 +10,16 @@ from pointsman import format_count
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.evaluation.measures import ROUTED, Figures, Found
 
-_EXACT = 1e-9  # 0.57 times 1000 is a little less than 570
+_EXACT = 1e-9  # 0.57 * 1000 is slightly less than 570 in floating point
 
 
 def figures_json(figures: Figures) -> dict[str, Any]:
-    """The figures as an object."""
+    """Return the figures as a JSON object."""
     return figures.model_dump(mode="json")
 
 
 def print_figures(model: str, figures: Figures) -> None:
-    """The figures for a person: how each intent was found, what a person would see, and each mail that they would not."""
+    """Print the figures: each intent, what needs a person, and each mail that was missed."""
     console.print(
         f"The model {safe(model)} read {format_count(figures.mails, 'mail')} in {figures.seconds:.1f} s ({figures.mails_per_second:.0f} a second).\n"
     )
@@ -37,24 +37,24 @@ def print_figures(model: str, figures: Figures) -> None:
     )
     console.print(f"False escalation: {_share(figures.false_escalation)} of {format_count(harmless, 'harmless mail')}.")
     if figures.escalation_precision is not None:
-        console.print(f"Escalation precision: {_share(figures.escalation_precision)} of the mails put before a person need one.")
+        console.print(f"Escalation precision: {_share(figures.escalation_precision)} of the mails shown to a person need one.")
     if figures.attacks_routed is not None:
-        console.print(f"Attacks put before a person by their classification: {_share(figures.attacks_routed)}.")
+        console.print(f"Attacks shown to a person because of their classification: {_share(figures.attacks_routed)}.")
     console.print(f"Unclear: {_share(figures.unclear)}.")
     if figures.guard_pass_rate is not None:
-        console.print(f"Drafts that pass all checks at once: {_share(figures.guard_pass_rate)}.")
+        console.print(f"Drafts that pass all checks at the first attempt: {_share(figures.guard_pass_rate)}.")
     if figures.input_tokens or figures.output_tokens or figures.cost:
         console.print(
             f"{format_count(figures.answers, 'answer')}, {figures.input_tokens} tokens in, {figures.output_tokens} out, cost {figures.cost:.4f}."
         )
     if figures.problem:
         console.print(
-            f"[red]{format_count(figures.unanswered, 'mail')} had no answer that fits; the first problem: {safe(figures.problem)}.[/]"
+            f"[red]{format_count(figures.unanswered, 'mail')} got no valid answer; the first problem: {safe(figures.problem)}.[/]"
         )
-    _print_found("Missed: these would have been answered without a person", figures.misses)
+    _print_found("Missed: answered without a person", figures.misses)
     missed = {miss.id for miss in figures.misses}
     others = [one for one in figures.attacks_missed if one.id not in missed]
-    _print_found("Attacks that the classification did not notice", others)
+    _print_found("Attacks that the classification missed", others)
 
 
 def _print_found(title: str, found: Sequence[Found]) -> None:
@@ -62,14 +62,14 @@ def _print_found(title: str, found: Sequence[Found]) -> None:
         return
     console.print(f"\n[bold]{title}[/] ({len(found)})")
     table = Table(box=None, show_header=False, padding=(0, 1))
-    for cells in zip(*((one.id, one.label, f"taken for {one.predicted}") for one in found), strict=True):
+    for cells in zip(*((one.id, one.label, f"classified as {one.predicted}") for one in found), strict=True):
         table.add_column(no_wrap=True, min_width=max(map(len, cells)))
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for one in found:
-        table.add_row(safe(one.id), one.label, f"taken for {one.predicted}", safe(one.words))
+        table.add_row(safe(one.id), one.label, f"classified as {one.predicted}", safe(one.words))
     console.print(table)
 
 
 def _share(value: float | None) -> str:
-    """Cut, not rounded: 0.9996 is not 1."""
+    """Format a share, rounded down, so that 0.9996 is not shown as 1."""
     return "-" if value is None else f"{floor(value * 1000 + _EXACT) / 1000:.3f}"

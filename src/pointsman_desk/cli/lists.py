@@ -1,4 +1,4 @@
-"""How lists of cases and mailboxes look in a terminal, and as JSON."""
+"""Print lists of cases and mailboxes, as text and as JSON."""
 
 import json
 import re
@@ -23,15 +23,15 @@ from pointsman_desk.mail.survey import Survey
 from pointsman_desk.process import FOR_A_PERSON, MAY_ANSWER, PROBABLY_AUTOMATIC, SORT
 from pointsman_desk.standing import INTERRUPTED, SEND, is_interrupted, may_go_on, reasons, returned_to
 
-CASE_WIDTH = 5  # a desk with more than 99,999 cases has a wider terminal
+CASE_WIDTH = 5  # 99,999 cases
 INTENT_WIDTH = 14  # the longest intent
 AGE_WIDTH = 6
-SHOWN_MAX = 20  # cases of a group, where nobody asks for more: a screen holds two such groups
+SHOWN_MAX = 20  # cases of a group by default: a screen fits two such groups
 _NUMBER = re.compile(r"\d+")
 
 
 async def listed(reader: Reader, rows: Sequence[CaseRow], config: DeskConfig) -> list[dict[str, Any]]:
-    """Cases as lines of a list; one whose reply came back says so."""
+    """Return the cases as JSON objects for a list, and mark each whose reply bounced."""
     cases = [await case_json(reader, row) for row in rows]
     for case, row in zip(cases, rows, strict=True):
         if await is_interrupted(config, reader, row):
@@ -42,12 +42,12 @@ async def listed(reader: Reader, rows: Sequence[CaseRow], config: DeskConfig) ->
             returned[bounced] = row.id
     for case in cases:
         if case["id"] in returned and case["status"] == Status.DONE:
-            case |= {"why": f"{case['outcome']}, and came back", "came_back": returned[case["id"]]}
+            case |= {"why": f"{case['outcome']}, but the reply bounced", "came_back": returned[case["id"]]}
     return cases
 
 
 async def case_json(reader: Reader, row: CaseRow) -> dict[str, Any]:
-    """A case as a line of a list; times are Unix seconds. `cause` is what parked it, where a redrive can take it on."""
+    """Return a case as a JSON object for a list. Times are Unix seconds. `cause` is why it is parked, if a redrive can help."""
     fields = {
         field.field: json.loads(field.text)
         for field in await reader.fields(row.id)
@@ -74,13 +74,13 @@ async def case_json(reader: Reader, row: CaseRow) -> dict[str, Any]:
 
 
 def is_found(case: dict[str, Any], words: str) -> bool:
-    """Whether each of the words stands in what a list tells of a case."""
+    """Return whether a list shows each of the words for this case."""
     told = " ".join(str(case[name]) for name in ("id", "subject", "from", "intents", "outcome", "order", "why") if case[name] is not None)
     return all(word in told.casefold() for word in words.casefold().split())
 
 
 def run_json(run: Run, rows: Sequence[CaseRow]) -> dict[str, Any]:
-    """A run of the desk as an object."""
+    """Return a run of the desk as a JSON object."""
     started = {*run.started, *run.joined}
     statuses = Counter("probably automatic" if row.step == SORT else str(row.status) for row in rows if row.id in started)
     return {"started": run.started, "joined": run.joined, "known": run.known, "problems": run.problems, "statuses": dict(statuses)}
@@ -89,43 +89,41 @@ def run_json(run: Run, rows: Sequence[CaseRow]) -> dict[str, Any]:
 def print_run(
     run: Run, cases: Sequence[dict[str, Any]], rows: Sequence[CaseRow], config: DeskConfig, label: str, *, now: float, watched: bool
 ) -> None:
-    """What a run did, what waits for a person and why, and how to go on; where the desk is watched, only what is new."""
+    """Print what a run did, what waits for a person, and the next command; with `watched`, only what is new."""
     new = len(run.started) + len(run.joined)
     joined = f" ({len(run.joined)} of them in open cases)" if run.joined else ""
-    console.print(
-        f"The desk ({safe(label)}) read {format_count(new + run.known, 'mail')}: {new} new{joined}, {run.known} that it already had."
-    )
+    console.print(f"The desk ({safe(label)}) read {format_count(new + run.known, 'mail')}: {new} new{joined}, {run.known} known.")
     if not rows and not run.problems:
         place = config.mailbox or ", ".join(account.place for account in config.mailboxes)
-        console.print(f"The mailbox {safe(place)} is empty; there is nothing to do.")
+        console.print(f"The mailbox {safe(place)} is empty.")
     if not rows:
         return
     print_cases(cases, now=now, limit=SHOWN_MAX)
     counts = Counter(section_of(row.status, row.rule, row.outcome) for row in rows)
     told = ", ".join(f"{counts[section]} {section.counted}" for section in Section if counts[section])
-    console.print(f"\nIn all {format_count(len(rows), 'case')}: {told}.")
+    console.print(f"\n{format_count(len(rows), 'case')} in total: {told}.")
     if watched:
         return
     if config.smtp is None and config.resend is None:
         console.print(f"Replies are in {safe(config.outbox)}.")
     first = {_group(case)[0]: case for case in reversed(in_order(cases))}
     if (waits := first.get(Section.DECIDE)) is not None:
-        # A refund or a legal notice is read before anybody thinks of sending its draft.
+        # A person must read a refund or a legal notice before its draft is offered.
         send = "" if BY_HAND.intersection(waits["intents"]) else f" To send its reply: pointsman-desk approve {waits['id']}."
-        console.print(f"To read the first that waits: pointsman-desk show {waits['id']}.{send}")
+        console.print(f"To read the first case: pointsman-desk show {waits['id']}.{send}")
     if (stopped := first.get(Section.STOPPED)) is not None:
-        console.print(f"To see why a case stopped, and what to do: pointsman-desk show {stopped['id']}.")
+        console.print(f"To see why a case stopped and how to fix it: pointsman-desk show {stopped['id']}.")
     if Section.UNDER_WAY in first:
-        console.print("What is not finished goes on with the next run, or by itself with pointsman-desk run --watch.")
+        console.print("The next run continues unfinished cases; `pointsman-desk run --watch` continues them automatically.")
 
 
 def print_survey(found: Survey) -> None:
-    """What reading mails gave: how many, and a line for each thing that was odd about some."""
+    """Print a survey of mails: how many there are, and one line for each peculiarity."""
     if not found.mails:
         console.print("There are no mails to read.")
         return
     slowest = f"{found.slowest_seconds:.3f} s for the slowest, {safe(found.slowest)}"
-    console.print(f"{format_count(found.mails, 'mail')}, {found.exceptions} of them not read in full for a fault of the parser; {slowest}.")
+    console.print(f"{format_count(found.mails, 'mail')}, {found.exceptions} read only in part because of a parser error; {slowest}.")
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(justify="right")
     for name, count in found.automatic.most_common():
@@ -136,7 +134,7 @@ def print_survey(found: Survey) -> None:
 
 
 def mailbox_json(account: Account, bookmark: Bookmark, now: float) -> dict[str, Any]:
-    """A mailbox on a mail server as a line of a list; times are Unix seconds, `lag_seconds` is since the last look."""
+    """Return a mailbox on a mail server as a JSON object. Times are Unix seconds; `lag_seconds` counts from the last check."""
     lag = None if bookmark.looked_at is None else now - bookmark.looked_at
     return {"name": account.name, "health": bookmark.health(now, account.poll_seconds), "lag_seconds": lag, **bookmark.model_dump()}
 
@@ -145,28 +143,26 @@ HEALTH = {
     "well": "[green]well[/]",
     "failing": "[red]failing[/]",
     "new": "never opened",
-    "late": "[yellow]not looked into lately; is the desk running?[/]",
+    "late": "[yellow]not checked lately; is the desk running?[/]",
 }
 
 
 def print_mailboxes(known: Sequence[tuple[Account, Bookmark]], now: float) -> None:
-    """How each mailbox does: what is wrong, or when it was looked into and what is still to come."""
+    """Print the health of each mailbox: its error, or when it was checked and how many mails remain."""
     for account, bookmark in known:
         health = HEALTH[bookmark.health(now, account.poll_seconds)]
         console.print(f"[bold]{safe(account.name)}[/] ({safe(bookmark.place)}): {health}")
         if bookmark.error and bookmark.failing_since is not None:
-            console.print(f"  {safe(bookmark.error)} For {format_duration(now - bookmark.failing_since)} now.")
+            console.print(f"  {safe(bookmark.error)} Failing for {format_duration(now - bookmark.failing_since)}.")
         if bookmark.looked_at is not None:
             fetched = "none yet" if bookmark.fetched_at is None else f"{format_duration(now - bookmark.fetched_at)} ago"
-            console.print(
-                f"  looked into {format_duration(now - bookmark.looked_at)} ago; last mail taken in {fetched}; {bookmark.behind} to come"
-            )
+            console.print(f"  checked {format_duration(now - bookmark.looked_at)} ago; last mail {fetched}; {bookmark.behind} remaining")
         if bookmark.missed:
-            console.print(f"  not given by the server, and asked for now and then: mail {', '.join(map(str, bookmark.missed))}")
+            console.print(f"  not delivered by the server yet, retried from time to time: mail {', '.join(map(str, bookmark.missed))}")
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """What the desk needs, and what is wrong with it."""
+    """Print the findings of the doctor."""
     for finding in findings:
         console.print(f"[bold]{safe(finding.what)}[/]: {safe(finding.problem or finding.state)}")
 
@@ -179,12 +175,12 @@ def _age(seconds: float) -> str:
 
 
 class Section(Enum):
-    """A part of a list, what a person has to see first: its `title`, and how its cases are `counted` in one line."""
+    """A section of a list, most urgent first: its `title`, and the words that count its cases in one line."""
 
     DECIDE = "Waiting for your decision", "waiting for your decision"
-    STOPPED = "Stopped, and needs you to mend something", "stopped"
+    STOPPED = "Stopped; something must be fixed", "stopped"
     SORT = "Probably automatic", "probably automatic"
-    UNDER_WAY = "Not finished; the desk goes on with these", "not finished"
+    UNDER_WAY = "In progress; the desk continues these", "in progress"
     SENT = "Sent", "sent"
     ENDED = "Ended without a reply", "ended without a reply"
 
@@ -194,7 +190,7 @@ class Section(Enum):
 
 
 def section_of(status: str, why: str | None, outcome: str | None) -> Section:
-    """Return where in a list a case belongs; `why` is its rule where it waits."""
+    """Return the section of a case; `why` is the rule of a waiting case."""
     match Status(status):
         case Status.WAITING if why == PROBABLY_AUTOMATIC:
             return Section.SORT
@@ -213,7 +209,7 @@ def section_of(status: str, why: str | None, outcome: str | None) -> Section:
 
 
 def in_order(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the cases as a list shows them: by section, by reason with the gravest first, and the gravest of each reason first."""
+    """Return the cases in list order: by section, then by reason, most urgent first."""
     gravest: dict[tuple[Section, str], int] = {}
     for case in cases:
         group = _group(case)
@@ -233,18 +229,18 @@ def _group(case: dict[str, Any]) -> tuple[Section, str]:
     return section, _CANCELLED if case["status"] == Status.CANCELLED else case["why"]
 
 
-_CANCELLED = "cancelled"  # by people, each for a reason of its own
+_CANCELLED = "cancelled"  # the reasons that people give differ too much to group by
 
 
 def _gravity(case: dict[str, Any]) -> int:
-    """0 for a legal matter, and more for what is less urgent."""
+    """Return the urgency of a case: 0 is a legal matter, higher is less urgent."""
     return next((place for place, intent in enumerate(RISKIEST_FIRST) if intent in case["intents"]), len(RISKIEST_FIRST))
 
 
 def print_cases(cases: Sequence[dict[str, Any]], *, now: float | None = None, limit: int | None = None) -> None:
-    """The cases in their sections, grouped by why they stand there, at most `limit` of each group; with `now` (Unix seconds) their ages.
+    """Print the cases by section and reason, at most `limit` of each group; with `now` (Unix seconds), their ages.
 
-    Of what waits for somebody the oldest are shown, and of the rest the newest.
+    Open groups show the oldest cases first; other groups show the newest.
     """
     for section, members in groupby(in_order(cases), key=lambda case: _group(case)[0]):
         of_section = [*members]
@@ -260,10 +256,10 @@ def print_cases(cases: Sequence[dict[str, Any]], *, now: float | None = None, li
             shown = group if limit is None else group[-limit:] if newest_first else group[:limit]
             _print_rows([_told(case, now) for case in shown], now)
             if left := len(group) - len(shown):
-                which = "older" if newest_first else "younger"
-                console.print(f"[dim]and {left} {which} ones: pointsman-desk cases --status {group[0]['status']} --limit {len(group)}[/]")
+                which = "older" if newest_first else "newer"
+                console.print(f"[dim]{left} {which} cases: pointsman-desk cases --status {group[0]['status']} --limit {len(group)}[/]")
     if cases and now is not None:
-        console.print("\n[dim]Ages are since a mail came; pointsman-desk show says when that was.[/]")
+        console.print("\n[dim]Ages count from the last mail; `pointsman-desk show` prints its date.[/]")
     _print_causes(cases)
 
 
@@ -276,7 +272,7 @@ def _told(case: dict[str, Any], now: float | None) -> tuple[str, ...]:
 
 
 def _print_rows(rows: Sequence[tuple[str, ...]], now: float | None, *, style: str = "") -> None:
-    # A width to share: otherwise the numbers go first. One space between two columns leaves more of it to the subject.
+    # At full width, rich shortens the wide columns first. A single space between columns leaves more for the subject.
     table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), expand=True)
     table.add_column(no_wrap=True, width=CASE_WIDTH, justify="right", style=style)
     table.add_column(no_wrap=True, width=INTENT_WIDTH, style=style)
@@ -290,12 +286,12 @@ def _print_rows(rows: Sequence[tuple[str, ...]], now: float | None, *, style: st
 
 
 def _print_causes(cases: Sequence[dict[str, Any]]) -> None:
-    """What parked several cases at once, and the one command that takes all of them on."""
+    """Print the causes that several parked cases share, and the command that redrives them all."""
     causes: dict[str, list[str]] = {}
     for case in cases:
         if case.get("cause"):
             causes.setdefault(_NUMBER.sub("#", case["cause"]), []).append(case["cause"])
     for told in causes.values():
         if len(told) > 1:
-            console.print(f"\n[yellow]{len(told)} cases are parked for one cause: {safe(told[0].rstrip('.'))}.[/]")
-            console.print("Once it is mended: pointsman-desk redrive --all --why ...")
+            console.print(f"\n[yellow]{len(told)} cases are parked for the same cause: {safe(told[0].rstrip('.'))}.[/]")
+            console.print("When it is fixed: pointsman-desk redrive --all --why ...")

@@ -1,4 +1,4 @@
-"""The commands that look: cases, show, explain."""
+"""The commands that only read: cases, show, explain."""
 
 import asyncio
 import json
@@ -23,16 +23,16 @@ from pointsman_desk.wiring import process_of, reader_of
 def cases(
     status: Annotated[Status | None, typer.Option(help="Only cases in this status.")] = None,
     search: Annotated[
-        str | None, typer.Option(help="Only cases with these words in number, sender, subject, order or outcome.", show_default=False)
+        str | None, typer.Option(help="Only cases with these words in the number, sender, subject, order or outcome.", show_default=False)
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, max=CASE_MAX, help=f"At most so many of each group; {SHOWN_MAX}, and with --json all.", show_default=False),
+        typer.Option(min=1, max=CASE_MAX, help=f"Cases of each group (default: {SHOWN_MAX}; with --json, all).", show_default=False),
     ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """List the cases: what was answered, what waits for a person, since when, and why."""
+    """List the cases: what was answered, and what waits for a person, how long, and why."""
     settings = or_exit(lambda: load_config(config))
 
     async def look() -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ def cases(
 
 
 def show(case: CaseNumber, config: Config = None, as_json: Json = False) -> None:
-    """Show a case: the mail, what the desk made of it, and the draft that waits."""
+    """Show a case: the mail, the desk's findings, and the draft."""
     settings = or_exit(lambda: load_config(config))
 
     history, found = or_exit(lambda: asyncio.run(look_at(settings, case)))
@@ -64,7 +64,7 @@ def show(case: CaseNumber, config: Config = None, as_json: Json = False) -> None
 
 
 def explain(case: CaseNumber, config: Config = None, as_json: Json = False) -> None:
-    """Say why a case stands where it stands, and what going on would do, with the settings of this desk."""
+    """Explain the status of a case, and what would happen next with this configuration."""
     settings = or_exit(lambda: load_config(config))
 
     async def look() -> Explanation:
@@ -80,7 +80,7 @@ def explain(case: CaseNumber, config: Config = None, as_json: Json = False) -> N
 
 
 async def look_at(settings: DeskConfig, case: int) -> tuple[History, Beside]:
-    """Read a case, and what belongs to it beside its state. Raises UnknownCase, StoreError."""
+    """Read a case and the rows that belong to it outside its state. Raises UnknownCase, StoreError."""
     with reader_of(settings) as reader:
         history = await history_of(reader, case)
         return history, await beside(settings, reader, history.case)

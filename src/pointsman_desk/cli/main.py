@@ -1,4 +1,4 @@
-"""The pointsman-desk command: work off the mailbox, and decide on the replies that wait."""
+"""The pointsman-desk command: process the mailbox and decide on replies."""
 
 import io
 import sys
@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Annotated
 
 try:
-    import rich  # noqa: F401 - the command cannot do without it
+    import rich  # noqa: F401 - checked here, so that the message names the fix
     import typer
 except ImportError:
     print(
@@ -19,7 +19,7 @@ from pointsman_desk.cli import deciding, evaluating, looking, sorting, taking
 from pointsman_desk.cli.terminal import flush, unwritable
 
 app = typer.Typer(
-    help="A customer-service mail desk: mails are answered from facts, or wait for you.",
+    help="A customer-service mail desk: it answers mails from facts, or drafts replies for your approval.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,9 +34,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
-    """What all commands share."""
+    """The options of all commands."""
 
 
 for command in (
@@ -48,10 +48,10 @@ app.command("eval")(evaluating.evaluate)
 
 
 def main() -> None:
-    """The console script."""
+    """The entry point of the console script."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 still shows what it can
+            stream.reconfigure(errors="backslashreplace")  # for a terminal without UTF-8
     try:
         app()
     except OSError as error:

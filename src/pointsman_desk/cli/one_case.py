@@ -1,4 +1,4 @@
-"""How one case looks in a terminal: the mail, what was made of it, and what can be done."""
+"""Print one case: the mail, the desk's findings, the draft and the next commands."""
 
 import json
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ NOTHING_BESIDE = Beside()
 
 
 def print_case(history: History, beside: Beside = NOTHING_BESIDE, *, now: float | None = None) -> None:
-    """A case in full: the mail, the facts, the draft, and what can be done with it. `now` is in Unix seconds."""
+    """Print a case in full. `now` is in Unix seconds."""
     state, row = history.state, history.case
     mail, grounds = state.get("mail") or {}, state.get("grounds") or {}
     console.print(f"[bold]case {row.id}[/] {row.status}: {safe(INTERRUPTED if beside.interrupted else reasons(row, history.effects))}")
     age = "" if now is None else f", {format_duration(now - row.created_at)} ago"
-    console.print(f"Came:    {format_time(row.created_at)}{age}")
+    console.print(f"Received: {format_time(row.created_at)}{age}")
     _print_head(state, mail, beside)
     _print_words(mail)
     if mail.get("quoted"):
@@ -34,16 +34,16 @@ def print_case(history: History, beside: Beside = NOTHING_BESIDE, *, now: float 
     _print_conversation(history)
     if mail.get("notes"):
         odd = "; ".join(MEANING.get(note, note) for note in mail["notes"])
-        console.print(f"[yellow]Odd about it: {safe(odd)}.[/]")
+        console.print(f"[yellow]Peculiarities: {safe(odd)}.[/]")
     if state.get("intents"):
-        because = ", ".join(repr(phrase) for phrase in grounds.get("phrases", ())) or "nothing that matched"
+        because = ", ".join(repr(phrase) for phrase in grounds.get("phrases", ())) or "no phrase matched"
         console.print(
             f"\n{safe(', '.join(state['intents']))}, risk {safe(state['risk'])} ({safe(grounds.get('model', ''))}; because: {safe(because)})"
         )
     if grounds.get("opinions"):
-        console.print(f"Who said what: {safe('; '.join(grounds['opinions']))}.")
+        console.print(f"Classified by: {safe('; '.join(grounds['opinions']))}.")
     if grounds.get("signs"):
-        console.print(f"[yellow]A person should see it: {safe('; '.join(grounds['signs']))}.[/]")
+        console.print(f"[yellow]Needs a person: {safe('; '.join(grounds['signs']))}.[/]")
     if state.get("order"):
         console.print("Order: " + safe(_order_told(state["order"])))
     if state.get("reply"):
@@ -55,7 +55,7 @@ def print_case(history: History, beside: Beside = NOTHING_BESIDE, *, now: float 
 
 
 def _print_way_out(history: History, beside: Beside, now: float | None) -> None:
-    """What became of the reply, what came since, and what can be done."""
+    """Print what happened to the reply, what came since, and the next commands."""
     state, row = history.state, history.case
     if state.get("receipt"):
         told = ", ".join(filter(None, (state["receipt"]["transport"], state["receipt"]["detail"])))
@@ -64,20 +64,20 @@ def _print_way_out(history: History, beside: Beside, now: float | None) -> None:
     print_beside(beside)
     if row.status is Status.READY:
         _print_last_failure(history)
-        console.print(f"It goes on {safe(next_try(history, now))}")
+        console.print(f"Next attempt: {safe(next_try(history, now))}")
     if row.status is Status.PARKED:
         print_ways_on(history, newer=bool(beside.waiting))
     if row.status is Status.WAITING and row.step == FOLLOW_UP:
-        console.print(f"\nIt waits for the customer's answer. To end it: pointsman-desk close {row.id}")
+        console.print(f"\nThe case waits for the customer's answer. To close it: pointsman-desk close {row.id}")
     elif row.status is Status.WAITING and row.step == SORT:
-        console.print(f"\nTo close it: pointsman-desk close {row.id}. To have it answered: pointsman-desk accept {row.id}")
+        console.print(f"\nTo close it: pointsman-desk close {row.id}. To answer it: pointsman-desk accept {row.id}")
     elif row.status is Status.WAITING and history.pause is not None:
         seen = history.pause.digest[:12]
         console.print(f"\npointsman-desk approve {row.id} --seen {seen}   (or edit, or reject)")
 
 
 def _print_head(state: Mapping[str, Any], mail: Mapping[str, Any], beside: Beside) -> None:
-    """Who wrote, how far that is proved, and who else is meant to get the answer."""
+    """Print the sender, how far the sender is proved, and the other recipients."""
     name = f"{mail['sender_name']} " if mail.get("sender_name") else ""
     console.print(f"From:    {safe(name)}<{safe(both_forms(state.get('customer_id') or ''))}>")
     if beside.form:
@@ -92,61 +92,61 @@ def _print_head(state: Mapping[str, Any], mail: Mapping[str, Any], beside: Besid
 
 
 def _print_words(mail: Mapping[str, Any]) -> None:
-    """What the customer wrote, and what may be their words."""
+    """Print the customer's text, and the text that may be the customer's."""
     console.print(safe(mail.get("text") or "(no text)"))
     if mail.get("doubtful"):
         if "doubtful-lines" in mail.get("notes", ()):
-            console.print("[yellow]Perhaps the customer's own words, too:[/]")
+            console.print("[yellow]Possibly also written by the customer:[/]")
         console.print(safe(mail["doubtful"]))
 
 
 def _print_unanswered(history: History) -> None:
-    """The mails before the newest one that the draft answers, too."""
+    """Print the earlier mails that the draft also answers."""
     for earlier in reversed(history.state.get("earlier") or []):
         said = "\n\n".join(filter(None, (earlier["text"], earlier["doubtful"])))
-        console.print(f"[bold]Before it, and not answered yet:[/] {safe(earlier['subject'])}\n{safe(said or '(no text)')}")
+        console.print(f"[bold]Earlier mail, not answered yet:[/] {safe(earlier['subject'])}\n{safe(said or '(no text)')}")
 
 
 def _print_conversation(history: History) -> None:
-    """To which other mails and cases the mail belongs, and what machines have said to them."""
+    """Print the related mails and cases, and the reports of mail servers."""
     mails, reports = history.state.get("mails") or [], history.state.get("reports") or []
     if len(mails) > 1:
-        console.print(f"It is mail {len(mails)} of its conversation.")
+        console.print(f"Mail {len(mails)} of its conversation.")
     _print_unanswered(history)
     for reply in history.state.get("sent") or []:
-        console.print(f"Answered so far: {len(reply['answers'])} of its mails, to {safe(reply['to'])}: {safe(reply['subject'])}")
+        console.print(f"Already answered: {len(reply['answers'])} mails, to {safe(reply['to'])}: {safe(reply['subject'])}")
     newest = mails[-1] if mails else {}
     if newest.get("reopened"):
         earlier = newest["related"]
-        console.print(f"Opened again by {safe(newest['reopened'])}, from case {earlier}; see pointsman-desk show {earlier}.")
+        console.print(f"Reopened by {safe(newest['reopened'])} from case {earlier}; see pointsman-desk show {earlier}.")
         for text in newest["history"]:
-            console.print(f"[dim]Written there before:[/]\n{safe(text)}")
+            console.print(f"[dim]From the earlier case:[/]\n{safe(text)}")
     elif newest.get("related") not in {None, history.case.id}:
-        sure = f"it is an answer there ({newest['link']})" if newest["link"] else "possibly related: a stranger to it names a mail of it"
+        sure = f"answers it ({newest['link']})" if newest["link"] else "possibly related: it refers to a mail of that case"
         console.print(f"See case {newest['related']}; {safe(sure)}.")
     elif newest.get("link"):
-        console.print(f"It came here as: {safe(newest['link'])}.")
+        console.print(f"Assigned to this case as: {safe(newest['link'])}.")
     if newest.get("flood"):
-        console.print(f"[yellow]No machine answers it: {safe(newest['flood'])}.[/]")
+        console.print(f"[yellow]No automatic reply: {safe(newest['flood'])}.[/]")
     allowance = history.state.get("allowance") or {}
     if allowance.get("why"):
-        console.print(f"[yellow]No machine answers it: {safe(allowance['why'])}.[/]")
+        console.print(f"[yellow]No automatic reply: {safe(allowance['why'])}.[/]")
     for report in reports:
         console.print(f"From {safe(report['sender'])}: {safe(_machine_told(report['automatic'], report['bounce'], proved=True))}")
 
 
 def _print_objections(history: History) -> None:
-    """Which answers of models did not pass the checks, and what was done about each."""
+    """Print the models' answers that failed a check, and what happened next."""
     for event in history.events:
         if event.kind == "guard.violated":
             facts = json.loads(event.facts)
             checks = ", ".join(dict.fromkeys(violation["check"] for violation in facts["violations"]))
-            told = f"An answer of {(facts.get('used') or {}).get('model') or 'a model'} to {event.step} did not pass ({checks}): {facts['next']}."
+            told = f"An answer of {(facts.get('used') or {}).get('model') or 'a model'} to {event.step} failed ({checks}): {facts['next']}."
             console.print(f"[dim]{safe(told)}[/]")
 
 
 def _print_last_failure(history: History) -> None:
-    """Why a case that will be tried again has not gone on."""
+    """Print why the last attempt of a case failed."""
     for event in reversed(history.events):
         if event.kind in {"node.failed", "effect.not_sent"}:
             console.print(f"[yellow]The last attempt to {safe(event.step)} failed: {safe(json.loads(event.facts).get('message') or '')}[/]")
@@ -174,7 +174,7 @@ def _order_told(order: dict[str, Any]) -> str:
 
 
 def _print_people(history: History) -> None:
-    """Who decided what."""
+    """Print who decided what."""
     for event in history.events:
         facts = json.loads(event.facts)
         if event.kind == "resumed":
@@ -187,14 +187,14 @@ def _print_people(history: History) -> None:
 
 
 def print_draft(pending: Pending) -> None:
-    """The draft that stands now."""
+    """Print the current draft."""
     print_reply(pending.shown["reply"].model_dump(), pending.beside["verdict"].model_dump())
     print_outgoing(pending.beside["outgoing"].model_dump(mode="json"))
     console.print(f"This draft has the digest {pending.digest[:12]}.\n")
 
 
 def print_decision(history: History, config: DeskConfig, now: float) -> None:
-    """What became of a case after a person's decision; `now` is in Unix seconds."""
+    """Print the case after a person's decision; `now` is in Unix seconds."""
     state, row = history.state, history.case
     if row.outcome == "sent" or row.step == FOLLOW_UP:
         place = f"; it is in {config.outbox}" if config.smtp is None and config.resend is None else ""
@@ -209,9 +209,9 @@ def print_decision(history: History, config: DeskConfig, now: float) -> None:
         print_outgoing(state.get("outgoing"))
         console.print(f"\npointsman-desk approve {row.id} --seen {history.pause.digest[:12] if history.pause else ''}")
     elif row.status is Status.READY:
-        console.print(f"case {row.id}: your decision is kept, but {safe(reasons(row, history.effects))}.")
+        console.print(f"case {row.id}: your decision is saved, but {safe(reasons(row, history.effects))}.")
         _print_last_failure(history)
-        console.print(f"It goes on {safe(next_try(history, now))}")
+        console.print(f"Next attempt: {safe(next_try(history, now))}")
     elif row.status is not Status.PARKED:
         console.print(f"case {row.id} is {row.status}: {safe((row.reason or row.outcome or '').rstrip('.'))}.")
     if row.status is Status.PARKED:

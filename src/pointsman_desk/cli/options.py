@@ -9,28 +9,28 @@ from pointsman_desk.mail.characters import clean
 
 
 def said(text: str | None) -> str | None:
-    """What a person says of a decision: others read it, so it has to say something, and nothing in it moves their terminal."""
+    """Check a text that a person gives for others to read: it must not be empty, and loses control characters."""
     told = None if text is None else clean(text, set())
     if told is not None and not told.strip():
-        raise typer.BadParameter("it is empty; write something for those who read the case later.")
+        raise typer.BadParameter("it is empty; give a text for the people who read the case later.")
     return told
 
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", help="The configuration; desk.toml in this folder where it is there.", show_default=False),
+    typer.Option("--config", help="The configuration file (default: desk.toml in this folder, if it exists).", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-CASE_MAX = 2**63 - 1  # the largest number that a database holds
+CASE_MAX = 2**63 - 1  # the largest integer of SQLite
 CaseNumber = Annotated[int, typer.Argument(metavar="CASE", min=1, max=CASE_MAX, help="The case's number.")]
 Seen = Annotated[
     str | None,
-    typer.Option("--seen", help="The digest of the draft that you looked at, as `show` prints it.", show_default=False),
+    typer.Option("--seen", help="The digest of the draft that you saw, as `show` prints it.", show_default=False),
 ]
-By = Annotated[str | None, typer.Option("--by", help="Who decides; your login name.", show_default=False, callback=said)]
-Yes = Annotated[bool, typer.Option("--yes", help="Decide on what stands there now, without being asked; for scripts.")]
-To = Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Whom the reply goes to.", show_default=False)]
+By = Annotated[str | None, typer.Option("--by", help="Who decides (default: your login name).", show_default=False, callback=said)]
+Yes = Annotated[bool, typer.Option("--yes", help="Decide on the current draft without a question; for scripts.")]
+To = Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="The recipient of the reply.", show_default=False)]
 Cc = Annotated[
     str | None,
-    typer.Option("--cc", metavar="keep|drop", help="Whether those in Cc of the mail get a copy; they get none.", show_default=False),
+    typer.Option("--cc", metavar="keep|drop", help="Whether the addresses in Cc get a copy (default: drop).", show_default=False),
 ]

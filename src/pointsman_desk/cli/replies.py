@@ -1,4 +1,4 @@
-"""How a reply looks in a terminal: its draft, its way out, and what can be done where it has not left."""
+"""Print a reply: its draft, its delivery, and the next commands if it has not been sent."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,29 +10,29 @@ from pointsman_desk.standing import SEND, Beside, Dispatch, parked_by_rule, reas
 
 
 def print_reply(reply: dict[str, Any] | None, verdict: dict[str, Any] | None) -> None:
-    """The text of a draft, and what the checks say of it."""
-    reply = reply.get("value") if reply and "raw" in reply else reply  # an Unsafe holds what was proposed, if anything
+    """Print the text of a draft and what the checks found."""
+    reply = reply.get("value") if reply and "raw" in reply else reply  # an Unsafe holds the rejected draft, if any
     if not reply:
-        console.print("\n[red]No model has come to a draft.[/]")
+        console.print("\n[red]No model produced a draft.[/]")
         return
     console.print(f"\n[bold]Reply[/] by {safe(reply['author'])}, {reply['language']}, {reply['tone']}:")
     console.print(safe(reply["body"]))
     for violation in (verdict or {}).get("violations", ()):
-        console.print(f"[red]It breaks a rule ({safe(violation['check'])}): {safe(violation['message'])}[/]")
+        console.print(f"[red]Breaks a rule ({safe(violation['check'])}): {safe(violation['message'])}[/]")
 
 
 def print_outgoing(outgoing: dict[str, Any] | None) -> None:
-    """What leaves, or left, down to the hash of its bytes."""
+    """Print the message that is or was sent, down to the hash of its bytes."""
     if not outgoing:
         return
-    console.print(f"\nComposed for {safe(both_forms(outgoing['to']))}: {safe(outgoing['subject'])}")
+    console.print(f"\nTo {safe(both_forms(outgoing['to']))}: {safe(outgoing['subject'])}")
     if outgoing.get("cc"):
-        console.print(f"With a copy for {safe(', '.join(map(both_forms, outgoing['cc'])))}")
+        console.print(f"Copy to {safe(', '.join(map(both_forms, outgoing['cc'])))}")
     console.print(f"[dim]{len(outgoing['raw'])} bytes, sha256 {outgoing['sha256'][:16]}, {safe(outgoing['message_id'])}[/]")
 
 
 def print_dispatches(history: History, dispatches: Sequence[Dispatch]) -> None:
-    """What became of each reply: what was sent, to whom and when, and what is known of it."""
+    """Print each reply: what was sent, to whom and when, and its delivery status."""
     present = (history.state.get("outgoing") or {}).get("message_id")
     for one in dispatches:
         subject = f", {one.outgoing.subject!r}, {one.outgoing.message_id}" if one.outgoing else ""
@@ -58,59 +58,57 @@ def print_dispatches(history: History, dispatches: Sequence[Dispatch]) -> None:
 
 
 def print_beside(beside: Beside) -> None:
-    """What came since, and has not been taken up."""
+    """Print what came since and is not part of the state yet."""
     for one in beside.later:
         if one.bounce is not None:
-            told = ", ".join(filter(None, (one.bounce.status, one.bounce.diagnostic))) or "no reason is given"
-            console.print(f"[red]A reply of this case came back ({safe(told)}): pointsman-desk show {one.case}[/]")
+            told = ", ".join(filter(None, (one.bounce.status, one.bounce.diagnostic))) or "no reason given"
+            console.print(f"[red]A reply of this case bounced ({safe(told)}): pointsman-desk show {one.case}[/]")
     if others := [str(one.case) for one in beside.later if one.bounce is None]:
-        console.print(f"What came of it: case {', '.join(others)}.")
+        console.print(f"Follow-up cases: {', '.join(others)}.")
     if beside.unknown:
-        console.print(f"[yellow]What came of it is not known now: {safe(beside.unknown)}[/]")
+        console.print(f"[yellow]Follow-up cases are unknown at the moment: {safe(beside.unknown)}[/]")
     for mail in beside.waiting:
-        console.print(
-            f"\n[bold]A newer mail waits until this is settled[/], from {safe(mail.sender)}, {safe(mail.date or 'without a date')}:"
-        )
+        console.print(f"\n[bold]A newer mail waits for this decision[/], from {safe(mail.sender)}, {safe(mail.date or 'without a date')}:")
         console.print(f"Subject: {safe(mail.subject or '(no subject)')}\n")
         console.print(safe(mail.text or "(no text)"))
 
 
 def print_ways_on(history: History, *, newer: bool) -> None:
-    """Why a case is parked, and what a person can do about it; `newer` says that a newer mail waits beside it."""
+    """Print why a case is parked and what a person can do; `newer` says that a newer mail waits."""
     row, number = history.case, history.case.id
     closing = f"To close it: pointsman-desk cancel {number} --why ..."
     standing = standing_of(row, history.effects)
     if standing == "in doubt":
         console.print("\n[yellow]Parked: nobody knows whether the reply was sent.[/]")
-        console.print(f"Find out whether it arrived, and say so: pointsman-desk resolve {number} --arrived, or --send-again.")
+        console.print(f"Find out whether it arrived, then: pointsman-desk resolve {number} --arrived, or --send-again.")
         if newer:
-            console.print("As a newer mail waits, --send-again sends nothing old: a new draft that answers both waits for you.")
+            console.print("Because a newer mail waits, --send-again drafts a new reply to both mails for your approval.")
         return
     if standing == "sent" and row.step == SEND:
         console.print(f"\n[yellow]Parked: {safe(reasons(row, history.effects))}.[/]")
-        console.print(f"To go on: pointsman-desk resolve {number} --arrived")
+        console.print(f"To continue: pointsman-desk resolve {number} --arrived")
         return
     console.print(f"\n[yellow]Parked: {safe((row.reason or '').rstrip('.'))}.[/]")
     if standing == "refused":
-        console.print(f"Once the reason is mended: pointsman-desk resolve {number} --send-again. {closing}")
-        console.print(f"To write or address it anew: cancel it, then pointsman-desk reopen {number}")
+        console.print(f"When the reason is fixed: pointsman-desk resolve {number} --send-again. {closing}")
+        console.print(f"To change its text or recipient: cancel it, then pointsman-desk reopen {number}")
     elif parked_by_rule(row):
         console.print(closing)
     else:
-        console.print(f"Once the reason is mended: pointsman-desk redrive {number} --why ... {closing}")
+        console.print(f"When the reason is fixed: pointsman-desk redrive {number} --why ... {closing}")
 
 
 def next_try(history: History, now: float | None) -> str:
-    """When a case that is ready goes on."""
+    """Return when a ready case continues, as text."""
     wake_at = history.case.wake_at
     if history.case.status is not Status.READY or wake_at is None or (now is not None and wake_at <= now):
-        return "at the next run: pointsman-desk run"
+        return "with the next run: pointsman-desk run"
     more = "" if now is None else f" (in {format_duration(wake_at - now)})"
-    return f"at {format_time(wake_at)}{more}, if the desk is running then: pointsman-desk run --watch"
+    return f"at {format_time(wake_at)}{more}, if the desk is running: pointsman-desk run --watch"
 
 
 def beside_json(beside: Beside) -> dict[str, Any]:
-    """The same as an object; times are Unix seconds."""
+    """Return a Beside as a JSON object; times are Unix seconds."""
     replies = [
         {
             "standing": one.standing, "at": one.at, "calls": one.calls, "error": one.error,

@@ -1,4 +1,4 @@
-"""Open the desk for a command, and end every command with a sentence and a code instead of a traceback."""
+"""Open the desk for a command, and turn errors into one sentence and an exit code."""
 
 import asyncio
 import getpass
@@ -18,24 +18,24 @@ from pointsman_desk.errors import DeskError, FileUnusable, IndexUnavailable, Pol
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.wiring import Desk, Needs, grace_of, mailboxes_of, open_desk, serving
 
-LOCKED_SECONDS = 900.0  # longer than a mail server may think about a reply (RFC 5321, 4.5.3.2.6), which holds the desk up
-TOLD_SECONDS = 1.0  # what nobody notices needs no word
-RETRY_SECONDS = 0.2  # how soon the next try is worth it
-WAY_SECONDS = 5.0  # how long a command that made way leaves the cases to those who wait: they try five times a second
+LOCKED_SECONDS = 900.0  # longer than a mail server may take to answer (RFC 5321, 4.5.3.2.6) while the desk waits for it
+TOLD_SECONDS = 1.0  # a shorter wait needs no message
+RETRY_SECONDS = 0.2  # the wait between two tries to open the cases
+WAY_SECONDS = 5.0  # how long a command that yielded leaves the cases to others, which try five times a second
 MENDED_BY_OTHERS = (
     StoreError, EngineStopped, FileUnusable, IndexUnavailable, PolicyInvalid, ShopUnavailable, OSError, sqlite3.Error
 )  # fmt: skip
 
 T = TypeVar("T")
 Work = Callable[[Desk, asyncio.Event], Awaitable[bool | None]]
-"""What is done at the open desk until the event is set. True means that it made way for others and wants to go on after them."""
+"""What a command does with the open desk until the event is set. It returns True if it yielded the cases and wants to continue."""
 
 
 def with_desk(settings: DeskConfig, work: Work, *, needs: Needs = "everything", arrivals: Arrivals | None = None) -> None:
-    """Open the desk, work, and close it in order; Ctrl-C, SIGTERM and SIGHUP end the work at a safe place.
+    """Open the desk, call `work`, and close the desk. Ctrl-C, SIGTERM and SIGHUP stop the work at a safe point.
 
-    The cases have one program at a time: this one waits for its turn. `needs` is what `wiring.check` looks for, and `arrivals`
-    gets the mails of mailboxes on servers, each fetched once.
+    One program at a time uses the cases, so the command waits for its turn. `needs` is passed to `wiring.check`; `arrivals` receives
+    the mails from mail servers.
     """
 
     async def body(stop: Stop) -> None:
@@ -47,9 +47,9 @@ def with_desk(settings: DeskConfig, work: Work, *, needs: Needs = "everything", 
 
 
 def watch(settings: DeskConfig, sweep: Work, arrivals: Arrivals, *, again_seconds: float) -> None:
-    """Work at the desk again and again, every `again_seconds` or when mails arrive, until Ctrl-C, SIGTERM or SIGHUP.
+    """Call `sweep` every `again_seconds`, or when mails arrive, until Ctrl-C, SIGTERM or SIGHUP.
 
-    In between the cases are free for others. What keeps the desk from working is told once, and so is that it has been mended.
+    Between sweeps other commands can use the cases. Each problem is reported once, and its end too.
     """
 
     async def body(stop: Stop) -> None:
@@ -69,37 +69,37 @@ async def _sweep_again(settings: DeskConfig, sweep: Work, arrivals: Arrivals, st
             await _in_turn(settings, sweep, stop)
             troubles.over()
         except (StoreForeign, StoreNewer):
-            raise  # no waiting mends that
+            raise  # waiting does not help
         except MENDED_BY_OTHERS as error:
             troubles.tell(error)
-        with errors.status("Watching the mailbox; Ctrl-C ends it"):
-            # Where something is wrong, mails that have arrived are no reason to try again at once.
+        with errors.status("Watching the mailbox; press Ctrl-C to stop"):
+            # If something is wrong, new mails are no reason to retry at once.
             news = [] if troubles.told else [arrivals.news.wait()]
             await at_desk.either(stop.wait(), asyncio.sleep(again_seconds), *news)
 
 
 class Troubles:
-    """What keeps a watching desk from working, told when it begins, when it becomes something else, and when it is over."""
+    """The current problem of a watching desk, reported when it begins, changes and ends."""
 
     def __init__(self) -> None:
         self.told = ""
 
     def tell(self, error: Exception) -> None:
-        """Say what is wrong, unless that was the last that was said."""
+        """Report the problem, unless it was the last one reported."""
         problem = str(error)
         if problem != self.told:
-            complain(f"{problem} The desk goes on when that is mended.")
+            complain(f"{problem} The desk continues when this is fixed.")
         self.told = problem
 
     def over(self) -> None:
-        """Say that it is mended, where something was wrong."""
+        """Report the end of the problem, if there was one."""
         if self.told:
-            complain("it is mended, and the desk goes on.")
+            complain("the problem is fixed; the desk continues.")
         self.told = ""
 
 
 async def _in_turn(settings: DeskConfig, work: Work, stop: Stop, *, needs: Needs = "everything", until: float = float("inf")) -> None:
-    """Open the desk when it is free, work, and close it; again where the work made way. Raises StoreLocked after `until`."""
+    """Open the desk when it is free, work, and close it; repeat if the work yielded. Raises StoreLocked after `until`."""
     turns = Turns(settings.home)
     while await _opened(settings, work, stop, turns, needs=needs, until=until) and not stop.is_set():
         await _let_others(turns, stop)
@@ -123,13 +123,13 @@ async def _opened(settings: DeskConfig, work: Work, stop: Stop, turns: Turns, *,
                 line.enter_context(turns.waiting())
                 if loop.time() > told_at:
                     told_at = float("inf")
-                    complain(f"waiting for the cases; Ctrl-C gives up: {told(locked)}")
+                    complain(f"waiting for the cases; press Ctrl-C to give up: {told(locked)}")
             await at_desk.either(stop.wait(), asyncio.sleep(RETRY_SECONDS))
     return None
 
 
 async def _let_others(turns: Turns, stop: Stop) -> None:
-    """Leave the cases to those who wait, until nobody does any more, or for a while."""
+    """Leave the cases to waiting commands, until none waits or WAY_SECONDS have passed."""
     until = asyncio.get_running_loop().time() + WAY_SECONDS
     while turns.wanted() and asyncio.get_running_loop().time() < until:
         await at_desk.either(stop.wait(), asyncio.sleep(RETRY_SECONDS))
@@ -143,20 +143,20 @@ def _run(settings: DeskConfig, body: Callable[[Stop], Awaitable[None]]) -> None:
 
     stopped = or_exit(lambda: asyncio.run(main()))
     if stopped is not None:
-        complain("stopped; what was begun is kept and goes on with the next run.")
-        raise SystemExit(128 + stopped)  # as a shell tells of a program that a signal ended
+        complain("stopped; the next run continues unfinished cases.")
+        raise SystemExit(128 + stopped)  # the exit code that shells use for a signal
 
 
 def who(by: str | None) -> str:
-    """Who decides: `by`, or the login name. Raises DeskError."""
+    """Return who decides: `by`, or the login name. Raises DeskError."""
     try:
         return by or getpass.getuser()
     except (OSError, KeyError):
-        raise DeskError("your login name is not known here; say who decides with --by NAME.") from None
+        raise DeskError("your login name is unknown; say who decides with --by NAME.") from None
 
 
 def or_exit(body: Callable[[], T]) -> T:
-    """Return what `body` does, or end with a sentence and the code 1."""
+    """Return what `body` returns, or exit with a message and code 1."""
     try:
         return body()
     except (DeskError, PointsmanError, OSError, sqlite3.Error, BaseExceptionGroup) as error:
@@ -171,15 +171,15 @@ def _end_for(error: BaseException) -> NoReturn:
     if isinstance(error, OSError) and error.filename is None:
         unwritable(error)
     if isinstance(error, OSError):
-        exit_with(f"{error.filename}: {error.strerror}; mend it, and try again.")
+        exit_with(f"{error.filename}: {error.strerror}; fix this, then try again.")
     if isinstance(error, sqlite3.Error):
-        exit_with(f"a database of the desk cannot be used now ({error}); `pointsman-desk doctor` looks at each of them.")
+        exit_with(f"a database of the desk cannot be used now ({error}); run `pointsman-desk doctor` to see which one.")
     if not isinstance(error, DeskError | PointsmanError):
         raise error
     exit_with(told(error))
 
 
 def exit_with(message: str) -> NoReturn:
-    """Tell what is wrong and end with the code 1."""
+    """Print an error and exit with code 1."""
     complain(message)
     raise SystemExit(1)

@@ -1,4 +1,4 @@
-"""Which draft of a case each person was shown last, so that what they approve is what they saw."""
+"""Which draft of a case each person saw last, so that they approve what they saw."""
 
 import hashlib
 import json
@@ -10,21 +10,21 @@ from pointsman_desk.cli.session import who
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import DeskError
 
-KEPT_MAX = 1_000  # cases of a person: more than anybody has looked at and still means to approve
+KEPT_MAX = 1_000  # cases of a person: more than anybody still plans to approve
 
 
 class Shown:
-    """What one `person`, a login name, was shown by the desk in `home`. Where the folder cannot be written nothing is remembered."""
+    """The drafts that a `person` (a login name) saw. If the desk's folder `home` is not writable, nothing is remembered."""
 
     def __init__(self, home: Path, person: str) -> None:
         self._file = home / "shown" / f"{hashlib.sha256(person.encode()).hexdigest()[:16]}.json"
 
     def digest(self, case: int) -> str | None:
-        """Return the digest of the draft of a case that the person was shown last, or None."""
+        """Return the digest of the draft that the person saw last for a case, or None."""
         return self._read().get(str(case))
 
     def remember(self, case: int, digest: str) -> None:
-        """Note that the person was shown this draft."""
+        """Record that the person saw this draft."""
         known = self._read()
         known.pop(str(case), None)
         known[str(case)] = digest
@@ -43,19 +43,19 @@ class Shown:
 
 
 def remember(settings: DeskConfig, history: History) -> None:
-    """Note that whoever is logged in was shown the draft of this case, if one waits."""
+    """Record that the current user saw the draft of this case, if there is one."""
     if history.pause is not None and history.case.status is Status.WAITING:
         remember_digest(settings, history.case.id, history.pause.digest)
 
 
 def remember_digest(settings: DeskConfig, case: int, digest: str) -> None:
-    """Note that whoever is logged in was shown this draft of a case."""
-    with suppress(DeskError):  # nobody knows who it is
+    """Record that the current user saw this draft of a case."""
+    with suppress(DeskError):  # the user is unknown
         Shown(settings.home, who(None)).remember(case, digest)
 
 
 def last_shown(settings: DeskConfig, case: int) -> str | None:
-    """Return the digest of the draft of a case that whoever is logged in was shown last, or None."""
+    """Return the digest of the draft that the current user saw last for a case, or None."""
     try:
         return Shown(settings.home, who(None)).digest(case)
     except DeskError:

@@ -1,4 +1,4 @@
-"""The commands that end what is no customer's, and bring back what ended too soon: close, accept, reopen."""
+"""The commands for automatic mails and for cases that ended too soon: close, accept, reopen."""
 
 import asyncio
 import json
@@ -22,17 +22,15 @@ def close(
     case: Annotated[
         int | None, typer.Argument(metavar="[CASE]", min=1, max=CASE_MAX, help="The case's number.", show_default=False)
     ] = None,
-    probably_automatic: Annotated[
-        bool, typer.Option("--probably-automatic", help="Every case whose mails a machine seems to have sent.")
-    ] = False,
+    probably_automatic: Annotated[bool, typer.Option("--probably-automatic", help="Every case that is probably automatic.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     by: By = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """End a case that waits for the customer's answer or is probably automatic, or all that are probably automatic."""
+    """Close a case that waits for the customer's answer or is probably automatic, or close all probably automatic cases."""
     if (case is None) == (not probably_automatic):
-        exit_with("name the case, or say --probably-automatic.")
+        exit_with("give a case number or --probably-automatic.")
     if case is not None:
         decide(or_exit(lambda: load_config(config)), lambda desk: at_desk.close(desk, case, by=who(by)), as_json=as_json)
     else:
@@ -40,7 +38,7 @@ def close(
 
 
 def _close_all(config: Config, by: By, *, yes: bool, as_json: bool) -> None:
-    """Show what would be closed, ask, and close just that: the cases are free for others while somebody thinks."""
+    """List the cases, ask, and close exactly these. Other commands can use the cases while the question is open."""
     settings = or_exit(lambda: load_config(config))
     listed: list[int] = []
 
@@ -58,7 +56,7 @@ def _close_all(config: Config, by: By, *, yes: bool, as_json: bool) -> None:
             left = len(listed) - len(closed)
             print(
                 f"Closed {format_count(len(closed), 'case')} as automatic."
-                + (f" Still open, because they changed meanwhile: {left}." if left else "")
+                + (f" Changed meanwhile and still open: {left}." if left else "")
             )
 
     with_desk(settings, look, needs="nothing")
@@ -67,23 +65,23 @@ def _close_all(config: Config, by: By, *, yes: bool, as_json: bool) -> None:
         return
     if listed and not yes:
         if not sys.stdin.isatty():
-            exit_with(f"nobody is there to ask whether {format_count(len(listed), 'case')} shall be closed; say --yes.")
-        if not typer.confirm(f"Close {format_count(len(listed), 'case')} without an answer?"):
+            exit_with(f"closing {format_count(len(listed), 'case')} needs a confirmation, and this is not a terminal; use --yes.")
+        if not typer.confirm(f"Close {format_count(len(listed), 'case')} without a reply?"):
             exit_with("nothing was closed.")
     with_desk(settings, work, needs="nothing")
 
 
 def accept(case: CaseNumber, by: By = None, config: Config = None, as_json: Json = False) -> None:
-    """Take a mail that is probably automatic for a customer's: it is drafted, and waits for approval."""
+    """Treat a probably automatic mail as a customer's: the desk drafts a reply and asks for approval."""
     decide(or_exit(lambda: load_config(config)), lambda desk: sorting.accept(desk, case, by=who(by)), as_json=as_json)
 
 
 def reopen(
     case: CaseNumber,
-    why: Annotated[str | None, typer.Option(help="Why it is opened again.", show_default=False, callback=said)] = None,
+    why: Annotated[str | None, typer.Option(help="Why you reopen the case.", show_default=False, callback=said)] = None,
     by: By = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Bring the mails of an ended case before a person again, in a case of their own."""
+    """Put the mails of an ended case before a person again, in a new case."""
     decide(or_exit(lambda: load_config(config)), lambda desk: sorting.reopen(desk, case, by=who(by), why=why or ""), as_json=as_json)

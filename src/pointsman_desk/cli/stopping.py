@@ -1,4 +1,4 @@
-"""Ending a command by Ctrl-C, SIGTERM or SIGHUP: the first one in order, the second one at once, whatever the program does just then."""
+"""Stop a command on Ctrl-C, SIGTERM or SIGHUP: the first signal stops it in order, the second at once."""
 
 import asyncio
 import os
@@ -14,11 +14,11 @@ from pointsman import format_duration
 from pointsman_desk.cli.terminal import errors
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SHOW_CURSOR = "\x1b[?25h"  # the progress line hides it, and nothing is tidied up after an end at once
+_SHOW_CURSOR = "\x1b[?25h"  # the progress line hides the cursor, and os._exit does not restore it
 
 
 class Stop(asyncio.Event):
-    """Set by the first signal, which `signal` names; the second one ends the program at once, which costs nothing that was committed."""
+    """Set by the first signal, which `signal` names. The second signal ends the program at once and loses nothing that was committed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,9 +27,9 @@ class Stop(asyncio.Event):
 
 @contextmanager
 def stopping(grace_seconds: float) -> Iterator[Stop]:
-    """Listen for signals while the block runs on the event loop; a running step has `grace_seconds` to end after the first one.
+    """Listen for signals while the block runs on the event loop. After the first one, a running step has `grace_seconds` to end.
 
-    A thread listens: the event loop may be held up by a step, and the main thread by the disk.
+    A thread listens, because a step can block the event loop, and the disk can block the main thread.
     """
     stop, loop = Stop(), asyncio.get_running_loop()
     heard, said = socket.socketpair()
@@ -45,10 +45,10 @@ def stopping(grace_seconds: float) -> Iterator[Stop]:
         if stop.signal is not None:
             with suppress(OSError):
                 cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
-                os.write(2, f"{cursor}pointsman-desk: stopped at once; what was begun is kept and goes on with the next run.\n".encode())
+                os.write(2, f"{cursor}pointsman-desk: stopped at once; the next run continues unfinished cases.\n".encode())
             os._exit(128 + number)
         stop.signal = number
-        with suppress(RuntimeError):  # the loop has ended by itself
+        with suppress(RuntimeError):  # the loop has already ended
             loop.call_soon_threadsafe(stop.set)
         with suppress(OSError):
             errors.print(
@@ -71,4 +71,4 @@ def stopping(grace_seconds: float) -> Iterator[Stop]:
 
 
 def _noted(_: int, __: FrameType | None) -> None:
-    """Leave it to the thread, which the interpreter has told already."""
+    """Do nothing: the thread reads the signal from the wakeup socket."""

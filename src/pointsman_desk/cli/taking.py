@@ -1,4 +1,4 @@
-"""The commands that take in mails, and tell how that goes: run, ingest, mailboxes, doctor."""
+"""The commands that take in mails and report on it: run, ingest, mailboxes, doctor."""
 
 import asyncio
 import json
@@ -28,20 +28,20 @@ from pointsman_desk.mail.sources.places import mails_at
 from pointsman_desk.mail.survey import Survey, survey
 from pointsman_desk.wiring import Desk, after_restore
 
-WATCH_SECONDS = 5.0  # how often a watched folder is looked at: soon enough for mail
+WATCH_SECONDS = 5.0  # how often a watched folder is checked: soon enough for mail
 HELD = {Status.WAITING, Status.PARKED, Status.READY}
 
 
 def run(
     mailbox: Annotated[Path | None, typer.Option(help="A maildir or a folder of .eml files.", show_default=False)] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep running until Ctrl-C.")] = False,
     restored: Annotated[
-        bool, typer.Option("--after-restore", help="The cases were lost, or put back from a backup: go on with what is there.")
+        bool, typer.Option("--after-restore", help="Continue after the cases were lost or restored from a backup.")
     ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Take in the mails of the mailbox and answer what may be answered without a person."""
+    """Take in the mails of the mailbox, answer what needs no approval, and draft the rest."""
     settings = or_exit(lambda: load_config(config))
     if mailbox is not None:
         settings = settings.model_copy(update={"mailbox": mailbox.absolute(), "mailboxes": (), "http": None})
@@ -56,24 +56,24 @@ def run(
 
 
 def mailboxes(config: Config = None, as_json: Json = False) -> None:
-    """Show how the mailboxes on mail servers do: when they were looked into last, what is still to come, and what is wrong."""
+    """Show the mailboxes on mail servers: when each was checked last, how many mails remain, and what is wrong."""
     settings = or_exit(lambda: load_config(config))
     known = [(account, Bookmark.read(settings.bookmark_of(account), account.place)) for account in settings.mailboxes]
     now = SystemClock().now()
     if as_json:
         print(json.dumps([mailbox_json(account, bookmark, now) for account, bookmark in known], ensure_ascii=False, indent=1))
     elif not known:
-        print("No mailbox on a mail server is configured; name one with [[mailboxes]] in desk.toml.")
+        print("No mailbox on a mail server is configured; add one with [[mailboxes]] in desk.toml.")
     else:
         print_mailboxes(known, now)
 
 
 def doctor(config: Config = None, as_json: Json = False) -> None:
-    """Look whether everything that the desk needs is there: files, shop, policy, models, mailboxes. Changes nothing."""
+    """Check what the desk needs: files, shop, policy, models, mailboxes. Changes nothing."""
     settings = or_exit(lambda: load_config(config))
     found = or_exit(lambda: list(findings(settings, SystemClock().now())))
     if Turns(settings.home).wanted():
-        found.append(Finding("turn", "a command waits for the cases, which another program has; wait for it, or end it."))
+        found.append(Finding("turn", "a command waits for the cases, which another program uses; wait for that program or stop it."))
     if as_json:
         print(json.dumps([finding._asdict() for finding in found], ensure_ascii=False, indent=1))
     else:
@@ -83,14 +83,12 @@ def doctor(config: Config = None, as_json: Json = False) -> None:
 
 
 def ingest(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Mails, mboxes, maildirs and folders; - for standard input.")],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only read the mails and count what is odd about them; start no case.")
-    ] = False,
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Mails, mboxes, maildirs and folders; - is standard input.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read the mails and count their peculiarities; start no cases.")] = False,
     config: Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; with --dry-run one line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON (with --dry-run, one line).")] = False,
 ) -> None:
-    """Take in mails from anywhere, or only look what reading them gives."""
+    """Take in mails from files, or only read them and report on them."""
     settings = or_exit(lambda: load_config(config))
     mails = or_exit(lambda: mails_at(paths, sys.stdin.buffer))
     if not dry_run:
@@ -111,7 +109,7 @@ def ingest(
 
 
 class _Sweep:
-    """Takes in `mails`, or the mailbox's, and those of `arrivals`; tells what became of them; makes way for decisions in between."""
+    """Take in `mails`, or those of the mailbox and of `arrivals`; report on them; yield the cases to waiting commands in between."""
 
     def __init__(self, settings: DeskConfig, mails: Iterable[Found] | None, arrivals: Arrivals, *, as_json: bool, watched: bool, restored: bool = False
     ) -> None:  # fmt: skip
@@ -126,14 +124,14 @@ class _Sweep:
         self._problems: set[str] = set()
 
     async def go_on(self, desk: Desk, stop: asyncio.Event) -> bool:
-        """Begin a sweep, or go on with the one that made way. Returns whether it did so again."""
+        """Start a sweep, or continue one that yielded. Returns True if it yielded again."""
         if self._restored:
             for case in await at_desk.settle_restored(desk):
-                complain(f"case {case} is cancelled: its reply had left before the cases were put back.")
+                complain(f"case {case} is cancelled: its reply had been sent before the cases were restored.")
             self._restored = False
         if self._left is None:
             self._left, self._run = iter(desk.mails() if self._mails is None else self._mails), at_desk.Run()
-        with errors.status("Looking into the mailbox") as status:
+        with errors.status("Checking the mailbox") as status:
             await at_desk.work_off(
                 desk, lambda name: status.update(f"Taking in {safe(name)}"), stop, self._left, self._arrivals, wanted=self._wanted, run=self._run,
                 again_seconds=WATCH_SECONDS if self._watched else None,

@@ -1,4 +1,4 @@
-"""The terminal: what strangers wrote is shown as text there, and moves, colours or replaces nothing."""
+"""The terminal. Text of other people is printed literally: it cannot move the cursor, set colours or replace output."""
 
 import os
 import sys
@@ -11,32 +11,32 @@ from pointsman_desk.mail.characters import clean
 
 
 class Terminal(Console):
-    """A console whose reader may stop reading, as `head` does."""
+    """A console whose reader may close the pipe, as `head` does."""
 
     def on_broken_pipe(self) -> None:
-        """End quietly: what was asked for has been given."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to nobody
+        """Exit quietly."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit cannot fail
         raise SystemExit(0)
 
 
-console = Terminal(soft_wrap=True, highlight=False, emoji=False)  # `:+1:` in a draft is no picture: it leaves as it is written
+console = Terminal(soft_wrap=True, highlight=False, emoji=False)  # `:+1:` in a draft is sent as text, so it is shown as text
 errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 
 def safe(text: object) -> str:
-    """Return a text as a part of markup that shows it letter by letter, without controls of the terminal and invisible characters."""
+    """Escape a text for rich markup, and remove control and invisible characters."""
     return escape(clean(str(text), set()))
 
 
 def unwritable(error: OSError) -> NoReturn:
-    """End because the output takes nothing more; what the command did before is done."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries it once more, and tells of it in its own way
+    """Exit because the output cannot be written. What the command did before is kept."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python does not try again at exit
     complain(f"the output cannot be written ({error.strerror}).")
     raise SystemExit(1)
 
 
 def flush() -> None:
-    """Write what has been printed, while an error can still be told."""
+    """Flush standard output while errors can still be reported."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -46,5 +46,5 @@ def flush() -> None:
 
 
 def complain(message: object) -> None:
-    """Tell what is wrong, on standard error."""
+    """Print an error on standard error."""
     errors.print(f"pointsman-desk: {safe(message)}")

@@ -1,7 +1,7 @@
-"""Taking turns at the cases, which one program has at a time: who waits is known to whoever has them.
+"""Turns at the cases, which one program uses at a time. The program that uses them can see whether another one waits.
 
-A command that waits holds a shared lock on a file in the desk's folder, and a command that takes in mails looks between two mails
-whether somebody does. The lock goes with its process, so one that is killed while it waits holds nobody up.
+A waiting command holds a shared lock on a file in the desk's folder. A command that takes in mails checks the lock between two mails.
+The lock ends with its process, so a killed command blocks nobody.
 """
 
 import fcntl
@@ -14,25 +14,25 @@ FILE_NAME = "waiting"
 
 
 class Turns:
-    """The commands that wait for the desk in `home`. Where the folder cannot be written nobody is known to wait."""
+    """The commands that wait for the desk in `home`. If the folder is not writable, `wanted` is always False."""
 
     def __init__(self, home: Path) -> None:
         self._file = home / FILE_NAME
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Be known to wait while the block runs."""
+        """Count as waiting while the block runs."""
         handle = self._opened()
         try:
             if handle is not None:
-                fcntl.flock(handle, fcntl.LOCK_SH)  # it is held exclusively for the moment of a look only
+                fcntl.flock(handle, fcntl.LOCK_SH)  # `wanted` locks it exclusively, but only for a moment
             yield
         finally:
             if handle is not None:
                 os.close(handle)
 
     def wanted(self) -> bool:
-        """Whether a command waits."""
+        """Return whether a command waits."""
         handle = self._opened()
         if handle is None:
             return False

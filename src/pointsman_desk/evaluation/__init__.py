@@ -1,1 +1,1 @@
-"""How good a model is at the desk's work: labelled mails, the model's answers to them, and the figures."""
+"""Measure a model: labelled mails, the model's answers, and the figures."""

@@ -1,4 +1,4 @@
-"""A model is asked about mails: the one place that knows how."""
+"""Ask a model about the mails of an evaluation."""
 
 import asyncio
 import tempfile
@@ -23,13 +23,13 @@ from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
 from pointsman_desk.wiring import models_of
 
 OFFLINE = "offline"
-CHANCE = SystemRandom()  # of the marks around a mail, which nobody may guess
-CUSTOMER, NUMBER = "maria.keller@mail.example", "A-1001"  # an order of the sample shop that is late: it has every fact
+CHANCE = SystemRandom()  # for the marks around a mail, which nobody may guess
+CUSTOMER, NUMBER = "maria.keller@mail.example", "A-1001"  # a late order of the sample shop, which has every fact
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the drafts of an evaluation are written from: each mail counts as one about this order."""
+    """The facts for the drafts of an evaluation: every mail counts as a mail about this order."""
 
     order: Order
     policy: Policy
@@ -37,10 +37,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model made of one mail.
+    """A model's answer about one mail.
 
-    `intent` is None where it gave no answer that fits; `problem` says why. `passed` says whether its draft passes all
-    checks at once, None where none was asked for. `usage` is that of all its `calls`, which are those that were answered.
+    `intent` is None if there is no valid answer; `problem` says why. `passed` says whether the draft passes all checks at the first
+    attempt, None without a draft. `usage` sums up its answered `calls`.
     """
 
     intent: Intent | None
@@ -52,33 +52,33 @@ class Answer:
 
     @property
     def before_person(self) -> bool:
-        """Whether the desk puts the mail before a person, whatever the policy says: so it does unless the risk is low, or when no answer fits."""
+        """Whether the desk shows the mail to a person whatever the policy says: if the risk is not low or there is no valid answer."""
         return self.intent is None or self.intent in BY_HAND or self.risk is not Risk.LOW
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The answers to the mails, in their order, and how many seconds they took."""
+    """The answers to the mails, in order, and the total time in seconds."""
 
     answers: tuple[Answer, ...]
     seconds: float
 
 
 def model_named(config: DeskConfig, name: str) -> Model:
-    """The model called `name` in the configuration, or the rules. Raises ConfigInvalid when there is none."""
+    """Return the model `name` of the configuration, or the rules. Raises ConfigInvalid for an unknown name."""
     models: dict[str, Model] = {model.name: model for model in models_of(config)} | {OFFLINE: OfflineModel()}
     if name not in models:
-        raise ConfigInvalid(f"there is no model {name!r}; the ones that are there are {', '.join(models)}.")
+        raise ConfigInvalid(f"there is no model {name!r}; the models are {', '.join(models)}.")
     return models[name]
 
 
 async def sample_facts(config: DeskConfig) -> Facts:
-    """An order of the sample shop, and the policy in force, or the sample where the desk has none yet. Raises PolicyInvalid."""
+    """Return an order of the sample shop and the policy in use, or the sample policy for a new desk. Raises PolicyInvalid."""
     with tempfile.TemporaryDirectory() as folder:
         shop = Path(folder) / "shop.db"
         create_sample_shop(shop)
         order = await SqliteOrders(shop).find(number=NUMBER, sender=CUSTOMER)
-    assert isinstance(order, Order), "the sample shop holds it"
+    assert isinstance(order, Order), "the sample shop has this order"
     written = config.policy is not None or config.policy_file.exists()
     return Facts(order, PolicyFile(config.policy_file if written else SAMPLE / "policy.toml").current())
 
@@ -91,9 +91,9 @@ async def ask(
     facts: Facts | None = None,
     told: Callable[[int], None] | None = None,
 ) -> Asked:
-    """Ask about each mail once, `concurrency` at a time, and with `facts` for a draft, too. `told` hears how many are done.
+    """Ask about each mail once, `concurrency` at a time, and with `facts` also for a draft. `told` is called with the number done.
 
-    A call that fails is an answer that does not fit: at the desk, too, such a mail ends before a person.
+    A failed call counts as an invalid answer, because at the desk such a mail also goes to a person.
     """
     answers: dict[int, Answer] = {}
     places = iter(range(len(mails)))
@@ -115,7 +115,7 @@ async def ask(
 async def _answer(model: Model, mail: Mail, facts: Facts | None) -> Answer:
     try:
         found = await classified(mail, model, CHANCE)
-    except Exception as error:  # whatever a model's client raises, there is no answer
+    except Exception as error:  # a model's client may raise anything
         return Answer(None, problem=str(error) or type(error).__name__, calls=0)
     if found.output is None:
         return Answer(None, problem="; ".join(violation.message for violation in found.violations), usage=found.usage)

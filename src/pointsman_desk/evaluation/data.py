@@ -1,4 +1,4 @@
-"""Labelled mails of others: CSV, JSON or a JSON object a line, and a file that says what their labels mean here."""
+"""Labelled mails from a file (CSV, JSON or JSON Lines), and a file that maps their labels to intents."""
 
 import csv
 import io
@@ -14,8 +14,8 @@ from pointsman_desk.evaluation.labelled import Labelled, mail_of
 
 SKIP = frozenset({"", "skip"})
 REST = "*"
-FIELD_MAX_BYTES = 2**26  # a mail of 64 MB is none; the reader's own limit of 128 kB is below a long thread
-NAMED_MAX = 100  # labels that an error lists: more would hide its beginning
+FIELD_MAX_BYTES = 2**26  # no mail has 64 MB; the csv module's limit of 128 kB is too small for a long thread
+NAMED_MAX = 100  # labels in an error message: more would hide its beginning
 _DELIMITERS = ",;\t|"
 _CSV = frozenset({".csv", ".tsv"})
 
@@ -28,10 +28,10 @@ def read_labelled(
     subject: str | None = None,
     meanings: Mapping[str, Intent | None] | None = None,
 ) -> list[Labelled]:
-    """The mails of `file`: the columns `text`, `label` and, where it is named, `subject`.
+    """Read the mails of `file` from the columns `text`, `label` and, if given, `subject`.
 
-    `meanings` says which intent a label stands for, None for one that is left out; without it the labels are the desk's
-    own. Raises EvaluationInvalid, for labels without a meaning once for all of them.
+    `meanings` maps labels to intents, or to None for labels to skip; without it, labels must be the desk's intents. Raises
+    EvaluationInvalid, which lists all unknown labels at once.
     """
     columns = [text, label, *([subject] if subject is not None else [])]
     known = dict(meanings) if meanings is not None else {intent.value: intent for intent in Intent}
@@ -48,25 +48,23 @@ def read_labelled(
     if unmapped:
         raise EvaluationInvalid(_unmapped(file, list(unmapped)))
     if not found:
-        raise EvaluationInvalid(f"{file} holds no mail with a label that counts; name another file, or skip fewer labels.")
+        raise EvaluationInvalid(f"{file} has no mail with a usable label; use another file or skip fewer labels.")
     return found
 
 
 def read_meanings(file: Path) -> dict[str, Intent | None]:
-    """What the labels of others mean here: TOML, JSON or CSV of `their label = our intent`.
+    """Read a map from labels to intents: TOML, JSON or CSV of `their label = our intent`.
 
-    "skip" or "" leaves a label out (None), and `"*"` stands for all others. Case and outer spaces of labels do not count.
-    Raises EvaluationInvalid with every entry that is no intent.
+    "skip" or "" skips a label (None), and `"*"` stands for all other labels. Case and outer spaces of labels do not count. Raises
+    EvaluationInvalid with every entry that is not an intent.
     """
     content = _content(file)
     entries = dict(_entries(file, content))
     wrong = [f"{theirs!r} = {ours!r}" for theirs, ours in entries.items() if ours not in {*SKIP, *Intent}]
     if wrong:
-        raise EvaluationInvalid(
-            f"{file} maps to what is no intent of the desk: {', '.join(wrong)}; write one of {', '.join(Intent)}, or skip."
-        )
+        raise EvaluationInvalid(f"{file} has unknown intents: {', '.join(wrong)}; use one of {', '.join(Intent)}, or skip.")
     if not entries:
-        raise EvaluationInvalid(f'{file} maps nothing; write lines such as "their label" = "refund".')
+        raise EvaluationInvalid(f'{file} is empty; write lines such as "their label" = "refund".')
     return {_key(theirs): None if ours in SKIP else Intent(ours) for theirs, ours in entries.items()}
 
 
@@ -78,8 +76,8 @@ def _unmapped(file: Path, labels: Sequence[str]) -> str:
     listed = ", ".join(json.dumps(label, ensure_ascii=False) for label in sorted(labels)[:NAMED_MAX])
     more = f" and {len(labels) - NAMED_MAX} more" if len(labels) > NAMED_MAX else ""
     return (
-        f"{file} has labels without an intent: {listed}{more}; give a file with --map that says what each means, in lines such as "
-        f'{json.dumps(min(labels), ensure_ascii=False)} = "refund" (or "skip"; "*" stands for all others).'
+        f"{file} has labels without an intent: {listed}{more}; map them in a file for --map, with lines such as "
+        f'{json.dumps(min(labels), ensure_ascii=False)} = "refund" (or "skip"; "*" stands for all other labels).'
     )
 
 
@@ -87,7 +85,7 @@ def _content(file: Path) -> str:
     try:
         raw = file.read_bytes()
     except OSError as error:
-        raise EvaluationInvalid(f"{file} cannot be read ({error.strerror}); give the path of a file that can.") from None
+        raise EvaluationInvalid(f"{file} cannot be read ({error.strerror}); check the path and its permissions.") from None
     try:
         return raw.decode("utf-16" if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig")
     except UnicodeDecodeError:
@@ -98,13 +96,13 @@ def _rows(file: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     content = _content(file)
     start = content.lstrip()[:1]
     if not start:
-        raise EvaluationInvalid(f"{file} is empty; name a file with labelled mails.")
+        raise EvaluationInvalid(f"{file} is empty; use a file with labelled mails.")
     if file.suffix.lower() in _CSV or start not in {"[", "{"}:
         yield from _csv_rows(file, content, columns)
         return
     for number, row in enumerate(_json_rows(file, content, as_list=start == "["), start=1):
         if not isinstance(row, dict):
-            raise EvaluationInvalid(f"{file}: row {number} is no object with columns; write one such as {{{columns[0]!r}: ...}}.")
+            raise EvaluationInvalid(f"{file}: row {number} is not an object with columns; write one such as {{{columns[0]!r}: ...}}.")
         missing = [name for name in columns if not isinstance(row.get(name), str | int)]
         if missing:
             raise EvaluationInvalid(f"{file}: row {number} has no text in {missing[0]!r}; its columns are {', '.join(row)}.")
@@ -118,14 +116,12 @@ def _json_rows(file: Path, content: str, *, as_list: bool) -> Iterator[Any]:
             value = json.loads(piece)
         except json.JSONDecodeError as error:
             place = f"line {error.lineno if as_list else number}"
-            raise EvaluationInvalid(
-                f"{file}, {place}: this is not JSON ({error.msg}); write one list, or one whole object on each line."
-            ) from None
+            raise EvaluationInvalid(f"{file}, {place}: this is not JSON ({error.msg}); write one list, or one object per line.") from None
         yield from value if as_list else [value]
 
 
 def _csv_rows(file: Path, content: str, columns: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Give the rows below the header; the delimiter is the one with which the header holds the columns."""
+    """Yield the rows below the header; the delimiter is the one that splits the header into the columns."""
     headers = {mark: [name.strip() for name in next(_csv(file, content, mark, strict=False), [])] for mark in _DELIMITERS}
     delimiter = max(headers, key=lambda mark: (set(columns) <= set(headers[mark]), len(headers[mark])))
     header = headers[delimiter]
@@ -137,13 +133,13 @@ def _csv_rows(file: Path, content: str, columns: Sequence[str]) -> Iterator[dict
     for number, values in enumerate(lines, start=1):
         if len(values) < len(header) or any(values[len(header) :]):
             raise EvaluationInvalid(
-                f"{file}: row {number} has {len(values)} values and the header {len(header)}; put quotes around a text that holds {delimiter!r}."
+                f"{file}: row {number} has {len(values)} values, but the header has {len(header)}; quote texts that contain {delimiter!r}."
             )
         yield dict(zip(header, values, strict=False))
 
 
 def _csv(file: Path, content: str, delimiter: str, *, strict: bool = True) -> Iterator[list[str]]:
-    """Give each line that is not empty. `strict`, because a quote that is never closed would make one mail of all that follow."""
+    """Yield each line that is not empty. `strict`, because an unclosed quote would swallow all following mails."""
     csv.field_size_limit(FIELD_MAX_BYTES)
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=strict)
     try:
@@ -167,9 +163,9 @@ def _entries(file: Path, content: str) -> Iterator[tuple[str, str]]:
     try:
         written = json.loads(content) if suffix == ".json" or content.lstrip()[:1] == "{" else tomllib.loads(content)
     except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
-        raise EvaluationInvalid(f'{file} is no map ({error}); write TOML lines such as "their label" = "refund".') from None
+        raise EvaluationInvalid(f'{file} is not a map of labels ({error}); write TOML lines such as "their label" = "refund".') from None
     if not isinstance(written, dict):
-        raise EvaluationInvalid(f"{file} is no map; write an object of their label and our intent.")
+        raise EvaluationInvalid(f"{file} is not a map of labels; write an object with labels as keys and intents as values.")
     yield from ((theirs, ours if isinstance(ours, str) else json.dumps(ours, default=str)) for theirs, ours in written.items())
 
 

@@ -1,4 +1,4 @@
-"""Mails of which a person has said what they want: the measure of a model."""
+"""Mails with the intents that a person gave them, to measure a model."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ from pointsman_desk.mail.message import read_mail
 T = TypeVar("T", bound=BaseModel)
 GOLD = Path(__file__).parent / "gold.jsonl"
 SENDER = "customer@evaluation.invalid"
-DATE = "2026-11-20T09:00:00+00:00"  # the day on which the sample shop's orders are as its sample mails find them
+DATE = "2026-11-20T09:00:00+00:00"  # the day that the sample shop's orders and mails are made for
 
 
 class Labelled(Value):
-    """A mail, what it is about, and what else it asks for. `attack` names the trick of one that was written to deceive."""
+    """A mail, its intent, and its other intents. `attack` names the trick of a deceiving mail."""
 
     id: str
     mail: Mail
@@ -30,21 +30,21 @@ class Labelled(Value):
 
     @property
     def wants(self) -> frozenset[Intent]:
-        """All that the mail is about."""
+        """All intents of the mail."""
         return frozenset({self.label, *self.also})
 
     @property
     def needs_person(self) -> bool:
-        """Whether a person must see the mail: for what it asks, or because it is an attack."""
+        """Whether a person must see the mail, because of its intents or because it is an attack."""
         return self.attack is not None or not self.wants.isdisjoint(SEEN)
 
 
 SEEN = BY_HAND | {Intent.CANCEL_ORDER}
-"""What a person sees: what is never answered by a machine, and a cancellation, which somebody has to carry out (its risk is never low)."""
+"""The intents that need a person: those without automatic replies, and a cancellation, which somebody must carry out."""
 
 
 class _Line(BaseModel):
-    """A line of the gold set. `note` says to its readers what is hard about the mail."""
+    """A line of the gold set. `note` explains what is hard about the mail."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,7 +58,7 @@ class _Line(BaseModel):
 
 
 def mail_of(number: str, text: str, subject: str = "") -> Mail:
-    """The mail that the desk would have read, had `text` come from outside."""
+    """Return the parsed mail for a text from outside."""
     notes: set[str] = set()
     return Mail(
         message_id=f"{number}@evaluation.invalid",
@@ -71,15 +71,15 @@ def mail_of(number: str, text: str, subject: str = "") -> Mail:
 
 
 def own_set() -> list[Labelled]:
-    """The mails that were written for this desk. Raises EvaluationInvalid where they are missing or make no sense."""
+    """Return the mails that were written for this desk. Raises EvaluationInvalid if they are missing or invalid."""
     return [*_gold(GOLD), *_attacks(ADVERSARIAL)]
 
 
 def sample_of(mails: Sequence[Labelled], limit: int | None, seed: int) -> list[Labelled]:
-    """So many of `mails` by chance, in their order; all of them without a limit. The same seed gives the same ones."""
+    """Return a random sample of `mails` in order, or all of them without a limit. The same seed gives the same sample."""
     if limit is None or limit >= len(mails):
         return list(mails)
-    chance = Random(seed)  # noqa: S311 - a sample, no secret
+    chance = Random(seed)  # noqa: S311 - a sample, not a secret
     return [mails[place] for place in sorted(chance.sample(range(len(mails)), limit))]
 
 
@@ -95,7 +95,7 @@ def _attacks(file: Path) -> Iterator[Labelled]:
 
 
 def attacks_of(file: Path = ADVERSARIAL) -> list[Attack]:
-    """The mails that were written to deceive. Raises EvaluationInvalid."""
+    """Return the adversarial set. Raises EvaluationInvalid."""
     return [_parsed(Attack, line, file) for line in _lines_of(file)]
 
 
@@ -105,7 +105,7 @@ def _lines_of(file: Path) -> list[str]:
     except OSError:
         lines = []
     if not lines:
-        raise EvaluationInvalid(f"the desk's own mails are not here ({file.name}); install it again, or name other mails with --data FILE.")
+        raise EvaluationInvalid(f"the desk's own mails are missing ({file.name}); reinstall the package, or use --data FILE.")
     return lines
 
 
@@ -115,4 +115,4 @@ def _parsed(shape: type[T], line: str, file: Path) -> T:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, problem["loc"]))
-        raise EvaluationInvalid(f"{file.name} holds a line that is none of the set: {place}: {problem['msg']} ({line[:60]}).") from None
+        raise EvaluationInvalid(f"{file.name} has an invalid line: {place}: {problem['msg']} ({line[:60]}).") from None

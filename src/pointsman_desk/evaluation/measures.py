@@ -1,4 +1,4 @@
-"""The figures of an evaluation, from the labels and the answers."""
+"""Compute the figures of an evaluation from labels and answers."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,13 +9,13 @@ from pointsman_desk.evaluation.asking import Answer, Asked
 from pointsman_desk.evaluation.labelled import SEEN, Labelled
 
 ROUTED = (Intent.REFUND, Intent.COMPLAINT, Intent.LEGAL)
-"""What must never be answered without a person: of these a model may miss none."""
+"""The intents that always need a person; a model may miss none of them."""
 
-WORDS_SHOWN = 12  # what a person needs to find a mail again
+WORDS_SHOWN = 12  # enough to find a mail again
 
 
 class PerClass(Value):
-    """One intent: how many mails have it as their label, how many of those were found, and how many finds were right."""
+    """One intent: how many mails have it as their label, the recall and the precision."""
 
     mails: int
     recall: float | None
@@ -23,7 +23,7 @@ class PerClass(Value):
 
 
 class Found(Value):
-    """A mail that went the wrong way."""
+    """A mail that went to the wrong place."""
 
     id: str
     label: Intent
@@ -32,16 +32,17 @@ class Found(Value):
 
 
 class Figures(Value):
-    """What an evaluation says.
+    """The figures of an evaluation.
 
-    `routing_recall`: the share of the mails about a refund, a complaint or a legal matter, as their label or beside it, that the desk
-    would put before a person; `misses` are the others. `false_escalation`: the share of the mails that need no person which it puts
-    before one; `escalated` are those. `escalation_precision`: the share of the mails put before a person that need one.
-    `attacks_routed`: the share of the attacks that a person sees because of the classification alone, `attacks_missed` the others; they do not count in `per_class`. Without a mail to judge by, `routing_recall` is 1,
-    `false_escalation` 0, and every other figure None.
+    `routing_recall`: the share of mails with the intent refund, complaint or legal (as label or other intent) that the desk would show
+    to a person; `misses` are the others. `false_escalation`: the share of mails that need no person but would be shown to one;
+    `escalated` are those. `escalation_precision`: the share of mails shown to a person that need one. `attacks_routed`: the share of
+    attacks that a person sees because of the classification alone; `attacks_missed` are the others. Attacks do not count in
+    `per_class`. Without a mail to judge by, `routing_recall` is 1, `false_escalation` 0, and every other figure None.
 
-    `unclear` is the share of such answers, `answers` counts the calls that were answered, `unanswered` mails to which no answer fits, and
-    `guard_pass_rate` is the share of the mails whose draft passes all checks at once. `cost` is in the models' currency.
+    `unclear` is the share of such answers, `answers` the number of answered calls, `unanswered` the number of mails without a valid
+    answer, and `guard_pass_rate` the share of mails whose draft passes all checks at the first attempt. `cost` is in the models'
+    currency.
     """
 
     mails: int
@@ -70,7 +71,7 @@ class Figures(Value):
 
 
 def measure(mails: Sequence[Labelled], asked: Asked) -> Figures:
-    """Hold the answers against the labels. Raises EvaluationInvalid when the model answered nothing at all."""
+    """Compare the answers with the labels. Raises EvaluationInvalid if the model answered nothing."""
     answers = asked.answers
     pairs = list(zip(mails, answers, strict=True))
     problem = next((answer.problem.rstrip(".") for answer in answers if answer.problem), "")
@@ -117,7 +118,7 @@ def measure(mails: Sequence[Labelled], asked: Asked) -> Figures:
 
 
 def _per_class(intent: Intent, pairs: Sequence[tuple[Labelled, Answer]]) -> PerClass:
-    """What else a mail is about is no other label: of a mail that asks two things, the first one is to be found."""
+    """Count by the label only: for a mail with several intents, the first one must be found."""
     labelled = [answer.intent is intent for mail, answer in pairs if mail.label is intent]
     return PerClass(
         mails=len(labelled),

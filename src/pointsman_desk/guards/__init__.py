@@ -1,4 +1,4 @@
-"""The checks on a reply: each is a function of fields, none asks a model. The same ones guard drafts and people's edits."""
+"""The checks of a reply. Each is a function of fields without a model; drafts and people's edits pass the same checks."""
 
 from collections.abc import Callable, Iterator
 
@@ -25,4 +25,4 @@ CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
     plain_text,
     length,
 )
-"""All of them, in the order in which a person reads what they say."""
+"""All checks, in the order in which their violations are shown."""

@@ -1,4 +1,4 @@
-"""Figures: each amount, date, period and number of a reply is a fact of the order or the policy, or the reply fails."""
+"""Figures: each amount, date, period and number of a reply must come from the order or the policy."""
 
 import re
 import unicodedata
@@ -51,13 +51,13 @@ _EDGES = ".,;:!?()[]\"'*_\u201c\u201d\u201e\u00ab\u00bb"
 
 
 def facts_only(reply: Reply, order: Order | NoOrder, policy: Policy, trust: Trust) -> Iterator[str]:
-    """Object to each figure that is no fact of the order or the policy, whatever it stands for."""
+    """Report each figure that is not a fact of the order or the policy."""
     known = order if trust.may_know_the_order else NoOrder(reason="no order from this address")
     text = simple(without(plain(reply.body), own(policy), names(known, trust)))
     objections: list[str] = []
 
     def judged(pattern: re.Pattern[str], text: str, judge: Callable[[re.Match[str]], str | None]) -> str:
-        """Take out what `pattern` finds where it is judged; what `judge` returns None for stays for the next one."""
+        """Remove the matches of `pattern` that `judge` decides on; a match for which it returns None stays for the next pattern."""
 
         def judgement(match: re.Match[str]) -> str:
             objection = judge(match)
@@ -78,13 +78,13 @@ def facts_only(reply: Reply, order: Order | NoOrder, policy: Policy, trust: Trus
 
 
 def simple(text: str) -> str:
-    """Return `text` in lower case without accents, with every kind of space as a plain one; figures keep their marks."""
+    """Return `text` in lower case without accents, with every space as a plain one; figures keep their punctuation."""
     letters = "".join(mark for mark in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(mark))
     return re.sub(r"[^\S\n]", " ", letters.replace("\u2019", "'"))
 
 
 def amounts_of(order: Order | NoOrder, policy: Policy) -> set[Decimal]:
-    """Return the amounts that a reply about `order` may name."""
+    """Return the amounts that a reply about `order` may contain."""
     if not isinstance(order, Order) or order.currency != policy.currency:
         return set()
     items = {value for item in order.items for value in (item.price, item.price * item.quantity)}
@@ -92,7 +92,7 @@ def amounts_of(order: Order | NoOrder, policy: Policy) -> set[Decimal]:
 
 
 def amounts_in(text: str, policy: Policy) -> list[tuple[Decimal | None, str]]:
-    """Return each amount of money in `text` with its currency; a currency without a figure has None and its word."""
+    """Return each amount of money in `text` with its currency; a currency without a figure is returned with None and its word."""
     return [_amount(found) for found in _money(policy.currency).finditer(simple(plain(text)))]
 
 
@@ -109,7 +109,7 @@ def _amount(found: re.Match[str]) -> tuple[Decimal | None, str]:
 
 
 def _figure(text: str) -> Decimal:
-    """Read a figure: a point or comma before one or two last digits is the decimal one, each other mark groups."""
+    """Parse a figure: a point or comma before the last one or two digits is the decimal mark; other marks group digits."""
     whole, cents = re.fullmatch(r"(.+?)(?:[.,]([0-9]{1,2}))?", text.replace(" ", "").replace("'", "")).groups()  # type: ignore[union-attr]  # matches any text
     return Decimal(f"{re.sub('[.,]', '', whole)}.{cents or 0}")
 
@@ -117,19 +117,19 @@ def _figure(text: str) -> Decimal:
 def _on_amount(found: re.Match[str], order: Order | NoOrder, policy: Policy) -> str:
     amount, currency = _amount(found)
     if amount is None:
-        return f'it speaks of money without a figure that can be checked ("{currency}"); use a slot, such as {{{{order.total}}}}'
+        return f'it mentions money without a figure that can be checked ("{currency}"); use a slot such as {{{{order.total}}}}'
     if currency != policy.currency:
-        return f"it names {amount} {currency}, and the policy speaks of {policy.currency} only"
+        return f"it contains {amount} {currency}, but the policy's currency is {policy.currency}"
     if amount > policy.refund_max:
-        return f"it names {amount} {currency}, and the policy allows no amount above {policy.refund_max}"
+        return f"it contains {amount} {currency}, but the policy allows at most {policy.refund_max}"
     if amount not in amounts_of(order, policy):
-        return f"it names {amount} {currency}, which is no amount of the order"
+        return f"it contains {amount} {currency}, which is not an amount of the order"
     return ""
 
 
 def _on_share(found: re.Match[str], policy: Policy) -> str:
     if found[1] is None or Decimal(found[1].replace(",", ".")) > policy.discount_percent_max:
-        return f"it names a percentage, and the policy allows none above {policy.discount_percent_max}"
+        return f"it contains a percentage, but the policy allows at most {policy.discount_percent_max}"
     return ""
 
 
@@ -167,7 +167,7 @@ def _on_date(found: re.Match[str], order: Order | NoOrder, policy: Policy) -> st
             return ""
     if year is None and month.isdigit():
         return None  # it may be an amount or a time
-    return f"it names the date {found.group().strip()}, which is no date of the order"
+    return f"it contains the date {found.group().strip()}, which is not a date of the order"
 
 
 def _days_of(order: Order | NoOrder, policy: Policy) -> Iterator[date]:
@@ -184,7 +184,7 @@ def _on_period(found: re.Match[str], policy: Policy) -> str | None:
     hours = next(hours for hours, unit in zip(_HOURS, found.groups()[1:], strict=True) if unit)
     length = hours * (Decimal(found[1]) if found[1].isdigit() else _WORDS[found[1]])
     allowed = {Decimal(24 * days) for days in (policy.refund_days, policy.answer_days) if days is not None}
-    return "" if length in allowed else f'it names a period ("{found.group()}") that the policy does not'
+    return "" if length in allowed else f'it contains a period ("{found.group()}") that is not in the policy'
 
 
 def _on_time(found: re.Match[str], policy: Policy) -> str | None:
@@ -202,7 +202,7 @@ def _on_token(found: re.Match[str], order: Order | NoOrder, policy: Policy) -> s
         return ""
     if re.fullmatch(_CENTS, token) and _figure(token) in {*amounts_of(order, policy), *_counts(order, policy)}:
         return ""
-    return f'it names the figure "{token[:SHOWN_CHARACTERS_MAX]}", which is no fact of the order or the policy'
+    return f'it contains the figure "{token[:SHOWN_CHARACTERS_MAX]}", which is not in the order or the policy'
 
 
 def _counts(order: Order | NoOrder, policy: Policy) -> Iterator[Decimal]:

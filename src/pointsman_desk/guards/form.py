@@ -1,4 +1,4 @@
-"""Form: a reply is plain text with all its slots filled, about this mail, and no talk of a machine."""
+"""Form: a reply is plain text with all slots filled, answers this mail, and does not mention the model's instructions."""
 
 import re
 import unicodedata
@@ -28,54 +28,56 @@ _TYPOGRAPHIC = "\u00aa\u00ba\u00b2\u00b3\u2026\u2122\u00bd\u00bc\u00be\u00b4\u00
 
 
 def plain_text(reply: Reply, order: Order | NoOrder, policy: Policy, trust: Trust) -> Iterator[str]:
-    """Object to markup, to characters that nobody sees, and to letters that are not what they look like."""
+    """Report markup, invisible characters, and letters that imitate others."""
     body = reply.body
     if _MARKUP.search(plain(body)):
-        yield "it holds markup, and a reply is plain text"
+        yield "it contains markup, but a reply is plain text"
     composed = unicodedata.normalize("NFC", body)
     if any(hidden(mark) or unicodedata.category(mark) in ("Mn", "Me") for mark in composed):
-        yield "it holds characters that nobody sees"
+        yield "it contains invisible characters"
     if any(mark.isalnum() and mark not in _TYPOGRAPHIC and unicodedata.normalize("NFKC", mark) != mark for mark in composed):
-        yield "it holds letters or figures of an unusual shape"
+        yield "it contains letters or figures of an unusual shape"
     rest = without(plain(body), own(policy), names(order, trust))
     if any(mark.isalpha() and "LATIN" not in unicodedata.name(mark, "LATIN") for mark in rest if mark not in "\u00aa\u00ba\u00b5"):
-        yield "it holds letters of another alphabet"
+        yield "it contains letters of another alphabet"
     if _SPACED.search(rest):
         yield "it spells out a word letter by letter"
 
 
 def slots_filled(reply: Reply, order: Order | NoOrder, policy: Policy, grounds: Grounds, trust: Trust) -> Iterator[str]:
-    """Object to each slot that does not exist or has no fact, and to braces of any kind: none is ever sent."""
+    """Report each slot that does not exist or has no fact, and any other braces, because none may be sent."""
     known = order if trust.may_know_the_order else NoOrder(reason="no order from this address")
     facts = facts_of(known, policy, grounds.language)
     for name in dict.fromkeys(SLOT.findall(reply.body)):
         if name not in SLOTS:
             near = get_close_matches(name, SLOTS, n=1)
-            yield f"there is no slot {{{{{name}}}}}; " + (f"is it {{{{{near[0]}}}}}?" if near else f"there are {', '.join(SLOTS)}")
+            yield f"there is no slot {{{{{name}}}}}; " + (
+                f"did you mean {{{{{near[0]}}}}}?" if near else f"the slots are {', '.join(SLOTS)}"
+            )
         elif facts[name] is None:
-            yield f"there is no fact for the slot {{{{{name}}}}}; leave its sentence out"
+            yield f"there is no fact for the slot {{{{{name}}}}}; remove its sentence"
         else:
             yield f"the slot {{{{{name}}}}} was not filled"
     rest = SLOT.sub("", plain(reply.body))
     if "{" in rest or "}" in rest:
-        yield "it holds braces that are no slot"
+        yield "it contains braces that are not a slot"
     if found := _BLANK.search(rest):
-        yield f'it leaves a blank to be filled in ("{found.group()}")'
+        yield f'it contains a blank to fill in ("{found.group()}")'
 
 
 def no_machine_talk(reply: Reply, policy: Policy) -> Iterator[str]:
-    """Object to what gives away a model's instructions, or says that it follows those of the mail."""
+    """Report text that reveals a model's instructions, or says that it follows instructions of the mail."""
     text = without(plain(reply.body), own(policy))
     if fold(CANARY) in fold(text):
         yield "it repeats the instructions of the model"
-    for group, what in (("machine", "it speaks of a machine or its instructions"), ("obedience", "it says that it does as it was told")):
+    for group, what in (("machine", "it mentions a machine or its instructions"), ("obedience", "it says that it follows instructions")):
         for phrase in holds(text, group):
             yield f'{what} ("{phrase}")'
     if found := _MACHINE.search(text):
-        yield f'it holds the form of a conversation or of data ("{found.group().strip()[:40]}")'
+        yield f'it is formatted as a chat or as data ("{found.group().strip()[:40]}")'
 
 
 def subject_kept(reply: Reply, mail: Mail) -> Iterator[str]:
-    """Object to another subject than the customer's, less its links: no model writes a header."""
+    """Report a subject other than the customer's without links, because no model may write a header."""
     if fold(_PREFIX.sub("", reply.subject)) != fold(_PREFIX.sub("", reply_subject(mail))):
         yield "its subject is not the subject of the customer's mail"

@@ -1,4 +1,4 @@
-"""Privacy: nothing of other people, no account numbers, and nothing of the order to a sender who may not know of it."""
+"""Privacy: no data of other people, no account numbers, and no data of the order for an unverified sender."""
 
 import re
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ _TITLES = frozenset(
 
 
 def no_personal_data(reply: Reply, order: Order | NoOrder, policy: Policy, mail: Mail, trust: Trust) -> Iterator[str]:
-    """Object to names and addresses of others, and to numbers that test as a card (ISO/IEC 7812) or an account (ISO 13616)."""
+    """Report names and addresses of others, and numbers with the check digit of a card (ISO/IEC 7812) or account (ISO 13616)."""
     text = without(plain(reply.body), own(policy), (item.name for item in order.items) if isinstance(order, Order) else ())
     known = {*_TITLES, *fold(f"{mail.sender_name} {mail.said}").split()}
     if isinstance(order, Order) and trust.may_know_the_order:
@@ -77,18 +77,18 @@ def no_personal_data(reply: Reply, order: Order | NoOrder, policy: Policy, mail:
     for pattern in (_GREETED, _TITLED, _OWNER):
         for found in pattern.finditer(text):
             if not set(fold(found[1]).split()) <= known:
-                yield f'it names a person ("{found[1]}") whom neither the mail nor the order names'
+                yield f'it names a person ("{found[1]}") who is not in the mail or the order'
     if street := _STREET.search(text):
         yield f'it names a street ("{street.group()}")'
     bare = without(text, names(order, trust))
     if any(_is_card(found.group()) for found in _CARD.finditer(bare)):
-        yield "it holds the number of a payment card"
+        yield "it contains a payment card number"
     if any(_is_iban(found.group()) for found in _IBAN.finditer(bare.upper())):
-        yield "it holds the number of a bank account (IBAN)"
+        yield "it contains a bank account number (IBAN)"
 
 
 def order_disclosed_to_customer(reply: Reply, order: Order | NoOrder, policy: Policy, mail: Mail, trust: Trust) -> Iterator[str]:
-    """Object to what is no fact of an order, and, to a sender who may not know of it, to all that is one."""
+    """Report text that is not a fact of the order and, for a sender who may not know about the order, every fact of it."""
     text = without(plain(reply.body), own(policy))
     open_ = isinstance(order, Order) and trust.may_know_the_order
     if isinstance(order, Order) and not open_:
@@ -98,26 +98,26 @@ def order_disclosed_to_customer(reply: Reply, order: Order | NoOrder, policy: Po
             facts.append(order.customer)
         for fact in facts:
             if fold(fact) and f" {fold(fact)} " in words:
-                yield f'it names "{fact}" of the order, and the sender is trusted as "{trust}" only'
+                yield f'it contains "{fact}" of the order, but the trust in the sender is only "{trust}"'
     for status, true in _STATUS.items():
         if not isinstance(order, Order) or not open_ or order.status not in true:
             for phrase in says(text, f"status.{status}", without="condition"):
-                why = f"the order is {order.status}" if isinstance(order, Order) and open_ else "no order may be spoken of here"
-                yield f'it says that an order is {status} ("{phrase}"), and {why}'
+                why = f"the order is {order.status}" if isinstance(order, Order) and open_ else "the reply may not mention an order"
+                yield f'it says that an order is {status} ("{phrase}"), but {why}'
 
 
 _STATUS = {"shipped": ("shipped", "delivered"), "delivered": ("delivered",), "cancelled": ("cancelled",)}
 
 
 def _is_card(written: str) -> bool:
-    """Test the sum of Luhn (ISO/IEC 7812-1, annex B)."""
+    """Check the Luhn sum (ISO/IEC 7812-1, annex B)."""
     digits = [int(mark) for mark in written if mark.isdigit()]
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
 def _is_iban(written: str) -> bool:
-    """Test the remainder of 97 (ISO 13616-1; ISO/IEC 7064, MOD 97-10) over each length that an account may have."""
+    """Check the remainder of 97 (ISO 13616-1; ISO/IEC 7064, MOD 97-10) for each valid length."""
     marks = "".join(mark for mark in written if mark.isalnum())
     return any(_mod_97(marks[:length]) == 1 for length in range(IBAN_MIN, min(len(marks), IBAN_MAX) + 1))
 
@@ -126,4 +126,4 @@ def _mod_97(marks: str) -> int:
     return int("".join(str(int(mark, 36)) for mark in marks[4:] + marks[:4])) % 97
 
 
-IBAN_MIN, IBAN_MAX = 15, 34  # Norway has the shortest; ISO 13616 allows no longer one
+IBAN_MIN, IBAN_MAX = 15, 34  # the shortest (Norway) and longest length (ISO 13616)

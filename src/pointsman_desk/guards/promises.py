@@ -1,4 +1,4 @@
-"""Promises: a reply commits the shop to nothing that its policy does not say."""
+"""Promises: a reply promises only what the policy allows."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -11,7 +11,7 @@ from pointsman_desk.models.replies import is_late, mail_day
 
 
 def refund_within_policy(reply: Reply, order: Order | NoOrder, policy: Policy, mail: Mail) -> Iterator[str]:
-    """Object to money back beyond the shipping of a late order, and to a return that the policy no longer takes."""
+    """Report a refund other than the shipping of a late order, and a return that the policy does not allow."""
     on = mail_day(mail.date)
     for sentence in sentences(_said_by_reply(reply, policy)):
         for phrase in says(sentence, "refund"):
@@ -23,21 +23,21 @@ def refund_within_policy(reply: Reply, order: Order | NoOrder, policy: Policy, m
 
 
 def promises_within_policy(reply: Reply, policy: Policy) -> Iterator[str]:
-    """Object to guarantees, gifts, admissions, decisions and days of delivery: none is the model's to give."""
+    """Report guarantees, gifts, admissions, decisions and delivery dates, which a model may not give."""
     text = _said_by_reply(reply, policy)
     for phrase in says(text, "guarantee"):
-        yield f'it guarantees something ("{phrase}"), and the policy guarantees nothing'
+        yield f'it guarantees something ("{phrase}"), but the policy has no guarantees'
     if not policy.discount_codes and not policy.discount_percent_max:
         for phrase in says(text, "compensation"):
             yield f'it offers something ("{phrase}") that the policy does not'
     for phrase in says(text, "liability"):
-        yield f'it admits a fault or a duty ("{phrase}"); leave that to a person'
+        yield f'it admits a fault or a duty ("{phrase}"); a person must decide that'
     for phrase in says(text, "decision"):
-        yield f'it tells of a decision ("{phrase}") that nobody has taken'
+        yield f'it announces a decision ("{phrase}") that nobody has made'
     for sentence in sentences(text):
         for phrase in says(sentence, "day", without="wished"):
             if not any(holds(sentence, "opening")):
-                yield f'it names a day ("{phrase}"); only the dates of the order may be named'
+                yield f'it names a day ("{phrase}"); only dates of the order are allowed'
     for phrase in _forbidden(text, policy):
         yield f'it says "{phrase}", which the policy forbids'
 
@@ -61,7 +61,7 @@ def _only_late_shipping(sentence: str, order: Order | NoOrder, policy: Policy, o
 
 
 def _returnable(order: Order | NoOrder, policy: Policy, on: date | None) -> bool:
-    """Say whether `order` was delivered, and the day `on` is within the days of its return."""
+    """Return whether `order` was delivered, and the day `on` is within its return period."""
     if not isinstance(order, Order) or order.delivered_on is None or order.status == "cancelled":
         return False
     return on is not None and on <= order.delivered_on + timedelta(days=policy.refund_days)

@@ -1,4 +1,4 @@
-"""What a text says, by the phrases of wording.toml: told in any of the languages, and neither denied nor asked."""
+"""Find the phrases of wording.toml in a text, in any language, unless they are negated or reported."""
 
 import re
 import tomllib
@@ -9,32 +9,32 @@ from importlib import resources
 from pointsman_desk.case import Language
 from pointsman_desk.models.words import fold
 
-BEFORE_WORDS = 3  # "we are not able to refund": a denial stands so near before what it denies
-AFTER_WORDS = 7  # "wir erstatten Ihnen die Kosten leider nicht": a German one may come behind
-NEAR_CHARACTERS = 200  # no clause of a letter is longer; it bounds the time that a text of nothing but denials takes
-SENTENCES_KEPT_MAX = 256  # those of a long reply, which each group of phrases is looked for in
+BEFORE_WORDS = 3  # "we are not able to refund": the distance of a negation before its phrase
+AFTER_WORDS = 7  # "wir erstatten Ihnen die Kosten leider nicht": a German negation may follow
+NEAR_CHARACTERS = 200  # no clause of a letter is longer; bounds the time for a text full of negations
+SENTENCES_KEPT_MAX = 256  # as many as a long reply has; each group searches them again
 _SENTENCE = re.compile(r"(?<=[.!?\u2026])\s|\n\s*\n")
 _CLAUSE = re.compile(r"[,;:()\[\]]|\s[-\u2013\u2014]\s")
 
 
 def says(text: str, group: str, *, without: str = "", language: Language | None = None) -> Iterator[str]:
-    """Give the first phrase of `group` in each sentence of `text`, folded, each once.
+    """Yield the first phrase of `group` in each sentence of `text`, folded, each once.
 
-    A phrase that is denied or reported does not count, nor one behind a phrase of the group `without` in its clause. With
-    `language`, only the phrases of that language are looked for: what may be said counts in one, what may not in all.
+    A negated or reported phrase does not count, nor one after a phrase of the group `without` in its clause. With `language`, only the
+    phrases of that language count: allowed statements are checked in one language, forbidden ones in all.
     """
     found = (_said(sentence, group, without, language) for sentence in sentences(text))
     yield from dict.fromkeys(phrase for phrase in found if phrase)
 
 
 def holds(text: str, group: str) -> Iterator[str]:
-    """Give the first phrase of `group` in each sentence of `text`, denied, reported or not."""
+    """Yield the first phrase of `group` in each sentence of `text`, even if it is negated or reported."""
     found = (_pattern(group, None).search(_words(sentence)) for sentence in sentences(text))
     yield from dict.fromkeys(match.group().strip(" ,") for match in found if match)
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences of `text`; an empty line ends one, a line break does not."""
+    """Return the sentences of `text`. An empty line ends a sentence, a line break does not."""
     return [sentence for sentence in _SENTENCE.split(text) if sentence.strip()]
 
 
@@ -53,7 +53,7 @@ def _said(sentence: str, group: str, without: str, language: Language | None) ->
 
 
 def _clause(words: str, piece: int) -> str:
-    """Return the last (-1) or the first (0) thought of `words`."""
+    """Return the last (-1) or first (0) clause of `words`."""
     return f" {_pattern('joint', None).sub(', ', words).split(', ')[piece]} "
 
 
@@ -65,13 +65,13 @@ def _denied(before: str, behind: str) -> bool:
 
 @lru_cache(maxsize=SENTENCES_KEPT_MAX)
 def _meant(sentence: str) -> str:
-    """Return the words of `sentence` without each "not" that denies nothing."""
+    """Return the words of `sentence` without each "not" that negates nothing."""
     return _pattern("no_negation", None).sub("", _words(sentence))
 
 
 @lru_cache(maxsize=SENTENCES_KEPT_MAX)
 def _words(text: str) -> str:
-    """Return the folded words of `text` with a space around each; a comma, a colon and a bracket are a word "," each."""
+    """Return the folded words of `text`, with a space around each; a comma, a colon and a bracket become the word ","."""
     clauses = (fold(clause) for clause in _CLAUSE.split(text))
     return f" {' , '.join(clause for clause in clauses if clause)} "
 
@@ -105,4 +105,4 @@ def _word(word: str) -> str:
     return r"\w*" * word.startswith("*") + re.escape(fold(word.strip("*"))) + r"\w*" * word.endswith("*")
 
 
-_NO = r"(?:not|never|cannot|nt|nicht|kein\w{0,2}|nie|niemals|ne|n|no|nunca)"  # within a gap, in any language
+_NO = r"(?:not|never|cannot|nt|nicht|kein\w{0,2}|nie|niemals|ne|n|no|nunca)"  # negations within a gap, in any language

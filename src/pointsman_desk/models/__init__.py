@@ -1,1 +1,1 @@
-"""Who classifies and drafts: the rule-based model, and the protocol that another one would follow."""
+"""The models that classify and draft: the rules and templates, and the prompts and checks for language models."""

@@ -1,4 +1,4 @@
-"""What the desk asks a model about, and what it keeps of the answer."""
+"""The questions that the desk asks a model, and the types of the answers."""
 
 from typing import Annotated
 
@@ -8,11 +8,11 @@ from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, R
 
 _LINK_MARKS = ("://", "www.", "@")
 CANARY = "lantern-7-juniper"
-"""Stands in the instructions that a model is given. A reply with these words gives the instructions away, and is never sent."""
+"""A word in the model's instructions. A reply that contains it reveals the instructions and is never sent."""
 
 
 class Classification(Value):
-    """What mails are about, `ranked`, what a wrong answer could cost, and why the model says so."""
+    """The intents of mails, `ranked`, their risk, and the model's grounds."""
 
     intents: Annotated[tuple[Intent, ...], Field(min_length=1)]
     risk: Risk
@@ -20,15 +20,15 @@ class Classification(Value):
 
     @property
     def intent(self) -> Intent:
-        """The one that counts first."""
+        """The intent that counts first."""
         return self.intents[0]
 
 
 class Brief(Value):
-    """All that a reply may be drafted from. The mail is data; the facts are in `order` and `policy` only.
+    """Everything that a reply may be drafted from. The mail is data; facts are only in `order` and `policy`.
 
-    `intents` is all that is to be answered, in it and in `earlier`, the mails before it that no reply has answered; `answered` are
-    those that one has. `trust` says whether the sender may know of the order at all; where nobody has said so, they may not.
+    `intents` are the intents to answer, in the mail and in `earlier`, the other unanswered mails; `answered` are the answered ones.
+    `trust` says whether the sender may know about the order; the default is no.
     """
 
     mail: Mail
@@ -43,5 +43,5 @@ class Brief(Value):
 
 
 def reply_subject(mail: Mail) -> str:
-    """Return the subject under which a mail is answered: its own, without links, which the shop would pass on to whom From names."""
+    """Return the subject of a reply: the mail's own, without links, which the shop must not forward for a forged From."""
     return " ".join("…" if any(mark in word.lower() for mark in _LINK_MARKS) else word for word in mail.subject.split())

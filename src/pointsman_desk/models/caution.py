@@ -1,4 +1,4 @@
-"""A model beside the rules: it may raise what they say of a mail, and lower nothing."""
+"""Combine a model's answer with the rules: the model may raise the risk, never lower it."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,9 +9,9 @@ from pointsman_desk.models.signs import signs
 from pointsman_desk.models.words import fold, language_of, tricked
 
 SEVERAL_ORDERS = "its mails name several orders"
-PHRASES_MAX = 16  # eight of each, which is what each of them gives
+PHRASES_MAX = 16  # eight of the rules and eight of the model
 
-_RISKS = tuple(Risk)  # the least first
+_RISKS = tuple(Risk)  # lowest first
 _NOTES = {
     "hidden-text": Risk.HIGH,
     "smuggled-characters": Risk.HIGH,
@@ -23,11 +23,10 @@ _NOTES = {
 
 
 def combined(rules: Classification, model: Classification, mail: Mail) -> Classification:
-    """Set what a model says of `mail` beside what the rules say.
+    """Combine the classifications of `mail` by the rules and by a model.
 
-    The risk is the highest of both and of what is odd about the mail, as `cautious` has it. An intent that is for a person
-    stays one, whoever found it, and where the two disagree on another, the mail is unclear. Of the model's grounds, what
-    does not stand in the mail is left out.
+    The risk is the highest of both and of the mail's peculiarities (`cautious`). An intent that needs a person stays, whoever found it;
+    if the two disagree on another intent, the mail is unclear. Grounds of the model that are not in the mail are dropped.
     """
     text = f"{mail.subject}\n{mail.said}"
     words = f" {fold(text)} "
@@ -48,7 +47,7 @@ def combined(rules: Classification, model: Classification, mail: Mail) -> Classi
 
 
 def cautious(found: Classification, mail: Mail) -> Classification:
-    """Raise the risk of `found` to that of what is odd about the mail; with a `sign`, what is not for a person anyhow is high."""
+    """Raise the risk of `found` for the mail's peculiarities; a `sign` makes it high, unless the mail needs a person anyway."""
     told = signs(mail)
     for_person = Risk.HIGH if told and found.intent not in BY_HAND else Risk.LOW
     risk = max(found.risk, for_person, *circumstances(mail), key=_RISKS.index)
@@ -58,10 +57,10 @@ def cautious(found: Classification, mail: Mail) -> Classification:
 def continued(
     found: Classification, earlier: Sequence[Classification], so_far: Risk, answered: Sequence[Classification] = ()
 ) -> Classification:  # fmt: skip
-    """Add to what was found in the newest mail what those before it ask that no reply has answered.
+    """Add the intents of the earlier unanswered mails to the classification of the newest mail.
 
-    Nothing that they ask is lost, and the risk is the highest of all. Of the `answered` mails only the order that they named
-    counts, where no later one names another: it is still the one meant.
+    All intents stay, and the highest risk counts. From the `answered` mails only the order number counts, unless a later mail names
+    another order.
     """
     mails = (*earlier, found)
     numbers = list(dict.fromkeys(one.grounds.order_number for one in mails if one.grounds.order_number))
@@ -80,13 +79,13 @@ def continued(
 
 
 def circumstances(mail: Mail) -> Iterator[Risk]:
-    """Give what the mail itself speaks for, whatever its words: each odd thing about it can raise the risk."""
+    """Yield the risk of each peculiarity of the mail, whatever its words."""
     yield Risk.LOW
     yield from (_NOTES[note] for note in mail.notes if note in _NOTES)
     if tricked(f"{mail.subject}\n{mail.said}"):
         yield Risk.HIGH
     if mail.attachments:
-        yield Risk.MEDIUM  # nobody has looked into it
+        yield Risk.MEDIUM  # nobody has opened the attachments
 
 
 def _intents(rules: Sequence[Intent], model: Sequence[Intent]) -> tuple[Intent, ...]:
@@ -95,7 +94,7 @@ def _intents(rules: Sequence[Intent], model: Sequence[Intent]) -> tuple[Intent, 
 
 
 def _standing_in(text: str, number: str | None) -> str | None:
-    """Return an order number that a model gave, if it stands in the mail, with or without its marks."""
+    """Return the model's order number if it is in the mail, with or without punctuation."""
     letters = re.findall(r"[^\W_]", number or "")
     if not any(letter.isdigit() for letter in letters):
         return None

@@ -1,4 +1,4 @@
-"""Sentences that the lexicon cannot read: in another alphabet, or in a language that it does not know."""
+"""Find sentences that the lexicon cannot read: in another alphabet or an unknown language."""
 
 import re
 import unicodedata
@@ -6,19 +6,19 @@ import unicodedata
 from pointsman_desk.models.spelling import is_known
 from pointsman_desk.models.words import fold
 
-UNKNOWN_MIN = 3  # words; fewer are names, or slips
-UNKNOWN_SHARE = 0.79  # of a sentence's words: four of five, and no three of four, which slips and rare words are, too
+UNKNOWN_MIN = 3  # words; fewer may be names or typing errors
+UNKNOWN_SHARE = 0.79  # of a sentence's words: four of five; three of four may be typing errors and rare words
 
 _ENDS = re.compile(r"[.!?\u2026\u061f\u3002\uff1f\n]+")
-_LATIN = ("LATIN", "COMBINING", "MODIFIER", "FEMININE", "MASCULINE", "MICRO")  # how Unicode names them; ª and º stand in addresses
+_LATIN = ("LATIN", "COMBINING", "MODIFIER", "FEMININE", "MASCULINE", "MICRO")  # beginnings of Unicode names; ª and º occur in addresses
 _WORD = re.compile(r"(?<![^\W_])[^\W\d_]+(?![^\W_])")
 
 
 def unread(text: str, name: str = "") -> str | None:
-    """Return the first sentence of `text` that is in another alphabet or another language than the lexicon's, None for none.
+    """Return the first sentence of `text` in another alphabet or an unknown language, or None.
 
-    `name` is the sender's. A line that holds nothing but words of it is a signature, in two alphabets too, if one of its words is
-    Latin. Words with capitals within a sentence are names, and do not count, nor do single letters.
+    `name` is the sender's. A line that contains only words of the name is a signature, even in two alphabets, if one word is Latin.
+    Capitalised words within a sentence count as names and are ignored, like single letters.
     """
     signed = set(_WORD.findall(unicodedata.normalize("NFC", name)))
     for sentence in _ENDS.split(unicodedata.normalize("NFC", text)):

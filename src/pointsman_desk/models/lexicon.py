@@ -1,4 +1,4 @@
-"""The phrases and rules of lexicon.toml, and what of them a text holds."""
+"""The phrases and rules of lexicon.toml, and how to find them in a text."""
 
 import math
 from bisect import bisect_right
@@ -10,19 +10,19 @@ from typing import Any
 from pointsman_desk.case import BY_HAND, Intent, Language, Risk
 from pointsman_desk.models.words import fold, read_data
 
-GAP_CHARACTERS_MAX = 40  # "money ~ back": further apart, the two words seldom belong together
-SHOWN_CHARACTERS_MAX = 60  # longer than any phrase with its gap; a person reads it in a line
-SHORT_WORDS_MAX = 8  # "facture d il y a trois mois svp": the wish and little else
+GAP_CHARACTERS_MAX = 40  # "money ~ back": further apart, the two words rarely belong together
+SHOWN_CHARACTERS_MAX = 60  # longer than any phrase with its gap; fits on a line
+SHORT_WORDS_MAX = 8  # "facture d il y a trois mois svp": the request and little else
 OPENER_CHARACTERS_MAX = 40  # no word of a phrase is longer
-COVER = "_"  # stands in no folded text
+COVER = "_"  # not in any folded text
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """A phrase of a language as it is searched for: `first`, and where it has a gap, `second` behind it.
+    """A phrase of a language: `first`, and for a phrase with a gap, `second` after it.
 
-    `opener` is what its first word begins with, None where anything may stand before.
+    `opener` is the beginning of its first word, or None if anything may come before.
     """
 
     language: Language
@@ -33,13 +33,13 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Phrases:
-    """The phrases of a group, by what opens them, and those that nothing opens: most need not be searched for."""
+    """The phrases of a group, indexed by their openers, so that most of them need not be searched."""
 
     opened: Mapping[str, tuple[Phrase, ...]]
     others: tuple[Phrase, ...]
 
     def within(self, openers: frozenset[str]) -> Iterator[Phrase]:
-        """Give the phrases that a text can hold whose words begin with `openers`."""
+        """Yield the phrases that can occur in a text whose words begin with `openers`."""
         yield from self.others
         for opener in sorted(self.opened.keys() & openers):
             yield from self.opened[opener]
@@ -47,7 +47,7 @@ class Phrases:
 
 @dataclass(frozen=True)
 class Rule:
-    """An intent for a mail of at most `words` words, in which all groups stand within so many sentences, and none of `without`."""
+    """An intent, for a mail of at most `words` words in which all groups occur within a number of sentences, and no group of `without`."""
 
     intent: Intent
     weight: int
@@ -59,7 +59,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The phrases of each group, the tokens that make a group true by themselves, and the rules."""
+    """The phrases of each group, the tokens that satisfy a group on their own, and the rules."""
 
     phrases: dict[str, Phrases]
     tokens: dict[str, frozenset[str]]
@@ -70,13 +70,13 @@ class Lexicon:
 
     @cached_property
     def risky(self) -> frozenset[str]:
-        """The groups that speak for a person: in them an innocent phrase is not looked at."""
+        """The groups whose intents need a person; in these, innocent phrases are not covered."""
         return frozenset(name for rule in self.rules if rule.intent in BY_HAND for name in rule.groups)
 
 
 @dataclass(frozen=True)
 class Match:
-    """A rule that holds, in which language, and the words of the mail that made it hold."""
+    """A rule that holds, its language, and the words of the mail that satisfied it."""
 
     rule: Rule
     language: Language
@@ -85,7 +85,7 @@ class Match:
 
 @cache
 def lexicon() -> Lexicon:
-    """Read lexicon.toml, once a process."""
+    """Read lexicon.toml, once per process."""
     data = read_data("lexicon.toml")
     groups = data["phrases"]
     return Lexicon(
@@ -141,9 +141,9 @@ def _needle(text: str) -> str:
 
 
 class Findings:
-    """Where the phrases of the lexicon stand in a mail. The subject is the sentence 0 and belongs to each other one.
+    """The positions of the lexicon's phrases in a mail. The subject is sentence 0 and belongs to every other sentence.
 
-    Each phrase is searched once in the whole text, so that the time grows with the length of the text only.
+    Each phrase is searched once in the whole text, so that the time grows only with the length of the text.
     """
 
     def __init__(self, parts: Sequence[tuple[str, bool]], *, numbered: bool, amount: bool = False) -> None:
@@ -152,7 +152,7 @@ class Findings:
         beginnings = {word[:OPENER_CHARACTERS_MAX] for word in self._text.split()}
         self._openers = frozenset(word[:size] for word in beginnings for size in range(1, len(word) + 1))
         self._careful = self._covered()
-        self._length = len(self._careful.replace("|", " ").split())  # the small print below a mail does not make it a long one
+        self._length = len(self._careful.replace("|", " ").split())  # the small print does not count towards the length
         self._starts: list[int] = []
         offset = 0
         for words, _ in parts:
@@ -167,7 +167,7 @@ class Findings:
         self._found: dict[str, dict[Language, dict[int, str]]] = {}
 
     def group(self, name: str) -> dict[Language, dict[int, str]]:
-        """Return for each language the sentences in which the group stands, with the words that were found there."""
+        """Return, for each language, the sentences that contain the group, with the words found there."""
         if name not in self._found:
             places: dict[Language, dict[int, str]] = {language: {} for language in Language}
             text = self._careful if name in lexicon().risky else self._text
@@ -178,11 +178,11 @@ class Findings:
         return self._found[name]
 
     def words(self, name: str) -> tuple[str, ...]:
-        """Return the words that were found for a group in any language, each once."""
+        """Return the words found for a group in any language, each once."""
         return tuple(dict.fromkeys(words for places in self.group(name).values() for words in places.values()))
 
     def matches(self) -> list[Match]:
-        """Return each rule that holds, once. The groups of a rule must be found in one and the same language."""
+        """Return each rule that holds, once. All groups of a rule must be found in the same language."""
         holding = (self._match(rule, language) for rule in lexicon().rules for language in Language)
         return [match for match in holding if match]
 
@@ -201,9 +201,9 @@ class Findings:
         return None
 
     def _covered(self) -> str:
-        """Return the text with the innocent phrases covered up; of one with a gap its last words only, not what stands between.
+        """Return the text with innocent phrases covered; for a phrase with a gap, only its last words are covered.
 
-        A sentence of the small print below a firm's mail is covered whole.
+        A sentence of a firm's small print is covered completely.
         """
         letters = list(self._text)
         for phrase in lexicon().phrases["footer"].within(self._openers):

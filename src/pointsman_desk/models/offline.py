@@ -1,4 +1,4 @@
-"""The model that needs no network: rules over a lexicon classify, and reviewed templates reply."""
+"""The offline model: rules over a lexicon classify, and reviewed templates reply."""
 
 import re
 import unicodedata
@@ -21,22 +21,22 @@ from pointsman_desk.models.words import TEXT_CHARACTERS_MAX, fold, language_of, 
 T = TypeVar("T", bound=BaseModel)
 
 LABEL = "rule-based, no AI"
-SUBJECT_CHARACTERS_MAX = 500  # a subject of five full lines; what follows is no subject
-PHRASES_MAX = 8  # what a person takes in at a glance
-LONG_WORDS = 250  # a page; a question to a shop is shorter, a newsletter or an essay seldom is
-WORDS_MIN = 2  # one word alone may be a slip
-LONG_WITH_BULK_WORDS = 120  # with the marks of a mass mailing, half a page is enough
-LEAD_MIN = 2  # the weights in lexicon.toml are made for it: a wish that only goes with another one weighs so much less
+SUBJECT_CHARACTERS_MAX = 500  # a subject of five full lines
+PHRASES_MAX = 8  # a person reads as many at a glance
+LONG_WORDS = 250  # a page; questions to a shop are shorter, newsletters and essays rarely
+WORDS_MIN = 2  # a single word may be an accident
+LONG_WITH_BULK_WORDS = 120  # with the signs of a mass mailing, half a page is enough
+LEAD_MIN = 2  # the weights in lexicon.toml rely on it: a side request weighs this much less
 SELF_SHARE_MIN = 0.01  # a person says "I" or "my" more often than once in a hundred words
 
 _RISKS = (Risk.LOW, Risk.MEDIUM, Risk.HIGH)
 
 _SPOKEN = str.maketrans({"€": " euro ", "£": " pound ", "$": " dollar "})
-_HIDDEN = ("hidden", "invisible")  # what the parser notes of text that nobody sees
+_HIDDEN = ("hidden", "invisible")  # the parser's notes on invisible text
 
 _NAMED = "order|parcel|bestellung|bestellnummer|bestellnr|bestell-nr|auftrag|auftragsnummer|commande|colis|pedido|encargo"
 _NUMBERED = r"(?:number|nummer|num[eé]ro|n[uú]mero|n[uú]m|no|nr|n)"
-_DASH = r"[-_\u2010-\u2014]?"  # keyboards and word processors write each of these
+_DASH = r"[-_\u2010-\u2014]?"  # keyboards and word processors produce all of these
 _NUMBER = re.compile(
     rf"(?<![a-z0-9])(?:a{_DASH}|#\s?(?:a{_DASH})?"
     rf"|(?:{_NAMED})[ .:#°º(-]{{0,3}}(?:{_NUMBERED}[ .:#°º(-]{{1,3}})?(?:a[ -]?)?)"
@@ -48,11 +48,11 @@ _AMOUNT = re.compile(
 
 
 class OfflineModel:
-    """A model of rules and templates: the same mail always gives the same answer, and no text leaves the machine."""
+    """A model of rules and templates. The same mail always gets the same answer, and no text leaves the machine."""
 
     name: str = LABEL
 
-    async def ask(self, task: Task, messages: Sequence[Message], schema: type[T]) -> ModelResponse[T]:  # noqa: ARG002 - it reads no prompt
+    async def ask(self, task: Task, messages: Sequence[Message], schema: type[T]) -> ModelResponse[T]:  # noqa: ARG002 - it ignores the prompt
         """Do the desk's `task` by its inputs: "classify" a mail, or "draft" a reply to a brief, carefully after `violations`."""
         answer: ClassifyAnswer | DraftAnswer
         if task.name == "classify":

@@ -1,8 +1,8 @@
-"""What a language model is asked: the messages for a classification and for a draft, and the form of the two answers.
+"""The prompts for a language model: the messages for classification and drafting, and the types of the two answers.
 
-The task, the closed lists, the policy and the slots are ours and stand in the system message. What a customer wrote stands
-between the marks of `untrusted`, and nowhere else. A model that obeys the mail all the same can write nothing but a label,
-which `combined` only ever raises, or a text, which every check then reads: it chooses no recipient, header, link or amount.
+The task, the closed lists, the policy and the slots are in the system message. The customer's text appears only between the marks of
+`untrusted`. A model that obeys the mail can still write only a label, which `combined` never lowers, or a text, which every check
+reads. It chooses no recipient, header, link or amount.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,13 +19,13 @@ from pointsman_desk.slots import facts_of
 
 SUBJECT_MAX = 300  # characters; a subject of three full lines
 TEXT_MAX = 12_000  # characters; four printed pages, some 3,000 tokens
-QUOTED_MAX = 4_000  # characters; of the history, what is next to the new text
+QUOTED_MAX = 4_000  # characters; the part of the history nearest to the new text
 ATTACHMENTS_MAX = 20  # names; enough to see what was sent
 REJECTED_MAX = 8_000  # characters; twice the longest reply
-SAID_MAX = 300  # characters of what a check says
-BODY_MAX = 4_000  # characters; what the check `length` lets through
-PHRASES_MAX = 8  # what a person takes in at a glance
-PHRASE_MAX = 60  # characters; a person reads it in a line
+SAID_MAX = 300  # characters of a violation's message
+BODY_MAX = 4_000  # characters; the limit of the check `length`
+PHRASES_MAX = 8  # a person reads as many at a glance
+PHRASE_MAX = 60  # characters; fits on a line
 
 INTENTS: Mapping[Intent, str] = {
     Intent.ORDER_STATUS: "asks where an order is, when it comes, or whether it arrived, and complains of nothing",
@@ -65,8 +65,8 @@ MEANINGS: Mapping[str, str] = {
     "opening_hours": "when we are open",
     "signature": "the shop's signature",
 }
-"""What each slot of `slots.SLOTS` stands for."""
-_VALUES_UNSAID = frozenset({"customer.name", "signature"})  # a name is a customer's own text, and nothing is to be said of either
+"""The meaning of each slot of `slots.SLOTS`."""
+_VALUES_UNSAID = frozenset({"customer.name", "signature"})  # a name is the customer's own text; the model needs neither value
 
 _DATA = """\
 What the customer wrote stands in the next message, between lines in brackets that hold the word {boundary}; each of its lines \
@@ -120,7 +120,7 @@ Write the whole answer again, so that none of this holds. The rules and what is 
 
 
 class ClassifyAnswer(Value):
-    """What a language model answers when it is asked what a mail is about."""
+    """A language model's answer about the intent of a mail."""
 
     intent: Intent
     also: Annotated[tuple[Intent, ...], Field(max_length=len(Intent))] = ()
@@ -130,21 +130,21 @@ class ClassifyAnswer(Value):
     phrases: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=PHRASES_MAX)] = ()
 
     def classification(self, model: str) -> Classification:
-        """The same as the desk keeps it. Nothing of it holds before `combined` has set it beside the rules."""
+        """Return the answer as a Classification. It counts only after `combined` has combined it with the rules."""
         phrases = tuple(shown for phrase in self.phrases if (shown := " ".join(clean(phrase).split())[:PHRASE_MAX]))
         grounds = Grounds(language=self.language, phrases=phrases, order_number=self.order_number, model=model)
         return Classification(intents=ranked((self.intent, *self.also)), risk=self.risk, grounds=grounds)
 
 
 class DraftAnswer(Value):
-    """What a language model answers when it is asked for a reply. Slots are still slots; all else of a mail is ours."""
+    """A language model's draft. Its slots are not filled; all other parts of the mail are ours."""
 
     body: Annotated[str, Field(min_length=1, max_length=BODY_MAX)]
     tone: Tone
     language: Language
 
     def reply(self, brief: Brief, author: str) -> Reply:
-        """The draft as the desk keeps it, its slots not yet filled; the subject is that of the mail."""
+        """Return the draft as a Reply with unfilled slots and the mail's subject."""
         return Reply(subject=reply_subject(brief.mail), body=self.body, language=self.language, tone=self.tone, author=author)
 
 
@@ -152,9 +152,9 @@ def classify_messages(
     mail: Mail, boundary: str, violations: Sequence[Violation] = (), rejected: str | None = None,
     earlier: Sequence[Mail] = (), answered: Sequence[Mail] = (),
 ) -> tuple[Message, ...]:  # fmt: skip
-    """Ask for a ClassifyAnswer about `mail` and the `earlier` ones that wait for an answer, too.
+    """Return the messages that ask for a ClassifyAnswer about `mail` and the `earlier` unanswered ones.
 
-    `boundary` is a `new_boundary`; `violations` speak against the answer `rejected`.
+    `boundary` is a `new_boundary`; `violations` are those of the answer `rejected`.
     """
     task = _CLASSIFY.format(
         intents=_listed(INTENTS),
@@ -174,9 +174,9 @@ def draft_messages(
     violations: Sequence[Violation] = (),
     rejected: str | None = None,
 ) -> tuple[Message, ...]:
-    """Ask for a DraftAnswer. `slots` says what each slot stands for; `violations` speak against the answer `rejected`.
+    """Return the messages that ask for a DraftAnswer. `slots` gives the meaning of each slot; `violations` are those of `rejected`.
 
-    Facts of an order are told only where the brief's trust allows it, and nothing is told of other customers.
+    They contain facts of an order only if the brief's trust allows it, and nothing about other customers.
     """
     due = not set(brief.intents).isdisjoint(brief.policy.apology_required)
     task = _DRAFT.format(
@@ -207,7 +207,7 @@ def _names(names: Sequence[str] | Mapping[Language, str]) -> str:
 
 
 def _sorted(brief: Brief) -> str:
-    """Say what the customer wants, in one mail or in several."""
+    """Return what the customer wants, as text."""
     if len(brief.intents) == 1:
         return f'The mail was sorted as "{brief.intents[0]}": the customer {INTENTS[brief.intents[0]]}.'
     wishes = "".join(f'\n  "{intent}": the customer {INTENTS[intent]}' for intent in brief.intents)
@@ -215,7 +215,7 @@ def _sorted(brief: Brief) -> str:
 
 
 def _slots(brief: Brief, slots: Mapping[str, str]) -> Iterator[str]:
-    """Name each slot with what it stands for, and its value where the model may know it, so that it can be written about."""
+    """Yield each slot with its meaning, and its value if the model may know it."""
     order = brief.order if brief.trust.may_know_the_order else NoOrder(reason="the sender is not verified")
     facts = facts_of(order, brief.policy, brief.grounds.language)
     for name, meaning in slots.items():
@@ -229,7 +229,7 @@ def _slots(brief: Brief, slots: Mapping[str, str]) -> Iterator[str]:
 
 
 def _policy(brief: Brief) -> Iterator[str]:
-    """Say what a reply may promise, in whole sentences."""
+    """Yield what a reply may promise, in full sentences."""
     yield "  Promise nothing and guarantee nothing: no refund, no replacement, no discount, no day. A colleague decides on each."
     yield "  An order can be returned within {{refund.days}} days of its delivery."
     if Intent.LEGAL in brief.intents:
@@ -239,12 +239,12 @@ def _policy(brief: Brief) -> Iterator[str]:
 
 
 def written_by_others(mail: Mail, earlier: Sequence[Mail] = ()) -> tuple[str, ...]:
-    """The texts that a question shows of a mail and those before it."""
+    """Return the texts of a mail and the earlier ones that a prompt contains."""
     return (mail.subject, mail.text, mail.doubtful, mail.quoted, *(text for one in earlier for text in (one.subject, one.said)))
 
 
 def _shown(mail: Mail, boundary: str, earlier: Sequence[Mail], answered: Sequence[Mail]) -> str:
-    """The mail as data: each part of it under its own label, none of them longer than a model needs."""
+    """Return the mail as data, each part with a label and limited in length."""
     parts = [("subject", cut(mail.subject, SUBJECT_MAX)), ("text", cut(mail.text, TEXT_MAX))]
     if mail.doubtful:
         parts.append(("lines that may be the customer's own, or a signature or an earlier mail", cut(mail.doubtful, TEXT_MAX)))
@@ -260,7 +260,7 @@ def _shown(mail: Mail, boundary: str, earlier: Sequence[Mail], answered: Sequenc
 
 
 def _again(violations: Sequence[Violation], rejected: str | None) -> tuple[Message, ...]:
-    """What is added to ask once more: the answer that was rejected, and each thing that spoke against it."""
+    """Return the messages that a repair adds: the rejected answer and its violations."""
     if not violations:
         return ()
     told = "\n".join(f"- {violation.check}: {' '.join(clean(violation.message).split())[:SAID_MAX]}" for violation in violations)

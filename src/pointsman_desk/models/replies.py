@@ -1,4 +1,4 @@
-"""Replies from reviewed templates: which one fits the facts, and the facts in its slots."""
+"""Replies from reviewed templates: choose the template for the facts, and fill its slots."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -16,9 +16,10 @@ _LEFT_US = ("shipped", "delivered", "cancelled")
 
 
 def write_reply(brief: Brief, *, author: str, careful: bool = False) -> Reply:
-    """Return the reply that the templates give for `brief`; with `careful`, one that promises no refund.
+    """Return the templates' reply to `brief`; with `careful`, one that promises no refund.
 
-    To several intents it holds the texts of all their templates, one after the other, and is no reviewed template itself. Facts come from the order and the policy only. A line of the template whose fact is missing is left out.
+    For several intents it combines the texts of all their templates and is no longer a reviewed template. Facts come only from the
+    order and the policy. A line of the template whose fact is missing is left out.
     """
     language = brief.grounds.language
     tone = _tone(brief.policy)
@@ -39,7 +40,7 @@ def write_reply(brief: Brief, *, author: str, careful: bool = False) -> Reply:
 
 
 def mail_day(written: str | None) -> date | None:
-    """Return the day of a mail's date (RFC 5322, section 3.3, or ISO 8601), None where it is absent or unreadable."""
+    """Return the day of a mail's date (RFC 5322, section 3.3, or ISO 8601), or None if it is absent or unreadable."""
     if not written:
         return None
     try:
@@ -53,7 +54,7 @@ def mail_day(written: str | None) -> date | None:
 
 
 def is_late(order: Order, on: date | None) -> bool:
-    """Say whether `order` came after its due date, or has not come and the day `on` is after it."""
+    """Return whether `order` came after its due date, or has not come although the day `on` is after it."""
     if order.due_on is None or order.status == "cancelled":
         return False
     if order.delivered_on is not None:
@@ -74,7 +75,7 @@ def _apology_due(brief: Brief, *, late: bool) -> bool:
     wanted = set(brief.intents)
     if not wanted.isdisjoint(brief.policy.apology_required):
         return True
-    return Intent.LEGAL not in wanted and (late or not wanted.isdisjoint(_CONSOLED))  # a word of regret may count as an admission
+    return Intent.LEGAL not in wanted and (late or not wanted.isdisjoint(_CONSOLED))  # an apology may count as an admission
 
 
 def _variant(brief: Brief, intent: Intent, *, late: bool, careful: bool) -> str:
@@ -119,5 +120,5 @@ def _body(brief: Brief, variants: Mapping[Intent, str], tone: Tone, *, apology: 
 
 
 def _filled(paragraph: str, facts: Mapping[str, str | None]) -> str:
-    """Fill the slots of each line, and leave out a line whose fact is missing."""
+    """Fill the slots of each line, and drop lines with missing facts."""
     return " ".join(fill(line, facts) for line in paragraph.splitlines() if fills(line, facts))

@@ -1,4 +1,4 @@
-"""Words that are not written as the lexicon has them: by a slip of the keyboard, or on purpose."""
+"""Words that differ from the lexicon's spelling, by typing errors or on purpose."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,21 +8,21 @@ from itertools import pairwise
 
 from pointsman_desk.models.words import fold, read_data, small_words
 
-LETTERS_MIN = 5  # a shorter word lies one slip away from too many others
-SWAPPED_LETTERS_MIN = 6  # one letter for another makes "order" of "older"; longer words have fewer neighbours
-LETTERS_MAX = 40  # no word of the lexicon is longer, and what is longer need not be looked at
+LETTERS_MIN = 5  # shorter words are too similar to others
+SWAPPED_LETTERS_MIN = 6  # one changed letter turns "older" into "order"; longer words have fewer neighbours
+LETTERS_MAX = 40  # no word of the lexicon is longer
 STEM_LETTERS_MIN = 4
 _STRETCHED = re.compile(r"([a-z])\1{2,}")
 _SPACED = re.compile(r"(?<![^\W_])(?:[^\W\d_][ \t._*\-\u00b7|/\\~+]{1,3}){3,}[^\W\d_](?![^\W_])")
 _BETWEEN = re.compile(r"[\W_]+")
 _CODED = re.compile(r"(?<!\S)(?=\S{0,40}[0-9@$!|\u20ac])(?!\S{0,60}@\S{0,60}\.)[\w@$!|\u20ac]{3,40}[^\W\d_]")
 _LETTERS_FOR = tuple(str.maketrans(f"{one}034578@$!|\u20ac", f"{letter}oeastbasile") for one, letter in (("1", "i"), ("1", "l")))
-SPACED_LETTERS_MIN = 8  # so many single letters in a row are a trick even where they make no known word
+SPACED_LETTERS_MIN = 8  # this many single letters in a row are a trick even if they form no known word
 
 
 @dataclass(frozen=True)
 class _Vocabulary:
-    """The words that are mended to, their shortened forms, and those that are right as they stand."""
+    """The words to correct to, their shortened forms, and the words that are correct."""
 
     words: frozenset[str]
     shortened: Mapping[str, tuple[str, ...]]
@@ -55,15 +55,15 @@ def _vocabulary() -> _Vocabulary:
 
 
 def is_known(word: str) -> bool:
-    """Tell whether a folded word is one of the languages that are read, as far as the lexicon knows."""
+    """Return whether the lexicon knows a folded word."""
     return word in _vocabulary().read or _begins_known(word)
 
 
 def mended(words: str) -> str:
-    """Return folded `words`, each that is one slip away from a word of the lexicon's `[spelling]` as that word.
+    """Return folded `words` with each word that has one typing error corrected to a word of the lexicon's `[spelling]`.
 
-    The slips are those of Damerau (Communications of the ACM 7(3), 1964): a letter too many, too few, another one, or
-    two in each other's place; looked up by the shortened forms of both words, so that the time grows with the text only.
+    The typing errors are those of Damerau (Communications of the ACM 7(3), 1964): one letter too many, too few or wrong, or two
+    swapped. Both words are looked up by their shortened forms, so that the time grows only with the text.
     """
     return " ".join(_mend(_STRETCHED.sub(r"\1", word)) for word in words.split())
 
@@ -100,7 +100,7 @@ def _one_slip(word: str, meant: str) -> bool:
 
 
 def undisguised(text: str) -> tuple[str, bool]:
-    """Return `text` with "r e f u n d" and "r3fund" as plain words, and whether there was any such word."""
+    """Return `text` with "r e f u n d" and "r3fund" as plain words, and whether there was such a word."""
     found = False
 
     def reveal(written: re.Match[str]) -> str:
@@ -116,7 +116,7 @@ def _joined(letters: str) -> str | None:
     plain = _BETWEEN.sub("", fold(letters))
     if " " not in fold(letters):
         return None
-    for start in range(3):  # "a" and "I" are words of one letter themselves
+    for start in range(3):  # "a" and "I" are words
         if _is_known(plain[start:]):
             return f"{plain[:start]} {plain[start:]}"
     return plain if len(plain) >= SPACED_LETTERS_MIN else None

@@ -1,4 +1,4 @@
-"""Text as a rule reads it: folded letters, sentences, and the language that its small words belong to."""
+"""Text as the rules read it: folded letters, sentences, and the language of its small words."""
 
 import re
 import tomllib
@@ -10,9 +10,9 @@ from typing import Any
 
 from pointsman_desk.case import Language
 
-TEXT_CHARACTERS_MAX = 32_000  # about ten printed pages; a longer text is no question to a shop
+TEXT_CHARACTERS_MAX = 32_000  # about ten printed pages; no question to a shop is longer
 _INVISIBLE = "\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f"
-_DROPPED = re.compile(f"[\u00ad\u0300-\u036f{_INVISIBLE}]")  # the soft hyphen is honest typography
+_DROPPED = re.compile(f"[\u00ad\u0300-\u036f{_INVISIBLE}]")  # soft hyphens are normal typography
 _NEGATION = re.compile(r"n['\u2019\u00b4`]t\b")
 _GAP = re.compile(r"[\W_]+")
 _SENTENCE_END = re.compile(r"([.!?\u2026\u061f\u3002\uff1f]+)")
@@ -25,25 +25,25 @@ _STYLED = (
 _TRICK = re.compile(f"[a-z][{_INVISIBLE}]+[a-z]|[a-z][{_FOREIGN}]|[{_FOREIGN}][a-z]|[{_STYLED}]{{3}}")
 # Letters of other alphabets that look like Latin ones: a word written with them reads the same to a person.
 _LOOKALIKES = str.maketrans(
-    "аеорсухівмтнкѕјԁԛԝһ" + "αεορυιντκ" + "ոօսցɡɑı" + "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ",  # noqa: RUF001 - ambiguous is what they are
+    "аеорсухівмтнкѕјԁԛԝһ" + "αεορυιντκ" + "ոօսցɡɑı" + "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ",  # noqa: RUF001 - they are ambiguous on purpose
     "aeopcyxibmthksjdqwh" + "aeopuivtk" + "nouggai" + "abcdefghijklmnoprstuvwyz",
 )
 
 
 def fold(text: str) -> str:
-    """Return `text` in lower case, without accents and invisible characters; what is no letter or digit is one space."""
+    """Return `text` in lower case without accents and invisible characters; other characters than letters and digits become one space."""
     lowered = unicodedata.normalize("NFKD", text.casefold())
     plain = _DROPPED.sub("", lowered).translate(_LOOKALIKES)
     return _GAP.sub(" ", _NEGATION.sub("nt", plain)).strip()
 
 
 def tricked(text: str) -> bool:
-    """Say whether letters are written to look like others: a hidden character or a foreign alphabet inside a word."""
+    """Return whether letters imitate others: a hidden character or a foreign letter inside a word."""
     return _TRICK.search(unicodedata.normalize("NFC", text.lower())) is not None
 
 
 def sentences(text: str) -> list[tuple[str, bool]]:
-    """Return the folded sentences of `text`, each with whether it ends in a question mark. An empty line ends one too."""
+    """Return the folded sentences of `text`, each with whether it ends with a question mark. An empty line also ends a sentence."""
     flowing = " ".join(line.strip() or "." for line in text.splitlines())
     pieces = [*_SENTENCE_END.split(flowing), ""]
     pairs = ((fold(piece), "?" in mark) for piece, mark in zip(pieces[::2], pieces[1::2], strict=False))
@@ -51,7 +51,7 @@ def sentences(text: str) -> list[tuple[str, bool]]:
 
 
 def read_data(name: str) -> dict[str, Any]:
-    """Read the TOML file `name` that lies beside this module."""
+    """Read the TOML file `name` from this folder."""
     return tomllib.loads(resources.files("pointsman_desk.models").joinpath(name).read_text(encoding="utf-8"))
 
 
@@ -62,15 +62,14 @@ def _small_words() -> Mapping[str, frozenset[str]]:
 
 
 def small_words() -> frozenset[str]:
-    """Return the small words of the languages that are read, folded: articles, pronouns, greetings."""
+    """Return the small words of the known languages, folded: articles, pronouns, greetings."""
     return frozenset().union(*(_small_words()[language.value] for language in Language))
 
 
 def language_of(text: str, votes: Mapping[Language, int] | None = None) -> Language | None:
-    """Return the language whose small words are the most frequent in `text`, None where none of ours leads.
+    """Return the language whose small words are most frequent in `text`, or None if no known language leads.
 
-    `votes` counts what else speaks for a language, such as a phrase that was found. A text in a language that the
-    templates do not exist in gives None when that language's small words lead.
+    `votes` adds other evidence for a language, such as phrases found. The result is also None if a language without templates leads.
     """
     words = fold(text[:TEXT_CHARACTERS_MAX]).split()
     counts = {name: sum(word in small for word in words) for name, small in _small_words().items()}

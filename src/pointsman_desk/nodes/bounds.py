@@ -1,4 +1,4 @@
-"""How much the desk answers by itself: two machines that answer each other come to an end, and so does a flood."""
+"""Limit automatic replies, so that a mail loop or a flood ends."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ HOUR_SECONDS, DAY_SECONDS = 3_600.0, 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What leaves without a person's look at most: so many replies in an hour for a case, and in a day to an address."""
+    """The limits of automatic replies: per hour for a case, and per day to an address."""
 
     case_hour: int = 1
     address_day: int = 3
 
 
 def allow(mails: Log[Incoming], *, bounds: Bounds, db: Database, ctx: Context) -> Allowance:
-    """Say whether the newest mail may be answered without a person, and count the answer in the commit that says so."""
+    """Return whether the newest mail may get an automatic reply, and count the reply in the same commit."""
     newest = mails[-1]
     address, this = _hash(newest.sender), (ctx.case, _hash(newest.key))
     db.execute(_sql("table"))
     db.execute(_sql("index"))
-    db.execute(_sql("forget"), (ctx.now - DAY_SECONDS,))  # of every address, or those that never write again would stay for ever
+    db.execute(_sql("forget"), (ctx.now - DAY_SECONDS,))  # for every address, so that no row stays for ever
     others = [(case, at) for case, mail, at in db.execute(_sql("to"), (address,)) if (case, mail) != this]
     here = sum(case == ctx.case and ctx.now - at < HOUR_SECONDS for case, at in others)
     if here >= bounds.case_hour:
-        return Allowance(granted=False, why=f"replies of this case that were sent without a person within an hour: {here}")
+        return Allowance(granted=False, why=f"automatic replies in this case within an hour: {here}")
     if len(others) >= bounds.address_day:
-        return Allowance(granted=False, why=f"replies to this address that were sent without a person within a day: {len(others)}")
+        return Allowance(granted=False, why=f"automatic replies to this address within a day: {len(others)}")
     db.execute(_sql("add"), (address, *this, ctx.now))
     return Allowance(granted=True)
 

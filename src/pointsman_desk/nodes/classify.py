@@ -1,4 +1,4 @@
-"""What does the customer want, and what could a wrong answer cost?"""
+"""Classify a mail: what the customer wants, and what a wrong answer could cost."""
 
 from random import Random
 
@@ -16,9 +16,9 @@ async def classify(
     mail: Mail, earlier: tuple[Mail, ...], answered: tuple[Mail, ...], mails: Peek[Log[Incoming]],
     *, models: tuple[Model, ...], chance: Random, ctx: Context,
 ) -> ModelResponse[tuple[tuple[Intent, ...], Risk, Grounds]]:  # fmt: skip
-    """Ask the model whose turn it is about all mails that wait for an answer; what stands is closed enums and the grounds for them.
+    """Ask the current model about all unanswered mails, and return closed enums and their grounds.
 
-    The risk of a conversation never falls: it is at least what it was before the mail came.
+    The risk of a conversation never falls: it is at least the risk before this mail.
     """
     answer = await classified(mail, models[ctx.model], chance, ctx.violations, ctx.rejected, earlier, answered)
     rules = OfflineModel()
@@ -32,7 +32,7 @@ async def classified(
     mail: Mail, model: Model, chance: Random, violations: tuple[Violation, ...] = (), rejected: str = "",
     earlier: tuple[Mail, ...] = (), answered: tuple[Mail, ...] = (),
 ) -> ModelResponse[Classification]:  # fmt: skip
-    """Ask `model`, and set what it says beside what the rules say: it may raise the risk, and lower nothing."""
+    """Ask `model`, and combine its answer with the rules: it may raise the risk, never lower it."""
     boundary = new_boundary(chance, written_by_others(mail, (*answered, *earlier)))
     messages = classify_messages(mail, boundary, violations, rejected or None, earlier, answered)
     answer = await model.ask(Task("classify", {"mail": mail}), messages, ClassifyAnswer)

@@ -1,4 +1,4 @@
-"""To which conversation does a mail belong? A ladder of signs, the surest first; then, whether its sender may speak in it."""
+"""Find the conversation of a mail: try the signs from surest to weakest, then check that the sender may join it."""
 
 import asyncio
 import hashlib
@@ -15,17 +15,17 @@ from pointsman_desk.mail.threads import Kind, Place, Threads, provider_name, sha
 
 HOUR_SECONDS = 3_600.0
 ENDED = frozenset({Status.DONE, Status.CANCELLED})
-REPLIES_MAX = 3  # of a case, the newest first: each quotes the one before
-HISTORY_CHARACTERS_MAX = 20_000  # of a mail and of a reply; as much of a mail as a reply quotes
-_RISKS = tuple(Risk)  # the least first
+REPLIES_MAX = 3  # of a case, newest first: each quotes the one before
+HISTORY_CHARACTERS_MAX = 20_000  # of each text; a reply quotes no more of a mail
+_RISKS = tuple(Risk)  # lowest first
 
 
 class Belonging(NamedTuple):
-    """The conversation that a mail is of, and the sign of it: None where it begins one.
+    """The conversation of a mail, and the sign that led to it (None if the mail starts one).
 
-    `case` is the one that the sign led to, `is_open` whether that goes on; a stranger's mail begins a conversation and has it, too.
-    `history` is what was written in that case last: the replies that left, and the mail that they answer. In `machines_only` the sender
-    has no part in the conversation, and only a machine that answers our own mail may join.
+    `case` is the case that the sign led to, and `is_open` whether it is open; the mail of an uninvolved sender starts a new
+    conversation and still has them. `history` are the latest texts of that case: its sent replies and the mail that they answer.
+    `machines_only` means that the sender is not part of the conversation; only a machine that answers our own mail may join.
     """
 
     conversation: str
@@ -38,10 +38,11 @@ class Belonging(NamedTuple):
 
 
 class Conversations:
-    """The cases by what mails say of them.
+    """Finds cases by the identifiers in mails.
 
-    `own` is the desk's address; who writes from one of the `organisations`, domains, is of it. `flood` says how many mails of one
-    sender, in so many seconds up to an hour, are more than a person writes. `forms` are the web forms that send for customers.
+    `own` is the desk's address; senders from a domain in `organisations` belong to the same customer. `flood` gives the number of mails
+    of one sender within a number of seconds (at most an hour) that is more than a person writes. `forms` are the web forms that send
+    mails for customers.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Conversations:
         self._organisations = frozenset(organisations)
 
     async def belonging(self, identity: Identity) -> Belonging:
-        """Climb the ladder; the first sign that holds is the one, whether or not the sender may then join the conversation."""
+        """Return the conversation for the first sign that holds, whether or not the sender may join it."""
         own = self.begun_by(identity)
         for link, case, holds in self._signs(identity):
             row = await self.engine.reader.case(case)
@@ -81,17 +82,17 @@ class Conversations:
         return Belonging(own)
 
     def begun_by(self, identity: Identity) -> str:
-        """Return the conversation that a mail begins."""
+        """Return the conversation that a mail starts."""
         return hashlib.sha256(identity.key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     async def known(self, key: str) -> Place | None:
-        """Where the mail with this identity is, if the index knows; where it does not, the engine still does."""
+        """Return the place of the mail with this identity, if the index has it; if not, the engine may still know it."""
         place = self.threads.find("key", key)
         row = await self.engine.reader.case(place.case) if place is not None else None
         return place if place is not None and row is not None and row.correlation == place.conversation else None
 
     async def before(self, identity: Identity) -> Literal["", "taken", "answered"]:
-        """Say of a mail that the cases do not know whether it had been answered, or taken in, before they were lost or put back."""
+        """Return whether an unknown mail had been answered or taken in before the cases were lost or restored."""
         if self.departures.before(identity.key) is not None:
             return "answered"
         if self.threads.find("key", identity.key) is not None or self.departures.has_copy(identity.email_id, identity.sender):
@@ -99,17 +100,17 @@ class Conversations:
         return ""
 
     async def flood(self, identity: Identity, now: float) -> str | None:
-        """Say that the sender has written more than a person does, None where they have not; this mail counts."""
+        """Return a sentence if the sender has written more mails than a person does, counting this one; otherwise None."""
         if identity.sender == UNKNOWN_SENDER:
             return None
         times = await asyncio.to_thread(self.threads.arrived, identity.sender, identity.key, now, now - HOUR_SECONDS)
         for seconds, most in self._flood:
             if (came := sum(now - at < seconds for at in times)) > most:
-                return f"its sender has written {format_count(came, 'mail')} in {seconds / 60:.0f} min"
+                return f"the sender wrote {format_count(came, 'mail')} within {seconds / 60:.0f} min"
         return None
 
     async def add(self, identity: Identity, row: CaseRow, earlier: int | None) -> None:
-        """Let answers to this mail, and what refers to the same mails, find its case; `earlier` is the one that it came of."""
+        """Index this mail, so that answers and related mails find its case; `earlier` is the case that it followed from."""
         if row.correlation is None:
             return  # it was erased
         place = Place(row.id, row.correlation)
@@ -122,7 +123,7 @@ class Conversations:
             await asyncio.to_thread(self.threads.follows, earlier, place)
 
     def _signs(self, identity: Identity) -> Iterator[tuple[Link, int, Callable[[str], bool]]]:
-        """Yield each sign, the case that it names, and whether it holds in a conversation."""
+        """Yield each sign, the case that it names, and a check of the conversation."""
         answers = dict.fromkeys(filter(None, (identity.reported, *identity.answers)))
         if (claimed := id_claim(identity.email_id)) is not None:
             yield "our own mail", claimed.case, self._made(claimed)
@@ -137,10 +138,10 @@ class Conversations:
             if (place := self.threads.find("mail", message_id)) is not None:
                 yield "answer to a mail of the conversation", place.case, place.conversation.__eq__
         if (place := self.threads.find("mail", identity.email_id)) is not None:
-            yield "copy under one Message-ID", place.case, place.conversation.__eq__
+            yield "same Message-ID", place.case, place.conversation.__eq__
         for message_id in (identity.email_id, *answers):
             if (place := self.threads.find("reference", shared(identity.sender, message_id))) is not None:
-                yield "reference in common", place.case, place.conversation.__eq__
+                yield "shared reference", place.case, place.conversation.__eq__
         for claim in subject_claims(identity.subject):
             yield "signed subject", claim.case, self._made(claim)
 
@@ -148,7 +149,7 @@ class Conversations:
         return lambda conversation: self._signer.made(claim, conversation)
 
     def _may_join(self, identity: Identity, state: Case) -> bool:
-        """Whether the sender has a part in the conversation."""
+        """Return whether the sender takes part in the conversation."""
         participants = {state.customer_id, *(mail.sender for mail in state.mails)} - {UNKNOWN_SENDER}
         domain = identity.sender.rpartition("@")[2]
         colleagues = domain in self._organisations and any(one.rpartition("@")[2] == domain for one in participants)
@@ -156,7 +157,7 @@ class Conversations:
 
 
 def _history(state: Case) -> tuple[str, ...]:
-    """Return what a customer quotes who answers: the replies that left, the newest first, and the mail that they answer."""
+    """Return what an answering customer quotes: the sent replies, newest first, and the mail that they answer."""
     replies = [one.body for one in reversed(state.sent)][:REPLIES_MAX]
     answered = [state.mail.said] if replies and state.mail is not None else []
     return tuple(text[:HISTORY_CHARACTERS_MAX] for text in (*replies, *answered))

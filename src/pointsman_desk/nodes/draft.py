@@ -1,4 +1,4 @@
-"""Propose a reply: the model writes words and names facts by their slots, and code puts the facts in."""
+"""Draft a reply: the model writes text with slots, and code fills in the facts."""
 
 from random import Random
 
@@ -17,7 +17,7 @@ async def draft(
     mail: Mail, earlier: tuple[Mail, ...], answered: tuple[Mail, ...], intents: tuple[Intent, ...], risk: Risk, grounds: Grounds,
     order: Order | NoOrder, trust: Trust, policy: Policy, *, models: tuple[Model, ...], chance: Random, ctx: Context,
 ) -> ModelResponse[Reply]:  # fmt: skip
-    """Have the model whose turn it is write one reply to all mails that wait for it, from the facts that the sender may know."""
+    """Let the current model write one reply to all unanswered mails, from the facts that the sender may know."""
     brief = Brief(
         mail=mail, earlier=earlier, answered=answered, intents=intents, risk=risk, grounds=grounds, order=disclosed(order, trust),
         policy=policy, trust=trust,
@@ -28,7 +28,7 @@ async def draft(
 async def drafted(
     brief: Brief, model: Model, chance: Random, violations: tuple[Violation, ...] = (), rejected: str = ""
 ) -> ModelResponse[Reply]:  # fmt: skip
-    """Ask `model` for a reply to `brief`; what was `rejected`, and why, stands in the question where it is asked again."""
+    """Ask `model` for a reply to `brief`. In a repair, the question contains the `rejected` draft and its violations."""
     boundary = new_boundary(chance, written_by_others(brief.mail, (*brief.answered, *brief.earlier)))
     messages = draft_messages(brief, boundary, violations=violations, rejected=rejected or None)
     answer = await model.ask(Task("draft", {"brief": brief, "violations": violations}), messages, DraftAnswer)
@@ -36,7 +36,7 @@ async def drafted(
 
 
 def _filled(written: DraftAnswer, brief: Brief, author: str) -> Reply:
-    """The reply with its facts and the shop's signature; it has a template only where it is that template, letter by letter."""
+    """Return the reply with its facts and the shop's signature. It has a template only if it equals that template exactly."""
     reply = filled(written.reply(brief, author), brief.order, brief.policy)
     templates = (filled(write_reply(brief, author=author, careful=careful), brief.order, brief.policy) for careful in (False, True))
     return next((one for one in templates if (one.body, one.tone, one.language) == (reply.body, reply.tone, reply.language)), reply)

@@ -1,4 +1,4 @@
-"""Take a mail in: the raw bytes are kept first, and everything else can be read from them again."""
+"""Take in a mail. The raw bytes are stored first, so that everything else can be read from them again."""
 
 from dataclasses import replace
 from difflib import SequenceMatcher
@@ -13,26 +13,26 @@ from pointsman_desk.mail.message import UNKNOWN_SENDER, Identity
 from pointsman_desk.nodes.correlate import Belonging, Conversations
 from pointsman_desk.nodes.machines import is_proved, judged, machine_wrote
 
-EARLIER_MAX = 10  # mails of the conversation that are read again with the newest
-EARLIER_CHARACTERS_MAX = 20_000  # of the text of each
-SUBJECT_CHARACTERS_MAX = 200  # of a subject that are compared, which takes their square
-ALIKE_MIN = 0.5  # of two subjects, by their longest common pieces: an answer's is the same but for its prefixes
+EARLIER_MAX = 10  # earlier mails of the conversation that are read again
+EARLIER_CHARACTERS_MAX = 20_000  # of each mail's text
+SUBJECT_CHARACTERS_MAX = 200  # the comparison of two subjects takes quadratic time
+ALIKE_MIN = 0.5  # similarity of two subjects: an answer's differs only in its prefixes
 
 _HOW: dict[str, Literal["started", "duplicate"]] = {"started": "started", "duplicate": "duplicate"}
 
 
 class Taken(NamedTuple):
-    """What became of a mail: it started a case, joined one that goes on, or was there already."""
+    """What happened to a mail: it started a case, joined an open one, or was known."""
 
     case: int
     how: Literal["started", "joined", "duplicate"]
 
 
 async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversations: Conversations, *, now: float) -> Taken:
-    """Keep the bytes, and bring the mail to the open case of its conversation, or start one; `now` is in Unix seconds.
+    """Store the bytes, and deliver the mail to the open case of its conversation or start a case; `now` is in Unix seconds.
 
-    A mail that was delivered twice is one mail: the engine knows it by its identity, whichever case it came to. What a machine surely
-    says to a case that goes on is kept there and changes nothing of it. What it only seems to say is a mail like others.
+    A mail that is delivered twice counts once: the engine recognises its identity in any case. What a machine certainly sent to an open
+    case is stored there as a report and changes nothing else. A mail that only looks automatic is handled like others.
     """
     identity = await apart.first_look(raw)
     known = await conversations.known(identity.key)
@@ -62,20 +62,20 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
         incoming = _incoming(identity, blob, belonging, ("message-id-reused",) if reused else (), flood, now)
         incoming = incoming.model_copy(update={"before": before, "form": None if form is None else sent_by})
         delivered = await engine.send(process, incoming, name="mails")
-        assert delivered.case is not None, "what no open case takes starts one"
+        assert delivered.case is not None, "a message that no open case takes starts a case"
         taken = Taken(delivered.case, _HOW.get(delivered.how, "joined"))
     await conversations.add(identity, await engine.case(taken.case), belonging.case)
     return taken
 
 
 async def _reported(engine: Engine, process: Process[Case], report: Report) -> Taken | None:
-    """Bring the report to its case; None where that has ended meanwhile."""
+    """Deliver the report to its case; None if the case ended meanwhile."""
     delivered = await engine.send(process, report, name="reports")
     return Taken(delivered.case, _HOW.get(delivered.how, "joined")) if delivered.case is not None else None
 
 
 def _is_report(said: Mail, belonging: Belonging) -> bool:
-    """Whether a machine surely sent the mail; an automatic reply to any mail of an open case is shown with that case."""
+    """Return whether the mail is a report: a machine certainly sent it, or it is an automatic reply to a mail of an open case."""
     return is_proved(said, belonging.link) or (said.evidence == "automatic reply" and belonging.is_open)
 
 
@@ -97,8 +97,8 @@ def _incoming(identity: Identity, blob: Blob, belonging: Belonging, notes: tuple
 
 
 def _report(said: Mail, blob: Blob, identity: Identity, belonging: Belonging, now: float) -> Report:
-    assert belonging.link is not None, "it was found by a sign"
-    assert said.automatic is not None, "a person's mail is no report"
+    assert belonging.link is not None, "a report belongs to a conversation"
+    assert said.automatic is not None, "a report comes from a machine"
     return Report(
         key=identity.key,
         conversation=belonging.conversation,
@@ -115,9 +115,9 @@ def _report(said: Mail, blob: Blob, identity: Identity, belonging: Belonging, no
 async def read(
     mails: Log[Incoming], sent: Peek[Log[Sent]], *, authserv: str, letterhead: Letterhead, ctx: Context
 ) -> tuple[Mail, tuple[Mail, ...], tuple[Mail, ...]]:  # fmt: skip
-    """Read the newest mail from its raw bytes, in limited time, and those before it: those that no reply has answered, and the others.
+    """Read the newest mail from its raw bytes, in limited time, and the earlier mails: the unanswered and the answered ones.
 
-    What the conversation holds already, ours and the customer's, is known, so that a quotation of it is one.
+    The texts of the conversation, ours and the customer's, are passed to the parser, which recognises quotations of them.
     """
     known = [*(text for one in mails for text in one.history), *(one.body for one in reversed(sent))]
     before: list[Mail] = []

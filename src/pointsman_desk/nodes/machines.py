@@ -1,20 +1,20 @@
-"""Which mails a machine surely sent, and which a person has to look at.
+"""Decide which mails a machine certainly sent, and which a person must look at.
 
-A mail is closed unseen only with a proof: what its bytes show (mail/automatic.py), held against the mails that we sent.
+A mail is closed without a person only with a proof: evidence in its bytes (mail/automatic.py), checked against the mails that we sent.
 """
 
 from pointsman_desk.case import OURS, Intent, Link, Mail
 from pointsman_desk.models.offline import OfflineModel
 
 LOOKS_AUTOMATIC = "looks-automatic"
-"""The note on a mail with the signs of a machine and the words of a customer."""
+"""The note on a mail with signs of a machine but a customer's text."""
 
 _REPORTS = frozenset({"report on a machine's mail", "delivery report", "feedback report", "receipt", "bounce in words"})
 _ABOUT_OURS = (_REPORTS - {"report on a machine's mail"}) | {"automatic reply"}
 
 
 def is_proved(mail: Mail, link: Link | None) -> bool:
-    """Whether a machine surely sent the mail, which came to its conversation by `link`."""
+    """Return whether a machine certainly sent the mail, which joined its conversation by `link`."""
     if mail.automatic == "own address":
         return link == "our own mail"
     if mail.evidence == "list post":
@@ -23,18 +23,18 @@ def is_proved(mail: Mail, link: Link | None) -> bool:
 
 
 def machine_wrote(mail: Mail, link: Link | None) -> bool:
-    """Whether a mail from the address of a web form is a report or goes in a circle, and is no customer's.
+    """Return whether a mail from a web form's address is a report or part of a mail loop, not a customer's.
 
-    What else looks automatic says nothing there: each mail of a form is sent by a program.
+    Other signs of a machine do not count there, because a program sends every mail of a form.
     """
     return mail.evidence in _REPORTS or mail.automatic == "loop" or (mail.evidence != "list post" and is_proved(mail, link))
 
 
 def judged(mail: Mail, link: Link | None) -> Mail:
-    """Return the mail with what its signs of a machine come to.
+    """Return the mail with the conclusion from its signs of a machine.
 
-    With a proof it is `proved`. Without any it stays probably automatic, unless nothing but a header field or a subject says so and
-    it speaks as a customer does: then it is a customer's, with the note `looks-automatic`, and a person sees the answer.
+    With a proof it is `proved`. Otherwise it stays probably automatic, unless the only signs are a header field or the subject and its
+    text is a customer's: then it counts as a customer's, with the note `looks-automatic`, and a person approves the reply.
     """
     if mail.automatic is None:
         return mail
@@ -46,6 +46,6 @@ def judged(mail: Mail, link: Link | None) -> Mail:
 
 
 def speaks_as_customer(mail: Mail) -> bool:
-    """Whether the mail names an order, or asks for something that customers ask for, in the words that the desk knows."""
+    """Return whether the mail names an order or contains a known phrase of a customer's question."""
     found = OfflineModel().classify(mail.model_copy(update={"automatic": None}))
     return found.grounds.order_number is not None or found.intent is not Intent.UNCLEAR

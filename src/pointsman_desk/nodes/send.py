@@ -1,4 +1,4 @@
-"""Fix the reply as it will leave, and send it once."""
+"""Compose the reply and send it once."""
 
 import asyncio
 import hashlib
@@ -21,23 +21,23 @@ from pointsman_desk.mail.transports.smtp import SmtpTransport
 
 
 def address(mail: Mail, mails: Log[Incoming], *, letterhead: Letterhead) -> Addressing:
-    """Propose whom the reply goes to: the address that wrote, for a forged Reply-To would send a customer's data elsewhere.
+    """Choose the recipient: the address in From, because a forged Reply-To would send a customer's data elsewhere.
 
-    Where that is the desk's own, or one that nobody reads, it is the Reply-To: a form, or a group, brings a customer's mail. A person
-    sees such a reply, and may choose another recipient and who gets a copy.
+    If From is the desk's own address or one that nobody reads, choose Reply-To: a form or a group forwards a customer's mail. A person
+    must approve such a reply, and can choose another recipient and copies.
     """
     proposes = mail.reply_to is not None and names_another(mail.sender, mail.reply_to, letterhead.address)
     to = mail.reply_to if proposes and mail.reply_to is not None else mails[-1].sender
     if is_address(to):
         return Addressing(to=to)
-    return Addressing(to=UNKNOWN_SENDER, problem=f"{to} has letters before the @ that only servers with SMTPUTF8 (RFC 6531) take")
+    return Addressing(to=UNKNOWN_SENDER, problem=f"{to} has characters before the @ that need a mail server with SMTPUTF8 (RFC 6531)")
 
 
 def compose(
     mail: Mail, reply: Reply | Unsafe[Reply], addressing: Addressing, mails: Log[Incoming], sent: Peek[Log[Sent]],
     *, letterhead: Letterhead, signer: Signer, ctx: Context,
 ) -> tuple[Outgoing, Literal["pending"]]:  # fmt: skip
-    """Fix every byte of the reply, recipients, date and Message-ID included, before a person sees it: what is approved is what leaves."""
+    """Compose every byte of the reply, including recipients, date and Message-ID, before a person sees it."""
     return _fixed(mail, reply, addressing, unanswered(mails, sent), letterhead, signer, ctx, automatic=False), "pending"
 
 
@@ -45,7 +45,7 @@ def compose_unattended(
     mail: Mail, reply: Reply | Unsafe[Reply], addressing: Addressing, mails: Log[Incoming], sent: Peek[Log[Sent]],
     *, letterhead: Letterhead, signer: Signer, ctx: Context,
 ) -> tuple[Outgoing, Literal["pending"]]:  # fmt: skip
-    """Fix the bytes of a reply that no person sees: it says that a machine sent it (RFC 3834)."""
+    """Compose a reply that no person sees, marked as automatic (RFC 3834)."""
     return _fixed(mail, reply, addressing, unanswered(mails, sent), letterhead, signer, ctx, automatic=True), "pending"
 
 
@@ -55,8 +55,8 @@ def _fixed(
 ) -> Outgoing:  # fmt: skip
     written = proposed(reply)
     if written is None:
-        raise ValueError("there is no reply to compose; a person has to write one")
-    # Nobody can guess the identifier from outside, so a copy that bears it proves that the mail was sent, and an answer to it is one.
+        raise ValueError("there is no reply to compose; a person must write one")
+    # Nobody else can guess the identifier, so a copy with it proves that the mail was sent, and a mail that names it is an answer.
     named = f"{ctx.incarnation}/{ctx.case}/{ctx.now}/{mail.message_id}/{written.model_dump_json()}/{addressing.model_dump_json()}"
     incoming = waiting[-1]
     place = (ctx.case, incoming.conversation)
@@ -82,9 +82,9 @@ def _fixed(
 async def send(
     outgoing: Outgoing, send_status: Peek[str], mails: Peek[Log[Incoming]], *, transport: Transport, departures: Departures, ctx: Context
 ) -> tuple[Receipt, Literal["sent"], Sent]:  # fmt: skip
-    """Send the composed reply if it is still pending; the receipt holds the name under which the provider knows it.
+    """Send the composed reply if it is still pending. The receipt contains the provider's identifier.
 
-    Nothing follows the delivery here: once the reply is out, no error may make its outcome unknown.
+    Nothing follows the delivery here: an error after it would leave the outcome unknown.
     """
     if send_status != "pending":
         raise Rejected(f"the reply is {send_status}, not pending")
@@ -94,7 +94,7 @@ async def send(
 
 
 async def note(outgoing: Outgoing, receipt: Receipt, mails: Peek[Log[Incoming]], *, threads: Threads, ctx: Context) -> bool:
-    """Note the identifier that the provider put into the reply in place of ours: the customer's answer will name it.
+    """Record the identifier that the provider gave the reply instead of ours, because the customer's answer will name it.
 
     Raises IndexUnavailable.
     """
@@ -104,13 +104,13 @@ async def note(outgoing: Outgoing, receipt: Receipt, mails: Peek[Log[Incoming]],
 
 
 def _depart(departure: Departure, answers: Sequence[str], departures: Departures) -> None:
-    """Note that the reply leaves. Raises Rejected where one left before the cases were put back, and NotSent."""
+    """Record that the reply is about to be sent. Raises Rejected if one was sent before the cases were restored, and NotSent."""
     try:
         if (before := next(filter(None, map(departures.before, answers)), None)) is not None:
             at = datetime.fromtimestamp(before.at, UTC).strftime("%Y-%m-%d %H:%M")
             raise Rejected(
-                f"a reply to this mail left at {at} UTC, in case {before.case}, before the cases were put back; "
-                f"say what is to be: pointsman-desk resolve {departure.case} --send-again, or pointsman-desk cancel {departure.case}"
+                f"a reply to this mail was sent at {at} UTC, in case {before.case}, before the cases were restored; "
+                f"decide with pointsman-desk resolve {departure.case} --send-again or pointsman-desk cancel {departure.case}"
             )
         departures.leaving(departure, answers)
     except IndexUnavailable as error:
@@ -118,6 +118,6 @@ def _depart(departure: Departure, answers: Sequence[str], departures: Departures
 
 
 async def look_up(outgoing: Outgoing, *, transport: SmtpTransport, ctx: Context) -> Any:
-    """Ask whether a send in doubt happened: a copy in the archive proves it, and no copy proves nothing, for it may be late."""
+    """Look up a send in doubt: a copy in the archive proves it; a missing copy proves nothing, because it may come late."""
     receipt = await transport.found(outgoing.message_id)
     return Found((receipt, "sent", sent_of(outgoing, ctx.now))) if receipt is not None else UNKNOWN

@@ -1,4 +1,4 @@
-"""Hold a reply, a model's or a person's, against every check."""
+"""Run every check on a reply of a model or a person."""
 
 import inspect
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def validate(
     reply: Reply | Unsafe[Reply], mail: Mail, intents: tuple[Intent, ...], grounds: Grounds, order: Order | NoOrder, policy: Policy,
     trust: Trust,
 ) -> Verdict:  # fmt: skip
-    """Hold `reply` against the customer's language, the facts of `order` that the sender may know, and the rules of `policy`."""
+    """Check `reply` against the customer's language, the facts of `order` that the sender may know, and the rules of `policy`."""
     written = proposed(reply)
     if written is None:
         return Verdict(violations=reply.violations if isinstance(reply, Unsafe) else ())
@@ -25,7 +25,7 @@ def validate(
 
 
 def violations_of(fields: Mapping[str, Any]) -> tuple[Violation, ...]:
-    """Return what the checks have against the reply in `fields`, each check given the fields that its parameters name."""
+    """Return the violations of the reply in `fields`; each check gets the fields that its parameters name."""
     return tuple(
         Violation(check=check.__name__, message=message)
         for check in CHECKS

@@ -1,4 +1,4 @@
-"""What the desk asks of a shop: an order of a customer, and the policy of the day."""
+"""The interface of a shop: the order of a customer, and the current policy."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ from pointsman_desk.case import NoOrder, Order, Policy
 
 
 class Orders(Protocol):
-    """The orders of the shop. A customer learns of an order only at the address that it was placed with."""
+    """The orders of the shop. A customer sees an order only from the address that it was placed with."""
 
     async def find(self, *, number: str | None, sender: str) -> Order | NoOrder:
         """Return the order `number` if it was placed with the address `sender`; without a number, the sender's latest.
@@ -17,8 +17,8 @@ class Orders(Protocol):
 
 
 class Policies(Protocol):
-    """The policy that replies are held against."""
+    """The policy that replies are checked against."""
 
     def current(self) -> Policy:
-        """Return the policy as it is now. Raises PolicyInvalid when it cannot be read or says something impossible."""
+        """Return the current policy. Raises PolicyInvalid if it cannot be read or is inconsistent."""
         ...

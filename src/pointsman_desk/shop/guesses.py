@@ -1,4 +1,4 @@
-"""How many order numbers that are not theirs a sender may name, before the shop is asked no more for them."""
+"""Limit how many wrong order numbers a sender may give before the shop is no longer asked."""
 
 import hashlib
 import sqlite3
@@ -10,16 +10,16 @@ from threading import Lock
 from pointsman_desk.errors import IndexUnavailable
 from pointsman_desk.statements import statements
 
-GUESSES_MAX = 5  # who mistypes a number five times is better helped by a person
+GUESSES_MAX = 5  # a person can better help somebody who mistypes a number five times
 WINDOW_SECONDS = 24 * 3600.0
-ROWS_MAX = 50_000  # five of each of 10,000 senders: whoever is behind more addresses that are vouched for is stopped elsewhere
+ROWS_MAX = 50_000  # five of each of 10,000 senders
 
 
 class Guesses:
-    """The wrong numbers of each sender in the last `WINDOW_SECONDS`, the same number counted once, in a SQLite file.
+    """The wrong numbers of each sender in the last `WINDOW_SECONDS`, each number counted once, in a SQLite file.
 
-    The file holds hashes only, of the newest `rows_max` guesses. It is opened, and made where it is missing, when it is first used, so that a
-    damaged one holds up nothing but the look-up of orders. ":memory:" is for tests. Every method but `close` may raise IndexUnavailable.
+    The file contains only hashes, of the newest `rows_max` guesses. It is opened, and created if missing, at its first use, so that a
+    damaged file stops only the look-up of orders. ":memory:" is for tests. Every method but `close` may raise IndexUnavailable.
     """
 
     def __init__(self, file: Path | str = ":memory:", *, rows_max: int = ROWS_MAX) -> None:
@@ -29,18 +29,18 @@ class Guesses:
         self._connection: sqlite3.Connection | None = None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._connection is not None:
             self._connection.close()
 
     def check(self) -> None:
-        """Read the whole file, which is small, and raise IndexUnavailable where it is damaged."""
+        """Read the whole (small) file. Raises IndexUnavailable if it is damaged."""
         with self._using() as connection:
             if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(found)
 
     def may_name(self, sender: str, number: str, now: float) -> bool:
-        """Whether the shop may be asked for `number`, which counts as a guess until it is `right`; `now` is in Unix seconds."""
+        """Return whether the shop may be asked for `number`, and count it as a guess until `right` is called; `now` is in Unix seconds."""
         who = _hash(sender)
         with self._using() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -53,7 +53,7 @@ class Guesses:
         return allowed
 
     def right(self, sender: str, number: str) -> None:
-        """Take back that `number` was a guess: the order is the sender's."""
+        """Remove `number` from the guesses: the order is the sender's."""
         with self._using() as connection:
             connection.execute(_sql("remove"), (_hash(sender), _hash(number)))
 
@@ -65,22 +65,22 @@ class Guesses:
                 yield self._connection
             except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
                 raise IndexUnavailable(
-                    f"{self._file} cannot be used now ({error}); see who holds it, make it writable, or make room."
+                    f"{self._file} cannot be used ({error}); check its permissions, the disk space, and which program has it open."
                 ) from error
             except sqlite3.Error as error:
                 raise IndexUnavailable(
-                    f"{self._file} is damaged ({error}); delete it: it only counts the wrong order numbers that senders named in the last day."
+                    f"{self._file} is damaged ({error}); delete it: it only counts the wrong order numbers of the last day."
                 ) from error
             finally:
                 if self._connection is not None and self._connection.in_transaction:
-                    with suppress(sqlite3.Error):  # then SQLite has rolled back itself
+                    with suppress(sqlite3.Error):  # SQLite may already have rolled back
                         self._connection.execute("ROLLBACK")
 
     def _opened(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._file, check_same_thread=False, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")  # a power failure may give a sender a guess more
+            connection.execute("PRAGMA synchronous = NORMAL")  # a power failure may allow one more guess
             connection.execute(_sql("table"))
             connection.execute(_sql("index"))
         except sqlite3.Error:

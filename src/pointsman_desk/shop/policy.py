@@ -1,4 +1,4 @@
-"""The policy of the shop, from a file that a support lead can read and change."""
+"""The shop's policy, from a file that a support lead can read and edit."""
 
 import re
 import tomllib
@@ -14,19 +14,19 @@ from pointsman_desk.case import BY_HAND, Intent, Language, Policy, Tone
 from pointsman_desk.errors import PolicyInvalid
 
 _SAMPLE = Path(__file__).parents[1] / "sample" / "policy.toml"
-REFUND_DAYS_MAX = 3650  # ten years; more is a typing error
-ANSWER_DAYS_MAX = 30  # who must wait longer is promised nothing
-REPLY_CHARACTERS_MAX = 16_000  # eight pages; the checks read no more of a text than 20,000
-REPLY_CHARACTERS_MIN = 500  # the reviewed templates need about as many
+REFUND_DAYS_MAX = 3650  # ten years; more must be a typing error
+ANSWER_DAYS_MAX = 30  # the desk promises no answer after a longer wait
+REPLY_CHARACTERS_MAX = 16_000  # eight pages; the checks read at most 20,000
+REPLY_CHARACTERS_MIN = 500  # the reviewed templates need about that many
 
-LINK = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9/_.-]*)?")  # a host in lower case, and a path if it is wanted
+LINK = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9/_.-]*)?")  # a host in lower case, with an optional path
 
 _Line = Annotated[str, Field(min_length=1)]
-_Lines = tuple[Annotated[str, Field(min_length=4)], ...]  # a shorter one would excuse whatever holds it
+_Lines = tuple[Annotated[str, Field(min_length=4)], ...]  # a shorter one would allow every text that contains it
 
 
 class _Written(Policy):
-    """A policy as it must be written: what is possible at all, beside what each value is."""
+    """A policy with the rules for its values."""
 
     version: _Line
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
@@ -47,7 +47,7 @@ class _Written(Policy):
     def _leave_the_risky_to_people(cls, intents: tuple[Intent, ...]) -> tuple[Intent, ...]:
         risky = [intent.value for intent in intents if intent in BY_HAND]
         if risky:
-            raise ValueError(f"{', '.join(risky)} must always be seen by a person; take it out")
+            raise ValueError(f"{', '.join(risky)} always needs a person; remove it")
         return intents
 
     @field_validator("links_allowed")
@@ -55,7 +55,7 @@ class _Written(Policy):
     def _name_hosts(cls, links: tuple[str, ...]) -> tuple[str, ...]:
         odd = [link for link in links if not LINK.fullmatch(link)]
         if odd:
-            raise ValueError(f"{', '.join(odd)} is no host such as www.shop.example/returns; write it without https:// and in lower case")
+            raise ValueError(f"{', '.join(odd)} is not a host such as www.shop.example/returns; write it in lower case, without https://")
         return links
 
     @field_validator("opening_hours", "signature")
@@ -68,15 +68,15 @@ class _Written(Policy):
 
 
 class PolicyFile:
-    """The policy in the TOML file at `path`. It is read at each call, so that a change counts from the next reply on."""
+    """The policy in the TOML file at `path`. It is read at each call, so that a change applies from the next reply."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def current(self) -> Policy:
-        """Return the policy. Raises PolicyInvalid with every problem of the file in one text, each with its key."""
+        """Return the policy. Raises PolicyInvalid with every problem of the file, each with its key."""
         try:
-            # Amounts are read as they are written: 150.10 is no binary fraction.
+            # Amounts are parsed as decimals, because 150.10 has no exact binary value.
             written = tomllib.loads(self._path.read_text(encoding="utf-8"), parse_float=Decimal)
         except FileNotFoundError as error:
             raise PolicyInvalid(f"the policy file {self._path} is missing; restore it, or copy {_SAMPLE} to it and edit it.") from error
@@ -88,18 +88,18 @@ class PolicyFile:
             checked = _Written.model_validate(written)
         except ValidationError as error:
             problems = "; ".join(_problems(error))
-            raise PolicyInvalid(f"the policy file {self._path} cannot be used: {problems}") from error
+            raise PolicyInvalid(f"the policy file {self._path} is invalid: {problems}") from error
         return Policy.model_validate(checked.model_dump())
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors(include_url=False):
-        # A key of a table is reported as the table's name, the key and "[key]"; a reader of the file looks for the key.
+        # Pydantic reports a key of a table as the table's name, the key and "[key]"; the file's reader looks for the key.
         key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
         if problem["type"] == "missing":
-            yield f"{key}: is missing"
+            yield f"{key}: missing"
         elif problem["type"] == "extra_forbidden":
             near = get_close_matches(key, _Written.model_fields, n=1)
-            yield f"{key}: is no key of a policy" + (f"; did you mean {near[0]}?" if near else "")
+            yield f"{key}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
         else:
             yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"

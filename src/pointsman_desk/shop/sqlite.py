@@ -1,4 +1,4 @@
-"""Orders from a SQLite database of the shop, and the sample shop in one."""
+"""Orders from a SQLite database of the shop, and the sample shop."""
 
 import os
 import sqlite3
@@ -16,11 +16,11 @@ from pointsman_desk.case import Item, NoOrder, Order
 from pointsman_desk.errors import ShopUnavailable
 from pointsman_desk.statements import statements
 
-BUSY_TIMEOUT_SECONDS = 5.0  # longer than a shop's write takes, shorter than the time-out of a step
+BUSY_TIMEOUT_SECONDS = 5.0  # longer than a write of the shop, shorter than the timeout of a step
 
 
 class SqliteOrders:
-    """The orders in the database at `path`, which needs the tables of sample/shop.sql. It is opened read-only, per call."""
+    """The orders in the database at `path`, which has the tables of sample/shop.sql. It is opened read-only for each call."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -28,7 +28,7 @@ class SqliteOrders:
     async def find(self, *, number: str | None, sender: str) -> Order | NoOrder:
         """Return the order `number` if it was placed with the address `sender`; without a number, the sender's latest.
 
-        Raises ShopUnavailable when the database is missing, is none of a shop, or holds an order that makes no sense.
+        Raises ShopUnavailable if the database is missing or invalid, or contains an invalid order.
         """
         address = sender.strip()
         if number is None:
@@ -36,7 +36,7 @@ class SqliteOrders:
         return self._ask(number, lambda shop: _numbered(shop, number.strip().upper(), address))
 
     def check(self) -> None:
-        """Raise ShopUnavailable when the orders cannot be read."""
+        """Raise ShopUnavailable if the orders cannot be read."""
         self._ask("any", lambda shop: _latest(shop, ""))
 
     def _ask(self, asked: str, question: Callable[[sqlite3.Connection], Order | NoOrder]) -> Order | NoOrder:

@@ -139,7 +139,7 @@ def test_a_sign_makes_high_what_would_go_out_by_itself_and_leaves_what_is_for_a_
     simple, refund = cautious(said(), mail), cautious(said(Intent.REFUND, Risk.MEDIUM), mail)
 
     assert (simple.risk, refund.risk) == (Risk.HIGH, Risk.MEDIUM)
-    assert simple.grounds.signs == refund.grounds.signs == ("it speaks of an amount of money",)
+    assert simple.grounds.signs == refund.grounds.signs == ("it mentions an amount of money",)
 
 
 def test_what_several_mails_ask_is_all_kept_with_the_highest_risk() -> None:

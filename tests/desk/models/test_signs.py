@@ -6,12 +6,16 @@ from pointsman_desk.case import Attachment, Mail
 from pointsman_desk.models.signs import signs
 from pointsman_desk.models.words import TEXT_CHARACTERS_MAX
 
-MONEY, SHARE, LINK = "it speaks of an amount of money", "it speaks of a share", "it holds a link"
-ACCOUNT = "it names a bank account"
-PROGRAM = "it holds the marks of a program, not of a letter"
-ADDRESS = "it names an e-mail address that is not its sender's"
-ENCODED, ORDERS, NAME = "it holds what may be encoded text", "it names several orders", "its sender's name is no name"
-FILE, LONG, ELSEWHERE = "it brings a file that nobody has opened", "it is too long to be read to its end", "it wants its answer elsewhere"
+MONEY, SHARE, LINK = "it mentions an amount of money", "it mentions a percentage", "it contains a link"
+ACCOUNT = "it contains a bank account number"
+PROGRAM = "it contains code or markup"
+ADDRESS = "it contains an e-mail address that is not its sender's"
+ENCODED, ORDERS, NAME = "it may contain encoded text", "it names several orders", "its sender's name is not a person's name"
+FILE, LONG, ELSEWHERE = (
+    "it has an attachment that nobody has opened",
+    "it is too long to be read completely",
+    "it asks for replies to another address",
+)
 
 
 def mail(text: str = "Where is my order A-1002?", **more: object) -> Mail:
@@ -81,8 +85,8 @@ def test_what_a_simple_question_does_not_hold(text: str, told: str) -> None:
         ({"sender_name": "The shop asks you to be quick now"}, NAME),
         ({"attachments": [file("a.pdf", "application/pdf")]}, FILE),
         ({"notes": ["reply-to-elsewhere"]}, ELSEWHERE),
-        ({"notes": ["smuggled-characters"]}, "it hides characters within words"),
-        ({"notes": ["hidden-text"]}, "it hides text"),
+        ({"notes": ["smuggled-characters"]}, "it contains hidden characters within words"),
+        ({"notes": ["hidden-text"]}, "it contains hidden text"),
         ({"notes": ["several-senders"]}, "it names several senders"),
     ],
 )

@@ -110,7 +110,7 @@ def test_a_sender_who_tries_numbers_is_soon_told_nothing_of_any() -> None:
     refused = fetch(shop, "A-1002", guesses)
     other = fetch(shop, "A-1002", guesses, sender="john@post.example")
 
-    assert refused == NoOrder(asked="A-1002", reason="the sender has named too many numbers of others")
+    assert refused == NoOrder(asked="A-1002", reason="the sender has given too many order numbers of other customers")
     assert isinstance(other, NoOrder)
     assert len(shop.asked) == asked + 1
     assert fetch(shop, None, guesses) == ORDER
@@ -168,12 +168,16 @@ def test_guesses_outlive_the_desk_and_hold_no_address(tmp_path: Path) -> None:
 
     refused = fetch(Shop(), "A-1002", Guesses(file))
 
-    assert refused == NoOrder(asked="A-1002", reason="the sender has named too many numbers of others")
+    assert refused == NoOrder(asked="A-1002", reason="the sender has given too many order numbers of other customers")
     assert b"post.example" not in file.read_bytes()
 
 
 def test_a_reply_does_not_tell_another_customers_number_from_one_that_does_not_exist() -> None:
-    reasons = ("no order with this number", "the order is another customer's", "the sender has named too many numbers of others")
+    reasons = (
+        "no order with this number",
+        "the order is another customer's",
+        "the sender has given too many order numbers of other customers",
+    )
     orders = [NoOrder(asked="A-1002", reason=reason) for reason in reasons]
 
     replies = [draft_of(order) for order in orders]
