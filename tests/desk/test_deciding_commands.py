@@ -164,7 +164,7 @@ def test_yes_sends_what_stands_there_and_shows_it(desk: Terminal) -> None:
         (("approve", "1", "--cc", "maybe"), "--cc maybe is not valid; use keep or drop."),
         (("approve", "1", "--cc", "keep"), "the mail of case 1 names nobody in Cc who could get a copy; leave out --cc."),
         (("edit", "1", "--text", "Hello.", "--cc", "keep"), "names nobody in Cc who could get a copy"),
-        (("approve", "1", "--to", "x y"), "--to 'x y' is not one plain address"),
+        (("approve", "1", "--to", "x y"), "--to 'x y' is not a single plain address"),
         (("approve", "1", "--to", "support@haus-und-hof.example"), "is the desk's own address; give the customer's."),
         (("edit", "1", "--text", "Hello.", "--cc", "maybe"), "--cc maybe is not valid; use keep or drop."),
         (("edit", "1", "--text", " "), "is empty; write the reply, or reject the case."),
@@ -347,7 +347,7 @@ def test_cases_are_found_by_words_and_listed_with_their_ages(tmp_path: Path) -> 
 
     assert [[case["id"] for case in cases] for cases in found] == [[2], [1], []]
     assert "Ages count from the last mail; `pointsman-desk show` prints its date." in listed.stdout
-    assert "Came:    20" in desk("show", "1").stdout
+    assert "Received: 20" in desk("show", "1").stdout
     assert "No case has 'nobody'" in desk("cases", "--search", "nobody").stdout
 
 

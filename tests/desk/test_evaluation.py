@@ -292,10 +292,10 @@ def test_bad_data_is_told_in_one_sentence(content: str, told: str, tmp_path: Pat
     [
         ("map.toml", 'a = "refunds"\nb = 7\nc = "refund"\n', "'a' = 'refunds', 'b' = '7'; use one of order_status, "),
         ("map.toml", 'a.b = "refund"\n', "'a' = '{"),
-        ("map.toml", "a b = refund\n", "is no map"),
-        ("map.json", "[1]", "is no map"),
+        ("map.toml", "a b = refund\n", "is not a map of labels"),
+        ("map.json", "[1]", "is not a map of labels"),
         ("map.csv", "refund\n", "'refund' has no second column"),
-        ("map.csv", "", "maps nothing"),
+        ("map.csv", "", "is empty; write lines"),
     ],
 )
 def test_a_bad_map_is_told_in_one_sentence(name: str, content: str, told: str, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_a_desk_without_its_own_mails_says_so(content: str | None, tmp_path: Pat
     if content is not None:
         (tmp_path / "gold.jsonl").write_text(content)
 
-    with pytest.raises(EvaluationInvalid, match=r"own mails are missing \(gold.jsonl\); .* with --data FILE"):
+    with pytest.raises(EvaluationInvalid, match=r"own mails are missing \(gold.jsonl\); .* use --data FILE"):
         own_set()
 
 

@@ -101,7 +101,7 @@ def test_the_settings_reach_the_server(tmp_path: Path, monkeypatch: pytest.Monke
     [
         ('api_key_env = "NO_SUCH_KEY"', "the environment variable NO_SUCH_KEY, its api_key_env, is not set"),
         ('base_url = "localhost:11434"', "models.0: OpenAICompatible 'm': base_url must be an address"),
-        ('api_key = "sk-secret"', "models.0.api_key: is no setting"),
+        ('api_key = "sk-secret"', "models.0.api_key: unknown setting"),
         ("max_tokens = 0", "models.0.max_tokens"),
         ("price = { input = -1, output = 1 }", "models.0.price.input"),
         ('kind = "telepathy"', "models.0.kind"),

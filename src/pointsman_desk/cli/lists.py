@@ -257,7 +257,7 @@ def print_cases(cases: Sequence[dict[str, Any]], *, now: float | None = None, li
             _print_rows([_told(case, now) for case in shown], now)
             if left := len(group) - len(shown):
                 which = "older" if newest_first else "newer"
-                console.print(f"[dim]{left} {which} cases: pointsman-desk cases --status {group[0]['status']} --limit {len(group)}[/]")
+                console.print(f"[dim]and {left} {which} cases: pointsman-desk cases --status {group[0]['status']} --limit {len(group)}[/]")
     if cases and now is not None:
         console.print("\n[dim]Ages count from the last mail; `pointsman-desk show` prints its date.[/]")
     _print_causes(cases)

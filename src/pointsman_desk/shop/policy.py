@@ -47,7 +47,7 @@ class _Written(Policy):
     def _leave_the_risky_to_people(cls, intents: tuple[Intent, ...]) -> tuple[Intent, ...]:
         risky = [intent.value for intent in intents if intent in BY_HAND]
         if risky:
-            raise ValueError(f"{', '.join(risky)} always needs a person; remove it")
+            raise ValueError(f"{', '.join(risky)} cannot be automatic; remove it")
         return intents
 
     @field_validator("links_allowed")

@@ -120,5 +120,5 @@ def test_what_is_usual_about_its_form_says_nothing(more: dict[str, object]) -> N
 def test_what_stands_beside_the_text_and_is_for_a_person_is_told_in_its_words(more: dict[str, object], words: str) -> None:
     [told] = signs(mail(**more))
 
-    assert told.startswith("beside its text")
+    assert told.startswith("text beside the customer's own")
     assert words in told
