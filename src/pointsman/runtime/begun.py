@@ -12,26 +12,26 @@ from pointsman.store.base import CaseStore
 
 
 class Begun:
-    """Tells the store whether all calls of a case wait."""
+    """Tells the store whether all calls of a case wait for a thread."""
 
     def __init__(self, store: CaseStore) -> None:
         self._store = store
 
     async def waits(self, session: CaseSession) -> None:
-        """A call of the case has to wait; where none of its calls is under way, the death of the engine does not count meanwhile."""
+        """Record that a call waits. If no call of the case runs, the engine's death does not count as an interruption."""
         if session.calling == 0 and session.counted:
             session.counted = False
             await self._store.mark_waiting(session.case.row.id, session.case.row.fence, True)
 
     async def begins(self, session: CaseSession) -> None:
-        """A call of the case is about to begin."""
+        """Record that a call of the case is about to start."""
         if not session.counted:
             session.counted = True
             await self._store.mark_waiting(session.case.row.id, session.case.row.fence, False)
 
     @contextmanager
     def calling(self, session: CaseSession) -> Iterator[None]:
-        """A call of the case is under way."""
+        """Record that a call of the case runs."""
         session.calling += 1
         try:
             yield

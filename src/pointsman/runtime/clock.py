@@ -1,4 +1,4 @@
-"""The one clock: whoever needs the time asks it, so that tests can hold it still."""
+"""The engine's clock. Everything that needs the time asks it, so that tests control time."""
 
 import asyncio
 import time
@@ -9,20 +9,20 @@ CATCHES_UP = 0.001  # how much slower time runs here while the machine's clock i
 
 
 class Clock(Protocol):
-    """What the engine needs of time, in seconds."""
+    """The time functions that the engine needs, in seconds."""
 
     def now(self) -> float:
-        """The time of day as Unix seconds; it never runs backwards."""
+        """Return the time of day as Unix seconds; it never runs backwards."""
 
     def monotonic(self) -> float:
-        """A time that only differences are taken of, and that nobody can set."""
+        """Return a monotonic time, for differences only."""
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
         """Return when `event` is set or `seconds` have passed; None waits for the event only."""
 
 
 class SystemClock:
-    """The machine's clock, made steady: it never runs backwards, and never stands still.
+    """The machine's clock, but monotonic and never stopped.
 
     When the machine's clock is set back, this one goes on from where it was by the monotonic clock, a little slower, until
     the machine's clock has caught up. When that is set forward, this one follows at once.
@@ -33,7 +33,7 @@ class SystemClock:
         self._seen: float | None = None  # the monotonic time of the last look
 
     def now(self) -> float:
-        """The machine's time; or, after it was set back, the time from before and what has passed since."""
+        """Return the machine's time or, if it was set back, the earlier time plus what has passed since."""
         seen = self.monotonic()
         passed = 0.0 if self._seen is None else seen - self._seen
         self._seen = seen
@@ -41,11 +41,11 @@ class SystemClock:
         return self._highest
 
     def wall(self) -> float:
-        """What the machine's clock shows now."""
+        """Return the machine's clock as it is."""
         return time.time()
 
     def not_before(self, high_water: float) -> None:
-        """Go on from a time that an earlier engine has already seen."""
+        """Continue from a time that an earlier engine has seen."""
         self._highest = max(self._highest, high_water)
 
     def monotonic(self) -> float:

@@ -1,7 +1,7 @@
-"""The bounds of the intake: how much may be in line before a start is told to come again later.
+"""The bounds of the intake: how large the backlog may be before a start is refused.
 
-Nothing is counted for a start that is far from the bound: what was accepted since the last count is added to it, and the
-store counts again, no further than the bound, when that seems to be reached; a few times a second at most.
+A start far below the bound is not counted exactly: the starts accepted since the last count are added to it. When the sum reaches the
+bound, the store counts again, up to the bound and at most a few times a second.
 """
 
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ LEAST_SECONDS, UNKNOWN_SECONDS, MOST_SECONDS = 1.0, 5.0, 60.0
 
 @dataclass(slots=True)
 class _Line:
-    """What is known of one line: how many were counted, and when; who was accepted since, and who is about to be."""
+    """The count of one backlog, its time, and the starts accepted since or in progress."""
 
     counted: float = inf
     at: float = -inf
@@ -38,7 +38,7 @@ class _Line:
 
 @dataclass(slots=True)
 class Entry:
-    """A start that came to the intake: `busy` is why it is refused, and `started` whether it has started a case."""
+    """A start at the intake: `busy` is why it is refused; `started` says whether it started a case."""
 
     busy: Busy | None = None
     started: bool = False

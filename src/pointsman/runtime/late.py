@@ -1,4 +1,4 @@
-"""What ends after nobody waits for it any more: it is told as an event, counted where it is an answer, and nothing follows from it."""
+"""Late results: a call that ends after its step has ended is recorded as an event, and its usage is counted."""
 
 import asyncio
 from concurrent.futures import Future
@@ -18,18 +18,18 @@ from pointsman.runtime.commits import Commits
 
 
 class LateResults:
-    """Tells of calls that end late."""
+    """Records calls that end late."""
 
     def __init__(self, commits: Commits) -> None:
         self._commits = commits
         self._telling: set[asyncio.Task[None]] = set()  # an event loop holds its tasks weakly
 
     def given_up(self, case: int, name: str, node: AnyNode, attempt: int) -> GivenUp:
-        """What to call when a plain function has come to its end after it was given up."""
+        """Return the callback for a plain function that ends after its step gave up on it."""
         return partial(self._ended, asyncio.get_running_loop(), case, name, node, attempt)
 
     def tell(self, case: int, event: Event) -> None:
-        """Commit the event, while the engine is there to do so."""
+        """Commit the event if the engine is still open."""
         telling = asyncio.ensure_future(self._append(case, event))
         self._telling.add(telling)
         telling.add_done_callback(self._telling.discard)

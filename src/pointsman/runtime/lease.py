@@ -1,4 +1,4 @@
-"""This engine's lease on a store that it shares with others: kept alive while it works, and known to be over in time."""
+"""The engine's lease on a shared store: it is renewed while the engine works, and its end is noticed in time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ LISTEN_SECONDS = 1.0  # until notifications are asked for again after an error; 
 
 
 class Lease:
-    """Where the store has no leases it is always held, and renewing does nothing."""
+    """The lease. On a store without leases it is always held, and renewing does nothing."""
 
     def __init__(self, store: SharedStore, clock: Clock) -> None:
         self._store = store
@@ -25,7 +25,7 @@ class Lease:
 
     @property
     def shared(self) -> bool:
-        """Whether other engines may work on the store, too."""
+        """Whether other engines may use the store, too."""
         return self._store.lease_seconds is not None
 
     async def begin(self) -> None:
@@ -38,7 +38,7 @@ class Lease:
         raise StoreError("the store is too slow to tell the time by; look at the network and at its load.")
 
     def held(self) -> bool:
-        """Whether this engine still has what it claimed. What it is not sure of it has lost."""
+        """Whether this engine still owns its claims; in doubt, it does not."""
         return self._clock.monotonic() < self._until
 
     def keep(
@@ -53,7 +53,7 @@ class Lease:
             self._tasks = [asyncio.create_task(keeping, name="pointsman-lease"), asyncio.create_task(listening, name="pointsman-listener")]
 
     async def stop(self) -> None:
-        """Renew no more."""
+        """Stop renewing."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -87,7 +87,7 @@ class Lease:
                 return
 
     async def _renew(self) -> bool:
-        """Renew, and answer whether the store's time could be read."""
+        """Renew, and return whether the store's time could be read."""
         asked = self._clock.monotonic()
         now = await self._store.renew()
         # Counted from the question, and less what the two clocks may differ by: for this engine it ends before it does for the store.

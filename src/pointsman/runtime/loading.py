@@ -21,25 +21,25 @@ PAGE = 1_000  # events read at once
 
 
 class Loader:
-    """Loads cases, and what comes to them while they are in hand."""
+    """Loads cases, and what arrives for them while they run."""
 
     def __init__(self, store: CaseReader, recent: Recent) -> None:
         self._store = store
         self._recent = recent
 
     def known(self) -> Mapping[int, int]:
-        """The cases whose fields need not be read, each with the revision as of which they are known."""
+        """Return the cases whose fields are cached, each with its revision."""
         return self._recent.revisions()
 
     def bare(self, process: AnyProcess, row: CaseRow) -> Case:
-        """A case for a transition that does not look at its fields."""
+        """Return a case for a transition that does not read its fields."""
         return bare_case(process, row, self._store.incarnation)
 
     async def load(
         self, process: AnyProcess, row: CaseRow, fields: Sequence[FieldRow] | None = None, branches: Sequence[BranchRow] | None = None, *,
         corrected: Collection[str] = (),
     ) -> Case:  # fmt: skip
-        """A case with all that is stored of it. Raises VersionNotAccepted, and ValueRefused where its fields do not fit the code."""
+        """Return a case with everything stored about it. Raises VersionNotAccepted, and ValueRefused if a field does not fit the code."""
         cells = self._recent.cells(process, row) if fields is None else None
         if fields is None and cells is None:
             fields = await self._store.fields(row.id)
@@ -52,7 +52,7 @@ class Loader:
         return await self.complete(process, case)
 
     async def complete(self, process: AnyProcess, case: Case) -> Case:
-        """The same case with its ledger, its open pause, its messages and its children."""
+        """Return the case with its ledger, open pause, messages and children."""
         row, step = case.row, process.steps.get(case.row.step or "")
         ledger = {entry.key: entry for entry in await self._store.effects(row.id)}
         pause = None
@@ -63,21 +63,21 @@ class Loader:
         return await self.with_messages(case) if row.inbox else case
 
     async def with_messages(self, case: Case) -> Case:
-        """The same case with what is pending for it now."""
+        """Return the case with its current inbox."""
         messages = await self._store.messages(case.row.id)
         ends = {end["case"]: await self.fields_of(end["case"]) for message in messages for end in _child_ends(message)}
         return case.having(messages, ends)
 
     async def with_children(self, case: Case) -> Case:
-        """The same case with its children as they stand now."""
+        """Return the case with its current children."""
         return case._replace(children=tuple(await self._store.children(case.row.id)))
 
     async def fields_of(self, case: int) -> dict[str, FieldRow]:
-        """The fields of a case, by name."""
+        """Return the fields of a case, by name."""
         return {row.field: row for row in await self._store.fields(case)}
 
     async def with_history(self, process: AnyProcess, case: Case) -> Case:
-        """The same case with its past."""
+        """Return the case with its history."""
         first: dict[str, tuple[int, int, int]] = {}  # place, revision, version
         told: dict[str, set[str]] = defaultdict(set)
         since, after = 0, ""  # how many intents are known to be of an earlier version

@@ -1,4 +1,4 @@
-"""The engine's seams to the world, in one place: whoever holds them can hold the clock, choose the chance, and kill at any point."""
+"""The engine's dependencies on the outside: tests replace them to control time, chance and crashes."""
 
 from dataclasses import dataclass
 from random import Random
@@ -10,7 +10,7 @@ from pointsman.store.base import Failpoints, Store
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The store and the lease on it, the clock, the source of chance (tokens, jitter), and the failpoints at which a test may kill."""
+    """The store and its lease, the clock, the source of chance (tokens, jitter), and the failpoints."""
 
     store: Store
     clock: Clock

@@ -1,4 +1,4 @@
-"""The fields of cases that this engine has moved lately, so that it need not read them again when a message wakes one."""
+"""A cache of the fields of recently moved cases, so that the engine need not read them again when a message wakes one."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ CASES_MAX = 1_000  # so that looking through them for a claim stays cheap
 
 
 class Recent:
-    """Keeps the cells of cases as of their last commit; which ones are forgotten first, the longest unmoved."""
+    """Caches the cells of cases as of their last commit; the least recently moved case is dropped first."""
 
     def __init__(self) -> None:
         self._snapshots: OrderedDict[int, tuple[AnyProcess, Snapshot, int]] = OrderedDict()
         self._bytes = 0
 
     def keep(self, process: AnyProcess, snapshot: Snapshot) -> None:
-        """Note how a commit has left a case."""
+        """Store the cells of a case after a commit."""
         self.forget(snapshot.case)
         size = sum(cell.size for cell in snapshot.cells.values())
         self._snapshots[snapshot.case] = (process, snapshot, size)
@@ -28,16 +28,16 @@ class Recent:
             self.forget(next(iter(self._snapshots)))
 
     def forget(self, case: int) -> None:
-        """Let go of a case, as when it has ended and its content may be erased."""
+        """Drop a case, for example when it has ended and may be erased."""
         if case in self._snapshots:
             self._bytes -= self._snapshots.pop(case)[2]
 
     def revisions(self) -> Mapping[int, int]:
-        """The cases that are known, each with the revision as of which."""
+        """Return the cached cases, each with its revision."""
         return {case: snapshot.revision for case, (_, snapshot, _) in self._snapshots.items()}
 
     def cells(self, process: AnyProcess, row: CaseRow) -> Mapping[str, Cell] | None:
-        """The cells of a case that nobody has moved since, as this process has them; None where they must be read."""
+        """Return the cached cells of a case that nobody else has moved since, or None."""
         known = self._snapshots.get(row.id)
         if known is None or known[0] is not process or (known[1].revision, process.version) != (row.revision, row.version):
             return None

@@ -1,4 +1,4 @@
-"""The processes of an engine: several versions of one may be registered, and each case goes on under one that accepts it."""
+"""The processes of an engine. Several versions of one may be registered; each case runs under one that accepts it."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +7,7 @@ from pointsman.errors import DefinitionError, UnknownProcess, VersionNotAccepted
 
 
 class Registry:
-    """Which process a start and a case get. Raises DefinitionError where one version is given twice."""
+    """Chooses the process for a start or a case. Raises DefinitionError if a version is registered twice."""
 
     def __init__(self, processes: Sequence[AnyProcess]) -> None:
         self._versions: dict[str, dict[int, AnyProcess]] = {}
@@ -20,32 +20,32 @@ class Registry:
 
     @property
     def names(self) -> list[str]:
-        """The names of the processes."""
+        """Return the names of the processes."""
         return list(self._versions)
 
     @property
     def newest(self) -> list[AnyProcess]:
-        """What new cases get, for each name."""
+        """Return the process for new cases of each name."""
         return [self.for_start(name) for name in self._versions]
 
     def __iter__(self) -> Iterator[AnyProcess]:
-        """All of them, of each name the lowest version first."""
+        """Return all processes; for each name, the lowest version first."""
         return (process for versions in self._versions.values() for process in versions.values())
 
     def for_start(self, name: str) -> AnyProcess:
-        """What a new case gets: the highest version. Raises UnknownProcess."""
+        """Return the process for new cases: the highest version. Raises UnknownProcess."""
         if name not in self._versions:
             known = ", ".join(sorted(self._versions)) or "none"
             raise UnknownProcess(f"process {name!r} is not registered with this engine, which has {known}; pass it to Engine.open.")
         return [*self._versions[name].values()][-1]
 
     def accepting(self, name: str, version: int) -> AnyProcess | None:
-        """What a case of this version gets: its own, or the lowest that accepts it, or None."""
+        """Return the process for a case of this version: the same version, or the lowest that accepts it, or None."""
         versions = self._versions.get(name, {})
         return versions.get(version) or next((process for process in versions.values() if process.accepts_version(version)), None)
 
     def for_case(self, name: str, version: int) -> AnyProcess:
-        """The same. Raises UnknownProcess, and VersionNotAccepted where no registered version accepts the case."""
+        """Return the same, or raise UnknownProcess, or VersionNotAccepted if no registered version accepts the case."""
         process = self.accepting(name, version)
         if process is not None:
             return process

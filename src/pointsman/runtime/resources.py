@@ -1,4 +1,4 @@
-"""Check, before anything runs, that every node and effect will get the resources that it names."""
+"""Check, when an engine opens, that every node and effect gets the resources that it names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from pointsman.errors import DefinitionError
 
 
 def check_resources(processes: Sequence[AnyProcess], resources: Mapping[str, Any]) -> None:
-    """Refuse to open an engine whose steps ask for what it was not given, or for something else. Raises DefinitionError."""
+    """Raise DefinitionError if a step needs a resource that is missing or has another type."""
     for process in processes:
         process.ordered_rules  # noqa: B018 - it raises where there are none
         for node in process.nodes():

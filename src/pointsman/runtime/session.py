@@ -1,4 +1,4 @@
-"""A case in this engine's hands: the case, its program, and what the engine keeps ready for its calls."""
+"""A case that this engine runs: the case, its program, and the resources reserved for its next call."""
 
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ from pointsman.runtime.threads import Call
 
 @dataclass(slots=True)
 class CaseSession:
-    """A case in hand. Only `case` is durable; the rest is gone with the engine, and nothing depends on it.
+    """A running case. Only `case` is durable; everything else is lost with the engine, and nothing depends on it.
 
     `permit` and `place` are a permit and a thread for the call to come, and `call_until` is when that call must be given up, in the clock's
     monotonic seconds. `calling` is how many calls are under way, `counted` whether the store would count the death of the engine as an interruption.
@@ -35,7 +35,7 @@ class CaseSession:
         self.process = self.program.process
 
     def advance(self, ports: Ports, happening: Happening, offer: Offer) -> Plan | Refusal:
-        """Ask the machine what follows; nothing is committed yet."""
+        """Ask the machine for the next plan, without committing it."""
         asked = ports.clock.monotonic()
         plan = advance(self.program, self.case, happening, ports.clock.now(), ports.random, offer)
         # The time of a call begins before its intent is committed: a slow commit shortens the call, and the call never outlives
