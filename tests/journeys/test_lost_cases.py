@@ -145,7 +145,7 @@ def test_an_older_database_is_known_for_one_and_what_left_since_is_not_sent_agai
     run(config, approve)
     put_back(config, kept)
 
-    with pytest.raises(CasesLost, match="the reply of case 1 that left at"):
+    with pytest.raises(CasesLost, match="the reply of case 1 that was sent at"):
         run(config)
     after_restore(config)
 

@@ -43,10 +43,12 @@ class Departures:
             self._connection.execute(_sql("identify"), (chance.randbytes(16).hex(),))
             self.identity, self._cases, self._life = self._connection.execute(_sql("desk")).fetchone()
         except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
-            raise IndexUnavailable(f"{file} cannot be opened now ({error}); see who holds it, make it writable, or make room.") from None
+            raise IndexUnavailable(
+                f"{file} cannot be opened ({error}); check its permissions, the disk space, and which program has it open."
+            ) from None
         except sqlite3.Error as error:
             raise FileUnusable(
-                f"{file} cannot be opened ({error}); restore it, or delete it and say `pointsman-desk run --after-restore`."
+                f"{file} cannot be opened ({error}); restore it, or delete it and use `pointsman-desk run --after-restore`."
             ) from None
 
     def close(self) -> None:
@@ -140,7 +142,7 @@ class Departures:
                     self._connection.execute("COMMIT")
             except sqlite3.Error as error:
                 raise IndexUnavailable(
-                    f"{self.file} cannot be used now ({error}); see who holds it, make it writable, or make room."
+                    f"{self.file} cannot be used now ({error}); check its permissions, the disk space, and which program has it open."
                 ) from error
             finally:
                 if self._connection.in_transaction:
@@ -153,7 +155,7 @@ async def missing_from(reader: Reader, witnesses: Sequence[Departure], newest: t
     for one in witnesses:
         if await reader.effect(one.key) is None and not await _erased(reader, one.case, one.conversation):
             at = datetime.fromtimestamp(one.at, UTC).strftime("%Y-%m-%d %H:%M")
-            return f"they do not know the reply of case {one.case} that left at {at} UTC"
+            return f"they do not know the reply of case {one.case} that was sent at {at} UTC"
     if newest is not None:
         row = await reader.case(newest[0])
         if row is None or row.correlation not in {newest[1], None}:
@@ -170,8 +172,8 @@ def lost(what: str, cases: Path) -> CasesLost:
     """The refusal to work with cases that are not those of this desk."""
     return CasesLost(
         f"{cases} is not what this desk has worked on: {what}. Nothing is sent, so that no customer is answered twice. "
-        "Put the right file back, or say `pointsman-desk run --after-restore`: the mails are taken in again, and what was answered "
-        "is known by what left."
+        "Restore the right file, or use `pointsman-desk run --after-restore`: it takes in the mails again and recognises answered "
+        "ones by the record of sent replies."
     )
 
 

@@ -25,7 +25,7 @@ def refuse_another(mailbox: Path, identity: str | None) -> None:
     if (other := _claimed_by(mailbox / FILE_NAME)) is not None and other["desk"] != identity:
         raise AnotherDesk(
             f"the mailbox {mailbox} is worked off by the desk in {other['home']}; two desks would answer each mail twice. Give this one "
-            "another mailbox; or, where that desk is gone, say `pointsman-desk run --after-restore`."
+            "another mailbox; or, if that desk no longer exists, use `pointsman-desk run --after-restore`."
         )
 
 
