@@ -55,7 +55,10 @@ class Process(Generic[S]):
         self.state = state
         self.version = version
         self.accepts: Mapping[int, Migration | None] = dict(accepts or {})
-        self._steps_max = steps_max
+        if steps_max is not None and steps_max < 1:
+            raise DefinitionError(f"process {name!r}: steps_max={steps_max} lets no case take a step; leave it out, or give 1 or more.")
+        self.steps_max = steps_max or 0  # until the rules say how many there are
+        """The number of steps that a case may take without an answer, a message or a timer in between."""
         self.intake = intake
         self.retention = retention
         self.budget = budget
@@ -342,6 +345,7 @@ class Process(Generic[S]):
             raise DefinitionError(f"process {self.name!r}: rules() was called twice; put all rules into one call.")
         self._overs = checks.check_rules(self.name, self.state, self.steps, self.accepts_messages, rules)
         self._rules = rules
+        self.steps_max = self.steps_max or STEPS_A_RULE * len(rules)
 
     def schedule(
         self,
@@ -363,11 +367,6 @@ class Process(Generic[S]):
             raise DefinitionError(f"process {self.name!r}: two schedules are called {name!r}; give one another name.")
         self.schedules[name] = Schedule(name, ticks, inputs, missed)
         return self.schedules[name]
-
-    @property
-    def steps_max(self) -> int:
-        """The number of steps that a case may take without an answer, a message or a timer in between."""
-        return STEPS_A_RULE * len(self._rules) if self._steps_max is None else self._steps_max
 
     @property
     def ordered_rules(self) -> tuple[Rule[S], ...]:

@@ -19,6 +19,7 @@ nothing from outside between them.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from pointsman.definition.pauses import Pause
@@ -110,7 +111,7 @@ def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
     cells = dict(snapshot.cells)
     changed: set[str] = set()
     for name, write in event.writes.items():
-        cell = standing_after(cells, name, write)
+        cell = standing_after(cells, name, write) if write.appends else write
         # The first write of a field changes it as well: whoever asked for it before has read None.
         if not alike(cells.get(name), cell):
             changed.add(name)
@@ -144,6 +145,7 @@ def _outdated(process: AnyProcess, cells: Mapping[str, Cell], changed: set[str],
     return outdated
 
 
+@lru_cache(maxsize=16_384)  # as many fields, each with its writers, as the processes of a program will have
 def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
     """What a cell was computed from. A writer that the code no longer has depended on what the field's writers read today.
 

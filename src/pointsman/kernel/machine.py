@@ -423,13 +423,14 @@ def _intend(at: Moment, move: effects.Intend) -> Plan:
 
 def _conclude(at: Moment, result: StepResult) -> Plan:
     """Apply the messages that came meanwhile and the result of the step, and plan what follows."""
-    received = messages.received(at)
+    received = messages.received(at) if at.case.messages else NONE_RECEIVED
     cancel = at.offer.cancel or received.cancel
-    if cancel is None and (result.in_doubt or not at.case.messages) and (result.wake_at is not None or result.waits):
+    in_doubt = result.in_doubt
+    if cancel is None and (in_doubt or not at.case.messages) and (result.wake_at is not None or result.waits):
         t = stays(at, result, Status.WAITING if result.waits else Status.READY)
-        t.inbox = None if result.in_doubt else len(at.case.messages)
+        t.inbox = None if in_doubt else len(at.case.messages)
         return _plan(at, t, at.case.snapshot, _REST)
-    if cancel is None and result.in_doubt:
+    if cancel is None and in_doubt:
         # The case stays what it was at the call, or nobody could say any more what may have been sent. Messages wait.
         received = NONE_RECEIVED
     after = next_after(at.program, at.case.snapshot, result.events[-1] if result.events else None, received.events)

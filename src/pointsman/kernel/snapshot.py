@@ -40,28 +40,23 @@ class Cell:
     One that `appends` is a write of one item that is added to a log; a snapshot has no such cell.
     """
 
-    __slots__ = ("_text", "appends", "value", "writer")
+    __slots__ = ("appends", "text", "value", "writer")
 
     def __init__(self, value: object, text: str, writer: str, appends: bool = False) -> None:
         self.value = value
-        self._text = text
+        self.text = text
         self.writer = writer
         self.appends = appends
 
     @property
-    def text(self) -> str:
-        """The value's JSON as stored."""
-        return self._text
-
-    @property
     def identity(self) -> str:
         """What digests are taken of, and what tells whether a value has changed."""
-        return self._text
+        return self.text
 
     @property
     def size(self) -> int:
         """The length of its JSON."""
-        return len(self._text)
+        return len(self.text)
 
     def __eq__(self, other: object) -> bool:
         """Whether both are the same write of the same value."""
@@ -94,7 +89,7 @@ class LogCell(Cell):
         self._chain = chain
 
     @property
-    def text(self) -> str:
+    def text(self) -> str:  # type: ignore[override]
         """The JSON of all items."""
         return f"[{','.join(part[1:-1] for part in self.parts if part != EMPTY)}]"
 
@@ -148,9 +143,9 @@ def alike(one: Cell | None, other: Cell | None) -> bool:
     """Whether two cells hold the same value; None is the same as null."""
     if one is other:
         return True
-    if isinstance(one, LogCell) and isinstance(other, LogCell) and len(one.value) != len(other.value):
-        return False
-    return (NULL if one is None else one.identity) == (NULL if other is None else other.identity)
+    if isinstance(one, LogCell) and isinstance(other, LogCell):
+        return len(one.value) == len(other.value) and one.identity == other.identity
+    return (NULL if one is None else one.text) == (NULL if other is None else other.text)
 
 
 class Snapshot(NamedTuple):

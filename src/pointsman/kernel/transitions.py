@@ -22,7 +22,20 @@ from pointsman.kernel.evolve import Block, Next, standing_after
 from pointsman.kernel.guarding import usage_in
 from pointsman.kernel.messages import CALLED_OFF, CHILD_ENDED, NONE_RECEIVED, PARENT_ENDED, Received, child_key
 from pointsman.kernel.moment import Moment, StepResult
-from pointsman.kernel.rows import BILLION, Address, BranchRow, EventWrite, FieldWrite, Intent, PauseOpening, Post, Transition, UsageWrite
+from pointsman.kernel.rows import (
+    BILLION,
+    Address,
+    BranchRow,
+    CaseRow,
+    EventWrite,
+    FieldWrite,
+    Intent,
+    PauseOpening,
+    PauseRow,
+    Post,
+    Transition,
+    UsageWrite,
+)
 from pointsman.kernel.snapshot import ENDED, Cell, LogCell, Status
 from pointsman.kernel.timers import next_rung_at, wake_time
 
@@ -37,11 +50,11 @@ def stays(at: Moment, result: StepResult, status: Status, *, added: Mapping[str,
     t.status, t.wake_at = status, result.wake_at
     t.attempts = case.row.attempts if result.attempts is None else result.attempts
     t.step, t.rule = case.row.step, case.row.rule
-    t.interruptions = _kept_interruptions(case, t, result)
-    t.needs = _need(at, t, result)
+    t.interruptions = _kept_interruptions(case, t, result) if case.row.interruptions else 0
+    t.needs = _need(at, t, result) if status is Status.READY else None
     t.fields = _field_writes(case, added=added)
-    t.events = [*_migrated(at), *map(event_write, result.events)]
-    t.posts = [*_to_parent(case, t), *_to_children(at, t, None)]
+    t.events = [*_migrated(case, at.process), *map(event_write, result.events)]
+    t.posts = _posts(at, t, None)
     return t
 
 
@@ -75,7 +88,8 @@ def moves(
     stay = cancel is not None or (isinstance(after.decision.step, Park) and not after.decision.rule)
     t.step = case.row.step if stay else after.decision.step.name
     t.rule = case.row.rule if stay else after.decision.rule or case.row.rule
-    events = [*_migrated(at), *map(event_write, (*came.events, *result.events))]
+    events = [*_migrated(case, at.process), *map(event_write, (*came.events, *result.events))]
+    keeps_pause = case.pause is not None and cancel is None and _keeps_pause(case.pause, at.process, after, result)
     if after.dropped:
         events.append(event_write(Event(Kind.RESULT_DROPPED, case.row.step, case.row.attempts, {"fields": after.dropped})))
     if after.cleared:
@@ -83,18 +97,21 @@ def moves(
     if cancel is not None:
         t.status, t.reason = Status.CANCELLED, cancel.facts["why"]
         events.append(event_write(cancel))
+    elif keeps_pause:
+        _wait_on(at, t, result)
     else:
         events += _arrive(at, t, after, result, going_on=at.offer.place and queues is None)
+    if t.status is Status.READY:
         t.needs = _need(at, t, result)
-        if queues is not None and t.status is Status.READY:
+        if queues is not None:
             events.append(event_write(queues))
-    t.interruptions = _kept_interruptions(case, t, result)
+    t.interruptions = _kept_interruptions(case, t, result) if case.row.interruptions else 0
     t.claims = t.status is Status.RUNNING and case.row.status is not Status.RUNNING
-    t.leaves_pause = (case.row.status is Status.WAITING or case.pause is not None) and not _keeps_pause(case, at.process, after, t)
+    t.leaves_pause = (case.row.status is Status.WAITING or case.pause is not None) and not keeps_pause
     t.events = events
     # What branches have written so far was computed for this step; a case that leaves it does not come back to that.
     t.ends_branches = result.ends_branches or (bool(case.branches or result.branches) and (t.step != case.row.step or cancel is not None))
-    t.posts = [*_to_parent(case, t), *_to_children(at, t, after)]
+    t.posts = _posts(at, t, after)
     return t
 
 
@@ -111,7 +128,7 @@ def event_write(event: Event) -> EventWrite:
 
 def usage_writes(events: Iterable[Event]) -> Sequence[UsageWrite]:
     """What the answers used that these events tell of: it is committed with the events, so it is counted once."""
-    told = [answer for event in events if (answer := usage_in(event.facts)) is not None]
+    told = [answer for event in events if "used" in event.facts and (answer := usage_in(event.facts)) is not None]
     return [UsageWrite(model, used.input_tokens, used.output_tokens, int(used.cost * BILLION)) for model, used in told]
 
 
@@ -149,8 +166,6 @@ def _begin(at: Moment, result: StepResult) -> Transition:
 def _arrive(at: Moment, t: Transition, after: Next, result: StepResult, *, going_on: bool) -> list[EventWrite]:
     """Set where the case stands after the decision; the events say so."""
     decision, case = after.decision, at.case
-    if _keeps_pause(case, at.process, after, t):
-        return _wait_on(at, t, result)
     events = [_decided(decision.rule, decision.reads, decision.step.name)] if decision.rule else []
     if result.waits and isinstance(decision.step, Child):
         t.status = Status.WAITING
@@ -167,22 +182,21 @@ def _arrive(at: Moment, t: Transition, after: Next, result: StepResult, *, going
     return events
 
 
-def _keeps_pause(case: Case, process: AnyProcess, after: Next, t: Transition) -> bool:
+def _keeps_pause(pause: PauseRow, process: AnyProcess, after: Next, result: StepResult) -> bool:
     """Whether the case waits on at its open pause: it shows what it showed, so an answer to it stays good."""
     step = after.decision.step
-    if case.pause is None or t.answered_by is not None or not isinstance(step, Pause | Sleep):
+    if result.answered_by is not None or not isinstance(step, Pause | Sleep):
         return False
-    return process.called(case.pause.name) == step.name and case.pause.digest == digest_of(after.snapshot.cells, step.shows)
+    return process.called(pause.name) == step.name and pause.digest == digest_of(after.snapshot.cells, step.shows)
 
 
-def _wait_on(at: Moment, t: Transition, result: StepResult) -> list[EventWrite]:
+def _wait_on(at: Moment, t: Transition, result: StepResult) -> None:
     pause = at.case.pause
     assert pause is not None
     step = at.process.steps[at.process.called(pause.name)]
     t.status, t.climbs = Status.WAITING, result.climbs
     rung = result.climbs.rung if result.climbs is not None else pause.rung
     t.wake_at = next_rung_at(step, pause.opened_at, rung) if isinstance(step, Pause) else pause.expires_at
-    return []
 
 
 def _rest(at: Moment, t: Transition, after: Next, result: StepResult) -> Event:
@@ -221,13 +235,16 @@ def _ends(case: Case, t: Transition) -> bool:
     return t.status in ENDED and case.row.status not in ENDED
 
 
-def _to_parent(case: Case, t: Transition) -> list[Post]:
+def _posts(at: Moment, t: Transition, after: Next | None) -> list[Post]:
+    """What the case tells its parent and its children."""
+    posts = [] if at.case.row.parent is None or not _ends(at.case, t) else [_to_parent(at.case.row, at.case.row.parent, t)]
+    return posts + _to_children(at, t, after) if at.case.children else posts
+
+
+def _to_parent(row: CaseRow, parent: int, t: Transition) -> Post:
     """What a case that ends tells its parent."""
-    row = case.row
-    if row.parent is None or not _ends(case, t):
-        return []
     end = {"key": row.key, "case": t.case, "status": t.status, "outcome": t.outcome or t.reason}
-    return [Post(Address(row.process, case=row.parent), CHILD_ENDED, str(t.case), json.dumps(end), t.at)]
+    return Post(Address(row.process, case=parent), CHILD_ENDED, str(t.case), json.dumps(end), t.at)
 
 
 def _to_children(at: Moment, t: Transition, after: Next | None) -> list[Post]:
@@ -249,11 +266,9 @@ def _to_children(at: Moment, t: Transition, after: Next | None) -> list[Post]:
 
 
 def _need(at: Moment, t: Transition, result: StepResult) -> str | None:
-    """The limit that a case in line needs a permit of for its step. A look at what is in doubt comes first, and needs none."""
-    if t.status is not Status.READY or result.needs is not None:
-        return result.needs if t.status is Status.READY else None
-    if result.in_doubt:
-        return None
+    """The limit that a ready case needs a permit of for its step. A look at what is in doubt comes first, and needs none."""
+    if result.needs is not None or result.in_doubt:
+        return result.needs
     step = at.process.steps.get(t.step or "")
     return step.limit.name if isinstance(step, Node) and step.limit is not None else None
 
@@ -268,16 +283,13 @@ def _field_writes(case: Case, after: Next | None = None, added: Mapping[str, Cel
     if after is not None:
         cells, written, cleared = after.snapshot.cells, after.written, after.cleared
     for name in sorted(written & cells.keys()):
-        items = None if name in rows else _added_items(before.get(name), cells[name])
-        rows[name] = FieldWrite(name, cells[name].text if items is None else items, cells[name].writer, items is not None)
+        cell = cells[name]
+        # A correction does not look at what it takes the place of, so a log that is not known here may still be stored.
+        was = before.get(name) if name not in rows else None
+        items = cell.added_since(was) if isinstance(cell, LogCell) and isinstance(was, LogCell) else None
+        rows[name] = FieldWrite(name, cell.text if items is None else items, cell.writer, items is not None)
     rows |= {name: FieldWrite(name, None, before[name].writer) for name in cleared}
     return [*rows.values()]
-
-
-def _added_items(before: Cell | None, cell: Cell) -> str | None:
-    """The items that were added to a log, where that is all that has become of it."""
-    # A correction does not look at what it takes the place of, so a log that is not known here may still be stored.
-    return cell.added_since(before) if isinstance(cell, LogCell) and isinstance(before, LogCell) else None
 
 
 def _all_branches(case: Case, result: StepResult) -> Sequence[BranchRow]:
@@ -286,11 +298,11 @@ def _all_branches(case: Case, result: StepResult) -> Sequence[BranchRow]:
     return [*(row for name, row in case.branches.items() if name not in ended), *result.branches]
 
 
-def _migrated(at: Moment) -> Sequence[EventWrite]:
-    if at.case.migrated is None:
+def _migrated(case: Case, process: AnyProcess) -> Sequence[EventWrite]:
+    if case.migrated is None:
         return ()
-    since, to, _, changes = at.case.migrated
-    facts = {"since": since, "to": to, "fingerprint": at.process.fingerprint[:SHORT], "fields": [*changes]}
+    since, to, _, changes = case.migrated
+    facts = {"since": since, "to": to, "fingerprint": process.fingerprint[:SHORT], "fields": [*changes]}
     return (event_write(Event(Kind.MIGRATED, facts=facts)),)
 
 

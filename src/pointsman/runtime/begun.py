@@ -4,9 +4,6 @@ If a call has to wait, the store is told, and told again when the call begins. E
 others.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from pointsman.runtime.session import CaseSession
 from pointsman.store.base import CaseStore
 
@@ -28,12 +25,3 @@ class Begun:
         if not session.counted:
             session.counted = True
             await self._store.mark_waiting(session.case.row.id, session.case.row.fence, False)
-
-    @contextmanager
-    def calling(self, session: CaseSession) -> Iterator[None]:
-        """Record that a call of the case runs."""
-        session.calling += 1
-        try:
-            yield
-        finally:
-            session.calling -= 1

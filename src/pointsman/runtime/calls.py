@@ -125,37 +125,34 @@ class Calls:
             progress = request.progress
             told = self._context(session.case, request.node, request.attempt, request.key)
             uses["ctx"] = replace(told, violations=progress.violations, rejected=progress.rejected, model=progress.model, _read=self.read)
-        isolated = node.isolated and request.look_up is None
-        async with AsyncExitStack() as places:
-            if isolated:
+        if node.isolated and request.look_up is None:
+            async with AsyncExitStack() as places:
                 await self._in_turn(session, places)
-            elif asynchronous:
-                places.enter_context(self.watchdog.watching(node))
-            thread = None if asynchronous or isolated else self._threaded(session, request, functools.partial(function, *reads, **uses))
-            if request.permit is not None:
-                request.permit.call = thread
-            call: Awaitable[object]
-            if thread is not None:
-                call = asyncio.wrap_future(thread)
-            elif isolated:
-                call = self.isolation.call(node, reads, uses.get("ctx"))
-            else:
-                call = function(*reads, **uses)
-                call = call if request.late is never else _in_time(call, request.late)
-            return await self._answer(session, request, call, thread)
+                return await self._answer(session, request, self.isolation.call(node, reads, uses.get("ctx")))
+        if asynchronous:
+            with self.watchdog.watching(node):
+                call: Awaitable[object] = function(*reads, **uses)
+                return await self._answer(session, request, call if request.late is never else _in_time(call, request.late))
+        thread = self._threaded(session, request, functools.partial(function, *reads, **uses))
+        if request.permit is not None:
+            request.permit.call = thread
+        return await self._answer(session, request, asyncio.wrap_future(thread), thread)
 
     def _context(self, case: Case, node: AnyNode, attempt: int, key: str = "") -> Context:
         return Context(case.row.id, node.name, attempt, self.ports.clock.now(), key, case.incarnation)
 
-    async def _answer(self, session: CaseSession, request: Request, call: Awaitable[object], thread: Call | None) -> object:
+    async def _answer(self, session: CaseSession, request: Request, call: Awaitable[object], thread: Call | None = None) -> object:
         """What a call comes to that has begun, or waits for its thread."""
         try:
             if thread is not None and not request.key:
                 await self._begins(session, thread)
             seconds = request.node.timeout_seconds if request.timeout_seconds is None else request.timeout_seconds
             async with asyncio.timeout(seconds):
-                with self.begun.calling(session):
+                session.calling += 1
+                try:
                     return await call
+                finally:
+                    session.calling -= 1
         except TimeoutError as error:
             if thread is not None and thread.cancelled():
                 raise NotBegun("no thread was free in time; open the engine with more threads") from None

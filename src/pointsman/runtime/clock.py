@@ -40,17 +40,12 @@ class SystemClock:
         self._highest = max(self._highest + passed * (1 - CATCHES_UP), self.wall())
         return self._highest
 
-    def wall(self) -> float:
-        """Return the machine's clock as it is."""
-        return time.time()
+    wall = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
 
     def not_before(self, high_water: float) -> None:
         """Continue from a time that an earlier engine has seen."""
         self._highest = max(self._highest, high_water)
-
-    def monotonic(self) -> float:
-        """The machine's monotonic clock."""
-        return time.monotonic()
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
         """Wait on the event loop's own timer."""

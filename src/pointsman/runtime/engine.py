@@ -372,7 +372,8 @@ class Engine:
     def _committed(self, session: CaseSession, plan: Plan) -> None:
         transition = plan.transition
         assert transition is not None
-        self._appended()
+        if self._followers:
+            self._appended()
         if transition.posts:
             self._scheduler.woken(transition.at)
         if transition.status in ENDED and (self._holds_messages or any(status is MessageStatus.HELD for _, status in transition.takes)):

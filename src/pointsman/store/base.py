@@ -61,7 +61,7 @@ Everything that may have to ask a server is asynchronous. The attributes `incarn
 when the store is opened, and do not change. No function of the engine is run inside the store, except an author's transaction.
 """
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
@@ -274,7 +274,7 @@ class CaseStore(CaseReader, Protocol):
         The numbers of one handle rise; those of two handles do not tell which case started first.
         """
 
-    async def commit(self, transition: Transition) -> int:
+    def commit(self, transition: Transition) -> Awaitable[int]:
         """Commit a transition and answer the case's number: its own, or for a start with a known key the earlier case's (S4).
 
         Raises Conflict (S3, S7) and InboxChanged (S10).

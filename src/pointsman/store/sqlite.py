@@ -59,10 +59,9 @@ class SqliteStore(CoreStore):
         self._thread = threading.Thread(target=self._write, name="pointsman-writer", daemon=True)
         self._thread.start()
 
-    async def commit(self, transition: Transition) -> int:
+    def commit(self, transition: Transition) -> Awaitable[int]:
         """Commit a transition; see the contract."""
-        number: int = await self._hand_in(_nothing, transition)
-        return number
+        return self._hand_in(_nothing, transition)
 
     def _commit(self, work: Callable[[SqliteCore], T]) -> Awaitable[T]:
         return self._hand_in(work)

@@ -17,7 +17,7 @@ from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict, InboxChanged, StoreError, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
 from pointsman.kernel.limits import LimitChange, LimitChanged, changed, state_of, text_of
-from pointsman.kernel.rows import Address, BranchRow, CaseRow, EventWrite, MessageStatus, Post, Transition, UsageWrite
+from pointsman.kernel.rows import Address, BranchRow, CaseRow, EventWrite, MessageStatus, NewCase, Post, Transition, UsageWrite
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import Claimed, DefinitionRow, Posted, ScheduleRow, erased_key
@@ -140,14 +140,14 @@ class SqliteCore:
         The guard comes first, so that a stale transition has written nothing.
         """
         moved = self._guard(transitions)
-        answers = [self._answer(t, moved) for t in transitions]
+        answers = [t.case if t.case in moved else self._refused(t) for t in transitions]
         winners = [t for t in transitions if t.case in moved]
         fields = [(t.case, t.revision + 1, *write) for t in winners for write in t.fields]
         events = [(t.case, t.revision + 1, kind, step, attempt, t.at, facts) for t in winners for kind, step, attempt, facts in t.events]
-        self._each("insert_fields", fields)
-        self._each("insert_events", events)
         branches = [(t.case, *branch) for t in winners for branch in t.branches]
-        self._each("upsert_branches", branches)
+        for name, rows in (("insert_fields", fields), ("insert_events", events), ("upsert_branches", branches)):
+            if rows:
+                self._each(name, rows)
         for t in winners:
             self._write_rest(t)
         return answers
@@ -157,7 +157,7 @@ class SqliteCore:
         started: list[tuple[Any, ...]] = []
         updated: list[tuple[Any, ...]] = []
         for t in transitions:
-            if self._erased_start(t) is not None:
+            if t.new is not None and self._erased_start(t.new) is not None:
                 continue
             revision, fence = t.revision + 1, t.fence + t.claims
             engine = self.engine if t.status is Status.RUNNING else None
@@ -170,7 +170,7 @@ class SqliteCore:
                 stood = (t.case, t.revision, t.fence, inbox[0])
                 kept = (t.needs, t.migrated, t.interruptions, engine, t.at)
                 updated.append((*stood, t.status, revision, fence, inbox[1], *stands, *kept))
-        return {row[0] for name, rows in (("insert_cases", started), ("update_cases", updated)) for row in self._each(name, rows)}
+        return {row[0] for name, rows in (("insert_cases", started), ("update_cases", updated)) if rows for row in self._each(name, rows)}
 
     def _each(self, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a statement for many rows at once."""
@@ -183,13 +183,12 @@ class SqliteCore:
             answers += self.connection.execute(many(self.sql[name], size, columns), values).fetchall()
         return answers
 
-    def _answer(self, t: Transition, moved: set[int]) -> int | Conflict:
-        if t.case in moved:
-            return t.case
-        if (erased := self._erased_start(t)) is not None:
-            return erased
+    def _refused(self, t: Transition) -> int | Conflict:
+        """The case that a start's key has made already, or why another transition does not fit any more."""
         if t.new is not None:
-            return int(self._do("case_number_by_key", (t.new.process, t.new.tenant, t.new.key)).fetchone()[0])
+            erased = self._erased_start(t.new)
+            found = erased or self._do("case_number_by_key", (t.new.process, t.new.tenant, t.new.key)).fetchone()[0]
+            return int(found)
         row = self._do("select_case", (t.case,)).fetchone()
         if row is not None and (row[5], row[6]) == (t.revision, t.fence):
             return InboxChanged(f"a message has come to case {t.case}")
@@ -221,7 +220,8 @@ class SqliteCore:
             self.gone += 1
         for message, status in t.takes:
             do("take_message", (status, message))
-        self._count(t.case, t.at, t.usage)
+        if t.usage:
+            self._count(t.case, t.at, t.usage)
         for post in t.posts:
             self._deliver_to(post, post.to.case)
         if t.new is not None and t.new.correlation is not None and t.status not in ENDED:
@@ -305,11 +305,9 @@ class SqliteCore:
         row = self._do("insert_message", values).fetchone()
         return None if row is None else int(row[0])
 
-    def _erased_start(self, t: Transition) -> int | None:
+    def _erased_start(self, new: NewCase) -> int | None:
         """The case that this start's key made, where that key was erased."""
-        if t.new is None or t.new.key is None:
-            return None
-        return self._erased(t.new.process, t.new.tenant, "", t.new.key)
+        return None if new.key is None else self._erased(new.process, new.tenant, "", new.key)
 
     def _erased(self, process: str, tenant: str, name: str, key: str) -> int | None:
         if not self._any_erased:
