@@ -93,6 +93,14 @@ def test_what_waits_for_a_person_is_listed_first_and_the_gravest_of_it_before_th
     assert "cancelled (2)" in lines
 
 
+def test_the_list_of_what_a_command_closes_does_not_name_that_command() -> None:
+    with console.capture() as shown:
+        print_cases(MIXED[1:2], now=100.0, closing=True)
+
+    assert "Probably automatic (1)" in shown.get()
+    assert "--probably-automatic" not in shown.get()
+
+
 def test_the_subject_has_room_on_a_terminal_of_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "width", 80)
     subject, sender = "Where is my order A-1002, please?", "john.smith@post.example"

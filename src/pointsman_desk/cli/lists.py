@@ -237,15 +237,17 @@ def _gravity(case: dict[str, Any]) -> int:
     return next((place for place, intent in enumerate(RISKIEST_FIRST) if intent in case["intents"]), len(RISKIEST_FIRST))
 
 
-def print_cases(cases: Sequence[dict[str, Any]], *, now: float | None = None, limit: int | None = None) -> None:
+def print_cases(
+    cases: Sequence[dict[str, Any]], *, now: float | None = None, limit: int | None = None, closing: bool = False
+) -> None:  # fmt: skip
     """Print the cases by section and reason, at most `limit` of each group; with `now` (Unix seconds), their ages.
 
-    Open groups show the oldest cases first; other groups show the newest.
+    Open groups show the oldest cases first; other groups show the newest. A command that is `closing` them names no command that does.
     """
     for section, members in groupby(in_order(cases), key=lambda case: _group(case)[0]):
         of_section = [*members]
         console.print(f"\n[bold]{section.title}[/] ({len(of_section)})")
-        if section is Section.SORT:
+        if section is Section.SORT and not closing:
             console.print("To close all of these: pointsman-desk close --probably-automatic")
         _print_rows([_HEADINGS], now, style="dim")
         for (_, why), grouped in groupby(of_section, key=_group):

@@ -46,7 +46,7 @@ def _close_all(config: Config, by: By, *, yes: bool, as_json: bool) -> None:
         rows = await sorting.probably_automatic(desk)
         listed.extend(row.id for row in rows)
         if not as_json:
-            print_cases([await case_json(desk.engine.reader, row) for row in rows])
+            print_cases([await case_json(desk.engine.reader, row) for row in rows], now=desk.clock.now(), closing=True)
 
     async def work(desk: Desk, _: asyncio.Event) -> None:
         closed = await sorting.close_all(desk, listed, by=who(by))
