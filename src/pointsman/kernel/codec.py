@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
@@ -108,14 +108,8 @@ class Codec:
         return field in self._adapters
 
 
-def codec_of(state: type[State]) -> Codec:
-    """The codec of a state type; building one compiles its validators, so it is kept."""
-    return _codec(state)
-
-
-@lru_cache(maxsize=256)  # as many state types as a program will have
-def _codec(state: type[State]) -> Codec:
-    return Codec(state)
+codec_of: Callable[[type[State]], Codec] = lru_cache(maxsize=256)(Codec)  # as many state types as a program will have
+"""The codec of a state type; building one compiles its validators, so it is kept."""
 
 
 @lru_cache(maxsize=256)  # as many answer types as a program will have

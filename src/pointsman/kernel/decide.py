@@ -1,6 +1,6 @@
 """Which step comes next: the first rule whose condition holds, and the fields that were read to find it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
 from inspect import getattr_static
 from types import FunctionType, MethodType
@@ -84,11 +84,6 @@ def _required(node: AnyNode) -> tuple[str, ...]:
     return tuple(dict.fromkeys(required))
 
 
-def _view_of(state: type[State]) -> type[Any]:
-    return _view_class(state)
-
-
-@lru_cache(maxsize=256)  # as many state types as a program will have
 def _view_class(state: type[State]) -> type[Any]:
     """A class that looks like the state to a condition, and writes down each field that is read, through properties too."""
     fields = frozenset(state.model_fields)
@@ -121,3 +116,6 @@ def _view_class(state: type[State]) -> type[Any]:
             return getattr(state, name)
 
     return View
+
+
+_view_of: Callable[[type[State]], type[Any]] = lru_cache(maxsize=256)(_view_class)  # as many state types as a program will have
