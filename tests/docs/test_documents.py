@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import tokenize
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,61 @@ def test_a_path_in_a_document_exists(document: Path) -> None:
     paths = set(re.findall(r"`((?:src|tests|docs|benchmarks|examples)/[\w./-]+)`", text))
 
     assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+NOT_BEFORE_A_DOCSTRING = {tokenize.NAME, tokenize.OP, tokenize.STRING}
+
+
+@cache
+def names_of_the_code() -> tuple[frozenset[str], frozenset[str]]:
+    """The words of the code, without its comments and docstrings; and the classes and methods that its docstrings name."""
+    words: set[str] = set()
+    mentioned: set[str] = set()
+    for file in (ROOT / "src").rglob("*.py"):
+        with file.open("rb") as source:
+            before = tokenize.ENCODING
+            for token in tokenize.tokenize(source.readline):
+                if token.type == tokenize.STRING and before not in NOT_BEFORE_A_DOCSTRING:
+                    mentioned.update(re.findall(r"`([A-Z][a-z]+[A-Z]\w+|[A-Z]\w+\.\w+)[`(]", token.string))
+                elif token.type != tokenize.COMMENT:
+                    words.update(re.findall(r"\w+", token.string))
+                before = token.type
+    for file in [*(ROOT / "src").rglob("*.sql"), ROOT / "pyproject.toml", ROOT / "Makefile"]:
+        words.update(re.findall(r"\w+", file.read_text(encoding="utf-8")))
+    return frozenset(words), frozenset(mentioned)
+
+
+def test_a_class_or_method_that_a_docstring_names_exists() -> None:
+    words, mentioned = names_of_the_code()
+
+    assert len(mentioned) > 20
+    assert [name for name in sorted(mentioned) if not set(name.split(".")) <= words] == []
+
+
+@pytest.mark.parametrize("name", ["ARCHITECTURE.md", "docs/guarantees.md", "docs/events.md"])
+def test_a_file_and_a_name_in_a_document_exist(name: str) -> None:
+    quoted = set(re.findall(r"`([\w./*:-]+)`", re.sub(r"```.*?```", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)))
+    files = [f"/{path.relative_to(ROOT)}" for path in (*(ROOT / "src").rglob("*.*"), *(ROOT / "tests").rglob("*.*"), *ROOT.glob("*/*.md"))]
+    words, _ = names_of_the_code()
+
+    named = {quote.partition("::")[0] for quote in quoted if re.search(r"\.(py|md|sql)(::|$)", quote)}
+    lost = [file for file in named if not any(path.endswith(f"/{file}") for path in files)]
+    lost += [
+        quote
+        for quote in quoted
+        if re.fullmatch(r"[\w.]+", quote) and quote not in named and not set(re.findall(r"[A-Za-z_]\w+", quote)) <= words
+    ]
+
+    assert len(quoted) > 20
+    assert not lost
+
+
+def test_every_tier_of_the_makefile_is_explained() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tiers = re.findall(r"\w+/\w+\.py", makefile.partition("TIERS :=")[2].partition("AT_LENGTH")[0])
+    sizes = re.findall(r"POINTSMAN_(\w+)=", makefile)
+
+    assert len(tiers) > 10
+    assert not [tier for tier in tiers if f"`tests/{tier}`" not in table]
+    assert not [size for size in sizes if f"`{size}`" not in table]

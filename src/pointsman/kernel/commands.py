@@ -22,13 +22,13 @@ class CallNode(NamedTuple):
 
 
 class RunBranches(NamedTuple):
-    """Run the branches of a step. Brings `BranchesEnded` as they end, then `StepEnded`."""
+    """Run the branches of a step. Brings `BranchesEnded` as they end, then `BranchesRested`."""
 
     step: Parallel
 
 
 class RunTransaction(NamedTuple):
-    """Run a transaction's function where its rows are committed, and commit both together."""
+    """Run a transaction's function where its rows are written, and commit both together. Brings `TransactionEnded`."""
 
     node: AnyTransaction
 
@@ -71,7 +71,7 @@ class LookUpEffect(NamedTuple):
 
 
 class StartChild(NamedTuple):
-    """Start a case of another process, or find the one that was started with this key. Brings `ChildStarted`."""
+    """Start a case of another process, or find the one that was started with this key. Brings `ChildStarted`, or `ChildRefused`."""
 
     child: Child
     inputs: Mapping[str, Any]

@@ -33,7 +33,7 @@ NAMES_SHOWN = 3  # happenings beside an arrow, before they have a name of their 
 _INTRODUCTION = """\
 # Statuses and happenings
 
-A case has one of seven statuses.
+A case has one of {count} statuses.
 
 | status | meaning |
 |---|---|
@@ -66,6 +66,7 @@ This page is made from the table `NEXT` in `src/pointsman/kernel/machine.py` by 
 def statuses_page() -> str:
     """The page: what each status means, what a case takes in it, and a drawing (Mermaid)."""
     return _INTRODUCTION.format(
+        count=len(Status),
         meaning="\n".join(f"| {status} | {meaning} |" for status, meaning in MEANING.items()),
         decided="\n".join(_decided()),
         moved="\n".join(f"| {move} | {_named(table)} | {_named(table.values())} |" for move, table in IN_THE_STORE.items()),

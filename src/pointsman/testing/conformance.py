@@ -15,7 +15,22 @@ from pointsman.testing.conformance_retention import RetentionConformance
 from pointsman.testing.conformance_schedules import ScheduleConformance
 from pointsman.testing.scenarios import OpenStore, new_case, next_of
 
-__all__ = ["Handles", "LeaseConformance", "OpenHandles", "OpenStore", "StoreConformance", "new_case", "next_of"]
+__all__ = [
+    "CaseConformance",
+    "ClaimConformance",
+    "Handles",
+    "LeaseConformance",
+    "LimitConformance",
+    "LookingConformance",
+    "MessagesConformance",
+    "OpenHandles",
+    "OpenStore",
+    "RetentionConformance",
+    "ScheduleConformance",
+    "StoreConformance",
+    "new_case",
+    "next_of",
+]
 
 
 class StoreConformance(
