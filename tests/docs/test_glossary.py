@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pointsman import Status
+
 ROOT = Path(__file__).parents[2]
 GLOSSARY = ROOT / "docs" / "glossary.md"
 
@@ -60,3 +62,9 @@ def test_the_glossary_explains_each_word_once_in_one_sentence() -> None:
     assert len(words) > 60
     assert sorted(words) == sorted(set(words))
     assert not [word for word, meaning in rows if not meaning.endswith(".") or ". " in meaning]
+
+
+def test_the_glossary_names_each_status() -> None:
+    [row] = re.findall(r"^\| \*\*status\*\* \| (.+) \|$", GLOSSARY.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert re.findall(r"`(\w+)`", row) == [*Status]

@@ -1,7 +1,7 @@
-"""Effects: the intent before the call, the outcome after it, and what the policy allows when nobody knows which.
+"""Effects: the intent before the call, the outcome after it, and what the policy allows when nobody knows the outcome.
 
-The protocol (DESIGN.md, section 3): no call without a committed intent; what the call did is committed before anything
-follows from it; a key whose outcome is recorded is never called again; and a case whose effect may have happened goes on to
+The protocol has four rules. No effect is called without a committed intent. The end of the call is committed before anything else follows
+from it. An effect whose outcome is recorded under a key is never called again under that key. A case with an effect in doubt goes on to
 nothing but that effect.
 """
 

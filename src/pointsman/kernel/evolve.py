@@ -1,20 +1,22 @@
-"""The kernel's transitions, all of them.
+"""How the fields of a case change, and what the program then chooses.
 
-Rules for this file: what changes a snapshot is here, and nothing here touches the world.
+A start, a result, an answer, a message and a correction change the fields of a case here and nowhere else.
 
-Theory of operation. A case is a record of cells: per field the last value, and the step that wrote it. There is no
-program counter: `decide` computes from the cells what comes next. So the only thing that can go wrong between two steps
-is that a cell outlives what it was computed from. `evolve` sees to that: when fields are rewritten, every cell whose
-writer depends on one of them is cleared, and so on from the cleared ones, as in a spreadsheet. Four exceptions keep it
-from eating its own work: fields written in one transition do not clear each other, a step reads without depending where
-it says `Peek`, a value that is written again with the same content has not changed, and a log is history: what was added
-to it stays, whatever becomes of what it was computed from. The writer that counts is the
-one that wrote the value that stands, not every step that could write the field: a status that a draft set is not undone
-because the effect that would have set it next depends on something else.
+Theory of operation. A case is a record of cells: for each field the last value, and the step that wrote it. There is no program
+counter: the program computes from the cells what comes next. So only one thing can go wrong between two steps: a cell can outlive the
+values that it was computed from. `evolve` prevents that. When a field is rewritten, it clears every cell whose writer depends on that
+field, then every cell whose writer depends on a cleared one, and so on, as in a spreadsheet. There are four exceptions:
 
-`next_after` takes in what happened and decides what follows. A step that leaves every field as it was
-would be chosen again for ever, so it parks the case. So does a case that has taken more steps than its process allows, with
-nothing from outside between them.
+- Fields that are written in one transition do not clear each other.
+- A step does not depend on a field that it reads with `Peek`.
+- A value that is written again with the same content has not changed.
+- A log is history: an item stays even if the values that it was computed from change.
+
+The writer of a cell is the step that wrote the present value, not every step that could write the field. So a status that a draft set is
+not cleared because an effect that could set it later depends on another field.
+
+`next_after` applies what happened and asks the program. It parks a case in two situations, because the case would never end: if the step
+left every field as it was, and if the case has taken more steps than its process allows without anything from outside.
 """
 
 from collections.abc import Collection, Mapping, Sequence

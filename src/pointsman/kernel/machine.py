@@ -1,28 +1,27 @@
-"""The case machine: everything that the engine does to a case.
+"""The case machine: it decides everything that happens to a case.
 
     advance(program, case, happening, now, chance, offer) -> Plan(transition, commands) | Refusal
 
-Rules for this file and the modules that it imports: no clock, no chance of their own, no event loop, no store. The same case
-and the same happening give the same plan.
+Rules for this module and the modules that it imports: no clock and no chance of their own, no event loop, no store. The same case and the
+same happening give the same plan.
 
-Theory of operation. A case is a record of fields. There is no program counter: the program reads the fields and says what
-comes next. So a case goes round in one circle. Something happens to it: a call ended, an answer was given, a message came, a
-timer fired. The machine takes that in, asks the program what comes next, and answers with a plan. The plan's transition is
-committed first, whole. Its commands are performed only then: call a node, call an effect, look an effect up, start a child,
-let go. What a command brings is the next happening.
+Theory of operation. A case is a record of fields. There is no program counter: the program reads the fields and says what comes next. So a
+case moves in one circle. Something happens to it: a call ended, a person answered, a message came, a timer is due. The machine applies
+that, asks the program what comes next, and answers with a plan. The engine commits the plan's transition as a whole, and only then
+performs the plan's commands (`commands.py` lists them). What a command brings is the next happening.
 
-A crash can lose the memory of an engine, never a committed transition. Whoever claims the case afterwards gives the machine
-`Claimed`, and the machine finds from what is durable how far the case has come: which branches ended, which effects may have
-happened, how far a guard came. Nothing else needs to be known.
+A crash loses the memory of an engine and never a committed transition. The engine that claims the case afterwards gives the machine
+`Claimed`. The machine finds in the stored case how far it had come: which branches ended, which effects may have happened, which question
+of a guard is next.
 
-Messages are part of the case from the commit that delivers them. A commit says how many it has seen. If another one came
-meanwhile, the store refuses the commit, the case is loaded anew, and the machine is asked again with the same happening.
-Messages are taken in before the result of the step: what the step computed from fields that they rewrote is dropped.
+A message is part of the case from the commit that delivers it. A transition says how many messages it has seen. If there are more, the
+store refuses the commit, the engine reads the messages, and the machine is asked again. It applies messages before the result of the
+step, and drops a result that was computed from fields that they rewrote.
 
 A cancel that comes while a step runs is part of the offer, because the step's result is kept: the transition has both.
 
-`NEXT` says which happenings a case takes in each status, and to which statuses they can lead. A happening that does not fit
-the status is refused, and changes nothing.
+`NEXT` says which happenings a case takes in each status, and to which statuses they can lead. The machine refuses a happening that does
+not fit the status, and then nothing changes.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Call an author's function: with its fields and resources, within its time, and in a thread where it is a plain one."""
+"""Call an author's function with its fields and resources, within its time: in the event loop, in a thread, or in a subprocess."""
 
 import asyncio
 import contextvars

@@ -1,4 +1,4 @@
-"""The store contract in terms of the core: what is asked of it, wherever and whenever that runs."""
+"""The store contract on top of `SqliteCore`. A subclass says where and when the core runs."""
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
