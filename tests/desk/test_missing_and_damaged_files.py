@@ -216,7 +216,7 @@ def test_an_error_leaves_no_transaction_open_and_no_weaker_flush(tmp_path: Path)
     for write in (lambda: departures.leaving(Departure("k", 1, "c", 0.0), ["m"]), lambda: departures.taken(1, "c"), departures.begin_anew):
         with pytest.raises(
             IndexUnavailable,
-            match=r"sent\.db cannot be used now \(disk full\); check its permissions, the disk space, and which program has it open",
+            match=r"sent\.db cannot be used now \(disk full\); make it writable, make room on the disk, or close the other program that has it open",
         ):
             write()
         assert not connection.in_transaction

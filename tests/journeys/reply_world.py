@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 import tempfile
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -86,12 +87,15 @@ def main() -> None:
         assert first_life(whole, ("2.eml", "3.eml"), CrashAt(), NOON + 30.0) == 0
         points, killed, ends = int((whole / "points").read_text(encoding="utf-8")), 0, []
         every = max(1, points // int(sys.argv[1]))
-        for number in range(1, points + 1, every):
+        for number in count(1, every):  # until a life has no such point; two mails that share a commit make it shorter
             home = root / str(number)
             shutil.copytree(template, home)
-            killed += first_life(home, ("2.eml", "3.eml"), CrashAt(number), NOON + 30.0) == -9
+            dies = first_life(home, ("2.eml", "3.eml"), CrashAt(number), NOON + 30.0) == -9
             ends.append(second_life(home))
             shutil.rmtree(home)
+            if not dies:
+                break
+            killed += 1
         wanted = second_life(whole)
     print(
         json.dumps(

@@ -692,10 +692,11 @@ def test_what_a_flood_asks_is_not_answered_without_a_person(config: DeskConfig) 
 
 def test_an_answer_that_comes_while_the_desk_is_killed_is_neither_lost_nor_another_case() -> None:
     world = Path(__file__).with_name("reply_world.py")
-    done = subprocess.run([sys.executable, str(world), str(figure("REPLY_KILLS", 12))], capture_output=True, text=True, check=False)
+    wanted = figure("REPLY_KILLS", 12)
+    done = subprocess.run([sys.executable, str(world), str(wanted)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
 
     assert report["wanted"] == [[["mail-1@post.example", "mail-2@post.example"], ["out of office"], "Any news of it?"]]
     assert report["other_ends"] == []
-    assert report["killed"] >= report["lives"] * 0.9 > 10
+    assert report["killed"] >= wanted * 0.8

@@ -44,7 +44,7 @@ class Departures:
             self.identity, self._cases, self._life = self._connection.execute(_sql("desk")).fetchone()
         except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
             raise IndexUnavailable(
-                f"{file} cannot be opened ({error}); check its permissions, the disk space, and which program has it open."
+                f"{file} cannot be opened ({error}); make it writable, make room on the disk, or close the other program that has it open."
             ) from None
         except sqlite3.Error as error:
             raise FileUnusable(
@@ -142,7 +142,7 @@ class Departures:
                     self._connection.execute("COMMIT")
             except sqlite3.Error as error:
                 raise IndexUnavailable(
-                    f"{self.file} cannot be used now ({error}); check its permissions, the disk space, and which program has it open."
+                    f"{self.file} cannot be used now ({error}); make it writable, make room on the disk, or close the other program that has it open."
                 ) from error
             finally:
                 if self._connection.in_transaction:

@@ -43,7 +43,7 @@ class Threads:
             self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_sql('tables')}")
         except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
             raise IndexUnavailable(
-                f"the desk's index of mails {file} cannot be opened ({error}); check its permissions, the disk space, and which program has it open."
+                f"the desk's index of mails {file} cannot be opened ({error}); make it writable, make room on the disk, or close the other program that has it open."
             ) from None
         except sqlite3.Error as error:
             raise FileUnusable(f"the desk's index of mails {file} cannot be opened ({error}); {_DELETE_IT}.") from None
