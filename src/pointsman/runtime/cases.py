@@ -100,8 +100,7 @@ class Cases:
 
     def bare(self, row: CaseRow) -> CaseSession:
         """A case for a transition that does not look at its fields."""
-        process = self._registry.accepting(row.process, row.version) or self.process(row.process)
-        return CaseSession(program_of(process), self._loader.bare(process, row))
+        return self.scheduler.bare(row)
 
     async def completed(self, session: CaseSession) -> CaseSession:
         """The same with its ledger, its pause, its messages and its children."""

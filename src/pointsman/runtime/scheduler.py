@@ -254,7 +254,7 @@ class Scheduler:
             return
         self._limits.moved(claimed.case.id)
         with suppress(Conflict):
-            await self._runner.advance(self._bare(claimed.case), found, Offer)
+            await self._runner.advance(self.bare(claimed.case), found, Offer)
 
     async def _session_of(self, claimed: Claimed) -> CaseSession | CannotGoOn | NotAcceptedHere:
         """The whole of a claimed case, or why it is put aside."""
@@ -302,13 +302,14 @@ class Scheduler:
                 told = (
                     f"the store refused what came out of step {row.step!r}, although nobody else has moved the case: {message_of(refused)}"
                 )
-                await self._fail_case(self._bare(row), f"{told}; redrive it")
+                await self._fail_case(self.bare(row), f"{told}; redrive it")
         except StoreError as error:
             self._failed(error)
 
     async def _fail_case(self, session: CaseSession, reason: str) -> None:
         await self._runner.advance(session, CannotGoOn(reason), Offer)
 
-    def _bare(self, row: CaseRow) -> CaseSession:
+    def bare(self, row: CaseRow) -> CaseSession:
+        """A case for a transition that does not look at its fields."""
         process = self._registry.accepting(row.process, row.version) or self._registry.for_start(row.process)
         return CaseSession(program_of(process), self._loader.bare(process, row))
