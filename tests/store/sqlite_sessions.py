@@ -16,6 +16,7 @@ from sqlite_disk import Disk, Entry, Platters, on_disk
 from sqlite_work import Told, all_of, batch, complaints, errand
 
 from pointsman.errors import PointsmanError
+from pointsman.kernel.limits import state_of
 from pointsman.store import sqlite_file
 from pointsman.store.sqlite import SqliteStore, open_sqlite, take_over
 
@@ -248,5 +249,5 @@ def went_on(told: Told, found: Found) -> Told:
     seen.kept = [blob for blob in told.kept if blob.sha256 in kept]
     seen.posted &= {row[7] for row in found["messages"]}
     seen.appended &= {row[7] for row in found["events"]}
-    seen.changed = max((int(row[1]) for row in found["limits"]), default=0)
+    seen.changed = max((state_of(row[1]).changes for row in found["limits"]), default=0)
     return seen
