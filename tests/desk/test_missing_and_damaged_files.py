@@ -252,7 +252,7 @@ def test_the_doctor_tells_of_a_disk_that_is_almost_full_and_of_another_desk(
     assert full[0] == 1
     assert f"disk: only 3 MB are free on the disk of {worked.home}" in full[1]
     assert second.exit_code == 1
-    assert f"mailbox: the mailbox {worked.mailbox} is worked off by the desk in {worked.home};" in " ".join(second.stdout.split())
+    assert f"mailbox: the mailbox {worked.mailbox} belongs to the desk in {worked.home};" in " ".join(second.stdout.split())
     assert command(tmp_path, "doctor")[0] == 0
 
 

@@ -282,7 +282,7 @@ def test_a_mail_that_the_server_cannot_give_does_not_keep_the_others_away(server
     within(mended)
 
     assert missed == (3,)
-    assert sum("does not give mail 3" in one for one in told) == 1
+    assert sum("does not return mail 3" in one for one in told) == 1
     assert reader.ids == {f"question-{number}@post.example": 1 for number in range(5)}
     assert Bookmark.read(tmp_path / "bookmark.json", account(server, user).place).missed == ()
 

@@ -1,4 +1,4 @@
-"""What left the desk, kept beside the cases: so the desk knows when those are lost, or older than what it has sent.
+"""The record of sent replies, kept beside the cases: it shows when the cases are lost, or older than the replies sent.
 
 Rules for this file: a reply's row is on the disk before the reply leaves, and the reply's intent is in the cases before that. So
 cases that do not know a reply which has a row are not those that it left from. The row of a mail's case is written after the case.
@@ -31,7 +31,7 @@ class Departure(NamedTuple):
 
 
 class Departures:
-    """The file, made when it is missing. Raises FileUnusable where it is none, and like every method IndexUnavailable."""
+    """The record of sent replies; a missing file is created. Raises FileUnusable if it is damaged. Every method raises IndexUnavailable."""
 
     def __init__(self, file: Path, chance: Random) -> None:
         self.file = file
@@ -52,7 +52,7 @@ class Departures:
             ) from None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
     @property
@@ -81,7 +81,7 @@ class Departures:
         self._add([(_hash("key", mail), "", 0, "", at, self._life) for mail in answers])
 
     def taken(self, case: int, conversation: str) -> None:
-        """Note that a mail has its case. A power failure may take the note, and the next one brings it again."""
+        """Record that a mail has its case. A power failure may lose the record; the next mail's record makes up for it."""
         with self._using() as connection:
             connection.execute("PRAGMA synchronous = NORMAL")
             try:
@@ -90,7 +90,7 @@ class Departures:
                 connection.execute("PRAGMA synchronous = FULL")  # or a reply could leave before its row is on the disk
 
     def before(self, mail: str) -> Departure | None:
-        """The reply that answered the mail with this identity before the cases were lost or put back, unless it is allowed since."""
+        """The reply that answered the mail with this identity before the cases were lost or restored, unless allowed since."""
         with self._using() as connection:
             rows = connection.execute(_sql("of_mail"), (_hash("key", mail),)).fetchall()
         if not rows or rows[0][4] == self._life:
@@ -98,13 +98,13 @@ class Departures:
         return Departure(*rows[0][:4])
 
     def has_copy(self, email_id: str, sender: str) -> bool:
-        """Whether there was a copy of a reply to this mail when the cases were lost or put back."""
+        """Whether there was a copy of a reply to this mail when the cases were lost or restored from a backup."""
         with self._using() as connection:
             found = connection.execute(_sql("of_mail"), (_hash("copy", f"{email_id}\n{sender}"),)).fetchone()
         return found is not None
 
     def of_earlier_lives(self) -> list[Departure]:
-        """The replies that left before the cases were lost or put back, each once."""
+        """The replies that left before the cases were lost or restored from a backup, each once."""
         with self._using() as connection:
             rows = connection.execute(_sql("earlier"), (self._life,)).fetchall()
         return [Departure(*row) for row in rows]
@@ -120,7 +120,7 @@ class Departures:
         return [Departure(*row) for row in rows], newest
 
     def begin_anew(self) -> None:
-        """Forget which cases the desk works on, because a person says that they were lost or put back. What left is kept."""
+        """Forget which cases the desk works on, because a person says that they were lost or restored. The record is kept."""
         with self._using(begins=True) as connection:
             connection.execute(_sql("begin_anew"))
             connection.execute(_sql("forget_newest"))
@@ -132,7 +132,7 @@ class Departures:
 
     @contextmanager
     def _using(self, *, begins: bool = False) -> Iterator[sqlite3.Connection]:
-        """Have the connection for oneself; with `begins` the block is a transaction, which an error takes back."""
+        """Hold the connection exclusively; with `begins` the block is a transaction, which an error rolls back."""
         with self._lock:
             try:
                 if begins:
@@ -151,7 +151,7 @@ class Departures:
 
 
 async def missing_from(reader: Reader, witnesses: Sequence[Departure], newest: tuple[int, str] | None) -> str | None:
-    """Say what these cases do not know although it happened; None where they know it all."""
+    """Return what happened but is missing from these cases, as a clause; None if nothing is missing."""
     for one in witnesses:
         if await reader.effect(one.key) is None and not await _erased(reader, one.case, one.conversation):
             at = datetime.fromtimestamp(one.at, UTC).strftime("%Y-%m-%d %H:%M")
@@ -169,7 +169,7 @@ async def _erased(reader: Reader, case: int, conversation: str) -> bool:
 
 
 def lost(what: str, cases: Path) -> CasesLost:
-    """The refusal to work with cases that are not those of this desk."""
+    """Return the error for cases that are not those of this desk."""
     return CasesLost(
         f"{cases} is not what this desk has worked on: {what}. Nothing is sent, so that no customer is answered twice. "
         "Restore the right file, or use `pointsman-desk run --after-restore`: it takes in the mails again and recognises answered "

@@ -73,7 +73,7 @@ def test_what_is_no_mailbox_is_refused_with_the_mend(tmp_path: Path) -> None:
         open_folder(tmp_path / "gone")
     with pytest.raises(MailboxMissing, match=r"is a file; give the folder"):
         open_folder(tmp_path / "file.eml")
-    with pytest.raises(MailboxMissing, match=r"photos is no mailbox.*give another path"):
+    with pytest.raises(MailboxMissing, match=r"photos is not a mailbox.*give another path"):
         open_folder(tmp_path / "photos")
 
 
@@ -102,7 +102,7 @@ def test_a_file_too_big_for_a_mail_is_told_of(tmp_path: Path) -> None:
     (found,) = open_folder(tmp_path).mails()
 
     assert found.raw is None
-    assert "more than a mail can have" in (found.problem or "")
+    assert "more than a mail may have" in (found.problem or "")
 
 
 def test_reading_moves_and_deletes_nothing(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_mail_too_big_for_one_is_told_of_and_the_next_of_its_mbox_follows(tmp_
     found = list(MboxSource(tmp_path / "box").mails())
 
     assert [mail.raw is None for mail in found] == [False, True, False]
-    assert "box#2 has 637 bytes, more than a mail can have" in (found[1].problem or "")
+    assert "box#2 has 637 bytes, more than a mail may have" in (found[1].problem or "")
 
 
 def test_an_mbox_that_goes_away_is_told_of(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_path_without_mails_is_refused_before_the_first_is_read(tmp_path: Path
 
     with pytest.raises(MailboxMissing, match="gone does not exist"):
         mails_at([str(tmp_path / "one.eml"), str(tmp_path / "gone")], io.BytesIO())
-    with pytest.raises(MailboxMissing, match="photos holds no mails"):
+    with pytest.raises(MailboxMissing, match="photos contains no mails"):
         mails_at([str(tmp_path / "photos")], io.BytesIO())
 
 

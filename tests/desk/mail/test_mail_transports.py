@@ -109,7 +109,7 @@ def test_a_full_disk_sends_nothing_and_says_so(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "fsync", full)
 
-    with pytest.raises(NotSent, match=r"did not take the mail \(No space left on device\); make room"):
+    with pytest.raises(NotSent, match=r"could not store the mail \(No space left on device\); free disk space"):
         deliver(MaildirOutbox(tmp_path))
     assert list((tmp_path / "new").iterdir()) == []
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -118,7 +118,7 @@ def test_a_full_disk_sends_nothing_and_says_so(tmp_path: Path, monkeypatch: pyte
 def test_an_outbox_that_is_a_file_sends_nothing_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "outbox").write_bytes(b"")
 
-    with pytest.raises(NotSent, match="did not take the mail"):
+    with pytest.raises(NotSent, match="could not store the mail"):
         deliver(MaildirOutbox(tmp_path / "outbox"))
 
 

@@ -37,7 +37,7 @@ class Account(BaseModel):
         if sum(map(bool, (self.password_env, self.token_env, self.token_command))) != 1:
             raise ValueError("name one of password_env, token_env and token_command")
         if self.tls == "none" and not is_loopback(self.host):
-            raise ValueError(f'tls = "none" would send the mails of {self.host} in the clear; say "tls" or "starttls"')
+            raise ValueError(f'tls = "none" would read mails from {self.host} unencrypted; use "tls" or "starttls"')
         return self
 
     @property

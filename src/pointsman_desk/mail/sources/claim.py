@@ -24,7 +24,7 @@ def refuse_another(mailbox: Path, identity: str | None) -> None:
     """Look whose mark the folder has; `identity` is this desk's, None before it has one. Raises AnotherDesk where it is another one's."""
     if (other := _claimed_by(mailbox / FILE_NAME)) is not None and other["desk"] != identity:
         raise AnotherDesk(
-            f"the mailbox {mailbox} is worked off by the desk in {other['home']}; two desks would answer each mail twice. Give this one "
+            f"the mailbox {mailbox} belongs to the desk in {other['home']}; two desks would answer each mail twice. Give this one "
             "another mailbox; or, if that desk no longer exists, use `pointsman-desk run --after-restore`."
         )
 

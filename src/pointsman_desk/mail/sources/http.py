@@ -27,7 +27,7 @@ try:
     from starlette.responses import JSONResponse
     from starlette.routing import Route
 except ImportError:
-    raise DeskError("taking mails in by HTTP needs Starlette and Uvicorn; install them with `pip install 'pointsman[web]'`.") from None
+    raise DeskError("accepting mails by HTTP needs Starlette and Uvicorn; install them with `pip install 'pointsman[web]'`.") from None
 
 TOLERANCE_SECONDS = 300.0  # how far two machines' clocks may differ, and how long a request may be on its way
 BODY_SECONDS = 60.0  # the longest that a mail of the largest size takes on a slow line
@@ -47,9 +47,9 @@ def intake(hand_over: HandOver, secret: bytes, clock: Clock) -> Starlette:
         timestamp = _timestamp(request, clock.now())
         raw = await _body(request)
         if not hmac.compare_digest(request.headers.get(SIGNATURE, "").encode(), signature_of(raw, timestamp, secret).encode()):
-            raise HTTPException(401, f"{SIGNATURE} does not fit the mail and {TIMESTAMP}")
+            raise HTTPException(401, f"{SIGNATURE} does not match the mail and {TIMESTAMP}")
         if not raw:
-            raise HTTPException(400, "there is no mail in the request")
+            raise HTTPException(400, "the request contains no mail")
         try:
             async with asyncio.timeout(TAKEN_SECONDS):
                 [started] = await hand_over([Found("HTTP", raw)])
@@ -102,9 +102,9 @@ async def _body(request: Request) -> bytes:
                 if len(raw) > MAIL_MAX_BYTES:
                     raise HTTPException(413, f"a mail has at most {MAIL_MAX_BYTES} bytes")
     except TimeoutError:
-        raise HTTPException(408, f"the mail did not come within {BODY_SECONDS:.0f} seconds") from None
+        raise HTTPException(408, f"the mail did not arrive within {BODY_SECONDS:.0f} seconds") from None
     except ClientDisconnect:
-        raise HTTPException(400, "the mail broke off") from None
+        raise HTTPException(400, "the connection closed before the mail was complete") from None
     return bytes(raw)
 
 

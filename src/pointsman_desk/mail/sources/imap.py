@@ -34,7 +34,7 @@ class Listed:
 
 
 class Connection:
-    """A connection that is logged in, to one mailbox. Raises MailboxUnreachable, MailboxRefused and DeskError where imap-tools is missing."""
+    """A connection that is logged in, to one mailbox. Raises MailboxUnreachable, MailboxRefused, or DeskError without imap-tools."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
@@ -44,7 +44,7 @@ class Connection:
             self._box = _opened(account)
         self._socket: socket.socket = self._box.client.sock
         try:
-            with self._told("does not let the desk log in", self._refused_login):
+            with self._told("did not complete the login", self._refused_login):
                 if account.password_env is None:
                     self._box.xoauth2(account.username, secret, initial_folder=None)
                 elif secret.isascii() and account.username.isascii():
@@ -59,12 +59,12 @@ class Connection:
 
     def look(self) -> int:
         """Open the mailbox afresh, for reading only, and return its UIDVALIDITY."""
-        with self._told("does not open the folder", self._refused_folder):
+        with self._told("did not open the folder", self._refused_folder):
             self._box.folder.set(self._account.folder, readonly=True)
             self._box.client.response("EXISTS")  # what follows of these is news
             told = self._box.client.response("UIDVALIDITY")[1][0]
             if told is None:
-                raise imaplib.IMAP4.error("it gives no UIDVALIDITY")
+                raise imaplib.IMAP4.error("the server sends no UIDVALIDITY")
             return int(told)
 
     def beyond(self, uid: int, missed: Sequence[int] = ()) -> list[Listed]:
@@ -72,7 +72,7 @@ class Connection:
 
         The last mail is in every range that ends in `*`, whatever its UID (RFC 3501, 6.4.8).
         """
-        with self._told("does not list its mails"):
+        with self._told("did not list its mails"):
             wanted = ",".join([*map(str, missed), f"{uid + 1}:*"])
             answers = [answer for answer in self._fetched(wanted, "(UID RFC822.SIZE)") if isinstance(answer, bytes)]
             found = [(_UID.search(answer), _SIZE.search(answer)) for answer in answers]
@@ -86,7 +86,7 @@ class Connection:
         """
         whole = [mail.uid for mail in mails if mail.size <= MAIL_MAX_BYTES]
         found: dict[int, bytes | None] = {}
-        with self._told("does not give its mails"):
+        with self._told("did not return its mails"):
             if whole:
                 found |= _texts(self._fetched(",".join(map(str, whole)), "(UID BODY.PEEK[])"))
             for mail in mails:
@@ -96,7 +96,7 @@ class Connection:
 
     def holds(self, message_id: str) -> bool:
         """Whether a mail in the open mailbox has this Message-ID, which is without angle brackets."""
-        with self._told("does not search its mails"):
+        with self._told("did not search its mails"):
             kind, answers = self._box.client.uid("SEARCH", "HEADER", "Message-ID", f'"<{message_id}>"')
             if kind != "OK":
                 raise imaplib.IMAP4.error(_text(answers))
@@ -112,7 +112,7 @@ class Connection:
 
         A mail that came since the last look may have been told of with another answer, and is not told of again.
         """
-        with self._told("broke off"):
+        with self._told("lost the connection"):
             if self._box.client.response("EXISTS")[1][0] is not None:
                 return
             self._box.idle.start()
@@ -170,15 +170,15 @@ class Connection:
         except DeskError:
             raise
         except ssl.SSLCertVerificationError as error:
-            raise MailboxRefused(f"{where} shows a certificate that is not trusted ({error.verify_message}); mend it.") from None
+            raise MailboxRefused(f"{where} has an untrusted certificate ({error.verify_message}); fix the certificate.") from None
         except (OSError, imaplib.IMAP4.abort) as error:
-            raise MailboxUnreachable(f"{where} {what} ({_said(error)}); it is tried again.") from None
+            raise MailboxUnreachable(f"{where} {what} ({_said(error)}); the desk tries again.") from None
         except Exception as error:
             # imap-tools has an error for each command; whatever a server says must not end the desk.
             said = _said(error)
             if refusal is not None and not _LATER.search(said):
                 raise refusal(said) from None
-            raise MailboxUnreachable(f"{where} {what} ({said}); it is tried again.") from None
+            raise MailboxUnreachable(f"{where} {what} ({said}); the desk tries again.") from None
 
 
 def _opened(account: Account) -> Any:

@@ -112,7 +112,8 @@ class Mailbox:
         """Move the bookmark behind a batch, and note which of its mails the server did not give."""
         before = set(self.bookmark.missed)
         for uid in set(missed) - before:
-            self._told(f"mailbox {self.account.name}: {self.account.host} does not give mail {uid}; look at it there. The others go on.")
+            where = f"mailbox {self.account.name}: {self.account.host}"
+            self._told(f"{where} does not return mail {uid}; look at it on the server. The desk continues with the others.")
         still = (before - {mail.uid for mail in batch}) | set(missed)
         uid = max(self.bookmark.uid, batch[-1].uid)
         self._note(uid=uid, missed=tuple(sorted(still)), behind=behind, fetched_at=self._clock.now())
@@ -154,7 +155,7 @@ class Mailbox:
             self.bookmark.write(self._file)
         except OSError as error:  # without it, mails are fetched again, and known again
             self._told(
-                f"mailbox {self.account.name}: {self._file} cannot be written ({error.strerror}); make room, or the folder writable."
+                f"mailbox {self.account.name}: {self._file} cannot be written ({error.strerror}); free disk space or make it writable."
             )
 
 

@@ -36,9 +36,7 @@ def open_folder(path: Path) -> Source:
     if is_maildir(path):
         return FolderSource(path, _of_maildir)
     if visible and not _of_eml_folder(path):
-        raise MailboxMissing(
-            f"The folder {path} is no mailbox: it holds neither new and cur nor files that end in .eml; give another path."
-        )
+        raise MailboxMissing(f"The folder {path} is not a mailbox: it has neither new and cur nor .eml files; give another path.")
     return FolderSource(path, _of_eml_folder)
 
 
@@ -75,12 +73,10 @@ def read_file(file: Path, name: str, folder: Path | None = None) -> Found:
     """Read a file as one mail, or say why it cannot be read. A link is not followed out of the `folder` that it was found in."""
     try:
         if folder is not None and file.is_symlink() and not file.resolve().is_relative_to(folder.resolve()):
-            return Found(
-                name, None, f"The mail {file} is a link to a file outside the mailbox, which is not read; put the file itself there."
-            )
+            return Found(name, None, f"The mail {file} is a link to a file outside the mailbox, which is not read; copy the file into it.")
         size = file.stat().st_size
         if size > FILE_MAX_BYTES:
-            return Found(name, None, f"The file {file} has {size} bytes, more than a mail can have; take it out.")
+            return Found(name, None, f"The file {file} has {size} bytes, more than a mail may have; remove it from the mailbox.")
         return Found(name, file.read_bytes())
     except OSError as error:
         return Found(name, None, f"The mail {file} cannot be read ({error.strerror}); make the file readable.")

@@ -65,5 +65,5 @@ def mails_of(pieces: Iterable[bytes], name: str) -> Iterator[Found]:
 def _found(lines: list[bytes], size: int, name: str) -> Found:
     """Put a mail together; the blank line that ends it belongs to the file."""
     if size > FILE_MAX_BYTES:
-        return Found(name, None, f"The mail {name} has {size} bytes, more than a mail can have; take it out.")
+        return Found(name, None, f"The mail {name} has {size} bytes, more than a mail may have; remove it from the mbox.")
     return Found(name, b"".join(lines[:-1] if lines and lines[-1] in {b"\n", b"\r\n"} else lines))

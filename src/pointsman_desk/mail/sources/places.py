@@ -40,7 +40,7 @@ def _at(path: Path) -> Iterable[Found]:
     )
     files = [file for file in everything if file.suffix.lower() == ".eml" or _begins_as_mail(file)]
     if everything and not files:
-        raise MailboxMissing(f"The folder {path} holds no mails; name the files themselves, or another folder.")
+        raise MailboxMissing(f"The folder {path} contains no mails; name the files, or another folder.")
     return chain.from_iterable(_of_file(file, str(file.relative_to(path))) for file in files)
 
 
@@ -61,7 +61,7 @@ def _of_stream(stream: BinaryIO) -> Iterator[Found]:
     if not raw:
         yield Found(STANDARD_INPUT, None, "Standard input is empty; pipe a mail or an mbox into it.")
     elif len(raw) > FILE_MAX_BYTES:
-        yield Found(STANDARD_INPUT, None, f"Standard input has more than {FILE_MAX_BYTES} bytes, more than a mail can have.")
+        yield Found(STANDARD_INPUT, None, f"Standard input has more than {FILE_MAX_BYTES} bytes, more than a mail may have.")
     else:
         yield Found(STANDARD_INPUT, raw)
 

@@ -45,13 +45,13 @@ class MaildirOutbox:
                 self._link_new(raw, name)
         except OSError as error:
             raise NotSent(
-                f"The outbox {self.path} did not take the mail ({error.strerror}); make room or make the folder writable."
+                f"The outbox {self.path} could not store the mail ({error.strerror}); free disk space, or make the folder writable."
             ) from error
         try:
             _make_durable(self.path / "new")
         except OSError as error:
             raise OutboxInDoubt(
-                f"The outbox {self.path} holds the mail {name}, but the disk did not confirm it ({error.strerror}); check it."
+                f"The outbox {self.path} contains the mail {name}, but the disk did not confirm the write ({error.strerror}); check it."
             ) from error
 
     def _holds(self, name: str) -> bool:

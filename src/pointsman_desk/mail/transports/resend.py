@@ -36,7 +36,7 @@ class ResendAccount(BaseModel):
     def _can_be_used(self) -> Self:
         url = urlsplit(self.url)
         if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
-            raise ValueError(f"url {self.url!r} would send the mails in the clear, or nowhere; begin it with https://")
+            raise ValueError(f"url {self.url!r} would send mails unencrypted, or to no host; begin it with https://")
         return self
 
     @property

@@ -111,7 +111,7 @@ class SmtpTransport:
             answer = f"user={username}\x01auth=Bearer {secret}\x01\x01"
             client.auth("XOAUTH2", lambda challenge=None: answer if challenge is None else "")
         except UnicodeError:  # its text would show a part of the secret
-            raise NotSent(f"{self._server} takes ASCII only in a user name and a password; change them.") from None
+            raise NotSent(f"{self._server} accepts only ASCII in user names and passwords; change them.") from None
 
 
 class _Client(smtplib.SMTP):
