@@ -699,4 +699,4 @@ def test_an_answer_that_comes_while_the_desk_is_killed_is_neither_lost_nor_anoth
 
     assert report["wanted"] == [[["mail-1@post.example", "mail-2@post.example"], ["out of office"], "Any news of it?"]]
     assert report["other_ends"] == []
-    assert report["killed"] >= wanted * 0.8
+    assert report["killed"] >= min(wanted, report["points"]) * 0.8
