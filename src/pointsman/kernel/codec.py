@@ -24,6 +24,7 @@ from pointsman.kernel.snapshot import NULL, Cell, LogCell
 UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT"})  # zones that never had another offset
 # The schemas of pydantic_core whose values may hold times: these, and those of which a function decides.
 _TIMES = frozenset({"datetime", "time", "any", "is-instance", "function-plain", "function-after", "function-wrap"})
+WHOLE_MAX = 2**63 - 1  # what a database keeps as an integer
 MESSAGE_MAX = 500  # characters of a foreign error text: enough to recognise it, too few to bloat a journal
 
 
@@ -132,11 +133,17 @@ def check_text(what: str, text: str | None) -> None:
         raise ValueRefused(flaw)
 
 
-def check_name(what: str, name: str) -> None:
+def check_name(what: str, name: str | None) -> None:
     """Raise ValueRefused, naming `what`, where the name of whoever acts is blank, or a database cannot hold it."""
     check_text(what, name)
-    if not name.strip():
+    if name is None or not name.strip():
         raise ValueRefused(f"{what}: it is empty; name who does it, as the journal keeps it.")
+
+
+def check_whole(what: str, number: object) -> None:
+    """Raise ValueRefused, naming `what`, where a value is no int or does not fit into 64 bits."""
+    if isinstance(number, bool) or not isinstance(number, int) or not -WHOLE_MAX <= number <= WHOLE_MAX:
+        raise ValueRefused(f"{what}: {number!r} is not an int of at most 64 bits; give it one.")
 
 
 def message_of(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
 from pointsman.errors import Conflict, EngineStopped, Refused, StoreError, UnknownCase, ValueRefused, VersionNotAccepted
 from pointsman.kernel.case import Case, new_case
-from pointsman.kernel.codec import codec_of
+from pointsman.kernel.codec import check_whole, codec_of
 from pointsman.kernel.happenings import Happening, NotAcceptedHere, StartAsked
 from pointsman.kernel.machine import Plan, Refusal
 from pointsman.kernel.moment import Offer
@@ -71,6 +71,7 @@ class Cases:
 
     async def row(self, case: int) -> CaseRow:
         """Where a case stands. Raises UnknownCase."""
+        check_whole("case", case)
         row = await self._store.case(case)
         if row is None:
             raise UnknownCase(case)

@@ -1,8 +1,9 @@
 """The processes of an engine. Several versions of one may be registered; each case runs under one that accepts it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
-from pointsman.definition.process import AnyProcess
+from pointsman.definition.process import AnyProcess, Process
 from pointsman.errors import DefinitionError, UnknownProcess, VersionNotAccepted
 
 
@@ -11,6 +12,8 @@ class Registry:
 
     def __init__(self, processes: Sequence[AnyProcess]) -> None:
         self._versions: dict[str, dict[int, AnyProcess]] = {}
+        if not isinstance(cast("object", processes), Iterable) or not all(isinstance(cast("object", one), Process) for one in processes):
+            raise DefinitionError(f"processes={processes!r} is not a list of processes; give the engine a list, such as [process].")
         for process in sorted(processes, key=lambda process: process.version):
             versions = self._versions.setdefault(process.name, {})
             if process.version in versions:

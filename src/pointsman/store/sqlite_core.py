@@ -348,6 +348,10 @@ def concerns_the_file(error: Exception) -> bool:
     return isinstance(error, StoreError) or (isinstance(error, sqlite3.Error) and not isinstance(error, of_a_value))
 
 
+OF_A_VALUE = frozenset({"SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_DATATYPE"})
+"""The constraints that say nothing of other engines: the value does not fit its column."""
+
+
 def is_of_the_disk(error: Exception) -> bool:
     """Whether the file could not be read or written, whoever's statement it was."""
     failures = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_BUSY")
@@ -358,4 +362,6 @@ def refusal(error: Exception) -> Exception:
     """What the caller of one refused job is told."""
     if isinstance(error, Conflict):
         return error
-    return Conflict(str(error)) if isinstance(error, sqlite3.IntegrityError) else ValueRefused(f"it cannot be stored: {message_of(error)}")
+    if isinstance(error, sqlite3.IntegrityError) and error.sqlite_errorname not in OF_A_VALUE:
+        return Conflict(str(error))
+    return ValueRefused(f"it cannot be stored: {message_of(error)}")
