@@ -1,18 +1,17 @@
 """The engine: starts cases, takes answers, and drives everything that is due. Its methods are what a program calls."""
 
 import asyncio
-import os
 import random as chance
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, overload
 
 from pointsman.definition.nodes import Retry
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
-from pointsman.errors import EngineStopped, StoreUnwritable, ValueRefused
+from pointsman.errors import EngineStopped, ValueRefused
 from pointsman.kernel.codec import check_whole
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.machine import Plan
@@ -108,8 +107,6 @@ class Engine:
         end, and gives the rest back. `clock`, `random`, `failpoints` and `store` are the seams for tests. Raises StoreError
         where the file is not usable, DefinitionError where a resource is missing or does not fit.
         """
-        if not isinstance(cast("object", path), str | os.PathLike) or not str(path):
-            raise StoreUnwritable(f"{path!r} is not the path of a file; name the file that holds the cases.")
         registry = Registry(processes)
         check_resources(processes, resources or {})
         clock = clock or SystemClock()

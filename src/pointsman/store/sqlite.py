@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pointsman.errors import EngineStopped, StoreError, StoreLocked, StoreUnwritable
 from pointsman.kernel.rows import Transition
@@ -221,6 +221,8 @@ async def open_sqlite(path: Path | str, *, now: float, failpoints: Failpoints = 
 
     `now` is in Unix seconds. Raises StoreError, with the mend, where the file is locked, foreign, damaged, newer or not writable.
     """
+    if not isinstance(cast("object", path), str | Path) or not str(path):
+        raise StoreUnwritable(f"{path!r} is not the path of a file; name the file that holds the cases.")
     path = Path(path)
     if not path.parent.is_dir():
         raise StoreUnwritable(f"the folder {path.parent} does not exist; make it, or name another file.")
