@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from itertools import chain, pairwise
 from types import FunctionType
-from typing import Any, cast, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -401,16 +401,12 @@ def _check_step(what: str, steps: Mapping[str, AnyStep], rule: Rule[Any]) -> Non
             raise DefinitionError(
                 f"{what}: {getattr(step, '__name__', step)!r} is not a step; name what node(), effect() or pause() gave you, or finish(...) or park(...)."
             )
-    if isinstance(rule.step, Parallel) and (nested := [one.name for one in rule.step.nodes if not isinstance(cast("object", one), Node)]):
-        raise DefinitionError(
-            f"{what}: parallel takes nodes, and {nested[0]!r} is none; write each(...) or parallel(...) as a step of its own."
-        )
+    if isinstance(rule.step, Parallel):
+        _check_branches(what, rule.step)
     for step in _steps_in(rule):
         if steps.get(step.name) is not step:
             raise DefinitionError(f"{what}: {step.name!r} is not declared on this process; declare it with its node, effect or pause.")
-    if isinstance(rule.step, Parallel):
-        _check_branches(what, rule.step)
-    elif isinstance(rule.step, Node) and (item := rule.step.signature.item) is not None:
+    if isinstance(rule.step, Node) and (item := rule.step.signature.item) is not None:
         raise DefinitionError(f"{what}: {rule.step.name!r} takes one Item, {item.name!r}; write each({rule.step.name}, over=...).")
 
 
