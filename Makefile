@@ -25,15 +25,17 @@ check-desk:
 check-library:
 	$(IN_MEMORY) $(BIN)/python -m pytest -q $(wildcard tests/test_*.py) tests/definition tests/kernel tests/mappings tests/operations
 
-# Two runs side by side: the journeys often wait for processes, and the others compute.
+# Two runs side by side, of about the same length: the journeys, which often wait for processes, with two long tests; and the others.
+WITH_JOURNEYS := tests/journeys tests/simulation/test_mutants.py tests/store/test_io_faults.py
+
 test: lint
 	@$(MAKE) --no-print-directory -j2 test-journeys test-others
 
 test-journeys:
-	$(IN_MEMORY) $(BIN)/python -m pytest tests/journeys
+	$(IN_MEMORY) $(BIN)/python -m pytest $(WITH_JOURNEYS)
 
 test-others:
-	$(IN_MEMORY) $(BIN)/python -m pytest --ignore=tests/journeys
+	$(IN_MEMORY) $(BIN)/python -m pytest $(WITH_JOURNEYS:%=--ignore=%)
 
 # The tiers of the tests whose size is a figure, at full size and one after another; each prints its figure and its seed.
 TIERS := $(wildcard $(addprefix tests/,kernel/test_machine.py simulation/test_simulation.py simulation/test_mutants.py store/test_power_loss.py store/test_io_faults.py \
