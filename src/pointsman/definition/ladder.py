@@ -10,7 +10,7 @@ from pointsman.errors import DefinitionError
 
 
 def remind(after: Duration) -> Remind:
-    """On a ladder: remind whoever is asked after this time (`"4h"`, a timedelta, or seconds)."""
+    """On a ladder: send a reminder after this time (`"4h"`, a timedelta, or seconds)."""
     return Remind(seconds_of(after))
 
 

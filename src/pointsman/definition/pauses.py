@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Remind:
-    """A rung: whoever is asked is reminded when the pause has been open for `after_seconds`."""
+    """A rung: a reminder is sent when the pause has been open for `after_seconds`."""
 
     after_seconds: float
 

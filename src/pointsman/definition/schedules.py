@@ -125,7 +125,7 @@ class Schedule:
         return found, found[-1]
 
     def following(self, now: float, since: float) -> float | None:
-        """The next tick, or None where there is none any more."""
+        """Return the next tick, or None after the last one."""
         return next(self.ticks.after(now, since), None)
 
     def shown(self, tick: float) -> datetime:
@@ -133,7 +133,7 @@ class Schedule:
         return datetime.fromtimestamp(tick, self.ticks.zone())
 
     def key(self, tick: float) -> str:
-        """The start key of the tick's case: whoever starts it again is told that it is there."""
+        """Return the start key of the tick's case. A second start with it is a duplicate."""
         return f"schedule:{self.name}:{datetime.fromtimestamp(tick, UTC).isoformat().replace('+00:00', 'Z')}"
 
 

@@ -134,7 +134,7 @@ def check_text(what: str, text: str | None) -> None:
 
 
 def check_name(what: str, name: str | None) -> None:
-    """Raise ValueRefused, naming `what`, where the name of whoever acts is blank, or a database cannot hold it."""
+    """Raise ValueRefused, naming `what`, if the name of a person is blank or a database cannot hold it."""
     check_text(what, name)
     if name is None or not name.strip():
         raise ValueRefused(f"{what}: it is empty; name who does it, as the journal keeps it.")

@@ -359,7 +359,7 @@ def unknown_outcome(entry: EffectRow, name: str) -> str:
 
 
 def intended(process: AnyProcess, intent: Intent) -> Event:
-    """The event of an intent; it keeps the policy of the call, for whoever looks at the case with other settings."""
+    """Return the event of an intent. It keeps the policy of the call, because settings may change later."""
     facts: dict[str, object] = {"key": intent.key, "deadline": intent.deadline}
     step = process.steps.get(process.called(intent.effect))
     if isinstance(step, Effect):

@@ -23,7 +23,7 @@ def evidence_of(error: BaseException, attempts: int) -> Mapping[str, Any]:
 
 
 def raised_at(error: BaseException) -> str | None:
-    """The innermost place of the author's code that the error came through, as `file.py:line`; None where there is none.
+    """The innermost place of the author's code that the error came through, as `file.py:line`, or None.
 
     The author's code is what belongs neither to Pointsman, nor to the standard library, nor to an installed package. Where
     there is no such place, it is the innermost one in an installed package.

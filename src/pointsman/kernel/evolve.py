@@ -114,7 +114,7 @@ def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
     changed: set[str] = set()
     for name, write in event.writes.items():
         cell = standing_after(cells, name, write) if write.appends else write
-        # The first write of a field changes it as well: whoever asked for it before has read None.
+        # The first write of a field changes it as well: an earlier reader has read None.
         if not alike(cells.get(name), cell):
             changed.add(name)
         if not isinstance(cell, LogCell) and cell.text == NULL:

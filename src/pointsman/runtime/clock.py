@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Protocol
 
-LOOK_SECONDS = 60.0  # whoever waits for a time of day looks at it at least this often: it may be set, or the machine may have slept
+LOOK_SECONDS = 60.0  # the longest wait without a look at the clock: it may be set, or the machine may sleep
 CATCHES_UP = 0.001  # how much slower time runs here while the machine's clock is behind: too little for any timer to be late
 
 

@@ -17,7 +17,7 @@ from pointsman.store.base import Reader
 
 RECOUNT_SECONDS = 0.2  # between two counts of one line: a hundred thousand rows are counted in some milliseconds
 TENANTS_MAX = 10_000  # whose lines are remembered; beyond it they are counted anew
-ROOM_PART = 0.1  # of the bound: who is told to come again finds that much room, if all goes on as it does
+ROOM_PART = 0.1  # of the bound: `retry_after` is when so much room should be free at the present rate
 LEAST_SECONDS, UNKNOWN_SECONDS, MOST_SECONDS = 1.0, 5.0, 60.0
 
 

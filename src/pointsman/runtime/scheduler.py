@@ -76,7 +76,7 @@ class Scheduler:
         return 0 if self._stopping else self._concurrency - len(self._tasks) - self._reserved
 
     def enter(self) -> bool:
-        """Reserve a place for a case that is about to be committed as running; False where there is none.
+        """Reserve a place for a case that is about to be committed as running. Return False if there is none.
 
         A place is used with `take`, or given back with `leave`. Nobody overtakes what is due and waits to be claimed.
         """

@@ -3,7 +3,7 @@
 Words
     case        one run of a process, known by its number
     revision    the number of committed transitions of a case; every transition raises it by one
-    fence       the number of times a case was claimed; whoever holds an older one has lost the case
+    fence       the number of times a case was claimed; an engine with an older one has lost the case
     transition  everything that one step changes, committed together or not at all
     claim       take cases that are ready and due, so that nobody else has them
     lease       on a store that several engines share: the time for which an engine has what it claimed
@@ -27,7 +27,7 @@ Promises (tests/store runs each against each store)
         case that it starts; or to nobody, and then to the first case of that tenant with that key. A case that rests is woken by it
         in the same commit. A commit that has not seen a pending message raises InboxChanged and changes nothing.
     S11 The rows of a transaction and its transition are one commit; where either is refused, nothing of both stands.
-    S14 Events that are appended by themselves change nothing of their case: whoever has it in hand does not notice.
+    S14 Events that are appended by themselves change nothing of their case. An engine that has it in hand does not notice.
     S15 A schedule's first moment is kept as it was first told, and its last tick never goes back.
     S16 A definition is registered once, with the time at which it was seen first.
     S17 A permit is taken or given back in one piece: of two changes of a limit at the same time, one sees what the other has made.

@@ -353,7 +353,7 @@ OF_A_VALUE = frozenset({"SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK", 
 
 
 def is_of_the_disk(error: Exception) -> bool:
-    """Whether the file could not be read or written, whoever's statement it was."""
+    """Return whether the file could not be read or written."""
     failures = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_BUSY")
     return isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorname", "") or "").startswith(failures)
 

@@ -35,7 +35,7 @@ class ManualClock:
                 task.cancel()
 
     def advance(self, seconds: float) -> None:
-        """Move the time on and wake whoever has waited for it."""
+        """Advance the time and wake the waits that it ends."""
         self._now += seconds
         for moved in self._moved:
             moved.set()

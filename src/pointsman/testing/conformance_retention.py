@@ -211,7 +211,7 @@ class RetentionConformance(Scenarios):
         check(scenario)
 
     def test_s24_what_is_kept_again_counts_as_kept_now(self, check: Callable[[Scenario], None]) -> None:
-        """So that it is there for whoever is about to refer to it."""
+        """A case that is about to refer to it finds it."""
 
         async def scenario(store: Store) -> None:
             blob = await store.keep(b"again", now=10.0)
