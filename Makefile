@@ -25,8 +25,8 @@ check-desk:
 check-library:
 	$(IN_MEMORY) $(BIN)/python -m pytest -q $(wildcard tests/test_*.py) tests/definition tests/kernel tests/mappings tests/operations
 
-# Two runs side by side, of about the same length: the journeys, which often wait for processes, with two long tests; and the others.
-WITH_JOURNEYS := tests/journeys tests/simulation/test_mutants.py tests/store/test_io_faults.py
+# Two runs side by side, of about the same length: the journeys, which often wait for processes, with some long tests; and the others.
+WITH_JOURNEYS := $(addprefix tests/,journeys simulation/test_mutants.py store/test_io_faults.py store/test_power_loss.py desk/test_wrapped_mails.py)
 
 test: lint
 	@$(MAKE) --no-print-directory -j2 test-journeys test-others
