@@ -234,11 +234,18 @@ def test_a_signal_ends_a_watching_desk_in_order(config: DeskConfig, number: sign
     assert "Traceback" not in told
 
 
-def test_a_second_signal_ends_the_desk_at_once_and_loses_nothing(config: DeskConfig) -> None:
+@contextmanager
+def silent_server(config: DeskConfig) -> Iterator[threading.Event]:
+    """The desk sends by a mail server that takes a mail and never answers; the event is set when a mail has reached it."""
     reached = threading.Event()
     with mail_server("content", "silence") as server:
         server.reached = lambda at: reached.set() if at == "content" else None
         write(config, f'[smtp]\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\n')
+        yield reached
+
+
+def test_a_second_signal_ends_the_desk_at_once_and_loses_nothing(config: DeskConfig) -> None:
+    with silent_server(config) as reached:
         deliver(config, 1)
         command(config, "run")
         with subprocess.Popen(arguments(config, "approve", "1", "--yes", "--by", "anna"), stderr=subprocess.PIPE, text=True) as process:
@@ -256,10 +263,7 @@ def test_a_second_signal_ends_the_desk_at_once_and_loses_nothing(config: DeskCon
 
 
 def test_a_list_tells_that_sending_was_interrupted_before_any_desk_is_opened_again(config: DeskConfig) -> None:
-    reached = threading.Event()
-    with mail_server("content", "silence") as server:
-        server.reached = lambda at: reached.set() if at == "content" else None
-        write(config, f'[smtp]\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\n')
+    with silent_server(config) as reached:
         deliver(config, 1)
         command(config, "run")
         with subprocess.Popen(arguments(config, "approve", "1", "--yes", "--by", "anna")) as process:
@@ -409,17 +413,13 @@ def test_lost_cases_are_one_sentence_and_a_person_says_how_it_goes_on(config: De
 
 
 def test_a_server_that_is_slow_to_answer_holds_no_other_mail(config: DeskConfig) -> None:
-    with mail_server("content", "silence") as server:
-        write(config, f'[smtp]\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\n')
-        reached = threading.Event()
-        server.reached = lambda at: reached.set() if at == "content" else None
-        with watching(config) as process:
-            deliver(config, 1, "06-hours-en.eml")
-            assert reached.wait(BOUND_SECONDS)
-            deliver(config, 2)
-            while len(json.loads(command(config, "cases", "--json").stdout)) < 2:
-                assert process.poll() is None
-            process.kill()
+    with silent_server(config) as reached, watching(config) as process:
+        deliver(config, 1, "06-hours-en.eml")
+        assert reached.wait(BOUND_SECONDS)
+        deliver(config, 2)
+        while len(json.loads(command(config, "cases", "--json").stdout)) < 2:
+            assert process.poll() is None
+        process.kill()
 
 
 def test_what_a_person_says_of_a_decision_moves_no_terminal(config: DeskConfig) -> None:

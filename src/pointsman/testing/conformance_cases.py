@@ -20,7 +20,7 @@ from pointsman.kernel.rows import (
 )
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import Store, WriteRow
-from pointsman.testing.scenarios import Scenario, Scenarios, new_case, next_of
+from pointsman.testing.scenarios import Scenario, Scenarios, case_in_doubt, new_case, next_of
 
 
 class CaseConformance(Scenarios):
@@ -197,10 +197,7 @@ class CaseConformance(Scenarios):
         """It counts the calls and remembers when the first was intended."""
 
         async def scenario(store: Store) -> None:
-            case = await new_case(store)
-            await store.commit(next_of(case, 1, 0, intent=Intent("k", "send", "a", 30.0, again=False)))
-            doubt = Settlement("k", EffectStatus.IN_DOUBT, None, "timeout")
-            await store.commit(next_of(case, 2, 0, Status.PARKED, settlement=doubt))
+            case = await case_in_doubt(store, status=Status.PARKED)
             doubtful = await store.in_doubt()
 
             other = await asyncio.gather(

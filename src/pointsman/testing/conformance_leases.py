@@ -140,9 +140,7 @@ class LeaseConformance:
         async def scenario(handles: Handles) -> None:
             first, second = await handles.another(), await handles.another()
             case = await new_case(first, status=Status.RUNNING, attempts=1, claims=True)
-            await handles.pass_seconds(_lease(first) * 0.7)
-            await second.renew()
-            await handles.pass_seconds(_lease(first) * 0.7)
+            await _outlive(handles, first, second)
 
             late = await asyncio.gather(first.renew(), first.claim(["p"], now=1.0, limit=9), return_exceptions=True)
             await second.claim(["p"], now=1.0, limit=9)
@@ -159,9 +157,7 @@ class LeaseConformance:
         async def scenario(handles: Handles) -> None:
             first, second = await handles.another(), await handles.another()
             case = await new_case(first, status=Status.RUNNING, attempts=1, claims=True)
-            await handles.pass_seconds(_lease(first) * 0.7)
-            await second.renew()
-            await handles.pass_seconds(_lease(first) * 0.7)
+            await _outlive(handles, first, second)
             await second.claim(["p"], now=1.0, limit=9)
 
             await first.release([case], now=1.0)
@@ -175,6 +171,13 @@ class LeaseConformance:
             assert [one.case.id for one in taken] == [case]
 
         check_handles(scenario)
+
+
+async def _outlive(handles: Handles, first: SharedStore, second: SharedStore) -> None:
+    """Let the lease of the first handle pass, while the second one renews its own."""
+    await handles.pass_seconds(_lease(first) * 0.7)
+    await second.renew()
+    await handles.pass_seconds(_lease(first) * 0.7)
 
 
 def _lease(store: SharedStore) -> float:

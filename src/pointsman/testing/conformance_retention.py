@@ -26,7 +26,7 @@ from pointsman.kernel.rows import (
 )
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import Store
-from pointsman.testing.scenarios import Scenario, Scenarios, new_case, next_of, start_of
+from pointsman.testing.scenarios import Scenario, Scenarios, case_in_doubt, new_case, next_of, start_of
 
 DONE: dict[str, Any] = {"status": Status.DONE, "outcome": "sent"}
 
@@ -93,10 +93,7 @@ class RetentionConformance(Scenarios):
         """An effect in doubt, a parent or a child that goes on, a message that waits for the end."""
 
         async def scenario(store: Store) -> None:
-            doubtful = await new_case(store)
-            await store.commit(next_of(doubtful, 1, 0, intent=Intent("k", "send", "a", 30.0, again=False)))
-            doubt = Settlement("k", EffectStatus.IN_DOUBT, None, "timeout")
-            await store.commit(next_of(doubtful, 2, 0, **DONE, settlement=doubt))
+            doubtful = await case_in_doubt(store, **DONE)
             parent = await new_case(store)
             child = await ended(store, new=NewCase("p", 1, None, parent=parent))
             elder = await ended(store)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pointsman.kernel.rows import EventWrite, FieldWrite, NewCase, Transition
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.rows import EventWrite, FieldWrite, Intent, NewCase, Settlement, Transition
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import CaseStore, Store
 
@@ -40,6 +41,14 @@ async def new_case(store: CaseStore, **how: Any) -> int:
 def next_of(case: int, revision: int, fence: int, status: Status = Status.RUNNING, **more: Any) -> Transition:
     """A transition of a case that exists."""
     return Transition(case, revision, fence, 20.0, status, **more)
+
+
+async def case_in_doubt(store: CaseStore, **how: Any) -> int:
+    """Commit a case whose effect with the key "k" is in doubt, and return its number; `how` says how the case stands."""
+    case = await new_case(store)
+    await store.commit(next_of(case, 1, 0, intent=Intent("k", "send", "a", 30.0, again=False)))
+    await store.commit(next_of(case, 2, 0, settlement=Settlement("k", EffectStatus.IN_DOUBT, None, "timeout"), **how))
+    return case
 
 
 class Scenarios:
