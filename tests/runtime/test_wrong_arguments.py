@@ -14,6 +14,7 @@ from pointsman.errors import DefinitionError, PointsmanError, StoreUnwritable, V
 class Job(State):
     x: str
     r: str | None = None
+    note: str | None = None
 
 
 def jobs() -> Process[Job]:
@@ -23,6 +24,7 @@ def jobs() -> Process[Job]:
     async def work(x: str) -> str:
         return x
 
+    process.accept(str, writes="note", correlate=lambda text: text, starts=False)
     process.rules(when("open", lambda job: job.r is None, work), otherwise(finish("done")))
     return process
 

@@ -12,7 +12,6 @@ from pointsman.definition.nodes import Retry
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
 from pointsman.errors import EngineStopped, ValueRefused
-from pointsman.kernel.codec import check_whole
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.machine import Plan
 from pointsman.kernel.rows import CaseRow, EventRow, MessageStatus, NewCase
@@ -173,7 +172,6 @@ class Engine:
         """
         self._check_running()
         registered = self._cases.process(process if isinstance(process, str) else process.name)
-        check_whole("priority", priority)
         new = NewCase(registered.name, registered.version, key, tenant, priority, correlation)
         return await self._starts.start(new, state, bounded=True)
 
@@ -189,7 +187,6 @@ class Engine:
         """
         self._check_running()
         registered = process if isinstance(process, str) else process.name
-        check_whole("priority", priority)
         return await self._starts.send(registered, message, name=name, key=key, tenant=tenant, priority=priority)
 
     async def store_blob(self, content: bytes) -> Blob:

@@ -12,7 +12,7 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
 from pointsman.errors import EngineStopped, InputInvalid, StoreError
 from pointsman.kernel import happenings
-from pointsman.kernel.codec import adapter_of, check_text, codec_of, describe, message_of
+from pointsman.kernel.codec import adapter_of, check_text, check_whole, codec_of, describe, message_of
 from pointsman.kernel.messages import PARENT_ENDED, body_of
 from pointsman.kernel.rows import Address, MessageRow, MessageStatus, NewCase, Post
 from pointsman.kernel.snapshot import Cell, Status
@@ -61,6 +61,7 @@ class Starts:
         registered = self._cases.process(new.process)
         _check_key("key", new.key)
         check_text("tenant", new.tenant)
+        check_whole("priority", new.priority)
         _check_key("correlation", new.correlation)
         came = happenings.StartAsked(new, _input_cells(registered, state))
         known = await self._store.case_by_key(new.process, new.key, tenant=new.tenant) if new.key is not None else None
@@ -105,6 +106,7 @@ class Starts:
         correlation = accept.correlate(value)
         identity = key if key is not None else accept.key(value) if accept.key is not None else None
         check_text("tenant", tenant)
+        check_whole("priority", priority)
         _check_key("key", identity)
         _check_key("correlation", correlation)
         post = Post(Address(process, tenant, correlation), accept.name, identity, body, self._clock.now(), accept.while_open)
