@@ -226,3 +226,21 @@ def test_a_clock_that_is_set_back_goes_on_and_catches_up() -> None:
     assert all(earlier < later for earlier, later in zip([before, *times], times, strict=False))
     assert times[0] - before == pytest.approx(1_000.0, rel=0.01)
     assert times[-1] == clock.wall()
+
+
+@pytest.mark.parametrize("first", ["wall", "monotonic"])
+def test_a_thread_that_stands_still_between_two_looks_does_not_put_the_clock_ahead(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine stands still for ten seconds after it was asked for the one time, and before it is asked for the other."""
+    clock = SetClock()
+    look = getattr(clock, first)
+
+    def then_stands_still() -> float:
+        at: float = look()
+        monkeypatch.setattr(clock, first, look)
+        clock.passing.advance(10.0)
+        return at
+
+    monkeypatch.setattr(clock, first, then_stands_still)
+    clock.now()
+
+    assert clock.now() <= clock.passing.now()

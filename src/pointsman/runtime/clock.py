@@ -34,10 +34,11 @@ class SystemClock:
 
     def now(self) -> float:
         """Return the machine's time or, if it was set back, the earlier time plus what has passed since."""
-        seen = self.monotonic()
+        # In this order: if the thread stands still between the two, that time is not counted twice, and the clock does not run ahead.
+        wall, seen = self.wall(), self.monotonic()
         passed = 0.0 if self._seen is None else seen - self._seen
         self._seen = seen
-        self._highest = max(self._highest + passed * (1 - CATCHES_UP), self.wall())
+        self._highest = max(self._highest + passed * (1 - CATCHES_UP), wall)
         return self._highest
 
     wall = staticmethod(time.time)
