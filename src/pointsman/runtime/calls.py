@@ -117,10 +117,11 @@ class Calls:
         if request.look_up is not None:  # it names parameters of its effect, in an order of its own
             function, signature = request.look_up, signature_of(request.look_up, "look-up")
             asynchronous = inspect.iscoroutinefunction(function)
-        reads = [codec.fresh(request.cells, name) for name in signature.reads]
+        fresh, cells = codec.fresh, request.cells
+        reads = [fresh(cells, name) for name in signature.reads]
         if request.item is not None and signature.item is not None:
             reads.insert(signature.item.position, request.item.value)
-        uses = {name: self.resources.get(name) for name in signature.uses}
+        uses = {name: self.resources.get(name) for name in signature.uses} if signature.uses else {}
         if "ctx" in uses:
             progress = request.progress
             told = self._context(session.case, request.node, request.attempt, request.key)
@@ -130,9 +131,8 @@ class Calls:
                 await self._in_turn(session, places)
                 return await self._answer(session, request, self.isolation.call(node, reads, uses.get("ctx")))
         if asynchronous:
-            with self.watchdog.watching(node):
-                call: Awaitable[object] = function(*reads, **uses)
-                return await self._answer(session, request, call if request.late is never else _in_time(call, request.late))
+            call: Awaitable[object] = function(*reads, **uses)
+            return await self._answer(session, request, call)
         thread = self._threaded(session, request, functools.partial(function, *reads, **uses))
         if request.permit is not None:
             request.permit.call = thread
@@ -146,13 +146,12 @@ class Calls:
         try:
             if thread is not None and not request.key:
                 await self._begins(session, thread)
-            seconds = request.node.timeout_seconds if request.timeout_seconds is None else request.timeout_seconds
-            async with asyncio.timeout(seconds):
-                session.calling += 1
-                try:
-                    return await call
-                finally:
-                    session.calling -= 1
+            session.calling += 1
+            try:
+                seconds = request.node.timeout_seconds if request.timeout_seconds is None else request.timeout_seconds
+                return await _within(seconds, request.late if thread is None else never, call)
+            finally:
+                session.calling -= 1
         except TimeoutError as error:
             if thread is not None and thread.cancelled():
                 raise NotBegun("no thread was free in time; open the engine with more threads") from None
@@ -245,31 +244,43 @@ class Calls:
 
 
 @types.coroutine
-def _in_time(call: Any, late: Late) -> Generator[Any, Any, object]:
-    """Await an author's coroutine, and go on with it only while it is not `late`. Raises NotBegun where it had not begun.
+def _within(seconds: float | None, late: Late, call: Awaitable[object]) -> Generator[Any, Any, object]:
+    """Await a call within its time. Raises TimeoutError. A call that waits for nothing needs no timer."""
+    ends_at = None if seconds is None else asyncio.get_running_loop().time() + seconds
+    steps = call.__await__()
+    try:
+        waits_for = next(steps)
+    except StopIteration as end:
+        return end.value
+    return (yield from _timed(ends_at, _continued(steps, waits_for, late)).__await__())
+
+
+async def _timed(ends_at: float | None, call: Awaitable[object]) -> object:
+    async with asyncio.timeout_at(ends_at):
+        return await call
+
+
+@types.coroutine
+def _continued(steps: Generator[Any, Any, object], waits_for: Any, late: Late) -> Generator[Any, Any, object]:
+    """Go on with a call that waits for something, unless it is `late` when that has come.
 
     The event loop looks at its timers after it has run what was ready. In a process that was stopped for a while, by
     SIGSTOP or by a machine that slept, that would be the next step of the call, which sends what should no longer be sent.
     """
-    if late():
-        call.close()
-        raise NotBegun(TOO_LATE)
-    step = functools.partial(call.send, None)
     given_up = False
     while True:
         try:
-            waits_for = step()
+            yield waits_for
+        except BaseException as error:
+            raises: BaseException | None = error
+        else:
+            raises = asyncio.CancelledError() if late() and not given_up else None
+            given_up = given_up or raises is not None
+        try:
+            waits_for = next(steps) if raises is None else steps.throw(raises)
         except StopIteration as end:
             return end.value
         except asyncio.CancelledError:
             if given_up:
                 raise TimeoutError from None
             raise
-        try:
-            answer = yield waits_for
-            step = functools.partial(call.send, answer)
-            if late() and not given_up:
-                given_up = True
-                step = functools.partial(call.throw, asyncio.CancelledError())
-        except BaseException as error:
-            step = functools.partial(call.throw, error)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pointsman.kernel.events import Event
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.machine import Plan
-from pointsman.kernel.snapshot import ENDED
+from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.kernel.transitions import event_write, usage_writes
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.recent import Recent
@@ -49,6 +49,6 @@ class Commits:
             self._threads.forget(t.settlement.key)
         if t.status in ENDED:
             self._recent.forget(t.case)
-        elif plan.case.whole:
+        elif plan.case.whole and t.status is not Status.RUNNING:
             self._recent.keep(session.process, plan.case.snapshot)
         self._committed(session, plan)

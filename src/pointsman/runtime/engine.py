@@ -61,7 +61,7 @@ class Engine:
         recent = Recent()
         commits = Commits(ports, recent, threads, self._committed, self._appended)
         loader = Loader(ports.store, recent)
-        self._watchdog = Watchdog(ports.clock)
+        self._watchdog = Watchdog(ports.clock, registry)
         calls = Calls(ports, resources, threads, Begun(ports.store), self._watchdog)
         self._limits = Limits(ports, registry)
         runner = Runner(ports, commits, calls, self._limits, loader, self._start_child)

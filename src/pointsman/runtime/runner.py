@@ -25,7 +25,7 @@ from pointsman.kernel.commands import (
     RunTransaction,
     StartChild,
 )
-from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.events import Kind
 from pointsman.kernel.guarding import Progress
 from pointsman.kernel.happenings import (
     Acquired,
@@ -82,29 +82,27 @@ class Runner:
         self._late = LateResults(commits)
         self._branches = BranchRunner(ports, calls, limits, self._late, self.advance, self._budget_spent)
 
-    async def drive(
-        self,
-        session: CaseSession,
-        commands: tuple[Command, ...] | None,
-        *,
-        cancelled: Callable[[], Event | None],
-        going_on: Callable[[], bool],
-    ) -> None:
+    async def drive(self, session: CaseSession, commands: tuple[Command, ...] | None, *, going_on: Callable[[], bool]) -> None:
         """Take a case on until it rests or has to wait.
 
-        `commands` are those of the plan that was committed last; None asks the machine, for a claimed case. `cancelled` gives the event of
-        a cancel that was asked for meanwhile. A case that is not `going_on` is given back when its step has ended. Raises StoreError.
+        `commands` are those of the plan that was committed last; None asks the machine, for a claimed case. A case that is not `going_on` is given
+        back when its step has ended. Raises StoreError.
         """
+        shut, abandoned_calls = partial(self._limits.shut, session.case.row.id), self._calls.threads.abandoned_calls
 
         def offer() -> Offer:
-            return Offer(going_on(), partial(self._limits.shut, session.case.row.id), cancelled(), self._calls.threads.abandoned_calls)
+            return Offer(going_on(), shut, session.cancel, abandoned_calls)
 
+        with self._calls.watchdog.watching():
+            await self._follow(session, commands, offer)
+
+    async def _follow(self, session: CaseSession, commands: tuple[Command, ...] | None, offer: Callable[[], Offer]) -> None:
         if commands is None:
             commands = await self.advance(session, Claimed(), offer)
         while commands and not isinstance(commands[0], Rest):
             [command] = commands
             doubtful = isinstance(command, CallEffect) and command.doubtful  # only its call can say what became of the earlier one
-            if cancelled() is not None and not doubtful:
+            if session.cancel is not None and not doubtful:
                 happening: Happening = CancelledBeforeCall(command if isinstance(command, CallEffect) else None)
             elif isinstance(command, RunTransaction):
                 commands = await self._transact(session, command, offer)
@@ -175,9 +173,10 @@ class Runner:
 
     async def _call_node(self, session: CaseSession, call: CallNode) -> Happening:
         node, case = call.node, session.case
-        spent = await self._budget_spent(session, node, call.progress)
-        if spent is not None:
-            return NodeEnded(call, CallEnd(error=spent))
+        if session.process.budget is not None:
+            spent = await self._budget_spent(session, node, call.progress)
+            if spent is not None:
+                return NodeEnded(call, CallEnd(error=spent))
         permit = None
         if node.limit is not None:
             permit = await self._limits.take(case, node)

@@ -59,9 +59,8 @@ class Scheduler:
         self._limits = limits
         self._concurrency = concurrency
         self._failed = failed
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._sessions: dict[int, CaseSession] = {}
         self._reserved = 0
-        self._cancels: dict[int, Event] = {}
         self._suspect: int | None = None
         self._wake = asyncio.Event()
         self._lull = asyncio.Event()
@@ -73,7 +72,7 @@ class Scheduler:
 
     @property
     def _free(self) -> int:
-        return 0 if self._stopping else self._concurrency - len(self._tasks) - self._reserved
+        return 0 if self._stopping else self._concurrency - len(self._sessions) - self._reserved
 
     def enter(self) -> bool:
         """Reserve a place for a case that is about to be committed as running. Return False if there is none.
@@ -93,11 +92,11 @@ class Scheduler:
 
     def full(self) -> bool:
         """Whether every place has a case in hand; one that a claim or a start keeps for the moment is not counted."""
-        return len(self._tasks) >= self._concurrency
+        return len(self._sessions) >= self._concurrency
 
     def holds(self, case: int) -> bool:
         """Whether the case is in hand."""
-        return case in self._tasks
+        return case in self._sessions
 
     def begin(self) -> None:
         """Start claiming."""
@@ -108,14 +107,14 @@ class Scheduler:
         self._reserved -= 1
         case = session.case.row.id
         self._lull.clear()
-        self._tasks[case] = asyncio.create_task(self._drive(session, commands), name=f"pointsman-case-{case}")
+        session.task = asyncio.create_task(self._drive(session, commands), name=f"pointsman-case-{case}")
+        self._sessions[case] = session
 
     def let_go(self, case: int) -> None:
         """The case is no longer in hand: its place is free from the commit that put it to rest or back into the line."""
         if case == self._suspect:
             self._suspect = None
-        if self._tasks.pop(case, None) is not None:
-            self._cancels.pop(case, None)
+        if self._sessions.pop(case, None) is not None:
             self._limits.moved(case)
             self._wake.set()
 
@@ -137,8 +136,10 @@ class Scheduler:
 
     async def cancel(self, case: int, event: Event) -> None:
         """End the case when its current step has ended, and return when it is no longer in hand."""
-        self._cancels[case] = event
-        await asyncio.wait([self._tasks[case]])
+        session = self._sessions[case]
+        session.cancel = event
+        assert session.task is not None
+        await asyncio.wait([session.task])
 
     def look_again(self) -> None:
         """A case that was due later may have been moved: what the timer waits for is found anew."""
@@ -166,16 +167,19 @@ class Scheduler:
             if self._loop_task is not None:
                 await asyncio.wait([self._loop_task])
             await all_committed()
-            if self._tasks:
-                await asyncio.wait(self._tasks.values(), timeout=grace_seconds)
+            if self._sessions:
+                await asyncio.wait(self._tasks(), timeout=grace_seconds)
         finally:
-            late = dict(self._tasks)
-            for task in late.values():
+            late, tasks = list(self._sessions), self._tasks()
+            for task in tasks:
                 task.cancel()
-            if late:
-                await asyncio.wait(late.values(), timeout=CANCEL_SECONDS)
+            if tasks:
+                await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
             with suppress(StoreError):
                 await self._store.release([*late, *self._given_back], now=self._ports.clock.now())
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [session.task for session in self._sessions.values() if session.task is not None]
 
     def give_up(self, error: Exception) -> None:
         """Stop the engine: only its successor can find out what it has in hand."""
@@ -194,7 +198,7 @@ class Scheduler:
                 if self._due and self._free > 0 and self._ports.lease.held():
                     await self._claim()
                     continue
-                if not self._tasks and not self._reserved and not self._due:
+                if not self._sessions and not self._reserved and not self._due:
                     self._lull.set()
                 seconds = None if self._next_wake is None or self._due else seconds_until(self._next_wake, self._ports.clock)
                 await self._ports.clock.wait(self._wake, seconds)
@@ -273,7 +277,7 @@ class Scheduler:
     async def _drive(self, session: CaseSession, commands: tuple[Command, ...] | None) -> None:
         case = session.case.row.id
         try:
-            await self._runner.drive(session, commands, cancelled=lambda: self._cancels.get(case), going_on=lambda: not self._stopping)
+            await self._runner.drive(session, commands, going_on=lambda: not self._stopping)
         except Conflict as refused:
             await self._let_go_of(session, refused)
         except StoreError as error:
@@ -288,7 +292,7 @@ class Scheduler:
             with suppress(Conflict, StoreError):
                 await self._fail_case(session, f"it cannot go on: {type(error).__name__}: {message_of(error)}")
         finally:
-            if self._tasks.get(case) is asyncio.current_task():
+            if self._sessions.get(case) is session:
                 self.let_go(case)
 
     async def _let_go_of(self, session: CaseSession, refused: Conflict) -> None:

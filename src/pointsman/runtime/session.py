@@ -1,10 +1,12 @@
 """A case that this engine runs: the case, its program, and the resources reserved for its next call."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.case import Case
 from pointsman.kernel.commands import CallEffect
+from pointsman.kernel.events import Event
 from pointsman.kernel.happenings import Happening
 from pointsman.kernel.machine import Plan, Refusal, advance
 from pointsman.kernel.moment import Offer
@@ -20,6 +22,7 @@ class CaseSession:
 
     `permit` and `place` are a permit and a thread for the call to come, and `call_until` is when that call must be given up, in the clock's
     monotonic seconds. `calling` is how many calls are under way, `counted` whether the store would count the death of the engine as an interruption.
+    `cancel` is the event of a cancel that was asked for while a step runs, and `task` drives the case.
     """
 
     program: Program
@@ -30,6 +33,8 @@ class CaseSession:
     call_until: float = 0.0
     calling: int = 0
     counted: bool = True
+    cancel: Event | None = None
+    task: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.process = self.program.process

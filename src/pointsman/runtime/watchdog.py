@@ -1,19 +1,18 @@
 """Notices from outside when an async function holds up the event loop: nothing in the loop can, not even a timeout.
 
-While async functions are in hand, a thread asks the loop for a sign of life and looks whether it came. It is started with the
-first of them, and sleeps where there is none.
+While cases are in hand, a thread asks the loop for a sign of life and looks whether it came. It is started with the first of them, and
+sleeps while there is none.
 """
 
 import asyncio
 import logging
 import sys
 import threading
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from traceback import walk_stack
 
-from pointsman.definition.nodes import AnyNode
+from pointsman.definition.process import AnyProcess
 from pointsman.kernel.evidence import stands_at
 from pointsman.runtime.clock import Clock, SystemClock
 
@@ -24,14 +23,18 @@ LOOK_SECONDS = 1.0
 
 
 class Watchdog:
-    """Watches the event loop that it is made in. Without the machine's own clock it starts no thread, and a test calls `look`."""
+    """Watches the event loop that it is made in, and names the node of these processes that blocks it.
 
-    def __init__(self, clock: Clock) -> None:
+    Without the machine's own clock it starts no thread, and a test calls `look`.
+    """
+
+    def __init__(self, clock: Clock, processes: Iterable[AnyProcess]) -> None:
         self.blocked = 0
         self._clock = clock
+        self._processes = processes
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self._nodes: Counter[AnyNode] = Counter()
+        self._cases = 0
         self._seen = clock.monotonic()
         self._alive, self._told = True, False
         self._changed = threading.Condition()
@@ -39,9 +42,9 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def watching(self, node: AnyNode) -> Iterator[None]:
-        """While it lasts, an async function is in hand."""
-        self._nodes[node] += 1
+    def watching(self) -> Iterator[None]:
+        """While it lasts, one more case is in hand."""
+        self._cases += 1
         if self._thread is None and type(self._clock) is SystemClock:
             self._thread = threading.Thread(target=self._watch, name="pointsman-watchdog", daemon=True)
             self._thread.start()
@@ -51,9 +54,7 @@ class Watchdog:
         try:
             yield
         finally:
-            self._nodes[node] -= 1
-            if not self._nodes[node]:
-                del self._nodes[node]
+            self._cases -= 1
 
     def look(self) -> None:
         """Look once, from another thread: where the loop has given no sign of life for `BLOCKED_SECONDS`, say who holds it up, once."""
@@ -86,13 +87,14 @@ class Watchdog:
         """The name of the node whose function the loop stands in."""
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the one way to look at another thread
         codes = set() if frame is None else {frame.f_code for frame, _ in walk_stack(frame)}
-        names = [node.name for node in [*self._nodes] if getattr(node.function, "__code__", None) in codes]
+        nodes = [node for process in self._processes for node in process.nodes()]
+        names = [node.name for node in nodes if getattr(node.function, "__code__", None) in codes]
         return f"node {names[0]!r}" if names else "something"
 
     def _watch(self) -> None:
         while True:
             with self._changed:
-                self._sleeps = not self._nodes
+                self._sleeps = not self._cases
                 self._changed.wait(None if self._sleeps else LOOK_SECONDS)
                 if self._closed:
                     return
