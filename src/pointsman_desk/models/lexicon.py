@@ -15,6 +15,7 @@ SHOWN_CHARACTERS_MAX = 60  # longer than any phrase with its gap; fits on a line
 SHORT_WORDS_MAX = 8  # "facture d il y a trois mois svp": the request and little else
 OPENER_CHARACTERS_MAX = 40  # no word of a phrase is longer
 COVER = "_"  # not in any folded text
+_LANGUAGES = tuple(Language)
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
 
 
@@ -167,13 +168,13 @@ class Findings:
         self._found: dict[str, dict[Language, dict[int, str]]] = {}
 
     def group(self, name: str) -> dict[Language, dict[int, str]]:
-        """Return, for each language, the sentences that contain the group, with the words found there."""
+        """Return, for each language in which the group occurs, the sentences that contain it, with the words found there."""
         if name not in self._found:
-            places: dict[Language, dict[int, str]] = {language: {} for language in Language}
+            places: dict[Language, dict[int, str]] = {}
             text = self._careful if name in lexicon().risky else self._text
             for phrase in lexicon().phrases[name].within(self._openers):
                 for start, end in self._spans(phrase, text):
-                    places[phrase.language].setdefault(bisect_right(self._starts, start) - 1, self._shown(start, end))
+                    places.setdefault(phrase.language, {}).setdefault(bisect_right(self._starts, start) - 1, self._shown(start, end))
             self._found[name] = places
         return self._found[name]
 
@@ -183,15 +184,24 @@ class Findings:
 
     def matches(self) -> list[Match]:
         """Return each rule that holds, once. All groups of a rule must be found in the same language."""
-        holding = (self._match(rule, language) for rule in lexicon().rules for language in Language)
-        return [match for match in holding if match]
+        return [match for rule in lexicon().rules if self._length <= rule.words for match in self._holding(rule)]
 
-    def _match(self, rule: Rule, language: Language) -> Match | None:
-        if self._length > rule.words:
-            return None
-        spoken = [self.group(name)[language] for name in rule.groups]
+    def _holding(self, rule: Rule) -> Iterator[Match]:
+        found = [self.group(name) for name in rule.groups]
+        if not any(found):
+            return
         tokens = [{place for token in lexicon().tokens[name] for place in self._tokens[token]} for name in rule.groups]
         wrong = {place for name in rule.without for places in self.group(name).values() for place in places}
+        for language in _LANGUAGES:
+            spoken = [places.get(language, {}) for places in found]
+            if any(spoken) and all(places or extra for places, extra in zip(spoken, tokens, strict=True)):
+                match = self._match(rule, language, spoken, tokens, wrong)
+                if match is not None:
+                    yield match
+
+    def _match(
+        self, rule: Rule, language: Language, spoken: list[dict[int, str]], tokens: list[set[int]], wrong: set[int]
+    ) -> Match | None:  # fmt: skip
         for place in sorted({start for places in spoken for at in places for start in (at, at - 1) if start >= 0}):
             window = (0, *range(place, min(place + rule.sentences, self._sentences)))
             here = all(any(at in places or at in extra for at in window) for places, extra in zip(spoken, tokens, strict=True))
