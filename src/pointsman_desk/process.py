@@ -103,14 +103,14 @@ def support_mail(
     classify_ = support.node(classify.classify, writes=("intents", "risk", "grounds"), guard=guard, **asking)
     fetch_order = support.node(facts.fetch_order, writes="order", retry=PATIENT, timeout_seconds=FETCH_SECONDS)
     fetch_policy = support.node(facts.fetch_refund_policy, writes="policy", retry=PATIENT, timeout_seconds=FETCH_SECONDS)
-    identify = support.node(identity.identify, writes="trust")
+    identify = support.node(identity.identify, writes="trust", inline=True)
     guard = Guard(*CHECKS, repairs_max=2, models=models, free_models=1, escalate="unsafe")
     draft_ = support.node(draft.draft, writes="reply", guard=guard, **asking)
-    validate_ = support.node(validate.validate, writes="verdict")
+    validate_ = support.node(validate.validate, writes="verdict", inline=True)
     approve = _approve(support)
-    address = support.node(send.address, writes="addressing")
-    compose = support.node(send.compose, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
-    compose_unattended = support.node(send.compose_unattended, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH)
+    address = support.node(send.address, writes="addressing", inline=True)
+    compose = support.node(send.compose, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH, inline=True)
+    compose_unattended = support.node(send.compose_unattended, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH, inline=True)
     send_ = support.effect(
         send.send, writes=("receipt", "send_status", "sent"), retry=GREYLISTED,
         timeout_seconds=send_seconds, safety=safety, limit=send_limit,

@@ -403,3 +403,63 @@ def test_a_resource_that_is_annotated_as_anything_may_be_anything(place: Place) 
             assert (await engine.state(case)).result == "asked by phone"
 
     run(main())
+
+
+class Called(State):
+    name: str
+    result: str | None = None
+
+
+def test_an_inline_function_runs_in_the_event_loop(place: Place) -> None:
+    process = Process("where", Called)
+
+    @process.node(writes="result", inline=True)
+    def work(name: str, *, ctx: Context) -> str:
+        return f"{threading.current_thread() is threading.main_thread()} {name} {ctx.step}"
+
+    process.rules(when("no result", lambda c: c.result is None, work), otherwise(finish("done")))
+
+    async def main() -> Called:
+        async with place.open(process) as engine:
+            case = (await engine.start("where", {"name": "x"})).case
+            await engine.wait_until_resting(case)
+            return await engine.state(case, Called)
+
+    assert run(main()).result == "True x work"
+
+
+def test_an_inline_function_that_raises_or_ends_itself_is_a_failed_attempt(place: Place) -> None:
+    raised = {"an error": OSError("no"), "an exit": SystemExit(), "an end": StopIteration()}
+    process = Process("where", Called)
+
+    @process.node(writes="result", inline=True, retry=Retry(attempts_max=1))
+    def work(name: str) -> str:
+        raise raised[name]
+
+    process.rules(when("no result", lambda c: c.result is None, work), otherwise(finish("done")))
+
+    async def main() -> list[str]:
+        async with place.open(process) as engine:
+            cases = [(await engine.start("where", {"name": text})).case for text in ("an error", "an exit", "an end")]
+            return [str((await engine.wait_until_resting(case)).reason) for case in cases]
+
+    reasons = run(main())
+
+    assert [word in reason for word, reason in zip(("no", "SystemExit", "StopIteration"), reasons, strict=True)] == [True] * 3
+
+
+def test_inline_goes_only_with_a_plain_function_that_needs_no_time() -> None:
+    process = Process("where", Called)
+
+    async def waits(name: str) -> str:
+        return name
+
+    def works(name: str) -> str:
+        return name
+
+    with pytest.raises(DefinitionError, match="inline=True is for plain functions"):
+        process.node(waits, writes="result", inline=True)
+    with pytest.raises(DefinitionError, match="leave out one of them"):
+        process.node(works, writes="result", inline=True, isolated=True)
+    with pytest.raises(DefinitionError, match="leave out timeout_seconds or inline=True"):
+        process.node(works, writes="result", inline=True, timeout_seconds=1)

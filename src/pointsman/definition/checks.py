@@ -87,6 +87,8 @@ def check_node(process: str, state: type[State], node: AnyNode) -> None:
         _check_effect(what, state, node)
     if isinstance(node, Transaction) and (node.asynchronous or "db" not in node.signature.uses):
         raise DefinitionError(f"{what}: a transaction is a plain function with `*, db: Database`; write it so, or make it a node.")
+    if node.inline:
+        _check_inline(what, node)
     if node.isolated:
         _check_isolated(what, node)
     if node.guard is not None:
@@ -340,6 +342,16 @@ def _check_isolated(what: str, node: AnyNode) -> None:
         )
     if not isinstance(function, FunctionType) or not name.isidentifier() or module in {None, "__main__"}:
         raise DefinitionError(f"{what}: isolated=True, but a subprocess cannot import it; define it at the top level of a module.")
+
+
+def _check_inline(what: str, node: AnyNode) -> None:
+    """Refuse what the event loop calls anyway, and what could not be kept."""
+    if node.asynchronous:
+        raise DefinitionError(f"{what}: inline=True is for plain functions, and an async one runs in the event loop anyway; leave it out.")
+    if node.isolated:
+        raise DefinitionError(f"{what}: it is isolated and inline; leave out one of them.")
+    if node.timeout_seconds is not None:
+        raise DefinitionError(f"{what}: it is inline, and nothing can stop it in the event loop; leave out timeout_seconds or inline=True.")
 
 
 def _check_effect(what: str, state: type[State], effect: Effect[Any, Any]) -> None:

@@ -94,6 +94,7 @@ class Node(Generic[P, R]):
     on_failure: OnFailure
     asynchronous: bool
     isolated: bool = field(default=False, kw_only=True)
+    inline: bool = field(default=False, kw_only=True)
     former_names: tuple[str, ...] = field(default=(), kw_only=True)
     limit: Limit | None = field(default=None, kw_only=True)
     guard: Guard | None = field(default=None, kw_only=True)

@@ -74,11 +74,11 @@ class Process(Generic[S]):
 
     @overload
     def node(self, function: Callable[P, R], /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ...,
-             timeout_seconds: float | None = None, on_failure: OnFailure = "park", isolated: bool = False,
+             timeout_seconds: float | None = None, on_failure: OnFailure = "park", isolated: bool = False, inline: bool = False,
              former_names: str | tuple[str, ...] = (), limit: Limit | None = None, guard: Guard | None = None) -> Node[P, R]: ...  # fmt: skip
     @overload
     def node(self, /, *, writes: str | tuple[str, ...], name: str | None = None, retry: Retry = ..., timeout_seconds: float | None = None,
-             on_failure: OnFailure = "park", isolated: bool = False,
+             on_failure: OnFailure = "park", isolated: bool = False, inline: bool = False,
              former_names: str | tuple[str, ...] = (), limit: Limit | None = None, guard: Guard | None = None,
              ) -> Callable[[Callable[P, R]], Node[P, R]]: ...  # fmt: skip
 
@@ -93,14 +93,15 @@ class Process(Generic[S]):
         timeout_seconds: float | None = None,
         on_failure: OnFailure = "park",
         isolated: bool = False,
+        inline: bool = False,
         former_names: str | tuple[str, ...] = (),
         limit: Limit | None = None,
         guard: Guard | None = None,
     ) -> Node[P, R] | Callable[[Callable[P, R]], Node[P, R]]:
         """Declare a node: a plain or async function that reads fields, uses resources and returns the value of `writes`.
 
-        The parameters before the `*` name fields, and those after it name resources. A plain function runs in a thread.
-        `timeout_seconds` bounds one attempt. After the last failed attempt the case is parked, or, with
+        The parameters before the `*` name fields, and those after it name resources. A plain function runs in a thread, or
+        `inline` in the event loop, which it must not block: use it for computations of less than a millisecond. `timeout_seconds` bounds one attempt. After the last failed attempt the case is parked, or, with
         `on_failure="record"`, the field takes a `Failure` and the case goes on. An `isolated` node runs in a subprocess,
         which the engine kills at the timeout or when the step is cancelled; a crash of the subprocess is a failed attempt.
         Each attempt then starts Python, so use it for functions that hang or crash. `former_names` are earlier names, the
@@ -123,6 +124,7 @@ class Process(Generic[S]):
                 on_failure=on_failure,
                 asynchronous=inspect.iscoroutinefunction(function),
                 isolated=isolated,
+                inline=inline,
                 former_names=_names(former_names),
                 limit=limit,
                 guard=Guard(repairs_max=0) if guard is None and asks else guard,

@@ -6,7 +6,7 @@ import functools
 import inspect
 import threading
 import types
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -130,8 +130,8 @@ class Calls:
             async with AsyncExitStack() as places:
                 await self._in_turn(session, places)
                 return await self._answer(session, request, self.isolation.call(node, reads, uses.get("ctx")))
-        if asynchronous:
-            call: Awaitable[object] = function(*reads, **uses)
+        if asynchronous or node.inline:
+            call: Awaitable[object] = function(*reads, **uses) if asynchronous else _inline(function, reads, uses)
             return await self._answer(session, request, call)
         thread = self._threaded(session, request, functools.partial(function, *reads, **uses))
         if request.permit is not None:
@@ -241,6 +241,10 @@ class Calls:
                 raise RuntimeError("it raised StopIteration") from error  # which no future can hold
 
         return self.threads.submit(call, counted) if place is None else self.threads.give(place, call)
+
+
+async def _inline(function: Callable[..., object], reads: Sequence[Any], uses: Mapping[str, Any]) -> object:
+    return function(*reads, **uses)
 
 
 @types.coroutine

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -27,6 +28,7 @@ LONG_WORDS = 250  # a page; questions to a shop are shorter, newsletters and ess
 WORDS_MIN = 2  # a single word may be an accident
 LONG_WITH_BULK_WORDS = 120  # with the signs of a mass mailing, half a page is enough
 LEAD_MIN = 2  # the weights in lexicon.toml rely on it: a side request weighs this much less
+CLASSIFIED_MAX = 64  # mails; a mail is classified up to three times, close together: as a mail and as an earlier one
 SELF_SHARE_MIN = 0.01  # a person says "I" or "my" more often than once in a hundred words
 
 _RISKS = (Risk.LOW, Risk.MEDIUM, Risk.HIGH)
@@ -69,38 +71,43 @@ class OfflineModel:
 
     def classify(self, mail: Mail) -> Classification:
         """Say what `mail` is about by the phrases that it holds; where nothing or too much matches, `unclear`."""
-        text, disguised = undisguised(mail.text[:TEXT_CHARACTERS_MAX])
-        doubtful, masked = undisguised(mail.doubtful[:TEXT_CHARACTERS_MAX])
-        subject, veiled = undisguised(mail.subject[:SUBJECT_CHARACTERS_MAX])
-        numbers = _order_numbers(f"{subject}\n{text}") or _order_numbers(doubtful)
-        found = _found([(fold(subject), "?" in subject)], text, numbers)
-        perhaps = _found([], doubtful, numbers)  # by itself, so that a short question with a signature stays a short one
-        matches = [*found.matches(), *perhaps.matches()]
-        orders = found.words("injection") + perhaps.words("injection") + _marks(f"{subject}\n{text}\n{doubtful}") + _beside(mail)
-        language = _language(subject, text, matches)
-        many = mail.automatic is not None or _bulk(found, text)
-        intent, grounds = _decide(matches, spoken=language is not None, bulk=many, orders=orders)
-        return Classification(
-            intents=(intent,),
-            risk=_risk(
-                intent,
-                matches,
-                mail,
-                odd=bool(orders)
-                or len(mail.said) > TEXT_CHARACTERS_MAX
-                or disguised
-                or masked
-                or veiled
-                or tricked(f"{subject}\n{text}\n{doubtful}"),
-                orders_named=len(numbers),
-            ),
-            grounds=Grounds(
-                language=language or Language.ENGLISH,
-                phrases=grounds[:PHRASES_MAX],
-                order_number=numbers[0] if numbers else None,
-                model=self.name,
-            ),
-        )
+        return _classified(mail)
+
+
+@lru_cache(maxsize=CLASSIFIED_MAX)
+def _classified(mail: Mail) -> Classification:
+    text, disguised = undisguised(mail.text[:TEXT_CHARACTERS_MAX])
+    doubtful, masked = undisguised(mail.doubtful[:TEXT_CHARACTERS_MAX])
+    subject, veiled = undisguised(mail.subject[:SUBJECT_CHARACTERS_MAX])
+    numbers = _order_numbers(f"{subject}\n{text}") or _order_numbers(doubtful)
+    found = _found([(fold(subject), "?" in subject)], text, numbers)
+    perhaps = _found([], doubtful, numbers)  # by itself, so that a short question with a signature stays a short one
+    matches = [*found.matches(), *perhaps.matches()]
+    orders = found.words("injection") + perhaps.words("injection") + _marks(f"{subject}\n{text}\n{doubtful}") + _beside(mail)
+    language = _language(subject, text, matches)
+    many = mail.automatic is not None or _bulk(found, text)
+    intent, grounds = _decide(matches, spoken=language is not None, bulk=many, orders=orders)
+    return Classification(
+        intents=(intent,),
+        risk=_risk(
+            intent,
+            matches,
+            mail,
+            odd=bool(orders)
+            or len(mail.said) > TEXT_CHARACTERS_MAX
+            or disguised
+            or masked
+            or veiled
+            or tricked(f"{subject}\n{text}\n{doubtful}"),
+            orders_named=len(numbers),
+        ),
+        grounds=Grounds(
+            language=language or Language.ENGLISH,
+            phrases=grounds[:PHRASES_MAX],
+            order_number=numbers[0] if numbers else None,
+            model=LABEL,
+        ),
+    )
 
 
 def _order_numbers(text: str) -> tuple[str, ...]:

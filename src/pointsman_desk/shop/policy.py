@@ -68,16 +68,20 @@ class _Written(Policy):
 
 
 class PolicyFile:
-    """The policy in the TOML file at `path`. It is read at each call, so that a change applies from the next reply."""
+    """The policy in the TOML file at `path`. It is read at each call, so that a change applies from the next reply, and parsed if it changed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._last: tuple[str, Policy] | None = None
 
     def current(self) -> Policy:
         """Return the policy. Raises PolicyInvalid with every problem of the file, each with its key."""
         try:
+            text = self._path.read_text(encoding="utf-8")
+            if self._last is not None and self._last[0] == text:
+                return self._last[1]
             # Amounts are parsed as decimals, because 150.10 has no exact binary value.
-            written = tomllib.loads(self._path.read_text(encoding="utf-8"), parse_float=Decimal)
+            written = tomllib.loads(text, parse_float=Decimal)
         except FileNotFoundError as error:
             raise PolicyInvalid(f"the policy file {self._path} is missing; restore it, or copy {_SAMPLE} to it and edit it.") from error
         except (OSError, UnicodeDecodeError) as error:
@@ -89,7 +93,9 @@ class PolicyFile:
         except ValidationError as error:
             problems = "; ".join(_problems(error))
             raise PolicyInvalid(f"the policy file {self._path} is invalid: {problems}") from error
-        return Policy.model_validate(checked.model_dump())
+        policy = Policy.model_validate(checked.model_dump())
+        self._last = (text, policy)
+        return policy
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
