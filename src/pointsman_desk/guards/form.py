@@ -33,12 +33,13 @@ def plain_text(reply: Reply, order: Order | NoOrder, policy: Policy, trust: Trus
     if _MARKUP.search(plain(body)):
         yield "it contains markup, but a reply is plain text"
     composed = unicodedata.normalize("NFC", body)
-    if any(hidden(mark) or unicodedata.category(mark) in ("Mn", "Me") for mark in composed):
+    marks = {*composed}
+    if any(hidden(mark) or unicodedata.category(mark) in ("Mn", "Me") for mark in marks):
         yield "it contains invisible characters"
-    if any(mark.isalnum() and mark not in _TYPOGRAPHIC and unicodedata.normalize("NFKC", mark) != mark for mark in composed):
+    if any(mark.isalnum() and mark not in _TYPOGRAPHIC and unicodedata.normalize("NFKC", mark) != mark for mark in marks):
         yield "it contains letters or figures of an unusual shape"
     rest = without(plain(body), own(policy), names(order, trust))
-    if any(mark.isalpha() and "LATIN" not in unicodedata.name(mark, "LATIN") for mark in rest if mark not in "\u00aa\u00ba\u00b5"):
+    if any(mark.isalpha() and "LATIN" not in unicodedata.name(mark, "LATIN") for mark in {*rest} if mark not in "\u00aa\u00ba\u00b5"):
         yield "it contains letters of another alphabet"
     if _SPACED.search(rest):
         yield "it spells out a word letter by letter"

@@ -29,6 +29,11 @@ def hidden(mark: str) -> bool:
 
 def without(text: str, *known: Iterable[str]) -> str:
     """Return `text` without the `known` pieces where they are whole words, the longest first."""
+    return _without(text, tuple(tuple(texts) for texts in known))
+
+
+@lru_cache(maxsize=TEXTS_MAX)
+def _without(text: str, known: tuple[tuple[str, ...], ...]) -> str:
     pieces = {line.strip() for texts in known for piece in texts for line in plain(piece).splitlines()} - {""}
     for piece in sorted(pieces, key=len, reverse=True):
         if piece in text:

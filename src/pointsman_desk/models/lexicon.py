@@ -15,6 +15,7 @@ SHOWN_CHARACTERS_MAX = 60  # longer than any phrase with its gap; fits on a line
 SHORT_WORDS_MAX = 8  # "facture d il y a trois mois svp": the request and little else
 OPENER_CHARACTERS_MAX = 40  # no word of a phrase is longer
 COVER = "_"  # not in any folded text
+INNOCENT = "innocent"  # the group of phrases that only look like others
 _LANGUAGES = tuple(Language)
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
 
@@ -39,12 +40,6 @@ class Phrases:
     opened: Mapping[str, tuple[Phrase, ...]]
     others: tuple[Phrase, ...]
 
-    def within(self, openers: frozenset[str]) -> Iterator[Phrase]:
-        """Yield the phrases that can occur in a text whose words begin with `openers`."""
-        yield from self.others
-        for opener in sorted(self.opened.keys() & openers):
-            yield from self.opened[opener]
-
 
 @dataclass(frozen=True)
 class Rule:
@@ -67,7 +62,15 @@ class Lexicon:
     rules: tuple[Rule, ...]
     risk: dict[Intent, Risk]
     marks: tuple[str, ...]
-    innocent: Phrases
+
+    @cached_property
+    def opened(self) -> Mapping[str, tuple[tuple[str, Phrase], ...]]:
+        """The phrases of all groups by their openers, each with its group."""
+        opened: dict[str, list[tuple[str, Phrase]]] = {}
+        for name, group in self.phrases.items():
+            for opener, phrases in group.opened.items():
+                opened.setdefault(opener, []).extend((name, phrase) for phrase in phrases)
+        return {opener: tuple(phrases) for opener, phrases in opened.items()}
 
     @cached_property
     def risky(self) -> frozenset[str]:
@@ -90,7 +93,7 @@ def lexicon() -> Lexicon:
     data = read_data("lexicon.toml")
     groups = data["phrases"]
     return Lexicon(
-        phrases={name: _phrases(entries) for name, entries in groups.items()},
+        phrases={name: _phrases(entries) for name, entries in groups.items()} | {INNOCENT: _phrases(data["innocent"])},
         tokens={
             name: frozenset(text for texts in entries.values() for text in texts if text.startswith("<"))
             for name, entries in groups.items()
@@ -98,7 +101,6 @@ def lexicon() -> Lexicon:
         rules=tuple(_rule(entry) for entry in data["rule"]),
         risk={intent: Risk(data["risk"][intent]) for intent in Intent},
         marks=tuple(data["marks"]["injection"]),
-        innocent=_phrases(data["innocent"]),
     )
 
 
@@ -151,7 +153,11 @@ class Findings:
         self._sentences = len(parts)
         self._text = "|".join(f" {words} " for words, _ in parts)
         beginnings = {word[:OPENER_CHARACTERS_MAX] for word in self._text.split()}
-        self._openers = frozenset(word[:size] for word in beginnings for size in range(1, len(word) + 1))
+        openers = {word[:size] for word in beginnings for size in range(1, len(word) + 1)}
+        self._candidates: dict[str, list[Phrase]] = {}  # the phrases of each group that can occur
+        for opener in sorted(lexicon().opened.keys() & openers):
+            for name, phrase in lexicon().opened[opener]:
+                self._candidates.setdefault(name, []).append(phrase)
         self._careful = self._covered()
         self._length = len(self._careful.replace("|", " ").split())  # the small print does not count towards the length
         self._starts: list[int] = []
@@ -172,11 +178,15 @@ class Findings:
         if name not in self._found:
             places: dict[Language, dict[int, str]] = {}
             text = self._careful if name in lexicon().risky else self._text
-            for phrase in lexicon().phrases[name].within(self._openers):
+            for phrase in self._within(name):
                 for start, end in self._spans(phrase, text):
                     places.setdefault(phrase.language, {}).setdefault(bisect_right(self._starts, start) - 1, self._shown(start, end))
             self._found[name] = places
         return self._found[name]
+
+    def _within(self, name: str) -> Sequence[Phrase]:
+        """Return the phrases of a group that can occur in the text, by the beginnings of its words."""
+        return [*lexicon().phrases[name].others, *self._candidates.get(name, ())]
 
     def words(self, name: str) -> tuple[str, ...]:
         """Return the words found for a group in any language, each once."""
@@ -216,13 +226,13 @@ class Findings:
         A sentence of a firm's small print is covered completely.
         """
         letters = list(self._text)
-        for phrase in lexicon().phrases["footer"].within(self._openers):
+        for phrase in self._within("footer"):
             for start, _ in self._spans(phrase, self._text):
                 first = self._text.rfind("|", 0, start + 1) + 1
                 after = self._text.find("|", start)
                 last = after if after >= 0 else len(letters)
                 letters[first:last] = COVER * (last - first)
-        for phrase in lexicon().innocent.within(self._openers):
+        for phrase in self._within(INNOCENT):
             for start, end in self._spans(phrase, self._text):
                 first = start + 1 if phrase.second is None else end + 1 - len(phrase.second)
                 letters[first : end - 1] = COVER * (end - 1 - first)
