@@ -255,7 +255,7 @@ class DeskConfig(BaseModel):
         return self.home / "secret"
 
     @property
-    def departures_file(self) -> Path:
+    def sent_file(self) -> Path:
         """The record of sent replies, which identifies the desk's cases."""
         return self.home / "sent.db"
 
@@ -308,11 +308,11 @@ def load_config(file: Path | None = None) -> DeskConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigInvalid(f"{file} is not TOML: {error}.") from None
     except ValidationError as error:
-        problems = "; ".join(map(_told, error.errors(include_url=False, include_input=False)))
+        problems = "; ".join(map(_text_of, error.errors(include_url=False, include_input=False)))
         raise ConfigInvalid(f"{file} has {error.error_count()} problem{'s' * (error.error_count() > 1)}: {problems}.") from None
 
 
-def _told(problem: ErrorDetails) -> str:
+def _text_of(problem: ErrorDetails) -> str:
     key = ".".join(map(str, problem["loc"])) or "the file"
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown setting; remove it or correct its name"

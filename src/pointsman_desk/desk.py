@@ -20,7 +20,7 @@ from pointsman_desk.standing import SEND, Standing, dispatches, may_go_on, parke
 from pointsman_desk.wiring import Desk
 
 ASKED_SECONDS = 0.2  # how soon a waiting command is noticed
-PATIENCE_SECONDS = 15.0  # a restarted shop is back by then; a later attempt waits for the next run
+HORIZON_SECONDS = 15.0  # a restarted shop is back by then; a later attempt waits for the next run
 CASES_MAX = 1_000_000  # more than a desk answers in its life
 SEEN_MIN = 8  # characters of a digest: fewer could be a typing error, or an empty variable in a script
 
@@ -30,14 +30,14 @@ class Run:
     """What a run of the desk did.
 
     The cases that it started, the cases that mails joined, the number of known mails, and the problems with mails and mailboxes.
-    `made_way` is True if it ended early for a waiting command and must be continued.
+    `yielded` is True if it ended early for a waiting command and must be continued.
     """
 
     started: list[int] = field(default_factory=list)
     joined: list[int] = field(default_factory=list)
     known: int = 0
     problems: list[str] = field(default_factory=list)
-    made_way: bool = False
+    yielded: bool = False
 
 
 class DraftChanged(DeskError):
@@ -71,7 +71,7 @@ async def work_off(
     server, the mailbox is checked again every `again_seconds`.
     """
     run, arrivals = run or Run(), arrivals or Arrivals()
-    run.made_way = False
+    run.yielded = False
 
     async def take(found: Found) -> Started | None:
         seen(found.name)
@@ -88,18 +88,18 @@ async def work_off(
         return Started(taken.case, duplicate=taken.how == "duplicate")
 
     await _take_all(desk.mails() if mails is None else mails, take, run, lambda: stop.is_set() or wanted())
-    while not (stop.is_set() or run.made_way):
+    while not (stop.is_set() or run.yielded):
         await arrivals.take_in(take, stop, wanted)
         quiet = asyncio.Event()
         waits = [_quiet(desk, arrivals, quiet), arrivals.news.wait(), stop.wait(), _asked(wanted)]
         await either(*waits, *([asyncio.sleep(again_seconds)] if again_seconds is not None else []))
-        run.made_way = not stop.is_set() and wanted()
-        if arrivals.news.is_set() or run.made_way:
+        run.yielded = not stop.is_set() and wanted()
+        if arrivals.news.is_set() or run.yielded:
             continue
         if quiet.is_set() or stop.is_set():
             break
         await _take_all(desk.mails(), take, run, lambda: stop.is_set() or wanted())
-    run.problems += arrivals.told()
+    run.problems += arrivals.take_problems()
     return run
 
 
@@ -111,7 +111,7 @@ async def _take_all(
         for found in mails:
             await take(found)
             if interrupted():
-                run.made_way = True
+                run.yielded = True
                 break
     except MailboxMissing as missing:
         run.problems.append(str(missing))
@@ -119,7 +119,7 @@ async def _take_all(
 
 async def _quiet(desk: Desk, arrivals: Arrivals, quiet: asyncio.Event) -> None:
     await arrivals.fetched()
-    await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
+    await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
     quiet.set()
 
 
@@ -132,11 +132,11 @@ async def _asked(wanted: Callable[[], bool]) -> None:
 async def settle_restored(desk: Desk) -> list[int]:
     """Cancel the open cases whose reply was sent before the cases were restored, and return their numbers."""
     settled = []
-    for departure in desk.conversations.departures.of_earlier_lives():
-        row = await desk.engine.reader.case(departure.case)
-        if row is None or row.correlation != departure.conversation or row.status not in {Status.WAITING, Status.PARKED}:
+    for reply in desk.conversations.sent_replies.before_restore():
+        row = await desk.engine.reader.case(reply.case)
+        if row is None or row.correlation != reply.conversation or row.status not in {Status.WAITING, Status.PARKED}:
             continue
-        if await desk.engine.reader.effect(departure.key) is None:
+        if await desk.engine.reader.effect(reply.key) is None:
             await desk.engine.cancel(row.id, by="the desk", why="its reply had been sent before the cases were restored")
             settled.append(row.id)
     return settled
@@ -205,8 +205,8 @@ async def redrive(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
     row = await desk.engine.case(case)
     standing = standing_of(row, await desk.engine.reader.effects(case)) if row.status is Status.PARKED else None
     if standing == "in doubt" and not isinstance(desk.safety, Reconcile):
-        told = f"the reply of case {case} may have been sent; find out whether it arrived, then"
-        raise DeskError(f"{told}: pointsman-desk resolve {case} --arrived, or --send-again.")
+        advice = f"the reply of case {case} may have been sent; find out whether it arrived, then"
+        raise DeskError(f"{advice}: pointsman-desk resolve {case} --arrived, or --send-again.")
     if standing == "refused":
         raise DeskError(f"the reply of case {case} was refused; when the reason is fixed: pointsman-desk resolve {case} --send-again.")
     if parked_by_rule(row):
@@ -221,7 +221,7 @@ async def redrive_all(desk: Desk, *, by: str, why: str) -> list[CaseRow]:
     ready = [row.id for row in parked if may_go_on(row, await desk.engine.reader.effects(row.id))]
     for case in ready:
         await desk.engine.redrive(case, by=by, why=why)
-    await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
+    await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
     return [await desk.engine.case(case) for case in ready]
 
 
@@ -246,7 +246,7 @@ async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
     outcome = (receipt, "sent", sent_of(reply.outgoing, desk.clock.now())) if arrived else None
     why = "it arrived" if arrived else "it did not arrive; send it again"
     if not arrived:
-        desk.conversations.departures.allow(reply.outgoing.answers, desk.clock.now())
+        desk.conversations.sent_replies.allow(reply.outgoing.answers, desk.clock.now())
     await desk.engine.resolve(reply.key, happened=arrived, by=by, why=why, outcome=outcome, expected_attempts=reply.calls)
     return await _moved(desk, case)
 
@@ -254,13 +254,13 @@ async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
 async def cancel(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
     """Cancel a case in any status, without a reply. A mail that waited in it starts the next case. Raises Refused."""
     row = await desk.engine.cancel(case, by=by, why=why)
-    await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
+    await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
     return row
 
 
 async def _moved(desk: Desk, case: int) -> CaseRow:
     """Wait until the case rests or waits for a later attempt."""
-    await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
+    await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
     return await desk.engine.case(case)
 
 

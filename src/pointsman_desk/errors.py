@@ -63,7 +63,7 @@ class SecretMissing(DeskError):
     """A password or token is not where the configuration says."""
 
 
-def told(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """Return the message of an error, with the desk's commands where the library names its own."""
     if isinstance(error, UnknownCase):
         return f"there is no case {error.case}; list the cases with `pointsman-desk cases`."

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pointsman import PointsmanError, open_reader
 from pointsman_desk.config import SAMPLE, DeskConfig
-from pointsman_desk.errors import DeskError, PolicyInvalid, told
+from pointsman_desk.errors import DeskError, PolicyInvalid, message_of
 from pointsman_desk.mail.signing import secret_in
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.sources.claim import refuse_another
@@ -110,7 +110,7 @@ def _looked(what: str, look: Callable[[], object]) -> Finding:
     try:
         look()
     except (DeskError, PointsmanError, OSError) as error:
-        return Finding(what, told(error))
+        return Finding(what, message_of(error))
     return Finding(what, None)
 
 

@@ -2,7 +2,7 @@
 
 from pointsman import CaseRow, NotWaiting, Stale, Status
 from pointsman_desk.case import Case, Incoming, Risk, Sorting
-from pointsman_desk.desk import CASES_MAX, PATIENCE_SECONDS
+from pointsman_desk.desk import CASES_MAX, HORIZON_SECONDS
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.threads import Kind, Place
 from pointsman_desk.process import SORT
@@ -25,14 +25,14 @@ async def close_all(desk: Desk, cases: list[int], *, by: str) -> list[CaseRow]:
             await _sort(desk, case, Sorting(found="automatic", by=by))
         except (DeskError, NotWaiting):
             continue
-    await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
+    await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
     return [row for row in [await desk.engine.case(case) for case in cases] if row.status is Status.DONE]
 
 
 async def accept(desk: Desk, case: int, *, by: str) -> CaseRow:
     """Treat a probably automatic mail as a customer's. Its reply always needs approval. Raises DeskError."""
     await _sort(desk, case, Sorting(found="a customer's", by=by))
-    await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
+    await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
     return await desk.engine.case(case)
 
 
@@ -68,7 +68,7 @@ async def reopen(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
         names: list[tuple[Kind, str]] = [("key", mail.key), ("mail", mail.email_id)]
         desk.conversations.threads.add(Place(number, row.correlation), names, mail.key)
     desk.conversations.threads.follows(case, Place(number, row.correlation))
-    await desk.engine.idle(horizon_seconds=PATIENCE_SECONDS)
+    await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
     opened = await desk.engine.case(number)
     if duplicates == len(state.mails) and opened.status in ENDED:
         raise DeskError(f"case {case} was reopened as case {number}, which has ended too; reopen case {number}.")

@@ -143,8 +143,8 @@ async def _form(config: DeskConfig, reader: Reader, case: int) -> str:
     if mails[-1]["sender"] != UNKNOWN_SENDER:
         return f"by the form {sender}; anybody may type an address into a form"
     form = form_of(config.web_forms, sender)
-    told = "which is no longer configured" if form is None else f"in which the desk looked for {form.looked_for} and found none"
-    return f"by the form {sender}, {told}"
+    detail = "which is no longer configured" if form is None else f"in which the desk looked for {form.looked_for} and found none"
+    return f"by the form {sender}, {detail}"
 
 
 async def _later_cases(config: DeskConfig, reader: Reader, case: int) -> list[Later]:
@@ -191,9 +191,9 @@ def reasons(row: CaseRow, entries: Iterable[EffectRow]) -> str:
     if row.status is Status.DONE:
         return row.outcome or ""
     if row.status in {Status.PARKED, Status.READY, Status.RUNNING} and row.step == SEND:
-        told = _SENDING.get((row.status, standing_of(row, entries)))
+        detail = _SENDING.get((row.status, standing_of(row, entries)))
         newer = "; a newer mail waits beside it" if row.inbox else ""
-        return f"{told or row.rule or ''}{newer}"
+        return f"{detail or row.rule or ''}{newer}"
     if row.status is Status.PARKED and not parked_by_rule(row):
         return f"{row.step} failed"
     return row.reason or row.rule or ""

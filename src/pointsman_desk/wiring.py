@@ -37,8 +37,8 @@ from pointsman_desk.case import Case
 from pointsman_desk.config import SAMPLE, DeskConfig, ModelConfig
 from pointsman_desk.errors import ConfigInvalid, FileUnusable, NoCases
 from pointsman_desk.mail.compose import Letterhead
-from pointsman_desk.mail.departures import Departures, lost, missing_from
 from pointsman_desk.mail.message import identify
+from pointsman_desk.mail.sent_replies import SentReplies, cases_lost, missing_from
 from pointsman_desk.mail.signing import Signer, secret_of
 from pointsman_desk.mail.sources.base import Found, Source
 from pointsman_desk.mail.sources.claim import claim, give_up
@@ -137,7 +137,7 @@ def _look_for_cases(config: DeskConfig) -> None:
             "configuration with --config."
         )
     if not config.database.is_file():
-        raise lost("it is missing", config.database)
+        raise cases_lost("it is missing", config.database)
 
 
 def check(config: DeskConfig, needs: Needs = "everything") -> None:
@@ -147,49 +147,49 @@ def check(config: DeskConfig, needs: Needs = "everything") -> None:
     way_out = config.smtp or config.resend
     missing = {name: variable for name, variable in (way_out.variables if way_out else {}).items() if not os.environ.get(variable)}
     if missing:
-        told = ", ".join(f"{name} names {variable}" for name, variable in missing.items())
-        raise ConfigInvalid(f"{told}, which is not set in the environment; set it, then try again.")
+        names = ", ".join(f"{name} names {variable}" for name, variable in missing.items())
+        raise ConfigInvalid(f"{names}, which is not set in the environment; set it, then try again.")
     if needs == "everything":
         PolicyFile(config.policy_file).current()
         SqliteOrders(config.shop_file).check()
 
 
-async def _recognised(config: DeskConfig, chance: Random) -> Departures:
-    """Open the record of sent replies after checking that the cases match it. Raises CasesLost, and what `Departures` raises."""
-    if not _holds_something(config.departures_file) and _was_here(config):
-        raise lost(f"{config.departures_file}, the record of sent replies, is missing or empty", config.database)
-    departures = Departures(config.departures_file, chance)
+async def _recognised(config: DeskConfig, chance: Random) -> SentReplies:
+    """Open the record of sent replies after checking that the cases match it. Raises CasesLost, and what `SentReplies` raises."""
+    if not _holds_something(config.sent_file) and _was_here(config):
+        raise cases_lost(f"{config.sent_file}, the record of sent replies, is missing or empty", config.database)
+    sent_replies = SentReplies(config.sent_file, chance)
     try:
-        if departures.cases is not None:
-            await _compare(departures, config)
+        if sent_replies.cases is not None:
+            await _compare(sent_replies, config)
     except BaseException:
-        departures.close()
+        sent_replies.close()
         raise
-    return departures
+    return sent_replies
 
 
-async def _compare(departures: Departures, config: DeskConfig) -> None:
-    witnesses = departures.witnesses(config.concurrency)  # read first: a case commits a reply before this file records it
+async def _compare(sent_replies: SentReplies, config: DeskConfig) -> None:
+    newest = sent_replies.newest(config.concurrency)  # read first: a case commits a reply before this file records it
     if not config.database.is_file():
-        raise lost("it is missing", config.database)
+        raise cases_lost("it is missing", config.database)
     with open_reader(config.database) as reader:
-        if reader.incarnation != departures.cases:
-            raise lost("it is another database", config.database)
-        if (missing := await missing_from(reader, *witnesses)) is not None:
-            raise lost(missing, config.database)
+        if reader.incarnation != sent_replies.cases:
+            raise cases_lost("it is another database", config.database)
+        if (missing := await missing_from(reader, *newest)) is not None:
+            raise cases_lost(missing, config.database)
 
 
 def identity_of(config: DeskConfig) -> str | None:
     """Return the name of this folder's desk at its mailbox; None for a new desk. Raises IndexUnavailable, FileUnusable."""
-    if not _holds_something(config.departures_file):
+    if not _holds_something(config.sent_file):
         return None
-    with closing(Departures(config.departures_file, SystemRandom())) as departures:
-        return str(departures.identity)
+    with closing(SentReplies(config.sent_file, SystemRandom())) as sent_replies:
+        return str(sent_replies.identity)
 
 
 def recognise(config: DeskConfig) -> None:
     """Raise CasesLost if the cases are not the ones that this desk has worked on. Does nothing for a new desk."""
-    if config.departures_file.exists() or _was_here(config):
+    if config.sent_file.exists() or _was_here(config):
         asyncio.run(_recognised(config, SystemRandom())).close()
 
 
@@ -213,29 +213,29 @@ def after_restore(config: DeskConfig) -> None:
     prepare(config)
     archive = config.smtp.archive_mailbox if config.smtp is not None else None
     places = [place for place in (config.outbox if config.outbox.exists() else None, archive) if place is not None]
-    with closing(Departures(config.departures_file, SystemRandom())) as departures:
+    with closing(SentReplies(config.sent_file, SystemRandom())) as sent_replies:
         for copy in chain.from_iterable(copies(place) for place in places):
             reply = identify(copy)
             if reply.sender == config.address.lower():
                 for email_id, to in product(reply.answers[:1], reply.recipients):
-                    departures.copied(email_id, to)
+                    sent_replies.record_copy(email_id, to)
         for account in config.mailboxes:
             config.bookmark_of(account).unlink(missing_ok=True)
         if config.mailbox is not None and config.mailbox.is_dir():
             give_up(config.mailbox)
-        departures.begin_anew()
+        sent_replies.forget_cases()
 
 
 def mailboxes_of(
-    config: DeskConfig, told: Callable[[str], None], *, clock: Clock | None = None, random: Random | None = None
+    config: DeskConfig, report: Callable[[str], None], *, clock: Clock | None = None, random: Random | None = None
 ) -> list[Mailbox]:
-    """Return the mailboxes on mail servers, not opened yet. `told` is called with each problem; `clock` and `random` are for tests.
+    """Return the mailboxes on mail servers, not opened yet. `report` is called with each problem; `clock` and `random` are for tests.
 
     Raises what `prepare` raises.
     """
     prepare(config)
     return [
-        Mailbox(account, config.bookmark_of(account), clock=clock or SystemClock(), random=random or SystemRandom(), told=told)
+        Mailbox(account, config.bookmark_of(account), clock=clock or SystemClock(), random=random or SystemRandom(), report=report)
         for account in config.mailboxes
     ]
 
@@ -344,12 +344,12 @@ def _language_model(asked: ModelConfig) -> Model:
     )
 
 
-def _conversations(config: DeskConfig, engine: Engine, signer: Signer, threads: Threads, departures: Departures) -> Conversations:
+def _conversations(config: DeskConfig, engine: Engine, signer: Signer, threads: Threads, sent_replies: SentReplies) -> Conversations:
     limits = config.limits
     flood = ((60.0, limits.mails_minute), (300.0, limits.mails_five_minutes), (3_600.0, limits.mails_hour))
     organisations = config.conversations.organisations
     return Conversations(
-        engine, signer, threads, departures, own=config.address, organisations=organisations, flood=flood, forms=config.web_forms
+        engine, signer, threads, sent_replies, own=config.address, organisations=organisations, flood=flood, forms=config.web_forms
     )
 
 
@@ -376,9 +376,9 @@ async def open_desk(
     asked = (*(models_of(config, stand_ins=needs != "everything") if models is None else models), OfflineModel())
     process = process_of(config, models=len(asked), safety=safety or its_safety)
     chance = SystemRandom()
-    departures = await _recognised(config, chance)
+    sent_replies = await _recognised(config, chance)
     if needs == "everything" and config.mailbox not in {None, SAMPLE / "mails"} and config.mailbox.is_dir():
-        claim(config.mailbox, departures.identity, config.home)
+        claim(config.mailbox, sent_replies.identity, config.home)
     signer, threads = Signer(secret_of(config.secret_file, chance)), Threads(config.threads_file)
     guesses = Guesses(config.guesses_file)
     if needs == "everything":
@@ -395,15 +395,15 @@ async def open_desk(
         "signer": signer,
         "bounds": Bounds(limits.machine_case_hour, limits.machine_address_day),
         "threads": threads,
-        "departures": departures,
+        "sent_replies": sent_replies,
         "authserv": config.exchanger,
         "transport": transport or configured,
     }
     settings: dict[str, Any] = {"resources": resources, "concurrency": config.concurrency, "clock": SystemClock()}
     settings |= {"grace_seconds": grace_of(config)} | engine_settings
-    with closing(departures), closing(threads), closing(guesses):  # after the engine: its last sends may write to them
+    with closing(sent_replies), closing(threads), closing(guesses):  # after the engine: its last sends may write to them
         async with Engine.open(config.database, [process], **settings) as engine:
-            departures.begun(engine.reader.incarnation)
-            conversations = _conversations(config, engine, signer, threads, departures)
+            sent_replies.record_cases(engine.reader.incarnation)
+            conversations = _conversations(config, engine, signer, threads, sent_replies)
             used = (transport or configured).name
             yield Desk(engine, process, config, asked, used, safety or its_safety, conversations, settings["clock"])

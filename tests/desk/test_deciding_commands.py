@@ -203,7 +203,7 @@ def test_a_case_without_a_draft_says_where_it_stands(desk: Terminal) -> None:
 
 
 def test_an_approval_that_meets_a_busy_server_is_kept_and_tells_of_the_next_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(at_desk, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(at_desk, "HORIZON_SECONDS", 0.0)
     with mail_server("content", "451 later") as server:
         desk = Terminal(tmp_path, f'[smtp]\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\n')
         desk.deliver(ARTICLE)

@@ -138,7 +138,7 @@ def test_each_mail_is_asked_about_once_and_so_many_at_a_time() -> None:
     model = Busy(lambda mail: Intent.INVOICE if mail.text.endswith("7") else Intent.REFUND)
     heard: list[int] = []
 
-    asked = asyncio.run(ask(model, [mail(str(n), Intent.REFUND) for n in range(10)], concurrency=3, told=heard.append))
+    asked = asyncio.run(ask(model, [mail(str(n), Intent.REFUND) for n in range(10)], concurrency=3, progress=heard.append))
 
     # The rules know none of these mails, so what the model alone says is harmless is unclear.
     assert [answer.intent for answer in asked.answers] == [Intent.UNCLEAR if n == 7 else Intent.REFUND for n in range(10)]

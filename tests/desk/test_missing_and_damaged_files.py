@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from pointsman import StoreLocked
 from pointsman_desk.cli.main import app
 from pointsman_desk.config import SAMPLE, DeskConfig, load_config
-from pointsman_desk.errors import IndexUnavailable, told
-from pointsman_desk.mail.departures import Departure, Departures
+from pointsman_desk.errors import IndexUnavailable, message_of
+from pointsman_desk.mail.sent_replies import SentReplies, SentReply
 from pointsman_desk.shop.guesses import Guesses
 
 LOOKS = [("show", "1"), ("cases",), ("explain", "1"), ("cases", "--json")]
@@ -208,12 +208,16 @@ def test_a_copy_of_the_policy_that_was_cut_short_is_no_policy(tmp_path: Path, mo
 
 
 def test_an_error_leaves_no_transaction_open_and_no_weaker_flush(tmp_path: Path) -> None:
-    departures = Departures(tmp_path / "sent.db", Random(1))
-    connection = departures._connection
+    sent_replies = SentReplies(tmp_path / "sent.db", Random(1))
+    connection = sent_replies._connection
     for table, change in (("sent", "INSERT"), ("taken", "INSERT"), ("desk", "UPDATE")):
         connection.execute(f"CREATE TRIGGER full_{table} BEFORE {change} ON {table} BEGIN SELECT raise(FAIL, 'disk full'); END")
 
-    for write in (lambda: departures.leaving(Departure("k", 1, "c", 0.0), ["m"]), lambda: departures.taken(1, "c"), departures.begin_anew):
+    for write in (
+        lambda: sent_replies.record(SentReply("k", 1, "c", 0.0), ["m"]),
+        lambda: sent_replies.record_case(1, "c"),
+        sent_replies.forget_cases,
+    ):
         with pytest.raises(
             IndexUnavailable,
             match=r"sent\.db cannot be used now \(disk full\); make it writable, make room on the disk, or close the other program that has it open",
@@ -223,7 +227,7 @@ def test_an_error_leaves_no_transaction_open_and_no_weaker_flush(tmp_path: Path)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
     connection.execute("DROP TRIGGER full_sent")
-    departures.leaving(Departure("k", 1, "c", 0.0), ["m"])
+    sent_replies.record(SentReply("k", 1, "c", 0.0), ["m"])
 
 
 def test_the_guesses_go_on_after_an_error(tmp_path: Path) -> None:
@@ -272,4 +276,4 @@ def test_cases_that_were_emptied_or_are_a_folder_name_the_way_on(tmp_path: Path,
 def test_a_command_that_waits_for_another_one_says_so_in_the_desks_words() -> None:
     locked = StoreLocked("/a/cases.db is open in another engine (process 7); stop that one, or do the work through it.")
 
-    assert told(locked) == "/a/cases.db is in use by another command (process 7)."
+    assert message_of(locked) == "/a/cases.db is in use by another command (process 7)."

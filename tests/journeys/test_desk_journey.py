@@ -445,7 +445,7 @@ def test_cases_wait_for_a_shop_that_fails_and_go_on_by_themselves_when_it_is_bac
         async with open_desk(config) as desk:
             config.shop_file.rename(config.shop_file.with_name("away"))
             with monkeypatch.context() as patched:
-                patched.setattr(at_desk, "PATIENCE_SECONDS", 0.0)
+                patched.setattr(at_desk, "HORIZON_SECONDS", 0.0)
                 during = await sweep(desk)
             config.shop_file.with_name("away").rename(config.shop_file)
             return during, await sweep(desk)

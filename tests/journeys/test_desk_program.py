@@ -165,8 +165,8 @@ def a_damaged_index(config: DeskConfig) -> AbstractContextManager[str]:
     return damaged(config, config.threads_file)
 
 
-def damaged_departures(config: DeskConfig) -> AbstractContextManager[str]:
-    return damaged(config, config.departures_file)
+def damaged_sent_db(config: DeskConfig) -> AbstractContextManager[str]:
+    return damaged(config, config.sent_file)
 
 
 def a_damaged_secret(config: DeskConfig) -> AbstractContextManager[str]:
@@ -178,7 +178,7 @@ def damaged_guesses(config: DeskConfig) -> AbstractContextManager[str]:
 
 
 TROUBLES = [
-    a_broken_policy, a_missing_shop, a_locked_shop, no_mailbox, another_engine, a_locked_index, a_damaged_index, damaged_departures,
+    a_broken_policy, a_missing_shop, a_locked_shop, no_mailbox, another_engine, a_locked_index, a_damaged_index, damaged_sent_db,
     a_damaged_secret, damaged_guesses,
 ]  # fmt: skip
 

@@ -25,7 +25,7 @@ from pointsman_desk.mail.sources.account import Account
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.sources.imap import Connection
-from pointsman_desk.mail.sources.mailbox import BATCH_MAX, LATEST_SECONDS, MENDED_SECONDS, Deliver, Mailbox
+from pointsman_desk.mail.sources.mailbox import BATCH_MAX, REFUSED_MAX_SECONDS, REFUSED_SECONDS, Deliver, Mailbox
 from pointsman_desk.mail.tree import MAIL_MAX_BYTES
 from tiers import figure, seed
 
@@ -179,7 +179,7 @@ def test_a_killed_server_is_found_out_and_found_again(server: Dovecot, user: str
     reader, clock, told = Reader(), Held(), []
 
     async def outage() -> tuple[Bookmark, list[float]]:
-        mailbox = Mailbox(account(server, user), tmp_path / "bookmark.json", clock=clock, random=Random(1), told=told.append)
+        mailbox = Mailbox(account(server, user), tmp_path / "bookmark.json", clock=clock, random=Random(1), report=told.append)
         waits = []
         async with followed(mailbox, reader.deliver):
             await asyncio.to_thread(server.deliver, user, [mail(1)])
@@ -238,7 +238,7 @@ def test_a_wrong_password_is_told_and_tried_again_slowly(server: Dovecot, user: 
 
     async def refused() -> list[float]:
         wrong = account(server, user, password_env="WRONG_PASSWORD")
-        mailbox = Mailbox(wrong, tmp_path / "bookmark.json", clock=clock, random=Random(1), told=told.append)
+        mailbox = Mailbox(wrong, tmp_path / "bookmark.json", clock=clock, random=Random(1), report=told.append)
         async with followed(mailbox, Reader().deliver):
             waits = []
             for _ in range(6):
@@ -248,8 +248,8 @@ def test_a_wrong_password_is_told_and_tried_again_slowly(server: Dovecot, user: 
 
     waits = within(refused)
 
-    assert waits[0] >= MENDED_SECONDS / 2
-    assert LATEST_SECONDS / 2 <= waits[-1] <= LATEST_SECONDS
+    assert waits[0] >= REFUSED_SECONDS / 2
+    assert REFUSED_MAX_SECONDS / 2 <= waits[-1] <= REFUSED_MAX_SECONDS
     assert len(told) == 1, "the same trouble is told again and again"
     assert "refuses the login" in told[0]
     assert "WRONG_PASSWORD" in told[0]
@@ -264,7 +264,7 @@ def test_a_mail_that_the_server_cannot_give_does_not_keep_the_others_away(server
     mode = broken.stat().st_mode
     broken.chmod(0)
     reader, clock, told = Reader(), Held(), []
-    mailbox = Mailbox(account(server, user), tmp_path / "bookmark.json", clock=clock, random=Random(1), told=told.append)
+    mailbox = Mailbox(account(server, user), tmp_path / "bookmark.json", clock=clock, random=Random(1), report=told.append)
 
     async def four() -> tuple[int, ...]:
         clock.passed = asyncio.Semaphore(10)

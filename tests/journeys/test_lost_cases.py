@@ -18,7 +18,7 @@ from pointsman_desk.case import Case, Receipt
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.errors import AnotherDesk, CasesLost
 from pointsman_desk.health import findings
-from pointsman_desk.mail.departures import Departures
+from pointsman_desk.mail.sent_replies import SentReplies
 from pointsman_desk.mail.transports.maildir import MaildirOutbox
 from pointsman_desk.wiring import Desk, after_restore, open_desk
 
@@ -121,8 +121,8 @@ class Later(MaildirOutbox):
 def test_a_mail_that_no_reply_had_left_for_waits_for_a_person(config: DeskConfig) -> None:
     deliver(config, ANSWERED)
     run(config, transport=Later(config.outbox), clock=ManualClock())
-    with sqlite3.connect(config.departures_file) as departures:
-        departures.execute("DELETE FROM sent")  # as if the desk had died before it came to that line
+    with sqlite3.connect(config.sent_file) as sent_replies:
+        sent_replies.execute("DELETE FROM sent")  # as if the desk had died before it came to that line
     lose(config)
     after_restore(config)
 
@@ -204,7 +204,7 @@ def test_without_the_file_that_says_what_left_the_copies_say_it(config: DeskConf
 def test_an_emptied_file_of_what_left_is_a_missing_one(config: DeskConfig) -> None:
     deliver(config, ANSWERED)
     run(config)
-    config.departures_file.write_bytes(b"")
+    config.sent_file.write_bytes(b"")
 
     for _ in range(2):
         with pytest.raises(CasesLost, match=r"sent\.db, the record of sent replies, is missing or empty"):
@@ -278,10 +278,10 @@ def dies(work: Callable[[], object], place: Any, name: str) -> int:
         (wiring, "Threads"),
         (wiring, "transport_of"),
         (Engine, "open"),
-        (Departures, "begun"),
-        (Departures, "leaving"),
+        (SentReplies, "record_cases"),
+        (SentReplies, "record"),
         (MaildirOutbox, "deliver"),
-        (Departures, "taken"),
+        (SentReplies, "record_case"),
     ],
 )
 def test_a_crash_at_any_line_is_no_loss_of_cases(config: DeskConfig, place: Any, name: str) -> None:
@@ -292,7 +292,9 @@ def test_a_crash_at_any_line_is_no_loss_of_cases(config: DeskConfig, place: Any,
     assert sent(config) == 1
 
 
-@pytest.mark.parametrize(("place", "name"), [(wiring, "prepare"), (wiring, "Departures"), (wiring, "copies"), (Departures, "begin_anew")])
+@pytest.mark.parametrize(
+    ("place", "name"), [(wiring, "prepare"), (wiring, "SentReplies"), (wiring, "copies"), (SentReplies, "forget_cases")]
+)
 def test_a_crash_in_a_restore_leaves_the_desk_refusing(
     config: DeskConfig, place: Any, name: str
 ) -> None:  # fmt: skip

@@ -160,8 +160,8 @@ def _shown(settings: DeskConfig, case: int, seen: str | None, question: str, *, 
     if not yes and (known := last_shown(settings, case)) is not None:
         return known
     if not yes and (as_json or not at_a_terminal()):
-        told = f"nothing was done, because you have not seen the draft of case {case}"
-        exit_with(f"{told}; see it with `pointsman-desk show {case}`. In a script, use --seen DIGEST or --yes.")
+        problem = f"nothing was done, because you have not seen the draft of case {case}"
+        exit_with(f"{problem}; see it with `pointsman-desk show {case}`. In a script, use --seen DIGEST or --yes.")
     if not as_json:
         print_question(history, beside)
         remember(settings, history)

@@ -47,7 +47,7 @@ def evaluate(
         with errors.status(f"Asking {safe(model)}") as status:
             asked = await ask(
                 asked_model, chosen, concurrency=concurrency, facts=facts,
-                told=lambda done: status.update(f"Asking {safe(model)}: {done} of {len(chosen)} mails"),
+                progress=lambda done: status.update(f"Asking {safe(model)}: {done} of {len(chosen)} mails"),
             )  # fmt: skip
         return measure(chosen, asked)
 

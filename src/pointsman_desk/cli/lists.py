@@ -75,8 +75,8 @@ async def case_json(reader: Reader, row: CaseRow) -> dict[str, Any]:
 
 def is_found(case: dict[str, Any], words: str) -> bool:
     """Return whether a list shows each of the words for this case."""
-    told = " ".join(str(case[name]) for name in ("id", "subject", "from", "intents", "outcome", "order", "why") if case[name] is not None)
-    return all(word in told.casefold() for word in words.casefold().split())
+    text = " ".join(str(case[name]) for name in ("id", "subject", "from", "intents", "outcome", "order", "why") if case[name] is not None)
+    return all(word in text.casefold() for word in words.casefold().split())
 
 
 def run_json(run: Run, rows: Sequence[CaseRow]) -> dict[str, Any]:
@@ -100,8 +100,8 @@ def print_run(
         return
     print_cases(cases, now=now, limit=SHOWN_MAX)
     counts = Counter(section_of(row.status, row.rule, row.outcome) for row in rows)
-    told = ", ".join(f"{counts[section]} {section.counted}" for section in Section if counts[section])
-    console.print(f"\n{format_count(len(rows), 'case')} in total: {told}.")
+    counted = ", ".join(f"{counts[section]} {section.counted}" for section in Section if counts[section])
+    console.print(f"\n{format_count(len(rows), 'case')} in total: {counted}.")
     if watched:
         return
     if config.smtp is None and config.resend is None:
@@ -256,7 +256,7 @@ def print_cases(
                 console.print(f"[bold]{safe(why)}[/] ({len(group)})")
             newest_first = section in {Section.SENT, Section.ENDED}
             shown = group if limit is None else group[-limit:] if newest_first else group[:limit]
-            _print_rows([_told(case, now) for case in shown], now)
+            _print_rows([_row(case, now) for case in shown], now)
             if left := len(group) - len(shown):
                 which = "older" if newest_first else "newer"
                 console.print(f"[dim]and {left} {which} cases: pointsman-desk cases --status {group[0]['status']} --limit {len(group)}[/]")
@@ -268,7 +268,7 @@ def print_cases(
 _HEADINGS = ("case", "about", "from", "subject", "age")
 
 
-def _told(case: dict[str, Any], now: float | None) -> tuple[str, ...]:
+def _row(case: dict[str, Any], now: float | None) -> tuple[str, ...]:
     age = () if now is None else (_age(now - case["came_at"]),)
     return str(case["id"]), ", ".join(case["intents"]), case["from"] or "", case["subject"] or "(no subject)", *age
 
@@ -293,7 +293,7 @@ def _print_causes(cases: Sequence[dict[str, Any]]) -> None:
     for case in cases:
         if case.get("cause"):
             causes.setdefault(_NUMBER.sub("#", case["cause"]), []).append(case["cause"])
-    for told in causes.values():
-        if len(told) > 1:
-            console.print(f"\n[yellow]{len(told)} cases are parked for the same cause: {safe(told[0].rstrip('.'))}.[/]")
+    for same in causes.values():
+        if len(same) > 1:
+            console.print(f"\n[yellow]{len(same)} cases are parked for the same cause: {safe(same[0].rstrip('.'))}.[/]")
             console.print("When it is fixed: pointsman-desk redrive --all --why ...")

@@ -30,7 +30,7 @@ def print_case(history: History, beside: Beside = NOTHING_BESIDE, *, now: float 
     if mail.get("attachments"):
         console.print("Attachments: " + ", ".join(safe(f"{one['name']} ({one['size']} bytes)") for one in mail["attachments"]))
     if mail.get("automatic"):
-        console.print(safe(_machine_told(mail["automatic"], mail.get("bounce"), proved=mail.get("proved", False))))
+        console.print(safe(_machine_text(mail["automatic"], mail.get("bounce"), proved=mail.get("proved", False))))
     _print_conversation(history)
     if mail.get("notes"):
         odd = "; ".join(MEANING.get(note, note) for note in mail["notes"])
@@ -45,7 +45,7 @@ def print_case(history: History, beside: Beside = NOTHING_BESIDE, *, now: float 
     if grounds.get("signs"):
         console.print(f"[yellow]Needs a person: {safe('; '.join(grounds['signs']))}.[/]")
     if state.get("order"):
-        console.print("Order: " + safe(_order_told(state["order"])))
+        console.print("Order: " + safe(_order_text(state["order"])))
     if state.get("reply"):
         print_reply(state["reply"], state.get("verdict"))
     _print_objections(history)
@@ -58,8 +58,8 @@ def _print_way_out(history: History, beside: Beside, now: float | None) -> None:
     """Print what happened to the reply, what came since, and the next commands."""
     state, row = history.state, history.case
     if state.get("receipt"):
-        told = ", ".join(filter(None, (state["receipt"]["transport"], state["receipt"]["detail"])))
-        console.print(f"Sent as {safe(state['receipt']['provider_message_id'])} ({safe(told)}).")
+        details = ", ".join(filter(None, (state["receipt"]["transport"], state["receipt"]["detail"])))
+        console.print(f"Sent as {safe(state['receipt']['provider_message_id'])} ({safe(details)}).")
     print_dispatches(history, beside.dispatches)
     print_beside(beside)
     if row.status is Status.READY:
@@ -132,7 +132,7 @@ def _print_conversation(history: History) -> None:
     if allowance.get("why"):
         console.print(f"[yellow]No automatic reply: {safe(allowance['why'])}.[/]")
     for report in reports:
-        console.print(f"From {safe(report['sender'])}: {safe(_machine_told(report['automatic'], report['bounce'], proved=True))}")
+        console.print(f"From {safe(report['sender'])}: {safe(_machine_text(report['automatic'], report['bounce'], proved=True))}")
 
 
 def _print_objections(history: History) -> None:
@@ -141,8 +141,8 @@ def _print_objections(history: History) -> None:
         if event.kind == "guard.violated":
             facts = json.loads(event.facts)
             checks = ", ".join(dict.fromkeys(violation["check"] for violation in facts["violations"]))
-            told = f"An answer of {(facts.get('used') or {}).get('model') or 'a model'} to {event.step} failed ({checks}): {facts['next']}."
-            console.print(f"[dim]{safe(told)}[/]")
+            line = f"An answer of {(facts.get('used') or {}).get('model') or 'a model'} to {event.step} failed ({checks}): {facts['next']}."
+            console.print(f"[dim]{safe(line)}[/]")
 
 
 def _print_last_failure(history: History) -> None:
@@ -153,7 +153,7 @@ def _print_last_failure(history: History) -> None:
             return
 
 
-def _machine_told(automatic: str, bounce: dict[str, Any] | None, *, proved: bool) -> str:
+def _machine_text(automatic: str, bounce: dict[str, Any] | None, *, proved: bool) -> str:
     sent_by = "Sent by a machine" if proved else "Probably sent by a machine"
     if bounce is None:
         return f"{sent_by}: {automatic}."
@@ -166,7 +166,7 @@ def _machine_told(automatic: str, bounce: dict[str, Any] | None, *, proved: bool
     return f"{sent_by}: {automatic}; {'; '.join([bounce['action'], *filter(None, facts)])}."
 
 
-def _order_told(order: dict[str, Any]) -> str:
+def _order_text(order: dict[str, Any]) -> str:
     if "number" not in order:
         return f"none; {order['reason']}" + (f" ({order['asked']})" if order.get("asked") else "")
     due = f", due {order['due_on']}" if order["due_on"] else ""

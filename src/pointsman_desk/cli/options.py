@@ -10,10 +10,10 @@ from pointsman_desk.mail.characters import clean
 
 def said(text: str | None) -> str | None:
     """Check a text that a person gives for others to read: it must not be empty, and loses control characters."""
-    told = None if text is None else clean(text, set())
-    if told is not None and not told.strip():
+    cleaned = None if text is None else clean(text, set())
+    if cleaned is not None and not cleaned.strip():
         raise typer.BadParameter("it is empty; give a text for the people who read the case later.")
-    return told
+    return cleaned
 
 
 Config = Annotated[

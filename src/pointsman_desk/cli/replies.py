@@ -61,8 +61,8 @@ def print_beside(beside: Beside) -> None:
     """Print what came since and is not part of the state yet."""
     for one in beside.later:
         if one.bounce is not None:
-            told = ", ".join(filter(None, (one.bounce.status, one.bounce.diagnostic))) or "no reason given"
-            console.print(f"[red]A reply of this case bounced ({safe(told)}): pointsman-desk show {one.case}[/]")
+            reason = ", ".join(filter(None, (one.bounce.status, one.bounce.diagnostic))) or "no reason given"
+            console.print(f"[red]A reply of this case bounced ({safe(reason)}): pointsman-desk show {one.case}[/]")
     if others := [str(one.case) for one in beside.later if one.bounce is None]:
         console.print(f"Follow-up cases: {', '.join(others)}.")
     if beside.unknown:

@@ -14,15 +14,15 @@ from pointsman_desk.cli.stopping import Stop, stopping
 from pointsman_desk.cli.terminal import complain, errors, unwritable
 from pointsman_desk.cli.turns import Turns
 from pointsman_desk.config import DeskConfig
-from pointsman_desk.errors import DeskError, FileUnusable, IndexUnavailable, PolicyInvalid, ShopUnavailable, told
+from pointsman_desk.errors import DeskError, FileUnusable, IndexUnavailable, PolicyInvalid, ShopUnavailable, message_of
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.wiring import Desk, Needs, grace_of, mailboxes_of, open_desk, serving
 
 LOCKED_SECONDS = 900.0  # longer than a mail server may take to answer (RFC 5321, 4.5.3.2.6) while the desk waits for it
-TOLD_SECONDS = 1.0  # a shorter wait needs no message
+NOTICE_SECONDS = 1.0  # a shorter wait needs no message
 RETRY_SECONDS = 0.2  # the wait between two tries to open the cases
-WAY_SECONDS = 5.0  # how long a command that yielded leaves the cases to others, which try five times a second
-MENDED_BY_OTHERS = (
+YIELD_SECONDS = 5.0  # how long a command that yielded leaves the cases to others, which try five times a second
+RECOVERABLE = (
     StoreError, EngineStopped, FileUnusable, IndexUnavailable, PolicyInvalid, ShopUnavailable, OSError, sqlite3.Error
 )  # fmt: skip
 
@@ -40,7 +40,7 @@ def with_desk(settings: DeskConfig, work: Work, *, needs: Needs = "everything", 
 
     async def body(stop: Stop) -> None:
         arrived = arrivals or Arrivals()
-        async with arrived.of(mailboxes_of(settings, arrived.trouble) if arrivals is not None else [], follow=False):
+        async with arrived.of(mailboxes_of(settings, arrived.report) if arrivals is not None else [], follow=False):
             await _in_turn(settings, work, stop, needs=needs, until=asyncio.get_running_loop().time() + LOCKED_SECONDS)
 
     _run(settings, body)
@@ -53,7 +53,7 @@ def watch(settings: DeskConfig, sweep: Work, arrivals: Arrivals, *, again_second
     """
 
     async def body(stop: Stop) -> None:
-        async with arrivals.of(mailboxes_of(settings, arrivals.trouble), follow=True), serving(settings, arrivals.hand_over):
+        async with arrivals.of(mailboxes_of(settings, arrivals.report), follow=True), serving(settings, arrivals.hand_over):
             try:
                 await _sweep_again(settings, sweep, arrivals, stop, again_seconds)
             finally:
@@ -63,51 +63,51 @@ def watch(settings: DeskConfig, sweep: Work, arrivals: Arrivals, *, again_second
 
 
 async def _sweep_again(settings: DeskConfig, sweep: Work, arrivals: Arrivals, stop: Stop, again_seconds: float) -> None:
-    troubles = Troubles()
+    problem = CurrentProblem()
     while not stop.is_set():
         try:
             await _in_turn(settings, sweep, stop)
-            troubles.over()
+            problem.over()
         except (StoreForeign, StoreNewer):
             raise  # waiting does not help
-        except MENDED_BY_OTHERS as error:
-            troubles.tell(error)
+        except RECOVERABLE as error:
+            problem.report(error)
         with errors.status("Watching the mailbox; press Ctrl-C to stop"):
             # If something is wrong, new mails are no reason to retry at once.
-            news = [] if troubles.told else [arrivals.news.wait()]
+            news = [] if problem.reported else [arrivals.news.wait()]
             await at_desk.either(stop.wait(), asyncio.sleep(again_seconds), *news)
 
 
-class Troubles:
+class CurrentProblem:
     """The current problem of a watching desk, reported when it begins, changes and ends."""
 
     def __init__(self) -> None:
-        self.told = ""
+        self.reported = ""
 
-    def tell(self, error: Exception) -> None:
+    def report(self, error: Exception) -> None:
         """Report the problem, unless it was the last one reported."""
         problem = str(error)
-        if problem != self.told:
+        if problem != self.reported:
             complain(f"{problem} The desk continues when this is fixed.")
-        self.told = problem
+        self.reported = problem
 
     def over(self) -> None:
         """Report the end of the problem, if there was one."""
-        if self.told:
+        if self.reported:
             complain("the problem is fixed; the desk continues.")
-        self.told = ""
+        self.reported = ""
 
 
 async def _in_turn(settings: DeskConfig, work: Work, stop: Stop, *, needs: Needs = "everything", until: float = float("inf")) -> None:
     """Open the desk when it is free, work, and close it; repeat if the work yielded. Raises StoreLocked after `until`."""
     turns = Turns(settings.home)
     while await _opened(settings, work, stop, turns, needs=needs, until=until) and not stop.is_set():
-        await _let_others(turns, stop)
+        await _yield_turn(turns, stop)
 
 
 async def _opened(settings: DeskConfig, work: Work, stop: Stop, turns: Turns, *, needs: Needs, until: float) -> bool | None:
     loop = asyncio.get_running_loop()
-    told_at = loop.time() + TOLD_SECONDS
+    notice_at = loop.time() + NOTICE_SECONDS
     with ExitStack() as line:
         while not stop.is_set():
             opened = False
@@ -121,16 +121,16 @@ async def _opened(settings: DeskConfig, work: Work, stop: Stop, turns: Turns, *,
                     raise
                 line.close()
                 line.enter_context(turns.waiting())
-                if loop.time() > told_at:
-                    told_at = float("inf")
-                    complain(f"waiting for the cases; press Ctrl-C to give up: {told(locked)}")
+                if loop.time() > notice_at:
+                    notice_at = float("inf")
+                    complain(f"waiting for the cases; press Ctrl-C to give up: {message_of(locked)}")
             await at_desk.either(stop.wait(), asyncio.sleep(RETRY_SECONDS))
     return None
 
 
-async def _let_others(turns: Turns, stop: Stop) -> None:
+async def _yield_turn(turns: Turns, stop: Stop) -> None:
     """Leave the cases to waiting commands, until none waits or WAY_SECONDS have passed."""
-    until = asyncio.get_running_loop().time() + WAY_SECONDS
+    until = asyncio.get_running_loop().time() + YIELD_SECONDS
     while turns.wanted() and asyncio.get_running_loop().time() < until:
         await at_desk.either(stop.wait(), asyncio.sleep(RETRY_SECONDS))
 
@@ -176,7 +176,7 @@ def _end_for(error: BaseException) -> NoReturn:
         exit_with(f"a database of the desk cannot be used now ({error}); run `pointsman-desk doctor` to see which one.")
     if not isinstance(error, DeskError | PointsmanError):
         raise error
-    exit_with(told(error))
+    exit_with(message_of(error))
 
 
 def exit_with(message: str) -> NoReturn:

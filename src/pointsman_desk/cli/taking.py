@@ -136,7 +136,7 @@ class _Sweep:
                 desk, lambda name: status.update(f"Taking in {safe(name)}"), stop, self._left, self._arrivals, wanted=self._wanted, run=self._run,
                 again_seconds=WATCH_SECONDS if self._watched else None,
             )  # fmt: skip
-        if self._run.made_way and not stop.is_set():
+        if self._run.yielded and not stop.is_set():
             return True
         self._left = None
         await self._tell(desk)
@@ -148,8 +148,8 @@ class _Sweep:
         if self._as_json:
             print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=None if self._watched else 1), flush=True)
         elif done.started or done.joined or not self._watched:
-            told = {*done.started, *done.joined} | {row.id for row in rows if row.status in HELD and not self._watched}
-            shown = await listed(desk.engine.reader, [row for row in rows if row.id in told], desk.config)
+            numbers = {*done.started, *done.joined} | {row.id for row in rows if row.status in HELD and not self._watched}
+            shown = await listed(desk.engine.reader, [row for row in rows if row.id in numbers], desk.config)
             models = ", then ".join(model.name for model in desk.models)
             print_run(done, shown, rows, desk.config, models, now=desk.clock.now(), watched=self._watched)
         if done.problems and not self._watched:

@@ -89,9 +89,9 @@ async def ask(
     *,
     concurrency: int = 1,
     facts: Facts | None = None,
-    told: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Asked:
-    """Ask about each mail once, `concurrency` at a time, and with `facts` also for a draft. `told` is called with the number done.
+    """Ask about each mail once, `concurrency` at a time, and with `facts` also for a draft. `progress` is called with the number done.
 
     A failed call counts as an invalid answer, because at the desk such a mail also goes to a person.
     """
@@ -103,8 +103,8 @@ async def ask(
     async def work(left: Iterator[int]) -> None:
         for place in left:
             answers[place] = await _answer(model, mails[place].mail, facts)
-            if told is not None:
-                told(len(answers))
+            if progress is not None:
+                progress(len(answers))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(concurrency):

@@ -14,22 +14,22 @@ def read_secret(variable: str | None, command: Sequence[str], timeout_seconds: f
     It is read when it is needed and kept nowhere. Waits for the command, at most `timeout_seconds`. Raises SecretMissing.
     """
     if command:
-        return _told(command, timeout_seconds)
+        return _output_of(command, timeout_seconds)
     secret = os.environ.get(variable or "")
     if not secret:
         raise SecretMissing(f"the environment variable {variable} is not set; set it to the secret.")
     return secret
 
 
-def _told(command: Sequence[str], timeout_seconds: float) -> str:
+def _output_of(command: Sequence[str], timeout_seconds: float) -> str:
     program = command[0]
     try:
         done = subprocess.run(  # noqa: S603 - the owner of the configuration named the program, and no shell reads it
             command, capture_output=True, text=True, timeout=timeout_seconds, stdin=subprocess.DEVNULL, check=False
         )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        told = "it took too long" if isinstance(error, subprocess.TimeoutExpired) else str(error)
-        raise SecretMissing(f"the token_command {program} gave no token ({told}); mend it.") from None
+        reason = "it took too long" if isinstance(error, subprocess.TimeoutExpired) else str(error)
+        raise SecretMissing(f"the token_command {program} gave no token ({reason}); mend it.") from None
     token = done.stdout.strip()
     if done.returncode or not token:
         raise SecretMissing(f"the token_command {program} gave no token (code {done.returncode}); mend it.")

@@ -15,18 +15,18 @@ _FORM_ONLY = re.compile(
 _WORD = re.compile(r"[^\W_]+")
 
 
-def untold(form: str, other: str) -> list[str]:
+def lines_only_in(form: str, other: str) -> list[str]:
     """Return the lines of `form` that hold words which do not stand in `other`, in this order.
 
     Breaks, punctuation, marks of quotations and lists, letter case, and where a link leads make no difference.
     """
     words = _words(other)
-    told, joined = f" {' '.join(words)} ", "".join(words)
-    return [line for line in form[:COMPARED_MAX].split("\n") if not _stands(_words(line), told, joined)]
+    spaced, joined = f" {' '.join(words)} ", "".join(words)
+    return [line for line in form[:COMPARED_MAX].split("\n") if not _stands(_words(line), spaced, joined)]
 
 
-def _stands(words: list[str], told: str, joined: str) -> bool:
-    return f" {' '.join(words)} " in told or not words or (len(words) >= _JOINED_MIN and "".join(words) in joined)
+def _stands(words: list[str], spaced: str, joined: str) -> bool:
+    return f" {' '.join(words)} " in spaced or not words or (len(words) >= _JOINED_MIN and "".join(words) in joined)
 
 
 def _words(text: str) -> list[str]:

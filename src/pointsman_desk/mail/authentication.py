@@ -58,9 +58,9 @@ def authentication(raw: bytes, root: Part, sender: str, authserv: str) -> Authen
         return Authentication(why=f"{authserv} tells of {len(checks)} DMARC checks instead of one")
     [check] = checks
     domains = check.named("header.from")
-    told = _line(f"{authserv} says dmarc={check.value} for {' and '.join(domains) or 'no domain'}")
+    why = _line(f"{authserv} says dmarc={check.value} for {' and '.join(domains) or 'no domain'}")
     passed = check.value == "pass" and len(domains) == 1 and _speaks_for(domains[0], sender.rpartition("@")[2])
-    return Authentication(aligned=passed, why=told)
+    return Authentication(aligned=passed, why=why)
 
 
 def _ambiguous(raw: bytes) -> bool:
@@ -163,13 +163,13 @@ def _result(segment: list[_Token]) -> Result | None:
     """Read `method=value name=value ...`; None for what is none, such as the word `none`."""
     pairs: list[tuple[str, str]] = []
     name: list[str] = []
-    told = False  # the next word is the value of `name`
+    has_value = False  # the next word is the value of `name`
     for kind, text in segment:
         if kind == "mark":
-            told = True
-        elif told:
+            has_value = True
+        elif has_value:
             pairs.append(("".join(name), text))
-            name, told = [], False
+            name, has_value = [], False
         else:
             name.append(text)
     if not pairs:

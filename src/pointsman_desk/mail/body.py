@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pointsman_desk.case import DOUBTS, Attachment
 from pointsman_desk.mail import markup
-from pointsman_desk.mail.alternatives import untold
+from pointsman_desk.mail.alternatives import lines_only_in
 from pointsman_desk.mail.characters import clean
 from pointsman_desk.mail.charsets import decode, html_charset
 from pointsman_desk.mail.cms import NotReadable, salvaged_content, signed_content
@@ -93,8 +93,8 @@ class Body:
             its_notes: set[str] = set()
             html = "\n".join(_shown(block, its_notes, budget) for block in forms.html)
             budget = max(0, budget - sum(len(block.text) for block in forms.html))
-            more = untold(html, "\n".join(texts))
-            if more or "hidden-text" in its_notes or untold("\n".join(_shown(block, set(), 0) for block in forms.plain), html):
+            more = lines_only_in(html, "\n".join(texts))
+            if more or "hidden-text" in its_notes or lines_only_in("\n".join(_shown(block, set(), 0) for block in forms.plain), html):
                 notes.update({"alternatives-differ"}, its_notes)
             texts += more
         texts += [clean(text, notes).strip("\n") for text in self.outside]

@@ -108,8 +108,8 @@ def _block(lines: Sequence[str], index: int) -> Heading | None:
             last = place
         elif place - last > 1 and not (line.strip() and "@" in lines[place - 1]):
             break
-    whole, told = sender and len(names) >= 3, dated and addressed and len(names) >= 2
-    return Heading(last - index + 1, sure=True, proves=whole and told, fields=True) if whole or told else None
+    whole, dated_and_addressed = sender and len(names) >= 3, dated and addressed and len(names) >= 2
+    return Heading(last - index + 1, sure=True, proves=whole and dated_and_addressed, fields=True) if whole or dated_and_addressed else None
 
 
 def _attribution(lines: Sequence[str], index: int) -> Heading | None:

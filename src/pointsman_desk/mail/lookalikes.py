@@ -23,9 +23,9 @@ def both_forms(address: str) -> str:
     labels = domain.split(".")
     sent = ".".join(map(_sent, labels))
     looks = ".".join(map(_looks, labels))
-    told = [looks] if looks != sent else []
-    told += filter(None, [_warning(part) for part in (local, *looks.split("."))])
-    return f"{local}{at}{sent}" + (f" ({'; '.join(dict.fromkeys(told))})" if told else "")
+    remarks = [looks] if looks != sent else []
+    remarks += filter(None, [_warning(part) for part in (local, *looks.split("."))])
+    return f"{local}{at}{sent}" + (f" ({'; '.join(dict.fromkeys(remarks))})" if remarks else "")
 
 
 def _sent(label: str) -> str:

@@ -168,9 +168,9 @@ def declarations(style: str) -> dict[str, str]:
     if "\\" in style:
         style = _ESCAPE.sub(_unescaped, style)
     pairs = (part.lower().partition(":") for part in without_comments(style, "/*", "*/").split(";"))
-    told = [(name.strip(), value) for name, _, value in pairs if name.strip() in _PROPERTIES]
-    told.sort(key=lambda pair: "!important" in pair[1])
-    return {name: value.replace("!important", "").strip() for name, value in told}
+    relevant = [(name.strip(), value) for name, _, value in pairs if name.strip() in _PROPERTIES]
+    relevant.sort(key=lambda pair: "!important" in pair[1])
+    return {name: value.replace("!important", "").strip() for name, value in relevant}
 
 
 def _unescaped(found: re.Match[str]) -> str:

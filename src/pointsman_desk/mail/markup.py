@@ -109,8 +109,8 @@ def _address_of(link: str, words: str) -> str:
     if not link.lower().startswith(("http://", "https://", "mailto:")) or not words.strip():
         return ""
     address = link if len(link) <= _LINK_MAX else link[: _LINK_MAX - 1] + "…"
-    told = link.partition(":")[2].strip("/").lower()
-    return "" if told and told in words.lower() else f" <{address}>"
+    target = link.partition(":")[2].strip("/").lower()
+    return "" if target and target in words.lower() else f" <{address}>"
 
 
 def _is_quotation(attributes: Mapping[str, str]) -> bool:

@@ -56,9 +56,9 @@ def identify(raw: bytes) -> Identity:
         root = parse(raw, set())
         date, author, subject = (header_text(root.field(name), set()) for name in ("date", "from", "subject"))
         body = read_body(root, set(), opens=False)
-        told = [date, author, subject, *(" ".join(block.text.split()) for block in body.blocks)]
+        content = [date, author, subject, *(" ".join(block.text.split()) for block in body.blocks)]
         email_id, (sender_name, sender) = _message_id(root, raw, set()), _sender(root, set())
-        digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
+        digest = hashlib.sha256("\n".join(content).encode()).hexdigest()
         sent_by = automatic(root, body.media_types, sender, sender_name, subject)
         report = _report(root, sent_by, subject, body.text(set()))
         return Identity(

@@ -45,13 +45,13 @@ def bounce_of(root: Part, subject: str, text: str) -> Bounce:
     actions = [_ACTIONS[word] for group in groups if (word := _word(group, "action")) in _ACTIONS]
     statuses = [found[0] for group in groups if (found := _STATUS.search(group.field("status")))]
     said = [header_text(value, set()) for group in groups for value in group.fields("diagnostic-code")]
-    told = text[:_READ_MAX]
+    beginning = text[:_READ_MAX]
     if not recipients:
-        failed = root.fields("x-failed-recipients") or [f"<{found}>" for found in _ADDRESS_LINE.findall(told)]
+        failed = root.fields("x-failed-recipients") or [f"<{found}>" for found in _ADDRESS_LINE.findall(beginning)]
         failed = failed or [value for header in _returned(root) for value in header.fields("to")]
         recipients = [address for _, address in addresses(failed, set())]
     if not statuses:
-        statuses = _STATUS.findall(" ".join([*said, told]))
+        statuses = _STATUS.findall(" ".join([*said, beginning]))
     return Bounce(
         action=_worst(actions) if actions else "delayed" if _LATER.search(subject) else "failed",
         recipients=tuple(dict.fromkeys(recipients))[:_GROUPS_MAX],

@@ -98,8 +98,8 @@ class Threads:
             try:
                 yield self._connection
             except sqlite3.Error as error:
-                told = f"the desk's index of mails {self._file} cannot be used now ({error})"
-                raise IndexUnavailable(f"{told}; run the desk again when nothing else holds the file and its disk has room.") from error
+                problem = f"the desk's index of mails {self._file} cannot be used now ({error})"
+                raise IndexUnavailable(f"{problem}; run the desk again when nothing else holds the file and its disk has room.") from error
 
 
 def shared(sender: str, reference: str) -> str:

@@ -68,9 +68,9 @@ class Part(Message):
         Bytes that are no ASCII and no UTF-8 are read in the charset of the mail's text, as its program will have meant them.
         """
         values = [str(value) for field, value in self.raw_items() if field.lower() == name]
-        return values if name.startswith("content-") or all(map(str.isascii, values)) else [self.top.told(value) for value in values]
+        return values if name.startswith("content-") or all(map(str.isascii, values)) else [self.top.decoded(value) for value in values]
 
-    def told(self, value: str) -> str:
+    def decoded(self, value: str) -> str:
         """Return a header value of this mail, with its bytes beyond ASCII read where the charset of its text is one for them."""
         charset = next((name for part in self.leaves() if (name := part.parameters("content-type").get("charset"))), None)
         return (charset and in_charset_of_text(value.encode("utf-8", "surrogateescape"), charset)) or value

@@ -48,10 +48,10 @@ def combined(rules: Classification, model: Classification, mail: Mail) -> Classi
 
 def cautious(found: Classification, mail: Mail) -> Classification:
     """Raise the risk of `found` for the mail's peculiarities; a `sign` makes it high, unless the mail needs a person anyway."""
-    told = signs(mail)
-    for_person = Risk.HIGH if told and found.intent not in BY_HAND else Risk.LOW
+    found_signs = signs(mail)
+    for_person = Risk.HIGH if found_signs and found.intent not in BY_HAND else Risk.LOW
     risk = max(found.risk, for_person, *circumstances(mail), key=_RISKS.index)
-    return found.model_copy(update={"risk": risk, "grounds": found.grounds.model_copy(update={"signs": told})})
+    return found.model_copy(update={"risk": risk, "grounds": found.grounds.model_copy(update={"signs": found_signs})})
 
 
 def continued(
@@ -64,13 +64,13 @@ def continued(
     """
     mails = (*earlier, found)
     numbers = list(dict.fromkeys(one.grounds.order_number for one in mails if one.grounds.order_number))
-    told = [SEVERAL_ORDERS] if len(numbers) > 1 else []
+    found_signs = [SEVERAL_ORDERS] if len(numbers) > 1 else []
     intents = ranked(intent for one in (found, *earlier) for intent in one.intents)
-    for_person = Risk.HIGH if told and intents[0] not in BY_HAND else Risk.LOW
+    for_person = Risk.HIGH if found_signs and intents[0] not in BY_HAND else Risk.LOW
     before = [one.grounds.order_number for one in answered if one.grounds.order_number]
     grounds = found.grounds.model_copy(
         update={
-            "signs": tuple(dict.fromkeys([*(sign for one in (found, *earlier) for sign in one.grounds.signs), *told])),
+            "signs": tuple(dict.fromkeys([*(sign for one in (found, *earlier) for sign in one.grounds.signs), *found_signs])),
             "phrases": tuple(dict.fromkeys(phrase for one in (found, *earlier) for phrase in one.grounds.phrases))[:PHRASES_MAX],
             "order_number": next(reversed([*before, *numbers]), None),
         }

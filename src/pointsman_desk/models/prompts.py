@@ -220,8 +220,8 @@ def _slots(brief: Brief, slots: Mapping[str, str]) -> Iterator[str]:
     facts = facts_of(order, brief.policy, brief.grounds.language)
     for name, meaning in slots.items():
         value = facts.get(name)
-        told = "no value" if not value else "has a value" if name in _VALUES_UNSAID else f'here "{" ".join(clean(value).split())}"'
-        yield f"  {{{{{name}}}}}: {meaning} ({told})"
+        shown = "no value" if not value else "has a value" if name in _VALUES_UNSAID else f'here "{" ".join(clean(value).split())}"'
+        yield f"  {{{{{name}}}}}: {meaning} ({shown})"
     if brief.trust is Trust.NONE:
         yield "Say nothing of any order, not even whether there is one: ask the customer to write from the account in the shop."
     elif isinstance(order, NoOrder):
@@ -263,6 +263,6 @@ def _again(violations: Sequence[Violation], rejected: str | None) -> tuple[Messa
     """Return the messages that a repair adds: the rejected answer and its violations."""
     if not violations:
         return ()
-    told = "\n".join(f"- {violation.check}: {' '.join(clean(violation.message).split())[:SAID_MAX]}" for violation in violations)
+    listed = "\n".join(f"- {violation.check}: {' '.join(clean(violation.message).split())[:SAID_MAX]}" for violation in violations)
     answer = (Message("assistant", cut(clean(rejected), REJECTED_MAX)),) if rejected else ()
-    return (*answer, Message("user", _REPAIR.format(violations=told)))
+    return (*answer, Message("user", _REPAIR.format(violations=listed)))

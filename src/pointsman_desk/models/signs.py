@@ -79,9 +79,9 @@ def _of_its_edges(mail: Mail) -> Iterator[str]:
     found = _found([mail.doubtful, name, *(file.name for file in mail.attachments)])
     orders = _found([older])
     risky = [word for match in found.matches() if match.rule.intent in _FOR_PERSONS for word in match.words] if found else []
-    told = dict.fromkeys((*risky, *(word for one in (found, orders) if one for word in one.words("injection"))))
-    if told:
-        yield f"text beside the customer's own has topics for a person ({', '.join(told)})"
+    topics = dict.fromkeys((*risky, *(word for one in (found, orders) if one for word in one.words("injection"))))
+    if topics:
+        yield f"text beside the customer's own has topics for a person ({', '.join(topics)})"
 
 
 def _found(texts: Iterable[str]) -> Findings | None:

@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 
 from pointsman import CaseRow, Engine, Status, format_count
 from pointsman_desk.case import OURS, Case, Link, Risk
-from pointsman_desk.mail.departures import Departures
 from pointsman_desk.mail.forms import Form
 from pointsman_desk.mail.message import UNKNOWN_SENDER, Identity
+from pointsman_desk.mail.sent_replies import SentReplies
 from pointsman_desk.mail.signing import Claim, Signer, address_claims, id_claim, subject_claims
 from pointsman_desk.mail.threads import Kind, Place, Threads, provider_name, shared
 
@@ -50,7 +50,7 @@ class Conversations:
         engine: Engine,
         signer: Signer,
         threads: Threads,
-        departures: Departures,
+        sent_replies: SentReplies,
         *,
         own: str,
         organisations: tuple[str, ...],
@@ -60,7 +60,7 @@ class Conversations:
         self.engine = engine
         self.own = own
         self.threads = threads
-        self.departures = departures
+        self.sent_replies = sent_replies
         self._signer = signer
         self.forms = forms
         self._flood = flood
@@ -93,9 +93,9 @@ class Conversations:
 
     async def before(self, identity: Identity) -> Literal["", "taken", "answered"]:
         """Return whether an unknown mail had been answered or taken in before the cases were lost or restored."""
-        if self.departures.before(identity.key) is not None:
+        if self.sent_replies.earlier_reply(identity.key) is not None:
             return "answered"
-        if self.threads.find("key", identity.key) is not None or self.departures.has_copy(identity.email_id, identity.sender):
+        if self.threads.find("key", identity.key) is not None or self.sent_replies.has_copy(identity.email_id, identity.sender):
             return "taken"
         return ""
 
@@ -118,7 +118,7 @@ class Conversations:
         if identity.sender != UNKNOWN_SENDER and not identity.by_machine:
             names += [("reference", shared(identity.sender, reference)) for reference in identity.answers]
         await asyncio.to_thread(self.threads.add, place, names, identity.key)
-        await asyncio.to_thread(self.departures.taken, *place)
+        await asyncio.to_thread(self.sent_replies.record_case, *place)
         if earlier not in {None, row.id}:
             await asyncio.to_thread(self.threads.follows, earlier, place)
 

@@ -12,8 +12,8 @@ from pointsman_desk.errors import IndexUnavailable
 from pointsman_desk.mail.automatic import names_another
 from pointsman_desk.mail.compose import Letterhead, is_address, reply_to
 from pointsman_desk.mail.compose import compose as to_bytes
-from pointsman_desk.mail.departures import Departure, Departures
 from pointsman_desk.mail.message import UNKNOWN_SENDER
+from pointsman_desk.mail.sent_replies import SentReplies, SentReply
 from pointsman_desk.mail.signing import Signer
 from pointsman_desk.mail.threads import Place, Threads, provider_name
 from pointsman_desk.mail.transports.base import Transport
@@ -80,7 +80,7 @@ def _fixed(
 
 
 async def send(
-    outgoing: Outgoing, send_status: Peek[str], mails: Peek[Log[Incoming]], *, transport: Transport, departures: Departures, ctx: Context
+    outgoing: Outgoing, send_status: Peek[str], mails: Peek[Log[Incoming]], *, transport: Transport, sent_replies: SentReplies, ctx: Context
 ) -> tuple[Receipt, Literal["sent"], Sent]:  # fmt: skip
     """Send the composed reply if it is still pending. The receipt contains the provider's identifier.
 
@@ -88,7 +88,7 @@ async def send(
     """
     if send_status != "pending":
         raise Rejected(f"the reply is {send_status}, not pending")
-    await asyncio.to_thread(_depart, Departure(ctx.key, ctx.case, mails[-1].conversation, ctx.now), outgoing.answers, departures)
+    await asyncio.to_thread(_record, SentReply(ctx.key, ctx.case, mails[-1].conversation, ctx.now), outgoing.answers, sent_replies)
     receipt = await transport.deliver(outgoing.raw.encode("ascii"), sender=outgoing.sender, to=outgoing.to, cc=outgoing.cc, key=ctx.key)
     return receipt, "sent", sent_of(outgoing, ctx.now)
 
@@ -103,16 +103,16 @@ async def note(outgoing: Outgoing, receipt: Receipt, mails: Peek[Log[Incoming]],
     return True
 
 
-def _depart(departure: Departure, answers: Sequence[str], departures: Departures) -> None:
+def _record(reply: SentReply, answers: Sequence[str], sent_replies: SentReplies) -> None:
     """Record that the reply is about to be sent. Raises Rejected if one was sent before the cases were restored, and NotSent."""
     try:
-        if (before := next(filter(None, map(departures.before, answers)), None)) is not None:
-            at = datetime.fromtimestamp(before.at, UTC).strftime("%Y-%m-%d %H:%M")
+        if (earlier := next(filter(None, map(sent_replies.earlier_reply, answers)), None)) is not None:
+            at = datetime.fromtimestamp(earlier.at, UTC).strftime("%Y-%m-%d %H:%M")
             raise Rejected(
-                f"a reply to this mail was sent at {at} UTC, in case {before.case}, before the cases were restored; "
-                f"decide with pointsman-desk resolve {departure.case} --send-again or pointsman-desk cancel {departure.case}"
+                f"a reply to this mail was sent at {at} UTC, in case {earlier.case}, before the cases were restored; "
+                f"decide with pointsman-desk resolve {reply.case} --send-again or pointsman-desk cancel {reply.case}"
             )
-        departures.leaving(departure, answers)
+        sent_replies.record(reply, answers)
     except IndexUnavailable as error:
         raise NotSent(str(error)) from None
 

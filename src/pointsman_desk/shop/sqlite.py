@@ -49,8 +49,8 @@ class SqliteOrders:
         except sqlite3.Error as error:
             raise ShopUnavailable(f"the shop's database {self._path} cannot be read as one: {error}") from error
         except ValueError as error:
-            told = _first_line(error)
-            raise ShopUnavailable(f"the shop's database {self._path} holds an order ({asked}) that makes no sense: {told}") from error
+            detail = _first_line(error)
+            raise ShopUnavailable(f"the shop's database {self._path} holds an order ({asked}) that makes no sense: {detail}") from error
 
     def _address(self) -> str:
         return f"{self._path.resolve().as_uri()}?mode=ro"

@@ -21,11 +21,11 @@ class _Batch:
 
 
 class Arrivals:
-    """Mails that mailboxes have handed over; `news` is set while there are some. `trouble` is told what the mailboxes ran into."""
+    """Mails that mailboxes have handed over; `news` is set while there are some. `report` is told what the mailboxes ran into."""
 
     def __init__(self) -> None:
         self.news = asyncio.Event()
-        self._troubles: list[str] = []
+        self._problems: list[str] = []
         self._batches: deque[_Batch] = deque()
         self._fetching: list[asyncio.Task[None]] = []
         self._closed = False
@@ -89,14 +89,14 @@ class Arrivals:
             started.append(await take(found))
         return started
 
-    def trouble(self, problem: str) -> None:
+    def report(self, problem: str) -> None:
         """Keep what a mailbox ran into until somebody asks."""
-        self._troubles.append(problem)
+        self._problems.append(problem)
 
-    def told(self) -> list[str]:
+    def take_problems(self) -> list[str]:
         """What the mailboxes have run into since this was asked last, as sentences."""
-        troubles, self._troubles = self._troubles, []
-        return troubles
+        problems, self._problems = self._problems, []
+        return problems
 
     async def fetched(self) -> None:
         """Return when every mailbox that is fetched once has been."""
@@ -121,7 +121,7 @@ class Arrivals:
             try:
                 await mailbox.fetch(self.hand_over)
             except Busy as busy:
-                self.trouble(str(busy))
+                self.report(str(busy))
         await mailbox.close()
 
 

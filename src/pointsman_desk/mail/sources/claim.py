@@ -37,7 +37,7 @@ def give_up(mailbox: Path) -> None:
 def _claimed_by(file: Path) -> dict[str, str] | None:
     """What the mark says; None where there is none, or a crash has left half of it, and then the folder is nobody's."""
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        return {"desk": str(told["desk"]), "home": str(told["home"])}
+        claimed = json.loads(file.read_text(encoding="utf-8"))
+        return {"desk": str(claimed["desk"]), "home": str(claimed["home"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -110,10 +110,10 @@ async def _body(request: Request) -> bytes:
 
 def _timestamp(request: Request, now: float) -> str:
     """When the mail was signed, as it stands there: what is signed may be sent again, but not for ever."""
-    told = request.headers.get(TIMESTAMP, "")
-    if not re.fullmatch(r"[0-9]{1,12}", told) or abs(now - int(told)) > TOLERANCE_SECONDS:
+    written = request.headers.get(TIMESTAMP, "")
+    if not re.fullmatch(r"[0-9]{1,12}", written) or abs(now - int(written)) > TOLERANCE_SECONDS:
         raise HTTPException(401, f"{TIMESTAMP} is not within {TOLERANCE_SECONDS:.0f} seconds of the desk's time")
-    return told
+    return written
 
 
 def signature_of(raw: bytes, timestamp: str, secret: bytes) -> str:

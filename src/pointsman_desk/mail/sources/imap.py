@@ -22,7 +22,7 @@ _UID = re.compile(rb"\bUID (\d+)")
 _SIZE = re.compile(rb"\bRFC822\.SIZE (\d+)")
 _QUOTED = re.compile(rb'BODY\[\](?:<0>)? "((?:[^"\\]|\\.)*)"')  # a short text may come so
 _LATER = re.compile(r"\[(UNAVAILABLE|SERVERBUG|INUSE|LIMIT)\]", re.IGNORECASE)  # RFC 5530: no fault of the account
-_TOLD_MAX = 200  # characters of what a server says that a person needs
+_MESSAGE_MAX = 200  # characters of what a server says that a person needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Connection:
         self._account = account
         self._lock = threading.Lock()  # one command at a time, and the connection is closed behind the last one
         secret = account.secret()
-        with self._told("cannot be reached"):
+        with self._errors_named("cannot be reached"):
             self._box = _opened(account)
         self._socket: socket.socket = self._box.client.sock
         try:
-            with self._told("did not complete the login", self._refused_login):
+            with self._errors_named("did not complete the login", self._refused_login):
                 if account.password_env is None:
                     self._box.xoauth2(account.username, secret, initial_folder=None)
                 elif secret.isascii() and account.username.isascii():
@@ -59,20 +59,20 @@ class Connection:
 
     def look(self) -> int:
         """Open the mailbox afresh, for reading only, and return its UIDVALIDITY."""
-        with self._told("did not open the folder", self._refused_folder):
+        with self._errors_named("did not open the folder", self._refused_folder):
             self._box.folder.set(self._account.folder, readonly=True)
             self._box.client.response("EXISTS")  # what follows of these is news
-            told = self._box.client.response("UIDVALIDITY")[1][0]
-            if told is None:
+            uidvalidity = self._box.client.response("UIDVALIDITY")[1][0]
+            if uidvalidity is None:
                 raise imaplib.IMAP4.error("the server sends no UIDVALIDITY")
-            return int(told)
+            return int(uidvalidity)
 
     def beyond(self, uid: int, missed: Sequence[int] = ()) -> list[Listed]:
         """Return the mails with a higher UID, and those of `missed` that are still there, in order.
 
         The last mail is in every range that ends in `*`, whatever its UID (RFC 3501, 6.4.8).
         """
-        with self._told("did not list its mails"):
+        with self._errors_named("did not list its mails"):
             wanted = ",".join([*map(str, missed), f"{uid + 1}:*"])
             answers = [answer for answer in self._fetched(wanted, "(UID RFC822.SIZE)") if isinstance(answer, bytes)]
             found = [(_UID.search(answer), _SIZE.search(answer)) for answer in answers]
@@ -86,7 +86,7 @@ class Connection:
         """
         whole = [mail.uid for mail in mails if mail.size <= MAIL_MAX_BYTES]
         found: dict[int, bytes | None] = {}
-        with self._told("did not return its mails"):
+        with self._errors_named("did not return its mails"):
             if whole:
                 found |= _texts(self._fetched(",".join(map(str, whole)), "(UID BODY.PEEK[])"))
             for mail in mails:
@@ -96,7 +96,7 @@ class Connection:
 
     def holds(self, message_id: str) -> bool:
         """Whether a mail in the open mailbox has this Message-ID, which is without angle brackets."""
-        with self._told("did not search its mails"):
+        with self._errors_named("did not search its mails"):
             kind, answers = self._box.client.uid("SEARCH", "HEADER", "Message-ID", f'"<{message_id}>"')
             if kind != "OK":
                 raise imaplib.IMAP4.error(_text(answers))
@@ -112,7 +112,7 @@ class Connection:
 
         A mail that came since the last look may have been told of with another answer, and is not told of again.
         """
-        with self._told("lost the connection"):
+        with self._errors_named("lost the connection"):
             if self._box.client.response("EXISTS")[1][0] is not None:
                 return
             self._box.idle.start()
@@ -161,7 +161,7 @@ class Connection:
         )
 
     @contextmanager
-    def _told(self, what: str, refusal: Callable[[str], DeskError] | None = None) -> Iterator[None]:
+    def _errors_named(self, what: str, refusal: Callable[[str], DeskError] | None = None) -> Iterator[None]:
         """Say in one sentence what went wrong. Where the server answers with a no, `refusal` makes the error of what it said."""
         where = f"mailbox {self._account.name}: {self._account.host}:{self._account.port_number}"
         try:
@@ -220,4 +220,4 @@ def _said(error: Exception) -> str:
     """What a server said, or the system, on one line."""
     result = getattr(error, "command_result", None)
     said = _text(result[1]) if result else str(getattr(error, "strerror", None) or error)
-    return " ".join(said.split())[:_TOLD_MAX] or type(error).__name__
+    return " ".join(said.split())[:_MESSAGE_MAX] or type(error).__name__

@@ -15,8 +15,8 @@ from pointsman_desk.mail.sources.imap import Connection, Listed
 
 BATCH_MAX = 50  # mails fetched at once: what a crash may have to fetch again
 BATCH_BYTES_MAX = 16 * 2**20  # of them in memory, but for a single one that is longer
-SOON_SECONDS, LATER_SECONDS = 1.0, 120.0  # from a broken connection to the next try: the first time, and at most
-MENDED_SECONDS, LATEST_SECONDS = 60.0, 1_800.0  # from a refusal: somebody has to mend it, and many tries lock an account
+RECONNECT_SECONDS, RECONNECT_MAX_SECONDS = 1.0, 120.0  # from a broken connection to the next try: the first time, and at most
+REFUSED_SECONDS, REFUSED_MAX_SECONDS = 60.0, 1_800.0  # from a refusal: somebody has to mend it, and many tries lock an account
 
 Deliver = Callable[[Sequence[Found]], Awaitable[object]]
 """Takes mails in: when it returns, each of them has its case for good. Raises Busy where there is no room for them now."""
@@ -25,18 +25,20 @@ Deliver = Callable[[Sequence[Found]], Awaitable[object]]
 class Mailbox:
     """One mailbox. `file` holds its bookmark, which is moved only behind what has been taken in.
 
-    `clock` and `random` time the tries; `told` hears of each new trouble, as one sentence.
+    `clock` and `random` time the tries; `report` hears of each new trouble, as one sentence.
     """
 
-    def __init__(self, account: Account, file: Path, *, clock: Clock, random: Random, told: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, account: Account, file: Path, *, clock: Clock, random: Random, report: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.account = account
         self._file = file
         self._clock = clock
         self._random = random
-        self._told = told
+        self._report = report
         self._connection: Connection | None = None
         self._failures = 0
-        self._trouble: str | None = None
+        self._last_problem: str | None = None
         self._batch_max = BATCH_MAX
         self._broke_at: Listed | None = None
         self._missed_at = 0.0
@@ -56,16 +58,16 @@ class Mailbox:
             while True:
                 try:
                     await self.fetch(deliver)
-                    await self._news()
+                    await self._wait_for_mails()
                     self._failures = 0
                 except Busy as busy:
                     await self._clock.wait(asyncio.Event(), busy.retry_after)
                 except DeskError as error:
-                    await self._let_go()
+                    await self._cut()
                     self._failures += 1
-                    await self._clock.wait(asyncio.Event(), self._patience(error))
+                    await self._clock.wait(asyncio.Event(), self._delay_seconds(error))
         finally:
-            await self._let_go()
+            await self._cut()
 
     async def close(self) -> None:
         """Say goodbye to the server, which answers or is left alone after the account's `timeout_seconds`."""
@@ -87,14 +89,14 @@ class Mailbox:
             texts = await self._texts(connection, batch)
             await deliver([Found(f"{self.account.name}/{uid}", raw) for uid, raw in texts.items() if raw is not None])
             self._taken(batch, [uid for uid, raw in texts.items() if raw is None], behind=len(listed))
-        self._batch_max, self._trouble = BATCH_MAX, None
+        self._batch_max, self._last_problem = BATCH_MAX, None
         self._note(error=None, failing_since=None)
 
     def _missed_now(self) -> tuple[int, ...]:
         """The mails that the server did not give, every now and then: it may have been mended."""
         if self._clock.now() < self._missed_at:
             return ()
-        self._missed_at = self._clock.now() + LATEST_SECONDS
+        self._missed_at = self._clock.now() + REFUSED_MAX_SECONDS
         return self.bookmark.missed
 
     async def _texts(self, connection: Connection, batch: Sequence[Listed]) -> dict[int, bytes | None]:
@@ -113,12 +115,12 @@ class Mailbox:
         before = set(self.bookmark.missed)
         for uid in set(missed) - before:
             where = f"mailbox {self.account.name}: {self.account.host}"
-            self._told(f"{where} does not return mail {uid}; look at it on the server. The desk continues with the others.")
+            self._report(f"{where} does not return mail {uid}; look at it on the server. The desk continues with the others.")
         still = (before - {mail.uid for mail in batch}) | set(missed)
         uid = max(self.bookmark.uid, batch[-1].uid)
         self._note(uid=uid, missed=tuple(sorted(still)), behind=behind, fetched_at=self._clock.now())
 
-    async def _news(self) -> None:
+    async def _wait_for_mails(self) -> None:
         """Wait until there may be new mails."""
         connection = await self._connected()
         seconds = self.account.poll_seconds
@@ -132,29 +134,31 @@ class Mailbox:
             self._connection = await in_thread(lambda: Connection(self.account))
         return self._connection
 
-    async def _let_go(self) -> None:
+    async def _cut(self) -> None:
         """End the connection at once, whatever a thread waits for."""
         if self._connection is not None:
             self._connection.cut()
             await self.close()
 
-    def _patience(self, error: DeskError) -> float:
+    def _delay_seconds(self, error: DeskError) -> float:
         """Seconds to the next try: twice as long each time, and never the same for two desks that lost the same server."""
-        first, most = (SOON_SECONDS, LATER_SECONDS) if isinstance(error, MailboxUnreachable) else (MENDED_SECONDS, LATEST_SECONDS)
+        first, most = (
+            (RECONNECT_SECONDS, RECONNECT_MAX_SECONDS) if isinstance(error, MailboxUnreachable) else (REFUSED_SECONDS, REFUSED_MAX_SECONDS)
+        )
         return min(most, first * 2.0 ** min(self._failures - 1, 20)) * self._random.uniform(0.5, 1.0)
 
     def _failed(self, error: DeskError) -> None:
         self._note(error=str(error), failing_since=self.bookmark.failing_since or self._clock.now())
-        if str(error) != self._trouble:
-            self._trouble = str(error)
-            self._told(str(error))
+        if str(error) != self._last_problem:
+            self._last_problem = str(error)
+            self._report(str(error))
 
     def _note(self, **known: object) -> None:
         self.bookmark = self.bookmark.model_copy(update=known)
         try:
             self.bookmark.write(self._file)
         except OSError as error:  # without it, mails are fetched again, and known again
-            self._told(
+            self._report(
                 f"mailbox {self.account.name}: {self._file} cannot be written ({error.strerror}); free disk space or make it writable."
             )
 

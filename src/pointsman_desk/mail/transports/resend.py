@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import httpx
 
 KEY_TTL_SECONDS = 24 * 3600.0  # https://resend.com/docs/dashboard/emails/idempotency-keys
-_TOLD_MAX = 200  # characters of what the provider says that a person needs
+_REASON_MAX = 200  # characters of what the provider says that a person needs
 _CARRIED = ("In-Reply-To", "References", "Auto-Submitted", "X-Auto-Response-Suppress")
 
 
@@ -83,12 +83,12 @@ class ResendTransport:
         try:
             raise_for_outcome(answer)
         except NotSent as error:
-            raise NotSent(f"{error}: {_told(answer)}", retry_after=error.retry_after) from None
+            raise NotSent(f"{error}: {_reason(answer)}", retry_after=error.retry_after) from None
         except Rejected as error:
-            raise Rejected(f"{error}: {_told(answer)}") from None
+            raise Rejected(f"{error}: {_reason(answer)}") from None
         except httpx.HTTPStatusError:
-            told = f"{answer.request.url.host} answered {answer.status_code}: {_told(answer)}"
-            raise ResendInDoubt(f"{told}; the mail may have been sent.") from None
+            problem = f"{answer.request.url.host} answered {answer.status_code}: {_reason(answer)}"
+            raise ResendInDoubt(f"{problem}; the mail may have been sent.") from None
         named = _json(answer).get("id")
         mail_id = named if isinstance(named, str) and named else read_mail(raw).message_id  # it was taken, whatever it is called
         return Receipt(provider_message_id=mail_id, transport=self.name, detail=f"{answer.request.url.host}: {answer.status_code}")
@@ -114,16 +114,16 @@ def _text(message: Message) -> str:
     return content.decode("utf-8").replace("\r\n", "\n")
 
 
-def _told(answer: "httpx.Response") -> str:
+def _reason(answer: "httpx.Response") -> str:
     """What the provider says was wrong, as its documented errors do."""
-    told = _json(answer)
-    words = " ".join(" ".join(str(told[name]) for name in ("name", "message") if name in told).split())
-    return (words or "no reason was given")[:_TOLD_MAX].rstrip(".")
+    fields = _json(answer)
+    words = " ".join(" ".join(str(fields[name]) for name in ("name", "message") if name in fields).split())
+    return (words or "no reason was given")[:_REASON_MAX].rstrip(".")
 
 
 def _json(answer: "httpx.Response") -> dict[str, Any]:
     try:
-        told = answer.json()
+        body = answer.json()
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return body if isinstance(body, dict) else {}

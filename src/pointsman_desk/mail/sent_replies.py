@@ -21,7 +21,7 @@ from pointsman_desk.errors import CasesLost, FileUnusable, IndexUnavailable
 from pointsman_desk.statements import statements
 
 
-class Departure(NamedTuple):
+class SentReply(NamedTuple):
     """A reply that left: its key in the ledger, its case there, and when, in Unix seconds."""
 
     key: str
@@ -30,13 +30,13 @@ class Departure(NamedTuple):
     at: float
 
 
-class Departures:
+class SentReplies:
     """The record of sent replies; a missing file is created. Raises FileUnusable if it is damaged. Every method raises IndexUnavailable."""
 
     def __init__(self, file: Path, chance: Random) -> None:
         self.file = file
         self._lock = Lock()
-        tables = (resources.files(__package__) / "sql" / "departures_tables.sql").read_text(encoding="utf-8")
+        tables = (resources.files(__package__) / "sql" / "sent_replies_tables.sql").read_text(encoding="utf-8")
         try:
             self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
             self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {tables}")
@@ -60,19 +60,19 @@ class Departures:
         """The incarnation of the cases that the desk works on; None before there are any."""
         return str(self._cases) if self._cases is not None else None
 
-    def begun(self, incarnation: str) -> None:
+    def record_cases(self, incarnation: str) -> None:
         """Note which cases the desk works on, now that they are there."""
         if self._cases is None:
             with self._using() as connection:
                 connection.execute(_sql("begun"), (incarnation,))
             self._cases = incarnation
 
-    def leaving(self, departure: Departure, answers: Iterable[str]) -> None:
+    def record(self, reply: SentReply, answers: Iterable[str]) -> None:
         """Note, before it leaves, that a reply answers the mails with these identities."""
-        rows = [(_hash("key", mail), departure.key, departure.case, departure.conversation, departure.at, self._life) for mail in answers]
+        rows = [(_hash("key", mail), reply.key, reply.case, reply.conversation, reply.at, self._life) for mail in answers]
         self._add(rows)
 
-    def copied(self, email_id: str, to: str) -> None:
+    def record_copy(self, email_id: str, to: str) -> None:
         """Note that there is a copy of a reply to the mail with this Message-ID, which went to the address `to`."""
         self._add([(_hash("copy", f"{email_id}\n{to}"), "", 0, "", 0.0, self._life)])
 
@@ -80,7 +80,7 @@ class Departures:
         """Note that a person wants a reply to the mails with these identities to leave, whatever left before."""
         self._add([(_hash("key", mail), "", 0, "", at, self._life) for mail in answers])
 
-    def taken(self, case: int, conversation: str) -> None:
+    def record_case(self, case: int, conversation: str) -> None:
         """Record that a mail has its case. A power failure may lose the record; the next mail's record makes up for it."""
         with self._using() as connection:
             connection.execute("PRAGMA synchronous = NORMAL")
@@ -89,13 +89,13 @@ class Departures:
             finally:
                 connection.execute("PRAGMA synchronous = FULL")  # or a reply could leave before its row is on the disk
 
-    def before(self, mail: str) -> Departure | None:
+    def earlier_reply(self, mail: str) -> SentReply | None:
         """The reply that answered the mail with this identity before the cases were lost or restored, unless allowed since."""
         with self._using() as connection:
             rows = connection.execute(_sql("of_mail"), (_hash("key", mail),)).fetchall()
         if not rows or rows[0][4] == self._life:
             return None
-        return Departure(*rows[0][:4])
+        return SentReply(*rows[0][:4])
 
     def has_copy(self, email_id: str, sender: str) -> bool:
         """Whether there was a copy of a reply to this mail when the cases were lost or restored from a backup."""
@@ -103,13 +103,13 @@ class Departures:
             found = connection.execute(_sql("of_mail"), (_hash("copy", f"{email_id}\n{sender}"),)).fetchone()
         return found is not None
 
-    def of_earlier_lives(self) -> list[Departure]:
+    def before_restore(self) -> list[SentReply]:
         """The replies that left before the cases were lost or restored from a backup, each once."""
         with self._using() as connection:
             rows = connection.execute(_sql("earlier"), (self._life,)).fetchall()
-        return [Departure(*row) for row in rows]
+        return [SentReply(*row) for row in rows]
 
-    def witnesses(self, most: int) -> tuple[Sequence[Departure], tuple[int, str] | None]:
+    def newest(self, most: int) -> tuple[Sequence[SentReply], tuple[int, str] | None]:
         """The last replies that left, and the newest case that a mail came to: what the cases have to know.
 
         Of the replies that are under way at once, `most`, any may be the last that older cases know.
@@ -117,9 +117,9 @@ class Departures:
         with self._using() as connection:
             rows = connection.execute(_sql("last"), (self._life, most)).fetchall()
             newest = connection.execute(_sql("newest")).fetchone()
-        return [Departure(*row) for row in rows], newest
+        return [SentReply(*row) for row in rows], newest
 
-    def begin_anew(self) -> None:
+    def forget_cases(self) -> None:
         """Forget which cases the desk works on, because a person says that they were lost or restored. The record is kept."""
         with self._using(begins=True) as connection:
             connection.execute(_sql("begin_anew"))
@@ -150,9 +150,9 @@ class Departures:
                         self._connection.execute("ROLLBACK")
 
 
-async def missing_from(reader: Reader, witnesses: Sequence[Departure], newest: tuple[int, str] | None) -> str | None:
+async def missing_from(reader: Reader, sent: Sequence[SentReply], newest: tuple[int, str] | None) -> str | None:
     """Return what happened but is missing from these cases, as a clause; None if nothing is missing."""
-    for one in witnesses:
+    for one in sent:
         if await reader.effect(one.key) is None and not await _erased(reader, one.case, one.conversation):
             at = datetime.fromtimestamp(one.at, UTC).strftime("%Y-%m-%d %H:%M")
             return f"they do not know the reply of case {one.case} that was sent at {at} UTC"
@@ -168,7 +168,7 @@ async def _erased(reader: Reader, case: int, conversation: str) -> bool:
     return row is not None and row.correlation is None and bool(conversation)
 
 
-def lost(what: str, cases: Path) -> CasesLost:
+def cases_lost(what: str, cases: Path) -> CasesLost:
     """Return the error for cases that are not those of this desk."""
     return CasesLost(
         f"{cases} is not what this desk has worked on: {what}. Nothing is sent, so that no customer is answered twice. "
@@ -178,7 +178,7 @@ def lost(what: str, cases: Path) -> CasesLost:
 
 
 def _sql(name: str) -> str:
-    return statements(__package__, "departures.sql")[name]
+    return statements(__package__, "sent_replies.sql")[name]
 
 
 def _hash(kind: str, name: str) -> bytes:
