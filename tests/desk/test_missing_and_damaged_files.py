@@ -70,7 +70,7 @@ def test_where_the_cases_are_gone_each_command_names_the_way_on(tmp_path: Path, 
     code, told = command(tmp_path, *words)
 
     assert code == 1
-    assert "cases.db is not what this desk has worked on: it is missing." in told
+    assert "cases.db cannot be used: it is missing." in told
     assert "`pointsman-desk run --after-restore`" in told
 
 
@@ -84,7 +84,7 @@ def test_the_doctor_finds_nothing_wrong_where_the_desk_has_not_begun(tmp_path: P
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("secret", "secret is damaged; put it back from a backup, or delete it"),
+        ("secret", "secret is damaged; restore it from a backup, or delete it"),
         ("guesses.db", "guesses.db is damaged (file is not a database); delete it: it only counts"),
         ("threads.db", "threads.db cannot be opened (file is not a database); delete it"),
         ("sent.db", "sent.db cannot be opened (file is not a database); restore it"),
@@ -220,7 +220,7 @@ def test_an_error_leaves_no_transaction_open_and_no_weaker_flush(tmp_path: Path)
     ):
         with pytest.raises(
             IndexUnavailable,
-            match=r"sent\.db cannot be used now \(disk full\); make it writable, make room on the disk, or close the other program that has it open",
+            match=r"sent\.db cannot be used now \(disk full\); make it writable, free disk space, or close the other program that has it open",
         ):
             write()
         assert not connection.in_transaction

@@ -1,1 +1,1 @@
-"""Mail as the desk meets it: read, compose, where it comes from, how it leaves."""
+"""Read, compose, receive and send mails."""

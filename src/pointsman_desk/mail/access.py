@@ -1,4 +1,4 @@
-"""What it takes to log in at a mail server."""
+"""Secrets for the login at a mail server."""
 
 import ipaddress
 import os
@@ -11,7 +11,7 @@ from pointsman_desk.errors import SecretMissing
 def read_secret(variable: str | None, command: Sequence[str], timeout_seconds: float) -> str:
     """Return a password or token: what `command` prints, or what the environment variable holds.
 
-    It is read when it is needed and kept nowhere. Waits for the command, at most `timeout_seconds`. Raises SecretMissing.
+    It is read on each call and not stored. Waits up to `timeout_seconds` for the command. Raises SecretMissing.
     """
     if command:
         return _output_of(command, timeout_seconds)
@@ -29,15 +29,15 @@ def _output_of(command: Sequence[str], timeout_seconds: float) -> str:
         )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         reason = "it took too long" if isinstance(error, subprocess.TimeoutExpired) else str(error)
-        raise SecretMissing(f"the token_command {program} gave no token ({reason}); mend it.") from None
+        raise SecretMissing(f"the token_command {program} gave no token ({reason}); fix it.") from None
     token = done.stdout.strip()
     if done.returncode or not token:
-        raise SecretMissing(f"the token_command {program} gave no token (code {done.returncode}); mend it.")
+        raise SecretMissing(f"the token_command {program} gave no token (code {done.returncode}); fix it.")
     return token
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this very machine, so that nobody can listen on the way."""
+    """Return whether `host` is this machine, so that nobody can listen to the connection."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,12 +1,12 @@
-"""Whether two forms of one text say the same: the plain text and the HTML of a mail (RFC 2046 5.1.4)."""
+"""Compare the plain text and the HTML of a mail, which should say the same (RFC 2046 5.1.4)."""
 
 import re
 import unicodedata
 
-COMPARED_MAX = 256 * 1024  # characters of each form; what is longer is cut, and noted, elsewhere
+COMPARED_MAX = 256 * 1024  # characters of each form; longer texts are cut, and get a note, elsewhere
 
-_JOINED_MIN = 4  # words; so many may lack a space between them, as at the end of a cell, and no other sentence holds them by accident
-# What mail programs write into one form only: where links and pictures lead, addresses, names of pictures of one word or two.
+_JOINED_MIN = 4  # words; spaces may be lost between them, as at the end of a cell; that many match no other sentence by accident
+# What mail programs write into one form only: addresses of links and pictures, mail addresses, names of pictures.
 _FORM_ONLY = re.compile(
     r"<?\b(?:https?://|www\.|mailto:|tel:|cid:)[^\s<>\[\]]{1,2000}>?|\[(?:\w{1,20}:)?[^\s\[\]]{0,200}(?:\s[^\s\[\]]{1,60})?\]|\[\w{1,20}:\s|[<(]?[\w.+-]{1,64}@[\w.-]{1,255}[>)]?"
     r"|\b[\w-]{1,60}\.(?:png|jpe?g|gif|svg|webp)",
@@ -16,9 +16,9 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 def lines_only_in(form: str, other: str) -> list[str]:
-    """Return the lines of `form` that hold words which do not stand in `other`, in this order.
+    """Return the lines of `form` whose words are not in `other` in the same order.
 
-    Breaks, punctuation, marks of quotations and lists, letter case, and where a link leads make no difference.
+    Line breaks, punctuation, quotation and list markers, case and link addresses do not count.
     """
     words = _words(other)
     spaced, joined = f" {' '.join(words)} ", "".join(words)

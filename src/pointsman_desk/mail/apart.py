@@ -1,4 +1,4 @@
-"""Read a large mail in a subprocess, which is killed when its time is over."""
+"""Read a large mail in a subprocess, which is killed after a time limit."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from pointsman_desk.case import Mail
 from pointsman_desk.mail.message import Identity, identify, read_mail, unidentified, unreadable
 
-APART_BYTES = 256 * 1024  # up to here the worst mail that the caps let through takes a second; starting a subprocess takes half a second
+APART_BYTES = 256 * 1024  # the worst mail of this size takes a second; starting a subprocess takes half a second
 APART_SECONDS = 30.0  # the worst mail of 25 MB takes five
 _START = "from pointsman_desk.mail.apart import answer; answer()"
 
@@ -22,7 +22,7 @@ _What = Literal["identify", "read"]
 
 
 async def first_look(raw: bytes, *, seconds: float = APART_SECONDS) -> Identity:
-    """Identify a mail, in a thread, a large one apart; one that took too long is known by its bytes."""
+    """Identify a mail in a thread, or a large one in a subprocess; after the time limit, identify it by its bytes."""
     if len(raw) <= APART_BYTES:
         return await asyncio.to_thread(identify, raw)
     said = await _asked("identify", raw, (), seconds)
@@ -30,7 +30,7 @@ async def first_look(raw: bytes, *, seconds: float = APART_SECONDS) -> Identity:
 
 
 async def read(raw: bytes, authserv: str, own: str, known: Sequence[str] = (), *, seconds: float = APART_SECONDS) -> Mail:
-    """Read a mail, in a thread, a large one apart; one that took too long is unreadable, with the note `took-too-long`."""
+    """Read a mail in a thread, or a large one in a subprocess; after the time limit it is unreadable, with the note `took-too-long`."""
     if len(raw) <= APART_BYTES:
         return await asyncio.to_thread(read_mail, raw, authserv, own, known)
     said = await _asked("read", raw, (authserv, own, list(known)), seconds)
@@ -38,9 +38,9 @@ async def read(raw: bytes, authserv: str, own: str, known: Sequence[str] = (), *
 
 
 async def _asked(what: _What, raw: bytes, arguments: tuple[Any, ...], seconds: float) -> bytes | None:
-    """Return what another Python answers, None where it was killed or ended without an answer.
+    """Return the answer of a subprocess; None if it was killed or gave no answer.
 
-    The arguments go in as one line of JSON before the mail: a command line has no room for the texts of a conversation.
+    The arguments are one line of JSON before the mail, because a command line is too short for the texts of a conversation.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _START, what, str(seconds),
@@ -61,7 +61,7 @@ async def _asked(what: _What, raw: bytes, arguments: tuple[Any, ...], seconds: f
 
 
 def answer() -> None:
-    """Be the other Python: read a mail from standard input, and write what it is to standard output, as JSON."""
+    """Run in the subprocess: read a mail from standard input, and write the result to standard output as JSON."""
     what, seconds = sys.argv[1:]
     _end_after(float(seconds))
     arguments = json.loads(sys.stdin.buffer.readline())
@@ -74,7 +74,7 @@ def answer() -> None:
 
 
 def _end_after(seconds: float) -> None:
-    """Let the system end this Python even where its parent has gone and cannot."""
+    """Let the system end this process, because its parent may no longer be there to do it."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource  # noqa: PLC0415 - only some systems have it
 

@@ -1,4 +1,4 @@
-"""Who sent a mail, in the words of our own mail exchanger: the Authentication-Results header field (RFC 8601)."""
+"""Read the Authentication-Results header field (RFC 8601), in which our mail exchanger says who sent a mail."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,53 +9,53 @@ from pointsman_desk.mail.characters import clean
 from pointsman_desk.mail.headers import single_address
 from pointsman_desk.mail.tree import HEADER_MAX, Part
 
-MICROSOFT_365 = "microsoft365"  # its exchangers do not name themselves, so only the topmost field of all can be theirs
-RESULTS_MAX = 100  # a dozen signatures of a forwarded mail have one each
+MICROSOFT_365 = "microsoft365"  # its exchangers do not name themselves, so only the topmost field can be theirs
+RESULTS_MAX = 100  # a forwarded mail with a dozen signatures has one for each
 WHY_MAX = 200  # characters; one line for a person
 
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _FROM = re.compile(rb"^from[ \t]*:", re.IGNORECASE | re.MULTILINE)
-_VERSION = "1"  # RFC 8601 2.2: what is of another version is not understood
+_VERSION = "1"  # RFC 8601 2.2: other versions are not understood
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one method found: `dmarc`, `pass`, and the properties that it looked at, such as ("header.from", "post.example")."""
+    """The result of one method: `dmarc`, `pass`, and the properties that it checked, such as ("header.from", "post.example")."""
 
     method: str
     value: str
     properties: tuple[tuple[str, str], ...] = ()
 
     def named(self, name: str) -> list[str]:
-        """Return the values of a property, each time that it is told."""
+        """Return all values of a property."""
         return [value for found, value in self.properties if found == name]
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A header field as it reads: who says so ("" where nobody is named, as in Microsoft 365), and what each method found."""
+    """A parsed header field: the server that wrote it ("" for none, as in Microsoft 365), and the result of each method."""
 
     authserv: str
     results: tuple[Result, ...] = ()
 
 
 def authentication(raw: bytes, root: Part, sender: str, authserv: str) -> Authentication:
-    """Say whether the mail exchanger `authserv` found that the mail came from the domain of `sender`. Never raises.
+    """Return whether the mail exchanger `authserv` found that the mail came from the domain of `sender`. Never raises.
 
-    Its topmost field counts, and none below, which anybody may have written; it must tell of one DMARC check, passed for
-    the domain in From. `authserv` is the name that the exchanger writes (its authserv-id), `microsoft365`, or "" for
-    nobody. `raw` are the bytes of `root`. The exchanger must remove fields that claim its name from what comes in (RFC 8601 5).
+    Only its topmost field counts, because anybody may have written those below. It must have exactly one DMARC check, passed
+    for the domain in From. `authserv` is the name that the exchanger writes (its authserv-id), `microsoft365`, or "" for
+    nobody. `raw` are the bytes of `root`. The exchanger must remove fields that claim its name from incoming mails (RFC 8601 5).
     """
     if not authserv:
         return Authentication()
     if _ambiguous(raw) or single_address(root.fields("from")) != sender:
-        return Authentication(why="From does not name one plain address and no other")
+        return Authentication(why="From does not name exactly one plain address")
     found = _of(root.fields("authentication-results"), authserv.lower())
     if found is None:
-        return Authentication(why=f"{authserv} says nothing of it that can be read")
+        return Authentication(why=f"{authserv} wrote no readable result")
     checks = [result for result in found.results if result.method == "dmarc"]
     if len(checks) != 1:
-        return Authentication(why=f"{authserv} tells of {len(checks)} DMARC checks instead of one")
+        return Authentication(why=f"{authserv} reports {len(checks)} DMARC checks instead of one")
     [check] = checks
     domains = check.named("header.from")
     why = _line(f"{authserv} says dmarc={check.value} for {' and '.join(domains) or 'no domain'}")
@@ -64,9 +64,9 @@ def authentication(raw: bytes, root: Part, sender: str, authserv: str) -> Authen
 
 
 def _ambiguous(raw: bytes) -> bool:
-    """Whether another reader may find another From than ours: a line within a line, or a second From that ours passes over.
+    """Return whether another parser may read another From: a line break within the field, or a second From.
 
-    The exchanger's word is about the domain only, and one domain has many customers.
+    The exchanger's result is only about the domain, and one domain has many customers.
     """
     ends = [end for empty in (b"\n\n", b"\n\r\n") if (end := raw.find(empty)) >= 0]
     head = raw[: min(ends) + 1] if ends else raw
@@ -74,21 +74,21 @@ def _ambiguous(raw: bytes) -> bool:
 
 
 def _of(values: Sequence[str], authserv: str) -> Results | None:
-    """Return the topmost field that `authserv` wrote; None without one that can be read."""
+    """Return the topmost field that `authserv` wrote; None without a readable one."""
     if authserv == MICROSOFT_365:
         first = read_results(values[0]) if values else None
         return first if first is not None and not first.authserv else None
     for value in values:
         found = read_results(value)
         if found is None:
-            return None  # it may be the exchanger's own; what stands below it need not be
+            return None  # it may be the exchanger's; a field below it may be anybody's
         if found.authserv == authserv:
             return found
     return None
 
 
 def _speaks_for(claimed: str, domain: str) -> bool:
-    """Whether a DMARC check for `claimed` is one for `domain`: it is the same, or the organisation above it (RFC 7489 3.1)."""
+    """Return whether a DMARC check for `claimed` holds for `domain`: the same domain, or the organisation above it (RFC 7489 3.1)."""
     claimed = claimed.rstrip(".")
     return domain == claimed or ("." in claimed and domain.endswith(f".{claimed}"))
 
@@ -98,10 +98,10 @@ def _line(text: str) -> str:
 
 
 def read_results(value: str) -> Results | None:
-    """Read an Authentication-Results field; None where it cannot be read to its end or is of another version.
+    """Parse an Authentication-Results field; None if it cannot be parsed completely or has another version.
 
-    Comments, quoted strings, folding, spaces within a property's name and unknown words are all well. Names and values
-    come in lower case.
+    Comments, quoted strings, folding, spaces within a property's name and unknown words are accepted. Names and values are
+    returned in lower case.
     """
     if len(value) > HEADER_MAX:
         return None
@@ -123,7 +123,7 @@ _Token = tuple[str, str]  # ("mark", one of ";=") or ("word", what it says)
 
 
 def _tokens(value: str) -> list[_Token] | None:
-    """Cut a value into words and marks, comments left out; None where that cannot be done in one way."""
+    """Split a value into words and marks without comments; None if it is ambiguous."""
     tokens: list[_Token] = []
     word: list[str] = []
     depth, quoted, escaped = 0, False, False
@@ -133,7 +133,7 @@ def _tokens(value: str) -> list[_Token] | None:
             escaped = False
         elif character == "\\":
             if not quoted and not depth:
-                return None  # it escapes nothing here (RFC 5322 3.2.1), so another reader would see another field
+                return None  # no escape is allowed here (RFC 5322 3.2.1), so another parser would see another field
             escaped = True
         elif depth:
             depth += {"(": 1, ")": -1}.get(character, 0)
@@ -160,7 +160,7 @@ def _segments(tokens: list[_Token]) -> Iterator[list[_Token]]:
 
 
 def _result(segment: list[_Token]) -> Result | None:
-    """Read `method=value name=value ...`; None for what is none, such as the word `none`."""
+    """Parse `method=value name=value ...`; None for anything else, such as the word `none`."""
     pairs: list[tuple[str, str]] = []
     name: list[str] = []
     has_value = False  # the next word is the value of `name`

@@ -1,16 +1,16 @@
-"""Why a machine seems to have sent a mail: a ladder of signs, the surest first, and what the sign is worth.
+"""Find the signs that a machine sent a mail, from surest to weakest, and the evidence of each.
 
-Programs that people write with set many of these signs too, and people write "Undelivered parcel" into a subject. So a sign alone
-closes nothing. What the bytes of a mail can show beyond doubt is its `Evidence`; `nodes/machines.py` holds that against the
-mails that we sent, and only both together are a proof:
+People's mail programs also produce many of these signs, and people write "Undelivered parcel" into a subject. So a sign alone closes no
+mail. `Evidence` is what the bytes of a mail prove. `nodes/machines.py` compares it with the mails that we sent, and only both together
+are a proof:
 
 - "delivery report": a multipart/report whose delivery status names a recipient and an action (RFC 3464), from a mail server. It
-  proves itself if the mail that it is about is no person's ("report on a machine's mail": its copy comes from a machine), for then
-  nobody but machines has a part in it. Otherwise it proves something if that mail is one of ours.
+  is a proof by itself if a machine sent the reported mail ("report on a machine's mail", shown by the returned copy), because then only
+  machines take part. Otherwise it is a proof if the reported mail is ours.
 - "feedback report" (RFC 5965), "receipt" (RFC 8098), "bounce in words" (from a mail server, with the Message-ID of a mail) and
-  "automatic reply" (`Auto-Submitted: auto-replied`, RFC 3834): if the mail that they are about, or answer, is one of ours.
-- "list post": a mail to the address of a list (RFC 2369, RFC 2919) that is not at our domain, and not to us: if nothing in it speaks
-  of an order or asks what customers ask.
+  "automatic reply" (`Auto-Submitted: auto-replied`, RFC 3834): a proof if the mail that they report or answer is ours.
+- "list post": a mail to the address of a list (RFC 2369, RFC 2919) that is not at our domain, and not to us: a proof if it names no
+  order and asks no customer's question.
 
 All other signs, such as a subject, `Precedence`, `List-Unsubscribe`, `Return-Path: <>` or a no-reply address, make a mail
 *probably automatic*: a person decides.
@@ -25,13 +25,13 @@ from pointsman_desk.mail.headers import addresses
 from pointsman_desk.mail.reports import is_delivery_report, returned_id, returned_sender
 from pointsman_desk.mail.tree import Part
 
-HOPS_MAX = 100  # relays; RFC 5321 6.3 takes a mail that has passed this many for one that goes in a circle
+HOPS_MAX = 100  # relays; RFC 5321 6.3 treats a mail that has passed this many as a loop
 
 _BOUNCER = re.compile(r"(?:mailer-?daemon|mail-?daemon|mdaemon|post_?master)(?![a-z])", re.IGNORECASE)
 _BOUNCER_NAME = re.compile(r"(?:mail delivery (?:sub)?system|mailer-daemon)\b", re.IGNORECASE)
 _NO_REPLY = re.compile(r"(?:no-?_?reply|do-?_?not-?_?reply|not?-?antworten|nicht-?antworten|ne-?pas-?repondre|no-?responder)(?![a-z])")
-_COMPLAINT = re.compile(r"complaint about message from \d", re.IGNORECASE)  # the one large provider whose reports are no multipart/report
-# What mailers write at the beginning of a subject, in the languages that most of them speak.
+_COMPLAINT = re.compile(r"complaint about message from \d", re.IGNORECASE)  # the one large provider whose reports are not multipart/report
+# The beginnings of mailers' subjects, in their most frequent languages.
 _RETURNED = re.compile(
     r"(?:undeliver(?:ed|able)|mail delivery (?:failed|failure|system)|returned mail|delivery (?:status notification|failure|has failed)"
     r"|mail system error|failure notice|unzustellbar|nicht zustellbar|message non (?:distribué|remis)|non remis"
@@ -54,12 +54,12 @@ _LIST_FIELDS = (
 )  # fmt: skip
 _REPLY_FIELDS = ("x-autoreply", "x-autorespond", "x-autoresponder")
 _MAILTO = re.compile(r"mailto:([^>?\s]{1,320})", re.IGNORECASE)
-_LIST_ID = re.compile(r"<?([a-z0-9._-]{1,255})>?\s*$", re.IGNORECASE)  # RFC 2919 3: behind a phrase, where there is one
+_LIST_ID = re.compile(r"<?([a-z0-9._-]{1,255})>?\s*$", re.IGNORECASE)  # RFC 2919 3: after an optional phrase
 _OTHER_FIELDS = ("x-auto-response-suppress", "x-loop")
 
 
 class Sign(NamedTuple):
-    """What kind of machine seems to have sent a mail, and what its bytes show beyond doubt, None for nothing."""
+    """The kind of machine that seems to have sent a mail, and what its bytes prove (None for nothing)."""
 
     kind: Automatic
     evidence: Evidence | None = None
@@ -68,11 +68,11 @@ class Sign(NamedTuple):
 def automatic(
     root: Part, media_types: Collection[str], sender: str, sender_name: str, subject: str, *, reply_to: str | None = None, own: str = ""
 ) -> Sign | None:
-    """Say what kind of machine seems to have sent the mail; None for what a person seems to have written.
+    """Return the kind of machine that seems to have sent the mail; None for a person.
 
     The signs are those of RFC 5965 (abuse reports), RFC 8098 (receipts), RFC 3464 (delivery reports), RFC 3834 (automatic
-    responses) and RFC 2369 and 2919 (lists), then the fields that common mailers set; a subject line counts last.
-    `media_types` are those of all parts, `reply_to` is the one address in Reply-To, `own` the desk's address, "" for none.
+    responses) and RFC 2369 and 2919 (lists), then the fields that common mailers set, and last the subject.
+    `media_types` are those of all parts, `reply_to` is a single address in Reply-To, and `own` the desk's address ("" for none).
     """
     subject = subject.strip()
     report = _report(root, media_types, sender, sender_name, subject)
@@ -94,9 +94,9 @@ def automatic(
 
 
 def went_round(root: Part, sender: str, reply_to: str | None, own: str) -> Sign | None:
-    """Say whether the mail seems to go in a circle, or to come from the desk itself; `own` is its address, "" for none.
+    """Return a sign if the mail seems to be in a loop, or to come from the desk itself; `own` is its address ("" for none).
 
-    What names somebody else to be answered is a customer's, as a form on the shop's own pages sends it.
+    A mail with another address in Reply-To is a customer's: a form on the shop's pages sends such mails.
     """
     if len(root.fields("received")) > HOPS_MAX:
         return Sign("loop")
@@ -108,20 +108,20 @@ def went_round(root: Part, sender: str, reply_to: str | None, own: str) -> Sign 
 
 
 def names_another(sender: str, reply_to: str | None, own: str) -> bool:
-    """Whether the mail comes from an address that nobody reads, or from the desk's own, and names somebody else to be answered."""
+    """Return whether the mail comes from a no-reply address or the desk's own, and names another address in Reply-To."""
     if reply_to is None or plain(reply_to) in {plain(sender), plain(own)}:
         return False
     return _NO_REPLY.match(sender) is not None or (bool(own) and plain(sender) == plain(own))
 
 
 def plain(address: str) -> str:
-    """Return an address without the mark after a plus that its mailbox does not need (RFC 5233)."""
+    """Return an address without its tag after a plus, which its mailbox does not need (RFC 5233)."""
     local, _, domain = address.strip(" \t<>").lower().rpartition("@")
     return f"{local.partition('+')[0]}@{domain}"
 
 
 def _report(root: Part, media_types: Collection[str], sender: str, sender_name: str, subject: str) -> Sign | None:
-    """Say whether the mail is a machine's report on another mail."""
+    """Return a sign if the mail is a machine's report on another mail."""
     whole = root.media_type == "multipart/report"
     report = root.parameters("content-type").get("report-type", "").lower() if whole else ""
     if "message/feedback-report" in media_types or report == "feedback-report" or _COMPLAINT.match(subject):
@@ -131,7 +131,7 @@ def _report(root: Part, media_types: Collection[str], sender: str, sender_name: 
     from_server = any((_BOUNCER.match(sender), _BOUNCER.match(root.field("from").strip(' \t"<')), _BOUNCER_NAME.match(sender_name)))
     if whole and (from_server or "<>" in {value.strip() for value in root.fields("return-path")}) and is_delivery_report(root):
         author = returned_sender(root)
-        by_machine = _BOUNCER.match(author) or _NO_REPLY.match(author)  # without a copy it may be about anybody's mail
+        by_machine = _BOUNCER.match(author) or _NO_REPLY.match(author)  # without a copy it may report anybody's mail
         return Sign("bounce", "report on a machine's mail" if by_machine else "delivery report")
     if "message/delivery-status" in media_types or report or root.fields("x-failed-recipients"):
         return Sign("bounce" if report in {"", "delivery-status"} else "automatic")
@@ -141,7 +141,7 @@ def _report(root: Part, media_types: Collection[str], sender: str, sender_name: 
 
 
 def _listed(root: Part, precedence: str, own: str) -> Sign | None:
-    """Say whether the mail was sent to many; the shop's own lists bring it what customers write."""
+    """Return a sign if the mail was sent to many. The shop's own lists do not count, because customers write to them."""
     home = own.rpartition("@")[2].lower()
     posts = {address for _, address in addresses(_MAILTO.findall(" ".join(root.fields("list-post"))), set())}
     named = _LIST_ID.search(root.field("list-id"))

@@ -1,4 +1,4 @@
-"""The body of a mail: its blocks of text and the files that came with it."""
+"""Read the body of a mail: its blocks of text and its attachments."""
 
 import hashlib
 import re
@@ -15,10 +15,10 @@ from pointsman_desk.mail.inline import files_in, unflowed
 from pointsman_desk.mail.invitations import invitation_text
 from pointsman_desk.mail.tree import CONTENT_TYPE_MAX, Part, parse
 
-_NAME_MAX = 120  # characters; a file name has at most 255 bytes on the usual file systems, and nobody reads more
-ATTACHED_DEPTH_MAX = 3  # mails in mails that are opened; a forwarded complaint about a certified mail has two
-ATTACHED_MAX = 10  # attached mails and invitations of one mail; more are a mailbox that somebody sends, and noted
-# What a person has to open with another program, said so that nobody takes the mail for an empty one.
+_NAME_MAX = 120  # characters; file systems allow 255 bytes, and nobody reads more than this
+ATTACHED_DEPTH_MAX = 3  # levels of attached mails that are opened; a forwarded complaint about a certified mail has two
+ATTACHED_MAX = 10  # attached mails and invitations of one mail; more is a whole mailbox, and gets a note
+# Content that needs another program, as text, so that the mail does not seem empty.
 _TELLING = {
     "multipart/encrypted": "encrypted",
     "application/ms-tnef": "tnef",
@@ -31,7 +31,7 @@ _SIGNATURES = frozenset({"application/pkcs7-signature", "application/x-pkcs7-sig
 _MAILS = frozenset({"message/rfc822", "message/global"})
 _CALENDARS = frozenset({"text/calendar", "application/ics"})
 _HTML = frozenset({"text/html", "text/x-amp-html", "application/xhtml+xml"})
-# Texts that mail programs list as files. Every other one they show (RFC 2046 4.1.4).
+# Text types that mail programs list as files. They show all others (RFC 2046 4.1.4).
 _TEXT_FILES = frozenset({"text/calendar", "text/vcard", "text/x-vcard", "text/directory", "text/css", "text/csv", "text/javascript", "text/xml",
     "text/rfc822-headers", "text/rfc822-header"})  # fmt: skip
 _TNEF_NAME = "winmail.dat"
@@ -41,7 +41,7 @@ _MIME_NOTICE = re.compile(r"\bMIME\b|multi-?part", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A text of the body as it was written: `html` or plain; `flowed` lines were wrapped (RFC 3676), with `delsp` or not."""
+    """A text of the body: `html` or plain. The lines of a `flowed` text were wrapped (RFC 3676), with or without `delsp`."""
 
     html: bool
     text: str
@@ -51,7 +51,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Alternatives:
-    """Two forms of one text: the HTML left aside, and the plain text that is read instead."""
+    """Two forms of one text: the plain text, which is read, and the HTML, which is not."""
 
     html: list[Block]
     plain: list[Block]
@@ -59,11 +59,11 @@ class Alternatives:
 
 @dataclass(slots=True)
 class Body:
-    """What a walk over the parts finds.
+    """The content of all parts.
 
-    Blocks in order, the HTML left aside for a plain text, the texts before and after parts, what attached mails and
-    invitations say, attachments, each media type. `depth` counts the mails around this one; one that `reports` brings back a mail
-    of ours, which is not opened, and with `opens` false no attached mail is.
+    It has the blocks in order, HTML that has a plain alternative, texts before and after parts, texts of attached mails and invitations,
+    attachments, and each media type. `depth` counts the mails around this one. The mail in a report (`reports`) is ours and is not
+    opened; with `opens` false, no attached mail is.
     """
 
     blocks: list[Block] = field(default_factory=list)
@@ -77,10 +77,10 @@ class Body:
     opens: bool = True
 
     def text(self, notes: set[str]) -> str:
-        """Return the blocks as one text, HTML converted.
+        """Return the blocks as one text, with HTML converted.
 
-        Below stands what the HTML left aside says and the plain text does not (`alternatives-differ`, also for the reverse),
-        and what stands outside of the parts.
+        Text that is only in the HTML alternative follows (`alternatives-differ`, also for the reverse), and then text outside of
+        the parts.
         """
         budget = markup.HTML_MAX
         texts: list[str] = []
@@ -102,7 +102,7 @@ class Body:
 
 
 def _shown(block: Block, notes: set[str], budget: int) -> str:
-    """Return a block as lines, HTML converted, its first `budget` characters with all that its styles say."""
+    """Return a block as lines. In HTML, styles are read for the first `budget` characters."""
     if block.html:
         return clean(markup.text_of(block.text, notes, budget), notes).rstrip("\n")
     plain = clean(block.text, notes)
@@ -110,11 +110,11 @@ def _shown(block: Block, notes: set[str], budget: int) -> str:
 
 
 def read_body(root: Part, notes: set[str], depth: int = 0, *, opens: bool = True) -> Body:
-    """Walk over the parts of a mail, which stands within `depth` others; with `opens` attached mails are read, too.
+    """Read the parts of a mail that is within `depth` other mails. With `opens`, attached mails are read too.
 
-    Of alternatives the plain text counts, the HTML when there is none (RFC 2046 5.1.4); texts beside each other all
-    count, as does what an opaque signature signs. Attached mails and invitations are read as text. Everything else is
-    described as an attachment.
+    Of two alternatives the plain text counts, or the HTML if there is no plain text (RFC 2046 5.1.4). All other texts count,
+    including the content of an opaque signature. Attached mails and invitations are read as text. Everything else is described
+    as an attachment.
     """
     body = Body(depth=depth, opens=opens)
     body.blocks = _blocks(root, body, notes, is_root=True)
@@ -164,7 +164,7 @@ def _of_parts(part: Part, body: Body, notes: set[str]) -> list[Block]:
     _look_outside(part, body, notes)
     body.reports |= part.media_type == "multipart/report"
     children = part.children
-    if part.media_type == "multipart/signed":  # its signature is no file that anybody would open (RFC 1847 2.1)
+    if part.media_type == "multipart/signed":  # nobody opens the signature as a file (RFC 1847 2.1)
         children = [child for place, child in enumerate(children) if place == 0 or child.media_type not in _SIGNATURES]
         body.media_types.update(child.media_type for child in part.children)
     found = [block for child in children for block in _blocks(child, body, notes)]
@@ -176,7 +176,7 @@ def _of_parts(part: Part, body: Body, notes: set[str]) -> list[Block]:
 
 
 def _of_signed(raw: bytes, body: Body, notes: set[str]) -> list[Block]:
-    """Read the mail within an opaque signature, which nobody has checked; where there is none, it is encrypted."""
+    """Read the mail in an opaque signature, which is not verified; without one, the part is encrypted."""
     try:
         content: bytes | None = signed_content(raw)
     except NotReadable:
@@ -197,7 +197,7 @@ def _attach(text: str, body: Body) -> None:
 
 
 def _mail_text(raw: bytes, body: Body, notes: set[str]) -> str:
-    """Return an attached mail as text: who wrote it, when, about what, its text, and the names of its files."""
+    """Return an attached mail as text: sender, date, subject, text and file names."""
     if body.depth >= ATTACHED_DEPTH_MAX or len(body.attached) >= ATTACHED_MAX:
         notes.add("parts-capped")
         return ""
@@ -213,7 +213,7 @@ def _mail_text(raw: bytes, body: Body, notes: set[str]) -> str:
 
 
 def _look_outside(part: Part, body: Body, notes: set[str]) -> None:
-    """Take the words before the first and after the last part, which mail programs do not show, unless they only speak of MIME."""
+    """Keep text before the first and after the last part, which mail programs do not show, unless it is only about MIME."""
     for text in (part.preamble, part.epilogue):
         if text and re.search(r"\w", text) and not _MIME_NOTICE.search(text):
             body.outside.append(decode(text.encode("ascii", "surrogateescape"), None, notes))
@@ -239,7 +239,7 @@ def _described(name: str, media_type: str, raw: bytes) -> Attachment:
 
 
 def _shown_name(name: str) -> str:
-    """Return a file name for a person to read, never to open: no folders, nothing a shell or a screen takes amiss."""
+    """Return a file name to show, not to open: without folders, and without characters that a shell or terminal would interpret."""
     name = re.sub(r'[<>:"|?*\t]', "_", re.split(r"[/\\]", name)[-1]).strip(" .")
     if len(name) > _NAME_MAX:
         stem, dot, ending = name.rpartition(".")

@@ -1,26 +1,26 @@
-"""Text that is safe to show, to store and to compare."""
+"""Clean text, so that it is safe to show, store and compare."""
 
 import re
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
-# Each of these ends a line for str.splitlines(), so the rest of the desk may take "\n" as the only one.
+# str.splitlines() splits at each of these; after `clean`, "\n" is the only one.
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
-# Bidi controls, zero-width and soft-hyphen characters, and the tag and variation blocks that can carry text nobody sees.
+# Bidi controls, zero-width characters, soft hyphens, and tags and variation selectors, which can carry invisible text.
 _INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e01ef]")
 
-# Of those, what has no use but to deceive: tags but for the three flags, a reversed line, and gaps of no width within a Latin word.
+# Of those, the ones that only deceive: tags except the three flags, a reversed line, zero-width gaps in a Latin word.
 _SMUGGLED = re.compile(
     "(?<![\U0001f3f4\U000e0020-\U000e007e])[\U000e0020-\U000e007e]|[\U000e0020-\U000e007e]{7}|\u202e|[A-Za-z][\u034f\u180e\u200b\u2060\ufeff]+[A-Za-z]"
 )
 
 
 def clean(text: str, notes: set[str]) -> str:
-    r"""Make every line end a `\n` and leave out what nobody can see.
+    r"""Make every line end a `\n` and remove invisible characters.
 
-    Removed are NUL and the other C0 and C1 controls but `\n` and `\t`, lone surrogates, bidi controls, zero-width
-    characters and tag characters (Unicode 15, categories Cc, Cf and Cs). Adds `control-characters`,
-    `invisible-characters` and, where they can only deceive, `smuggled-characters` to `notes`.
+    Removes all C0 and C1 controls except `\n` and `\t`, lone surrogates, bidi controls, zero-width characters and tag
+    characters (Unicode 15, categories Cc, Cf and Cs). Adds `control-characters`, `invisible-characters` and, for characters
+    that can only deceive, `smuggled-characters` to `notes`.
     """
     text = _LINE_ENDS.sub("\n", text)
     if _SMUGGLED.search(text):

@@ -1,4 +1,4 @@
-"""Bytes to text, whatever charset they claim to be in."""
+"""Decode bytes, whatever charset they claim to have."""
 
 import codecs
 import re
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from pointsman_desk.mail.japanese import from_iso_2022_jp
 
-GUESSED_ON_BYTES = 4 * 1024  # a guess needs some sentences; more makes it slower, and no better
+GUESSED_ON_BYTES = 4 * 1024  # a guess needs a few sentences; more makes it slower, not better
 
-# What senders write for what they mean: mostly the superset that browsers read under the same name (WHATWG Encoding 4.2).
+# The charset that senders mean by a name: mostly the superset that browsers use for it (WHATWG Encoding 4.2).
 _ALIASES = {
     "ansi_x3.4-1968": "cp1252",
     "ascii": "cp1252",
@@ -36,14 +36,14 @@ _ALIASES = {
     "x-sjis": "cp932",
     "x-windows-949": "cp949",
 }
-# Python knows these as text encodings, no mail is written in them, and punycode takes quadratic time.
+# Text encodings of Python that no mail uses; punycode takes quadratic time.
 _NEVER = frozenset({"punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined"})
 _CHARSET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,39}")
 _ASCII_NAMES = frozenset({"us-ascii", "ascii", "ansi_x3.4-1968"})
-_LATIN = frozenset({"cp1252", "iso8859-15"})  # programs write these names without a look at the text
+_LATIN = frozenset({"cp1252", "iso8859-15"})  # programs use these names without checking the text
 _DOUBLE = frozenset({"big5hkscs", "cp950", "cp949", "euc_kr", "gb18030", "cp932", "euc_jp", "johab"})
 _SELDOM_DOUBLE = re.compile(rb"[\x80-\xa0]")
-# What mails without a charset are written in, by the languages that cp1252 does not write.
+# The charsets of mails without a declaration, for languages that cp1252 does not cover.
 _GUESSES = [
     "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp874", "gb18030", "big5hkscs", "cp949", "euc_jp", "cp932",
 ]  # fmt: skip
@@ -52,33 +52,33 @@ _COMMON_LETTERS = frozenset(
     "оеаинтсрвлкмдпу" "αοιετσνηυρκπμλς" "יוהלאתרבשמ" "انليمتربعد" "านรอกเงคมยลวดทส" "のにはをたがでてとしれさいるかなま" "的一是不了我在有们您请款订单好們請訂單貨"
     "이다는을하요의가에고습니세"
 )  # fmt: skip
-# What is written in Latin letters that cp1252 lacks, and the letters beyond ASCII of the languages that use them: one text uses those of one.
+# Charsets with Latin letters that cp1252 lacks, and the non-ASCII letters of each language: a text uses those of one language.
 _OTHER_LATIN = ("iso8859-2", "cp1250", "cp1254")
 _ALPHABETS = [
     frozenset(letters + letters.upper())
     for letters in ("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "âăîşţ", "čćđšž", "âçîöûüğışİ")
 ]  # fmt: skip
 _WESTERN = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüÿßœÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜŸŒªº")
-# Marks beside a letter, as they stand where a letter was; behind a word, squares, degrees and trade marks stand by right.
+# Symbols next to a letter, as wrong decoding produces them; after a word, squares, degrees and trade marks are normal.
 _MARK_IN_WORD = re.compile(
     "[A-Za-z\u00c0-\u024f][\u00a1-\u00a8\u00ac\u00af\u00b1\u00b3-\u00b6\u00b8\u00b9\u00bc-\u00bf]|[\u00a1-\u00a6\u00a8-\u00aa\u00ac-\u00b6\u00b8-\u00ba\u00bc-\u00be][a-z\u00c0-\u024f]|[\x80-\x9f]"
 )
 
 _BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_NO_LATIN = re.compile(rb"[\x80-\xff]{4}")  # no word of a Latin script has four accented letters in a row
+_NO_LATIN = re.compile(rb"[\x80-\xff]{4}")  # no word in a Latin script has four accented letters in a row
 _HIGH = bytes(range(0x80, 0x100))
-_HIGH_MIN, _HIGH_SHARE = 8, 0.3  # of the bytes; of a French text five in a hundred are above 127, of Big5 and Shift JIS half
+_HIGH_MIN, _HIGH_SHARE = 8, 0.3  # of the bytes; in French 5% are above 127, in Big5 and Shift JIS half
 _JAPANESE_ESCAPE = re.compile(rb"\x1b\$[@B]|\x1b\$\([DOPQ]|\x1b\([IJ]")
 _KOREAN_ESCAPE = b"\x1b$)C"
 _META = re.compile(rb"""<meta\s[^>]{0,300}?\bcharset\s{0,9}=\s{0,9}["']?\s{0,9}([A-Za-z0-9_.:-]{1,40})""", re.IGNORECASE)
 _META_WITHIN = 8 * 1024  # bytes; HTML says 1024, and mail programs put their styles first
-_VENDORS_FAULTS = re.compile("[\uf8a0\uf8f0-\uf8f3]")  # what Python makes of bytes that are none in Shift JIS
+_VENDORS_FAULTS = re.compile("[\uf8a0\uf8f0-\uf8f3]")  # how Python decodes bytes that are invalid in Shift JIS
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def in_charset_of_text(value: bytes, charset: str) -> str | None:
-    """Read the bytes of a header value in the `charset` of the mail's text; None where they are none of it, as far as one can tell."""
+    """Decode a header value in the `charset` of the mail's text; None if it seems to have another charset."""
     notes: set[str] = set()
     of_latin = _ALIASES.get(charset.strip(" \"'").lower(), charset) in _LATIN
     text = decode(value, charset, notes) if of_latin is (_NO_LATIN.search(value) is None) else None
@@ -86,18 +86,18 @@ def in_charset_of_text(value: bytes, charset: str) -> str | None:
 
 
 def html_charset(raw: bytes) -> str | None:
-    """Return the charset that an HTML text names for itself in a `meta` element (HTML 4.2.5.4), None for none."""
+    """Return the charset in the `meta` element of an HTML text (HTML 4.2.5.4), or None."""
     found = _META.search(raw[:_META_WITHIN])
     return found[1].decode("ascii") if found else None
 
 
 def decode(raw: bytes, charset: str | None, notes: set[str], inner: str | None = None) -> str:
-    """Read bytes as text, whatever their charset claims to be. The result holds no surrogates.
+    """Decode bytes, whatever charset they claim to have. The result contains no surrogates.
 
-    Escape sequences and a byte order mark are believed first. Bytes above 127 that are UTF-8, with a fault here and there,
-    are UTF-8, because a wrong label is common and an accident of this kind is rare. Then `charset` counts, which the header
-    declares, and `inner`, which the text itself names, also where a few characters of them are faults, which show as
-    U+FFFD. Where nothing is declared, or Latin for what is surely not, charset-normalizer guesses from the beginning.
+    Escape sequences and a byte order mark count first. Then bytes above 127 that are valid UTF-8, apart from a few errors, are
+    UTF-8, because wrong labels are common and such an accident is rare. Then `charset`, from the header, and `inner`, from the text
+    itself, count, even with a few errors, which become U+FFFD. If nothing is declared, or Latin for text that is surely not Latin,
+    charset-normalizer guesses from the beginning.
 
     Adds `unknown-charset`, `undecodable` (some characters are lost) or `charset-guessed` to `notes`.
     """
@@ -115,7 +115,7 @@ def decode(raw: bytes, charset: str | None, notes: set[str], inner: str | None =
 
 
 def _marked(raw: bytes, declared: str | None, charset: str | None, notes: set[str]) -> str | None:
-    """Read what tells its charset by marks within it; None where there are none."""
+    """Decode bytes that show their charset themselves, by escapes or a byte order mark; None for others."""
     if _KOREAN_ESCAPE in raw[:_META_WITHIN]:
         return raw.decode("iso2022_kr", "replace")
     is_japanese = (charset or "").strip(" \"'").lower().startswith(("iso-2022-jp", "csiso2022jp"))
@@ -129,14 +129,14 @@ def _marked(raw: bytes, declared: str | None, charset: str | None, notes: set[st
     beginning = raw[:GUESSED_ON_BYTES]
     even, odd = beginning[::2].count(0), beginning[1::2].count(0)
     is_wide = declared is not None and codecs.lookup(declared).name.startswith("utf-16")
-    if (is_wide and even != odd) or 4 * max(even, odd) > len(beginning):  # of Latin letters each second byte is 0
+    if (is_wide and even != odd) or 4 * max(even, odd) > len(beginning):  # in Latin letters every second byte is 0
         notes.update(() if is_wide else {"charset-guessed"})
         return raw.decode("utf-16-be" if even > odd else "utf-16-le", "replace")
     return None
 
 
 def _readings(raw: bytes, declared: str | None, charset: str | None, inner: str | None, notes: set[str]) -> Iterator[str | None]:
-    """Give what the bytes above 127 may mean, the likeliest first; None for what they do not."""
+    """Yield the possible readings of bytes above 127, the likeliest first; None for a reading that does not fit."""
     yield _strictly(raw, "utf-8")
     if declared is not None and declared != "utf-8":
         yield _by_lines(raw, declared)
@@ -169,16 +169,16 @@ def _strictly(raw: bytes, name: str) -> str | None:
 
 
 def _nearly(raw: bytes, name: str, *, one_in: int) -> str | None:
-    """Read bytes in a charset where at most one in so many of the characters beyond ASCII is a fault, or there is one fault."""
+    """Decode bytes if at most one in `one_in` non-ASCII characters is invalid, or only one in total; otherwise return None."""
     text = raw.decode(name, "replace")
     faults, beyond = text.count("\ufffd"), len(_BEYOND_ASCII.findall(text))
     return text if faults * one_in <= beyond else None
 
 
 def _by_lines(raw: bytes, declared: str) -> str | None:
-    """Read a text in a declared charset to which lines in UTF-8 were added on the way; None where there are none.
+    """Decode a text in a declared charset to which a relay added lines in UTF-8; None without such lines.
 
-    In a charset of two bytes a line may be both. Then it is UTF-8 where it holds a byte that seldom stands in the other.
+    In a two-byte charset a line may be valid in both. Then it is UTF-8 if it contains a byte that is rare in the other.
     """
     if codecs.lookup(declared).name.startswith("utf"):
         return None
@@ -197,7 +197,7 @@ def _by_lines(raw: bytes, declared: str) -> str | None:
 
 
 def _other_latin(raw: bytes) -> str | None:
-    """Read bytes in a charset of Central Europe or Turkey, where all letters are of one language there and the West has not all of them."""
+    """Decode bytes in a charset of Central Europe or Turkey, if all letters belong to one of its languages and some are not in cp1252."""
     western = raw.decode("cp1252", "replace")
     if _letters_beyond(western) <= _WESTERN and not _MARK_IN_WORD.search(western):
         return None
@@ -213,7 +213,7 @@ def _letters_beyond(text: str) -> set[str]:
 
 
 def _guessed(raw: bytes) -> str | None:
-    """Let charset-normalizer guess; of its guesses the one holds that is the least chaotic and has the commonest letters."""
+    """Let charset-normalizer guess, and choose the guess with the least chaos and the commonest letters."""
     from charset_normalizer import from_bytes  # noqa: PLC0415 - it takes a tenth of a second, and few mails need it
 
     found = from_bytes(raw[:GUESSED_ON_BYTES], cp_isolation=_GUESSES)
@@ -226,12 +226,12 @@ def _common(text: str) -> float:
 
 
 def _codec(charset: str, notes: set[str]) -> str | None:
-    """Return the codec for a declared charset, None for an unknown one."""
+    """Return the codec for a declared charset; None for an unknown one."""
     name = charset.strip(" \t\r\n\"'").lower().partition("'")[0]
     name = _ALIASES.get(name, name)
     try:
         if _CHARSET_NAME.fullmatch(name) and codecs.lookup(name).name not in _NEVER:
-            b"x".decode(name, "replace")  # what is no charset, such as zlib, is refused
+            b"x".decode(name, "replace")  # raises for a codec that is not a charset, such as zlib
             return name
     except (LookupError, ValueError):
         pass

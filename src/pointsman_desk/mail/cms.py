@@ -1,4 +1,4 @@
-"""What an opaque S/MIME signature signs: the mail within application/pkcs7-mime (RFC 8551 3.5.2)."""
+"""Read the mail in an opaque S/MIME signature, application/pkcs7-mime (RFC 8551 3.5.2)."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ _HEADER_FIELD = b"content-type:"
 
 
 class NotReadable(ValueError):
-    """The bytes are no signed data, or hold no content."""
+    """The bytes are not SignedData, or have no content."""
 
 
 class _Element(NamedTuple):
-    """A value and where it stands: its content from `begin` to `end`, and what follows it at `after`."""
+    """The position of a value: its content is from `begin` to `end`, and the next value is at `after`."""
 
     tag: int
     begin: int
@@ -25,12 +25,12 @@ class _Element(NamedTuple):
 def signed_content(raw: bytes) -> bytes:
     """Return the content of SignedData (RFC 5652 5.1), in BER or DER. No signature is checked. Raises NotReadable.
 
-    Only the path to the content is walked, in time linear in the bytes; nothing is unpacked.
+    Reads only the path to the content, in linear time, and unpacks nothing.
     """
     info = _expected(raw, 0, len(raw), _SEQUENCE)
     kind = _expected(raw, info.begin, info.end, _OBJECT)
     if raw[kind.begin : kind.end] != _SIGNED_DATA:
-        raise NotReadable("it is no signed data")
+        raise NotReadable("it is not SignedData")
     explicit = _expected(raw, kind.after, info.end, _CONTEXT_0)
     signed = _expected(raw, explicit.begin, explicit.end, _SEQUENCE)
     version = _expected(raw, signed.begin, signed.end, _INTEGER)
@@ -42,17 +42,17 @@ def signed_content(raw: bytes) -> bytes:
 
 
 def salvaged_content(raw: bytes) -> bytes | None:
-    """Return what reads as the header and text of a mail within bytes that are no signed data; None where nothing does."""
+    """Return what looks like the header and text of a mail in bytes that are not SignedData, or None."""
     start = raw.lower().find(_HEADER_FIELD)
     return None if start < 0 else raw[start:]
 
 
 def _octets(raw: bytes, element: _Element, depth: int) -> bytes:
-    """Return the bytes of an octet string, which BER may cut into pieces (X.690 8.7)."""
+    """Return the bytes of an octet string, which BER may split (X.690 8.7)."""
     if element.tag == _OCTETS:
         return raw[element.begin : element.end]
     if element.tag != _OCTETS | _CONSTRUCTED or depth > DEPTH_MAX:
-        raise NotReadable("its content is no string of bytes")
+        raise NotReadable("its content is not a string of bytes")
     pieces, at = [], element.begin
     while at < element.end:
         piece = _element(raw, at, element.end, depth)

@@ -1,4 +1,4 @@
-"""A reply put together, and its bytes: the same letter, the same bytes."""
+"""Compose a reply. The same letter always gives the same bytes."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ from pointsman_desk.mail.message import NO_ID_DOMAIN
 from pointsman_desk.mail.signing import without_marks
 from pointsman_desk.slots import name_of
 
-REFERENCES_LAST = 20  # with the first and the parent: enough for every mailer to find the thread
+REFERENCES_LAST = 20  # besides the first and the parent: enough for every mail program to find the thread
 QUOTED_MAX = 20_000  # characters of the original below a reply; the customer has the rest
 _ID_MAX = 900  # characters; with its field's name and brackets it stays under the 998 of RFC 5322 2.1.1
 _LINE_MAX = 66  # with "Subject: " under the 76 of RFC 2047 2, and so under the 78 of RFC 5322 2.1.1
@@ -37,9 +37,9 @@ _ATTRIBUTION = {  # with a date and without one
 
 @dataclass(frozen=True, slots=True)
 class Letterhead:
-    """What all replies of a desk have in common: the address and the name that they come from, and whether they quote.
+    """What all replies of a desk share: the sender's address and name, and whether they quote the customer's text.
 
-    `signs_addresses` and `signs_subjects` say where else than in the Message-ID a reply names its case.
+    With `signs_addresses` and `signs_subjects`, a reply names its case in these places too, besides its Message-ID.
     """
 
     address: str
@@ -52,9 +52,9 @@ class Letterhead:
 def reply_to(mail: Mail, reply: Reply, letterhead: Letterhead, *, to: str, message_id: str, date: datetime, automatic: bool) -> Letter:
     """Make the reply to a mail, threaded as RFC 5322 3.6.4 says, with the customer's text quoted below.
 
-    References keep the first and the last `REFERENCES_LAST` before the parent; an identifier that cannot stand in a header is left out,
-    and so is the customer's name, which may say anything: above the quotation it stands where it is a name. Raises nothing: `compose`
-    checks every value.
+    References keep the first and the last `REFERENCES_LAST` before the parent, without identifiers that a header cannot contain. The
+    customer's name, which may be any text, appears only above the quotation, and only if it looks like a name. Raises nothing:
+    `compose` checks every value.
     """
     parent = mail.message_id if _MESSAGE_ID.fullmatch(mail.message_id) else None
     parent = None if parent is None or parent.endswith(f"@{NO_ID_DOMAIN}") else parent
@@ -78,7 +78,7 @@ def reply_to(mail: Mail, reply: Reply, letterhead: Letterhead, *, to: str, messa
 
 
 def bare_subject(subject: str) -> str:
-    """Return a subject without the prefixes of answers and the marks of a case."""
+    """Return a subject without the prefixes of answers and the tags of cases."""
     subject = without_marks(subject)
     while prefix := _REPLY_PREFIX.match(subject):
         subject = subject[prefix.end() :]
@@ -96,13 +96,13 @@ def _quotation(mail: Mail, language: Language) -> str:
 
 
 def compose(letter: Letter) -> bytes:
-    """Return the mail as it goes over the wire: CRLF, ASCII only, the same for the same letter.
+    """Return the bytes of a mail: ASCII with CRLF, always the same for the same letter.
 
-    The standard library is not asked, because it turns long identifiers into encoded words, which breaks threads.
-    Encoding of subject and names RFC 2047, of the text RFC 2045 6.7; marks of an unattended reply RFC 3834 5.
+    The standard library is not used, because it turns long identifiers into encoded words, which breaks threads. Subject and names
+    are encoded by RFC 2047, the text by RFC 2045 6.7, and an automatic reply is marked by RFC 3834 5.
 
-    Raises HeaderRefused when a value holds a line break or another control character, an address is not one plain
-    addr-spec, or an identifier is empty, too long or not ASCII.
+    Raises HeaderRefused if a value contains a control character, such as a line break, an address is not a single plain addr-spec,
+    or an identifier is empty, too long or not ASCII.
     """
     fields = [
         ("From", _mailbox(letter.sender_name, _address("sender", letter.sender))),
@@ -132,27 +132,27 @@ def compose(letter: Letter) -> bytes:
 
 def _checked(what: str, value: str) -> str:
     if _UNSAFE.search(value):
-        raise HeaderRefused(f"The {what} {value[:80]!a} holds a line break or a control character; take it out.")
+        raise HeaderRefused(f"The {what} {value[:80]!a} contains a control character or a line break; remove it.")
     return value
 
 
 def is_address(value: str) -> bool:
-    """Whether this is one plain addr-spec (RFC 5322 3.4.1), in ASCII."""
+    """Return whether `value` is a single plain addr-spec in ASCII (RFC 5322 3.4.1)."""
     return _ADDR_SPEC.fullmatch(value) is not None
 
 
 def _address(what: str, value: str) -> str:
     if not _checked(what, value).isascii():
         raise HeaderRefused(
-            f"The {what} {value[:80]!a} holds letters outside ASCII, and SMTPUTF8 is not spoken here; answer in another way."
+            f"The {what} {value[:80]!a} contains non-ASCII characters, and the desk does not support SMTPUTF8; answer in another way."
         )
     if not is_address(value):
-        raise HeaderRefused(f"The {what} {value[:80]!a} is not one plain address like name@shop.example; correct it.")
+        raise HeaderRefused(f"The {what} {value[:80]!a} is not a single plain address like name@shop.example; correct it.")
     return value
 
 
 def _mailbox(name: str, address: str) -> str:
-    """Return an address, behind its name where there is one, each on a line of its own."""
+    """Return an address, with its name before it if there is one, each on its own line."""
     if not _checked("name", name):
         return address
     shown = name if _PLAIN_NAME.fullmatch(name) else '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
@@ -164,19 +164,19 @@ def _mailbox(name: str, address: str) -> str:
 def _id(value: str) -> str:
     if not _MESSAGE_ID.fullmatch(_checked("message identifier", value)):
         raise HeaderRefused(
-            f"The message identifier {value[:80]!a} is empty, over {_ID_MAX} characters, or holds a space, an angle "
-            "bracket or a letter outside ASCII; leave it out."
+            f"The message identifier {value[:80]!a} is empty, has over {_ID_MAX} characters, or contains a space, an angle "
+            "bracket or a non-ASCII character; leave it out."
         )
     return f"<{value}>"
 
 
 def _is_plain(text: str) -> bool:
-    """Whether a text comes back as it is when it stands in a header as it is: ASCII, and no space that folding could eat."""
+    """Return whether a header can contain a text unencoded: it is ASCII, and folding loses none of its spaces."""
     return text.isascii() and text == " ".join(text.split()) and "=?" not in text and max(map(len, text.split()), default=0) <= _LINE_MAX
 
 
 def _text(text: str) -> str:
-    """Return a text folded at its spaces where it is plain, else as encoded words."""
+    """Return a plain text folded at its spaces, and any other text as encoded words."""
     return "\r\n ".join(textwrap.wrap(text, _LINE_MAX, break_on_hyphens=False)) if _is_plain(text) else _encoded(text)
 
 
@@ -195,7 +195,7 @@ def _encoded(text: str) -> str:
 def _quoted_printable(body: str) -> bytes:
     text = body.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
     lines = [
-        # the encoder leaves a line of its own soft breaks; a NUL is encoded, a lone surrogate becomes "?"
+        # the encoder adds its own soft breaks; a NUL is encoded, a lone surrogate becomes "?"
         binascii.b2a_qp(line.encode("utf-8", "replace"), istext=False).replace(b"=\n", b"=\r\n")
         for line in text.split("\n")
     ]

@@ -1,4 +1,4 @@
-"""Mails of web forms: a program sends them, and they are a customer's."""
+"""Mails of web forms: a program sends them for a customer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pointsman_desk.case import Authentication, Mail
 from pointsman_desk.mail.headers import addresses
 
-LINES_MAX = 500  # of a form's text that are looked at: a form has fewer fields
+LINES_MAX = 500  # of a form's text that are read: a form has fewer fields
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form: its mails come from `sender`, an address, or "@" and a domain.
+    """A web form. Its mails come from `sender`: an address, or "@" and a domain.
 
-    The customer stands in Reply-To, or behind the beginning of a line, `customer_line`, such as "E-Mail:".
+    The customer's address is in Reply-To, or follows `customer_line`, such as "E-Mail:", at the beginning of a line.
     """
 
     sender: str
@@ -21,16 +21,16 @@ class Form:
 
     @property
     def looked_for(self) -> str:
-        """Where the customer's address has to stand, for a person."""
+        """Where the customer's address must be, as text for a person."""
         where = "in Reply-To" if self.customer_line is None else f"on a line that begins with {self.customer_line!r}"
         return f"exactly one address {where}"
 
     def sends(self, sender: str) -> bool:
-        """Whether the mails of this address are the form's."""
+        """Return whether mails from this address are the form's."""
         return sender.endswith(self.sender) if self.sender.startswith("@") else sender == self.sender
 
     def customer(self, mail: Mail) -> str | None:
-        """Return the customer's address, None where the mail does not name exactly one."""
+        """Return the customer's address; None if the mail does not name exactly one."""
         if self.customer_line is None:
             return mail.reply_to
         start = self.customer_line.casefold()
@@ -41,13 +41,13 @@ class Form:
 
 
 def form_of(forms: Sequence[Form], sender: str) -> Form | None:
-    """Return the form that sends from this address, the first of the settings that fits."""
+    """Return the first configured form that sends from this address."""
     return next((form for form in forms if form.sends(sender)), None)
 
 
 def as_customers(mail: Mail, customer: str, form: str) -> Mail:
-    """Return a form's mail as the customer's. Nobody vouches for the address: anybody may type any into a form."""
-    unproved = Authentication(aligned=False, why=f"the form {form} wrote it, and anybody may type an address into a form")
+    """Return a form's mail as the customer's. The address is not verified: anybody can type any address into a form."""
+    unproved = Authentication(aligned=False, why=f"the form {form} sent it, and anybody can type any address into a form")
     return mail.model_copy(
         update={"sender": customer, "sender_name": "", "reply_to": None, "automatic": None, "evidence": None, "bounce": None,
                 "authentication": unproved}

@@ -1,4 +1,4 @@
-"""Header fields of a mail read as text, addresses, identifiers and dates."""
+"""Parse header fields as text, addresses, identifiers and dates."""
 
 import binascii
 import re
@@ -12,14 +12,14 @@ from pointsman_desk.mail.tree import HEADER_MAX, Part
 
 _ID_MAX = 900  # characters; with its field's name an id must fit a line of 998 (RFC 5322 2.1.1)
 _DOMAIN_MAX = 253  # characters (RFC 1035 2.3.4)
-_RECIPIENTS_MAX = 100  # a mail to more people than this is no question to a shop
+_RECIPIENTS_MAX = 100  # a question to a shop goes to fewer people
 
 _FOLD = re.compile(r"[\r\n]+[ \t]*")
 _ENCODED_WORD = re.compile(r"=\?([^?\s*]{1,60})(?:\*[^?\s]{0,40})?\?([bBqQ])\?([^?]{0,4000})\?=")
 _ID = re.compile(rf"<([^<>]{{1,{_ID_MAX}}})>")
 _BARE_ID = re.compile(r"[^\s<>@]{1,400}@[^\s<>@]{1,400}")
 _ADDRESS = re.compile(r"""(?:"[^"\\\s]{1,64}"|[^\s<>()\[\],;:"'@\\][^\s<>()\[\],;:"@\\]{0,127})@[^\s<>()\[\],;:"'@\\]{1,255}""")
-# The pieces of an address list: an encoded word, a quoted string, an angle address, one mark, a run of anything else.
+# The pieces of an address list: an encoded word, a quoted string, an angle address, one separator, a run of anything else.
 _PIECE = re.compile(
     r'=\?[^?\s]{1,60}\?[bBqQ]\?[^?]{0,500}\?=|"(?:[^"\\]|\\.){0,500}"|<[^<>]{0,998}>|[,;:()"<>]|[^",;:<>()\s]+',
     re.DOTALL,
@@ -27,7 +27,7 @@ _PIECE = re.compile(
 
 
 def header_text(value: str, notes: set[str]) -> str:
-    """Return a header value as one line of text: unfolded (RFC 5322 2.2.3), encoded words read (RFC 2047), cleaned."""
+    """Return a header value as one line of text: unfolded (RFC 5322 2.2.3), encoded words decoded (RFC 2047), cleaned."""
     if len(value) > HEADER_MAX:
         value = value[:HEADER_MAX]
         notes.add("header-truncated")
@@ -41,7 +41,7 @@ def header_text(value: str, notes: set[str]) -> str:
 
 
 def _words_read(value: str, notes: set[str]) -> str:
-    """Read encoded words. Neighbours of one charset are joined as bytes: a sender may cut inside a character."""
+    """Decode encoded words. Adjacent words of one charset are joined as bytes, because a sender may split a character."""
     runs: list[tuple[str | None, bytes, str]] = []
     end = 0
     for word in _ENCODED_WORD.finditer(value):
@@ -69,8 +69,8 @@ def _word_bytes(encoding: str, content: str) -> bytes:
 def addresses(values: list[str], notes: set[str]) -> list[tuple[str, str]]:
     """Return (display name, lower-case address) of each mailbox in an address list (RFC 5322 3.4).
 
-    Reads in linear time, comments of any depth included. Groups give their members, an empty group nothing. Where a
-    value holds no readable mailbox but something like one, that is taken and `address-salvaged` added to `notes`.
+    Takes linear time, also for nested comments. A group gives its members. If a value has no valid mailbox but something like
+    one, that is returned and `address-salvaged` is added to `notes`.
     """
     found: list[tuple[str, str]] = []
     for value in values:
@@ -90,9 +90,9 @@ def addresses(values: list[str], notes: set[str]) -> list[tuple[str, str]]:
 
 
 def in_ascii(address: str) -> str:
-    """Return an address with its domain in the form that is sent (IDNA 2008, RFC 5891); one that has none stays as it is.
+    """Return an address with its domain in ASCII (IDNA 2008, RFC 5891); an address without such a form stays unchanged.
 
-    Both forms of a domain are so one sender. A local part outside ASCII stays, because nothing else is the same mailbox (RFC 6531).
+    So both forms of a domain are one sender. A non-ASCII local part stays, because nothing else is the same mailbox (RFC 6531).
     """
     local, at, domain = address.rpartition("@")
     if domain.isascii() or len(domain) > _DOMAIN_MAX:
@@ -104,7 +104,7 @@ def in_ascii(address: str) -> str:
 
 
 def _whole_mailboxes(value: str, notes: set[str]) -> str:
-    """Cut a list that is too long between two of its mailboxes: through an address, the cut would make it another one."""
+    """Cut a long list between two mailboxes, because a cut within an address would make another address."""
     if len(value) <= HEADER_MAX:
         return value
     notes.add("header-truncated")
@@ -112,11 +112,10 @@ def _whole_mailboxes(value: str, notes: set[str]) -> str:
 
 
 def single_address(values: list[str]) -> str | None:
-    """Return the lower-case address of a From that names one, letter by letter, and no other; None for every other From.
+    """Return the lower-case address of a From that names exactly one address in plain ASCII; None for every other From.
 
-    Two fields, two mailboxes and a name that is another address can each mean one sender to the server that checked the
-    mail and another one here; so can an address in encoded words, or with a letter outside ASCII that has an ASCII one as
-    its lower case.
+    With two fields, two mailboxes, a name that is another address, an address in encoded words, or a non-ASCII letter whose lower
+    case is ASCII, the server that checked the mail may see another sender than this code.
     """
     if len(values) != 1:
         return None
@@ -130,7 +129,7 @@ def single_address(values: list[str]) -> str | None:
 
 
 def _mailboxes(value: str) -> list[tuple[list[str], str, str | None]]:
-    """Cut an address list into (words, comment, what stood in angle brackets)."""
+    """Split an address list into (words, comment, content of the angle brackets)."""
     out: list[tuple[list[str], str, str | None]] = []
     words: list[str] = []
     comment: list[str] = []
@@ -157,9 +156,9 @@ def _mailboxes(value: str) -> list[tuple[list[str], str, str | None]]:
 
 
 def ids(values: list[str], notes: set[str]) -> tuple[str, ...]:
-    """Return the message identifiers of header values without their angle brackets, in order, each once.
+    """Return the message identifiers of header values without angle brackets, in order, each once.
 
-    Takes what stands in the brackets as it is, because identifiers outside the grammar of RFC 5322 3.6.4 are real.
+    The content of the brackets is not checked, because real identifiers break the grammar of RFC 5322 3.6.4.
     """
     found = []
     for value in values:
@@ -169,11 +168,11 @@ def ids(values: list[str], notes: set[str]) -> tuple[str, ...]:
 
 
 def date_claimed(part: Part, notes: set[str]) -> str | None:
-    """Return the Date header in ISO 8601, None when there is none that can be read. It is the sender's claim only."""
+    """Return the Date header in ISO 8601; None without a readable one. It is only the sender's claim."""
     value = part.field("date")[:200]
     try:
         claimed = parsedate_to_datetime(header_text(value, notes))
-        if not 1990 <= claimed.year < 2038:  # clocks that were never set say 1970, 1980 or 2038
+        if not 1990 <= claimed.year < 2038:  # clocks that were never set show 1970, 1980 or 2038
             notes.add("odd-date")
         return claimed.isoformat()
     except (ValueError, TypeError, IndexError, OverflowError):

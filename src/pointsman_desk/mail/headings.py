@@ -1,4 +1,4 @@
-"""The lines that announce an older mail: "On <date>, <name> wrote:", the header block of Outlook, a line between dashes."""
+"""Find the headings of quoted mails: "On <date>, <name> wrote:", Outlook's header block, a line between dashes."""
 
 import re
 import tomllib
@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-LINE_LOOKED_AT = 400  # characters of a line that a pattern sees, so that no line costs more than another
+LINE_LOOKED_AT = 400  # characters of a line that a pattern reads, which bounds its time
 _ATTRIBUTION_LINES = 5  # wrapped at 76 columns a long name and address make three; Polymail puts the address on lines of its own
 _BLOCK_LINES = 12  # From, Sent, To, Cc, Reply-To, Importance, Subject, some of them wrapped or with a blank line between
-_PROVED_WORDS_MAX = 16  # of an attribution that a program wrote: the date, a long name and "via" a group; a person's sentence has more
+_PROVED_WORDS_MAX = 16  # of a program's attribution: the date, a long name and "via" a group; a person's sentence is longer
 
 _LANGUAGES: Mapping[str, Mapping[str, list[str]]] = tomllib.loads((Path(__file__).parent / "languages.toml").read_text(encoding="utf-8"))
 
 
 def any_of(kind: str) -> str:
-    """Return a pattern for the words of a kind in all languages, longer ones first."""
+    """Return a pattern for the words of a kind in all languages, the longest first."""
     words = {word for language in _LANGUAGES.values() for word in language.get(kind, ())}
     return "|".join(re.escape(word).replace("…", ".{1,60}") for word in sorted(words, key=lambda word: (-len(word), word)))
 
@@ -28,7 +28,7 @@ def words_of(kind: str) -> frozenset[str]:
 _LEAD = r"\s{0,8}\*{0,2}"
 _COLON = r"\s?\*{0,2}\s?[:\uff1a]\*{0,2}"
 _OPENING = re.compile(rf"{_LEAD}(?:{any_of('opens')})(?:\b|(?<=[在於]))", re.IGNORECASE)
-# A line that begins with its date: "2 Nov 2026", "Mon, 2 Nov", "02.11.2026", a year before its sign in East Asia.
+# A line that begins with a date: "2 Nov 2026", "Mon, 2 Nov", "02.11.2026", a year before its sign in East Asia.
 _DATE_FIRST = re.compile(rf"{_LEAD}(?:[^\W\d_]{{2,12}}\.?,? )?\d{{1,4}}(?:[-./]|[.,]? [^\W\d_]{{3,12}}\b|年|년|\. )")
 _DATED = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)|(?<!\d)\d{1,2}[./]\d{1,2}[./]\d{2}(?!\d)")
 _TIMED = re.compile(r"(?<!\d)\d{1,2}[:.h]\d\d(?!\d)")
@@ -38,7 +38,7 @@ _COLONS = (":", "\uff1a")
 _ADDRESS = re.compile(r"[^\s<>\"'(\[]{1,64}@[^\s<>)\]]{1,255}")
 _ADDRESS_END = re.compile(r"@[^\s<>]{1,255}\s?[>)\]]{1,2}\s?[:\uff1a]$")
 _BRACKETED = re.compile(r"[<(\[][^\s<>]{1,64}@[^\s<>]{1,255}[>)\]]")
-# What Gmail once wrote without a colon: "2026-11-02 14:20 GMT+01:00 Shop" or "2026/11/2 Shop <support@shop.example>".
+# Gmail's former attribution, without a colon: "2026-11-02 14:20 GMT+01:00 Shop" or "2026/11/2 Shop <support@shop.example>".
 _NUMBERS_FIRST = re.compile(
     rf"{_LEAD}\d{{4}}[-/]\d{{1,2}}[-/]\d{{1,2}} (?:\d{{1,2}}:\d\d GMT[+-]\d\d:\d\d [^:.!?<]{{1,120}}|[^:!?]{{1,120}}@[^\s<>]{{1,255}}>)"
 )
@@ -53,10 +53,11 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """So many `lines` that announce an older mail.
+    """The heading of a quoted mail, of `lines` lines.
 
-    `sure`: they are none by accident, so what stands below is shown as older. `proves`: they look as only a mail program
-    writes them, with the day and the hour or an address, and hold no long sentence, so marked lines right below are history. `fields`: they are a header block, in which other lines may stand (`is_field`).
+    `sure`: it is no accident, so the text below is shown as older. `proves`: only a mail program writes it, with the day and the
+    hour or an address and without a long sentence, so marked lines right below are history. `fields`: it is a header block, which
+    may contain other lines (`is_field`).
     """
 
     lines: int
@@ -66,7 +67,7 @@ class Heading:
 
 
 def heading(lines: Sequence[str], index: int) -> Heading | None:
-    """Return the heading that begins in this line, if any. Only the first `LINE_LOOKED_AT` characters of each line may be given."""
+    """Return the heading that begins in this line, if any. Each line must have at most `LINE_LOOKED_AT` characters."""
     line = lines[index]
     if not line.strip():
         return None
@@ -79,19 +80,19 @@ def heading(lines: Sequence[str], index: int) -> Heading | None:
 
 
 def is_field(line: str) -> bool:
-    """Tell whether a line is one of a header block, or nothing but the addresses that did not fit into it."""
+    """Return whether a line belongs to a header block, or contains only addresses that continue one."""
     return _FIELD_LINE.match(line) is not None or _MORE_ADDRESSES.fullmatch(line) is not None
 
 
 def is_ruler(line: str) -> bool:
-    """Tell whether a line is drawn, as some programs do above the heading."""
+    """Return whether a line is a ruler, which some programs put above the heading."""
     return _RULER.fullmatch(line) is not None
 
 
 def _block(lines: Sequence[str], index: int) -> Heading | None:
-    """Return a header block, wrapped or spaced out.
+    """Return a header block, also a wrapped one or one with blank lines.
 
-    It has a sender and two more fields, in any order, or any two of which one holds a day and one an address. With all of these it proves.
+    It has a sender and two more fields in any order, or two fields of which one has a day and one an address. With both it proves.
     """
     if not _FIELD_LINE.match(lines[index]):
         return None
@@ -113,7 +114,7 @@ def _block(lines: Sequence[str], index: int) -> Heading | None:
 
 
 def _attribution(lines: Sequence[str], index: int) -> Heading | None:
-    """Return "On <date>, <name> wrote:" and its kin, over as many lines as it was wrapped to."""
+    """Return an attribution such as "On <date>, <name> wrote:", on one or more lines."""
     first = lines[index]
     dashed = _DASHES.fullmatch(first)
     if dashed:
@@ -133,7 +134,7 @@ def _attribution(lines: Sequence[str], index: int) -> Heading | None:
         bare = joined.rstrip(" *")
         if length == 2 and begins and _NUMBERS_FIRST.fullmatch(bare):
             return _judged(2, bare)
-        complete = begins and _OPENING.match(bare) and _ADDRESS.search(bare) and _WROTE_LAST.search(bare)  # with a colon, or without
+        complete = begins and _OPENING.match(bare) and _ADDRESS.search(bare) and _WROTE_LAST.search(bare)  # with or without a colon
         if not part or not (complete or bare.endswith(_COLONS)):
             if length == 3 and not begins:
                 return None
@@ -149,17 +150,17 @@ def _attribution(lines: Sequence[str], index: int) -> Heading | None:
 
 
 def _goes_on(joined: str, below: Sequence[str]) -> bool:
-    """Tell whether an attribution goes on below a blank line, as Polymail's does before and after the bracket of its address."""
+    """Return whether an attribution continues below a blank line, as Polymail's does before and after the bracket of its address."""
     return joined.endswith("<") or any(line.lstrip().startswith(("<", "mailto:")) for line in below)
 
 
 def _began_by_name(first: str) -> bool:
-    """Tell whether a first line of several is one of "<name> <address> wrote on <date>:"."""
+    """Return whether the first of several lines begins "<name> <address> wrote on <date>:"."""
     return _WROTE.search(first) is not None and (_ADDRESS.search(first) is not None or _DATED.search(first) is not None)
 
 
 def _later_start(lines: Sequence[str], index: int, length: int) -> bool:
-    """Tell whether a later one of these lines begins an attribution by itself, so that those before it are somebody's words."""
+    """Return whether a later line begins an attribution by itself, so that the lines before are a person's text."""
     for place in range(index + 1, index + length):
         joined = " ".join(line.strip() for line in lines[place : index + length]).rstrip(" *")
         opens = _OPENING.match(lines[place]) is not None and re.search(r"\d", lines[place]) is not None
@@ -177,9 +178,9 @@ def _judged(length: int, joined: str) -> Heading:
 
 
 def _is_sure(attribution: str) -> bool:
-    """Tell whether an attribution says when, and begins as one, names an address or the hour: then it is none by accident.
+    """Return whether an attribution is no accident: it has a date, and begins like an attribution or has an address or an hour.
 
-    So it is without a day where "wrote" stands last, right behind an address or behind "<name> via <group>".
+    Without a date, it is sure if it ends with "wrote" right after an address or after "<name> via <group>".
     """
     if _OPENING.match(attribution):
         return re.search(r"\d", attribution) is not None
@@ -190,5 +191,5 @@ def _is_sure(attribution: str) -> bool:
 
 
 def _is_complete(attribution: str) -> bool:
-    """Tell whether a line names the day, the hour and an address in brackets, as attributions do in any language."""
+    """Return whether a line has a day, an hour and an address in brackets, as attributions in any language do."""
     return all(pattern.search(attribution) for pattern in (_DATED, _TIMED, _BRACKETED))

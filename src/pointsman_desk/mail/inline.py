@@ -1,4 +1,4 @@
-"""What stands in a plain text but is no prose: files in uuencode and yEnc, and lines that were wrapped for the way."""
+"""Process plain text: extract files in uuencode and yEnc, and join wrapped lines."""
 
 import binascii
 import re
@@ -11,9 +11,9 @@ _SIGNATURE = "-- "
 
 
 def files_in(raw: bytes, notes: set[str]) -> tuple[bytes, list[tuple[str, bytes]]]:
-    """Return a text without the files that it contains, and each file's name and bytes, in linear time.
+    """Return a text without the files that it contains, and the name and bytes of each file. Takes linear time.
 
-    A file that has no end, or is not what its first line says, stays in the text. Adds `uuencode` or `yenc` to `notes`.
+    A file without an end, or in another format than its first line says, stays in the text. Adds `uuencode` or `yenc` to `notes`.
     """
     if b"begin " not in raw:
         return raw, []
@@ -40,7 +40,7 @@ def files_in(raw: bytes, notes: set[str]) -> tuple[bytes, list[tuple[str, bytes]
 
 
 def _places(lines: list[bytes], mark: bytes) -> list[int]:
-    """Return where lines begin with a mark that ends a file, the last one first."""
+    """Return the positions of lines that begin with the end mark of a file, the last one first."""
     return [
         index
         for index in range(len(lines) - 1, -1, -1)
@@ -49,15 +49,15 @@ def _places(lines: list[bytes], mark: bytes) -> list[int]:
 
 
 def _file_of(lines: Iterable[bytes], *, is_yenc: bool) -> bytes | None:
-    """Return the bytes of a file, None where a line is none of its kind."""
+    """Return the bytes of a file; None if a line has another format."""
     if is_yenc:
         return _from_yenc(b"".join(line.rstrip(b"\r") for line in lines if not line.startswith(b"=ypart ")))
     out = []
     for line in lines:
         stripped = line.rstrip(b"\r\n")
         if stripped.strip(b" `"):
-            characters = ((stripped[0] - 32) % 64 + 2) // 3 * 4  # as the line's first one tells
-            if not 0 <= len(stripped) - 1 - characters <= 1:  # one more may be a check sum
+            characters = ((stripped[0] - 32) % 64 + 2) // 3 * 4  # as the line's first character says
+            if not 0 <= len(stripped) - 1 - characters <= 1:  # one more may be a checksum
                 return None
             try:
                 out.append(binascii.a2b_uu(stripped[: characters + 1]))
@@ -67,7 +67,7 @@ def _file_of(lines: Iterable[bytes], *, is_yenc: bool) -> bytes | None:
 
 
 def _from_yenc(raw: bytes) -> bytes:
-    """Take yEnc off (http://www.yenc.org/yenc-draft.1.3.txt): every byte 42 up, critical ones escaped and 64 further."""
+    """Decode yEnc (http://www.yenc.org/yenc-draft.1.3.txt): each byte is raised by 42; critical bytes are escaped and raised by 64 more."""
     first, *escaped = raw.split(b"=")
     down = bytes((value - 42) % 256 for value in range(256))
     pieces = [bytes([(piece[0] - 64) % 256]) + piece[1:] for piece in escaped if piece]
@@ -75,7 +75,7 @@ def _from_yenc(raw: bytes) -> bytes:
 
 
 def unflowed(text: str, *, delsp: bool) -> str:
-    """Join the lines that were wrapped as format=flowed (RFC 3676 4), quoted ones with their marks; `delsp` as it has it."""
+    """Join lines that were wrapped as format=flowed (RFC 3676 4), also quoted lines. `delsp` is the parameter of that name."""
     out: list[str] = []
     held: list[str] = []
     depth = 0

@@ -1,8 +1,8 @@
-"""An invitation (iCalendar, RFC 5545) as lines that a person reads."""
+"""Convert an invitation (iCalendar, RFC 5545) to text."""
 
 import re
 
-CALENDAR_MAX = 64 * 1024  # characters that are looked at; an invitation with its time zones has a few thousand
+CALENDAR_MAX = 64 * 1024  # characters that are read; an invitation with its time zones has a few thousand
 EVENTS_MAX = 20  # an invitation has one
 
 _FOLD = re.compile(r"\r?\n[ \t]")
@@ -24,7 +24,7 @@ _ESCAPE = re.compile(r"\\(.)")
 
 
 def invitation_text(source: str) -> str:
-    """Return what the events and tasks of a calendar say: what, when, where, who asks, and their description. "" for none."""
+    """Return the events and tasks of a calendar as text: title, time, place, organiser and description; "" for none."""
     events: list[dict[str, str]] = []
     open_ = False
     for line in _FOLD.sub("", source[:CALENDAR_MAX]).splitlines():

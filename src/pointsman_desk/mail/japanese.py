@@ -1,4 +1,4 @@
-"""ISO-2022-JP as mail programs write it, which is more than RFC 1468 allows and than any codec of Python reads."""
+"""Decode ISO-2022-JP as mail programs write it, which is more than RFC 1468 allows and Python's codecs read."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 _ESCAPE = re.compile(rb"\x1b(\$\([CDOPQ]|\$[@AB]|\([BHIJ])")
 _UNENDED = re.compile(rb"\x1b[$][^\x1b\r\n]*[\r\n]")
 _LINE_END = re.compile(rb"[\r\n]")
-_SLOW_BYTES_MAX = 1024 * 1024  # what no codec reads is read byte by byte, which takes a second for these
+_SLOW_BYTES_MAX = 1024 * 1024  # text that no codec decodes is decoded byte by byte, which takes a second for this size
 
 
 def from_iso_2022_jp(raw: bytes) -> str:
-    r"""Read ISO-2022-JP, one U+FFFD for each character that is none. In linear time.
+    r"""Decode ISO-2022-JP, with one U+FFFD for each invalid character. Takes linear time.
 
-    Read are the sets of RFC 1468, 1554 and 2237, half-width katakana (`ESC ( I`), JIS X 0213, and the vendors' characters that
-    Windows writes into JIS X 0208, such as circled numbers. A set ends with its line, as RFC 1468 says, also where the escape is
-    missing.
+    Supports the sets of RFC 1468, 1554 and 2237, half-width katakana (`ESC ( I`), JIS X 0213, and the vendor characters that
+    Windows writes into JIS X 0208, such as circled numbers. A set ends with its line, as RFC 1468 says, even without the escape.
     """
     try:
         if not _UNENDED.search(raw):
@@ -42,7 +41,7 @@ def _katakana(content: bytes) -> str:
 
 
 def _pairs(content: bytes, written: Callable[[int, int], bytes], codec: str) -> str:
-    """Read characters of two bytes each, as `written` in another charset; a byte that begins none is one fault."""
+    """Decode characters of two bytes, which `written` converts to another charset; a byte that begins no character is one error."""
     out, place = [], 0
     while place < len(content):
         pair = content[place : place + 2]
@@ -57,7 +56,7 @@ def _pairs(content: bytes, written: Callable[[int, int], bytes], codec: str) -> 
 
 
 def _shifted(first: int, second: int) -> bytes:
-    """Return a character of JIS X 0208 as Shift JIS has it."""
+    """Return a character of JIS X 0208 in Shift JIS."""
     lead = (first - 0x21) // 2 + (0x81 if first < 0x5F else 0xC1)
     trail = second + (0x7E if first % 2 == 0 else 0x1F if second < 0x60 else 0x20)
     return bytes([lead, trail])

@@ -1,19 +1,19 @@
-"""Texts that are known, and which lines repeat them: only what we have read or written before is surely history."""
+"""Find lines that repeat known texts: only text that we have read or written before is surely history."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 KNOWN_MAX = 200_000  # characters of all known texts; ten earlier mails of 20,000 each, as nodes/ingest.py reads them again
-RUN_MIN = 20  # letters and digits that may begin a repetition; fewer stand in any mail by chance
-LINES_JOINED = 6  # short lines that begin one together: "Hello Jane," and what follows
-SEARCHES_MAX = 500  # lines looked for in all of the known text; each costs up to its length
+RUN_MIN = 20  # letters and digits at the beginning of a repetition; fewer occur in any mail by chance
+LINES_JOINED = 6  # short lines that begin a repetition together: "Hello Jane," and the next lines
+SEARCHES_MAX = 500  # lines that are searched in the whole known text; each search takes time for all of it
 
 
 class Known:
-    """Known texts, each repeated from its beginning to its end and only once, as mail programs quote.
+    """Known texts. Each can be repeated once, from beginning to end, as mail programs quote.
 
-    Quote marks, spaces, line breaks, case and punctuation do not count, so a line that was wrapped anew is still known.
-    A line that a customer writes again below the quotation is not: it stands behind what was repeated already.
+    Quote marks, spaces, line breaks, case and punctuation do not count, so a rewrapped line is still known. A line that a
+    customer writes again below the quotation is not known, because the repetition has passed it.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -29,7 +29,7 @@ class Known:
         self._searches = SEARCHES_MAX
 
     def repeated(self, lines: Sequence[str]) -> Iterator[int]:
-        """Give the places of the lines that repeat a known text: each goes on with one, or begins one together with those below."""
+        """Yield the positions of lines that repeat a known text: each continues a repetition, or begins one with the next lines."""
         letters = [letters_of(line) for line in lines]
         for place, own in enumerate(letters):
             if own and (self._goes_on(own) or self._begins(own, letters[place + 1 : place + LINES_JOINED])):
@@ -62,5 +62,5 @@ class Known:
 
 
 def letters_of(text: str) -> str:
-    """Return the letters and digits of a text, folded: what is left of it in any layout."""
+    """Return the letters and digits of a text, folded: the same in every layout."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))

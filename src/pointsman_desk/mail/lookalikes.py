@@ -1,10 +1,10 @@
-"""Addresses whose domain is not what it seems: how a person is shown them."""
+"""Show addresses whose domain looks like another one."""
 
 import unicodedata
 
 import idna
 
-# Scripts that one language writes side by side, each with Latin beside it (Unicode UTS 39, "highly restrictive").
+# Scripts that one language mixes, also with Latin (Unicode UTS 39, "highly restrictive").
 _TOGETHER = (
     frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA"}),
     frozenset({"LATIN", "CJK", "BOPOMOFO"}),
@@ -14,10 +14,10 @@ _LETTERS = frozenset({"Lu", "Ll", "Lt", "Lo"})  # a modifier (Lm) belongs to sev
 
 
 def both_forms(address: str) -> str:
-    """Return an address for a person to read, with its domain as it is sent and, where that differs, as its letters look.
+    """Return an address to show, with its domain as it is sent and, if this differs, as it looks.
 
-    A domain in another alphabet says which one, and a part of an address that mixes alphabets says so: such a part mostly imitates
-    another one. An address that is plain ASCII comes back as it is.
+    The text names the alphabet of a domain in another alphabet, and warns of a part that mixes alphabets, which mostly imitates another
+    one. A plain ASCII address is returned unchanged.
     """
     local, at, domain = address.rpartition("@")
     labels = domain.split(".")
@@ -39,7 +39,7 @@ def _looks(label: str) -> str:
     if not label.lower().startswith("xn--"):
         return label
     try:
-        seen = label[4:].encode("ascii").decode("punycode")  # also what IDNA 2008 forbids, such as emoji: a person is to see it
+        seen = label[4:].encode("ascii").decode("punycode")  # also what IDNA 2008 forbids, such as emoji: a person must see it
     except UnicodeError:
         return label
     return seen if seen.isprintable() else label

@@ -1,4 +1,4 @@
-"""What styles make of the words of an HTML mail: whether a person sees them. Not a browser: what hides, and what undoes it."""
+"""Decide from the styles of an HTML mail whether a person sees its words. Not a browser: only styles that hide or reveal text."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,10 +9,10 @@ SHEET_MAX = 128 * 1024  # characters of all of them
 RULES_MAX = 2_000
 CLASSES_MAX = 20  # of one element
 
-_TINY_PIXELS = 2.0  # nobody reads that, and mails that hide a preview line write 1px
-_FAR_PIXELS = -500.0  # beyond the left or the upper edge of any screen, with what is that wide
+_TINY_PIXELS = 2.0  # unreadable; mails that hide a preview line use 1px
+_FAR_PIXELS = -500.0  # beyond the left or upper edge of any screen, with the element's own width
 _FAINT_STEPS = 24  # of 255, in the most different of the three colours: #eeeeee on white is 17, the lightest grey in use is 51
-_SEEN_THROUGH = 0.05  # what is as transparent as this is not seen
+_SEEN_THROUGH = 0.05  # opacity at which text is invisible
 
 _PIXELS = {
     "": 1.0,
@@ -53,9 +53,9 @@ _FILTERED = re.compile(r"opacity\(\s?0(?:\.0{1,9})?%?\s?\)")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the words of an element look; those of the elements in it look the same, unless they say otherwise.
+    """The look of an element's words. Inner elements inherit it.
 
-    `color` and `background` are None where they cannot be told.
+    `color` and `background` are None if they are unknown.
     """
 
     tiny: bool = False
@@ -66,7 +66,7 @@ class Look:
 
     @property
     def faint(self) -> bool:
-        """Whether the words have the colour of what is behind them, or none."""
+        """Whether the words have the colour of their background, or no colour."""
         if self.clear:
             return True
         if self.color is None or self.background is None:
@@ -75,11 +75,11 @@ class Look:
 
     @property
     def unreadable(self) -> bool:
-        """Whether nobody sees the words, whatever their colour."""
+        """Whether the words are invisible in any colour."""
         return self.tiny or self.unseen
 
     def styled(self, style: Mapping[str, str]) -> "Look":
-        """Return the look with `style` on it."""
+        """Return the look with `style` applied."""
         look = (
             replace(self, unseen=style["visibility"] != "visible") if style.get("visibility") in {"hidden", "collapse", "visible"} else self
         )
@@ -97,7 +97,7 @@ class Look:
 
 @dataclass(slots=True)
 class Sheet:
-    """The rules of a mail's style sheets: those that surely count for a class or an id, and those that may."""
+    """The rules of a mail's style sheets: those that surely apply to a class or an id, and those that may."""
 
     sure: dict[str, dict[str, str]] = field(default_factory=dict)
     perhaps: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -113,11 +113,11 @@ class Sheet:
 def read_sheets(source: str) -> Sheet:
     """Read the style sheets of an HTML text.
 
-    A rule within an at-rule such as @media, of a comment, or for more than one class or id may count or not.
+    A rule in an at-rule such as @media, in a comment, or for more than one class or id may apply or not.
     """
     sheet, left = Sheet(), SHEET_MAX
     for text, commented in _sheets(source):
-        within, selector = 0, None  # how many at-rules are open; whose style comes next
+        within, selector = 0, None  # the number of open at-rules; the selector of the next style
         pieces = re.split(r"([{}])", without_comments(text[:left], "/*", "*/") + "}")
         for piece, brace in zip(pieces[::2], pieces[1::2], strict=False):
             before = piece.rpartition(";")[2].replace("<!--", " ").replace("-->", " ").strip()
@@ -135,7 +135,7 @@ def read_sheets(source: str) -> Sheet:
 
 
 def _sheets(source: str) -> Iterator[tuple[str, bool]]:
-    """Give the text of each style element, and whether it stands in a comment, as sheets for one mail program do."""
+    """Yield the text of each style element, and whether it is in a comment, as sheets for a single mail program are."""
     lower, end = source.lower(), 0
     for _ in range(SHEETS_MAX):
         start = lower.find("<style", end)
@@ -158,13 +158,13 @@ def _add(sheet: Sheet, selectors: str, style: dict[str, str], *, sure: bool) -> 
         elif last:
             key = last[1]
         else:
-            continue  # of elements as such: what hides all of them hides a mail
+            continue  # rules for element names: one that hides all of them would hide the mail
         rules = sheet.sure if alone and sure else sheet.perhaps
         rules.setdefault(key, {}).update(style)
 
 
 def declarations(style: str) -> dict[str, str]:
-    """Read what bears on sight in `name: value; ...`, comments and escapes read as CSS says; of values the last counts, an important one first."""
+    """Parse the relevant properties of `name: value; ...` as CSS does; the last value counts, but an important one first."""
     if "\\" in style:
         style = _ESCAPE.sub(_unescaped, style)
     pairs = (part.lower().partition(":") for part in without_comments(style, "/*", "*/").split(";"))
@@ -181,7 +181,7 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def without_comments(source: str, begin: str, end: str) -> str:
-    """Leave out what stands between `begin` and `end`; a comment that is never closed stays, so that no words are lost."""
+    """Remove the text between `begin` and `end`; an unclosed comment stays, so that no words are lost."""
     shown, *rest = source.split(begin)
     out, unclosed = [shown], []
     for piece in rest:
@@ -194,7 +194,7 @@ def without_comments(source: str, begin: str, end: str) -> str:
 
 
 def gone(style: Mapping[str, str]) -> bool:
-    """Say whether a style takes an element away with all that is in it, whatever that says."""
+    """Return whether a style hides an element with everything in it, whatever the inner styles are."""
     if style.get("display") == "none" or style.get("mso-hide") == "all" or style.get("content-visibility") == "hidden":
         return True
     share, unit = _length(style.get("opacity")) or (1.0, "")
@@ -221,7 +221,7 @@ def _clipped(style: Mapping[str, str]) -> bool:
 
 
 def _tiny(size: str) -> bool | None:
-    """Say whether words of this size can be read; None for a share of what they were."""
+    """Return whether words of this size are unreadable; None for a relative size."""
     found = _length(size)
     if found is None:
         return False  # a word, such as "small"
@@ -257,7 +257,7 @@ def _background(value: str, behind: Color | None) -> Color | None:
 
 
 def _color(value: str) -> Color | str | None:
-    """Read a colour; "transparent" for one that is seen through, None for one that cannot be told."""
+    """Parse a colour; "transparent" for a transparent one, None for an unknown one."""
     value = re.sub(r"\s*([(),/])\s*", r"\1", value.strip())
     if value == _CLEAR:
         return _CLEAR

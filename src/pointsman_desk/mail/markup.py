@@ -1,4 +1,4 @@
-"""HTML to the text that a reader of it sees."""
+"""Convert HTML to the text that its reader sees."""
 
 import html
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pointsman_desk.mail.looks import CLASSES_MAX, Look, Sheet, declarations, gone, read_sheets, without_comments
 
-HTML_MAX = 256 * 1024  # characters; a long newsletter has a hundred thousand, and a nested table costs time for each
+HTML_MAX = 256 * 1024  # characters; a long newsletter has 100,000, and in nested tables each costs time
 
 _BLOCK_NAMES = (
     "address article aside blockquote body center dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6 header hr "
@@ -18,21 +18,21 @@ _VOID = frozenset({"area", "base", "br", "col", "embed", "hr", "img", "input", "
 _SPACED = frozenset({"p", "table", "ul", "ol", "blockquote"})
 _RAW = frozenset({"script", "style"})
 _UNSHOWN = _RAW | {"audio", "canvas", "datalist", "dialog", "iframe", "noembed", "noframes", "object", "template", "title", "video", "xml"}
-_STYLED = {"color": "color", "text": "color", "bgcolor": "background-color"}  # attributes that are styles (HTML 4.01, 15.2)
+_STYLED = {"color": "color", "text": "color", "bgcolor": "background-color"}  # attributes with the effect of styles (HTML 4.01, 15.2)
 _PAGE = Look()
 _CONDITION = re.compile(r"\s{0,20}\[if\b[^\]<>]{0,200}\]>", re.IGNORECASE)
 _CONDITION_END = re.compile(r"<!\[endif\]$", re.IGNORECASE)
-_REVEALED = {"", "<!", "<!--"}  # what follows is shown by all programs but those that the condition excludes
+_REVEALED = {"", "<!", "<!--"}  # the text after these is shown by all programs that the condition does not exclude
 _EMPTY_COMMENT = re.compile(r"-?>")
 _COMMENT_END = re.compile(r"--!?>")
 _IMPLIED_END = frozenset({"p", "li", "td", "th", "tr", "dt", "dd", "option"})
-_ALT_WORDS_MIN = 3  # of what stands instead of a picture; fewer are a name or a kind: "logo", "Smith & Sons"
-_LINK_MAX = 200  # characters of a link's address; what is longer is there for machines
-# The classes that mail programs give to a quotation.
+_ALT_WORDS_MIN = 3  # of a picture's alternative text; fewer are a name or a kind: "logo", "Smith & Sons"
+_LINK_MAX = 200  # characters of a link's address; a longer one is for machines
+# The classes that mail programs use for quotations.
 _QUOTE_CLASSES = frozenset({"gmail_quote", "protonmail_quote", "tutanota_quote", "yahoo_quoted", "zmail_extra"})
 _BAR_AT_THE_LEFT = re.compile(r"border(?:-left(?:-(?:style|width))?)?\s?:(?!\s?(?:none|0(?:px)?\s?(?:;|$)))", re.IGNORECASE)
-_QUOTE_DEPTH_MAX = 9  # deeper quoting looks the same and would make the text grow with the square of the depth
-# A tag with its quotes in order, a tag with its quotes in disorder, a declaration, text, a lone `<`.
+_QUOTE_DEPTH_MAX = 9  # deeper levels look the same and would make the text grow quadratically
+# A tag with balanced quotes, a tag with unbalanced quotes, a declaration, text, a lone `<`.
 _TOKEN = re.compile(
     r"""<(?P<close>/?)(?P<name>[a-z][^\s<>/"'=]{0,40})"""
     r"""(?:(?P<attributes>(?:[^<>"']|"[^"<]{0,4000}"|'[^'<]{0,4000}'){0,9000}+)>|(?P<loose>[^<>]{0,9000}+)>)"""
@@ -45,13 +45,12 @@ _TAG = re.compile(r"</?[a-z!?][^<>]{0,9000}+>", re.IGNORECASE)
 
 
 def text_of(source: str, notes: set[str], budget: int = HTML_MAX) -> str:
-    """Return the visible text of an HTML body; blocks that a mail program quoted have `> ` before each line, a link its address after it.
+    """Return the visible text of an HTML body, with `> ` before each line of a quotation and the address after each link.
 
-    A sentence instead of a picture stands in brackets. Comments, script, style and what a style or the `hidden` attribute hides are left out
-    (`hidden-text` in `notes` when words were hidden). What a style sheet or a conditional comment may hide or not stays, with the
-    same note. What comes after the first `budget` characters loses its tags and no more (`html-long`). The
-    cutting into tags is our own, because the standard library's parser takes 38 s for 240 kB of `<!--` (Python 3.11): here
-    no start looks past the next `<`.
+    A picture's alternative sentence is in brackets. Comments, scripts, styles and hidden text are removed (`hidden-text` in `notes` if
+    words were hidden). Text that a style sheet or a conditional comment may hide stays, with the same note. After the first `budget`
+    characters, only tags are removed (`html-long`). The tokenizer is our own, because the standard library's parser takes 38 s for
+    240 kB of `<!--` (Python 3.11); this one never looks past the next `<`.
     """
     rest = ""
     if len(source) > budget:
@@ -72,7 +71,7 @@ def text_of(source: str, notes: set[str], budget: int = HTML_MAX) -> str:
 
 
 def _stripped(source: str) -> str:
-    """Take the tags off, and no more: for what is too long to be looked at closely."""
+    """Remove only the tags, for HTML that is too long to be read with its styles."""
     for begin, end in (("<style", "</style>"), ("<script", "</script>"), ("<xml", "</xml>")):
         source = without_comments(source, begin, end)
     lines = (_SPACES.sub(" ", line).strip() for line in _unescaped(_TAG.sub(" ", source)).split("\n"))
@@ -80,9 +79,9 @@ def _stripped(source: str) -> str:
 
 
 def _uncommented(source: str, notes: set[str]) -> str:
-    """Leave comments out as browsers do (HTML 13.2.5.42); one that is never closed stays, so that no words are lost.
+    """Remove comments as browsers do (HTML 13.2.5.42); an unclosed one stays, so that no words are lost.
 
-    What stands in a conditional comment stays, because some mail programs show it; words there get the note `hidden-text`.
+    The content of a conditional comment stays, because some mail programs show it; words there get the note `hidden-text`.
     """
     out, end = [], 0
     while (start := source.find("<!--", end)) >= 0:
@@ -105,7 +104,7 @@ def _uncommented(source: str, notes: set[str]) -> str:
 
 
 def _address_of(link: str, words: str) -> str:
-    """Return where a link leads, for a person to see; nothing where its words say so already, or there are none."""
+    """Return the address of a link, to show; nothing if its words contain the address or it has no words."""
     if not link.lower().startswith(("http://", "https://", "mailto:")) or not words.strip():
         return ""
     address = link if len(link) <= _LINK_MAX else link[: _LINK_MAX - 1] + "…"
@@ -114,9 +113,9 @@ def _address_of(link: str, words: str) -> str:
 
 
 def _is_quotation(attributes: Mapping[str, str]) -> bool:
-    """Tell whether a block quote bears the mark of a mail program or a bar at its left, as a quotation is shown, or nothing at all.
+    """Return whether a block quote is a quotation: it has a mail program's class, a bar at its left, or no attributes.
 
-    One with a style alone is how editors indent their writer's own text.
+    With only a style, it is the writer's own text, which an editor indented.
     """
     style = attributes.get("style", "")
     return (
@@ -130,13 +129,13 @@ def _is_quotation(attributes: Mapping[str, str]) -> bool:
 def _unescaped(text: str) -> str:
     try:
         return html.unescape(text)
-    except ValueError:  # a character number of more digits than Python converts
+    except ValueError:  # a character number with more digits than Python converts
         return text
 
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """An open element, how its words look, whether it hides all that is in it, surely or perhaps, and where it links to."""
+    """An open element: the look of its words, whether it surely or possibly hides its content, and its link."""
 
     tag: str
     look: Look
@@ -148,7 +147,7 @@ class _Open:
 
 
 class _Walker:
-    """Writes lines while the elements go by; each step's work is bounded, so the whole is linear."""
+    """Writes lines while it reads the elements; each step has bounded work, so the total is linear."""
 
     def __init__(self, sheet: Sheet) -> None:
         self.hid_words = False
@@ -164,7 +163,7 @@ class _Walker:
         self._linked: list[str] = []  # the words since the last link was opened
 
     def open(self, tag: str, attributes: str) -> None:
-        """Take a start tag. A slash at its end means nothing, as in browsers."""
+        """Process a start tag. A slash at its end has no meaning, as in browsers."""
         if self._raw():
             return
         last = self._open[-1].tag if self._open else ""
@@ -174,7 +173,7 @@ class _Walker:
             self._break(always=tag == "br")
         elif tag in {"td", "th"} and self._line:
             self._line.append(" ")
-        # What is written backwards reads as something else, and a page within a page is not read here.
+        # Reversed text reads differently, and an embedded page is not read here.
         self.hid_words |= tag == "bdo" or (tag == "iframe" and "srcdoc" in attributes.lower())
         if tag == "img":
             self._picture(attributes)
@@ -193,7 +192,7 @@ class _Walker:
             self._line.append("- ")
 
     def close(self, tag: str) -> None:
-        """Take an end tag, which also closes what is open inside its element; one without an element is passed over."""
+        """Process an end tag, which also closes open inner elements; one without an open element is ignored."""
         if self._raw() not in {"", tag}:
             return
         if self._counts.get(tag):
@@ -203,11 +202,11 @@ class _Walker:
             self._break()
 
     def write(self, data: str) -> None:
-        """Take a run of text."""
+        """Process text."""
         if self._unshown:
             return
         look = self._look
-        doubtful = look.faint and self._sheet.colors  # a rule that was not read may have set the other colour
+        doubtful = look.faint and self._sheet.colors  # a rule that was not read may set the other colour
         if (self._hiding or self._perhaps or look.unreadable or look.faint) and re.search(r"\w", data):
             self.hid_words = True
         if self._hiding or look.unreadable or (look.faint and not doubtful):
@@ -224,12 +223,12 @@ class _Walker:
             self._line.append(line)
 
     def text(self) -> str:
-        """Return what was written so far."""
+        """Return the text so far."""
         self._break()
         return "\n".join(self._lines)
 
     def _raw(self) -> str:
-        """Return the open element whose content is no markup, "" for none."""
+        """Return the open element whose content is not markup; "" for none."""
         return self._open[-1].tag if self._open and self._open[-1].tag in _RAW else ""
 
     @property
@@ -237,13 +236,13 @@ class _Walker:
         return self._open[-1].look if self._open else _PAGE
 
     def _picture(self, attributes: str) -> None:
-        """Write the sentence that stands instead of a picture where it cannot be shown."""
+        """Write the alternative text of a picture, if it is a sentence."""
         alt = next((_unescaped(value.strip("\"'")) for name, value in _ATTRIBUTE.findall(attributes) if name.lower() == "alt"), "")
         if len(alt.split()) >= _ALT_WORDS_MIN:
             self.write(f"[{alt}]")
 
     def _opened(self, tag: str, attributes: str) -> _Open:
-        """Read what the attributes and the style sheet make of an element."""
+        """Apply the attributes and the style sheet to an element."""
         found = {name.lower(): _unescaped(value.strip("\"'")) for name, value in reversed(_ATTRIBUTE.findall(attributes))}
         names = [f".{name}" for name in found.get("class", "").split()[:CLASSES_MAX]] + [
             f"#{name}" for name in found.get("id", "").split()[:1]
@@ -277,7 +276,7 @@ class _Walker:
         return "> " * min(self._quoting, _QUOTE_DEPTH_MAX)
 
     def _break(self, *, always: bool = False) -> None:
-        """End the line when there is one, or `always`."""
+        """End the current line, if there is one or `always` is true."""
         line = "".join(self._line)
         line = line.rstrip() if self._counts.get("pre") else line.strip(" ")
         self._line.clear()

@@ -1,4 +1,4 @@
-"""A mail read from its bytes: whatever they are, something comes out."""
+"""Parse a mail from its bytes, whatever they are."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -18,21 +18,21 @@ UNKNOWN_SENDER = "unknown@unreadable.invalid"
 UNREADABLE = "(unreadable mail)"
 NO_ID_DOMAIN = "no-id.invalid"
 UNREADABLE_NOTES = frozenset({"unreadable", "bad-structure"})
-"""The notes on a mail at which the parser met a fault of its own, and not only of the mail's."""
+"""The notes on a mail at which the parser itself failed."""
 
-ANSWERS_MAX = 50  # identifiers; mailers cut the chain of a long conversation themselves
-TEXT_MAX = 1024 * 1024  # characters of text and history that a case holds; the bytes of the mail hold all of it
+ANSWERS_MAX = 50  # identifiers; mail programs shorten the list of a long conversation themselves
+TEXT_MAX = 1024 * 1024  # characters of text and history in a case; the bytes of the mail have all of it
 _RECIPIENT_FIELDS = ("to", "cc", "delivered-to", "x-original-to", "envelope-to")
 _ONCE = ("from", "subject", "message-id", "date", "to", "reply-to", "in-reply-to")  # RFC 5322 3.6: at most one each
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which mail this is, and what says to which others it belongs.
+    """The identity of a mail, and the identifiers that connect it with other mails.
 
-    `key` is equal for two deliveries of one mail, and differs where a Message-ID was reused. `answers` are the identifiers
-    that it answers, the nearest first; `reported` is that of the mail that a report is about. `by_machine` says that the bytes show a
-    machine, whoever it is (mail/automatic.py).
+    `key` is equal for two deliveries of one mail, and differs if a Message-ID was reused. `answers` are the identifiers that the
+    mail answers, the nearest first; `reported` is the identifier of the mail that a report is about. `by_machine` says whether the
+    bytes have evidence of any machine (mail/automatic.py).
     """
 
     email_id: str
@@ -46,10 +46,10 @@ class Identity:
 
 
 def identify(raw: bytes) -> Identity:
-    """Take the first look at a mail. Never raises.
+    """Identify a mail without a full parse. Never raises.
 
-    `email_id` is the Message-ID without brackets, for want of one the first 32 hex digits of the sha256 of the bytes
-    at `no-id.invalid`; `sender` the lower-cased address in From. The key adds 16 hex digits of a sha256 over Date,
+    `email_id` is the Message-ID without brackets; without one, it is the first 32 hex digits of the sha256 of the bytes at
+    `no-id.invalid`. `sender` is the lower-case address in From. The key adds 16 hex digits of a sha256 over Date,
     From, Subject and the decoded text, which are equal in two deliveries of one mail; Received lines are not.
     """
     try:
@@ -76,22 +76,22 @@ def identify(raw: bytes) -> Identity:
 
 
 def unidentified(raw: bytes) -> Identity:
-    """Return the identity of a mail of which nothing is known but its bytes."""
+    """Return the identity of a mail of which only the bytes are known."""
     return Identity(_made_id(raw), UNKNOWN_SENDER, f"{_made_id(raw)}/{hashlib.sha256(raw).hexdigest()[:16]}")
 
 
 def unreadable(raw: bytes, notes: Collection[str]) -> Mail:
-    """Return what stands for a mail that cannot be read: a person looks at its bytes."""
+    """Return a Mail for bytes that cannot be parsed; a person looks at the bytes."""
     return Mail(message_id=_made_id(raw), sender=UNKNOWN_SENDER, subject=UNREADABLE, notes=tuple(sorted({*notes, "unreadable"})))
 
 
 def read_mail(raw: bytes, authserv: str = "", own: str = "", known: Sequence[str] = ()) -> Mail:
-    """Read a mail. Never raises: what cannot be read at all has the subject "(unreadable mail)" and the note `unreadable`.
+    """Parse a mail. Never raises: an unreadable mail has the subject "(unreadable mail)" and the note `unreadable`.
 
-    Every string is free of what nobody can see; `notes` names in words what was odd: a charset, a cut, hidden text, a
-    repeated header field. `authserv` is the mail exchanger whose word on the sender counts (mail/authentication.py), `own`
-    the desk's address, so that what it sent itself is known, and `known` the texts of the conversation so far, ours and the
-    customer's: a quotation of them is surely one (mail/quotes.py).
+    No string contains invisible characters. `notes` name peculiarities: a guessed charset, a cut, hidden text, a repeated header
+    field. `authserv` is the mail exchanger whose result about the sender counts (mail/authentication.py). `own` is the desk's
+    address, to recognise its own mails. `known` are the texts of the conversation, ours and the customer's, to recognise quotations
+    (mail/quotes.py).
     """
     notes: set[str] = set()
     try:
@@ -148,7 +148,7 @@ def _read(raw: bytes, notes: set[str], authserv: str, own: str, known: Sequence[
 
 
 def _answers(root: Part) -> tuple[str, ...]:
-    """Return the identifiers that a mail answers: what it names as its parent, then from the last to the first reference."""
+    """Return the identifiers that a mail answers: its parent, then its references from last to first."""
     parents, references = (ids(root.fields(name), set()) for name in ("in-reply-to", "references"))
     return tuple(dict.fromkeys([*parents, *reversed(references)]))[:ANSWERS_MAX]
 
@@ -172,7 +172,7 @@ def _made_id(raw: bytes) -> str:
 
 
 def _sender(root: Part, notes: set[str]) -> tuple[str, str]:
-    """Return the name and address of the first mailbox in From; several make `several-senders`."""
+    """Return the name and address of the first mailbox in From; several add the note `several-senders`."""
     found = addresses(root.fields("from"), notes)
     if len({address for _, address in found}) > 1:
         notes.add("several-senders")
@@ -183,7 +183,7 @@ def _sender(root: Part, notes: set[str]) -> tuple[str, str]:
 
 
 def _reply_to(root: Part, sender: str, notes: set[str]) -> str | None:
-    """Return the address in Reply-To when it is one; a list of them would take an answer to strangers."""
+    """Return the address in Reply-To if there is exactly one; a list could send a reply to strangers."""
     found = {address for _, address in addresses(root.fields("reply-to"), notes)}
     if len(found) != 1:
         notes.update({"reply-to-list"} if found else ())
@@ -195,12 +195,12 @@ def _reply_to(root: Part, sender: str, notes: set[str]) -> str | None:
 
 
 def _copies(root: Part, known: Collection[str]) -> tuple[str, ...]:
-    """Return who else got the mail by its Cc field, without those who are `known`."""
+    """Return the addresses in Cc, without the `known` ones."""
     found = (address for _, address in addresses(root.fields("cc"), set()))
     return tuple(address for address in dict.fromkeys(found) if plain(address) not in set(map(plain, known)))
 
 
 def _recipients(root: Part, notes: set[str]) -> tuple[str, ...]:
-    """Return whom the mail names as its recipients, the mailbox that it was delivered to included."""
+    """Return the recipients that the mail names, including the mailbox that it was delivered to."""
     fields = [value for name in _RECIPIENT_FIELDS for value in root.fields(name)]
     return tuple(dict.fromkeys(address for _, address in addresses(fields, notes)))

@@ -1,4 +1,4 @@
-"""Calls that may take long, each in a thread of its own: those of asyncio's pool are few, and their program waits for them at its end."""
+"""Run a call that may take long in a thread of its own: asyncio's pool has few threads, and the program waits for them at its end."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Call `work` in a thread of its own, which keeps nobody from ending: a server may be silent for long, a resolver too."""
+    """Call `work` in a daemon thread, which does not delay the program's end, for example on a silent server or resolver."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 
@@ -28,7 +28,7 @@ async def in_thread(work: Callable[[], T]) -> T:
             result = work()
         except Exception as error:
             failure = error
-        with suppress(RuntimeError):  # nobody waits any more: the loop is closed
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits
             loop.call_soon_threadsafe(tell, result, failure)
 
     threading.Thread(target=call, name="pointsman-desk", daemon=True).start()

@@ -1,4 +1,4 @@
-"""What a delivery report says: of which mail of ours, to whom, and what became of it."""
+"""Read delivery reports: which mail of ours they are about, its recipients, and what happened to it."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,9 +8,9 @@ from pointsman_desk.case import Bounce
 from pointsman_desk.mail.headers import addresses, header_text, ids
 from pointsman_desk.mail.tree import Part, parse
 
-_READ_MAX = 64 * 1024  # bytes of a report, of a returned mail's header and of a bounce's text: their facts stand at the top
+_READ_MAX = 64 * 1024  # bytes of a report, of a returned mail's header and of a bounce's text: their facts are at the top
 _GROUPS_MAX = 100  # recipients of one mail that a report is read for
-_DIAGNOSTIC_MAX = 500  # characters; a server's answer is a line or three
+_DIAGNOSTIC_MAX = 500  # characters; a server's answer has one to three lines
 _STATUS_TYPES = frozenset({"message/delivery-status", "message/global-delivery-status"})
 _ABUSE_TYPES = frozenset({"message/feedback-report"})
 _RETURNED_TYPES = frozenset({"message/rfc822", "message/global", "text/rfc822-headers", "text/rfc822-header", "message/global-headers"})
@@ -18,7 +18,7 @@ _RETURNED_TYPES = frozenset({"message/rfc822", "message/global", "text/rfc822-he
 _BLANK_LINES = re.compile(rb"\n[ \t\r]*\n\s*")
 _STATUS = re.compile(r"(?<![\d.])[245]\.\d{1,3}\.\d{1,3}(?!\.?\d)")  # RFC 3463
 _ID_LINE = re.compile(r"^[>\s]{0,20}(?:\*\*)?message-id:\s{0,20}<([^<>\s]{1,900})>", re.IGNORECASE | re.MULTILINE)
-# A line with nothing but the address, or with the address before a colon: how qmail, exim and their kin begin a failure.
+# A line with only the address, or with the address before a colon: so qmail, exim and others begin a failure.
 _ADDRESS_LINE = re.compile(r"^[ \t]{0,8}<?([^\s<>@:;,()\"]{1,64}@[^\s<>@:;,()\"]{1,255}?)>?(?::.{0,400})?[ \t\r]*$", re.MULTILINE)
 _LATER = re.compile(
     r"delay|warning: (?:could|message)|not yet been delivered|will be retried|still being retried|verz[öo]gert|retard[ée]|retrasad",
@@ -36,9 +36,9 @@ _ACTIONS: dict[str, _Action] = {  # RFC 3464 2.3.3
 
 
 def bounce_of(root: Part, subject: str, text: str) -> Bounce:
-    """Read a delivery report: its fields where it has them (RFC 3464), otherwise what its words and a returned copy show.
+    """Read a delivery report by its fields (RFC 3464), or without them by its text and the returned copy.
 
-    `text` is the visible text. Work and result are bounded; what is not told stays empty.
+    `text` is the visible text. Time and result are bounded; unknown fields stay empty.
     """
     groups = [group for part in _parts(root, _STATUS_TYPES) for group in _groups(part)]
     recipients = [address for group in groups for address in _recipient(group)]
@@ -62,25 +62,25 @@ def bounce_of(root: Part, subject: str, text: str) -> Bounce:
 
 
 def is_delivery_report(root: Part) -> bool:
-    """Whether the mail holds a delivery status that names a recipient and what became of the mail (RFC 3464 2.3.2, 2.3.3)."""
+    """Return whether the mail has a delivery status with a recipient and an action (RFC 3464 2.3.2, 2.3.3)."""
     return any(_recipient(group) and _word(group, "action") in _ACTIONS for part in _parts(root, _STATUS_TYPES) for group in _groups(part))
 
 
 def returned_sender(root: Part) -> str:
-    """Return the address in From of the mail that a report brings back, "" where it brings none or that has none."""
+    """Return the address in From of the mail that a report returns; "" for none."""
     found = [address for header in _returned(root) for _, address in addresses(header.fields("from"), set())]
     return found[0] if found else ""
 
 
 def complaint_of(root: Part, text: str) -> Bounce:
-    """Read an abuse report (RFC 5965): whose mailbox provider tells that a mail of ours was called spam."""
+    """Read an abuse report (RFC 5965): a mailbox provider says that a recipient reported a mail of ours as spam."""
     groups = [group for part in _parts(root, _ABUSE_TYPES) for group in _groups(part)]
     found = addresses([value for group in groups for value in group.fields("original-rcpt-to")], set())
     return Bounce(action="complained", recipients=tuple(address for _, address in found), message_id=returned_id(root, text))
 
 
 def returned_id(root: Part, text: str) -> str | None:
-    """Return the Message-ID of the mail that a report is about: of the returned copy, or as the report's text quotes it."""
+    """Return the Message-ID of the reported mail, from the returned copy or from the report's text."""
     for header in _returned(root):
         if found := ids(header.fields("message-id"), set()):
             return found[0]
@@ -96,18 +96,18 @@ def _parts(part: Part, media_types: Iterable[str]) -> Iterator[Part]:
 
 
 def _returned(root: Part) -> Iterator[Part]:
-    """Yield what came back of the mails that a report is about, read as far as their headers go."""
+    """Yield the returned mails of a report, parsed up to the end of their headers."""
     return (parse(part.content(set())[:_READ_MAX], set()) for part in _parts(root, _RETURNED_TYPES))
 
 
 def _groups(part: Part) -> list[Part]:
-    """Return the groups of fields of a delivery status, each as a header: first of the message, then of each recipient."""
+    """Return the groups of fields of a delivery status, each as a header: first the message's, then each recipient's."""
     raw = part.content(set())[:_READ_MAX].replace(b"\r\n", b"\n")
     return [parse(group, set()) for group in _BLANK_LINES.split(raw, _GROUPS_MAX)[:_GROUPS_MAX]]
 
 
 def _recipient(group: Part) -> list[str]:
-    """Return the address that a group is about: as it was finally, for want of that as the sender wrote it."""
+    """Return the address that a group is about: the final recipient, or without one the original recipient."""
     for name in ("final-recipient", "original-recipient"):
         found = addresses([value.partition(";")[2] or value for value in group.fields(name)], set())
         if found:

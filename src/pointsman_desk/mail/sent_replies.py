@@ -1,8 +1,8 @@
-"""The record of sent replies, kept beside the cases: it shows when the cases are lost, or older than the replies sent.
+"""The record of sent replies, which shows whether the cases are lost or older than the replies sent.
 
-Rules for this file: a reply's row is on the disk before the reply leaves, and the reply's intent is in the cases before that. So
-cases that do not know a reply which has a row are not those that it left from. The row of a mail's case is written after the case.
-A crash between two of these lines leaves the cases ahead of this file, which is no sign of anything. It holds hashes, no addresses.
+The order of writes: first the reply's intent in the cases, then its row here, then the reply is sent. So cases without a reply that has
+a row are not the cases from which it was sent. The row of a mail's case is written after the case. After a crash in between, the cases are
+ahead of this file, which is harmless. The file contains hashes, no addresses.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from pointsman_desk.statements import statements
 
 
 class SentReply(NamedTuple):
-    """A reply that left: its key in the ledger, its case there, and when, in Unix seconds."""
+    """A sent reply: its key in the ledger, its case, and the time in Unix seconds."""
 
     key: str
     case: int
@@ -44,7 +44,7 @@ class SentReplies:
             self.identity, self._cases, self._life = self._connection.execute(_sql("desk")).fetchone()
         except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
             raise IndexUnavailable(
-                f"{file} cannot be opened ({error}); make it writable, make room on the disk, or close the other program that has it open."
+                f"{file} cannot be opened ({error}); make it writable, free disk space, or close the other program that has it open."
             ) from None
         except sqlite3.Error as error:
             raise FileUnusable(
@@ -57,27 +57,27 @@ class SentReplies:
 
     @property
     def cases(self) -> str | None:
-        """The incarnation of the cases that the desk works on; None before there are any."""
+        """The incarnation of the cases that the desk uses; None before the first run."""
         return str(self._cases) if self._cases is not None else None
 
     def record_cases(self, incarnation: str) -> None:
-        """Note which cases the desk works on, now that they are there."""
+        """Record which cases the desk uses, unless there is a record already."""
         if self._cases is None:
             with self._using() as connection:
                 connection.execute(_sql("begun"), (incarnation,))
             self._cases = incarnation
 
     def record(self, reply: SentReply, answers: Iterable[str]) -> None:
-        """Note, before it leaves, that a reply answers the mails with these identities."""
+        """Record, before it is sent, that a reply answers the mails with these identities."""
         rows = [(_hash("key", mail), reply.key, reply.case, reply.conversation, reply.at, self._life) for mail in answers]
         self._add(rows)
 
     def record_copy(self, email_id: str, to: str) -> None:
-        """Note that there is a copy of a reply to the mail with this Message-ID, which went to the address `to`."""
+        """Record that there is a copy of a reply to the mail with this Message-ID, sent to the address `to`."""
         self._add([(_hash("copy", f"{email_id}\n{to}"), "", 0, "", 0.0, self._life)])
 
     def allow(self, answers: Iterable[str], at: float) -> None:
-        """Note that a person wants a reply to the mails with these identities to leave, whatever left before."""
+        """Record that a person allows a reply to the mails with these identities, whatever was sent before."""
         self._add([(_hash("key", mail), "", 0, "", at, self._life) for mail in answers])
 
     def record_case(self, case: int, conversation: str) -> None:
@@ -87,10 +87,10 @@ class SentReplies:
             try:
                 connection.execute(_sql("take"), (case, conversation))
             finally:
-                connection.execute("PRAGMA synchronous = FULL")  # or a reply could leave before its row is on the disk
+                connection.execute("PRAGMA synchronous = FULL")  # otherwise a reply could be sent before its row is on the disk
 
     def earlier_reply(self, mail: str) -> SentReply | None:
-        """The reply that answered the mail with this identity before the cases were lost or restored, unless allowed since."""
+        """Return the reply that answered this mail before the cases were lost or restored, unless a person has allowed one since."""
         with self._using() as connection:
             rows = connection.execute(_sql("of_mail"), (_hash("key", mail),)).fetchall()
         if not rows or rows[0][4] == self._life:
@@ -98,21 +98,21 @@ class SentReplies:
         return SentReply(*rows[0][:4])
 
     def has_copy(self, email_id: str, sender: str) -> bool:
-        """Whether there was a copy of a reply to this mail when the cases were lost or restored from a backup."""
+        """Return whether there was a copy of a reply to this mail when the cases were lost or restored from a backup."""
         with self._using() as connection:
             found = connection.execute(_sql("of_mail"), (_hash("copy", f"{email_id}\n{sender}"),)).fetchone()
         return found is not None
 
     def before_restore(self) -> list[SentReply]:
-        """The replies that left before the cases were lost or restored from a backup, each once."""
+        """Return the replies that were sent before the cases were lost or restored from a backup, each once."""
         with self._using() as connection:
             rows = connection.execute(_sql("earlier"), (self._life,)).fetchall()
         return [SentReply(*row) for row in rows]
 
     def newest(self, most: int) -> tuple[Sequence[SentReply], tuple[int, str] | None]:
-        """The last replies that left, and the newest case that a mail came to: what the cases have to know.
+        """Return the last sent replies and the newest case with a mail; the cases must contain all of them.
 
-        Of the replies that are under way at once, `most`, any may be the last that older cases know.
+        `most` is the number of concurrent sends: any of those replies may be the last one that older cases contain.
         """
         with self._using() as connection:
             rows = connection.execute(_sql("last"), (self._life, most)).fetchall()
@@ -120,7 +120,7 @@ class SentReplies:
         return [SentReply(*row) for row in rows], newest
 
     def forget_cases(self) -> None:
-        """Forget which cases the desk works on, because a person says that they were lost or restored. The record is kept."""
+        """Forget which cases the desk uses, because a person says that they were lost or restored. The replies stay recorded."""
         with self._using(begins=True) as connection:
             connection.execute(_sql("begin_anew"))
             connection.execute(_sql("forget_newest"))
@@ -132,7 +132,7 @@ class SentReplies:
 
     @contextmanager
     def _using(self, *, begins: bool = False) -> Iterator[sqlite3.Connection]:
-        """Hold the connection exclusively; with `begins` the block is a transaction, which an error rolls back."""
+        """Use the connection exclusively; with `begins` the block is a transaction, which an error rolls back."""
         with self._lock:
             try:
                 if begins:
@@ -142,11 +142,11 @@ class SentReplies:
                     self._connection.execute("COMMIT")
             except sqlite3.Error as error:
                 raise IndexUnavailable(
-                    f"{self.file} cannot be used now ({error}); make it writable, make room on the disk, or close the other program that has it open."
+                    f"{self.file} cannot be used now ({error}); make it writable, free disk space, or close the other program that has it open."
                 ) from error
             finally:
                 if self._connection.in_transaction:
-                    with suppress(sqlite3.Error):  # then SQLite has rolled back itself
+                    with suppress(sqlite3.Error):  # SQLite may already have rolled back
                         self._connection.execute("ROLLBACK")
 
 
@@ -155,11 +155,11 @@ async def missing_from(reader: Reader, sent: Sequence[SentReply], newest: tuple[
     for one in sent:
         if await reader.effect(one.key) is None and not await _erased(reader, one.case, one.conversation):
             at = datetime.fromtimestamp(one.at, UTC).strftime("%Y-%m-%d %H:%M")
-            return f"they do not know the reply of case {one.case} that was sent at {at} UTC"
+            return f"the reply of case {one.case}, sent at {at} UTC, is missing"
     if newest is not None:
         row = await reader.case(newest[0])
         if row is None or row.correlation not in {newest[1], None}:
-            return f"they do not have case {newest[0]}, which a mail came to"
+            return f"case {newest[0]}, which got a mail, is missing"
     return None
 
 
@@ -169,9 +169,9 @@ async def _erased(reader: Reader, case: int, conversation: str) -> bool:
 
 
 def cases_lost(what: str, cases: Path) -> CasesLost:
-    """Return the error for cases that are not those of this desk."""
+    """Return the error for cases that are not this desk's."""
     return CasesLost(
-        f"{cases} is not what this desk has worked on: {what}. Nothing is sent, so that no customer is answered twice. "
+        f"{cases} cannot be used: {what}. The desk sends nothing, so that it answers no customer twice. "
         "Restore the right file, or use `pointsman-desk run --after-restore`: it takes in the mails again and recognises answered "
         "ones by the record of sent replies."
     )

@@ -1,15 +1,15 @@
-"""Signatures: where one begins, and whether it says anything that a signature does not say."""
+"""Recognise signatures, and whether they contain anything unusual for a signature."""
 
 import re
 from collections.abc import Sequence
 
 from pointsman_desk.mail.headings import any_of, words_of
 
-_DELIMITERS = {"-- ": 20, "--": 8, "\u2014": 8}  # lines below; the delimiter of RFC 3676 4.3 is believed further than another dash
-_RULER = re.compile(r"_{3,200}\s{0,8}")  # what lists draw above their footers, and some people above their names
+_DELIMITERS = {"-- ": 20, "--": 8, "\u2014": 8}  # lines below; the delimiter of RFC 3676 4.3 is trusted for more lines than other dashes
+_RULER = re.compile(r"_{3,200}\s{0,8}")  # lists put a ruler above their footers, some people above their names
 _RULED = 8  # lines
-_LINES_MAX = 8  # a name, a firm, a street, a town, telephone numbers and an address
-_LINE_MAX = 70  # characters of a line; a sentence is longer, or has small words in it
+_LINES_MAX = 8  # a name, a firm, a street, a town, telephone numbers and a mail address
+_LINE_MAX = 70  # characters of a line; a sentence is longer or has small words
 _DEVICE_WORDS_MAX = 6  # "Samsung Galaxy S21 Ultra 5G"
 _AROUND_WORDS_MAX = 6  # "Diese Nachricht wurde von … mit … gesendet"
 _SMALL_WORDS = (
@@ -17,7 +17,7 @@ _SMALL_WORDS = (
     "und van von vom y z zu zum zur allée avenue av bd boulevard calle chemin impasse place plaza quai route rue str straße strasse via"
 )
 _PARTICLES = frozenset(_SMALL_WORDS.split())
-# Words that a sentence has and a signature has not, for lines that are written in capitals.
+# Words of sentences, not of signatures, for lines in capitals.
 _SPOKEN_WORDS = (
     "i me my mine we us our you your he she it they this that is are was have has had do does did not please now never must will want need "
     "ich mich mir mein meine wir uns unser sie ihr ihre du dein es dies diese ist sind war habe hat nicht kein keine bitte jetzt nie will "
@@ -46,12 +46,12 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 def lines_signed(line: str) -> int:
-    """Return how many lines below this one may be a signature or a footer, -1 where it is no delimiter."""
+    """Return how many lines below this one may be a signature or a footer; -1 if it is no delimiter."""
     return _RULED if _RULER.fullmatch(line) else _DELIMITERS.get(line, -1)
 
 
 def is_device_line(line: str) -> bool:
-    """Tell whether a line is all that a telephone or a mail program puts below a mail: "Sent from my iPhone"."""
+    """Return whether a line is the footer of a telephone or a mail program, such as "Sent from my iPhone"."""
     found = _DEVICE.fullmatch(line)
     return (
         found is not None and len(found[0].split()) <= _DEVICE_WORDS_MAX + _AROUND_WORDS_MAX and len(found[1].split()) <= _DEVICE_WORDS_MAX
@@ -59,11 +59,11 @@ def is_device_line(line: str) -> bool:
 
 
 def says_nothing(lines: Sequence[str]) -> bool:
-    """Tell whether the lines below a delimiter are a signature and no more.
+    """Return whether the lines below a delimiter are only a signature.
 
-    There are few of them, all short: names and firms, which are written with capitals, streets with their numbers,
-    telephone numbers, addresses, a closing phrase. A line with a small word of its own may be a sentence, and so may one in
-    an alphabet without capitals. Notices of confidence, which firms and virus scanners put below, say nothing either.
+    A signature has few, short lines: capitalised names and firms, streets with numbers, telephone numbers, addresses, a closing
+    phrase. A line with a small word may be a sentence, and so may a line in an alphabet without capitals. Confidentiality and
+    virus scanner notices are also harmless.
     """
     paragraphs = [piece.split("\n") for piece in re.split(r"\n\s*\n", "\n".join(lines))]
     visible = [line.strip() for piece in paragraphs if not _is_notice(" ".join(piece)) for line in piece if line.strip()]

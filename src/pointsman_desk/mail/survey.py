@@ -1,4 +1,4 @@
-"""What reading mails would give, without a case for any of them: how many, how odd, how slow."""
+"""Read mails without starting cases, and count them and their peculiarities."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ from pointsman_desk.mail.sources.base import Found
 
 @dataclass(slots=True)
 class Survey:
-    """The mails that were read. `exceptions` counts those at which the parser met a fault of its own; `slowest` names one."""
+    """The mails that were read. `exceptions` counts those at which the parser itself failed; `slowest` is the name of one."""
 
     mails: int = 0
     exceptions: int = 0
@@ -22,7 +22,7 @@ class Survey:
     problems: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """The counts as an object; `problems` are the mails that could not be read from where they are."""
+        """Return the counts as a JSON object; `problems` are the mails that could not be read from their source."""
         return {
             "mails": self.mails,
             "exceptions": self.exceptions,
@@ -34,7 +34,7 @@ class Survey:
 
 
 def survey(mails: Iterable[Found], seconds: Callable[[], float], seen: Callable[[str], None]) -> Survey:
-    """Read each mail as the desk would, and count. `seconds` is a clock, `seen` is told each mail's name."""
+    """Read each mail as the desk would, and count. `seconds` is a clock; `seen` is called with each mail's name."""
     found = Survey()
     for mail in mails:
         seen(mail.name)

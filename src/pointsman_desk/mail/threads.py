@@ -1,8 +1,8 @@
-"""Which conversation a Message-ID belongs to: an index beside the cases, which holds hashes only.
+"""An index of the conversation of each Message-ID. It contains only hashes.
 
-Rules for this file: the cases are the record, and this is not. A row is written when its case is there for good, and before
-its mail is acknowledged; a crash in between brings the mail again, and with it the row. A row that a power failure took, or
-that an older database knows nothing of, makes one conversation two cases, and loses no mail.
+The cases are the record; this index is not. A row is written after the commit of its case and before the mail is acknowledged. After a
+crash in between, the mail comes again and the row is written then. If a power failure loses a row, one conversation becomes two
+cases, and no mail is lost.
 """
 
 import hashlib
@@ -17,23 +17,23 @@ from typing import Literal, NamedTuple
 
 from pointsman_desk.errors import FileUnusable, IndexUnavailable
 
-ARRIVALS_MAX = 10_000  # of one sender in an hour: more than any limit that is set asks for
+ARRIVALS_MAX = 10_000  # of one sender in an hour: more than any configured limit
 
-_DELETE_IT = "delete it, and answers are still found by the marks of our own mails"
+_DELETE_IT = "delete it; answers are still found by the tags of our own mails"
 
 Kind = Literal["mail", "ours", "reference", "key"]
-"""What an identifier is: of a mail that came in, of one that we sent, one that mails of a sender refer to, a mail's identity."""
+"""The kind of an identifier: of a received mail, of a mail of ours, a reference in mails of one sender, or a mail's identity."""
 
 
 class Place(NamedTuple):
-    """Where an identifier leads: a case, and the conversation that it has to be of for this to hold."""
+    """The case of an identifier, and the conversation that the case must have."""
 
     case: int
     conversation: str
 
 
 class Threads:
-    """The index in `file`, made when it is missing. Raises FileUnusable where it is none, and like every method IndexUnavailable."""
+    """The index in `file`, which is created if missing. Raises FileUnusable if it is damaged; every method raises IndexUnavailable."""
 
     def __init__(self, file: Path) -> None:
         self._lock = Lock()
@@ -43,46 +43,48 @@ class Threads:
             self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_sql('tables')}")
         except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
             raise IndexUnavailable(
-                f"the desk's index of mails {file} cannot be opened ({error}); make it writable, make room on the disk, or close the other program that has it open."
+                f"the desk's index of mails {file} cannot be opened ({error}); make it writable, free disk space, or close the other program that has it open."
             ) from None
         except sqlite3.Error as error:
             raise FileUnusable(f"the desk's index of mails {file} cannot be opened ({error}); {_DELETE_IT}.") from None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
     def find(self, kind: Kind, name: str) -> Place | None:
-        """Where an identifier leads, or None."""
+        """Return the case of an identifier, or None."""
         row = self._row(kind, name)
         return None if row is None else Place(row[0], row[1])
 
     def reused(self, message_id: str, key: str) -> bool:
-        """Whether another mail than the one with this identity has come under this Message-ID."""
+        """Return whether another mail than the one with this identity came with this Message-ID."""
         row = self._row("mail", message_id)
         return row is not None and row[2] != _hash("key", key)
 
     def add(self, place: Place, names: Iterable[tuple[Kind, str]], key: str) -> None:
-        """Let these identifiers lead there; what leads to another conversation goes on to. `key` is the identity of the mail that has them."""
+        """Record the case of these identifiers; each keeps its first conversation. `key` is the identity of their mail."""
         rows = [(_hash(kind, name), *place, _hash("key", key)) for kind, name in names]
         with self._using() as connection:
             connection.executemany(_sql("add"), rows)
 
     def follows(self, earlier: int, later: Place) -> None:
-        """Note that a case came of an earlier one."""
+        """Record that a case followed from an earlier one."""
         with self._using() as connection:
             connection.execute(_sql("add_later"), (earlier, *later))
 
     def later(self, case: int) -> list[Place]:
-        """The cases that came of this one."""
+        """Return the cases that followed from this one."""
         with self._using() as connection:
             return [Place(*row) for row in connection.execute(_sql("later"), (case,))]
 
     def arrived(self, sender: str, key: str, now: float, since: float) -> list[float]:
-        """Note that a mail came, and return when the mails of its sender came, itself included, as far as after `since`."""
+        """Record that a mail came, and return the times of all mails of its sender after `since`, including this one."""
         who = _hash("sender", sender)
         with self._using() as connection:
-            connection.execute(_sql("forget_arrivals"), (since,))  # of every sender, or those that never write again would stay for ever
+            connection.execute(
+                _sql("forget_arrivals"), (since,)
+            )  # of every sender; otherwise rows of senders who never write again would stay for ever
             connection.execute(_sql("add_arrival"), (who, _hash("key", key), now))
             connection.execute(_sql("forget_oldest_arrivals"), (who, ARRIVALS_MAX))
             return [at for (at,) in connection.execute(_sql("arrivals"), (who,))]
@@ -99,16 +101,18 @@ class Threads:
                 yield self._connection
             except sqlite3.Error as error:
                 problem = f"the desk's index of mails {self._file} cannot be used now ({error})"
-                raise IndexUnavailable(f"{problem}; run the desk again when nothing else holds the file and its disk has room.") from error
+                raise IndexUnavailable(
+                    f"{problem}; close the other program that has it open, or free disk space, then run the desk again."
+                ) from error
 
 
 def shared(sender: str, reference: str) -> str:
-    """Return the name of a reference as one sender's: two strangers who answer one newsletter have nothing in common."""
+    """Return the name of one sender's reference, because two strangers who answer one newsletter are not in one conversation."""
     return f"{sender}\n{reference}"
 
 
 def provider_name(message_id: str) -> str:
-    """Return what a provider's identifier of a mail is known by: what stands before the "@", which some of them leave out."""
+    """Return the part of a provider's identifier before the "@", because some providers leave out the rest."""
     return message_id.strip("<>").partition("@")[0]
 
 

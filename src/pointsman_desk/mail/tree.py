@@ -1,4 +1,4 @@
-"""The parts of a mail as a tree, built within limits from whatever bytes there are."""
+"""Parse any bytes into the tree of a mail's parts, within limits."""
 
 import binascii
 import re
@@ -13,28 +13,28 @@ from urllib.parse import unquote_to_bytes
 from pointsman_desk.mail.characters import clean
 from pointsman_desk.mail.charsets import decode, in_charset_of_text
 
-MAIL_MAX_BYTES = 25 * 2**20  # what the large providers accept; of a longer mail the beginning is read
-HEADER_MAX = 16 * 1024  # characters; the longest honest header met, a list of recipients, is a tenth of it
-CONTENT_TYPE_MAX = 4 * 1024  # characters; bounds the work on a field made of nothing but semicolons
+MAIL_MAX_BYTES = 25 * 2**20  # what the large providers accept; of a longer mail, only the beginning is read
+HEADER_MAX = 16 * 1024  # characters; ten times the longest normal header seen, a list of recipients
+CONTENT_TYPE_MAX = 4 * 1024  # characters; bounds the time for a field of semicolons
 PARTS_MAX = 500  # a mail of many photographs has fifty
-DEPTH_MAX = 30  # forwarding nests by two or three; each level costs a test on every line below it
+DEPTH_MAX = 30  # forwarding adds two or three; each level costs a test on every line below it
 FIELDS_MAX = 1_000  # a mail that passed many relays and filters has two hundred
 LINES_MAX = 1_000_000  # three times the lines of an attachment of 25 MB; each line costs the parser a microsecond and 60 bytes
 
 _MEDIA_TYPE = re.compile(r"\s*([a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100})(?![a-z0-9/])", re.IGNORECASE)
 _PARAMETER = re.compile(r';\s*([^\s=;"]{1,80})\s*=\s*("(?:[^"\\]|\\.){0,2000}"|[^;]*)', re.DOTALL)
 _CLEAR_LINE = re.compile(rb"^(?:[^\r\n]{0,200}?[^\s][ \t]+[^\s]|(?:-{2,200}|[_=*~#]{3,200})[ \t]*\r?$)", re.MULTILINE)
-_CLEAR_ABOVE_MAX = 200  # bytes of a footer above its first line that is surely no base64: a heading of a word or two
-_BASE64_MIN = 40  # letters without a space; no line of a text begins so
+_CLEAR_ABOVE_MAX = 200  # bytes of a footer before its first line that is surely not base64: a heading of a word or two
+_BASE64_MIN = 40  # letters without a space; no line of text begins like this
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 
 class _LimitReached(Exception):
-    """The tree has become too large or too deep: what there is so far is enough."""
+    """The tree is too large or too deep; keep the parts so far."""
 
 
 class _AsTheyCame(Compat32):
-    """Header values as they came, cut to a length that the rest of the parser can afford."""
+    """Unchanged header values, cut to a length that bounds the parser's time."""
 
     def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
         name, _, value = sourcelines[0].partition(":")
@@ -47,10 +47,10 @@ class _AsTheyCame(Compat32):
 
 
 class Part(Message):
-    """A part of a mail. Its text is the ASCII of the bytes with surrogates for the rest (PEP 383).
+    """A part of a mail. Its text is ASCII, with surrogates for other bytes (PEP 383).
 
-    The answers that the standard parser asks for while it builds the tree are given here, without the quadratic and
-    raising paths of its own; a contained message is one opaque leaf, so that its bytes stay as they were.
+    It overrides the methods that the standard parser calls, because the standard ones can raise or take quadratic time. A
+    contained message is an opaque leaf, so that its bytes stay unchanged.
     """
 
     def __init__(self, policy: Any = None) -> None:
@@ -59,47 +59,47 @@ class Part(Message):
         self.children: list[Part] = []
         self.top = self
         self.depth = 0
-        self.count = 1  # parts below the top, and itself
+        self.count = 1  # this part and the parts below it
         self.field_count = 0
 
     def fields(self, name: str) -> list[str]:
-        """Return the values of a header field, in order, as they came. `name` is in lower case.
+        """Return the values of a header field, in order. `name` is in lower case.
 
-        Bytes that are no ASCII and no UTF-8 are read in the charset of the mail's text, as its program will have meant them.
+        Bytes that are neither ASCII nor UTF-8 are decoded in the charset of the mail's text, which the mail program probably used.
         """
         values = [str(value) for field, value in self.raw_items() if field.lower() == name]
         return values if name.startswith("content-") or all(map(str.isascii, values)) else [self.top.decoded(value) for value in values]
 
     def decoded(self, value: str) -> str:
-        """Return a header value of this mail, with its bytes beyond ASCII read where the charset of its text is one for them."""
+        """Return a header value of this mail, with its non-ASCII bytes decoded in the charset of its text, if they fit it."""
         charset = next((name for part in self.leaves() if (name := part.parameters("content-type").get("charset"))), None)
         return (charset and in_charset_of_text(value.encode("utf-8", "surrogateescape"), charset)) or value
 
     def leaves(self) -> Iterator["Part"]:
-        """Yield the parts that hold no others, in order."""
+        """Yield the parts without inner parts, in order."""
         if not self.children:
             yield self
         for child in self.children:
             yield from child.leaves()
 
     def field(self, name: str) -> str:
-        """Return the first value of a header field, "" without one. `name` is in lower case."""
+        """Return the first value of a header field; "" without one. `name` is in lower case."""
         return next(iter(self.fields(name)), "")
 
     @property
     def media_type(self) -> str:
-        """The media type in lower case; text/plain for none and for an unreadable one (RFC 2045 5.2)."""
+        """The media type in lower case; text/plain if it is missing or invalid (RFC 2045 5.2)."""
         found = _MEDIA_TYPE.match(self.field("content-type"))
         if found:
             return found[1].lower()
         return "text/plain" if self.field("content-type") else self.get_default_type()
 
     def parameters(self, name: str) -> dict[str, str]:
-        """Return the parameters of a header field in lower-case names, continued and encoded ones read (RFC 2231)."""
+        """Return the parameters of a header field by lower-case name; continued and encoded ones are decoded (RFC 2231)."""
         return _parameters(self.field(name)[:CONTENT_TYPE_MAX])
 
     def content(self, notes: set[str]) -> bytes:
-        """Return the bytes of a leaf with the transfer encoding taken off (RFC 2045 6); `bad-base64` goes to `notes`."""
+        """Return the decoded bytes of a leaf (RFC 2045 6). Adds `bad-base64` to `notes`."""
         raw = (self.body or "").encode("ascii", "surrogateescape")
         encoding = self.field("content-transfer-encoding").strip(" \t;\"'").lower()
         if encoding == "base64":
@@ -111,29 +111,29 @@ class Part(Message):
         return raw
 
     def set_raw(self, name: str, value: str) -> None:
-        """Take a header field from the parser; those after the first `FIELDS_MAX` are left out."""
+        """Called by the parser: store a header field, up to `FIELDS_MAX`."""
         self.field_count += 1
         if self.field_count <= FIELDS_MAX:
             super().set_raw(name, value)
 
     def get_content_type(self) -> str:
-        """Answer the parser. A contained message is not to be opened."""
+        """Called by the parser: a contained message must not be opened."""
         return "application/octet-stream" if self.media_type.startswith("message/") else self.media_type
 
     def get_content_maintype(self) -> str:
-        """Answer the parser: the half before the slash."""
+        """Called by the parser: the part before the slash."""
         return self.get_content_type().partition("/")[0]
 
     def get_boundary(self, failobj: Any = None) -> Any:
-        """Answer the parser: the boundary, `failobj` without one (RFC 2046 5.1.1)."""
+        """Called by the parser: the boundary; `failobj` without one (RFC 2046 5.1.1)."""
         return self.parameters("content-type").get("boundary", "").rstrip() or failobj
 
     def set_payload(self, payload: Any, charset: Any = None) -> None:  # noqa: ARG002 - the signature is the parser's
-        """Take the body from the parser."""
+        """Called by the parser: store the body."""
         self.body = payload
 
     def attach(self, payload: Any) -> None:
-        """Take a child from the parser, which stops at `PARTS_MAX` parts or `DEPTH_MAX` levels."""
+        """Called by the parser: store a child; raises at `PARTS_MAX` parts or `DEPTH_MAX` levels."""
         payload.top, payload.depth = self.top, self.depth + 1
         self.top.count += 1
         if self.top.count > PARTS_MAX or payload.depth > DEPTH_MAX:
@@ -142,7 +142,7 @@ class Part(Message):
 
 
 def parse(raw: bytes, notes: set[str]) -> Part:
-    """Build the tree of a mail. Never raises; what was cut or put right goes to `notes`."""
+    """Build the tree of a mail. Never raises; adds cuts and repairs to `notes`."""
     raw = _prepared(raw, notes)
     try:
         parser = BytesFeedParser(Part, policy=_AsTheyCame())
@@ -151,13 +151,13 @@ def parse(raw: bytes, notes: set[str]) -> Part:
     except _LimitReached as reached:
         notes.add("parts-capped")
         return cast("Part", reached.args[0])
-    except Exception:  # a fault of the parser must not lose a customer's mail
+    except Exception:  # an error of the parser must not lose a customer's mail
         notes.add("bad-structure")
         return cast("Part", BytesParser(Part, policy=_AsTheyCame()).parsebytes(raw, headersonly=True))
 
 
 def _prepared(raw: bytes, notes: set[str]) -> bytes:
-    """Return a copy that begins with its first header field and has line ends that the parser knows."""
+    """Return a copy that begins with the first header field and has line ends that the parser supports."""
     if len(raw) > MAIL_MAX_BYTES:
         raw = raw[:MAIL_MAX_BYTES]
         notes.add("mail-truncated")
@@ -203,9 +203,9 @@ def _joined(pieces: list[tuple[int, bool, str]]) -> str:
 
 
 def _from_base64(raw: bytes, notes: set[str]) -> bytes:
-    """Decode what there is: strays are skipped, padding may stand in the middle (two texts joined) or be missing.
+    """Decode leniently: invalid characters are skipped; padding may be missing, or in the middle (of two joined texts).
 
-    A text in the clear behind the encoded one, such as the footer of a mailing list, is left as it is.
+    Unencoded text after the base64, such as the footer of a mailing list, stays unchanged.
     """
     clear = b""
     if raw.translate(None, _BASE64 + b"\r\n"):
@@ -225,13 +225,13 @@ def _from_base64(raw: bytes, notes: set[str]) -> bytes:
 
 
 def _is_base64(raw: bytes) -> bool:
-    """Whether this is surely base64, and no word at the beginning of a text: long, or whole to its last letter."""
+    """Return whether this is surely base64 and not the beginning of a text: it is long, or complete to its last letter."""
     letters = b"".join(raw.split())
     return len(letters) >= _BASE64_MIN or (len(letters) % 4 == 0 and (letters.endswith(b"=") or len(letters) >= _BASE64_MIN // 2))
 
 
 def _clear_text_behind(raw: bytes) -> tuple[bytes, bytes]:
-    """Cut base64 before a text in the clear: before its first line of words or ruler, with its heading."""
+    """Split base64 from unencoded text after it, which begins at the heading of its first line of words or ruler."""
     found = _CLEAR_LINE.search(raw)
     if found is None:
         return raw, b""

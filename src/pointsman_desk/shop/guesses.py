@@ -65,7 +65,7 @@ class Guesses:
                 yield self._connection
             except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
                 raise IndexUnavailable(
-                    f"{self._file} cannot be used ({error}); make it writable, make room on the disk, or close the other program that has it open."
+                    f"{self._file} cannot be used ({error}); make it writable, free disk space, or close the other program that has it open."
                 ) from error
             except sqlite3.Error as error:
                 raise IndexUnavailable(

@@ -1,1 +1,1 @@
-"""Where mails come from."""
+"""Sources of mails."""

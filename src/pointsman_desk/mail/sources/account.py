@@ -1,4 +1,4 @@
-"""A mailbox on a mail server, as desk.toml names it."""
+"""The configuration of a mailbox on a mail server."""
 
 from typing import Annotated, Literal, Self
 
@@ -13,9 +13,9 @@ Seconds = Annotated[float, Field(gt=0, le=28 * 60)]  # a server may end an IDLE 
 class Account(BaseModel):
     """How to open a mailbox by IMAP.
 
-    The password, or an OAuth token for XOAUTH2, is never written here: `password_env` and `token_env` name environment
-    variables, `token_command` is a program that prints a fresh token. `tls` may be "none" only for this very machine.
-    `poll_seconds` is how long the mailbox is left alone when the server pushes nothing, `timeout_seconds` how long an answer may take.
+    The configuration contains no password and no OAuth token for XOAUTH2: `password_env` and `token_env` name environment variables,
+    and `token_command` is a program that prints a new token. `tls` may be "none" only for a server on this machine. `poll_seconds` is the
+    time between checks if the server announces nothing, and `timeout_seconds` the longest time for an answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,16 +42,16 @@ class Account(BaseModel):
 
     @property
     def place(self) -> str:
-        """Which mailbox it is, wherever it is named: what was seen of another one says nothing of this one."""
+        """The identity of the mailbox: a bookmark of another mailbox does not count for this one."""
         return f"{self.username}@{self.host}:{self.port_number}/{self.folder}"
 
     @property
     def port_number(self) -> int:
-        """The port: by default that of the protocol (RFC 8314, 3.2)."""
+        """The port; the default is the protocol's (RFC 8314, 3.2)."""
         return self.port or (993 if self.tls == "tls" else 143)
 
     def secret(self) -> str:
-        """The password or the token, read when it is needed and kept nowhere. Raises MailboxRefused. Waits for `token_command`."""
+        """Return the password or the token, read on each call and not stored. Waits for `token_command`. Raises MailboxRefused."""
         try:
             return read_secret(self.password_env or self.token_env, self.token_command, self.timeout_seconds)
         except SecretMissing as missing:

@@ -1,4 +1,4 @@
-"""Where mailboxes hand over their mails, and the desk takes them in when it is open."""
+"""Mails on their way from mailboxes to the desk, which takes them in when it is open."""
 
 import asyncio
 from collections import deque
@@ -11,7 +11,7 @@ from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.mailbox import Mailbox
 
-CLOSED_SECONDS = 10.0  # a desk that is started again is there by then
+CLOSED_SECONDS = 10.0  # a restarted desk is open by then
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +21,7 @@ class _Batch:
 
 
 class Arrivals:
-    """Mails that mailboxes have handed over; `news` is set while there are some. `report` is told what the mailboxes ran into."""
+    """Mails that mailboxes have handed over. `news` is set while there are any; `report` gets the problems of the mailboxes."""
 
     def __init__(self) -> None:
         self.news = asyncio.Event()
@@ -31,9 +31,9 @@ class Arrivals:
         self._closed = False
 
     async def hand_over(self, mails: Sequence[Found]) -> list[Started | None]:
-        """Return when the desk has taken these mails in for good: the case of each, None for one that was not read. Raises Busy.
+        """Wait until the desk has committed these mails, and return the case of each (None for one that was not read). Raises Busy.
 
-        Who gives up waiting has them back, as far as the desk has not begun with them.
+        If the caller stops waiting, mails that the desk has not begun with are not taken in.
         """
         if self._closed:
             raise _closed()
@@ -47,7 +47,7 @@ class Arrivals:
                 self._batches.remove(batch)
 
     def close(self) -> None:
-        """Take nothing any more, and send away who waits: the desk stops."""
+        """Accept no more mails, and raise Busy for waiting callers, because the desk stops."""
         self._closed = True
         for batch in self._batches:
             if not batch.taken.done():
@@ -56,9 +56,9 @@ class Arrivals:
     async def take_in(
         self, take: Callable[[Found], Awaitable[Started | None]], stop: asyncio.Event, wanted: Callable[[], bool] = lambda: False
     ) -> None:
-        """Take each mail in that was handed over, until `stop`. What is left then, and what `take` raises at, is not acknowledged.
+        """Take in each mail that was handed over, until `stop`. Mails that remain, or for which `take` raises, are not acknowledged.
 
-        Between two batches it ends where the cases are `wanted` by others.
+        Ends between two batches if other commands wait for the cases (`wanted`).
         """
         while self._batches and not (stop.is_set() or wanted()):
             batch = self._batches.popleft()
@@ -73,7 +73,7 @@ class Arrivals:
                 raise
             if started is None:
                 self._batches.appendleft(batch)
-            elif not batch.taken.done():  # whoever handed it over may have gone
+            elif not batch.taken.done():  # the caller may have stopped waiting
                 batch.taken.set_result(started)
         if not self._batches:
             self.news.clear()
@@ -81,7 +81,7 @@ class Arrivals:
     async def _started(
         self, mails: Sequence[Found], take: Callable[[Found], Awaitable[Started | None]], stop: asyncio.Event
     ) -> list[Started | None] | None:
-        """The cases of a batch; None where `stop` came before its end."""
+        """Return the cases of a batch; None if `stop` was set before its end."""
         started = []
         for found in mails:
             if stop.is_set():
@@ -90,22 +90,22 @@ class Arrivals:
         return started
 
     def report(self, problem: str) -> None:
-        """Keep what a mailbox ran into until somebody asks."""
+        """Store a problem of a mailbox until `take_problems`."""
         self._problems.append(problem)
 
     def take_problems(self) -> list[str]:
-        """What the mailboxes have run into since this was asked last, as sentences."""
+        """Return the problems since the last call, as sentences."""
         problems, self._problems = self._problems, []
         return problems
 
     async def fetched(self) -> None:
-        """Return when every mailbox that is fetched once has been."""
+        """Wait until every mailbox that is fetched once is finished."""
         if self._fetching:
             await asyncio.wait(self._fetching)
 
     @asynccontextmanager
     async def of(self, mailboxes: Sequence[Mailbox], *, follow: bool) -> AsyncIterator[None]:
-        """Have these mailboxes fetched: once, or with `follow` as mails come until the block is left."""
+        """Fetch these mailboxes while the block runs: once, or with `follow` as mails come."""
         async with asyncio.TaskGroup() as group:
             fetches = [mailbox.follow(self.hand_over) if follow else self._fetch(mailbox) for mailbox in mailboxes]
             tasks = [group.create_task(fetch) for fetch in fetches]
@@ -117,7 +117,7 @@ class Arrivals:
                     task.cancel()
 
     async def _fetch(self, mailbox: Mailbox) -> None:
-        with suppress(DeskError):  # the mailbox has told of it
+        with suppress(DeskError):  # the mailbox has reported it
             try:
                 await mailbox.fetch(self.hand_over)
             except Busy as busy:
@@ -126,4 +126,4 @@ class Arrivals:
 
 
 def _closed() -> Busy:
-    return Busy("the desk stops; hand the mails over to the next one.", retry_after=CLOSED_SECONDS)
+    return Busy("the desk is stopping; hand the mails over again after its restart.", retry_after=CLOSED_SECONDS)

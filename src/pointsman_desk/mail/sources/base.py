@@ -1,4 +1,4 @@
-"""Where mails come from: what a source promises."""
+"""The interface of a source of mails, and its promises."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A mail in a source: its bytes, or the problem that kept them from being read, as one sentence."""
+    """A mail in a source: its bytes, or why they could not be read, as one sentence."""
 
     name: str
     raw: bytes | None
@@ -15,13 +15,13 @@ class Found:
 
 
 class Source(Protocol):
-    """A place that holds mails.
+    """A place with mails.
 
-    1. Each call of `mails` lists the place afresh, in one stable order.
-    2. A mail that cannot be read is told of with its problem; the others follow.
+    1. Each call of `mails` lists the place again, in a stable order.
+    2. A mail that cannot be read is yielded with its problem; the others follow.
     3. Nothing is moved, marked or deleted: reading twice gives the same mails twice.
     """
 
     def mails(self) -> Iterator[Found]:
-        """Yield each mail. Raises MailboxMissing when the place itself has gone."""
+        """Yield each mail. Raises MailboxMissing if the place no longer exists."""
         ...

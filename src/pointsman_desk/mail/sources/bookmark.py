@@ -1,4 +1,4 @@
-"""How far a mailbox has been read, and how it does: a small file beside the database, which anybody may look at."""
+"""How far a mailbox has been read, and its health, in a small file beside the database."""
 
 import os
 from pathlib import Path
@@ -6,16 +6,16 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-LATE_POLLS = 3  # looks that did not happen before somebody should look after the desk
+LATE_POLLS = 3  # missed checks after which a person should look at the desk
 
 
 class Bookmark(BaseModel):
-    """What is known of a mailbox. Times are Unix seconds; without a bookmark the mailbox is read from its beginning.
+    """The position and health of a mailbox. Times are Unix seconds. Without a bookmark, the mailbox is read from its beginning.
 
-    Every mail up to `uid` has its case, as long as the server's `uidvalidity` is that (RFC 3501, 2.3.1.1), except those in `missed`,
-    which the server listed and did not give. `behind` mails were still to be taken in when it was written; `looked_at` is when the
-    server last listed them, and `fetched_at` when the last one was taken in. `error` is why the last try failed, and `failing_since`
-    when the first one did.
+    While the server's `uidvalidity` is the same (RFC 3501, 2.3.1.1), every mail up to `uid` has its case, except those in `missed`,
+    which the server listed but did not return. `behind` is the number of mails that were still to be taken in, `looked_at` the time
+    of the server's last list, and `fetched_at` the time when the last mail was taken in. `error` is why the last attempt failed, and
+    `failing_since` the time of the first failure.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,7 +31,7 @@ class Bookmark(BaseModel):
     failing_since: float | None = None
 
     def health(self, now: float, poll_seconds: float) -> Literal["well", "failing", "late", "new"]:
-        """How the mailbox does: "late" when nobody has looked into it for much longer than a look is to take, "new" when never."""
+        """The mailbox's health: "late" if its last check was much longer ago than it should be, "new" without a check."""
         if self.error is not None:
             return "failing"
         if self.looked_at is None:
@@ -40,7 +40,7 @@ class Bookmark(BaseModel):
 
     @classmethod
     def read(cls, file: Path, place: str) -> Self:
-        """The bookmark in `file`; an empty one where there is none, none that can be read, or that of another place."""
+        """Return the bookmark in `file`; an empty one if it is missing, unreadable or of another place."""
         try:
             found = cls.model_validate_json(file.read_bytes())
         except (OSError, ValidationError):
@@ -48,7 +48,7 @@ class Bookmark(BaseModel):
         return found if found.place == place else cls(place=place)
 
     def write(self, file: Path) -> None:
-        """Put it in place of the one in `file`: whenever the machine stops, there is the one or the other. Raises OSError."""
+        """Replace the bookmark in `file` atomically. Raises OSError."""
         file.parent.mkdir(mode=0o700, exist_ok=True)
         new = file.with_suffix(".new")
         with new.open("wb") as out:

@@ -1,8 +1,8 @@
-"""Mails that a program hands in by HTTP: raw MIME in the body of a POST to /mail, signed.
+"""Mails that a program submits by HTTP: a signed POST of raw MIME to /mail.
 
-The request carries `Pointsman-Timestamp`, Unix seconds, and `Pointsman-Signature`, "sha256=" and the HMAC-SHA256 (RFC 2104) of the
-timestamp, a full stop and the body, in hexadecimal digits. The answer is 202 with the case's number when the mail has its case for
-good, and 200 when it had one already: any other answer, or none, means to send the same again.
+The header `Pointsman-Timestamp` has the time in Unix seconds, and `Pointsman-Signature` has "sha256=" and the hexadecimal HMAC-SHA256 (RFC
+2104) of the timestamp, a full stop and the body. The answer is 202 with the case's number after the commit of the mail's case, and 200
+if the mail already had a case. After any other answer, or none, the caller sends the same request again.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ try:
 except ImportError:
     raise DeskError("accepting mails by HTTP needs Starlette and Uvicorn; install them with `pip install 'pointsman[web]'`.") from None
 
-TOLERANCE_SECONDS = 300.0  # how far two machines' clocks may differ, and how long a request may be on its way
-BODY_SECONDS = 60.0  # the longest that a mail of the largest size takes on a slow line
-TAKEN_SECONDS = 20.0  # what the caller waits for its answer; a person's decision holds the desk up for less
+TOLERANCE_SECONDS = 300.0  # the largest difference of two machines' clocks and the time of a request together
+BODY_SECONDS = 60.0  # the largest mail takes this long on a slow connection
+TAKEN_SECONDS = 20.0  # how long the caller waits for its answer; a person's decision delays the desk for less
 RETRY_SECONDS = 10.0
-GRACE_SECONDS = 5  # for requests under way when the desk stops
+GRACE_SECONDS = 5  # for running requests when the desk stops
 TIMESTAMP, SIGNATURE = "Pointsman-Timestamp", "Pointsman-Signature"
 AT_ONCE_MAX = 32  # mails in memory
 
@@ -41,7 +41,7 @@ HandOver = Callable[[Sequence[Found]], Awaitable[Sequence[Started | None]]]
 
 
 def intake(hand_over: HandOver, secret: bytes, clock: Clock) -> Starlette:
-    """The application. `hand_over` returns when the desk has taken mails in for good, and raises Busy."""
+    """Return the application. `hand_over` returns after the desk has committed the mails, and raises Busy."""
 
     async def take(request: Request) -> JSONResponse:
         timestamp = _timestamp(request, clock.now())
@@ -65,7 +65,7 @@ def intake(hand_over: HandOver, secret: bytes, clock: Clock) -> Starlette:
 
 @asynccontextmanager
 async def served(app: Starlette, host: str, port: int) -> AsyncIterator[None]:
-    """Answer requests while the block runs; leaving it, those under way are answered first. Raises ConfigInvalid."""
+    """Answer requests while the block runs, and finish the running ones at its end. Raises ConfigInvalid."""
     try:
         listening = socket.create_server((host, port))
     except OSError as error:
@@ -88,12 +88,12 @@ async def served(app: Starlette, host: str, port: int) -> AsyncIterator[None]:
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the desk."""
+        """Do nothing: the desk handles the signals."""
         yield
 
 
 async def _body(request: Request) -> bytes:
-    """The bytes of the mail, no more of them read than a mail may have."""
+    """Return the bytes of the mail; reads at most the largest size of a mail."""
     raw = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -109,7 +109,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _timestamp(request: Request, now: float) -> str:
-    """When the mail was signed, as it stands there: what is signed may be sent again, but not for ever."""
+    """Return the timestamp as text if it is recent: a signed request can be repeated, but not for ever."""
     written = request.headers.get(TIMESTAMP, "")
     if not re.fullmatch(r"[0-9]{1,12}", written) or abs(now - int(written)) > TOLERANCE_SECONDS:
         raise HTTPException(401, f"{TIMESTAMP} is not within {TOLERANCE_SECONDS:.0f} seconds of the desk's time")
@@ -117,9 +117,9 @@ def _timestamp(request: Request, now: float) -> str:
 
 
 def signature_of(raw: bytes, timestamp: str, secret: bytes) -> str:
-    """What a sender writes into `Pointsman-Signature`."""
+    """Return the value of `Pointsman-Signature` for a mail."""
     return "sha256=" + hmac.new(secret, timestamp.encode() + b"." + raw, hashlib.sha256).hexdigest()
 
 
 def _later(seconds: float) -> HTTPException:
-    return HTTPException(503, "there is no room now; send the same again", headers={"Retry-After": str(math.ceil(seconds))})
+    return HTTPException(503, "the desk is busy; send the same request again later", headers={"Retry-After": str(math.ceil(seconds))})

@@ -1,7 +1,7 @@
-"""A connection to an IMAP server (RFC 3501): looks, fetches and listens, and changes nothing in the mailbox.
+"""A connection to an IMAP server (RFC 3501), which lists, fetches and listens, and changes nothing in the mailbox.
 
-Its methods block; they are called in a thread. They raise MailboxUnreachable, after which the connection is of no use any
-more, or MailboxRefused.
+Its methods block, so call them in a thread. They raise MailboxRefused, or MailboxUnreachable, after which the connection is
+unusable.
 """
 
 import imaplib
@@ -20,9 +20,9 @@ from pointsman_desk.mail.tree import MAIL_MAX_BYTES
 
 _UID = re.compile(rb"\bUID (\d+)")
 _SIZE = re.compile(rb"\bRFC822\.SIZE (\d+)")
-_QUOTED = re.compile(rb'BODY\[\](?:<0>)? "((?:[^"\\]|\\.)*)"')  # a short text may come so
-_LATER = re.compile(r"\[(UNAVAILABLE|SERVERBUG|INUSE|LIMIT)\]", re.IGNORECASE)  # RFC 5530: no fault of the account
-_MESSAGE_MAX = 200  # characters of what a server says that a person needs
+_QUOTED = re.compile(rb'BODY\[\](?:<0>)? "((?:[^"\\]|\\.)*)"')  # how a short text may come
+_LATER = re.compile(r"\[(UNAVAILABLE|SERVERBUG|INUSE|LIMIT)\]", re.IGNORECASE)  # RFC 5530: not the account's fault
+_MESSAGE_MAX = 200  # characters of a server's message; enough for a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class Listed:
 
 
 class Connection:
-    """A connection that is logged in, to one mailbox. Raises MailboxUnreachable, MailboxRefused, or DeskError without imap-tools."""
+    """A logged-in connection to one mailbox. Raises MailboxUnreachable, MailboxRefused, or DeskError without imap-tools."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._lock = threading.Lock()  # one command at a time, and the connection is closed behind the last one
+        self._lock = threading.Lock()  # one command at a time; closing waits for the last one
         secret = account.secret()
         with self._errors_named("cannot be reached"):
             self._box = _opened(account)
@@ -51,17 +51,17 @@ class Connection:
                     self._box.login(account.username, secret, initial_folder=None)
                 else:
                     self._box.login_utf8(account.username, secret, initial_folder=None)
-                self._abilities = _text(self._box.client.capability()[1]).upper().split()  # some servers tell all only now
+                self._abilities = _text(self._box.client.capability()[1]).upper().split()  # some servers list all only after the login
         except BaseException:
             self.cut()
             self.close()
             raise
 
     def look(self) -> int:
-        """Open the mailbox afresh, for reading only, and return its UIDVALIDITY."""
+        """Open the mailbox again, read-only, and return its UIDVALIDITY."""
         with self._errors_named("did not open the folder", self._refused_folder):
             self._box.folder.set(self._account.folder, readonly=True)
-            self._box.client.response("EXISTS")  # what follows of these is news
+            self._box.client.response("EXISTS")  # later ones announce new mails
             uidvalidity = self._box.client.response("UIDVALIDITY")[1][0]
             if uidvalidity is None:
                 raise imaplib.IMAP4.error("the server sends no UIDVALIDITY")
@@ -70,7 +70,7 @@ class Connection:
     def beyond(self, uid: int, missed: Sequence[int] = ()) -> list[Listed]:
         """Return the mails with a higher UID, and those of `missed` that are still there, in order.
 
-        The last mail is in every range that ends in `*`, whatever its UID (RFC 3501, 6.4.8).
+        A range that ends in `*` always contains the last mail, whatever its UID (RFC 3501, 6.4.8).
         """
         with self._errors_named("did not list its mails"):
             wanted = ",".join([*map(str, missed), f"{uid + 1}:*"])
@@ -80,9 +80,9 @@ class Connection:
         return sorted({mail for mail in listed if mail.uid > uid or mail.uid in missed}, key=lambda mail: mail.uid)
 
     def fetch(self, mails: Sequence[Listed]) -> dict[int, bytes | None]:
-        """Return the bytes of mails by UID: None where the server has no text for it. One that has been deleted is missing.
+        """Return the bytes of mails by UID; None if the server returns no text. A deleted mail is left out.
 
-        Of a mail that is longer than the parser reads, the beginning is fetched, and one byte by which the parser knows it.
+        Of a mail that is too long for the parser, only the beginning is fetched, with one extra byte that shows this to the parser.
         """
         whole = [mail.uid for mail in mails if mail.size <= MAIL_MAX_BYTES]
         found: dict[int, bytes | None] = {}
@@ -95,7 +95,7 @@ class Connection:
         return {mail.uid: found[mail.uid] for mail in mails if mail.uid in found}
 
     def holds(self, message_id: str) -> bool:
-        """Whether a mail in the open mailbox has this Message-ID, which is without angle brackets."""
+        """Return whether a mail in the open mailbox has this Message-ID (without angle brackets)."""
         with self._errors_named("did not search its mails"):
             kind, answers = self._box.client.uid("SEARCH", "HEADER", "Message-ID", f'"<{message_id}>"')
             if kind != "OK":
@@ -104,13 +104,13 @@ class Connection:
 
     @property
     def pushes(self) -> bool:
-        """Whether the server tells of news by itself."""
+        """Whether the server announces new mails (IDLE)."""
         return "IDLE" in self._abilities
 
     def listen(self, seconds: float) -> None:
-        """Return when the server tells of something, or after `seconds` (RFC 2177). A server that has gone silent is found out then.
+        """Return when the server announces something, or after `seconds` (RFC 2177). Then a silent server raises.
 
-        A mail that came since the last look may have been told of with another answer, and is not told of again.
+        Returns at once if another answer has announced a mail since the last `look`, because the server does not announce it again.
         """
         with self._errors_named("lost the connection"):
             if self._box.client.response("EXISTS")[1][0] is not None:
@@ -121,20 +121,20 @@ class Connection:
             self._box.idle.stop()
 
     def close(self) -> None:
-        """Say goodbye, as far as the server listens."""
+        """Log out, if the server answers, and close the connection."""
         with self._lock:
-            with suppress(Exception):  # whatever is left of the connection
+            with suppress(Exception):  # the connection may be broken in any way
                 self._box.logout()
             with suppress(Exception):
                 self._box.client.shutdown()
 
     def cut(self) -> None:
-        """End the connection from another thread, whatever the one that uses it waits for."""
+        """Close the connection from another thread, even if its own thread is waiting."""
         with suppress(OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def _read_ahead(self) -> bool:
-        """Whether news came together with the last answer: a look at the socket would not tell of it any more."""
+        """Return whether new data came together with the last answer: it is in the buffer, so the socket does not show it."""
         self._socket.settimeout(0.0)
         try:
             return bool(self._box.client.file.peek(1))
@@ -162,7 +162,7 @@ class Connection:
 
     @contextmanager
     def _errors_named(self, what: str, refusal: Callable[[str], DeskError] | None = None) -> Iterator[None]:
-        """Say in one sentence what went wrong. Where the server answers with a no, `refusal` makes the error of what it said."""
+        """Turn errors into a DeskError of one sentence. If the server answers NO, `refusal` makes the error from its message."""
         where = f"mailbox {self._account.name}: {self._account.host}:{self._account.port_number}"
         try:
             with self._lock:
@@ -174,7 +174,7 @@ class Connection:
         except (OSError, imaplib.IMAP4.abort) as error:
             raise MailboxUnreachable(f"{where} {what} ({_said(error)}); the desk tries again.") from None
         except Exception as error:
-            # imap-tools has an error for each command; whatever a server says must not end the desk.
+            # imap-tools has an error for each command; no answer of a server may end the desk.
             said = _said(error)
             if refusal is not None and not _LATER.search(said):
                 raise refusal(said) from None
@@ -183,7 +183,7 @@ class Connection:
 
 def _opened(account: Account) -> Any:
     try:
-        import imap_tools  # noqa: PLC0415 - an extra: a desk without mail servers does without
+        import imap_tools  # noqa: PLC0415 - an extra, which a desk without mail servers does not need
     except ImportError:
         raise DeskError("mailboxes need imap-tools; install it with `pip install 'pointsman[imap]'`.") from None
     host, port, timeout = account.host, account.port_number, account.timeout_seconds
@@ -196,7 +196,7 @@ def _opened(account: Account) -> Any:
 
 
 def _texts(answers: Sequence[Any]) -> dict[int, bytes | None]:
-    """Read the answers to a FETCH: a text comes as a pair, with what stands before it; what stands behind it follows."""
+    """Parse the answers to a FETCH: a text comes as a pair with the data before it; the data after it comes next."""
     found: dict[int, bytes | None] = {}
     text: bytes | None = None
     uid = None
@@ -217,7 +217,7 @@ def _text(answers: Sequence[Any]) -> str:
 
 
 def _said(error: Exception) -> str:
-    """What a server said, or the system, on one line."""
+    """Return the message of the server or the system, on one line."""
     result = getattr(error, "command_result", None)
     said = _text(result[1]) if result else str(getattr(error, "strerror", None) or error)
     return " ".join(said.split())[:_MESSAGE_MAX] or type(error).__name__

@@ -1,4 +1,4 @@
-"""A mailbox on a mail server: its mails are handed over as they come, each at least once, and its health is known."""
+"""A mailbox on a mail server: hand over its mails as they come, each at least once, and record its health."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,19 +13,19 @@ from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.sources.imap import Connection, Listed
 
-BATCH_MAX = 50  # mails fetched at once: what a crash may have to fetch again
-BATCH_BYTES_MAX = 16 * 2**20  # of them in memory, but for a single one that is longer
-RECONNECT_SECONDS, RECONNECT_MAX_SECONDS = 1.0, 120.0  # from a broken connection to the next try: the first time, and at most
-REFUSED_SECONDS, REFUSED_MAX_SECONDS = 60.0, 1_800.0  # from a refusal: somebody has to mend it, and many tries lock an account
+BATCH_MAX = 50  # mails fetched together; a crash repeats at most these
+BATCH_BYTES_MAX = 16 * 2**20  # of them in memory, unless a single mail is longer
+RECONNECT_SECONDS, RECONNECT_MAX_SECONDS = 1.0, 120.0  # the first and the longest wait after a broken connection
+REFUSED_SECONDS, REFUSED_MAX_SECONDS = 60.0, 1_800.0  # the same after a refusal, which a person must fix; many attempts lock an account
 
 Deliver = Callable[[Sequence[Found]], Awaitable[object]]
-"""Takes mails in: when it returns, each of them has its case for good. Raises Busy where there is no room for them now."""
+"""Takes mails in: when it returns, the case of each is committed. Raises Busy if the backlog is full."""
 
 
 class Mailbox:
-    """One mailbox. `file` holds its bookmark, which is moved only behind what has been taken in.
+    """One mailbox. `file` contains its bookmark, which moves only after mails were taken in.
 
-    `clock` and `random` time the tries; `report` hears of each new trouble, as one sentence.
+    `clock` and `random` time the attempts; `report` is called with each new problem, as one sentence.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Mailbox:
             raise
 
     async def follow(self, deliver: Deliver) -> None:
-        """Hand over mails as they come, until cancelled. Whatever the server does, it is tried again; raises what `deliver` raises."""
+        """Hand over mails as they come, until cancelled. Errors of the server are retried; raises what `deliver` raises."""
         try:
             while True:
                 try:
@@ -70,7 +70,7 @@ class Mailbox:
             await self._cut()
 
     async def close(self) -> None:
-        """Say goodbye to the server, which answers or is left alone after the account's `timeout_seconds`."""
+        """Log out of the server; waits at most the account's `timeout_seconds`."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await in_thread(connection.close)
@@ -78,7 +78,9 @@ class Mailbox:
     async def _fetch(self, deliver: Deliver) -> None:
         connection = await self._connected()
         uidvalidity = await in_thread(connection.look)
-        if uidvalidity != self.bookmark.uidvalidity:  # the server numbers anew: what has its case already is known by what it says
+        if (
+            uidvalidity != self.bookmark.uidvalidity
+        ):  # the server has renumbered its mails; those with a case are recognised by their content
             self._note(uidvalidity=uidvalidity, uid=0, missed=())
         missed = self._missed_now()
         listed = await in_thread(lambda: connection.beyond(self.bookmark.uid, missed))
@@ -93,14 +95,14 @@ class Mailbox:
         self._note(error=None, failing_since=None)
 
     def _missed_now(self) -> tuple[int, ...]:
-        """The mails that the server did not give, every now and then: it may have been mended."""
+        """Return the mails that the server did not return, from time to time, because it may be repaired."""
         if self._clock.now() < self._missed_at:
             return ()
         self._missed_at = self._clock.now() + REFUSED_MAX_SECONDS
         return self.bookmark.missed
 
     async def _texts(self, connection: Connection, batch: Sequence[Listed]) -> dict[int, bytes | None]:
-        """Fetch a batch. A mail at which the server breaks off is fetched alone, and twice, before it is taken for missed."""
+        """Fetch a batch. If the server breaks off at a mail, that mail is fetched twice, alone, before it counts as missed."""
         try:
             return await in_thread(lambda: connection.fetch(batch))
         except MailboxUnreachable:
@@ -111,7 +113,7 @@ class Mailbox:
             raise
 
     def _taken(self, batch: Sequence[Listed], missed: Sequence[int], *, behind: int) -> None:
-        """Move the bookmark behind a batch, and note which of its mails the server did not give."""
+        """Move the bookmark past a batch, and record which of its mails the server did not return."""
         before = set(self.bookmark.missed)
         for uid in set(missed) - before:
             where = f"mailbox {self.account.name}: {self.account.host}"
@@ -135,13 +137,13 @@ class Mailbox:
         return self._connection
 
     async def _cut(self) -> None:
-        """End the connection at once, whatever a thread waits for."""
+        """Close the connection at once, even if a thread is waiting."""
         if self._connection is not None:
             self._connection.cut()
             await self.close()
 
     def _delay_seconds(self, error: DeskError) -> float:
-        """Seconds to the next try: twice as long each time, and never the same for two desks that lost the same server."""
+        """Return the seconds until the next attempt: doubled each time, and random, so that two desks do not reconnect together."""
         first, most = (
             (RECONNECT_SECONDS, RECONNECT_MAX_SECONDS) if isinstance(error, MailboxUnreachable) else (REFUSED_SECONDS, REFUSED_MAX_SECONDS)
         )
@@ -157,14 +159,14 @@ class Mailbox:
         self.bookmark = self.bookmark.model_copy(update=known)
         try:
             self.bookmark.write(self._file)
-        except OSError as error:  # without it, mails are fetched again, and known again
+        except OSError as error:  # without it, mails are fetched and recognised again
             self._report(
                 f"mailbox {self.account.name}: {self._file} cannot be written ({error.strerror}); free disk space or make it writable."
             )
 
 
 def _batch(listed: Sequence[Listed], most: int) -> Sequence[Listed]:
-    """The first mails of `listed`, as many as may be held in memory, at least one."""
+    """Return the first mails of `listed` that fit into memory, at least one."""
     size = 0
     for number, mail in enumerate(listed[:most]):
         size += mail.size

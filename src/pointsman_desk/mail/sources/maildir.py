@@ -6,18 +6,18 @@ from pathlib import Path
 from pointsman_desk.errors import MailboxMissing
 from pointsman_desk.mail.sources.base import Found, Source
 
-FILE_MAX_BYTES = 50 * 2**20  # the most that large providers take in; a bigger file is no mail, and would fill memory
+FILE_MAX_BYTES = 50 * 2**20  # the most that large providers accept; a bigger file is not a mail, and would fill memory
 
 
 class FolderSource:
-    """The mails in a folder, in the order of their names. `listing` gives their files."""
+    """The mails in a folder, sorted by name. `listing` returns their files."""
 
     def __init__(self, path: Path, listing: Callable[[Path], list[Path]]) -> None:
         self.path = path
         self._listing = listing
 
     def mails(self) -> Iterator[Found]:
-        """Yield each mail with its path in the folder as its name. Raises MailboxMissing when the folder has gone."""
+        """Yield each mail with its path in the folder as its name. Raises MailboxMissing if the folder no longer exists."""
         for file in listed(self.path, self._listing):
             yield read_file(file, str(file.relative_to(self.path)), self.path)
 
@@ -25,11 +25,11 @@ class FolderSource:
 def open_folder(path: Path) -> Source:
     """Open a maildir or a folder of .eml files.
 
-    An empty folder is one of .eml files to come. Raises MailboxMissing when there is no such folder, it cannot be
-    listed, or it holds something else.
+    An empty folder counts as a folder of .eml files. Raises MailboxMissing if the folder does not exist, cannot be listed,
+    or contains something else.
     """
     if not path.exists():
-        raise MailboxMissing(f"The mailbox {path} does not exist; create the folder or give the path of one that does.")
+        raise MailboxMissing(f"The mailbox {path} does not exist; create the folder or give another path.")
     if not path.is_dir():
         raise MailboxMissing(f"The mailbox {path} is a file; give the folder that holds the mails.")
     visible = listed(path, lambda folder: [entry for entry in folder.iterdir() if not entry.name.startswith(".")])
@@ -41,12 +41,12 @@ def open_folder(path: Path) -> Source:
 
 
 def is_maildir(path: Path) -> bool:
-    """Tell whether a folder is a maildir (https://cr.yp.to/proto/maildir.html)."""
+    """Return whether a folder is a maildir (https://cr.yp.to/proto/maildir.html)."""
     return (path / "new").is_dir() and (path / "cur").is_dir()
 
 
 def _of_maildir(path: Path) -> list[Path]:
-    """List by the unique part of the names, which stays when a reader moves a mail to `cur` and adds its flags."""
+    """List by the unique part of the names, which stays when a mail program moves a mail to `cur` and adds flags."""
     files = [file for room in ("new", "cur") for file in (path / room).iterdir() if _is_mail(file)]
     return sorted(files, key=lambda file: (file.name.partition(":")[0], file.name))
 
@@ -60,7 +60,7 @@ def _is_mail(file: Path) -> bool:
 
 
 def listed(path: Path, listing: Callable[[Path], list[Path]]) -> list[Path]:
-    """List a folder with `listing`. Raises MailboxMissing where that cannot be done."""
+    """List a folder with `listing`. Raises MailboxMissing if this fails."""
     try:
         return listing(path)
     except OSError as error:
@@ -70,7 +70,7 @@ def listed(path: Path, listing: Callable[[Path], list[Path]]) -> list[Path]:
 
 
 def read_file(file: Path, name: str, folder: Path | None = None) -> Found:
-    """Read a file as one mail, or say why it cannot be read. A link is not followed out of the `folder` that it was found in."""
+    """Read a file as one mail, or return why it cannot be read. A link out of `folder`, in which it was found, is not followed."""
     try:
         if folder is not None and file.is_symlink() and not file.resolve().is_relative_to(folder.resolve()):
             return Found(name, None, f"The mail {file} is a link to a file outside the mailbox, which is not read; copy the file into it.")

@@ -1,4 +1,4 @@
-"""Mails from an mbox file or stream, one after the other, with one of them in memory at a time."""
+"""Mails from an mbox file or stream, with one mail in memory at a time."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,21 +10,21 @@ from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.maildir import FILE_MAX_BYTES
 
 OPENING = b"From "
-_PIECE_MAX = 64 * 1024  # bytes of a line read at once, so that a file without line ends is no single read
-# Who and when, as RFC 4155 writes it; a sentence that begins with "From" names no weekday with a time.
+_PIECE_MAX = 64 * 1024  # bytes of a line per read, so that a file without line ends is not read at once
+# Sender and date, as in RFC 4155; a sentence that begins with "From" has no weekday with a time.
 _SEPARATOR = re.compile(rb"From (?:[^\r\n]{0,300} )?(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? [^\r\n]{0,40}\d{1,2}:\d\d")
 _QUOTED = re.compile(rb">+From ")
 
 
 class MboxSource:
-    """The mails of an mbox file, in its order; each is named by `name`, or the file's own, and its number."""
+    """The mails of an mbox file, in order. A mail's name is `name`, or the file's name, and its number."""
 
     def __init__(self, path: Path, name: str | None = None) -> None:
         self.path = path
         self.name = name or path.name
 
     def mails(self) -> Iterator[Found]:
-        """Yield each mail. Raises MailboxMissing when the file has gone or cannot be read."""
+        """Yield each mail. Raises MailboxMissing if the file is missing or cannot be read."""
         try:
             with self.path.open("rb") as file:
                 yield from mails_of(pieces_of(file), self.name)
@@ -33,15 +33,15 @@ class MboxSource:
 
 
 def pieces_of(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of a stream, a very long one in pieces."""
+    """Yield the lines of a stream, and a very long line in pieces."""
     return iter(lambda: stream.readline(_PIECE_MAX), b"")
 
 
 def mails_of(pieces: Iterable[bytes], name: str) -> Iterator[Found]:
-    """Cut the lines of an mbox into its mails (RFC 4155, with `>From ` unquoted as in the variant mboxrd).
+    """Split the lines of an mbox into mails (RFC 4155, with `>From ` unquoted as in the variant mboxrd).
 
-    A mail begins at a line of `From `, a sender and a date, below a blank line or at the start. A Content-Length is not
-    believed: where it is wrong it would swallow the next mail, and where the lines are quoted nobody needs it.
+    A mail begins at a line of `From `, a sender and a date, after a blank line or at the start. Content-Length is ignored: a wrong
+    one would swallow the next mail, and with quoted lines it is not needed.
     """
     lines: list[bytes] = []
     size = number = 0
@@ -63,7 +63,7 @@ def mails_of(pieces: Iterable[bytes], name: str) -> Iterator[Found]:
 
 
 def _found(lines: list[bytes], size: int, name: str) -> Found:
-    """Put a mail together; the blank line that ends it belongs to the file."""
+    """Join the lines of a mail, without the blank line at its end, which belongs to the file."""
     if size > FILE_MAX_BYTES:
         return Found(name, None, f"The mail {name} has {size} bytes, more than a mail may have; remove it from the mbox.")
     return Found(name, b"".join(lines[:-1] if lines and lines[-1] in {b"\n", b"\r\n"} else lines))

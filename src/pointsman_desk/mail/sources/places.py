@@ -1,4 +1,4 @@
-"""Mails from wherever a person points: a file, an mbox, a maildir, a folder with all that is below it, a pipe."""
+"""Mails from paths on the command line: files, mboxes, maildirs, folders with everything below, or a pipe."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from pointsman_desk.mail.sources.maildir import FILE_MAX_BYTES, is_maildir, list
 from pointsman_desk.mail.sources.mbox import OPENING, MboxSource, mails_of, pieces_of
 
 STANDARD_INPUT = "-"
-_HEAD_BYTES = 4 * 1024  # of a file without .eml, to tell a mail from whatever else lies beside it
+_HEAD_BYTES = 4 * 1024  # of a file without .eml, to recognise a mail among other files
 _FIELD = re.compile(rb"[A-Za-z][A-Za-z0-9_-]{0,75}[ \t]*:")
 _MAIL_FIELD = re.compile(
     rb"^(?:received|return-path|delivered-to|from|to|date|subject|message-id|mime-version|content-type)[ \t]*:",
@@ -21,10 +21,10 @@ _MAIL_FIELD = re.compile(
 
 
 def mails_at(paths: Iterable[str], stdin: BinaryIO) -> Iterator[Found]:
-    """Yield the mails at each path in turn; `-` is `stdin`, which can be read once. Raises MailboxMissing before the first.
+    """Yield the mails at each path in turn; `-` is `stdin`, which can be read once. Raises MailboxMissing before the first mail.
 
-    A file whose name ends in .eml is one mail, another one that begins with `From ` is an mbox. In a folder that is no
-    maildir, at any depth, every file counts that ends in .eml or begins as a mail does; hidden ones, and links that lead out of the folder, do not.
+    A file whose name ends in .eml is a mail; another file that begins with `From ` is an mbox. In a folder that is not a maildir,
+    files at any depth count if they end in .eml or begin like a mail; hidden files and links out of the folder do not count.
     """
     return chain.from_iterable([_of_stream(stdin) if path == STANDARD_INPUT else _at(Path(path)) for path in paths])
 
@@ -67,7 +67,7 @@ def _of_stream(stream: BinaryIO) -> Iterator[Found]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder in the order of their names, without hidden ones and what is still being delivered."""
+    """Yield the files below a folder, sorted by name, without hidden files and mails in delivery."""
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
             continue
@@ -83,7 +83,7 @@ def _begins_as_mail(file: Path) -> bool:
 
 
 def _head(file: Path) -> bytes:
-    """Return the beginning of a file; of one that cannot be read, nothing."""
+    """Return the beginning of a file; nothing if it cannot be read."""
     try:
         with file.open("rb") as opened:
             return opened.read(_HEAD_BYTES)

@@ -1,1 +1,1 @@
-"""How a reply leaves the desk."""
+"""Transports for replies."""

@@ -1,4 +1,4 @@
-"""The copies of our own replies: one that is there proves that the server took it."""
+"""The archive of our own replies: a copy in it proves that the server accepted the reply."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ class Archive:
         self._mailbox = mailbox
 
     async def holds(self, message_id: str) -> bool:
-        """Whether a mail with this Message-ID (without brackets) has arrived.
+        """Return whether a mail with this Message-ID (without brackets) has arrived.
 
         Raises MailboxMissing, MailboxUnreachable or MailboxRefused.
         """

@@ -1,4 +1,4 @@
-"""Replies written into a maildir: the outbox of a desk that has no mail server."""
+"""Write replies into a maildir, the outbox of a desk without a mail server."""
 
 import asyncio
 import hashlib
@@ -12,7 +12,7 @@ from pointsman import NotSent
 from pointsman_desk.case import Receipt
 from pointsman_desk.mail.message import identify
 
-_NAME_KEPT = 60  # characters of the key that a person sees in the file's name; the hash behind them tells keys apart
+_NAME_KEPT = 60  # characters of the key in the file's name, for people; the hash after them distinguishes keys
 
 
 class OutboxInDoubt(Exception):
@@ -20,7 +20,7 @@ class OutboxInDoubt(Exception):
 
 
 class MaildirOutbox:
-    """A maildir that takes each key once (https://cr.yp.to/proto/maildir.html). `path` is made when it is missing."""
+    """A maildir that stores one mail for each key (https://cr.yp.to/proto/maildir.html). A missing `path` is created."""
 
     name = "maildir"
 
@@ -30,8 +30,8 @@ class MaildirOutbox:
     async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:  # noqa: ARG002 - both stand in `raw`
         """Write the mail into `new` under a name made from the key; the receipt has its Message-ID.
 
-        A mail of this key that is already in `new` or `cur` is left as it is. Raises NotSent when nothing was written,
-        OutboxInDoubt when the last step, making the entry durable, failed: a repetition with the same key is safe.
+        An existing mail with this key in `new` or `cur` stays unchanged. Raises NotSent if nothing was written, and OutboxInDoubt if
+        the last step, the flush of the folder, failed; a repetition with the same key is safe.
         """
         await asyncio.to_thread(self._write_once, raw, key)
         return Receipt(provider_message_id=identify(raw).email_id, transport=self.name)
@@ -55,11 +55,11 @@ class MaildirOutbox:
             ) from error
 
     def _holds(self, name: str) -> bool:
-        """Look in both rooms: a reader moves a mail to `cur` and appends its flags to the name."""
+        """Return whether `new` or `cur` has the mail: a mail program moves it to `cur` and appends flags to its name."""
         return any(file.name.startswith(name) for room in ("new", "cur") for file in (self.path / room).iterdir())
 
     def _link_new(self, raw: bytes, name: str) -> None:
-        """Write the whole mail aside, then give it its name: a reader never sees half of it."""
+        """Write the whole mail into `tmp`, then link it, so that no reader sees a partial mail."""
         handle, written = tempfile.mkstemp(dir=self.path / "tmp", prefix=name)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -69,9 +69,9 @@ class MaildirOutbox:
             try:
                 (self.path / "new" / name).hardlink_to(written)
             except FileExistsError:
-                pass  # another attempt with this key was quicker, and its mail is the same
+                pass  # another attempt with this key was faster and wrote the same mail
             except OSError:
-                Path(written).rename(self.path / "new" / name)  # a file system without links
+                Path(written).rename(self.path / "new" / name)  # the file system has no links
         finally:
             Path(written).unlink(missing_ok=True)
 
@@ -82,7 +82,7 @@ def _file_name(key: str) -> str:
 
 
 def _make_durable(folder: Path) -> None:
-    """Flush a directory, so that its new entry outlives a power failure."""
+    """Flush a folder, so that its new entry survives a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

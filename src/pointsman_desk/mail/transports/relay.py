@@ -1,4 +1,4 @@
-"""A mail server that takes replies, as desk.toml names it."""
+"""The configuration of the mail server for replies."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,20 +11,20 @@ from pointsman_desk.mail.access import is_loopback, read_secret
 from pointsman_desk.mail.compose import is_address
 from pointsman_desk.mail.sources.account import Account
 
-TIMEOUT_MAX_SECONDS = 600.0  # what RFC 5321 grants the longest phase; who needs more has another fault
-ANSWER_SECONDS = 600.0  # RFC 5321, 4.5.3.2.6: who gives up earlier gets mails sent twice, or in doubt
+TIMEOUT_MAX_SECONDS = 600.0  # the longest timeout of a phase in RFC 5321
+ANSWER_SECONDS = 600.0  # RFC 5321, 4.5.3.2.6: a shorter timeout leads to duplicate mails or sends in doubt
 
 
 class Relay(BaseModel):
-    """How to hand replies to a mail server.
+    """How to send replies by a mail server.
 
-    The password, or an OAuth token for XOAUTH2, is never written here: `password_env` and `token_env` name environment
-    variables, `token_command` is a program that prints a fresh token. `tls` may be "none" only for this very machine.
-    `timeout_seconds` is for one mail up to its final dot, its token and its login included, and `answer_seconds` for the answer to that.
+    The configuration contains no password and no OAuth token for XOAUTH2: `password_env` and `token_env` name environment variables,
+    and `token_command` is a program that prints a new token. `tls` may be "none" only for a server on this machine. `timeout_seconds`
+    is for a mail up to its final dot, including token and login, and `answer_seconds` for the answer after the dot.
 
-    `archive` is an address of the desk's own that gets a copy of each reply, and `archive_mailbox` where those copies
-    arrive: a maildir, a folder, an mbox file, or a mailbox on a mail server. A reply without an answer of the server was sent if
-    its copy is there. It is looked for `propagation_seconds` after the talk was given up.
+    `archive` is an address of yours that gets a copy of each reply, and `archive_mailbox` is where the copies arrive: a maildir, a
+    folder, an mbox file, or a mailbox on a mail server. If the server did not answer, a copy there proves that the reply was sent. The
+    desk looks for it `propagation_seconds` after it gave up the connection.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,43 +46,43 @@ class Relay(BaseModel):
     @classmethod
     def _is_one_address(cls, archive: str | None) -> str | None:
         if archive is not None and not is_address(archive):
-            raise ValueError(f"{archive!r} is not one plain address, such as support+sent@shop.example")
+            raise ValueError(f"{archive!r} is not a single plain address, such as support+sent@shop.example")
         return archive
 
     @model_validator(mode="after")
     def _can_be_used(self) -> Self:
         if sum(map(bool, (self.password_env, self.token_env, self.token_command))) != (self.username is not None):
-            raise ValueError("a username and one of password_env, token_env and token_command go together; name both or neither")
+            raise ValueError("a username needs one of password_env, token_env and token_command; set both or neither")
         if self.tls == "none" and not is_loopback(self.host):
-            raise ValueError(f'tls = "none" would send the mails to {self.host} in the clear; say "tls" or "starttls"')
+            raise ValueError(f'tls = "none" would send mails to {self.host} unencrypted; use "tls" or "starttls"')
         if (self.archive is None) != (self.archive_mailbox is None):
-            raise ValueError("archive is where copies go, and archive_mailbox where they arrive; name both or neither")
+            raise ValueError("archive is the address of the copies, and archive_mailbox where they arrive; set both or neither")
         return self
 
     @property
     def port_number(self) -> int:
-        """The port: by default that of submission (RFC 8314, 3.3; RFC 6409), on this machine that of SMTP."""
+        """The port; the default is that of submission (RFC 8314, 3.3; RFC 6409), and on this machine that of SMTP."""
         return self.port or {"tls": 465, "starttls": 587, "none": 25}[self.tls]
 
     @property
     def longest_seconds(self) -> float:
-        """How long handing over one mail may take."""
+        """The longest time for sending one mail."""
         return self.timeout_seconds + self.answer_seconds
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables that the login needs, by the setting that names each."""
+        """The environment variables for the login, by setting."""
         named = {"smtp.password_env": self.password_env, "smtp.token_env": self.token_env}
         return {setting: variable for setting, variable in named.items() if variable is not None}
 
     def under(self, folder: Path) -> Self:
-        """The same with a relative path counted from `folder`."""
+        """Return the configuration with relative paths resolved against `folder`."""
         if not isinstance(self.archive_mailbox, Path):
             return self
         return self.model_copy(update={"archive_mailbox": folder / self.archive_mailbox.expanduser()})
 
     def secret(self) -> str:
-        """The password or the token. Raises NotSent. Waits for `token_command`."""
+        """Return the password or the token. Waits for `token_command`. Raises NotSent."""
         try:
             return read_secret(self.password_env or self.token_env, self.token_command, self.timeout_seconds)
         except SecretMissing as missing:

@@ -1,4 +1,4 @@
-"""Replies handed to Resend, a mail provider, by its HTTP interface (https://resend.com/docs/api-reference/emails/send-email)."""
+"""Send replies by Resend, a mail provider, with its HTTP API (https://resend.com/docs/api-reference/emails/send-email)."""
 
 import os
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import httpx
 
 KEY_TTL_SECONDS = 24 * 3600.0  # https://resend.com/docs/dashboard/emails/idempotency-keys
-_REASON_MAX = 200  # characters of what the provider says that a person needs
+_REASON_MAX = 200  # characters of the provider's message; enough for a person
 _CARRIED = ("In-Reply-To", "References", "Auto-Submitted", "X-Auto-Response-Suppress")
 
 
 class ResendAccount(BaseModel):
-    """How to hand replies to Resend; `api_key_env` names the environment variable with the key, `url` is for tests and proxies."""
+    """How to send replies by Resend. `api_key_env` names the environment variable with the key; `url` is for tests and proxies."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,24 +41,24 @@ class ResendAccount(BaseModel):
 
     @property
     def longest_seconds(self) -> float:
-        """How long handing over one mail may take."""
+        """The longest time for sending one mail."""
         return self.timeout_seconds
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variable that holds the key, by the setting that names it."""
+        """The environment variable with the key, by setting."""
         return {"resend.api_key_env": self.api_key_env}
 
 
 class ResendInDoubt(Exception):
-    """The provider did not say whether it has taken the mail; with the same key it can be asked to take it again."""
+    """The provider did not say whether it accepted the mail; it can be sent again with the same key."""
 
 
 class ResendTransport:
-    """A provider that takes each key once within a day: a repetition gives the same mail's name, and sends nothing.
+    """A provider that accepts each key once a day: a repetition returns the first mail's identifier, and sends nothing.
 
-    It writes the mail anew from its parts, with a Message-ID of its own, so that what the customer gets differs from what was
-    approved in its headers and its line breaks.
+    It composes the mail again from its parts, with its own Message-ID, so the sent mail differs from the approved one in its headers
+    and line breaks.
     """
 
     name = "resend"
@@ -67,15 +67,15 @@ class ResendTransport:
         self._account = account
 
     async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:
-        """Send the mail under the key; the receipt has the provider's name for it.
+        """Send the mail with the key; the receipt has the provider's identifier.
 
-        Raises NotSent, Rejected, and where nobody knows ResendInDoubt or what httpx raises: call again with the same key.
+        Raises NotSent, Rejected and, if the outcome is unknown, ResendInDoubt or an error of httpx: call again with the same key.
         """
-        import httpx  # noqa: PLC0415 - a desk with another way out does not need it
+        import httpx  # noqa: PLC0415 - a desk with another transport does not need it
 
         api_key = os.environ.get(self._account.api_key_env)
         if not api_key:
-            raise NotSent(f"the environment variable {self._account.api_key_env} is not set; set it to the key of Resend.")
+            raise NotSent(f"the environment variable {self._account.api_key_env} is not set; set it to your Resend API key.")
         headers = {"Authorization": f"Bearer {api_key}", "Idempotency-Key": key}
         async with httpx.AsyncClient(timeout=self._account.timeout_seconds) as client:
             with http_outcome():
@@ -90,12 +90,12 @@ class ResendTransport:
             problem = f"{answer.request.url.host} answered {answer.status_code}: {_reason(answer)}"
             raise ResendInDoubt(f"{problem}; the mail may have been sent.") from None
         named = _json(answer).get("id")
-        mail_id = named if isinstance(named, str) and named else read_mail(raw).message_id  # it was taken, whatever it is called
+        mail_id = named if isinstance(named, str) and named else read_mail(raw).message_id  # it was accepted, with or without an identifier
         return Receipt(provider_message_id=mail_id, transport=self.name, detail=f"{answer.request.url.host}: {answer.status_code}")
 
 
 def _parts(raw: bytes, sender: str, to: str, cc: Sequence[str]) -> dict[str, Any]:
-    """Take a composed mail apart again."""
+    """Return the parts of a composed mail as the API's fields."""
     mail, message = read_mail(raw), message_from_bytes(raw)
     quoted = mail.sender_name.replace("\\", r"\\").replace('"', r"\"")
     return {
@@ -115,7 +115,7 @@ def _text(message: Message) -> str:
 
 
 def _reason(answer: "httpx.Response") -> str:
-    """What the provider says was wrong, as its documented errors do."""
+    """Return the provider's error message, from the documented fields."""
     fields = _json(answer)
     words = " ".join(" ".join(str(fields[name]) for name in ("name", "message") if name in fields).split())
     return (words or "no reason was given")[:_REASON_MAX].rstrip(".")

@@ -1,4 +1,4 @@
-"""Replies handed to a mail server: how it is reached; what each failure means for the mail is the library's to say."""
+"""Send replies by a mail server. `pointsman.smtp_send` says what each failure means for the mail."""
 
 import contextlib
 import re
@@ -19,7 +19,7 @@ _SES = re.compile(r"email-smtp(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com", re.IGNO
 
 
 def provider_id(host: str, answer: str) -> str | None:
-    """Return the Message-ID that the provider at `host` puts in place of ours, by its answer; None where it leaves ours.
+    """Return the Message-ID with which the provider at `host` replaces ours, from its answer; None if it keeps ours.
 
     Amazon SES answers with the part before the "@" (https://docs.aws.amazon.com/ses/latest/dg/send-email-smtp.html).
     """
@@ -31,10 +31,10 @@ def provider_id(host: str, answer: str) -> str | None:
 
 
 class SmtpTransport:
-    """A server that takes mail by SMTP (RFC 5321), one mail a connection; the archive gets the same mail in the same talk.
+    """A server that accepts mail by SMTP (RFC 5321), with one connection for each mail. The archive gets the same mail in the same session.
 
-    SMTP has no keys: a repetition is not recognised, so an answer that never came stays in doubt (RFC 1047). The
-    certificate is checked (RFC 3207, RFC 8314). `clock` is for tests.
+    SMTP has no keys and recognises no repetition, so a send without an answer stays in doubt (RFC 1047). The certificate is
+    checked (RFC 3207, RFC 8314). `clock` is for tests.
     """
 
     name = "smtp"
@@ -45,12 +45,11 @@ class SmtpTransport:
         self._server = f"The mail server {relay.host}:{relay.port_number}"
 
     async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:  # noqa: ARG002 - SMTP has no keys
-        """Send the mail; the receipt has its Message-ID, the server, how the talk was encrypted, and what the server said.
+        """Send the mail; the receipt has its Message-ID, the server, the encryption, and the server's answer.
 
-        Raises what `pointsman.smtp_send` raises: NotSent, Rejected, or SmtpInDoubt when the connection fails once the
-        final dot is on its way.
+        Raises what `pointsman.smtp_send` raises: NotSent, Rejected, or SmtpInDoubt if the connection fails after the final dot.
         """
-        until = self._clock.monotonic() + self._relay.timeout_seconds  # from here, for a thread may be long in coming
+        until = self._clock.monotonic() + self._relay.timeout_seconds  # from here, because the thread may start late
         return await in_thread(lambda: self._deliver(raw, sender, (to, *cc), until))
 
     async def found(self, message_id: str) -> Receipt | None:
@@ -76,7 +75,7 @@ class SmtpTransport:
         return Receipt(provider_message_id=named, transport=self.name, detail=detail)
 
     def _connected(self, domain: str, until: float) -> smtplib.SMTP:
-        """Connect and log in, and greet by the sender's domain: looking up this machine's own name can take seconds."""
+        """Connect and log in. Greets with the sender's domain, because looking up this machine's name can take seconds."""
         relay = self._relay
         secret = relay.secret() if relay.username is not None else ""
         settings: dict[str, Any] = {"local_hostname": domain or "localhost", "timeout": relay.timeout_seconds}
@@ -86,9 +85,9 @@ class SmtpTransport:
             else:
                 client = _Client(relay.host, relay.port_number, **settings)
         except ssl.SSLError:
-            raise  # one of a wrong certificate is a ValueError, too
-        except ValueError:  # a name that is no host name
-            raise NotSent(f"{self._server} cannot be reached by this name; correct the settings.") from None
+            raise  # that of a wrong certificate is also a ValueError
+        except ValueError:  # an invalid host name
+            raise NotSent(f"{self._server} has an invalid host name; correct the settings.") from None
         with contextlib.ExitStack() as failing:
             failing.callback(client.close)
             client.left_seconds = lambda: until - self._clock.monotonic()
@@ -110,12 +109,12 @@ class SmtpTransport:
                 return
             answer = f"user={username}\x01auth=Bearer {secret}\x01\x01"
             client.auth("XOAUTH2", lambda challenge=None: answer if challenge is None else "")
-        except UnicodeError:  # its text would show a part of the secret
+        except UnicodeError:  # its message would show a part of the secret
             raise NotSent(f"{self._server} accepts only ASCII in user names and passwords; change them.") from None
 
 
 class _Client(smtplib.SMTP):
-    """A client that sends nothing more when its time is over, so that no mail leaves behind the back of whoever gave it up."""
+    """A client that sends nothing after its time limit, so that no mail is sent after the caller gave up."""
 
     left_seconds: Callable[[], float]
     answer_seconds: float
@@ -123,7 +122,7 @@ class _Client(smtplib.SMTP):
     def send(self, s: Any) -> None:
         left = self.left_seconds()
         if left <= 0:
-            raise TimeoutError("the talk took too long")
+            raise TimeoutError("the session took too long")
         if self.sock is not None:
             self.sock.settimeout(self.answer_seconds if s == FINAL_DOT else left)
         super().send(s)
