@@ -451,4 +451,25 @@ def test_only_types_that_may_hold_a_time_are_searched_for_zones() -> None:
         kind: may_hold_times(TypeAdapter(kind)) for kind in (str, dict[str, list[int]], Tree, At, list[At], Slot, Any, datetime | None)
     }
 
-    assert [kind for kind, holds in found.items() if not holds] == [str, dict[str, list[int]], Tree]
+    assert [kind for kind, holds in found.items() if not holds] == [str, dict[str, list[int]], Tree, Any]
+
+
+def test_a_time_in_a_field_of_any_type_is_refused_because_it_would_come_back_as_a_text() -> None:
+    class Anything(State):
+        value: Any = None
+
+    with pytest.raises(ValueRefused, match="does not come back equal"):
+        codec_of(Anything).encode("value", [datetime(2026, 7, 1, 12)], "step")
+
+
+def test_a_value_that_was_assigned_without_a_check_is_refused() -> None:
+    class Inner(BaseModel):
+        number: int
+
+    class Outer(State):
+        inner: Inner | None = None
+
+    with pytest.raises(ValueRefused, match="inner"):
+        codec_of(Outer).encode("inner", Inner.model_construct(number="many"), "step")
+    with pytest.raises(ValueRefused, match="inner"):
+        codec_of(Outer).encode("inner", Inner.model_construct(number="5"), "step")

@@ -22,8 +22,8 @@ from pointsman.errors import ValueRefused
 from pointsman.kernel.snapshot import NULL, Cell, LogCell
 
 UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT"})  # zones that never had another offset
-# The schemas of pydantic_core whose values may hold times: these, and those of which a function decides.
-_TIMES = frozenset({"datetime", "time", "any", "is-instance", "function-plain", "function-after", "function-wrap"})
+# The schemas of pydantic_core that may make times of JSON: these, and those of which a function decides. `any` makes texts of them.
+_TIMES = frozenset({"datetime", "time", "is-instance", "function-plain", "function-after", "function-wrap"})
 WHOLE_MAX = 2**63 - 1  # what a database keeps as an integer
 MESSAGE_MAX = 500  # characters of a foreign error text: enough to recognise it, too few to bloat a journal
 
@@ -196,7 +196,8 @@ def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -
     try:
         # The adapter's own methods do the same with more parameters; this runs once for each step that is taken.
         checked = adapter.validator.validate_python(value)
-        raw = adapter.serializer.to_json(checked, warnings="error")
+        # What does not fit its type, such as a field that was assigned without a check, does not come back equal: no need to be warned.
+        raw = adapter.serializer.to_json(checked, warnings=False)
         back = adapter.validator.validate_json(raw)
     except ValidationError as error:
         raise ValueRefused(_flaw(value, field) or f"{field}: {describe(error)}") from None
@@ -264,7 +265,7 @@ def _zone_flaw(zone: tzinfo | None, path: str) -> str | None:
 
 @lru_cache(maxsize=4096)  # as many fields and messages as a program will have
 def may_hold_times(adapter: TypeAdapter[Any]) -> bool:
-    """Whether a value of this type may hold a datetime or a time anywhere inside."""
+    """Whether reading this type from JSON may make a datetime or a time anywhere inside."""
     found: list[object] = [adapter.core_schema]
     seen: set[int] = set()
     while found:
@@ -286,11 +287,13 @@ def zone_flaw(adapter: TypeAdapter[Any], what: str, value: object) -> str | None
 
 
 def _text_flaw(text: str, path: str) -> str | None:
-    for position, character in enumerate(text):
-        if character == "\0":
-            return f"{path}: it holds a NUL at position {position}; remove it."
-        if "\ud800" <= character <= "\udfff":
-            return f"{path}: it holds the lone surrogate U+{ord(character):04X} at position {position}; decode the text properly."
+    position = text.find("\0")
+    if position >= 0:
+        return f"{path}: it holds a NUL at position {position}; remove it."
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"{path}: it holds the lone surrogate U+{ord(text[error.start]):04X} at position {error.start}; decode the text properly."
     return None
 
 
