@@ -82,6 +82,10 @@ class Codec:
         cell = cells.get(field)
         return cell.value if cell is not None else self._defaults.get(field)
 
+    def default(self, field: str) -> Any:
+        """What stands for a field of which nothing is stored: its default if it is an input, else None."""
+        return self._defaults.get(field)
+
     def fresh(self, cells: Mapping[str, Cell], field: str) -> Any:
         """The same for a function that may change it: what it does to the value stays its own."""
         cell = cells.get(field)

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
-from inspect import getattr_static
-from types import FunctionType, MethodType
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from pointsman.definition.nodes import AnyNode, Node
@@ -40,12 +39,13 @@ def decide(process: AnyProcess, cells: Mapping[str, Cell]) -> Decision:
     view = _view_of(process.state)(cells, reads)
     for rule in process.ordered_rules:
         try:
-            holds = rule.condition is None or bool(rule.condition(view))
+            holds = rule.condition is None or rule.condition(view)
+            if not holds:
+                continue
         except Exception as error:
             reason = f"the condition of rule {rule.name!r} raised {type(error).__name__}: {message_of(error)}; correct the rule"
             return Decision(Park(reason), rule.name, tuple(reads))
-        if holds:
-            return Decision(_able(process.state, rule, cells), rule.name, tuple(reads))
+        return Decision(_able(process.state, rule, cells), rule.name, tuple(reads))
     raise AssertionError("rules end in otherwise, which always holds")
 
 
@@ -63,19 +63,24 @@ def try_rule(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> 
 
 
 def _able(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> Step:
-    step = rule.step
     value = codec_of(state).value
-    over = (step.over,) if isinstance(step, Each) else ()
-    for node in (step,) if isinstance(step, Node) else step.nodes if isinstance(step, Parallel) else ():
-        for name in (*_required(node), *over):
-            if value(cells, name) is None:
-                return Park(
-                    f"rule {rule.name!r} chose {node.name!r}, which needs field {name!r}, but nothing has written it yet; put a rule above it that does"
-                )
+    for node, name in _needs(rule):
+        if value(cells, name) is None:
+            return Park(
+                f"rule {rule.name!r} chose {node!r}, which needs field {name!r}, but nothing has written it yet; put a rule above it that does"
+            )
     return rule.step
 
 
-@lru_cache(maxsize=4096)  # as many nodes as a program will have
+@lru_cache(maxsize=4096)  # as many rules as a program will have
+def _needs(rule: Rule[Any]) -> tuple[tuple[str, str], ...]:
+    """The nodes that a rule calls, each with a field without which it cannot run."""
+    step = rule.step
+    over = (step.over,) if isinstance(step, Each) else ()
+    nodes = step.nodes if isinstance(step, Parallel) else (step,) if isinstance(step, Node) else ()
+    return tuple((node.name, name) for node in nodes for name in (*_required(node), *over))
+
+
 def _required(node: AnyNode) -> tuple[str, ...]:
     """The fields without which it cannot run, nor its checks say anything of its answer."""
     required = [name for name, annotation in node.signature.reads.items() if not accepts_none(annotation)]
@@ -86,8 +91,6 @@ def _required(node: AnyNode) -> tuple[str, ...]:
 
 def _view_class(state: type[State]) -> type[Any]:
     """A class that looks like the state to a condition, and writes down each field that is read, through properties too."""
-    fields = frozenset(state.model_fields)
-    value = codec_of(state).value
 
     class View:
         __slots__ = ("_cells", "_reads")
@@ -103,19 +106,28 @@ def _view_class(state: type[State]) -> type[Any]:
             raise TypeError(f"a condition only reads, and this one deletes {name!r}; let a node write the field")
 
         def __getattr__(self, name: str) -> Any:
-            if name in fields:
-                self._reads[name] = None
-                return value(self._cells, name)
-            attribute = getattr_static(state, name)
-            if isinstance(attribute, property) and attribute.fget is not None:
-                return attribute.fget(self)
-            if isinstance(attribute, cached_property):
-                return attribute.func(self)
-            if isinstance(attribute, FunctionType):
-                return MethodType(attribute, self)
             return getattr(state, name)
 
+    for owner in reversed(state.__mro__[: state.__mro__.index(State)]):
+        for name, attribute in vars(owner).items():
+            if isinstance(attribute, cached_property):
+                attribute = property(attribute.func)  # noqa: PLW2901
+            if isinstance(attribute, property | FunctionType) and not name.startswith("__"):
+                setattr(View, name, attribute)
+    for name in state.model_fields:
+        setattr(View, name, _reading(name, codec_of(state).default(name)))
     return View
+
+
+def _reading(name: str, default: object) -> property:
+    """The property of a view that reads a field, and writes down that it was read."""
+
+    def read(view: Any) -> object:
+        view._reads[name] = None
+        cell = view._cells.get(name)
+        return default if cell is None else cell.value
+
+    return property(read)
 
 
 _view_of: Callable[[type[State]], type[Any]] = lru_cache(maxsize=256)(_view_class)  # as many state types as a program will have
