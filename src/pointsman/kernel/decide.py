@@ -123,8 +123,8 @@ def _reading(name: str, default: object) -> property:
     """The property of a view that reads a field, and writes down that it was read."""
 
     def read(view: Any) -> object:
-        view._reads[name] = None
-        cell = view._cells.get(name)
+        view._reads[name] = None  # noqa: SLF001 - the class of the view has this property
+        cell = view._cells.get(name)  # noqa: SLF001
         return default if cell is None else cell.value
 
     return property(read)
