@@ -70,7 +70,7 @@ class OfflineModel:
         return ModelResponse(schema.model_validate(answer.model_dump()), self.name, answer.model_dump_json())
 
     def classify(self, mail: Mail) -> Classification:
-        """Say what `mail` is about by the phrases that it holds; where nothing or too much matches, `unclear`."""
+        """Classify `mail` by its phrases: `unclear` if no rule or too many rules match."""
         return _classified(mail)
 
 
@@ -81,7 +81,7 @@ def _classified(mail: Mail) -> Classification:
     subject, veiled = undisguised(mail.subject[:SUBJECT_CHARACTERS_MAX])
     numbers = _order_numbers(f"{subject}\n{text}") or _order_numbers(doubtful)
     found = _found([(fold(subject), "?" in subject)], text, numbers)
-    perhaps = _found([], doubtful, numbers)  # by itself, so that a short question with a signature stays a short one
+    perhaps = _found([], doubtful, numbers)  # separately, so that a short question with a signature stays short
     matches = [*found.matches(), *perhaps.matches()]
     orders = found.words("injection") + perhaps.words("injection") + _marks(f"{subject}\n{text}\n{doubtful}") + _beside(mail)
     language = _language(subject, text, matches)
@@ -116,13 +116,13 @@ def _order_numbers(text: str) -> tuple[str, ...]:
 
 
 def _found(before: list[tuple[str, bool]], text: str, numbers: tuple[str, ...]) -> Findings:
-    """Look for the phrases of the lexicon in `before`, which is folded, and `text`."""
+    """Find the phrases of the lexicon in `before`, which is folded, and in `text`."""
     parts = [*before, *sentences(text.translate(_SPOKEN))]
     return Findings([(mended(words), asked) for words, asked in parts], numbered=bool(numbers), amount=_AMOUNT.search(text) is not None)
 
 
 def _beside(mail: Mail) -> tuple[str, ...]:
-    """Return the orders to the machine in the names that come with a mail: the sender's, and those of files."""
+    """Return the instructions to the machine in the sender's name and in file names."""
     names = (mail.sender_name, *(file.name for file in mail.attachments))
     return Findings([(fold(name[:SUBJECT_CHARACTERS_MAX]), False) for name in names], numbered=False).words("injection")
 
@@ -138,7 +138,7 @@ def _language(subject: str, text: str, matches: list[Match]) -> Language | None:
 
 
 def _bulk(found: Findings, text: str) -> bool:
-    """Say whether the text reads like a letter to many: a page in which no single person speaks."""
+    """Return whether the text reads like a mass mailing: a long text without a single person's "I"."""
     words = fold(text).split()
     marks = len(found.words("bulk"))
     own = sum(word in lexicon().phrases["self"].opened for word in words)
@@ -148,7 +148,7 @@ def _bulk(found: Findings, text: str) -> bool:
 
 
 def _decide(matches: list[Match], *, spoken: bool, bulk: bool, orders: tuple[str, ...]) -> tuple[Intent, tuple[str, ...]]:
-    """Return the intent and the words that speak for it, then those that speak for others: a person sees what else is asked."""
+    """Return the intent, and the words that support it, then those that support others, for a person."""
     everything = tuple(word for match in matches for word in match.words)
     if orders or bulk:
         return Intent.UNCLEAR, _longest((*orders, *everything))
@@ -165,20 +165,20 @@ def _decide(matches: list[Match], *, spoken: bool, bulk: bool, orders: tuple[str
 
 
 def _longest(words: Iterable[str]) -> tuple[str, ...]:
-    """Return each of `words` once, without those that another one holds."""
+    """Return each of `words` once, without those that another one contains."""
     once = dict.fromkeys(words)
     return tuple(word for word in once if not any(f" {word} " in f" {other} " for other in once if other != word))
 
 
 def _risk(intent: Intent, matches: list[Match], mail: Mail, *, odd: bool, orders_named: int) -> Risk:
-    """Return the highest risk that anything speaks for: each circumstance can raise it, none can lower it."""
+    """Return the highest risk of all circumstances: each can raise it, none can lower it."""
     table = lexicon().risk
     levels = [table[intent], *(table[match.rule.intent] for match in matches)]
     if orders_named > 1:
-        levels.append(Risk.HIGH)  # a reply about one order leaves the other open, or tells who else ordered
+        levels.append(Risk.HIGH)  # a reply about one order ignores the other, or discloses another customer's
     risky = any(match.rule.intent in RISKY for match in matches)
     if mail.attachments or not WORDS_MIN <= len((mail.text or mail.doubtful or mail.subject).split()) <= LONG_WORDS:
-        levels.append(Risk.MEDIUM)  # more may be meant than the words say that were found
+        levels.append(Risk.MEDIUM)  # the mail may mean more than the words found
     if odd or any(sign in note for note in mail.notes for sign in _HIDDEN) or (risky and mail.attachments):
         levels.append(Risk.HIGH)
     return max(levels, key=_RISKS.index)

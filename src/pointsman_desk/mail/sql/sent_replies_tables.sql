@@ -1,8 +1,8 @@
--- desk: this desk. identity tells it from other ones; cases is the database that it works on, NULL before there is one; life counts
---   how often a person has said that the cases were lost or put back.
--- sent: the replies that left, or were about to, one row for each mail that a reply answers, by the hash of the mail's identity;
---   key is the reply's in the ledger of the cases. Copies of replies that were found without their mail have an empty key.
--- taken: the newest case that a mail came to.
+-- desk: this desk. identity identifies it; cases is the database that it uses, NULL before the first run; life counts how often a
+--   person has said that the cases were lost or restored.
+-- sent: the replies that were sent or about to be sent, with a row for each mail that a reply answers, by the hash of the mail's
+--   identity; key is the reply's key in the ledger. A copy of a reply, found in the outbox or the archive, has an empty key.
+-- taken: the newest case with a mail.
 CREATE TABLE IF NOT EXISTS desk (
   one INTEGER PRIMARY KEY CHECK (one = 1),
   identity TEXT NOT NULL,

@@ -1,5 +1,5 @@
--- ids: where an identifier leads, by a hash of its kind and its text; key is the hash of the identity of the mail that brought it.
--- later: the cases that came of a case.
+-- ids: the case of each identifier, by a hash of its kind and text; key is the hash of the identity of its mail.
+-- later: the cases that followed from a case.
 CREATE TABLE IF NOT EXISTS ids (
   hash BLOB PRIMARY KEY,
   case_id INTEGER NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS later (
   conversation TEXT NOT NULL,
   PRIMARY KEY (case_id, later)
 ) WITHOUT ROWID;
--- arrivals: the mails of each sender in the last hour, once each.
+-- arrivals: the mails of each sender in the last hour, each once.
 CREATE TABLE IF NOT EXISTS arrivals (
   sender BLOB NOT NULL,
   key BLOB NOT NULL,

@@ -1,4 +1,4 @@
--- The replies that left, or were about to leave, without a person's look: one row for each mail that they answer.
+-- The automatic replies that were sent or about to be sent, with a row for each mail that they answer.
 CREATE TABLE IF NOT EXISTS desk_machine_sent (
   address BLOB NOT NULL,
   case_id INTEGER NOT NULL,
