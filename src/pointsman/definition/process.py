@@ -381,6 +381,11 @@ class Process(Generic[S]):
         """The nodes and effects, in the order of their declaration."""
         return (step for step in self.steps.values() if isinstance(step, Node))
 
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """The fields that the result of any step depends on."""
+        return frozenset().union(*(self.depends(step) for step in self.steps.values()))
+
     def depends(self, step: AnyStep) -> frozenset[str]:
         """The fields that the results of this step depend on: what it reads, and the collection in its `over=`."""
         over = self._overs.get(step.name)

@@ -30,12 +30,14 @@ from pointsman.definition.rules import AnyStep, Park
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.program import Program
-from pointsman.kernel.snapshot import NULL, Cell, LogCell, Snapshot, alike
+from pointsman.kernel.snapshot import Cell, LogCell, Snapshot, alike
 
 _NOTHING: frozenset[str] = frozenset()
 
 FROM_OUTSIDE = frozenset({Kind.ACCEPTED, Kind.MESSAGE_RECEIVED, Kind.RESUMED, Kind.DEADLINE_PASSED, Kind.WOKEN, Kind.REDRIVEN})
 """What comes to a case and is not the work of its rules: a case that waits for it does not turn in a circle."""
+
+_MAY_REPEAT = frozenset({Kind.ACCEPTED, Kind.RESUMED, Kind.DEADLINE_PASSED, Kind.REDRIVEN})
 
 TURNING_SHOWN = 20  # steps before the bound whose rules are named: a circle has fewer
 
@@ -59,26 +61,39 @@ def next_after(program: Program, snapshot: Snapshot, event: Event | None, arriva
     `arrivals` are the messages that came while the step ran. They are taken in first, and what the step computed from
     fields that they rewrote, or cleared, is dropped.
     """
-    process, before = program.process, snapshot
-    written: set[str] = set()
+    process, before, steps, turning = program.process, snapshot.cells, snapshot.steps, snapshot.turning
+    dropped: tuple[str, ...] = ()
+    written = _NOTHING
+    if arrivals:
+        snapshot, event, dropped = _with_arrivals(process, snapshot, event, arrivals)
+        written = written.union(*(arrival.writes for arrival in arrivals))
+    if event is not None and event.writes:
+        snapshot = evolve(process, snapshot, event)
+        written = written.union(event.writes)
+    if (event is not None and event.kind in FROM_OUTSIDE) or any(arrival.kind in FROM_OUTSIDE for arrival in arrivals):
+        steps, turning = 0, ()
+    cells = snapshot.cells
+    decision = None if arrivals or event is None else _unchanged(event, before, cells)
+    if steps < process.steps_max - TURNING_SHOWN:
+        decision, turning = decision or program.next(cells), ()
+    else:
+        decision = decision or _turns(process, steps, turning) or program.next(cells)
+        turning = (*turning, decision.rule)
+    cleared = () if before.keys() <= cells.keys() else tuple(sorted(before.keys() - cells.keys()))
+    return Next(Snapshot(snapshot.case, cells, snapshot.revision, steps + 1, turning), decision, cleared, written, dropped)
+
+
+def _with_arrivals(
+    process: AnyProcess, snapshot: Snapshot, event: Event | None, arrivals: Sequence[Event]
+) -> tuple[Snapshot, Event | None, tuple[str, ...]]:
+    """The snapshot after the messages, the event without what it computed from fields that they rewrote, and the fields that it thus lost."""
+    before = snapshot.cells
     for arrival in arrivals:
         snapshot = evolve(process, snapshot, arrival)
-        written.update(arrival.writes)
-    dropped: tuple[str, ...] = ()
-    if arrivals and event is not None:
-        dropped = tuple(name for name, cell in event.writes.items() if stale(process, name, cell.writer, before.cells, snapshot.cells))
-        event = event._replace(writes={name: cell for name, cell in event.writes.items() if name not in dropped})
-    after = evolve(process, snapshot, event) if event is not None else snapshot
-    if event is not None:
-        written.update(event.writes)
-    cleared = tuple(sorted(before.cells.keys() - after.cells.keys()))
-    if any(one.kind in FROM_OUTSIDE for one in (*arrivals, event) if one is not None):
-        after = Snapshot(after.case, after.cells, after.revision)
-    decision = _progress(process, before, after, None if arrivals else event) or program.next(after.cells)
-    near = after.steps >= process.steps_max - TURNING_SHOWN
-    turning = (*after.turning, decision.rule) if near else ()
-    after = Snapshot(after.case, after.cells, after.revision, after.steps + 1, turning)
-    return Next(after, decision, cleared, frozenset(written), dropped)
+    if event is None:
+        return snapshot, None, ()
+    dropped = tuple(name for name, cell in event.writes.items() if stale(process, name, cell.writer, before, snapshot.cells))
+    return snapshot, event._replace(writes={name: cell for name, cell in event.writes.items() if name not in dropped}), dropped
 
 
 def stale(process: AnyProcess, field: str, writer: str, before: Mapping[str, Cell], now: Mapping[str, Cell]) -> bool:
@@ -117,12 +132,13 @@ def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
         # The first write of a field changes it as well: an earlier reader has read None.
         if not alike(cells.get(name), cell):
             changed.add(name)
-        if not isinstance(cell, LogCell) and cell.text == NULL:
+        if cell.is_null:
             cells.pop(name, None)
         else:
             cells[name] = cell
-    for name in _outdated(process, cells, changed, event.writes.keys()):
-        del cells[name]
+    if not changed.isdisjoint(process.reads):
+        for name in _outdated(process, cells, changed, event.writes.keys()):
+            del cells[name]
     return Snapshot(snapshot.case, cells, snapshot.revision, snapshot.steps, snapshot.turning)
 
 
@@ -164,21 +180,22 @@ def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
     return frozenset().union(*(process.depends(one) for one in writers))
 
 
-def _progress(process: AnyProcess, before: Snapshot, after: Snapshot, event: Event | None) -> Decision | None:
+def _unchanged(event: Event, before: Mapping[str, Cell], after: Mapping[str, Cell]) -> Decision | None:
+    """Park a case whose step has changed nothing: it would be chosen again for ever."""
     # A start has nothing to change yet; and a person may give the same answer twice, which turns nothing for ever.
-    if (
-        event is not None
-        and event.writes
-        and event.kind not in {Kind.ACCEPTED, Kind.RESUMED, Kind.DEADLINE_PASSED, Kind.REDRIVEN}
-        and _same(before.cells, after.cells)
-    ):
-        fields = ", ".join(sorted(event.writes))
-        return Decision(Park(f"{event.step!r} left {fields} as it was, and would be chosen again for ever; correct the step or its rule"))
-    if after.steps >= process.steps_max:
-        turning = ", ".join(repr(rule) for rule in dict.fromkeys(after.turning)) or "not known, since an engine has ended meanwhile"
-        told = f"it has taken {after.steps} steps and nothing came from outside; the rules that turn: {turning}"
-        return Decision(Park(f"{told}. Correct them, or raise steps_max of process {process.name!r}"))
-    return None
+    if not event.writes or event.kind in _MAY_REPEAT or not _same(before, after):
+        return None
+    fields = ", ".join(sorted(event.writes))
+    return Decision(Park(f"{event.step!r} left {fields} as it was, and would be chosen again for ever; correct the step or its rule"))
+
+
+def _turns(process: AnyProcess, steps: int, turning: tuple[str, ...]) -> Decision | None:
+    """Park a case that has taken too many steps."""
+    if steps < process.steps_max:
+        return None
+    rules = ", ".join(repr(rule) for rule in dict.fromkeys(turning)) or "not known, since an engine has ended meanwhile"
+    told = f"it has taken {steps} steps and nothing came from outside; the rules that turn: {rules}"
+    return Decision(Park(f"{told}. Correct them, or raise steps_max of process {process.name!r}"))
 
 
 def _same(before: Mapping[str, Cell], after: Mapping[str, Cell]) -> bool:

@@ -49,6 +49,11 @@ class Cell:
         self.appends = appends
 
     @property
+    def is_null(self) -> bool:
+        """Whether it is the write of None, after which the field has no value."""
+        return self.text == NULL
+
+    @property
     def identity(self) -> str:
         """What digests are taken of, and what tells whether a value has changed."""
         return self.text
@@ -92,6 +97,11 @@ class LogCell(Cell):
     def text(self) -> str:  # type: ignore[override]
         """The JSON of all items."""
         return f"[{','.join(part[1:-1] for part in self.parts if part != EMPTY)}]"
+
+    @property
+    def is_null(self) -> bool:
+        """A log without items is no None."""
+        return False
 
     @property
     def identity(self) -> str:
