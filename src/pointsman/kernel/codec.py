@@ -64,7 +64,7 @@ class Codec:
     def write(self, field: str, value: object, writer: str) -> Cell:
         """What a step writes to a field: one item where it is a log, the whole value elsewhere. Raises ValueRefused."""
         if field not in self._logs:
-            return self.encode(field, value, writer)
+            return _encode(self._adapters[field], field, value, writer)
         return _appending(_encode(self._element(field), f"an item of {field}", value, writer))
 
     def written(self, field: str, text: str, writer: str) -> Cell:

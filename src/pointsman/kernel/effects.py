@@ -56,7 +56,7 @@ def prepare(at: Moment, after: Next, result: StepResult, *, going_on: bool) -> t
     the key already, where the case is not `going_on`, or where the call takes a permit or a thread first.
     """
     step = after.decision.step
-    if isinstance(step, Park):
+    if isinstance(step, Park) or not (at.case.ledger or isinstance(step, Effect)):
         return after, result, None
     key = arguments = None
     if isinstance(step, Effect):

@@ -76,8 +76,9 @@ def moves(
     The next step runs at once where the engine has a place for it, and is ready for a claim otherwise; `queues` is the event of
     a step that waits for a permit. With `cancel` nothing follows: the case ends with that event.
     """
-    case = at.case
-    if isinstance(after.decision.step, Park) and not (result.events or came.events):
+    case, row, decision = at.case, at.case.row, after.decision
+    parks = isinstance(decision.step, Park)
+    if parks and not (result.events or came.events):
         case = case._replace(migrated=None)  # it does not go on, so older code may still take it up
         at = at._replace(case=case)
     t = _begin(at, result)
@@ -85,13 +86,13 @@ def moves(
     t.fields = _field_writes(case, after)
     t.steps, t.intent, t.answered_by = after.snapshot.steps, intent, result.answered_by
     # A step that parks its case stays the case's step; a rule that parks it is a step of its own.
-    stay = cancel is not None or (isinstance(after.decision.step, Park) and not after.decision.rule)
-    t.step = case.row.step if stay else after.decision.step.name
-    t.rule = case.row.rule if stay else after.decision.rule or case.row.rule
-    events = [*_migrated(case, at.process), *map(event_write, (*came.events, *result.events))]
+    stay = cancel is not None or (parks and not decision.rule)
+    t.step = row.step if stay else decision.step.name
+    t.rule = row.rule if stay else decision.rule or row.rule
+    events = [*_migrated(case, at.process), *map(event_write, came.events), *map(event_write, result.events)]
     keeps_pause = case.pause is not None and cancel is None and _keeps_pause(case.pause, at.process, after, result)
     if after.dropped:
-        events.append(event_write(Event(Kind.RESULT_DROPPED, case.row.step, case.row.attempts, {"fields": after.dropped})))
+        events.append(event_write(Event(Kind.RESULT_DROPPED, row.step, row.attempts, {"fields": after.dropped})))
     if after.cleared:
         events.append(event_write(Event(Kind.FIELD_CLEARED, facts={"fields": list(after.cleared)})))
     if cancel is not None:
@@ -105,13 +106,15 @@ def moves(
         t.needs = _need(at, t, result)
         if queues is not None:
             events.append(event_write(queues))
-    t.interruptions = _kept_interruptions(case, t, result) if case.row.interruptions else 0
-    t.claims = t.status is Status.RUNNING and case.row.status is not Status.RUNNING
-    t.leaves_pause = (case.row.status is Status.WAITING or case.pause is not None) and not keeps_pause
+    if row.interruptions:
+        t.interruptions = _kept_interruptions(case, t, result)
+    t.claims = t.status is Status.RUNNING and row.status is not Status.RUNNING
+    t.leaves_pause = (row.status is Status.WAITING or case.pause is not None) and not keeps_pause
     t.events = events
     # What branches have written so far was computed for this step; a case that leaves it does not come back to that.
-    t.ends_branches = result.ends_branches or (bool(case.branches or result.branches) and (t.step != case.row.step or cancel is not None))
-    t.posts = _posts(at, t, after)
+    t.ends_branches = result.ends_branches or (bool(case.branches or result.branches) and (t.step != row.step or cancel is not None))
+    if row.parent is not None or case.children:
+        t.posts = _posts(at, t, after)
     return t
 
 
@@ -129,7 +132,7 @@ def event_write(event: Event) -> EventWrite:
 def usage_writes(events: Iterable[Event]) -> Sequence[UsageWrite]:
     """What the answers used that these events tell of: it is committed with the events, so it is counted once."""
     told = [answer for event in events if "used" in event.facts and (answer := usage_in(event.facts)) is not None]
-    return [UsageWrite(model, used.input_tokens, used.output_tokens, int(used.cost * BILLION)) for model, used in told]
+    return [UsageWrite(model, used.input_tokens, used.output_tokens, int(used.cost * BILLION)) for model, used in told] if told else ()
 
 
 def runnable(decision: Decision) -> bool:
@@ -147,20 +150,13 @@ def _kept_interruptions(case: Case, t: Transition, result: StepResult) -> int:
 
 
 def _begin(at: Moment, result: StepResult) -> Transition:
-    case = at.case
-    return Transition(
-        case=case.row.id,
-        revision=case.row.revision,
-        fence=case.row.fence,
-        at=at.now,
-        status=case.row.status,
-        steps=case.snapshot.steps,
-        settlement=result.settlement,
-        branches=result.branches if case.migrated is None else _all_branches(case, result),
-        ends_branches=result.ends_branches,
-        usage=usage_writes(result.events),
-        migrated=None if case.migrated is None else case.migrated.to,
-    )
+    case, row = at.case, at.case.row
+    t = Transition(row.id, row.revision, row.fence, at.now, row.status)
+    t.steps, t.settlement, t.branches, t.ends_branches = case.snapshot.steps, result.settlement, result.branches, result.ends_branches
+    t.usage = usage_writes(result.events)
+    if case.migrated is not None:
+        t.migrated, t.branches = case.migrated.to, _all_branches(case, result)
+    return t
 
 
 def _arrive(at: Moment, t: Transition, after: Next, result: StepResult, *, going_on: bool) -> list[EventWrite]:
@@ -277,18 +273,21 @@ def _field_writes(case: Case, after: Next | None = None, added: Mapping[str, Cel
     """The rows that a transition adds: what was written and cleared, and before both what a migration changed."""
     rows = {} if case.migrated is None else {name: FieldWrite(name, *change) for name, change in case.migrated.changes.items()}
     before = case.snapshot.cells
-    cells: Mapping[str, Cell] = {name: standing_after(before, name, item) for name, item in added.items()}
-    written: frozenset[str] = frozenset(cells)
-    cleared: Sequence[str] = ()
     if after is not None:
         cells, written, cleared = after.snapshot.cells, after.written, after.cleared
-    for name in sorted(written & cells.keys()):
-        cell = cells[name]
+    else:
+        cells = {name: standing_after(before, name, item) for name, item in added.items()}
+        written, cleared = frozenset(cells), ()
+    for name in sorted(written):
+        cell = cells.get(name)
+        if cell is None:
+            continue
         # A correction does not look at what it takes the place of, so a log that is not known here may still be stored.
         was = before.get(name) if name not in rows else None
         items = cell.added_since(was) if isinstance(cell, LogCell) and isinstance(was, LogCell) else None
         rows[name] = FieldWrite(name, cell.text if items is None else items, cell.writer, items is not None)
-    rows |= {name: FieldWrite(name, None, before[name].writer) for name in cleared}
+    for name in cleared:
+        rows[name] = FieldWrite(name, None, before[name].writer)
     return [*rows.values()]
 
 
