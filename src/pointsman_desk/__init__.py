@@ -1,1 +1,1 @@
-"""A customer-service mail desk: mails are classified, answered from facts, held for a person where it matters, and sent once."""
+"""A customer-service mail desk: it classifies mails, answers them from facts, asks a person where it matters, and sends each reply once."""

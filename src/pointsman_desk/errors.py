@@ -36,7 +36,7 @@ class IndexUnavailable(DeskError):
 
 
 class FileUnusable(DeskError):
-    """A file or the folder of the desk is damaged, or cannot be read or written. Somebody has to mend it, and then the desk goes on."""
+    """A file or the folder of the desk is damaged, or cannot be read or written. The desk continues when somebody has fixed it."""
 
 
 class NoCases(DeskError):
@@ -72,8 +72,8 @@ def message_of(error: Exception) -> str:
         more = "; if it held cases before, restore it from a backup and use `pointsman-desk run --after-restore`."
         return f"{first}. Take in the mailbox: pointsman-desk run{more}"
     if isinstance(error, StoreForeign):
-        mend = "Restore it from a backup, or delete it if there is none, and use `pointsman-desk run --after-restore`."
-        return f"{first}. Nothing in it was changed. {mend}"
+        fix = "Restore it from a backup, or delete it if there is none, and use `pointsman-desk run --after-restore`."
+        return f"{first}. Nothing in it was changed. {fix}"
     if isinstance(error, StoreLocked):
         return f"{first.replace('is open in another engine', 'is in use by another command')}."
     return str(error)

@@ -170,7 +170,7 @@ def _approve(support: Process[Case]) -> Pause:
 
 def _after_it_left(support: Process[Case], follow_up: FollowUp | None) -> tuple[Rule[Case], ...]:
     """Return the rules for the time after the reply was sent."""
-    # The reply is sent whether or not this succeeds: without the name, a later answer has one sign less of its conversation.
+    # The reply is already sent: if this fails, a later answer only has one sign less of its conversation.
     note = support.node(send.note, writes="noted", retry=GREYLISTED, on_failure="record")
     waits = follow_up is not None
     wait = _wait(support, follow_up or FollowUp(timedelta(days=14)))

@@ -188,7 +188,7 @@ def identity_of(config: DeskConfig) -> str | None:
 
 
 def recognise(config: DeskConfig) -> None:
-    """Raise CasesLost if the cases are not the ones that this desk has worked on. Does nothing for a new desk."""
+    """Raise CasesLost if the cases are not the ones that this desk has used. Does nothing for a new desk."""
     if config.sent_file.exists() or _was_here(config):
         asyncio.run(_recognised(config, SystemRandom())).close()
 
@@ -205,9 +205,9 @@ def _was_here(config: DeskConfig) -> bool:
 def after_restore(config: DeskConfig) -> None:
     """Accept that the cases were lost or restored, and start again with the cases that exist.
 
-    The record of sent replies is kept, together with the copies of replies in the outbox and the archive, so that no mail is
-    answered twice. The
-    mailboxes are read again from the beginning. After a crash in between, the desk refuses to work until this is called again.
+    The record of sent replies is kept, and extended by the copies of replies in the outbox and the archive, so that no mail is answered
+    twice. The mailboxes are read again from the beginning. After a crash in between, the desk refuses to work until this is called
+    again.
     Raises FileUnusable, MailboxMissing, MailboxUnreachable, MailboxRefused, OSError.
     """
     prepare(config)

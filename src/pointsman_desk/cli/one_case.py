@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pointsman import History, Pending, Status, format_duration, format_time
-from pointsman_desk.cli.replies import next_try, print_beside, print_dispatches, print_outgoing, print_reply, print_ways_on
+from pointsman_desk.cli.replies import next_try, print_beside, print_dispatches, print_next_commands, print_outgoing, print_reply
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.mail.lookalikes import both_forms
@@ -51,10 +51,10 @@ def print_case(history: History, beside: Beside = NOTHING_BESIDE, *, now: float 
     _print_objections(history)
     print_outgoing(state.get("outgoing"))
     _print_people(history)
-    _print_way_out(history, beside, now)
+    _print_next_steps(history, beside, now)
 
 
-def _print_way_out(history: History, beside: Beside, now: float | None) -> None:
+def _print_next_steps(history: History, beside: Beside, now: float | None) -> None:
     """Print what happened to the reply, what came since, and the next commands."""
     state, row = history.state, history.case
     if state.get("receipt"):
@@ -66,7 +66,7 @@ def _print_way_out(history: History, beside: Beside, now: float | None) -> None:
         _print_last_failure(history)
         console.print(f"Next attempt: {safe(next_try(history, now))}")
     if row.status is Status.PARKED:
-        print_ways_on(history, newer=bool(beside.waiting))
+        print_next_commands(history, newer=bool(beside.waiting))
     if row.status is Status.WAITING and row.step == FOLLOW_UP:
         console.print(f"\nThe case waits for the customer's answer. To close it: pointsman-desk close {row.id}")
     elif row.status is Status.WAITING and row.step == SORT:
@@ -215,7 +215,7 @@ def print_decision(history: History, config: DeskConfig, now: float) -> None:
     elif row.status is not Status.PARKED:
         console.print(f"case {row.id} is {row.status}: {safe((row.reason or row.outcome or '').rstrip('.'))}.")
     if row.status is Status.PARKED:
-        print_ways_on(history, newer=bool(row.inbox))
+        print_next_commands(history, newer=bool(row.inbox))
 
 
 def print_question(history: History, beside: Beside) -> None:

@@ -73,7 +73,7 @@ def print_beside(beside: Beside) -> None:
         console.print(safe(mail.text or "(no text)"))
 
 
-def print_ways_on(history: History, *, newer: bool) -> None:
+def print_next_commands(history: History, *, newer: bool) -> None:
     """Print why a case is parked and what a person can do; `newer` says that a newer mail waits."""
     row, number = history.case, history.case.id
     closing = f"To close it: pointsman-desk cancel {number} --why ..."

@@ -16,7 +16,7 @@ from pointsman_desk.models.base import Classification
 from pointsman_desk.models.lexicon import Findings, Match, lexicon
 from pointsman_desk.models.prompts import ClassifyAnswer, DraftAnswer
 from pointsman_desk.models.replies import write_reply
-from pointsman_desk.models.spelling import mended, undisguised
+from pointsman_desk.models.spelling import corrected, undisguised
 from pointsman_desk.models.words import TEXT_CHARACTERS_MAX, fold, language_of, sentences, tricked
 
 T = TypeVar("T", bound=BaseModel)
@@ -118,7 +118,7 @@ def _order_numbers(text: str) -> tuple[str, ...]:
 def _found(before: list[tuple[str, bool]], text: str, numbers: tuple[str, ...]) -> Findings:
     """Find the phrases of the lexicon in `before`, which is folded, and in `text`."""
     parts = [*before, *sentences(text.translate(_SPOKEN))]
-    return Findings([(mended(words), asked) for words, asked in parts], numbered=bool(numbers), amount=_AMOUNT.search(text) is not None)
+    return Findings([(corrected(words), asked) for words, asked in parts], numbered=bool(numbers), amount=_AMOUNT.search(text) is not None)
 
 
 def _beside(mail: Mail) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def is_known(word: str) -> bool:
     return word in _vocabulary().read or _begins_known(word)
 
 
-def mended(words: str) -> str:
+def corrected(words: str) -> str:
     """Return folded `words` with each word that has one typing error corrected to a word of the lexicon's `[spelling]`.
 
     The typing errors are those of Damerau (Communications of the ACM 7(3), 1964): one letter too many, too few or wrong, or two

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pointsman_desk.models.spelling import mended, undisguised
+from pointsman_desk.models.spelling import corrected, undisguised
 from pointsman_desk.models.words import fold, tricked
 
 
@@ -23,7 +23,7 @@ from pointsman_desk.models.words import fold, tricked
     ],
 )
 def test_a_word_one_slip_away_is_read_as_it_was_meant(written: str, meant: str) -> None:
-    assert mended(fold(f"a {written} b")) == f"a {meant} b"
+    assert corrected(fold(f"a {written} b")) == f"a {meant} b"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_word_one_slip_away_is_read_as_it_was_meant(written: str, meant: str) 
     ],
 )
 def test_a_word_that_means_itself_stays(word: str) -> None:
-    assert mended(fold(word)) == fold(word)
+    assert corrected(fold(word)) == fold(word)
 
 
 @pytest.mark.parametrize(

@@ -150,9 +150,9 @@ class Connection:
         return [answer for answer in answers if answer is not None]
 
     def _refused_login(self, said: str) -> DeskError:
-        mend = "check the token" if self._account.password_env is None else f"check the user name and {self._account.password_env}"
+        fix = "check the token" if self._account.password_env is None else f"check the user name and {self._account.password_env}"
         return MailboxRefused(
-            f"mailbox {self._account.name}: {self._account.host} refuses the login of {self._account.username} ({said}); {mend}."
+            f"mailbox {self._account.name}: {self._account.host} refuses the login of {self._account.username} ({said}); {fix}."
         )
 
     def _refused_folder(self, said: str) -> DeskError:

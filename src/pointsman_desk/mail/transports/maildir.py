@@ -27,7 +27,7 @@ class MaildirOutbox:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:  # noqa: ARG002 - both stand in `raw`
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:  # noqa: ARG002 - both are in `raw`
         """Write the mail into `new` under a name made from the key; the receipt has its Message-ID.
 
         An existing mail with this key in `new` or `cur` stays unchanged. Raises NotSent if nothing was written, and OutboxInDoubt if
