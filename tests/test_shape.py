@@ -33,7 +33,6 @@ CALLS = {
     "kernel/case.py: Case",
     "kernel/case.py: CaseRow",
     "kernel/case.py: EffectRow",
-    "kernel/transitions.py: Transition",
     "runtime/decisions.py: Pending",
     "testing/conformance_cases.py: next_of",
     "testing/conformance_retention.py: next_of",
