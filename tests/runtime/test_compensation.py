@@ -1,6 +1,7 @@
 """Compensation: what has happened is taken back, the last one first, each once, whatever crashes."""
 
 import sqlite3
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -35,8 +36,13 @@ class Trip(State):
     verdict: str | None = None
 
 
+async def nothing() -> None:
+    """What comes while a flight is cancelled, unless a test says otherwise."""
+
+
 class World:
     def __init__(self) -> None:
+        self.meanwhile: Callable[[], Awaitable[object]] = nothing
         self.done: list[str] = []
         self.refuses: set[str] = set()
         self.breaks: set[str] = set()
@@ -61,6 +67,7 @@ def travelling(safety: Safety = Idempotent(), verdict: str = "off") -> Process[T
 
     @process.compensation(safety=safety, retry=twice)
     async def cancel_flight(flight: str, *, ctx: Context, world: World) -> None:
+        await world.meanwhile()
         world.do(f"cancel {flight}")
 
     @process.effect(writes="hotel", safety=Idempotent(), undo=cancel_hotel)
@@ -156,6 +163,42 @@ def test_a_compensation_in_doubt_parks_the_case_and_goes_on_when_it_is_resolved(
             await engine.resolve(entry.key, happened=True, by="anna", why="the airline says so")
             assert (await end(engine, case)).outcome == "called off"
             assert world.done == ["hotel in Rome", "flight to Rome", "cancel hotel in Rome"]
+
+    run(main())
+
+
+def test_a_message_that_waits_does_not_end_a_compensation_whose_doubt_is_resolved(place: Place) -> None:
+    async def main() -> None:
+        world = World()
+        world.breaks.add("cancel flight to Rome")
+        process = travelling(AtMostOnce())
+        async with place.open(process, resources={"world": world}) as engine:
+            world.meanwhile = lambda: engine.send(process, "Oslo")
+            case = (await engine.start(process, Trip(where="Rome"), correlation="one")).case
+            assert (await end(engine, case)).status is Status.PARKED
+            [entry] = await engine.reader.in_doubt()
+            await engine.resolve(entry.key, happened=True, by="anna", why="the airline says so")
+            assert (await end(engine, case)).outcome == "called off"
+            assert world.done == ["hotel in Rome", "flight to Rome", "cancel hotel in Rome"]
+            assert (await engine.state(case, Trip)).where == "Oslo"
+
+    run(main())
+
+
+def test_a_correction_does_not_end_a_compensation_that_has_begun(place: Place) -> None:
+    async def main() -> None:
+        world = World()
+        world.refuses.add("cancel hotel in Rome")
+        process = travelling()
+        async with place.open(process, resources={"world": world}) as engine:
+            case = (await engine.start(process, Trip(where="Rome"))).case
+            assert (await end(engine, case)).status is Status.PARKED
+            await engine.redrive(case, by="anna", why="it was Oslo", fields={"where": "Oslo"})
+            assert (await end(engine, case)).status is Status.PARKED
+            [refused] = [entry for entry in await engine.reader.effects(case) if entry.status == "failed"]
+            await engine.resolve(refused.key, happened=True, by="anna", why="the hotel says so")
+            assert (await end(engine, case)).outcome == "called off"
+            assert world.done == ["hotel in Rome", "flight to Rome", "cancel flight to Rome"]
 
     run(main())
 

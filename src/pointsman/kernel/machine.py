@@ -173,7 +173,7 @@ def _redriven(at: Moment, came: happenings.Redriven) -> Plan | Refusal:
         event = Event(Kind.REDRIVEN, facts=facts, writes=operators.corrected(at, came.fields))
     except Refused as refused:
         return Refusal(str(refused))
-    after = next_after(at.program, at.case.snapshot, event, received.events)
+    after = _after(at, event, received)
     return _go_on(at, after, StepResult((event,), branches=renewed), received)
 
 
@@ -197,7 +197,7 @@ def _resolved(at: Moment, came: happenings.Resolved) -> Plan | Refusal:
     # not find the outcome, so it is written at once.
     received = messages.received(at)
     event = event._replace(facts={**event.facts, "fields": list(cells)}, writes=cells)
-    after = next_after(at.program, at.case.snapshot, event, received.events)
+    after = _after(at, event, received)
     return _go_on(at, after, StepResult((event,), settlement=settlement), received)
 
 
@@ -432,10 +432,7 @@ def _conclude(at: Moment, result: StepResult) -> Plan:
     if cancel is None and in_doubt:
         # The case stays what it was at the call, or nobody could say any more what may have been sent. Messages wait.
         received = NONE_RECEIVED
-    after = next_after(at.program, at.case.snapshot, result.events[-1] if result.events else None, received.events)
-    begun = compensations.begun(at)
-    if begun is not None and after.decision.rule:
-        after = after._replace(decision=Decision(begun, at.case.row.rule or ""))
+    after = _after(at, result.events[-1] if result.events else None, received)
     if cancel is not None:
         # What the step did is kept; what would come next is not begun.
         t = moves(at, after, result, received, cancel=cancel)
@@ -449,6 +446,15 @@ def _conclude(at: Moment, result: StepResult) -> Plan:
     if moved:
         result = result._replace(wake_at=None, waits=False, answered_by=None if after.dropped else result.answered_by)
     return _go_on(at, after, result, received)
+
+
+def _after(at: Moment, event: Event | None, received: Received) -> Next:
+    """The case after what happened, and what comes next: what the rules choose, or the rest of a compensation that has begun."""
+    after = next_after(at.program, at.case.snapshot, event, received.events)
+    begun = compensations.begun(at)
+    if begun is None or not after.decision.rule:
+        return after
+    return after._replace(decision=Decision(begun, at.case.row.rule or ""))
 
 
 def _moved(at: Moment, after: Next) -> bool:
