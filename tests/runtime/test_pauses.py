@@ -184,6 +184,34 @@ def test_of_two_answers_at_once_one_wins_and_the_other_is_told_whose_came_first(
     assert [event.kind for event in events].count("resumed") == 1
 
 
+def test_a_second_answer_is_not_sent_on_to_the_next_question(place: Place) -> None:
+    class Twice(State):
+        text: str
+        first: str | None = None
+        second: str | None = None
+
+    process = Process("twice", Twice)
+    asks = [process.pause(writes=name, answer=str, shows=("text",), name=f"the {name}") for name in ("first", "second")]
+    process.rules(
+        when("not asked", lambda c: c.first is None, asks[0]),
+        when("not asked again", lambda c: c.second is None, asks[1]),
+        otherwise(finish("asked")),
+    )
+
+    async def main() -> None:
+        async with place.open(process) as engine:
+            case = (await engine.start(process, Twice(text="?"))).case
+            await engine.wait_until_resting(case)
+            token = (await engine.pending(case)).token
+            await engine.resume(token, "yes", by="anna")
+            assert (await engine.pending(case)).pause == "the second"
+            with pytest.raises(AlreadyAnswered) as refused:
+                await engine.resume(token, "no", by="bert")
+            assert refused.value.by == "anna"
+
+    run(main())
+
+
 @pytest.mark.parametrize("nobody", ["", "  "])
 def test_an_answer_of_nobody_is_refused_and_the_pause_stays_open(place: Place, nobody: str) -> None:
     async def main() -> Any:

@@ -7,6 +7,7 @@ import pytest
 from places import Place, held, run
 
 from pointsman import (
+    AnswerInvalid,
     DefinitionError,
     NotWaiting,
     Process,
@@ -115,6 +116,50 @@ def test_an_answer_after_the_deadline_is_too_late_although_the_timer_has_not_fir
                 await engine.resume(token, "yes", by="anna")
             clock._now = DAY - 0.001
             await engine.resume(token, "yes", by="anna")
+
+    run(main())
+
+
+@pytest.mark.parametrize("deadline", ["2d", "3d"])
+def test_a_deadline_comes_as_the_code_of_the_day_says_also_where_a_deploy_took_rungs_away(on_disk: Place, deadline: str) -> None:
+    async def main() -> None:
+        clock = ManualClock(0.0)
+        async with on_disk.open(asking(**LADDER), clock=clock) as engine:
+            case = (await engine.start("asking", Asked(text="?"))).case
+            await engine.wait_until_resting(case)
+            clock.advance(5 * HOUR)
+            await engine.idle(horizon_seconds=1.0)
+        over = float(deadline[0]) * DAY
+        async with on_disk.open(asking(deadline=deadline, ladder=[park("nobody was there")]), clock=clock) as engine:
+            clock.advance(DAY)
+            await engine.idle(horizon_seconds=1.0)
+            assert (await engine.case(case)).wake_at == over
+            pending = await engine.pending(case)
+            assert pending.expires_at == over
+            clock._now = over - 1.0
+            with pytest.raises(AnswerInvalid):  # it is not too late
+                await engine.resume(pending.token, 1, by="anna")
+            clock.advance(1.0)
+            await engine.idle(horizon_seconds=1.0)
+            assert (await engine.case(case)).reason == "nobody was there"
+
+    run(main())
+
+
+def test_nobody_is_told_of_a_pause_that_a_deploy_has_voided(on_disk: Place) -> None:
+    async def main() -> None:
+        clock = ManualClock(0.0)
+        async with on_disk.open(asking(**LADDER), clock=clock) as engine:
+            case = (await engine.start("asking", Asked(text="?"))).case
+            await engine.wait_until_resting(case)
+        clock.advance(DAY)
+        other = Process("asking", Asked, version=2, accepts={1: lambda fields: {**fields, "text": f"{fields['text']}?"}})
+        ask = other.pause(writes="answer", answer=str, shows=("text",), assignee="desk", name="answer", **LADDER)
+        other.rules(when("no answer", lambda c: c.answer is None, ask), otherwise(finish("answered")))
+        async with on_disk.open(other, clock=clock) as engine:
+            await engine.idle(horizon_seconds=1.0)
+            assert await told(engine, case) == ["migrated", "decided", "paused"]
+            assert (await engine.pending(case)).assignee == "desk"
 
     run(main())
 

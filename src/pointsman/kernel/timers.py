@@ -25,7 +25,13 @@ def due(at: Moment) -> StepResult:
 
 def next_rung_at(pause: Pause, opened_at: float, rung: int) -> float | None:
     """When the next rung is due (Unix seconds), or None behind the last one."""
+    rung = _to_climb(pause, rung)
     return opened_at + (pause.ladder[rung].after_seconds or 0.0) if rung < len(pause.ladder) else None
+
+
+def expires_at(pause: Pause, row: PauseRow) -> float | None:
+    """When an open pause is over by itself (Unix seconds), or None. The code may have another deadline than when the pause was opened."""
+    return None if pause.expires_seconds is None else row.opened_at + pause.expires_seconds
 
 
 def wake_time(value: object) -> float:
@@ -42,7 +48,7 @@ def wake_time(value: object) -> float:
 def _climbed(at: Moment, pause: Pause, row: PauseRow) -> StepResult:
     """Climb every rung that is due: after a long standstill several at once."""
     events: list[Event] = []
-    rung, assignee = row.rung, row.assignee
+    rung, assignee = _to_climb(pause, row.rung), row.assignee
     while (when := next_rung_at(pause, row.opened_at, rung)) is not None and when <= at.now:
         match pause.ladder[rung]:
             case Remind():
@@ -54,6 +60,11 @@ def _climbed(at: Moment, pause: Pause, row: PauseRow) -> StepResult:
                 return _expired(at.process, pause, end, events)
         rung += 1
     return StepResult(tuple(events), climbs=PauseClimb(rung, assignee) if events else None)
+
+
+def _to_climb(pause: Pause, climbed: int) -> int:
+    """The rung that comes next. An open pause has not reached its deadline, however many rungs a deploy has taken away before it."""
+    return climbed if pause.expires_seconds is None else min(climbed, len(pause.ladder) - 1)
 
 
 def _expired(process: AnyProcess, pause: Pause, end: Expire, events: list[Event]) -> StepResult:

@@ -89,8 +89,8 @@ def moves(
     stay = cancel is not None or (parks and not decision.rule)
     t.step = row.step if stay else decision.step.name
     t.rule = row.rule if stay else decision.rule or row.rule
-    events = [*_migrated(case, at.process), *map(event_write, came.events), *map(event_write, result.events)]
     keeps_pause = case.pause is not None and cancel is None and _keeps_pause(case.pause, at.process, after, result)
+    events = [*_migrated(case, at.process), *map(event_write, _in_order(result, came, keeps_pause=keeps_pause))]
     if after.dropped:
         events.append(event_write(Event(Kind.RESULT_DROPPED, row.step, row.attempts, {"fields": after.dropped})))
     if after.cleared:
@@ -116,6 +116,18 @@ def moves(
     if row.parent is not None or case.children:
         t.posts = _posts(at, t, after)
     return t
+
+
+def _in_order(result: StepResult, came: Received, *, keeps_pause: bool) -> Iterable[Event]:
+    """What happened, as it is told: the messages and then the result of the step, which is applied on top of them.
+
+    A child was started before it could end, and its end is a message. Nobody is reminded of a pause that is no longer open.
+    """
+    climbed = result.climbs is not None and not keeps_pause
+    if not (came.events or climbed):
+        return result.events
+    begun = [event for event in result.events if event.kind is Kind.CHILD_STARTED]
+    return *begun, *came.events, *(event for event in result.events if not climbed and event.kind is not Kind.CHILD_STARTED)
 
 
 def accepted_event(process: AnyProcess, cells: Mapping[str, Cell]) -> Event:

@@ -14,6 +14,7 @@ from pointsman.kernel.happenings import Answered, Reconsidered
 from pointsman.kernel.operators import standing
 from pointsman.kernel.rows import CaseRow, PauseRow
 from pointsman.kernel.snapshot import AT_REST, Cell, Status
+from pointsman.kernel.timers import expires_at
 from pointsman.runtime.cases import Cases, state_of
 from pointsman.runtime.clock import Clock
 from pointsman.runtime.session import CaseSession
@@ -87,13 +88,14 @@ class Decisions:
             if row.status is not Status.WAITING:
                 await self._settled(row.id)
                 continue
-            if pause.expires_at is not None and pause.expires_at <= self._clock.now():
-                raise NotWaiting(f"the deadline of pause {pause.name!r} of case {row.id} has passed; nothing was changed.")
             session = await self._cases.session(row)
             declared = _declared(session, pause)
             if declared is None:
                 await self._show_afresh(session)
                 continue
+            deadline = expires_at(declared, pause)
+            if deadline is not None and deadline <= self._clock.now():
+                raise NotWaiting(f"the deadline of pause {pause.name!r} of case {row.id} has passed; nothing was changed.")
             cells = _answer_cells(session, declared, answer, edits)
             with suppress(Conflict, Refused):  # it has moved meanwhile: look at it again
                 return await self._cases.row(await self._cases.apply(session, Answered(declared.name, by, cells), drives=True))
@@ -116,7 +118,7 @@ class Decisions:
             return pause
         row = await self._cases.row(pause.case)
         told = f"was answered by {pause.closed_by}" if pause.closed == "answered" else "has been rewritten"
-        if row.status is Status.WAITING:
+        if row.status is Status.WAITING and (pause.closed == "void" or self._asks_again(row, pause)):
             message = f"what case {row.id} showed {told} since, and it shows something new; look at it again."
             raise Stale(message, current=await self.pending(row.id))
         if pause.closed == "void" and row.status in {Status.READY, Status.RUNNING}:
@@ -125,6 +127,10 @@ class Decisions:
             told = f"case {row.id} was already answered by {pause.closed_by}; nothing was changed."
             raise AlreadyAnswered(told, by=str(pause.closed_by))
         raise NotWaiting(f"case {row.id} is no longer waiting for an answer: {standing(row)}.")
+
+    def _asks_again(self, row: CaseRow, pause: PauseRow) -> bool:
+        called = self._cases.bare(row).process.called
+        return called(row.step or "") == called(pause.name)
 
     def _sleeps(self, row: CaseRow) -> bool:
         session = self._cases.bare(row)
@@ -158,7 +164,7 @@ def _pending(session: CaseSession, declared: Pause, pause: PauseRow) -> Pending:
         declared.answer,
         pause.opened_at,
         pause.assignee,
-        pause.expires_at,
+        expires_at(declared, pause),
     )
 
 
