@@ -150,7 +150,7 @@ class StoreUnwritable(StoreError):
 
 
 class LeaseLost(StoreError):
-    """This engine was not heard of for too long, and others may have taken its cases."""
+    """This engine's lease has expired, and other engines may have claimed its cases."""
 
 
 class EngineStopped(PointsmanError):

@@ -1,4 +1,4 @@
-"""Several engines on one store: one takes over what another one left, and who was not heard of stops."""
+"""Several engines on one store: one takes over what another left, and an engine whose lease expired stops."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -76,7 +76,7 @@ def test_a_case_of_an_engine_that_died_is_taken_over() -> None:
     run(scenario())
 
 
-def test_an_engine_that_was_not_heard_of_stops() -> None:
+def test_an_engine_whose_lease_expired_stops() -> None:
     async def scenario() -> None:
         fleet, world, process = Fleet(), World("posted"), letter(POLICIES["idempotent"])
         async with fleet.open(process, world) as engine:

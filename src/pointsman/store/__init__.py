@@ -1,1 +1,1 @@
-"""Where cases live."""
+"""Stores: where cases are kept."""

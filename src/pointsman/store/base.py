@@ -3,62 +3,62 @@
 Words
     case        one run of a process, known by its number
     revision    the number of committed transitions of a case; every transition raises it by one
-    fence       the number of times a case was claimed; an engine with an older one has lost the case
+    fence       the number of times a case was claimed; an engine with an older fence has lost the case
     transition  everything that one step changes, committed together or not at all
-    claim       take cases that are ready and due, so that nobody else has them
-    lease       on a store that several engines share: the time for which an engine has what it claimed
+    claim       take cases that are due, so that no other engine works on them
+    lease       on a store that several engines share: the time for which an engine owns its claims
     ledger      the effects: for each idempotency key an intent, then its outcome
 
 Promises (tests/store runs each against each store)
-    S1  A commit is whole: status, fields, events, intent, settlement, pause and branches together, or none of them.
-    S2  A commit is durable before it is answered, and answered in one piece.
-    S3  A commit against another revision or fence than the case has raises Conflict and changes nothing.
-    S4  Of a tenant's starts with one key in one process, the first makes the case; every other one is told its number. A number is
-        reserved for one handle only.
-    S5  A case that is due, ready or waiting with a timer, is claimed once; the claim raises its fence and counts an attempt.
-        An attempt that an engine's end or a release cut short does not count; an engine's end is an interruption instead, unless
-        the case was marked as waiting. A transition says how many interruptions the case keeps.
+    S1  A commit is atomic: it writes status, fields, events, intent, settlement, pause and branches together, or nothing.
+    S2  A commit returns only when it is durable.
+    S3  A commit at another revision or fence than the case has raises Conflict and changes nothing.
+    S4  Of a tenant's starts with one key in one process, the first creates the case; each later one gets that case's number.
+        A number is reserved for one handle only.
+    S5  A case that is due (ready, or waiting with a timer) is claimed once. The claim raises its fence and counts an attempt.
+        An attempt that a crash or a release cut short does not count. A crash counts as an interruption instead, unless
+        the case was marked as waiting. A transition sets the number of interruptions.
     S6  A pause is open until its case moves; it is answered at most once.
-    S7  An intent is new to the ledger, or takes up the standing one on purpose (`again`); otherwise it is a Conflict.
-    S8  Events are read in the order of their commits. Whoever has read up to a cursor has missed no event before it, and never will.
-    S9  What is read is what was committed: never a part of a transition. The state as of any revision can be read, and what is
-        added to a log costs its own bytes, not those of what was added before.
-    S10 A message is delivered once: to its tenant's open case with its correlation key, of several the one that started last; to the
-        case that it starts; or to nobody, and then to the first case of that tenant with that key. A case that rests is woken by it
-        in the same commit. A commit that has not seen a pending message raises InboxChanged and changes nothing.
-    S11 The rows of a transaction and its transition are one commit; where either is refused, nothing of both stands.
-    S14 Events that are appended by themselves change nothing of their case. An engine that has it in hand does not notice.
-    S15 A schedule's first moment is kept as it was first told, and its last tick never goes back.
-    S16 A definition is registered once, with the time at which it was seen first.
-    S17 A permit is taken or given back in one piece: of two changes of a limit at the same time, one sees what the other has made.
-    S18 A claim takes the highest priority first, of one priority the tenants in turn, and of a tenant the longest due, however many
-        cases another tenant has; it takes no more cases that need a limit than there is room for.
-    S22 Cases that go, go whole: those that ended long enough ago and that nobody needs. Their numbers, and the cursors of their
-        events, are not given again.
-    S23 What is erased is gone from the case, its events and its ledger; its keys are still recognised.
+    S7  An intent has a new key, or renews an open intent on purpose (`again`); otherwise the commit raises Conflict.
+    S8  Events are read in the order of their commits. No event ever appears before a cursor that has been read.
+    S9  A reader sees committed data only, never a part of a transition. The state as of any revision can be read. Adding to a
+        log writes only what was added, not the whole log.
+    S10 A message is delivered once: to its tenant's open case with its correlation key (of several, the one that started last), to
+        the case that it starts, or else later to the first case of that tenant with that key. The same commit wakes a resting
+        case. A commit that has not seen a pending message raises InboxChanged and changes nothing.
+    S11 The rows of a transaction and its transition are one commit; if either is refused, neither is written.
+    S14 Appending events alone changes nothing else of their case and does not disturb an engine that is running it.
+    S15 A schedule keeps the first moment that it was given, and its last tick never goes back.
+    S16 A definition is registered once, with the time at which it was first seen.
+    S17 Taking or returning a permit is atomic: of two changes of a limit at the same time, the later one sees the earlier one.
+    S18 A claim takes the highest priority first; within a priority it takes tenants in turn, and of each tenant the case that is
+        due longest. It takes no more cases that need a limit than the limit has room for.
+    S22 Expiry deletes whole cases: those that ended long enough ago and that nothing needs. Their numbers and the cursors of
+        their events are never used again.
+    S23 Erased content is gone from the case, its events and its ledger; its keys are still recognised.
     S24 A blob is collected only when nothing refers to it and nobody has kept it since.
-    S25 What an answer used is counted once, with the commit that tells of it: for its case, as long as that is kept, and for the day
-        of that commit and the case's tenant, for ever.
+    S25 Usage is counted once, in the commit that records the response: for its case, until the case is deleted, and permanently for
+        the day of that commit and the case's tenant.
 
-A store that several engines share has leases, and one clock, its own, that decides about them and never runs backwards:
-    S19 A running case whose engine's lease has passed is claimed like one that is due; a case of a live engine is not.
-    S20 A lease that has passed is never renewed, and its engine claims nothing: LeaseLost. Its commits stand or fall by S3.
-    S21 An engine gives back only what it has; the lease ends with its handle.
-    S27 What an engine commits, the others are notified of. Notifications that are not fetched yet become one, and one may be lost,
-        as with a connection: nothing depends on it but how soon something is seen.
+A store that several engines share has leases. The store's own clock, which never runs backwards, decides when they expire:
+    S19 A running case whose engine's lease has expired is claimed like one that is due; a case of a live engine is not.
+    S20 An expired lease is never renewed, and its engine can claim nothing (LeaseLost). S3 still guards its commits.
+    S21 An engine releases only its own cases; its lease ends when its handle closes.
+    S27 When an engine commits, the others are notified. Unread notifications merge into one, and one may be lost with a
+        connection: only the delay until an engine sees a change depends on them.
 
-The parts, each by who needs it; `Store` is their sum, and pointsman.testing.conformance has the tests of each
-    CaseStore        the scheduler and the loop: start, claim and move cases
+The parts, each with its user; `Store` is their sum, and pointsman.testing.conformance has the tests of each
+    CaseStore        the scheduler and the runner: start, claim and move cases
     MessageStore     starts: deliver messages
     LimitStore       limits: permits, rates and breakers, shared by all engines
     ScheduleStore    schedules: which ticks are over
-    RetentionStore   retention: delete what was kept long enough
-    DefinitionStore  the version gate: which definitions there were
+    RetentionStore   retention: delete expired cases and unused blobs
+    DefinitionStore  the version gate: which definitions have been used
     SharedStore      the lease, and notifications from other engines
-    Reader           operators: look at everything, change nothing
+    Reader           operators: read everything, change nothing
 
-Everything that may have to ask a server is asynchronous. The attributes `incarnation`, `lease_seconds` and `clock_high_water` are read
-when the store is opened, and do not change. No function of the engine is run inside the store, except an author's transaction.
+Every method that may need a server is asynchronous. The attributes `incarnation`, `lease_seconds` and `clock_high_water` are set
+when the store is opened and do not change. The store runs no function of the engine, except an author's transaction.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -87,20 +87,20 @@ from pointsman.kernel.rows import (
 from pointsman.kernel.snapshot import Status
 
 ANY_ROOM: Mapping[str, int] = MappingProxyType({})
-"""The room of limits that nobody keeps count of."""
+"""No bounds on the cases to claim."""
 NONE_KNOWN: Mapping[int, int] = MappingProxyType({})
-"""No cases whose fields are known."""
+"""No case whose fields the caller already has."""
 
 Failpoints = Callable[[str], None]
-"""Called with a label wherever the engine touches the world; a test may die there."""
+"""Called with a label wherever the engine touches the outside world, so that a test can crash it there."""
 
 
 def no_failpoints(label: str) -> None:
-    """Do nothing: the failpoints of an engine that nobody tests."""
+    """Do nothing: the failpoints of an engine outside tests."""
 
 
 class Posted(NamedTuple):
-    """What became of a post: its case, if it has one, whether it was a duplicate, and whether it started the case."""
+    """The result of a post: the message's case, if any, its status, whether it was a duplicate, and whether it started the case."""
 
     case: int | None
     status: MessageStatus
@@ -109,7 +109,7 @@ class Posted(NamedTuple):
 
 
 class ScheduleRow(NamedTuple):
-    """A schedule as it is stored: its first moment, and the newest tick that is over (Unix seconds)."""
+    """A stored schedule: its first moment, and the newest tick that is over (Unix seconds)."""
 
     process: str
     name: str
@@ -118,7 +118,7 @@ class ScheduleRow(NamedTuple):
 
 
 class DefinitionRow(NamedTuple):
-    """A definition that an engine was opened with, and when it was seen first (Unix seconds)."""
+    """A definition that an engine was opened with, and when it was first seen (Unix seconds)."""
 
     process: str
     version: int
@@ -127,7 +127,7 @@ class DefinitionRow(NamedTuple):
 
 
 class WriteRow(NamedTuple):
-    """One write of a field; `text` is None where it was cleared, and an array of items where the write `appends` them."""
+    """One write of a field. `text` is None if the write cleared it, and a JSON array of items if the write `appends` them."""
 
     revision: int
     field: str
@@ -137,7 +137,7 @@ class WriteRow(NamedTuple):
 
 
 class Dossier(NamedTuple):
-    """Everything that is stored of a case, as of one moment."""
+    """Everything stored about a case, as of one moment."""
 
     case: CaseRow
     writes: tuple[WriteRow, ...]
@@ -149,14 +149,14 @@ class Dossier(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """How many blobs went, and how many bytes they had."""
+    """How many blobs were deleted, and their size in bytes."""
 
     blobs: int
     size: int
 
 
 class Claimed(NamedTuple):
-    """A case that now is this engine's, with all that is needed to go on; `fields` is None where the engine knows them."""
+    """A case that this engine has claimed, with everything needed to run it; `fields` is None if the engine has them already."""
 
     case: CaseRow
     fields: tuple[FieldRow, ...] | None
@@ -166,7 +166,7 @@ class Claimed(NamedTuple):
 class CaseReader(Protocol):
     """Read one case and what belongs to it.
 
-    `incarnation` is the database's own name, known from the opening on; it is a part of every idempotency key.
+    `incarnation` identifies the database. It is set when the store is opened, and is a part of every idempotency key.
     """
 
     incarnation: str
@@ -175,13 +175,13 @@ class CaseReader(Protocol):
         """The case with this number, or None."""
 
     async def case_by_key(self, process: str, key: str, *, tenant: str = "") -> CaseRow | None:
-        """The case that a tenant's start with this key made, or None."""
+        """The case that a tenant's start with this key created, or None."""
 
     async def fields(self, case: int, *, revision: int | None = None) -> tuple[FieldRow, ...]:
-        """The fields that have a value, by name; as of `revision`, if it is given (S9)."""
+        """The fields that have a value, ordered by name, as of `revision` if it is given (S9)."""
 
     async def events(self, *, after: str = "", case: int | None = None, limit: int = 1_000) -> list[EventRow]:
-        """Up to `limit` events in the order of their commits (S8), of all cases or of one, behind the event with the cursor `after`.
+        """Up to `limit` events after the cursor `after`, of all cases or of one, in the order of their commits (S8).
 
         The empty cursor is before all events. Raises ValueRefused for a cursor that no event of this store can have.
         """
@@ -190,7 +190,7 @@ class CaseReader(Protocol):
         """The ledger's entry for an idempotency key, or None."""
 
     async def effects(self, case: int) -> list[EffectRow]:
-        """The ledger's entries of a case, by the time of their intent."""
+        """The ledger's entries of a case, ordered by the time of their intent."""
 
     async def pause(self, case: int) -> PauseRow | None:
         """The last pause of a case, open or closed, or None."""
@@ -205,49 +205,49 @@ class CaseReader(Protocol):
         """The pending messages of a case, in the order of arrival."""
 
     async def children(self, case: int) -> list[CaseRow]:
-        """The cases that this case is the parent of."""
+        """The children of this case."""
 
     async def usage_of_case(self, case: int) -> list[UsageRow]:
-        """What the answers of a case used, per model (S25)."""
+        """The usage of a case, per model (S25)."""
 
     async def usage_of_days(self, process: str, first: int, last: int, *, tenant: str | None = None) -> list[UsageRow]:
-        """What the answers of a process used on these days (of UTC, counted since 1970), per day, tenant and model (S25)."""
+        """The usage of a process on these days (UTC days since 1970), per day, tenant and model (S25)."""
 
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""
 
     async def dossier(self, case: int) -> Dossier | None:
-        """Everything that is stored of a case, as of one moment, or None."""
+        """Everything stored about a case, as of one moment, or None."""
 
 
 class MessageReader(Protocol):
     """Read messages that are in no case's inbox."""
 
     async def held(self, *, after: int = 0, limit: int = 1_000) -> list[MessageRow]:
-        """Held messages whose case has ended, by number, behind the message with the number `after`."""
+        """Held messages whose case has ended, ordered by number, after the message with the number `after`."""
 
     async def unmatched(self, *, limit: int = 1_000) -> list[MessageRow]:
-        """Messages that no case has taken, in the order of arrival."""
+        """Messages that match no case yet, in the order of arrival."""
 
 
 class LimitReader(Protocol):
     """Read the states of limits."""
 
     async def limits(self) -> dict[str, LimitState]:
-        """The state of each limit that was ever used, by name."""
+        """The state of each limit that has been used, by name."""
 
 
 class Reader(CaseReader, MessageReader, LimitReader, Protocol):
-    """Look at all cases: for operators and their tools. Nothing here writes. Every method may raise StoreError."""
+    """Read all cases: for operators and their tools. Nothing here writes. Every method may raise StoreError."""
 
     async def cases(self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
-        """Cases by number, behind the case with the number `after`."""
+        """Cases ordered by number, after the case with the number `after`."""
 
     async def open_cases(self, *, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
-        """Cases that have not ended, by number, behind the case with the number `after`."""
+        """Cases that have not ended, ordered by number, after the case with the number `after`."""
 
     async def versions(self, process: str) -> list[int]:
-        """The versions of which this process has cases that are ready or waiting."""
+        """The versions of this process's cases that are ready or waiting."""
 
     async def cases_of_version(self, process: str, version: int, *, limit: int = 1_000) -> list[CaseRow]:
         """Cases of one version that are ready or waiting."""
@@ -259,35 +259,35 @@ class Reader(CaseReader, MessageReader, LimitReader, Protocol):
         """How many cases there are in each status."""
 
     async def in_doubt(self) -> list[EffectRow]:
-        """The ledger's entries whose call may or may not have happened, of cases that nobody has in hand."""
+        """The effects in doubt: their call may or may not have happened, and no engine is running their case."""
 
     async def in_line(self, process: str, tenant: str | None, *, most: int) -> int:
-        """How many cases of a process, or of one tenant of it, are ready or running; `most` ends the count."""
+        """The number of cases of a process, or of one of its tenants, that are ready or running; the count stops at `most`."""
 
 
 class CaseStore(CaseReader, Protocol):
-    """Start, claim and move cases. Every method may raise StoreError, which says that nothing was committed or that nobody can tell."""
+    """Start, claim and move cases. Every method may raise StoreError: nothing was committed, or it is unknown whether it was."""
 
     async def reserve(self, count: int) -> range:
-        """Numbers for `count` new cases, given to nobody else. Those that are not used leave a gap.
+        """Reserve numbers for `count` new cases. Unused numbers leave a gap.
 
-        The numbers of one handle rise; those of two handles do not tell which case started first.
+        The numbers of one handle rise; those of two handles do not show which case started first.
         """
 
     def commit(self, transition: Transition) -> Awaitable[int]:
-        """Commit a transition and answer the case's number: its own, or for a start with a known key the earlier case's (S4).
+        """Commit a transition and return the case's number; for a start with a known key, the earlier case's (S4).
 
         Raises Conflict (S3, S7) and InboxChanged (S10).
         """
 
     async def transact(self, work: Callable[[Database], Transition]) -> int:
-        """Run `work` on the store's own database and commit its rows together with the transition that it answers (S11).
+        """Run `work` on the store's database and commit its rows together with the transition that it returns (S11).
 
-        It may be run more than once, and only its last run is committed. Raises what `work` raises, and what `commit` raises.
+        `work` may run more than once; only its last run is committed. Raises what `work` raises and what `commit` raises.
         """
 
     async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:
-        """Append events that change nothing of their case (S14), under its present revision, and count what their answers used.
+        """Append events at the case's current revision without changing the case (S14), and count their usage.
 
         `at` is in Unix seconds.
         """
@@ -297,28 +297,28 @@ class CaseStore(CaseReader, Protocol):
     ) -> list[Claimed]:  # fmt: skip
         """Claim up to `limit` cases of these processes that are due at `now` (Unix seconds), in the order of S18.
 
-        `room` says, per limit, how many cases that need it may be claimed; a limit that it does not name is not counted. With
-        leases, running cases whose lease has passed are claimed, too. `known` has the revisions of cases whose fields the caller
-        has: those fields are not read if the case is still at that revision. Raises LeaseLost.
+        `room` bounds, for each limit, how many cases that need it are claimed; a limit that it does not name is unbounded. With
+        leases, running cases whose lease has expired are claimed, too. `known` maps cases to revisions whose fields the caller
+        already has: the store does not read them again while the case is at that revision. Raises LeaseLost.
         """
 
     async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:
-        """When the next case of these processes can be claimed (Unix seconds), as far as is known now, or None.
+        """The earliest time (Unix seconds) at which a case of these processes can be claimed, as known now, or None.
 
         Cases that need one of the limits in `closed` are left out.
         """
 
     async def release(self, cases: Sequence[int], *, now: float) -> None:
-        """Give running cases back: they are ready again at `now` (Unix seconds), and the attempt that was cut short does not count."""
+        """Release running cases: they become ready at `now` (Unix seconds), and the attempt that was cut short does not count."""
 
     async def mark_waiting(self, case: int, fence: int, waiting: bool) -> None:
-        """Note whether all calls of a case that is in hand under this fence wait: the engine's end is no interruption then (S5).
+        """Mark whether all calls of a case claimed under this fence are waiting: a crash is then no interruption (S5).
 
-        The next claim, release or transition of the case takes the mark away.
+        The next claim, release or transition of the case clears the mark.
         """
 
     async def keep(self, content: bytes, *, now: float) -> Blob:
-        """Store a blob by its content at `now` (Unix seconds). The same content is stored once, and counts as kept `now`."""
+        """Store a blob under the digest of its content. The same content is stored once; `now` (Unix seconds) renews its time."""
 
 
 class MessageStore(CaseReader, MessageReader, Protocol):
@@ -327,10 +327,10 @@ class MessageStore(CaseReader, MessageReader, Protocol):
     async def post(
         self, post: Post, start: Transition | None = None, *, released: int | None = None, full: bool = False
     ) -> Posted | None:  # fmt: skip
-        """Deliver a message (S10): to its case, to the case that `start` makes of it if there is none, or to nobody yet.
+        """Deliver a message (S10) to its case, or to the case that `start` creates if there is none; else keep it for a later case.
 
-        `released` is the number of the held message that this one is: it is delivered if it is still held, and keeps its number
-        and its key. If the intake is `full`, a message that would start a case is not stored, and the answer is None. Raises
+        To release a held message, give its number as `released`: it is delivered if it is still held, and keeps its number
+        and its key. If the intake is `full`, a message that would start a case is not stored, and the result is None. Raises
         StoreError.
         """
 
@@ -346,10 +346,10 @@ class LimitStore(LimitReader, Protocol):
     """Share limits among all engines on the store."""
 
     async def change_limit(self, change: LimitChange) -> LimitChanged:
-        """Take a permit or give one back, and answer the state of the limit after that (S17).
+        """Take or return a permit, and return the new state of the limit (S17).
 
-        `kernel.limits.changed` says what the answer is; a limit that was never used is `LimitState()`. A store may keep the state
-        in another form, as long as it answers the same. Raises StoreError.
+        `kernel.limits.changed` computes the result; the state of a limit that was never used is `LimitState()`. A store may keep
+        the state in another form if the results are the same. Raises StoreError.
         """
 
 
@@ -357,50 +357,50 @@ class ScheduleStore(Protocol):
     """Remember how far schedules have come. Times are Unix seconds. Every method may raise StoreError."""
 
     async def schedule(self, process: str, name: str, *, now: float) -> ScheduleRow:
-        """Where a schedule stands; one that is not known yet begins `now` (S15)."""
+        """The position of a schedule; a new schedule begins at `now` (S15)."""
 
     async def ticked(self, process: str, name: str, tick: float) -> None:
-        """Note that this tick of a schedule is over, and every one before it (S15)."""
+        """Record that this tick of a schedule and all earlier ones are over (S15)."""
 
 
 class RetentionStore(Protocol):
-    """Delete what was kept long enough. Times are Unix seconds. Every method may raise StoreError."""
+    """Delete expired cases and unused blobs. Times are Unix seconds. Every method may raise StoreError."""
 
     async def outcomes(self, process: str) -> list[str]:
         """The outcomes of the cases of a process that are done, each once."""
 
     async def expire(self, process: str, outcome: str | None, *, before: float, at: float, limit: int) -> int:
-        """Delete up to `limit` cases with this outcome (None: cancelled) that ended before that time; answers how many (S22).
+        """Delete up to `limit` cases with this outcome (None: cancelled) that ended before `before`, and return how many (S22).
 
-        A case stays while an effect of it is in doubt, its parent or a child is open, or a message waits for its end.
+        A case stays while one of its effects is in doubt, its parent or a child is open, or a message is held until it ends.
         """
 
     async def collect_blobs(self, *, before: float) -> Collected:
-        """Delete the blobs kept before that time that nothing refers to (S24)."""
+        """Delete the blobs last kept before `before` that nothing refers to (S24)."""
 
     async def compact(self) -> int:
-        """Give unused space back, and answer how many bytes; nothing is written meanwhile. A store without such a thing answers 0."""
+        """Return unused space to the system, and the number of bytes freed, or 0 if the store cannot. Writes wait meanwhile."""
 
 
 class SharedStore(Protocol):
     """Share the store with other engines.
 
-    `lease_seconds` is how long an engine has what it claimed without renewing, known from the opening on; None if only one engine
-    at a time can open the store.
+    `lease_seconds` is how long an engine keeps its claims without renewing its lease; None if only one engine at a time can open the
+    store.
     """
 
     lease_seconds: float | None
 
     async def renew(self) -> float:
-        """Prolong this engine's lease by `lease_seconds` from now; answers the store's time (Unix seconds).
+        """Extend this engine's lease to `lease_seconds` from now, and return the store's time (Unix seconds).
 
-        Only asked of a store that has leases. Raises LeaseLost if the lease has passed (S20), and StoreError.
+        Only for a store that has leases. Raises LeaseLost if the lease has expired (S20), and StoreError.
         """
 
     def notifications(self) -> AsyncGenerator[None, None]:
-        """Yield once another engine has committed something, again and again; end when nothing will come any more (S27).
+        """Yield each time another engine has committed, and end when no more notifications can come (S27).
 
-        One that is not fetched in time stands for all that follow. Raises StoreError.
+        An unread notification stands for all later ones. Raises StoreError.
         """
 
 
@@ -409,18 +409,18 @@ class Store(
 ):  # fmt: skip
     """All parts of a store. A handle belongs to one engine, which opens it inside its event loop and closes it.
 
-    `clock_high_water` is the highest time (Unix seconds) that an earlier engine has committed, known from the opening on.
+    `clock_high_water` is the highest time (Unix seconds) that was committed before the store was opened.
     """
 
     clock_high_water: float
 
     def closing(self) -> None:
-        """The engine is about to close: what waits for another program to let go of the store fails, with StoreLocked."""
+        """Announce that the engine is about to close: a commit that waits for another program's lock fails with StoreLocked."""
 
     async def close(self) -> None:
-        """Finish what was handed in, and let go of the store: the engine's lease ends (S21)."""
+        """Finish the commits in progress, end the engine's lease (S21) and close the handle."""
 
 
 def erased_key(incarnation: str, process: str, name: str, key: str) -> str:
-    """What stays of an erased key: enough to recognise it when it comes again. `name` is a message's, and empty for a start."""
+    """The digest that is kept of an erased key, to recognise it when it comes again. `name` is the message's, or empty for a start."""
     return digest((incarnation, process, name, key))

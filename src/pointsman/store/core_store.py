@@ -14,19 +14,19 @@ from pointsman.store.sqlite_core import SqliteCore
 from pointsman.store.sqlite_file import explained
 from pointsman.store.sqlite_reader import SqliteReader
 
-BLOB_BYTES_MAX = 4_000_000  # of blobs that go in one commit: every page of them is written once more, as zeros
+BLOB_BYTES_MAX = 4_000_000  # of blobs deleted in one commit: SQLite overwrites every page of them with zeros
 
 T = TypeVar("T")
 
 
 class CoreStore(SqliteReader):
-    """The writing half of the contract. A subclass says how the core is run, and how a search for blobs is."""
+    """The writing half of the contract. A subclass runs the core and searches for unused blobs."""
 
     core: SqliteCore
 
     @abstractmethod
     def _commit(self, work: Callable[[SqliteCore], T]) -> Awaitable[T]:
-        """Run `work` on the core, commit, and give its result; an exception that is its result is raised."""
+        """Run `work` on the core, commit, and return its result; if the result is an exception, raise it."""
 
     @abstractmethod
     def commit(self, transition: Transition) -> Awaitable[int]:
@@ -34,14 +34,14 @@ class CoreStore(SqliteReader):
 
     @abstractmethod
     def compact(self) -> Awaitable[int]:
-        """Give unused space back; see the contract."""
+        """Return unused space to the system; see the contract."""
 
     @abstractmethod
     def _unreferenced(self, before: float) -> Awaitable[list[tuple[str, int]]]:
-        """The blobs kept before that time that nothing refers to, with their sizes."""
+        """The blobs last kept before `before` that nothing refers to, with their sizes."""
 
     async def reserve(self, count: int) -> range:
-        """Numbers for new cases; see the contract. A file has one handle, so nothing is written for them."""
+        """Reserve numbers for new cases; see the contract. Nothing is written, because all handles share this core."""
         return self.core.reserve(count)
 
     async def transact(self, work: Callable[[Database], Transition]) -> int:
@@ -56,11 +56,11 @@ class CoreStore(SqliteReader):
         return await self._commit(lambda core: core.post(post, start, released, full))
 
     async def register(self, definitions: Sequence[DefinitionRow]) -> None:
-        """Note definitions that are not known yet; see the contract."""
+        """Store definitions that are not known yet; see the contract."""
         await self._commit(lambda core: core.register(definitions))
 
     async def append(self, case: int, events: Sequence[EventWrite], *, at: float, usage: Sequence[UsageWrite] = ()) -> None:
-        """Append events that change nothing of their case; see the contract."""
+        """Append events without changing their case; see the contract."""
         await self._commit(lambda core: core.append(case, events, at, usage))
 
     async def claim(
@@ -75,15 +75,15 @@ class CoreStore(SqliteReader):
             return self.core.line.next_wake(self._connection, processes, closed)
 
     async def change_limit(self, change: LimitChange) -> LimitChanged:
-        """Take a permit or give one back; see the contract."""
+        """Take or return a permit; see the contract."""
         return await self._commit(lambda core: core.change_limit(change))
 
     async def release(self, cases: Sequence[int], *, now: float) -> None:
-        """Give running cases back unharmed; see the contract."""
+        """Release running cases; see the contract."""
         await self._commit(lambda core: core.release(cases, now))
 
     async def mark_waiting(self, case: int, fence: int, waiting: bool) -> None:
-        """Note whether all calls of a running case wait; see the contract."""
+        """Mark whether all calls of a running case are waiting; see the contract."""
         await self._commit(lambda core: core.mark_waiting(case, fence, waiting))
 
     async def keep(self, content: bytes, *, now: float) -> Blob:
@@ -98,15 +98,15 @@ class CoreStore(SqliteReader):
             return keeping.outcomes(self._connection, self._sql, process)
 
     async def expire(self, process: str, outcome: str | None, *, before: float, at: float, limit: int) -> int:
-        """Delete cases that were kept long enough; see the contract."""
+        """Delete expired cases; see the contract."""
         return await self._commit(lambda core: core.expire(process, outcome, before, at, limit))
 
     async def collect_blobs(self, *, before: float) -> Collected:
         """Delete blobs that nothing refers to; see the contract.
 
-        The search goes page by page while the engine works. Whoever keeps a blob meanwhile renews its time, so that it
-        stays. A reference that is copied to where the search has been is seen at its origin, unless that has gone
-        meanwhile: then the search counts for nothing.
+        The search reads page by page while the engine works. Keeping a blob meanwhile renews its time, so it is not deleted. A
+        reference that is copied to a page already searched is still found at its origin. If something that may hold a reference
+        is deleted meanwhile, the search is discarded.
         """
         gone = self.core.gone
         found = await self._unreferenced(before)
@@ -127,9 +127,9 @@ class CoreStore(SqliteReader):
         return self._commit(lambda core: core.drop_blobs(digests, before))
 
     async def schedule(self, process: str, name: str, *, now: float) -> ScheduleRow:
-        """Where a schedule stands; see the contract."""
+        """The position of a schedule; see the contract."""
         return await self._commit(lambda core: core.schedule(process, name, now))
 
     async def ticked(self, process: str, name: str, tick: float) -> None:
-        """Note that this tick of a schedule is over; see the contract."""
+        """Record that this tick of a schedule is over; see the contract."""
         await self._commit(lambda core: core.ticked(process, name, tick))

@@ -1,7 +1,7 @@
-"""The store in memory: the core of the SQLite store on a database that ends with the process.
+"""The in-memory store: the core of the SQLite store on a `:memory:` database.
 
-Everything runs at once, where it is asked, so that a simulation decides the order of all that happens. Nothing can be torn:
-each method is one transaction and awaits nothing.
+Each method is one transaction, runs at once in the caller's thread and awaits nothing, so that a simulation controls the order of
+all commits.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from pointsman.store.statements import statements
 T = TypeVar("T")
 
 NOWHERE = Path(":memory:")
-STATEMENTS_MAX = 512  # kept prepared: more than the store has, with all sizes of those that take many rows
+STATEMENTS_MAX = 512  # prepared statements to cache: more than the store has, counting each size of those that take many rows
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that is closed when the last handle on it has gone."""
+    """A connection that closes when the last handle on it is garbage-collected."""
 
     def __del__(self) -> None:
         self.close()
@@ -37,8 +37,8 @@ class _Connection(sqlite3.Connection):
 class MemoryStore(CoreStore):
     """The whole store contract in memory (S2 within the process only).
 
-    With `lease_seconds`, and the clock `now` that decides about leases, several engines share it, each with a handle of its own
-    (`beside`). Two stores with one `incarnation` make the same keys.
+    With `lease_seconds` several engines can share it, each with its own handle (`beside`); the clock `now` decides when leases
+    expire. Two stores with one `incarnation` make the same idempotency keys.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class MemoryStore(CoreStore):
         self._failpoints = failpoints
         self._now = now
         self._engine = 0
-        self._listening: dict[int, asyncio.Event] = {}  # engines, of all handles
-        self._latest = [0.0]  # the store's time as it was told last, to any handle: it never runs backwards
+        self._listening: dict[int, asyncio.Event] = {}  # by engine, shared by all handles
+        self._latest = [0.0]  # the latest time returned to any handle: it never runs backwards
 
     def beside(self) -> "MemoryStore":
-        """Return a handle on the same cases: for another engine, or for the next one where there are no leases."""
+        """Return another handle on the same cases: for a second engine, or without leases for the engine that comes next."""
         other = copy(self)
         other.clock_high_water = self.core.clock_high_water()
         other._engine = engine = self.core.raise_epoch()  # noqa: SLF001 - of the same class
@@ -66,7 +66,7 @@ class MemoryStore(CoreStore):
         return other
 
     def recover(self, *, now: float) -> None:
-        """Put what a dead engine left running back into the line, as opening a file does; for a store without leases."""
+        """Make the cases that a dead engine left running ready again, as opening a file does; for a store without leases."""
         self._at_once(lambda core: core.recover(now))
         self.core.highest = self.core.highest_case()
 
@@ -82,7 +82,7 @@ class MemoryStore(CoreStore):
     async def claim(
         self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM, known: Mapping[int, int] = NONE_KNOWN
     ) -> list[Claimed]:  # fmt: skip
-        """Claim due cases, and those whose engine's lease has passed; see the contract."""
+        """Claim due cases, and those whose engine's lease has expired; see the contract."""
 
         def take_over_and_claim(core: SqliteCore) -> list[Claimed]:
             if self.lease_seconds is not None:
@@ -94,7 +94,7 @@ class MemoryStore(CoreStore):
         return self._at_once(take_over_and_claim)
 
     async def next_wake(self, processes: Sequence[str], *, closed: Collection[str] = ()) -> float | None:
-        """When the next case can be claimed, or taken from an engine whose lease passes; see the contract."""
+        """When the next case can be claimed, or taken from an engine whose lease expires; see the contract."""
         due = await super().next_wake(processes, closed=closed)
         if self.lease_seconds is None:
             return due
@@ -102,7 +102,7 @@ class MemoryStore(CoreStore):
         return min((at for at in (due, self.core.next_lease_end()) if at is not None), default=None)
 
     async def renew(self) -> float:
-        """Prolong this handle's lease; see the contract."""
+        """Extend this handle's lease; see the contract."""
         time, core = self._time(), self.core
         core.engine = self._engine
         _refuse_lost(held=core.renew_lease(time + (self.lease_seconds or 0.0), time))
@@ -122,14 +122,14 @@ class MemoryStore(CoreStore):
             self._listening.pop(self._engine, None)
 
     async def compact(self) -> int:
-        """Give unused space back; see the contract."""
+        """Return unused space to the system; see the contract."""
         return keeping.compact(self.core.connection)
 
     def closing(self) -> None:
-        """Nobody else holds it."""
+        """Do nothing: no other program can lock this store."""
 
     async def close(self) -> None:
-        """End the lease; the cases stay as long as there is a handle on them."""
+        """End the lease; the cases live until the last handle is gone."""
         self.core.end_lease(self._engine)
 
     async def _commit(self, work: Callable[[SqliteCore], T]) -> T:
@@ -147,7 +147,7 @@ class MemoryStore(CoreStore):
         except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            raise _told(error) from error
+            raise _as_raised(error) from error
         if isinstance(result, Exception):
             connection.execute("ROLLBACK")
             raise result
@@ -169,11 +169,11 @@ class MemoryStore(CoreStore):
 
 def _refuse_lost(*, held: bool) -> None:
     if not held:
-        raise LeaseLost("this engine was not heard of for longer than its lease, and others may have its cases; open it again.")
+        raise LeaseLost("this engine's lease has expired, and other engines may have claimed its cases; open it again.")
 
 
-def _told(error: BaseException) -> BaseException:
-    """What the caller is told of an error, as the writer of a file tells it."""
+def _as_raised(error: BaseException) -> BaseException:
+    """The exception for the caller, the same as the SQLite store's writer raises."""
     if isinstance(error, sqlite3.Error) and concerns_the_file(error):
         return explain(NOWHERE, error)
     return refusal(error) if isinstance(error, Exception) and not isinstance(error, PointsmanError) else error
@@ -181,7 +181,7 @@ def _told(error: BaseException) -> BaseException:
 
 @cache
 def _image() -> bytes:
-    """An empty database with today's tables: copying it costs less than making them."""
+    """An empty database with the current tables: copying it is faster than creating them."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         migrate(connection)

@@ -1,10 +1,10 @@
 """The embedded store: one SQLite file, one engine, one thread that writes.
 
-All transitions that are ready when the writer comes round share one commit, so that one flush of the disk pays for all of
-them, and a few statements write them all. A stale one is found by its guard before it has written anything; if another one
-is refused later, the batch is taken back and each runs in a savepoint of its own. Answers are given after the flush.
-The one writer is also why the file needs no retries on a busy database, and why SQLite's WAL-reset bug (3.7.0 to 3.51.2,
-https://sqlite.org/wal.html#walresetbug) cannot strike: it takes two connections that write or checkpoint.
+The writer commits all transitions that are queued as one batch, so that they share one flush to disk and a few statements. The
+guard finds a stale transition before it has written anything. If a later statement fails, the writer rolls the batch back and
+runs each job again in its own savepoint. Callers get their results after the flush.
+With a single writer, engines never compete for the database lock, and SQLite's WAL-reset bug (3.7.0 to 3.51.2,
+https://sqlite.org/wal.html#walresetbug) cannot occur: it needs two connections that write or checkpoint.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from pointsman.store.core_store import CoreStore
 from pointsman.store.sqlite_core import SqliteCore, concerns_the_file, refusal
 from pointsman.store.sqlite_file import FileLock, begin, connect_read_only, explain, explained, open_writer
 
-BATCH_MAX = 512  # transitions a commit; beyond it the wait of the first outgrows what the last one saves
+BATCH_MAX = 512  # transitions per commit; beyond it the first one waits longer than sharing the flush saves
 
 T = TypeVar("T")
 Work = Callable[[SqliteCore], Any]
 
 
 class _Job(NamedTuple):
-    """Work for the writer: a transition, something else to do in a transaction with others, or `alone` outside of any."""
+    """A job for the writer: a transition, other work in the batch's transaction, or work to run `alone` outside any transaction."""
 
     work: Work
     answer: asyncio.Future[Any]
@@ -42,7 +42,7 @@ class _Job(NamedTuple):
 class SqliteStore(CoreStore):
     """The whole store contract on one file. Make it with `open_sqlite`, inside a running event loop."""
 
-    lease_seconds: float | None = None  # while one engine has the file, nobody else has
+    lease_seconds: float | None = None  # one engine has the file at a time
 
     def __init__(self, path: Path, lock: FileLock, writer: sqlite3.Connection, epoch: int, failpoints: Failpoints) -> None:
         super().__init__(path)
@@ -53,9 +53,9 @@ class SqliteStore(CoreStore):
         self._failpoints = failpoints
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._closing = False  # wait no longer for other programs
+        self._closing = False  # stop waiting for other programs' locks
         self._closed = False
-        self._failed: StoreUnwritable | None = None  # a commit failed, and nothing more is written
+        self._failed: StoreUnwritable | None = None  # set once a commit has failed; nothing more is written
         self._thread = threading.Thread(target=self._write, name="pointsman-writer", daemon=True)
         self._thread.start()
 
@@ -67,16 +67,16 @@ class SqliteStore(CoreStore):
         return self._hand_in(work)
 
     async def compact(self) -> int:
-        """Give unused space back; see the contract."""
-        given_back: int = await self._hand_in(lambda core: keeping.compact(core.connection), alone=True)
-        return given_back
+        """Return unused space to the system; see the contract."""
+        freed: int = await self._hand_in(lambda core: keeping.compact(core.connection), alone=True)
+        return freed
 
     async def renew(self) -> float:
-        """No lease, so nothing to renew; see the contract."""
+        """Raise StoreError: this store has no leases."""
         raise StoreError(f"{self.path} belongs to one engine and has no leases.")
 
     async def notifications(self) -> AsyncGenerator[None, None]:
-        """Nobody else writes to the file; see the contract."""
+        """Yield nothing: no other engine writes to the file."""
         for _ in ():
             yield
 
@@ -88,16 +88,16 @@ class SqliteStore(CoreStore):
         return await asyncio.to_thread(search)
 
     def closing(self) -> None:
-        """Wait no longer for other programs that hold the file; see the contract."""
+        """Stop waiting for other programs that lock the file; see the contract."""
         self._closing = True
 
     async def close(self) -> None:
-        """Finish what was handed in, and let go of the file."""
+        """Finish the queued commits and close the file."""
         if self._closed:
             return
         self.closing()
         self._closed = True
-        self.shut()  # the last connection to close moves the log into the file, and only the writer can
+        self.shut()  # before the writer: the last connection to close checkpoints the WAL, and only the writer can
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -108,10 +108,10 @@ class SqliteStore(CoreStore):
         self._jobs.put(_Job(work, answer, transition, alone))
         return answer
 
-    # What follows runs in the writer's thread.
+    # The methods below run in the writer's thread.
 
     def _write(self) -> None:
-        """Write until the end is handed in. The file is let go of here, also when nobody waits for it any more."""
+        """Write until `close` queues None. Release the file here, so that it is released even if nobody awaits `close`."""
         try:
             self._write_batches()
         finally:
@@ -143,7 +143,7 @@ class SqliteStore(CoreStore):
             return job, explain(self.path, error)
 
     def _commit_batch(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
-        """Run a batch in one transaction. The answers are results or exceptions, to be given after the flush."""
+        """Run a batch in one transaction. Return each job's result or exception, to be delivered after the flush."""
         if self._failed is not None:
             return [(job, self._failed) for job in batch]
         if not batch:
@@ -154,11 +154,11 @@ class SqliteStore(CoreStore):
             except Exception as refused:
                 if concerns_the_file(refused):
                     raise
-                # One of them was refused after it had begun to write. Which one shows when each runs by itself.
+                # A job failed after it had begun to write. Run each in its own savepoint to find out which.
                 self.core.connection.execute("ROLLBACK")
                 return self._commit_whole(batch, self._run_apart)
         except Exception as error:
-            # Nothing was handed to the disk, so nothing of it stands, wherever the cases may have been moved by others.
+            # COMMIT was never sent, so nothing of the batch was written.
             reason = explain(self.path, error) if isinstance(error, sqlite3.Error) else error
             with suppress(sqlite3.Error):
                 self.core.connection.execute("ROLLBACK")
@@ -176,31 +176,31 @@ class SqliteStore(CoreStore):
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            # It may have reached the disk all the same, and a flush that failed must not be tried again on the same connection:
-            # the next one would succeed without having written anything. What was kept shows when the file is opened again.
+            # The commit may have reached the disk. A failed flush must not be retried on the same connection: the retry could
+            # succeed without writing anything. Opening the file again shows what was committed.
             self._failed = StoreUnwritable(
-                f"{explain(self.path, error)} Whether the last commit was kept shows when the engine is opened again."
+                f"{explain(self.path, error)} Open the engine again to find out whether the last commit was kept."
             )
             return [(job, self._failed) for job in batch]
         self._failpoints("store.committed")
         return answers
 
     def _run_together(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
-        """The usual way: all transitions in a few statements, everything else one by one."""
+        """Write all transitions in a few statements, then run the other jobs one by one. The usual case."""
         answers: list[tuple[_Job, Any]] = []
         remaining = [(job, job.transition) for job in batch if job.transition is not None]
         while remaining:
-            # Two transitions of one case cannot be in one statement: the first to come is tried, then the next.
+            # One statement cannot hold two transitions of the same case: write the first, then the next.
             first: dict[int, tuple[_Job, Transition]] = {}
             for job, transition in remaining:
                 first.setdefault(transition.case, (job, transition))
             answers += zip((job for job, _ in first.values()), self.core.apply([t for _, t in first.values()]), strict=True)
             remaining = [(job, t) for job, t in remaining if first[t.case][0] is not job]
-        # Behind the transitions: a release that came after a commit must find what the commit wrote.
+        # After the transitions: a release queued after a commit must see what the commit wrote.
         return answers + [(job, job.work(self.core)) for job in batch if job.transition is None]
 
     def _run_apart(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
-        """Each job within its own savepoint, so that a refused one takes nothing with it."""
+        """Run each job in its own savepoint, so that one that fails does not affect the others."""
         answers: list[tuple[_Job, Any]] = []
         for job in batch:
             self.core.connection.execute("SAVEPOINT job")
@@ -217,9 +217,9 @@ class SqliteStore(CoreStore):
 
 
 async def open_sqlite(path: Path | str, *, now: float, failpoints: Failpoints = no_failpoints) -> SqliteStore:
-    """Open a file for one engine, make it where it is missing, and put what a dead engine left behind back into the line.
+    """Open a file for one engine, create it if it is missing, and make the cases that a dead engine left running ready again.
 
-    `now` is in Unix seconds. Raises StoreError, with the mend, where the file is locked, foreign, damaged, newer or not writable.
+    `now` is in Unix seconds. Raises StoreError, with the fix, if the file is locked, foreign, damaged, newer or not writable.
     """
     if not isinstance(cast("object", path), str | Path) or not str(path):
         raise StoreUnwritable(f"{path!r} is not the path of a file; name the file that holds the cases.")
@@ -242,9 +242,9 @@ async def open_sqlite(path: Path | str, *, now: float, failpoints: Failpoints = 
 
 
 def take_over(path: Path, now: float) -> tuple[sqlite3.Connection, int]:
-    """Open the file as its one engine: up to date, under a new epoch, with what a dead engine left running back in the line.
+    """Open the file as its only engine: migrate it, raise the epoch, and make the cases that a dead engine left running ready again.
 
-    Answers the connection and the epoch. Whoever calls it holds the file's lock. Raises StoreError.
+    Returns the connection and the epoch. The caller holds the file's lock. Raises StoreError.
     """
     writer = open_writer(path)
     try:
@@ -260,13 +260,13 @@ def take_over(path: Path, now: float) -> tuple[sqlite3.Connection, int]:
 
 
 def _nothing(_: SqliteCore) -> None:
-    """The work of a job that is a transition: transitions are written together."""
+    """The work of a transition's job: the batch writes its transition."""
 
 
 def _deliver(answers: Sequence[tuple[_Job, Any]]) -> None:
     for job, result in answers:
         if job.answer.done():
-            continue  # the caller was cancelled; what it asked for has been committed all the same
+            continue  # the caller was cancelled; its work is committed all the same
         if isinstance(result, Exception):
             job.answer.set_exception(result)
         else:

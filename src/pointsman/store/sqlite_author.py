@@ -1,4 +1,4 @@
-"""The author's half of a SQLite database: what a transaction may do there, and what it may not."""
+"""What an author's transaction may do in a SQLite store: read everything, and write to its own tables."""
 
 import re
 import sqlite3
@@ -20,31 +20,31 @@ _OUTSIDE = {
     sqlite3.SQLITE_ATTACH: "opens another file in the engine's connection",
     sqlite3.SQLITE_DETACH: "closes a file in the engine's connection",
     sqlite3.SQLITE_PRAGMA: "changes or asks a setting of the engine's file",
-    # What is temporary outlives the transaction, and hides the engine's table of the same name.
+    # Temporary objects outlive the transaction and can hide an engine's table of the same name.
     sqlite3.SQLITE_CREATE_TEMP_TABLE: "makes a temporary table, which outlives the transaction",
     sqlite3.SQLITE_CREATE_TEMP_VIEW: "makes a temporary view, which outlives the transaction",
     sqlite3.SQLITE_CREATE_TEMP_TRIGGER: "makes a temporary trigger, which outlives the transaction",
 }
-_ROLLBACK = re.compile(r"\bROLLBACK\b", re.IGNORECASE)  # as a conflict's resolution no authorizer is asked about it
+_ROLLBACK = re.compile(r"\bROLLBACK\b", re.IGNORECASE)  # SQLite does not ask the authorizer about ON CONFLICT ROLLBACK
 
 
 @cache
 def own_tables() -> frozenset[str]:
-    """The engine's tables and views, in lower case: all that the migrations make."""
+    """The engine's tables and views, which the migrations create, in lower case."""
     return frozenset(name for _, text in migrations("sqlite") for name in _MADE.findall(text))
 
 
 class AuthorsDatabase:
-    """The handle that a transaction gets, good until the transaction is over. Make it with `authors_database`."""
+    """The database handle of a transaction, valid until the transaction is over. Make it with `authors_database`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection: sqlite3.Connection | None = connection
         self._refused = ""
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement and answer its rows.
+        """Run one statement and return its rows.
 
-        Raises sqlite3.Error, and DefinitionError where the statement would change what is the engine's.
+        Raises sqlite3.Error, and DefinitionError if the statement would change the engine's tables or transaction.
         """
         if self._connection is None:
             raise DefinitionError(f"{_shown(statement)}: the transaction is over; use its `db` only inside the function that gets it.")
@@ -62,17 +62,17 @@ class AuthorsDatabase:
             raise
 
     def over(self) -> None:
-        """Nothing can be run with it any more."""
+        """Close the handle: every later statement is refused."""
         self._connection = None
 
     def authorize(self, action: int, first: str | None, second: str | None, *_: object) -> int:
-        """Say of one part of a statement whether it may be done (https://www.sqlite.org/c3ref/set_authorizer.html)."""
+        """Allow or deny one action of a statement (https://www.sqlite.org/c3ref/set_authorizer.html)."""
         if action in _READS:
             return sqlite3.SQLITE_OK
         if action in _OUTSIDE:
             self._refused = f"it {_OUTSIDE[action]}; a transaction reads and writes rows: do this on the file while no engine has it open"
             return sqlite3.SQLITE_DENY
-        # Of an index or a trigger the table is named second; so it is of ALTER TABLE, behind the name of the database.
+        # For an index, a trigger or ALTER TABLE, the table is the second argument.
         touched = next((name for name in (first, second) if name is not None and name.lower() in own_tables()), None)
         if touched is None:
             return sqlite3.SQLITE_OK
@@ -82,7 +82,7 @@ class AuthorsDatabase:
 
 @contextmanager
 def authors_database(connection: sqlite3.Connection) -> Iterator[AuthorsDatabase]:
-    """The author's handle. Within the block no statement changes the engine's tables, their indexes, or its transaction."""
+    """Give the author's handle. Inside the block, no statement can change the engine's tables, their indexes, or its transaction."""
     db = AuthorsDatabase(connection)
     connection.set_authorizer(db.authorize)
     try:

@@ -1,7 +1,7 @@
-"""The store's statements and the Python around them: synchronous, on one connection, with no thread and no event loop.
+"""The store's SQL statements and the Python around them: synchronous, on one connection, with no thread and no event loop.
 
-Each method runs inside a transaction that its caller has begun and will commit. `store/sqlite.py` runs the core in a writer
-thread on a file, `store/memory.py` runs it at once on a database in memory.
+Each method runs inside a transaction that its caller has begun and will commit. `store/sqlite.py` runs the core on a file, in a
+writer thread; `store/memory.py` runs it on an in-memory database, in the caller's thread.
 """
 
 import json
@@ -30,7 +30,7 @@ ROWS_MAX = 512  # of one statement: 16 values a row stay far below SQLite's 32,7
 
 
 class SqliteCore:
-    """Everything that a store writes, on one connection. Its caller opens the transactions."""
+    """All writes of a store, on one connection, inside the caller's transactions."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.connection = connection
@@ -39,29 +39,29 @@ class SqliteCore:
         self.line = Line(self.sql)
         self.incarnation = str(self._do("select_meta", ("incarnation",)).fetchone()[0])
         self.highest = self.highest_case()
-        self.engine = 0  # whose transaction it is
-        self.gone = 0  # how often something went that may have referred to a blob
+        self.engine = 0  # the engine whose transaction this is
+        self.gone = 0  # counts deletions of content that may have referred to a blob
         self._any_erased = bool(self._do("any_erased_key", ()).fetchone()[0])
 
     def _do(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> sqlite3.Cursor:
         return self.connection.execute(self.sql[name], values)
 
     def highest_case(self) -> int:
-        """Return the highest number that a case has, or had before it went."""
+        """Return the highest number of any case, including deleted ones."""
         return int(self._do("highest_case", ()).fetchone()[0])
 
     def reserve(self, count: int) -> range:
-        """Return numbers for new cases, behind the highest that was reserved or used."""
+        """Return numbers for new cases, above all that were reserved or used."""
         first = self.highest + 1
         self.highest += count
         return range(first, self.highest + 1)
 
     def clock_high_water(self) -> float:
-        """Return the highest time (Unix seconds) that was ever committed."""
+        """Return the highest time (Unix seconds) ever committed."""
         return float(self._do("select_meta", ("clock",)).fetchone()[0])
 
     def raise_clock(self, now: float, epoch: str | None = None) -> bool:
-        """Note the time of a commit. False where `epoch` is given and the file belongs to another engine by now."""
+        """Record the time of a commit. Returns False if `epoch` is given and another engine has taken over the file."""
         return bool(self._do("raise_clock", (now, epoch)).rowcount)
 
     def raise_epoch(self) -> int:
@@ -69,7 +69,7 @@ class SqliteCore:
         return int(self._do("raise_epoch", ()).fetchone()[0])
 
     def recover(self, now: float, time: float | None = None) -> None:
-        """Put the running cases of dead engines back into the line: those without a lease at this `time` of the store, None for all."""
+        """Make the running cases of dead engines ready again: of engines with no lease at the store's `time`, or of all if None."""
         self._do("recover_cases", (now, time))
 
     def begin_lease(self, engine: int, until: float) -> None:
@@ -77,67 +77,67 @@ class SqliteCore:
         self._do("begin_lease", (engine, until))
 
     def renew_lease(self, until: float, time: float) -> bool:
-        """Prolong the engine's lease; False where it has passed at this `time` of the store."""
+        """Extend the engine's lease. Returns False if it has expired at the store's `time`."""
         return bool(self._do("renew_lease", (until, self.engine, time)).rowcount)
 
     def has_lease(self, time: float) -> bool:
-        """Whether the engine's lease has not passed at this `time` of the store."""
+        """Return whether the engine has a lease at the store's `time`."""
         return self._do("select_lease", (self.engine, time)).fetchone() is not None
 
     def end_lease(self, engine: int) -> None:
-        """Take an engine's lease away."""
+        """End an engine's lease."""
         self._do("end_lease", (engine,))
 
     def next_lease_end(self) -> float | None:
-        """Return when the first case of another engine can be taken over, or None where none has one in hand."""
+        """Return when the first case of another engine can be taken over, or None if no other engine has one."""
         until: float | None = self._do("next_lease_end", (self.engine,)).fetchone()[0]
         return until
 
     def register(self, definitions: Sequence[DefinitionRow]) -> None:
-        """Note definitions that are not known yet (S16)."""
+        """Store definitions that are not known yet (S16)."""
         self.connection.executemany(self.sql["insert_definition"], definitions)
 
     def append(self, case: int, events: Sequence[EventWrite], at: float, usage: Sequence[UsageWrite]) -> None:
-        """Append events that change nothing of their case (S14), and count what their answers used."""
+        """Append events without changing their case (S14), and count their usage."""
         self._count(case, at, usage)
         rows = [(kind, step, attempt, at, facts, case) for kind, step, attempt, facts in events]
         self.connection.executemany(self.sql["append_event"], rows)
 
     def release(self, cases: Sequence[int], now: float) -> None:
-        """Give running cases back unharmed."""
+        """Make running cases of this engine ready again."""
         self.connection.executemany(self.sql["release_case"], [(now, case, self.engine) for case in cases])
 
     def mark_waiting(self, case: int, fence: int, waiting: bool) -> None:
-        """Note whether all calls of a running case wait."""
+        """Mark whether all calls of a running case are waiting."""
         self._do("mark_waiting", (int(waiting), case, fence))
 
     def keep(self, blob: Blob, content: bytes, now: float) -> None:
-        """Store a blob, or renew the time of one that is there."""
+        """Store a blob, or renew its time if it is stored already."""
         self._do("insert_blob", (blob.sha256, blob.size, now, content))
 
     def drop_blobs(self, digests: Sequence[str], before: float) -> list[int]:
-        """Delete those of these blobs that nobody has kept since that time, and return their sizes (S24)."""
+        """Delete those of these blobs that were last kept before `before`, and return their sizes (S24)."""
         return [size for (size,) in self._do("delete_blobs", (json.dumps(digests), before)).fetchall()]
 
     def expire(self, process: str, outcome: str | None, before: float, at: float, limit: int) -> int:
-        """Delete cases that were kept long enough, and return how many (S22)."""
+        """Delete expired cases, and return how many (S22)."""
         count = keeping.expire(self.connection, self.sql, process, outcome, before, at, limit)
         self.gone += bool(count)
         return count
 
     def schedule(self, process: str, name: str, now: float) -> ScheduleRow:
-        """Return where a schedule stands; one that is not known yet begins `now` (S15)."""
+        """Return the position of a schedule; a new schedule begins at `now` (S15)."""
         self._do("enter_schedule", (process, name, now, now))
         return ScheduleRow._make(self._do("select_schedule", (process, name)).fetchone())
 
     def ticked(self, process: str, name: str, tick: float) -> None:
-        """Note that this tick of a schedule is over, and every one before it."""
+        """Record that this tick of a schedule and all earlier ones are over."""
         self._do("tick_schedule", (tick, process, name))
 
     def apply(self, transitions: Sequence[Transition]) -> list[int | Conflict]:
-        """Write transitions of different cases, and answer each one's case, or why it was refused.
+        """Write transitions of different cases. Return the case number of each, or the Conflict that refused it.
 
-        The guard comes first, so that a stale transition has written nothing.
+        The guard runs first, so that a stale transition writes nothing.
         """
         moved = self._guard(transitions)
         answers = [t.case if t.case in moved else self._refused(t) for t in transitions]
@@ -153,7 +153,7 @@ class SqliteCore:
         return answers
 
     def _guard(self, transitions: Sequence[Transition]) -> set[int]:
-        """Move the cases' narrow rows; the numbers of those that were where they were expected."""
+        """Write the rows of `cases`. Return the numbers of those that were at the expected revision and fence."""
         started: list[tuple[Any, ...]] = []
         updated: list[tuple[Any, ...]] = []
         for t in transitions:
@@ -173,7 +173,7 @@ class SqliteCore:
         return {row[0] for name, rows in (("insert_cases", started), ("update_cases", updated)) if rows for row in self._each(name, rows)}
 
     def _each(self, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
-        """Run a statement for many rows at once."""
+        """Run a statement for many rows at once, and return what it returns."""
         answers: list[Any] = []
         for begun in range(0, len(rows), ROWS_MAX):
             piece = rows[begun : begun + ROWS_MAX]
@@ -184,18 +184,18 @@ class SqliteCore:
         return answers
 
     def _refused(self, t: Transition) -> int | Conflict:
-        """The case that a start's key has made already, or why another transition does not fit any more."""
+        """The case that an earlier start with the same key created, or the Conflict of another transition."""
         if t.new is not None:
             erased = self._erased_start(t.new)
             found = erased or self._do("case_number_by_key", (t.new.process, t.new.tenant, t.new.key)).fetchone()[0]
             return int(found)
         row = self._do("select_case", (t.case,)).fetchone()
         if row is not None and (row[5], row[6]) == (t.revision, t.fence):
-            return InboxChanged(f"a message has come to case {t.case}")
+            return InboxChanged(f"case {t.case} has received a message")
         return Conflict(f"case {t.case} is no longer at revision {t.revision}")
 
     def _write_rest(self, t: Transition) -> None:
-        """What few transitions have: a settlement, an intent, a pause, the end of branches."""
+        """Write the parts that few transitions have: a settlement, an intent, a pause, the end of branches."""
         do = self._do
         if t.settlement is not None:
             settled = t.settlement
@@ -205,7 +205,7 @@ class SqliteCore:
             if not again:
                 do("insert_intent", (key, t.case, effect, arguments, t.at, deadline))
             elif not do("renew_intent", (deadline, key, arguments)).rowcount:
-                raise Conflict(f"effect {effect!r} is settled already, or its arguments have changed")
+                raise Conflict(f"effect {effect!r} is already settled, or its arguments have changed")
         if t.leaves_pause:
             do("close_pause", ("void" if t.answered_by is None else "answered", t.answered_by, t.at, t.case))
         if t.pause is not None:
@@ -235,7 +235,7 @@ class SqliteCore:
             self._do("add_day_usage", (int(at // DAY_SECONDS), model, *used, case))
 
     def transact(self, work: Callable[[Database], Transition]) -> Any:
-        """The number of the case, or the exception that the rows and the transition were taken back for."""
+        """Run `work` and write its transition. Return the case number, or the exception for which both were rolled back."""
         self.connection.execute("SAVEPOINT author")
         try:
             with authors_database(self.connection) as db:
@@ -244,7 +244,7 @@ class SqliteCore:
             result: Any = self.apply([transition])[0]
         except Exception as error:
             if isinstance(error, StoreError) or is_of_the_disk(error):
-                raise  # SQLite may have taken the whole batch back
+                raise  # SQLite may have rolled the whole batch back
             result = error
         if isinstance(result, Exception):
             self.connection.execute("ROLLBACK TO author")
@@ -252,12 +252,12 @@ class SqliteCore:
         return result
 
     def _check_standing(self) -> None:
-        """Raise where an error of the disk has made SQLite take the whole batch back, and the author's code passed over it."""
+        """Raise if a disk error made SQLite roll the whole batch back and the author's code swallowed the exception."""
         if not self.connection.in_transaction:
-            raise StoreUnwritable(f"the disk that holds {self.path} failed in a transaction; check it and start again.")
+            raise StoreUnwritable(f"the disk that holds {self.path} failed in a transaction; check the disk and start again.")
 
     def post(self, post: Post, start: Transition | None, released: int | None, full: bool) -> Posted | None:
-        """Deliver a message; everything in it is one transaction, so no case can start or end in between."""
+        """Deliver a message (S10). It is one transaction, so no case starts or ends in between."""
         do, to = self._do, post.to
         if released is not None and do("held_message", (released,)).fetchone() is None:
             return Posted(None, MessageStatus.PASSED, duplicate=True)
@@ -294,8 +294,8 @@ class SqliteCore:
         if message is None:
             return Posted(case, status, duplicate=True)
         if status is MessageStatus.PENDING:
-            knock = {"case": case, "urgent": post.while_open == "supersede", "at": post.at}
-            if self._do("knock", knock).fetchone() is None:
+            wake = {"case": case, "urgent": post.while_open == "supersede", "at": post.at}
+            if self._do("wake_for_message", wake).fetchone() is None:
                 status = MessageStatus.PASSED  # the case has ended
                 self._do("take_message", (status, message))
         return Posted(case, status)
@@ -306,7 +306,7 @@ class SqliteCore:
         return None if row is None else int(row[0])
 
     def _erased_start(self, new: NewCase) -> int | None:
-        """The case that this start's key made, where that key was erased."""
+        """The erased case that an earlier start with the same key created, or None."""
         return None if new.key is None else self._erased(new.process, new.tenant, "", new.key)
 
     def _erased(self, process: str, tenant: str, name: str, key: str) -> int | None:
@@ -333,7 +333,7 @@ class SqliteCore:
         return [claimed(rows[case]) for case in chosen]
 
     def change_limit(self, change: LimitChange) -> LimitChanged:
-        """Take a permit or give one back (S17)."""
+        """Take or return a permit (S17)."""
         row = self._do("select_limit", (change.limit.name,)).fetchone()
         before = state_of(None if row is None else row[0])
         answer = changed(before, change)
@@ -343,13 +343,13 @@ class SqliteCore:
 
 
 def concerns_the_file(error: Exception) -> bool:
-    """Whether the file is at fault, and not one value or one job."""
+    """Return whether the error concerns the whole file, and not one value or one job."""
     of_a_value = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
     return isinstance(error, StoreError) or (isinstance(error, sqlite3.Error) and not isinstance(error, of_a_value))
 
 
 OF_A_VALUE = frozenset({"SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_DATATYPE"})
-"""The constraints that say nothing of other engines: the value does not fit its column."""
+"""Constraints that fail because a value does not fit its column, not because of another commit."""
 
 
 def is_of_the_disk(error: Exception) -> bool:
@@ -359,7 +359,7 @@ def is_of_the_disk(error: Exception) -> bool:
 
 
 def refusal(error: Exception) -> Exception:
-    """What the caller of one refused job is told."""
+    """Return the exception for the caller of a refused job."""
     if isinstance(error, Conflict):
         return error
     if isinstance(error, sqlite3.IntegrityError) and error.sqlite_errorname not in OF_A_VALUE:

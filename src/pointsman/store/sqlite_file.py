@@ -1,4 +1,4 @@
-"""The SQLite file itself: lock it, recognise it, bring its tables up to date, and say in a sentence what is wrong with it."""
+"""The SQLite file itself: lock it, recognise it, migrate its tables, and explain its errors."""
 
 import contextlib
 import fcntl
@@ -13,25 +13,25 @@ from typing import IO
 from pointsman.errors import StoreError, StoreForeign, StoreLocked, StoreNewer, StoreUnwritable
 from pointsman.store.statements import migrations
 
-APPLICATION_ID = 0x504D414E  # "PMAN": tells our files from other programs' (SQLite's PRAGMA application_id)
-BUSY_TIMEOUT_SECONDS = 5.0  # longer than a backup tool holds a lock, shorter than a person's patience
-TRY_SECONDS = 0.5  # between two looks of the writer whether a lock has gone, and so how long closing may take behind one
+APPLICATION_ID = 0x504D414E  # "PMAN", which marks our files (PRAGMA application_id)
+BUSY_TIMEOUT_SECONDS = 5.0  # longer than a backup tool holds a lock, short enough for a person to wait
+TRY_SECONDS = 0.5  # the writer waits this long for a lock before it checks for `closing`, so a lock delays closing by as much
 LOOKS_MAX = 1_000  # calls of `has_engine`, each of microseconds, that may delay one engine
-TRIES_QUIET = 10  # of the writer, before the log is told of a lock: a short backup is no news
-WAL_PAGES_MAX = 4_000  # 16 MB: a checkpoint now and then, while the log stays in the page cache
+TRIES_QUIET = 10  # tries for a lock before the writer logs a warning: a short backup is not worth one
+WAL_PAGES_MAX = 4_000  # 16 MB: checkpoints are rare, and the WAL stays in the page cache
 
 log = logging.getLogger("pointsman")
 
 
 class FileLock:
-    """The right to be the only engine on a file: an advisory lock on a file beside it, gone with the process."""
+    """The right to be the only engine on a file: an advisory lock on a file beside it, released when the process ends."""
 
     def __init__(self, path: Path) -> None:
         self._path = path.with_name(path.name + ".lock")
         self._handle: IO[str] | None = None
 
     def acquire(self) -> None:
-        """Take the lock. Raises StoreLocked where another engine has it, StoreUnwritable where it cannot be made."""
+        """Take the lock. Raises StoreLocked if another engine has it, StoreUnwritable if its file cannot be created."""
         try:
             handle = self._path.open("a+", encoding="utf-8")
         except OSError as error:
@@ -51,7 +51,7 @@ class FileLock:
         self._handle = handle
 
     def release(self) -> None:
-        """Let go; the file stays, because removing it would race with the next engine."""
+        """Release the lock. The lock file stays, because removing it would race with the next engine."""
         if self._handle is not None:
             fcntl.flock(self._handle, fcntl.LOCK_UN)  # a forked child may hold the same open file
             self._handle.close()
@@ -59,7 +59,7 @@ class FileLock:
 
 
 def has_engine(path: Path | str) -> bool:
-    """Return whether an engine has the database open now; True also if that cannot be found out. Changes nothing."""
+    """Return whether an engine has the database open now, or True if that cannot be determined. Changes nothing."""
     path = Path(path)
     try:
         handle = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY)
@@ -78,7 +78,7 @@ def has_engine(path: Path | str) -> bool:
 
 
 def _locked(handle: IO[str]) -> bool:
-    """Take the lock, and return whether that succeeded. Only another engine prevents it, not a call of `has_engine`."""
+    """Take the lock, and return whether that succeeded. Only another engine can prevent it, not a call of `has_engine`."""
     for _ in range(LOOKS_MAX):
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,7 +92,7 @@ def _locked(handle: IO[str]) -> bool:
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
-    """Open the file for its one engine and bring it up to date. Raises StoreError with the mend."""
+    """Open the file for its only engine and migrate it. Raises StoreError with the fix."""
     _refuse_no_file(path)
     with explained(path):
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS)
@@ -109,7 +109,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
 
 
 def begin(connection: sqlite3.Connection, path: Path, *, closing: Callable[[], bool]) -> None:
-    """Begin a transaction, as soon as no other program has one; while the engine is `closing`, raises SQLite's error instead."""
+    """Begin a transaction once no other program locks the file. Raises SQLite's error if the engine is `closing` meanwhile."""
     for tries in count(1):
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -117,7 +117,7 @@ def begin(connection: sqlite3.Connection, path: Path, *, closing: Callable[[], b
             if not is_locked(error) or closing():
                 raise
             if tries == TRIES_QUIET:
-                told = "look for a backup that is running, or for a tool such as sqlite3 with an open transaction"
+                told = "look for a running backup, or a tool such as sqlite3 with an open transaction"
                 log.warning("%s is locked by another program, and the engine waits for it: %s", path, told)
         else:
             if tries > TRIES_QUIET:
@@ -126,22 +126,22 @@ def begin(connection: sqlite3.Connection, path: Path, *, closing: Callable[[], b
 
 
 def is_locked(error: sqlite3.Error) -> bool:
-    """Whether another program holds the file at the moment."""
+    """Return whether another program holds the file's lock."""
     return (getattr(error, "sqlite_errorname", "") or "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
-    """Open the file for looking only. Raises StoreError with the mend."""
+    """Open the file read-only. Raises StoreError with the fix."""
     _refuse_no_file(path)
     if not path.exists():
         raise StoreError(f"{path} does not exist; start an engine on it first, or name another file.")
     if not os.access(path, os.R_OK):
-        raise StoreUnwritable(f"{path} cannot be read; look at it as a user who may, or let this one read it.")
+        raise StoreUnwritable(f"{path} cannot be read; give this user read permission, or run as a user who has it.")
     try:
         return _look(path, "mode=ro")
     except StoreUnwritable:
-        # Looking at a database with a log takes a shared-memory file beside it. Without a log nobody is writing, and it can be
-        # read as it lies, also where nothing may be written (https://www.sqlite.org/wal.html#readonly).
+        # Reading a database with a WAL needs a shared-memory file beside it. Without a WAL nobody is writing, so the file can be
+        # opened as immutable, even in a read-only folder (https://www.sqlite.org/wal.html#readonly).
         if path.with_name(path.name + "-wal").exists():
             raise
         return _look(path, "mode=ro&immutable=1")
@@ -168,14 +168,14 @@ def _look(path: Path, how: str) -> sqlite3.Connection:
 def _refuse_no_file(path: Path) -> None:
     if path.exists() and not path.is_file():
         what = "folder" if path.is_dir() else "device or a pipe"
-        raise StoreForeign(f"{path} is a {what}, not a file; name another one, it was left as it is.")
+        raise StoreForeign(f"{path} is a {what}, not a file; name another one; it was not changed.")
 
 
 def _up_to_date(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """The connection, or one to a copy with today's tables where the file is of an earlier release: looking changes no file."""
+    """Return the connection, or for a file of an earlier release one to a migrated copy: a reader never changes the file."""
     if _version(connection) == migrations("sqlite")[-1][0]:
         return connection
-    copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # it lives as long as the connection
+    copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # SQLite deletes it when the connection closes
     try:
         connection.backup(copy)
         migrate(copy)
@@ -197,21 +197,19 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def explain(path: Path, error: Exception) -> StoreError:
-    """Say what an SQLite error means for this file, and the mend."""
+    """Return a StoreError that says what a SQLite error means for this file, and the fix."""
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith("SQLITE_FULL"):
         return StoreUnwritable(f"the disk that holds {path} is full; free some space and start again: nothing that was answered is lost.")
     if isinstance(error, sqlite3.Error) and is_locked(error):
         return StoreLocked(f"{path} is locked by another program; close that one and start again.")
     if name.startswith("SQLITE_NOTADB"):
-        return StoreForeign(f"{path} is not a SQLite database; name another file, it was left as it is.")
+        return StoreForeign(f"{path} is not a SQLite database; name another file; this one was not changed.")
     if isinstance(error, ValueError) or str(error).startswith("Could not decode to UTF-8"):
         # The text of such an error quotes the value, which is what a customer wrote.
-        return StoreForeign(
-            f"{path} is damaged (a text in it is not what any engine wrote); restore it from a backup, it was left as it is."
-        )
+        return StoreForeign(f"{path} is damaged (a text in it is not what any engine wrote); restore it from a backup; it was not changed.")
     if name.startswith("SQLITE_CORRUPT"):
-        return StoreForeign(f"{path} is damaged ({error}); restore it from a backup, it was left as it is.")
+        return StoreForeign(f"{path} is damaged ({error}); restore it from a backup; it was not changed.")
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return StoreUnwritable(f"{path} cannot be written ({error}); give the engine a file and a folder that it may write to.")
     if name.startswith("SQLITE_IOERR"):
@@ -222,11 +220,11 @@ def explain(path: Path, error: Exception) -> StoreError:
 
 
 def _recognise(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a file that is somebody else's, or from a newer release; an empty one is ours to fill."""
+    """Refuse a file of another program or of a newer release. An empty file is accepted."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if application != APPLICATION_ID and (application or tables):
-        raise StoreForeign(f"{path} belongs to another program; name another file, it was left as it is.")
+        raise StoreForeign(f"{path} belongs to another program; name another file; this one was not changed.")
     newest = migrations("sqlite")[-1][0]
     if _version(connection) > newest:
         raise StoreNewer(
@@ -235,20 +233,20 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _begin_log(connection: sqlite3.Connection, path: Path) -> None:
-    """Let commits go to a log that is flushed with each of them (NORMAL loses answered commits at a power failure)."""
-    # Read to the end, because the error of a change that fails comes behind its answer. Where no log is possible, SQLite goes on
-    # without one, and a power failure may then undo the last commit.
+    """Switch to a WAL that is flushed at each commit (with synchronous = NORMAL, a power failure would lose commits)."""
+    # Fetch all rows, because SQLite raises the error of a failed change after the first row. If a WAL is not possible, SQLite goes
+    # on without one, and a power failure may then undo the last commit.
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchall()[0][0]
     if mode != "wal":
-        raise StoreUnwritable(f"{path} cannot have a log beside it; put it on a local disk.")
+        raise StoreUnwritable(f"{path} cannot have a write-ahead log; put it on a local disk.")
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA secure_delete = ON")  # what was erased is not left in unused space, whatever SQLite was built with
+    connection.execute("PRAGMA secure_delete = ON")  # erased content must not stay in unused pages; builds of SQLite differ
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
-    # Somebody who looks at one moment for long lets the log grow; when he has gone, it is to become short again.
+    # A long read lets the WAL grow; shorten it again once the read has ended.
     connection.execute(f"PRAGMA journal_size_limit = {WAL_PAGES_MAX * 4_096}")
-    # What stands in the log of an engine that died may never have reached the disk, if a flush of its failed: the system shows
-    # it from its memory all the same, and counts it as flushed. So it is written again, to the file, and the log begins afresh
-    # before anything is built on it (https://wiki.postgresql.org/wiki/Fsync_Errors). A reader in the way may put that off.
+    # If a flush of a dead engine failed, its WAL may never have reached the disk, although the operating system returns it from
+    # the page cache and counts it as flushed. So checkpoint it into the file and start a new WAL before building on it
+    # (https://wiki.postgresql.org/wiki/Fsync_Errors). A reader may delay that.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
@@ -263,7 +261,7 @@ def _refuse_unwritable(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Run the migrations that the database lacks, each whole or not at all: SQLite's DDL is transactional."""
+    """Run the missing migrations, each in one transaction: SQLite's DDL is transactional."""
     for number, text in migrations("sqlite"):
         if number <= _version(connection):
             continue

@@ -1,7 +1,7 @@
-"""What goes out of a SQLite store: cases that were kept long enough, the content of one case, blobs, and unused space.
+"""What a SQLite store deletes: expired cases, the content of an erased case, unused blobs, and unused space.
 
-Everything here runs in the core's transaction, except `unreferenced`. That only reads, page by page; on a file it has a
-connection of its own, so that neither the writer nor its log waits for it.
+`expire` and `erase` run in the core's transaction. `unreferenced` only reads, page by page; on a file it has its own connection,
+so that it blocks neither the writer nor a checkpoint.
 """
 
 import json
@@ -15,13 +15,13 @@ from pointsman.store.base import erased_key
 
 Sql = Mapping[str, str]
 
-PAGE_ROWS = 500  # of a read: it ends before the log has grown much behind it
+PAGE_ROWS = 500  # rows per read: it ends before the WAL has grown much
 BELONGINGS = ("fields", "events", "effects", "pauses", "branches", "messages", "erased_keys", "case_usage", "cases")
-REFERENCE = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")  # any digest counts, under whatever name an author stores it
+REFERENCE = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")  # any digest counts, wherever an author stores it
 
 
 def outcomes(connection: sqlite3.Connection, sql: Sql, process: str) -> list[str]:
-    """The outcomes of the cases of a process that are done: one look into the index for each."""
+    """The outcomes of the cases of a process that are done, with one index look-up for each."""
     found: list[str] = []
     row = connection.execute(sql["first_outcome"], (process, "")).fetchone()
     while row is not None:
@@ -31,11 +31,11 @@ def outcomes(connection: sqlite3.Connection, sql: Sql, process: str) -> list[str
 
 
 def expire(connection: sqlite3.Connection, sql: Sql, process: str, outcome: str | None, before: float, at: float, limit: int) -> int:
-    """Delete up to `limit` cases that ended before that time, with everything that belongs to them."""
+    """Delete up to `limit` cases that ended before `before`, with everything that belongs to them. Return how many."""
     cases = sorted(row[0] for row in connection.execute(sql["expired_cases"], (process, outcome, before, limit)))
     if not cases:
         return 0
-    # Before the others go: the last event and the highest number are what the next ones are counted from.
+    # Insert this event before deleting: new events and cases are numbered from the last event and the highest case.
     connection.execute(sql["insert_expired"], (cases[-1], at, json.dumps({"process": process, "cases": cases})))
     for belongings in BELONGINGS:
         connection.execute(sql[f"expire_{belongings}"], (json.dumps(cases),))
@@ -43,17 +43,17 @@ def expire(connection: sqlite3.Connection, sql: Sql, process: str, outcome: str 
 
 
 def erase(connection: sqlite3.Connection, sql: Sql, incarnation: str, case: int) -> None:
-    """Take the content of a case away, and leave its skeleton."""
+    """Delete the content of a case, and keep its skeleton."""
     for process, tenant, name, key in connection.execute(sql["keys_of_case"], {"case": case}).fetchall():
         connection.execute(sql["insert_erased_key"], (process, tenant, name, erased_key(incarnation, process, name, key), case))
     for statement in ("erase_case", "erase_fields", "erase_messages", "erase_effects", "delete_branches"):
         connection.execute(sql[statement], (case,))
-    told = connection.execute(sql["select_facts"], (case,)).fetchall()
-    connection.executemany(sql["rewrite_facts"], [(skeleton_of(facts), event) for event, kind, facts in told if kind != Kind.ERASED])
+    events = connection.execute(sql["select_facts"], (case,)).fetchall()
+    connection.executemany(sql["rewrite_facts"], [(skeleton_of(facts), event) for event, kind, facts in events if kind != Kind.ERASED])
 
 
 def unreferenced(connection: sqlite3.Connection, sql: Sql, before: float, stop: Callable[[], bool]) -> list[tuple[str, int]]:
-    """The blobs kept before that time that nothing refers to, with their sizes; none where it was told to stop."""
+    """The blobs last kept before `before` that nothing refers to, with their sizes; empty if `stop` ends the search."""
     old = dict(connection.execute(sql["select_old_blobs"], (before,)).fetchall())
     for text in _texts(connection, sql) if old else ():
         for digest in REFERENCE.findall(text):
@@ -66,7 +66,7 @@ def unreferenced(connection: sqlite3.Connection, sql: Sql, before: float, stop: 
 
 
 def _texts(connection: sqlite3.Connection, sql: Sql) -> Iterator[str]:
-    """Every stored text that may refer to a blob; fields come last, because everything else ends up in them."""
+    """Every stored text that may refer to a blob. Fields come last, because all other texts may be copied to them."""
     for (outcome,) in connection.execute(sql["scan_branches"]):
         yield outcome
     for scan, begin in (("scan_messages", (0,)), ("scan_effects", ("",)), ("scan_fields", (0, "", 0))):
@@ -79,7 +79,7 @@ def _texts(connection: sqlite3.Connection, sql: Sql) -> Iterator[str]:
 
 
 def compact(connection: sqlite3.Connection) -> int:
-    """Write the file anew without its unused pages, and empty its log; answers the bytes that this gave back."""
+    """Rewrite the file without its unused pages and empty its WAL. Return the number of bytes freed."""
     before = _size(connection)
     connection.execute("VACUUM")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

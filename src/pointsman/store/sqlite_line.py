@@ -1,7 +1,7 @@
-"""Which due cases of a SQLite store are next: a look or two where few are due, a walk along the lanes where many are.
+"""Choose the due cases that a SQLite store claims next: with one or two queries if few are due, else by walking the lanes.
 
-A lane is what one tenant has in line in one process and priority for one need. The walk looks at the first case of each lane
-only (a loose scan of the index), so a tenant with a hundred thousand due cases costs what a tenant with one does.
+A lane holds the due cases of one priority, tenant, process and need. The walk reads only the first case of each lane (a loose
+index scan), so a tenant with a hundred thousand due cases costs no more than a tenant with one.
 """
 
 import json
@@ -10,22 +10,22 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from pointsman.kernel.line import Due, take_turns
 
-FEW = 256  # due cases that are simply read; beyond them it is cheaper to look at lanes
+FEW = 256  # due cases to read directly; beyond them walking the lanes is cheaper
 FIRST = -(1 << 62)  # before any rank
-LAST = "\U0010ffff"  # behind any name
+LAST = "\U0010ffff"  # after any name
 
 _Lane = tuple[int, str, str, str]
 
 
 class Line:
-    """The line of one store, and whose turn it was last."""
+    """The queue of one store's due cases, with the tenant whose turn was last in each priority."""
 
     def __init__(self, sql: Mapping[str, str]) -> None:
         self._sql = sql
         self._turns: dict[int, str] = {}
 
     def next(self, connection: sqlite3.Connection, processes: Sequence[str], now: float, limit: int, room: Mapping[str, int]) -> list[int]:
-        """The numbers of the cases to claim, in the order of their turn."""
+        """The numbers of the cases to claim, in order."""
         due: list[Due] = []
         crowded = False
         for process, need in self._needs(connection, processes):
@@ -52,7 +52,7 @@ class Line:
     def _walk(
         self, connection: sqlite3.Connection, processes: Collection[str], now: float, limit: int, room: Mapping[str, int]
     ) -> list[Due]:
-        """Due cases, the highest priority first and from the next tenant's turn on, until they are enough."""
+        """Up to `limit` due cases: the highest priority first, and in each priority from the tenant whose turn is next."""
         due: list[Due] = []
         left = dict(room)
         rank = FIRST
@@ -73,7 +73,7 @@ class Line:
         return due
 
     def _level(self, connection: sqlite3.Connection, rank: int) -> Iterator[tuple[_Lane, float]]:
-        """The lanes of one priority, once around from the tenant behind the last one."""
+        """The lanes of one priority, each once, starting after the tenant whose turn was last."""
         last = self._turns.get(-rank)
         at: _Lane = (rank, "", "", "") if last is None else (rank, last, LAST, "")
         while (found := self._lane(connection, at)) is not None and found[0][0] == rank:

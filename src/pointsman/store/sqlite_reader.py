@@ -1,4 +1,4 @@
-"""Look into a SQLite store: read-only, beside the engine that writes it or without one."""
+"""Read a SQLite store, also while an engine writes to it."""
 
 import re
 import sqlite3
@@ -24,7 +24,7 @@ _CURSOR = re.compile("[0-9]{0,18}")  # what fits into SQLite's integers
 
 
 class SqliteReader:
-    """The looking half of the store contract on one connection, read-only unless another is given, used from one thread."""
+    """The reading half of the store contract, on one connection (by default read-only) and in one thread."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection | None = None) -> None:
         self.path = path
@@ -38,16 +38,16 @@ class SqliteReader:
             return next((case_row(row) for row in self._all("select_case", (case,))), None)
 
     async def cases(self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
-        """Cases by number, from `after` on."""
+        """Cases ordered by number, after the number `after`."""
         name = "select_resting_cases" if status in {Status.WAITING, Status.PARKED, Status.BLOCKED} else "select_cases"
         return [case_row(row) for row in self._all(name, {"after": after, "process": process, "status": status, "limit": limit})]
 
     async def open_cases(self, *, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
-        """Cases that have not ended, by number, from `after` on."""
+        """Cases that have not ended, ordered by number, after the number `after`."""
         return [case_row(row) for row in self._all("select_open_cases", (after, limit))]
 
     async def versions(self, process: str) -> list[int]:
-        """The versions of which this process has cases that are ready or waiting."""
+        """The versions of this process's cases that are ready or waiting."""
         return [version for (version,) in self._all("select_versions", {"process": process})]
 
     async def cases_of_version(self, process: str, version: int, *, limit: int = 1_000) -> list[CaseRow]:
@@ -59,7 +59,7 @@ class SqliteReader:
         return [DefinitionRow(*row) for row in self._all("select_definitions", ())]
 
     async def case_by_key(self, process: str, key: str, *, tenant: str = "") -> CaseRow | None:
-        """The case that a tenant's start with this key made, or None."""
+        """The case that a tenant's start with this key created, or None."""
         for row in self._all("select_case_by_key", (process, tenant, key)):
             return case_row(row)
         try:
@@ -74,13 +74,13 @@ class SqliteReader:
         return {Status(status): count for status, count in self._all("count_cases", ())}
 
     async def fields(self, case: int, *, revision: int | None = None) -> tuple[FieldRow, ...]:
-        """The value of each field, as of `revision`; fields that are cleared are left out."""
+        """The fields that have a value, as of `revision`."""
         return field_rows(self._all("select_fields", {"case": case, "revision": LATEST if revision is None else revision}))
 
     async def events(self, *, after: str = "", case: int | None = None, limit: int = 1_000) -> list[EventRow]:
-        """Events behind a cursor; see the contract. Here a cursor is the event's number."""
+        """Events after a cursor; see the contract. Here a cursor is the event's number."""
         if not _CURSOR.fullmatch(after):
-            raise ValueRefused(f"{after!r} is not the cursor of an event; give the `cursor` of an event that was read, or leave it out.")
+            raise ValueRefused(f"{after!r} is not the cursor of an event; pass the `cursor` of an event that you have read, or omit it.")
         number = int(after or "0")
         if case is None:
             return [_event_row(row) for row in self._all("select_events", (number, limit))]
@@ -95,7 +95,7 @@ class SqliteReader:
         return [_effect_row(row) for row in self._all("select_effects", (case,))]
 
     async def in_doubt(self) -> list[EffectRow]:
-        """The ledger's entries whose call may or may not have happened, of cases that nobody has in hand."""
+        """The effects in doubt; see the contract."""
         return [_effect_row(row) for row in self._all("select_in_doubt", ())]
 
     async def pause(self, case: int) -> PauseRow | None:
@@ -107,19 +107,19 @@ class SqliteReader:
         return next((PauseRow(*row) for row in self._all("select_pause_by_token", (token,))), None)
 
     async def messages(self, case: int) -> tuple[MessageRow, ...]:
-        """What is pending for a case, in the order of arrival."""
+        """The pending messages of a case, in the order of arrival."""
         return tuple(_message_row(row) for row in self._all("select_messages", (case,)))
 
     async def held(self, *, after: int = 0, limit: int = 1_000) -> list[MessageRow]:
-        """Messages that were to wait until their case had ended, and it has, by number, from `after` on."""
+        """Held messages whose case has ended, ordered by number, after the number `after`."""
         return [_message_row(row) for row in self._all("select_held", (after, limit))]
 
     async def unmatched(self, *, limit: int = 1_000) -> list[MessageRow]:
-        """Messages that no case has taken, in the order of arrival."""
+        """Messages that match no case yet, in the order of arrival."""
         return [_message_row(row) for row in self._all("select_unmatched", (limit,))]
 
     async def children(self, case: int) -> list[CaseRow]:
-        """The cases that this case is the parent of."""
+        """The children of this case."""
         return [case_row(row) for row in self._all("select_children", (case,))]
 
     async def branches(self, case: int) -> tuple[BranchRow, ...]:
@@ -127,21 +127,21 @@ class SqliteReader:
         return tuple(BranchRow(*row) for row in self._all("select_branches", (case,)))
 
     async def usage_of_case(self, case: int) -> list[UsageRow]:
-        """What the answers of a case used, per model."""
+        """The usage of a case, per model."""
         return [UsageRow(*row) for row in self._all("select_case_usage", (case,))]
 
     async def usage_of_days(self, process: str, first: int, last: int, *, tenant: str | None = None) -> list[UsageRow]:
-        """What the answers of a process used on these days, per day, tenant and model."""
+        """The usage of a process on these days, per day, tenant and model."""
         asked = {"process": process, "first": first, "last": last, "tenant": tenant}
         return [UsageRow(*row) for row in self._all("select_day_usage", asked)]
 
     async def limits(self) -> dict[str, LimitState]:
-        """The state of each limit that was ever used."""
+        """The state of each limit that has been used."""
         with explained(self.path):
             return {name: state_of(text) for name, text in self._all("select_limits", ())}
 
     async def in_line(self, process: str, tenant: str | None, *, most: int) -> int:
-        """How many cases of a process, or of one tenant of it, are ready or running."""
+        """The number of cases of a process, or of one of its tenants, that are ready or running."""
         if tenant is None:
             return int(self._all("count_line", (process, most))[0][0])
         return int(self._all("count_line_of_tenant", (process, tenant, most))[0][0])
@@ -151,9 +151,9 @@ class SqliteReader:
         return next((bytes(row[0]) for row in self._all("select_blob", (blob.sha256,))), None)
 
     async def dossier(self, case: int) -> Dossier | None:
-        """Everything that is stored of a case, or None."""
+        """Everything stored about a case, or None."""
         with explained(self.path):
-            self._connection.execute("BEGIN")  # one moment for all that is read
+            self._connection.execute("BEGIN")  # all reads see one snapshot
         try:
             row = await self.case(case)
             if row is None:
@@ -171,7 +171,7 @@ class SqliteReader:
             self._connection.execute("COMMIT")
 
     def shut(self) -> None:
-        """Let go of the file."""
+        """Close the connection."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -184,24 +184,24 @@ class SqliteReader:
         try:
             return self._connection.execute(self._sql[name], parameters).fetchall()
         except (OverflowError, UnicodeEncodeError):
-            return []  # a number or a text that no database can hold is in none
+            return []  # SQLite cannot store this number or text, so no row has it
         except sqlite3.Error:
             with explained(self.path):
                 raise
 
 
 def open_reader(path: Path | str) -> SqliteReader:
-    """Open a database for looking only, beside the engine that works on it or without one. Raises StoreError."""
+    """Open a database read-only, whether or not an engine has it open. Raises StoreError."""
     return SqliteReader(Path(path))
 
 
 def case_row(row: Sequence[Any]) -> CaseRow:
-    """A row of the cases table."""
+    """Convert a row of the cases table."""
     return CaseRow._make((*row[:4], Status(row[4]), *row[5:]))
 
 
 def field_rows(rows: Sequence[Sequence[Any]]) -> tuple[FieldRow, ...]:
-    """The state that rows of the fields table make."""
+    """Build the state from rows of the fields table."""
     return state_from(_write_row(row) for row in rows)
 
 

@@ -1,4 +1,4 @@
-"""The statements of a store: read once from its .sql files, each under its name."""
+"""The SQL statements of a store, read once from its .sql files and found by name."""
 
 from functools import cache
 from importlib.resources import files
@@ -27,6 +27,6 @@ def migrations(dialect: str) -> tuple[tuple[int, str], ...]:
 
 @cache
 def many(statement: str, rows: int, columns: int) -> str:
-    """A statement with room for `rows` rows of parameters in the place of `{rows}`."""
+    """The statement with `{rows}` replaced by placeholders for `rows` rows of parameters."""
     row = f"({', '.join('?' * columns)})"
     return statement.replace("{rows}", ", ".join([row] * rows))

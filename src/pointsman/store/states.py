@@ -1,4 +1,4 @@
-"""The state of a case from the writes of its fields: the last write of each, and what was added to it since."""
+"""Build the state of a case from the writes of its fields: the last whole write of each, and the items added since."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -9,9 +9,9 @@ from pointsman.store.base import WriteRow
 
 
 def state_from(writes: Iterable[WriteRow]) -> tuple[FieldRow, ...]:
-    """The fields that have a value, by name.
+    """The fields that have a value, ordered by name.
 
-    `writes` are in the order of fields, then of revisions, and of each field begin with its last whole write, or earlier.
+    `writes` are ordered by field, then by revision. For each field they begin at its last whole write or earlier.
     """
     fields = (_value(list(rows)) for _, rows in groupby(writes, key=attrgetter("field")))
     return tuple(row for row in fields if row is not None)
