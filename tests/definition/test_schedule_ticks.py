@@ -88,9 +88,9 @@ def test_all_that_was_missed_is_bounded() -> None:
     [
         (lambda: every("0s"), "is not a finite time above 0"),
         (lambda: every(0.5), "is less than a second"),
-        (lambda: cron("0 25 * * *"), "'0 25 \\* \\* \\*' is no cron expression"),
-        (lambda: cron("0 0 1 1 1#6"), "is no cron expression"),
-        (lambda: cron("0 0 30 2 *"), "is no cron expression|names no day"),
+        (lambda: cron("0 25 * * *"), "'0 25 \\* \\* \\*' is not a cron expression"),
+        (lambda: cron("0 0 1 1 1#6"), "is not a cron expression"),
+        (lambda: cron("0 0 30 2 *"), "is not a cron expression|matches no date"),
         (lambda: cron("0 7 * * *", zone="Europe/Bonn"), "'Europe/Bonn' is not known here"),
         (lambda: cron("0 7 * * *", zone="../etc/passwd"), "is not known here"),
     ],

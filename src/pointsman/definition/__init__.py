@@ -1,1 +1,1 @@
-"""What an author writes: declarations, and the checks that are made of them before anything runs."""
+"""What an author writes: declarations, and the checks of them that run before any case."""

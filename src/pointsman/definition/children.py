@@ -1,4 +1,4 @@
-"""Children: a case of another process as one step of this one, started once, joined once, cancelled with its parent."""
+"""Children: a case of another process that runs as one step of its parent, started once and cancelled with its parent."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,10 +34,10 @@ class Child:
 
     @property
     def first_name(self) -> str:
-        """The name that the keys of its cases are made of: the oldest one, so that a renamed child is not started twice."""
+        """The name in the start keys of its cases: the oldest one, so that a renamed child is not started twice."""
         return self.former_names[0] if self.former_names else self.name
 
     @cached_property
     def depends(self) -> frozenset[str]:
-        """The fields whose rewriting cancels the child and starts another one."""
+        """The fields that its inputs depend on: a write to one of them cancels the child and starts another."""
         return frozenset(self.signature.reads) - self.signature.peeks

@@ -1,4 +1,4 @@
-"""Numbers with their nouns, for people."""
+"""Format counts for people."""
 
 
 def format_count(number: int, noun: str) -> str:

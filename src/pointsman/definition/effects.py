@@ -1,4 +1,4 @@
-"""Effects: functions that change the world outside, and the four policies that say what a crash in between means."""
+"""Effects: functions that change the outside world, and the four policies for a crash in the middle of a call."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pointsman.errors import DefinitionError
 
 @dataclass(frozen=True, slots=True)
 class Idempotent:
-    """The receiver deduplicates by `ctx.key`: call again while it remembers keys (`key_ttl_seconds`), afterwards park."""
+    """The receiver deduplicates by `ctx.key`: call again while it remembers the key (`key_ttl_seconds`), then park the case."""
 
     key_ttl_seconds: float = float("inf")
 
@@ -21,10 +21,10 @@ class Idempotent:
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
-    """Ask the world before calling again.
+    """Look the effect up before calling it again.
 
-    `look_up` takes the effect's own parameters and returns `Found(outcome)`, ABSENT (surely not there) or UNKNOWN. It is asked only
-    when the interrupted call's deadline and then `propagation_seconds` have passed: earlier, that call could still arrive after the look.
+    `look_up` takes the effect's own parameters and returns `Found(outcome)`, ABSENT (certainly not there) or UNKNOWN. The engine waits
+    `propagation_seconds` after the interrupted call's deadline before it looks, because until then the call could still take effect.
     """
 
     look_up: Callable[..., Any]
@@ -37,12 +37,12 @@ class Reconcile:
 
 @dataclass(frozen=True, slots=True)
 class AtMostOnce:
-    """Never call again: park the case and let a person find out."""
+    """Never call again: park the case, so that a person finds out what happened."""
 
 
 @dataclass(frozen=True, slots=True)
 class AtLeastOnce:
-    """Call again; `because` says why a repetition does no harm, and is shown in audits."""
+    """Call again. `because` says why a repetition does no harm; audits show it."""
 
     because: str
 
@@ -56,7 +56,7 @@ Safety = Idempotent | Reconcile | AtMostOnce | AtLeastOnce
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A look-up's answer: it did happen, and this was its outcome."""
+    """The result of a look-up: the effect happened, with this outcome."""
 
     outcome: Any
 
@@ -70,15 +70,15 @@ class _Verdict:
 
 
 ABSENT: Final = _Verdict("ABSENT")
-"""A look-up's answer: it surely did not happen."""
+"""The result of a look-up: the effect certainly did not happen."""
 
 UNKNOWN: Final = _Verdict("UNKNOWN")
-"""A look-up's answer: it cannot be told."""
+"""The result of a look-up: it cannot be determined whether the effect happened."""
 
 
 @dataclass(frozen=True, eq=False)
 class Effect(Node[P, R], Generic[P, R]):
-    """A node that changes the world outside: its intent is committed before the call, its outcome after it."""
+    """A node that changes the outside world. The engine commits its intent before the call and its outcome after it."""
 
     safety: Safety
     timeout_seconds: float
@@ -87,13 +87,13 @@ class Effect(Node[P, R], Generic[P, R]):
 
     @property
     def first_name(self) -> str:
-        """The name that idempotency keys are made of: the oldest one, so that a renamed effect keeps its keys."""
+        """The name in the idempotency keys: the oldest one, so that a renamed effect keeps its keys."""
         return self.former_names[0] if self.former_names else self.name
 
 
 @dataclass(frozen=True, eq=False)
 class Compensation(Effect[P, R], Generic[P, R]):
-    """An effect that takes another one back: it reads the fields as they stood at that one's call, and what that one wrote."""
+    """An effect that reverses another effect. It reads the fields as they were at that effect's call, and what that effect wrote."""
 
 
 AnyCompensation = Compensation[Any, Any]

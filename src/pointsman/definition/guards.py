@@ -1,4 +1,4 @@
-"""Guards: what a model returned is held against a schema and named checks before it touches the state."""
+"""Guards: check a model's output against a schema and named checks before it is written to the state."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,13 +14,13 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 Check = Callable[..., "str | Iterable[str] | None"]
-"""A named check: its parameters name fields, at least one of them one that the node writes; what it says is a violation each."""
+"""A named check. Its parameters name fields, at least one of which the node writes. Each text that it returns is a violation."""
 
 Escalation = Literal["park", "unsafe"]
 
 
 class Violation(BaseModel):
-    """What a check has against an answer: the check's name, and what it says in words that a person, or a model, can act on."""
+    """What a check has against a response: the check's name, and a message that a person or a model can act on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,11 +28,11 @@ class Violation(BaseModel):
     message: str
 
 
-TOKENS_MAX, COST_MAX = 10**15, 10**6  # far more than anybody uses; thousands of these can still be added in 64 bits
+TOKENS_MAX, COST_MAX = 10**15, 10**6  # far above any real usage; thousands of these still add up within 64 bits
 
 
 class Usage(BaseModel):
-    """What an answer used: tokens, and what they cost, in the one currency that all prices of an engine are given in."""
+    """The tokens that a response used, and their cost in the currency of the engine's prices."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,7 +41,7 @@ class Usage(BaseModel):
     cost: Annotated[Decimal, Field(ge=0, le=COST_MAX, allow_inf_nan=False)] = Decimal(0)
 
     def __add__(self, other: "Usage") -> "Usage":
-        """Both together."""
+        """Add two usages."""
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
@@ -51,10 +51,10 @@ class Usage(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ModelResponse(Generic[T]):
-    """One answer of a model, as a node returns it to the engine.
+    """One response of a model, as a node returns it to the engine.
 
-    `output` is what it says, None where it says nothing that fits, which the `violations` then name. `raw` is its text as
-    it came, `model` the name of the model that gave it, `usage` what it used; all three are kept with the case's events.
+    `output` is the parsed output, or None if the response does not fit the schema; `violations` then say why. `raw` is the response's
+    text, `model` the name of the model, and `usage` the tokens and cost; the case's events record all three.
     """
 
     output: T | None
@@ -64,13 +64,13 @@ class ModelResponse(Generic[T]):
     violations: tuple[Violation, ...] = ()
 
     def map(self, change: Callable[[T], U]) -> "ModelResponse[U]":
-        """The same answer with another output, where it has one."""
+        """Return the response with `change` applied to its output, if it has one."""
         changed = None if self.output is None else change(self.output)
         return ModelResponse(changed, self.model, self.raw, self.usage, self.violations)
 
 
 class Unsafe(BaseModel, Generic[T]):
-    """An answer that its guard let through to a person only: what it says, if anything, and what is wrong with it."""
+    """A response that failed its guard and is passed on for a person: its output, if any, and its violations."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,7 +80,7 @@ class Unsafe(BaseModel, Generic[T]):
 
 
 def unsafe_in(annotation: Any, *, entry: bool = False) -> type[Unsafe[Any]] | None:
-    """The `Unsafe` that a field of this type may hold, or each `entry` of it; None where it may hold none."""
+    """The `Unsafe` member of a field's type, or of its entries' type if `entry`; None if there is none."""
     collection = collection_of(annotation) if entry else None
     parts = members(annotation if collection is None else collection.element)
     return next((part for part in parts if isinstance(part, type) and issubclass(part, Unsafe)), None)
@@ -88,15 +88,15 @@ def unsafe_in(annotation: Any, *, entry: bool = False) -> type[Unsafe[Any]] | No
 
 @dataclass(frozen=True, slots=True, init=False)
 class Guard:
-    """What a node's answer must pass before it is written: the types of its fields, then each of the `checks`.
+    """Check a node's result before it is written: first the types of its fields, then each of the `checks`.
 
-    An answer with violations is asked for again up to `repairs_max` times with `ctx.violations` and `ctx.rejected`, then
-    afresh up to `retries_max` times, each with its repairs; then of the next of so many `models` (`ctx.model` counts from
-    0). A model that only fails, by exceptions, is left for the next one, too. The last `free_models` of them cost nothing, and are
-    who is asked when a budget is spent. When all that is used up, the case is parked, or, with `escalate="unsafe"`, the
-    field takes an `Unsafe` for a person.
+    If a response has violations, the engine asks the same model again up to `repairs_max` times, with `ctx.violations` and
+    `ctx.rejected`. Then it starts over up to `retries_max` times, each with its repairs. Then it goes on to the next of the `models`
+    (`ctx.model` counts from 0), as it does when all attempts of a model fail with exceptions. The last `free_models` cost nothing;
+    the engine uses them when a budget is spent. When every model has failed, the case is parked, or, with `escalate="unsafe"`,
+    the field takes an `Unsafe` for a person.
 
-    Each answer is committed before the next one is asked for, so that a crash buys none twice. Raises DefinitionError.
+    Each response is committed before the next request, so that a crash never pays for one twice. Raises DefinitionError.
     """
 
     checks: tuple[Check, ...]
@@ -126,7 +126,7 @@ class Guard:
         for check in checks:
             name = check_name(check)
             if name in signatures:
-                raise DefinitionError(f"Guard: two checks are called {name!r}; give one another name, as violations are told by it.")
+                raise DefinitionError(f"Guard: two checks are called {name!r}; rename one, because violations carry the name.")
             signatures[name] = signature_of(check, f"check {name!r}")
             if signatures[name].uses:
                 raise DefinitionError(f"check {name!r}: it uses {', '.join(signatures[name].uses)}; a check reads fields only.")
@@ -136,20 +136,20 @@ class Guard:
 
     @property
     def depends(self) -> frozenset[str]:
-        """The fields that the checks read, without those that they only peek at."""
+        """The fields that the checks read, except those that they only peek at."""
         return frozenset[str]().union(*(signature.reads.keys() - signature.peeks for signature in self.signatures.values()))
 
 
 def check_name(check: Check) -> str:
-    """What a check's violations are told by."""
+    """The name of a check, which its violations carry. Raises DefinitionError if it has none."""
     name = getattr(check, "__name__", None)
     if not isinstance(name, str) or name == "<lambda>":
-        raise DefinitionError(f"{check!r} has no name; write the check as a function, whose name its violations are told by.")
+        raise DefinitionError(f"{check!r} has no name; write the check as a function, because its violations carry the name.")
     return name
 
 
 def answered(signature: Signature) -> tuple[Signature, bool]:
-    """The signature of a node as if it returned what its `ModelResponse` holds, and whether it returns one."""
+    """Unwrap `ModelResponse` in the return type of a node's signature. Return the signature, and whether there was one."""
     parts = members(signature.returns)
     held = [(get_args(part) or (Any,))[0] if (get_origin(part) or part) is ModelResponse else part for part in parts]
     asks = any((get_origin(part) or part) is ModelResponse for part in parts)
@@ -158,11 +158,10 @@ def answered(signature: Signature) -> tuple[Signature, bool]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What the guarded nodes of a process may spend: per case, per tenant and day, and per day (of UTC); None sets no bound.
+    """Bound the usage of a process's guarded nodes: per case, per tenant and UTC day, and per UTC day; None sets no bound.
 
-    Costs are in the currency of the models' prices. A node is refused before its call when what is recorded has reached a
-    bound; calls that are under way at that moment are still paid, so a bound is passed by at most those.
-    Raises DefinitionError.
+    Costs are in the currency of the models' prices. The engine makes no call once the recorded usage has reached a bound. Calls
+    already under way are still paid, so usage exceeds a bound by at most those calls. Raises DefinitionError.
     """
 
     case_cost: Decimal | None = None

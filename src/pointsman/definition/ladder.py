@@ -1,4 +1,4 @@
-"""The ladder of a pause: what happens, one rung after the other, while no answer comes."""
+"""The ladder of a pause: its reminders, reassignments and last resort while no answer comes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,12 +20,12 @@ def reassign(after: Duration, to: str) -> Reassign:
 
 
 def answer_with(default: object) -> Expire:
-    """The end of a ladder: at the pause's `deadline`, `default` is the answer."""
+    """At the end of a ladder: answer with `default` at the pause's `deadline`."""
     return Expire(None, default)
 
 
 def ladder_of(what: str, rungs: Sequence[Any], deadline: Duration | None) -> tuple[Rung, ...]:
-    """The rungs in their order, the last one at the deadline. Raises DefinitionError where they make no ladder."""
+    """The rungs in order, the last one at the deadline. Raises DefinitionError if they are not a valid ladder."""
     limit = None if deadline is None else seconds_of(deadline, f"{what}, its deadline")
     ladder = [_rung(what, rung, limit) for rung in rungs]
     if any(isinstance(rung, Expire) for rung in ladder[:-1]):
@@ -42,7 +42,7 @@ def _rung(what: str, rung: object, limit: float | None) -> Rung:
     if isinstance(rung, Park):
         rung = Expire(None, reason=rung.reason)
     if not isinstance(rung, Remind | Reassign | Expire):
-        raise DefinitionError(f"{what}: {rung!r} is no rung; write remind(...), reassign(...), answer_with(...) or park().")
+        raise DefinitionError(f"{what}: {rung!r} is not a rung; write remind(...), reassign(...), answer_with(...) or park().")
     if not isinstance(rung, Expire):
         return rung
     if limit is None:

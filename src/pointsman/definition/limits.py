@@ -1,4 +1,4 @@
-"""Limits: how much of a resource all cases together may use at a time, and how much work may wait in line."""
+"""Limits on the use of a resource by all cases, and bounds on the backlog."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from pointsman.errors import DefinitionError
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """After `failures` failed calls in a row nobody calls for `cooldown_seconds`; then one call is tried, and its end decides.
+    """After `failures` failed calls in a row, allow no call for `cooldown_seconds`; then allow one, whose result decides.
 
-    (Nygard, "Release It!", 2007.) A definite answer is no failure: not `Rejected`, and not a refusal with a `retry_after`.
+    (Nygard, "Release It!", 2007.) A definite answer is not a failure: neither `Rejected` nor a refusal with a `retry_after`.
     """
 
     failures: int = 5
@@ -20,16 +20,16 @@ class CircuitBreaker:
         if self.failures < 1:
             raise DefinitionError(f"CircuitBreaker: failures is {self.failures}; it must be at least 1.")
         if not 0 < self.cooldown_seconds < float("inf"):
-            raise DefinitionError(f"CircuitBreaker: cooldown_seconds is {self.cooldown_seconds}; say for how many seconds nobody calls.")
+            raise DefinitionError(f"CircuitBreaker: cooldown_seconds is {self.cooldown_seconds}; say for how many seconds to stop calls.")
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What all steps that name it, of all cases and processes, may use together.
+    """Bound the calls of all steps that name this limit, across all cases and processes.
 
-    At most `concurrency` calls at a time; at most `per_second` calls begin in a second, evenly spaced; `breaker` keeps
-    calls from a downstream that fails. A call that ends with an exception that has a `retry_after` (seconds), such as
-    `NotSent`, holds them all until then. `name` is what its state is stored under.
+    At most `concurrency` calls run at a time, and at most `per_second` calls begin in a second, evenly spaced. `breaker` stops calls
+    to a resource that keeps failing. If a call raises an exception with a `retry_after` (seconds), such as `NotSent`, all calls wait
+    that long. The state of the limit is stored under `name`.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """How many cases of a process may be in line, and how many of one tenant; None sets no bound.
+    """Bound the backlog of a process, and of each of its tenants; None sets no bound.
 
-    In line is what the engine has to do: cases that are ready, running, or wait for a permit or another attempt. Cases
-    that wait for a person, a message or a time, and those that are parked, are not.
+    The backlog is what the engine has to do: cases that are ready, running, or waiting for a permit or another attempt. It does not
+    include cases that wait for a person, a message or a time, or parked cases.
     """
 
     backlog_max: int | None = 100_000

@@ -1,4 +1,4 @@
-"""Messages: what comes to a process from outside, which case it belongs to, and what a second one means."""
+"""Messages: the data that a process accepts from outside, and the case that each message belongs to."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ T = TypeVar("T")
 Log = Annotated[list[T], LOG]
 """`Log[T]` is a field that grows: each message of an `accept(..., while_open="append")` and each write of a step adds one item.
 
-What has been added is history: nothing that is rewritten later clears it.
+Nothing removes an item: a later write to a field that it was computed from does not clear it.
 """
 
 WhileOpen = Literal["supersede", "append", "hold", "new_case"]
@@ -22,7 +22,7 @@ WhileOpen = Literal["supersede", "append", "hold", "new_case"]
 
 @dataclass(frozen=True, eq=False)
 class Accept:
-    """A kind of message that a process takes; see `Process.accept`."""
+    """A kind of message that a process accepts; see `Process.accept`."""
 
     name: str
     message: Any
@@ -34,13 +34,13 @@ class Accept:
     starts: Callable[[Any], Mapping[str, Any]] | bool
 
     def inputs(self, message: object) -> dict[str, Any]:
-        """What a case that this message starts begins with."""
+        """The inputs of a case that this message starts."""
         more = dict(self.starts(message)) if callable(self.starts) else {}
         return {self.writes[0]: [message] if self.while_open == "append" else message} | more
 
 
 def logs_of(state: type[State]) -> dict[str, Any]:
-    """The `Log` fields of a state, and of each the type of its items."""
+    """The `Log` fields of a state, each with the type of its items."""
     return {name: _item(field) for name, field in state.model_fields.items() if is_log(field)}
 
 

@@ -1,4 +1,4 @@
-"""Nodes: plain functions that fill a field, and what the engine is told about running them."""
+"""Nodes: functions that compute fields, and how the engine runs them."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,11 +19,11 @@ OnFailure = Literal["park", "record"]
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often and how fast a failing step is tried again. The budget is durable: a crash counts as an attempt.
+    """How many attempts a step has, and how long the engine waits between them. The count is durable.
 
     The n-th wait is `first_seconds * factor ** (n - 1)`, at most `max_seconds`, less a random part of up to `jitter` of
-    it (full jitter is 1.0; Brooker, "Exponential Backoff And Jitter", 2015). `on` names the exceptions that are worth
-    another attempt; another one fails the step at once.
+    it (full jitter is 1.0; Brooker, "Exponential Backoff And Jitter", 2015). `on` names the exceptions to retry; any other exception
+    fails the step at once.
     """
 
     attempts_max: int = 3
@@ -53,14 +53,14 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the engine tells a function that asks for `ctx: Context` after its `*`.
+    """The context of a call, for a function that has the parameter `ctx: Context` after its `*`.
 
-    `case` is the case's number, `attempt` counts from 1, `now` is the engine's clock (Unix seconds) when the attempt
+    `case` is the case's number, `attempt` counts from 1, and `now` is the engine's time (Unix seconds) when the attempt
     began. `key` is an effect's idempotency key: the same for every attempt of the same effect, empty for a node.
-    `incarnation` names the database, so that (incarnation, case) is unique beyond it.
+    `incarnation` identifies the database, so that (incarnation, case) is unique across databases.
 
-    A guarded node is told what its guard had against the last answer: the `violations`, and its text, `rejected`; both are
-    empty where it is asked afresh. `model` counts from 0 which of the guard's models is to be asked.
+    For a repair of a guarded node, `violations` and `rejected` are the violations and the text of the rejected response; otherwise
+    both are empty. `model` is the index of the guard's model to ask, from 0.
     """
 
     case: int
@@ -75,15 +75,15 @@ class Context:
     _read: Callable[[Blob], Awaitable[bytes]] | None = field(default=None, repr=False, compare=False)
 
     async def read(self, blob: Blob) -> bytes:
-        """The content of a blob that was stored with `Engine.store_blob`. Raises KeyError where it has been collected."""
+        """Read a blob that was stored with `Engine.store_blob`. Raises KeyError if it has been collected."""
         if self._read is None:
-            raise KeyError(f"no blobs here: this context belongs to no engine, so {blob.sha256[:12]} cannot be read")
+            raise KeyError(f"blob {blob.sha256[:12]} cannot be read, because this context belongs to no engine")
         return await self._read(blob)
 
 
 @dataclass(frozen=True, eq=False)
 class Node(Generic[P, R]):
-    """A function with one job. Calling it calls the function, so a test needs no engine. `former_names` are its earlier names, oldest first."""
+    """A function that computes fields. Calling it calls the function, so a test needs no engine. `former_names`: earlier names, oldest first."""
 
     function: Callable[P, R]
     name: str
@@ -105,12 +105,12 @@ class Node(Generic[P, R]):
 
     @cached_property
     def depends(self) -> frozenset[str]:
-        """The fields whose rewriting clears what this node wrote."""
+        """The fields that the result depends on: a write to one of them clears the result."""
         judged = frozenset() if self.guard is None else self.guard.depends
         return (frozenset(self.signature.reads) - self.signature.peeks) | judged.difference(self.writes)
 
     def split(self, result: object) -> Mapping[str, object]:
-        """Assign what the function returned to the fields it writes: one field takes it whole, several take a tuple apart."""
+        """Assign the function's result to the fields that it writes: the whole result to one field, a tuple's items to several."""
         if len(self.writes) == 1:
             return {self.writes[0]: result}
         if not self.writes:

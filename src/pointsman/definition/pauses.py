@@ -1,4 +1,4 @@
-"""Steps that wait: for a person, for a time. The case stops, holds nothing, and goes on when its answer or its time has come."""
+"""Steps that wait for a person or a time. A waiting case uses no thread, permit or place."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,14 +7,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Remind:
-    """A rung: a reminder is sent when the pause has been open for `after_seconds`."""
+    """A rung: send a reminder when the pause has been open for `after_seconds`."""
 
     after_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reassign:
-    """A rung: from `after_seconds` on, `to` is asked."""
+    """A rung: assign the pause to `to` when it has been open for `after_seconds`."""
 
     after_seconds: float
     to: str
@@ -22,7 +22,7 @@ class Reassign:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """The last rung: after `after_seconds` nobody is asked any more. The answer is then `default`, or the case is parked for `reason`."""
+    """The last rung: after `after_seconds` the pause ends, either with the answer `default` or by parking the case for `reason`."""
 
     after_seconds: float | None
     default: Any = None
@@ -34,12 +34,11 @@ Rung = Remind | Reassign | Expire
 
 @dataclass(frozen=True, eq=False)
 class Pause:
-    """A place where a case waits for a typed answer.
+    """A step at which a case waits for a typed answer.
 
-    `writes` takes the answer; `shows` are the fields that the person sees and decides on: the answer is bound to their
-    digest, and is cleared when one of them is rewritten. `edits` are shown fields that the answer may rewrite;
-    `beside` are fields shown for information, without being part of what is decided. `ladder` says what happens when no
-    answer comes, `assignee` who is asked first, `former_names` its earlier names.
+    `writes` takes the answer. `shows` are the fields that the person decides on: the answer is bound to their digest, and a write to
+    one of them clears it. `edits` are shown fields that the answer may rewrite, and `beside` are fields shown for information only.
+    `ladder` says what happens while no answer comes, `assignee` is who is asked first, and `former_names` are earlier names.
     """
 
     name: str
@@ -54,21 +53,21 @@ class Pause:
 
     @cached_property
     def depends(self) -> frozenset[str]:
-        """The fields whose rewriting clears the answer."""
+        """The fields that the answer depends on: a write to one of them clears it."""
         return frozenset(self.shows)
 
     @property
     def expires_seconds(self) -> float | None:
-        """How long after its opening the pause is over by itself, or None."""
+        """The seconds from the opening of the pause to its end by itself, or None."""
         last = self.ladder[-1] if self.ladder else None
         return last.after_seconds if isinstance(last, Expire) else None
 
 
 @dataclass(frozen=True, eq=False)
 class Sleep:
-    """A place where a case waits for a time: `seconds` from when it came there, or the one that the field `until` names.
+    """A step at which a case waits for `seconds`, or until the time in the field `until`.
 
-    `writes` takes the time at which it went on: until then the field is empty, so that a rule can ask for it. `former_names` are its earlier names.
+    `writes` takes the time at which the sleep ended; until then it is None, so that a rule can test it. `former_names` are earlier names.
     """
 
     name: str
@@ -79,10 +78,10 @@ class Sleep:
 
     @cached_property
     def depends(self) -> frozenset[str]:
-        """The fields whose rewriting makes the case sleep anew."""
+        """The fields that the sleep depends on: a write to one of them starts the sleep again."""
         return frozenset() if self.until is None else frozenset({self.until})
 
     @property
     def shows(self) -> tuple[str, ...]:
-        """What the sleep is bound to."""
+        """The fields that the sleep is bound to."""
         return tuple(self.depends)

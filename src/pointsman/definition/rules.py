@@ -1,4 +1,4 @@
-"""Rules: read from the top, the first whose condition holds says what happens next."""
+"""Rules: the first rule whose condition holds names the next step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ from pointsman.errors import DefinitionError
 S = TypeVar("S")
 
 
-# As many branches of one case at once as there are threads for plain functions (runtime/engine.py): more would spend their
-# time in line there. A bound that all cases share is the business of the resource that they use.
+# As many as there are threads for plain functions (runtime/engine.py): more branches would only wait for a thread. To bound the
+# branches of all cases, use a limit.
 BRANCH_CONCURRENCY = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Quorum:
-    """A step of several branches ends as soon as `needed` of them have succeeded."""
+    """End a parallel step as soon as `needed` branches have succeeded."""
 
     needed: int
 
 
 Failures = Literal["fail", "record"] | Quorum | None
-"""What a branch that fails for good means: see `parallel`."""
+"""What happens when a branch fails for good: see `parallel`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Parallel:
-    """Several branches at once; all their fields are written together when the step ends."""
+    """A parallel step: several branches at once, whose fields are written together when the step ends."""
 
     nodes: tuple[AnyNode, ...]
     failures: Failures = None
@@ -43,13 +43,13 @@ class Parallel:
         return " + ".join(getattr(node, "name", repr(node)) for node in self.nodes)
 
     def records(self, node: AnyNode) -> bool:
-        """Whether a branch of this node that has failed for good leaves a `Failure` in its field, and the others go on."""
+        """Whether a branch of this node that fails for good writes a `Failure` to its field and lets the others go on."""
         return node.on_failure == "record" if self.failures is None else self.failures != "fail"
 
 
 @dataclass(frozen=True, eq=False)
 class Each(Parallel):
-    """One node at once for each item of a collection."""
+    """A parallel step that runs one node for each item of a collection."""
 
     over: str = ""
 
@@ -61,7 +61,7 @@ class Each(Parallel):
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The case is done, with this outcome."""
+    """End the case with this outcome."""
 
     outcome: str
 
@@ -73,7 +73,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """The case leaves the line and waits for an operator, with this reason."""
+    """Park the case with this reason, for an operator."""
 
     reason: str
 
@@ -85,7 +85,7 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class Compensate:
-    """What the case's effects did is taken back, the last one first; then the case is done, with this outcome."""
+    """Reverse the case's effects, the last one first, then end the case with this outcome."""
 
     outcome: str
 
@@ -96,7 +96,7 @@ class Compensate:
 
 
 AnyStep = AnyNode | Pause | Sleep | Child
-"""What a process declares."""
+"""A step that a process declares."""
 
 Step = AnyNode | AnyEffect | Pause | Sleep | Child | Parallel | Finish | Compensate | Park
 
@@ -123,10 +123,10 @@ def otherwise(step: Step) -> Rule[Any]:
 def parallel(*nodes: AnyNode, failures: Failures = None) -> Parallel:
     """Run `nodes` at the same time, each with its own retries and timeout; write all their fields together at the end.
 
-    `failures` says what a branch means that has failed for good: None what its own `on_failure` says, when all have ended.
-    "fail" ends the step at the first one: its siblings are cancelled and the case is parked. "record" leaves a `Failure`
-    in its field. `quorum(n)` ends the step as soon as n branches have succeeded: the others are cancelled, and their
-    fields take a `Failure`; when n can no longer be reached, the case is parked.
+    `failures` says what happens when a branch fails for good. None applies the node's own `on_failure` once all branches have
+    ended. "fail" cancels the other branches at once and parks the case. "record" writes a `Failure` to the branch's field.
+    `quorum(n)` ends the step as soon as n branches have succeeded: the others are cancelled, and their fields take a `Failure`; when n
+    can no longer be reached, the case is parked.
     """
     return Parallel(nodes, failures)
 
@@ -141,7 +141,7 @@ def each(node: AnyNode, *, over: str, failures: Failures = None, concurrency: in
 
 
 def quorum(needed: int) -> Quorum:
-    """As many branches must succeed, and no more need to: for `failures=` of `parallel` and `each`."""
+    """For `failures=` of `parallel` and `each`: end the step as soon as `needed` branches have succeeded."""
     return Quorum(needed)
 
 
@@ -151,12 +151,12 @@ def finish(outcome: str) -> Finish:
 
 
 def compensate(outcome: str) -> Compensate:
-    """Take back, in reverse order, what the ledger says has happened (each effect's `undo=`), and end the case with `outcome`."""
+    """Call the compensation (`undo=`) of each effect that happened, the last one first, then end the case with `outcome`."""
     return Compensate(_text("compensate", outcome))
 
 
 def park(reason: str = "nobody answered in time") -> Park:
-    """Take the case out of the line for an operator, who is told `reason`; in a rule, or at the end of a pause's ladder."""
+    """Park the case with `reason`, for an operator: in a rule, or at the end of a pause's ladder."""
     return Park(_text("park", reason))
 
 

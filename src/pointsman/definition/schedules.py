@@ -1,4 +1,4 @@
-"""Schedules: moments at which a process starts a case by itself. They are computed, never counted, so none can drift or be early."""
+"""Schedules: times at which a process starts cases. Ticks are computed from the first moment, so they never drift or come early."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -12,11 +12,11 @@ from pointsman.definition.durations import DAY_SECONDS, Duration, seconds_of
 from pointsman.errors import DefinitionError
 
 Missed = Literal["one", "all", "none"]
-"""What becomes of ticks that nobody was there for: the last of them is started, all of them are, or none is."""
+"""Which missed ticks start a case: the last one, all of them, or none."""
 
-MISSED_MAX = 100  # of one schedule: enough for four days of hours; who slept longer does not want to see it all repeated
-LATE_SECONDS = 60.0  # a tick that is started within it has not been missed: a restart fits in
-PERIOD_SECONDS_MIN = 1.0  # what comes more often is a loop, not a schedule
+MISSED_MAX = 100  # missed ticks of one schedule to start: four days of an hourly one; beyond that, nobody wants them all
+LATE_SECONDS = 60.0  # a tick at most this late is not missed: long enough for a restart
+PERIOD_SECONDS_MIN = 1.0  # a shorter period is a loop, not a schedule
 
 
 class Ticks(Protocol):
@@ -26,17 +26,17 @@ class Ticks(Protocol):
         """The ticks after `moment`, in order, of a schedule whose first moment was `since` (both Unix seconds)."""
 
     def zone(self) -> tzinfo:
-        """The zone in which a tick is shown."""
+        """The time zone in which a tick is shown."""
 
 
 @dataclass(frozen=True)
 class Every:
-    """A tick each `seconds`, counted from the schedule's first moment: the second in which an engine first had it."""
+    """A tick every `seconds`, counted from the schedule's first moment: the time at which an engine first had it."""
 
     seconds: float
 
     def after(self, moment: float, since: float) -> Iterator[float]:
-        """The ticks after `moment`; the first one of all comes one period after `since`."""
+        """The ticks after `moment`; the first tick is one period after `since`."""
         number = max(1, int((moment - since) // self.seconds))  # at or before `moment`
         while True:
             tick = since + number * self.seconds
@@ -45,19 +45,19 @@ class Every:
             number += 1
 
     def zone(self) -> tzinfo:
-        """UTC: a period knows no zone."""
+        """UTC: a period has no time zone."""
         return UTC
 
 
 @dataclass(frozen=True)
 class Cron:
-    """A tick whenever the clocks of `place` (an IANA time zone) show what the cron expression says."""
+    """A tick whenever the local time in `place` (an IANA time zone) matches the cron expression."""
 
     expression: str
     place: str
 
     def after(self, moment: float, since: float) -> Iterator[float]:  # noqa: ARG002 - the protocol's parameter
-        """The ticks after `moment`, as Debian's cron has them where clocks are put forward or back (cronsim's README)."""
+        """The ticks after `moment`; across changes of daylight saving time, as Debian's cron computes them (cronsim's README)."""
         from cronsim import CronSim  # noqa: PLC0415 - an extra
 
         for shown in CronSim(self.expression, datetime.fromtimestamp(moment, self.zone())):
@@ -69,19 +69,18 @@ class Cron:
 
 
 def every(period: Duration) -> Every:
-    """A tick each period, such as "1d"; a day is 24 hours here, and `cron` is what knows a place's clocks. Raises DefinitionError."""
+    """A tick each period, such as "1d". A day has 24 hours; use `cron` for local times. Raises DefinitionError."""
     seconds = seconds_of(period, "every")
     if seconds < PERIOD_SECONDS_MIN:
-        raise DefinitionError(f"every: {period!r} is less than a second; let the case itself go on instead.")
+        raise DefinitionError(f"every: {period!r} is less than a second; give it a second or more.")
     return Every(seconds)
 
 
 def cron(expression: str, *, zone: str = "UTC") -> Cron:
-    """A tick as a cron expression says (minute, hour, day of month, month, day of week) by the clocks of an IANA time zone.
+    """A tick at each match of a cron expression (minute, hour, day of month, month, day of week), in local time of an IANA time zone.
 
-    A time of day that is skipped when clocks are put forward comes right after the gap, one that comes twice when they
-    are put back ticks once; an expression with `*` in its minutes or hours ticks through both. Needs the extra `cron`.
-    Raises DefinitionError.
+    When clocks go forward, a skipped time ticks right after the gap; when they go back, a repeated time ticks once. An expression
+    with `*` in its minutes or hours ticks through both. Needs the extra `cron`. Raises DefinitionError.
     """
     try:
         from cronsim import CronSimError  # noqa: PLC0415 - an extra
@@ -97,15 +96,15 @@ def cron(expression: str, *, zone: str = "UTC") -> Cron:
     try:
         first = next(ticks.after(0.0, 0.0), None)
     except CronSimError as error:
-        raise DefinitionError(f'cron: {expression!r} is no cron expression ({error}); write one such as "0 7 * * 1-5".') from None
+        raise DefinitionError(f'cron: {expression!r} is not a cron expression ({error}); write one such as "0 7 * * 1-5".') from None
     if first is None:
-        raise DefinitionError(f"cron: {expression!r} names no day that ever comes; correct it.")
+        raise DefinitionError(f"cron: {expression!r} matches no date; correct it.")
     return ticks
 
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """A case is started at each tick, with these inputs: a mapping, or a function of the tick's time."""
+    """A schedule that starts a case at each tick, with these inputs: a mapping, or a function of the tick's time."""
 
     name: str
     ticks: Ticks
@@ -113,9 +112,9 @@ class Schedule:
     missed: Missed = "one"
 
     def due(self, last: float, now: float, since: float) -> tuple[list[float], float]:
-        """The ticks to start now, oldest first, and the newest one that is over with it (all Unix seconds).
+        """The ticks to start now, oldest first, and the newest tick that is then over (all Unix seconds).
 
-        `last` is the newest one that was over before.
+        `last` is the newest tick that was over before.
         """
         found = newest(self.ticks, last, now, since, MISSED_MAX if self.missed == "all" else 1)
         if not found:
@@ -140,7 +139,7 @@ class Schedule:
 def newest(ticks: Ticks, after: float, until: float, since: float, count: int) -> list[float]:
     """The newest `count` ticks after `after`, up to `until`, oldest first.
 
-    The search goes back in growing steps: what ticks each minute is not counted through when it has slept for a year.
+    The search goes back in growing steps, so that a schedule that was missed for a long time does not compute every tick.
     """
     span = DAY_SECONDS / 24
     while True:

@@ -1,4 +1,4 @@
-"""The contract of a process: a record of fields, and the two values that the library itself puts into fields."""
+"""The state of a process: a record of fields, and the two types of value that the library itself writes to fields."""
 
 import hashlib
 from typing import TYPE_CHECKING, Any, Self
@@ -13,11 +13,11 @@ else:
     ModelMetaclass = type(BaseModel)
 
 
-STATES_MAX = 64  # states whose schema and inputs are remembered: more than one program declares
+STATES_MAX = 64  # states whose schema and inputs are cached: more than one program declares
 
 
 class _StateType(ModelMetaclass):
-    """Makes the classes of states: what Pydantic cannot hold is refused with the field and the mend, and not in Pydantic's words."""
+    """The metaclass of states. It refuses a field that Pydantic does not support, with the name of the field and the fix."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **settings: Any) -> type:
         try:
@@ -29,7 +29,7 @@ class _StateType(ModelMetaclass):
             else:
                 kind = namespace["__annotations__"][field]
                 told = (
-                    f"state {name!r}: field {field!r} is a {getattr(kind, '__name__', kind)}, which cannot be held as JSON; "
+                    f"state {name!r}: field {field!r} is a {getattr(kind, '__name__', kind)}, which cannot be stored as JSON; "
                     "give it a type that Pydantic knows, or pass the object as a resource."
                 )
         raise DefinitionError(told)
@@ -44,20 +44,20 @@ def _is_known(kind: Any) -> bool:
 
 
 class State(BaseModel, metaclass=_StateType):
-    """Everything that a process knows of a case. Subclass it and name the fields.
+    """The base class of states: everything that a process knows about a case. Subclass it and declare the fields.
 
-    A field without a default, or with one that is not None, is an *input*: it comes with `start`. A field whose default
-    is None is a *result*: it is None until a node, an effect or a pause has written it. Conditions may use properties
-    that a subclass defines; what a property reads is recorded through it.
+    A field without a default, or with a default other than None, is an *input*, given to `start`. A field whose default
+    is None is a *result*: it is None until a node, an effect or a pause writes it. Conditions may use properties
+    of the subclass; the fields that a property reads are recorded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
 
 
 class Failure(BaseModel):
-    """A step that failed for good, as the value of the field that it would have written (`on_failure="record"`).
+    """The value that a step which failed for good writes to its field (`on_failure="record"`).
 
-    `step` is its name, `error` the exception's type, `message` its text, `attempts` how often it was tried.
+    `step` is its name, `error` the type of the exception, `message` its text, and `attempts` the number of attempts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Transactions: nodes that write the author's own rows, in the very commit that writes the field and the events."""
+"""Transactions: nodes that write the author's own rows in the same commit as the field and the events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ from pointsman.definition.nodes import Node, P, R
 
 
 class Database(Protocol):
-    """What a transaction asks for as `*, db: Database`: the engine's own database, within the engine's own commit.
+    """The engine's database inside the current commit; a transaction receives it as `*, db: Database`.
 
-    It reads and writes the author's tables, and may make, alter and drop them. The engine's tables can be read and not changed,
-    and the commit and the file are the engine's. It is good until the function returns.
+    It can read and write the author's tables, and create, alter and drop them. It can read the engine's tables but not change them,
+    and it can neither end the commit nor change settings of the file. It is valid until the function returns.
     """
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement and answer its rows.
+        """Run one statement and return its rows.
 
-        Raises what the database's driver raises, and DefinitionError where the statement would change what is the engine's.
+        Raises what the database's driver raises, and DefinitionError if the statement would change the engine's tables or transaction.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class Transaction(Node[P, R], Generic[P, R]):
-    """A node whose rows, field and events are one commit: all of them are there, or none."""
+    """A node whose rows, field and events are written in one commit."""
 
 
 AnyTransaction = Transaction[Any, Any]
