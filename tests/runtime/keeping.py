@@ -9,7 +9,21 @@ from typing import Any
 
 from places import Place
 
-from pointsman import AtMostOnce, Blob, Context, Engine, Process, Retention, State, finish, history_of, open_reader, otherwise, when
+from pointsman import (
+    AtMostOnce,
+    Blob,
+    Context,
+    Engine,
+    Process,
+    Rejected,
+    Retention,
+    State,
+    finish,
+    history_of,
+    open_reader,
+    otherwise,
+    when,
+)
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.crash import CrashAt, in_child, recovers
 
@@ -27,7 +41,7 @@ class Mail(State):
 
 
 def mails(retention: Retention | None = None) -> Process[Mail]:
-    """A mail is spam, or is answered when somebody has approved of it; "fail" in its text lets the answer fail in doubt."""
+    """A mail is spam, or is answered when somebody has approved of it; "fail" in its text lets the answer fail in doubt, "refused" for certain."""
     process = Process("mails", Mail, retention=retention)
 
     @process.node(writes="kind")
@@ -38,6 +52,8 @@ def mails(retention: Retention | None = None) -> Process[Mail]:
     async def send(text: str, kind: str, *, ctx: Context) -> str:
         if "fail" in text:
             raise ConnectionResetError(f"no answer about {text}")
+        if "refused" in text:
+            raise Rejected(f"not about {text}")
         return f"sent about {text}"
 
     approve = process.pause(writes="approval", answer=bool, shows=("text", "kind"))

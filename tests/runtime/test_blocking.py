@@ -1,6 +1,7 @@
 """The engine for scripts has the engine's calls, and each waits for its answer."""
 
 import asyncio
+import gc
 import inspect
 import os
 import signal
@@ -124,6 +125,47 @@ def test_an_engine_that_is_closed_says_so(tmp_path: Path) -> None:
             ask()
 
 
+@pytest.mark.parametrize("given_up", ["closed", "dropped"])
+def test_events_that_nobody_reads_on_end_quietly_after_the_engine_has_closed(
+    tmp_path: Path, given_up: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unraisable: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", unraisable.append)
+
+    with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
+        engine.start("asking", {"text": "why?"})
+        events: Any = engine.events()
+        assert next(events).kind == "accepted"
+    if given_up == "closed":
+        events.close()
+    del events
+    gc.collect()
+
+    assert unraisable == []
+
+
+@pytest.mark.parametrize("where", ["node", "condition"])
+def test_code_in_the_loop_of_the_engine_is_told_that_it_would_wait_for_itself(tmp_path: Path, where: str) -> None:
+    process = Process("asking", Question)
+    engines: list[BlockingEngine] = []
+
+    @process.node(writes=("number", "answer"), retry=Retry(attempts_max=1))
+    async def count(text: str) -> tuple[int, str]:
+        return engines[0].case(1).id, text
+
+    def uncounted(question: Question) -> bool:
+        return question.number is None and (where == "node" or engines[0].case(1).id == 1)
+
+    process.rules(when("not counted", uncounted, count), otherwise(finish("counted")))
+
+    def asks() -> str:
+        with open_blocking(tmp_path / "cases.db", [process]) as engine:
+            engines.append(engine)
+            return str(engine.wait_until_resting(engine.start("asking", {"text": "why?"}).case).reason)
+
+    assert "a blocking engine was called by code that runs in its event loop" in answered(asks)
+
+
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit], ids=lambda error: error.__name__)
 @pytest.mark.parametrize("where", ["node", "thread", "effect", "condition"])
 def test_what_would_end_the_program_is_the_failure_of_its_call(tmp_path: Path, where: str, raised: type[BaseException]) -> None:
@@ -196,11 +238,14 @@ def test_whoever_waits_while_another_thread_closes_the_engine_is_told(tmp_path: 
 
 
 def test_whoever_waits_for_what_the_engine_knows_nothing_of_is_told_too(tmp_path: Path) -> None:
-    begun, told = threading.Event(), []
+    begun, told, cleaned_up = threading.Event(), [], []
 
     async def never_ends() -> None:
         begun.set()
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned_up.append(True)
 
     with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
 
@@ -215,4 +260,4 @@ def test_whoever_waits_for_what_the_engine_knows_nothing_of_is_told_too(tmp_path
         begun.wait()
 
     waiter.join(10)
-    assert told == ["the engine is closed; open it again."]
+    assert (told, cleaned_up) == (["the engine is closed; open it again."], [True])

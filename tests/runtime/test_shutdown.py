@@ -101,6 +101,57 @@ def test_a_step_that_does_not_end_within_the_grace_is_given_back_with_its_attemp
     assert calls.count("begin") >= 2
 
 
+def test_a_step_whose_event_loop_ends_is_given_back_with_its_attempt(place: Place) -> None:
+    calls: list[str] = []
+
+    async def main() -> Any:
+        async def serves(work: Work) -> None:
+            async with place.open(working(work, calls)) as engine:
+                await engine.start("work", {"name": "m"})
+                await asyncio.Event().wait()
+
+        work = Work()
+        serving = asyncio.create_task(serves(work))
+        await work.reached.wait()
+        return serving  # at its end `asyncio.run` cancels every task, those of the engine's cases too
+
+    assert asyncio.run(main()).cancelled()
+    row = run(go_on(place, calls))
+
+    assert (row.status, row.reason) == (Status.DONE, None)
+    assert calls == ["begin", "begin", "complete"]
+
+
+@pytest.mark.parametrize("ends", [lambda: "m", lambda: 1 // 0], ids=["returns", "raises"])
+def test_a_function_that_cancels_its_own_task_does_not_take_its_commit_with_it(place: Place, ends: Callable[[], Any]) -> None:
+    process = Process("work", Job)
+
+    @process.node(writes="first", retry=Retry(attempts_max=1), on_failure="park")
+    async def begin(name: str) -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        first: str = ends()
+        return first
+
+    @process.node(writes="second")
+    async def complete(first: str) -> str:
+        return first
+
+    process.rules(
+        when("not begun", lambda c: c.first is None, begin),
+        when("incomplete", lambda c: c.second is None, complete),
+        otherwise(finish("complete")),
+    )
+
+    async def main() -> Any:
+        async with place.open(process) as engine:
+            return await asyncio.wait_for(engine.wait_until_resting((await engine.start(process, {"name": "m"})).case), 5)
+
+    row = run(main())
+    assert row.outcome == "complete" or "by zero" in row.reason
+
+
 def test_an_effect_that_is_cut_short_is_in_doubt_and_its_policy_decides(place: Place) -> None:
     async def cut(safety: Any, world: World, reached: asyncio.Event) -> None:
         async def hang(key: str) -> Any:

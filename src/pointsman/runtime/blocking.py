@@ -5,7 +5,7 @@ import logging
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from functools import update_wrapper, wraps
 from pathlib import Path
@@ -16,11 +16,16 @@ from pointsman.definition.state import State
 from pointsman.errors import EngineStopped
 from pointsman.kernel.rows import EventRow
 from pointsman.runtime.engine import Engine
+from pointsman.runtime.scheduler import CANCEL_SECONDS
 from pointsman.store.base import Reader
 
 log = logging.getLogger("pointsman")
 
 CLOSED = "the engine is closed; open it again."
+IN_ITS_LOOP = (
+    "a blocking engine was called by code that runs in its event loop, which would wait for itself; "
+    "call it from a plain function, without `async`, or from another thread"
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,6 +39,7 @@ class _Loop:
         self._loop = asyncio.new_event_loop()
         self._waiting: set[Future[Any]] = set()
         self._closing = False
+        self._changing = threading.Lock()  # so that a call is begun before the loop ends, or refused
         self._thread = threading.Thread(target=self._work, name="pointsman-loop", daemon=True)
         self._thread.start()
 
@@ -43,16 +49,35 @@ class _Loop:
                 self._loop.run_forever()
             except BaseException:  # asyncio lets SystemExit and KeyboardInterrupt out of its loop, which goes on without harm
                 log.exception("the event loop of a blocking engine was left by force, and goes on")
+        self._loop.run_until_complete(self._end())
+        self._loop.close()
+
+    async def _end(self) -> None:
+        """Cancel what nobody will wait for any more, and let it clean up."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=CANCEL_SECONDS)
+        await asyncio.get_running_loop().shutdown_asyncgens()
 
     def wait(self, call: Coroutine[Any, Any, T]) -> T:
-        """Run `call` in the loop and return its result. Raises EngineStopped after `close`."""
-        if self._closing:
+        """Run `call` in the loop and return its result. Raises EngineStopped after `close`, and RuntimeError in the loop's own thread."""
+        if threading.current_thread() is self._thread:
             call.close()
-            raise EngineStopped(CLOSED)
-        future = asyncio.run_coroutine_threadsafe(call, self._loop)
-        self._waiting.add(future)
+            raise RuntimeError(IN_ITS_LOOP)
+        with self._changing:
+            if self._closing:
+                call.close()
+                raise EngineStopped(CLOSED)
+            future = asyncio.run_coroutine_threadsafe(call, self._loop)
+            self._waiting.add(future)
         try:
             return future.result()
+        except CancelledError:
+            if self._closing:
+                raise EngineStopped(CLOSED) from None
+            raise
         finally:
             self._waiting.discard(future)
             future.cancel()  # Ctrl-C ends the wait, and what was asked for with it
@@ -64,10 +89,10 @@ class _Loop:
 
     def close(self) -> None:
         """End the thread. Whoever waits in another one for an answer that will not come gets EngineStopped."""
-        self._closing = True
+        with self._changing:
+            self._closing = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.close()
         for future in tuple(self._waiting):
             if not future.done():
                 future.set_exception(EngineStopped(CLOSED))
@@ -179,13 +204,9 @@ class BlockingEngine(_Blocking):
 
     @wraps(Engine.events)
     def events(self, *, after: str = "") -> Iterator[EventRow]:  # noqa: D102
-        events = self._inner.events(after=after)
+        events = self._inner.events(after=after)  # which its loop closes, when nobody refers to it any more
         while (event := self._loop.wait(_next(events))) is not None:
-            try:
-                yield event
-            except GeneratorExit:
-                self._loop.wait(events.aclose())
-                raise
+            yield event
 
     def serve(self) -> None:
         """Work until SIGTERM or SIGINT arrives, then return. Call it in the main thread. Raises StoreError, EngineStopped."""

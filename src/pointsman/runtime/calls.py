@@ -1,6 +1,7 @@
 """Call an author's function with its fields and resources, within its time: in the event loop, in a thread, or in a subprocess."""
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import inspect
@@ -96,15 +97,16 @@ class Calls:
         self.ports.failpoints(f"{what}.call")
         try:
             end = CallEnd(await self.invoke(session, request))
+        except Exception as error:  # the author's function may raise anything
+            end = CallEnd(error=error)
         except BaseException as error:
             if permit is not None:
                 await permit.ended(error)
-            if not isinstance(error, Exception):
-                raise
-            end = CallEnd(error=error)
-        else:
-            if permit is not None:
-                await permit.ended(None)
+            raise
+        await _without_cancel()
+        if permit is not None:
+            await permit.ended(end.error)
+        if end.error is None:
             self.ports.failpoints(f"{what}.called")
         return end if permit is None else end._replace(facts=permit.facts, refused=permit.refused, held_until=permit.end.holds)
 
@@ -245,6 +247,16 @@ class Calls:
 
 async def _inline(function: Callable[..., object], reads: Sequence[Any], uses: Mapping[str, Any]) -> object:
     return function(*reads, **uses)
+
+
+async def _without_cancel() -> None:
+    """Forget a cancel that a function has asked for and not taken, or has taken and not raised: its commit would be given up for it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)  # where a cancel comes that has not come yet
+        while task.uncancel():
+            pass
 
 
 @types.coroutine

@@ -104,9 +104,8 @@ class OperatorCommands:
         check_name("by", by)
         check_text("why", why)
         row = await self._cases.row(case)
-        if row.status in {Status.PARKED, Status.BLOCKED}:
-            row = await self.cancel(case, by=by, why=why)
-        if row.status not in ENDED:
+        stopped = row.status in {Status.PARKED, Status.BLOCKED}
+        if row.status not in ENDED and not stopped:
             raise Refused(f"case {case} cannot be erased while it goes on: {standing(row)}; cancel it first.")
         dossier = await self._store.dossier(case)
         if dossier is None:
@@ -118,6 +117,9 @@ class OperatorCommands:
         parent = await self._store.case(row.parent) if row.parent is not None else None
         if parent is not None and parent.status not in ENDED:
             raise Refused(f"case {case} is a child of case {parent.id}, which goes on and may still read it; erase it when that has ended.")
+        if stopped:
+            await self.cancel(case, by=by, why=why)
+            return await self.erase(case, by=by, why=why)  # which looks again: it may have gone on meanwhile
         late = any(message.status is not MessageStatus.HELD for message in dossier.messages)
         if dossier.events[-1].kind == Kind.ERASED and not late:
             return row

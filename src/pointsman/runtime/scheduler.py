@@ -286,6 +286,9 @@ class Scheduler:
             task = asyncio.current_task()
             if self._stopping or is_ctrl_c(error) or task is None:
                 raise
+            if self._loop_task is not None and self._loop_task.cancelling():  # as `asyncio.run` does at its end: nobody is to blame
+                self._given_back.append(case)
+                raise
             while task.uncancel():
                 pass
             log.exception("case %d cannot go on", case)
