@@ -56,7 +56,7 @@ async def start(engine: Engine, number: int, **how: Any) -> str:
         busy = error
     else:
         return "duplicate" if started.duplicate else "accepted"
-    assert f"in line, as many as its intake takes; try again in {busy.retry_after:g} seconds." in str(busy)
+    assert f"in its backlog, the most that its intake allows; try again in {busy.retry_after:g} seconds." in str(busy)
     return f"busy {busy.retry_after:g}"
 
 
@@ -96,7 +96,7 @@ def test_one_tenant_is_told_to_wait_while_another_is_served(place: Place) -> Non
         async with place.open(asking(intake), resources={"world": Downstream()}, clock=ManualClock()) as engine:
             answers = [await start(engine, number, tenant="loud") for number in range(4)]
             answers += [await start(engine, number, tenant="quiet") for number in range(10, 13)]
-            with pytest.raises(Busy, match="tenant 'loud' of process 'ask' has 2 cases in line"):
+            with pytest.raises(Busy, match="tenant 'loud' of process 'ask' has 2 cases in its backlog"):
                 await engine.start("ask", {"question": Question(number=99, thread="")}, tenant="loud")
             return answers
 
@@ -113,7 +113,7 @@ def test_of_so_many_tenants_only_the_lines_are_remembered(place: Place, monkeypa
             tenants = [f"tenant {number}" for number in range(20)]
             first = [await start(engine, number, tenant=tenant) for number, tenant in enumerate(tenants)]
             second = [await start(engine, 100 + number, tenant=tenant) for number, tenant in enumerate(tenants)]
-            return first, second, len(engine._starts._intakes._lines)
+            return first, second, len(engine._starts._intakes._backlogs)
 
     first, second, known = run(main())
 

@@ -160,7 +160,7 @@ def test_inputs_that_slipped_past_the_states_own_validation_are_refused(place: P
 def test_an_empty_key_is_no_key(on_disk: Place, named: str) -> None:
     async def main() -> Any:
         async with on_disk.open(sorting()) as engine:
-            with pytest.raises(InputInvalid, match=f"the {named} is empty; give it a text, or None"):
+            with pytest.raises(InputInvalid, match=f"the {named} is empty; pass a text, or None for no {named}"):
                 await engine.start("mail", {"message": "m"}, **{named: ""})
             return await engine.reader.counts()
 

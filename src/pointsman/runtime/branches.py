@@ -1,7 +1,7 @@
-"""Run the branches of a step at once, and commit what comes out of them as it comes.
+"""Run the branches of a parallel step, and commit their ends as they come.
 
-Everything that has ended by the time of a commit is in it, so a thousand branches take as many commits as the disk is
-slower than they are. A branch that is no longer needed is cancelled. One that ends all the same is told as an event.
+One commit takes every branch that has ended by then, so a slow disk makes fewer commits, not a slower step. A branch that is no longer
+needed is cancelled. If it ends anyway, its late result is recorded as an event.
 """
 
 import asyncio
@@ -28,19 +28,19 @@ from pointsman.runtime.limits import Limits
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.session import CaseSession
 
-CANCEL_SECONDS = 2.0  # what cancelled branches get to clean up before the case goes on without them
+CANCEL_SECONDS = 2.0  # the time for cancelled branches to clean up, before the case goes on without them
 
 Advance = Callable[[CaseSession, Happening, Callable[[], Offer]], Awaitable[tuple[Command, ...]]]
 BudgetSpentFor = Callable[[CaseSession, AnyNode, Progress], Awaitable[BudgetSpent | None]]
 
 
 class _UnderWay:
-    """The attempts of one step's branches that are under way."""
+    """The running attempts of one step's branches."""
 
     def __init__(self, branches: Branches) -> None:
         self.branches = branches
         self.tasks: dict[asyncio.Task[BranchEnd | str], Branch] = {}
-        self.news = asyncio.Event()
+        self.changed = asyncio.Event()
         self._ended: list[asyncio.Task[BranchEnd | str]] = []
 
     def begin(self, branch: Branch, attempt: asyncio.Task[BranchEnd | str]) -> None:
@@ -49,11 +49,11 @@ class _UnderWay:
 
     def _has_ended(self, attempt: asyncio.Task[BranchEnd | str]) -> None:
         self._ended.append(attempt)
-        self.news.set()
+        self.changed.set()
 
     def take_ended(self) -> list[BranchEnd]:
-        """What came out of the attempts that have ended since the last time."""
-        self.news.clear()
+        """Return the ends of the attempts that have ended since the last call."""
+        self.changed.clear()
         ended, self._ended = self._ended, []
         ends = []
         for attempt in ended:
@@ -67,7 +67,7 @@ class _UnderWay:
 
 
 class BranchRunner:
-    """Runs steps of several branches."""
+    """Runs parallel steps."""
 
     def __init__(
         self, ports: Ports, calls: Calls, limits: Limits, late: LateResults, advance: Advance, budget_spent: BudgetSpentFor
@@ -82,9 +82,9 @@ class BranchRunner:
         self._left: set[asyncio.Task[Any]] = set()  # an event loop holds its tasks weakly
 
     async def run(self, session: CaseSession, step: Parallel, offer: Callable[[], Offer]) -> BranchesRested:
-        """Run the branches that have not ended yet, until there is a verdict or only waiting is left.
+        """Run the branches that have not ended, until there is a verdict or all that are left have to wait.
 
-        A branch is begun only while the case goes on and no cancel was asked for; those that are under way go on to their end.
+        A branch begins only while the engine keeps the case and nobody has asked to cancel it. Running branches run to their end.
         """
         branches = Branches(session.process, session.case, step)
         under_way = _UnderWay(branches)
@@ -97,10 +97,10 @@ class BranchRunner:
         return BranchesRested(branches, tuple(ends), tuple(late))
 
     async def _work(self, session: CaseSession, under_way: _UnderWay, offer: Callable[[], Offer]) -> list[BranchEnd]:
-        """Begin branches and commit their ends as they come; the last ones are left for the commit that follows."""
+        """Begin branches and commit their ends as they come. Return the last ends, which the next commit takes."""
         branches, ends, retried = under_way.branches, list[BranchEnd](), False
         while branches.verdict is None:
-            if any(has_answered(end) for end in ends):  # before another answer is bought
+            if any(has_answered(end) for end in ends):  # before the next branch pays for a response
                 await self._keep(session, ends, offer)
                 ends = []
             while _may_begin(offer()) and (branch := branches.begin_next(self._clock.now())) is not None:
@@ -109,7 +109,7 @@ class BranchRunner:
             if not under_way.tasks:
                 if retried or branches.refused is None or not _may_begin(offer()):
                     break
-                await self._limits.given_so_far()  # what this step has given back is on its way to the store
+                await self._limits.given_so_far()  # permits that this step gave back are on their way to the store
                 branches.ask_again()
                 retried = True
                 continue
@@ -117,19 +117,19 @@ class BranchRunner:
                 await self._keep(session, ends, offer)
             more = branches.under_way < branches.step.concurrency and _may_begin(offer())
             due = branches.wake_at(self._clock.now()) if more else None
-            await self._clock.wait(under_way.news, None if due is None else seconds_until(due, self._clock))
+            await self._clock.wait(under_way.changed, None if due is None else seconds_until(due, self._clock))
             ends = under_way.take_ended()
             retried = retried and not ends
         return ends
 
     async def _keep(self, session: CaseSession, ends: Sequence[BranchEnd], offer: Callable[[], Offer]) -> None:
-        """Commit what came out of branches while others are under way."""
+        """Commit the ends of branches while others are running."""
         await self._advance(session, BranchesEnded(tuple(ends), session.calling > 0), offer)
 
     async def _attempt(self, session: CaseSession, branch: Branch, row: BranchRow, offer: Callable[[], Offer]) -> BranchEnd | str:
-        """One attempt of a branch: its budget, its permit, its call, and what follows from how that ended.
+        """Make one attempt of a branch: check its budget, take its permit, call it, and decide what follows.
 
-        A text says why the branch has got no permit, so that it was not called.
+        Return a text instead if the branch was not called, which says why it got no permit.
         """
         node, progress = branch.node, progress_of(branch.node.guard, row.guard)
         error: Exception | None = await self._budget_spent(session, node, progress)
@@ -152,17 +152,15 @@ class BranchRunner:
         at = Moment(session.program, session.case, self._clock.now(), self._random, offer(), session.process)
         return branch_ended(at, branch, row, end)
 
-    # What is no longer needed.
-
     async def _cancel_rest(self, session: CaseSession, under_way: _UnderWay) -> list[Event]:
-        """Cancel what is under way, and wait a little for it to clean up; the events of what has ended all the same."""
+        """Cancel the running branches and give them time to clean up. Return the events of those that ended anyway."""
         rest = dict(under_way.tasks)
         for attempt in rest:
             attempt.cancel()
         until = self._clock.monotonic() + CANCEL_SECONDS
         while not all(attempt.done() for attempt in rest) and (remaining := until - self._clock.monotonic()) > 0:
-            under_way.news.clear()
-            await self._clock.wait(under_way.news, remaining)
+            under_way.changed.clear()
+            await self._clock.wait(under_way.changed, remaining)
         under_way.tasks.clear()
         for attempt, branch in rest.items():
             if not attempt.done():
@@ -182,7 +180,7 @@ def _may_begin(offer: Offer) -> bool:
 
 
 def _late(branch: Branch, attempt: asyncio.Task[BranchEnd | str]) -> Event | None:
-    """The event of a branch that ended after the verdict; none if it let itself be cancelled, or had not been called."""
+    """Return the event of a branch that ended after the verdict, or None if it was cancelled or had not been called."""
     if attempt.cancelled():
         return None
     error = attempt.exception()

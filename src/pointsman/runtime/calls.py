@@ -1,4 +1,4 @@
-"""Call an author's function with its fields and resources, within its time: in the event loop, in a thread, or in a subprocess."""
+"""Call an author's function with its fields and resources, under its timeout: in the event loop, in a thread or in a subprocess."""
 
 import asyncio
 import contextlib
@@ -33,34 +33,35 @@ from pointsman.runtime.session import CaseSession
 from pointsman.runtime.threads import Call, Threads
 from pointsman.runtime.watchdog import Watchdog
 
-MOMENT_SECONDS = 0.05  # of waiting for a thread before the attempt stops to count: it is free within less, or not for long
+MOMENT_SECONDS = 0.05  # the wait for a thread after which the attempt no longer counts: a thread is usually free sooner, or not for long
 
 TOO_LATE = "its time had passed before the call could begin"
 
 Late = Callable[[], bool]
-"""Whether a call may no longer go on."""
+"""Returns whether a call must stop because its time has passed or the lease is lost."""
 
 
 def never() -> bool:
-    """A call that may go on as long as it likes."""
+    """The `Late` of a call that nothing but its timeout ends."""
     return False
 
 
 def is_ctrl_c(error: BaseException) -> bool:
-    """Whether this may be a person's Ctrl-C, which Python raises in the main thread, and not an author's function that raised it."""
+    """Return whether this may be a person's Ctrl-C, which Python raises in the main thread only."""
     return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
 GivenUp = Callable[[Future[Any]], None]
-"""Told, in the thread, of a plain function that has come to its end after it was given up."""
+"""Called, in the function's thread, when a plain function returns after the engine gave up on it."""
 
 
 class Request(NamedTuple):
-    """A call to make: of which node, with which fields; of an effect's `look_up`, where there is one, in place of its own function.
+    """A call to make: the node and the fields to call it with.
 
-    `key` is an effect's idempotency key. `timeout_seconds` takes the place of the node's own where the time has begun already. A call that is
-    `late` is not begun, or given up. `item` is that of a branch. `permit` is given back when the call has ended, in whatever way; `given_up`
-    is told of a plain function that ends after it was given up.
+    `look_up` replaces the node's function when an effect is looked up. `key` is an effect's idempotency key. `timeout_seconds` replaces the
+    node's own timeout when the call's time has already begun. A call for which `late` returns True is not begun, or is given up. `item` is a
+    branch's item. `permit` is given back when the call ends, however it ends. `given_up` is called when a plain function ends after the engine
+    gave up on it.
     """
 
     node: AnyNode
@@ -78,7 +79,7 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """What calling takes: the seams, the resources by name, and the threads for plain functions."""
+    """Calls authors' functions, with the resources by name and the threads for plain functions."""
 
     ports: Ports
     resources: Mapping[str, Any]
@@ -88,10 +89,10 @@ class Calls:
     isolation: Isolation = field(default_factory=Isolation)
 
     async def call(self, session: CaseSession, request: Request) -> CallEnd:
-        """Call a node or an effect, and say how that ended.
+        """Call a node or an effect, and return how the call ended.
 
-        A node's time begins with its call, however long it has waited for a thread. An effect's time began with its intent. A thread cannot be
-        stopped: a plain function that runs out of time is left to its end (`Threads.abandon`), and its result is dropped.
+        A node's timeout starts with its call, not with its wait for a thread. An effect's timeout starts with its intent. Python cannot stop a
+        thread: a plain function that runs out of time runs on (`Threads.abandon`), and its result is dropped.
         """
         what, permit = "effect" if request.key else "node", request.permit
         self.ports.failpoints(f"{what}.call")
@@ -111,12 +112,12 @@ class Calls:
         return end if permit is None else end._replace(facts=permit.facts, refused=permit.refused, held_until=permit.end.holds)
 
     async def invoke(self, session: CaseSession, request: Request) -> object:
-        """Call the function with its fields and resources. Raises what it raises, TimeoutError when its time is over, and NotBegun."""
+        """Call the function with its fields and resources. Raises what it raises, TimeoutError after its timeout, and NotBegun."""
         if request.late():
             raise NotBegun(TOO_LATE)
         node, codec = request.node, codec_of(session.process.state)
         function, signature, asynchronous = node.function, node.signature, node.asynchronous
-        if request.look_up is not None:  # it names parameters of its effect, in an order of its own
+        if request.look_up is not None:  # it takes parameters of its effect, possibly in another order
             function, signature = request.look_up, signature_of(request.look_up, "look-up")
             asynchronous = inspect.iscoroutinefunction(function)
         fresh, cells = codec.fresh, request.cells
@@ -144,7 +145,7 @@ class Calls:
         return Context(case.row.id, node.name, attempt, self.ports.clock.now(), key, case.incarnation)
 
     async def _answer(self, session: CaseSession, request: Request, call: Awaitable[object], thread: Call | None = None) -> object:
-        """What a call comes to that has begun, or waits for its thread."""
+        """Wait for the answer of a call that has begun or that waits for its thread."""
         try:
             if thread is not None and not request.key:
                 await self._begins(session, thread)
@@ -175,7 +176,7 @@ class Calls:
                     thread.add_done_callback(request.given_up)
 
     def at_once(self, session: CaseSession, node: AnyNode, db: Database) -> object:
-        """Call a transaction's function here and now, with the database as its `db`."""
+        """Call a transaction's function in this thread, with the database as its `db`."""
         case, codec = session.case, codec_of(session.process.state)
         reads = [codec.fresh(case.snapshot.cells, name) for name in node.signature.reads]
         uses = {name: self.resources.get(name) for name in node.signature.uses} | {"db": db}
@@ -185,30 +186,30 @@ class Calls:
             return node.function(*reads, **uses)
         except Exception:
             raise
-        except BaseException as error:  # it would end the writer with it
+        except BaseException as error:  # SystemExit would end the writer thread
             raise RuntimeError(f"{node.name!r} ended itself with {type(error).__name__}: {message_of(error)}") from None
 
     async def read(self, blob: Blob) -> bytes:
-        """The content of a blob, for `Context.read`."""
+        """Return the content of a blob, for `Context.read`."""
         content = await self.ports.store.blob(blob)
         if content is None:
             raise KeyError(f"blob {blob.sha256[:12]} is not in the store")
         return content
 
     async def place(self, session: CaseSession) -> Call:
-        """A thread for the call to come. While it is waited for, the attempt does not count."""
+        """Reserve a thread for the next call. While the case waits for it, the attempt does not count."""
         place = self.threads.keep()
         try:
             await self._begins(session, place)
             if place.done():
-                place.result()  # which raises
+                place.result()  # raises
         except BaseException:
             self.threads.let_go(place)
             raise
         return place
 
     async def _begins(self, session: CaseSession, thread: Call) -> None:
-        """Return when the thread has got to its call, or the call has ended without one."""
+        """Return when the thread begins the call, or the call has ended without a thread."""
         begins = asyncio.wrap_future(thread.begun)
         try:
             await asyncio.wait({begins}, timeout=MOMENT_SECONDS)
@@ -221,7 +222,7 @@ class Calls:
             raise
 
     async def _in_turn(self, session: CaseSession, places: AsyncExitStack) -> None:
-        """Wait for one of the places of isolated functions."""
+        """Wait for a free subprocess place."""
         if self.isolation.places.locked():
             await self.begun.waits(session)
         await places.enter_async_context(self.isolation.places)
@@ -240,7 +241,7 @@ class Calls:
             try:
                 return context.run(function)
             except StopIteration as error:
-                raise RuntimeError("it raised StopIteration") from error  # which no future can hold
+                raise RuntimeError("it raised StopIteration") from error  # a future cannot hold StopIteration
 
         return self.threads.submit(call, counted) if place is None else self.threads.give(place, call)
 
@@ -261,7 +262,7 @@ async def _without_cancel() -> None:
 
 @types.coroutine
 def _within(seconds: float | None, late: Late, call: Awaitable[object]) -> Generator[Any, Any, object]:
-    """Await a call within its time. Raises TimeoutError. A call that waits for nothing needs no timer."""
+    """Await a call under its timeout. Raises TimeoutError. A call that never waits gets no timer."""
     ends_at = None if seconds is None else asyncio.get_running_loop().time() + seconds
     steps = call.__await__()
     try:
@@ -278,10 +279,10 @@ async def _timed(ends_at: float | None, call: Awaitable[object]) -> object:
 
 @types.coroutine
 def _continued(steps: Generator[Any, Any, object], waits_for: Any, late: Late) -> Generator[Any, Any, object]:
-    """Go on with a call that waits for something, unless it is `late` when that has come.
+    """Resume a call each time that what it awaits is ready, unless it is `late` by then.
 
-    The event loop looks at its timers after it has run what was ready. In a process that was stopped for a while, by
-    SIGSTOP or by a machine that slept, that would be the next step of the call, which sends what should no longer be sent.
+    A timer alone is not enough: the event loop runs ready callbacks before expired timers. After SIGSTOP or a sleep of the machine, the
+    callback could resume the call and send what must no longer be sent.
     """
     given_up = False
     while True:

@@ -1,4 +1,4 @@
-"""Commit plans, and tell everybody who waits for what was committed."""
+"""Commit plans, and notify those who wait for commits."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from pointsman.store.base import CaseStore
 
 
 class Commits:
-    """Hands transitions to the store; `committed` is told of each one, `appended` of a lone event."""
+    """Commits transitions; calls `committed` after each one, and `appended` after an event without a transition."""
 
     def __init__(
         self, ports: Ports, recent: Recent, threads: Threads, committed: Callable[[CaseSession, Plan], None], appended: Callable[[], None]
@@ -28,12 +28,12 @@ class Commits:
         self._appended = appended
 
     async def append(self, case: int, event: Event) -> None:
-        """Commit an event that changes nothing of its case."""
+        """Commit an event that does not change its case."""
         await self._store.append(case, [event_write(event)], at=self._clock.now(), usage=usage_writes((event,)))
         self._appended()
 
     async def commit(self, session: CaseSession, plan: Plan) -> int:
-        """Commit a plan's transition and answer the case's number. Raises Conflict, InboxChanged and StoreError."""
+        """Commit a plan's transition and return the case's number. Raises Conflict, InboxChanged and StoreError."""
         assert plan.transition is not None
         number = await self._store.commit(plan.transition)
         if number == plan.case.row.id:
@@ -41,7 +41,7 @@ class Commits:
         return number
 
     def committed(self, session: CaseSession, plan: Plan) -> None:
-        """Bring the session up to date with a plan whose transition was committed."""
+        """Update the session after a plan's transition was committed."""
         t = plan.transition
         assert t is not None
         session.case, session.counted = plan.case, True

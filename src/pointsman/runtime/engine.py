@@ -389,7 +389,7 @@ class Engine:
     def _in_line(self, needs: str | None, wake_at: float) -> None:
         """A case is in line: it can be claimed at its time, or when its limit has room."""
         now = self._ports.clock.now()
-        if needs is None or wake_at > now or self._limits.lined(needs):
+        if needs is None or wake_at > now or self._limits.joined(needs):
             self._scheduler.woken(wake_at)
         elif (opens_at := self._limits.opens_at()) is not None:
             self._scheduler.woken(opens_at)

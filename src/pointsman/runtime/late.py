@@ -18,14 +18,14 @@ from pointsman.runtime.commits import Commits
 
 
 class LateResults:
-    """Records calls that end late."""
+    """Records late results."""
 
     def __init__(self, commits: Commits) -> None:
         self._commits = commits
         self._telling: set[asyncio.Task[None]] = set()  # an event loop holds its tasks weakly
 
     def given_up(self, case: int, name: str, node: AnyNode, attempt: int) -> GivenUp:
-        """Return the callback for a plain function that ends after its step gave up on it."""
+        """Return the callback for a plain function that ends after the engine gave up on it."""
         return partial(self._ended, asyncio.get_running_loop(), case, name, node, attempt)
 
     def tell(self, case: int, event: Event) -> None:
@@ -46,11 +46,11 @@ class LateResults:
             facts = {"result": short(_json(answer.output)), **answer.facts}
         else:
             facts = {"result": short(_json(thread.result()))}
-        with suppress(RuntimeError):  # the loop is closed: there is nobody left to tell
+        with suppress(RuntimeError):  # the loop is closed, and the engine with it
             loop.call_soon_threadsafe(self.tell, case, Event(Kind.NODE_LATE, name, attempt, facts))
 
     async def _append(self, case: int, event: Event) -> None:
-        with suppress(StoreError, EngineStopped):  # the engine is closed, or about to say so itself
+        with suppress(StoreError, EngineStopped):  # the engine is closed, or reports this error itself
             await self._commits.append(case, event)
 
 
@@ -58,4 +58,4 @@ def _json(value: object) -> str:
     try:
         return to_json(value, fallback=str).decode()
     except Exception as error:
-        return f"{type(value).__name__}, which cannot be told ({message_of(error)})"
+        return f"{type(value).__name__}, which cannot be shown ({message_of(error)})"

@@ -1,8 +1,8 @@
-"""Permits: taken just before a call and given back right after it, durably; a case that gets none goes back into the line.
+"""Take a stored permit just before a call, and give it back right after. A case that gets no permit goes back into the queue.
 
-A case that waits for a permit is a row like any other that waits: it has no place in the engine, and nothing here remembers it.
-The claim leaves it where it is as long as the limit has no room, and takes it in its turn. So it is with the branches of a parallel
-step: when none of them is under way and one has got no permit, their case goes into the line.
+A case that waits for a permit is only a row in the store: it uses no place in the engine, and this module does not remember it.
+Claims skip it while its limit has no room, and then take it in its turn. The case of a parallel step goes into the queue
+when a branch has got no permit and no other branch is under way.
 """
 
 import asyncio
@@ -36,18 +36,18 @@ from pointsman.kernel.rows import CaseRow
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import LimitStore
 
-# How long a permit of a call without a timeout counts after its engine has died; while that lives, as long as it runs.
+# How long a permit of a call without a timeout counts after its engine died. While the engine lives, it counts as long as the call runs.
 UNTIMED_SECONDS = 300.0
-MARGIN_SECONDS = 5.0  # from taking a permit to the beginning of the call's time: two commits on a slow disk
-TIMER_SECONDS = 1.0  # a rest of the downstream that is longer than this is a timer of its branch, which others need not wait for
+MARGIN_SECONDS = 5.0  # between taking a permit and the start of the call's time: two commits on a slow disk
+TIMER_SECONDS = 1.0  # when a limit stays shut for longer than this, a branch waits with a timer of its own
 
 
 def _ignore(at: float) -> None:
-    """Whoever claims is not there yet."""
+    """The default of `Limits.opens`, until a scheduler sets it."""
 
 
 class Permit:
-    """The right to make one call. `ended` is told how that ended, and gives it back."""
+    """The right to make one call. Call `ended` after the call, or `unused` if there was none."""
 
     def __init__(self, limits: "Limits", limit: Limit, holder: str, case: int, *, tried: bool) -> None:
         self.limit = limit
@@ -59,39 +59,39 @@ class Permit:
         self._tried = tried
 
     async def ended(self, error: BaseException | None) -> None:
-        """Give the permit back. What a failure has done to the limit is durable, and known in `end`, when this returns."""
+        """Give the permit back. After a failed call, wait until the change to the limit is stored and known in `end`."""
         ending: Ending = "nothing" if isinstance(error, NotBegun) or (error and not isinstance(error, Exception)) else ending_of(error)
         running = self.call is not None and not self.call.done()
         giving = self._limits.give(self, ending, keeps=running)
         if running and self.call is not None:
-            # A plain function that was given up still runs, and what it calls still has it: its permit comes back with its end.
+            # A plain function that the engine gave up on still runs and still uses the resource. Its permit comes back when it ends.
             self.call.add_done_callback(partial(self._left, asyncio.get_running_loop()))
         if isinstance(error, Exception) or self._tried:
             self.end = await asyncio.shield(giving)
 
     def unused(self) -> None:
-        """Give the permit back: nothing was called."""
+        """Give the permit back without a call."""
         self._limits.give(self, "nothing")
 
     @property
     def refused(self) -> bool:
-        """Whether the downstream asked for rest, so that the attempt of its case does not count."""
+        """Whether the downstream refused the call and asked to wait, so that the attempt does not count."""
         return not self.end.counts
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the end of the call has done to the limit, for the event that tells of the end."""
+        """How the end of the call changed the limit, for the facts of the call's event."""
         told = {"held_until": self.end.holds, "open_until": self.end.opens, "closed": self.end.closes or None}
         told = {name: value for name, value in told.items() if value is not None}
         return {"limit": self.limit.name, **told} if told else {}
 
     def _left(self, loop: asyncio.AbstractEventLoop, _: Future[Any]) -> None:
-        with suppress(RuntimeError):  # the loop is closed; the permit comes free by itself
+        with suppress(RuntimeError):  # the loop is closed; the permit expires by itself
             loop.call_soon_threadsafe(self.unused)
 
 
 class Limits:
-    """The limits of one engine's processes: what it knows of them, and who of its cases waits for them."""
+    """The limits of one engine's processes: their last known state, and whether cases wait for them."""
 
     def __init__(self, ports: Ports, processes: Iterable[AnyProcess]) -> None:
         nodes = [node for process in processes for node in process.nodes() if node.limit is not None]
@@ -102,50 +102,50 @@ class Limits:
         self._states: dict[str, LimitState] = dict.fromkeys(self._limits, LimitState())
         self._alive: dict[str, set[str]] = {name: set() for name in self._limits}
         self._promised: dict[str, set[int]] = {name: set() for name in self._limits}
-        self._line = set(self._limits)  # where cases may be waiting; what an earlier engine left shows with the first claim
+        self._queued = set(self._limits)  # limits for which cases may wait: all of them, until the first claim shows what is stored
         self._offered: Mapping[str, int] = {}
-        self._joined: set[str] = set()  # the line, since the last offer
+        self._joined: set[str] = set()  # limits whose queues a case has joined since the last offer
         self._serial = itertools.count(1)
         self._giving: set[asyncio.Task[Ended]] = set()
         self.opens: Callable[[float], None] = _ignore
 
     async def look(self) -> None:
-        """Read what is stored, which other engines on the store may have changed."""
+        """Read the stored limits, which other engines on the store may have changed."""
         if self._limits:
             stored = await self._store.limits()
             for name in self._limits:
                 self._know(name, stored.get(name, LimitState()))
 
-    # For the line.
+    # For the queue.
 
     def offer(self) -> dict[str, int]:
-        """How many cases of the line there are permits for, of each limit; nobody else gets these until `claimed` is told."""
+        """Return the number of free permits of each limit, and reserve them for the claim until `claimed` is called."""
         self._offered = {name: self._free(name) for name in self._limits}
         self._joined.clear()
         return self._offered
 
     def closed(self) -> list[str]:
-        """The limits that have no room. Whoever leaves their cases out does not know whether one is due, so one may be."""
+        """Return the limits that have no room. A claim skips their cases, so cases may be waiting for them from now on."""
         names = [name for name in self._limits if self._free(name) <= 0]
-        self._line.update(names)
+        self._queued.update(names)
         return names
 
     def opens_at(self) -> float | None:
-        """When the next limit with cases in line opens by itself (Unix seconds), or None."""
+        """Return when the next limit with queued cases opens by itself (Unix seconds), or None."""
         now = self._ports.clock.now()
-        times = [opens_at(self._limits[name], self._states[name], now, self._alive[name]) for name in self._line]
+        times = [opens_at(self._limits[name], self._states[name], now, self._alive[name]) for name in self._queued]
         return min((at for at in times if at > now), default=None)
 
-    def lined(self, name: str) -> bool:
-        """Note that a case waits in line for a limit; answers whether there is room for it."""
+    def joined(self, name: str) -> bool:
+        """Note that a case has joined the queue for a limit. Return whether the limit has room for it."""
         if name not in self._limits:
             return True
-        self._line.add(name)
+        self._queued.add(name)
         self._joined.add(name)
         return self._free(name) > 0
 
     def claimed(self, rows: Iterable[CaseRow], room: Mapping[str, int], *, all_of_it: bool) -> None:
-        """Keep a permit for each claimed case that needs one. `all_of_it` says that the claim left nothing for want of places."""
+        """Keep a permit for each claimed case that needs one. `all_of_it` says that the claim left no case behind for lack of places."""
         counts: dict[str, int] = defaultdict(int)
         self._offered = {}
         for row in rows:
@@ -154,69 +154,67 @@ class Limits:
                 counts[row.needs] += 1
         for name, free in room.items():
             if all_of_it and counts[name] < free and name not in self._joined:
-                self._line.discard(name)
-            self._told_of_room(name)
+                self._queued.discard(name)
+            self._tell_of_room(name)
 
     def moved(self, case: int, step: object = None) -> None:
-        """The case is let go, or comes to this step: what was kept for it is free, unless the step needs it."""
+        """Free the permit that was kept for a case, unless the step that it has come to needs it."""
         limit = step.limit if isinstance(step, Node) else None
         for name, cases in self._promised.items():
             if case in cases and (limit is None or limit.name != name):
                 cases.discard(case)
-                self._told_of_room(name)
+                self._tell_of_room(name)
 
     def shut(self, case: int, name: str) -> str | None:
-        """Why a case that comes to a step has to wait in line for this limit; None where it may go on."""
-        if case in self._promised[name] or (name not in self._line and self._free(name) > 0):
+        """Return why a case that comes to a step has to queue for this limit, or None if it may go on."""
+        if case in self._promised[name] or (name not in self._queued and self._free(name) > 0):
             return None
         return self.why_shut(name)
 
     def why_shut(self, name: str) -> str:
-        """Why a limit gives no permit, or may give none."""
+        """Return why a limit may give no permit."""
         return why_shut(self._limits[name], self._states[name], self._ports.clock.now())
 
     # For a call.
 
     async def take(self, case: Case, node: AnyNode) -> Permit | None:
-        """A permit for the call that comes now, or None: the case has to wait in line. A permit kept for the case is used up."""
+        """Take a permit for the call that follows. Return None if the case has to queue. A permit that was kept for the case is used up."""
         limit = node.limit
         assert limit is not None
         promised = self._promised[limit.name]
         if case.row.id in promised:
             promised.discard(case.row.id)
-        elif limit.name in self._line or self._free(limit.name) <= 0:
+        elif limit.name in self._queued or self._free(limit.name) <= 0:
             return None
-        asking = -next(self._serial)  # nobody else is offered the permit meanwhile
+        asking = -next(self._serial)  # a negative number stands for no case, and keeps the permit from being offered meanwhile
         promised.add(asking)
         try:
             return await self._take(limit, case, node)
         finally:
             promised.discard(asking)
-            self._told_of_room(limit.name)
+            self._tell_of_room(limit.name)
 
     def rests_until(self, name: str) -> float | None:
-        """Until when a limit gives no permit, whatever is given back (Unix seconds), if that is worth a timer; else None."""
+        """Return until when a limit is shut (Unix seconds) if that is long enough for a timer, else None."""
         until = shut_until(self._limits[name], self._states[name])
         return until if until > self._ports.clock.now() + TIMER_SECONDS else None
 
     def give(self, permit: Permit, ending: Ending, *, keeps: bool = False) -> "asyncio.Task[Ended]":
-        """Give a permit back in a task of its own; one that `keeps` tells how its call ended, and is given back later."""
+        """Give a permit back in a separate task. With `keeps`, only record how its call ended; the permit is given back later."""
         giving = asyncio.ensure_future(self._give(permit, ending, keeps=keeps))
         self._giving.add(giving)
         giving.add_done_callback(self._giving.discard)
         return giving
 
     async def given_so_far(self) -> None:
-        """Return when all that has been given back by now is stored; what others give back meanwhile is not waited for."""
+        """Wait until all permits given back so far are stored. Permits given back meanwhile are not waited for."""
         if self._giving:
             await asyncio.wait(tuple(self._giving))
 
     async def close(self) -> None:
-        """Return when nothing is left to be given back."""
+        """Wait until all permits that were given back are stored."""
         while self._giving:
             await asyncio.wait(self._giving)
-
-    # The inside.
 
     async def _take(self, limit: Limit, case: Case, node: AnyNode) -> Permit | None:
         clock, alive = self._ports.clock, self._alive[limit.name]
@@ -230,7 +228,7 @@ class Limits:
         try:
             state, refused_until, _ = await asyncio.shield(changing)
         except asyncio.CancelledError:
-            changing.add_done_callback(partial(self._unwanted, Permit(self, limit, holder, case.row.id, tried=False)))
+            changing.add_done_callback(partial(self._give_back_unwanted, Permit(self, limit, holder, case.row.id, tried=False)))
             raise
         except BaseException:
             alive.discard(holder)
@@ -243,13 +241,13 @@ class Limits:
         self._ports.failpoints("permit.taken")
         permit = Permit(self, limit, holder, case.row.id, tried=state.trial == holder)
         if clock.monotonic() >= asked + MARGIN_SECONDS:
-            # This engine has stood still: by the end of the call the permit would long count no more, and be somebody else's.
+            # This engine stood still meanwhile. The permit would expire before the call ends, and another call could take it.
             permit.unused()
             return None
         return permit
 
-    def _unwanted(self, permit: Permit, changing: "asyncio.Future[LimitChanged]") -> None:
-        """Whoever asked for a permit was cancelled before the answer came."""
+    def _give_back_unwanted(self, permit: Permit, changing: "asyncio.Future[LimitChanged]") -> None:
+        """Give back a permit whose taker was cancelled before the store answered."""
         if not changing.cancelled() and changing.exception() is None and changing.result().refused_until is None:
             permit.unused()
         else:
@@ -261,7 +259,7 @@ class Limits:
         try:
             state, _, ended = await self._store.change_limit(change)
         except (StoreError, EngineStopped):
-            return Ended()  # the engine stops of it; the permit comes free by itself
+            return Ended()  # this error stops the engine; the permit expires by itself
         finally:
             if not keeps:
                 self._alive[limit.name].discard(holder)
@@ -270,18 +268,18 @@ class Limits:
         return ended
 
     def _know(self, name: str, state: LimitState) -> None:
-        if state.changes >= self._states[name].changes:  # answers may be taken in in another order than they were given
+        if state.changes >= self._states[name].changes:  # the store's answers may arrive out of order
             self._states[name] = state
-        self._told_of_room(name)
+        self._tell_of_room(name)
 
-    def _told_of_room(self, name: str) -> None:
-        if name in self._line:
+    def _tell_of_room(self, name: str) -> None:
+        if name in self._queued:
             now = self._ports.clock.now()
             at = opens_at(self._limits[name], self._states[name], now, self._alive[name])
             if at > now or self._free(name) > 0:
                 self.opens(at)
 
     def _free(self, name: str) -> int:
-        """Permits that are neither promised to a claimed case nor offered to a claim."""
+        """Return the number of permits that are neither kept for a claimed case nor offered to a claim."""
         had = room(self._limits[name], self._states[name], self._ports.clock.now(), self._alive[name])
         return max(0, had - len(self._promised[name]) - self._offered.get(name, 0))

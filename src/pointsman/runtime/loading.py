@@ -1,4 +1,4 @@
-"""Read whole cases from the store, for the machine."""
+"""Load whole cases from the store, for the machine."""
 
 import json
 from collections import defaultdict
@@ -21,7 +21,7 @@ PAGE = 1_000  # events read at once
 
 
 class Loader:
-    """Loads cases, and what arrives for them while they run."""
+    """Loads cases, and the messages and children that arrive while they run."""
 
     def __init__(self, store: CaseReader, recent: Recent) -> None:
         self._store = store
@@ -44,7 +44,7 @@ class Loader:
         if fields is None and cells is None:
             fields = await self._store.fields(row.id)
         if branches is None:
-            # Only a step that was parked can have left branches behind in a case that nobody has in hand.
+            # A case that no engine runs has branches only if it was parked in a parallel step.
             branches = await self._store.branches(row.id) if row.status is Status.PARKED else ()
         case = loaded_case(
             process, row, fields or (), branches, cells=cells, corrected=corrected, incarnation=self._store.incarnation
@@ -80,7 +80,7 @@ class Loader:
         """Return the case with its history."""
         first: dict[str, tuple[int, int, int]] = {}  # place, revision, version
         told: dict[str, set[str]] = defaultdict(set)
-        since, after = 0, ""  # how many intents are known to be of an earlier version
+        since, after = 0, ""  # the number of intents known to be of an earlier version
         while events := await self._store.events(case=case.row.id, after=after, limit=PAGE):
             for event in events:
                 facts = json.loads(event.facts)

@@ -56,11 +56,11 @@ from pointsman.runtime.session import CaseSession
 from pointsman.store.base import CaseStore
 
 StartCase = Callable[[CaseSession, str, Mapping[str, Any], str], Awaitable[int]]
-"""Starts a child of a case: the process's name, the inputs and the key; answers its number."""
+"""Starts a child of a case, given the process's name, the inputs and the key. Returns the child's number."""
 
 
 class _RolledBack(Exception):
-    """The function of a transaction raised, or what it returned does not fit: its rows are not committed."""
+    """A transaction's function raised, or its result was refused, so its rows are not committed."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class _RolledBack(Exception):
 
 
 class Runner:
-    """Takes cases on; it keeps nothing of a case beyond its session."""
+    """Drives cases. All that it knows about a case is in the case's session."""
 
     def __init__(self, ports: Ports, commits: Commits, calls: Calls, limits: Limits, loader: Loader, start: StartCase) -> None:
         self._ports = ports
@@ -83,10 +83,10 @@ class Runner:
         self._branches = BranchRunner(ports, calls, limits, self._late, self.advance, self._budget_spent)
 
     async def drive(self, session: CaseSession, commands: tuple[Command, ...] | None, *, going_on: Callable[[], bool]) -> None:
-        """Take a case on until it rests or has to wait.
+        """Drive a case until it rests or has to wait.
 
-        `commands` are those of the plan that was committed last; None asks the machine, for a claimed case. A case that is not `going_on` is given
-        back when its step has ended. Raises StoreError.
+        `commands` are those of the plan that was committed last, or None for a case that was just claimed. When `going_on` returns False, the case
+        is given back at the end of its step. Raises StoreError.
         """
         shut, abandoned_calls = partial(self._limits.shut, session.case.row.id), self._calls.threads.abandoned_calls
 
@@ -101,7 +101,7 @@ class Runner:
             commands = await self.advance(session, Claimed(), offer)
         while commands and not isinstance(commands[0], Rest):
             [command] = commands
-            doubtful = isinstance(command, CallEffect) and command.doubtful  # only its call can say what became of the earlier one
+            doubtful = isinstance(command, CallEffect) and command.doubtful  # only this call can resolve the doubt about the earlier one
             if session.cancel is not None and not doubtful:
                 happening: Happening = CancelledBeforeCall(command if isinstance(command, CallEffect) else None)
             elif isinstance(command, RunTransaction):
@@ -114,7 +114,7 @@ class Runner:
                 self._give_back(session)
 
     async def advance(self, session: CaseSession, happening: Happening, offer: Callable[[], Offer]) -> tuple[Command, ...]:
-        """Ask the machine and commit its plan. When a message has come meanwhile, read it and ask again."""
+        """Ask the machine for a plan and commit it. If a message arrived in between, read it and ask again."""
         while True:
             if isinstance(session.process.steps.get(session.case.row.step or ""), Child):
                 session.case = await self._loader.with_children(session.case)
@@ -131,14 +131,14 @@ class Runner:
                 return plan.commands
 
     async def confirm(self, session: CaseSession) -> None:
-        """Take in what has come to a ready case at a pause, from outside and without a place: the pause stays open, or is void.
+        """Take in the inbox of a ready case at a pause, without using a place. The pause stays open or becomes void.
 
-        Raises Conflict where an engine has the case in hand by now.
+        Raises Conflict if an engine runs the case by now.
         """
         await self.advance(session, Claimed(), lambda: Offer(place=False))
 
     def _give_back(self, session: CaseSession) -> None:
-        """Give a permit and a thread back that were kept for a call, and are not needed."""
+        """Give back a permit and a thread that were reserved for a call that does not come."""
         if session.permit is not None:
             session.permit.unused()
             session.permit = None
@@ -182,13 +182,13 @@ class Runner:
             permit = await self._limits.take(case, node)
             if permit is None:
                 return PermitRefused(call, self._limits.why_shut(node.limit.name))
-        # Of a node by itself only an answer is worth telling late, because it is paid for.
+        # A node that is not a branch records a late result only if it calls a model, because the response costs money.
         given_up = None if node.guard is None else self._late.given_up(case.row.id, node.name, node, call.attempt)
         request = Request(node, case.snapshot.cells, call.attempt, permit=permit, progress=call.progress, given_up=given_up)
         return NodeEnded(call, await self._calls.call(session, request))
 
     async def _acquire(self, session: CaseSession, wanted: Acquire) -> Happening:
-        """The thread and the permit come before the intent, so that the time of the call does not run while it waits for them."""
+        """Reserve a thread and a permit before the intent is committed, so that the wait for them does not use up the call's time."""
         effect = wanted.effect
         if not effect.asynchronous and session.place is None:
             session.place = await self._calls.place(session)
@@ -202,7 +202,7 @@ class Runner:
         clock, lease, until, deadline = self._clock, self._ports.lease, session.call_until, call.intent.deadline
 
         def late() -> bool:
-            # By both clocks: the monotonic one may stand still while the machine sleeps, the other one may be set back.
+            # Check both clocks: the monotonic one may stop while the machine sleeps, and the wall clock may be set back.
             return clock.monotonic() >= until or clock.now() >= deadline or not lease.held()
 
         permit, session.permit = session.permit, None
@@ -227,7 +227,7 @@ class Runner:
             number = await self._start(session, child.process.name, wanted.inputs, wanted.key)
         except StoreError:
             raise
-        except Exception as error:  # the child's inputs may not fit
+        except Exception as error:  # the child may refuse its inputs
             return ChildRefused(child, f"child {child.name!r} cannot be started: {type(error).__name__}: {message_of(error)}")
         row = await self._store.case(number)
         assert row is not None, "a child outlives its parent's wait"
@@ -235,7 +235,7 @@ class Runner:
         return ChildStarted(child, row, told, await self._loader.fields_of(number))
 
     async def _transact(self, session: CaseSession, command: RunTransaction, offer: Callable[[], Offer]) -> tuple[Command, ...]:
-        """Run the function where its rows are written, and commit them with what it returned and the decision that follows."""
+        """Run a transaction's function inside the store's transaction. Commit its rows with its result and the next decision."""
         node, plans, ends = command.node, list[Plan](), list[CallEnd]()
         here = offer()._replace(shut=Offer().shut)
 
@@ -263,7 +263,7 @@ class Runner:
         return plans[0].commands
 
     async def _budget_spent(self, session: CaseSession, node: AnyNode, progress: Progress) -> BudgetSpent | None:
-        """Why a guarded node may not be called now, or None."""
+        """Return the error that forbids to call a guarded node now, or None."""
         process, row = session.process, session.case.row
         budget = process.budget
         if budget is None or not has_budget(process, node, progress):

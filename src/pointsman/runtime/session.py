@@ -18,11 +18,11 @@ from pointsman.runtime.threads import Call
 
 @dataclass(slots=True)
 class CaseSession:
-    """A running case. Only `case` is durable; everything else is lost with the engine, and nothing depends on it.
+    """A running case. Only `case` is durable. A crash loses the other attributes, and no promise depends on them.
 
-    `permit` and `place` are a permit and a thread for the call to come, and `call_until` is when that call must be given up, in the clock's
-    monotonic seconds. `calling` is how many calls are under way, `counted` whether the store would count the death of the engine as an interruption.
-    `cancel` is the event of a cancel that was asked for while a step runs, and `task` drives the case.
+    `permit` and `place` are the permit and the thread reserved for the next call. `call_until` is when the engine gives up on that call, in
+    monotonic seconds. `calling` is the number of calls under way. `counted` says whether the store would count a crash now as an interruption.
+    `cancel` is the event of a cancel that was requested while a step runs. `task` drives the case.
     """
 
     program: Program
@@ -43,8 +43,8 @@ class CaseSession:
         """Ask the machine for the next plan, without committing it."""
         asked = ports.clock.monotonic()
         plan = advance(self.program, self.case, happening, ports.clock.now(), ports.random, offer)
-        # The time of a call begins before its intent is committed: a slow commit shortens the call, and the call never outlives
-        # what the ledger says.
+        # The time of a call begins before its intent is committed. So a slow commit shortens the call, and the call never outlives the
+        # deadline in the ledger.
         if isinstance(plan, Plan) and plan.commands and isinstance(plan.commands[0], CallEffect):
             self.call_until = asked + plan.commands[0].effect.timeout_seconds
         return plan

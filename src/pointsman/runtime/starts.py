@@ -1,4 +1,4 @@
-"""How cases begin: by a start, by a message that no open case takes, or as a child."""
+"""Start cases: on request, for a message that no open case takes, or as a child."""
 
 import logging
 from collections.abc import Mapping
@@ -28,16 +28,17 @@ How = Literal["started", "delivered", "held", "unmatched", "duplicate"]
 
 
 class Started(NamedTuple):
-    """A start's answer: the case's number, and whether an earlier start with the same key had made it already."""
+    """The result of a start: the case's number, and whether an earlier start with the same key had already created it."""
 
     case: int
     duplicate: bool
 
 
 class Delivered(NamedTuple):
-    """What became of a message: the case that it started or was delivered to, or None, and how.
+    """The result of a send: the case that the message started or was delivered to, or None, and what happened to the message.
 
-    "held" waits until that case has ended, "unmatched" until one with its correlation key starts, and "duplicate" had come before.
+    A "held" message waits until that case has ended. An "unmatched" one waits until a case with its correlation key starts. A "duplicate"
+    had been sent before.
     """
 
     case: int | None
@@ -45,7 +46,7 @@ class Delivered(NamedTuple):
 
 
 class Starts:
-    """Begins cases."""
+    """Starts cases and delivers messages."""
 
     def __init__(self, store: MessageStore, cases: Cases, intakes: Intakes, clock: Clock) -> None:
         self._store = store
@@ -56,7 +57,7 @@ class Starts:
     async def start(self, new: NewCase, state: State | Mapping[str, Any], *, bounded: bool = False) -> Started:
         """Start a case; see `Engine.start`.
 
-        A `bounded` start is refused where the intake is full; one that follows from accepted work is not.
+        A `bounded` start is refused when the intake is full. A start that accepted work needs, such as a child's, is not bounded.
         """
         registered = self._cases.process(new.process)
         _check_key("key", new.key)
@@ -74,13 +75,13 @@ class Starts:
             number = await self._cases.apply(session, came, drives=True)
             entry.started = number == session.case.row.id
         if new.correlation is not None:
-            self._cases.scheduler.woken(self._clock.now())  # messages may have been waiting for it
+            self._cases.scheduler.woken(self._clock.now())  # messages may be waiting for this correlation key
         return Started(number, duplicate=number != session.case.row.id)
 
     async def child(self, parent: CaseSession, process: str, inputs: Mapping[str, Any], key: str) -> int:
-        """Start a child, or find the one that this key has started already.
+        """Start a child, or find the one that an earlier start with this key created.
 
-        In place of one that is cancelled, or about to be, another one is started.
+        If that child is cancelled or is about to be, start another one.
         """
         first, number = key, 1
         row = parent.case.row
@@ -110,19 +111,19 @@ class Starts:
         _check_key("key", identity)
         _check_key("correlation", correlation)
         post = Post(Address(process, tenant, correlation), accept.name, identity, body, self._clock.now(), accept.while_open)
-        # Only what would start a case is refused: duplicates, and messages for open cases, are taken in always.
+        # A full intake refuses only what would start a case. It always takes duplicates and messages for open cases.
         async with self._intakes.enter(registered, tenant, bounded=accept.starts is not False) as entry:
             posted = await self._cases.apart(self._deliver(registered, accept, value, post, priority, full=entry.busy is not None))
             if posted is None:
-                assert entry.busy is not None, "only a full line refuses"
+                assert entry.busy is not None, "only a full intake refuses"
                 raise entry.busy
             entry.started = posted.started
         return Delivered(posted.case, _how(posted))
 
     async def release_held(self) -> None:
-        """Deliver what had to wait until its case had ended, and it has.
+        """Deliver the held messages whose cases have ended.
 
-        What this engine's code cannot take stays held, where `held()` shows it, until there is code that can.
+        A message that this engine's code cannot take stays held. `held()` lists it.
         """
         after = 0
         while held := await self._store.held(after=after, limit=100):
@@ -132,7 +133,7 @@ class Starts:
                     await self._release(row)
                 except (StoreError, EngineStopped):
                     raise
-                except Exception as error:  # its process or its type may have gone, and a function of the author's may raise anything
+                except Exception as error:  # the code may no longer have its process or type, and the author's functions may raise anything
                     log.warning("message %d to %r stays held: %s", row.id, row.process, message_of(error))
 
     async def _release(self, row: MessageRow) -> None:
@@ -159,10 +160,10 @@ class Starts:
 
 
 def _check_key(what: str, key: str | None) -> None:
-    """Refuse a key that a database cannot hold, and an empty one, which would make strangers the same."""
+    """Refuse a key that a database cannot hold, and an empty key, which unrelated cases would share."""
     check_text(what, key)
     if key == "":
-        raise InputInvalid(f"the {what} is empty; give it a text, or None where there is none.")
+        raise InputInvalid(f"the {what} is empty; pass a text, or None for no {what}.")
 
 
 def _how(posted: Posted) -> How:
@@ -174,7 +175,7 @@ def _how(posted: Posted) -> How:
 
 
 def _accept(process: AnyProcess, message: object, name: str | None) -> Accept:
-    """What the process takes this message as: by its name, or by its type where that says it."""
+    """Return the declaration that accepts this message, by the name or by the message's type."""
     accepts = process.accepts_messages
     known = ", ".join(sorted(accepts)) or "nothing"
     if name is not None:
@@ -190,7 +191,7 @@ def _accept(process: AnyProcess, message: object, name: str | None) -> Accept:
 
 
 def _input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[str, Cell]:
-    """Check the inputs of a start and make the cells of them."""
+    """Check the inputs of a start and encode them as cells."""
     if not isinstance(cast("object", state), process.state | Mapping):
         raise InputInvalid(
             f"process {process.name!r} cannot start with a {type(state).__name__}; give it a {process.state.__name__}, or a mapping of its inputs."
