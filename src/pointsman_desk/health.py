@@ -74,12 +74,12 @@ def _files(config: DeskConfig) -> Iterator[Finding]:
     if lock.exists() and not (lock.is_file() and os.access(lock, os.R_OK | os.W_OK)):
         yield Finding("lock", f"{lock} is not a writable file; make it writable, or delete it while no desk is running.")
     if config.smtp is None and config.resend is None:
-        rooms = [
-            room
-            for room in (config.outbox, *(config.outbox / name for name in ("tmp", "new", "cur")))
-            if room.exists() or room.is_symlink()
+        folders = [
+            folder
+            for folder in (config.outbox, *(config.outbox / name for name in ("tmp", "new", "cur")))
+            if folder.exists() or folder.is_symlink()
         ]
-        wrong = next((room for room in rooms if not (room.is_dir() and os.access(room, os.R_OK | os.W_OK | os.X_OK))), None)
+        wrong = next((folder for folder in folders if not (folder.is_dir() and os.access(folder, os.R_OK | os.W_OK | os.X_OK))), None)
         problem = f"{wrong} is not a writable folder; make it one, so that replies can be written to it." if wrong is not None else None
         yield Finding("outbox", problem)
 

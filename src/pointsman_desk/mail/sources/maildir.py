@@ -47,7 +47,7 @@ def is_maildir(path: Path) -> bool:
 
 def _of_maildir(path: Path) -> list[Path]:
     """List by the unique part of the names, which stays when a mail program moves a mail to `cur` and adds flags."""
-    files = [file for room in ("new", "cur") for file in (path / room).iterdir() if _is_mail(file)]
+    files = [file for subfolder in ("new", "cur") for file in (path / subfolder).iterdir() if _is_mail(file)]
     return sorted(files, key=lambda file: (file.name.partition(":")[0], file.name))
 
 

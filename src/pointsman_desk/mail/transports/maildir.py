@@ -39,8 +39,8 @@ class MaildirOutbox:
     def _write_once(self, raw: bytes, key: str) -> None:
         name = _file_name(key)
         try:
-            for room in ("tmp", "new", "cur"):
-                (self.path / room).mkdir(parents=True, exist_ok=True)
+            for subfolder in ("tmp", "new", "cur"):
+                (self.path / subfolder).mkdir(parents=True, exist_ok=True)
             if not self._holds(name):
                 self._link_new(raw, name)
         except OSError as error:
@@ -56,7 +56,7 @@ class MaildirOutbox:
 
     def _holds(self, name: str) -> bool:
         """Return whether `new` or `cur` has the mail: a mail program moves it to `cur` and appends flags to its name."""
-        return any(file.name.startswith(name) for room in ("new", "cur") for file in (self.path / room).iterdir())
+        return any(file.name.startswith(name) for subfolder in ("new", "cur") for file in (self.path / subfolder).iterdir())
 
     def _link_new(self, raw: bytes, name: str) -> None:
         """Write the whole mail into `tmp`, then link it, so that no reader sees a partial mail."""
