@@ -77,7 +77,7 @@ def test_what_is_not_written_in_json_is_read_as_json_has_it() -> None:
         ('{"risk": "low", "score": 9}', "`score` is 9: it should be less than or equal to 5"),
         ('{"risk": "low", "score": "many"}', '`score` is "many": it should be a valid integer, unable to parse string as an integer'),
         ('{"risk": "low", "score": 4}', "`score` is 4: 4 is an unlucky number"),
-        ('{"risk": "low", "score": 1, "bcc": "x@y.example"}', "`bcc` is not asked for; leave it out"),
+        ('{"risk": "low", "score": 1, "bcc": "x@y.example"}', "`bcc` is not in the schema; leave it out"),
         ('{"risk": "low", "score": 1, "items": [{"name": "a"}, {}]}', "`items[1].name` is missing; it must be a string"),
         ('{"risk": "low", "score": 1, "items": [{"name": "a", "size": "L"}]}', "`items[0].size` is \"L\"; it must be 'S' or 'M'"),
         ('{"risk": "low", "score": 1, "items": [7]}', "`items[0]` must be an object"),

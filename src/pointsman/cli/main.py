@@ -247,7 +247,7 @@ def export(
     db: Db = None,
     blobs: Annotated[Path | None, typer.Option("--blobs", help="Write the blobs of the case to this folder.", show_default=False)] = None,
 ) -> None:
-    """Print everything that the database has of a case as JSON."""
+    """Print everything stored about a case as JSON."""
 
     async def look(reader: Reader) -> None:
         exported = await export_case(reader, case)

@@ -118,7 +118,7 @@ def _told(error: ErrorDetails, value: Any, schema: type[BaseModel]) -> str:
         allowed = _allowed(schema.model_json_schema(), path)
         return f"{field} is missing{f'; it must be {allowed}' if allowed else ''}"
     if kind == "extra_forbidden":
-        return f"{field} is not asked for; leave it out"
+        return f"{field} is not in the schema; leave it out"
     if kind in {"enum", "literal_error"}:
         return f"{field} is {_shown(error['input'])}; it must be {error['ctx']['expected']}"
     if kind in {"model_type", "model_attributes_type", "dataclass_type", "dict_type"}:

@@ -42,25 +42,25 @@ _NO_MONEY = frozenset(  # the codes of a 429 that waiting does not fix (OpenAI, 
 class OpenAICompatible:
     """A model behind `POST {base_url}/chat/completions`. Needs the extra `http`.
 
-    `api_key` is the key, or `api_key_env` the name of the environment variable that holds it; a key goes to `base_url` and
-    nowhere else: redirects are not followed, and no error and no repr shows it. Proxies are taken from the environment,
-    as httpx does. An attempt ends after `timeout_seconds`, whatever the server does. `client` is an httpx.AsyncClient to
-    use instead of a connection of its own for each attempt, which costs a handshake and finds no connection stale.
+    `api_key` is the key, or `api_key_env` the name of the environment variable that holds it. The key is sent to `base_url`
+    only: redirects are not followed, and no error or repr shows it. As in httpx, proxies come from the environment.
+    An attempt ends after `timeout_seconds`. By default each attempt opens its own connection, which costs a handshake but is never
+    stale; `client` is an httpx.AsyncClient to use instead.
 
-    `json_mode` says how the answer's form is asked for: "schema" by a strict JSON Schema, which the server enforces;
-    "object" by asking for JSON, with the schema in the messages; "prompt" by the messages alone. It is a setting and no
-    ladder: a server that cannot do what is set refuses, and the error says so. `extra` is put into the request as it is,
-    such as {"seed": 1}. A `temperature` or `max_tokens` of None is left out of it.
+    `json_mode` says how to ask for the form of the response: "schema" sends a strict JSON Schema, which the server enforces;
+    "object" asks for JSON, with the schema in the messages; "prompt" uses the messages alone. There is no fallback: if the server
+    does not support the mode, it refuses the request, and the error says so. `extra`, such as {"seed": 1}, is added to the request
+    unchanged. A `temperature` or `max_tokens` of None is omitted.
 
-    What servers do differently (their documentation, November 2026):
+    Differences between servers (their documentation, November 2026):
 
-    - OpenAI: models that reason refuse `temperature` and `max_tokens`; set both to None, and `extra` to
+    - OpenAI: reasoning models refuse `temperature` and `max_tokens`; set both to None, and `extra` to
       {"max_completion_tokens": 4096}.
-    - Ollama, http://localhost:11434/v1: asks for no key, enforces the schema since 0.5, and cuts a question silently to
+    - Ollama, http://localhost:11434/v1: needs no key, enforces the schema since 0.5, and silently truncates the prompt to
       its context length, 4,096 tokens on small machines (OLLAMA_CONTEXT_LENGTH). It loads a model at the first
-      question: raise `timeout_seconds`. Ollama Cloud takes the schema and does not enforce it.
-    - vLLM, http://localhost:8000/v1: enforces the schema; of a model that thinks, `--reasoning-parser` keeps the
-      thoughts out of the answer.
+      request: raise `timeout_seconds`. Ollama Cloud accepts the schema but does not enforce it.
+    - vLLM, http://localhost:8000/v1: enforces the schema; for reasoning models, `--reasoning-parser` keeps the
+      reasoning out of the response.
     - llama.cpp, http://localhost:8080/v1: enforces the schema by a grammar.
     - LM Studio, http://localhost:1234/v1: enforces the schema, and refuses the mode "object" (its bug tracker, #189).
     """

@@ -119,7 +119,7 @@ async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Seque
     except ValueRefused as error:
         return _told(row, Verdict.BROKEN, f"its state cannot be read: {message_of(error)}")
     if row.status is Status.RUNNING:
-        doubts = await reader.effects(row.id)  # those that an engine has in hand are not listed as in doubt
+        doubts = await reader.effects(row.id)  # the effects of a running case are not listed as in doubt
     decision = decide(process, case.snapshot.cells)
     if isinstance(decision.step, Park) and all(rule.step is not decision.step for rule in process.ordered_rules):
         return _told(row, Verdict.BROKEN, decision.step.reason)
@@ -141,7 +141,7 @@ def _forgets(process: AnyProcess, case: Case, decision: Decision, doubts: Sequen
     if isinstance(decision.step, Effect) and doubts:
         try:
             key, _ = effect_key(incarnation, process, case.snapshot, decision.step)
-        except Exception as error:  # a function of the author's may raise anything
+        except Exception as error:  # the author's function may raise anything
             return _told(
                 row, Verdict.BROKEN, f"the key of effect {decision.step.name!r} cannot be made: {type(error).__name__}: {message_of(error)}"
             )

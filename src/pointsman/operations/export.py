@@ -1,4 +1,4 @@
-"""Exports a case: everything that the store has of it as plain JSON, and its blobs."""
+"""Exports a case: everything stored about it as plain JSON, and its blobs."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ DIGEST_DIGITS = 64
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Everything that the store has of a case. `blobs` still exist and `missing` do not, in the order of the first reference."""
+    """Everything stored about a case. `blobs` still exist and `missing` do not, in the order of the first reference."""
 
     dossier: Dossier
     blobs: tuple[Blob, ...]
@@ -47,7 +47,7 @@ class Export:
 
 
 async def export_case(reader: Reader, case: int) -> Export:
-    """Read everything that the store has of a case. Raises UnknownCase."""
+    """Read everything stored about a case. Raises UnknownCase."""
     dossier = await reader.dossier(case)
     if dossier is None:
         raise UnknownCase(case)

@@ -8,12 +8,12 @@ from pointsman.kernel.machine import NEXT
 from pointsman.kernel.snapshot import ENDED, Status
 
 MEANING = {
-    Status.READY: "in line: an engine claims it at its time, or when its limit has room",
-    Status.RUNNING: "in an engine's hands",
+    Status.READY: "an engine claims it when it is due, or when its limit has room",
+    Status.RUNNING: "an engine runs it",
     Status.WAITING: "waits for a person, a timer, a message or a child",
-    Status.PARKED: "waits for an operator, with a reason",
-    Status.BLOCKED: "waits for code that can go on with it",
-    Status.DONE: "ended as its rules say",
+    Status.PARKED: "cannot go on, for a recorded reason, and waits for an operator",
+    Status.BLOCKED: "waits for code that accepts its version",
+    Status.DONE: "ended by its rules",
     Status.CANCELLED: "ended from outside",
 }
 
@@ -22,13 +22,13 @@ IN_THE_STORE: Mapping[str, Mapping[Status, Status]] = {
     "delivery": {Status.WAITING: Status.READY, Status.PARKED: Status.READY},
     "release": {Status.RUNNING: Status.READY},
 }
-"""The moves that the store makes by itself, without a decision about the case."""
+"""The changes of status that the store makes by itself, without a decision about the case."""
 
 RULED = NEXT[StartAsked][Status.READY]
-"""Where the rules lead: a start leads there and nowhere else."""
+"""The statuses to which the rules lead, which are those after a start."""
 
-STEP = "a step"  # the name in the drawing of the happenings that a step brings: they are many, and all lead to the same statuses
-NAMES_SHOWN = 3  # happenings beside an arrow, before they have a name of their own
+STEP = "a step"  # stands in the drawing for the many happenings of a step, which all lead to the same statuses
+NAMES_SHOWN = 3  # happenings to name beside an arrow; more are drawn as STEP
 
 _INTRODUCTION = """\
 # Statuses and happenings
@@ -39,32 +39,32 @@ A case has one of {count} statuses.
 |---|---|
 {meaning}
 
-The machine decides what follows from a happening. It refuses a happening that does not fit the status, and then nothing changes. This
-table has each status to which a happening leads, and no other; the tests compare it with what the machine does. A claim makes a case running
-before the machine is told; with a ready case `Claimed` means that somebody asks whether its pause is still open.
+The machine decides what follows from a happening. It refuses a happening that does not fit the status, and then nothing changes. The
+table lists every status to which a happening can lead, and the tests compare it with what the machine does. The store sets a claimed case to
+running before the machine sees `Claimed`; for a ready case, `Claimed` asks whether its pause is still open.
 
 | happening | from | to |
 |---|---|---|
 {decided}
 
-The store moves a case without a decision: a claim takes a case in hand when it is due; the delivery of a message, or of a child's end, wakes
-a case so that it takes the message in; a case is released when its engine stops or dies.
+The store makes some moves without a decision: a claim takes a due case; the delivery of a message, or of a child's end, wakes a case to take
+it in; a case is released when its engine stops or dies.
 
 | move | from | to |
 |---|---|---|
 {moved}
 
-In the drawing a diamond stands for the rules: they choose the next step. A step runs at once if the engine has a place for it. It is ready if it
-has to wait for a place, for a permit or for its next attempt. The happenings of "{step}" are {step_names}.
+In the drawing, the diamond stands for the rules, which choose the next step. The case stays running if the engine has a place for it. It becomes
+ready if it must wait for a place, a permit or its next attempt. The happenings of "{step}" are {step_names}.
 
 {drawing}
 
-This page is made from the table `NEXT` in `src/pointsman/kernel/machine.py` by `python -m pointsman.operations.statuses > docs/statuses.md`.
+`python -m pointsman.operations.statuses > docs/statuses.md` generates this page from the table `NEXT` in `src/pointsman/kernel/machine.py`.
 """
 
 
 def statuses_page() -> str:
-    """The page: what each status means, what a case takes in it, and a drawing (Mermaid)."""
+    """The page: the meaning of each status, the happenings that fit it, and a drawing (Mermaid)."""
     return _INTRODUCTION.format(
         count=len(Status),
         meaning="\n".join(f"| {status} | {meaning} |" for status, meaning in MEANING.items()),
@@ -77,7 +77,7 @@ def statuses_page() -> str:
 
 
 def _alike() -> list[list[str]]:
-    """The happenings, those with the same table together."""
+    """The happenings, grouped by equal tables."""
     groups: dict[frozenset[tuple[Status, frozenset[Status]]], list[str]] = defaultdict(list)
     for happening, table in NEXT.items():
         groups[frozenset(table.items())].append(happening.__name__)
@@ -94,7 +94,7 @@ def _decided() -> Iterator[str]:
 
 
 def _drawing() -> Iterator[str]:
-    """The arrows. A happening that leads wherever the rules do has one arrow to them; what it leads to besides has its own."""
+    """The arrows. A happening that leads to the rules has one arrow to them, and one to each further status."""
     arrows: dict[tuple[str, str], list[str]] = defaultdict(list)
     tables = {happening.__name__: table for happening, table in NEXT.items()}
     for names in _alike():

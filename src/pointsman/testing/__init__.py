@@ -1,4 +1,4 @@
-"""For authors: live in virtual time with scripted people, crash at every step, and prove a store."""
+"""Tools for authors' tests: run a process in virtual time with scripted people, crash it at every step, and test a store."""
 
 from pointsman.testing.clock import ManualClock
 from pointsman.testing.everywhere import CrashReport, crash_everywhere

@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it."""
+"""A clock that moves only when a test advances it."""
 
 import asyncio
 
@@ -15,11 +15,11 @@ class ManualClock:
         return self._now
 
     def monotonic(self) -> float:
-        """The same time; only differences count."""
+        """The monotonic time in seconds, which here equals `now`."""
         return self._now
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
-        """Return when `event` is set, or when the clock has been moved by `seconds`."""
+        """Return when `event` is set, or when the clock has advanced by `seconds`."""
         until = None if seconds is None else self._now + seconds
         moved = asyncio.Event()
         self._moved.append(moved)

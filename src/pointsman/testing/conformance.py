@@ -1,8 +1,8 @@
-"""The conformance suite of stores: pytest runs every promise of store/base.py against your store.
+"""The conformance suite of stores: pytest tests every promise of store/base.py against your store.
 
-Subclass `StoreConformance` and give it the fixture `open_store`. For a store that several engines share, subclass `LeaseConformance`, too,
-and give it the fixture `open_handles`. Each part of the contract has its class, so that a store can be built one part after the other;
-but every part needs `CaseStore`, because it is tested on cases.
+Subclass `StoreConformance` and define the fixture `open_store`. For a store that several engines share, also subclass `LeaseConformance`
+and define the fixture `open_handles`. Each part of the contract has its own class, so that you can build a store part by part;
+every part needs `CaseStore`, because its tests use cases.
 """
 
 from pointsman.testing.conformance_cases import CaseConformance
@@ -36,4 +36,4 @@ __all__ = [
 class StoreConformance(
     CaseConformance, ClaimConformance, MessagesConformance, LimitConformance, ScheduleConformance, RetentionConformance, LookingConformance
 ):  # fmt: skip
-    """What every store promises."""
+    """Tests of the promises of every store."""

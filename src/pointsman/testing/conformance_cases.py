@@ -27,7 +27,7 @@ class CaseConformance(Scenarios):
     """Start and move cases."""
 
     def test_s1_a_commit_is_whole(self, check: Callable[[Scenario], None]) -> None:
-        """Everything that a transition holds is there after it."""
+        """A commit writes every part of a transition."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)
@@ -57,7 +57,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_s1_a_transition_that_is_refused_late_leaves_nothing_behind(self, check: Callable[[Scenario], None]) -> None:
-        """An intent that the ledger refuses takes fields, events and status with it, also within a batch."""
+        """If the ledger refuses an intent, fields, events and status are not written either, even within a batch."""
 
         async def scenario(store: Store) -> None:
             first, second, third = [await new_case(store) for _ in range(3)]
@@ -80,7 +80,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_s3_a_commit_against_another_revision_or_fence_changes_nothing(self, check: Callable[[Scenario], None]) -> None:
-        """Whoever has lost the case is told so, whichever way it was lost."""
+        """Every way of losing a case raises Conflict."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)
@@ -103,7 +103,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_s3_of_two_commits_at_one_revision_one_wins(self, check: Callable[[Scenario], None]) -> None:
-        """Also when both arrive in one batch."""
+        """Even if both arrive in one batch."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)
@@ -120,7 +120,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_s4_starts_with_one_key_make_one_case(self, check: Callable[[Scenario], None]) -> None:
-        """Repeated, at the same time, and beside another process with the same key."""
+        """If they are repeated, concurrent, or beside another process with the same key."""
 
         async def scenario(store: Store) -> None:
             answers = await asyncio.gather(*(new_case(store, key="mail-1") for _ in range(8)))
@@ -138,7 +138,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_s4_a_number_is_reserved_once(self, check: Callable[[Scenario], None]) -> None:
-        """In blocks, also at the same time; what is reserved and not used is a gap."""
+        """Concurrent reservations get different blocks; unused numbers leave gaps."""
 
         async def scenario(store: Store) -> None:
             await store.reserve(3)
@@ -155,7 +155,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_s6_a_pause_is_open_until_its_case_moves(self, check: Callable[[Scenario], None]) -> None:
-        """It is answered by one, and void when the case moves without an answer."""
+        """It is answered once, or void if the case moves without an answer."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store, status=Status.WAITING, pause=PauseOpening("approve", "t1", "d1"))
@@ -173,7 +173,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_s7_a_settled_effect_is_not_intended_again(self, check: Callable[[Scenario], None]) -> None:
-        """Whatever asks for it; and an outcome, once recorded, stays."""
+        """Every such intent is a Conflict, and a recorded outcome never changes."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)
@@ -194,7 +194,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_s7_an_intent_is_taken_up_again_with_the_same_arguments_only(self, check: Callable[[Scenario], None]) -> None:
-        """It counts the calls and remembers when the first was intended."""
+        """The entry counts the calls and keeps the time of the first intent."""
 
         async def scenario(store: Store) -> None:
             case = await case_in_doubt(store, status=Status.PARKED)
@@ -220,7 +220,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_s9_the_state_is_the_last_write_of_each_field(self, check: Callable[[Scenario], None]) -> None:
-        """As it is now, and as it was at any revision."""
+        """Now, and as of any revision."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)
@@ -235,7 +235,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_a_migrated_case_has_its_new_version(self, check: Callable[[Scenario], None]) -> None:
-        """From the commit that migrates it; until then it is found among those of the old one."""
+        """From the commit that migrates it; before that, it is listed under the old version."""
 
         async def scenario(store: Store) -> None:
             old, older = [await new_case(store, status=status) for status in (Status.READY, Status.WAITING)]
@@ -257,7 +257,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_branches_are_kept_until_they_are_joined(self, check: Callable[[Scenario], None]) -> None:
-        """Each as it was written last."""
+        """Each as it was last written."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)
@@ -273,7 +273,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_a_branch_keeps_how_it_failed_and_what_it_read(self, check: Callable[[Scenario], None]) -> None:
-        """Many at once, beside those of another case."""
+        """Also with many branches at once, and beside those of another case."""
 
         async def scenario(store: Store) -> None:
             first, second = [await new_case(store) for _ in range(2)]
@@ -294,7 +294,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_s14_events_that_are_appended_change_nothing_else(self, check: Callable[[Scenario], None]) -> None:
-        """Whoever has the case in hand commits as if they were not there; they stand under the revision that the case had."""
+        """The engine that runs the case can still commit, and the events have the case's revision."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)
@@ -317,7 +317,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_a_blob_is_kept_once_by_its_content(self, check: Callable[[Scenario], None]) -> None:
-        """And comes back byte for byte."""
+        """And is read back byte for byte."""
 
         async def scenario(store: Store) -> None:
             content = bytes(range(256)) * 4
@@ -331,7 +331,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_a_call_that_does_not_count_is_taken_off_the_attempts(self, check: Callable[[Scenario], None]) -> None:
-        """And the next one counts again."""
+        """And the next call counts again."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)
@@ -349,7 +349,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_s9_a_log_is_its_last_whole_value_and_what_was_added_since(self, check: Callable[[Scenario], None]) -> None:
-        """Now, and as of any revision; its writer is the last one."""
+        """Now, and as of any revision; its writer is the last writer."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)
@@ -379,7 +379,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_s9_a_dossier_has_each_addition_as_it_was_written(self, check: Callable[[Scenario], None]) -> None:
-        """Which is all that it costs."""
+        """An addition stores its own items only."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)
@@ -397,7 +397,7 @@ class CaseConformance(Scenarios):
         check(scenario)
 
     def test_s9_what_is_an_item_of_a_log_is_kept_there_only(self, check: Callable[[Scenario], None]) -> None:
-        """A message that was logged keeps its key, by which it is recognised, and no body."""
+        """A logged message keeps its key, to recognise duplicates, but not its body."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)

@@ -16,7 +16,7 @@ class ClaimConformance(Scenarios):
     """Claim cases and give them back."""
 
     def test_s5_a_due_case_is_claimed_once(self, check: Callable[[Scenario], None]) -> None:
-        """By one of several claims at the same time; a case that is not due, or of another process, by none."""
+        """By one of several concurrent claims; a case that is not due, or of another process, is not claimed."""
 
         async def scenario(store: Store) -> None:
             due = [await new_case(store) for _ in range(5)]
@@ -35,7 +35,7 @@ class ClaimConformance(Scenarios):
         check(scenario)
 
     def test_s5_the_longest_due_is_claimed_first(self, check: Callable[[Scenario], None]) -> None:
-        """So that nothing starves behind what is new."""
+        """So that new cases cannot starve old ones."""
 
         async def scenario(store: Store) -> None:
             numbers = [await new_case(store, at=10.0, wake_at=wake_at) for wake_at in (15.0, 12.0, 18.0)]
@@ -47,7 +47,7 @@ class ClaimConformance(Scenarios):
         check(scenario)
 
     def test_s5_a_released_case_has_not_used_up_an_attempt(self, check: Callable[[Scenario], None]) -> None:
-        """An orderly stop is no failure."""
+        """An orderly stop is not a failed attempt."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)
@@ -62,7 +62,7 @@ class ClaimConformance(Scenarios):
         check(scenario)
 
     def test_s5_a_case_that_waits_is_released_with_exactly_its_attempts(self, check: Callable[[Scenario], None]) -> None:
-        """Only the attempt that was under way is taken off, and not a second one for the mark."""
+        """The release takes back the current attempt only, and not a second one for the mark."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store, attempts=1)
@@ -78,7 +78,7 @@ class ClaimConformance(Scenarios):
         check(scenario)
 
     def test_s5_a_transition_says_how_many_interruptions_are_kept(self, check: Callable[[Scenario], None]) -> None:
-        """None, unless it says otherwise."""
+        """None, unless the transition sets a number."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)
@@ -94,7 +94,7 @@ class ClaimConformance(Scenarios):
         check(scenario)
 
     def test_s18_tenants_take_turns_and_a_higher_priority_goes_first(self, check: Callable[[Scenario], None]) -> None:
-        """However many cases one of them has, and from one claim to the next."""
+        """However many cases a tenant has, and across claims."""
 
         async def scenario(store: Store) -> None:
             names: dict[int, str] = {}
@@ -118,7 +118,7 @@ class ClaimConformance(Scenarios):
         check(scenario)
 
     def test_s18_a_claim_keeps_to_the_room_of_each_limit(self, check: Callable[[Scenario], None]) -> None:
-        """Cases that need a closed limit are left where they are, and are not what the engine wakes for."""
+        """Cases that need a closed limit are not claimed, and `next_wake` ignores them."""
 
         async def scenario(store: Store) -> None:
             for number in range(300):
@@ -139,7 +139,7 @@ class ClaimConformance(Scenarios):
         check(scenario)
 
     def test_s5_a_claim_does_not_read_the_fields_that_are_known(self, check: Callable[[Scenario], None]) -> None:
-        """Where the case is still at the revision as of which they are known."""
+        """If the case is still at the revision that the caller knows."""
 
         async def scenario(store: Store) -> None:
             cases = [await new_case(store) for _ in range(2)]

@@ -13,13 +13,13 @@ from pointsman.testing.scenarios import new_case, next_of
 
 
 class Handles(Protocol):
-    """A store with leases, as several engines see it."""
+    """A store with leases that several engines share."""
 
     async def another(self) -> Store:
-        """A handle for another engine on the same cases; its lease begins now."""
+        """Open a handle for another engine on the same cases; its lease begins now."""
 
     async def pass_seconds(self, seconds: float) -> None:
-        """Let the store's own clock go on."""
+        """Advance the store's own clock."""
 
 
 OpenHandles = Callable[[], Awaitable[Handles]]
@@ -29,16 +29,16 @@ MOMENTS_SECONDS = 30.0  # far beyond what any store needs to tell of a commit
 
 
 class LeaseConformance:
-    """What a store promises that several engines share, beside `StoreConformance`. `open_handles` answers a fresh one."""
+    """Tests of a store that several engines share, in addition to `StoreConformance`. `open_handles` returns a new one."""
 
     @pytest.fixture
     def open_handles(self) -> OpenHandles:
-        """How to open the store under test; a subclass says it."""
-        raise AssertionError("a subclass gives the fixture open_handles")
+        """A function that opens the store under test; a subclass defines it."""
+        raise AssertionError("a subclass must define the fixture open_handles")
 
     @pytest.fixture
     def check_handles(self, open_handles: OpenHandles) -> Callable[[Callable[[Handles], Awaitable[None]]], None]:
-        """Run a scenario against a fresh store, in an event loop of its own."""
+        """A function that runs a scenario against a new store, in its own event loop."""
 
         def run(scenario: Callable[[Handles], Awaitable[None]]) -> None:
             async def main() -> None:
@@ -49,7 +49,7 @@ class LeaseConformance:
         return run
 
     def test_s19_a_case_is_taken_over_when_the_lease_on_it_has_passed(self, check_handles: Callable[..., None]) -> None:
-        """And not before; its fence is raised and the attempt that was cut short is an interruption."""
+        """And not before. The claim raises the fence, and the attempt that was cut short counts as an interruption."""
 
         async def scenario(handles: Handles) -> None:
             first, second = await handles.another(), await handles.another()
@@ -72,7 +72,7 @@ class LeaseConformance:
         check_handles(scenario)
 
     def test_s5_the_end_of_an_engine_interrupts_only_what_it_had_called(self, check_handles: Callable[..., None]) -> None:
-        """A case whose calls all wait is not interrupted; the mark ends with the call, and a stale fence does not set it."""
+        """A case whose calls are all waiting is not interrupted. The mark ends with the call, and a stale fence does not set it."""
 
         async def scenario(handles: Handles) -> None:
             engine = await handles.another()
@@ -92,7 +92,7 @@ class LeaseConformance:
         check_handles(scenario)
 
     def test_s19_who_renews_keeps_what_it_has(self, check_handles: Callable[..., None]) -> None:
-        """However long it works; and the others know when to look again."""
+        """However long it works; and `next_wake` tells the others when to look again."""
 
         async def scenario(handles: Handles) -> None:
             first, second = await handles.another(), await handles.another()
@@ -113,7 +113,7 @@ class LeaseConformance:
         check_handles(scenario)
 
     def test_s27_what_one_engine_commits_the_others_are_notified_of(self, check_handles: Callable[..., None]) -> None:
-        """Also of more than once, and an engine is not notified of its own commits."""
+        """Also of several commits; an engine is not notified of its own commits."""
 
         async def scenario(handles: Handles) -> None:
             first, second = await handles.another(), await handles.another()
@@ -135,7 +135,7 @@ class LeaseConformance:
         check_handles(scenario)
 
     def test_s20_a_lease_that_has_passed_is_over(self, check_handles: Callable[..., None]) -> None:
-        """For renewing and for claiming, also when nobody has taken the cases over; and who lost a case commits nothing."""
+        """It can be neither renewed nor used to claim, even if no engine has taken over; and an engine that lost a case cannot commit to it."""
 
         async def scenario(handles: Handles) -> None:
             first, second = await handles.another(), await handles.another()
@@ -152,7 +152,7 @@ class LeaseConformance:
         check_handles(scenario)
 
     def test_s21_an_engine_gives_back_only_what_it_has(self, check_handles: Callable[..., None]) -> None:
-        """A case that was taken over stays with its new engine; what a closed handle had is free at once."""
+        """A case that was taken over stays with its new engine; the cases of a closed handle are free at once."""
 
         async def scenario(handles: Handles) -> None:
             first, second = await handles.another(), await handles.another()
@@ -174,7 +174,7 @@ class LeaseConformance:
 
 
 async def _outlive(handles: Handles, first: SharedStore, second: SharedStore) -> None:
-    """Let the lease of the first handle pass, while the second one renews its own."""
+    """Let the lease of the first handle expire, while the second handle renews its own."""
     await handles.pass_seconds(_lease(first) * 0.7)
     await second.renew()
     await handles.pass_seconds(_lease(first) * 0.7)

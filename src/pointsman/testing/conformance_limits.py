@@ -13,7 +13,7 @@ class LimitConformance(Scenarios):
     """Permits that all engines share."""
 
     def test_s17_changes_of_a_limit_see_each_other(self, check: Callable[[Scenario], None]) -> None:
-        """Also those that are asked for at the same time."""
+        """Also concurrent ones."""
 
         async def scenario(store: Store) -> None:
             llm, mail = Limit("llm", concurrency=4), Limit("mail", concurrency=1)
@@ -32,7 +32,7 @@ class LimitConformance(Scenarios):
         check(scenario)
 
     def test_s17_a_permit_is_free_when_it_is_given_back_or_its_time_has_passed(self, check: Callable[[Scenario], None]) -> None:
-        """A call that was given up and still runs keeps it, and an engine vouches for its own calls."""
+        """A call that was given up but still runs keeps its permit, and an engine vouches for its own calls."""
 
         async def scenario(store: Store) -> None:
             limit = Limit("llm", concurrency=1)

@@ -1,4 +1,4 @@
-"""What operators see of a store (S8, S16); a part of the suite in conformance.py."""
+"""What operators read from a store (S8, S16); a part of the suite in conformance.py."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from pointsman.testing.scenarios import Scenario, Scenarios, new_case, next_of
 
 
 class LookingConformance(Scenarios):
-    """Look at all cases, definitions and events."""
+    """Read all cases, definitions and events."""
 
     def test_s16_a_definition_is_registered_once(self, check: Callable[[Scenario], None]) -> None:
-        """With the time at which it was seen first; another fingerprint is another definition."""
+        """With the time at which it was first seen; another fingerprint is another definition."""
 
         async def scenario(store: Store) -> None:
             first, other = DefinitionRow("p", 1, "a", 10.0), DefinitionRow("p", 1, "b", 20.0)
@@ -32,7 +32,7 @@ class LookingConformance(Scenarios):
         check(scenario)
 
     def test_open_cases_are_those_that_have_not_ended(self, check: Callable[[Scenario], None]) -> None:
-        """Wherever they stand, a page at a time."""
+        """In every status, a page at a time."""
 
         async def scenario(store: Store) -> None:
             numbers = [await new_case(store, status=status) for status in Status]
@@ -46,7 +46,7 @@ class LookingConformance(Scenarios):
         check(scenario)
 
     def test_cases_are_found_by_process_and_status(self, check: Callable[[Scenario], None]) -> None:
-        """In the order of their numbers, a page at a time."""
+        """Ordered by number, a page at a time."""
 
         async def scenario(store: Store) -> None:
             ready = [await new_case(store) for _ in range(3)]
@@ -62,7 +62,7 @@ class LookingConformance(Scenarios):
         check(scenario)
 
     def test_what_is_in_line_is_counted_by_process_and_tenant(self, check: Callable[[Scenario], None]) -> None:
-        """Ready and running ones, no further than asked."""
+        """The count includes ready and running cases and stops at `most`."""
 
         async def scenario(store: Store) -> None:
             for tenant, status in [("a", Status.READY)] * 3 + [("a", Status.RUNNING), ("b", Status.READY)] + [("a", Status.WAITING)] * 5:
@@ -75,7 +75,7 @@ class LookingConformance(Scenarios):
         check(scenario)
 
     def test_s8_events_are_numbered_in_the_order_of_their_commits(self, check: Callable[[Scenario], None]) -> None:
-        """And can be read from any event on."""
+        """And can be read from any event onwards."""
 
         async def scenario(store: Store) -> None:
             cases = await asyncio.gather(*(new_case(store) for _ in range(20)))

@@ -21,15 +21,15 @@ def message(key: str | None, *, while_open: WhileOpen = "supersede", **to: Any) 
 
 
 async def pending(store: Store, case: int) -> tuple[str | None, ...]:
-    """The keys of what is pending for a case."""
+    """The keys of a case's pending messages."""
     return tuple(row.key for row in await store.messages(case))
 
 
 class MessagesConformance(Scenarios):
-    """What comes from outside."""
+    """Deliver messages."""
 
     def test_s10_a_message_reaches_its_open_case_once_and_wakes_it(self, check: Callable[[Scenario], None]) -> None:
-        """One that waits or is parked is ready in the same commit; one that is ready at a later time is, where it is urgent."""
+        """A waiting or parked case becomes ready in the same commit; a case that is ready later is due now if the message is urgent."""
 
         async def scenario(store: Store) -> None:
             for status in (Status.WAITING, Status.PARKED, Status.READY):
@@ -49,7 +49,7 @@ class MessagesConformance(Scenarios):
         check(scenario)
 
     def test_s10_a_commit_that_has_not_seen_a_message_changes_nothing(self, check: Callable[[Scenario], None]) -> None:
-        """One that has takes it."""
+        """A commit that has seen the message takes it."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store, new=THREAD)
@@ -66,7 +66,7 @@ class MessagesConformance(Scenarios):
         check(scenario)
 
     def test_s10_a_message_starts_the_case_that_is_not_there(self, check: Callable[[Scenario], None]) -> None:
-        """The second one finds it; where the intake is full nothing is kept of one that would start."""
+        """The second message finds the case. If the intake is full, a message that would start a case is not stored."""
 
         async def scenario(store: Store) -> None:
             refused = await store.post(message("m1"), await start_of(store, new=THREAD), full=True)
@@ -81,7 +81,7 @@ class MessagesConformance(Scenarios):
         check(scenario)
 
     def test_s10_of_several_open_cases_the_one_that_started_last_gets_the_message(self, check: Callable[[Scenario], None]) -> None:
-        """Whatever their numbers are: another engine may have reserved lower ones."""
+        """Whatever their numbers: another engine may have reserved lower ones."""
 
         async def scenario(store: Store) -> None:
             low, high = await store.reserve(2)
@@ -96,7 +96,7 @@ class MessagesConformance(Scenarios):
         check(scenario)
 
     def test_s10_an_early_message_waits_for_the_first_case_that_stays_open(self, check: Callable[[Scenario], None]) -> None:
-        """One that has ended with its start takes nothing in."""
+        """A case that ends with its start takes no message."""
 
         async def scenario(store: Store) -> None:
             await store.post(message("m"))
@@ -115,7 +115,7 @@ class MessagesConformance(Scenarios):
         check(scenario)
 
     def test_s10_a_held_message_waits_for_the_end_and_stays_one_message(self, check: Callable[[Scenario], None]) -> None:
-        """Held again behind the case that another one has started, it keeps its number, its key and its place."""
+        """If it is held again, because another message has started a case, it keeps its number, its key and its place."""
 
         async def scenario(store: Store) -> None:
             first = await new_case(store, new=THREAD)
@@ -143,7 +143,7 @@ class MessagesConformance(Scenarios):
         check(scenario)
 
     def test_s4_s10_keys_are_known_to_their_tenant_only(self, check: Callable[[Scenario], None]) -> None:
-        """The start key, the message's identity and the correlation key of one tenant say nothing of another's."""
+        """Start keys, message keys and correlation keys of two tenants are independent."""
 
         async def scenario(store: Store) -> None:
             news = {tenant: NewCase("p", 1, "k", tenant, correlation="c") for tenant in ("", "red", "blue")}
@@ -168,7 +168,7 @@ class MessagesConformance(Scenarios):
         check(scenario)
 
     def test_s10_what_cases_tell_each_other_is_in_their_commits(self, check: Callable[[Scenario], None]) -> None:
-        """Once, and to nobody who has ended."""
+        """Once, and not to a case that has ended."""
 
         async def scenario(store: Store) -> None:
             parent = await new_case(store, status=Status.WAITING)

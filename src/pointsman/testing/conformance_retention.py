@@ -1,4 +1,4 @@
-"""The promises of a store about what goes: cases, contents, blobs (S22 to S25); a part of the suite in conformance.py."""
+"""The promises of a store about deletion and usage (S22 to S25); a part of the suite in conformance.py."""
 
 import asyncio
 from collections.abc import Callable
@@ -42,10 +42,10 @@ def post_of(key: str, body: str = '"a letter"', *, correlation: str | None = Non
 
 
 class RetentionConformance(Scenarios):
-    """How long a store keeps what."""
+    """Delete cases, contents and blobs, and count usage."""
 
     def test_s22_what_was_kept_long_enough_goes_whole(self, check: Callable[[Scenario], None]) -> None:
-        """And nothing of any other case: of another process or outcome, younger, or open."""
+        """And nothing of other cases: of another process or outcome, younger, or open."""
 
         async def scenario(store: Store) -> None:
             old = await _with_everything(store, "old")
@@ -77,7 +77,7 @@ class RetentionConformance(Scenarios):
         check(scenario)
 
     def test_s22_no_more_go_at_once_than_were_asked_for(self, check: Callable[[Scenario], None]) -> None:
-        """The oldest first."""
+        """The oldest are deleted first."""
 
         async def scenario(store: Store) -> None:
             cases = [await ended(store, at=at) for at in (13.0, 11.0, 12.0)]
@@ -90,7 +90,7 @@ class RetentionConformance(Scenarios):
         check(scenario)
 
     def test_s22_what_somebody_needs_stays(self, check: Callable[[Scenario], None]) -> None:
-        """An effect in doubt, a parent or a child that goes on, a message that waits for the end."""
+        """A case with an effect in doubt, an open parent or child, or a held message."""
 
         async def scenario(store: Store) -> None:
             doubtful = await case_in_doubt(store, **DONE)
@@ -116,7 +116,7 @@ class RetentionConformance(Scenarios):
         check(scenario)
 
     def test_s22_numbers_are_not_given_again(self, check: Callable[[Scenario], None]) -> None:
-        """Neither those of cases, which are in the keys of their effects, nor those of events, by which readers go on."""
+        """Neither case numbers, which are in idempotency keys, nor event numbers, which are cursors."""
 
         async def scenario(store: Store) -> None:
             cases = [await ended(store) for _ in range(3)]
@@ -132,7 +132,7 @@ class RetentionConformance(Scenarios):
         check(scenario)
 
     def test_s23_what_is_erased_is_gone_and_its_skeleton_stays(self, check: Callable[[Scenario], None]) -> None:
-        """Who, what and when; never what it was about."""
+        """The skeleton says who did what and when, but has no content."""
 
         async def scenario(store: Store) -> None:
             case = await _with_everything(store, "secret")
@@ -159,7 +159,7 @@ class RetentionConformance(Scenarios):
         check(scenario)
 
     def test_s23_an_erased_key_is_still_recognised(self, check: Callable[[Scenario], None]) -> None:
-        """That of a start, alone and in a batch, and that of a message; until the case goes."""
+        """The key of a start, alone and in a batch, and of a message, until the case is deleted."""
 
         async def scenario(store: Store) -> None:
             case = await _with_everything(store, "secret")
@@ -187,7 +187,7 @@ class RetentionConformance(Scenarios):
         check(scenario)
 
     def test_s24_a_blob_that_nothing_refers_to_is_collected(self, check: Callable[[Scenario], None]) -> None:
-        """A reference may be old, deep, in the ledger, in a branch or in a message; what was kept since is left."""
+        """A reference may be old, nested, in the ledger, in a branch or in a message. A blob that was kept again stays."""
 
         async def scenario(store: Store) -> None:
             names = ("deep", "ledger", "branch", "message", "rewritten", "nobody", "young")
@@ -208,7 +208,7 @@ class RetentionConformance(Scenarios):
         check(scenario)
 
     def test_s24_what_is_kept_again_counts_as_kept_now(self, check: Callable[[Scenario], None]) -> None:
-        """A case that is about to refer to it finds it."""
+        """So a case that is about to refer to the blob finds it."""
 
         async def scenario(store: Store) -> None:
             blob = await store.keep(b"again", now=10.0)
@@ -222,7 +222,7 @@ class RetentionConformance(Scenarios):
         check(scenario)
 
     def test_s24_what_went_and_was_erased_refers_to_nothing(self, check: Callable[[Scenario], None]) -> None:
-        """And its blobs go with the next collection; one that another case refers to stays."""
+        """So the next collection deletes its blobs, except those that another case refers to."""
 
         async def scenario(store: Store) -> None:
             blobs = [await store.keep(content, now=10.0) for content in (b"erased", b"expired", b"shared")]
@@ -241,7 +241,7 @@ class RetentionConformance(Scenarios):
         check(scenario)
 
     def test_compacting_changes_nothing(self, check: Callable[[Scenario], None]) -> None:
-        """Beside commits that go on."""
+        """While commits go on."""
 
         async def scenario(store: Store) -> None:
             case = await _with_everything(store, "one")
@@ -256,7 +256,7 @@ class RetentionConformance(Scenarios):
         check(scenario)
 
     def test_s25_what_answers_used_is_counted_once_for_the_case_and_for_the_day(self, check: Callable[[Scenario], None]) -> None:
-        """A transition that is refused counts nothing; what a day used outlives the case."""
+        """A refused transition counts nothing; the usage of a day outlives the case."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store, new=NewCase("p", 1, None, tenant="acme"))
@@ -280,7 +280,7 @@ class RetentionConformance(Scenarios):
         check(scenario)
 
     def test_s25_how_far_a_guard_has_come_is_kept_with_its_branch(self, check: Callable[[Scenario], None]) -> None:
-        """And gone with it."""
+        """And deleted with it."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store)
@@ -295,7 +295,7 @@ class RetentionConformance(Scenarios):
 
 
 async def _with_everything(store: Store, word: str) -> int:
-    """A case that is done, with one of everything that a case can have, each with this word in it."""
+    """A case that is done, with one of everything that a case can have, each containing this word."""
     new = NewCase("p", 1, word, correlation=f"c {word}")
     case = await new_case(store, new=new, fields=[FieldWrite("message", f'"{word}"', "")])
     await store.post(post_of(f"m {word}", f'"{word}"', correlation=f"c {word}"))
@@ -330,5 +330,5 @@ async def _there(store: Store, blobs: list[Blob]) -> list[bool]:
 
 
 def _quoted(text: str) -> str:
-    """JSON within JSON, as the ledger and branches have it."""
+    """JSON within JSON, as in the ledger and in branches."""
     return '{"field":"' + text.replace('"', '\\"') + '"}'

@@ -10,7 +10,7 @@ class ScheduleConformance(Scenarios):
     """Which ticks are over."""
 
     def test_s15_a_schedule_keeps_its_first_moment_and_never_goes_back(self, check: Callable[[Scenario], None]) -> None:
-        """Whoever asks again, and whatever is noted late."""
+        """However often it is read, and however late a tick is recorded."""
 
         async def scenario(store: Store) -> None:
             first = await store.schedule("p", "nightly", now=10.0)

@@ -1,4 +1,4 @@
-"""Die for real at a chosen point: what a process has not committed by then is gone, as in any crash."""
+"""Kill the process at a chosen failpoint, as a real crash would."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from collections.abc import Callable
 class CrashAt:
     """Failpoints that count, and kill their own process at the `number`-th one (from 1); 0 only counts.
 
-    SIGKILL runs no handler, flushes no buffer and unwinds no block: nothing of the process survives it.
+    SIGKILL runs no handler, flushes no buffer and runs no `finally` block.
     """
 
     def __init__(self, number: int = 0) -> None:
@@ -18,16 +18,16 @@ class CrashAt:
         self.labels: list[str] = []
 
     def __call__(self, label: str) -> None:
-        """Pass the point, or die at it."""
+        """Count the failpoint, or kill the process at it."""
         self.labels.append(label)
         if len(self.labels) == self.number:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 def in_child(work: Callable[[], None]) -> int:
-    """Run `work` in a forked child; the answer is its exit code, or minus the signal that killed it.
+    """Run `work` in a forked child. Return its exit code, or minus the signal that killed it.
 
-    Fork while no thread works: a child has only the thread that forked.
+    Call this while no other thread runs: a forked child has only the thread that forked.
     """
     child = os.fork()
     if child == 0:
@@ -43,10 +43,10 @@ def in_child(work: Callable[[], None]) -> int:
 
 
 def recovers(work: Callable[[], object]) -> bool:
-    """Run `work` after a crash, in this process; the answer is whether it raised nothing. What it raised is printed.
+    """Run `work` in this process after a crash. Return whether it succeeded; print the exception if it raised one.
 
-    It needs no child: a process that was killed leaves behind what is on the disk and nothing else. The threads that `work` has
-    begun have ended when it returns, so that the next child can be forked.
+    It needs no child, because a killed process leaves nothing behind but its files. When it returns, the threads that `work` started
+    have ended, so that the next child can be forked.
     """
     before = set(threading.enumerate())
     try:

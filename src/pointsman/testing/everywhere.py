@@ -1,4 +1,4 @@
-"""Crash everywhere: an author's own process, killed before each of its engine's steps, must end as if nothing had happened."""
+"""Crash everywhere: kill an author's process before each step of its engine, and compare how it ends with an undisturbed run."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -16,11 +16,11 @@ Story = Callable[[World], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class CrashReport:
-    """What came of it.
+    """The result of `crash_everywhere`.
 
-    `points` is the number of steps before which the engine was killed, once in each life; `crashes` how often it was. `ends`
-    are the cases as they ended, in every life. `calls` counts what the effects did in the quiet life, `repeated` those calls
-    that some life repeated because their policy lets it (Idempotent: the receiver has to know the key).
+    `points` is the number of crash points, one for each run; `crashes` counts the kills. `ends` are the final cases, the same in every
+    run. `calls` counts the effects' calls in the undisturbed run, and `repeated` the calls that a crashed run repeated because
+    their policy allows it (with Idempotent, the receiver must deduplicate by key).
     """
 
     points: int
@@ -30,9 +30,9 @@ class CrashReport:
     repeated: Mapping[str, int]
 
     def __str__(self) -> str:
-        """In one line."""
+        """A summary in one line."""
         return (
-            f"{self.points} points, {self.crashes} crashes: every life ended the same; repeated as declared: {sum(self.repeated.values())}"
+            f"{self.points} points, {self.crashes} crashes: every run ended the same; repeated as declared: {sum(self.repeated.values())}"
         )
 
 
@@ -40,12 +40,12 @@ def crash_everywhere(
     process: AnyProcess, inputs: State | Mapping[str, Any] | Story, *, resources: Callable[[], Mapping[str, Any]] | Mapping[str, Any] | None = None,
     people: Mapping[str, Any] | None = None, ignore: Collection[str] = (), seed: int = 0, only: Collection[int] = (),
 ) -> CrashReport:  # fmt: skip
-    """Run `process`, and its children, with a kill before each step of their engine, each in a life of its own, and compare the ends.
+    """Run `process` and its children once for each step of the engine, kill the engine before that step, and compare the ends.
 
-    `inputs` start one case, or are a story: an async function of a `World`. `resources` makes the world outside anew for each
-    life; `people` answer the pauses (see `World`). `ignore` names fields that may differ, such as times. `only` runs the
-    named points, to look at one that fails. Raises AssertionError, naming the point, where a case ends otherwise than in the
-    quiet life, or an effect did something twice that its policy does not let it repeat.
+    `inputs` start one case, or are a story: an async function of a `World`. `resources` creates new resources for each
+    run; `people` answer the pauses (see `World`). `ignore` names fields that may differ, such as times. `only` runs just
+    these points, to debug one that fails. Raises AssertionError, which names the point, if a case ends differently than in the
+    undisturbed run, or if an effect was repeated although its policy does not allow it.
     """
     story = inputs if callable(inputs) else _start(process, inputs)
     processes = _with_children(process)
@@ -79,7 +79,7 @@ def crash_everywhere(
 
 
 def _with_children(process: AnyProcess) -> list[AnyProcess]:
-    """The process, and those of the children that it starts, and so on."""
+    """The process, and recursively the processes of its children."""
     found = [process]
     for one in found:
         found += [step.process for step in one.steps.values() if isinstance(step, Child) and step.process not in found]

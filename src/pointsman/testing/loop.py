@@ -1,10 +1,10 @@
-"""A simulated event loop: its time is virtual, and its machines run in an order that a seed decides, crash and stand still.
+"""A simulated event loop with virtual time, whose machines run in a seeded order, crash and stall.
 
-Theory of operation. Each piece of work that asyncio schedules belongs to the *host* in whose context it was scheduled (a
-context variable says which; tasks inherit it). A host is a machine with one event loop: its work runs in the order in
-which it became ready, as in asyncio. Between hosts the order is chance. When nobody has work, time jumps to the next
-timer, so that waiting costs nothing. A crashed host's work is dropped for ever: nothing of it is unwound, no `finally`
-runs. A host that stands still goes on later with what it had, and does not know that time has passed.
+Theory of operation. Each callback that asyncio schedules belongs to the *host* in whose context it was scheduled (a
+context variable, which tasks inherit). A host is a machine with one event loop: its callbacks run in the order in
+which they became ready, as in asyncio. Between hosts the order is random. When no host has work, time jumps to the next
+timer, so that waiting costs nothing. The work of a crashed host is dropped: nothing is unwound, and no `finally`
+runs. A stalled host later goes on where it stopped, without knowing that time has passed.
 
 The idea is that of simulation testing in FoundationDB (https://apple.github.io/foundationdb/testing.html).
 """
@@ -23,11 +23,11 @@ from typing import Any
 
 from pointsman.runtime.clock import SystemClock
 
-CLOSINGS = 20  # of one coroutine: each block that waits while it is unwound takes one
+CLOSINGS = 20  # tries per coroutine: each block that awaits while it is unwound takes one
 
 
 class Host:
-    """A machine. `steps` counts what it has run, `clock_error` is how wrong its clock is (seconds)."""
+    """A simulated machine. `steps` counts the callbacks that it has run; `clock_error` is the error of its clock in seconds."""
 
     def __init__(self, loop: "SimulatedLoop", name: str) -> None:
         self.name = name
@@ -45,13 +45,13 @@ class Host:
         return self.name
 
     def crash(self) -> None:
-        """End here and now, without a word."""
+        """Stop at once, without running any more code."""
         self.alive = False
         self.ready.clear()
         self._loop.hosts.remove(self)
 
     def stand_still(self, seconds: float) -> None:
-        """Do nothing for a while, as under a stopped process, a frozen machine or a long collection of garbage."""
+        """Stall for a while, like a stopped process, a frozen machine or a long garbage collection."""
         self.standing_until = max(self.standing_until, self._loop.time() + seconds)
         self._loop.call_on(None, seconds, _nothing)
 
@@ -64,7 +64,7 @@ _HOST: ContextVar[Host | None] = ContextVar("pointsman_host", default=None)
 
 
 def current_host() -> Host:
-    """The host of the code that asks."""
+    """The host of the calling code."""
     host = _HOST.get()
     assert host is not None, "ask from within the simulation"
     return host
@@ -88,10 +88,10 @@ class _Handle:
 
 
 class SimulatedLoop(asyncio.AbstractEventLoop):
-    """Runs hosts until told to stop, or until nothing can happen any more. Close it: that unwinds what is left over.
+    """Run hosts until `stop` is called or no work is left. `close` unwinds the tasks that are left over.
 
-    `outside` is the host of whatever belongs to no other one. `before` is called with a host before it takes a step, and
-    may crash it or let it stand still. `complaints` holds what asyncio would have logged: errors that nobody looked at.
+    `outside` is the host of everything that belongs to no other host. `before` is called with a host before each of its steps, and
+    may crash or stall it. `complaints` holds what asyncio would have logged: exceptions that were never retrieved.
     """
 
     def __init__(self, random: Random) -> None:
@@ -109,7 +109,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._closed = False
 
     def host(self, name: str) -> Host:
-        """A new machine."""
+        """Add a machine."""
         host = Host(self, name)
         self.hosts.append(host)
         return host
@@ -120,9 +120,9 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._begin_timer(_Handle(callback, args, host.context, host, self._time + delay))
 
     def run(self, steps_max: int) -> bool:
-        """Run until stopped; answers whether that came to pass within `steps_max` steps and before nothing was left to do."""
+        """Run until `stop` is called, for at most `steps_max` steps. Return False if they, or the work, ran out first."""
         outer = sys.get_asyncgen_hooks()
-        # An abandoned generator of a dead host must not be unwound: that would be code of the dead host.
+        # An abandoned generator of a crashed host must not be unwound: that would run code of the crashed host.
         sys.set_asyncgen_hooks(firstiter=self._generators.append, finalizer=_nothing)
         asyncio._set_running_loop(self)  # noqa: SLF001 - the function is asyncio's documented seam for loops
         self._stopped = False
@@ -140,15 +140,15 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._stopped = True
 
     def close(self) -> None:
-        """Unwind what is left over, whatever it says."""
+        """Unwind the tasks that are left over, and ignore their exceptions."""
         self._closed = True
         outer, told = sys.get_asyncgen_hooks(), sys.unraisablehook
         sys.set_asyncgen_hooks(firstiter=None, finalizer=_nothing)
         sys.unraisablehook = _nothing
-        asyncio._set_running_loop(self)  # noqa: SLF001 - what is unwound may begin tasks, and those are unwound too
+        asyncio._set_running_loop(self)  # noqa: SLF001 - unwinding may start tasks, and those are unwound too
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that never got to begin
+                warnings.simplefilter("ignore", RuntimeWarning)  # about coroutines that never started
                 self._unwind_all()
         finally:
             asyncio._set_running_loop(None)  # noqa: SLF001
@@ -163,13 +163,13 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def _unwind_all(self) -> None:
         for task in self._tasks:
             if not task.done():
-                task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - it is meant to be destroyed
+                task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - it is destroyed on purpose
                 _unwind(task.get_coro())
         for generator in self._generators:
             _unwind(generator)
 
     def _step(self) -> bool:
-        """Run one piece of work of one host; answers whether there was any."""
+        """Run one callback of one host. Return whether there was one."""
         while True:
             now = self._time
             able = [host for host in self.hosts if host.ready and host.standing_until <= now]
@@ -198,7 +198,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             return True
 
     def _pass_time(self) -> bool:
-        """Go to the next timer; answers whether there is one."""
+        """Advance the time to the next timer. Return whether there is one."""
         while self._timers:
             when, _, handle = heapq.heappop(self._timers)
             if handle.is_cancelled or not handle.host.alive:
@@ -208,14 +208,14 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             return True
         return False
 
-    # What asyncio asks of a loop.
+    # Methods that asyncio requires of a loop.
 
     def time(self) -> float:
         """The virtual time, in seconds."""
         return self._time
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
-        """Run on the host of the context when its turn comes."""
+        """Schedule a callback on the host of its context."""
         context = context if context is not None else copy_context()
         handle = _Handle(callback, args, context, _host_of(context) or self.outside)
         if handle.host.alive and not self._closed:
@@ -223,15 +223,15 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return handle
 
     def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
-        """The same; the simulation has one thread."""
+        """Like `call_soon`; the simulation has one thread."""
         return self.call_soon(callback, *args, context=context)
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
-        """Run in `delay` virtual seconds."""
+        """Schedule a callback in `delay` virtual seconds."""
         return self.call_at(self._time + delay, callback, *args, context=context)
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
-        """Run at a virtual time."""
+        """Schedule a callback at a virtual time."""
         context = context if context is not None else copy_context()
         handle = _Handle(callback, args, context, _host_of(context) or self.outside, when)
         self._begin_timer(handle)
@@ -252,37 +252,37 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return task
 
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
-        """Keep what the present host does at a signal in `Host.signals`."""
+        """Register the current host's handler of a signal in `Host.signals`."""
         host = _HOST.get()
         if host is not None:
             context = copy_context()
             host.signals[sig] = lambda: self.call_soon(callback, *args, context=context) and None
 
     def remove_signal_handler(self, sig: int) -> bool:
-        """Forget it."""
+        """Remove the handler of a signal."""
         host = _HOST.get()
         return host is not None and host.signals.pop(sig, None) is not None
 
     def get_debug(self) -> bool:
-        """Never."""
+        """Return False: debug mode is never on."""
         return False
 
     def is_running(self) -> bool:
-        """Until it is closed."""
+        """Return whether the loop is still open."""
         return not self._closed
 
     def is_closed(self) -> bool:
-        """Whether it is closed."""
+        """Return whether the loop is closed."""
         return self._closed
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Keep the complaint."""
+        """Add the error to `complaints`."""
         if not self._closed:
             self.complaints.append(context)
 
 
 class HostClock(SystemClock):
-    """The clock of a host: virtual, and as wrong as the host's `clock_error` says at the moment."""
+    """The clock of a host: the virtual time plus the host's current `clock_error`."""
 
     def __init__(self, loop: SimulatedLoop, host: Host, epoch: float = 1_000_000.0) -> None:
         super().__init__()
@@ -291,7 +291,7 @@ class HostClock(SystemClock):
         self._epoch = epoch
 
     def wall(self) -> float:
-        """What the host's clock shows now."""
+        """The time of day on the host's clock."""
         return self._epoch + self._loop.time() + self._host.clock_error
 
     def monotonic(self) -> float:
@@ -304,7 +304,7 @@ def _host_of(context: Context) -> Host | None:
 
 
 def _unwind(work: Any) -> None:
-    """Close a coroutine, or what an asynchronous generator waits for, from the inside out."""
+    """Close a coroutine, or what an asynchronous generator awaits, from the inside out."""
     for _ in range(CLOSINGS):
         inner = getattr(work, "cr_await", None) or getattr(work, "ag_await", None)
         if hasattr(inner, "cr_await") or hasattr(inner, "ag_await"):
@@ -316,4 +316,4 @@ def _unwind(work: Any) -> None:
 
 
 def _nothing(*_: Any) -> None:
-    """Nothing to do."""
+    """Do nothing."""

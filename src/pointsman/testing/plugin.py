@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures for an author's tests. pytest finds it by itself where pointsman is installed."""
+"""The pytest plugin: fixtures for an author's tests. pytest loads it automatically if pointsman is installed."""
 
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pointsman_world() -> "type[World]":
-    """The class of small worlds: `pointsman_world(process, resources=..., people=...)` makes one."""
-    from pointsman.testing.world import World  # noqa: PLC0415 - other projects' tests should not pay for it
+    """The class `World`: `pointsman_world(process, resources=..., people=...)` creates one."""
+    from pointsman.testing.world import World  # noqa: PLC0415 - keeps the start of other projects' tests fast
 
     return World
 

@@ -1,4 +1,4 @@
-"""What the suites of stores are made of: transitions, and a way to run a scenario against the store under test."""
+"""Building blocks of the conformance suites: transitions, and a runner for scenarios against the store under test."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -34,17 +34,17 @@ async def start_of(
 
 
 async def new_case(store: CaseStore, **how: Any) -> int:
-    """Commit such a start, and answer the number of the case."""
+    """Commit a start like `start_of`, and return the number of the case."""
     return await store.commit(await start_of(store, **how))
 
 
 def next_of(case: int, revision: int, fence: int, status: Status = Status.RUNNING, **more: Any) -> Transition:
-    """A transition of a case that exists."""
+    """A transition of an existing case."""
     return Transition(case, revision, fence, 20.0, status, **more)
 
 
 async def case_in_doubt(store: CaseStore, **how: Any) -> int:
-    """Commit a case whose effect with the key "k" is in doubt, and return its number; `how` says how the case stands."""
+    """Commit a case whose effect with the key "k" is in doubt, and return its number; `how` are further parts of the transition."""
     case = await new_case(store)
     await store.commit(next_of(case, 1, 0, intent=Intent("k", "send", "a", 30.0, again=False)))
     await store.commit(next_of(case, 2, 0, settlement=Settlement("k", EffectStatus.IN_DOUBT, None, "timeout"), **how))
@@ -52,16 +52,16 @@ async def case_in_doubt(store: CaseStore, **how: Any) -> int:
 
 
 class Scenarios:
-    """How a scenario is run against the store under test."""
+    """The fixtures that run a scenario against the store under test."""
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
-        """How to open the store under test; a subclass says it."""
-        raise AssertionError("a subclass gives the fixture open_store")
+        """A function that opens the store under test; a subclass defines it."""
+        raise AssertionError("a subclass must define the fixture open_store")
 
     @pytest.fixture
     def check(self, open_store: OpenStore) -> Callable[[Scenario], None]:
-        """Run a scenario against a fresh store, in an event loop of its own."""
+        """A function that runs a scenario against a new store, in its own event loop."""
 
         def run(scenario: Scenario) -> None:
             async def main() -> None:

@@ -1,12 +1,12 @@
-"""Scripted resources: what a model or a service answers, one answer after the other."""
+"""Scripted resources: a stand-in for a model or a service, which gives prepared answers in order."""
 
 from typing import Any
 
 
 class Script:
-    """A callable that gives its answers in order; an exception among them is raised, and the last one is repeated for ever.
+    """A callable that returns its answers in order, raises those that are exceptions, and repeats the last one for ever.
 
-    `asked` holds the arguments of each call. It is plain or awaited, as the caller likes: `await script.ask(...)`, `script(...)`.
+    `asked` holds the arguments of each call. Call it as `script(...)`, or as `await script.ask(...)`.
     """
 
     def __init__(self, *answers: Any) -> None:
@@ -14,7 +14,7 @@ class Script:
         self.asked: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """The next answer. Raises it, where it is an exception."""
+        """Return the next answer, or raise it if it is an exception."""
         self.asked.append((arguments, named))
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, BaseException):

@@ -1,11 +1,11 @@
-"""A small world for an author's process: virtual time, scripted people, and an engine that can be killed at any of its steps.
+"""A simulated world for an author's process: virtual time, scripted people, and an engine that can be killed at any step.
 
     world = World(support, resources=lambda: {"shop": Shop()}, people={"approve": Approval(by="anna")})
     case = world.run(lambda: world.start(support, {"message": "hello"}))
     assert world.case(case).outcome == "sent"
 
-Nothing in it waits for real: when nobody has work, time jumps to the next timer, so that a deadline of two days costs nothing.
-Plain functions run where they are called, and not in threads.
+Nothing waits in real time: when there is no work, time jumps to the next timer, so that a deadline of two days costs nothing.
+Plain functions run in the caller's thread.
 """
 
 import asyncio
@@ -33,31 +33,31 @@ from pointsman.testing.loop import Host, HostClock, SimulatedLoop
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 60 * DAY_SECONDS  # of virtual time: longer than the ladders of people are
-STEPS_MAX = 200_000  # of a run: far beyond what a process takes, soon enough for one that turns in a circle
-LOOK_SECONDS = 1.0  # of virtual time, between two looks of a person at the cases
-ASK_SECONDS = 0.001  # of virtual time, between two looks at whether the engine has answered
-REBOOT_SECONDS = 1.0  # of virtual time, until a supervisor has started the engine again
+PATIENCE_SECONDS = 60 * DAY_SECONDS  # of virtual time: longer than any usual ladder
+STEPS_MAX = 200_000  # of a run: far more than a process needs, and soon enough to stop one that loops
+LOOK_SECONDS = 1.0  # of virtual time, between two checks for pauses to answer
+ASK_SECONDS = 0.001  # of virtual time, between two checks for the engine's reply
+REBOOT_SECONDS = 1.0  # of virtual time, until a supervisor restarts the engine
 
 
 class Later(NamedTuple):
-    """A scripted answer that takes its time."""
+    """A scripted answer that comes after a delay, in seconds."""
 
     seconds: float
     answer: object
 
 
 def after(duration: Duration, answer: object) -> Later:
-    """In `people`: give this answer when the pause has been open for so long."""
+    """In `people`: give this answer when the pause has been open for `duration`."""
     return Later(seconds_of(duration), answer)
 
 
 class World:
-    """One store, one engine on it, and people; what happens is decided by `seed` alone.
+    """One store, one engine on it, and scripted people. The run is determined by `seed`.
 
-    `resources` is a mapping, or a function that makes one for each engine. `people` gives for each pause's name its answer,
-    a function from `Pending` to it, or `after(...)`; a pause that is not named waits. The engine is killed before its
-    `crash_before`-th step (0: never), and started again.
+    `resources` is a mapping, or a function that creates one for each engine. `people` maps the name of a pause to its answer, to
+    a function from `Pending` to the answer, or to `after(...)`; other pauses get no answer. The engine is killed before its
+    `crash_before`-th step (0: never) and started again.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class World:
         self._failure: BaseException | None = None
 
     def run(self, story: Callable[[], Awaitable[T]], *, horizon_seconds: float = PATIENCE_SECONDS) -> T:
-        """Live until `story` has ended and every case has ended, is parked, or waits for somebody whom nobody plays.
+        """Run until `story` has ended and every case has ended, is parked, or waits for a person who is not scripted.
 
-        Raises what `story` raises, what keeps the engine from opening, and AssertionError where something goes on for ever. A world lives once.
+        Raises what `story` or the opening of the engine raises, and AssertionError if the run does not end. Call it once for each world.
         """
         self._loop.before = self._count_step
         with self._counted():
@@ -92,29 +92,29 @@ class World:
                 self._loop.run(STEPS_MAX)
                 if self._failure is not None:
                     raise self._failure
-                assert main.done(), f"it does not come to an end: {self._standing()}"
+                assert main.done(), f"it does not end: {self._standing()}"
                 result: T = main.result()
                 return result
             finally:
                 self._loop.close()
 
-    # What the story does.
+    # Methods for the story.
 
     async def start(self, process: AnyProcess, inputs: Any, **settings: Any) -> int:
-        """Start a case, again under its key if the engine dies before it answers; answers its number."""
+        """Start a case and return its number. Start it again under its key if the engine dies before it answers."""
         self._starts += 1
         settings.setdefault("key", f"world-{self._starts}")
         started = await self._insist(lambda engine: engine.start(process, inputs, **settings))
         return int(started.case)
 
     async def send(self, process: AnyProcess, message: object, *, key: str | None = None, **settings: Any) -> Any:
-        """Send a message, again under its key if the engine dies before it answers; answers `Delivered`."""
+        """Send a message and return `Delivered`. Send it again under its key if the engine dies before it answers."""
         self._starts += 1
         key = key or f"world-{self._starts}"
         return await self._insist(lambda engine: engine.send(process, message, key=key, **settings))
 
     async def wait_until_resting(self) -> None:
-        """Return when no case moves by itself any more, however long its timers take, and nobody has anything to answer."""
+        """Wait until no case can move by itself, even by a timer, and no scripted person has anything to answer."""
         while True:
             if await self._play_people():
                 continue
@@ -126,7 +126,7 @@ class World:
         """Let virtual time pass."""
         await asyncio.sleep(seconds_of(duration))
 
-    # What is there to see, at any time.
+    # Methods to look at the world, at any time.
 
     def cases(self) -> list[CaseRow]:
         """All cases."""
@@ -147,12 +147,12 @@ class World:
         return events
 
     def effects(self, number: int) -> list[EffectRow]:
-        """The entries of a case in the ledger."""
+        """The ledger's entries of a case."""
         entries: list[EffectRow] = _at_once(self._store.effects(number))
         return entries
 
     def usage(self, number: int) -> list[UsageRow]:
-        """What the answers of a case used, per model."""
+        """The usage of a case, per model."""
         rows: list[UsageRow] = _at_once(self._store.usage_of_case(number))
         return rows
 
@@ -191,7 +191,7 @@ class World:
             self._loop.call_on(None, REBOOT_SECONDS, self._boot)
 
     async def _insist(self, ask: Callable[[Engine], Awaitable[T]]) -> T:
-        """Ask the engine until one lives that answers. Raises what it answers with, but for an engine's end."""
+        """Repeat the call on each new engine until one returns. Raises what the call raises, except for the end of an engine."""
         while True:
             engine, host = self._engine, self._loop.hosts[-1]
             if engine is None:
@@ -224,14 +224,14 @@ class World:
         return all(row.status not in {Status.READY, Status.RUNNING} and row.wake_at is None for row in self.cases())
 
     def _pause_seconds(self) -> float:
-        """Until the next look: not longer than until the next timer, not so often that a long wait takes many steps."""
+        """Seconds until people look again: no later than the next timer, but seldom enough that a long wait takes few steps."""
         now = HostClock(self._loop, self._loop.outside).wall()
         due = [row.wake_at - now for row in self.cases() if row.wake_at is not None and row.status is Status.WAITING]
         busy = any(row.status in {Status.READY, Status.RUNNING} for row in self.cases())
         return LOOK_SECONDS if busy or not due else max(LOOK_SECONDS, min(due) + LOOK_SECONDS)
 
     async def _play_people(self) -> bool:
-        """Answer what can be answered; says whether anything was done."""
+        """Answer each pause that can be answered. Return whether there was one."""
         played = False
         for row in self.cases():
             if row.status is Status.PARKED:
@@ -253,7 +253,7 @@ class World:
         return played
 
     async def _find_out(self, row: CaseRow) -> bool:
-        """What an operator does about an effect in doubt: look whether the call has returned, and say so."""
+        """Resolve effects in doubt as an operator would: find out whether the call returned."""
         for entry in self.effects(row.id):
             if entry.status not in UNKNOWN:
                 continue
@@ -271,7 +271,7 @@ class World:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """While it lasts, each effect's function tells the world when it has returned: that is what happened, whoever knows it."""
+        """Wrap the effects' functions, so that the world knows which calls returned even if the engine was killed before it did."""
         effects = [step for process in self._processes for step in process.steps.values() if isinstance(step, Effect)]
         declared = [(effect.function, effect.signature) for effect in effects]
         for effect in effects:
@@ -302,7 +302,7 @@ class World:
 
 
 class _Suspending:
-    """A store that takes its time, so that the engine can be killed before and after everything that it asks of it."""
+    """A store that suspends before and after each call, so that the engine can be killed there."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
@@ -322,10 +322,10 @@ class _Suspending:
 
 
 class _Inline(Threads):
-    """Plain functions run at once: a simulation has no threads."""
+    """Run plain functions at once, in the caller's thread: a simulation has no threads."""
 
     def keep(self) -> Call:
-        """There is always a thread."""
+        """Reserve a thread; there is always one."""
         call = Call(_nobody)
         call.begun.set_result(None)
         return call
@@ -346,7 +346,7 @@ class _Inline(Threads):
 
 
 def _nobody() -> None:
-    """What is called in a thread that was kept and not needed."""
+    """The function of a reserved thread that is not needed."""
 
 
 async def _ask(engine: Engine, ask: Callable[[Engine], Awaitable[T]]) -> T:
@@ -361,9 +361,9 @@ async def _unless_refused(call: Awaitable[T]) -> T | None:
 
 
 def _at_once(work: Any) -> Any:
-    """Run a coroutine that waits for nothing."""
+    """Run a coroutine that never suspends."""
     try:
         work.send(None)
     except StopIteration as ended:
         return copy.copy(ended.value)
-    raise AssertionError("a store in memory answers at once")
+    raise AssertionError("a call of the in-memory store was suspended")

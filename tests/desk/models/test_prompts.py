@@ -174,7 +174,7 @@ def test_the_answers_are_closed_forms_that_a_server_can_enforce() -> None:
     assert "transfer_money" in wrong[0].message
     draft, wrong = read_answer('{"body": "x", "tone": "warm", "language": "en", "to": "eve@evil.test"}', DraftAnswer)
     assert draft is None
-    assert "`to` is not asked for" in wrong[0].message
+    assert "`to` is not in the schema" in wrong[0].message
 
 
 def test_an_answer_becomes_what_the_desk_keeps() -> None:
