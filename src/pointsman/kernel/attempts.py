@@ -1,8 +1,8 @@
 """Attempts: how a call of a node ended, and what follows. One pipeline for nodes, branches and transactions.
 
-An attempt ends with a result or an error. A guard is asked about a result. An error is followed by another attempt, as the
-retry says; after the last one the guard names whom to ask next; and where nobody is left, the failure is recorded, shown to
-a person as `Unsafe`, or parks the case. A call that the other side refused to serve was no attempt: it waits for a permit.
+An attempt ends with a result or an error. A guard checks a result. After an error, the retry policy may allow another attempt. After
+the last attempt, the guard names the next model to ask. If there is none, the failure is recorded, shown to a person as
+`Unsafe`, or parks the case. A call that the other side refused to serve does not count as an attempt: it waits for a permit.
 """
 
 import math
@@ -29,8 +29,8 @@ from pointsman.kernel.snapshot import Cell
 Facts = Mapping[str, Any]
 
 INTERRUPTIONS_MAX = 8
-"""How often engines may die during a step. From the second death on the scheduler runs the case apart from other suspects, so the last
-six are most likely its own doing; a machine that is switched off a few times, or a loop of restarts, does not reach them."""
+"""The number of crashes during a step that parks its case. After the second crash the scheduler runs the case apart from other suspects,
+so the case most likely caused the last six. A machine that is switched off a few times, or a restart loop, does not reach the number."""
 
 
 class CallEnd(NamedTuple):
@@ -48,7 +48,7 @@ class CallEnd(NamedTuple):
 
 
 class Try(NamedTuple):
-    """One attempt: of a step that is `alone`, or of the branch `name`, whose item has this `place`; `progress` is its guard's."""
+    """One attempt: of a step (`alone`), or of the branch `name` whose item has this `place`. `progress` is that of its guard."""
 
     name: str
     number: int
@@ -58,9 +58,9 @@ class Try(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """What follows from an attempt: events, and one of four things, or none of them where the call was refused.
+    """What follows from an attempt: events, and one of four results, or none of them if the call was refused.
 
-    It `wrote` cells, is made again at `again_at` (Unix seconds), has come to `progress` with its guard, or is a `failure` for good.
+    It `wrote` cells, is repeated at `again_at` (Unix seconds), goes on with the guard at `progress`, or is a final `failure`.
     """
 
     events: tuple[Event, ...]
@@ -71,7 +71,7 @@ class Followed(NamedTuple):
 
 
 class _Answered(Exception):
-    """There was an answer, so what it used counts; `facts` tell of it."""
+    """The model answered, so its usage counts; `facts` record it."""
 
     def __init__(self, message: str, facts: Facts) -> None:
         super().__init__(message)
@@ -79,7 +79,7 @@ class _Answered(Exception):
 
 
 class Objected(_Answered):
-    """The answer does not pass its guard."""
+    """The guard rejected the response."""
 
     def __init__(self, violations: tuple[Violation, ...], raw: str, output: object, facts: Facts) -> None:
         super().__init__("; ".join(f"{violation.check}: {violation.message}" for violation in violations), facts)
@@ -89,14 +89,14 @@ class Objected(_Answered):
 
 
 class Unjudged(_Answered):
-    """A check failed, or the answer does not come apart, so nobody can say whether it passes."""
+    """A check raised, or the result cannot be split into its fields, so the guard cannot judge the response."""
 
 
 _NEVER_BETTER = (ValueRefused, Rejected, DefinitionError, BudgetSpent, _Answered)
 
 
 def node_ended(at: Moment, node: AnyNode, end: CallEnd) -> StepResult:
-    """What follows from a call of a node that is a step by itself."""
+    """What follows from the call of a node outside a parallel step."""
     case, attempt = at.case, at.case.row.attempts
     followed = follow(at, node, Try(node.name, attempt, progress_in(case, node), alone=True), end)
     if followed.wrote is not None:
@@ -140,7 +140,7 @@ def follow(at: Moment, node: AnyNode, tried: Try, end: CallEnd) -> Followed:
 
 
 def interrupted(at: Moment, step: Parallel | AnyNode) -> StepResult:
-    """Engines died again and again during the step. Most likely the step, or the model that it asks, ends them."""
+    """What follows when engines crash repeatedly during a step: most likely the step, or the model that it asks, crashes them."""
     case, deaths = at.case, at.case.row.interruptions
     node = step.nodes[0] if isinstance(step, Parallel) else step
     event = Event(Kind.NODE_INTERRUPTED, node.name, case.row.attempts, {"interruptions": deaths})
@@ -155,7 +155,7 @@ def interrupted(at: Moment, step: Parallel | AnyNode) -> StepResult:
 
 
 def wait_for_permit(at: Moment, node: AnyNode, events: tuple[Event, ...] = (), *, told: bool = False, why: str | None = None) -> StepResult:
-    """The case waits in line for a permit. Its attempt does not count, because no call was made or the other side refused it."""
+    """Let the case wait for a permit. Its attempt does not count, because no call was made or the other side refused it."""
     assert node.limit is not None
     if not (told or at.case.row.needs == node.limit.name):
         events = (*events, waits_event(node.name, node.limit.name, at.case.row.attempts, why))
@@ -176,7 +176,7 @@ def progress_in(case: Case, node: AnyNode) -> Progress:
 
 
 def budget_spent(process: AnyProcess, tenant: str, of_case: Sequence[UsageRow], today: Sequence[UsageRow]) -> BudgetSpent | None:
-    """Why a guarded node may not be called now, or None. `today` holds what the process, or at least the tenant, has used today."""
+    """Why a budget forbids the next call, or None. `today` is today's usage of the process, or at least of the tenant."""
     budget = process.budget
     if budget is None:
         return None
@@ -194,12 +194,12 @@ def budget_spent(process: AnyProcess, tenant: str, of_case: Sequence[UsageRow], 
 
 
 def has_budget(process: AnyProcess, node: AnyNode, progress: Progress) -> bool:
-    """Whether a budget bounds the next call of the node: it does not bound the models that cost nothing."""
+    """Whether a budget bounds the next call of the node. A budget does not bound the free models."""
     return process.budget is not None and node.guard is not None and progress.model < node.guard.models - node.guard.free_models
 
 
 def failure_event(name: str, attempt: int, error: Exception, facts: Facts = NO_FACTS, move: tuple[str, Progress] | None = None) -> Event:
-    """The event of an attempt that failed, or whose answer did not pass its guard."""
+    """The event of an attempt that failed or whose response the guard rejected."""
     if isinstance(error, _Answered):
         facts = {**facts, **error.facts}
     if isinstance(error, Objected):
@@ -212,13 +212,13 @@ def failure_event(name: str, attempt: int, error: Exception, facts: Facts = NO_F
 
 
 def retry_seconds(error: Exception) -> float:
-    """How long the other side asked to wait, 0 where it did not."""
+    """The seconds for which the other side asked to wait, or 0."""
     ending = ending_of(error)
     return ending if isinstance(ending, float) and math.isfinite(ending) else 0.0
 
 
 def _written(at: Moment, node: AnyNode, end: CallEnd, place: str | None) -> tuple[dict[str, Cell], Facts] | Exception:
-    """What the attempt wrote and what the journal is told of the answer, or why it wrote nothing."""
+    """The cells that the attempt wrote and the facts about its response, or the error for which it wrote nothing."""
     error = end.error
     if error is None:
         try:
@@ -235,7 +235,7 @@ def _written(at: Moment, node: AnyNode, end: CallEnd, place: str | None) -> tupl
 
 
 def _judged(at: Moment, node: AnyNode, result: object, place: str | None) -> tuple[dict[str, Cell], Facts]:
-    """Check an answer against the types of its fields, then its guard's checks. Raises Objected or Unjudged."""
+    """Check a result against the types of its fields, then against the guard's checks. Raises Objected or Unjudged."""
     output, violations, raw, facts = taken_apart(result)
     assert node.guard is not None
     if violations:
@@ -244,7 +244,7 @@ def _judged(at: Moment, node: AnyNode, result: object, place: str | None) -> tup
         cells = encode(at.process, node, node.split(output), place=place)
     except ValueRefused as error:
         raise Objected((Violation(check="schema", message=message_of(error)),), raw, None, facts) from None
-    except TypeError as error:  # it is no tuple of what the node writes: the node is wrong, and the answer is paid for
+    except TypeError as error:  # not a tuple of the fields that the node writes: a bug in the node, and the response was paid for
         raise Unjudged(message_of(error), facts) from error
     codec = codec_of(at.process.state)
     present = {**at.case.snapshot.cells, **cells} if place is None else at.case.snapshot.cells
@@ -259,14 +259,14 @@ def _judged(at: Moment, node: AnyNode, result: object, place: str | None) -> tup
 
 
 def _again_at(at: Moment, node: AnyNode, attempt: int, error: Exception) -> float | None:
-    """When a failed attempt is followed by another one (Unix seconds); None after the last."""
+    """When to make another attempt after a failed one (Unix seconds), or None after the last."""
     if attempt >= node.retry.attempts_max or not isinstance(error, node.retry.on) or isinstance(error, _NEVER_BETTER):
         return None
     return at.now + max(node.retry.wait_seconds(attempt, at.chance.random()), retry_seconds(error))
 
 
 def _next_move(node: AnyNode, progress: Progress, error: Exception | None) -> tuple[str, Progress] | None:
-    """Whom the guard asks after a failure for good, or after the engine died (None); None where it has nobody left."""
+    """The guard's next move after a final failure, or after crashes (`error` is None). None if no model is left."""
     if node.guard is None or isinstance(error, Unjudged):
         return None
     if isinstance(error, Objected):
@@ -277,14 +277,14 @@ def _next_move(node: AnyNode, progress: Progress, error: Exception | None) -> tu
 
 
 def _asked_again(at: Moment, node: AnyNode, events: tuple[Event, ...], progress: Progress) -> StepResult:
-    """The step is asked again at once; each answer has attempts of its own."""
+    """Run the step again at once, with a new count of attempts for the next response."""
     reads = digest_of(at.case.snapshot.cells, node.depends)
     write = BranchRow(node.name, reads=reads, guard=progress.model_dump_json())
     return StepResult(events, wake_at=at.now, branches=(write,), attempts=0)
 
 
 def _unsafe_cells(process: AnyProcess, node: AnyNode, error: Objected, place: str | None) -> dict[str, Cell]:
-    """The answer as an `Unsafe`, for a person; without its value where that does not fit the field."""
+    """The rejected response as an `Unsafe`, for a person; without its value if that does not fit the field."""
     field = node.writes[0]
     kind = unsafe_in(process.state.model_fields[field].annotation, entry=place is not None or field in process.logs)
     assert kind is not None, "it was looked for when the node was declared"

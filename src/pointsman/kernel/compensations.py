@@ -1,8 +1,8 @@
-"""Compensation: what the effects of a case did is taken back, the last one first.
+"""Compensation: reverse the effects of a case, the last one first.
 
-A compensation reads the fields as they stood at the intent of the call that it takes back, with that call's outcome: the
-case may have moved on since. Each compensation is an effect of its own, with its own policy and its own entry, whose key
-is made of the key of what it takes back: after a crash in between, the ledger says how far it has come.
+A compensation reads the fields as they were at the intent of the call that it reverses, and the outcome of that call, because the
+case may have moved on since. Each compensation is itself an effect, with its own policy and ledger entry. Its key is derived from
+the key of the call that it reverses, so after a crash the ledger shows how far compensation has come.
 """
 
 import json
@@ -28,12 +28,12 @@ _CALLED = frozenset({EffectStatus.DONE, EffectStatus.INTENDED, EffectStatus.IN_D
 
 
 def next_move(at: Moment, step: Compensate) -> Move:
-    """The next compensation to call; a result that ends the case when none is left."""
+    """The next compensation to call, or the result that ends the case if none is left."""
     history = at.case.history
     if history is None:
         return LoadHistory()
     done = {entry.key: entry for entry in at.case.ledger.values() if entry.status is EffectStatus.DONE}
-    # Times may be the same, as with a clock that was set back; places among the events are not.
+    # Order by position among the events: times may be equal or out of order if the clock was set back.
     to_undo = sorted((entry for entry in done.values() if entry.key in history.intents), key=lambda one: history.intents[one.key].place)
     named: list[str] = []
     for entry in reversed(to_undo):
@@ -55,7 +55,7 @@ def next_move(at: Moment, step: Compensate) -> Move:
 
 
 def begun(at: Moment) -> Compensate | None:
-    """The compensation that the case is in, if a call was already reversed; it then runs to its end."""
+    """The compensation that the case has begun: once a compensation has been called, all of them run."""
     step = at.process.compensates.get(at.case.row.step or "")
     if step is None:
         return None
@@ -69,7 +69,7 @@ def as_of(at: Moment, cells: Mapping[str, Cell]) -> Moment:
 
 
 def _cells_then(process: AnyProcess, entry: EffectRow, intent: PastIntent) -> dict[str, Cell]:
-    """The fields as they stood at an effect's intent, and what the effect wrote, both as the present version has them.
+    """The fields as they were at an effect's intent, and what the effect wrote, both migrated to the present version.
 
     Raises VersionNotAccepted, ValueRefused.
     """

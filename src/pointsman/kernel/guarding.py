@@ -1,7 +1,7 @@
-"""What a guard has against an answer, and whom it asks next: pure, and the same after any crash.
+"""Run a guard's checks and choose the next model to ask: pure, so that a crash changes nothing.
 
-How far a guarded step has come is a value, `Progress`, that is committed with each answer. The same answer with the same
-progress always leads to the same next move, so that a case which is taken up again neither repeats an answer nor skips one.
+The `Progress` of a guarded step is committed with each response. The same response and progress always lead to the same next
+move, so that a resumed case neither repeats a request nor skips one.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,13 +13,13 @@ from pointsman.definition.guards import Guard, ModelResponse, Usage, Violation
 from pointsman.errors import CheckError
 from pointsman.kernel.codec import message_of, storable
 
-RAW_CHARACTERS_MAX = 65_536  # of an answer that is kept: more than any model writes to a mail; an answer without end is cut
+RAW_CHARACTERS_MAX = 65_536  # of a stored response: more than any model writes to a mail; an endless response is truncated
 
 Count = Annotated[int, Field(ge=0)]
 
 
 class Progress(BaseModel):
-    """How far a guarded step has come: which model, which fresh try of it, which repair of that, and what was said last."""
+    """How far a guarded step has come: the model, its retry, the repair within that, and the last rejected response."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,7 +34,7 @@ BEGINNING = Progress()
 
 
 class Judged(NamedTuple):
-    """An answer as its guard sees it: what it says, or what is wrong with it; and what the journal is told of it."""
+    """A result to check: its output, or the violations that it came with, and the facts for its event."""
 
     output: object
     violations: tuple[Violation, ...]
@@ -43,7 +43,7 @@ class Judged(NamedTuple):
 
 
 def progress_of(guard: Guard | None, text: str | None) -> Progress:
-    """Read a stored progress; what is not there has not begun, nor has what has come to a model that the guard no longer has."""
+    """Read a stored progress. Without one, or with a model that the guard no longer has, the step begins anew."""
     if guard is None or text is None:
         return BEGINNING
     progress = Progress.model_validate_json(text)
@@ -51,7 +51,7 @@ def progress_of(guard: Guard | None, text: str | None) -> Progress:
 
 
 def taken_apart(result: object) -> Judged:
-    """What a guarded node returned: a `ModelResponse`, or a plain value, which cost nothing."""
+    """Unpack what a guarded node returned: a `ModelResponse`, or a plain value, which has no usage."""
     if not isinstance(result, ModelResponse):
         return Judged(result, (), "", {})
     raw = storable(result.raw[:RAW_CHARACTERS_MAX])
@@ -63,7 +63,7 @@ def taken_apart(result: object) -> Judged:
 
 
 def objections(guard: Guard, value_of: Callable[[str], object]) -> tuple[Violation, ...]:
-    """Hold an answer against each check; `value_of` gives the fields, with the answer in place. Raises CheckError."""
+    """The violations that the checks find; `value_of` returns a field, including those of the new result. Raises CheckError."""
     found: list[Violation] = []
     for check, (name, signature) in zip(guard.checks, guard.signatures.items(), strict=True):
         try:
@@ -76,7 +76,7 @@ def objections(guard: Guard, value_of: Callable[[str], object]) -> tuple[Violati
 
 
 def next_try(guard: Guard, progress: Progress, violations: tuple[Violation, ...], raw: str) -> tuple[str, Progress] | None:
-    """Whom to ask after an answer with violations, and what to call that; None when the guard has nobody left."""
+    """The name and the progress of the next move after a rejected response; None if no model is left."""
     if progress.repair < guard.repairs_max:
         repair = progress.model_copy(update={"repair": progress.repair + 1, "violations": violations, "rejected": raw})
         return "repair", repair
@@ -86,17 +86,17 @@ def next_try(guard: Guard, progress: Progress, violations: tuple[Violation, ...]
 
 
 def next_model(guard: Guard, progress: Progress) -> tuple[str, Progress] | None:
-    """The next model, after the present one gave no answer that passes, or none at all."""
+    """The move to the next model, after the present one gave no acceptable response; None if it was the last."""
     return ("next model", Progress(model=progress.model + 1)) if progress.model + 1 < guard.models else None
 
 
 def free_model(guard: Guard, progress: Progress) -> tuple[str, Progress] | None:
-    """The first of the models that cost nothing, after a budget was spent."""
+    """The move to the first free model, after a budget was spent; None if there is none."""
     first = guard.models - guard.free_models
     return ("free model", Progress(model=first)) if guard.free_models and progress.model < first else None
 
 
 def usage_in(facts: Mapping[str, Any]) -> tuple[str, Usage] | None:
-    """The model and the usage that an event tells of, where it tells of an answer."""
+    """The model and the usage that an event records, or None if it records no response."""
     used = facts.get("used")
     return None if used is None else (used["model"], Usage(**{name: used[name] for name in Usage.model_fields}))

@@ -1,4 +1,4 @@
-"""Happenings: everything that can come to a case. Each one says what it brings; the machine says what follows."""
+"""Happenings: everything that can come to a case. The machine decides what follows from each."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -13,18 +13,18 @@ from pointsman.kernel.joins import BranchEnd, Branches
 from pointsman.kernel.rows import CaseRow, FieldRow, NewCase
 from pointsman.kernel.snapshot import Cell
 
-# From the caller's side: starts, people, operators, newer code.
+# From outside: starts, people, operators, newer code.
 
 
 class StartAsked(NamedTuple):
-    """A case is to begin with these inputs."""
+    """A caller starts a case with these inputs."""
 
     new: NewCase
     cells: Mapping[str, Cell]
 
 
 class Answered(NamedTuple):
-    """A person, `by`, answered the open pause; the cells are the answer and what it rewrites."""
+    """A person, `by`, answered the open pause. `cells` are the answer and the fields that it rewrites."""
 
     pause: str
     by: str
@@ -32,14 +32,14 @@ class Answered(NamedTuple):
 
 
 class CancelAsked(NamedTuple):
-    """An operator ends a case that nobody has in hand."""
+    """An operator cancels a case that no engine is running."""
 
     by: str
     why: str
 
 
 class Redriven(NamedTuple):
-    """An operator puts a parked case back into the line; `fields` are corrections, by name."""
+    """An operator returns a parked case to the backlog; `fields` are corrections, by name."""
 
     by: str
     why: str
@@ -47,7 +47,7 @@ class Redriven(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """A person says what became of the effect in doubt under `key`, after so many `calls` (None: whatever their number).
+    """A person resolves the effect in doubt under `key`, as of its number of `calls` (None: any number).
 
     If it `happened`, `outcome` is what the effect would have returned.
     """
@@ -61,40 +61,40 @@ class Resolved(NamedTuple):
 
 
 class EraseAsked(NamedTuple):
-    """An operator takes away the content of a case that has ended."""
+    """An operator erases the content of an ended case."""
 
     by: str
     why: str
 
 
 class Reconsidered(NamedTuple):
-    """The code changed what an open pause shows, so the program decides anew."""
+    """The code changed what an open pause shows, so the program decides again."""
 
 
 class NotAcceptedHere(NamedTuple):
-    """No code here can go on with the case, for this reason."""
+    """The engine has no code that can continue the case, for this reason."""
 
     reason: str
 
 
 class AcceptedHere(NamedTuple):
-    """Code of this version can go on with a blocked case."""
+    """The engine has code of this version, which can continue a blocked case."""
 
     version: int
 
 
-# From the engine's side: a claim, and what commands brought.
+# From the engine: a claim, and the results of commands.
 
 
 class Claimed(NamedTuple):
-    """An engine has the case in hand: because it is due, a timer fired, or a message or a child's end came.
+    """An engine claimed the case: it is due, a timer fired, or a message or a child's end came.
 
-    With a ready case it means that somebody asks about its open pause: messages and timers are taken in, and no step begins.
+    For a ready case it means that somebody asks about its open pause: the case takes in messages and timers, and begins no step.
     """
 
 
 class Continued(NamedTuple):
-    """The step goes on."""
+    """The engine continues the step."""
 
     step: Step
 
@@ -107,14 +107,14 @@ class NodeEnded(NamedTuple):
 
 
 class PermitRefused(NamedTuple):
-    """There was no permit for a call, and `why`."""
+    """No permit was available for a call; `why` says the reason."""
 
     wanted: CallNode | Acquire
     why: str | None
 
 
 class Acquired(NamedTuple):
-    """The thread and the permit of an effect's call are there."""
+    """The engine has the thread and the permit for an effect's call."""
 
     wanted: Acquire
 
@@ -127,7 +127,7 @@ class EffectEnded(NamedTuple):
 
 
 class LookedUp(NamedTuple):
-    """The world answered a look-up with `found`, or the look-up raised `error`."""
+    """A look-up returned `found` or raised `error`."""
 
     asked: LookUpEffect
     found: object
@@ -149,7 +149,7 @@ class BranchesEnded(NamedTuple):
 
 
 class BranchesRested(NamedTuple):
-    """No branch is under way any more: there is a verdict, or the rest wait. `late` are events of branches that were cancelled."""
+    """No branch is running any more: there is a verdict, or the rest wait. `late` are events of cancelled branches."""
 
     branches: Branches
     ends: tuple[BranchEnd, ...]
@@ -157,7 +157,7 @@ class BranchesRested(NamedTuple):
 
 
 class ChildStarted(NamedTuple):
-    """The child case is there: as it stands, with its fields; `told` says whether its end waits among the messages."""
+    """The child case exists, with this row and these fields; `told` says whether the message of its end is pending."""
 
     child: Child
     row: CaseRow
@@ -179,7 +179,7 @@ class CancelledBeforeCall(NamedTuple):
 
 
 class CannotGoOn(NamedTuple):
-    """The engine cannot go on with the case, for this reason: it cannot be read, or ends the engines that take it up."""
+    """The engine cannot continue the case, for this reason: the case cannot be read, or it crashes engines."""
 
     reason: str
 

@@ -1,8 +1,8 @@
-"""The state of a limit, and what taking a permit and giving it back makes of it: pure, so that a store can do it in one write.
+"""The state of a limit, and how taking and returning a permit changes it: pure, so that a store can apply a change in one write.
 
-A permit is a row in the state: who holds it and until when it counts. Until then it counts although its engine may have died,
-because the call may still be under way; from then on it is free without anybody's help. An engine vouches for its own calls
-(`alive`): those count as long as they run.
+A permit records its holder and its expiry. Until it expires it counts, even if its engine has crashed, because the call may
+still be running; then it is free without any clean-up. An engine vouches for its own running calls (`alive`): their permits count
+for as long as they run.
 """
 
 import json
@@ -15,24 +15,24 @@ from pointsman.definition.counts import format_count
 from pointsman.definition.limits import Limit
 from pointsman.errors import Rejected
 
-HOLD_MAX_SECONDS = 86_400.0  # a downstream that names a longer time is asked again after a day
+HOLD_MAX_SECONDS = 86_400.0  # a resource that asks for a longer wait is called again after a day
 OVERDUE_SECONDS = 5.0  # how soon to look again after a call that runs longer than its permit said
-BOUNDLESS = 1 << 30  # the room of a limit that bounds no number
+BOUNDLESS = 1 << 30  # the room of a limit without a concurrency
 REFUSALS_FREE = 10  # refusals of one case while others get through; the next ones count as its attempts
 REFUSED_MAX = 100  # cases whose refusals are remembered
 
 Ending = Literal["well", "failed", "nothing"] | float
-"""How a call ended: the downstream answered, it failed, nothing can be said of it, or it asked for so many seconds of rest."""
+"""How a call ended: the resource answered, it failed, it is unknown, or it asked callers to wait for so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class LimitState:
-    """What is known of a limit. All times are Unix seconds.
+    """The state of a limit. All times are Unix seconds.
 
-    `permits` are the holders and until when each counts, `next_at` is when the next call may begin by the rate,
-    `held_until` what a downstream asked for. `failures` counts those in a row; the breaker is open until `open_until`,
-    and from then on `trial` holds the one call that is tried; 0 is a closed breaker. `wins` counts the calls that ended
-    well; `refused` are the refusals of a case, and the wins at the last one. `changes` tells an older state from a newer one.
+    `permits` maps holders to the expiry of their permits. `next_at` is when the rate allows the next call, and `held_until` the time
+    until which the resource asked callers to wait. `failures` counts failures in a row. The breaker is open until `open_until`; then
+    `trial` is the holder of the one trial call; 0 is a closed breaker. `wins` counts successful calls. `refused` maps a case to the
+    number of its refusals, and to `wins` at the last one. `changes` counts changes, to tell an older state from a newer one.
     """
 
     permits: Mapping[str, float] = field(default_factory=dict)
@@ -47,9 +47,9 @@ class LimitState:
 
 
 class Ended(NamedTuple):
-    """What the end of a call has done to the limit: what it `holds` or the breaker `opens` until (Unix seconds), where it does.
+    """How the end of a call changed the limit: all calls wait (`holds`) or the breaker is open (`opens`) until a time (Unix seconds).
 
-    `closes` says that the breaker is closed again. `counts` is False for a refusal that is no attempt of its case.
+    `closes` says that the breaker closed. `counts` is False for a refusal that does not count as an attempt.
     """
 
     holds: float | None = None
@@ -59,9 +59,9 @@ class Ended(NamedTuple):
 
 
 class TakePermit(NamedTuple):
-    """Ask for a permit for `holder` that counts until `until`, at `now` (Unix seconds).
+    """Ask at `now` for a permit for `holder` that expires at `until` (both Unix seconds).
 
-    `alive` are the holders whose calls the asking engine knows to run: their permits count even where their time has passed.
+    `alive` are the holders whose calls are running in the asking engine: their permits count even after they have expired.
     """
 
     limit: Limit
@@ -72,9 +72,9 @@ class TakePermit(NamedTuple):
 
 
 class GivePermit(NamedTuple):
-    """Report at `now` (Unix seconds) how the call of `holder`, made for `case`, ended, and give its permit back.
+    """Report at `now` (Unix seconds) how the call of `holder` for `case` ended, and return its permit.
 
-    With `keeps` the call was given up but still runs, so the permit stays until it is given back again.
+    With `keeps`, the call was given up but still runs, so the holder keeps the permit and returns it later.
     """
 
     limit: Limit
@@ -106,7 +106,7 @@ def changed(before: LimitState, change: LimitChange) -> LimitChanged:
 
 
 def state_of(text: str | None) -> LimitState:
-    """Read a stored state; a limit that was never used has none."""
+    """Read a stored state; None is a limit that was never used."""
     if text is None:
         return LimitState()
     stored = json.loads(text)
@@ -114,17 +114,17 @@ def state_of(text: str | None) -> LimitState:
 
 
 def text_of(state: LimitState) -> str:
-    """The state as it is stored."""
+    """The stored form of the state (JSON)."""
     return json.dumps({name: getattr(state, name) for name in LimitState.__slots__}, separators=(",", ":"))
 
 
 def shut_until(limit: Limit, state: LimitState) -> float:
-    """Until when nobody gets a permit, whatever is given back: the downstream asked for rest, or the breaker is open."""
+    """Until when there are no permits, even if some are returned: the resource asked callers to wait, or the breaker is open."""
     return max(state.held_until, state.open_until if limit.breaker is not None else 0.0)
 
 
 def why_shut(limit: Limit, state: LimitState, now: float) -> str:
-    """Why there is no permit, or may be none, in words."""
+    """Why there may be no permit, in words."""
     if state.held_until > now:
         return f"{limit.name} asked for rest"
     if limit.breaker is not None and state.open_until > now:
@@ -139,7 +139,7 @@ def why_shut(limit: Limit, state: LimitState, now: float) -> str:
 
 
 def opens_at(limit: Limit, state: LimitState, now: float, alive: Collection[str] = ()) -> float:
-    """When the next permit can be had by the limit's own clocks: `now` if at once. One that is given back may make it earlier."""
+    """When the next permit is available: `now` if at once. A permit that is returned may make it earlier."""
     live = _live(state, now, alive)
     at = max(now, shut_until(limit, state))
     if limit.per_second is not None:
@@ -152,7 +152,7 @@ def opens_at(limit: Limit, state: LimitState, now: float, alive: Collection[str]
 
 
 def room(limit: Limit, state: LimitState, now: float, alive: Collection[str] = ()) -> int:
-    """How many permits can be had at once."""
+    """The number of permits available now."""
     if opens_at(limit, state, now, alive) > now:
         return 0
     free = BOUNDLESS if limit.concurrency is None else limit.concurrency - len(_live(state, now, alive))
@@ -163,8 +163,8 @@ def room(limit: Limit, state: LimitState, now: float, alive: Collection[str] = (
 def _taken(state: LimitState, change: TakePermit) -> LimitChanged:
     """Take a permit, if there is one.
 
-    The rate is the Generic Cell Rate Algorithm (ITU-T I.371, 2004, annex A) without tolerance: calls begin evenly spaced,
-    never more of them in a second than the limit says.
+    The rate is the Generic Cell Rate Algorithm (ITU-T I.371, 2004, annex A) without tolerance: calls begin evenly spaced, and
+    never exceed the rate.
     """
     limit, holder, now, until, alive = change
     at = opens_at(limit, state, now, alive)
@@ -181,10 +181,10 @@ def _taken(state: LimitState, change: TakePermit) -> LimitChanged:
 
 
 def _given(state: LimitState, change: GivePermit) -> LimitChanged:
-    """Give a permit back, in whatever way its call ended.
+    """Return a permit, however its call ended.
 
-    A refusal does not count as an attempt of its case: the downstream has no room for anybody. But a case that is
-    refused again and again while others get through is refused for its own sake, and then it counts.
+    A refusal does not count as an attempt of its case, because the resource is busy for all callers. But if a case is
+    refused again and again while others succeed, the cause is the case, and its refusals count.
     """
     limit, case = change.limit, str(change.case)
     permits = state.permits if change.keeps else {name: until for name, until in state.permits.items() if name != change.holder}
@@ -192,7 +192,7 @@ def _given(state: LimitState, change: GivePermit) -> LimitChanged:
     state = replace(state, permits=permits, trial=None if tried else state.trial, changes=state.changes + 1)
     if isinstance(change.ending, float):
         return _refuse(state, change.ending, change.now, case)
-    decides = limit.breaker is not None and (tried or not state.open_until)  # what was begun before it opened says nothing
+    decides = limit.breaker is not None and (tried or not state.open_until)  # a call that began before the breaker opened does not count
     if change.ending == "well":
         refused = {name: seen for name, seen in state.refused.items() if name != case}
         closes = decides and state.open_until > 0
@@ -202,7 +202,7 @@ def _given(state: LimitState, change: GivePermit) -> LimitChanged:
 
 
 def _live(state: LimitState, now: float, alive: Collection[str]) -> dict[str, float]:
-    """The permits that count, and until when they do so for certain."""
+    """The permits that count, each with the time until which it counts for certain."""
     return {
         holder: max(until, now + OVERDUE_SECONDS) if holder in alive else until
         for holder, until in state.permits.items()
@@ -231,7 +231,7 @@ def _fail(limit: Limit, state: LimitState, now: float, *, tried: bool) -> LimitC
 
 
 def ending_of(error: BaseException | None) -> Ending:
-    """What the end of a call says of the resource: an answer, also where it is no; a time to rest (`retry_after`); a failure."""
+    """What the end of a call says about the resource: it answered (also with a rejection), asked to wait (`retry_after`), or failed."""
     if error is None or isinstance(error, Rejected):
         return "well"
     seconds = getattr(error, "retry_after", None)

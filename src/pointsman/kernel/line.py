@@ -1,14 +1,14 @@
-"""Whose turn it is: the order in which due cases leave the line, fair among tenants."""
+"""The order in which due cases are claimed, fair among tenants."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import NamedTuple
 
-TURNS_MAX = 1_000  # priorities whose turns are remembered; one that has been quiet for that long begins with its first tenant again
+TURNS_MAX = 1_000  # priorities whose last tenant is remembered; a priority that drops out starts again at its first tenant
 
 
 class Due(NamedTuple):
-    """A case that is due: `since` when (Unix seconds), and the limit that it `needs`, "" for none."""
+    """A due case: `since` is when it became due (Unix seconds), `needs` the limit that it waits for, or ""."""
 
     priority: int
     tenant: str
@@ -18,10 +18,10 @@ class Due(NamedTuple):
 
 
 def take_turns(due: Iterable[Due], count: int, room: Mapping[str, int], turns: MutableMapping[int, str]) -> list[int]:
-    """The next `count` cases: the highest priority first, within it the tenants in turn, of each tenant the longest due.
+    """Choose the next `count` cases: the highest priority first, within it the tenants in turn, of each tenant the one due longest.
 
-    `room` says how many cases each limit has permits for; one that is not named has enough. `turns` is who came last in
-    each priority, so that the next claim goes on behind it; it is brought up to date.
+    `room` bounds the cases of each limit that it names. `turns` maps each priority to the tenant whose turn was last, so that
+    the next claim continues after it; this function updates it.
     """
     left = dict(room)
     chosen: list[int] = []
@@ -47,7 +47,7 @@ def take_turns(due: Iterable[Due], count: int, room: Mapping[str, int], turns: M
 
 
 def _next(waiting: deque[Due], left: dict[str, int]) -> Due | None:
-    """The longest due of a tenant for which there is room."""
+    """The case of a tenant that is due longest and for which its limit has room."""
     while waiting:
         one = waiting.popleft()
         if one.needs not in left:

@@ -1,4 +1,4 @@
-"""What a decision about a case may look at, and what comes out of a step."""
+"""The input of a decision about a case, and the result of a step."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -15,19 +15,19 @@ class Chance(Protocol):
     """A source of chance, such as `random.Random`."""
 
     def random(self) -> float:
-        """A number from 0 up to 1."""
+        """A random number in [0, 1)."""
 
     def getrandbits(self, bits: int, /) -> int:
-        """A whole number of so many bits."""
+        """A random integer of `k` bits."""
 
 
 class GivenUpCall(Protocol):
-    """A call of a plain function that was given up: nothing can stop its thread."""
+    """A call of a plain function that was given up but still runs, because nothing can stop its thread."""
 
     ended_at: float | None
 
     def happened(self) -> bool:
-        """Whether it has returned, and not raised."""
+        """Whether the call returned without raising."""
 
     def result(self) -> object:
         """What it returned."""
@@ -42,11 +42,11 @@ def _none_given_up(key: str) -> Sequence[GivenUpCall]:  # noqa: ARG001 - the sig
 
 
 class Offer(NamedTuple):
-    """What the engine can offer a case at this moment; nothing of it is durable.
+    """What the engine has for a case at this moment; none of it is durable.
 
-    `place` says whether it goes on with the case, `shut` why the case has to wait for a permit of a limit, None where it has
-    one. `cancel` is the event of a cancel that was asked for while a step ran. `given_up` has the calls under an idempotency
-    key whose threads this engine has given up.
+    `place` says whether the engine has a place for the case. `shut` returns why the case must wait for a permit of a limit, or None.
+    `cancel` is the event of a cancel that was requested while a step ran. `given_up` returns the calls under an idempotency
+    key that this engine gave up but whose threads still run.
     """
 
     place: bool = True
@@ -60,7 +60,7 @@ FULL_OFFER = Offer()
 
 
 class Moment(NamedTuple):
-    """A case at the moment of a decision; `now` is in Unix seconds, `chance` gives jitter and tokens."""
+    """A case at the moment of a decision. `now` is in Unix seconds; `chance` is the source of jitter and tokens."""
 
     program: Program
     case: Case
@@ -71,11 +71,11 @@ class Moment(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """What came out of a step: the events, of which the last carries what was written.
+    """The result of a step: its events, the last of which carries the writes.
 
-    With `wake_at` (Unix seconds) the step goes on later; with `park` the case is parked for that reason; with `waits` it
+    With `wake_at` (Unix seconds) the step continues later; with `park` the case is parked for that reason; with `waits` it
     waits at its step for a message; with `finishes` it ends with that outcome. `needs` is the limit that it waits for.
-    `climbs` and `answered_by` are about the open pause. `attempts` is what the step's attempts count from now on, where that changes.
+    `climbs` and `answered_by` concern the open pause. `attempts`, if set, is the step's new count of attempts.
     """
 
     events: tuple[Event, ...] = ()
@@ -94,7 +94,7 @@ class StepResult(NamedTuple):
 
     @property
     def in_doubt(self) -> bool:
-        """Whether nobody knows yet if an effect happened."""
+        """Whether the case has an effect in doubt."""
         return self.settlement is not None and self.settlement.status is EffectStatus.IN_DOUBT
 
 
