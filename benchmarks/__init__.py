@@ -1,1 +1,1 @@
-"""How fast the engine is, as ratios to the floor of the same run."""
+"""How fast the engine is, beside the limits of the machine, the floor of an asyncio program, and other durable engines."""

@@ -1,145 +1,83 @@
-"""Measure: `python -m benchmarks [--quick] [--only W1|W4] [--json FILE] [--profile]`."""
+"""Measure: `python -m benchmarks [--quick] [--only W1] [--json FILE]`, or `--profile`."""
 
 import argparse
-import asyncio
-import cProfile
-import itertools
 import json
-import pstats
-import shutil
-import statistics
-import tempfile
-import threading
-import time
-from collections.abc import Awaitable, Callable
+import platform
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.floor import FloorStore, run_case
-from benchmarks.workload import STEPS, Mail, Waiting, six_steps, waiting
-from pointsman import Engine
+from benchmarks.profiling import profile
+from benchmarks.trials import FLOOR, OURS, Row, System, compared
 
-CONCURRENCIES: tuple[int, ...] = (1, 16, 64, 256)
+WORKLOADS = ("limits", "W1", "W2", "W3", "W4", "W5", "W6")
 
-
-async def measure(run: Callable[[int], Awaitable[object]], concurrency: int, seconds: float) -> tuple[int, float]:
-    """Run cases, `concurrency` at a time, for `seconds`; answer how many ended and the seconds that it took."""
-    numbers = itertools.count()
-    begun = time.perf_counter()
-
-    async def worker() -> int:
-        done = 0
-        while time.perf_counter() - begun < seconds:
-            await run(next(numbers))
-            done += 1
-        return done
-
-    cases = sum(await asyncio.gather(*(worker() for _ in range(concurrency))))
-    return cases, time.perf_counter() - begun
+HIDDEN = {"settings", "durable_each_step", "rounds", "store"}  # columns of the JSON that the table leaves out
 
 
-async def pointsman_sqlite(folder: Path, concurrency: int, seconds: float) -> tuple[int, float]:
-    """Our engine, with everything on."""
-    process = six_steps()
-    async with Engine.open(folder / "cases.db", [process], concurrency=concurrency) as engine:
+def measured(only: str | None, *, quick: bool) -> Iterator[list[Row]]:
+    """Measure one workload after the other, and yield the rows of each as they come."""
+    rounds, seconds = (2, 1.0) if quick else (5, 4.0)
 
-        async def run(number: int) -> None:
-            started = await engine.start(process, Mail(case=number))
-            await engine.wait_until_resting(started.case)
+    def wanted(workload: str) -> bool:
+        return only in {None, workload}
 
-        return await measure(run, concurrency, seconds)
+    def measure(systems: list[System], workload: str, **parameters: Any) -> list[Row]:
+        figure = {"W2": "answered_ms"}.get(workload, "steps_per_s")
+        return compared(systems, workload, parameters, rounds=rounds, figure=figure)
 
-
-async def floor_asyncio(folder: Path, concurrency: int, seconds: float) -> tuple[int, float]:
-    """The floor."""
-    store = FloorStore(folder / "floor.db")
-    try:
-        return await measure(lambda number: run_case(store, number), concurrency, seconds)
-    finally:
-        store.close()
-
-
-SYSTEMS: dict[str, Callable[[Path, int, float], Any]] = {
-    "pointsman-sqlite": pointsman_sqlite,
-    "floor-asyncio": floor_asyncio,
-}
-
-
-def w1(*, seconds: float, rounds: int, concurrencies: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Six durable steps a case; the systems take turns, and the median of the rounds counts."""
-    rates: dict[tuple[str, int], list[float]] = {}
-    for concurrency, _, (name, system) in itertools.product(concurrencies, range(rounds), SYSTEMS.items()):
-        folder = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix=".bench-"))  # a real disk: /tmp may be memory
-        try:
-            cases, wall = asyncio.run(system(folder, concurrency, seconds))
-        finally:
-            shutil.rmtree(folder)
-        rates.setdefault((name, concurrency), []).append(cases * len(STEPS) / wall)
-    rows = []
-    for (name, concurrency), found in rates.items():
-        rate = statistics.median(found)
-        floor = statistics.median(rates["floor-asyncio", concurrency])
-        rows.append({"workload": "W1", "system": name, "store": "sqlite", "concurrency": concurrency, "steps_per_s": round(rate, 1),
-                     "durable_each_step": True, "of_floor": round(rate / floor, 3)})  # fmt: skip
-    return rows
+    if wanted("limits"):
+        yield measure([System("limits", "disk", "benchmarks.systems.limits")], "limits", seconds=seconds / 4)
+    if wanted("W1"):
+        for concurrency in (1, 256) if quick else (1, 16, 64, 256):
+            yield measure([OURS, FLOOR], "W1", concurrency=concurrency, seconds=seconds)
+    if wanted("W2"):
+        yield measure([OURS, FLOOR], "W2", cases=50 if quick else 300)
+    if wanted("W3"):
+        for branches in (2, 1_000) if quick else (2, 100, 1_000):
+            yield measure([OURS, FLOOR], "W3", branches=branches, seconds=seconds)
+    if wanted("W4"):
+        for cases in (1_000, 10_000) if quick else (1_000, 10_000, 100_000):
+            yield compared([OURS], "W4", {"cases": cases}, rounds=1 if quick else 3)
+    if wanted("W5"):
+        for steps in (100, 3_000) if quick else (10, 100, 1_000, 10_000):
+            yield measure([OURS], "W5", steps=steps)
+        yield measure([OURS], "W5-list", items=1_000)
+        yield measure([OURS, replace(FLOOR, name="floor-asyncio")], "W1", concurrency=64, seconds=seconds) if not quick else []
+        yield measure([OURS], "W1", concurrency=64, seconds=seconds, waiting=10_000 if quick else 100_000)
+    if wanted("W6"):
+        desk = System("pointsman-desk", "sqlite", "benchmarks.systems.desk", settings="offline rules, 64 mails at once")
+        yield compared([desk], "W6", {"mails": 200 if quick else 1_000, "concurrency": 64}, rounds=1 if quick else 5)
 
 
-def w4(*, cases: int) -> list[dict[str, Any]]:
-    """Reopen a database in which `cases` cases wait: how long until the engine is usable, and what they cost it."""
-    process = waiting()
-
-    async def fill(folder: Path) -> None:
-        async with Engine.open(folder / "cases.db", [process], concurrency=256) as engine:
-            for first in range(0, cases, 500):
-                await asyncio.gather(*(engine.start(process, Waiting(number=number)) for number in range(first, first + 500)))
-
-    async def reopen(folder: Path) -> dict[str, Any]:
-        begun = time.perf_counter()
-        async with Engine.open(folder / "cases.db", [process]) as engine:
-            opened = time.perf_counter() - begun
-            await engine.idle()
-            usable = time.perf_counter() - begun
-            return {"workload": "W4", "system": "pointsman-sqlite", "store": "sqlite", "waiting": cases, "open_ms": round(1e3 * opened, 1),
-                    "usable_ms": round(1e3 * usable, 1), "threads": threading.active_count(), "tasks": len(asyncio.all_tasks())}  # fmt: skip
-
-    folder = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix=".bench-"))
-    try:
-        asyncio.run(fill(folder))
-        return [asyncio.run(reopen(folder))]
-    finally:
-        shutil.rmtree(folder)
+def shown(row: Row) -> str:
+    """One row of the table, as text."""
+    return "  ".join(f"{name}={_short(value)}" for name, value in row.items() if name not in HIDDEN)
 
 
-def profile(seconds: float, concurrency: int) -> None:
-    """Where the event loop's thread spends its time."""
-    folder = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix=".bench-"))
-    profiler = cProfile.Profile()
-    try:
-        profiler.runcall(asyncio.run, pointsman_sqlite(folder, concurrency, seconds))
-    finally:
-        shutil.rmtree(folder)
-    pstats.Stats(profiler).sort_stats("tottime").print_stats(35)
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) and abs(value) < 1_000 else f"{value:.0f}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:
-    """Measure what was asked for and print a line a row."""
+    """Measure what was asked for; print a line for each row as it comes, and write all of them as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two rounds of two seconds, at concurrency 1 and 256 only")
-    parser.add_argument("--only", choices=["W1", "W4"], help="one workload")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: less than two minutes, and less to rely on")
+    parser.add_argument("--only", choices=WORKLOADS, help="one workload")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    parser.add_argument("--profile", action="store_true", help="profile our engine at concurrency 256 instead")
+    parser.add_argument("--profile", action="store_true", help="show where W1 at 256 in flight spends its time instead")
     arguments = parser.parse_args()
     if arguments.profile:
-        profile(5.0, 256)
+        profile()
         return
-    rows: list[dict[str, Any]] = []
-    if arguments.only in {None, "W1"}:
-        seconds, rounds, concurrencies = (2.0, 2, (1, 256)) if arguments.quick else (4.0, 3, CONCURRENCIES)
-        rows += w1(seconds=seconds, rounds=rounds, concurrencies=concurrencies)
-    if arguments.only in {None, "W4"}:
-        rows += w4(cases=10_000 if arguments.quick else 100_000)
-    for row in rows:
-        print("  ".join(f"{name}={value}" for name, value in row.items()))
+    print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.machine()}")
+    rows: list[Row] = []
+    for some in measured(arguments.only, quick=arguments.quick):
+        for row in some:
+            print(shown(row), flush=True)
+        rows += some
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
