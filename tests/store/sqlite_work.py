@@ -278,7 +278,7 @@ def number_of(transition: Transition) -> int:
 
 
 def event(kind: str, number: int) -> EventWrite:
-    return EventWrite(kind, "draft", 1, json.dumps({"number": number}))
+    return EventWrite(kind, "draft", 1, f'{{"number":{number}}}')
 
 
 def text(chance: random.Random) -> str:

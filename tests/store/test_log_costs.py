@@ -140,7 +140,7 @@ def test_the_state_of_a_long_case_is_found_by_the_index(tmp_path: Path) -> None:
 
     assert steps[40] == steps[10]
     assert not [line for line in told if line.startswith("SCAN") and not line.startswith(("SCAN names", "SCAN whole", "SCAN CONSTANT"))]
-    assert [line for line in told if "fields USING PRIMARY KEY" in line]
+    assert [line for line in told if "journal USING INDEX journal_of_case (case_id=? AND field=?" in line]
 
 
 def test_the_view_shows_logs_as_the_engine_reads_them(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_the_view_shows_logs_as_the_engine_reads_them(tmp_path: Path) -> None:
         plan = " ".join(row[3] for row in connection.execute("EXPLAIN QUERY PLAN SELECT state FROM states WHERE id = 1").fetchall())
 
     assert (numbers, first) == ("[0,2]", "x")
-    assert "SCAN fields" not in plan
+    assert "SCAN journal" not in plan
 
 
 def test_a_log_in_an_order_costs_its_items_as_long_as_they_come_in_it(tmp_path: Path) -> None:

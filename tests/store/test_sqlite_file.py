@@ -378,10 +378,12 @@ def test_damage_where_an_engine_looks_first_is_told_at_its_opening(tmp_path: Pat
     "damage",
     [
         "UPDATE cases SET status = 'waitinP'",
-        "UPDATE fields SET value = '\"hello' WHERE field = 'message'",
-        "UPDATE fields SET value = CAST(X'22FF22' AS TEXT) WHERE field = 'message'",
+        "UPDATE journal SET value = '\"hello' WHERE field = 'message'",
+        "UPDATE journal SET value = CAST(X'22FF22' AS TEXT) WHERE field = 'message'",
+        "UPDATE journal SET events = '[[hello'",
+        "UPDATE journal SET events = replace(events, '\"accepted\",', '\"hello\"')",
     ],
-    ids=["status", "json", "text"],
+    ids=["status", "json", "text", "events", "event"],
 )
 def test_a_row_that_no_engine_wrote_is_told_as_damage_to_whoever_looks(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "cases.db"

@@ -18,13 +18,12 @@ from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Failpoints, no_failpoints
 from pointsman.store.core_store import CoreStore
 from pointsman.store.sqlite_core import SqliteCore, concerns_the_file, refusal
-from pointsman.store.sqlite_file import explain, migrate
+from pointsman.store.sqlite_file import STATEMENTS_MAX, explain, migrate
 from pointsman.store.statements import statements
 
 T = TypeVar("T")
 
 NOWHERE = Path(":memory:")
-STATEMENTS_MAX = 512  # prepared statements to cache: more than the store has, counting each size of those that take many rows
 
 
 class _Connection(sqlite3.Connection):

@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -56,7 +56,9 @@ class AuthorsDatabase:
         self._refused = ""
         try:
             return self._connection.execute(statement, parameters).fetchall()
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            if " view" in str(error):  # SQLite refuses to write to a view without asking the authorizer
+                self._refuse_own(re.findall(r"\w+", str(error)))
             if self._refused:
                 raise DefinitionError(f"{_shown(statement)}: not authorized, as {self._refused}.") from None
             raise
@@ -73,11 +75,14 @@ class AuthorsDatabase:
             self._refused = f"it {_OUTSIDE[action]}; a transaction reads and writes rows: do this on the file while no engine has it open"
             return sqlite3.SQLITE_DENY
         # For an index, a trigger or ALTER TABLE, the table is the second argument.
-        touched = next((name for name in (first, second) if name is not None and name.lower() in own_tables()), None)
-        if touched is None:
-            return sqlite3.SQLITE_OK
-        self._refused = f"{touched!r} is the engine's own; a transaction may read it, so write to a table of your own"
-        return sqlite3.SQLITE_DENY
+        return sqlite3.SQLITE_DENY if self._refuse_own((first, second)) else sqlite3.SQLITE_OK
+
+    def _refuse_own(self, names: Iterable[str | None]) -> bool:
+        """Refuse the statement if one of these names is an engine's table, and return whether it is."""
+        touched = next((name for name in names if name is not None and name.lower() in own_tables()), None)
+        if touched is not None:
+            self._refused = f"{touched!r} is the engine's own; a transaction may read it, so write to a table of your own"
+        return touched is not None
 
 
 @contextmanager

@@ -16,17 +16,20 @@ from pointsman.definition.state import Blob
 from pointsman.definition.transactions import Database
 from pointsman.errors import Conflict, InboxChanged, StoreError, StoreUnwritable, ValueRefused
 from pointsman.kernel.codec import message_of
+from pointsman.kernel.events import Kind
 from pointsman.kernel.limits import LimitChange, LimitChanged, changed, state_of, text_of
 from pointsman.kernel.rows import Address, BranchRow, CaseRow, EventWrite, MessageStatus, NewCase, Post, Transition, UsageWrite
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import Claimed, DefinitionRow, Posted, ScheduleRow, erased_key
+from pointsman.store.journal import count_of, packed
 from pointsman.store.sqlite_author import authors_database
 from pointsman.store.sqlite_line import Line
 from pointsman.store.sqlite_reader import LATEST, case_row, field_rows
-from pointsman.store.statements import many, statements
+from pointsman.store.statements import many, room, statements
 
-ROWS_MAX = 512  # of one statement: 16 values a row stay far below SQLite's 32,766 parameters
+ROWS_MAX = 512  # of one statement: 27 values a row stay far below SQLite's 32,766 parameters
+NO_FIELD: tuple[None, None, None, bool] = (None, None, None, False)  # of a transition that writes no field
 
 
 class SqliteCore:
@@ -41,6 +44,7 @@ class SqliteCore:
         self.highest = self.highest_case()
         self.engine = 0  # the engine whose transaction this is
         self.gone = 0  # counts deletions of content that may have referred to a blob
+        self._next = self._behind_last()  # the number of the next event
         self._any_erased = bool(self._do("any_erased_key", ()).fetchone()[0])
 
     def _do(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> sqlite3.Cursor:
@@ -49,6 +53,10 @@ class SqliteCore:
     def highest_case(self) -> int:
         """Return the highest number of any case, including deleted ones."""
         return int(self._do("highest_case", ()).fetchone()[0])
+
+    def _behind_last(self) -> int:
+        row = self._do("last_entry", ()).fetchone()
+        return 1 if row is None else int(row[0]) + max(1, count_of(row[1] or ""))
 
     def reserve(self, count: int) -> range:
         """Return numbers for new cases, above all that were reserved or used."""
@@ -100,8 +108,8 @@ class SqliteCore:
     def append(self, case: int, events: Sequence[EventWrite], at: float, usage: Sequence[UsageWrite]) -> None:
         """Append events without changing their case (S14), and count their usage."""
         self._count(case, at, usage)
-        rows = [(kind, step, attempt, at, facts, case) for kind, step, attempt, facts in events]
-        self.connection.executemany(self.sql["append_event"], rows)
+        if events:
+            self._do("append_event", (self._number(len(events)), at, packed(events), case))
 
     def release(self, cases: Sequence[int], now: float) -> None:
         """Make running cases of this engine ready again."""
@@ -121,9 +129,13 @@ class SqliteCore:
 
     def expire(self, process: str, outcome: str | None, before: float, at: float, limit: int) -> int:
         """Delete expired cases, and return how many (S22)."""
-        count = keeping.expire(self.connection, self.sql, process, outcome, before, at, limit)
-        self.gone += bool(count)
-        return count
+        cases = sorted(row[0] for row in self._do("expired_cases", (process, outcome, before, limit)).fetchall())
+        if cases:
+            told = EventWrite(Kind.EXPIRED, None, 0, json.dumps({"process": process, "cases": cases}))
+            self._do("insert_expired", (self._number(), cases[-1], at, packed([told])))
+            keeping.expire(self.connection, self.sql, cases)
+            self.gone += 1
+        return len(cases)
 
     def schedule(self, process: str, name: str, now: float) -> ScheduleRow:
         """Return the position of a schedule; a new schedule begins at `now` (S15)."""
@@ -142,46 +154,55 @@ class SqliteCore:
         moved = self._guard(transitions)
         answers = [t.case if t.case in moved else self._refused(t) for t in transitions]
         winners = [t for t in transitions if t.case in moved]
-        fields = [(t.case, t.revision + 1, *write) for t in winners for write in t.fields]
-        events = [(t.case, t.revision + 1, kind, step, attempt, t.at, facts) for t in winners for kind, step, attempt, facts in t.events]
+        fields = [(self._number(), t.case, t.revision + 1, *write) for t in winners for write in t.fields[1:]]
         branches = [(t.case, *branch) for t in winners for branch in t.branches]
-        for name, rows in (("insert_fields", fields), ("insert_events", events), ("upsert_branches", branches)):
+        for name, rows in (("insert_journal", fields), ("upsert_branches", branches)):
             if rows:
                 self._each(name, rows)
         for t in winners:
-            self._write_rest(t)
+            if _has_more(t):
+                self._write_rest(t)
         return answers
 
     def _guard(self, transitions: Sequence[Transition]) -> set[int]:
-        """Write the rows of `cases`. Return the numbers of those that were at the expected revision and fence."""
-        started: list[tuple[Any, ...]] = []
-        updated: list[tuple[Any, ...]] = []
+        """Write cases and the first row of each journal entry. Return the numbers of those at the expected revision and fence."""
+        first = self._next
+        rows: dict[str, list[tuple[Any, ...]]] = {}
         for t in transitions:
-            if t.new is not None and self._erased_start(t.new) is not None:
-                continue
-            revision, fence = t.revision + 1, t.fence + t.claims
-            engine = self.engine if t.status is Status.RUNNING else None
-            stands = (t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome)
-            if t.new is not None:
-                process, version, key, *kin = t.new
-                started.append((t.case, process, version, key, t.status, revision, fence, *stands, t.at, t.at, *kin, 0, t.needs, engine))
-            else:
-                inbox = (t.inbox, None if t.inbox is None else t.inbox - len(t.takes))
-                stood = (t.case, t.revision, t.fence, inbox[0])
-                kept = (t.needs, t.migrated, t.interruptions, engine, t.at)
-                updated.append((*stood, t.status, revision, fence, inbox[1], *stands, *kept))
-        return {row[0] for name, rows in (("insert_cases", started), ("update_cases", updated)) if rows for row in self._each(name, rows)}
+            if t.new is None or self._erased_start(t.new) is None:
+                statement, row = self._row(t)
+                rows.setdefault(statement, []).append(row)
+        for statement, each in rows.items():
+            self._each(statement, each)
+        return {case for (case,) in self._do("moved", (first,)).fetchall()}
 
-    def _each(self, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
-        """Run a statement for many rows at once, and return what it returns."""
-        answers: list[Any] = []
+    def _row(self, t: Transition) -> tuple[str, tuple[Any, ...]]:
+        """Return the statement for a transition, which writes its case and the first row of its journal entry, and the values."""
+        engine = self.engine if t.status is Status.RUNNING else None
+        field, text, writer, appends = t.fields[0] if t.fields else NO_FIELD
+        entry = (engine, self._number(len(t.events)), packed(t.events), field, text, writer, int(appends))
+        if t.new is not None:
+            stands = (t.status.value, t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome, t.needs, t.at)
+            return "start", (t.case, *t.new, t.revision + 1, t.fence + t.claims, *stands, *entry)
+        row = (t.case, t.revision, t.fence, t.inbox, t.attempts, t.steps, t.step, t.rule, t.at, *entry)
+        if _goes_on(t):
+            return "go_on", row
+        more = (int(t.claims), len(t.takes), t.wake_at, t.reason, t.outcome, t.needs, t.migrated, t.interruptions)
+        return "move", (*row, t.status.value, *more)
+
+    def _number(self, events: int = 1) -> int:
+        """Reserve the numbers of these events, or of one row without events. Return the first."""
+        number = self._next
+        self._next += max(events, 1)
+        return number
+
+    def _each(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement for many rows at once."""
         for begun in range(0, len(rows), ROWS_MAX):
             piece = rows[begun : begun + ROWS_MAX]
-            size = 1 << (len(piece) - 1).bit_length()
-            columns = len(piece[0])
-            values = [*chain.from_iterable(piece), *[None] * ((size - len(piece)) * columns)]
-            answers += self.connection.execute(many(self.sql[name], size, columns), values).fetchall()
-        return answers
+            size, columns = room(len(piece)), len(piece[0])
+            values = [*chain.from_iterable(piece), *[0] * ((size - len(piece)) * columns)]
+            self.connection.execute(many(self.sql[name], size, columns), values)
 
     def _refused(self, t: Transition) -> int | Conflict:
         """The case that an earlier start with the same key created, or the Conflict of another transition."""
@@ -340,6 +361,20 @@ class SqliteCore:
         if answer.state != before:
             self._do("upsert_limit", (change.limit.name, text_of(answer.state)))
         return answer
+
+
+def _goes_on(t: Transition) -> bool:
+    """Return whether a running case stays running, and does not wait."""
+    counted = t.claims or t.takes or t.interruptions
+    waits = t.wake_at is not None or t.reason is not None or t.needs is not None
+    return t.status is Status.RUNNING and not (counted or waits or t.outcome is not None or t.migrated is not None)
+
+
+def _has_more(t: Transition) -> bool:
+    """Return whether a transition has any of the rare parts that `_write_rest` writes."""
+    person = t.leaves_pause or t.pause is not None or t.climbs is not None
+    effect = t.settlement is not None or t.intent is not None
+    return bool(person or effect or t.ends_branches or t.erases or t.takes or t.usage or t.posts or t.new is not None)
 
 
 def concerns_the_file(error: Exception) -> bool:

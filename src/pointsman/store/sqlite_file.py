@@ -18,6 +18,7 @@ BUSY_TIMEOUT_SECONDS = 5.0  # longer than a backup tool holds a lock, short enou
 TRY_SECONDS = 0.5  # the writer waits this long for a lock before it checks for `closing`, so a lock delays closing by as much
 LOOKS_MAX = 1_000  # calls of `has_engine`, each of microseconds, that may delay one engine
 TRIES_QUIET = 10  # tries for a lock before the writer logs a warning: a short backup is not worth one
+STATEMENTS_MAX = 512  # prepared statements to cache: more than the store has, counting each size of those that take many rows
 WAL_PAGES_MAX = 4_000  # 16 MB: checkpoints are rare, and the WAL stays in the page cache
 
 log = logging.getLogger("pointsman")
@@ -95,7 +96,9 @@ def open_writer(path: Path) -> sqlite3.Connection:
     """Open the file for its only engine and migrate it. Raises StoreError with the fix."""
     _refuse_no_file(path)
     with explained(path):
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS)
+        connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS, cached_statements=STATEMENTS_MAX
+        )
         try:
             _recognise(connection, path)
             _begin_log(connection, path)

@@ -7,16 +7,17 @@ so that it blocks neither the writer nor a checkpoint.
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pointsman.kernel.events import Kind, skeleton_of
 from pointsman.store.base import erased_key
+from pointsman.store.journal import packed, unpacked
 
 Sql = Mapping[str, str]
 
 PAGE_ROWS = 500  # rows per read: it ends before the WAL has grown much
-BELONGINGS = ("fields", "events", "effects", "pauses", "branches", "messages", "erased_keys", "case_usage", "cases")
+BELONGINGS = ("journal", "effects", "pauses", "branches", "messages", "erased_keys", "case_usage", "cases")
 REFERENCE = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")  # any digest counts, wherever an author stores it
 
 
@@ -30,16 +31,10 @@ def outcomes(connection: sqlite3.Connection, sql: Sql, process: str) -> list[str
     return found
 
 
-def expire(connection: sqlite3.Connection, sql: Sql, process: str, outcome: str | None, before: float, at: float, limit: int) -> int:
-    """Delete up to `limit` cases that ended before `before`, with everything that belongs to them. Return how many."""
-    cases = sorted(row[0] for row in connection.execute(sql["expired_cases"], (process, outcome, before, limit)))
-    if not cases:
-        return 0
-    # Insert this event before deleting: new events and cases are numbered from the last event and the highest case.
-    connection.execute(sql["insert_expired"], (cases[-1], at, json.dumps({"process": process, "cases": cases})))
+def expire(connection: sqlite3.Connection, sql: Sql, cases: Sequence[int]) -> None:
+    """Delete cases with everything that belongs to them."""
     for belongings in BELONGINGS:
         connection.execute(sql[f"expire_{belongings}"], (json.dumps(cases),))
-    return len(cases)
 
 
 def erase(connection: sqlite3.Connection, sql: Sql, incarnation: str, case: int) -> None:
@@ -48,8 +43,12 @@ def erase(connection: sqlite3.Connection, sql: Sql, incarnation: str, case: int)
         connection.execute(sql["insert_erased_key"], (process, tenant, name, erased_key(incarnation, process, name, key), case))
     for statement in ("erase_case", "erase_fields", "erase_messages", "erase_effects", "delete_branches"):
         connection.execute(sql[statement], (case,))
-    events = connection.execute(sql["select_facts"], (case,)).fetchall()
-    connection.executemany(sql["rewrite_facts"], [(skeleton_of(facts), event) for event, kind, facts in events if kind != Kind.ERASED])
+    rows = connection.execute(sql["select_facts"], (case,)).fetchall()
+    connection.executemany(sql["rewrite_facts"], [(_skeletons(events), row) for row, events in rows])
+
+
+def _skeletons(text: str) -> str | None:
+    return packed([event if event.kind == Kind.ERASED else event._replace(facts=skeleton_of(event.facts)) for event in unpacked(text)])
 
 
 def unreferenced(connection: sqlite3.Connection, sql: Sql, before: float, stop: Callable[[], bool]) -> list[tuple[str, int]]:
@@ -69,7 +68,7 @@ def _texts(connection: sqlite3.Connection, sql: Sql) -> Iterator[str]:
     """Every stored text that may refer to a blob. Fields come last, because all other texts may be copied to them."""
     for (outcome,) in connection.execute(sql["scan_branches"]):
         yield outcome
-    for scan, begin in (("scan_messages", (0,)), ("scan_effects", ("",)), ("scan_fields", (0, "", 0))):
+    for scan, begin in (("scan_messages", (0,)), ("scan_effects", ("",)), ("scan_fields", (0,))):
         place: tuple[Any, ...] | None = begin
         while place is not None:
             begun, place = place, None

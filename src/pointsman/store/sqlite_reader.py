@@ -14,6 +14,7 @@ from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, MessageStatus, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import DefinitionRow, Dossier, WriteRow, erased_key
+from pointsman.store.journal import unpacked
 from pointsman.store.sqlite_file import connect_read_only, explained
 from pointsman.store.statements import statements
 from pointsman.store.states import state_from
@@ -82,9 +83,9 @@ class SqliteReader:
         if not _CURSOR.fullmatch(after):
             raise ValueRefused(f"{after!r} is not the cursor of an event; pass the `cursor` of an event that you have read, or omit it.")
         number = int(after or "0")
-        if case is None:
-            return [_event_row(row) for row in self._all("select_events", (number, limit))]
-        return [_event_row(row) for row in self._all("select_events_of_case", (case, number, limit))]
+        with explained(self.path):
+            rows = self._all("select_events" if case is None else "select_events_of_case", {"case": case, "after": number, "limit": limit})
+            return _event_rows(rows, number)[:limit]
 
     async def effect(self, key: str) -> EffectRow | None:
         """The ledger's entry for an idempotency key, or None."""
@@ -161,7 +162,7 @@ class SqliteReader:
             return Dossier(
                 case=row,
                 writes=tuple(_write_row(write) for write in self._all("select_writes", (case,))),
-                events=tuple(_event_row(event) for event in self._all("select_events_of_case", (case, 0, -1))),
+                events=tuple(_event_rows(self._all("select_events_of_case", {"case": case, "after": 0, "limit": -1}))),
                 effects=tuple(await self.effects(case)),
                 pauses=tuple(PauseRow(*pause) for pause in self._all("select_pauses", (case,))),
                 messages=tuple(_message_row(message) for message in self._all("select_all_messages", (case,))),
@@ -213,8 +214,14 @@ def _message_row(row: Sequence[Any]) -> MessageRow:
     return MessageRow._make((*row[:6], MessageStatus(row[6]), *row[7:]))
 
 
-def _event_row(row: Sequence[Any]) -> EventRow:
-    return EventRow(str(row[0]), *row[1:])
+def _event_rows(rows: Sequence[Sequence[Any]], after: int = 0) -> list[EventRow]:
+    """Return the events in rows of the journal, behind the event with the number `after`."""
+    return [
+        EventRow._make((str(number), case, revision, kind, step, attempt, at, facts))
+        for first, case, revision, at, text in rows
+        for number, (kind, step, attempt, facts) in enumerate(unpacked(text), first)
+        if number > after
+    ]
 
 
 def _effect_row(row: Sequence[Any]) -> EffectRow:

@@ -25,6 +25,12 @@ def migrations(dialect: str) -> tuple[tuple[int, str], ...]:
     return tuple((number, file.read_text(encoding="utf-8")) for number, file in numbered)
 
 
+def room(rows: int) -> int:
+    """Round a number of rows up, by a quarter at most, to one of few numbers: each is a statement to prepare."""
+    step = 1 << max(0, rows.bit_length() - 3)
+    return -(-rows // step) * step
+
+
 @cache
 def many(statement: str, rows: int, columns: int) -> str:
     """The statement with `{rows}` replaced by placeholders for `rows` rows of parameters."""
