@@ -32,8 +32,8 @@ KEY_LENGTH = 40  # hexadecimal digits of the SHA-256: 160 bits, within every pro
 class Intend(NamedTuple):
     """Commit the intent of a call, with these events, then make the call.
 
-    It is not committed when a message has come that the effect has not read: then `otherwise` is what came out of the step.
-    Of a call that may already have happened (`repeats`) only a message that changes what the effect reads stops the next one.
+    If a message has come that the effect has not read, nothing is committed, and `otherwise` is the result of the step. If the
+    call may already have happened (`repeats`), only a message that changes what the effect reads stops the next call.
     """
 
     call: CallEffect
@@ -43,17 +43,17 @@ class Intend(NamedTuple):
 
 
 Move = Intend | Acquire | LookUpEffect | LoadHistory | StepResult
-"""What an effect comes to next."""
+"""The next move of an effect."""
 
 
 # Before a decision for an effect, or away from one, is committed.
 
 
 def prepare(at: Moment, after: Next, result: StepResult, *, going_on: bool) -> tuple[Next, StepResult, Intent | None]:
-    """See to it that no effect is forgotten, and make the intent of an effect that is chosen.
+    """Create the intent of the chosen effect, and make sure that no effect in doubt is forgotten.
 
-    A case with an effect of unknown outcome goes on to nothing but that effect. There is no intent where the ledger knows
-    the key already, where the case is not `going_on`, or where the call takes a permit or a thread first.
+    A case with an effect of unknown outcome may continue with that effect only. There is no intent if the ledger knows
+    the key already, if the case is not `going_on`, or if the call needs a permit or a thread first.
     """
     step = after.decision.step
     if isinstance(step, Park) or not (at.case.ledger or isinstance(step, Effect)):
@@ -78,7 +78,7 @@ def prepare(at: Moment, after: Next, result: StepResult, *, going_on: bool) -> t
 
 
 def _remember(at: Moment, after: Next, result: StepResult, key: str) -> tuple[Next, StepResult]:
-    """Park a case that would leave an effect of unknown outcome behind, or block it where the code has no such effect."""
+    """Park a case that would leave an effect of unknown outcome behind, or block it if the code no longer has that effect."""
     entry = at.case.ledger[key]
     if vanished(at.process, entry):
         return blocked(after, vanished_reason(entry)), result
@@ -92,7 +92,7 @@ def _remember(at: Moment, after: Next, result: StepResult, key: str) -> tuple[Ne
 
 
 def reach(at: Moment, effect: AnyEffect, undoes: str = "", *, granted: Acquire | None = None) -> Move:
-    """The next move of an effect that the case is at; `granted` is the permit and the thread that it has by now."""
+    """The next move of the case's current effect; `granted` is the permit and the thread that it has."""
     deaths = at.case.row.interruptions
     if deaths >= INTERRUPTIONS_MAX:
         told = f"an engine has ended {deaths} times while step {effect.name!r} was running"
@@ -121,7 +121,7 @@ def reach(at: Moment, effect: AnyEffect, undoes: str = "", *, granted: Acquire |
 
 
 def refused_permit(at: Moment, wanted: Acquire, why: str | None) -> StepResult:
-    """There is no permit for the call now: the case waits for one, with what is known of an earlier call."""
+    """Let the case wait for a permit, and keep what is known about an earlier call."""
     effect = wanted.effect
     key, _ = effect_key(at.case.incarnation, at.process, at.case.snapshot, effect, wanted.undoes)
     entry = at.case.ledger.get(key)
@@ -134,7 +134,7 @@ def refused_permit(at: Moment, wanted: Acquire, why: str | None) -> StepResult:
 
 
 def looked_up(at: Moment, asked: LookUpEffect, found: object, error: Exception | None) -> Move:
-    """What follows from having asked the world whether a call in doubt happened."""
+    """What follows from a look-up of a call in doubt."""
     effect, entry = asked.effect, at.case.ledger[asked.key]
     doubt, settlement = _doubt(effect, entry)
     attempt = at.case.row.attempts
@@ -159,7 +159,7 @@ def looked_up(at: Moment, asked: LookUpEffect, found: object, error: Exception |
 
 
 def call_absent(at: Moment, wanted: Acquire) -> Move:
-    """Call again an effect whose look-up has said that the earlier call did not arrive."""
+    """Call an effect again after its look-up has shown that the earlier call did not happen."""
     effect = wanted.effect
     key, arguments = effect_key(at.case.incarnation, at.process, at.case.snapshot, effect, wanted.undoes)
     entry = at.case.ledger.get(key)
@@ -172,7 +172,7 @@ def call_absent(at: Moment, wanted: Acquire) -> Move:
 
 
 def _resolve_doubt(at: Moment, effect: AnyEffect, entry: EffectRow, undoes: str, granted: Acquire | None) -> Move:
-    """A call was begun, and its outcome is not recorded: do what the policy allows."""
+    """Do what the policy allows after a call that began and has no recorded outcome."""
     doubt, settlement = _doubt(effect, entry)
     given_up = at.offer.given_up(entry.key)
     for call in given_up:
@@ -199,7 +199,7 @@ def _resolve_doubt(at: Moment, effect: AnyEffect, entry: EffectRow, undoes: str,
 
 
 def _wait_for_its_end(at: Moment, effect: AnyEffect, entry: EffectRow, doubt: tuple[Event, ...], settlement: Settlement) -> StepResult:
-    """A plain function that was given up still runs, and could change the world after a look: look when it has ended."""
+    """Wait for a call that was given up but still runs, because it could act after a look-up."""
     attempt = at.case.row.attempts
     if attempt >= ATTEMPTS_A_CALL * effect.retry.attempts_max:
         return StepResult(doubt, park=_give_up(effect, entry.key, "its call was given up and still runs"), settlement=settlement)
@@ -208,7 +208,7 @@ def _wait_for_its_end(at: Moment, effect: AnyEffect, entry: EffectRow, doubt: tu
 
 
 def _adopt(at: Moment, effect: AnyEffect, entry: EffectRow) -> Move:
-    """The effect was done before: its recorded outcome is the outcome. What it has added to a log is not added again."""
+    """Use the recorded outcome of an effect that is already done. Items that it added to a log are not added again."""
     if entry.outcome is None:
         return StepResult(park=unknown_outcome(entry, effect.name))
     cells = cells_from(at.process, entry.outcome, effect.name)
@@ -246,7 +246,7 @@ def call_ended(at: Moment, call: CallEffect, end: CallEnd) -> StepResult:
 
 
 def cancelled_before_call(call: CallEffect) -> StepResult:
-    """A cancel came between an intent and its call. If an earlier call may have happened, that doubt stays."""
+    """Settle an intent that was cancelled before its call. If an earlier call may have happened, the effect stays in doubt."""
     status = EffectStatus.IN_DOUBT if call.doubtful else EffectStatus.NOT_SENT
     return StepResult(settlement=Settlement(call.intent.key, status, None, "cancelled before the call"))
 
@@ -255,7 +255,7 @@ def _settled(at: Moment, effect: AnyEffect, key: str, result: object, how: str) 
     try:
         cells = encode(at.process, effect, effect.split(result))
     except Exception as error:
-        # It did happen: that must not be lost because its outcome cannot be stored.
+        # The effect happened: record that even though its outcome cannot be stored.
         settled = Event(Kind.EFFECT_SETTLED, effect.name, at.case.row.attempts, {"key": key, "how": how, "fields": []})
         told = f"effect {effect.name!r} happened, but its outcome cannot be stored ({message_of(error)})"
         reason = f"{told}; say what it was with engine.resolve({key!r}, happened=True, outcome=...)"
@@ -265,7 +265,7 @@ def _settled(at: Moment, effect: AnyEffect, key: str, result: object, how: str) 
 
 
 def _not_sent(at: Moment, call: CallEffect, error: NotSent, end: CallEnd) -> StepResult:
-    """This call did not happen; if an earlier one under its key may have, that doubt stays."""
+    """Record that this call did not happen. If an earlier call with its key may have happened, the effect stays in doubt."""
     effect, key, attempt = call.effect, call.intent.key, at.case.row.attempts
     event = Event(Kind.EFFECT_NOT_SENT, effect.name, attempt, {"key": key, "message": message_of(error), **end.facts})
     status = EffectStatus.IN_DOUBT if call.doubtful else EffectStatus.NOT_SENT
@@ -296,7 +296,7 @@ def _doubted(at: Moment, call: CallEffect, error: Exception) -> StepResult:
     effect, entry = call.effect, at.case.ledger[call.intent.key]
     doubt = (_in_doubt(effect, entry.key, at.case.row.attempts, f"{type(error).__name__}: {message_of(error)}"),)
     settlement = Settlement(entry.key, EffectStatus.IN_DOUBT, None, message_of(error))
-    deadline = max(entry.deadline, at.now)  # a call that was held up beyond its deadline may arrive that much later
+    deadline = max(entry.deadline, at.now)  # a call that was delayed beyond its deadline may take effect that much later
     match move_in_doubt(effect, attempts=entry.attempts, intended_at=entry.intended_at, deadline=deadline, now=at.now):
         case GiveUp(reason):
             told = _give_up(effect, entry.key, f"{reason} ({message_of(error)})")
@@ -314,8 +314,8 @@ def _doubted(at: Moment, call: CallEffect, error: Exception) -> StepResult:
 def effect_key(incarnation: str, process: AnyProcess, snapshot: Snapshot, effect: AnyEffect, undoes: str = "") -> tuple[str, str]:
     """An effect's idempotency key, and the digest of what it reads. Raises what the author's `key=` raises.
 
-    The key of a call that takes back another one, `undoes`, is made of that one's key. It never depends on the attempt, the
-    worker, the version or the time: a repeated call must carry the key of the first one.
+    The key of a compensation is derived from `undoes`, the key of the call that it reverses. A key never depends on the attempt, the
+    worker, the version or the time, because a repeated call must carry the key of the first one.
     """
     arguments = digest_of(snapshot.cells, effect.depends)
     named = undoes or arguments
@@ -337,7 +337,7 @@ def declared(process: AnyProcess, entry: EffectRow) -> AnyEffect | None:
 
 
 def vanished(process: AnyProcess, entry: EffectRow) -> bool:
-    """Whether the code no longer has the effect of an entry whose outcome is not known."""
+    """Whether the outcome of an entry is unknown and the code no longer has its effect."""
     return entry.status in UNKNOWN and declared(process, entry) is None
 
 
@@ -377,14 +377,14 @@ def _intent(at: Moment, effect: AnyEffect, key: str, arguments: str, *, again: b
 
 
 def _doubt(effect: AnyEffect, entry: EffectRow) -> tuple[tuple[Event, ...], Settlement]:
-    """The event of a doubt that is new, and the doubt as the ledger keeps it."""
+    """The event of an effect that is newly in doubt, and the settlement that records the doubt."""
     why = "the engine ended during the call"
     doubt = (_in_doubt(effect, entry.key, entry.attempts, why),) if entry.status is EffectStatus.INTENDED else ()
     return doubt, Settlement(entry.key, EffectStatus.IN_DOUBT, None, entry.error or why)
 
 
 def _also_told(result: StepResult, end: CallEnd) -> StepResult:
-    """The same, with what the call has done to its limit among the facts of the last event."""
+    """Add to the facts of the last event how the call changed its limit."""
     if not end.facts:
         return result
     *events, last = result.events

@@ -1,4 +1,4 @@
-"""What may be done about an effect whose call was begun: a pure reading of the ledger, the policy and the time."""
+"""What the policy allows after an effect's call has begun: a pure function of the ledger, the policy and the time."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from pointsman.definition.effects import AnyEffect, AtLeastOnce, AtMostOnce, Ide
 
 
 class EffectStatus(StrEnum):
-    """What the ledger knows of a call. `intended` means that it may be under way; `in_doubt` that nobody knows."""
+    """The status of a call in the ledger. `intended`: it may be running. `in_doubt`: it may or may not have happened."""
 
     INTENDED = "intended"
     NOT_SENT = "not_sent"
@@ -24,19 +24,19 @@ class CallAgain:
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """The world must be asked, and may be asked now."""
+    """A look-up is needed, and is possible now."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
-    """The world must be asked, but not before this time (Unix seconds)."""
+    """A look-up is needed, but not before this time (Unix seconds)."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Only a person can go on from here."""
+    """Only a person can resolve the effect."""
 
     reason: str
 
@@ -47,9 +47,9 @@ Move = CallAgain | LookUp | WaitUntil | GiveUp
 def move_in_doubt(effect: AnyEffect, *, attempts: int, intended_at: float, deadline: float, now: float) -> Move:
     """What the policy allows after a call that may have happened.
 
-    `attempts` counts the calls, `intended_at` is the first intent's time, `deadline` the time at which the last call was
-    given up. A key may only be used again while its receiver still knows it, or the repetition would count as new. The
-    world is only asked when the old call can no longer arrive, or it could arrive after the look.
+    `attempts` counts the calls, `intended_at` is the time of the first intent, and `deadline` is when the last call was
+    given up. A key may be used again only while its receiver remembers it; later, the repetition would be a new call. A
+    look-up waits until the old call can no longer take effect.
     """
     safety = effect.safety
     if isinstance(safety, AtMostOnce):

@@ -1,4 +1,4 @@
-"""Bring the stored fields of an older case to the version of the code, or say why it cannot be done. Nothing is written here."""
+"""Migrate the stored fields of an older case to the version of the code. Nothing is written here."""
 
 import json
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.snapshot import NULL
 
 MIGRATION = "(migration)"
-"""The writer of a result that a migration has put where no step had written yet: it depends on what the field's writers read."""
+"""The writer of a result that a migration wrote before any step had: it depends on what the field's writers read."""
 
 Texts = Mapping[str, tuple[str, str]]
-"""Stored fields: for each its JSON and the step that wrote it."""
+"""Stored fields by name: the JSON of each, and the step that wrote it."""
 
 
 class Migrated(NamedTuple):
-    """A case's fields under version `to`, and of them what is another than under version `since`: None clears a field."""
+    """A case's fields under version `to`, and those that differ from version `since`, where None clears a field."""
 
     since: int
     to: int
@@ -29,8 +29,8 @@ class Migrated(NamedTuple):
 def migrate(process: AnyProcess, version: int, fields: Texts) -> Migrated:
     """Run the process's migrations on the fields of a case of an older version.
 
-    A migration is no rewrite: a field keeps its writer, and nothing that was computed from it is cleared. Raises
-    VersionNotAccepted where a migration raises, or gives what is no JSON or does not fit.
+    A migrated field keeps its writer, and nothing that was computed from it is cleared. Raises VersionNotAccepted if a
+    migration raises, or returns values that are not JSON or do not fit.
     """
     values: dict[str, Any] = {name: json.loads(text) for name, (text, _) in fields.items()}
     for older in range(version, process.version):
@@ -72,7 +72,7 @@ def _writer(process: AnyProcess, field: str) -> str:
 
 
 def _text(process: AnyProcess, version: int, field: str, value: object, before: str) -> str:
-    """The stored form of a field's value; the one that it has where the value is the same."""
+    """The stored form of a field's value; its present form if the value has not changed."""
     if _dumped(value) == _dumped(json.loads(before)):
         return before
     codec = codec_of(process.state)

@@ -18,7 +18,7 @@ class Chance(Protocol):
         """A random number in [0, 1)."""
 
     def getrandbits(self, bits: int, /) -> int:
-        """A random integer of `k` bits."""
+        """A random integer of so many `bits`."""
 
 
 class GivenUpCall(Protocol):
@@ -94,7 +94,7 @@ class StepResult(NamedTuple):
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the case has an effect in doubt."""
+        """Whether the step leaves an effect in doubt."""
         return self.settlement is not None and self.settlement.status is EffectStatus.IN_DOUBT
 
 

@@ -1,4 +1,4 @@
-"""What people say of a case from outside: corrected fields, and what became of an effect in doubt."""
+"""What operators tell the engine about a case: corrected fields, and the outcome of an effect in doubt."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from pointsman.kernel.snapshot import ENDED, Cell, Status
 
 
 class Resolution(NamedTuple):
-    """What became of an effect: its event, its settlement, and the cells of its outcome, if it happened."""
+    """The resolution of an effect: its event, its settlement, and, if it happened, the cells of its outcome."""
 
     event: Event
     settlement: Settlement
@@ -25,7 +25,7 @@ class Resolution(NamedTuple):
 
 
 def standing(row: CaseRow) -> str:
-    """Where a case stands, in words."""
+    """The status of a case in words."""
     match row.status:
         case Status.DONE:
             more = f" ({row.outcome})"
@@ -54,7 +54,7 @@ def corrected(at: Moment, fields: Mapping[str, object]) -> dict[str, Cell]:
 
 
 def resolution(at: Moment, came: Resolved) -> Resolution:
-    """What a person says became of an effect. Raises Refused."""
+    """Resolve an effect as a person says. Raises Refused."""
     entry, number = at.case.ledger[came.key], at.case.row.id
     if came.calls not in {None, entry.attempts}:
         told = f"effect {entry.effect!r} of case {number} has been called again since ({format_count(entry.attempts, 'call')} in all)"

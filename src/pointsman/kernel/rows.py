@@ -1,4 +1,4 @@
-"""What is stored of a case: its rows, and the transition that changes them in one piece."""
+"""The stored rows of a case, and the transition that changes them in one commit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ BILLION = 10**9  # costs are counted in billionths: a token of the cheapest mode
 
 
 class NewCase(NamedTuple):
-    """What makes a transition a start. A case with a `correlation` key takes over the messages that came for it before."""
+    """The part of a transition that starts a case. A case with a `correlation` key receives the messages that came before it."""
 
     process: str
     version: int
@@ -26,9 +26,9 @@ class NewCase(NamedTuple):
 
 
 class FieldWrite(NamedTuple):
-    """A field's new JSON, None where it was cleared, and the step that wrote it.
+    """A field's new JSON, or None to clear it, and the step that wrote it.
 
-    One that `appends` adds the items of a JSON array, `text`, to the value that stands.
+    A write that `appends` adds the items of the JSON array `text` to the present value.
     """
 
     field: str
@@ -57,7 +57,7 @@ class Intent(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What became of a call. `outcome` is the JSON of what it wrote, per field. One that does not count is taken off the attempts."""
+    """The end of a call. `outcome` is the JSON of each field that it wrote. If it does not count, `attempts` of the entry is lowered."""
 
     key: str
     status: EffectStatus
@@ -67,7 +67,7 @@ class Settlement(NamedTuple):
 
 
 class PauseOpening(NamedTuple):
-    """A pause that begins: `token` is single-use, `digest` that of what is shown, `expires_at` when it is over by itself."""
+    """A pause to open: `token` works once, `digest` is that of the shown fields, `expires_at` (Unix seconds) is when it expires."""
 
     name: str
     token: str
@@ -77,18 +77,18 @@ class PauseOpening(NamedTuple):
 
 
 class PauseClimb(NamedTuple):
-    """The open pause comes to rung number `rung` of its ladder; `assignee` is who is asked from now on, where that changes."""
+    """The open pause moves to rung number `rung` of its ladder; `assignee` is the new assignee, if that changes."""
 
     rung: int
     assignee: str | None
 
 
 class MessageStatus(StrEnum):
-    """What has become of a message.
+    """The status of a message.
 
-    `pending` is for its case to take in, `held` until its case has ended, `unmatched` is nobody's yet; `taken` has been
-    written to its case, `logged` too, as an item of a log, which is where its content is kept from then on; `passed` was let
-    be (too old, or for a step that is gone).
+    `pending`: its case will take it in. `held`: it waits until its case has ended. `unmatched`: it matches no case yet. `taken`: its
+    case has taken it in. `logged`: taken in as an item of a log, which then holds its content. `passed`: its case ignored it (too
+    old, or for a step that no longer waits).
     """
 
     PENDING = "pending"
@@ -111,8 +111,8 @@ class Address(NamedTuple):
 class Post(NamedTuple):
     """A message to deliver at a time (Unix seconds): `body` is its JSON, `key` its identity.
 
-    `while_open` says what it means to an open case: "supersede" is taken at once, also by a case that waits to retry, "append" when the
-    case goes on, "hold" when the case has ended; "new_case" looks for none.
+    `while_open` says what an open case does with it: "supersede" takes it at once, even before a retry is due, "append" when the case
+    goes on, "hold" when the case has ended; "new_case" looks for no open case.
     """
 
     to: Address
@@ -141,7 +141,7 @@ class BranchRow(NamedTuple):
 
 
 class UsageWrite(NamedTuple):
-    """What one answer of a model used; `cost` is in billionths of the prices' currency."""
+    """The usage of one model response; `cost` is in billionths of the prices' currency."""
 
     model: str
     input_tokens: int
@@ -198,8 +198,8 @@ class Transition:
 class CaseRow(NamedTuple):
     """A case as it is stored. `step`, `rule` and `reason` say what it does or waits for, and why.
 
-    `attempts` counts those of the present step that ended by themselves, and the one under way; `interruptions` how often an
-    engine has ended with the case in hand and called, since the case last got on.
+    `attempts` counts the present step's attempts that ended by themselves, and the current one. `interruptions` counts the crashes
+    during a call of the case since it last made progress.
     """
 
     id: int
@@ -300,7 +300,7 @@ class MessageRow(NamedTuple):
 
 
 class UsageRow(NamedTuple):
-    """What the answers of a model used, together; `day` counts the days of UTC since 1970, and is None for those of a case.
+    """The total usage of a model; `day` is the UTC day since 1970, or None for the usage of a case.
 
     `cost` is in billionths of the prices' currency.
     """
@@ -315,5 +315,5 @@ class UsageRow(NamedTuple):
 
     @property
     def paid(self) -> Decimal:
-        """The cost in the currency itself."""
+        """The cost in the currency of the prices."""
         return Decimal(self.cost) / BILLION

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Status(StrEnum):
-    """Where a case stands. `ready` is due now or at its wake-up time, `running` is in an engine's hands, `blocked` needs other code."""
+    """The status of a case. A `ready` case is due now or at its wake-up time, an engine runs a `running` one, a `blocked` one needs other code."""
 
     READY = "ready"
     RUNNING = "running"
@@ -21,7 +21,7 @@ class Status(StrEnum):
 
 
 AT_REST = frozenset({Status.WAITING, Status.PARKED, Status.BLOCKED, Status.DONE, Status.CANCELLED})
-"""The statuses in which a case is in nobody's hands and will not be until its timer or somebody outside moves it."""
+"""The statuses in which no engine works on a case until a timer fires or somebody acts."""
 
 
 ENDED = frozenset({Status.DONE, Status.CANCELLED})
@@ -50,12 +50,12 @@ class Cell:
 
     @property
     def is_null(self) -> bool:
-        """Whether it is the write of None, after which the field has no value."""
+        """Whether this is a write of None, after which the field has no value."""
         return self.text == NULL
 
     @property
     def identity(self) -> str:
-        """What digests are taken of, and what tells whether a value has changed."""
+        """The text to digest and to compare values by."""
         return self.text
 
     @property
@@ -100,7 +100,7 @@ class LogCell(Cell):
 
     @property
     def is_null(self) -> bool:
-        """A log without items is no None."""
+        """False: an empty log is not None."""
         return False
 
     @property
@@ -141,7 +141,7 @@ def _link(chain: bytes, item: str) -> bytes:
 
 
 def _items_of(array: str) -> Iterator[str]:
-    """The JSON of each item of a JSON array, to the letter."""
+    """The exact JSON text of each item of a JSON array."""
     place = _BETWEEN.match(array, 1).end()  # type: ignore[union-attr]
     while array[place] != "]":
         _, end = _DECODER.raw_decode(array, place)

@@ -13,7 +13,7 @@ from pointsman.kernel.snapshot import Cell
 
 
 def due(at: Moment) -> StepResult:
-    """What the timer of the open pause or sleep brings; nothing if something else woke the case."""
+    """The result of the timer of the open pause or sleep; nothing if something else woke the case."""
     step, pause = at.process.steps.get(at.case.row.step or ""), at.case.pause
     if pause is None:
         return NOTHING
@@ -24,18 +24,18 @@ def due(at: Moment) -> StepResult:
 
 
 def next_rung_at(pause: Pause, opened_at: float, rung: int) -> float | None:
-    """When the next rung is due (Unix seconds), or None behind the last one."""
+    """When the next rung is due (Unix seconds), or None after the last rung."""
     rung = _to_climb(pause, rung)
     return opened_at + (pause.ladder[rung].after_seconds or 0.0) if rung < len(pause.ladder) else None
 
 
 def expires_at(pause: Pause, row: PauseRow) -> float | None:
-    """When an open pause is over by itself (Unix seconds), or None. The code may have another deadline than when the pause was opened."""
+    """When an open pause expires by the present code (Unix seconds), or None. Its deadline may have changed since the pause opened."""
     return None if pause.expires_seconds is None else row.opened_at + pause.expires_seconds
 
 
 def wake_time(value: object) -> float:
-    """The Unix seconds of a field that says when. Raises ValueError where it is no time."""
+    """The time in a field, in Unix seconds. Raises ValueError if it is not a time."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(f"{value} has no time zone; give the field an aware datetime.")
@@ -46,7 +46,7 @@ def wake_time(value: object) -> float:
 
 
 def _climbed(at: Moment, pause: Pause, row: PauseRow) -> StepResult:
-    """Climb every rung that is due: after a long standstill several at once."""
+    """Climb every rung that is due; after a long stop that may be several."""
     events: list[Event] = []
     rung, assignee = _to_climb(pause, row.rung), row.assignee
     while (when := next_rung_at(pause, row.opened_at, rung)) is not None and when <= at.now:
@@ -63,7 +63,7 @@ def _climbed(at: Moment, pause: Pause, row: PauseRow) -> StepResult:
 
 
 def _to_climb(pause: Pause, climbed: int) -> int:
-    """The rung that comes next. An open pause has not reached its deadline, however many rungs a deploy has taken away before it."""
+    """The next rung. For an open pause the deadline is always still ahead, even if a deploy has removed rungs before it."""
     return climbed if pause.expires_seconds is None else min(climbed, len(pause.ladder) - 1)
 
 

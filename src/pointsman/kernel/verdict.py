@@ -1,4 +1,4 @@
-"""When a step of several branches ends, and how: a pure reading of what was declared and of the branches that have ended."""
+"""When and how a parallel step ends: a pure function of its declaration and of the branches that have ended."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from pointsman.definition.rules import Parallel, Quorum
 
 
 class Tally(NamedTuple):
-    """How many branches there are, have succeeded, and have failed for good; `fatal` of these park the case by themselves."""
+    """The number of branches, of those that succeeded, and of those that failed for good, of which `fatal` park the case."""
 
     branches: int
     succeeded: int
@@ -15,19 +15,19 @@ class Tally(NamedTuple):
 
     @property
     def open(self) -> int:
-        """How many have not ended."""
+        """The number of branches that have not ended."""
         return self.branches - self.succeeded - self.failed
 
 
 class Verdict(NamedTuple):
-    """The step has ended, for this reason; its fields are written, or the case is `parked`."""
+    """The step has ended, for the reason `why`; its fields are written, or the case is `parked`."""
 
     why: str
     parked: bool
 
 
 def verdict_of(step: Parallel, tally: Tally) -> Verdict | None:
-    """The verdict, or None while it takes more branches. It stays what it is, whatever other branches do."""
+    """The verdict, or None if it needs more branches. A later branch never changes it."""
     if isinstance(step.failures, Quorum):
         needed = step.failures.needed
         if tally.succeeded >= needed:
