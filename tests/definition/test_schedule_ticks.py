@@ -53,6 +53,23 @@ def test_a_time_that_the_clocks_show_twice_ticks_once() -> None:
     assert shown(cron("30 2 * * *", zone="Europe/Berlin"), autumn, 2) == ["10-25 02:30 +0200", "10-26 02:30 +0100"]
 
 
+@pytest.mark.parametrize("expression", ["30 2 * * *", "45 1,2 * * *", "0 * * * *", "15 1 * * 0"])
+@pytest.mark.parametrize(
+    ("zone", "since"),
+    [
+        ("Europe/Berlin", datetime(2026, 10, 24, 22, tzinfo=UTC)),  # an hour comes twice
+        ("Europe/Berlin", datetime(2026, 3, 28, 22, tzinfo=UTC)),  # an hour is skipped
+        ("Australia/Lord_Howe", datetime(2026, 4, 4, 12, tzinfo=UTC)),  # half an hour comes twice
+    ],
+)
+def test_a_search_from_any_moment_finds_the_next_tick(expression: str, zone: str, since: datetime) -> None:
+    ticks, begin = cron(expression, zone=zone), since.timestamp()
+    everything = list(islice(ticks.after(begin, 0), 40))
+
+    for moment in (begin + minute * 60 for minute in range(8 * 60)):
+        assert next(ticks.after(moment, 0)) == next(tick for tick in everything if tick > moment)
+
+
 def test_every_hour_ticks_through_both_of_the_hours_that_clocks_show_twice() -> None:
     autumn = datetime(2026, 10, 25, 1, 30, tzinfo=ZoneInfo("Europe/Berlin"))
 
@@ -93,6 +110,7 @@ def test_all_that_was_missed_is_bounded() -> None:
         (lambda: cron("0 0 30 2 *"), "is not a cron expression|matches no date"),
         (lambda: cron("0 7 * * *", zone="Europe/Bonn"), "'Europe/Bonn' is not known here"),
         (lambda: cron("0 7 * * *", zone="../etc/passwd"), "is not known here"),
+        (lambda: cron("0 7 * * *", zone=None), "None is not known here"),
     ],
 )
 def test_what_can_never_tick_is_refused(call: Any, told: str) -> None:

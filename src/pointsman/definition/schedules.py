@@ -61,7 +61,9 @@ class Cron:
         from cronsim import CronSim  # noqa: PLC0415 - an extra
 
         for shown in CronSim(self.expression, datetime.fromtimestamp(moment, self.zone())):
-            yield shown.timestamp()
+            tick = shown.timestamp()
+            if tick > moment:  # in the second of two equal hours, cronsim goes on with a tick of the first
+                yield tick
 
     def zone(self) -> tzinfo:
         """The place's time zone."""
@@ -89,7 +91,7 @@ def cron(expression: str, *, zone: str = "UTC") -> Cron:
     ticks = Cron(expression, zone)
     try:
         ticks.zone()
-    except (KeyError, ValueError, OSError):
+    except (KeyError, TypeError, ValueError, OSError):
         raise DefinitionError(
             f'cron: the time zone {zone!r} is not known here; name one such as "Europe/Berlin", or install the package tzdata.'
         ) from None
