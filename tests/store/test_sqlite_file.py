@@ -61,6 +61,60 @@ def test_a_second_engine_on_the_file_is_told_which_process_has_it(tmp_path: Path
     run(main)
 
 
+def test_an_engine_that_comes_by_a_symbolic_link_is_told_that_another_one_has_the_file(tmp_path: Path) -> None:
+    path, link = tmp_path / "cases.db", tmp_path / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+
+    async def main() -> None:
+        store = await open_sqlite(path, now=10.0)
+        assert has_engine(link)
+        with pytest.raises(StoreLocked, match=f"{path} is open in another engine"):
+            await open_sqlite(link, now=10.0)
+        await store.close()
+        await (await open_sqlite(link, now=10.0)).close()
+
+    run(main)
+    assert list(link.parent.iterdir()) == [link]
+
+
+@pytest.mark.parametrize("done", ["deleted", "moved", "replaced"])
+def test_an_engine_whose_file_is_gone_takes_nothing_on(tmp_path: Path, done: str) -> None:
+    path = tmp_path / "cases.db"
+
+    async def main() -> None:
+        store = await open_sqlite(path, now=10.0)
+        await new_case(store)
+        if done == "moved":
+            path.rename(tmp_path / "moved.db")
+        else:
+            path.unlink()
+        if done == "replaced":
+            path.touch()
+        with pytest.raises(StoreError, match="was deleted, moved or replaced") as refused:
+            await new_case(store)
+        sentence(refused.value, path)
+        await store.close()
+
+    run(main)
+
+
+def test_an_engine_works_on_when_the_program_goes_into_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def main() -> None:
+        store = await open_sqlite("cases.db", now=10.0)
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        await new_case(store)
+        await store.collect_blobs(before=10.0)
+        assert await store.cases()
+        await store.close()
+
+    run(main)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_an_engine_in_another_process_is_told_which_process_has_the_file(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
 

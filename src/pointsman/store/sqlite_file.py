@@ -28,7 +28,7 @@ class FileLock:
     """The right to be the only engine on a file: an advisory lock on a file beside it, released when the process ends."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path.with_name(path.name + ".lock")
+        self._path = _beside(path, ".lock")
         self._handle: IO[str] | None = None
 
     def acquire(self) -> None:
@@ -63,7 +63,7 @@ def has_engine(path: Path | str) -> bool:
     """Return whether an engine has the database open now, or True if that cannot be determined. Changes nothing."""
     path = Path(path)
     try:
-        handle = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY)
+        handle = os.open(_beside(path, ".lock"), os.O_RDONLY)
     except FileNotFoundError:
         return False
     except OSError:
@@ -76,6 +76,20 @@ def has_engine(path: Path | str) -> bool:
         return False
     finally:
         os.close(handle)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """The file of this suffix beside the database itself, also where `path` is a symbolic link to it: SQLite's log is there too."""
+    return Path(os.path.realpath(path) + suffix)
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """Which file is at `path` (its device and inode); None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _locked(handle: IO[str]) -> bool:
@@ -145,7 +159,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     except StoreUnwritable:
         # Reading a database with a WAL needs a shared-memory file beside it. Without a WAL nobody is writing, so the file can be
         # opened as immutable, even in a read-only folder (https://www.sqlite.org/wal.html#readonly).
-        if path.with_name(path.name + "-wal").exists():
+        if _beside(path, "-wal").exists():
             raise
         return _look(path, "mode=ro&immutable=1")
 
