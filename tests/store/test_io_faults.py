@@ -72,7 +72,7 @@ def test_a_store_whose_commit_failed_writes_nothing_more_and_the_next_one_goes_o
         store = await open_sqlite(path, now=10.0)
         await new_case(store, key="before")
         disk.fault = Failing(Kind.SYNC, 1, stays=False)
-        with pytest.raises(StoreUnwritable, match="Whether the last commit was kept"):
+        with pytest.raises(StoreUnwritable, match="find out whether the last commit was kept"):
             await new_case(store, key="at the fault")
         written = len(disk.record)
         for key in ("after", "later"):
