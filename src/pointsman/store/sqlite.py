@@ -8,7 +8,6 @@ https://sqlite.org/wal.html#walresetbug) cannot occur: it needs two connections 
 """
 
 import asyncio
-import os
 import queue
 import sqlite3
 import threading
@@ -23,7 +22,7 @@ from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import Failpoints, no_failpoints
 from pointsman.store.core_store import CoreStore
 from pointsman.store.sqlite_core import SqliteCore, concerns_the_file, refusal
-from pointsman.store.sqlite_file import FileLock, begin, connect_read_only, explain, explained, identity, open_writer
+from pointsman.store.sqlite_file import FileLock, begin, connect_read_only, explain, explained, identity, open_writer, real
 
 BATCH_MAX = 512  # transitions per commit; beyond it the first one waits longer than sharing the flush saves
 
@@ -51,8 +50,7 @@ class SqliteStore(CoreStore):
         self.core.engine = epoch
         self.clock_high_water = self.core.clock_high_water()
         self._lock = lock
-        self._place = os.path.realpath(path)
-        self._file = identity(self._place)
+        self._file = identity(path)
         self._failpoints = failpoints
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -170,7 +168,7 @@ class SqliteStore(CoreStore):
     def _commit_whole(self, batch: Sequence[_Job], run: Callable[[Sequence[_Job]], list[tuple[_Job, Any]]]) -> list[tuple[_Job, Any]]:
         connection = self.core.connection
         self._failpoints("store.begin")
-        if identity(self._place) != self._file:  # the connection would go on with a file that nobody finds again
+        if identity(self.path) != self._file:  # the connection would go on with a file that nobody finds again
             raise StoreError(
                 f"{self.path} was deleted, moved or replaced while the engine had it open, and nothing more is written; "
                 "put the file back and open the engine again."
@@ -231,7 +229,7 @@ async def open_sqlite(path: Path | str, *, now: float, failpoints: Failpoints = 
     """
     if not isinstance(cast("object", path), str | Path) or not str(path):
         raise StoreUnwritable(f"{path!r} is not the path of a file; name the file that holds the cases.")
-    path = Path(path).absolute()  # the program may go into another folder
+    path = real(Path(path))  # the program may go into another folder
     if not path.parent.is_dir():
         raise StoreUnwritable(f"the folder {path.parent} does not exist; make it, or name another file.")
     lock = FileLock(path)

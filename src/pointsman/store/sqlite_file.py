@@ -80,13 +80,19 @@ def has_engine(path: Path | str) -> bool:
 
 def _beside(path: Path, suffix: str) -> Path:
     """The file of this suffix beside the database itself, also where `path` is a symbolic link to it: SQLite's log is there too."""
-    return Path(os.path.realpath(path) + suffix)
+    place = real(path)
+    return place.with_name(place.name + suffix)
 
 
-def identity(path: str) -> tuple[int, int] | None:
+def real(path: Path) -> Path:
+    """The absolute path without symbolic links. Unlike `Path.resolve`, it also answers for links that form a circle."""
+    return Path(os.path.realpath(path))
+
+
+def identity(path: Path) -> tuple[int, int] | None:
     """Which file is at `path` (its device and inode); None if there is none."""
     try:
-        found = os.stat(path)
+        found = path.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
