@@ -1,10 +1,10 @@
-"""What can go wrong, sorted by who must act. An error's text is one sentence that names the thing and the mend."""
+"""The library's errors, sorted by who must act. Each message is one sentence that names the thing and the fix."""
 
 from typing import Any
 
 
 class PointsmanError(Exception):
-    """The root of every error that the library raises on purpose."""
+    """The base class of every error that the library raises on purpose."""
 
 
 # The author acts: the definition of a process is wrong.
@@ -14,13 +14,13 @@ class DefinitionError(PointsmanError):
     """A process, a node, an effect, a pause or a rule is declared in a way that cannot work."""
 
 
-# The author's code speaks: how an effect's call ended.
+# How a call ended. Effects raise some of these themselves.
 
 
 class NotSent(PointsmanError):
-    """Raise in an effect when the world was certainly not changed: the engine may try again under any policy.
+    """Raise this in an effect when the call certainly changed nothing outside. The engine may try again under any safety policy.
 
-    `retry_after` is the least number of seconds to wait, where the other side named one.
+    `retry_after` is the minimum number of seconds to wait, if the other side named one.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -29,17 +29,17 @@ class NotSent(PointsmanError):
 
 
 class NotBegun(NotSent):
-    """The engine has not begun the call: its time had passed, or no thread was free. It says nothing of the other side."""
+    """The engine did not begin the call, because its time had passed or no thread was free. It does not count as a failure of the resource."""
 
 
 class AllHang(NotBegun):
-    """All threads are taken by calls that were given up and never end, so no call of a plain function can begin."""
+    """Calls that timed out and never return occupy all threads, so no plain function can be called."""
 
 
 class NoModelResponse(PointsmanError):
-    """A model was asked and gave no answer that can be read. The question may have been worked on, and paid for.
+    """A model gave no readable response. The provider may still charge for the question.
 
-    `retry_after` is the least number of seconds to wait, where the other side named one.
+    `retry_after` is the minimum number of seconds to wait, if the other side named one.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -48,11 +48,11 @@ class NoModelResponse(PointsmanError):
 
 
 class Rejected(PointsmanError):
-    """Raise in an effect when the other side definitely refused: the outcome is *failed* and is not tried again."""
+    """Raise this in an effect when the other side definitely refused. The effect has failed, and the engine does not try again."""
 
 
 class SubprocessCrashed(PointsmanError):
-    """The subprocess of an isolated node ended before its function did: killed, out of memory, or by `os._exit`."""
+    """The subprocess of an isolated node ended before its function returned: killed, out of memory, or by `os._exit`."""
 
 
 class BudgetSpent(PointsmanError):
@@ -60,10 +60,10 @@ class BudgetSpent(PointsmanError):
 
 
 class CheckError(PointsmanError):
-    """A check of a guard raised instead of saying what it has against an answer."""
+    """A guard's check raised an exception instead of returning its violations."""
 
 
-# The caller acts: what was asked for does not fit.
+# The caller acts: an argument or the moment is wrong.
 
 
 class InputInvalid(PointsmanError):
@@ -71,7 +71,7 @@ class InputInvalid(PointsmanError):
 
 
 class ValueRefused(PointsmanError):
-    """A value cannot be held as JSON: NaN, an infinity, a lone surrogate, a NUL, or a type that does not come back equal."""
+    """A value cannot be stored as JSON: NaN, an infinity, a lone surrogate, a NUL, or a type that does not read back equal."""
 
 
 class UnknownProcess(PointsmanError):
@@ -79,7 +79,7 @@ class UnknownProcess(PointsmanError):
 
 
 class UnknownCase(PointsmanError):
-    """No case has this number, which is `case`."""
+    """No case has the number `case`."""
 
     def __init__(self, case: int) -> None:
         super().__init__(f"there is no case {case}; list the cases with `Reader.cases`.")
@@ -87,15 +87,15 @@ class UnknownCase(PointsmanError):
 
 
 class Refused(PointsmanError):
-    """A start, an answer, a cancel or a redrive was not taken; the text says why, and nothing was changed."""
+    """A start, an answer or an operator's command was refused. The message says why; nothing was changed."""
 
 
 class VersionNotAccepted(Refused):
-    """No registered version of its process can go on with the case: none accepts its version, or a migration failed."""
+    """No registered version of the process can run the case: none accepts its version, or a migration failed."""
 
 
 class Busy(Refused):
-    """A start was not taken, because too much is in line already; nothing of it is kept. Try again in `retry_after` seconds."""
+    """A start was refused because the intake is full. Nothing was stored. Try again in `retry_after` seconds."""
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
@@ -107,11 +107,11 @@ class AnswerInvalid(Refused):
 
 
 class NotWaiting(Refused):
-    """The case is not waiting for an answer: it has not come to the pause yet, or it has ended (early, or late)."""
+    """The case is not waiting for this answer: it has not reached the pause yet, or has left it."""
 
 
 class AlreadyAnswered(Refused):
-    """Somebody else's answer came first. `by` says whose."""
+    """Another answer came first. `by` is the person who gave it."""
 
     def __init__(self, message: str, *, by: str) -> None:
         super().__init__(message)
@@ -119,14 +119,14 @@ class AlreadyAnswered(Refused):
 
 
 class Stale(Refused):
-    """What the answer refers to has been rewritten since it was shown. `current` is what is shown now (`Pending`), None while it is prepared."""
+    """The fields that the answer refers to have changed since they were shown. `current` is the new `Pending`, or None while it is prepared."""
 
     def __init__(self, message: str, *, current: Any) -> None:
         super().__init__(message)
         self.current = current
 
 
-# The operator acts: the place where the cases live is not usable.
+# The operator acts: the store cannot be used.
 
 
 class StoreError(PointsmanError):
@@ -134,11 +134,11 @@ class StoreError(PointsmanError):
 
 
 class StoreLocked(StoreError):
-    """Another engine, or another program, holds the file."""
+    """Another engine or program has locked the file."""
 
 
 class StoreForeign(StoreError):
-    """The file is no database of ours, or not a database at all."""
+    """The file is not a database of this library."""
 
 
 class StoreNewer(StoreError):
@@ -157,12 +157,12 @@ class EngineStopped(PointsmanError):
     """The engine has been closed, or has stopped because its store failed."""
 
 
-# Nobody acts: the runtime deals with it.
+# Nobody acts: the engine handles these.
 
 
 class Conflict(PointsmanError):
-    """Somebody else moved the case first, so that this transition was not committed."""
+    """The case changed first, so this transition was not committed."""
 
 
 class InboxChanged(Conflict):
-    """A message came to the case since it was read: take it in, then commit."""
+    """A message has arrived for the case since it was read. Read it, then commit."""

@@ -361,7 +361,7 @@ def test_a_case_whose_commit_is_refused_without_a_race_is_parked_and_can_be_canc
     (first, second), cancelled = run(main())
 
     assert (first.status, second.status) == (Status.WAITING, Status.PARKED)
-    assert "the store refused what came out of step 'look', although nobody else has moved the case" in second.reason
+    assert "the store refused the result of step 'look', although nobody else has changed the case" in second.reason
     assert cancelled.status is Status.CANCELLED
 
 

@@ -1,1 +1,1 @@
-"""What does: claims cases, runs their steps, keeps the time. No SQL, no rule."""
+"""The runtime claims cases, performs the commands of the machine and keeps the timers. It contains no SQL and decides nothing about a case."""

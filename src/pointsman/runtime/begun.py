@@ -1,7 +1,6 @@
-"""Interruptions count calls: a case that is in hand and waits for a thread when its engine dies has not been called.
+"""Tell the store which running cases only wait for a thread: if the engine dies then, that is no interruption of the case.
 
-If a call has to wait, the store is told, and told again when the call begins. Each is one small update, which shares its commit with
-others.
+The store is told when a call has to wait, and again when it begins. Each is one small update, which shares its commit with others.
 """
 
 from pointsman.runtime.session import CaseSession

@@ -1,4 +1,4 @@
-"""The engine for scripts and notebooks: the same calls, each waiting for its answer, with the event loop in a thread."""
+"""A blocking engine for scripts and notebooks. It has the same methods, and runs the event loop in a thread."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ S = TypeVar("S", bound=State)
 
 
 class _Loop:
-    """The event loop in its thread."""
+    """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -47,8 +47,8 @@ class _Loop:
         while not self._closing:
             try:
                 self._loop.run_forever()
-            except BaseException:  # asyncio lets SystemExit and KeyboardInterrupt out of its loop, which goes on without harm
-                log.exception("the event loop of a blocking engine was left by force, and goes on")
+            except BaseException:  # asyncio lets SystemExit and KeyboardInterrupt out of its loop; running the loop again is safe
+                log.exception("an exception left the event loop of a blocking engine; the loop runs on")
         self._loop.run_until_complete(self._end())
         self._loop.close()
 
@@ -80,7 +80,7 @@ class _Loop:
             raise
         finally:
             self._waiting.discard(future)
-            future.cancel()  # Ctrl-C ends the wait, and what was asked for with it
+            future.cancel()  # Ctrl-C ends the wait, and cancels the call
 
     def soon(self, call: Callable[[], object]) -> None:
         """Call `call` in the loop, from a signal handler or another thread."""
@@ -88,7 +88,7 @@ class _Loop:
             self._loop.call_soon_threadsafe(call)
 
     def close(self) -> None:
-        """End the thread. Whoever waits in another one for an answer that will not come gets EngineStopped."""
+        """End the thread. Calls that wait in other threads raise EngineStopped."""
         with self._changing:
             self._closing = True
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -122,11 +122,11 @@ async def _next(events: AsyncGenerator[EventRow, None]) -> EventRow | None:
 
 
 class BlockingReader(_Blocking):
-    """The looking half of the store, whose methods wait: those of `Reader`."""
+    """The read-only part of the store, with the methods of `Reader`, which block."""
 
     @property
     def incarnation(self) -> str:
-        """The database's own name."""
+        """The name of the database, which no other database has."""
         incarnation: str = self._inner.incarnation
         return incarnation
 
@@ -159,23 +159,23 @@ class BlockingReader(_Blocking):
 
 
 class BlockingEngine(_Blocking):
-    """An engine whose methods wait. They take, return and raise what `Engine`'s methods of the same names do."""
+    """An engine whose methods block. They take, return and raise what the methods of `Engine` with the same names do."""
 
     _inner: Engine
 
     @property
     def abandoned_calls(self) -> int:
-        """How many plain functions were given up and still run."""
+        """The number of plain functions that still run although their call timed out or their case was cancelled."""
         return self._inner.abandoned_calls
 
     @property
     def event_loop_stalls(self) -> int:
-        """How often an async function has held up the event loop."""
+        """The number of times that an async function has blocked the event loop for 5 seconds."""
         return self._inner.event_loop_stalls
 
     @property
     def reader(self) -> BlockingReader:
-        """The looking half of the store."""
+        """The read-only part of the store."""
         return BlockingReader(self._inner.reader, self._loop)
 
     start = _waits(Engine.start)
@@ -209,7 +209,7 @@ class BlockingEngine(_Blocking):
             yield event
 
     def serve(self) -> None:
-        """Work until SIGTERM or SIGINT arrives, then return. Call it in the main thread. Raises StoreError, EngineStopped."""
+        """Run until SIGTERM or SIGINT arrives. Call it in the main thread. Raises StoreError, EngineStopped."""
         stop = asyncio.Event()
         before = {number: signal.signal(number, lambda *_: self._loop.soon(stop.set)) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -223,7 +223,7 @@ class BlockingEngine(_Blocking):
 def open_blocking(
     path: str | Path, processes: Sequence[AnyProcess], *, resources: Mapping[str, Any] | None = None, **settings: Any
 ) -> Iterator[BlockingEngine]:
-    """Open an engine whose calls wait; `settings` are those of `Engine.open`. For scripts and notebooks."""
+    """Open a blocking engine, for scripts and notebooks. `settings` are the other parameters of `Engine.open`."""
     loop = _Loop()
     opening = Engine.open(path, processes, resources=resources, **settings)
     try:

@@ -1,4 +1,4 @@
-"""Cases as the engine's calls see them: find one, load it, and commit what came to it from outside."""
+"""Find and load cases for the engine's methods, and commit what happens to them from outside."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
@@ -28,7 +28,7 @@ from pointsman.store.base import CaseStore, MessageStore, Posted
 
 T = TypeVar("T")
 
-BLOCK_NUMBERS = 100  # of cases, reserved at once: a server is asked for one start in a hundred, and a closed engine leaves a small gap
+BLOCK_NUMBERS = 100  # case numbers reserved at once: one request for a hundred starts, and a small gap when the engine closes
 
 
 class _Numbers:
@@ -40,7 +40,7 @@ class _Numbers:
         self._reserving = asyncio.Lock()
 
     async def next(self) -> int:
-        """A number that no other case has. Raises StoreError."""
+        """Return a number that no other case has. Raises StoreError."""
         while (number := next(self._reserved, None)) is None:
             async with self._reserving:
                 number = next(self._reserved, None)
@@ -51,7 +51,7 @@ class _Numbers:
 
 
 class Cases:
-    """What starting, answering and operating share."""
+    """What the engine's methods for starts, answers and operators share."""
 
     def __init__(self, ports: Ports, commits: Commits, loader: Loader, scheduler: Scheduler, limits: Limits, registry: Registry) -> None:
         self._store: CaseStore = ports.store
@@ -66,11 +66,11 @@ class Cases:
         self._underway: set[asyncio.Task[Any]] = set()
 
     def process(self, name: str) -> AnyProcess:
-        """A registered process, in its newest version. Raises UnknownProcess."""
+        """Return a registered process in its newest version. Raises UnknownProcess."""
         return self._registry.for_start(name)
 
     async def row(self, case: int) -> CaseRow:
-        """Where a case stands. Raises UnknownCase."""
+        """Return the row of a case. Raises UnknownCase."""
         if not isinstance(cast("object", case), int):
             check_whole("case", case)
         row = await self._store.case(case)
@@ -79,10 +79,9 @@ class Cases:
         return row
 
     async def session(self, row: CaseRow, *, corrected: Collection[str] = ()) -> CaseSession:
-        """Load a case to move it. Raises ValueRefused where its fields do not fit the present code.
+        """Load a case in order to change it. Raises ValueRefused if its fields do not fit the present code.
 
-        Fields that are about to be `corrected` need not fit it. A case that no registered version can go on with is blocked:
-        raises VersionNotAccepted.
+        Fields that are about to be `corrected` need not fit. If no registered version can run the case, block it and raise VersionNotAccepted.
         """
         try:
             return await self.read(row, corrected=corrected)
@@ -93,7 +92,7 @@ class Cases:
             raise VersionNotAccepted(f"case {row.id} cannot go on: {error}.") from None
 
     async def read(self, row: CaseRow, *, corrected: Collection[str] = ()) -> CaseSession:
-        """The same, to look at it only."""
+        """Load a case in order to read it only. Raises ValueRefused and VersionNotAccepted."""
         process = self._registry.for_case(row.process, row.version)
         try:
             return CaseSession(program_of(process), await self._loader.load(process, row, corrected=corrected))
@@ -101,29 +100,29 @@ class Cases:
             raise ValueRefused(f"case {row.id}: {error}.") from None
 
     def bare(self, row: CaseRow) -> CaseSession:
-        """A case for a transition that does not look at its fields."""
+        """Return a session for a transition that does not read the case's fields."""
         return self.scheduler.bare(row)
 
     async def completed(self, session: CaseSession) -> CaseSession:
-        """The same with its ledger, its pause, its messages and its children."""
+        """Return the session with its case's ledger, pause, messages and children."""
         session.case = await self._loader.complete(session.process, session.case)
         return session
 
     async def read_messages(self, session: CaseSession) -> None:
-        """Bring what is pending for the case up to date."""
+        """Read the case's inbox again."""
         session.case = await self._loader.with_messages(session.case)
 
     async def with_branches(self, session: CaseSession) -> CaseSession:
-        """The same with the branches of its step."""
+        """Return the session with the branches of its case's step."""
         branches = {row.name: row for row in await self._store.branches(session.case.row.id)}
         session.case = session.case._replace(branches=branches)
         return session
 
     async def apply(self, session: CaseSession, happening: Happening, *, drives: bool = False) -> int:
-        """Commit what follows from something that came from outside. Answers the case's number.
+        """Commit what follows from a happening outside. Returns the case's number.
 
-        With `drives` the case goes on here if there is a place for it. A caller that is cancelled meanwhile does not stop it: a case that was
-        committed as running must be driven. Raises Refused where the happening does not fit the case, Conflict and StoreError.
+        With `drives`, this engine runs the case next if it has a free place. Cancelling the caller does not stop the commit, because a case that
+        was committed as running must be driven. Raises Refused if the happening does not fit the case, Conflict and StoreError.
         """
 
         async def commit(plan: Plan) -> int:
@@ -134,9 +133,9 @@ class Cases:
     async def post(
         self, session: CaseSession, started: StartAsked, post: Post, released: int | None, *, full: bool
     ) -> Posted | None:  # fmt: skip
-        """Deliver a message, with the case that it starts where there is no open one, and drive that if there is a place.
+        """Deliver a message, or start a case with it if none is open, and run that case if there is a free place.
 
-        Where the intake is `full` it starts none, and None says so.
+        Returns None if the message would start a case and the intake is `full`.
         """
         posted: list[Posted | None] = []
 
@@ -153,12 +152,12 @@ class Cases:
         return posted[0]
 
     async def started(self, process: AnyProcess, came: StartAsked) -> CaseSession:
-        """A session of a case that is about to start."""
+        """Return a session for a case that is about to start."""
         case: Case = new_case(await self._numbers.next(), came.new, self._ports.clock.now(), self._store.incarnation)
         return CaseSession(program_of(process), case)
 
     async def _placed(self, session: CaseSession, happening: Happening, commit: Callable[[Plan], Awaitable[int]], *, drives: bool) -> int:
-        """Ask the machine, with a place where there is one; commit; and drive the case if it runs. Answers its number."""
+        """Reserve a place if there is one, ask the machine, commit, and drive the case if it runs. Returns its number."""
         place = drives and self.scheduler.enter()
         runs = taken = False
         try:
@@ -174,7 +173,7 @@ class Cases:
                 taken = True
         except StoreError as error:
             if runs:
-                # It may have been committed as running, in this engine's hands, and nobody would ever drive it.
+                # The commit may have made the case running, and nobody would ever drive it.
                 self.scheduler.give_up(error)
             raise
         finally:
@@ -182,14 +181,14 @@ class Cases:
                 self.scheduler.leave()
         return number
 
-    # Work that does not end with its caller.
+    # Work that outlives its caller.
 
     async def apart(self, commit: Coroutine[Any, Any, T]) -> T:
-        """Commit in a task of its own, so that what follows from it happens although the caller may be cancelled."""
+        """Commit in a separate task, so that cancelling the caller does not lose what follows from the commit."""
         return await asyncio.shield(self._begin(commit))
 
     def detach(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that nobody waits for; what this engine cannot do of it, the next one does."""
+        """Run work in the background. The next engine does what this one leaves undone."""
 
         async def quietly() -> None:
             try:
@@ -208,21 +207,21 @@ class Cases:
 
     @property
     def committing(self) -> bool:
-        """Whether a commit from outside is under way."""
+        """Whether a caller's commit is under way."""
         return bool(self._underway)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._underway.discard(task)
         if not task.cancelled() and isinstance(task.exception(), StoreError):
-            self.scheduler.look_again()  # it may have been committed all the same, and put its case into the line
+            self.scheduler.look_again()  # the commit may have succeeded anyway and made its case ready
 
     async def all_committed(self) -> None:
-        """Return when no commit from outside is under way."""
+        """Wait until no caller's commit is under way."""
         while self._underway:
             await asyncio.wait(self._underway)
 
 
 def state_of(process: AnyProcess, cells: Mapping[str, Cell]) -> State:
-    """The state that the cells make; each was checked against the type of its field when it was read."""
+    """Return the state made of these cells. Each cell was checked against the type of its field when it was read."""
     codec = codec_of(process.state)
     return cast("State", process.state.model_construct(**{name: codec.fresh(cells, name) for name in process.state.model_fields}))

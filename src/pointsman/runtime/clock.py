@@ -1,11 +1,11 @@
-"""The engine's clock. Everything that needs the time asks it, so that tests control time."""
+"""The engine's clock. All code reads the time from it, so that tests can control time."""
 
 import asyncio
 import time
 from typing import Protocol
 
-LOOK_SECONDS = 60.0  # the longest wait without a look at the clock: it may be set, or the machine may sleep
-CATCHES_UP = 0.001  # how much slower time runs here while the machine's clock is behind: too little for any timer to be late
+LOOK_SECONDS = 60.0  # the longest wait without reading the clock: somebody may set it, or the machine may sleep
+CATCHES_UP = 0.001  # the part by which this clock runs slower while the machine's clock is behind: too little to make a timer late
 
 
 class Clock(Protocol):
@@ -22,18 +22,18 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock, but monotonic and never stopped.
+    """The machine's clock, except that it never runs backwards or stops.
 
-    When the machine's clock is set back, this one goes on from where it was by the monotonic clock, a little slower, until
-    the machine's clock has caught up. When that is set forward, this one follows at once.
+    When the machine's clock is set back, this one follows the monotonic clock, a little slower, until the machine's clock has caught up. When
+    the machine's clock is set forward, this one follows at once.
     """
 
     def __init__(self) -> None:
         self._highest = 0.0
-        self._seen: float | None = None  # the monotonic time of the last look
+        self._seen: float | None = None  # the monotonic time of the last reading
 
     def now(self) -> float:
-        """Return the machine's time or, if it was set back, the earlier time plus what has passed since."""
+        """Return the machine's time or, if it was set back, the last time returned plus the time that has passed since."""
         # In this order: if the thread stands still between the two, that time is not counted twice, and the clock does not run ahead.
         wall, seen = self.wall(), self.monotonic()
         passed = 0.0 if self._seen is None else seen - self._seen
@@ -63,10 +63,10 @@ def seconds_until(at: float, clock: Clock) -> float:
 
 
 class StoreClock(SystemClock):
-    """The time of a store that several engines share, as this engine has heard it and counted on since.
+    """The time of a shared store, read from the store and continued with the machine's monotonic clock.
 
-    So what one engine writes into the ledger means the same to another one, however wrong the machines' clocks are. It is
-    behind the store's by as long as the answer took, and an answer that took longer than `ERROR_SECONDS` is not believed.
+    All engines then agree on the times in the ledger, however wrong their machines' clocks are. This clock is behind the store's by the time
+    that the answer took. An answer that took longer than `ERROR_SECONDS` is ignored.
     """
 
     ERROR_SECONDS = 1.0  # far below every lease and settling time, far above a healthy network's answer
@@ -77,7 +77,7 @@ class StoreClock(SystemClock):
         self._ahead = 0.0
 
     def heard(self, now: float, asked: float) -> bool:
-        """Take in the store's time, which was asked for at `asked` (monotonic seconds); answers whether it is believed."""
+        """Set this clock to the store's time, requested at `asked` (monotonic seconds). Return False if the answer took too long."""
         heard = self._machine.monotonic()
         if heard - asked > self.ERROR_SECONDS:
             return False

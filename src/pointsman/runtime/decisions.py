@@ -1,4 +1,4 @@
-"""Answers to pauses: what a case shows, and who may answer it - once, and only to what was shown."""
+"""Show pauses to people and take their answers. A pause takes one answer, and only while it shows what the answer refers to."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -22,10 +22,10 @@ from pointsman.store.base import CaseReader
 
 
 class Pending(NamedTuple):
-    """What a case waits for: answer it with `Engine.resume(token, ...)`.
+    """A pause that waits for an answer. Give it with `Engine.resume(token, ...)`.
 
-    `shown` is what the answer decides on, `beside` what is shown with it; `digest` is that of `shown`. `assignee` is who is
-    asked, `since` and `expires_at` when it began and is over by itself (Unix seconds).
+    `shown` has the fields that the answer decides on, and `beside` the other fields that are shown. `digest` is the digest of `shown`.
+    `assignee` is the person who is asked. `since` and `expires_at` are when the pause opened and when it expires (Unix seconds).
     """
 
     case: int
@@ -41,24 +41,24 @@ class Pending(NamedTuple):
 
 
 class Decisions:
-    """The engine's calls for people."""
+    """The engine's methods for people's answers."""
 
     def __init__(
         self,
         store: CaseReader,
         cases: Cases,
         clock: Clock,
-        settled: Callable[[int], Awaitable[CaseRow]],
+        wait_until_resting: Callable[[int], Awaitable[CaseRow]],
         confirm: Callable[[CaseSession], Coroutine[Any, Any, None]],
     ) -> None:
         self._store = store
         self._cases = cases
         self._clock = clock
-        self._settled = settled
+        self._wait_until_resting = wait_until_resting
         self._confirm = confirm
 
     async def pending(self, case: int) -> Pending:
-        """What a case waits for now. Raises UnknownCase, NotWaiting."""
+        """Return the open pause of a case; see `Engine.pending`."""
         while True:
             row = await self._cases.row(case)
             pause = await self._store.pause(case)
@@ -78,7 +78,7 @@ class Decisions:
         check_name("by", by)
         while True:
             row = await self._cases.row((await self._open_pause(token)).case)
-            # Read behind the case's row, whose revision guards the commit: if the case moves from here on, it is a Conflict.
+            # Read the row before the pause. Its revision guards the commit: if the case changes from here on, the commit is a Conflict.
             pause = await self._open_pause(token)
             if row.status in AT_REST - {Status.WAITING}:
                 raise NotWaiting(f"case {row.id} is not waiting for an answer: {standing(row)}.")
@@ -86,7 +86,7 @@ class Decisions:
                 await self._take_in(row)
                 continue
             if row.status is not Status.WAITING:
-                await self._settled(row.id)
+                await self._wait_until_resting(row.id)
                 continue
             session = await self._cases.session(row)
             declared = _declared(session, pause)
@@ -97,18 +97,18 @@ class Decisions:
             if deadline is not None and deadline <= self._clock.now():
                 raise NotWaiting(f"the deadline of pause {pause.name!r} of case {row.id} has passed; nothing was changed.")
             cells = _answer_cells(session, declared, answer, edits)
-            with suppress(Conflict, Refused):  # it has moved meanwhile: look at it again
+            with suppress(Conflict, Refused):  # the case has changed meanwhile: look at it again
                 return await self._cases.row(await self._cases.apply(session, Answered(declared.name, by, cells), drives=True))
 
     async def _take_in(self, row: CaseRow) -> None:
-        """A message or a timer has woken the case: find out whether what it shows still stands.
+        """Find out whether a case that a message or a timer has woken still shows the same pause.
 
-        Where something else is to be shown, that is waited for, but not behind the nodes of other cases.
+        If it does not, wait for the new pause, unless other cases occupy all places.
         """
         with suppress(Conflict):
             await self._cases.apart(self._confirm(await self._cases.session(row)))
         if (await self._cases.row(row.id)).status is not Status.WAITING and not self._cases.scheduler.full():
-            await self._settled(row.id)
+            await self._wait_until_resting(row.id)
 
     async def _open_pause(self, token: str) -> PauseRow:
         pause = await self._store.pause_by_token(token)
@@ -137,13 +137,13 @@ class Decisions:
         return isinstance(session.process.steps.get(session.case.row.step or ""), Sleep)
 
     async def _show_afresh(self, session: CaseSession) -> None:
-        """The code has changed what the pause shows, or that there is one: decide anew, so that nobody answers the old one."""
+        """Decide again after the code has changed or removed the pause, so that nobody answers the old one."""
         with suppress(Conflict):
             await self._cases.apply(session, Reconsidered(), drives=True)
 
 
 def _declared(session: CaseSession, pause: PauseRow) -> Pause | None:
-    """The pause as the code has it, if it still shows what the stored one showed."""
+    """Return the pause that the code declares, or None if it no longer shows what the stored pause showed."""
     declared = session.process.steps.get(session.process.called(pause.name))
     if not isinstance(declared, Pause) or digest_of(session.case.snapshot.cells, declared.shows) != pause.digest:
         return None

@@ -1,4 +1,4 @@
-"""The engine: starts cases, takes answers, and drives everything that is due. Its methods are what a program calls."""
+"""The engine: it starts cases, takes answers and messages, and runs every case that is due. Programs call its methods."""
 
 import asyncio
 import random as chance
@@ -26,7 +26,7 @@ from pointsman.runtime.intake import Intakes
 from pointsman.runtime.lease import Lease
 from pointsman.runtime.limits import Limits
 from pointsman.runtime.loading import Loader
-from pointsman.runtime.operators import OperatorCommands
+from pointsman.runtime.operator_commands import OperatorCommands
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.recent import Recent
 from pointsman.runtime.registry import Registry
@@ -45,10 +45,10 @@ from pointsman.store.sqlite import open_sqlite
 
 S = TypeVar("S", bound=State)
 
-CONCURRENCY = 64  # cases in hand at once: enough to keep two cores and a slow model busy, few enough to hold in memory
-THREADS = 16  # plain functions at once; they wait more than they work
-IDLE_HORIZON_SECONDS = Retry().max_seconds  # the longest wait of a retry that says nothing else
-GRACE_SECONDS = 10.0  # what a supervisor gives between SIGTERM and SIGKILL, usually
+CONCURRENCY = 64  # cases that run at once: enough to keep two cores and a slow model busy, few enough to hold in memory
+THREADS = 16  # plain functions that run at once; they wait more than they compute
+IDLE_HORIZON_SECONDS = Retry().max_seconds  # the longest wait of a default retry policy
+GRACE_SECONDS = 10.0  # the usual time that a supervisor leaves between SIGTERM and SIGKILL
 
 
 class Engine:
@@ -98,13 +98,13 @@ class Engine:
         failpoints: Failpoints = no_failpoints,
         store: Store | None = None,
     ) -> AsyncIterator[Self]:
-        """Open the SQLite file at `path` (made where it is missing) and go on with every case that is due in it.
+        """Open the SQLite file at `path`, creating it if it is missing, and run every case in it that is due.
 
-        Of several versions of one process, a start gets the highest, and a case its own or the lowest that accepts it; a
-        case that none accepts is blocked. `resources` gives nodes and effects what they name after their `*`. At most
-        `concurrency` cases are in hand and `threads` plain functions run at once. Leaving the block stops claiming, gives running steps `grace_seconds` to
-        end, and gives the rest back. `clock`, `random`, `failpoints` and `store` are the seams for tests. Raises StoreError
-        where the file is not usable, DefinitionError where a resource is missing or does not fit.
+        If several versions of a process are given, a start uses the highest. A case uses its own version, or else the lowest that accepts it;
+        a case that no version accepts is blocked. `resources` maps the names after the `*` of nodes and effects to objects. At most
+        `concurrency` cases and `threads` plain functions run at once. When the block is left, the engine claims no more cases, waits up to
+        `grace_seconds` for running steps, and gives the other cases back to the store. `clock`, `random`, `failpoints` and `store` let tests
+        replace the outside world. Raises StoreError if the file cannot be used, and DefinitionError if a resource is missing or has another type.
         """
         registry = Registry(processes)
         check_resources(processes, resources or {})
@@ -144,17 +144,17 @@ class Engine:
 
     @property
     def reader(self) -> Reader:
-        """The looking half of the store."""
+        """The read-only part of the store."""
         return self._store
 
     @property
     def abandoned_calls(self) -> int:
-        """How many plain functions were given up, because their time was over or their case was cancelled, and still run."""
+        """The number of plain functions that still run although their call timed out or their case was cancelled."""
         return self._threads.abandoned
 
     @property
     def event_loop_stalls(self) -> int:
-        """How often an async function has held up the event loop for 5 seconds; a warning in the log names each one."""
+        """The number of times that an async function has blocked the event loop for 5 seconds. The log names each one in a warning."""
         return self._watchdog.blocked
 
     # Starting.
@@ -163,12 +163,12 @@ class Engine:
         self, process: Process[S] | str, state: S | Mapping[str, Any], *, key: str | None = None, correlation: str | None = None,
         tenant: str = "", priority: int = 0,
     ) -> Started:  # fmt: skip
-        """Start a case with these inputs; the answer comes after the commit that holds it.
+        """Start a case with these inputs. Returns after the commit that stores it.
 
-        `key` is the identity of what is started: the same key of the same `tenant` in the same process is the same case, whenever
-        it comes again and whatever comes with it. The tenant's messages with the `correlation` key reach the case while it is open. Cases of a higher
-        `priority` leave the line first, and of one priority the tenants take turns. Raises Busy where too much is in
-        line already (but a known key is a duplicate even then), UnknownProcess, InputInvalid, ValueRefused, StoreError and EngineStopped.
+        A second start with the same `key`, process and `tenant` returns the existing case, whatever its inputs. While the case is open, it
+        receives the tenant's messages with its `correlation` key. Cases with a higher `priority` run first; within one priority the tenants take
+        turns. Raises Busy if the intake is full (a known key is a duplicate even then), UnknownProcess, InputInvalid, ValueRefused, StoreError
+        and EngineStopped.
         """
         self._check_running()
         registered = self._cases.process(process if isinstance(process, str) else process.name)
@@ -178,26 +178,25 @@ class Engine:
     async def send(
         self, process: AnyProcess | str, message: object, *, name: str | None = None, key: str | None = None, tenant: str = "", priority: int = 0
     ) -> Delivered:  # fmt: skip
-        """Deliver a message that the process accepts: to its tenant's open case with its correlation key, or to one that it starts.
+        """Deliver a message to its tenant's open case with its correlation key, or start a case with it. Returns after the commit that stores it.
 
-        `name` says which of the process's messages it is, where its type does not; `key` is its identity, in place of what
-        `accept` says. Neither key is known to another `tenant`. The answer comes after the commit that holds the message. Raises Busy where it would
-        start a case and too much is in line already, UnknownProcess, InputInvalid,
-        ValueRefused, StoreError and EngineStopped.
+        `name` says which message of the process it is; it is needed only if the type does not tell. `key` identifies the message and replaces the
+        key that `accept` computes. Each `tenant` has its own keys and correlation keys. Raises Busy if the message would start a case and the
+        intake is full, UnknownProcess, InputInvalid, ValueRefused, StoreError and EngineStopped.
         """
         self._check_running()
         registered = process if isinstance(process, str) else process.name
         return await self._starts.send(registered, message, name=name, key=key, tenant=tenant, priority=priority)
 
     async def store_blob(self, content: bytes) -> Blob:
-        """Store a large value and get the reference to put into a field; the same content is stored once."""
+        """Store a large value and return the reference to put into a field. The same content is stored once."""
         self._check_running()
         return await self._store.keep(content, now=self._ports.clock.now())
 
     # Looking and waiting.
 
     async def case(self, case: int) -> CaseRow:
-        """Where a case stands. Raises UnknownCase."""
+        """Return the row of a case: its status, step and times. Raises UnknownCase."""
         self._check_running()
         return await self._cases.row(case)
 
@@ -207,10 +206,10 @@ class Engine:
     async def state(self, case: int, of: type[S]) -> S: ...
 
     async def state(self, case: int, of: type[State] = State) -> Any:
-        """The state of a case, which is one `of` this type.
+        """Return the state of a case, as an object `of` this type.
 
-        Raises UnknownCase, VersionNotAccepted, and ValueRefused, which names the field, where a stored value does not fit its type or a
-        required input has none.
+        Raises UnknownCase, VersionNotAccepted, and ValueRefused if the state has another type, a stored value does not fit its field, or a
+        required input is missing.
         """
         self._check_running()
         session = await self._cases.read(await self._cases.row(case))
@@ -220,7 +219,7 @@ class Engine:
         return state
 
     async def wait_until_resting(self, case: int) -> CaseRow:
-        """Wait until the case waits for somebody, is parked, is blocked or has ended. Raises UnknownCase, EngineStopped."""
+        """Wait until the case is waiting, parked, blocked or has ended. Raises UnknownCase, EngineStopped."""
         self._check_running()
         waiter: asyncio.Future[CaseRow] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(case, []).append(waiter)
@@ -237,9 +236,9 @@ class Engine:
                 self._waiting.pop(case, None)
 
     async def idle(self, *, horizon_seconds: float = IDLE_HORIZON_SECONDS) -> None:
-        """Wait until nothing is in hand and no case will become due by itself within `horizon_seconds`.
+        """Wait until no case is running and no timer fires within `horizon_seconds`.
 
-        So it waits for retries, and not for a deadline in two days; `math.inf` waits for every timer. Raises EngineStopped.
+        The default waits for retries, but not for a deadline in two days. `math.inf` waits for every timer. Raises EngineStopped.
         """
         await self._scheduler.idle(horizon_seconds)
         while self._cases.committing:
@@ -248,10 +247,7 @@ class Engine:
         self._check_running()
 
     async def serve(self, stop: asyncio.Event | None = None) -> None:
-        """Work until `stop` is set, then return, so that the engine closes in order. Raises StoreError, EngineStopped.
-
-        Without a `stop`, SIGTERM or SIGINT ends it.
-        """
+        """Run until `stop` is set, or until SIGTERM or SIGINT arrives if there is no `stop`. Raises StoreError, EngineStopped."""
         loop, signals = asyncio.get_running_loop(), () if stop is not None else (signal.SIGTERM, signal.SIGINT)
         stop = stop or asyncio.Event()
         for number in signals:
@@ -266,37 +262,37 @@ class Engine:
                 loop.remove_signal_handler(number)
 
     async def events(self, *, after: str = "") -> AsyncGenerator[EventRow, None]:
-        """Every event behind the one with the cursor `after`, or all, and then each one as it is committed. A slow reader holds nobody up.
+        """Yield every event after the cursor `after`, then each new event when it is committed. A slow reader delays nobody.
 
-        Raises ValueRefused for a cursor that no event of this store can have, StoreError and EngineStopped.
+        Without `after`, begins with the first event. Raises ValueRefused for an invalid cursor, StoreError and EngineStopped.
         """
-        news = asyncio.Event()
-        self._followers.add(news)
+        changed = asyncio.Event()
+        self._followers.add(changed)
         try:
             while True:
-                news.clear()
+                changed.clear()
                 self._check_running()
                 rows = await self._store.events(after=after)
                 for row in rows:
                     yield row
                     after = row.cursor
                 if not rows:
-                    await news.wait()
+                    await changed.wait()
         finally:
-            self._followers.discard(news)
+            self._followers.discard(changed)
 
     # Answering.
 
     async def pending(self, case: int) -> Pending:
-        """What a case waits for now. Raises UnknownCase, NotWaiting."""
+        """Return the pause at which a case waits, with the fields that it shows. Raises UnknownCase, NotWaiting."""
         self._check_running()
         return await self._decisions.pending(case)
 
     async def resume(self, token: str, answer: object, *, by: str, edits: Mapping[str, object] | None = None) -> CaseRow:
-        """Answer a pause: once, to what was shown, or not at all.
+        """Answer the pause that `token` identifies. A pause takes one answer, and only while it shows what the answer refers to.
 
-        `edits` rewrites shown fields that the pause lets the answer rewrite. Raises AnswerInvalid; AlreadyAnswered,
-        Stale (with what is shown now) or NotWaiting where the answer came too early or too late; nothing is changed then.
+        `edits` gives new values to shown fields that the pause lets an answer rewrite. Raises AnswerInvalid, AlreadyAnswered, Stale (with what
+        is shown now) and NotWaiting; an answer that is refused changes nothing.
         """
         self._check_running()
         return await self._decisions.resume(token, answer, by=by, edits=edits or {})
@@ -304,15 +300,15 @@ class Engine:
     # Operating.
 
     async def cancel(self, case: int, *, by: str, why: str) -> CaseRow:
-        """End a case from outside; a step that is running ends first, and what it did is kept. Raises Refused."""
+        """Cancel a case. A running step ends first, and its result is kept. Raises UnknownCase, and Refused if the case is done."""
         self._check_running()
         return await self._operators.cancel(case, by=by, why=why)
 
     async def redrive(self, case: int, *, by: str, why: str, fields: Mapping[str, object] | None = None) -> CaseRow:
-        """Put a parked case back into the line, with its attempts renewed.
+        """Return a parked case to the backlog with new attempts.
 
-        `fields` corrects its state first: what was computed from them is cleared, and computed anew. Raises Refused where the
-        case is not parked, or a value does not fit.
+        `fields` corrects its state first: fields computed from the corrected ones are cleared and computed again. Raises Refused if the case is
+        not parked or a value does not fit.
         """
         self._check_running()
         return await self._operators.redrive(case, by=by, why=why, fields=fields or {})
@@ -320,54 +316,50 @@ class Engine:
     async def redrive_all(
         self, *, by: str, why: str, fields: Mapping[str, object] | None = None, process: str | None = None, reason: str = ""
     ) -> list[CaseRow]:
-        """Put every parked case back into the line: of this process, where one is named, and whose reason contains `reason`."""
+        """Redrive every parked case whose reason contains `reason`, of one `process` or of all. Returns the cases."""
         self._check_running()
         return await self._operators.redrive_all(by=by, why=why, fields=fields or {}, process=process, reason=reason)
 
     async def resolve(
         self, key: str, *, happened: bool, by: str, why: str, outcome: object = None, expected_attempts: int | None = None
     ) -> CaseRow:
-        """Say what became of an effect in doubt; the case goes on from there.
+        """Record whether an effect in doubt happened; the case continues from there.
 
-        If it `happened`, `outcome` is what the effect would have returned; if not, it is called again, also where the other
-        side had rejected it. `expected_attempts` is how many calls it had been when you found out (`attempts` in the ledger): if there
-        has been another one since, the verdict is not taken. Raises Refused for that, and where the key is unknown, is
-        recorded as done, or the outcome does not fit.
+        If it `happened`, `outcome` is the value that the effect would have returned. If not, the effect is called again, even if the other side
+        had rejected it. `expected_attempts` is the number of calls (`attempts` in the ledger) at the time when you checked; after another call,
+        the resolution is refused. Raises Refused for that, and if the key is unknown, the effect is recorded as done, or the outcome does not fit.
         """
         self._check_running()
         return await self._operators.resolve(Resolved(key, happened, by, why, outcome, expected_attempts))
 
     async def erase(self, case: int, *, by: str, why: str) -> CaseRow:
-        """Take away what a case knows, and what its events, its ledger and its messages say of that; who, what and when stays.
+        """Delete the content of a case from its state, events, ledger and messages. Steps, names and times stay.
 
-        Its start key and its messages' keys are kept as digests, so that what is delivered again is still a duplicate. A
-        parked or blocked case is cancelled first. Raises UnknownCase, and Refused for a case that goes on, has an effect in
-        doubt, or is the child of one that goes on.
+        Its start key and its messages' keys are kept as digests, so that a repeated delivery is still a duplicate. A parked or blocked case is
+        cancelled first. Raises UnknownCase, and Refused if the case is still open, has an effect in doubt, or has a parent that is still open.
         """
         self._check_running()
         return await self._operators.erase(case, by=by, why=why)
 
     async def vacuum(self) -> Vacuumed:
-        """Let go at once of all that was kept long enough, and write the file anew without its unused space.
+        """Delete at once every case whose retention has passed, and compact the file. Raises StoreError.
 
-        Nothing else is written while the file is. Raises StoreError.
+        Nothing else is written while the file is compacted.
         """
         self._check_running()
         return await self._retention.vacuum()
-
-    # The inside.
 
     async def _start_child(self, parent: CaseSession, process: str, inputs: Mapping[str, Any], key: str) -> int:
         return await self._starts.child(parent, process, inputs, key)
 
     def _release_held(self) -> None:
-        """Deliver, behind everybody's back, what was to wait until its case had ended."""
+        """Deliver, in the background, the held messages whose cases have ended."""
         if self._takes_messages and self._failure is None:
             self._cases.detach(self._starts.release_held())
 
     def _appended(self) -> None:
-        for news in self._followers:
-            news.set()
+        for changed in self._followers:
+            changed.set()
 
     def _committed(self, session: CaseSession, plan: Plan) -> None:
         transition = plan.transition
@@ -387,7 +379,7 @@ class Engine:
             self._tell(plan.case.row)
 
     def _in_line(self, needs: str | None, wake_at: float) -> None:
-        """A case is in line: it can be claimed at its time, or when its limit has room."""
+        """Wake the scheduler when a queued case can be claimed: at its time, or when its limit has room."""
         now = self._ports.clock.now()
         if needs is None or wake_at > now or self._limits.joined(needs):
             self._scheduler.woken(wake_at)
@@ -395,10 +387,10 @@ class Engine:
             self._scheduler.woken(opens_at)
 
     async def _notified(self) -> None:
-        """Find what another engine has just done: a case that is due or has come to rest, an event, a permit that was given back."""
+        """Find what another engine has just committed: cases that are due or resting, events, permits given back."""
         self._scheduler.look_again()
-        for news in self._followers:
-            news.set()
+        for changed in self._followers:
+            changed.set()
         for case in list(self._waiting):
             row = await self._store.case(case)
             if row is not None and row.status in AT_REST:
@@ -406,9 +398,9 @@ class Engine:
         await self._limits.look()
 
     async def _look_around(self) -> None:
-        """Find what other engines did and no notification told of: once in each renewal of the lease."""
+        """Find what other engines have done without a notification. Runs at each renewal of the lease."""
         await self._notified()
-        self._release_held()  # an engine may have died between the end of a case and the next one
+        self._release_held()  # an engine may have died after the end of a case, before it delivered the held messages
         await self._versions.unblock()
 
     def _tell(self, row: CaseRow) -> None:
@@ -417,13 +409,13 @@ class Engine:
                 waiter.set_result(row)
 
     def _fail(self, error: Exception) -> None:
-        """Stop working: what was committed stands, everything else is as if it had not been asked for."""
+        """Stop the engine. What was committed stays; every call that waits gets the error."""
         if self._failure is not None:
             return
         self._failure = error
         self._scheduler.fail()
-        for concerned in self._followers | self._stoppers:
-            concerned.set()
+        for waiting in self._followers | self._stoppers:
+            waiting.set()
         for waiter in [waiter for waiters in self._waiting.values() for waiter in waiters]:
             if not waiter.done():
                 waiter.set_exception(error)

@@ -1,9 +1,9 @@
-"""Isolated nodes: each call runs in a subprocess, which is killed when its time is over. A crash there is a failed attempt here.
+"""Run isolated nodes: each call runs in a subprocess, which is killed at its timeout. A crash of the subprocess is a failed attempt.
 
-The parent starts a Python subprocess, writes one line of JSON to it (which function, its arguments, its `ctx`) and reads one object of
-JSON back: the result, or the error. Both directions go through the types of the function's own signature; nothing is
-pickled. The child imports the function's module, keeps its answer apart from what the function prints, and ends itself
-when its parent has gone. It leads a process group, so that what the function has started is killed with it.
+The parent starts a Python subprocess, writes one line of JSON to it (the function, its arguments and its `ctx`) and reads one JSON object
+back: the result or the error. Both sides convert values by the types in the function's signature; nothing is pickled. The child imports the
+function's module, sends what the function prints to stderr, and ends when its parent has died. It leads a process group, so that subprocesses
+of the function are killed with it.
 """
 
 import asyncio
@@ -27,23 +27,23 @@ from pointsman.errors import SubprocessCrashed
 from pointsman.kernel.codec import encode_value, message_of
 from pointsman.kernel.evidence import PLACE, raised_at
 
-AT_ONCE = max(2, os.cpu_count() or 2)  # subprocesses: more than there are processors only keep each other waiting
-SIZE_DIGITS = 20  # before the answer: how many bytes it has, as this many decimal digits
+AT_ONCE = max(2, os.cpu_count() or 2)  # subprocesses: more than there are processors would only wait for each other
+SIZE_DIGITS = 20  # the answer begins with its size in bytes, in this many decimal digits
 _TOLD = [field.name for field in fields(Context) if not field.name.startswith("_")]
 COMMAND = (sys.executable, "-X", "faulthandler", "-c", "from pointsman.runtime.isolated import answer; answer()")
 
 
 class Isolation:
-    """Runs functions in subprocesses, `AT_ONCE` at most; each caller holds one of the `places`."""
+    """Runs functions in subprocesses, at most `AT_ONCE` at a time. Each caller holds one of the `places`."""
 
     def __init__(self) -> None:
         self.places = asyncio.Semaphore(AT_ONCE)
 
     async def call(self, node: AnyNode, arguments: Sequence[object], context: Context | None) -> object:
-        """Call the node's function with these arguments, and kill it when this is cancelled.
+        """Call the node's function with these arguments. Kill the subprocess if this call is cancelled.
 
-        Raises what it raises, as far as this program knows the exception's type; SubprocessCrashed where its Python ended before it
-        answered; ValueRefused where an argument or the result does not fit the function's own types.
+        Raises what the function raises, if this program has imported the exception's type, else RuntimeError. Raises SubprocessCrashed if the
+        subprocess ends before it answers, and ValueRefused if an argument or the result does not fit the function's types.
         """
         types = _types_of(node.function)
         told = {
@@ -59,7 +59,7 @@ class Isolation:
 
 
 async def _ask(name: str, told: bytes) -> dict[str, Any]:
-    """Start a subprocess, tell it what to call, and return its answer. Raises SubprocessCrashed."""
+    """Start a subprocess, send it the call, and return its answer. Raises SubprocessCrashed."""
     pipe, environment = asyncio.subprocess.PIPE, {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = await asyncio.create_subprocess_exec(*COMMAND, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
     assert process.stdin is not None
@@ -81,7 +81,7 @@ async def _ask(name: str, told: bytes) -> dict[str, Any]:
 
 
 def _raised(said: Mapping[str, Any]) -> Exception:
-    """The exception of the child, or of the nearest of its types that this program knows and can make of a text."""
+    """Return the child's exception, as the most specific of its types that this program has imported and can build from a text."""
     message, told = said["message"], f"{said['error'][0][1]}: {said['message']}"
     for position, (module, name) in enumerate(said["error"]):
         kind = getattr(sys.modules.get(module), name, None)
@@ -104,20 +104,20 @@ def _ended_with(code: int) -> str:
 
 @lru_cache(maxsize=256)  # as many isolated nodes as a program will have
 def _types_of(function: Callable[..., Any]) -> Mapping[str, TypeAdapter[Any]]:
-    """The types of the arguments, in their order, and of the result ("return")."""
+    """Return the types of the arguments, in order, and of the result ("return")."""
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters.values()
     names = [parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
     return {name: TypeAdapter(hints[name]) for name in [*names, "return"]}
 
 
-# The child's half.
+# In the child.
 
 
 def answer() -> None:
-    """Read what to call, call it, write what came out, and end."""
+    """Read the call from stdin, make it, write the result or the error, and exit."""
     reply, parent = os.fdopen(os.dup(1), "wb"), os.dup(0)
-    os.dup2(2, 1)  # what the function prints is not the answer
+    os.dup2(2, 1)  # what the function prints must not mix with the answer
     told = json.loads(_line(parent))
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
         os.dup2(nothing.fileno(), 0)
@@ -133,7 +133,7 @@ def answer() -> None:
         reply.write(b"%0*d" % (SIZE_DIGITS, len(raw)) + raw)
         reply.flush()
     sys.stdout.flush()
-    os._exit(0)  # what the function has left behind must not hold up an answer that is there
+    os._exit(0)  # threads that the function left running must not delay the exit
 
 
 def _call(told: Mapping[str, Any]) -> str:
@@ -148,7 +148,7 @@ def _call(told: Mapping[str, Any]) -> str:
 
 
 def _line(handle: int) -> bytes:
-    """Read up to the end of the line, and nothing beyond it."""
+    """Read one line, and nothing beyond it."""
     with open(handle, "rb", buffering=0, closefd=False) as stream:
         parts = [stream.read(65_536)]
         while parts[-1] and not parts[-1].endswith(b"\n"):
@@ -157,6 +157,6 @@ def _line(handle: int) -> bytes:
 
 
 def _end_with(parent: int) -> None:
-    """Wait until the parent's end of the pipe is closed, and end with everything that was started here."""
+    """Wait until the parent closes its end of the pipe, then kill this process and every process started here."""
     os.read(parent, 1)
     os.killpg(0, signal.SIGKILL)

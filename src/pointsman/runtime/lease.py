@@ -1,4 +1,4 @@
-"""The engine's lease on a shared store: it is renewed while the engine works, and its end is noticed in time."""
+"""The engine's lease on a shared store: renew it while the engine runs, and notice its end in time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,14 +8,14 @@ from pointsman.errors import LeaseLost, StoreError
 from pointsman.runtime.clock import Clock, StoreClock
 from pointsman.store.base import SharedStore
 
-RENEWALS = 3  # in a lease: two may fail or be late before it passes
-READINGS = 5  # of the store's clock at the opening; the first prompt one counts
-NOTIFIED_SECONDS = 0.1  # at least, between two looks at what others did: a busy fleet commits thousands of times a second
-LISTEN_SECONDS = 1.0  # until notifications are asked for again after an error; renewals go on meanwhile
+RENEWALS = 3  # renewals within one lease: two may fail or be late before it expires
+READINGS = 5  # attempts to read the store's clock when the engine opens; the first prompt answer counts
+NOTIFIED_SECONDS = 0.1  # the least time between two looks at what others did: busy engines commit thousands of times a second
+LISTEN_SECONDS = 1.0  # the wait before listening again after an error; renewals go on meanwhile
 
 
 class Lease:
-    """The lease. On a store without leases it is always held, and renewing does nothing."""
+    """An engine's lease. On a store without leases it is always held, and renewing does nothing."""
 
     def __init__(self, store: SharedStore, clock: Clock) -> None:
         self._store = store
@@ -25,20 +25,20 @@ class Lease:
 
     @property
     def shared(self) -> bool:
-        """Whether other engines may use the store, too."""
+        """Whether other engines may use the store too."""
         return self._store.lease_seconds is not None
 
     async def begin(self) -> None:
-        """Renew before any work is done, and learn the store's time. Raises StoreError."""
+        """Renew the lease before the engine works, and read the store's clock. Raises StoreError."""
         if self._store.lease_seconds is None:
             return
         for _ in range(READINGS):
             if await self._renew():
                 return
-        raise StoreError("the store is too slow to tell the time by; look at the network and at its load.")
+        raise StoreError("the store answers too slowly to set the engine's clock by it; check the network and the store's load.")
 
     def held(self) -> bool:
-        """Whether this engine still owns its claims; in doubt, it does not."""
+        """Return whether this engine certainly still owns its claims."""
         return self._clock.monotonic() < self._until
 
     def keep(
@@ -87,9 +87,9 @@ class Lease:
                 return
 
     async def _renew(self) -> bool:
-        """Renew, and return whether the store's time could be read."""
+        """Renew the lease. Return whether the answer was prompt enough to read the store's time."""
         asked = self._clock.monotonic()
         now = await self._store.renew()
-        # Counted from the question, and less what the two clocks may differ by: for this engine it ends before it does for the store.
+        # Count from the request, and leave a margin for clocks that differ: the lease must end for this engine before it ends for the store.
         self._until = asked + (self._store.lease_seconds or 0.0) * (RENEWALS - 1) / RENEWALS
         return not isinstance(self._clock, StoreClock) or self._clock.heard(now, asked)

@@ -48,7 +48,7 @@ class Registry:
         return versions.get(version) or next((process for process in versions.values() if process.accepts_version(version)), None)
 
     def for_case(self, name: str, version: int) -> AnyProcess:
-        """Return the same, or raise UnknownProcess, or VersionNotAccepted if no registered version accepts the case."""
+        """Return what `accepting` returns. Raises UnknownProcess, and VersionNotAccepted if no registered version accepts the case."""
         process = self.accepting(name, version)
         if process is not None:
             return process

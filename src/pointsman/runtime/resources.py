@@ -11,7 +11,7 @@ from pointsman.errors import DefinitionError
 def check_resources(processes: Sequence[AnyProcess], resources: Mapping[str, Any]) -> None:
     """Raise DefinitionError if a step needs a resource that is missing or has another type."""
     for process in processes:
-        process.ordered_rules  # noqa: B018 - it raises where there are none
+        process.ordered_rules  # noqa: B018 - it raises if there are no rules
         for node in process.nodes():
             for name, annotation in node.signature.uses.items():
                 if name == "ctx" or (name == "db" and isinstance(node, Transaction)):
@@ -33,5 +33,5 @@ def _is(resource: object, annotation: Any) -> bool:
         or not isinstance(annotation, type)
         or (getattr(annotation, "_is_protocol", False) and not getattr(annotation, "_is_runtime_protocol", False))
     ):
-        return True  # a type checker can tell, and at run time nobody can
+        return True  # only a type checker can check this
     return isinstance(resource, annotation)

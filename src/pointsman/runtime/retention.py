@@ -1,7 +1,7 @@
-"""What becomes of cases that have ended: they go when they were kept long enough.
+"""Delete ended cases when the retention of their process has passed.
 
-Nothing here is in the way of cases that are at work. What goes, goes in small batches, each a commit of its own that a crash
-leaves whole or undone; behind each batch the background rests four times as long as it took.
+Cases are deleted in small batches, each in one commit. After each batch the task rests four times as long as the batch took, so that it does
+not slow down running cases.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from pointsman.runtime.clock import Clock, seconds_until
 from pointsman.runtime.ports import Ports
 from pointsman.store.base import RetentionStore
 
-BATCH_CASES = 200  # some 20 ms of the writer's time
-REST = 4  # times as long as a batch took: a fifth of the writer at most
-PASS_SECONDS = 3_600.0  # retention is told in days
-COLLECT_SECONDS = 86_400.0  # a collection reads every field that there is
-BLOB_SECONDS = 86_400.0  # between keeping a blob and starting the case that refers to it; far more than a full intake makes anyone wait
+BATCH_CASES = 200  # about 20 ms of the writer's time
+REST = 4  # rest this many times as long as a batch took, so that batches take a fifth of the writer's time at most
+PASS_SECONDS = 3_600.0  # between two passes: retention is declared in days
+COLLECT_SECONDS = 86_400.0  # between two collections of blobs: each reads every stored field
+BLOB_SECONDS = 86_400.0  # the time for starting a case that refers to a stored blob: far longer than a full intake delays a start
 
 
 class Vacuumed(NamedTuple):
-    """How many cases and blobs went, and how many bytes the file gave back."""
+    """The number of cases and blobs deleted, and the number of bytes by which the file has shrunk."""
 
     cases: int
     blobs: int
@@ -30,16 +30,16 @@ class Vacuumed(NamedTuple):
 
 
 async def vacuum(store: RetentionStore, processes: Sequence[AnyProcess], clock: Clock) -> Vacuumed:
-    """Let go of everything that was kept long enough, at once, and give the space back. Raises StoreError."""
+    """Delete at once every case whose retention has passed, and compact the file. Raises StoreError."""
     cases = await expire(store, processes, clock, _no_rest)
     collected = await store.collect_blobs(before=clock.now() - BLOB_SECONDS)
     return Vacuumed(cases, collected.blobs, await store.compact())
 
 
 async def expire(store: RetentionStore, processes: Sequence[AnyProcess], clock: Clock, rest: Callable[[float], Awaitable[bool]]) -> int:
-    """Let go of the cases that were kept long enough; answers how many.
+    """Delete the cases whose retention has passed, and return their number.
 
-    `rest` is told how long a batch took (seconds), and answers whether to go on.
+    `rest` is called after each batch with the seconds that it took, and returns whether to go on.
     """
     expired = 0
     for process in processes:
@@ -61,7 +61,7 @@ async def _no_rest(_: float) -> bool:
 
 
 class Retention:
-    """An engine's share in it: a slow task in the background where a process has a retention, and the vacuum."""
+    """An engine's retention: a background task if a process declares a retention, and the vacuum."""
 
     def __init__(
         self, ports: Ports, processes: Sequence[AnyProcess], appended: Callable[[], None], failed: Callable[[Exception], None]
@@ -75,24 +75,26 @@ class Retention:
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Begin to let go of what was kept long enough."""
+        """Start the background task."""
         if any(process.retention is not None for process in self._processes):
             self._task = asyncio.create_task(self._keep_on(), name="pointsman-retention")
 
     async def stop(self) -> None:
-        """Begin nothing more; a batch that is under way is ended."""
+        """Stop after the current batch."""
         self._stopping.set()
         if self._task is not None:
             await asyncio.wait([self._task])
 
     async def vacuum(self) -> Vacuumed:
-        """Let go of everything now; see `Engine.vacuum`."""
+        """Delete now, and compact the file; see `Engine.vacuum`."""
         vacuumed = await vacuum(self._store, self._processes, self._clock)
         self._appended()
         return vacuumed
 
     async def _keep_on(self) -> None:
-        collect_at = self._clock.now() + PASS_SECONDS  # not in the first hour: a short life need not read everything
+        collect_at = (
+            self._clock.now() + PASS_SECONDS
+        )  # not in the first hour: an engine that runs for a short time need not read everything
         try:
             while not self._stopping.is_set():
                 pass_at = self._clock.now() + PASS_SECONDS

@@ -1,4 +1,4 @@
-"""Which cases this engine has in hand: claims what is due while there is room, one task a case, one timer for all."""
+"""Claim the cases that are due while there are free places, and run each in a task. One timer serves all waiting cases."""
 
 import asyncio
 import logging
@@ -27,19 +27,23 @@ from pointsman.store.base import CaseStore, Claimed
 
 log = logging.getLogger("pointsman")
 
-CANCEL_SECONDS = 2.0  # what a cancelled step gets to clean up; one that swallows its cancellation is left behind, and fenced
+CANCEL_SECONDS = (
+    2.0  # the time for a cancelled step to clean up; one that ignores its cancellation is left behind, and its commits are fenced
+)
 
-IN_VAIN_MAX = 2  # deaths beyond those that park a step when it begins: one claim finds that out, another may die for another reason
+IN_VAIN_MAX = 2  # interruptions beyond those that park a step when it begins: one claim finds that out, another may die for another reason
 
-SUSPECT_FROM = 2  # interruptions: a power cut leaves one on every case in hand, and need not slow them down
+SUSPECT_FROM = 2  # interruptions: a power cut adds one to every running case, which need not slow them all down
 
-SUSPECT_SECONDS = 0.1  # how long a suspect is put back for: the next claim finds that the one in hand has ended, or puts it back again
+SUSPECT_SECONDS = (
+    0.1  # the delay of a suspect that is put back; a later claim finds that the running suspect has ended, or puts it back again
+)
 
-HESITATION_SECONDS = 1.0  # after a claim that took nothing in hand, although something seemed to be due
+HESITATION_SECONDS = 1.0  # the wait after a claim that took no case although one seemed to be due
 
 
 class Scheduler:
-    """Holds at most `concurrency` cases at a time; a case that waits is not held."""
+    """Runs at most `concurrency` cases at a time. A waiting case uses no place."""
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class Scheduler:
         self._suspect: int | None = None
         self._wake = asyncio.Event()
         self._lull = asyncio.Event()
-        self._due = True  # what an earlier engine left may be due at once
+        self._due = True  # cases that an earlier engine left may be due at once
         self._next_wake: float | None = None
         self._stopping = False
         self._given_back: list[int] = []
@@ -77,7 +81,7 @@ class Scheduler:
     def enter(self) -> bool:
         """Reserve a place for a case that is about to be committed as running. Return False if there is none.
 
-        A place is used with `take`, or given back with `leave`. Nobody overtakes what is due and waits to be claimed.
+        Use the place with `take`, or give it back with `leave`. While due cases wait to be claimed, no new case gets a place before them.
         """
         if self._free <= 0 or self._due:
             return False
@@ -91,11 +95,11 @@ class Scheduler:
         self._wake.set()
 
     def full(self) -> bool:
-        """Whether every place has a case in hand; one that a claim or a start keeps for the moment is not counted."""
+        """Return whether every place has a running case. Reserved places do not count."""
         return len(self._sessions) >= self._concurrency
 
     def holds(self, case: int) -> bool:
-        """Whether the case is in hand."""
+        """Return whether this engine runs the case."""
         return case in self._sessions
 
     def begin(self) -> None:
@@ -103,7 +107,7 @@ class Scheduler:
         self._loop_task = asyncio.create_task(self._claim_loop(), name="pointsman-scheduler")
 
     def take(self, session: CaseSession, commands: tuple[Command, ...] | None) -> None:
-        """Drive a running case in its reserved place: from the commands of the plan just committed, or None to ask afresh."""
+        """Drive a running case in its reserved place, from the commands of the plan just committed. None asks the machine for them."""
         self._reserved -= 1
         case = session.case.row.id
         self._lull.clear()
@@ -111,7 +115,7 @@ class Scheduler:
         self._sessions[case] = session
 
     def let_go(self, case: int) -> None:
-        """The case is no longer in hand: its place is free from the commit that put it to rest or back into the line."""
+        """Free the place of a case that a commit has put to rest or back into the queue."""
         if case == self._suspect:
             self._suspect = None
         if self._sessions.pop(case, None) is not None:
@@ -125,29 +129,29 @@ class Scheduler:
         elif self._next_wake is None or at < self._next_wake:
             self._next_wake = at
         else:
-            return  # the loop looks at it in time anyway; it would not be woken to say again that nothing is in hand
+            return  # the claim loop wakes before that time anyway
         self._lull.clear()
         self._wake.set()
 
     def opens(self, at: float) -> None:
-        """Note that a limit that cases wait for has room, or will have it at this time (Unix seconds)."""
+        """Note that a limit with queued cases has room at this time (Unix seconds)."""
         self.woken(at)
         self._wake.set()
 
     async def cancel(self, case: int, event: Event) -> None:
-        """End the case when its current step has ended, and return when it is no longer in hand."""
+        """Cancel the case after its current step, and return when this engine no longer runs it."""
         session = self._sessions[case]
         session.cancel = event
         assert session.task is not None
         await asyncio.wait([session.task])
 
     def look_again(self) -> None:
-        """A case that was due later may have been moved: what the timer waits for is found anew."""
+        """Claim again, and find the next timer again: a case may have changed outside this engine."""
         self._due = True
         self._wake.set()
 
     async def idle(self, horizon_seconds: float) -> None:
-        """Return when no case is in hand, and none will be due by itself within `horizon_seconds`."""
+        """Return when no case is running and none becomes due by itself within `horizon_seconds`."""
         while True:
             await self._lull.wait()
             due = self._next_wake
@@ -156,10 +160,9 @@ class Scheduler:
             self._lull.clear()
 
     async def stop(self, grace_seconds: float, all_committed: Callable[[], Awaitable[None]]) -> None:
-        """Claim nothing more, let the current steps end within `grace_seconds`, and give back what has not ended.
+        """Claim no more cases, wait up to `grace_seconds` for the current steps to end, and release the cases whose steps have not.
 
-        `all_committed` returns when no commit from outside is under way: what was committed as running is run to the end
-        of its step like the rest.
+        `all_committed` returns when no commit of a caller is under way. A case that such a commit made running finishes its step like the others.
         """
         self._stopping = True
         self._wake.set()
@@ -182,11 +185,11 @@ class Scheduler:
         return [session.task for session in self._sessions.values() if session.task is not None]
 
     def give_up(self, error: Exception) -> None:
-        """Stop the engine: only its successor can find out what it has in hand."""
+        """Stop the engine after a store error. Only the next engine can find out which cases were committed as running."""
         self._failed(error)
 
     def fail(self) -> None:
-        """Claim nothing more and let nobody wait."""
+        """Claim no more cases, and end every wait."""
         self._stopping = True
         self._wake.set()
         self._lull.set()
@@ -226,19 +229,20 @@ class Scheduler:
             await self._take_claimed(one)
             if one.case.id == self._suspect and not self.holds(one.case.id):
                 self._suspect = None
-        # Only what is known to be due is claimed: a claim keeps its places from those who start a case meanwhile.
+        # Claim again only when a case is known to be due: a claim reserves places, which starts then cannot use.
         next_wake = await self._store.next_wake(self._registry.names, closed=self._limits.closed())
         if next_wake is not None and next_wake <= now and not taken and not self._due:
-            # The store's clock says otherwise than this engine's: do not ask again and again.
+            # The store's clock and this engine's differ: do not claim again at once.
             next_wake = now + HESITATION_SECONDS
         for at in (next_wake, self._limits.opens_at()):
             if at is not None:
                 self.woken(at)
 
     async def _with_one_suspect(self, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
-        """Put all but one of the suspects back: a death counts for all cases in hand, and one of them may be its cause.
+        """Put back all suspects but one, and return the other cases. A suspect has been interrupted `SUSPECT_FROM` times or more.
 
-        So from the second death on, the next one counts only for the suspect that is in hand then.
+        A death of the engine counts as an interruption of every running case, although one of them may have caused it. Running one suspect at a
+        time finds the cause.
         """
         suspects = [one.case.id for one in claimed if one.case.interruptions >= SUSPECT_FROM]
         if suspects and self._suspect is None:
@@ -250,7 +254,7 @@ class Scheduler:
         return [one for one in claimed if one.case.id not in suspects]
 
     async def _take_claimed(self, claimed: Claimed) -> None:
-        """Take a claimed case in hand, or put one aside that this code cannot go on with or cannot read."""
+        """Run a claimed case. Park or block it if this code cannot run or read it."""
         found = await self._session_of(claimed)
         if isinstance(found, CaseSession):
             self._reserved += 1
@@ -261,7 +265,7 @@ class Scheduler:
             await self._runner.advance(self.bare(claimed.case), found, Offer)
 
     async def _session_of(self, claimed: Claimed) -> CaseSession | CannotGoOn | NotAcceptedHere:
-        """The whole of a claimed case, or why it is put aside."""
+        """Load a claimed case, or return why it cannot run."""
         row = claimed.case
         if row.interruptions >= INTERRUPTIONS_MAX + IN_VAIN_MAX:
             return CannotGoOn(f"an engine has ended {row.interruptions} times before it could go on with step {row.step!r}; "
@@ -282,7 +286,7 @@ class Scheduler:
             await self._let_go_of(session, refused)
         except StoreError as error:
             self._failed(error)
-        except BaseException as error:  # an engine that serves other cases must not fall over one of them
+        except BaseException as error:  # a failure of one case must not stop the engine, which runs others
             task = asyncio.current_task()
             if self._stopping or is_ctrl_c(error) or task is None:
                 raise
@@ -299,15 +303,15 @@ class Scheduler:
                 self.let_go(case)
 
     async def _let_go_of(self, session: CaseSession, refused: Conflict) -> None:
-        """A commit was refused: somebody else has the case now; or nobody, and it is parked, since nobody would go on with it."""
+        """Stop driving a case whose commit was refused. If nobody else has moved it, park it, because nobody would drive it again."""
         try:
             row = await self._store.case(session.case.row.id)
             if row is None or row.status is not Status.RUNNING or row.fence != session.case.row.fence:
-                log.info("case %d was moved by somebody else; this engine lets go of it", session.case.row.id)
+                log.info("case %d was changed by another engine or an operator; this engine stops running it", session.case.row.id)
                 return
             with suppress(Conflict):
                 told = (
-                    f"the store refused what came out of step {row.step!r}, although nobody else has moved the case: {message_of(refused)}"
+                    f"the store refused the result of step {row.step!r}, although nobody else has changed the case: {message_of(refused)}"
                 )
                 await self._fail_case(self.bare(row), f"{told}; redrive it")
         except StoreError as error:
@@ -317,6 +321,6 @@ class Scheduler:
         await self._runner.advance(session, CannotGoOn(reason), Offer)
 
     def bare(self, row: CaseRow) -> CaseSession:
-        """A case for a transition that does not look at its fields."""
+        """Return a session for a transition that does not read the case's fields."""
         process = self._registry.accepting(row.process, row.version) or self._registry.for_start(row.process)
         return CaseSession(program_of(process), self._loader.bare(process, row))

@@ -1,7 +1,7 @@
-"""Start a case at each tick of the schedules: late at worst, never early, and once, whatever crashes.
+"""Start one case at each tick of a schedule: never early, and never twice, even after a crash.
 
-The case of a tick has the tick's time in its key, so that a start which is repeated, after a crash or by another engine on
-the store, finds it there. Only then is the tick noted as over. Both are durable; nothing is counted in memory.
+The start key of the case contains the tick's time. A start that is repeated, after a crash or by another engine on the store, finds the
+existing case. After the start, the store records that the tick is over.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ log = logging.getLogger("pointsman")
 
 
 class Schedules:
-    """One task and one timer for all schedules of an engine; none where there are no schedules."""
+    """Runs all schedules of an engine with one task and one timer, or none if there are no schedules."""
 
     def __init__(self, ports: Ports, processes: Iterable[AnyProcess], starts: Starts, failed: Callable[[Exception], None]) -> None:
         self._store: ScheduleStore = ports.store
@@ -35,14 +35,14 @@ class Schedules:
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
-        """Start what was missed, and then what becomes due. Raises StoreError."""
+        """Start the cases of missed ticks, and begin to wait for the next ones. Raises StoreError."""
         if not self._schedules:
             return
         await self._start_due()
         self._task = asyncio.create_task(self._keep_on(), name="pointsman-schedules")
 
     async def stop(self) -> None:
-        """Start nothing more."""
+        """Start no more cases."""
         self._stopping.set()
         if self._task is not None:
             await asyncio.wait([self._task])
@@ -58,7 +58,7 @@ class Schedules:
             self._failed(error)
 
     def _seconds_to_wait(self) -> float:
-        # All from the moment of the last look on: a tick may have come due since.
+        # Count from the last look, not from now: a tick may have become due since.
         following = (schedule.following(self._looked_at, self._rows[schedule].since) for _, schedule in self._schedules)
         look_at = min([self._looked_at + LOOK_SECONDS, *(tick for tick in following if tick is not None)])
         return max(0.0, look_at - self._clock.now())

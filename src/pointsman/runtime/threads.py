@@ -1,8 +1,8 @@
-"""The threads of plain functions: a call that is given up is left to its end, counted, and its thread is replaced.
+"""Run plain functions in threads, and replace the threads of calls that hang.
 
-Nothing can stop a thread. So a call that outlives its time keeps its thread, and another one takes its place, up to
-`HANGING_MAX` of them; beyond that the places become fewer, and where none is left a call is refused instead of waiting for
-ever. All are daemon threads: a program can end while one hangs.
+Python cannot stop a thread. A call that outlives its timeout is abandoned: it keeps its thread, and a new thread replaces that one. Beyond
+`HANGING_MAX` abandoned calls, threads are no longer replaced. When no thread is left, a call is refused instead of waiting forever. All
+threads are daemon threads, so a program can end while one hangs.
 """
 
 import itertools
@@ -15,15 +15,15 @@ from typing import Any
 from pointsman.errors import AllHang
 from pointsman.runtime.clock import Clock
 
-HANGING_MAX = 64  # threads that may hang before others go short: each holds its stack and whatever its call holds
-REMEMBERED_MAX = 1_000  # effects whose given-up call is remembered by key; far more than can be in doubt at once
+HANGING_MAX = 64  # hanging threads that are replaced: each holds its stack and whatever its call holds
+REMEMBERED_MAX = 1_000  # effects whose abandoned calls are remembered by key: far more than can be in doubt at once
 
 
 class Call(Future[Any]):
-    """A plain function in a thread, as a future. `thread` is the number of its thread, `ended_at` when it came to its end (Unix seconds).
+    """A call of a plain function in a thread, as a future. `thread` is the thread's number, `ended_at` the time when it ended (Unix seconds).
 
-    `begun` is done when a thread has got to it, or when none ever will. `waited` says that the call has waited for its thread for
-    long, so that `counted` comes before it. A thread that is `kept` waits for its function until that is set.
+    `begun` is done when a thread begins the call, or when none ever will. `waited` says that the call has waited long for its thread, so the
+    thread calls `counted` first. If `kept` is set, the thread waits for that event before it runs the function.
     """
 
     def __init__(self, function: Callable[[], Any]) -> None:
@@ -39,19 +39,19 @@ class Call(Future[Any]):
         self.add_done_callback(_has_begun)
 
     def happened(self) -> bool:
-        """Whether the function has returned, and not raised."""
+        """Return whether the function has returned without an exception."""
         return self.done() and not self.cancelled() and self.exception() is None
 
 
 class Threads:
-    """At most `count` calls at once, not counting those that were given up."""
+    """Runs at most `count` calls at once, not counting abandoned ones."""
 
     def __init__(self, count: int, clock: Clock) -> None:
         self._count = count
         self._clock = clock
         self._changed = threading.Condition()
         self._queue: deque[Call] = deque()
-        self._workers = 0  # threads but for those at a call that was given up
+        self._workers = 0  # threads, except those of abandoned calls
         self._idle = 0
         self._hanging: set[Call] = set()
         self._of_key: dict[str, list[Call]] = {}
@@ -60,33 +60,33 @@ class Threads:
 
     @property
     def abandoned(self) -> int:
-        """How many calls were given up and still run."""
+        """The number of abandoned calls that still run."""
         return len(self._hanging)
 
     def submit(self, function: Callable[[], Any], counted: Callable[[], None] | None = None) -> Call:
-        """Run `function` in a thread, when one is free. Raises AllHang where all of them hang.
+        """Run `function` in a thread when one is free. Raises AllHang if all threads hang.
 
-        Where it has `waited`, `counted` is called in the thread first.
+        If the call has `waited`, the thread calls `counted` first.
         """
         call = Call(function)
         call.counted = counted
         return self._put(call)
 
     def keep(self) -> Call:
-        """Keep the next thread that is free for a call to come, until it is given one or let go. Raises AllHang where all of them hang."""
+        """Reserve the next free thread until `give` or `let_go`. Raises AllHang if all threads hang."""
         call = Call(_nothing)
         call.kept = threading.Event()
         return self._put(call)
 
     def give(self, call: Call, function: Callable[[], Any]) -> Call:
-        """Run `function` in the thread that was kept for it."""
+        """Run `function` in a reserved thread."""
         assert call.kept is not None
         call.function = function
         call.kept.set()
         return call
 
     def let_go(self, call: Call) -> None:
-        """Do without a thread that was kept, or is waited for."""
+        """Give back a thread that is reserved or waited for."""
         if call.kept is not None and not call.kept.is_set():
             call.kept.set()
             call.cancel()
@@ -105,7 +105,7 @@ class Threads:
             return call
 
     def abandon(self, call: Call, key: str = "") -> None:
-        """Give up a call that is running: its thread no longer counts. An effect's is remembered by its key."""
+        """Abandon a running call, so that its thread no longer counts. An effect's call is remembered by its `key`."""
         with self._changed:
             if call.abandoned or not call.running():
                 return
@@ -126,16 +126,16 @@ class Threads:
                 self._grow()
 
     def abandoned_calls(self, key: str) -> Sequence[Call]:
-        """The calls of an effect that were given up in this process, running or ended."""
+        """Return the abandoned calls of an effect, running or ended."""
         return tuple(self._of_key.get(key, ()))
 
     def forget(self, key: str) -> None:
-        """The effect's outcome no longer hangs on these calls."""
+        """Forget the abandoned calls of an effect whose outcome no longer depends on them."""
         with self._changed:
             self._of_key.pop(key, None)
 
     def close(self) -> None:
-        """Take no more calls, drop those that have not begun, and let the threads end with theirs."""
+        """Take no more calls and drop those that have not begun. Each thread ends with its call."""
         with self._changed:
             self._closed = True
             for call in self._queue:
@@ -163,7 +163,7 @@ class Threads:
                 self._run(call)
             if not self._stays(call):
                 return
-            del call  # or its result would be held until the next one
+            del call  # otherwise this frame keeps its result alive until the next call
 
     def _next(self) -> Call | None:
         with self._changed:
@@ -193,7 +193,7 @@ class Threads:
             call.set_result(result)
 
     def _stays(self, call: Call) -> bool:
-        """Whether the thread of an ended call goes on: it does not where another one has taken its place meanwhile."""
+        """Return whether a thread goes on after a call. It ends if the call was abandoned and another thread has replaced it."""
         with self._changed:
             if not call.abandoned:
                 return True
@@ -205,11 +205,11 @@ class Threads:
 
 
 def _nothing() -> None:
-    """What runs in a thread that was kept and not needed."""
+    """The function of a reserved thread that is given back."""
 
 
 def _has_begun(call: "Future[Any]") -> None:
-    """A call that was refused or dropped before it began is waited for no longer."""
+    """Mark a call as begun, also when it ends without a thread, so that nobody waits for it."""
     assert isinstance(call, Call)
     if not call.begun.done():
         call.begun.set_result(None)

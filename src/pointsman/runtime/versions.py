@@ -1,4 +1,4 @@
-"""Which cases this engine's code can go on with: what it finds at its opening is blocked, or comes back into the line."""
+"""When an engine opens, block the cases whose version its code does not accept, and unblock those that it accepts."""
 
 import asyncio
 from contextlib import suppress
@@ -14,11 +14,11 @@ from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
 from pointsman.store.base import DefinitionRow, DefinitionStore
 
-PAGE = 500  # cases whose commits are under way at once: about what the writer takes into one
+PAGE = 500  # cases committed at once: about as many as the writer puts into one transaction
 
 
 class VersionGate:
-    """What is done once, when an engine is opened; it costs as much as there are cases that the code does not accept."""
+    """Blocks and unblocks cases by their version. Its cost grows with the number of cases that the code does not accept."""
 
     def __init__(self, ports: Ports, cases: Cases, registry: Registry) -> None:
         self._store: DefinitionStore = ports.store
@@ -28,9 +28,9 @@ class VersionGate:
         self._registry = registry
 
     async def begin(self) -> None:
-        """Note the definitions, put blocked cases that can go on back into the line, and block those that cannot.
+        """Store the definitions, unblock the cases that this code accepts, and block those that it does not. Raises StoreError.
 
-        On a store that several engines share, an engine does not block what another one may accept. Raises StoreError.
+        On a shared store nothing is blocked here, because another engine may accept the case.
         """
         await self._register()
         await self.unblock()
@@ -38,7 +38,7 @@ class VersionGate:
             await self._block()
 
     async def unblock(self) -> None:
-        """Put the blocked cases that this engine's code can go on with back into the line. Raises StoreError."""
+        """Return the blocked cases that this engine's code accepts to the backlog. Raises StoreError."""
         after = 0
         while page := await self._store.cases(status=Status.BLOCKED, after=after, limit=PAGE):
             after = page[-1].id
@@ -61,7 +61,7 @@ class VersionGate:
             await self._cases.apply(self._cases.bare(row), AcceptedHere(version))
 
     async def _accepting(self, row: CaseRow) -> int | None:
-        """The version of the code that can go on with a case, if there is one."""
+        """Return the version of the code that can run a case, or None."""
         process = self._registry.accepting(row.process, row.version)
         if process is None or any(vanished(process, entry) for entry in await self._store.effects(row.id)):
             return None
@@ -70,7 +70,7 @@ class VersionGate:
         except VersionNotAccepted:
             return None
         except ValueRefused:
-            pass  # it can be taken up, and parked with the value that does not fit
+            pass  # unblock it: the claim parks it, with the value that does not fit as the reason
         return process.version
 
     async def _block(self) -> None:

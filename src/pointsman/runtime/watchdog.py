@@ -1,7 +1,7 @@
-"""Notices from outside when an async function holds up the event loop: nothing in the loop can, not even a timeout.
+"""Report an async function that blocks the event loop. Nothing inside the loop can notice it, not even a timeout.
 
-While cases are in hand, a thread asks the loop for a sign of life and looks whether it came. It is started with the first of them, and
-sleeps while there is none.
+While cases are running, a thread schedules a callback in the loop and checks whether it ran. The thread starts with the first case, and sleeps
+while there is none.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ LOOK_SECONDS = 1.0
 
 
 class Watchdog:
-    """Watches the event loop that it is made in, and names the node of these processes that blocks it.
+    """Watches the event loop in which it is created, and names the node of these processes that blocks it.
 
-    Without the machine's own clock it starts no thread, and a test calls `look`.
+    With a clock other than `SystemClock` it starts no thread; tests call `look`.
     """
 
     def __init__(self, clock: Clock, processes: Iterable[AnyProcess]) -> None:
@@ -43,7 +43,7 @@ class Watchdog:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """While it lasts, one more case is in hand."""
+        """Count one more running case until the block is left."""
         self._cases += 1
         if self._thread is None and type(self._clock) is SystemClock:
             self._thread = threading.Thread(target=self._watch, name="pointsman-watchdog", daemon=True)
@@ -57,7 +57,7 @@ class Watchdog:
             self._cases -= 1
 
     def look(self) -> None:
-        """Look once, from another thread: where the loop has given no sign of life for `BLOCKED_SECONDS`, say who holds it up, once."""
+        """Check the loop once, from another thread. Warn once if it has been blocked for `BLOCKED_SECONDS`."""
         now = self._clock.monotonic()
         if self._alive:
             self._alive, self._told, self._seen = False, False, now
@@ -73,7 +73,7 @@ class Watchdog:
             )
 
     def close(self) -> None:
-        """Let the thread end."""
+        """End the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -84,7 +84,7 @@ class Watchdog:
         self._alive = True
 
     def _culprit(self) -> str:
-        """The name of the node whose function the loop stands in."""
+        """Return the node whose function the loop is running."""
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the one way to look at another thread
         codes = set() if frame is None else {frame.f_code for frame, _ in walk_stack(frame)}
         nodes = [node for process in self._processes for node in process.nodes()]

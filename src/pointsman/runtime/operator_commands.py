@@ -1,4 +1,4 @@
-"""What operators do to a case: cancel it, put it back into the line, say what became of an effect in doubt, erase it."""
+"""The commands of operators: cancel, redrive or erase a case, and resolve an effect in doubt."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -17,12 +17,12 @@ from pointsman.runtime.ports import Ports
 from pointsman.runtime.session import CaseSession
 from pointsman.store.base import Reader
 
-MOMENT_SECONDS = 0.002  # what the store takes for a commit or a look, about
-ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine has in hand
+MOMENT_SECONDS = 0.002  # about the time of one commit
+ELSEWHERE_SECONDS = 1.0  # between two looks at a case that another engine runs
 
 
 class OperatorCommands:
-    """The engine's calls for operators; each is an event that says who and why."""
+    """The engine's methods for operators. Each records an event that says who gave the command and why."""
 
     def __init__(self, ports: Ports, cases: Cases, check_running: Callable[[], None]) -> None:
         self._store: Reader = ports.store
@@ -32,7 +32,7 @@ class OperatorCommands:
         self._check_running = check_running
 
     async def cancel(self, case: int, *, by: str, why: str) -> CaseRow:
-        """End a case from outside; see `Engine.cancel`."""
+        """Cancel a case; see `Engine.cancel`."""
         check_name("by", by)
         check_text("why", why)
         event = Event(Kind.CANCELLED, facts={"by": by, "why": why})
@@ -42,10 +42,10 @@ class OperatorCommands:
                 await self._cases.scheduler.cancel(case, event)
             elif row.status is Status.RUNNING:
                 if not self._lease.shared:
-                    # It is between its commit and its task. The loop's time and not the clock's, which a test may hold still.
+                    # The case is between its commit and its task. Sleep on the loop's time: a test may stop the engine's clock.
                     await asyncio.sleep(MOMENT_SECONDS)
                 else:
-                    await self._clock.wait(asyncio.Event(), ELSEWHERE_SECONDS)  # in another engine's hands until it rests
+                    await self._clock.wait(asyncio.Event(), ELSEWHERE_SECONDS)  # another engine runs it until it rests
             else:
                 self._cases.scheduler.look_again()
                 session = await self._cases.completed(self._cases.bare(row))
@@ -56,7 +56,7 @@ class OperatorCommands:
         return row
 
     async def redrive(self, case: int, *, by: str, why: str, fields: Mapping[str, object]) -> CaseRow:
-        """Put a parked case back into the line; see `Engine.redrive`."""
+        """Redrive a parked case; see `Engine.redrive`."""
         check_name("by", by)
         check_text("why", why)
         row = await self._cases.row(case)
@@ -68,26 +68,25 @@ class OperatorCommands:
         return await self._apply(session, Redriven(by, why, fields))
 
     async def redrive_all(self, *, by: str, why: str, fields: Mapping[str, object], process: str | None, reason: str) -> list[CaseRow]:
-        """Put parked cases back into the line; see `Engine.redrive_all`."""
+        """Redrive parked cases; see `Engine.redrive_all`."""
         redriven: list[CaseRow] = []
         after = 0
         while rows := await self._store.cases(process=process, status=Status.PARKED, after=after):
             after = rows[-1].id
             for row in rows:
                 if reason in (row.reason or ""):
-                    with suppress(Refused):  # somebody else has moved it since it was listed
+                    with suppress(Refused):  # the case has changed since it was listed
                         redriven.append(await self.redrive(row.id, by=by, why=why, fields=fields))
         return redriven
 
     async def resolve(self, said: Resolved) -> CaseRow:
-        """Say what became of an effect in doubt; see `Engine.resolve`."""
+        """Resolve an effect in doubt; see `Engine.resolve`."""
         check_name("by", said.by)
         check_text("why", said.why)
         entry = await self._store.effect(said.key)
         if entry is None:
             raise Refused(f"no effect has the key {said.key}; list the keys of a case with `Reader.effects`.")
-        # The ledger is read behind the case's row, whose revision guards the commit: if the effect is called again from here on, it is a
-        # Conflict.
+        # Read the row before the ledger. Its revision guards the commit: if the effect is called again from here on, the commit is a Conflict.
         row = await self._cases.row(entry.case)
         if not said.happened:
             return await self._apply(await self._cases.completed(self._cases.bare(row)), said)
@@ -100,7 +99,7 @@ class OperatorCommands:
         return await self._apply(session, said)
 
     async def erase(self, case: int, *, by: str, why: str) -> CaseRow:
-        """Take a case's content away; see `Engine.erase`."""
+        """Delete a case's content; see `Engine.erase`."""
         check_name("by", by)
         check_text("why", why)
         row = await self._cases.row(case)
@@ -109,7 +108,7 @@ class OperatorCommands:
             raise Refused(f"case {case} cannot be erased while it goes on: {standing(row)}; cancel it first.")
         dossier = await self._store.dossier(case)
         if dossier is None:
-            return row  # it was kept long enough, and has just gone
+            return row  # retention has just deleted it
         for entry in dossier.effects:
             if entry.status in UNKNOWN:
                 told = f"effect {entry.effect!r} of case {case} is in doubt, and what it did would be forgotten"
