@@ -1,4 +1,4 @@
-"""Values to JSON and back: what does not come back equal is refused before it is committed, with its path."""
+"""Convert values to JSON and back. A value that does not come back equal is refused before the commit, with its path."""
 
 import hashlib
 import math

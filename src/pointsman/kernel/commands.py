@@ -1,4 +1,4 @@
-"""Commands: what the runtime does once a transition has been committed. What a command brings is the next happening."""
+"""Commands: what the runtime does after a commit. The result of a command is the next happening."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -61,7 +61,7 @@ class CallEffect(NamedTuple):
 
 
 class LookUpEffect(NamedTuple):
-    """Ask the world whether the calls under this key happened; there were `attempts`. Brings `LookedUp`."""
+    """Look up whether the calls under this key happened; there were `attempts`. Brings `LookedUp`."""
 
     effect: AnyEffect
     key: str
@@ -89,7 +89,7 @@ class Continue(NamedTuple):
 
 
 class Rest(NamedTuple):
-    """Let go of the case: it has ended, waits, or is in line for a claim."""
+    """Stop running the case: it has ended, waits, or is ready for a claim."""
 
 
 Command = CallNode | RunBranches | RunTransaction | Acquire | CallEffect | LookUpEffect | StartChild | LoadHistory | Continue | Rest

@@ -17,7 +17,7 @@ _set = object.__setattr__
 
 
 class Decision(NamedTuple):
-    """The step to take, the rule that chose it, and the fields that the conditions read on the way to it; no rule where none chose it."""
+    """The next step, the rule that chose it ("" if none did), and the fields that the conditions read."""
 
     step: Step
     rule: str = ""
@@ -34,7 +34,7 @@ class Tried(NamedTuple):
 
 
 def decide(process: AnyProcess, cells: Mapping[str, Cell]) -> Decision:
-    """Read the rules from the top. A condition that raises, or a step whose fields are missing, parks the case and says so."""
+    """Evaluate the rules in order. A condition that raises, or a step whose fields are missing, parks the case with the reason."""
     reads: dict[str, None] = {}
     view = _view_of(process.state)(cells, reads)
     for rule in process.ordered_rules:
@@ -82,7 +82,7 @@ def _needs(rule: Rule[Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _required(node: AnyNode) -> tuple[str, ...]:
-    """The fields without which it cannot run, nor its checks say anything of its answer."""
+    """The fields without which the node or its checks cannot run."""
     required = [name for name, annotation in node.signature.reads.items() if not accepts_none(annotation)]
     for signature in () if node.guard is None else node.guard.signatures.values():
         required += [name for name, annotation in signature.reads.items() if name not in node.writes and not accepts_none(annotation)]
@@ -90,7 +90,7 @@ def _required(node: AnyNode) -> tuple[str, ...]:
 
 
 def _view_class(state: type[State]) -> type[Any]:
-    """A class that looks like the state to a condition, and writes down each field that is read, through properties too."""
+    """A class that looks like the state to a condition and records each field that is read, also through properties."""
 
     class View:
         __slots__ = ("_cells", "_reads")
@@ -120,7 +120,7 @@ def _view_class(state: type[State]) -> type[Any]:
 
 
 def _reading(name: str, default: object) -> property:
-    """The property of a view that reads a field, and writes down that it was read."""
+    """The property of a view that reads a field and records the read."""
 
     def read(view: Any) -> object:
         view._reads[name] = None  # noqa: SLF001 - the class of the view has this property

@@ -1,4 +1,4 @@
-"""What is kept of an error beside its text: its type, and where in the author's code it came up. No values and no stack."""
+"""What is stored of an error besides its text: its type, and its place in the author's code. No values and no stack."""
 
 import sys
 import sysconfig
@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 PLACE = "pointsman_place"
-"""The attribute of an error that comes from elsewhere and brings its place along."""
+"""The attribute with the place of an error that was raised in another process."""
 
 CAUSES_MAX = 10  # causes can go in circles
 _LIBRARIES = {"site-packages", "dist-packages"}
@@ -18,7 +18,7 @@ _STANDARD = f"{sysconfig.get_path('stdlib')}/"
 
 
 def evidence_of(error: BaseException, attempts: int) -> Mapping[str, Any]:
-    """The facts that are kept of the error that parked a case."""
+    """The stored facts of the error that parked a case."""
     return {"error": type(error).__name__, "raised_at": raised_at(error), "attempts": attempts}
 
 

@@ -48,14 +48,14 @@ class Branch(NamedTuple):
 
 
 class BranchEnd(NamedTuple):
-    """What came out of one attempt of a branch."""
+    """The result of one attempt of a branch."""
 
     events: tuple[Event, ...]
     write: BranchRow
 
 
 class Branches:
-    """The branches of one step: which are open, under way, waiting for another attempt, and have ended."""
+    """The branches of one step: those not begun, running, waiting for another attempt, and ended."""
 
     def __init__(self, process: AnyProcess, case: Case, step: Parallel) -> None:
         self.step = step
@@ -75,16 +75,16 @@ class Branches:
 
     @property
     def verdict(self) -> Verdict | None:
-        """The verdict on what has ended so far."""
+        """The verdict on the branches that have ended so far."""
         return verdict_of(self.step, Tally(len(self.all), self._succeeded, self._failed, self._fatal))
 
     @property
     def refused(self) -> tuple[Branch, str] | None:
-        """The first branch that has got no permit, and why."""
+        """The first branch without a permit, and the reason."""
         return self._refused[0] if self._refused else None
 
     def begin_next(self, now: float) -> Branch | None:
-        """Take the next branch to begin, if there is one and room for it. One whose limit has given no permit is left out."""
+        """Return the next branch to begin, if there is one and a place for it. Branches whose limit refused a permit are left out."""
         if self.under_way >= self.step.concurrency:
             return None
         branch = None
@@ -103,20 +103,20 @@ class Branches:
         return min((at for at, _, branch in self._waiting if not self._is_shut(branch)), default=None)
 
     def refuse(self, branch: Branch, why: str) -> None:
-        """A branch has got no permit, and was not called. Nobody asks its limit again before a branch has ended, or `ask_again`."""
+        """Record that a branch got no permit. Its limit is not asked again until a branch ends or `ask_again` is called."""
         self.under_way -= 1
         self._refused.append((branch, why))
         if branch.node.limit is not None:
             self._shut.add(branch.node.limit.name)
 
     def ask_again(self) -> None:
-        """A limit that has refused may give a permit now."""
+        """Allow the branches whose limit refused a permit to ask again."""
         self._open.extendleft(branch for branch, _ in reversed(self._refused))
         self._refused.clear()
         self._shut.clear()
 
     def end(self, branch: Branch, end: BranchEnd) -> None:
-        """An attempt of a branch has ended."""
+        """Record the end of a branch's attempt."""
         self.under_way -= 1
         self.ask_again()
         self._keep(branch, 0 if branch.item is None else branch.item.position, end.write)
@@ -142,7 +142,7 @@ class Branches:
 
 
 def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> BranchEnd:
-    """What follows from one attempt of a branch: its outcome, another attempt, what the guard makes of it, or its failure."""
+    """What follows from one attempt of a branch: an outcome, another attempt, the guard's next move, or a failure."""
     name, node, number = branch.name, branch.node, row.attempts + 1
     place = None if branch.item is None else branch.item.place
     if number > node.retry.attempts_max and end.error is not None:
@@ -163,7 +163,7 @@ def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> Br
 
 
 def branch_waits(branch: Branch, row: BranchRow, until: float, why: str | None) -> BranchEnd:
-    """A branch got no permit in time; it is tried again at `until` (Unix seconds)."""
+    """The result for a branch that got no permit: it tries again at `until` (Unix seconds)."""
     assert branch.node.limit is not None
     event = waits_event(branch.name, branch.node.limit.name, row.attempts + 1, why)
     return BranchEnd((event,), BranchRow(branch.name, row.attempts, until, reads=branch.reads, guard=row.guard))

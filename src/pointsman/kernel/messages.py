@@ -1,4 +1,4 @@
-"""Messages: what is pending for a case, taken in: an author's messages, the ends of children, a parent's cancel."""
+"""Messages: take in a case's pending messages: an author's messages, the ends of children, a parent's cancel."""
 
 import json
 from collections.abc import Mapping
@@ -20,16 +20,16 @@ from pointsman.kernel.snapshot import Cell, Snapshot, Status
 
 CHILD_ENDED = "pointsman.child"
 PARENT_ENDED = "pointsman.cancel"
-"""The names of the messages that cases send each other; no author's message is called so."""
+"""The names of the messages that cases send each other; authors cannot use them."""
 
 CALLED_OFF = "its parent no longer waits for it"
-"""Why a parent cancels a child; a parent is not told of the end of such a child."""
+"""The reason of a parent's cancel. The end of such a child is not reported to the parent."""
 
 
 class Received(NamedTuple):
-    """What the pending messages come to, in their order.
+    """The result of taking in the pending messages, in order.
 
-    `takes` says what becomes of each, `cancel` is a parent's, and `park` why the case cannot go on after them.
+    `takes` is the new status of each, `cancel` the event of a parent's cancel, and `park` the reason why the case cannot continue.
     """
 
     events: tuple[Event, ...] = ()
@@ -49,7 +49,7 @@ class _One(NamedTuple):
 
 
 def received(at: Moment) -> Received:
-    """What the pending messages come to, each on top of those before it."""
+    """Take in the pending messages, each on top of the earlier ones."""
     if not at.case.messages:
         return NONE_RECEIVED
     snapshot = at.case.snapshot
@@ -67,7 +67,7 @@ def received(at: Moment) -> Received:
 
 
 def touch(at: Moment, node: AnyNode) -> bool:
-    """Whether what is pending cancels the case, or rewrites or clears what the node reads."""
+    """Whether the pending messages cancel the case, or change a field that the node reads."""
     came = received(at)
     snapshot = at.case.snapshot
     for event in came.events:
@@ -76,7 +76,7 @@ def touch(at: Moment, node: AnyNode) -> bool:
 
 
 def child_end(at: Moment, child: Child, end: Mapping[str, Any], fields: Mapping[str, FieldRow]) -> tuple[Event, str | None]:
-    """The event of a child's end, which carries its result; where there is none, why the parent cannot go on."""
+    """The event of a child's end with its result, and the reason to park the parent if there is no result."""
     facts = {"child": end["case"], "status": end["status"], "fields": []}
     try:
         cells = _result(at.process, child, end, fields)
@@ -87,15 +87,15 @@ def child_end(at: Moment, child: Child, end: Mapping[str, Any], fields: Mapping[
 
 
 def child_key(snapshot: Snapshot, child: Child) -> str:
-    """The key that a child is started with: the same reads are the same child.
+    """The start key of a child: the same reads give the same child.
 
-    One that takes the place of a cancelled one has "/" and a number behind it.
+    The key of a child that replaces a cancelled one ends in "/" and a number.
     """
     return f"child:{snapshot.case}:{child.first_name}:{digest_of(snapshot.cells, child.depends)[:16]}"
 
 
 def body_of(accept: Accept, message: object) -> str:
-    """A message as the store keeps it. Raises ValidationError or ValueRefused where it is not what the process accepts."""
+    """The stored form of a message. Raises ValidationError or ValueRefused if the process does not accept it."""
     adapter = adapter_of(accept.message)
     checked = adapter.validate_python(message)
     text = to_json(adapter.dump_python(checked, mode="json"), inf_nan_mode="constants").decode()
@@ -108,13 +108,13 @@ def body_of(accept: Accept, message: object) -> str:
 
 
 def starts_next(process: AnyProcess, message: MessageRow) -> bool:
-    """Whether a message that its case has not taken in can start a case of its own."""
+    """Whether a message that its case has not taken in can start a new case."""
     accept = process.accepts_messages.get(message.name)
     return accept is not None and accept.starts is not False
 
 
 def passed(message: MessageRow, why: str) -> Event:
-    """The event of a message that the case does not take in."""
+    """The event of a message that the case ignores."""
     return Event(Kind.MESSAGE_RECEIVED, message.name, facts={"message": message.id, "fields": [], "passed": why})
 
 
@@ -135,7 +135,7 @@ def _received_one(at: Moment, snapshot: Snapshot, message: MessageRow) -> _One:
 
 
 def _child_ended(at: Moment, snapshot: Snapshot, message: MessageRow) -> _One:
-    """Take a child's end in, if it is the child that the case waits for."""
+    """Take in the end of a child, if the case waits for that child."""
     end = json.loads(message.body)
     step = at.case.row.step
     child = at.process.steps.get(step or "")
@@ -160,7 +160,7 @@ def _result(process: AnyProcess, child: Child, end: Mapping[str, Any], fields: M
 
 
 def _written(process: AnyProcess, snapshot: Snapshot, accept: Accept | None, message: MessageRow) -> dict[str, Cell] | None:
-    """The cells of a message; None where a younger one stands already."""
+    """The cells of a message; None if the field already has a newer one."""
     if accept is None:
         raise ValueRefused(f"process {process.name!r} accepts no {message.name!r} any more")
     codec = codec_of(process.state)

@@ -1,4 +1,4 @@
-"""Programs: what decides a case's way. A process with rules is one; another front end may answer from recorded outcomes."""
+"""Programs decide the next step of a case. A process with rules is one; another front end may replay recorded outcomes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pointsman.kernel.snapshot import Cell
 
 
 class Program(Protocol):
-    """What decides a case's way: it answers what comes next."""
+    """Decides the next step of a case."""
 
     @property
     def process(self) -> AnyProcess:

@@ -1,4 +1,4 @@
-"""Transitions: what one step changes, put together for the store, which commits it in one piece."""
+"""Transitions: put together all changes of one step, for the store to commit at once."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -59,7 +59,7 @@ def stays(at: Moment, result: StepResult, status: Status, *, added: Mapping[str,
 
 
 def blocks(at: Moment, reason: str) -> Transition:
-    """The case rests, as it is, until there is code that can go on with it; its pause stays open until then."""
+    """Block the case, unchanged, until there is code that can continue it; its pause stays open."""
     bare = at._replace(case=at.case._replace(migrated=None))
     attempts = at.case.row.attempts - (at.case.row.status is Status.RUNNING)  # the claim was no attempt
     t = stays(bare, StepResult((Event(Kind.BLOCKED, facts={"reason": reason}),), attempts=attempts), Status.BLOCKED)
@@ -142,13 +142,13 @@ def event_write(event: Event) -> EventWrite:
 
 
 def usage_writes(events: Iterable[Event]) -> Sequence[UsageWrite]:
-    """What the answers used that these events tell of: it is committed with the events, so it is counted once."""
+    """The usage that these events record. It is committed with the events, so it is counted once."""
     told = [answer for event in events if "used" in event.facts and (answer := usage_in(event.facts)) is not None]
     return [UsageWrite(model, used.input_tokens, used.output_tokens, int(used.cost * BILLION)) for model, used in told] if told else ()
 
 
 def runnable(decision: Decision) -> bool:
-    """Whether the decision names something for the engine to do."""
+    """Whether the decision names a step that the engine runs."""
     return isinstance(decision.step, Node | Parallel | Child | Compensate)
 
 
@@ -156,7 +156,7 @@ _NO_PROGRESS = frozenset({Kind.PERMIT_WAITED, Kind.EFFECT_INTENDED, Kind.EFFECT_
 
 
 def _kept_interruptions(case: Case, t: Transition, result: StepResult) -> int:
-    """The interruptions that the case keeps: an intent, a call in doubt or a place in the line does not end a step."""
+    """The interruptions that the case keeps: an intent, a call in doubt or a wait in the backlog does not end a step."""
     stays = t.step == case.row.step and t.status in {Status.RUNNING, Status.READY}
     return case.row.interruptions if stays and (result.in_doubt or all(event.kind in _NO_PROGRESS for event in result.events)) else 0
 
@@ -172,7 +172,7 @@ def _begin(at: Moment, result: StepResult) -> Transition:
 
 
 def _arrive(at: Moment, t: Transition, after: Next, result: StepResult, *, going_on: bool) -> list[EventWrite]:
-    """Set where the case stands after the decision; the events say so."""
+    """Set the status and step of the case after the decision, with their events."""
     decision, case = after.decision, at.case
     events = [_decided(decision.rule, decision.reads, decision.step.name)] if decision.rule else []
     if result.waits and isinstance(decision.step, Child):
@@ -191,7 +191,7 @@ def _arrive(at: Moment, t: Transition, after: Next, result: StepResult, *, going
 
 
 def _keeps_pause(pause: PauseRow, process: AnyProcess, after: Next, result: StepResult) -> bool:
-    """Whether the case waits on at its open pause: it shows what it showed, so an answer to it stays good."""
+    """Whether the case keeps its open pause: what it shows has not changed, so an answer is still valid."""
     step = after.decision.step
     if result.answered_by is not None or not isinstance(step, Pause | Sleep):
         return False
@@ -208,7 +208,7 @@ def _wait_on(at: Moment, t: Transition, result: StepResult) -> None:
 
 
 def _rest(at: Moment, t: Transition, after: Next, result: StepResult) -> Event:
-    """Set how the case rests after a decision that leaves the engine nothing to do; the event says so."""
+    """Set the resting status of the case after a decision that leaves the engine nothing to do, with its event."""
     cells = after.snapshot.cells
     match after.decision.step:
         case Pause(name=name, shows=shows) as pause:
@@ -244,19 +244,19 @@ def _ends(case: Case, t: Transition) -> bool:
 
 
 def _posts(at: Moment, t: Transition, after: Next | None) -> list[Post]:
-    """What the case tells its parent and its children."""
+    """The messages of the case to its parent and its children."""
     posts = [] if at.case.row.parent is None or not _ends(at.case, t) else [_to_parent(at.case.row, at.case.row.parent, t)]
     return posts + _to_children(at, t, after) if at.case.children else posts
 
 
 def _to_parent(row: CaseRow, parent: int, t: Transition) -> Post:
-    """What a case that ends tells its parent."""
+    """The message of an ended case to its parent."""
     end = {"key": row.key, "case": t.case, "status": t.status, "outcome": t.outcome or t.reason}
     return Post(Address(row.process, case=parent), CHILD_ENDED, str(t.case), json.dumps(end), t.at)
 
 
 def _to_children(at: Moment, t: Transition, after: Next | None) -> list[Post]:
-    """What a case tells those of its children that it no longer waits for: all of them, or those of other inputs."""
+    """The cancels of a case to the children that it no longer waits for: all of them, or those with other inputs."""
     case = at.case
     step = at.process.steps.get(case.row.step or "")
     if not isinstance(step, Child):
@@ -274,7 +274,7 @@ def _to_children(at: Moment, t: Transition, after: Next | None) -> list[Post]:
 
 
 def _need(at: Moment, t: Transition, result: StepResult) -> str | None:
-    """The limit that a ready case needs a permit of for its step. A look at what is in doubt comes first, and needs none."""
+    """The limit whose permit a ready case needs for its step. A look-up of an effect in doubt comes first, and needs none."""
     if result.needs is not None or result.in_doubt:
         return result.needs
     step = at.process.steps.get(t.step or "")
@@ -282,7 +282,7 @@ def _need(at: Moment, t: Transition, result: StepResult) -> str | None:
 
 
 def _field_writes(case: Case, after: Next | None = None, added: Mapping[str, Cell] = NO_CELLS) -> Sequence[FieldWrite]:
-    """The rows that a transition adds: what was written and cleared, and before both what a migration changed."""
+    """The rows of `fields` that a transition adds: first those that a migration changed, then writes and clears."""
     rows = {} if case.migrated is None else {name: FieldWrite(name, *change) for name, change in case.migrated.changes.items()}
     before = case.snapshot.cells
     if after is not None:
