@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from pointsman import (
+    AtLeastOnce,
     AtMostOnce,
+    ChildEnd,
     Context,
     Engine,
     Guard,
@@ -26,6 +28,7 @@ from pointsman import (
     Safety,
     State,
     Status,
+    compensate,
     each,
     explain_case,
     export_case,
@@ -229,6 +232,64 @@ def test_a_case_that_is_done_tells_that_nothing_follows_and_no_effect_is_called_
     assert told.stands == {"write": ("reply",), "check": ("verdict",), "approve": ("approval",), "send": ("receipt",)}
 
 
+def test_an_ended_case_promises_no_call(tmp_path: Path) -> None:
+    async def main() -> list[Explanation]:
+        process = letter(deliver=broken, safety=AtMostOnce())
+        async with engine_on(tmp_path, process) as engine:
+            told = []
+            for answer in (None, True):
+                case = (await engine.start(process, {"message": "hello"})).case
+                await engine.wait_until_resting(case)
+                if answer is not None:
+                    await engine.resume((await engine.pending(case)).token, answer, by="anna")
+                    await engine.wait_until_resting(case)
+                await engine.cancel(case, by="anna", why="no longer wanted")
+                told.append(await told_by(engine, process, case))
+            return told
+
+    uncalled, in_doubt = asyncio.run(main())
+
+    assert uncalled.effects["send"] == "not called (AtMostOnce)"
+    assert in_doubt.effects["send"].startswith(
+        "in doubt (cannot read HELLO); the case has ended, and an operator can still say whether it happened"
+    )
+
+
+class Cast(State):
+    size: int
+    cooled_at: float | None = None
+
+
+class Ordered(State):
+    size: int
+    cast: ChildEnd | None = None
+
+
+def test_a_case_that_waits_for_no_person_says_what_it_waits_for(tmp_path: Path) -> None:
+    def size_of(size: int) -> dict[str, int]:
+        return {"size": size}
+
+    casting, ordering = Process("casting", Cast), Process("ordering", Ordered)
+    cool = casting.sleep(writes="cooled_at", seconds="1h", name="cool")
+    cast = ordering.child(casting, size_of, writes="cast", name="have it cast")
+    casting.rules(when("hot", lambda c: c.cooled_at is None, cool), otherwise(finish("cast")))
+    ordering.rules(when("not cast", lambda c: c.cast is None, cast), otherwise(finish("made")))
+
+    async def main() -> tuple[str, str]:
+        async with Engine.open(tmp_path / "cases.db", [casting, ordering], clock=ManualClock()) as engine:
+            case = (await engine.start(ordering, {"size": 2})).case
+            await engine.idle(horizon_seconds=1.0)
+            [child] = await engine.reader.children(case)
+            parents, childs = await told_by(engine, ordering, case), await told_by(engine, casting, child.id)
+            return "\n".join(parents.lines(BEGIN)), "\n".join(childs.lines(BEGIN))
+
+    of_parent, of_child = asyncio.run(main())
+
+    told = "What can come next, after the end of the child:\n  not cast -> have it cast  (if the end of the child makes it hold)"
+    assert told in of_parent
+    assert "What can come next, after the end of the sleep:\n  hot -> cool  (if the end of the sleep makes it hold)" in of_child
+
+
 # Parked, and in doubt.
 
 
@@ -255,6 +316,43 @@ def test_a_call_in_doubt_is_told_with_its_key_and_who_decides(tmp_path: Path) ->
     assert "an operator must decide" in told.effects["send"]
     assert "(key " in told.effects["send"]
     assert told.following[0].note == "in doubt (cannot read HELLO); an operator must decide whether to call it again"
+
+
+def test_a_compensation_that_has_begun_comes_next_whatever_the_rules_choose(tmp_path: Path) -> None:
+    class Trip(State):
+        where: str
+        hotel: str | None = None
+
+    process = Process("trip", Trip)
+
+    def room(where: str) -> str:
+        return f"a room in {where}"
+
+    def cancel(hotel: str) -> None:
+        raise OSError("the line went dead")
+
+    undo = process.compensation(safety=AtMostOnce())(cancel)
+    book = process.effect(room, writes="hotel", safety=AtLeastOnce("it is cheap"), undo=undo, name="book")
+    process.accept(str, writes="where", correlate=lambda where: "one")
+    process.rules(
+        when("no hotel", lambda c: c.hotel is None, book),
+        when("rain", lambda c: c.where == "Oslo", compensate("called off")),
+        otherwise(finish("packed")),
+    )
+
+    async def main() -> Explanation:
+        async with engine_on(tmp_path, process) as engine:
+            case = (await engine.start(process, {"where": "Oslo"}, correlation="one")).case
+            await engine.wait_until_resting(case)
+            await engine.send(process, "Rome")
+            await engine.idle()
+            assert (await engine.state(case, Trip)).where == "Rome"
+            return await told_by(engine, process, case)
+
+    told = asyncio.run(main())
+
+    assert [(rule.name, rule.step) for rule in told.following] == [("rain", "compensate('called off')")]
+    assert told.effects["cancel"].startswith("in doubt")
 
 
 def refused(text: str) -> str:

@@ -23,6 +23,7 @@ from pointsman import (
     Status,
     UnknownCase,
     finish,
+    format_time,
     history_of,
     otherwise,
     when,
@@ -265,7 +266,7 @@ FACTS: dict[str, Any] = {
     "shows": ["message", "reply"], "digest": "fedcba9876543210fedc", "by": "anna", "why": "it is wrong", "reason": "no such order",
     "outcome": "sent", "result": "a late reply", "succeeded": ["write"], "failed": ["judge"], "cancelled": [],
     "violations": [{"check": "polite", "message": "it does not say sorry"}], "next": "repair",
-    "version": 2, "fingerprint": "0a1b2c3d4e5f", "since": 1, "to": 2,
+    "until": 1_000_060.0, "version": 2, "fingerprint": "0a1b2c3d4e5f", "since": 1, "to": 2,
 }  # fmt: skip
 
 OF_A_STEP = {
@@ -330,6 +331,31 @@ def test_what_a_step_did_is_told_with_its_name(kind: Kind) -> None:
 )
 def test_an_event_says_its_facts(kind: Kind, words: str) -> None:
     assert words in told(row_of(kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "facts", "words"),
+    [
+        (Kind.MESSAGE_RECEIVED, "mail", {"message": 7, "fields": ["mail"]}, "mail: message 7 wrote mail"),
+        (Kind.MESSAGE_RECEIVED, "mail", {"message": 7, "fields": [], "passed": "it is older"}, "mail: message 7 was not taken in: it is older"),
+        (Kind.PERMIT_WAITED, "ask", {"limit": "llm", "why": "all permits are taken"}, "ask waits for a permit of 'llm': all permits are taken"),
+        (Kind.NODE_RETRIED, "ask", {"at": 0.0}, f"ask is tried again at {format_time(0.0)}"),
+        (Kind.REDRIVEN, None, {"by": "anna", "why": "it is up again", "fields": []}, "by anna: it is up again"),
+        (Kind.REDRIVEN, None, {"by": "anna", "why": "a typo", "fields": ["text"]}, "by anna: a typo; corrected text"),
+        (Kind.CANCELLED, None, {"by": "anna", "why": "a duplicate"}, "by anna: a duplicate"),
+        (Kind.CHILD_ENDED, "ship", {"child": 4, "status": "cancelled", "fields": []}, "ship: case 4 is cancelled: wrote nothing"),
+        (Kind.REMINDED, "judge", {"assignee": None}, "judge is assigned to nobody"),
+        (Kind.DEADLINE_PASSED, "judge", {"answer": None}, "judge: no answer came"),
+        (Kind.DEADLINE_PASSED, "judge", {"answer": "verdict"}, "judge: no answer came: wrote the default to verdict"),
+        (
+            Kind.EFFECT_SETTLED, "pay",
+            {"key": "0123456789abcdef", "how": "resolved: it happened", "fields": [], "by": "eva", "why": "she phoned"},
+            "pay resolved: it happened: wrote nothing, by eva: she phoned  (key 0123456789ab…)",
+        ),
+    ],
+)  # fmt: skip
+def test_an_event_is_a_sentence_that_says_who_did_what(kind: Kind, step: str | None, facts: dict[str, Any], words: str) -> None:
+    assert told(row_of(kind)._replace(step=step, facts=json.dumps(facts))) == words
 
 
 def test_a_later_attempt_is_told_with_its_number() -> None:

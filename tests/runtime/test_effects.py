@@ -108,11 +108,13 @@ def test_a_rejection_is_final_and_not_called_again_by_a_redrive(place: Place, po
         async with place.open(process, resources={"world": world}) as engine:
             row, entry = await posted(engine)
             await engine.redrive(row.id, by="anna", why="again")
-            return row, entry, await engine.wait_until_resting(row.id)
+            again = await engine.wait_until_resting(row.id)
+            return row, entry, again, [event.kind for event in await engine.reader.events(case=row.id)]
 
-    row, entry, again = run(main())
+    row, entry, again, kinds = run(main())
 
     assert (row.status, row.reason) == (Status.PARKED, "'post' was rejected: no such street")
+    assert kinds[-5:] == ["node.failed", "parked", "redriven", "effect.settled", "parked"]  # no attempt failed the second time
     assert (entry.status, entry.error) == (EffectStatus.FAILED, "no such street")
     assert (again.reason, len(world.keys)) == (row.reason, 1)
 

@@ -381,6 +381,20 @@ def test_a_verdict_on_an_earlier_call_does_not_count_for_a_later_one(place: Plac
     assert len(world.keys) == 2
 
 
+def test_a_doubt_keeps_its_cause_when_the_case_is_redriven_before_it_is_resolved(place: Place) -> None:
+    async def main() -> tuple[str, str]:
+        async with place.open(letter(AtMostOnce()), resources={"world": World(ConnectionResetError("reset"))}) as engine:
+            entry = await in_doubt(engine)
+            first = await engine.case(entry.case)
+            await engine.redrive(entry.case, by="anna", why="again")
+            return str(first.reason), str((await engine.wait_until_resting(entry.case)).reason)
+
+    first, again = run(main())
+
+    assert again == first
+    assert "(reset)" in again
+
+
 def test_what_did_not_happen_is_called_again(place: Place) -> None:
     world, process = World(ConnectionResetError("reset"), "receipt 2"), letter(AtMostOnce())
 

@@ -6,7 +6,7 @@ the key of the call that it reverses, so after a crash the ledger shows how far 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pointsman.definition.effects import Compensation
 from pointsman.definition.process import AnyProcess
@@ -54,13 +54,12 @@ def next_move(at: Moment, step: Compensate) -> Move:
     return StepResult((Event(Kind.COMPENSATED, facts={"effects": named}),), finishes=step.outcome)
 
 
-def begun(at: Moment) -> Compensate | None:
-    """The compensation that the case has begun: once a compensation has been called, all of them run."""
-    step = at.process.compensates.get(at.case.row.step or "")
-    if step is None:
+def begun(process: AnyProcess, step: str | None, entries: Iterable[EffectRow]) -> Compensate | None:
+    """The compensation that a case at this step has begun: once a compensation has been called, all of them run."""
+    found = process.compensates.get(step or "")
+    if found is None:
         return None
-    entries = at.case.ledger.values()
-    return step if any(entry.status in _CALLED and isinstance(declared(at.process, entry), Compensation) for entry in entries) else None
+    return found if any(entry.status in _CALLED and isinstance(declared(process, entry), Compensation) for entry in entries) else None
 
 
 def as_of(at: Moment, cells: Mapping[str, Cell]) -> Moment:

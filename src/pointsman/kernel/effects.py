@@ -193,7 +193,7 @@ def _resolve_doubt(at: Moment, effect: AnyEffect, entry: EffectRow, undoes: str,
         case WaitUntil(wake_at):
             return StepResult(doubt, wake_at=wake_at, settlement=settlement)
         case GiveUp(reason):
-            return StepResult(doubt, park=_give_up(effect, entry.key, reason), settlement=settlement)
+            return StepResult(doubt, park=_give_up(effect, entry.key, f"{reason} ({settlement.error})"), settlement=settlement)
         case LookUp():
             return LookUpEffect(effect, entry.key, at.case.snapshot.cells, entry.attempts, undoes)
 
@@ -286,8 +286,11 @@ def _rejected(at: Moment, effect: AnyEffect, key: str, error: Rejected, *, recor
     settlement = None if recorded else Settlement(key, EffectStatus.FAILED, None, message_of(error))
     cells = failure_cells(at.process, effect, error, attempt) if effect.on_failure == "record" else {}
     cells = {name: cell for name, cell in cells.items() if not (recorded and cell.appends)}  # it was added when it was recorded
-    facts = {"error": "Rejected", "message": message_of(error), "raised_at": raised_at(error)}
-    event = Event(Kind.NODE_FAILED, effect.name, attempt, facts, cells)
+    if recorded:  # there was no call, so no attempt failed
+        event = Event(Kind.EFFECT_SETTLED, effect.name, attempt, {"key": key, "how": "was rejected before", "fields": list(cells)}, cells)
+    else:
+        facts = {"error": "Rejected", "message": message_of(error), "raised_at": raised_at(error)}
+        event = Event(Kind.NODE_FAILED, effect.name, attempt, facts, cells)
     park = None if cells else f"{effect.name!r} was rejected: {message_of(error)}"
     return StepResult((event,), park=park, settlement=settlement, evidence=evidence_of(error, attempt))
 

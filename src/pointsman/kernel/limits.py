@@ -135,7 +135,7 @@ def why_shut(limit: Limit, state: LimitState, now: float) -> str:
         return f"all permits are taken, {limit.concurrency} at a time"
     if limit.per_second is not None and state.next_at > now:
         return f"calls begin at a rate of {limit.per_second:g} a second"
-    return "others are in line"
+    return "others may be in line"
 
 
 def opens_at(limit: Limit, state: LimitState, now: float, alive: Collection[str] = ()) -> float:

@@ -451,7 +451,7 @@ def _conclude(at: Moment, result: StepResult) -> Plan:
 def _after(at: Moment, event: Event | None, received: Received) -> Next:
     """The case after what happened, and what comes next: what the rules choose, or the rest of a compensation that has begun."""
     after = next_after(at.program, at.case.snapshot, event, received.events)
-    begun = compensations.begun(at)
+    begun = compensations.begun(at.process, at.case.row.step, at.case.ledger.values())
     if begun is None or not after.decision.rule:
         return after
     return after._replace(decision=Decision(begun, at.case.row.rule or ""))

@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from pointsman.definition.children import Child
 from pointsman.definition.counts import format_count
-from pointsman.definition.effects import Effect
+from pointsman.definition.effects import Compensation, Effect
 from pointsman.definition.fingerprint import SHORT
-from pointsman.definition.pauses import Pause
+from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import UnknownProcess, ValueRefused, VersionNotAccepted
+from pointsman.kernel import compensations
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.decide import Decision, Tried, decide
 from pointsman.kernel.events import Kind
@@ -20,7 +22,7 @@ from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.limits import LimitState
 from pointsman.kernel.migrate import migrate
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow
-from pointsman.kernel.snapshot import Cell, Status
+from pointsman.kernel.snapshot import ENDED, Cell, Status
 from pointsman.operations.history import History, history_of
 from pointsman.operations.times import format_duration, format_time
 from pointsman.runtime.registry import Registry
@@ -52,7 +54,7 @@ class Explanation:
     The rule that chose the present step read `reads`. `following` are the rules that can be chosen next: after the answer if
     the case waits for one, otherwise now. `stands` lists the steps whose results the engine would not compute again, with
     their fields. `effects` says of each effect whether it would be called, has an outcome, or is in doubt. `obstacles` lists what
-    stops the case.
+    stops the case. `awaits` says what a waiting case waits for: "the answer", "the end of the sleep" or "the end of the child".
     """
 
     history: History
@@ -62,6 +64,7 @@ class Explanation:
     stands: Mapping[str, tuple[str, ...]]
     effects: Mapping[str, str]
     obstacles: tuple[str, ...]
+    awaits: str | None = None
 
     @property
     def case(self) -> CaseRow:
@@ -78,7 +81,9 @@ class Explanation:
         row = self.case
         yield f"case {row.id} is {row.status} at {row.step or '?'}, by rule {row.rule!r}"
         yield from (f"  {obstacle}" for obstacle in self.obstacles)
-        if row.wake_at is not None:
+        if row.wake_at is not None and row.needs is not None and row.wake_at <= now:
+            yield f"  in line since {format_time(row.wake_at)}"
+        elif row.wake_at is not None:
             yield f"  due at {format_time(row.wake_at)}" + (f", in {format_duration(row.wake_at - now)}" if row.wake_at > now else "")
         yield "\nThe rules in order, and the fields that they read:"
         for rule in self.rules:
@@ -87,9 +92,9 @@ class Explanation:
         yield "\nThe fields that the decision read:"
         yield from (f"  {name} = {_short(value)}" for name, value in self.reads.items())
         if self.following:
-            yield "\nWhat can come next" + (", after the answer:" if row.status is Status.WAITING else ":")
+            yield f"\nWhat can come next{f', after {self.awaits}' if self.awaits else ''}:"
         for rule in self.following:
-            yield f"  {rule.name} -> {rule.step}  ({rule.note or ('next' if rule.certain else 'if the answer makes it hold')})"
+            yield f"  {rule.name} -> {rule.step}  ({rule.note or ('next' if rule.certain else f'if {self.awaits} makes it hold')})"
         for title, told in (("What the engine would not repeat", self.stands), ("Branches", self.branches), ("Effects", self.effects)):
             if told:
                 yield f"\n{title}:"
@@ -142,13 +147,16 @@ def explain(process: AnyProcess, history: History) -> Explanation:
     rules = tuple(_told(tried) for tried in tried_rules(process, cells))
     effects, unsettled = _effects(process, history)
     step = process.steps.get(stands_at or "")
-    waiting = row.status is Status.WAITING and isinstance(step, Pause)
-    unknown = _open_fields(process, cells, step) if waiting and isinstance(step, Pause) else frozenset()
+    waits_at = step if row.status is Status.WAITING and isinstance(step, Pause | Sleep | Child) else None
+    unknown = frozenset() if waits_at is None else _open_fields(process, cells, waits_at)
+    decision, begun = decide(process, cells), compensations.begun(process, stands_at, history.effects)
     following = tuple(
         _told(tried, certain=certain, note=unsettled.get(tried.rule.step.name)) for tried, certain in possible_next(process, cells, unknown)
     )
-    decision = decide(process, cells)
-    if row.status in {Status.WAITING, Status.READY} and decision.step.name != stands_at:
+    if begun is not None:
+        note = "next: a compensation that has begun is completed, whatever the rules choose by now"
+        following = tuple(replace(rule, note=note) for rule in rules if rule.step == begun.name)
+    elif row.status in {Status.WAITING, Status.READY} and decision.step.name != stands_at:
         obstacles.append(f"under the present code rule {decision.rule!r} would choose {decision.step.name} instead of {row.step}")
     if row.needs is not None and row.status is Status.READY:
         obstacles += _limit(row, history.limit or LimitState())
@@ -160,7 +168,11 @@ def explain(process: AnyProcess, history: History) -> Explanation:
         stands=_stands(cells),
         effects=effects,
         obstacles=tuple(obstacles),
+        awaits=None if waits_at is None else _AWAITS[type(waits_at)],
     )
+
+
+_AWAITS: Mapping[type, str] = {Pause: "the answer", Sleep: "the end of the sleep", Child: "the end of the child"}
 
 
 def _limit(row: CaseRow, limit: LimitState) -> Iterator[str]:
@@ -209,9 +221,9 @@ def _cells(process: AnyProcess, texts: Mapping[str, tuple[str, str]], obstacles:
     return cells
 
 
-def _open_fields(process: AnyProcess, cells: Mapping[str, Cell], pause: Pause) -> frozenset[str]:
-    """The fields that an answer may change: those it writes or edits, and everything that is computed from them."""
-    open_fields = {*pause.writes, *pause.edits}
+def _open_fields(process: AnyProcess, cells: Mapping[str, Cell], step: Pause | Sleep | Child) -> frozenset[str]:
+    """The fields that the end of a wait may change: those that it writes, or an answer edits, and everything that is computed from them."""
+    open_fields = {*step.writes, *(step.edits if isinstance(step, Pause) else ())}
     while True:
         more = {
             name
@@ -248,7 +260,9 @@ def _effects(process: AnyProcess, history: History) -> tuple[dict[str, str], dic
     unsettled: dict[str, str] = {}
     for name, step in process.steps.items():
         if isinstance(step, Effect):
-            told[name] = f"not called yet; it will be called when a rule chooses it ({type(step.safety).__name__})"
+            when = "its effect is reversed" if isinstance(step, Compensation) else "a rule chooses it"
+            then = "not called" if history.case.status in ENDED else f"not called yet; it will be called when {when}"
+            told[name] = f"{then} ({type(step.safety).__name__})"
     policies = {facts["key"]: facts["safety"] for facts in _facts_of(history, Kind.EFFECT_INTENDED) if "safety" in facts}
     for entry in history.effects:
         name = process.called(entry.effect)
@@ -268,17 +282,22 @@ def _of_call(row: CaseRow, entry: EffectRow, policy: str, calls_max: int | None)
     due = row.wake_at if row.status is Status.READY else None
     when = "" if due is None else f" at {format_time(due)}"
     most = "" if calls_max is None else f" of {calls_max}"
+    ended = row.status in ENDED
     match entry.status:
         case EffectStatus.DONE:
             return "done; it will not be called again under this key"
         case EffectStatus.FAILED:
             return f"rejected: {entry.error}; it will not be called again under this key, unless an operator says so"
+        case EffectStatus.NOT_SENT if ended:
+            return f"not sent ({entry.error or 'an operator said so'})"
         case EffectStatus.NOT_SENT:
             again = f"{when}, call {entry.attempts + 1}{most}" if row.status is Status.READY else " once the case goes on"
-            return f"not sent ({entry.error}); it will be called again{again}"
+            return f"not sent ({entry.error or 'an operator said so'}); it will be called again{again}"
         case EffectStatus.INTENDED if row.status is Status.RUNNING:
             return "intended; its call may be running"
     doubt = f"in doubt ({entry.error or 'the engine ended during the call'})"
+    if ended:
+        return f"{doubt}; the case has ended, and an operator can still say whether it happened"
     if policy == "Reconcile" and row.status is Status.READY:
         return f"{doubt}; a look-up finds out whether it happened{when}, and it will not be called again before that"
     if policy in {"Idempotent", "AtLeastOnce"} and row.status is Status.READY:

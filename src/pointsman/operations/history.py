@@ -15,7 +15,6 @@ from pointsman.operations.times import format_time
 from pointsman.store.base import Reader
 
 NAMED_MAX = 5  # branches named in one line; the event names all of them
-TIMES = {"at", "until", "deadline"}  # the facts of events that are Unix seconds
 EVENTS_MAX = 10_000  # for one case: more than `steps_max` allows
 
 
@@ -93,7 +92,8 @@ def told(event: EventRow) -> str:
         case "decided":
             return f"rule {facts['rule']!r} -> {facts['step']}  (read {', '.join(facts['reads']) or 'nothing'})"
         case "effect.settled":
-            return f"{event.step} {facts['how']}: wrote {listed or 'nothing'}  (key {facts['key'][:12]}…)"
+            by = f", by {facts['by']}: {facts['why']}" if "by" in facts else ""
+            return f"{event.step} {facts['how']}: wrote {listed or 'nothing'}{by}  (key {facts['key'][:12]}…)"
         case "effect.intended" | "effect.in_doubt" | "effect.not_sent":
             return f"{event.step}{': ' + facts['message'] if 'message' in facts else ''}  (key {facts['key'][:12]}…)"
         case "node.succeeded":
@@ -103,12 +103,14 @@ def told(event: EventRow) -> str:
         case "guard.violated":
             found = "; ".join(f"{violation['check']}: {violation['message']}" for violation in facts["violations"])
             return f"{event.step}: {found or ERASED_TEXT} -> {facts['next']}{_used(facts)}"
-        case "erased":
-            return f"by {facts['by']}: {facts['why']}"
-        case "expired":
-            return f"retention deleted {format_count(len(facts['cases']), 'case')} of {facts['process']!r}"
-        case "parked":
-            return f"reason {facts['reason']}{_at(facts)}"
+        case "node.retried":
+            return f"{event.step} is tried again at {format_time(facts['at'])}"
+        case "node.interrupted":
+            return f"{event.step}: engines that ended during it: {facts['interruptions']}"
+        case "permit.waited":
+            return f"{event.step} waits for a permit of {facts['limit']!r}{': ' + facts['why'] if facts['why'] else ''}"
+        case "result.dropped":
+            return f"{event.step}: dropped {listed}"
         case "accepted" if "version" in facts:
             return f"fields {listed}  (version {facts['version']}, definition {facts['fingerprint']})"
         case "migrated":
@@ -122,14 +124,40 @@ def told(event: EventRow) -> str:
         case "resumed":
             return f"{event.step} answered by {facts['by']}: wrote {listed}"
         case _:
-            said = ", ".join(f"{name} {_said(name, value)}" for name, value in facts.items())
-            return f"{event.step}: {said}" if event.step else said
+            return _of_the_case(event, facts, listed)
 
 
-def _said(name: str, value: object) -> str:
-    if name in TIMES and isinstance(value, int | float):
-        return format_time(value)
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _of_the_case(event: EventRow, facts: Mapping[str, Any], listed: str) -> str:
+    """The text of an event that is not about the call of a step."""
+    match event.kind:
+        case "message.received" if "passed" in facts:
+            return f"{event.step}: message {facts['message']} was not taken in: {facts['passed']}"
+        case "message.received":
+            return f"{event.step}: message {facts['message']} wrote {listed or 'nothing'}"
+        case "reminded" | "reassigned":
+            return f"{event.step} is assigned to {facts['assignee'] or 'nobody'}"
+        case "deadline.passed":
+            return f"{event.step}: no answer came{': wrote the default to ' + facts['answer'] if facts['answer'] else ''}"
+        case "sleeping":
+            return f"{event.step} until {format_time(facts['until'])}"
+        case "woken":
+            return f"{event.step}: wrote {listed}"
+        case "child.started":
+            return f"{event.step}: case {facts['child']}"
+        case "child.ended":
+            return f"{event.step}: case {facts['child']} is {facts['status']}: wrote {listed or 'nothing'}"
+        case "compensated":
+            return f"reversed {', '.join(facts['effects']) or 'nothing'}"
+        case "redriven":
+            return f"by {facts['by']}: {facts['why']}{'; corrected ' + listed if listed else ''}"
+        case "cancelled" | "erased":
+            return f"by {facts['by']}: {facts['why']}"
+        case "parked" | "blocked":
+            return f"{facts['reason']}{_at(facts)}"
+        case "expired":
+            return f"retention deleted {format_count(len(facts['cases']), 'case')} of {facts['process']!r}"
+        case _:
+            return ", ".join(f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in facts.items())
 
 
 def _at(facts: Mapping[str, Any]) -> str:
