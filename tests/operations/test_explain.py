@@ -371,6 +371,20 @@ def unsent(text: str) -> str:
     raise NotSent(f"nobody listens for {text}")
 
 
+def test_a_rejection_does_not_count_for_an_effect_that_reads_something_else_now(tmp_path: Path) -> None:
+    async def correct(engine: Engine, case: int) -> None:
+        await engine.redrive(case, by="anna", why="a typo", fields={"message": "ask"})
+        await engine.wait_until_resting(case)
+        async with asyncio.timeout(5):
+            while (await engine.case(case)).step != "approve":
+                await asyncio.sleep(0)
+
+    told = answered(tmp_path, letter(deliver=refused), then=correct)
+
+    assert [(rule.step, rule.note) for rule in told.following if rule.step == "send"] == [("send", None)]
+    assert told.effects["send"].startswith("rejected: no such address for HELLO")
+
+
 def test_an_effect_that_was_not_sent_is_told_as_called_again(tmp_path: Path) -> None:
     told = answered(tmp_path, letter(deliver=unsent))
 

@@ -13,7 +13,8 @@ from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import UnknownProcess, ValueRefused, VersionNotAccepted
 from pointsman.kernel import compensations
-from pointsman.kernel.codec import codec_of
+from pointsman.kernel.case import UNKNOWN
+from pointsman.kernel.codec import codec_of, digest_of
 from pointsman.kernel.decide import Decision, Tried, decide
 from pointsman.kernel.events import Kind
 from pointsman.kernel.explain import possible_next, tried_rules
@@ -28,6 +29,11 @@ from pointsman.operations.times import format_duration, format_time
 from pointsman.runtime.registry import Registry
 from pointsman.store.base import Reader
 
+_AWAITS: Mapping[str, str] = {
+    Kind.PAUSED: "the answer",
+    Kind.SLEEPING: "the end of the sleep",
+    Kind.CHILD_STARTED: "the end of the child",
+}
 SHOWN_MAX = 160  # characters of a value: two lines of a terminal
 
 
@@ -54,7 +60,7 @@ class Explanation:
     The rule that chose the present step read `reads`. `following` are the rules that can be chosen next: after the answer if
     the case waits for one, otherwise now. `stands` lists the steps whose results the engine would not compute again, with
     their fields. `effects` says of each effect whether it would be called, has an outcome, or is in doubt. `obstacles` lists what
-    stops the case. `awaits` says what a waiting case waits for: "the answer", "the end of the sleep" or "the end of the child".
+    stops the case.
     """
 
     history: History
@@ -64,12 +70,17 @@ class Explanation:
     stands: Mapping[str, tuple[str, ...]]
     effects: Mapping[str, str]
     obstacles: tuple[str, ...]
-    awaits: str | None = None
 
     @property
     def case(self) -> CaseRow:
         """Where the case stands."""
         return self.history.case
+
+    @property
+    def awaits(self) -> str | None:
+        """What a waiting case waits for: "the answer", "the end of the sleep" or "the end of the child"; None if it does not wait."""
+        waits = self.case.status is Status.WAITING
+        return next((_AWAITS[event.kind] for event in reversed(self.history.events) if event.kind in _AWAITS), None) if waits else None
 
     @property
     def branches(self) -> Mapping[str, str]:
@@ -145,7 +156,7 @@ def explain(process: AnyProcess, history: History) -> Explanation:
     cells = _cells(process, _migrated(process, history, obstacles), obstacles)
     stands_at = None if row.step is None else process.called(row.step)
     rules = tuple(_told(tried) for tried in tried_rules(process, cells))
-    effects, unsettled = _effects(process, history)
+    effects, unsettled = _effects(process, history, cells)
     step = process.steps.get(stands_at or "")
     waits_at = step if row.status is Status.WAITING and isinstance(step, Pause | Sleep | Child) else None
     unknown = frozenset() if waits_at is None else _open_fields(process, cells, waits_at)
@@ -168,11 +179,7 @@ def explain(process: AnyProcess, history: History) -> Explanation:
         stands=_stands(cells),
         effects=effects,
         obstacles=tuple(obstacles),
-        awaits=None if waits_at is None else _AWAITS[type(waits_at)],
     )
-
-
-_AWAITS: Mapping[type, str] = {Pause: "the answer", Sleep: "the end of the sleep", Child: "the end of the child"}
 
 
 def _limit(row: CaseRow, limit: LimitState) -> Iterator[str]:
@@ -189,7 +196,7 @@ def _limit(row: CaseRow, limit: LimitState) -> Iterator[str]:
 def _nothing_left(process: AnyProcess, history: History, facts: Mapping[str, Any]) -> Explanation:
     """The explanation of an erased case; `facts` are those of the erasure."""
     told = f"its content was erased by {facts['by']} ({facts['why']}); its events still say what happened, when and by whom"
-    return Explanation(history, {}, (), (), {}, _effects(process, history)[0], (told,))
+    return Explanation(history, {}, (), (), {}, _effects(process, history, {})[0], (told,))
 
 
 def _migrated(process: AnyProcess, history: History, obstacles: list[str]) -> Mapping[str, tuple[str, str]]:
@@ -254,8 +261,11 @@ def _stands(cells: Mapping[str, Cell]) -> dict[str, tuple[str, ...]]:
     return written
 
 
-def _effects(process: AnyProcess, history: History) -> tuple[dict[str, str], dict[str, str]]:
-    """The state of each effect, and, for each effect without an outcome, what the engine would do with it."""
+def _effects(process: AnyProcess, history: History, cells: Mapping[str, Cell]) -> tuple[dict[str, str], dict[str, str]]:
+    """The state of each effect, and, for each effect without an outcome, what the engine would do with it.
+
+    A call that certainly did not happen, or was rejected, says nothing of a call that reads other values: that has another key.
+    """
     told: dict[str, str] = {}
     unsettled: dict[str, str] = {}
     for name, step in process.steps.items():
@@ -270,7 +280,8 @@ def _effects(process: AnyProcess, history: History) -> tuple[dict[str, str], dic
         policy = policies.get(entry.key) or (type(effect.safety).__name__ if isinstance(effect, Effect) else "unknown")
         words = _of_call(history.case, entry, policy, effect.retry.attempts_max if isinstance(effect, Effect) else None)
         told[name] = f"{words} (key {entry.key}, {policy})"
-        if entry.status is EffectStatus.DONE:
+        reads_others = isinstance(effect, Effect) and effect.key is None and entry.arguments != digest_of(cells, effect.depends)
+        if entry.status is EffectStatus.DONE or (entry.status not in UNKNOWN and reads_others):
             unsettled.pop(name, None)
         else:
             unsettled[name] = words
