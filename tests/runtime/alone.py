@@ -1,4 +1,4 @@
-"""Functions that run in a Python of their own, and the process that they belong to."""
+"""Functions that run in a subprocess, and the process that they belong to."""
 
 import asyncio
 import ctypes

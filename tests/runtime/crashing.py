@@ -1,4 +1,4 @@
-"""Engines that die: run as a program, this works on a database until the process ends without a word."""
+"""Run as a program, this works on a database until the process is killed without warning."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Kill an engine at every point of a fan-out and look at what the next one makes of it: run as a program, it prints a report."""
+"""Run as a program, this kills an engine at every failpoint of a fan-out, lets the next engine finish, and prints a report."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A program whose plain node hangs for ever: run with the database, it ends all the same."""
+"""Run as a program with a database: a plain node hangs forever, and the program ends all the same."""
 
 import asyncio
 import sys

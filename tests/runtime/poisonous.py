@@ -1,4 +1,4 @@
-"""A case that ends whatever engine takes it up: run as a program with the database, the kind of poison, and a file of calls."""
+"""A case that kills every engine that claims it. Run as a program with the database, the kind of poison and a file of calls."""
 
 import asyncio
 import ctypes

@@ -1,4 +1,4 @@
-"""The engine for scripts has the engine's calls, and each waits for its answer."""
+"""The blocking engine has the methods of the engine, and each waits for its result."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""The machine's clock is set while cases wait: every timer comes when its time has passed, and nobody waits for a clock that stands."""
+"""The machine's clock is set while cases wait: every timer fires when its time has passed, and no wait hangs on a stopped clock."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Compensation: what has happened is taken back, the last one first, each once, whatever crashes."""
+"""Compensation reverses the effects that happened, the last one first and each once, whatever crashes."""
 
 import sqlite3
 from collections.abc import Awaitable, Callable

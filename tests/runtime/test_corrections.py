@@ -1,4 +1,4 @@
-"""Redriving with corrected fields: audited, and everything computed from them is computed anew."""
+"""A redrive with corrected fields is audited, and every field computed from them is computed again."""
 
 import json
 

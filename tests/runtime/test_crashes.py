@@ -1,4 +1,4 @@
-"""Crashes: a process that ends without a word, in the middle of a step, and the engine that comes after it."""
+"""Crashes: a process is killed in the middle of a step, and the next engine continues."""
 
 from pathlib import Path
 from typing import Any

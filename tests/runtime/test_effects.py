@@ -1,4 +1,4 @@
-"""Effects: for each policy and each ending, the ledger, the number of calls, and where the case stands."""
+"""Effects: for each safety policy and each end of a call, the ledger, the number of calls and the status of the case."""
 
 import asyncio
 from typing import Any

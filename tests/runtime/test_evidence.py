@@ -1,4 +1,4 @@
-"""A step that fails says where: the innermost place of the author's code, and nothing of its values."""
+"""A failed step names the innermost line of the author's code, and no values."""
 
 import asyncio
 import json

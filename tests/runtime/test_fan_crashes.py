@@ -1,4 +1,4 @@
-"""A kill at any point of a fan-out: the next engine comes to the same end, and repeats nothing that had ended durably."""
+"""A kill at any failpoint of a fan-out: the next engine reaches the same end and repeats no branch whose end was stored."""
 
 import json
 import subprocess

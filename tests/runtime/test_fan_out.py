@@ -1,4 +1,4 @@
-"""Fan-out and fan-in: a branch for each item, what failed branches mean, and what comes too late."""
+"""Fan-out and fan-in: a branch for each item, failed branches, and late results."""
 
 import asyncio
 import json

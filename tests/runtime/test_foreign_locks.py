@@ -1,4 +1,4 @@
-"""Another program holds a write lock on the file: the engine waits, says so once, and goes on when the lock has gone."""
+"""Another program holds a write lock on the file: the engine waits, logs it once, and goes on when the lock is released."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""Guards at the edges: answers that no store can hold, that come late, or that nobody can judge; guards that change; budgets in a race."""
+"""Guards at the edges: responses that no store can hold, that come late or that no check can judge; changed guards; budgets in a race."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Guards: what a model says is held against its schema and checks, repaired, asked of another model, and counted once."""
+"""Guards: a response is checked against its schema and checks, repaired, asked of another model, and counted once."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Plain functions that outlive their time: left to their end, counted, replaced, and without a say any more."""
+"""Plain functions that outlive their timeout run on, are counted and replaced, and can change nothing any more."""
 
 import asyncio
 import subprocess
@@ -94,7 +94,7 @@ def test_when_all_threads_hang_a_call_is_refused_and_when_they_end_it_is_not(pla
     refused, quick = run(main())
 
     assert refused.status is Status.PARKED
-    assert "calls of plain functions that hang: 2; give their clients timeouts" in refused.reason
+    assert "plain functions that hang: 2; give their clients timeouts" in refused.reason
     assert quick.status is Status.DONE
     assert gates.calls == ["hangs", "hangs", "quick"]
 
@@ -111,7 +111,7 @@ def test_a_call_that_waits_for_a_thread_is_told_when_the_last_one_hangs(monkeypa
     begun.wait(5)
     pool.abandon(hanging)
 
-    with pytest.raises(NotSent, match="calls of plain functions that hang: 1"):
+    with pytest.raises(NotSent, match="plain functions that hang: 1"):
         waiting.result(5)
     gate.set()
     pool.close()

@@ -1,4 +1,4 @@
-"""The intake answers accepted, duplicate or busy; it counts what is in line, and not what waits for somebody."""
+"""The intake answers started, duplicate or busy. It counts the backlog, and no case that waits for a person."""
 
 import asyncio
 from typing import Any

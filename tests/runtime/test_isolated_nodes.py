@@ -1,4 +1,4 @@
-"""Nodes in a Python of their own: what crosses, what a crash means, and that nothing of them outlives their time."""
+"""Isolated nodes: what a subprocess receives and returns, what a crash means, and that no subprocess outlives its timeout."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The ledger's two promises: no call without a committed intent, and no intent that is forgotten."""
+"""The ledger's two promises: no call without a committed intent, and no intent is forgotten."""
 
 import asyncio
 from collections.abc import Callable

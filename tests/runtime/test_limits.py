@@ -1,4 +1,4 @@
-"""Limits: never a call too many, whatever ends or dies; who waits holds nothing, and nobody waits behind another limit."""
+"""Limits: never a call too many, whatever ends or dies. A queued case uses no place, and no case waits behind another limit."""
 
 import asyncio
 import threading

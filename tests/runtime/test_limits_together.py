@@ -1,4 +1,4 @@
-"""Lines, branches, rates, rests and breakers at the same time, in seeded confusion: all cases end, and no limit is exceeded."""
+"""Queues, branches, rates and breakers at the same time, in seeded random order: all cases end, and no limit is exceeded."""
 
 import asyncio
 from random import Random

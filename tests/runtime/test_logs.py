@@ -1,4 +1,4 @@
-"""What steps add to a log: history, which stays and is added once, whatever is rewritten, late, answered by hand or killed."""
+"""Logs: an item that a step adds stays and is added once, whatever is rewritten, late, answered or killed."""
 
 import asyncio
 from collections.abc import Callable

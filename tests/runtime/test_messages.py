@@ -1,4 +1,4 @@
-"""Messages: each reaches its case once, and nothing that was computed before it is acted on after it."""
+"""Messages: each reaches its case once, and no effect acts on a state computed before it."""
 
 import asyncio
 from typing import Any

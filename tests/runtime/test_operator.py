@@ -1,4 +1,4 @@
-"""What an operator does: cancel, redrive and resolve, each done once, told truthfully, and on the record."""
+"""Operators cancel, redrive and resolve: each command is done once, reported correctly, and recorded."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""People never queue behind nodes: what they ask and answer gets through while every place is taken."""
+"""People never queue behind nodes: they can ask and answer while every place is taken."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Poison leaves the line: what ends its engine again and again is parked by counting the engines that ended in the middle of it."""
+"""A case whose step kills its engine again and again is parked after a number of interruptions."""
 
 import random
 import signal

@@ -1,4 +1,4 @@
-"""What waits for a thread has not been called: its time has not begun, and its attempt does not count."""
+"""A call that waits for a thread has not begun: its timeout does not run, and its attempt does not count."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What comes at the worst moment: messages, ends, cancels and deadlines that meet each other."""
+"""Races: messages, ends, cancels and deadlines that meet each other."""
 
 import asyncio
 from random import Random

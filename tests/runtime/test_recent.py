@@ -1,4 +1,4 @@
-"""What an engine remembers of the cases that it moved last: never a state that has moved on, nothing of a case that has ended, and not too much."""
+"""The cache of recent cases never serves an old state, forgets ended cases, and is bounded."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Reconcile: ask the world whether a call in doubt happened, not too early, and believe what it says."""
+"""Reconcile: look up whether a call in doubt happened, not too early, and act on the answer."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a step is given, where it runs, and what a waiting case costs: nothing but its rows."""
+"""The resources of a step, the thread that it runs in, and the cost of a waiting case: only its rows."""
 
 import asyncio
 import contextvars

@@ -1,4 +1,4 @@
-"""Retention and erasure: what was kept long enough goes whole, what is erased leaves its skeleton, and nothing else changes."""
+"""Retention and erasure: retention deletes whole cases, erasure leaves a skeleton, and nothing else changes."""
 
 import asyncio
 import json

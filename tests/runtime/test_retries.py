@@ -1,4 +1,4 @@
-"""Retries: held by the clock alone, within a budget that no restart renews, for the errors that are worth it."""
+"""Retries: timed by the clock alone, with attempts that no restart renews, for the errors that are worth a retry."""
 
 import asyncio
 import threading

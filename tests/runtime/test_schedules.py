@@ -1,4 +1,4 @@
-"""Schedules: each tick starts one case, late at worst, whatever the clock and the engines do."""
+"""Schedules: each tick starts one case and never early, whatever the clock and the engines do."""
 
 import asyncio
 import json

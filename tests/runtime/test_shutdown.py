@@ -1,4 +1,4 @@
-"""Stopping: in order, by a signal, by an error of the caller's or of the store's; nothing is lost and nobody waits on."""
+"""Stopping in order, by a signal, or by an error of the caller or the store: nothing is lost and no wait hangs."""
 
 import asyncio
 import signal

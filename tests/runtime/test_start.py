@@ -1,4 +1,4 @@
-"""Starting: once for each key, never with what does not fit, and never more at a time than there is room for."""
+"""Starts: one case for each key, no invalid inputs, and never more running cases than places."""
 
 import asyncio
 from collections import Counter

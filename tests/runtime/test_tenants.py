@@ -1,4 +1,4 @@
-"""Tenants: no key of one is known to another, for starts, messages, what waits, and children."""
+"""Tenants: starts, messages, waiting messages and children of one tenant never meet the keys of another."""
 
 from places import Place, run
 from pydantic import BaseModel, Field

@@ -1,4 +1,4 @@
-"""Cases that the code no longer fits, under the same version: one error names case, field and what to do, before anybody acts on a guess."""
+"""Stored cases that no longer fit the code of the same version: one error names the case, the field and the fix."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Steps that wait: ladders of pauses and sleeps, held by a timer row and by nothing else."""
+"""Ladders of pauses, and sleeps: a timer row holds each, and nothing else."""
 
 from datetime import UTC, datetime
 from typing import Any

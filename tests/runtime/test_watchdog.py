@@ -1,4 +1,4 @@
-"""An async function that holds up the event loop cannot be timed out; it is named, and counted."""
+"""An async function that blocks the event loop cannot be timed out; the watchdog names and counts it."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""A wrong argument of the engine gets one error that names it, and says what to give."""
+"""A wrong argument to the engine raises one error that names it and says what to pass."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

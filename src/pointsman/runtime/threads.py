@@ -148,9 +148,7 @@ class Threads:
         return self._count - max(0, len(self._hanging) - HANGING_MAX)
 
     def _refusal(self) -> AllHang:
-        return AllHang(
-            f"calls of plain functions that hang: {len(self._hanging)}; give their clients timeouts, and start the program again"
-        )
+        return AllHang(f"plain functions that hang: {len(self._hanging)}; give their clients timeouts, and restart the program")
 
     def _grow(self) -> None:
         if self._workers < self._places:
