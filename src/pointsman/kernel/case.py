@@ -31,13 +31,13 @@ UNFIT = "give the field a default or a type that takes what is stored, or raise 
 """What to do about code that does not fit the fields of its open cases."""
 
 UNKNOWN = frozenset({EffectStatus.INTENDED, EffectStatus.IN_DOUBT})
-"""The statuses of an effect whose outcome nobody knows."""
+"""The statuses of an effect whose outcome is unknown."""
 
 _NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
 class PastIntent(NamedTuple):
-    """The first intent of an effect: its place among the intents of its case, the version of the case then, and the fields then."""
+    """The first intent of an effect: its position among the intents of its case, and the version and the fields of the case then."""
 
     place: int
     version: int
@@ -46,7 +46,7 @@ class PastIntent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is read of the past of a case when a step asks for it.
+    """The past of a case, which is read only when a step needs it.
 
     `intents` has the first intent for each idempotency key; `told` the fields to which the outcome of each key was written.
     """
@@ -79,7 +79,7 @@ class Case(NamedTuple):
 
     @property
     def unsettled(self) -> set[str]:
-        """The keys of effects whose outcome nobody knows."""
+        """The keys of effects whose outcome is unknown."""
         return {key for key, entry in self.ledger.items() if entry.status in UNKNOWN} if self.ledger else set()
 
     def with_cells(self, cells: Mapping[str, Cell]) -> "Case":
@@ -130,7 +130,7 @@ def loaded_case(
 
 
 def _present_branches(process: AnyProcess, rows: Sequence[BranchRow], migrated: Migrated | None) -> dict[str, BranchRow]:
-    """The branches under their present names. What is stored under a former name counts while its present name has nothing."""
+    """The branches under their present names. A row under a former name is used if there is none under the present name."""
     branches: dict[str, BranchRow] = {}
     for row in sorted(rows, key=lambda row: process.called(row.name) == row.name):
         name = process.called(row.name)
@@ -141,7 +141,7 @@ def _present_branches(process: AnyProcess, rows: Sequence[BranchRow], migrated: 
 
 
 def _sound_cells(process: AnyProcess, fields: Sequence[FieldRow], corrected: Collection[str]) -> dict[str, Cell]:
-    """Decode stored fields, of which none of the required ones is missing. Raises ValueRefused."""
+    """Decode stored fields. Raises ValueRefused, also if a required field is missing."""
     cells = cells_of(process, fields)
     missing = codec_of(process.state).missing({*cells, *corrected})
     if missing is not None:
@@ -157,7 +157,7 @@ def cells_of(process: AnyProcess, fields: Sequence[FieldRow]) -> dict[str, Cell]
 
 
 def encode(process: AnyProcess, node: AnyNode, values: Mapping[str, object], *, place: str | None = None) -> dict[str, Cell]:
-    """Check what a step returned and make cells of it; with a `place` they are entries of fields. Raises ValueRefused."""
+    """Check what a step returned and convert it to cells; with a `place` they are entries of fields. Raises ValueRefused."""
     codec = codec_of(process.state)
     if place is not None:
         return {name: codec.encode_entry(name, place, value, node.name) for name, value in values.items()}
@@ -172,12 +172,12 @@ def failure_cells(process: AnyProcess, node: AnyNode, error: BaseException, atte
 
 
 def outcome_text(cells: Mapping[str, Cell]) -> str:
-    """What a step wrote, as the ledger and the branches keep it: JSON per field."""
+    """The stored form of what a step wrote, for the ledger and the branches: JSON per field."""
     return json.dumps({name: cell.text for name, cell in cells.items()})
 
 
 def cells_from(process: AnyProcess, text: str, writer: str) -> dict[str, Cell]:
-    """Read `outcome_text` back. Raises ValueRefused where a value no longer fits its field."""
+    """Read `outcome_text` back. Raises ValueRefused if a value no longer fits its field."""
     codec = codec_of(process.state)
     stored: dict[str, Any] = json.loads(text)
     unknown = [name for name in stored if not codec.knows(name)]

@@ -62,32 +62,32 @@ class Codec:
         return _encode(self._element(field), f"{field}[{place}]", value, writer)
 
     def write(self, field: str, value: object, writer: str) -> Cell:
-        """What a step writes to a field: one item where it is a log, the whole value elsewhere. Raises ValueRefused."""
+        """Encode what a step writes to a field: one item if it is a log, otherwise the whole value. Raises ValueRefused."""
         if field not in self._logs:
             return _encode(self._adapters[field], field, value, writer)
         return _appending(_encode(self._element(field), f"an item of {field}", value, writer))
 
     def written(self, field: str, text: str, writer: str) -> Cell:
-        """Read back the stored form of what a step wrote. Raises ValueRefused where it no longer fits."""
+        """Read back the stored form of what a step wrote. Raises ValueRefused if it no longer fits."""
         if field not in self._logs:
             return self.decode(field, text, writer)
         return _appending(_decode(self._element(field), f"an item of {field!r}", text, writer))
 
     def decode(self, field: str, text: str, writer: str) -> Cell:
-        """Read a stored value. Raises ValueRefused where it no longer fits the field's type."""
+        """Read a stored value. Raises ValueRefused if it no longer fits the field's type."""
         return self._whole(field, _decode(self._adapters[field], f"field {field!r}", text, writer))
 
     def value(self, cells: Mapping[str, Cell], field: str) -> Any:
-        """A field's value: what was written last; for an input that is younger than the case its default, else None."""
+        """A field's value: the last write; without one, the default of an input that is newer than the case, else None."""
         cell = cells.get(field)
         return cell.value if cell is not None else self._defaults.get(field)
 
     def default(self, field: str) -> Any:
-        """What stands for a field of which nothing is stored: its default if it is an input, else None."""
+        """The value of a field that is not stored: its default if it is an input, else None."""
         return self._defaults.get(field)
 
     def fresh(self, cells: Mapping[str, Cell], field: str) -> Any:
-        """The same for a function that may change it: what it does to the value stays its own."""
+        """A copy of a field's value, for a function that may change it."""
         cell = cells.get(field)
         if cell is None:
             return deepcopy(self._defaults.get(field))
@@ -96,7 +96,7 @@ class Codec:
         return (self.written if cell.appends else self.decode)(field, cell.text, cell.writer).value
 
     def missing(self, fields: Container[str]) -> str | None:
-        """The first required input that is not among the fields of a case: it is younger than the case."""
+        """The first required input that a case does not have, because it is newer than the case."""
         return next((name for name in self._required if name not in fields), None)
 
     def _element(self, field: str) -> TypeAdapter[Any]:
@@ -105,7 +105,7 @@ class Codec:
         return self._elements[field]
 
     def keyed(self, field: str) -> bool:
-        """Whether the field is a dict of entries, and no list of them."""
+        """Whether the field is a dict of entries, not a list."""
         return self._collections[field].keys
 
     def knows(self, field: str) -> bool:
@@ -129,7 +129,7 @@ def encode_value(adapter: TypeAdapter[Any], what: str, value: object) -> str:
 
 
 def check_text(what: str, text: str | None) -> None:
-    """Raise ValueRefused, naming `what`, where a database cannot hold the text."""
+    """Raise ValueRefused, naming `what`, if a database cannot hold the text."""
     if text is not None and not isinstance(cast("object", text), str):
         raise ValueRefused(f"{what}: {type(text).__name__} is no text; give it a str.")
     flaw = _text_flaw(text, what) if text is not None else None
@@ -145,7 +145,7 @@ def check_name(what: str, name: str | None) -> None:
 
 
 def check_whole(what: str, number: object) -> None:
-    """Raise ValueRefused, naming `what`, where a value is no int or does not fit into 64 bits."""
+    """Raise ValueRefused, naming `what`, if a value is not an int or does not fit into 64 bits."""
     if isinstance(number, bool) or not isinstance(number, int) or not -WHOLE_MAX <= number <= WHOLE_MAX:
         raise ValueRefused(f"{what}: {number!r} is not an int of at most 64 bits; give it one.")
 
@@ -166,7 +166,7 @@ def short(text: str) -> str:
 
 
 def storable(text: str) -> str:
-    """A foreign text without what a database cannot hold: a mark stands for each NUL and each lone surrogate."""
+    """A foreign text with a mark in place of each NUL and each lone surrogate, which a database cannot hold."""
     return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
@@ -258,7 +258,7 @@ def _find_flaw(value: object, path: str) -> str | None:
 
 
 def _zone_flaw(zone: tzinfo | None, path: str) -> str | None:
-    """A zone whose offset changes comes back from JSON as the offset that it had at that moment, an hour wrong half a year later."""
+    """Say why JSON cannot keep a zone: it keeps only the offset of that moment, which may be an hour wrong half a year later."""
     if zone is None or isinstance(zone, timezone | TzInfo) or getattr(zone, "key", None) in UTC_NAMES:
         return None
     return (

@@ -35,7 +35,7 @@ from pointsman.kernel.snapshot import Cell, LogCell, Snapshot, alike
 _NOTHING: frozenset[str] = frozenset()
 
 FROM_OUTSIDE = frozenset({Kind.ACCEPTED, Kind.MESSAGE_RECEIVED, Kind.RESUMED, Kind.DEADLINE_PASSED, Kind.WOKEN, Kind.REDRIVEN})
-"""What comes to a case and is not the work of its rules: a case that waits for it does not turn in a circle."""
+"""The events that come from outside: a case that waits for one is not in a loop."""
 
 _MAY_REPEAT = frozenset({Kind.ACCEPTED, Kind.RESUMED, Kind.DEADLINE_PASSED, Kind.REDRIVEN})
 
@@ -86,7 +86,7 @@ def next_after(program: Program, snapshot: Snapshot, event: Event | None, arriva
 def _with_arrivals(
     process: AnyProcess, snapshot: Snapshot, event: Event | None, arrivals: Sequence[Event]
 ) -> tuple[Snapshot, Event | None, tuple[str, ...]]:
-    """The snapshot after the messages, the event without what it computed from fields that they rewrote, and the fields that it thus lost."""
+    """The snapshot after the messages, the event without results from fields that the messages rewrote, and the fields of those results."""
     before = snapshot.cells
     for arrival in arrivals:
         snapshot = evolve(process, snapshot, arrival)
@@ -97,7 +97,7 @@ def _with_arrivals(
 
 
 def stale(process: AnyProcess, field: str, writer: str, before: Mapping[str, Cell], now: Mapping[str, Cell]) -> bool:
-    """Whether what `writer` computed for `field` rests on a value that has changed between the two."""
+    """Whether the result of `writer` in `field` depends on a value that has changed between the two."""
     return any(not alike(before.get(read), now.get(read)) for read in _depends(process, field, writer))
 
 
@@ -108,7 +108,7 @@ def rests_on_changes(process: AnyProcess, step: AnyStep, before: Mapping[str, Ce
 
 @dataclass(frozen=True, slots=True)
 class Block(Park):
-    """The case leaves the line until there is code that can go on with it."""
+    """Block the case until there is code that can continue it."""
 
 
 def blocked(after: Next, reason: str) -> Next:
@@ -122,7 +122,7 @@ def parked(after: Next, reason: str) -> Next:
 
 
 def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
-    """The snapshot after `event`: its writes stand, and everything computed from what they changed is cleared."""
+    """The snapshot after `event`: apply its writes, and clear everything that was computed from what they changed."""
     if not event.writes:
         return snapshot
     cells = dict(snapshot.cells)
@@ -143,7 +143,7 @@ def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
 
 
 def standing_after(cells: Mapping[str, Cell], field: str, write: Cell) -> Cell:
-    """The cell that stands after a write: the write itself, or the log with one item more."""
+    """The cell of a field after a write: the write itself, or the log with one more item."""
     if not write.appends:
         return write
     log = cells.get(field)
@@ -165,10 +165,9 @@ def _outdated(process: AnyProcess, cells: Mapping[str, Cell], changed: set[str],
 
 @lru_cache(maxsize=16_384)  # as many fields, each with its writers, as the processes of a program will have
 def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
-    """What a cell was computed from. A writer that the code no longer has depended on what the field's writers read today.
+    """The fields that a cell was computed from. For a writer that the code no longer has, those that the field's present writers read.
 
-    What a person has rewritten at a pause is what was shown, corrected: it rests on what that was computed from, too. A log
-    is history, which no rewriting undoes.
+    A value that a person corrected at a pause also depends on what the shown value was computed from. A log depends on nothing.
     """
     if not writer or field in process.logs or writer in process.accepts_messages:
         return _NOTHING
@@ -181,7 +180,7 @@ def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
 
 
 def _unchanged(event: Event, before: Mapping[str, Cell], after: Mapping[str, Cell]) -> Decision | None:
-    """Park a case whose step has changed nothing: it would be chosen again for ever."""
+    """Park a case whose step changed nothing: the rules would choose it again for ever."""
     # A start has nothing to change yet; and a person may give the same answer twice, which turns nothing for ever.
     if not event.writes or event.kind in _MAY_REPEAT or not _same(before, after):
         return None
