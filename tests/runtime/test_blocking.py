@@ -237,7 +237,7 @@ def test_whoever_waits_while_another_thread_closes_the_engine_is_told(tmp_path: 
     assert told == ["the engine is closed; open it again."]
 
 
-def test_whoever_waits_for_what_the_engine_knows_nothing_of_is_told_too(tmp_path: Path) -> None:
+def test_closing_the_loop_also_ends_calls_that_the_engine_does_not_know(tmp_path: Path) -> None:
     begun, told, cleaned_up = threading.Event(), [], []
 
     async def never_ends() -> None:

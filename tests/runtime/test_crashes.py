@@ -154,7 +154,7 @@ def test_an_effect_that_kills_its_process_is_not_called_more_often_than_its_retr
     assert len(world.calls()) == 3
 
 
-def test_what_died_in_the_middle_of_its_call_is_listed_for_an_operator_who_settles_it(on_disk: Place, tmp_path: Path) -> None:
+def test_an_effect_interrupted_in_its_call_is_listed_for_an_operator_who_resolves_it(on_disk: Place, tmp_path: Path) -> None:
     die("post", on_disk.path, tmp_path / "calls", "at most once", "effect.called")
     world, process = FileWorld(tmp_path / "calls"), letter(AtMostOnce())
 

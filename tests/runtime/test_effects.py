@@ -287,7 +287,7 @@ def test_a_plain_call_that_gets_its_thread_too_late_is_not_begun_and_costs_no_at
     assert (row.outcome, entry.status) == ("posted", EffectStatus.DONE)
 
 
-def test_an_error_without_words_is_told_by_its_name_and_not_as_a_timeout(place: Place) -> None:
+def test_an_error_without_a_message_is_recorded_by_its_type_and_not_as_a_timeout(place: Place) -> None:
     world, process = World(ConnectionResetError()), letter(AtMostOnce())
 
     async def main() -> Any:

@@ -362,7 +362,7 @@ def test_a_quorum_of_different_nodes_fills_each_field(place: Place) -> None:
 # What comes too late.
 
 
-def test_a_branch_that_swallows_its_cancellation_is_told_as_late_and_changes_nothing(place: Place) -> None:
+def test_a_branch_that_ignores_its_cancellation_is_recorded_as_late_and_changes_nothing(place: Place) -> None:
     prices, clock = PriceList(b=7), ManualClock()
     process = pricing(prices, failures=quorum(1))
 
@@ -391,7 +391,7 @@ def test_a_branch_that_swallows_its_cancellation_is_told_as_late_and_changes_not
     assert late.revision == row.revision
 
 
-def test_a_branch_that_ends_while_it_is_cancelled_is_told_in_the_same_commit(place: Place) -> None:
+def test_a_branch_that_ends_while_it_is_cancelled_is_recorded_in_the_same_commit(place: Place) -> None:
     process = Process("order", Order)
     begun = asyncio.Event()
 
@@ -424,7 +424,7 @@ def test_a_branch_that_ends_while_it_is_cancelled_is_told_in_the_same_commit(pla
     assert state.prices[1].error == "Cancelled"
 
 
-def test_a_plain_function_that_cannot_be_stopped_is_told_when_its_thread_has_ended(place: Place) -> None:
+def test_a_plain_function_that_cannot_be_stopped_is_recorded_when_its_thread_has_ended(place: Place) -> None:
     process, gate = Process("order", Order), threading.Event()
 
     @process.node(writes="prices")

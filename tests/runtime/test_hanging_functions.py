@@ -99,7 +99,7 @@ def test_when_all_threads_hang_a_call_is_refused_and_when_they_end_it_is_not(pla
     assert gates.calls == ["hangs", "hangs", "quick"]
 
 
-def test_a_call_that_waits_for_a_thread_is_told_when_the_last_one_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_waits_for_a_thread_is_refused_when_the_last_one_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "HANGING_MAX", 0)
     pool, gate, begun = Threads(1, ManualClock()), threading.Event(), threading.Event()
 

@@ -73,7 +73,7 @@ async def waiting(engine: Engine, message: str = "hello") -> int:
     return case
 
 
-def test_what_a_case_waits_for_is_told_with_what_it_shows(place: Place) -> None:
+def test_a_pending_pause_comes_with_the_fields_that_it_shows(place: Place) -> None:
     process = approving()
 
     async def main() -> Any:
@@ -334,7 +334,7 @@ def test_an_answer_before_the_case_has_come_to_the_pause_is_too_early(place: Pla
 
 
 @pytest.mark.parametrize("end", [finish("approved"), park("for the lead")], ids=["done", "parked"])
-def test_an_answer_after_the_pause_is_told_who_answered(place: Place, end: Any) -> None:
+def test_an_answer_after_the_pause_is_refused_with_the_name_of_who_answered(place: Place, end: Any) -> None:
     process = approving(end=end)
 
     async def main() -> Any:

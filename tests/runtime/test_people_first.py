@@ -69,7 +69,7 @@ async def noted(engine: Engine, clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("woken", [reminded, noted])
-def test_what_a_woken_case_waits_for_is_told_and_answered_while_all_places_are_taken(place: Place, woken: Any) -> None:
+def test_a_woken_case_shows_its_pause_and_takes_an_answer_while_all_places_are_taken(place: Place, woken: Any) -> None:
     async def main() -> None:
         clock = ManualClock()
         async with crowded(place, clock) as (engine, case, door):

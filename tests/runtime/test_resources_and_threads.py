@@ -82,7 +82,7 @@ def test_three_hundred_cases_that_wait_need_no_more_threads_or_tasks_than_one(pl
     assert after[1] < before[1] + 5  # the clock's own tasks come and go
 
 
-def test_an_engine_that_opens_on_three_hundred_waiting_cases_takes_none_in_hand(place: Place) -> None:
+def test_an_engine_that_opens_on_three_hundred_waiting_cases_runs_none(place: Place) -> None:
     process = asking()
 
     async def fill(count: int) -> tuple[int, int]:

@@ -242,7 +242,7 @@ def test_an_error_in_the_block_closes_the_engine_in_order_and_is_passed_on(place
     assert run(go_on(place, calls)).outcome == "complete"
 
 
-def test_whoever_waits_when_the_engine_is_closed_is_told_so(place: Place) -> None:
+def test_every_wait_raises_when_the_engine_is_closed(place: Place) -> None:
     async def main() -> list[Any]:
         work = Work()
         async with place.open(working(work, [])) as engine:

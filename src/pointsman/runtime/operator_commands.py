@@ -131,5 +131,5 @@ class OperatorCommands:
             except InboxChanged:
                 await self._cases.read_messages(session)
             except Conflict:
-                told = f"case {session.case.row.id} was moved by somebody else meanwhile; look at it again."
+                told = f"case {session.case.row.id} changed meanwhile; look at it again."
                 raise Refused(told) from None
