@@ -221,6 +221,29 @@ def test_a_cancel_that_comes_while_a_retry_is_written_down_is_not_lost(place: Pl
     assert (row.status, calls) == (Status.CANCELLED, 1)
 
 
+def test_a_cancel_between_an_intent_and_its_call_tells_that_there_was_no_call(place: Place) -> None:
+    world = World("receipt 1")
+
+    async def main() -> Any:
+        cancels: list[Any] = []
+
+        def cancel_now(transition: Any) -> bool:
+            if transition.intent is not None and not cancels:
+                cancels.append(asyncio.ensure_future(engine.cancel(transition.case, by="anna", why="withdrawn")))
+            return False
+
+        store = await faulty(place, cancel_now)
+        async with place.open(letter(AtMostOnce()), store=store, resources={"world": world}) as engine:
+            case = (await engine.start("letter", {"message": "m"})).case
+            row = await engine.wait_until_resting(case)
+            return row, await engine.reader.events(case=case)
+
+    row, events = run(main())
+
+    assert (row.status, world.keys) == (Status.CANCELLED, [])
+    assert [event.kind for event in events][-3:] == ["effect.intended", "effect.not_sent", "cancelled"]
+
+
 def test_a_case_that_is_done_is_not_cancelled(place: Place) -> None:
     process = letter(AtMostOnce())
 

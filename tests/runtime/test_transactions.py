@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import closing
 from typing import Any
 
@@ -116,6 +117,28 @@ def test_a_transaction_that_fails_for_good_can_be_recorded_and_leaves_no_row(pla
             assert isinstance(seat, Failure)
             assert seat.message == "no room for bob"
         assert seats(place) == [("anna",)]
+
+    run(main())
+
+
+def test_a_cancel_during_a_transaction_ends_the_case_and_keeps_its_rows(on_disk: Place) -> None:
+    async def main() -> None:
+        loop, reached, gate = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+        def during(db: Database) -> None:
+            loop.call_soon_threadsafe(reached.set)
+            gate.wait()
+
+        async with on_disk.open(booking(during)) as engine:
+            case = (await engine.start("booking", Booking(mail=mail(1)))).case
+            await reached.wait()
+            cancel = asyncio.create_task(engine.cancel(case, by="anna", why="withdrawn"))
+            await asyncio.sleep(0)
+            gate.set()
+            row = await cancel
+            assert (row.status, row.reason, (await engine.state(case)).seat) == (Status.CANCELLED, "withdrawn", 1)
+            assert [event.kind for event in await engine.reader.events(case=case)][-2:] == ["node.succeeded", "cancelled"]
+        assert len(seats(on_disk)) == 1
 
     run(main())
 

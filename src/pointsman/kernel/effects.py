@@ -247,8 +247,10 @@ def call_ended(at: Moment, call: CallEffect, end: CallEnd) -> StepResult:
 
 def cancelled_before_call(call: CallEffect) -> StepResult:
     """Settle an intent that was cancelled before its call. If an earlier call may have happened, the effect stays in doubt."""
-    status = EffectStatus.IN_DOUBT if call.doubtful else EffectStatus.NOT_SENT
-    return StepResult(settlement=Settlement(call.intent.key, status, None, "cancelled before the call"))
+    key, why = call.intent.key, "cancelled before the call"
+    kind, status = (Kind.EFFECT_IN_DOUBT, EffectStatus.IN_DOUBT) if call.doubtful else (Kind.EFFECT_NOT_SENT, EffectStatus.NOT_SENT)
+    event = Event(kind, call.effect.name, call.attempt, {"key": key, "message": why})
+    return StepResult((event,), settlement=Settlement(key, status, None, why))
 
 
 def _settled(at: Moment, effect: AnyEffect, key: str, result: object, how: str) -> StepResult:

@@ -302,6 +302,8 @@ def _transaction_ended(at: Moment, came: happenings.TransactionEnded) -> Plan | 
     if came.end.error is None and result.wake_at is None and result.park is None:
         # The messages wait for the next transition: this one is put together where the author's rows are written.
         after = next_after(at.program, at.case.snapshot, result.events[-1])
+        if at.offer.cancel is not None:
+            return _plan(at, moves(at, after, result, cancel=at.offer.cancel), after.snapshot, _REST)
         return _decided(at, moves(at, after, result), after)
     return _conclude(at, result)
 

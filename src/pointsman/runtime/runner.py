@@ -244,7 +244,7 @@ class Runner:
                 end = CallEnd(self._calls.at_once(session, node, db))
             except Exception as error:
                 end = CallEnd(error=error)
-            plan = session.advance(self._ports, TransactionEnded(node, end), here)
+            plan = session.advance(self._ports, TransactionEnded(node, end), here._replace(cancel=session.cancel))
             assert isinstance(plan, Plan)
             assert plan.transition is not None
             plans[:], ends[:] = [plan], [end]
