@@ -34,7 +34,7 @@ PAUSES = (0.5, CALL_SECONDS + 2, LEASE_SECONDS + 3, 2 * LEASE_SECONDS)
 GARBAGE_MAX = 50_000  # objects: what a few schedules leave behind
 PROCESSES = processes()
 ALLOWED = re.compile(
-    "in doubt|an engine has ended|ended without a result|was begun|was rejected|failed after|was not sent|did not arrive|used up its|may or may not"
+    "in doubt|an engine has ended|ended without a result|was begun|was rejected|failed after|passed its guard|was not called|was not sent|did not arrive|used up its|may or may not"
 )
 ENDED = {Status.DONE, Status.CANCELLED}
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from pointsman.definition.counts import format_count
 from pointsman.definition.guards import Violation, unsafe_in
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.process import AnyProcess
@@ -110,8 +111,17 @@ def node_ended(at: Moment, node: AnyNode, end: CallEnd) -> StepResult:
     [failed] = followed.events
     if node.on_failure == "record":
         return StepResult((failed._replace(writes=failure_cells(at.process, node, followed.failure, attempt)),))
-    told = f"{node.name!r} failed after {attempt} attempt{'s' * (attempt > 1)}: {message_of(followed.failure)}"
+    told = why_failed(node.name, type(followed.failure).__name__, attempt, message_of(followed.failure))
     return StepResult((failed,), park=told, evidence=evidence_of(followed.failure, attempt), ends_branches=node.guard is not None)
+
+
+def why_failed(name: str, error: str, attempts: int, message: str) -> str:
+    """Why a node or a branch has failed for good; `error` is the name of the exception's type."""
+    if error == Objected.__name__:  # its attempts are those that raised, and this one answered
+        return f"no result of {name!r} passed its guard: {message}"
+    if error == BudgetSpent.__name__:
+        return f"{name!r} was not called: {message}"
+    return f"{name!r} failed after {format_count(attempts, 'attempt')}: {message}"
 
 
 def follow(at: Moment, node: AnyNode, tried: Try, end: CallEnd) -> Followed:

@@ -17,7 +17,7 @@ from pointsman.definition.nodes import AnyNode
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Each, Parallel
 from pointsman.definition.state import Failure
-from pointsman.kernel.attempts import CallEnd, Try, follow, waits_event
+from pointsman.kernel.attempts import CallEnd, Try, follow, waits_event, why_failed
 from pointsman.kernel.case import Case, cells_from, encode, outcome_text
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of, short
 from pointsman.kernel.events import Event, Kind
@@ -293,4 +293,4 @@ def _told(branches: Branches) -> Iterator[str]:
         row = branches.rows[branch.name]
         if row.failure is not None and not (step.failures is None and step.records(branch.node)):
             failure = Failure.model_validate_json(row.failure)
-            yield f"{branch.name!r} failed after {failure.attempts} attempt{'s' * (failure.attempts > 1)}: {failure.message}"
+            yield why_failed(branch.name, failure.error, failure.attempts, failure.message)
