@@ -110,7 +110,7 @@ def test_cases_that_meet_a_lock_wait_for_its_end_and_lose_nothing(on_disk: Place
     warning, again, rows, more = run(main())
 
     assert str(on_disk.path) in warning
-    assert "look for a backup" in warning
+    assert "look for a running backup" in warning
     assert again.endswith("is no longer locked, and the engine goes on")
     assert more == 0  # one warning, however often it was tried
     assert [(row.status, row.attempts) for row in rows] == [(Status.DONE, 0)] * 2
