@@ -53,7 +53,8 @@ class SqliteStore(CoreStore):
         self._file = identity(path)
         self._failpoints = failpoints
         self._loop = asyncio.get_running_loop()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._coming: list[_Job] = []  # what came in this turn of the event loop
+        self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._closing = False  # stop waiting for other programs' locks
         self._closed = False
         self._failed: StoreUnwritable | None = None  # set once a commit has failed; nothing more is written
@@ -99,6 +100,7 @@ class SqliteStore(CoreStore):
         self.closing()
         self._closed = True
         self.shut()  # before the writer: the last connection to close checkpoints the WAL, and only the writer can
+        self._hand_over()
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -106,8 +108,16 @@ class SqliteStore(CoreStore):
         if self._closed:
             raise EngineStopped(f"the engine on {self.path} is closed; open it again.")
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._jobs.put(_Job(work, answer, transition, alone))
+        if not self._coming:
+            self._loop.call_soon(self._hand_over)
+        self._coming.append(_Job(work, answer, transition, alone))
         return answer
+
+    def _hand_over(self) -> None:
+        """Give the writer what came in this turn of the event loop, all at once: each hand-over can wake it."""
+        if self._coming:
+            self._jobs.put(self._coming)
+            self._coming = []
 
     # The methods below run in the writer's thread.
 
@@ -120,15 +130,14 @@ class SqliteStore(CoreStore):
             self._lock.release()
 
     def _write_batches(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            batch = [job]
+        while (batch := self._jobs.get()) is not None:
             last = False
             while len(batch) < BATCH_MAX and not self._jobs.empty():
                 following = self._jobs.get()
                 if following is None:
                     last = True
                     break
-                batch.append(following)
+                batch += following
             answers = self._commit_batch([job for job in batch if not job.alone]) + [self._run_alone(job) for job in batch if job.alone]
             self._loop.call_soon_threadsafe(_deliver, answers)
             if last:
@@ -194,14 +203,22 @@ class SqliteStore(CoreStore):
     def _run_together(self, batch: Sequence[_Job]) -> list[tuple[_Job, Any]]:
         """Write all transitions in a few statements, then run the other jobs one by one. The usual case."""
         answers: list[tuple[_Job, Any]] = []
-        remaining = [(job, job.transition) for job in batch if job.transition is not None]
+        remaining = batch
         while remaining:
             # One statement cannot hold two transitions of the same case: write the first, then the next.
-            first: dict[int, tuple[_Job, Transition]] = {}
-            for job, transition in remaining:
-                first.setdefault(transition.case, (job, transition))
-            answers += zip((job for job, _ in first.values()), self.core.apply([t for _, t in first.values()]), strict=True)
-            remaining = [(job, t) for job, t in remaining if first[t.case][0] is not job]
+            first: dict[int, Transition] = {}
+            jobs, later = [], []
+            for job in remaining:
+                if job.transition is None:
+                    continue
+                if job.transition.case in first:
+                    later.append(job)
+                else:
+                    first[job.transition.case] = job.transition
+                    jobs.append(job)
+            if jobs:
+                answers += zip(jobs, self.core.apply([*first.values()]), strict=True)
+            remaining = later
         # After the transitions: a release queued after a commit must see what the commit wrote.
         return answers + [(job, job.work(self.core)) for job in batch if job.transition is None]
 
