@@ -610,7 +610,34 @@ def test_a_definition_that_did_not_work_on_the_database_last_is_told_apart(safet
 
     told = asyncio.run(main())
 
-    assert [obstacle for obstacle in told.obstacles if "is not the one that worked on the database last" in obstacle] == (
+    assert [obstacle for obstacle in told.obstacles if "has never been opened on the database" in obstacle] == (
         [*told.obstacles] if differs else []
     )
     assert bool(told.obstacles) is differs
+
+
+def test_a_newer_definition_that_is_not_shown_is_told_apart_and_one_that_runs_beside_it_is_not(tmp_path: Path) -> None:
+    def version(number: int) -> Process[Cast]:
+        process = Process("cast", Cast, version=number)
+        cool = process.sleep(writes="cooled_at", seconds="1h", name="cool")
+        process.rules(when("hot", lambda c: c.cooled_at is None, cool), otherwise(finish(f"cast by {number}")))
+        return process
+
+    old, new = version(1), version(2)
+
+    async def main() -> tuple[Explanation, Explanation]:
+        case = 0
+        for at, processes in enumerate(([old], [new], [old, new])):
+            async with Engine.open(tmp_path / "cases.db", processes, clock=ManualClock(BEGIN + at)) as engine:
+                if not case:
+                    case = (await engine.start("cast", {"size": 1})).case
+                await engine.idle(horizon_seconds=1.0)
+                told = [await explain_case(engine.reader, given, case) for given in ([old], [old, new])]
+        return told[0], told[1]
+
+    alone, together = asyncio.run(main())
+
+    [obstacle] = alone.obstacles
+    assert "a newer definition" in obstacle
+    assert "has been opened on the database; if an engine uses that one, its rules" in obstacle
+    assert together.obstacles == ()

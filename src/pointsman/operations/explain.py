@@ -126,7 +126,7 @@ class Explanation:
 async def explain_case(reader: Reader, processes: Sequence[AnyProcess], case: int) -> Explanation:
     """Explain a case under the present code. `processes` are the versions of its process, and possibly other processes.
 
-    If another definition worked on the database last, an obstacle says so. Raises UnknownCase, UnknownProcess.
+    If a definition that is not among them is the newest one on the database, an obstacle says so. Raises UnknownCase, UnknownProcess.
     """
     registry = Registry(processes)
     history = await history_of(reader, case)
@@ -138,13 +138,15 @@ async def explain_case(reader: Reader, processes: Sequence[AnyProcess], case: in
     explanation = explain(process, history)
     seen = [definition for definition in await reader.definitions() if definition.process == process.name]
     last = max(seen, key=lambda definition: definition.seen_at, default=None)
-    if last is None or process.fingerprint in {definition.fingerprint for definition in seen if definition.seen_at == last.seen_at}:
+    here = {given.fingerprint for given in processes if given.name == process.name}
+    if last is None or not here.isdisjoint(definition.fingerprint for definition in seen if definition.seen_at == last.seen_at):
         return explanation
-    other = (
-        f"this definition ({process.fingerprint[:SHORT]}) is not the one that worked on the database last ({last.fingerprint[:SHORT]}): "
-        "its rules and policies may differ from those shown here"
-    )
-    return replace(explanation, obstacles=(*explanation.obstacles, other))
+    this, other = f"this definition ({process.fingerprint[:SHORT]})", last.fingerprint[:SHORT]
+    if process.fingerprint in {definition.fingerprint for definition in seen}:  # the store knows when each was opened first, not last
+        told = f"a newer definition ({other}) than {this} has been opened on the database; if an engine uses that one"
+    else:
+        told = f"{this} has never been opened on the database; if an engine uses the newest one there ({other})"
+    return replace(explanation, obstacles=(*explanation.obstacles, f"{told}, its rules and policies may differ from those shown here"))
 
 
 def explain(process: AnyProcess, history: History) -> Explanation:
