@@ -4,7 +4,22 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from pointsman import CircuitBreaker, Engine, Limit, Process, Retry, State, finish, format_time, history_of, otherwise, when
+from pointsman import (
+    CircuitBreaker,
+    Context,
+    Engine,
+    Explanation,
+    Idempotent,
+    Limit,
+    Process,
+    Retry,
+    State,
+    finish,
+    format_time,
+    history_of,
+    otherwise,
+    when,
+)
 from pointsman.operations.explain import explain
 from pointsman.testing.clock import ManualClock
 
@@ -57,6 +72,37 @@ def test_who_has_the_permits_is_told(tmp_path: Path) -> None:
             return found
 
     assert asyncio.run(main()) == ("it waits for a permit of 'llm'; running calls: case 1 at 'ask'",)
+
+
+def test_an_effect_in_doubt_that_waits_for_a_permit_says_so_and_what_a_message_may_change(tmp_path: Path) -> None:
+    bank = Limit("bank", breaker=CircuitBreaker(failures=1, cooldown_seconds=60))
+    process = Process("ask", Ask)
+
+    def pay(question: str, *, ctx: Context) -> str:
+        raise OSError("down")
+
+    pays = process.effect(pay, writes="answer", limit=bank, safety=Idempotent(), timeout_seconds=5, retry=Retry(first_seconds=0))
+    process.accept(str, writes="question", correlate=lambda question: "one")
+    process.rules(when("unpaid", lambda c: c.answer is None, pays), otherwise(finish("paid")))
+
+    async def main() -> tuple[Explanation, Explanation]:
+        async with Engine.open(tmp_path / "cases.db", [process], clock=ManualClock(), grace_seconds=0) as engine:
+            case = (await engine.start(process, {"question": "a"}, correlation="one")).case
+            await seen(engine, "effect.in_doubt")
+            async with asyncio.timeout(5):
+                async for event in engine.events():
+                    if event.kind == "permit.waited" and event.revision > 3:
+                        break
+            alone = explain(process, await history_of(engine.reader, case))
+            await engine.send(process, "b")
+            return alone, explain(process, await history_of(engine.reader, case))
+
+    alone, with_message = asyncio.run(main())
+
+    again = "in doubt (down); it will be called again under the same key when 'bank' has a permit"
+    assert alone.effects["pay"].startswith(f"{again} (key ")
+    assert with_message.effects["pay"].startswith(f"{again}, unless a message in the inbox changes what it reads (key ")
+    assert "in its inbox: 1 message, which may change what comes next" in with_message.obstacles
 
 
 def test_a_rest_and_an_open_breaker_are_told(tmp_path: Path) -> None:

@@ -171,6 +171,8 @@ def explain(process: AnyProcess, history: History) -> Explanation:
         following = tuple(replace(rule, note=note) for rule in rules if rule.step == begun.name)
     elif row.status in {Status.WAITING, Status.READY} and decision.step.name != stands_at:
         obstacles.append(f"under the present code rule {decision.rule!r} would choose {decision.step.name} instead of {row.step}")
+    if row.inbox and row.status not in ENDED:
+        obstacles.append(f"in its inbox: {format_count(row.inbox, 'message')}, which may change what comes next")
     if row.needs is not None and row.status is Status.READY:
         obstacles += _limit(row, history.limit or LimitState())
     return Explanation(
@@ -293,7 +295,7 @@ def _effects(process: AnyProcess, history: History, cells: Mapping[str, Cell]) -
 def _of_call(row: CaseRow, entry: EffectRow, policy: str, calls_max: int | None) -> str:
     """The state of a call, and what the engine would do about it."""
     due = row.wake_at if row.status is Status.READY else None
-    when = "" if due is None else f" at {format_time(due)}"
+    when = "" if due is None else f" at {format_time(due)}" if row.needs is None else f" when {row.needs!r} has a permit"
     most = "" if calls_max is None else f" of {calls_max}"
     ended = row.status in ENDED
     match entry.status:
@@ -314,7 +316,8 @@ def _of_call(row: CaseRow, entry: EffectRow, policy: str, calls_max: int | None)
     if policy == "Reconcile" and row.status is Status.READY:
         return f"{doubt}; a look-up finds out whether it happened{when}, and it will not be called again before that"
     if policy in {"Idempotent", "AtLeastOnce"} and row.status is Status.READY:
-        return f"{doubt}; it will be called again under the same key{when}"
+        unless = ", unless a message in the inbox changes what it reads" if row.inbox else ""
+        return f"{doubt}; it will be called again under the same key{when}{unless}"
     return f"{doubt}; an operator must decide whether to call it again"
 
 
