@@ -14,15 +14,52 @@ from pointsman import (
     Context,
     DefinitionError,
     Idempotent,
+    Limit,
     Process,
     Reconcile,
     Retry,
     State,
+    every,
     finish,
     otherwise,
     parallel,
     when,
 )
+
+# The names.
+
+
+def _named(what: str, name: Any) -> Any:
+    process = Process(name if what == "process" else "note", Note)
+    match what:
+        case "step":
+            return process.node(count, writes="length", name=name)
+        case "former name":
+            return process.node(count, writes="length", former_names=(name,))
+        case "message":
+            return process.accept(writes="length", message=int, correlate=str, name=name)
+        case "schedule":
+            return process.schedule(name, every("1d"), inputs={"text": "x"})
+        case "limit":
+            return Limit(name, concurrency=1)
+        case "rule":
+            return when(name, lambda note: note.text, finish("done"))
+        case "outcome":
+            return finish(name)
+    return process
+
+
+@pytest.mark.parametrize("what", ["process", "step", "former name", "message", "schedule", "limit", "rule", "outcome"])
+@pytest.mark.parametrize("name", ["\0", "a\0b", "a\ud800", 5], ids=["nul", "nul inside", "surrogate", "number"])
+def test_a_name_that_no_database_can_hold_is_refused(what: str, name: Any) -> None:
+    assert repr(name) in refusal(lambda: _named(what, name))
+
+
+@pytest.mark.parametrize("what", ["process", "step", "former name", "message", "schedule", "limit"])
+@pytest.mark.parametrize("name", [" ", "two\nlines"], ids=["blank", "two lines"])
+def test_a_name_is_one_line_that_says_something(what: str, name: str) -> None:
+    assert repr(name) in refusal(lambda: _named(what, name))
+
 
 # The state.
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pointsman.definition.names import check_name
 from pointsman.errors import DefinitionError
 
 
@@ -38,8 +39,7 @@ class Limit:
     breaker: CircuitBreaker | None = None
 
     def __post_init__(self) -> None:
-        if not self.name.strip():
-            raise DefinitionError(f"Limit: its name is {self.name!r}; name the resource that it is for.")
+        check_name("a limit", self.name)
         if self.concurrency is not None and self.concurrency < 1:
             raise DefinitionError(f"Limit {self.name!r}: concurrency is {self.concurrency}; it must be at least 1.")
         if self.per_second is not None and not 0 < self.per_second < float("inf"):

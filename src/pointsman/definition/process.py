@@ -15,6 +15,7 @@ from pointsman.definition.guards import Budget, Guard, answered
 from pointsman.definition.ladder import ladder_of
 from pointsman.definition.limits import Intake, Limit, check_limits
 from pointsman.definition.messages import Accept, WhileOpen, logs_of
+from pointsman.definition.names import check_name
 from pointsman.definition.nodes import AnyNode, Node, OnFailure, P, R, Retry
 from pointsman.definition.pauses import Expire, Pause, Reassign, Remind, Sleep
 from pointsman.definition.retention import Retention
@@ -51,6 +52,7 @@ class Process(Generic[S]):
         retention: Retention | None = None,
         budget: Budget | None = None,
     ) -> None:  # fmt: skip
+        check_name("a process", name)
         self.name = name
         self.state = state
         self.version = version
@@ -334,6 +336,7 @@ class Process(Generic[S]):
         until the case has ended, and "new_case" starts another case. With `order`, the case ignores a message that is older
         than the one it has, and sorts a log. Raises DefinitionError.
         """
+        check_name(f"process {self.name!r}: a message", name or writes)
         accept = Accept(name or writes, message, (writes,), correlate, while_open, key, order, starts)
         if accept.name in self.accepts_messages or accept.name in self.steps:
             raise DefinitionError(f"process {self.name!r}: two messages or steps are called {accept.name!r}; give one another name=.")
@@ -364,6 +367,7 @@ class Process(Generic[S]):
         "all" starts the last 100, and "none" starts only a tick that is at most a minute late. `name` is stored and must not
         change. Raises DefinitionError.
         """
+        check_name(f"process {self.name!r}: a schedule", name)
         checks.check_schedule(self.name, self.state, name, inputs, missed)
         if name in self.schedules:
             raise DefinitionError(f"process {self.name!r}: two schedules are called {name!r}; give one another name.")
@@ -419,6 +423,8 @@ class Process(Generic[S]):
     def _declare(self, step: AnyStep) -> None:
         if self._rules:
             raise DefinitionError(f"process {self.name!r}: {step.name!r} is declared after rules(); declare it before.")
+        for name in (step.name, *step.former_names):
+            check_name(f"process {self.name!r}: a step", name)
         if step.name in self.steps or step.name in self.accepts_messages:
             raise DefinitionError(f"process {self.name!r}: two steps are called {step.name!r}; give one another name=.")
         checks.check_former_names(self.name, self.steps, self._former, step)

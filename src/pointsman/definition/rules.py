@@ -6,9 +6,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pointsman.definition.children import Child
 from pointsman.definition.effects import AnyEffect
+from pointsman.definition.names import check_text
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.pauses import Pause, Sleep
-from pointsman.errors import DefinitionError
 
 S = TypeVar("S")
 
@@ -161,6 +161,5 @@ def park(reason: str = "nobody answered in time") -> Park:
 
 
 def _text(what: str, text: object) -> str:
-    if not isinstance(text, str):
-        raise DefinitionError(f"{what}(...) takes a text, not {text!r}; write a str.")
+    check_text(f"{what}(...)", text)
     return str(text)
