@@ -173,6 +173,10 @@ def test_a_check_that_raises_lets_nothing_pass_and_the_answer_counts(place: Plac
             assert row.status is Status.PARKED
             assert row.reason is not None
             assert "check 'broken' raised ZeroDivisionError" in row.reason
+            told = [
+                json.loads(event.facts)["error"] for event in await engine.reader.events(case=1) if event.kind in {"node.failed", "parked"}
+            ]
+            assert told == ["CheckError"] * 2
             assert len(oracle.asked) == 1
             assert [usage.answers for usage in await engine.reader.usage_of_case(1)] == [1]
 

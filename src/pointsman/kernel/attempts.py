@@ -20,7 +20,7 @@ from pointsman.kernel.case import Case, encode, failure_cells
 from pointsman.kernel.codec import codec_of, digest_of, message_of
 from pointsman.kernel.events import NOTHING as NO_FACTS
 from pointsman.kernel.events import Event, Kind
-from pointsman.kernel.evidence import evidence_of, raised_at
+from pointsman.kernel.evidence import error_name, evidence_of, raised_at
 from pointsman.kernel.guarding import BEGINNING, Progress, free_model, next_model, next_try, objections, progress_of, taken_apart
 from pointsman.kernel.limits import ending_of
 from pointsman.kernel.moment import Moment, StepResult
@@ -92,6 +92,8 @@ class Objected(_Answered):
 class Unjudged(_Answered):
     """A check raised, or the result cannot be split into its fields, so the guard cannot judge the response."""
 
+    wraps = True
+
 
 _NEVER_BETTER = (ValueRefused, Rejected, DefinitionError, BudgetSpent, _Answered)
 
@@ -111,7 +113,7 @@ def node_ended(at: Moment, node: AnyNode, end: CallEnd) -> StepResult:
     [failed] = followed.events
     if node.on_failure == "record":
         return StepResult((failed._replace(writes=failure_cells(at.process, node, followed.failure, attempt)),))
-    told = why_failed(node.name, type(followed.failure).__name__, attempt, message_of(followed.failure))
+    told = why_failed(node.name, error_name(followed.failure), attempt, message_of(followed.failure))
     return StepResult((failed,), park=told, evidence=evidence_of(followed.failure, attempt), ends_branches=node.guard is not None)
 
 
@@ -217,7 +219,7 @@ def failure_event(name: str, attempt: int, error: Exception, facts: Facts = NO_F
         return Event(
             Kind.GUARD_VIOLATED, name, attempt, {"violations": violations, "next": "escalate" if move is None else move[0], **facts}
         )
-    told = {"error": type(error).__name__, "message": message_of(error), "raised_at": raised_at(error)}
+    told = {"error": error_name(error), "message": message_of(error), "raised_at": raised_at(error)}
     return Event(Kind.NODE_FAILED, name, attempt, {**told, **facts})
 
 

@@ -11,6 +11,7 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import Failure
 from pointsman.errors import ValueRefused, VersionNotAccepted
 from pointsman.kernel.codec import codec_of, message_of
+from pointsman.kernel.evidence import error_name
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.migrate import Migrated, migrate
 from pointsman.kernel.rows import (
@@ -167,7 +168,7 @@ def encode(process: AnyProcess, node: AnyNode, values: Mapping[str, object], *, 
 
 def failure_cells(process: AnyProcess, node: AnyNode, error: BaseException, attempts: int) -> dict[str, Cell]:
     """A `Failure` for each field that the step would have written."""
-    failure = Failure(step=node.name, error=type(error).__name__, message=message_of(error), attempts=attempts)
+    failure = Failure(step=node.name, error=error_name(error), message=message_of(error), attempts=attempts)
     return encode(process, node, dict.fromkeys(node.writes, failure))
 
 

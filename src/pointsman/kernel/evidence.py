@@ -19,7 +19,13 @@ _STANDARD = f"{sysconfig.get_path('stdlib')}/"
 
 def evidence_of(error: BaseException, attempts: int) -> Mapping[str, Any]:
     """The stored facts of the error that parked a case."""
-    return {"error": type(error).__name__, "raised_at": raised_at(error), "attempts": attempts}
+    return {"error": error_name(error), "raised_at": raised_at(error), "attempts": attempts}
+
+
+def error_name(error: BaseException) -> str:
+    """The name of an error's type as the author knows it: that of the cause if the engine only `wraps` it."""
+    cause = error.__cause__ if getattr(error, "wraps", False) else None
+    return type(cause or error).__name__
 
 
 def raised_at(error: BaseException) -> str | None:

@@ -21,6 +21,7 @@ from pointsman.kernel.attempts import CallEnd, Try, follow, waits_event, why_fai
 from pointsman.kernel.case import Case, cells_from, encode, outcome_text
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of, short
 from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.evidence import error_name
 from pointsman.kernel.guarding import progress_of, usage_in
 from pointsman.kernel.moment import Moment, StepResult
 from pointsman.kernel.rows import BranchRow
@@ -158,7 +159,7 @@ def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> Br
     if followed.failure is None:
         return BranchEnd(events, after._replace(attempts=number - 1, wake_at=end.held_until, guard=row.guard))
     error = followed.failure
-    failure = Failure(step=node.name, error=type(error).__name__, message=message_of(error), attempts=number)
+    failure = Failure(step=node.name, error=error_name(error), message=message_of(error), attempts=number)
     return BranchEnd(events, after._replace(failure=failure.model_dump_json()))
 
 
