@@ -240,7 +240,7 @@ def test_a_sleeping_case_is_cancelled_like_any_other(place: Place) -> None:
         ({"ladder": [park()]}, "deadline"),
         ({"deadline": "1d", "ladder": [park(), remind("1h")]}, "to the end"),
         ({"ladder": [reassign("2d", "x"), remind("1d")]}, "sort"),
-        ({"ladder": ["4h"]}, "no rung"),
+        ({"ladder": ["4h"]}, "not a rung"),
         ({"deadline": "soon"}, "duration"),
     ],
 )
