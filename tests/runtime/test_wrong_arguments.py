@@ -72,10 +72,33 @@ def test_an_engine_is_given_a_list_of_processes(place: Place, given: Any) -> Non
         pass
 
 
-@pytest.mark.parametrize("given", ["", None, 5, b"cases.db"], ids=repr)
+@pytest.mark.parametrize("given", ["", None, 5, b"cases.db", ":memory:", "a\0b"], ids=repr)
 def test_an_engine_is_given_a_path(given: Any) -> None:
     with pytest.raises(StoreUnwritable, match="is not the path of a file"), open_blocking(given, [jobs()]):
         pass
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"concurrency": -1},
+        {"concurrency": "5"},
+        {"concurrency": None},
+        {"threads": 0},
+        {"threads": 2.5},
+        {"threads": True},
+        {"grace_seconds": -1},
+        {"grace_seconds": float("nan")},
+        {"grace_seconds": "1"},
+    ],
+    ids=repr,
+)
+def test_an_engine_is_given_numbers_with_which_it_can_work(place: Place, given: dict[str, Any]) -> None:
+    [(name, value)] = given.items()
+    with pytest.raises(DefinitionError) as refused, open_blocking(place.path, [jobs()], **given):
+        pass
+
+    assert str(refused.value).startswith(f"{name}={value!r}: give Engine.open a ")
 
 
 def test_a_step_of_several_nodes_holds_no_other_such_step() -> None:

@@ -30,7 +30,7 @@ from pointsman.runtime.operator_commands import OperatorCommands
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.recent import Recent
 from pointsman.runtime.registry import Registry
-from pointsman.runtime.resources import check_resources
+from pointsman.runtime.resources import check_resources, check_settings
 from pointsman.runtime.retention import Retention, Vacuumed
 from pointsman.runtime.runner import Runner
 from pointsman.runtime.scheduler import Scheduler
@@ -104,10 +104,12 @@ class Engine:
         a case that no version accepts is blocked. `resources` maps the names after the `*` of nodes and effects to objects. At most
         `concurrency` cases and `threads` plain functions run at once. When the block is left, the engine claims no more cases, waits up to
         `grace_seconds` for running steps, and gives the other cases back to the store. `clock`, `random`, `failpoints` and `store` let tests
-        replace the outside world. Raises StoreError if the file cannot be used, and DefinitionError if a resource is missing or has another type.
+        replace the outside world. Raises StoreError if the file cannot be used, and DefinitionError if a resource is missing or
+        has another type, or a number is out of its range.
         """
         registry = Registry(processes)
         check_resources(processes, resources or {})
+        check_settings(concurrency, THREADS if isinstance(threads, Threads) else threads, grace_seconds)
         clock = clock or SystemClock()
         opened = store or await open_sqlite(path, now=clock.now(), failpoints=failpoints)
         if isinstance(clock, SystemClock):

@@ -1,4 +1,4 @@
-"""Check, when an engine opens, that every node and effect gets the resources that it names."""
+"""Check what an engine is opened with: its settings, and that every node and effect gets the resources that it names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,6 +25,15 @@ def check_resources(processes: Sequence[AnyProcess], resources: Mapping[str, Any
                     raise DefinitionError(
                         f"{what}: resource {name!r} is a {type(resources[name]).__name__}, but it asks for {annotation.__name__}."
                     )
+
+
+def check_settings(concurrency: object, threads: object, grace_seconds: object) -> None:
+    """Raise DefinitionError for a number with which an engine could not work. With a `concurrency` of 0 it takes cases in and runs none."""
+    for name, number, least in (("concurrency", concurrency, 0), ("threads", threads, 1)):
+        if not isinstance(number, int) or isinstance(number, bool) or number < least:
+            raise DefinitionError(f"{name}={number!r}: give Engine.open a whole number of {least} or more.")
+    if not isinstance(grace_seconds, int | float) or not 0 <= grace_seconds < float("inf"):
+        raise DefinitionError(f"grace_seconds={grace_seconds!r}: give Engine.open a number of seconds, 0 or more.")
 
 
 def _is(resource: object, annotation: Any) -> bool:

@@ -244,7 +244,7 @@ async def open_sqlite(path: Path | str, *, now: float, failpoints: Failpoints = 
 
     `now` is in Unix seconds. Raises StoreError, with the fix, if the file is locked, foreign, damaged, newer or not writable.
     """
-    if not isinstance(cast("object", path), str | Path) or not str(path):
+    if not isinstance(cast("object", path), str | Path) or not str(path) or "\0" in str(path) or str(path) == ":memory:":
         raise StoreUnwritable(f"{path!r} is not the path of a file; name the file that holds the cases.")
     path = real(Path(path))  # the program may go into another folder
     if not path.parent.is_dir():
