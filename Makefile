@@ -53,8 +53,21 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(VENV)/.dev
+# The peers have an environment of their own. One that cannot be installed is a row of the table that says so.
+PEERS := .venv-peers
+PINS := benchmarks/peers/requirements.txt
+
+bench: $(VENV)/.dev $(PEERS)/.installed
 	$(BIN)/python -m benchmarks
+
+$(PEERS)/.installed: $(PINS) benchmarks/peers/package.json
+	@echo "Setting up $(PEERS)"
+	@test -d $(PEERS) || $(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(PINS) \
+		|| while read -r pin; do $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check "$$pin" || true; done < $(PINS)
+	@cp benchmarks/peers/package.json $(PEERS)/
+	@npm install --silent --no-fund --no-audit --prefix $(PEERS) || echo "make: npm could not install the servers of benchmarks/peers/package.json"
+	@touch $@
 
 # What only the system's package manager has: a mail server for the tests. Everything else comes from PyPI.
 system-deps:
@@ -77,4 +90,4 @@ define install
 endef
 
 clean:
-	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) var .mypy_cache .ruff_cache .pytest_cache .hypothesis

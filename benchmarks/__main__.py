@@ -9,17 +9,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.installed import peers
 from benchmarks.profiling import profile
 from benchmarks.trials import FLOOR, OURS, Row, System, compared
 
 WORKLOADS = ("limits", "W1", "W2", "W3", "W4", "W5", "W6")
 
-HIDDEN = {"settings", "durable_each_step", "rounds", "store"}  # columns of the JSON that the table leaves out
+HIDDEN = {
+    "settings",
+    "version",
+    "durable_each_step",
+    "rounds",
+    "store",
+    "comparison",
+    "each_round",
+}  # columns of the JSON that the table leaves out
 
 
-def measured(only: str | None, *, quick: bool) -> Iterator[list[Row]]:
+def measured(only: str | None, peers: list[System], *, quick: bool) -> Iterator[list[Row]]:
     """Measure one workload after the other, and yield the rows of each as they come."""
     rounds, seconds = (2, 1.0) if quick else (5, 4.0)
+    peers = [replace(peer, rounds_max=1) for peer in peers] if quick else peers
 
     def wanted(workload: str) -> bool:
         return only in {None, workload}
@@ -31,25 +41,36 @@ def measured(only: str | None, *, quick: bool) -> Iterator[list[Row]]:
     if wanted("limits"):
         yield measure([System("limits", "disk", "benchmarks.systems.limits")], "limits", seconds=seconds / 4)
     if wanted("W1"):
-        for concurrency in (1, 256) if quick else (1, 16, 64, 256):
-            yield measure([OURS, FLOOR], "W1", concurrency=concurrency, seconds=seconds)
+        at_best = [replace(peer, parameters=peer.best) for peer in peers]
+        for concurrency, beside in [(1, []), (256, at_best)] if quick else [(1, peers), (16, []), (64, []), (256, at_best)]:
+            yield measure([OURS, FLOOR, *beside], "W1", concurrency=concurrency, seconds=seconds)
     if wanted("W2"):
-        yield measure([OURS, FLOOR], "W2", cases=50 if quick else 300)
+        patient = [replace(peer, parameters={"cases": 20 if quick else 100}) for peer in peers]
+        yield measure([OURS, FLOOR, *patient], "W2", cases=50 if quick else 300)
     if wanted("W3"):
-        for branches in (2, 1_000) if quick else (2, 100, 1_000):
-            yield measure([OURS, FLOOR], "W3", branches=branches, seconds=seconds)
-    if wanted("W4"):
-        for cases in (1_000, 10_000) if quick else (1_000, 10_000, 100_000):
-            yield compared([OURS], "W4", {"cases": cases}, rounds=1 if quick else 3)
-    if wanted("W5"):
+        for branches, beside in [(100, peers), (1_000, [])] if quick else [(2, []), (100, peers), (1_000, peers)]:
+            yield measure([OURS, FLOOR, *beside], "W3", branches=branches, seconds=seconds)
+    yield from _at_length(only, peers, quick=quick)
+
+
+def _at_length(only: str | None, peers: list[System], *, quick: bool) -> Iterator[list[Row]]:
+    """Measure what grows: many waiting cases, many steps in a case, and the mail desk. A quick run leaves the peers out."""
+    rounds, seconds = (1, 1.0) if quick else (5, 4.0)
+    peers = [] if quick else [replace(peer, rounds_max=1) for peer in peers]
+    if only in {None, "W4"}:
+        for cases, beside in [(1_000, peers), (10_000, [])] if quick else [(1_000, peers), (10_000, []), (100_000, [])]:
+            yield compared([OURS, *beside], "W4", {"cases": cases}, rounds=1 if quick else 3, figure="usable_ms")
+    if only in {None, "W5"}:
         for steps in (100, 3_000) if quick else (10, 100, 1_000, 10_000):
-            yield measure([OURS], "W5", steps=steps)
-        yield measure([OURS], "W5-list", items=1_000)
-        yield measure([OURS, replace(FLOOR, name="floor-asyncio")], "W1", concurrency=64, seconds=seconds) if not quick else []
-        yield measure([OURS], "W1", concurrency=64, seconds=seconds, waiting=10_000 if quick else 100_000)
-    if wanted("W6"):
-        desk = System("pointsman-desk", "sqlite", "benchmarks.systems.desk", settings="offline rules, 64 mails at once")
-        yield compared([desk], "W6", {"mails": 200 if quick else 1_000, "concurrency": 64}, rounds=1 if quick else 5)
+            yield compared([OURS], "W5", {"steps": steps}, rounds=rounds)
+        yield compared([OURS, *peers], "W5-list", {"items": 1_000}, rounds=rounds, figure="disk_to_list")
+        for waiting in (10_000,) if quick else (0, 100_000):
+            yield compared([OURS], "W1", {"concurrency": 64, "seconds": seconds, "waiting": waiting}, rounds=rounds)
+    if only in {None, "W6"}:
+        desk = System(
+            "pointsman-desk", "sqlite", "benchmarks.systems.desk", settings="offline rules, 64 mails at once", version=OURS.version
+        )
+        yield compared([desk], "W6", {"mails": 200 if quick else 1_000, "concurrency": 64}, rounds=rounds, figure="mails_per_s")
 
 
 def shown(row: Row) -> str:
@@ -74,10 +95,11 @@ def main() -> None:
         return
     print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.machine()}")
     rows: list[Row] = []
-    for some in measured(arguments.only, quick=arguments.quick):
-        for row in some:
-            print(shown(row), flush=True)
-        rows += some
+    with peers() as beside:
+        for some in measured(arguments.only, beside, quick=arguments.quick):
+            for row in some:
+                print(shown(row), flush=True)
+            rows += some
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 

@@ -2,23 +2,31 @@
 
 import json
 import os
+import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[1]
+UNTOLD = {"seconds", "cases"}  # parameters that say how long to measure
 TRIAL_SECONDS_MAX = 600.0  # the slowest peer starts 1,000 branches in a tenth of it
 
 
 @dataclass(frozen=True)
 class System:
-    """A system to measure: `module` is its program, `python` the interpreter of its environment."""
+    """A system to measure: `module` is its program, `python` the interpreter of its environment.
+
+    `best` are the parameters of W1 with which a peer takes the most steps a second. `missing` says why it cannot run here.
+    """
 
     name: str
     store: str
@@ -26,48 +34,71 @@ class System:
     durable_each_step: bool = True
     python: Path = Path(sys.executable)
     settings: str = ""
+    version: str = ""
+    best: Row = field(default_factory=dict)
+    parameters: Row = field(default_factory=dict)  # instead of the workload's
+    rounds_max: int = 1_000
+    missing: str = ""
     variables: dict[str, str] = field(default_factory=dict)
 
     def trial(self, workload: str, parameters: Row) -> Row:
         """Run one trial, and return its figures. Raises subprocess.CalledProcessError, with what it printed."""
         command = [str(self.python), "-m", self.module, workload, json.dumps(parameters)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)} | self.variables
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TRIAL_SECONDS_MAX, env=environment)
-        figures: Row = json.loads(done.stdout.splitlines()[-1])
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+        ) as process:  # a session of its own: what a peer has started ends with it
+            try:
+                told, errors = process.communicate(timeout=TRIAL_SECONDS_MAX)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command, told, errors)
+        figures: Row = json.loads(told.splitlines()[-1])
         return figures
 
 
-OURS = System("pointsman-sqlite", "sqlite", "benchmarks.systems.ours", settings="journal_mode=WAL, synchronous=FULL")
-FLOOR = System("floor-asyncio", "sqlite", "benchmarks.systems.floor", settings="journal_mode=WAL, synchronous=FULL; no rules, no recovery")
+WAL = "journal_mode=WAL, synchronous=FULL"
+OURS = System("pointsman-sqlite", "sqlite", "benchmarks.systems.ours", settings=WAL, version=version("pointsman"))
+FLOOR = System(
+    "floor-asyncio", "sqlite", "benchmarks.systems.floor", settings=f"{WAL}; no rules, no recovery", version=sqlite3.sqlite_version
+)
 
 
 def compared(systems: Iterable[System], workload: str, parameters: Row, *, rounds: int, figure: str = "steps_per_s") -> list[Row]:
-    """Let the systems take turns for so many rounds, and return a row for each: medians, and the ratio to the floor with its spread."""
-    tried: dict[str, list[Row]] = {}
-    rows: list[Row] = []
-    failed: set[str] = set()
+    """Let the systems take turns for so many rounds, and return a row for each: medians, and the ratio to the floor with its spread.
+
+    A system that cannot run, or whose trial fails, gets a row that says why, and the others go on.
+    """
     systems = list(systems)
-    for _ in range(rounds):
+    tried: dict[str, list[Row]] = {system.name: [] for system in systems}
+    failed = {system.name: system.missing for system in systems if system.missing}
+    for number in range(rounds):
         for system in systems:
-            if system.name in failed:
+            if system.name in failed or number >= system.rounds_max:
                 continue
             try:
-                tried.setdefault(system.name, []).append(_with_rate(system.trial(workload, parameters)))
+                tried[system.name].append(_with_rate(system.trial(workload, parameters | system.parameters)))
             except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
-                failed.add(system.name)
-                rows.append({"workload": workload, "system": system.name, "store": system.store, "failed": _why(error)})
-    floor = tried.get(FLOOR.name, [])
+                failed[system.name] = _why(error)
+    comparison = " ".join([workload, *(f"{name}={value}" for name, value in parameters.items() if name not in UNTOLD)])
+    floor = [one.get(figure) for one in tried.get(FLOOR.name, [])] if FLOOR.name not in failed else []
+    rows = []
     for system in systems:
-        figures = tried.get(system.name, [])
-        if system.name in failed or not figures:
+        row: Row = {"workload": workload, "system": system.name, "store": system.store, "comparison": comparison}
+        row |= parameters | system.parameters
+        if system.name in failed:
+            rows.append(row | {"failed": failed[system.name]})
             continue
-        row: Row = {"workload": workload, "system": system.name, "store": system.store, **parameters}
+        figures = tried[system.name]
         row |= {name: statistics.median(one[name] for one in figures) for name in figures[0] if name not in {"steps", "seconds"}}
-        row |= {"durable_each_step": system.durable_each_step, "settings": system.settings, "rounds": len(figures)}
-        if floor and len(floor) == len(figures) and figure in floor[0]:
-            ratios = [one[figure] / other[figure] for one, other in zip(figures, floor, strict=True)]
-            row |= {"of_floor": statistics.median(ratios), "of_floor_low": min(ratios), "of_floor_high": max(ratios)}
-        rows.append(row)
+        if figure in figures[0]:
+            row["each_round"] = [one[figure] for one in figures]
+            if ratios := [one[figure] / other for one, other in zip(figures, floor, strict=False) if other]:
+                row |= {"of_floor": statistics.median(ratios), "of_floor_low": min(ratios), "of_floor_high": max(ratios)}
+        row |= {"durable_each_step": system.durable_each_step, "settings": system.settings, "version": system.version}
+        rows.append(row | {"rounds": len(figures)})
     return rows
 
 

@@ -1,0 +1,63 @@
+"""The peers, each as its own documentation makes it fastest without giving up that a step is durable."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.peers import postgres
+from benchmarks.trials import ROOT, System
+
+ENVIRONMENT = ROOT / ".venv-peers"
+PYTHON = ENVIRONMENT / "bin" / "python"
+PINS = Path(__file__).with_name("requirements.txt")
+SERVERS = Path(__file__).with_name("package.json")
+
+ON_POSTGRES = "PostgreSQL with fsync and synchronous_commit"
+
+
+@contextmanager
+def peers() -> Iterator[list[System]]:
+    """Yield the peers, with PostgreSQL running for those that need it. What cannot run here says why."""
+    systems = [_checked(system) for system in _peers()]
+    if not any(system.store == "postgres" and not system.missing for system in systems):
+        yield systems
+        return
+    try:
+        with postgres.server(ENVIRONMENT) as url:
+            yield [replace(one, variables={postgres.VARIABLE: url}) if one.store == "postgres" else one for one in systems]
+    except postgres.NotStarted as error:
+        yield [replace(one, missing=str(error)) if one.store == "postgres" else one for one in systems]
+
+
+def _peers() -> list[System]:
+    return [
+        System(
+            "langgraph-sqlite-async", "sqlite", "benchmarks.peers.langgraph", python=PYTHON,
+            settings='durability="async", journal_mode=WAL, synchronous=FULL', version=_version("langgraph"), best={"concurrency": 16},
+        ),
+        System(
+            "langgraph-postgres", "postgres", "benchmarks.peers.langgraph", python=PYTHON,
+            settings=f'durability="async", a pool of 16; {ON_POSTGRES}', version=_version("langgraph"),
+            best={"concurrency": 16, "processes": 2},
+        ),
+        System(
+            "dbos-sqlite", "sqlite", "benchmarks.peers.dbos", python=PYTHON,
+            settings="journal_mode=WAL, synchronous=FULL, answers polled each ms", version=_version("dbos"), best={"concurrency": 4},
+        ),
+        System(
+            "dbos-postgres", "postgres", "benchmarks.peers.dbos", python=PYTHON,
+            settings=ON_POSTGRES, version=_version("dbos"), best={"concurrency": 4, "processes": 2},
+        ),
+    ]  # fmt: skip
+
+
+def _checked(system: System) -> System:
+    return system if PYTHON.exists() else replace(system, missing="not installed; run `make bench`")
+
+
+def _version(package: str) -> str:
+    pinned = re.search(rf"^{re.escape(package)}==(\S+)$", PINS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert pinned, package
+    return pinned[1]
