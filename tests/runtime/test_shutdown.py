@@ -14,7 +14,7 @@ import serving
 from letters import World, letter
 from places import Place, run, seen
 
-from pointsman import AtMostOnce, Engine, Idempotent, Process, Retry, State, Status, StoreError, finish, otherwise, when
+from pointsman import AtMostOnce, Engine, Found, Idempotent, Process, Reconcile, Retry, State, Status, StoreError, finish, otherwise, when
 from pointsman.errors import EngineStopped
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import NewCase, Transition
@@ -150,6 +150,62 @@ def test_a_function_that_cancels_its_own_task_does_not_take_its_commit_with_it(p
 
     row = run(main())
     assert row.outcome == "complete" or "by zero" in row.reason
+
+
+def test_a_look_up_that_cancels_its_own_task_does_not_take_its_commit_with_it(place: Place) -> None:
+    process = Process("work", Job)
+
+    async def look_up(name: str) -> object:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        return Found((name, name))
+
+    @process.effect(writes=("first", "second"), safety=Reconcile(look_up, propagation_seconds=0.01), timeout_seconds=0.01)
+    async def begin(name: str) -> tuple[str, str]:
+        raise ConnectionResetError(name)
+
+    process.rules(when("not begun", lambda c: c.first is None, begin), otherwise(finish("complete")))
+
+    async def main() -> Any:
+        async with place.open(process) as engine:
+            case = (await engine.start(process, {"name": "m"})).case
+            return await asyncio.wait_for(engine.wait_until_resting(case), 5)
+
+    assert run(main()).outcome == "complete"
+
+
+def test_a_case_whose_commit_is_interrupted_is_parked_and_not_left_running(on_disk: Place) -> None:
+    async def main() -> Any:
+        async with on_disk.open(interrupting()) as engine:
+            case = (await engine.start("work", {"name": "m"})).case
+            return await asyncio.wait_for(engine.wait_until_resting(case), 5)
+
+    def interrupting() -> Process[Job]:
+        process = Process("work", Job)
+
+        @process.node(writes="first")
+        async def begin(name: str) -> str:
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_soon(task.cancel)  # it comes while the engine waits for the commit
+            return name
+
+        @process.node(writes="second")
+        async def complete(first: str) -> str:
+            return first
+
+        process.rules(
+            when("not begun", lambda c: c.first is None, begin),
+            when("incomplete", lambda c: c.second is None, complete),
+            otherwise(finish("complete")),
+        )
+        return process
+
+    row = run(main())
+
+    assert row.status is Status.PARKED
+    assert "although nobody else" in row.reason
 
 
 def test_an_effect_that_is_cut_short_is_in_doubt_and_its_policy_decides(place: Place) -> None:

@@ -104,7 +104,7 @@ class Calls:
             if permit is not None:
                 await permit.ended(error)
             raise
-        await _without_cancel()
+        await without_cancel()
         if permit is not None:
             await permit.ended(end.error)
         if end.error is None:
@@ -250,7 +250,7 @@ async def _inline(function: Callable[..., object], reads: Sequence[Any], uses: M
     return function(*reads, **uses)
 
 
-async def _without_cancel() -> None:
+async def without_cancel() -> None:
     """Forget a cancel that a function has asked for and not taken, or has taken and not raised: its commit would be given up for it."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():

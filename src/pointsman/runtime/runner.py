@@ -46,7 +46,7 @@ from pointsman.kernel.messages import CHILD_ENDED
 from pointsman.kernel.moment import Offer
 from pointsman.kernel.rows import Transition, UsageRow
 from pointsman.runtime.branches import BranchRunner
-from pointsman.runtime.calls import Calls, Request
+from pointsman.runtime.calls import Calls, Request, without_cancel
 from pointsman.runtime.commits import Commits
 from pointsman.runtime.late import LateResults
 from pointsman.runtime.limits import Limits
@@ -217,9 +217,11 @@ class Runner:
         self._ports.failpoints("effect.look_up")
         request = Request(asked.effect, asked.cells, asked.attempts, asked.key, look_up=safety.look_up)
         try:
-            return LookedUp(asked, await self._calls.invoke(session, request))
+            looked_up = LookedUp(asked, await self._calls.invoke(session, request))
         except Exception as error:  # the author's function may raise anything
-            return LookedUp(asked, None, error)
+            looked_up = LookedUp(asked, None, error)
+        await without_cancel()
+        return looked_up
 
     async def _start_child(self, session: CaseSession, wanted: StartChild) -> Happening:
         child = wanted.child

@@ -296,8 +296,12 @@ class Scheduler:
             while task.uncancel():
                 pass
             log.exception("case %d cannot go on", case)
-            with suppress(Conflict, StoreError):
+            try:
                 await self._fail_case(session, f"it cannot go on: {type(error).__name__}: {message_of(error)}")
+            except Conflict as refused:  # what the error has interrupted was a commit, and it has reached the store
+                await self._let_go_of(session, refused)
+            except StoreError as failure:
+                self._failed(failure)
         finally:
             if self._sessions.get(case) is session:
                 self.let_go(case)
