@@ -103,6 +103,7 @@ def test_the_steps_of_one_case_at_a_time_keep_to_their_budget(tmp_path: Path) ->
         async with Engine.open(path, [process], store=store, clock=clock) as engine:
             counted.watch(store)
             for number in range(CASES):
+                clock.advance(1.0)
                 started = await engine.start(process, Mail(case=number))
                 await engine.wait_until_resting(started.case)
             return counted.per_step(store, CASES * len(STEPS))
@@ -119,7 +120,7 @@ def start(case: int) -> Transition:
 
 def step(case: int, number: int) -> Transition:
     return Transition(
-        case, number, 1, 1e9, Status.RUNNING, attempts=1, steps=number, step="draft", rule="it is missing", inbox=0,
+        case, number, 1, 1e9 + number, Status.RUNNING, attempts=1, steps=number, step="draft", rule="it is missing", inbox=0,
         fields=[FieldWrite(f"draft_{number}", json.dumps(RESULT), "draft")],
         events=[EventWrite("node.succeeded", "draft", 1, '{"fields":["draft"]}'), EventWrite("decided", None, 0, '{"rule":"it is missing"}')],
     )  # fmt: skip

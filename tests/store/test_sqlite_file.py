@@ -22,7 +22,7 @@ from pointsman.errors import (
     StoreNewer,
     StoreUnwritable,
 )
-from pointsman.kernel.rows import FieldWrite
+from pointsman.kernel.rows import EventWrite, FieldWrite, NewCase, Transition
 from pointsman.store import sqlite_file
 from pointsman.store.sqlite import SqliteStore, open_sqlite
 from pointsman.store.statements import migrations
@@ -628,3 +628,30 @@ def test_a_reader_looks_beside_the_engine_that_writes_and_cannot_write_itself(tm
         assert (before, after) == ({}, {Status.READY: 1})
 
     asyncio.run(main())
+
+
+def test_a_clock_that_was_set_back_does_not_come_before_what_was_committed(tmp_path: Path) -> None:
+    """Wherever the last save of the clock was, and whether the engine was closed or died."""
+    path = tmp_path / "cases.db"
+
+    async def committed(times: list[float]) -> None:
+        store = await open_sqlite(path, now=1.0)
+        try:
+            for number, at in zip(await store.reserve(len(times)), times, strict=True):
+                events = [EventWrite("accepted", None, 0, "{}")] * 100
+                await store.commit(Transition(number, 0, 0, at, Status.PARKED, new=NewCase("p", 1, None), events=events))
+            shutil.copy(path, tmp_path / "dead.db")
+            shutil.copy(f"{path}-wal", tmp_path / "dead.db-wal")
+        finally:
+            await store.close()
+
+    async def found(path: Path) -> float:
+        store = await open_sqlite(path, now=1.0)
+        await store.close()
+        return store.clock_high_water
+
+    for times in ([50.0], [60.0, 55.0], [*map(float, range(100, 120)), 90.0], [80.0] * 30, [120.5, 1.0]):
+        highest = max(*times, asyncio.run(found(path)))
+        asyncio.run(committed(times))
+        assert asyncio.run(found(tmp_path / "dead.db")) == highest
+        assert asyncio.run(found(path)) == highest

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar, cast
 
-from pointsman.errors import Conflict, LeaseLost, PointsmanError
+from pointsman.errors import LeaseLost, PointsmanError
 from pointsman.kernel.rows import Transition
 from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Failpoints, no_failpoints
@@ -71,12 +71,7 @@ class MemoryStore(CoreStore):
 
     async def commit(self, transition: Transition) -> int:
         """Commit a transition; see the contract."""
-
-        def write(core: SqliteCore) -> int | Conflict:
-            core.raise_clock(transition.at)
-            return core.apply([transition])[0]
-
-        return cast("int", self._at_once(write))  # a Conflict is raised
+        return cast("int", self._at_once(lambda core: core.apply([transition])[0]))  # a Conflict is raised
 
     async def claim(
         self, processes: Sequence[str], *, now: float, limit: int, room: Mapping[str, int] = ANY_ROOM, known: Mapping[int, int] = NONE_KNOWN

@@ -183,8 +183,7 @@ class SqliteStore(CoreStore):
                 "put the file back and open the engine again."
             )
         begin(connection, self.path, closing=lambda: self._closing)
-        now = max((job.transition.at for job in batch if job.transition), default=0.0)
-        if not self.core.raise_clock(now, str(self.core.engine)):
+        if not self.core.has_epoch(self.core.engine):
             raise StoreLocked(f"another engine has taken over {self.path}; this one has stopped writing.")
         answers = run(batch)
         self._failpoints("store.commit")

@@ -29,6 +29,7 @@ from pointsman.store.sqlite_reader import LATEST, case_row, field_rows
 from pointsman.store.statements import many, room, statements
 
 ROWS_MAX = 512  # of one statement: 27 values a row stay far below SQLite's 32,766 parameters
+CLOCK_EVENTS = 1_000  # between two times that the clock is saved; opening a file reads the rows of as many in under a millisecond
 NO_FIELD: tuple[None, None, None, bool] = (None, None, None, False)  # of a transition that writes no field
 
 
@@ -45,6 +46,7 @@ class SqliteCore:
         self.engine = 0  # the engine whose transaction this is
         self.gone = 0  # counts deletions of content that may have referred to a blob
         self._next = self._behind_last()  # the number of the next event
+        self._clock_saved = int(self._do("select_meta", ("clock_entry",)).fetchone()[0])
         self._any_erased = bool(self._do("any_erased_key", ()).fetchone()[0])
 
     def _do(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> sqlite3.Cursor:
@@ -66,11 +68,11 @@ class SqliteCore:
 
     def clock_high_water(self) -> float:
         """Return the highest time (Unix seconds) ever committed."""
-        return float(self._do("select_meta", ("clock",)).fetchone()[0])
+        return float(self._do("highest_time", ()).fetchone()[0])
 
-    def raise_clock(self, now: float, epoch: str | None = None) -> bool:
-        """Record the time of a commit. Returns False if `epoch` is given and another engine has taken over the file."""
-        return bool(self._do("raise_clock", (now, epoch)).rowcount)
+    def has_epoch(self, epoch: int) -> bool:
+        """Return whether this engine's epoch is the last, that is, no other engine has taken over the file."""
+        return self._do("same_epoch", (str(epoch),)).fetchone() is not None
 
     def raise_epoch(self) -> int:
         """Return a number for a new engine."""
@@ -151,6 +153,9 @@ class SqliteCore:
 
         The guard runs first, so that a stale transition writes nothing.
         """
+        if self._next >= self._clock_saved + CLOCK_EVENTS:
+            self._do("save_clock", (self.clock_high_water(), self._next))
+            self._clock_saved = self._next
         moved = self._guard(transitions)
         answers = [t.case if t.case in moved else self._refused(t) for t in transitions]
         winners = [t for t in transitions if t.case in moved]

@@ -405,10 +405,18 @@ UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value;
 -- A fact about the database itself.
 SELECT value FROM meta WHERE name = ?;
 
--- name: raise_clock
--- Raise the highest committed time: history never runs backwards, even if the clock does. Changes no row if the epoch is no
--- longer this engine's, that is, if another engine has taken over the file.
-UPDATE meta SET value = max(CAST(value AS REAL), ?) WHERE name = 'clock' AND coalesce(?, (SELECT value FROM meta WHERE name = 'epoch')) = (SELECT value FROM meta WHERE name = 'epoch');
+-- name: same_epoch
+-- Whether the epoch is still this engine's. It is not if another engine has taken over the file.
+SELECT 1 FROM meta WHERE name = 'epoch' AND value = ?;
+
+-- name: highest_time
+-- The highest committed time: history never runs backwards, even if the clock does.
+SELECT max(CAST(value AS REAL), coalesce((SELECT max(at) FROM journal WHERE id >= (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'clock_entry')), 0))
+  FROM meta WHERE name = 'clock';
+
+-- name: save_clock
+-- Save the highest time, and the number of the next event, from which on the journal is to be read for a higher one.
+UPDATE meta SET value = CASE name WHEN 'clock' THEN ? ELSE ? END WHERE name IN ('clock', 'clock_entry');
 
 -- name: highest_case
 -- The highest number of any case, including deleted ones.
