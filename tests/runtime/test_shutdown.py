@@ -101,21 +101,26 @@ def test_a_step_that_does_not_end_within_the_grace_is_given_back_with_its_attemp
     assert calls.count("begin") >= 2
 
 
-def test_a_step_whose_event_loop_ends_is_given_back_with_its_attempt(place: Place) -> None:
+@pytest.mark.parametrize("engine_first", [True, False], ids=["the engine first", "its cases first"])
+def test_a_step_whose_event_loop_ends_is_given_back_with_its_attempt(place: Place, engine_first: bool) -> None:
     calls: list[str] = []
 
-    async def main() -> Any:
-        async def serves(work: Work) -> None:
-            async with place.open(working(work, calls)) as engine:
-                await engine.start("work", {"name": "m"})
-                await asyncio.Event().wait()
+    async def serves(work: Work) -> None:
+        async with place.open(working(work, calls)) as engine:
+            await engine.start("work", {"name": "m"})
+            await asyncio.Event().wait()
 
+    async def main() -> bool:
         work = Work()
         serving = asyncio.create_task(serves(work))
         await work.reached.wait()
-        return serving  # at its end `asyncio.run` cancels every task, those of the engine's cases too
+        others = asyncio.all_tasks() - {serving, asyncio.current_task()}
+        for task in (serving, *others) if engine_first else (*others, serving):
+            task.cancel()  # as `asyncio.run` does at its end, in any order
+        await asyncio.wait([serving])
+        return serving.cancelled()
 
-    assert asyncio.run(main()).cancelled()
+    assert run(main())
     row = run(go_on(place, calls))
 
     assert (row.status, row.reason) == (Status.DONE, None)

@@ -288,10 +288,11 @@ class Scheduler:
             self._failed(error)
         except BaseException as error:  # a failure of one case must not stop the engine, which runs others
             task = asyncio.current_task()
-            if self._stopping or is_ctrl_c(error) or task is None:
-                raise
-            if self._loop_task is not None and self._loop_task.cancelling():  # as `asyncio.run` does at its end: nobody is to blame
+            torn_down = self._loop_task is not None and self._loop_task.cancelling()  # as `asyncio.run` does to all tasks at its end
+            if isinstance(error, asyncio.CancelledError) and (self._stopping or torn_down):
                 self._given_back.append(case)
+                raise
+            if self._stopping or is_ctrl_c(error) or task is None:
                 raise
             while task.uncancel():
                 pass
