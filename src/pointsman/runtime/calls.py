@@ -149,10 +149,17 @@ class Calls:
         try:
             if thread is not None and not request.key:
                 await self._begins(session, thread)
+            seconds = request.node.timeout_seconds if request.timeout_seconds is None else request.timeout_seconds
+            ends_at = None if seconds is None else asyncio.get_running_loop().time() + seconds
             session.calling += 1
             try:
-                seconds = request.node.timeout_seconds if request.timeout_seconds is None else request.timeout_seconds
-                return await _within(seconds, request.late if thread is None else never, call)
+                steps = call.__await__()
+                try:
+                    waits_for = next(steps)
+                except StopIteration as end:  # it never waited, so it needs no timer
+                    return end.value
+                async with asyncio.timeout_at(ends_at):
+                    return await _continued(steps, waits_for, request.late if thread is None else never)
             finally:
                 session.calling -= 1
         except TimeoutError as error:
@@ -258,23 +265,6 @@ async def without_cancel() -> None:
             await asyncio.sleep(0)  # where a cancel comes that has not come yet
         while task.uncancel():
             pass
-
-
-@types.coroutine
-def _within(seconds: float | None, late: Late, call: Awaitable[object]) -> Generator[Any, Any, object]:
-    """Await a call under its timeout. Raises TimeoutError. A call that never waits gets no timer."""
-    ends_at = None if seconds is None else asyncio.get_running_loop().time() + seconds
-    steps = call.__await__()
-    try:
-        waits_for = next(steps)
-    except StopIteration as end:
-        return end.value
-    return (yield from _timed(ends_at, _continued(steps, waits_for, late)).__await__())
-
-
-async def _timed(ends_at: float | None, call: Awaitable[object]) -> object:
-    async with asyncio.timeout_at(ends_at):
-        return await call
 
 
 @types.coroutine

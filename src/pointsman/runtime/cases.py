@@ -126,7 +126,11 @@ class Cases:
         """
 
         async def commit(plan: Plan) -> int:
-            return await self._commits.commit(session, plan)
+            assert plan.transition is not None
+            number = await self._store.commit(plan.transition)
+            if number == plan.case.row.id:
+                self._commits.committed(session, plan)
+            return number
 
         return await self.apart(self._placed(session, happening, commit, drives=drives))
 

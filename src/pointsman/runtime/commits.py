@@ -15,7 +15,7 @@ from pointsman.store.base import CaseStore
 
 
 class Commits:
-    """Commits transitions; calls `committed` after each one, and `appended` after an event without a transition."""
+    """Notes committed transitions and calls `committed` after each one. Commits events without a transition, and calls `appended`."""
 
     def __init__(
         self, ports: Ports, recent: Recent, threads: Threads, committed: Callable[[CaseSession, Plan], None], appended: Callable[[], None]
@@ -31,14 +31,6 @@ class Commits:
         """Commit an event that does not change its case."""
         await self._store.append(case, [event_write(event)], at=self._clock.now(), usage=usage_writes((event,)))
         self._appended()
-
-    async def commit(self, session: CaseSession, plan: Plan) -> int:
-        """Commit a plan's transition and return the case's number. Raises Conflict, InboxChanged and StoreError."""
-        assert plan.transition is not None
-        number = await self._store.commit(plan.transition)
-        if number == plan.case.row.id:
-            self.committed(session, plan)
-        return number
 
     def committed(self, session: CaseSession, plan: Plan) -> None:
         """Update the session after a plan's transition was committed."""

@@ -59,6 +59,10 @@ StartCase = Callable[[CaseSession, str, Mapping[str, Any], str], Awaitable[int]]
 """Starts a child of a case, given the process's name, the inputs and the key. Returns the child's number."""
 
 
+Offers = Callable[[], Offer]
+"""Returns what the engine has for the case at this moment."""
+
+
 class _RolledBack(Exception):
     """A transaction's function raised, or its result was refused, so its rows are not committed."""
 
@@ -81,6 +85,16 @@ class Runner:
         self._start = start
         self._late = LateResults(commits)
         self._branches = BranchRunner(ports, calls, limits, self._late, self.advance, self._budget_spent)
+        self._performs: Mapping[type[Command], Callable[[CaseSession, Any, Offers], Awaitable[Happening]]] = {
+            CallNode: self._call_node,
+            RunBranches: self._run_branches,
+            Continue: self._continue,
+            Acquire: self._acquire,
+            CallEffect: self._call_effect,
+            LookUpEffect: self._look_up,
+            StartChild: self._start_child,
+            LoadHistory: self._load_history,
+        }
 
     async def drive(self, session: CaseSession, commands: tuple[Command, ...] | None, *, going_on: Callable[[], bool]) -> None:
         """Drive a case until it rests or has to wait.
@@ -88,15 +102,16 @@ class Runner:
         `commands` are those of the plan that was committed last, or None for a case that was just claimed. When `going_on` returns False, the case
         is given back at the end of its step. Raises StoreError.
         """
-        shut, abandoned_calls = partial(self._limits.shut, session.case.row.id), self._calls.threads.abandoned_calls
+        everything = Offer(shut=partial(self._limits.shut, session.case.row.id), given_up=self._calls.threads.abandoned_calls)
 
         def offer() -> Offer:
-            return Offer(going_on(), shut, session.cancel, abandoned_calls)
+            goes_on, cancel = going_on(), session.cancel
+            return everything if goes_on and cancel is None else everything._replace(place=goes_on, cancel=cancel)
 
         with self._calls.watchdog.watching():
             await self._follow(session, commands, offer)
 
-    async def _follow(self, session: CaseSession, commands: tuple[Command, ...] | None, offer: Callable[[], Offer]) -> None:
+    async def _follow(self, session: CaseSession, commands: tuple[Command, ...] | None, offer: Offers) -> None:
         if commands is None:
             commands = await self.advance(session, Claimed(), offer)
         while commands and not isinstance(commands[0], Rest):
@@ -108,12 +123,12 @@ class Runner:
                 commands = await self._transact(session, command, offer)
                 continue
             else:
-                happening = await self._perform(session, command, offer)
+                happening = await self._performs[type(command)](session, command, offer)
             commands = await self.advance(session, happening, offer)
             if not (commands and isinstance(commands[0], CallEffect)):
                 self._give_back(session)
 
-    async def advance(self, session: CaseSession, happening: Happening, offer: Callable[[], Offer]) -> tuple[Command, ...]:
+    async def advance(self, session: CaseSession, happening: Happening, offer: Offers) -> tuple[Command, ...]:
         """Ask the machine for a plan and commit it. If a message arrived in between, read it and ask again."""
         while True:
             if isinstance(session.process.steps.get(session.case.row.step or ""), Child):
@@ -124,10 +139,11 @@ class Runner:
             if plan.transition is None:
                 return plan.commands
             try:
-                await self._commits.commit(session, plan)
+                await self._store.commit(plan.transition)
             except InboxChanged:
                 session.case = await self._loader.with_messages(session.case)
             else:
+                self._commits.committed(session, plan)
                 return plan.commands
 
     async def confirm(self, session: CaseSession) -> None:
@@ -148,30 +164,7 @@ class Runner:
 
     # Commands.
 
-    async def _perform(self, session: CaseSession, command: Command, offer: Callable[[], Offer]) -> Happening:
-        match command:
-            case CallNode():
-                return await self._call_node(session, command)
-            case RunBranches(step):
-                return await self._branches.run(session, step, offer)
-            case Continue(step):
-                return Continued(step)
-            case Acquire():
-                return await self._acquire(session, command)
-            case CallEffect():
-                return await self._call_effect(session, command)
-            case LookUpEffect():
-                return await self._look_up(session, command)
-            case StartChild():
-                return await self._start_child(session, command)
-            case LoadHistory():
-                session.case = await self._loader.with_history(session.process, session.case)
-                name = session.case.row.step or ""
-                return Continued(session.process.compensates.get(name) or session.process.steps[name])
-            case _:
-                raise AssertionError(command)
-
-    async def _call_node(self, session: CaseSession, call: CallNode) -> Happening:
+    async def _call_node(self, session: CaseSession, call: CallNode, _: Offers) -> Happening:
         node, case = call.node, session.case
         if session.process.budget is not None:
             spent = await self._budget_spent(session, node, call.progress)
@@ -187,7 +180,18 @@ class Runner:
         request = Request(node, case.snapshot.cells, call.attempt, permit=permit, progress=call.progress, given_up=given_up)
         return NodeEnded(call, await self._calls.call(session, request))
 
-    async def _acquire(self, session: CaseSession, wanted: Acquire) -> Happening:
+    async def _run_branches(self, session: CaseSession, wanted: RunBranches, offer: Offers) -> Happening:
+        return await self._branches.run(session, wanted.step, offer)
+
+    async def _continue(self, _: CaseSession, wanted: Continue, __: Offers) -> Happening:
+        return Continued(wanted.step)
+
+    async def _load_history(self, session: CaseSession, _: LoadHistory, __: Offers) -> Happening:
+        session.case = await self._loader.with_history(session.process, session.case)
+        name = session.case.row.step or ""
+        return Continued(session.process.compensates.get(name) or session.process.steps[name])
+
+    async def _acquire(self, session: CaseSession, wanted: Acquire, _: Offers) -> Happening:
         """Reserve a thread and a permit before the intent is committed, so that the wait for them does not use up the call's time."""
         effect = wanted.effect
         if not effect.asynchronous and session.place is None:
@@ -198,7 +202,7 @@ class Runner:
                 return PermitRefused(wanted, self._limits.why_shut(effect.limit.name))
         return Acquired(wanted)
 
-    async def _call_effect(self, session: CaseSession, call: CallEffect) -> Happening:
+    async def _call_effect(self, session: CaseSession, call: CallEffect, _: Offers) -> Happening:
         clock, lease, until, deadline = self._clock, self._ports.lease, session.call_until, call.intent.deadline
 
         def late() -> bool:
@@ -210,7 +214,7 @@ class Runner:
         request = Request(call.effect, call.cells, call.attempt, call.intent.key, timeout_seconds=left, late=late, permit=permit)
         return EffectEnded(call, await self._calls.call(session, request))
 
-    async def _look_up(self, session: CaseSession, asked: LookUpEffect) -> Happening:
+    async def _look_up(self, session: CaseSession, asked: LookUpEffect, _: Offers) -> Happening:
         safety = asked.effect.safety
         assert isinstance(safety, Reconcile)
         self._calls.threads.forget(asked.key)
@@ -223,7 +227,7 @@ class Runner:
         await without_cancel()
         return looked_up
 
-    async def _start_child(self, session: CaseSession, wanted: StartChild) -> Happening:
+    async def _start_child(self, session: CaseSession, wanted: StartChild, _: Offers) -> Happening:
         child = wanted.child
         try:
             number = await self._start(session, child.process.name, wanted.inputs, wanted.key)
@@ -236,7 +240,7 @@ class Runner:
         told = any(message.name == CHILD_ENDED for message in await self._store.messages(session.case.row.id))
         return ChildStarted(child, row, told, await self._loader.fields_of(number))
 
-    async def _transact(self, session: CaseSession, command: RunTransaction, offer: Callable[[], Offer]) -> tuple[Command, ...]:
+    async def _transact(self, session: CaseSession, command: RunTransaction, offer: Offers) -> tuple[Command, ...]:
         """Run a transaction's function inside the store's transaction. Commit its rows with its result and the next decision."""
         node, plans, ends = command.node, list[Plan](), list[CallEnd]()
         here = offer()._replace(shut=Offer().shut)
