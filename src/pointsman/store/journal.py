@@ -11,6 +11,7 @@ from json.encoder import encode_basestring
 
 from pointsman.kernel.rows import EventWrite
 
+BREAK = "\n"  # valid JSON has it only between two tokens, where a space means the same
 HEADS_MAX = 4_096  # parsed heads to cache: a program has few steps, and few kinds of events for each
 
 
@@ -19,7 +20,7 @@ def packed(events: Sequence[EventWrite]) -> str | None:
     if not events:
         return None
     each = [
-        f"[{encode_basestring(kind)},{'null' if step is None else encode_basestring(step)},{attempt},\n{_one_line(facts)}]"
+        f"[{encode_basestring(kind)},{'null' if step is None else encode_basestring(step)},{attempt},\n{facts.replace(BREAK, ' ')}]"
         for kind, step, attempt, facts in events
     ]
     return "[" + ",\n".join(each) + "]"
@@ -37,10 +38,6 @@ def unpacked(text: str) -> list[EventWrite]:
 def count_of(text: str) -> int:
     """Return how many events a text has."""
     return (text.count("\n") + 1) // 2
-
-
-def _one_line(facts: str) -> str:
-    return facts.replace("\n", " ")  # valid JSON has a raw line break only between two tokens
 
 
 @lru_cache(HEADS_MAX)

@@ -138,7 +138,10 @@ class SqliteStore(CoreStore):
                     last = True
                     break
                 batch += following
-            answers = self._commit_batch([job for job in batch if not job.alone]) + [self._run_alone(job) for job in batch if job.alone]
+            together = [job for job in batch if not job.alone]
+            answers = self._commit_batch(together)
+            if len(together) < len(batch):
+                answers += [self._run_alone(job) for job in batch if job.alone]
             self._loop.call_soon_threadsafe(_deliver, answers)
             if last:
                 return

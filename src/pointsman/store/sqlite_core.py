@@ -157,16 +157,27 @@ class SqliteCore:
             self._do("save_clock", (self.clock_high_water(), self._next))
             self._clock_saved = self._next
         moved = self._guard(transitions)
-        answers = [t.case if t.case in moved else self._refused(t) for t in transitions]
-        winners = [t for t in transitions if t.case in moved]
-        fields = [(self._number(), t.case, t.revision + 1, *write) for t in winners for write in t.fields[1:]]
-        branches = [(t.case, *branch) for t in winners for branch in t.branches]
-        for name, rows in (("insert_journal", fields), ("upsert_branches", branches)):
-            if rows:
-                self._each(name, rows)
-        for t in winners:
+        answers: list[int | Conflict] = []
+        fields: list[tuple[Any, ...]] = []
+        branches: list[tuple[Any, ...]] = []
+        rare: list[Transition] = []
+        for t in transitions:
+            if t.case not in moved:
+                answers.append(self._refused(t))
+                continue
+            answers.append(t.case)
+            if len(t.fields) > 1:
+                fields += [(self._number(), t.case, t.revision + 1, *write) for write in t.fields[1:]]
+            if t.branches:
+                branches += [(t.case, *branch) for branch in t.branches]
             if _has_more(t):
-                self._write_rest(t)
+                rare.append(t)
+        if fields:
+            self._each("insert_journal", fields)
+        if branches:
+            self._each("upsert_branches", branches)
+        for t in rare:
+            self._write_rest(t)
         return answers
 
     def _guard(self, transitions: Sequence[Transition]) -> set[int]:
