@@ -48,7 +48,7 @@ async def flood(folder: Path, starts: int, bound: int | None, seconds: float) ->
         rest = meter.now()
         numbers = iter(range(starts))
         with meter.watched() as most, (folder / "accepted").open("w", buffering=1) as accepted:
-            looking = asyncio.create_task(look_at_line(engine, most))
+            looking = asyncio.create_task(look_at_backlog(engine, most))
             await asyncio.gather(*(client(engine, numbers, answers, accepted) for _ in range(CLIENTS)))
             looking.cancel()
         print(json.dumps({"answers": answers, "rest": rest, "most": most}), flush=True)
@@ -73,11 +73,11 @@ async def client(engine: Engine, numbers: Iterator[int], answers: Counter[str], 
             accepted.write(f"{key}\n")
 
 
-async def look_at_line(engine: Engine, most: dict[str, int]) -> None:
-    """Note how many cases are in line at most."""
-    most["line"] = 0
+async def look_at_backlog(engine: Engine, most: dict[str, int]) -> None:
+    """Note the longest backlog."""
+    most["backlog"] = 0
     while True:
-        most["line"] = max(most["line"], await engine.reader.in_line("mails", None, most=1 << 30))
+        most["backlog"] = max(most["backlog"], await engine.reader.backlog("mails", None, most=1 << 30))
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
@@ -94,5 +94,5 @@ if __name__ == "__main__":
     if sys.argv[2] == "drain":
         print(json.dumps(asyncio.run(drain(where))))
     else:
-        most_in_line = None if sys.argv[4] == "none" else int(sys.argv[4])
-        asyncio.run(flood(where, int(sys.argv[3]), most_in_line, float(sys.argv[5])))
+        backlog_max = None if sys.argv[4] == "none" else int(sys.argv[4])
+        asyncio.run(flood(where, int(sys.argv[3]), backlog_max, float(sys.argv[5])))

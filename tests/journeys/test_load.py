@@ -103,13 +103,13 @@ def test_a_flood_of_starts_is_refused_and_not_suffered_and_what_was_accepted_sur
     answers, lost = found["answers"], set(accepted) - set(left["kept"])
     with capsys.disabled():
         told_of = ", ".join(f"{answers[name]} {name}" for name in ("accepted", "duplicate", "busy"))
-        print(f"\n{starts} starts: {told_of}; at most {found['most']['line']} of {bound} in line; {len(lost)} lost when it was killed")
+        print(f"\n{starts} starts: {told_of}; at most {found['most']['backlog']} of {bound} in the backlog; {len(lost)} lost by the kill")
         print(f"  at rest {told(found['rest'])}; at most {told(found['most'])}")
     assert sorted(answers) == ["accepted", "busy", "duplicate"]
     assert sum(answers.values()) == starts
     assert not lost
     assert left["ends"] == {"answered": len(accepted)}
-    assert found["most"]["line"] <= bound
+    assert found["most"]["backlog"] <= bound
     assert found["most"]["memory"] <= found["rest"]["memory"] + MEMORY_MAX
     assert found["most"]["log"] <= LOG_MAX
 
@@ -118,4 +118,4 @@ def test_a_flood_without_a_bound_fills_the_line(tmp_path: Path) -> None:
     found = flooded(tmp_path, 2_000, "none", 0.1)
 
     assert "busy" not in found["answers"]
-    assert found["most"]["line"] > 500
+    assert found["most"]["backlog"] > 500

@@ -216,7 +216,7 @@ both = [same, newer]
         ("both", [], 0, "3 open cases checked in"),
         ("higher", [], 0, "changed: 1 of claims version 1 (1)\n  ask ('high') -> pay ('unpaid')"),
         ("higher", ["--strict"], 1, "1 changed"),
-        ("blocking", [], 1, "blocked: 3 of claims version 1 (1, 2, 3)\n  version 1 of 'claims' wrote it"),
+        ("blocking", [], 1, "blocked: 3 of claims version 1 (1, 2, 3)\n  no registered code accepts version 1 of 'claims'"),
     ],
 )
 def test_the_command_says_what_it_found_and_fails_where_something_breaks(db: Path, tmp_path: Path, app: str, options: list[str], code: int, words: str) -> None:  # fmt: skip
@@ -252,7 +252,7 @@ def test_the_command_prints_json(db: Path, tmp_path: Path) -> None:
     [
         ("both", "case 1 is waiting at ask"),
         ("newer", "version 1 wrote it; the next step migrates it to version 2, as shown here"),
-        ("blocking", "version 1 of 'claims' wrote it, and version 2, which is here, accepts no other"),
+        ("blocking", "no registered code accepts version 1 of 'claims' (version 2 accepts no other)"),
     ],
 )
 def test_a_case_of_an_older_version_is_explained_as_the_code_would_take_it_up(db: Path, tmp_path: Path, app: str, words: str) -> None:

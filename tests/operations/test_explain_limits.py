@@ -67,7 +67,7 @@ def test_who_has_the_permits_is_told(tmp_path: Path) -> None:
             await seen(engine, "permit.waited")
             found = await told(engine, process, second)
             lines = explain(process, await history_of(engine.reader, second)).lines(ManualClock().now() + 60)
-            assert f"  in line since {format_time(ManualClock().now())}" in list(lines)
+            assert f"  in the backlog since {format_time(ManualClock().now())}" in list(lines)
             assert await told(engine, process, first) == ()
             return found
 

@@ -318,7 +318,7 @@ class Round(State):
 
 
 @pytest.mark.parametrize(
-    ("limit", "at_once"), [(None, 1), (Limit("model", concurrency=1), 10)], ids=["one after the other", "in line for a permit"]
+    ("limit", "at_once"), [(None, 1), (Limit("model", concurrency=1), 10)], ids=["one after the other", "waiting for a permit"]
 )
 def test_a_branch_that_has_waited_is_held_against_what_was_spent_meanwhile(place: Place, limit: Limit | None, at_once: int) -> None:
     process = Process("round", Round, budget=Budget(case_tokens=20))

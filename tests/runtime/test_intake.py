@@ -122,7 +122,7 @@ def test_of_so_many_tenants_only_the_lines_are_remembered(place: Place, monkeypa
     assert known <= 5
 
 
-def test_who_waits_for_a_person_is_not_in_line(place: Place) -> None:
+def test_a_case_that_waits_for_a_person_is_not_in_the_backlog(place: Place) -> None:
     async def main() -> Any:
         clock = ManualClock()
         async with place.open(asking(Intake(backlog_max=2), asks_first=True), resources={"world": Downstream()}, clock=clock) as engine:
@@ -138,7 +138,7 @@ def test_who_waits_for_a_person_is_not_in_line(place: Place) -> None:
     assert counts == {Status.WAITING: 10}
 
 
-def test_what_an_earlier_engine_left_in_line_counts(place: Place) -> None:
+def test_the_backlog_that_an_earlier_engine_left_counts(place: Place) -> None:
     async def main() -> list[str]:
         process = asking(Intake(backlog_max=3))
         async with place.open(process, resources={"world": Downstream()}, clock=ManualClock()) as engine:
@@ -176,14 +176,14 @@ def test_a_full_line_is_not_counted_for_each_start(place: Place) -> None:
     async def main() -> int:
         counts = 0
         async with place.open(asking(Intake(backlog_max=50)), resources={"world": Downstream()}, clock=ManualClock()) as engine:
-            in_line = engine._store.in_line
+            backlog = engine._store.backlog
 
             async def counted(*args: Any, **more: Any) -> int:
                 nonlocal counts
                 counts += 1
-                return await in_line(*args, **more)
+                return await backlog(*args, **more)
 
-            engine._store.in_line = counted  # type: ignore[method-assign]
+            engine._store.backlog = counted  # type: ignore[method-assign]
             for number in range(150):
                 await start(engine, number)
             return counts
@@ -254,9 +254,9 @@ def test_nobody_is_refused_while_the_first_count_is_under_way() -> None:
     class Far(MemoryStore):
         """A store behind a network: a count takes a while."""
 
-        async def in_line(self, *arguments: Any, **settings: Any) -> int:
+        async def backlog(self, *arguments: Any, **settings: Any) -> int:
             await asyncio.sleep(0)
-            return await super().in_line(*arguments, **settings)
+            return await super().backlog(*arguments, **settings)
 
     async def main() -> list[str]:
         process = asking(Intake(backlog_max=10), asks_first=True)

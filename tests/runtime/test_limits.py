@@ -472,7 +472,7 @@ def test_branches_of_a_step_wait_for_permits_too(place: Place) -> None:
     assert run(main()) == ({"answered"}, 2, 20)
 
 
-def test_a_case_whose_branches_wait_for_a_permit_is_a_row_in_line_and_holds_no_place(place: Place) -> None:
+def test_a_case_whose_branches_wait_for_a_permit_is_a_row_and_holds_no_place(place: Place) -> None:
     async def main() -> Any:
         world, limit = Downstream(), Limit("llm", concurrency=1)
         several, one, free = asking_each(limit), asking(limit), telling(Limit("other"))

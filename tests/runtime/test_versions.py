@@ -209,7 +209,7 @@ def test_a_case_of_a_version_that_nobody_accepts_is_blocked_and_goes_on_with_the
     blocked, listed, counts, refused, waiting, done, kinds = run(main())
 
     assert (blocked.status, blocked.version) == (Status.BLOCKED, 1)
-    assert "version 1 of 'ask' wrote it" in blocked.reason
+    assert "no registered code accepts version 1 of 'ask'" in blocked.reason
     assert "add 1 to accepts=" in blocked.reason
     assert listed == [blocked.id]
     assert counts == {Status.BLOCKED: 1}
@@ -232,7 +232,7 @@ def test_a_case_of_a_newer_version_is_blocked_until_the_newer_code_is_back(place
     blocked, back = run(main())
 
     assert blocked.status is Status.BLOCKED
-    assert blocked.reason == "version 3 of 'ask' wrote it, and version 2, which is here, accepts 1; open the newer code"
+    assert blocked.reason == "no registered code accepts version 3 of 'ask' (version 2 also accepts 1); open the newer code"
     assert (back.status, back.version) == (Status.WAITING, 3)
 
 

@@ -42,12 +42,12 @@ def next_move(at: Moment, step: Compensate) -> Move:
             continue
         named.append(entry.effect)
         if entry.outcome is None:
-            return StepResult(park=f"{unknown_outcome(entry, entry.effect)}, and it is taken back")
+            return StepResult(park=f"{unknown_outcome(entry, entry.effect)}; its compensation needs the outcome")
         try:
             cells = _cells_then(at.process, entry, history.intents[entry.key])
         except (VersionNotAccepted, ValueRefused) as error:
-            told = f"{effect.undo.name!r} cannot be called: {message_of(error)}"
-            return StepResult(park=f"{told}; take {entry.effect!r} back by hand")
+            reason = f"{effect.undo.name!r} cannot be called: {message_of(error)}"
+            return StepResult(park=f"{reason}; reverse {entry.effect!r} by hand, and cancel the case")
         then = as_of(at, cells)
         if effect_key(at.case.incarnation, at.process, then.case.snapshot, effect.undo, entry.key)[0] not in done:
             return reach(then, effect.undo, entry.key)

@@ -170,8 +170,8 @@ def branch_waits(branch: Branch, row: BranchRow, until: float, why: str | None) 
     return BranchEnd((event,), BranchRow(branch.name, row.attempts, until, reads=branch.reads, guard=row.guard))
 
 
-def in_line(at: Moment, branches: Branches, events: tuple[Event, ...], writes: tuple[BranchRow, ...]) -> StepResult:
-    """None of the branches can go on before one has a permit: the case waits for that in line."""
+def without_permit(at: Moment, branches: Branches, events: tuple[Event, ...], writes: tuple[BranchRow, ...]) -> StepResult:
+    """No branch can go on without a permit: the case waits for one in the backlog."""
     assert branches.refused is not None
     branch, why = branches.refused
     limit = branch.node.limit

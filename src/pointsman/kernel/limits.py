@@ -124,18 +124,18 @@ def shut_until(limit: Limit, state: LimitState) -> float:
 
 
 def why_shut(limit: Limit, state: LimitState, now: float) -> str:
-    """Why there may be no permit, in words."""
+    """Why there may be no permit, as a text."""
     if state.held_until > now:
-        return f"{limit.name} asked for rest"
+        return f"{limit.name} asked callers to wait"
     if limit.breaker is not None and state.open_until > now:
         return f"{limit.name} failed {format_count(state.failures, 'time')} in a row"
     if limit.breaker is not None and state.open_until:
-        return f"{limit.name} is tried with one call"
+        return f"the circuit breaker of {limit.name} allows one trial call"
     if limit.concurrency is not None and len(_live(state, now, ())) >= limit.concurrency:
         return f"all permits are taken, {limit.concurrency} at a time"
     if limit.per_second is not None and state.next_at > now:
         return f"calls begin at a rate of {limit.per_second:g} a second"
-    return "others may be in line"
+    return "other cases may go first"
 
 
 def opens_at(limit: Limit, state: LimitState, now: float, alive: Collection[str] = ()) -> float:

@@ -324,7 +324,7 @@ def _branches_rested(at: Moment, came: happenings.BranchesRested) -> Plan | Refu
     if verdict is not None:
         return _conclude(at, joins.joined(at, came.branches, verdict, (*events, *came.late), writes))
     if came.branches.refused is not None:
-        return _conclude(at, joins.in_line(at, came.branches, events, writes))
+        return _conclude(at, joins.without_permit(at, came.branches, events, writes))
     return _conclude(at, StepResult(events, wake_at=came.branches.wake_at(at.now), branches=writes, attempts=0))
 
 
@@ -476,7 +476,7 @@ def _go_on(at: Moment, after: Next, result: StepResult, received: Received = NON
 
 
 def _queues(at: Moment, after: Next) -> Event | None:
-    """The event of a case that waits in line for a permit of its next step."""
+    """The event of a case that must wait for a permit of its next step, or None."""
     step = after.decision.step
     limit = step.limit if isinstance(step, Node) else None
     why = None if limit is None else at.offer.shut(limit.name)

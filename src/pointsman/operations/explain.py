@@ -93,7 +93,7 @@ class Explanation:
         yield f"case {row.id} is {row.status} at {row.step or '?'}, by rule {row.rule!r}"
         yield from (f"  {obstacle}" for obstacle in self.obstacles)
         if row.wake_at is not None and row.needs is not None and row.wake_at <= now:
-            yield f"  in line since {format_time(row.wake_at)}"
+            yield f"  in the backlog since {format_time(row.wake_at)}"
         elif row.wake_at is not None:
             yield f"  due at {format_time(row.wake_at)}" + (f", in {format_duration(row.wake_at - now)}" if row.wake_at > now else "")
         yield "\nThe rules in order, and the fields that they read:"

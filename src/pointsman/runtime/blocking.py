@@ -153,7 +153,7 @@ class BlockingReader(_Blocking):
     usage_of_case = _waits(Reader.usage_of_case)
     usage_of_days = _waits(Reader.usage_of_days)
     limits = _waits(Reader.limits)
-    in_line = _waits(Reader.in_line)
+    backlog = _waits(Reader.backlog)
     blob = _waits(Reader.blob)
     dossier = _waits(Reader.dossier)
 

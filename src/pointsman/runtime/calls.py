@@ -175,7 +175,7 @@ class Calls:
             stopping = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
             if stopping or (thread is None and is_ctrl_c(error)):
                 raise
-            raise RuntimeError(f"{request.node.name!r} ended itself with {type(error).__name__}: {message_of(error)}") from None
+            raise RuntimeError(f"{request.node.name!r} raised {type(error).__name__}: {message_of(error)}") from None
         finally:
             if thread is not None:
                 self.threads.abandon(thread, request.key)
@@ -194,7 +194,7 @@ class Calls:
         except Exception:
             raise
         except BaseException as error:  # SystemExit would end the writer thread
-            raise RuntimeError(f"{node.name!r} ended itself with {type(error).__name__}: {message_of(error)}") from None
+            raise RuntimeError(f"{node.name!r} raised {type(error).__name__}: {message_of(error)}") from None
 
     async def read(self, blob: Blob) -> bytes:
         """Return the content of a blob, for `Context.read`."""

@@ -376,11 +376,11 @@ class Engine:
             self._scheduler.let_go(transition.case)
         self._limits.moved(transition.case, session.process.steps.get(transition.step or ""))
         if transition.wake_at is not None:
-            self._in_line(transition.needs, transition.wake_at)
+            self._queued(transition.needs, transition.wake_at)
         if transition.status in AT_REST and transition.case in self._waiting:
             self._tell(plan.case.row)
 
-    def _in_line(self, needs: str | None, wake_at: float) -> None:
+    def _queued(self, needs: str | None, wake_at: float) -> None:
         """Wake the scheduler when a queued case can be claimed: at its time, or when its limit has room."""
         now = self._ports.clock.now()
         if needs is None or wake_at > now or self._limits.joined(needs):

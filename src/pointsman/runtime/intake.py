@@ -79,7 +79,7 @@ class Intakes:
         if backlog.length >= bound and (backlog.counted == inf or now - backlog.at >= RECOUNT_SECONDS):
             before, accepted, since = backlog.counted, backlog.accepted, now - backlog.at
             backlog.at, backlog.accepted = now, 0
-            backlog.counted = await self._store.in_line(process, whose, most=bound)
+            backlog.counted = await self._store.backlog(process, whose, most=bound)
             if before < inf:
                 backlog.left_per_second = max(0.0, before + accepted - backlog.counted) / since
         return backlog if backlog.length >= bound else None

@@ -17,8 +17,8 @@ class Registry:
         for process in sorted(processes, key=lambda process: process.version):
             versions = self._versions.setdefault(process.name, {})
             if process.version in versions:
-                told = f"two processes are called {process.name!r} and have version {process.version}"
-                raise DefinitionError(f"{told}; give one another name, or another version.")
+                message = f"two processes are called {process.name!r} and have version {process.version}"
+                raise DefinitionError(f"{message}; give one another name, or another version.")
             versions[process.version] = process
 
     @property
@@ -53,15 +53,15 @@ class Registry:
         if process is not None:
             return process
         newest = self.for_start(name)
-        told = f"version {version} of {name!r} wrote it, and "
-        told += "; ".join(f"version {one.version}, which is here, accepts {_listed(one)}" for one in self._versions[name].values())
+        here = ", ".join(f"version {one.version} {_accepts(one)}" for one in self._versions[name].values())
         mend = (
             "open the newer code"
             if version > newest.version
             else f"open the code of version {version} beside it, or add {version} to accepts="
         )
-        raise VersionNotAccepted(f"{told}; {mend}")
+        raise VersionNotAccepted(f"no registered code accepts version {version} of {name!r} ({here}); {mend}")
 
 
-def _listed(process: AnyProcess) -> str:
-    return ", ".join(str(version) for version in sorted(process.accepts)) or "no other"
+def _accepts(process: AnyProcess) -> str:
+    others = " and ".join(str(version) for version in sorted(process.accepts))
+    return f"also accepts {others}" if others else "accepts no other"

@@ -261,7 +261,7 @@ class Reader(CaseReader, MessageReader, LimitReader, Protocol):
     async def in_doubt(self) -> list[EffectRow]:
         """The effects in doubt: their call may or may not have happened, and no engine is running their case."""
 
-    async def in_line(self, process: str, tenant: str | None, *, most: int) -> int:
+    async def backlog(self, process: str, tenant: str | None, *, most: int) -> int:
         """The number of cases of a process, or of one of its tenants, that are ready or running; the count stops at `most`."""
 
 

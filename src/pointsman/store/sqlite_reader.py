@@ -141,7 +141,7 @@ class SqliteReader:
         with explained(self.path):
             return {name: state_of(text) for name, text in self._all("select_limits", ())}
 
-    async def in_line(self, process: str, tenant: str | None, *, most: int) -> int:
+    async def backlog(self, process: str, tenant: str | None, *, most: int) -> int:
         """The number of cases of a process, or of one of its tenants, that are ready or running."""
         if tenant is None:
             return int(self._all("count_line", (process, most))[0][0])

@@ -61,16 +61,16 @@ class LookingConformance(Scenarios):
 
         check(scenario)
 
-    def test_what_is_in_line_is_counted_by_process_and_tenant(self, check: Callable[[Scenario], None]) -> None:
+    def test_the_backlog_is_counted_by_process_and_tenant(self, check: Callable[[Scenario], None]) -> None:
         """The count includes ready and running cases and stops at `most`."""
 
         async def scenario(store: Store) -> None:
             for tenant, status in [("a", Status.READY)] * 3 + [("a", Status.RUNNING), ("b", Status.READY)] + [("a", Status.WAITING)] * 5:
                 await new_case(store, status=status, new=NewCase("p", 1, None, tenant))
 
-            assert [await store.in_line("p", tenant, most=99) for tenant in (None, "a", "b", "c")] == [5, 4, 1, 0]
-            assert await store.in_line("p", None, most=2) == 2
-            assert await store.in_line("q", None, most=99) == 0
+            assert [await store.backlog("p", tenant, most=99) for tenant in (None, "a", "b", "c")] == [5, 4, 1, 0]
+            assert await store.backlog("p", None, most=2) == 2
+            assert await store.backlog("q", None, most=99) == 0
 
         check(scenario)
 

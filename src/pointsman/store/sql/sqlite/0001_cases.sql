@@ -1,13 +1,13 @@
--- The tables of a SQLite store. Everything a case is lives in rows; a waiting case costs its rows and nothing else.
+-- The tables of a SQLite store. A case is only rows; a waiting case costs nothing else.
 --
---   cases     one narrow row a case, rewritten at each transition: where it stands and when it is due
---   fields    append-only: what was written to which field in which transition; the state is the last write of each
---   events    append-only: what happened, numbered in the order of the commits
---   effects   the ledger: an intent before each call, its outcome after it, one row for each idempotency key
---   pauses    what was shown to a person, under which token, and who answered
---   branches  how far the branches of a parallel step have come; empty between two parallel steps
+--   cases     one narrow row for each case, which each transition rewrites: its status, its step, and when it is due
+--   fields    append-only: the writes of each transition; the state is the last write of each field
+--   events    append-only, numbered in the order of their commits
+--   effects   the ledger, one row for each idempotency key: the intent before the call, then the outcome
+--   pauses    what each pause showed, its token, and who answered
+--   branches  the branches of a case's parallel step; no rows between two parallel steps
 --   blobs     large values by the hash of their content
---   meta      the engine's epoch, the database's incarnation, the highest time that was ever seen
+--   meta      the engine's epoch, the database's incarnation, and the highest time so far
 
 CREATE TABLE cases (
   id         INTEGER PRIMARY KEY,
@@ -29,11 +29,11 @@ CREATE TABLE cases (
   UNIQUE (process, key)
 ) STRICT;
 
--- Due cases and timers: the only index that a waking engine looks at.
+-- Due cases and timers: the only index that an engine reads when it wakes.
 CREATE INDEX cases_due ON cases (wake_at) WHERE status = 'ready';
--- What a dead engine left behind; as long as the engine's concurrency, never as long as the table.
+-- The cases that a crashed engine left running: at most as many as its concurrency.
 CREATE INDEX cases_running ON cases (id) WHERE status = 'running';
--- What people look for.
+-- The cases that wait for somebody.
 CREATE INDEX cases_held ON cases (status, id) WHERE status IN ('waiting', 'parked');
 
 CREATE TABLE fields (
@@ -107,7 +107,7 @@ CREATE TABLE meta (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO meta VALUES ('epoch', '0'), ('incarnation', lower(hex(randomblob(16)))), ('clock', '0');
 
--- The current state of every case as one JSON object, for plain SQL.
+-- The current state of each case as one JSON object, for plain SQL.
 CREATE VIEW states AS
 SELECT id, process, version, status, revision, outcome,
        (SELECT json_group_object(field, json(value))

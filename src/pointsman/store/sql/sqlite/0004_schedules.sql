@@ -1,6 +1,6 @@
--- Schedules: when an engine first had one, and which of its ticks is over.
+-- Schedules.
 --
---   schedules  one row a schedule; what became of a tick is its case, which is found by its key
+--   schedules  one row for each schedule: when an engine first opened it, and its last tick. The case of a tick is found by its key.
 
 CREATE TABLE schedules (
   process TEXT NOT NULL,

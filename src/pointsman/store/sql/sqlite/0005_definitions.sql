@@ -1,6 +1,6 @@
--- Which definitions have worked on these cases, and the cases by their version.
+-- Definitions, and an index of cases by version.
 --
---   definitions  each definition of a process that an engine was opened with, and when it was first
+--   definitions  each definition that an engine was opened with, and when it was first seen
 
 CREATE TABLE definitions (
   process     TEXT    NOT NULL,
@@ -10,5 +10,5 @@ CREATE TABLE definitions (
   PRIMARY KEY (process, version, fingerprint)
 ) STRICT, WITHOUT ROWID;
 
--- What an engine that is opened finds by: the cases in the line or waiting whose version it does not accept.
+-- At its opening, an engine looks here for ready and waiting cases whose version it does not accept.
 CREATE INDEX cases_versions ON cases (process, version) WHERE status IN ('ready', 'waiting');

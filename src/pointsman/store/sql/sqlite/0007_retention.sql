@@ -1,8 +1,8 @@
--- What becomes of cases that have ended.
+-- Retention and erasure.
 --
---   erased_keys  the keys of starts and messages whose content was erased, as digests: what is delivered again is recognised
+--   erased_keys  digests of the keys of erased starts and messages, so that the engine still recognises duplicates
 
--- name is that of the message, and empty for a start.
+-- `name` is the message's name; for a start it is empty.
 CREATE TABLE erased_keys (
   process TEXT    NOT NULL,
   name    TEXT    NOT NULL,
@@ -12,6 +12,6 @@ CREATE TABLE erased_keys (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX erased_keys_of_case ON erased_keys (case_id);
 
--- Which cases have been kept long enough. A case comes into it once, when it ends.
+-- The cases that retention may delete. A case enters this index once, when it ends.
 CREATE INDEX cases_ended ON cases (process, outcome, updated_at) WHERE status IN ('done', 'cancelled');
 CREATE INDEX messages_of_case ON messages (case_id) WHERE case_id IS NOT NULL;

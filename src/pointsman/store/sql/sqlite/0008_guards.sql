@@ -1,10 +1,10 @@
--- Guards, and what the answers of models use.
+-- Guards and usage.
 --
---   branches.guard  how far the guard of a branch has come, as JSON; also of a node that is a step by itself, while its guard asks again
---   case_usage      what the answers of a case used, per model; it goes with the case
---   day_usage       what the answers of a day (of UTC, counted since 1970) used, per process, tenant and model; it stays
+--   branches.guard  the progress of a branch's guard as JSON; a node without branches has a row here while its guard asks again
+--   case_usage      the usage of a case, per model; deleted with the case
+--   day_usage       the usage of a day (UTC days since 1970), per process, tenant and model; kept
 --
--- Costs are in billionths of the currency that the prices are given in.
+-- Costs are in billionths of the currency of the prices.
 
 ALTER TABLE branches ADD COLUMN guard TEXT;
 

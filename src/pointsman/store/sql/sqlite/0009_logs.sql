@@ -1,10 +1,10 @@
--- Logs, and a state that is found by an index.
+-- Logs, and an index that finds the state.
 --
---   fields  as before: append-only. The rows of one field now stand together, so that its last write is found without reading the
---           earlier ones; and a row that `appends` holds the items (a JSON array) that a transition added to a log. The value of
---           a log is its last whole write, if it has one, and what was added since.
+--   fields  still append-only. The rows of one field are now adjacent, so that its last write is found without reading the earlier
+--           ones. A row that `appends` holds the items (a JSON array) that a transition added to a log. The value of a log is its
+--           last whole write, if it has one, and the items added since.
 --
--- The table is filled anew, and not renamed: an author's view may read it.
+-- The table is copied and refilled, not renamed, because an author's view may read it.
 
 DROP VIEW states;
 CREATE TEMP TABLE fields_before AS SELECT * FROM fields;
@@ -22,7 +22,7 @@ INSERT INTO fields (case_id, field, revision, writer, value)
   SELECT case_id, field, revision, writer, value FROM fields_before ORDER BY case_id, field, revision;
 DROP TABLE fields_before;
 
--- The current state of every case as one JSON object, for plain SQL.
+-- The current state of each case as one JSON object, for plain SQL.
 CREATE VIEW states AS
 SELECT id, process, version, status, revision, outcome,
        (SELECT json_group_object(field, json(value))

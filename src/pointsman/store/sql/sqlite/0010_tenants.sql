@@ -1,8 +1,8 @@
--- Keys belong to tenants: the same start key, message key or correlation key of two tenants is two things.
+-- Keys belong to tenants: the same start key, message key or correlation key of two tenants identifies two things.
 --
 --   cases, messages, erased_keys  a key is unique in a process and tenant; messages and erased keys have the tenant of their case
 --
--- The tables are filled anew, and not renamed: an author's view may read them.
+-- The tables are copied and refilled, not renamed, because an author's view may read them.
 
 DROP VIEW states;
 
@@ -49,19 +49,19 @@ INSERT INTO cases (id, process, version, key, status, revision, fence, wake_at, 
   SELECT * FROM cases_before ORDER BY id;
 DROP TABLE cases_before;
 
--- When what is due: one look for each process and limit, wherever a closed limit keeps thousands of cases.
+-- The earliest due case: one look-up for each process and limit, even if thousands of cases wait for a limit.
 CREATE INDEX cases_due ON cases (process, need, wake_at) WHERE wake_at IS NOT NULL;
--- Whose turn it is: one look for each tenant, however many cases it has.
+-- The tenant whose turn it is: one look-up for each tenant, however many cases it has.
 CREATE INDEX cases_line ON cases (rank, tenant, process, need, wake_at) WHERE wake_at IS NOT NULL;
--- What is in line, for the bounds of the intake; and what a dead engine left running.
+-- The backlog, for the bounds of the intake, and the cases that a crashed engine left running.
 CREATE INDEX cases_running ON cases (status, process, tenant) WHERE status IN ('ready', 'running');
--- What people look for.
+-- The cases that wait for somebody.
 CREATE INDEX cases_held ON cases (status, id) WHERE status IN ('waiting', 'parked', 'blocked');
 CREATE INDEX cases_correlated ON cases (process, tenant, correlation) WHERE correlation IS NOT NULL AND status NOT IN ('done', 'cancelled');
 CREATE INDEX cases_children ON cases (parent) WHERE parent IS NOT NULL;
--- What an engine that is opened finds by: the cases in the line or waiting whose version it does not accept.
+-- At its opening, an engine looks here for ready and waiting cases whose version it does not accept.
 CREATE INDEX cases_versions ON cases (process, version) WHERE status IN ('ready', 'waiting');
--- Which cases have been kept long enough. A case comes into it once, when it ends.
+-- The cases that retention may delete. A case enters this index once, when it ends.
 CREATE INDEX cases_ended ON cases (process, outcome, updated_at) WHERE status IN ('done', 'cancelled');
 
 CREATE TABLE messages (
@@ -96,7 +96,7 @@ INSERT INTO erased_keys (process, name, digest, case_id, tenant) SELECT * FROM e
 DROP TABLE erased_keys_before;
 CREATE INDEX erased_keys_of_case ON erased_keys (case_id);
 
--- The current state of every case as one JSON object, for plain SQL.
+-- The current state of each case as one JSON object, for plain SQL.
 CREATE VIEW states AS
 SELECT id, process, version, status, revision, outcome,
        (SELECT json_group_object(field, json(value))

@@ -1,8 +1,8 @@
 -- Leases.
 --
---   engines  the engines that share the store, and until when each has what it claimed, by the store's own clock (Unix seconds). In a
---            file there is none: it belongs to one engine at a time.
---   cases    `engine` is the number of the engine that has the case in hand, or had it last.
+--   engines  the engines that share the store, and when each lease expires by the store's own clock (Unix seconds). No rows in a file:
+--            it belongs to one engine at a time.
+--   cases    `engine` is the number of the engine that runs the case, or ran it last.
 
 CREATE TABLE engines (
   id          INTEGER PRIMARY KEY,
