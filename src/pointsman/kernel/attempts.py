@@ -58,10 +58,17 @@ class Try(NamedTuple):
     alone: bool = False
 
 
-class Followed(NamedTuple):
-    """What follows from an attempt: events, and one of four results, or none of them if the call was refused.
+class Written(NamedTuple):
+    """The cells that an attempt wrote, and the facts about its response."""
 
-    It `wrote` cells, is repeated at `again_at` (Unix seconds), goes on with the guard at `progress`, or is a final `failure`.
+    cells: dict[str, Cell]
+    facts: Facts = NO_FACTS
+
+
+class Followed(NamedTuple):
+    """What follows from an attempt that failed: events, and one of four results, or none of them if the call was refused.
+
+    It `wrote` cells all the same, is repeated at `again_at` (Unix seconds), goes on with the guard at `progress`, or is a final `failure`.
     """
 
     events: tuple[Event, ...]
@@ -101,7 +108,10 @@ _NEVER_BETTER = (ValueRefused, Rejected, DefinitionError, BudgetSpent, _Answered
 def node_ended(at: Moment, node: AnyNode, end: CallEnd) -> StepResult:
     """What follows from the call of a node outside a parallel step."""
     case, attempt = at.case, at.case.row.attempts
-    followed = follow(at, node, Try(node.name, attempt, progress_in(case, node), alone=True), end)
+    written = written_by(at, node, end)
+    if not isinstance(written, Exception):
+        return StepResult((succeeded(node.name, attempt, end.facts, written, written.cells),))
+    followed = follow(at, node, Try(node.name, attempt, progress_in(case, node), alone=True), end, written)
     if followed.wrote is not None:
         return StepResult(followed.events)
     if followed.again_at is not None:
@@ -126,16 +136,14 @@ def why_failed(name: str, error: str, attempts: int, message: str) -> str:
     return f"{name!r} failed after {format_count(attempts, 'attempt')}: {message}"
 
 
-def follow(at: Moment, node: AnyNode, tried: Try, end: CallEnd) -> Followed:
-    """What follows from one attempt of a node."""
+def succeeded(name: str, attempt: int, facts: Facts, written: Written, writes: Mapping[str, Cell]) -> Event:
+    """The event of an attempt that has written cells. `facts` tell what the call did to its limit."""
+    return Event(Kind.NODE_SUCCEEDED, name, attempt, {"fields": list(written.cells), **facts, **written.facts}, writes)
+
+
+def follow(at: Moment, node: AnyNode, tried: Try, end: CallEnd, error: Exception) -> Followed:
+    """What follows from an attempt of a node that failed with this error."""
     name, attempt, progress, place, alone = tried
-    written = _written(at, node, end, place)
-    if not isinstance(written, Exception):
-        cells, answer = written
-        facts = {"fields": list(cells), **end.facts, **answer}
-        # The cells of a branch are entries of fields: they are kept with the branch until the step ends.
-        return Followed((Event(Kind.NODE_SUCCEEDED, name, attempt, facts, cells if alone else {}),), wrote=cells)
-    error = written
     if end.refused:
         return Followed((failure_event(name, attempt, error, end.facts),))
     again_at = _again_at(at, node, attempt, error)
@@ -229,14 +237,14 @@ def retry_seconds(error: Exception) -> float:
     return ending if isinstance(ending, float) and math.isfinite(ending) else 0.0
 
 
-def _written(at: Moment, node: AnyNode, end: CallEnd, place: str | None) -> tuple[dict[str, Cell], Facts] | Exception:
-    """The cells that the attempt wrote and the facts about its response, or the error for which it wrote nothing."""
+def written_by(at: Moment, node: AnyNode, end: CallEnd, place: str | None = None) -> Written | Exception:
+    """What an attempt wrote, or the error for which it wrote nothing. What a branch wrote for the item at `place` are entries of fields."""
     error = end.error
     if error is None:
         try:
             if node.guard is not None:
                 return _judged(at, node, end.result, place)
-            return encode(at.process, node, node.split(end.result), place=place), NO_FACTS
+            return Written(encode(at.process, node, node.split(end.result), place=place))
         except Exception as refused:
             return refused
     if isinstance(error, TimeoutError) and node.timeout_seconds is not None and not str(error):
@@ -246,7 +254,7 @@ def _written(at: Moment, node: AnyNode, end: CallEnd, place: str | None) -> tupl
     return error
 
 
-def _judged(at: Moment, node: AnyNode, result: object, place: str | None) -> tuple[dict[str, Cell], Facts]:
+def _judged(at: Moment, node: AnyNode, result: object, place: str | None) -> Written:
     """Check a result against the types of its fields, then against the guard's checks. Raises Objected or Unjudged."""
     output, violations, raw, facts = taken_apart(result)
     assert node.guard is not None
@@ -267,7 +275,7 @@ def _judged(at: Moment, node: AnyNode, result: object, place: str | None) -> tup
         raise Unjudged(message_of(error), facts) from error
     if violations:
         raise Objected(violations, raw or ", ".join(cell.text for cell in cells.values()), output, facts)
-    return cells, facts
+    return Written(cells, facts)
 
 
 def _again_at(at: Moment, node: AnyNode, attempt: int, error: Exception) -> float | None:

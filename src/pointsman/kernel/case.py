@@ -204,18 +204,12 @@ def committed(case: Case, t: Transition, snapshot: Snapshot) -> Case:
     if t.takes:
         taken = {number for number, _ in t.takes}
         messages = tuple(message for message in messages if message.id not in taken)
-    return Case(
-        row=after,
-        snapshot=Snapshot(t.case, snapshot.cells, t.revision + 1, snapshot.steps, snapshot.turning),
-        branches=branches,
-        ledger=case.ledger if t.intent is None and t.settlement is None else ledger_after(case, t),
-        pause=case.pause if t.pause is None and case.pause is None else _pause_after(case.pause, t),
-        messages=messages,
-        children=case.children if t.step == row.step else (),
-        history=case.history if t.step == row.step else None,
-        incarnation=case.incarnation,
-        whole=case.whole,
-    )
+    ledger = case.ledger if t.intent is None and t.settlement is None else ledger_after(case, t)
+    pause = case.pause if t.pause is None and case.pause is None else _pause_after(case.pause, t)
+    children, history = (case.children, case.history) if t.step == row.step else ((), None)
+    if snapshot.revision == t.revision:  # the fields stay as they were
+        snapshot = snapshot._replace(revision=t.revision + 1)
+    return Case(after, snapshot, branches, ledger, pause, messages, children, _NONE, history, None, case.incarnation, case.whole)
 
 
 def ledger_after(case: Case, t: Transition) -> Mapping[str, EffectRow]:

@@ -25,6 +25,7 @@ UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT"}) 
 # The schemas of pydantic_core that may make times of JSON: these, and those of which a function decides. `any` makes texts of them.
 _TIMES = frozenset({"datetime", "time", "is-instance", "function-plain", "function-after", "function-wrap"})
 WHOLE_MAX = 2**63 - 1  # what a database keeps as an integer
+_UNCHANGEABLE = (str, int, float, NoneType)
 MESSAGE_MAX = 500  # characters of a foreign error text: enough to recognise it, too few to bloat a journal
 
 
@@ -91,7 +92,7 @@ class Codec:
         cell = cells.get(field)
         if cell is None:
             return deepcopy(self._defaults.get(field))
-        if isinstance(cell.value, str | int | float | NoneType):
+        if isinstance(cell.value, _UNCHANGEABLE):
             return cell.value
         return (self.written if cell.appends else self.decode)(field, cell.text, cell.writer).value
 

@@ -63,9 +63,8 @@ def try_rule(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> 
 
 
 def _able(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> Step:
-    value = codec_of(state).value
-    for node, name in _needs(rule):
-        if value(cells, name) is None:
+    for node, name, default in _needs(state, rule):
+        if default is None if (cell := cells.get(name)) is None else cell.value is None:
             return Park(
                 f"rule {rule.name!r} chose {node!r}, which needs field {name!r}, but nothing has written it yet; put a rule above it that does"
             )
@@ -73,12 +72,13 @@ def _able(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> Ste
 
 
 @lru_cache(maxsize=4096)  # as many rules as a program will have
-def _needs(rule: Rule[Any]) -> tuple[tuple[str, str], ...]:
-    """The nodes that a rule calls, each with a field without which it cannot run."""
+def _needs(state: type[State], rule: Rule[Any]) -> tuple[tuple[str, str, Any], ...]:
+    """The nodes that a rule calls, each with a field without which it cannot run, and the value of that field if it is not stored."""
     step = rule.step
     over = (step.over,) if isinstance(step, Each) else ()
     nodes = step.nodes if isinstance(step, Parallel) else (step,) if isinstance(step, Node) else ()
-    return tuple((node.name, name) for node in nodes for name in (*_required(node), *over))
+    default = codec_of(state).default
+    return tuple((node.name, name, default(name)) for node in nodes for name in (*_required(node), *over))
 
 
 def _required(node: AnyNode) -> tuple[str, ...]:

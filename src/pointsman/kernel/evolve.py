@@ -67,12 +67,12 @@ def next_after(program: Program, snapshot: Snapshot, event: Event | None, arriva
     if arrivals:
         snapshot, event, dropped = _with_arrivals(process, snapshot, event, arrivals)
         written = written.union(*(arrival.writes for arrival in arrivals))
+    cells = snapshot.cells
     if event is not None and event.writes:
-        snapshot = evolve(process, snapshot, event)
+        cells = _after_writes(process, cells, event.writes)
         written = written.union(event.writes)
     if (event is not None and event.kind in FROM_OUTSIDE) or any(arrival.kind in FROM_OUTSIDE for arrival in arrivals):
         steps, turning = 0, ()
-    cells = snapshot.cells
     decision = None if arrivals or event is None else _unchanged(event, before, cells)
     if steps < process.steps_max - TURNING_SHOWN:
         decision, turning = decision or program.next(cells), ()
@@ -80,7 +80,7 @@ def next_after(program: Program, snapshot: Snapshot, event: Event | None, arriva
         decision = decision or _turns(process, steps, turning) or program.next(cells)
         turning = (*turning, decision.rule)
     cleared = () if before.keys() <= cells.keys() else tuple(sorted(before.keys() - cells.keys()))
-    return Next(Snapshot(snapshot.case, cells, snapshot.revision, steps + 1, turning), decision, cleared, written, dropped)
+    return Next(Snapshot(snapshot.case, cells, snapshot.revision + 1, steps + 1, turning), decision, cleared, written, dropped)
 
 
 def _with_arrivals(
@@ -123,11 +123,13 @@ def parked(after: Next, reason: str) -> Next:
 
 def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
     """The snapshot after `event`: apply its writes, and clear everything that was computed from what they changed."""
-    if not event.writes:
-        return snapshot
-    cells = dict(snapshot.cells)
+    return snapshot._replace(cells=_after_writes(process, snapshot.cells, event.writes)) if event.writes else snapshot
+
+
+def _after_writes(process: AnyProcess, before: Mapping[str, Cell], writes: Mapping[str, Cell]) -> Mapping[str, Cell]:
+    cells = dict(before)
     changed: set[str] = set()
-    for name, write in event.writes.items():
+    for name, write in writes.items():
         cell = standing_after(cells, name, write) if write.appends else write
         # The first write of a field changes it as well: an earlier reader has read None.
         if not alike(cells.get(name), cell):
@@ -137,9 +139,9 @@ def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
         else:
             cells[name] = cell
     if not changed.isdisjoint(process.reads):
-        for name in _outdated(process, cells, changed, event.writes.keys()):
+        for name in _outdated(process, cells, changed, writes.keys()):
             del cells[name]
-    return Snapshot(snapshot.case, cells, snapshot.revision, snapshot.steps, snapshot.turning)
+    return cells
 
 
 def standing_after(cells: Mapping[str, Cell], field: str, write: Cell) -> Cell:

@@ -17,10 +17,10 @@ from pointsman.definition.nodes import AnyNode
 from pointsman.definition.process import AnyProcess
 from pointsman.definition.rules import Each, Parallel
 from pointsman.definition.state import Failure
-from pointsman.kernel.attempts import CallEnd, Try, follow, waits_event, why_failed
+from pointsman.kernel.attempts import CallEnd, Try, follow, succeeded, waits_event, why_failed, written_by
 from pointsman.kernel.case import Case, cells_from, encode, outcome_text
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of, short
-from pointsman.kernel.events import Event, Kind
+from pointsman.kernel.events import NOTHING, Event, Kind
 from pointsman.kernel.evidence import error_name
 from pointsman.kernel.guarding import progress_of, usage_in
 from pointsman.kernel.moment import Moment, StepResult
@@ -148,8 +148,13 @@ def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> Br
     place = None if branch.item is None else branch.item.place
     if number > node.retry.attempts_max and end.error is not None:
         number = node.retry.attempts_max
-    followed = follow(at, node, Try(name, number, progress_of(node.guard, row.guard), place), end)
-    events, after = followed.events, BranchRow(name, number, reads=branch.reads)
+    after = BranchRow(name, number, reads=branch.reads)
+    written = written_by(at, node, end, place)
+    if not isinstance(written, Exception):
+        # The cells of a branch are entries of fields: they are kept with the branch until the step ends.
+        return BranchEnd((succeeded(name, number, end.facts, written, NOTHING),), after._replace(outcome=outcome_text(written.cells)))
+    followed = follow(at, node, Try(name, number, progress_of(node.guard, row.guard), place), end, written)
+    events = followed.events
     if followed.wrote is not None:
         return BranchEnd(events, after._replace(outcome=outcome_text(followed.wrote)))
     if followed.again_at is not None:

@@ -52,6 +52,7 @@ from pointsman.kernel.snapshot import ENDED, Snapshot, Status
 from pointsman.kernel.transitions import accepted_event, blocks, moves, runnable, stays
 
 _REST = (Rest(),)
+_CALLABLE = (Parallel, Node)
 
 # The table.
 
@@ -453,6 +454,8 @@ def _conclude(at: Moment, result: StepResult) -> Plan:
 def _after(at: Moment, event: Event | None, received: Received) -> Next:
     """The case after what happened, and what comes next: what the rules choose, or the rest of a compensation that has begun."""
     after = next_after(at.program, at.case.snapshot, event, received.events)
+    if not at.case.ledger:
+        return after
     begun = compensations.begun(at.process, at.case.row.step, at.case.ledger.values())
     if begun is None or not after.decision.rule:
         return after
@@ -489,7 +492,7 @@ def _begins(case: Case, t: Transition, step: Step) -> tuple[Command, ...]:
         return _REST
     if isinstance(step, Effect) and t.intent is not None:
         return (CallEffect(step, t.intent, case.snapshot.cells, t.attempts),)
-    if isinstance(step, Parallel | Node) and not isinstance(step, Effect):
+    if isinstance(step, _CALLABLE) and not isinstance(step, Effect):
         return (_call(case, step),)
     return (Continue(step),)
 
