@@ -322,7 +322,7 @@ def test_the_pointsman_command_shows_and_explains(config: DeskConfig) -> None:
     assert [rule["step"] for rule in explained["following"]][-2:] == ["send", "finish('sent')"]
     assert "draft" in explained["stands"]
     assert "not called yet" in explained["effects"]["send"]
-    assert [event["cursor"] for event in events] == list(map(str, range(1, len(events) + 1)))
+    assert len({event["cursor"] for event in events}) == len(events)
 
 
 @pytest.mark.parametrize(
