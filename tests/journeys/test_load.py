@@ -34,9 +34,7 @@ def told(taken: dict[str, int]) -> str:
     )
 
 
-def test_a_herd_among_many_waiting_cases_takes_no_more_of_the_machine_than_a_small_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_large_herd_of_due_cases_uses_no_more_resources_than_a_small_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     waiting, herd = figure("WAITING", 20_000), figure("HERD", 2_000)
     few, many = tmp_path / "few", tmp_path / "many"
     few.mkdir()
@@ -91,9 +89,7 @@ def flooded(folder: Path, *arguments: object) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def test_a_flood_of_starts_is_refused_and_not_suffered_and_what_was_accepted_survives(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_flood_of_starts_is_refused_and_accepted_cases_survive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     starts, bound = figure("STARTS", 20_000), 500
 
     found = flooded(tmp_path, starts, bound, 0.1)

@@ -9,7 +9,7 @@ from narrow_world import HANDS, squeeze
 from tiers import figure, seed
 
 
-def test_a_slow_downstream_never_sees_a_fifth_call_though_engines_die_while_four_are_under_way(
+def test_a_slow_service_never_sees_a_fifth_call_although_engines_die_during_four(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kills, cases = figure("NARROW_KILLS", 1), figure("NARROW_CASES", 12)

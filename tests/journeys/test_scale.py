@@ -97,7 +97,7 @@ def test_ten_thousand_paused_cases_cost_no_thread_and_no_task(tmp_path: Path, ca
 
 
 @pytest.mark.parametrize("statement", ["select_needs", "select_due", "next_lane", "select_lane", "next_wake", "recover_cases"])
-def test_opening_looks_at_no_waiting_case(tmp_path: Path, statement: str) -> None:
+def test_opening_reads_no_waiting_case(tmp_path: Path, statement: str) -> None:
     async def plan() -> str:
         store = await open_sqlite(tmp_path / "cases.db", now=1.0)
         sql = store._sql[statement]

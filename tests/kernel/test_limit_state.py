@@ -303,7 +303,7 @@ def test_no_history_ever_lets_one_call_too_many_through_or_closes_a_limit_for_ev
 @pytest.mark.parametrize(
     ("declare", "told"),
     [
-        (lambda: Limit(" "), "name the resource"),
+        (lambda: Limit(" "), "give it a name"),
         (lambda: Limit("llm", concurrency=0), "at least 1"),
         (lambda: Limit("llm", per_second=0), "more than 0"),
         (lambda: Limit("llm", per_second=float("inf")), "more than 0"),
@@ -315,7 +315,7 @@ def test_no_history_ever_lets_one_call_too_many_through_or_closes_a_limit_for_ev
         (lambda: check_limits("engine", [Limit("llm", 4), Limit("llm", 4), Limit("llm", 5)]), "declare it once"),
     ],
 )
-def test_what_cannot_work_is_refused_at_definition(declare: object, told: str) -> None:
+def test_an_impossible_declaration_is_refused(declare: object, told: str) -> None:
     with pytest.raises(DefinitionError, match=told):
         declare()  # type: ignore[operator]
 

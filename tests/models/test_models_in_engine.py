@@ -94,7 +94,7 @@ def test_a_model_that_nobody_can_ask_parks_the_case_with_the_setting_to_mend(ser
     assert "correct model or base_url" in str(ended.case.reason)
 
 
-def test_what_was_used_is_what_the_server_has_counted(server: Remote, tmp_path: Path) -> None:
+def test_the_recorded_usage_is_what_the_server_counted(server: Remote, tmp_path: Path) -> None:
     ended = worked_off(tmp_path, server, {"content": "no"}, {"change": {"intent": "odd"}}, {"without": ["intent"]})
 
     counted = server.counted()

@@ -260,7 +260,7 @@ def test_a_renamed_child_is_not_started_again(on_disk: Place, former_names: str 
     run(main())
 
 
-def test_what_cannot_work_is_refused_at_definition() -> None:
+def test_an_impossible_declaration_is_refused() -> None:
     child = shipping()
     process = Process("p", Order)
     with pytest.raises(DefinitionError, match="not a field of Parcel"):

@@ -39,7 +39,7 @@ async def parked(engine: Engine, number: str) -> int:
     return case
 
 
-def test_a_corrected_input_is_computed_from_and_the_audit_says_who_and_why(place: Place) -> None:
+def test_a_corrected_input_is_used_and_the_event_says_who_and_why(place: Place) -> None:
     async def main() -> None:
         async with place.open(ordering()) as engine:
             case = await parked(engine, "twelve")

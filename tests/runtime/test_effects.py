@@ -319,7 +319,7 @@ def test_an_outcome_that_cannot_be_stored_did_happen_and_is_not_called_again(pla
     assert (resolved.outcome, state.receipt) == ("posted", "by hand")
 
 
-def test_a_key_whose_life_is_over_is_not_used_again(place: Place) -> None:
+def test_a_key_past_its_ttl_is_not_used_again(place: Place) -> None:
     world, clock = World(ConnectionResetError("reset")), ManualClock()
     process = letter(Idempotent(key_ttl_seconds=100), retry=Retry(attempts_max=9, first_seconds=50, factor=1, jitter=0))
 

@@ -208,7 +208,7 @@ class TooMany(Exception):
 @pytest.mark.parametrize(
     ("make", "error"), [(asking, TooMany(60)), (asking, NotSent("busy", retry_after=60)), (telling, NotSent("busy", retry_after=60))]
 )
-def test_a_retry_after_holds_the_resource_and_not_the_case(place: Place, make: Any, error: Exception) -> None:
+def test_a_retry_after_blocks_the_resource_and_not_the_case(place: Place, make: Any, error: Exception) -> None:
     async def main() -> Any:
         world, process = Downstream(error, "yes", gate=True), make(Limit("llm", concurrency=1), retry=Retry(attempts_max=1))
         clock = ManualClock()

@@ -141,7 +141,7 @@ def test_a_second_mail_voids_the_approval_that_was_asked_for_the_first(place: Pl
     run(main())
 
 
-def test_what_a_step_computes_from_a_mail_that_is_superseded_meanwhile_is_dropped_and_computed_again(place: Place) -> None:
+def test_a_result_is_dropped_and_computed_again_if_its_mail_was_superseded_during_the_step(place: Place) -> None:
     async def main() -> None:
         desk = Desk()
         async with place.open(answering(), resources={"desk": desk}) as engine:
@@ -159,7 +159,7 @@ def test_what_a_step_computes_from_a_mail_that_is_superseded_meanwhile_is_droppe
     run(main())
 
 
-def test_a_mail_that_comes_during_the_call_gets_a_reply_of_its_own_and_the_sent_one_stays_in_the_ledger(place: Place) -> None:
+def test_a_mail_during_the_call_gets_its_own_reply_and_the_sent_reply_stays_in_the_ledger(place: Place) -> None:
     async def main() -> None:
         desk = Desk()
         async with place.open(answering(approves=False), resources={"desk": desk}) as engine:
@@ -179,8 +179,8 @@ def test_a_mail_that_comes_during_the_call_gets_a_reply_of_its_own_and_the_sent_
     run(main())
 
 
-def test_an_approval_of_what_an_older_mail_brought_stays_where_the_message_changes_nothing_of_it(place: Place) -> None:
-    """A log that the pause does not show grows under it; the token stays good."""
+def test_a_message_that_changes_nothing_that_was_shown_keeps_the_approval(place: Place) -> None:
+    """A log that the pause does not show grows; the token stays valid."""
 
     class Noted(State):
         text: str
@@ -291,7 +291,7 @@ def test_new_case_makes_each_message_a_case(place: Place) -> None:
     run(main())
 
 
-def test_an_older_message_that_comes_later_supersedes_nothing(place: Place) -> None:
+def test_an_older_message_that_arrives_late_supersedes_nothing(place: Place) -> None:
     async def main() -> None:
         async with place.open(answering(order=lambda m: m.at), resources={"desk": Desk()}) as engine:
             case = (await engine.send("answering", mail(2, at=20))).case or 0
@@ -306,7 +306,7 @@ def test_an_older_message_that_comes_later_supersedes_nothing(place: Place) -> N
     run(main())
 
 
-def test_a_message_to_a_parked_case_puts_it_back_into_the_line(place: Place) -> None:
+def test_a_message_returns_a_parked_case_to_the_backlog(place: Place) -> None:
     class Checked(State):
         text: str
         verdict: str | None = None
@@ -335,7 +335,7 @@ def test_a_message_to_a_parked_case_puts_it_back_into_the_line(place: Place) -> 
     run(main())
 
 
-def test_a_mail_during_a_call_that_ends_in_doubt_waits_until_somebody_has_found_out(place: Place) -> None:
+def test_a_mail_during_a_call_that_ends_in_doubt_waits_until_the_effect_is_resolved(place: Place) -> None:
     process = Process("doubtful", Case)
 
     @process.effect(writes="receipt", safety=AtMostOnce())
@@ -378,7 +378,7 @@ def test_a_mail_during_a_call_that_ends_in_doubt_waits_until_somebody_has_found_
 
 
 class Post:
-    """A way out that breaks behind the first letter, so that nobody knows whether that was taken."""
+    """A post office that fails after it took the first letter, so that the effect is in doubt."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []
@@ -390,7 +390,7 @@ class Post:
 
 
 def writing(safety: Any) -> Process[Case]:
-    """One that answers each mail by a letter of its own, and may not know whether that has left."""
+    """A process that answers each mail with a letter, and whose effect may be in doubt."""
     process = Process("writing", Case)
 
     @process.node(writes="reply")
@@ -440,7 +440,7 @@ def test_a_message_waits_beside_an_effect_in_doubt_which_stays_as_it_was_sent(pl
 
 
 @pytest.mark.parametrize("answer", ["found", "unknown"])
-def test_the_world_is_asked_before_a_message_is_taken_in(place: Place, answer: str) -> None:
+def test_an_effect_in_doubt_is_looked_up_before_a_message_is_taken_in(place: Place, answer: str) -> None:
     asked: list[str] = []
 
     async def look_up(reply: str) -> Any:
@@ -467,7 +467,7 @@ def test_the_world_is_asked_before_a_message_is_taken_in(place: Place, answer: s
     run(main())
 
 
-def test_a_message_that_a_case_had_not_taken_in_when_it_was_cancelled_starts_the_next_one(place: Place) -> None:
+def test_a_message_that_a_cancelled_case_had_not_taken_in_starts_the_next_case(place: Place) -> None:
     async def main() -> None:
         post = Post()
         async with place.open(writing(AtMostOnce()), resources={"post": post}) as engine:
@@ -493,7 +493,7 @@ def lambda_of(value: str) -> Any:
     return fill
 
 
-def test_an_answer_that_races_with_a_message_is_taken_by_one_of_them(place: Place) -> None:
+def test_of_an_answer_and_a_message_at_once_one_wins(place: Place) -> None:
     async def main() -> None:
         desk = Desk()
         async with place.open(answering(), resources={"desk": desk}) as engine:
@@ -523,7 +523,7 @@ def test_an_answer_that_races_with_a_message_is_taken_by_one_of_them(place: Plac
         ({"while_open": "append"}, "Log"),
     ],
 )
-def test_what_cannot_work_is_refused_at_definition(more: dict[str, Any], told: str) -> None:
+def test_an_impossible_declaration_is_refused(more: dict[str, Any], told: str) -> None:
     with pytest.raises(DefinitionError, match=told):
         Process("p", Case).accept(Mail, writes="mail", correlate=lambda m: m.thread, **more)
 

@@ -164,7 +164,7 @@ def test_an_invalid_answer_to_a_choice_of_types_is_refused_in_words(place: Place
 
 
 @pytest.mark.parametrize("concurrency", [1, 64])
-def test_of_two_answers_at_once_one_wins_and_the_other_is_told_whose_came_first(place: Place, concurrency: int) -> None:
+def test_of_two_answers_at_once_one_wins_and_the_other_names_the_winner(place: Place, concurrency: int) -> None:
     process = approving()
 
     async def main() -> Any:
@@ -245,7 +245,7 @@ def test_a_token_is_used_once_also_after_reopening(place: Place) -> None:
     assert raised.value.by == "anna"
 
 
-def test_an_answer_to_a_draft_that_was_rewritten_is_stale_and_told_what_is_shown_now(place: Place) -> None:
+def test_an_answer_to_a_rewritten_draft_is_stale_and_returns_the_current_draft(place: Place) -> None:
     process = approving()
 
     async def main() -> Any:

@@ -85,7 +85,7 @@ def test_a_condition_that_ends_its_engine_is_found_out_too(on_disk: Place, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["node exit", "condition exit"])
-def test_cases_that_are_in_hand_beside_poison_are_not_taken_for_it(on_disk: Place, tmp_path: Path, kind: str) -> None:
+def test_cases_that_run_beside_a_poisonous_case_are_not_parked(on_disk: Place, tmp_path: Path, kind: str) -> None:
     calls = tmp_path / "calls"
     begin(on_disk, kind, "innocent 1", "poison", "innocent 2", "innocent 3")
     calls.touch()

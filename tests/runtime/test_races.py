@@ -67,7 +67,7 @@ def test_held_messages_keep_their_order_their_keys_and_the_tenant_of_their_case(
     run(main())
 
 
-def test_a_held_message_that_no_longer_fits_stays_held_and_keeps_nobody_waiting(place: Place) -> None:
+def test_a_held_message_that_no_longer_fits_stays_held_and_blocks_no_other(place: Place) -> None:
     class Stricter(BaseModel):
         id: str
         thread: str
@@ -101,7 +101,7 @@ def test_a_held_message_that_no_longer_fits_stays_held_and_keeps_nobody_waiting(
 # Early ones.
 
 
-def test_an_early_message_is_not_given_to_a_case_that_has_ended_with_its_start(place: Place) -> None:
+def test_an_early_message_is_not_given_to_a_case_that_ends_in_its_start(place: Place) -> None:
     process = Process("asked", Asked)
     ask = process.pause(writes="answer", answer=str, shows=("text",))
     process.accept(str, writes="notes", correlate=lambda m: "a", while_open="append", starts=False)
@@ -140,7 +140,7 @@ def busy(gate: asyncio.Event) -> Process[Busy]:
     return process
 
 
-def test_a_message_that_a_cancel_comes_before_is_told_to_have_come_to_nothing(place: Place) -> None:
+def test_a_message_that_a_cancel_overtakes_is_recorded_as_ignored(place: Place) -> None:
     async def main() -> None:
         gate = asyncio.Event()
         async with place.open(answering(), busy(gate), resources={"desk": Desk()}, concurrency=1) as engine:
@@ -159,7 +159,7 @@ def test_a_message_that_a_cancel_comes_before_is_told_to_have_come_to_nothing(pl
 
 
 class Between:
-    """A store that lets something happen before it answers a question for the first time."""
+    """A store that runs `happens` before the first call of one of its methods."""
 
     def __init__(self, store: Any, question: str, happens: Any) -> None:
         self._store = store
@@ -179,7 +179,7 @@ class Between:
         return asked
 
 
-def test_a_message_that_comes_during_a_correction_is_not_passed_over(place: Place) -> None:
+def test_a_message_during_a_correction_is_taken_in(place: Place) -> None:
     process = Process("asked", Asked)
     ask = process.pause(writes="answer", answer=str, shows=("text",))
     process.accept(str, writes="notes", correlate=lambda m: "a", while_open="append", starts=False)
@@ -237,7 +237,7 @@ def ordering() -> list[Process[Any]]:
     return [process, shipping]
 
 
-def test_a_child_whose_inputs_were_superseded_is_cancelled_at_once(place: Place) -> None:
+def test_a_child_whose_inputs_were_superseded_is_cancelled(place: Place) -> None:
     async def main() -> None:
         async with place.open(*ordering()) as engine:
             case = (await engine.start("ordering", {"address": "far"}, correlation="one")).case
@@ -251,7 +251,7 @@ def test_a_child_whose_inputs_were_superseded_is_cancelled_at_once(place: Place)
     run(main())
 
 
-def test_inputs_that_come_back_while_their_child_is_being_cancelled_get_another_one(place: Place) -> None:
+def test_inputs_that_are_restored_while_their_child_is_being_cancelled_get_a_new_child(place: Place) -> None:
     async def main() -> None:
         async with place.open(*ordering(), concurrency=1) as engine:
             case = (await engine.start("ordering", {"address": "far"}, correlation="one")).case
@@ -275,7 +275,7 @@ def test_inputs_that_come_back_while_their_child_is_being_cancelled_get_another_
 
 
 @pytest.mark.parametrize("last", [park("nobody answered"), answer_with("by default")], ids=["park", "default"])
-def test_a_message_at_the_deadline_of_what_it_rewrites_opens_the_pause_afresh(place: Place, last: Any) -> None:
+def test_a_message_at_the_deadline_that_rewrites_what_was_shown_opens_a_new_pause(place: Place, last: Any) -> None:
     process = Process("asked", Asked)
     ask = process.pause(writes="answer", answer=str, shows=("text",), deadline=60, ladder=[last])
     process.accept(str, writes="text", correlate=lambda m: "a")
@@ -304,7 +304,7 @@ def test_a_message_at_the_deadline_of_what_it_rewrites_opens_the_pause_afresh(pl
 
 
 @pytest.mark.parametrize("raised", [SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError()], ids=lambda error: type(error).__name__)
-def test_a_transaction_that_ends_itself_parks_its_case_and_stops_nobody(place: Place, raised: BaseException) -> None:
+def test_a_transaction_that_raises_a_base_exception_parks_only_its_case(place: Place, raised: BaseException) -> None:
     process = Process("done", Done)
 
     @process.transaction(writes="result", retry=Retry(attempts_max=1))
@@ -326,7 +326,7 @@ def test_a_transaction_that_ends_itself_parks_its_case_and_stops_nobody(place: P
 
 
 class Repeating(Random):
-    """Chance that gives each token twice."""
+    """A random source that returns each token twice."""
 
     def getrandbits(self, k: int) -> int:
         return 7
@@ -365,7 +365,7 @@ def test_a_case_whose_commit_is_refused_without_a_race_is_parked_and_can_be_canc
     assert cancelled.status is Status.CANCELLED
 
 
-def test_what_happened_with_an_outcome_that_nobody_knows_is_not_taken_back_blindly(place: Place) -> None:
+def test_an_effect_whose_outcome_is_unknown_is_not_compensated(place: Place) -> None:
     class Booked(Done):
         answer: str | None = None
 
@@ -405,7 +405,7 @@ def test_what_happened_with_an_outcome_that_nobody_knows_is_not_taken_back_blind
     run(main())
 
 
-def test_a_message_in_the_middle_of_a_compensation_leaves_nothing_half_taken_back(place: Place) -> None:
+def test_a_message_during_a_compensation_does_not_interrupt_it(place: Place) -> None:
     class Trip(State):
         where: str
         flight: str | None = None

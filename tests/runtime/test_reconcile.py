@@ -53,7 +53,7 @@ def test_what_the_world_surely_has_not_is_called_again_under_the_same_key(place:
     assert len(set(world.keys)) == 1
 
 
-def test_the_world_is_asked_neither_before_the_deadline_nor_before_it_has_settled(place: Place) -> None:
+def test_a_look_up_waits_for_the_deadline_and_the_propagation_time(place: Place) -> None:
     world, clock = World(LOST, "receipt 2"), ManualClock(1_000.0)
     process = letter(Reconcile(look_up, SETTLE_SECONDS))
 

@@ -84,7 +84,7 @@ def test_a_step_that_ends_within_the_grace_is_kept_and_the_next_one_is_not_begun
     assert (row.outcome, calls) == ("complete", ["begin", "complete"])
 
 
-def test_a_step_that_does_not_end_within_the_grace_is_given_back_with_its_attempt(place: Place) -> None:
+def test_a_step_that_does_not_end_within_the_grace_is_released_and_uses_no_attempt(place: Place) -> None:
     calls: list[str] = []
 
     async def main() -> Any:
@@ -102,7 +102,7 @@ def test_a_step_that_does_not_end_within_the_grace_is_given_back_with_its_attemp
 
 
 @pytest.mark.parametrize("engine_first", [True, False], ids=["the engine first", "its cases first"])
-def test_a_step_whose_event_loop_ends_is_given_back_with_its_attempt(place: Place, engine_first: bool) -> None:
+def test_a_step_whose_event_loop_ends_is_released_and_uses_no_attempt(place: Place, engine_first: bool) -> None:
     calls: list[str] = []
 
     async def serves(work: Work) -> None:
@@ -128,7 +128,7 @@ def test_a_step_whose_event_loop_ends_is_given_back_with_its_attempt(place: Plac
 
 
 @pytest.mark.parametrize("ends", [lambda: "m", lambda: 1 // 0], ids=["returns", "raises"])
-def test_a_function_that_cancels_its_own_task_does_not_take_its_commit_with_it(place: Place, ends: Callable[[], Any]) -> None:
+def test_a_function_that_cancels_its_own_task_does_not_cancel_its_commit(place: Place, ends: Callable[[], Any]) -> None:
     process = Process("work", Job)
 
     @process.node(writes="first", retry=Retry(attempts_max=1), on_failure="park")
@@ -157,7 +157,7 @@ def test_a_function_that_cancels_its_own_task_does_not_take_its_commit_with_it(p
     assert row.outcome == "complete" or "by zero" in row.reason
 
 
-def test_a_look_up_that_cancels_its_own_task_does_not_take_its_commit_with_it(place: Place) -> None:
+def test_a_look_up_that_cancels_its_own_task_does_not_cancel_its_commit(place: Place) -> None:
     process = Process("work", Job)
 
     async def look_up(name: str) -> object:
@@ -254,7 +254,7 @@ def test_a_case_that_is_being_claimed_when_the_engine_is_closed_keeps_its_attemp
     assert (row.status, row.reason) == (Status.DONE, None)
 
 
-def test_a_case_that_is_given_back_while_its_step_is_written_down_is_given_back_after_it(on_disk: Place) -> None:
+def test_a_case_that_is_released_during_a_commit_is_released_after_it(on_disk: Place) -> None:
     async def main() -> Any:
         free, held_up = threading.Event(), threading.Event()
 
@@ -288,7 +288,7 @@ def test_a_case_that_is_given_back_while_its_step_is_written_down_is_given_back_
     assert (row.status, row.attempts) == (Status.READY, 0)
 
 
-def test_an_error_in_the_block_closes_the_engine_in_order_and_is_passed_on(place: Place) -> None:
+def test_an_error_in_the_block_closes_the_engine_in_order_and_is_raised(place: Place) -> None:
     calls: list[str] = []
 
     async def main() -> None:
@@ -353,7 +353,7 @@ def test_a_closed_engine_says_that_it_is_closed(place: Place, asked: str) -> Non
     assert "closed; open it again." in text
 
 
-def test_every_start_that_was_answered_is_there_and_every_other_is_told_that_it_is_not(place: Place) -> None:
+def test_each_start_that_returned_is_stored_and_each_other_start_raises(place: Place) -> None:
     async def main() -> list[Any]:
         async with place.open(working(None, [])) as engine:
             starts = [asyncio.ensure_future(engine.start("work", {"name": "m"}, key=str(n))) for n in range(50)]
@@ -391,7 +391,7 @@ def test_a_signal_ends_serving_in_order_and_nothing_is_lost(on_disk: Place, numb
 
 
 class Disk:
-    """A disk that can break: from then on each commit fails as SQLite says it does."""
+    """A disk that can fail: then each commit raises what SQLite raises."""
 
     def __init__(self) -> None:
         self.broken = False
@@ -403,7 +403,7 @@ class Disk:
             raise error
 
 
-def test_a_store_that_fails_stops_the_engine_and_tells_everybody_who_waits(on_disk: Place) -> None:
+def test_a_store_that_fails_stops_the_engine_and_every_waiting_call_raises(on_disk: Place) -> None:
     calls: list[str] = []
 
     async def main() -> list[Any]:
@@ -429,7 +429,7 @@ def test_a_store_that_fails_stops_the_engine_and_tells_everybody_who_waits(on_di
     assert (row.outcome, calls) == ("complete", ["begin", "begin", "complete"])
 
 
-def test_a_cancel_that_waits_for_a_step_is_told_that_the_store_has_failed(on_disk: Place) -> None:
+def test_a_cancel_that_waits_for_a_step_raises_when_the_store_fails(on_disk: Place) -> None:
     async def main() -> None:
         disk, work = Disk(), Work()
         async with on_disk.open(working(work, []), failpoints=disk) as engine:
@@ -445,7 +445,7 @@ def test_a_cancel_that_waits_for_a_step_is_told_that_the_store_has_failed(on_dis
     run(main())
 
 
-def test_a_start_that_was_not_committed_is_not_there(on_disk: Place) -> None:
+def test_a_start_that_was_not_committed_is_not_stored(on_disk: Place) -> None:
     async def main() -> Any:
         disk = Disk()
         async with on_disk.open(working(None, []), failpoints=disk) as engine:

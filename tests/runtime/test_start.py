@@ -83,7 +83,7 @@ def test_a_start_is_known_by_its_key_after_the_engine_was_opened_again(place: Pl
     assert (again.case, again.duplicate) == (first.case, True)
 
 
-def test_of_many_starts_at_once_with_one_key_one_makes_the_case(place: Place) -> None:
+def test_of_many_starts_at_once_with_one_key_one_creates_the_case(place: Place) -> None:
     calls: list[str] = []
     process = sorting(calls)
 

@@ -254,7 +254,7 @@ def test_a_handle_is_good_until_its_transaction_is_over(place: Place) -> None:
     run(main())
 
 
-def test_a_message_that_comes_first_takes_the_rows_back(place: Place) -> None:
+def test_a_message_that_is_committed_first_rolls_the_rows_back(place: Place) -> None:
     """The seat is booked for the mail that stands, and for no other."""
 
     async def main() -> None:

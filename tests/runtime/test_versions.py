@@ -50,7 +50,7 @@ class Ask1(State):
 
 
 class Ask2(State):
-    """The message has a language now, and the draft is called a reply."""
+    """The state of version 2: the message has a language, and the draft is called `reply`."""
 
     message: dict[str, str]
     reply: str | None = None
@@ -111,7 +111,7 @@ def ask_2(version: int = 2, accepts: Any = None) -> Process[Ask2]:
 
 
 async def start_asked(place: Place, *, process: Process[Any] | None = None) -> tuple[int, str]:
-    """A case of version 1 that waits for its answer, and the token to answer with."""
+    """A case of version 1 that waits for an answer, and the token of its pause."""
     process = process or ask_1()
     async with place.open(process, resources={"world": World()}) as engine:
         started = await engine.start(process, {"message": "hello"})
@@ -146,7 +146,7 @@ def test_an_answer_brings_a_waiting_case_to_the_new_version_in_the_same_commit(p
     assert state.answer == "yes"
 
 
-def test_what_a_migration_changes_in_what_was_shown_makes_its_answer_stale(place: Place) -> None:
+def test_a_migration_of_what_was_shown_makes_the_answer_stale(place: Place) -> None:
     async def main() -> Any:
         case, token = await start_asked(place)
         async with place.open(ask_2(), resources={"world": World()}) as engine:
@@ -186,7 +186,7 @@ def test_migrations_are_run_one_after_the_other_up_to_the_present_version(place:
     assert kinds.count("migrated") == 1
 
 
-def test_a_case_of_a_version_that_nobody_accepts_is_blocked_and_goes_on_with_the_code_that_does(place: Place) -> None:
+def test_a_case_that_no_version_accepts_is_blocked_until_code_accepts_it(place: Place) -> None:
     async def main() -> Any:
         case, token = await start_asked(place)
         async with place.open(ask_2(2, {}), resources={"world": World()}) as engine:
@@ -245,7 +245,7 @@ def test_a_blocked_case_can_be_cancelled(place: Place) -> None:
     assert run(main()).status is Status.CANCELLED
 
 
-def test_a_case_that_stays_blocked_is_left_as_it_is_by_the_next_opening(place: Place) -> None:
+def test_the_next_opening_leaves_a_blocked_case_unchanged(place: Place) -> None:
     async def main() -> Any:
         case, _ = await start_asked(place)
         for _ in range(2):
@@ -312,7 +312,7 @@ def test_several_versions_run_side_by_side_and_new_cases_get_the_highest(place: 
     assert state.reply == "re: hi (en)"
 
 
-def test_a_case_goes_on_under_the_lowest_version_that_accepts_it() -> None:
+def test_a_case_continues_under_the_lowest_version_that_accepts_it() -> None:
     processes = [ask_1(5, accepts={4: None}), ask_1(4, accepts={2: None, 3: None}), ask_1(3, accepts={2: None, 1: None})]
 
     registry = Registry(processes)
@@ -329,7 +329,7 @@ def test_a_version_is_registered_once() -> None:
         Registry([ask_1(2), ask_2()])
 
 
-def test_a_parked_case_stays_parked_and_is_migrated_when_it_goes_on(place: Place) -> None:
+def test_a_parked_case_keeps_its_version_until_somebody_acts(place: Place) -> None:
     async def main() -> Any:
         process = ask_1()
         async with place.open(process, resources={"world": World(ConnectionError("gone"))}) as engine:
@@ -359,7 +359,7 @@ def test_a_parked_case_stays_parked_and_is_migrated_when_it_goes_on(place: Place
 
 
 def without_post(*, former_names: str | None = None, accepts: Any = None) -> Process[Ask1]:
-    """Nothing is posted any more; or it is sent, which is what posting `was`."""
+    """The effect `post` is removed, or renamed to `send` with `former_names`."""
     process = Process("ask", Ask1, version=2, accepts={1: None} if accepts is None else accepts)
 
     @process.node(writes="draft")
@@ -383,7 +383,7 @@ def without_post(*, former_names: str | None = None, accepts: Any = None) -> Pro
 
 
 async def left_in_doubt(place: Place) -> int:
-    """A case of version 1 whose letter may have been posted, and which is ready to find out."""
+    """A case of version 1 whose effect `post` is in doubt, and which is ready to look it up."""
     process = ask_1()
     safe = process.steps["post"]
     object.__setattr__(safe, "safety", Idempotent())
@@ -460,7 +460,7 @@ def test_a_renamed_effect_that_is_settled_is_not_called_again(place: Place, form
     assert len(keys) == calls
 
 
-def test_the_definitions_that_engines_were_opened_with_are_in_the_journal(place: Place) -> None:
+def test_each_definition_that_an_engine_was_opened_with_is_stored(place: Place) -> None:
     async def main() -> Any:
         case, _ = await start_asked(place)
         for process in (ask_1(), ask_2(), ask_2()):
@@ -478,7 +478,7 @@ def test_the_definitions_that_engines_were_opened_with_are_in_the_journal(place:
     assert (accepted["version"], accepted["fingerprint"]) == (1, ask_1().fingerprint[:12])
 
 
-def test_a_pause_outlives_a_block_with_its_token_and_its_time(place: Place) -> None:
+def test_a_pause_keeps_its_token_and_its_timer_while_its_case_is_blocked(place: Place) -> None:
     async def main() -> Any:
         clock = ManualClock()
         process = ask_1()
@@ -510,7 +510,7 @@ def test_a_pause_outlives_a_block_with_its_token_and_its_time(place: Place) -> N
     assert kinds.count("paused") == 1
 
 
-def test_a_pause_that_the_code_no_longer_has_is_over_when_its_case_is_woken(place: Place) -> None:
+def test_a_pause_that_the_code_no_longer_has_is_closed_when_its_case_is_woken(place: Place) -> None:
     async def main() -> Any:
         case, token = await start_asked(place, process=ask_1(2))
         async with place.open(ask_1(), resources={"world": World()}):
@@ -628,7 +628,7 @@ GOLDEN = Path(__file__).with_name("golden") / "0.1.0.sql"
 
 @pytest.fixture
 def golden(tmp_path: Path) -> Place:
-    """A database as the first release left it: a case that waits, one parked by its step, one in doubt, and one that ended."""
+    """A database of the first release, with a waiting case, a parked one, one with an effect in doubt, and one that has ended."""
     path = tmp_path / "cases.db"
     with closing(sqlite3.connect(path)) as connection:
         [(number, tables), *_] = migrations("sqlite")
@@ -638,7 +638,7 @@ def golden(tmp_path: Path) -> Place:
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_what_the_first_release_left_goes_on_under_the_present_one_and_under_newer_versions(golden: Place, version: int) -> None:
+def test_cases_of_the_first_release_continue_under_the_present_code_and_newer_versions(golden: Place, version: int) -> None:
     process = ask_1() if version == 1 else ask_2(version, {1: to_2} if version == 2 else {1: to_2, 2: None})
     object.__setattr__(process.steps["post"], "safety", Idempotent())
     world, clock = World(), ManualClock(2_000_000.0)
@@ -672,7 +672,7 @@ def test_what_the_first_release_left_goes_on_under_the_present_one_and_under_new
     assert len(set(world.keys)) == len(world.keys) == (3 if version == 1 else 2)
 
 
-def test_what_the_first_release_left_is_blocked_where_no_version_accepts_it(golden: Place) -> None:
+def test_cases_of_the_first_release_are_blocked_if_no_version_accepts_them(golden: Place) -> None:
     async def main() -> Any:
         async with golden.open(ask_2(2, {}), resources={"world": World()}, clock=ManualClock(2_000_000.0)) as engine:
             await engine.idle()
@@ -694,7 +694,7 @@ class Trip2(State):
 
 
 def trips(version: int, taken_back: list[tuple[str, str]]) -> Process[Any]:
-    """Book, ask, take the booking back; version 2 calls the fields otherwise."""
+    """Book, ask, and compensate the booking; version 2 renames the fields."""
 
     def renamed(fields: Any) -> Any:
         return {"city": fields["where"], "room": fields.get("hotel")}
@@ -730,7 +730,7 @@ def trips(version: int, taken_back: list[tuple[str, str]]) -> Process[Any]:
     return process
 
 
-def test_what_an_older_version_did_is_taken_back_by_the_newer_one_with_the_fields_of_then(place: Place) -> None:
+def test_a_newer_version_compensates_effects_of_an_older_one_with_the_fields_of_their_time(place: Place) -> None:
     async def main() -> Any:
         taken_back: list[tuple[str, str]] = []
         process = trips(1, taken_back)

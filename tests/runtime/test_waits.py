@@ -46,7 +46,7 @@ async def told(engine: Any, case: int) -> list[str]:
     return [event.kind for event in await engine.reader.events(case=case)][3:]
 
 
-def test_a_ladder_is_climbed_rung_by_rung_and_ends_in_the_parking_lot(place: Place) -> None:
+def test_a_ladder_is_climbed_rung_by_rung_and_then_parks_the_case(place: Place) -> None:
     async def main() -> None:
         clock = ManualClock(0.0)
         async with place.open(asking(**LADDER), clock=clock) as engine:
@@ -77,7 +77,7 @@ def test_a_ladder_is_climbed_rung_by_rung_and_ends_in_the_parking_lot(place: Pla
     run(main())
 
 
-def test_rungs_that_fell_due_while_nobody_ran_are_climbed_at_once_when_an_engine_opens(on_disk: Place) -> None:
+def test_rungs_that_fell_due_while_no_engine_ran_are_climbed_when_one_opens(on_disk: Place) -> None:
     async def main() -> None:
         async with on_disk.open(asking(**LADDER), clock=ManualClock(0.0)) as engine:
             case = (await engine.start("asking", Asked(text="?"))).case
@@ -121,7 +121,7 @@ def test_an_answer_after_the_deadline_is_too_late_although_the_timer_has_not_fir
 
 
 @pytest.mark.parametrize("deadline", ["2d", "3d"])
-def test_a_deadline_comes_as_the_code_of_the_day_says_also_where_a_deploy_took_rungs_away(on_disk: Place, deadline: str) -> None:
+def test_a_deadline_follows_the_present_code_also_after_a_deploy_removed_rungs(on_disk: Place, deadline: str) -> None:
     async def main() -> None:
         clock = ManualClock(0.0)
         async with on_disk.open(asking(**LADDER), clock=clock) as engine:
@@ -146,7 +146,7 @@ def test_a_deadline_comes_as_the_code_of_the_day_says_also_where_a_deploy_took_r
     run(main())
 
 
-def test_nobody_is_told_of_a_pause_that_a_deploy_has_voided(on_disk: Place) -> None:
+def test_a_pause_that_a_deploy_has_voided_sends_no_reminder(on_disk: Place) -> None:
     async def main() -> None:
         clock = ManualClock(0.0)
         async with on_disk.open(asking(**LADDER), clock=clock) as engine:

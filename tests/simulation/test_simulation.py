@@ -34,7 +34,7 @@ def schedules(count: int) -> list[dict]:
     return [json.loads(line) for output in outputs for line in output.splitlines()]
 
 
-def test_no_schedule_loses_doubles_or_strands_anything_or_acts_on_what_is_stale(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_schedule_loses_duplicates_or_strands_a_case_or_acts_on_stale_data(capsys: pytest.CaptureFixture[str]) -> None:
     results = schedules(SCHEDULES)
 
     total = Counter[str]()

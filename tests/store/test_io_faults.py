@@ -23,7 +23,7 @@ from pointsman.testing.conformance import new_case
 from tiers import seed
 
 
-def test_no_fault_of_the_disk_loses_what_was_answered_or_is_told_without_its_mend(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_fault_of_the_disk_loses_a_confirmed_commit_or_raises_an_error_without_its_fix(capsys: pytest.CaptureFixture[str]) -> None:
     faults = [(kind, stays) for kind in Kind for stays in (False, True)]
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         running = {fault: pool.submit(suffered, fault[0], stays=fault[1], seed=seed()) for fault in faults}

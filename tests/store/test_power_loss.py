@@ -25,7 +25,7 @@ def in_workers(images: int, control: Control) -> Counter[str]:
         return sum((part.result() for part in parts), Counter())
 
 
-def test_nothing_that_was_answered_is_lost_or_torn_when_the_power_fails_at_any_moment(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_power_failure_loses_or_tears_a_confirmed_commit(capsys: pytest.CaptureFixture[str]) -> None:
     least = figure("IMAGES", 8_000)
 
     found = in_workers(least, Control.NOTHING)

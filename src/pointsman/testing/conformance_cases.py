@@ -26,7 +26,7 @@ from pointsman.testing.scenarios import Scenario, Scenarios, case_in_doubt, new_
 class CaseConformance(Scenarios):
     """Start and move cases."""
 
-    def test_s1_a_commit_is_whole(self, check: Callable[[Scenario], None]) -> None:
+    def test_s1_a_commit_is_atomic(self, check: Callable[[Scenario], None]) -> None:
         """A commit writes every part of a transition."""
 
         async def scenario(store: Store) -> None:
@@ -56,7 +56,7 @@ class CaseConformance(Scenarios):
 
         check(scenario)
 
-    def test_s1_a_transition_that_is_refused_late_leaves_nothing_behind(self, check: Callable[[Scenario], None]) -> None:
+    def test_s1_a_transition_that_is_refused_late_writes_nothing(self, check: Callable[[Scenario], None]) -> None:
         """If the ledger refuses an intent, fields, events and status are not written either, even within a batch."""
 
         async def scenario(store: Store) -> None:
@@ -79,7 +79,7 @@ class CaseConformance(Scenarios):
 
         check(scenario)
 
-    def test_s3_a_commit_against_another_revision_or_fence_changes_nothing(self, check: Callable[[Scenario], None]) -> None:
+    def test_s3_a_commit_at_another_revision_or_fence_changes_nothing(self, check: Callable[[Scenario], None]) -> None:
         """Every way of losing a case raises Conflict."""
 
         async def scenario(store: Store) -> None:
@@ -119,7 +119,7 @@ class CaseConformance(Scenarios):
 
         check(scenario)
 
-    def test_s4_starts_with_one_key_make_one_case(self, check: Callable[[Scenario], None]) -> None:
+    def test_s4_starts_with_one_key_create_one_case(self, check: Callable[[Scenario], None]) -> None:
         """If they are repeated, concurrent, or beside another process with the same key."""
 
         async def scenario(store: Store) -> None:
@@ -193,7 +193,7 @@ class CaseConformance(Scenarios):
 
         check(scenario)
 
-    def test_s7_an_intent_is_taken_up_again_with_the_same_arguments_only(self, check: Callable[[Scenario], None]) -> None:
+    def test_s7_an_intent_is_renewed_only_with_the_same_arguments(self, check: Callable[[Scenario], None]) -> None:
         """The entry counts the calls and keeps the time of the first intent."""
 
         async def scenario(store: Store) -> None:
@@ -256,7 +256,7 @@ class CaseConformance(Scenarios):
 
         check(scenario)
 
-    def test_branches_are_kept_until_they_are_joined(self, check: Callable[[Scenario], None]) -> None:
+    def test_branches_are_stored_until_their_join(self, check: Callable[[Scenario], None]) -> None:
         """Each as it was last written."""
 
         async def scenario(store: Store) -> None:
@@ -272,7 +272,7 @@ class CaseConformance(Scenarios):
 
         check(scenario)
 
-    def test_a_branch_keeps_how_it_failed_and_what_it_read(self, check: Callable[[Scenario], None]) -> None:
+    def test_a_branch_stores_its_failure_and_the_digest_of_what_it_read(self, check: Callable[[Scenario], None]) -> None:
         """Also with many branches at once, and beside those of another case."""
 
         async def scenario(store: Store) -> None:
@@ -293,7 +293,7 @@ class CaseConformance(Scenarios):
 
         check(scenario)
 
-    def test_s14_events_that_are_appended_change_nothing_else(self, check: Callable[[Scenario], None]) -> None:
+    def test_s14_appending_events_changes_nothing_else(self, check: Callable[[Scenario], None]) -> None:
         """The engine that runs the case can still commit, and the events have the case's revision."""
 
         async def scenario(store: Store) -> None:
@@ -316,7 +316,7 @@ class CaseConformance(Scenarios):
 
         check(scenario)
 
-    def test_a_blob_is_kept_once_by_its_content(self, check: Callable[[Scenario], None]) -> None:
+    def test_equal_blobs_are_stored_once(self, check: Callable[[Scenario], None]) -> None:
         """And is read back byte for byte."""
 
         async def scenario(store: Store) -> None:
@@ -330,7 +330,7 @@ class CaseConformance(Scenarios):
 
         check(scenario)
 
-    def test_a_call_that_does_not_count_is_taken_off_the_attempts(self, check: Callable[[Scenario], None]) -> None:
+    def test_a_call_that_does_not_count_is_subtracted_from_the_attempts(self, check: Callable[[Scenario], None]) -> None:
         """And the next call counts again."""
 
         async def scenario(store: Store) -> None:
@@ -348,7 +348,7 @@ class CaseConformance(Scenarios):
 
         check(scenario)
 
-    def test_s9_a_log_is_its_last_whole_value_and_what_was_added_since(self, check: Callable[[Scenario], None]) -> None:
+    def test_s9_a_log_is_its_last_whole_write_and_the_items_added_since(self, check: Callable[[Scenario], None]) -> None:
         """Now, and as of any revision; its writer is the last writer."""
 
         async def scenario(store: Store) -> None:
@@ -378,7 +378,7 @@ class CaseConformance(Scenarios):
 
         check(scenario)
 
-    def test_s9_a_dossier_has_each_addition_as_it_was_written(self, check: Callable[[Scenario], None]) -> None:
+    def test_s9_a_dossier_has_each_write_of_a_log_as_it_was_written(self, check: Callable[[Scenario], None]) -> None:
         """An addition stores its own items only."""
 
         async def scenario(store: Store) -> None:
@@ -396,7 +396,7 @@ class CaseConformance(Scenarios):
 
         check(scenario)
 
-    def test_s9_what_is_an_item_of_a_log_is_kept_there_only(self, check: Callable[[Scenario], None]) -> None:
+    def test_s9_an_item_of_a_log_is_stored_only_in_the_log(self, check: Callable[[Scenario], None]) -> None:
         """A logged message keeps its key, to recognise duplicates, but not its body."""
 
         async def scenario(store: Store) -> None:

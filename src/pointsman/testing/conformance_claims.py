@@ -34,7 +34,7 @@ class ClaimConformance(Scenarios):
 
         check(scenario)
 
-    def test_s5_the_longest_due_is_claimed_first(self, check: Callable[[Scenario], None]) -> None:
+    def test_s5_the_case_that_is_due_longest_is_claimed_first(self, check: Callable[[Scenario], None]) -> None:
         """So that new cases cannot starve old ones."""
 
         async def scenario(store: Store) -> None:
@@ -46,7 +46,7 @@ class ClaimConformance(Scenarios):
 
         check(scenario)
 
-    def test_s5_a_released_case_has_not_used_up_an_attempt(self, check: Callable[[Scenario], None]) -> None:
+    def test_s5_a_release_uses_no_attempt(self, check: Callable[[Scenario], None]) -> None:
         """An orderly stop is not a failed attempt."""
 
         async def scenario(store: Store) -> None:
@@ -61,7 +61,7 @@ class ClaimConformance(Scenarios):
 
         check(scenario)
 
-    def test_s5_a_case_that_waits_is_released_with_exactly_its_attempts(self, check: Callable[[Scenario], None]) -> None:
+    def test_s5_the_release_of_a_waiting_case_uses_no_attempt(self, check: Callable[[Scenario], None]) -> None:
         """The release takes back the current attempt only, and not a second one for the mark."""
 
         async def scenario(store: Store) -> None:
@@ -77,7 +77,7 @@ class ClaimConformance(Scenarios):
 
         check(scenario)
 
-    def test_s5_a_transition_says_how_many_interruptions_are_kept(self, check: Callable[[Scenario], None]) -> None:
+    def test_s5_a_transition_sets_the_number_of_interruptions(self, check: Callable[[Scenario], None]) -> None:
         """None, unless the transition sets a number."""
 
         async def scenario(store: Store) -> None:
@@ -117,7 +117,7 @@ class ClaimConformance(Scenarios):
 
         check(scenario)
 
-    def test_s18_a_claim_keeps_to_the_room_of_each_limit(self, check: Callable[[Scenario], None]) -> None:
+    def test_s18_a_claim_takes_no_more_cases_than_each_limit_has_room_for(self, check: Callable[[Scenario], None]) -> None:
         """Cases that need a closed limit are not claimed, and `next_wake` ignores them."""
 
         async def scenario(store: Store) -> None:
@@ -138,7 +138,7 @@ class ClaimConformance(Scenarios):
 
         check(scenario)
 
-    def test_s5_a_claim_does_not_read_the_fields_that_are_known(self, check: Callable[[Scenario], None]) -> None:
+    def test_s5_a_claim_does_not_read_fields_that_the_engine_has(self, check: Callable[[Scenario], None]) -> None:
         """If the case is still at the revision that the caller knows."""
 
         async def scenario(store: Store) -> None:

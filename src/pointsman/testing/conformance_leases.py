@@ -48,7 +48,7 @@ class LeaseConformance:
 
         return run
 
-    def test_s19_a_case_is_taken_over_when_the_lease_on_it_has_passed(self, check_handles: Callable[..., None]) -> None:
+    def test_s19_a_running_case_is_claimed_when_its_engines_lease_has_expired(self, check_handles: Callable[..., None]) -> None:
         """And not before. The claim raises the fence, and the attempt that was cut short counts as an interruption."""
 
         async def scenario(handles: Handles) -> None:
@@ -71,7 +71,7 @@ class LeaseConformance:
 
         check_handles(scenario)
 
-    def test_s5_the_end_of_an_engine_interrupts_only_what_it_had_called(self, check_handles: Callable[..., None]) -> None:
+    def test_s5_a_crash_interrupts_only_cases_with_a_running_call(self, check_handles: Callable[..., None]) -> None:
         """A case whose calls are all waiting is not interrupted. The mark ends with the call, and a stale fence does not set it."""
 
         async def scenario(handles: Handles) -> None:
@@ -91,7 +91,7 @@ class LeaseConformance:
 
         check_handles(scenario)
 
-    def test_s19_who_renews_keeps_what_it_has(self, check_handles: Callable[..., None]) -> None:
+    def test_s19_an_engine_that_renews_its_lease_keeps_its_cases(self, check_handles: Callable[..., None]) -> None:
         """However long it works; and `next_wake` tells the others when to look again."""
 
         async def scenario(handles: Handles) -> None:
@@ -112,7 +112,7 @@ class LeaseConformance:
 
         check_handles(scenario)
 
-    def test_s27_what_one_engine_commits_the_others_are_notified_of(self, check_handles: Callable[..., None]) -> None:
+    def test_s27_a_commit_notifies_the_other_engines(self, check_handles: Callable[..., None]) -> None:
         """Also of several commits; an engine is not notified of its own commits."""
 
         async def scenario(handles: Handles) -> None:
@@ -134,7 +134,7 @@ class LeaseConformance:
 
         check_handles(scenario)
 
-    def test_s20_a_lease_that_has_passed_is_over(self, check_handles: Callable[..., None]) -> None:
+    def test_s20_an_expired_lease_is_not_renewed(self, check_handles: Callable[..., None]) -> None:
         """It can be neither renewed nor used to claim, even if no engine has taken over; and an engine that lost a case cannot commit to it."""
 
         async def scenario(handles: Handles) -> None:
@@ -151,7 +151,7 @@ class LeaseConformance:
 
         check_handles(scenario)
 
-    def test_s21_an_engine_gives_back_only_what_it_has(self, check_handles: Callable[..., None]) -> None:
+    def test_s21_an_engine_releases_only_its_own_cases(self, check_handles: Callable[..., None]) -> None:
         """A case that was taken over stays with its new engine; the cases of a closed handle are free at once."""
 
         async def scenario(handles: Handles) -> None:

@@ -12,7 +12,7 @@ from pointsman.testing.scenarios import Scenario, Scenarios
 class LimitConformance(Scenarios):
     """Permits that all engines share."""
 
-    def test_s17_changes_of_a_limit_see_each_other(self, check: Callable[[Scenario], None]) -> None:
+    def test_s17_each_change_of_a_limit_sees_the_earlier_ones(self, check: Callable[[Scenario], None]) -> None:
         """Also concurrent ones."""
 
         async def scenario(store: Store) -> None:
@@ -31,7 +31,7 @@ class LimitConformance(Scenarios):
 
         check(scenario)
 
-    def test_s17_a_permit_is_free_when_it_is_given_back_or_its_time_has_passed(self, check: Callable[[Scenario], None]) -> None:
+    def test_s17_a_permit_is_free_when_it_is_returned_or_has_expired(self, check: Callable[[Scenario], None]) -> None:
         """A call that was given up but still runs keeps its permit, and an engine vouches for its own calls."""
 
         async def scenario(store: Store) -> None:

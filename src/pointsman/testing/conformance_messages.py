@@ -65,7 +65,7 @@ class MessagesConformance(Scenarios):
 
         check(scenario)
 
-    def test_s10_a_message_starts_the_case_that_is_not_there(self, check: Callable[[Scenario], None]) -> None:
+    def test_s10_a_message_without_an_open_case_starts_one(self, check: Callable[[Scenario], None]) -> None:
         """The second message finds the case. If the intake is full, a message that would start a case is not stored."""
 
         async def scenario(store: Store) -> None:
@@ -95,7 +95,7 @@ class MessagesConformance(Scenarios):
 
         check(scenario)
 
-    def test_s10_an_early_message_waits_for_the_first_case_that_stays_open(self, check: Callable[[Scenario], None]) -> None:
+    def test_s10_an_unmatched_message_waits_for_the_first_case_that_stays_open(self, check: Callable[[Scenario], None]) -> None:
         """A case that ends with its start takes no message."""
 
         async def scenario(store: Store) -> None:
@@ -114,7 +114,7 @@ class MessagesConformance(Scenarios):
 
         check(scenario)
 
-    def test_s10_a_held_message_waits_for_the_end_and_stays_one_message(self, check: Callable[[Scenario], None]) -> None:
+    def test_s10_a_held_message_waits_for_the_end_of_its_case_and_is_delivered_once(self, check: Callable[[Scenario], None]) -> None:
         """If it is held again, because another message has started a case, it keeps its number, its key and its place."""
 
         async def scenario(store: Store) -> None:
@@ -142,7 +142,7 @@ class MessagesConformance(Scenarios):
 
         check(scenario)
 
-    def test_s4_s10_keys_are_known_to_their_tenant_only(self, check: Callable[[Scenario], None]) -> None:
+    def test_s4_s10_keys_belong_to_one_tenant(self, check: Callable[[Scenario], None]) -> None:
         """Start keys, message keys and correlation keys of two tenants are independent."""
 
         async def scenario(store: Store) -> None:
@@ -167,7 +167,7 @@ class MessagesConformance(Scenarios):
 
         check(scenario)
 
-    def test_s10_what_cases_tell_each_other_is_in_their_commits(self, check: Callable[[Scenario], None]) -> None:
+    def test_s10_messages_between_cases_are_part_of_their_commits(self, check: Callable[[Scenario], None]) -> None:
         """Once, and not to a case that has ended."""
 
         async def scenario(store: Store) -> None:

@@ -44,7 +44,7 @@ def post_of(key: str, body: str = '"a letter"', *, correlation: str | None = Non
 class RetentionConformance(Scenarios):
     """Delete cases, contents and blobs, and count usage."""
 
-    def test_s22_what_was_kept_long_enough_goes_whole(self, check: Callable[[Scenario], None]) -> None:
+    def test_s22_an_expired_case_is_deleted_whole(self, check: Callable[[Scenario], None]) -> None:
         """And nothing of other cases: of another process or outcome, younger, or open."""
 
         async def scenario(store: Store) -> None:
@@ -76,7 +76,7 @@ class RetentionConformance(Scenarios):
 
         check(scenario)
 
-    def test_s22_no_more_go_at_once_than_were_asked_for(self, check: Callable[[Scenario], None]) -> None:
+    def test_s22_expiry_deletes_at_most_the_given_number_of_cases(self, check: Callable[[Scenario], None]) -> None:
         """The oldest are deleted first."""
 
         async def scenario(store: Store) -> None:
@@ -89,7 +89,7 @@ class RetentionConformance(Scenarios):
 
         check(scenario)
 
-    def test_s22_what_somebody_needs_stays(self, check: Callable[[Scenario], None]) -> None:
+    def test_s22_a_case_that_is_still_needed_is_not_deleted(self, check: Callable[[Scenario], None]) -> None:
         """A case with an effect in doubt, an open parent or child, or a held message."""
 
         async def scenario(store: Store) -> None:
@@ -115,7 +115,7 @@ class RetentionConformance(Scenarios):
 
         check(scenario)
 
-    def test_s22_numbers_are_not_given_again(self, check: Callable[[Scenario], None]) -> None:
+    def test_s22_numbers_are_not_reused(self, check: Callable[[Scenario], None]) -> None:
         """Neither case numbers, which are in idempotency keys, nor event numbers, which are cursors."""
 
         async def scenario(store: Store) -> None:
@@ -131,7 +131,7 @@ class RetentionConformance(Scenarios):
 
         check(scenario)
 
-    def test_s23_what_is_erased_is_gone_and_its_skeleton_stays(self, check: Callable[[Scenario], None]) -> None:
+    def test_s23_erased_content_is_gone_and_the_skeleton_stays(self, check: Callable[[Scenario], None]) -> None:
         """The skeleton says who did what and when, but has no content."""
 
         async def scenario(store: Store) -> None:
@@ -207,7 +207,7 @@ class RetentionConformance(Scenarios):
 
         check(scenario)
 
-    def test_s24_what_is_kept_again_counts_as_kept_now(self, check: Callable[[Scenario], None]) -> None:
+    def test_s24_storing_a_blob_again_renews_its_time(self, check: Callable[[Scenario], None]) -> None:
         """So a case that is about to refer to the blob finds it."""
 
         async def scenario(store: Store) -> None:
@@ -221,7 +221,7 @@ class RetentionConformance(Scenarios):
 
         check(scenario)
 
-    def test_s24_what_went_and_was_erased_refers_to_nothing(self, check: Callable[[Scenario], None]) -> None:
+    def test_s24_deleted_and_erased_cases_refer_to_no_blob(self, check: Callable[[Scenario], None]) -> None:
         """So the next collection deletes its blobs, except those that another case refers to."""
 
         async def scenario(store: Store) -> None:
@@ -255,7 +255,7 @@ class RetentionConformance(Scenarios):
 
         check(scenario)
 
-    def test_s25_what_answers_used_is_counted_once_for_the_case_and_for_the_day(self, check: Callable[[Scenario], None]) -> None:
+    def test_s25_usage_is_counted_once_for_the_case_and_once_for_the_day(self, check: Callable[[Scenario], None]) -> None:
         """A refused transition counts nothing; the usage of a day outlives the case."""
 
         async def scenario(store: Store) -> None:
@@ -279,7 +279,7 @@ class RetentionConformance(Scenarios):
 
         check(scenario)
 
-    def test_s25_how_far_a_guard_has_come_is_kept_with_its_branch(self, check: Callable[[Scenario], None]) -> None:
+    def test_s25_the_progress_of_a_guard_is_stored_with_its_branch(self, check: Callable[[Scenario], None]) -> None:
         """And deleted with it."""
 
         async def scenario(store: Store) -> None:
