@@ -1,5 +1,6 @@
 """The peers, each as its own documentation makes it fastest without giving up that a step is durable."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from benchmarks.trials import ROOT, System
 ENVIRONMENT = ROOT / ".venv-peers"
 PYTHON = ENVIRONMENT / "bin" / "python"
 PINS = Path(__file__).with_name("requirements.txt")
-SERVERS = Path(__file__).with_name("package.json")
+SERVER_VERSION = json.loads(Path(__file__).with_name("package.json").read_text(encoding="utf-8"))["dependencies"][
+    "@restatedev/restate-server"
+]
 
 ON_POSTGRES = "PostgreSQL with fsync and synchronous_commit"
 
@@ -49,6 +52,14 @@ def _peers() -> list[System]:
         System(
             "dbos-postgres", "postgres", "benchmarks.peers.dbos", python=PYTHON,
             settings=ON_POSTGRES, version=_version("dbos"), best={"concurrency": 4, "processes": 2},
+        ),
+        System(
+            "absurd", "postgres", "benchmarks.peers.absurd", python=PYTHON,
+            settings=f"a connection a process; {ON_POSTGRES}", version=_version("absurd-sdk"), best={"concurrency": 4, "processes": 4},
+        ),
+        System(
+            "restate", "rocksdb", "benchmarks.peers.restate", python=PYTHON,
+            settings="one node, 4 partitions, its log on the disk; service under granian", version=SERVER_VERSION, best={"concurrency": 32},
         ),
     ]  # fmt: skip
 

@@ -1,0 +1,55 @@
+"""The service of `benchmarks.peers.restate`, for an ASGI server: each `run` is a step that the server's log holds before the next one starts."""
+
+import os
+import socket
+from typing import Any
+
+import restate
+from restate import Context, Service, Workflow, WorkflowContext, WorkflowSharedContext
+
+from benchmarks.workload import BEFORE_PAUSE, STEPS, payload
+
+PAUSED_PORT = "BENCH_PAUSED_PORT"  # where a datagram with the number of a case says that it waits
+
+_telling = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+cases = Service("cases")
+approved = Workflow("approved")
+
+
+@cases.handler()
+async def six_steps(context: Context, case: int) -> None:
+    for name in STEPS:
+        await context.run_typed(name, payload, step=name, case=case)
+
+
+@cases.handler()
+async def fan_out(context: Context, case: dict[str, int]) -> int:
+    parts = [context.run_typed("part", payload, step="part", case=case["case"], item=number) for number in range(case["branches"])]
+    await restate.gather(*parts)
+    done = [await part for part in parts]
+    total: int = await context.run_typed("join", lambda: len(done))
+    return total
+
+
+@cases.handler()
+async def growing(context: Context, items: int) -> int:
+    """A list in a variable of the handler: the log holds an item a step."""
+    return len([await context.run_typed("add", payload, step="grow", case=number) for number in range(items)])
+
+
+@approved.main()
+async def run(context: WorkflowContext, case: int) -> None:
+    for name in BEFORE_PAUSE:
+        await context.run_typed(name, payload, step=name, case=case)
+    answer: Any = context.promise("answer", type_hint=str).value()
+    _telling.sendto(str(case).encode(), ("127.0.0.1", int(os.environ[PAUSED_PORT])))
+    assert await answer == "yes"
+    await context.run_typed(STEPS[-1], payload, step=STEPS[-1], case=case)
+
+
+@approved.handler()
+async def approve(context: WorkflowSharedContext, answer: str) -> None:
+    await context.promise("answer", type_hint=str).resolve(answer)
+
+
+app = restate.app(services=[cases, approved])
