@@ -7,7 +7,9 @@ import pytest
 
 from pointsman.errors import ValueRefused
 from pointsman.kernel.rows import (
+    EventRow,
     EventWrite,
+    FieldWrite,
     NewCase,
 )
 from pointsman.kernel.snapshot import ENDED, Status
@@ -93,5 +95,34 @@ class LookingConformance(Scenarios):
             with pytest.raises(ValueRefused, match="'not a cursor' is not the cursor of an event"):
                 await store.events(after="not a cursor")
             assert [event.kind for event in await store.events(case=cases[0])] == ["accepted", "decided", "finished"]
+
+        check(scenario)
+
+    def test_s8_events_are_read_once_each_whatever_the_limit(self, check: Callable[[Scenario], None]) -> None:
+        """Also where a page ends within a transition, and where a case was moved without an event, or wrote many fields."""
+
+        async def paged(store: Store, limit: int, case: int | None) -> list[EventRow]:
+            found: list[EventRow] = []
+            while page := await store.events(after=found[-1].cursor if found else "", case=case, limit=limit):
+                assert len(page) <= limit
+                found += page
+            return found
+
+        async def scenario(store: Store) -> None:
+            cases = [await new_case(store) for _ in range(3)]
+            for revision in (1, 2, 3):
+                for case in cases:
+                    fields = [FieldWrite(name, f'"{revision}"', "w") for name in ("a", "b", "c")]
+                    events = [EventWrite("decided", f"step {n}", n, f'{{"n":{n}}}') for n in range(3)]
+                    await store.commit(next_of(case, revision, 0, fields=fields, events=events if revision != 2 else []))
+                await store.append(cases[1], [EventWrite("node.late", "b", 1, "{}"), EventWrite("node.late", "c", 1, "{}")], at=9.0)
+
+            for which in (None, *cases):
+                every = await store.events(case=which)
+                assert [await paged(store, limit, which) for limit in (1, 2, 3, 7)] == [every] * 4
+            assert len(await store.events()) == 3 * 7 + 6
+            assert sorted(await store.events(), key=lambda event: event.case) == [
+                row for case in cases for row in await store.events(case=case)
+            ]
 
         check(scenario)
