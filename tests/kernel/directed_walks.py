@@ -123,7 +123,7 @@ class Directed(Walk):
             return happenings.ChildRefused(child, "its inputs do not fit")
         self.child = None if odd else (100, key)
         fields = {"label": FieldRow("label", '"it"', "", 1)} if odd == "known" else {}
-        return happenings.ChildStarted(child, row, told=False, fields=fields)
+        return happenings.ChildStarted(child, row, end_pending=False, fields=fields)
 
     def _call(self, call: commands.CallEffect) -> CallEnd:
         self._allowed(call.effect, call.intent.key)

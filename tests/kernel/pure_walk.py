@@ -413,7 +413,7 @@ class Walk:
                 number = 100 + len(self.ends)
                 self.child = (number, key)
                 row = self.case.row._replace(id=number, process="errand", key=key, status=Status.READY)
-                return happenings.ChildStarted(child, row, told=False, fields={})
+                return happenings.ChildStarted(child, row, end_pending=False, fields={})
             case commands.LoadHistory():
                 told = {key: frozenset(names) for key, names in self.told.items()}
                 self.case = self.case._replace(history=History(self.intents, told))

@@ -274,7 +274,7 @@ def test_a_case_is_parked_at_its_bound_of_steps_and_not_before() -> None:
     assert "steps_max" in beyond.decision.step.reason
 
 
-def test_a_case_that_turns_says_which_rules_turn() -> None:
+def test_the_reason_of_an_endless_loop_names_the_rules_that_repeat() -> None:
     process = letter(steps_max=100)
     result = next_after(program_of(process), after(process, wrote(process, "", message="m")), wrote(process, "classify", triage="t"))
 
@@ -283,7 +283,7 @@ def test_a_case_that_turns_says_which_rules_turn() -> None:
         result = next_after(program_of(process), result.snapshot, wrote(process, "check", verdict="bad"))
 
     assert result.decision.step == Park(
-        "it has taken 100 steps and nothing came from outside; the rules that turn: 'bad', 'unchecked'. "
+        "it has taken 100 steps without an answer, a message or a timer; the rules that repeat: 'bad', 'unchecked'. "
         "Correct them, or raise steps_max of process 'letter'"
     )
 

@@ -82,7 +82,7 @@ def checked(db: Path, *processes: AnyProcess) -> Report:
 
 
 def told(report: Report) -> list[tuple[str, str, list[int]]]:
-    return [(kind.verdict.value, kind.told, cases) for kind, cases in sorted(report.found.items())]
+    return [(kind.verdict.value, kind.message, cases) for kind, cases in sorted(report.found.items())]
 
 
 def test_the_code_that_the_cases_run_under_changes_nothing(db: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_rule_that_raises_would_break_its_cases(db: Path) -> None:
     [kind] = report.found
     assert report.found[kind] == [1, 2, 3]
     assert kind.verdict is Verdict.BROKEN
-    assert "the condition of rule 'new rule' raised" in kind.told
+    assert "the condition of rule 'new rule' raised" in kind.message
     assert report.breaks
 
 
@@ -115,20 +115,20 @@ def test_a_version_that_nobody_accepts_would_block_its_cases(db: Path) -> None:
 
     [kind] = report.found
     assert (kind.verdict, kind.version, report.found[kind]) == (Verdict.BLOCKED, 1, [1, 2, 3])
-    assert "add 1 to accepts=" in kind.told
+    assert "add 1 to accepts=" in kind.message
 
 
 def test_a_state_that_does_not_fit_would_break_under_the_same_version_and_block_under_another(db: Path) -> None:
     same, other = checked(db, claims(Broad)), checked(db, claims(Broad, version=2, accepts={1: lambda c: {**c, "amount": "much"}}))
 
-    assert [(kind.verdict, kind.told, cases) for kind, cases in same.found.items()] == [
+    assert [(kind.verdict, kind.message, cases) for kind, cases in same.found.items()] == [
         (
             Verdict.BROKEN,
             f"its state cannot be read: field 'currency' is a required input, and the case has no value for it; {UNFIT}",
             [1, 2, 3],
         ),
     ]
-    assert [(kind.verdict, kind.told.split(":")[0]) for kind in other.found] == [
+    assert [(kind.verdict, kind.message.split(":")[0]) for kind in other.found] == [
         (Verdict.BLOCKED, "version 1 of 'claims' cannot be brought to version 2"),
     ]
 
@@ -147,7 +147,7 @@ def test_an_effect_in_doubt_that_is_gone_would_block_its_case(db: Path) -> None:
 
     [blocked] = [kind for kind in gone.found if kind.verdict is Verdict.BLOCKED]
     assert gone.found[blocked] == [3]
-    assert "effect 'pay' with key" in blocked.told
+    assert "effect 'pay' with key" in blocked.message
     assert renamed.found == {}
 
 

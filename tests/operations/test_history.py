@@ -30,7 +30,7 @@ from pointsman import (
 )
 from pointsman.kernel.events import MEANING, Kind
 from pointsman.kernel.rows import EventRow
-from pointsman.operations.history import told
+from pointsman.operations.history import event_text
 from pointsman.testing.clock import ManualClock
 
 
@@ -294,7 +294,7 @@ def row_of(kind: Kind, attempt: int = 1) -> EventRow:
 
 @pytest.mark.parametrize("kind", list(Kind), ids=str)
 def test_every_kind_of_event_has_a_meaning_and_is_told_in_one_line(kind: Kind) -> None:
-    text = told(row_of(kind))
+    text = event_text(row_of(kind))
 
     assert text
     assert "\n" not in text
@@ -303,7 +303,7 @@ def test_every_kind_of_event_has_a_meaning_and_is_told_in_one_line(kind: Kind) -
 
 @pytest.mark.parametrize("kind", sorted(OF_A_STEP), ids=str)
 def test_what_a_step_did_is_told_with_its_name(kind: Kind) -> None:
-    assert "write" in told(row_of(kind))
+    assert "write" in event_text(row_of(kind))
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_what_a_step_did_is_told_with_its_name(kind: Kind) -> None:
     ids=str,
 )
 def test_an_event_says_its_facts(kind: Kind, words: str) -> None:
-    assert words in told(row_of(kind))
+    assert words in event_text(row_of(kind))
 
 
 @pytest.mark.parametrize(
@@ -355,15 +355,15 @@ def test_an_event_says_its_facts(kind: Kind, words: str) -> None:
     ],
 )  # fmt: skip
 def test_an_event_is_a_sentence_that_says_who_did_what(kind: Kind, step: str | None, facts: dict[str, Any], words: str) -> None:
-    assert told(row_of(kind)._replace(step=step, facts=json.dumps(facts))) == words
+    assert event_text(row_of(kind)._replace(step=step, facts=json.dumps(facts))) == words
 
 
 def test_a_later_attempt_is_told_with_its_number() -> None:
-    assert "(attempt 2)" in told(row_of(Kind.NODE_FAILED, attempt=2))
-    assert "attempt" not in told(row_of(Kind.NODE_FAILED, attempt=1))
+    assert "(attempt 2)" in event_text(row_of(Kind.NODE_FAILED, attempt=2))
+    assert "attempt" not in event_text(row_of(Kind.NODE_FAILED, attempt=1))
 
 
 def test_a_decision_that_read_nothing_says_so() -> None:
     row = row_of(Kind.DECIDED)._replace(facts='{"rule": "otherwise", "reads": [], "step": "write"}')
 
-    assert told(row) == "rule 'otherwise' -> write  (read nothing)"
+    assert event_text(row) == "rule 'otherwise' -> write  (read nothing)"

@@ -17,7 +17,7 @@ from places import Place, run, seen
 from pointsman import Blob, DefinitionError, Refused, Retention, Status, UnknownCase, export_case, history_of
 from pointsman.operations.explain import explain
 from pointsman.operations.export import write_blobs
-from pointsman.operations.history import told
+from pointsman.operations.history import event_text
 from pointsman.runtime.retention import BATCH_CASES, BLOB_SECONDS, PASS_SECONDS
 from pointsman.store import sqlite_keeping
 from pointsman.testing.clock import ManualClock
@@ -47,7 +47,7 @@ def test_cases_go_by_their_outcome_and_age_while_the_engine_runs(place: Place) -
                 clock.advance(days * DAY)
                 await seen(engine, "expired", count=[1, 3][number - 1])
                 found.append(await numbers(engine))
-            return found, [told(event) for event in await engine.reader.events() if event.kind == "expired"]
+            return found, [event_text(event) for event in await engine.reader.events() if event.kind == "expired"]
 
     found, lines = run(main())
 
@@ -258,7 +258,7 @@ def test_what_is_erased_is_gone_and_what_happened_when_and_by_whom_stays(place: 
     assert again == (row.id, True)
     assert (vacuumed.blobs, content) == (1, None)
     assert [(e.kind, e.step, e.at) for e in erased.events[:-1]] == [(e.kind, e.step, e.at) for e in history.events]
-    assert [told(event) for event in erased.events if event.kind in {"resumed", "erased"}] == [
+    assert [event_text(event) for event in erased.events if event.kind in {"resumed", "erased"}] == [
         "approval answered by bob: wrote approval",
         "by anna: was asked to",
     ]

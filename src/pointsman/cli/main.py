@@ -36,7 +36,7 @@ from pointsman.operations.check import Report, check_cases, summary
 from pointsman.operations.draw import draw as draw_process
 from pointsman.operations.explain import explain_case
 from pointsman.operations.export import export_case, write_blobs
-from pointsman.operations.history import History, history_of, told
+from pointsman.operations.history import History, event_text, history_of
 from pointsman.operations.times import format_time
 from pointsman.runtime.clock import SystemClock
 from pointsman.runtime.registry import Registry
@@ -109,8 +109,8 @@ def ps(
         if rows and await reader.cases(status=status, after=rows[-1].id, limit=1):
             counts = await reader.counts()
             most = counts.get(status, 0) if status is not None else sum(counts.values())
-            told = f"these are {len(rows):,} of {format_count(most, 'case')}; the next ones: pointsman ps --after {rows[-1].id}"
-            print(f"pointsman: {told}{'' if status is None else f' --status {status}'}", file=sys.stderr)
+            note = f"these are {len(rows):,} of {format_count(most, 'case')}; the next ones: pointsman ps --after {rows[-1].id}"
+            print(f"pointsman: {note}{'' if status is None else f' --status {status}'}", file=sys.stderr)
         if as_json:
             _print_json([row._asdict() for row in rows])
             return
@@ -332,11 +332,11 @@ def _print_history(history: History) -> None:
     console.print(f"[bold]case {case.id}[/] of {escape(case.process)} (version {case.version}): {escape(_stands(case))}")
     table = Table("time", "what", "", box=None)
     for event in history.events:
-        table.add_row(format_time(event.at), event.kind, escape(told(event)))
+        table.add_row(format_time(event.at), event.kind, escape(event_text(event)))
     console.print(table)
     console.print("\n[bold]state[/]")
     if history.erased is not None:
-        console.print(f"  erased {escape(told(history.erased))}")
+        console.print(f"  erased {escape(event_text(history.erased))}")
     for field in history.fields:
         value = history.state[field.field]
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -345,21 +345,21 @@ def _print_history(history: History) -> None:
 
 def _print_report(report: Report, seconds: float) -> None:
     checked, *said = summary(report).items()
-    told = ", ".join(f"{count:,} {verdict}" for verdict, count in said)
-    console.print(f"{format_count(checked[1], 'open case')} checked in {seconds:.1f} s: {told}")
+    counts = ", ".join(f"{count:,} {verdict}" for verdict, count in said)
+    console.print(f"{format_count(checked[1], 'open case')} checked in {seconds:.1f} s: {counts}")
     for process, count in sorted(report.unregistered.items()):
         console.print(f"  not checked: {format_count(count, 'case')} of process {escape(repr(process))}; pass the process with --app")
     for kind, cases in sorted(report.found.items()):
         which = ", ".join(map(str, cases[:CASES_SHOWN])) + (", …" if len(cases) > CASES_SHOWN else "")
         what = f"{'still ' * kind.known}{kind.verdict}: {len(cases):,} of {kind.process} version {kind.version} ({which})"
-        console.print(f"[bold]{escape(what)}[/]\n  {escape(kind.told)}")
+        console.print(f"[bold]{escape(what)}[/]\n  {escape(kind.message)}")
 
 
 def _print_event(row: EventRow, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**row._asdict(), "facts": json.loads(row.facts)}, ensure_ascii=False), flush=True)
     else:
-        console.print(f"{row.cursor:>6} {format_time(row.at)} case {row.case:<5} {row.kind:16} {escape(told(row))}")
+        console.print(f"{row.cursor:>6} {format_time(row.at)} case {row.case:<5} {row.kind:16} {escape(event_text(row))}")
 
 
 def _print_json(value: object) -> None:

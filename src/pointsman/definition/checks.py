@@ -219,19 +219,19 @@ def check_rules(
     return overs
 
 
-def _check_field(told: str, state: type[State], name: str) -> None:
-    """Refuse an unknown field; `told` are the words before its name."""
+def _check_field(prefix: str, state: type[State], name: str) -> None:
+    """Refuse an unknown field; `prefix` is the text before its name."""
     if name not in state.model_fields:
-        raise DefinitionError(f"{told} {name!r}, which is not a field of {state.__name__}; its fields are {_listed(state.model_fields)}.")
+        raise DefinitionError(f"{prefix} {name!r}, which is not a field of {state.__name__}; its fields are {_listed(state.model_fields)}.")
 
 
 def _check_fits(
-    told: str, offered: Any, place: tuple[Any, str], mend: str = "change one of them", *, ignore_none: bool = False
+    prefix: str, offered: Any, place: tuple[Any, str], mend: str = "change one of them", *, ignore_none: bool = False
 ) -> None:  # fmt: skip
-    """Refuse a value that does not fit its place, a type and its name; `told` says what is offered."""
+    """Refuse a value that does not fit its place, a type and its name; `prefix` is the text that names the value."""
     annotation, where = place
     if not fits(offered, annotation, ignore_none=ignore_none):
-        raise DefinitionError(f"{told}, but {where} takes {show(annotation)}; {mend}.")
+        raise DefinitionError(f"{prefix}, but {where} takes {show(annotation)}; {mend}.")
 
 
 def _check_reads(what: str, state: type[State], reads: Mapping[str, Any]) -> None:
@@ -311,14 +311,14 @@ def _check_guard(what: str, state: type[State], node: AnyNode, guard: Guard) -> 
         raise DefinitionError(f"{what}: it is isolated and has a guard; leave out isolated=True, as a node that asks a model only waits.")
     for name, signature in guard.signatures.items():
         if signature.item is not None or not set(signature.reads) & set(node.writes):
-            told = f"{what}, check {name!r}: it does not read what the node writes"
-            raise DefinitionError(f"{told}; name one of {_listed(node.writes)} as a parameter, which takes the answer.")
+            problem = f"{what}, check {name!r}: it does not read what the node writes"
+            raise DefinitionError(f"{problem}; name one of {_listed(node.writes)} as a parameter, which takes the answer.")
         others = {read: taken for read, taken in signature.reads.items() if read not in node.writes}
         _check_reads(f"{what}, check {name!r}", state, others)
         for read, returned in zip(node.writes, _returned(what, node), strict=True):
             if read in signature.reads and not fits(returned, signature.reads[read]):
-                told = f"parameter {read!r} takes {show(signature.reads[read])}, but the node returns {show(returned)}"
-                raise DefinitionError(f"{what}, check {name!r}: {told}; change one of them.")
+                problem = f"parameter {read!r} takes {show(signature.reads[read])}, but the node returns {show(returned)}"
+                raise DefinitionError(f"{what}, check {name!r}: {problem}; change one of them.")
     if guard.escalate == "unsafe":
         if len(node.writes) != 1:
             raise DefinitionError(f'{what}: escalate="unsafe" needs one field, but the node writes {_listed(node.writes)}; split the node.')
@@ -469,16 +469,16 @@ def _overs(what: str, state: type[State], rules: Sequence[Rule[Any]]) -> dict[st
     for rule in rules:
         if not isinstance(rule.step, Parallel):
             continue
-        told = f"{what}, rule {rule.name!r}"
+        where = f"{what}, rule {rule.name!r}"
         if isinstance(rule.step, Each):
             node, over = rule.step.nodes[0], rule.step.over
-            _check_over(told, state, node, over)
+            _check_over(where, state, node, over)
             if overs.setdefault(node.name, over) != over:
                 raise DefinitionError(
-                    f"{told}: {node.name!r} goes over {over!r} here and over {overs[node.name]!r} above; declare it twice, with two names."
+                    f"{where}: {node.name!r} goes over {over!r} here and over {overs[node.name]!r} above; declare it twice, with two names."
                 )
         if rule.step.failures not in {None, "fail"}:
-            _check_room(told, state, rule.step)
+            _check_room(where, state, rule.step)
     return overs
 
 

@@ -33,14 +33,14 @@ def fingerprint_of(
     name: str, version: int, state: type[State], steps: Mapping[str, Any], messages: Mapping[str, Any], rules: Sequence[Rule[Any]]
 ) -> str:  # fmt: skip
     """The SHA-256 of a definition, in hexadecimal digits."""
-    told = _Teller()
+    teller = _Teller()
     parts = [
         name,
         version,
-        [_schema(state), sorted(told.of_class(state))],
-        [[type(step).__name__, *told.of_fields(step)] for _, step in sorted(steps.items())],
-        [told.of_fields(accept) for _, accept in sorted(messages.items())],
-        [[rule.name, rule.step.name, *told.of_fields(rule.step), told.of(rule.condition)] for rule in rules],
+        [_schema(state), sorted(teller.of_class(state))],
+        [[type(step).__name__, *teller.of_fields(step)] for _, step in sorted(steps.items())],
+        [teller.of_fields(accept) for _, accept in sorted(messages.items())],
+        [[rule.name, rule.step.name, *teller.of_fields(rule.step), teller.of(rule.condition)] for rule in rules],
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
@@ -85,7 +85,7 @@ class _Teller:
 
     def of_class(self, state: type[State]) -> list[str]:
         """The description of the properties and methods of a state."""
-        told = []
+        described = []
         for owner in state.__mro__[: state.__mro__.index(State)]:
             for name, attribute in vars(owner).items():
                 function = (
@@ -96,8 +96,8 @@ class _Teller:
                     else attribute
                 )
                 if isinstance(function, FunctionType) and not name.startswith("__"):
-                    told.append(f"{owner.__name__}.{name} {self._of_function(function)}")
-        return told
+                    described.append(f"{owner.__name__}.{name} {self._of_function(function)}")
+        return described
 
     def _of_function(self, function: FunctionType) -> str:
         code = function.__code__

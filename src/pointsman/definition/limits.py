@@ -68,5 +68,5 @@ def check_limits(what: str, limits: Iterable[Limit]) -> None:
     known: dict[str, Limit] = {}
     for limit in limits:
         if known.setdefault(limit.name, limit) != limit:
-            told = f"{what}: limit {limit.name!r} is declared in two ways, {known[limit.name]} and {limit}"
-            raise DefinitionError(f"{told}; declare it once, and give the same Limit to every step.")
+            problem = f"{what}: limit {limit.name!r} is declared in two ways, {known[limit.name]} and {limit}"
+            raise DefinitionError(f"{problem}; declare it once, and give the same Limit to every step.")

@@ -25,14 +25,14 @@ class _StateType(ModelMetaclass):
         except PydanticUserError as error:
             field = next((field for field, kind in namespace.get("__annotations__", {}).items() if not _is_known(kind)), None)
             if field is None:
-                told = f"state {name!r}: {str(error).splitlines()[0]}"
+                message = f"state {name!r}: {str(error).splitlines()[0]}"
             else:
                 kind = namespace["__annotations__"][field]
-                told = (
+                message = (
                     f"state {name!r}: field {field!r} is a {getattr(kind, '__name__', kind)}, which cannot be stored as JSON; "
                     "give it a type that Pydantic knows, or pass the object as a resource."
                 )
-        raise DefinitionError(told)
+        raise DefinitionError(message)
 
 
 def _is_known(kind: Any) -> bool:

@@ -23,8 +23,8 @@ def check_versions(process: str, version: int, accepts: Mapping[int, Migration |
             )
         missing = next((step for step in range(older, version) if step not in accepts), None)
         if missing is not None:
-            told = f"{what}: accepts has {older} but not {missing}, so its cases cannot reach version {version}"
-            raise DefinitionError(f"{told}; add {missing}: to accepts, with None if nothing changed.")
+            problem = f"{what}: accepts has {older} but not {missing}, so its cases cannot reach version {version}"
+            raise DefinitionError(f"{problem}; add {missing}: to accepts, with None if nothing changed.")
 
 
 def _counts(version: object) -> bool:

@@ -119,12 +119,12 @@ def node_ended(at: Moment, node: AnyNode, end: CallEnd) -> StepResult:
     if followed.progress is not None:
         return _asked_again(at, node, followed.events, followed.progress)
     if followed.failure is None:
-        return wait_for_permit(at, node, followed.events, told=True)
+        return wait_for_permit(at, node, followed.events, has_event=True)
     [failed] = followed.events
     if node.on_failure == "record":
         return StepResult((failed._replace(writes=failure_cells(at.process, node, followed.failure, attempt)),))
-    told = why_failed(node.name, error_name(followed.failure), attempt, message_of(followed.failure))
-    return StepResult((failed,), park=told, evidence=evidence_of(followed.failure, attempt), ends_branches=node.guard is not None)
+    reason = why_failed(node.name, error_name(followed.failure), attempt, message_of(followed.failure))
+    return StepResult((failed,), park=reason, evidence=evidence_of(followed.failure, attempt), ends_branches=node.guard is not None)
 
 
 def why_failed(name: str, error: str, attempts: int, message: str) -> str:
@@ -174,10 +174,12 @@ def interrupted(at: Moment, step: Parallel | AnyNode) -> StepResult:
     return StepResult((event,), park=f"{error}; correct it and redrive the case", evidence=evidence_of(error, deaths))
 
 
-def wait_for_permit(at: Moment, node: AnyNode, events: tuple[Event, ...] = (), *, told: bool = False, why: str | None = None) -> StepResult:
+def wait_for_permit(
+    at: Moment, node: AnyNode, events: tuple[Event, ...] = (), *, has_event: bool = False, why: str | None = None
+) -> StepResult:
     """Let the case wait for a permit. Its attempt does not count, because no call was made or the other side refused it."""
     assert node.limit is not None
-    if not (told or at.case.row.needs == node.limit.name):
+    if not (has_event or at.case.row.needs == node.limit.name):
         events = (*events, waits_event(node.name, node.limit.name, at.case.row.attempts, why))
     return StepResult(events, wake_at=at.now, needs=node.limit.name, attempts=at.case.row.attempts - 1)
 
@@ -207,9 +209,9 @@ def budget_spent(process: AnyProcess, tenant: str, of_case: Sequence[UsageRow], 
         (whose, of_tenant, budget.tenant_day_cost, budget.tenant_day_tokens),
         ("the process today", today, budget.day_cost, budget.day_tokens),
     ):
-        told = _reached(rows, cost, tokens)
-        if told is not None:
-            return BudgetSpent(f"the budget of {what} is spent: {told}; raise it, or let a person answer")
+        reached = _reached(rows, cost, tokens)
+        if reached is not None:
+            return BudgetSpent(f"the budget of {what} is spent: {reached}; raise it, or let a person answer")
     return None
 
 
@@ -227,8 +229,8 @@ def failure_event(name: str, attempt: int, error: Exception, facts: Facts = NO_F
         return Event(
             Kind.GUARD_VIOLATED, name, attempt, {"violations": violations, "next": "escalate" if move is None else move[0], **facts}
         )
-    told = {"error": error_name(error), "message": message_of(error), "raised_at": raised_at(error)}
-    return Event(Kind.NODE_FAILED, name, attempt, {**told, **facts})
+    error_facts = {"error": error_name(error), "message": message_of(error), "raised_at": raised_at(error)}
+    return Event(Kind.NODE_FAILED, name, attempt, {**error_facts, **facts})
 
 
 def retry_seconds(error: Exception) -> float:

@@ -49,11 +49,11 @@ class PastIntent(NamedTuple):
 class History:
     """The past of a case, which is read only when a step needs it.
 
-    `intents` has the first intent for each idempotency key; `told` the fields to which the outcome of each key was written.
+    `intents` has the first intent for each idempotency key; `written` the fields to which the outcome of each key was written.
     """
 
     intents: Mapping[str, PastIntent]
-    told: Mapping[str, frozenset[str]]
+    written: Mapping[str, frozenset[str]]
 
 
 class Case(NamedTuple):
@@ -123,8 +123,8 @@ def loaded_case(
     except ValueRefused as error:
         if migrated is None:
             raise ValueRefused(f"{error}; {UNFIT}") from None
-        told = f"version {row.version} of {process.name!r} cannot be brought to version {process.version}"
-        raise VersionNotAccepted(f"{told}: {error}; migrate it with accepts=") from None
+        problem = f"version {row.version} of {process.name!r} cannot be brought to version {process.version}"
+        raise VersionNotAccepted(f"{problem}: {error}; migrate it with accepts=") from None
     case = bare_case(process, row, incarnation)
     snapshot = case.snapshot._replace(cells=cells)
     return case._replace(snapshot=snapshot, whole=True, migrated=migrated, branches=_present_branches(process, branches, migrated))

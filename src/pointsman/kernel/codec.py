@@ -223,10 +223,10 @@ def _decode(adapter: TypeAdapter[Any], what: str, text: str, writer: str) -> Cel
     try:
         return Cell(adapter.validate_json(text), text, writer)
     except ValidationError as error:
-        told = describe(error)
+        problem = describe(error)
     except Exception as error:  # a validator of the author's own may raise anything
-        told = message_of(error)
-    raise ValueRefused(f"the stored value of {what} no longer fits its type: {told}")
+        problem = message_of(error)
+    raise ValueRefused(f"the stored value of {what} no longer fits its type: {problem}")
 
 
 def _flaw(value: object, path: str) -> str | None:

@@ -83,8 +83,8 @@ def _remember(at: Moment, after: Next, result: StepResult, key: str) -> tuple[Ne
     if vanished(at.process, entry):
         return blocked(after, vanished_reason(entry)), result
     if result.settlement is None:
-        told = _forgotten(key, after.decision.step.name)
-        result = result._replace(settlement=Settlement(key, EffectStatus.IN_DOUBT, None, told))
+        reason = _forgotten(key, after.decision.step.name)
+        result = result._replace(settlement=Settlement(key, EffectStatus.IN_DOUBT, None, reason))
     return parked(after, forgotten_reason(key, after.decision.step.name)), result
 
 
@@ -95,19 +95,19 @@ def reach(at: Moment, effect: AnyEffect, undoes: str = "", *, granted: Acquire |
     """The next move of the case's current effect; `granted` is the permit and the thread that it has."""
     deaths = at.case.row.interruptions
     if deaths >= INTERRUPTIONS_MAX:
-        told = f"an engine has ended {deaths} times while step {effect.name!r} was running"
-        return StepResult(park=f"{told}; correct it, resolve its call if that is in doubt, and redrive the case")
+        problem = f"an engine has ended {deaths} times while step {effect.name!r} was running"
+        return StepResult(park=f"{problem}; correct it, resolve its call if that is in doubt, and redrive the case")
     if at.case.row.attempts > ATTEMPTS_A_CALL * effect.retry.attempts_max:
-        told = f"{effect.name!r} was begun {format_count(at.case.row.attempts - 1, 'time')} and never ended"
-        return StepResult(park=f"{told}; correct it, resolve its call if that is in doubt, and redrive the case")
+        problem = f"{effect.name!r} was begun {format_count(at.case.row.attempts - 1, 'time')} and never ended"
+        return StepResult(park=f"{problem}; correct it, resolve its call if that is in doubt, and redrive the case")
     try:
         key, arguments = effect_key(at.case.incarnation, at.process, at.case.snapshot, effect, undoes)
     except Exception as error:  # the author's key function may raise anything
         return StepResult(park=_no_key(effect, error))
     entry = at.case.ledger.get(key)
     if entry is not None and entry.arguments != arguments:
-        told = f"effect {effect.name!r} was intended under key {key} with other arguments"
-        return StepResult(park=f"{told}; its key must name everything that makes it another effect")
+        problem = f"effect {effect.name!r} was intended under key {key} with other arguments"
+        return StepResult(park=f"{problem}; its key must name everything that makes it another effect")
     if entry is None or entry.status is EffectStatus.NOT_SENT:
         if _needs_more(effect) and granted is None:
             return Acquire(effect, at.case.snapshot.cells, undoes)
@@ -215,8 +215,8 @@ def _adopt(at: Moment, effect: AnyEffect, entry: EffectRow) -> Move:
     if any(cell.appends for cell in cells.values()):
         if at.case.history is None:
             return LoadHistory()
-        told = at.case.history.told.get(entry.key, frozenset())
-        cells = {name: cell for name, cell in cells.items() if not (cell.appends and name in told)}
+        logged = at.case.history.written.get(entry.key, frozenset())
+        cells = {name: cell for name, cell in cells.items() if not (cell.appends and name in logged)}
     if effect.writes and not cells:
         done = f"effect {effect.name!r} is done already under key {entry.key}, and {', '.join(effect.writes)} has its outcome"
         return StepResult(
@@ -259,8 +259,8 @@ def _settled(at: Moment, effect: AnyEffect, key: str, result: object, how: str) 
     except Exception as error:
         # The effect happened: record that even though its outcome cannot be stored.
         settled = Event(Kind.EFFECT_SETTLED, effect.name, at.case.row.attempts, {"key": key, "how": how, "fields": []})
-        told = f"effect {effect.name!r} happened, but its outcome cannot be stored ({message_of(error)})"
-        reason = f"{told}; say what it was with engine.resolve({key!r}, happened=True, outcome=...)"
+        problem = f"effect {effect.name!r} happened, but its outcome cannot be stored ({message_of(error)})"
+        reason = f"{problem}; say what it was with engine.resolve({key!r}, happened=True, outcome=...)"
         return StepResult((settled,), park=reason, settlement=Settlement(key, EffectStatus.DONE, None, message_of(error)))
     settled = Event(Kind.EFFECT_SETTLED, effect.name, at.case.row.attempts, {"key": key, "how": how, "fields": list(cells)}, cells)
     return StepResult((settled,), settlement=Settlement(key, EffectStatus.DONE, outcome_text(cells)))
@@ -273,12 +273,12 @@ def _not_sent(at: Moment, call: CallEffect, error: NotSent, end: CallEnd) -> Ste
     status = EffectStatus.IN_DOUBT if call.doubtful else EffectStatus.NOT_SENT
     settlement = Settlement(key, status, None, message_of(error))
     if end.refused:
-        return wait_for_permit(at, effect, (event,), told=True)._replace(settlement=settlement._replace(counts=False))
+        return wait_for_permit(at, effect, (event,), has_event=True)._replace(settlement=settlement._replace(counts=False))
     free = isinstance(error, NotBegun) and not isinstance(error, AllHang)
     if attempt >= effect.retry.attempts_max and not free:
-        told = f"{effect.name!r} was not sent in {format_count(attempt, 'attempt')}: {message_of(error)}"
+        reason = f"{effect.name!r} was not sent in {format_count(attempt, 'attempt')}: {message_of(error)}"
         doubtful = _give_up(effect, key, f"an earlier call may have happened ({message_of(error)})")
-        return StepResult((event,), park=doubtful if call.doubtful else told, settlement=settlement, evidence=evidence_of(error, attempt))
+        return StepResult((event,), park=doubtful if call.doubtful else reason, settlement=settlement, evidence=evidence_of(error, attempt))
     wait = max(effect.retry.wait_seconds(attempt, at.chance.random()), error.retry_after or 0.0)
     return StepResult((event,), wake_at=at.now + wait, settlement=settlement, attempts=attempt - free)
 
@@ -304,8 +304,8 @@ def _doubted(at: Moment, call: CallEffect, error: Exception) -> StepResult:
     deadline = max(entry.deadline, at.now)  # a call that was delayed beyond its deadline may take effect that much later
     match move_in_doubt(effect, attempts=entry.attempts, intended_at=entry.intended_at, deadline=deadline, now=at.now):
         case GiveUp(reason):
-            told = _give_up(effect, entry.key, f"{reason} ({message_of(error)})")
-            return StepResult(doubt, park=told, settlement=settlement, evidence=evidence_of(error, at.case.row.attempts))
+            park = _give_up(effect, entry.key, f"{reason} ({message_of(error)})")
+            return StepResult(doubt, park=park, settlement=settlement, evidence=evidence_of(error, at.case.row.attempts))
         case WaitUntil(wake_at):
             return StepResult(doubt, wake_at=wake_at, settlement=settlement)
         case LookUp() | CallAgain():
@@ -348,8 +348,8 @@ def vanished(process: AnyProcess, entry: EffectRow) -> bool:
 
 def vanished_reason(entry: EffectRow) -> str:
     """Why a case with such an entry is blocked."""
-    told = f"effect {entry.effect!r} with key {entry.key} may or may not have happened, and this code no longer has it"
-    return f"{told}; open code that has it, or that names it in former_names="
+    problem = f"effect {entry.effect!r} with key {entry.key} may or may not have happened, and this code no longer has it"
+    return f"{problem}; open code that has it, or that names it in former_names="
 
 
 def forgotten_reason(key: str, step: str) -> str:
@@ -359,8 +359,8 @@ def forgotten_reason(key: str, step: str) -> str:
 
 def unknown_outcome(entry: EffectRow, name: str) -> str:
     """Why a case whose effect is done, with an outcome that is not known, is parked."""
-    told = f"effect {name!r} happened, but its outcome is not known ({entry.error})"
-    return f"{told}; say what it was with engine.resolve({entry.key!r}, happened=True, outcome=...)"
+    problem = f"effect {name!r} happened, but its outcome is not known ({entry.error})"
+    return f"{problem}; say what it was with engine.resolve({entry.key!r}, happened=True, outcome=...)"
 
 
 def intended(process: AnyProcess, intent: Intent) -> Event:
@@ -409,5 +409,5 @@ def _no_key(effect: AnyEffect, error: Exception) -> str:
 
 
 def _give_up(effect: AnyEffect, key: str, reason: str) -> str:
-    told = f"effect {effect.name!r} is in doubt: {reason}"
-    return f"{told}; find out whether it happened, and say so with engine.resolve({key!r}, happened=...)"
+    problem = f"effect {effect.name!r} is in doubt: {reason}"
+    return f"{problem}; find out whether it happened, and say so with engine.resolve({key!r}, happened=...)"

@@ -100,8 +100,8 @@ ERASED_TEXT = "erased"
 
 def skeleton_of(facts: str) -> str:
     """An event's facts (JSON) as they are after the case was erased: what may hold content is emptied, its shape stays."""
-    told: dict[str, Any] = json.loads(facts)
-    return json.dumps({name: value if name in SKELETON else _emptied(value) for name, value in told.items()})
+    parsed: dict[str, Any] = json.loads(facts)
+    return json.dumps({name: value if name in SKELETON else _emptied(value) for name, value in parsed.items()})
 
 
 def _emptied(value: object) -> object:

@@ -195,8 +195,8 @@ def _turns(process: AnyProcess, steps: int, turning: tuple[str, ...]) -> Decisio
     if steps < process.steps_max:
         return None
     rules = ", ".join(repr(rule) for rule in dict.fromkeys(turning)) or "not known, since an engine has ended meanwhile"
-    told = f"it has taken {steps} steps and nothing came from outside; the rules that turn: {rules}"
-    return Decision(Park(f"{told}. Correct them, or raise steps_max of process {process.name!r}"))
+    problem = f"it has taken {steps} steps without an answer, a message or a timer; the rules that repeat: {rules}"
+    return Decision(Park(f"{problem}. Correct them, or raise steps_max of process {process.name!r}"))
 
 
 def _same(before: Mapping[str, Cell], after: Mapping[str, Cell]) -> bool:

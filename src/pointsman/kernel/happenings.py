@@ -157,11 +157,11 @@ class BranchesRested(NamedTuple):
 
 
 class ChildStarted(NamedTuple):
-    """The child case exists, with this row and these fields; `told` says whether the message of its end is pending."""
+    """The child case exists, with this row and these fields; `end_pending` says whether the message of its end is pending."""
 
     child: Child
     row: CaseRow
-    told: bool
+    end_pending: bool
     fields: Mapping[str, FieldRow]
 
 

@@ -28,7 +28,7 @@ from pointsman.kernel.rows import BranchRow
 from pointsman.kernel.snapshot import Cell
 from pointsman.kernel.verdict import Tally, Verdict, verdict_of
 
-TOLD_MAX = 10  # failures that a reason tells of; the event of the verdict names all
+FAILURES_MAX = 10  # failures that a reason names; the event `joined` names all
 
 
 class ItemAt(NamedTuple):
@@ -286,14 +286,14 @@ def _failure(branch: Branch, row: BranchRow, verdict: Verdict) -> Failure:
 
 def _reason(branches: Branches, verdict: Verdict, cancelled: int) -> str:
     """Why the case is parked: what is known of each branch that failed, as far as a reason should go."""
-    told = list(_told(branches))
-    more = [f"and {len(told) - TOLD_MAX} more failed"] if len(told) > TOLD_MAX else []
+    failed = list(_failed(branches))
+    more = [f"and {len(failed) - FAILURES_MAX} more failed"] if len(failed) > FAILURES_MAX else []
     rest = [f"{cancelled} more {'was' if cancelled == 1 else 'were'} cancelled"] if cancelled else []
     quorum = [verdict.why] if not isinstance(branches.step.failures, str | None) else []
-    return "; ".join([*quorum, *told[:TOLD_MAX], *more, *rest])
+    return "; ".join([*quorum, *failed[:FAILURES_MAX], *more, *rest])
 
 
-def _told(branches: Branches) -> Iterator[str]:
+def _failed(branches: Branches) -> Iterator[str]:
     step = branches.step
     for branch in branches.all:
         row = branches.rows[branch.name]

@@ -333,9 +333,9 @@ def _child_started(at: Moment, came: happenings.ChildStarted) -> Plan | Refusal:
     if at.case.row.step != came.child.name:
         return Refusal(f"the case is not at {came.child.name!r}")
     begun = Event(Kind.CHILD_STARTED, came.child.name, facts={"child": came.row.id})
-    if came.row.status is Status.DONE and not came.told:  # its end was taken in earlier, and nobody will tell it again
-        told = {"case": came.row.id, "status": came.row.status, "outcome": came.row.outcome}
-        ended, park = messages.child_end(at, came.child, told, came.fields)
+    if came.row.status is Status.DONE and not came.end_pending:  # the message of its end was taken in earlier, and does not come again
+        body = {"case": came.row.id, "status": came.row.status, "outcome": came.row.outcome}
+        ended, park = messages.child_end(at, came.child, body, came.fields)
         return _conclude(at, StepResult((begun, ended), park=park))
     return _conclude(at, StepResult((begun,), waits=True))
 
@@ -392,8 +392,8 @@ def _start_child(at: Moment, child: Child) -> Plan:
     try:
         inputs = child.inputs(*(codec.fresh(at.case.snapshot.cells, name) for name in child.signature.reads))
     except Exception as error:  # the author's function may raise anything
-        told = f"child {child.name!r} cannot be started: {type(error).__name__}: {message_of(error)}"
-        return _conclude(at, StepResult(park=told))
+        reason = f"child {child.name!r} cannot be started: {type(error).__name__}: {message_of(error)}"
+        return _conclude(at, StepResult(park=reason))
     return Plan(None, (StartChild(child, inputs, messages.child_key(at.case.snapshot, child)),), at.case)
 
 

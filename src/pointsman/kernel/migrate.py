@@ -81,8 +81,8 @@ def _text(process: AnyProcess, version: int, field: str, value: object, before: 
     try:
         return codec.encode(field, codec.decode(field, _dumped(value), "").value, "").text
     except ValueRefused as error:
-        told = f"version {version} of {process.name!r} cannot be brought to version {process.version}"
-        raise VersionNotAccepted(f"{told}: after its migrations {error}; correct them") from None
+        problem = f"version {version} of {process.name!r} cannot be brought to version {process.version}"
+        raise VersionNotAccepted(f"{problem}: after its migrations {error}; correct them") from None
 
 
 def _dumped(value: object) -> str:

@@ -57,12 +57,12 @@ def resolution(at: Moment, came: Resolved) -> Resolution:
     """Resolve an effect as a person says. Raises Refused."""
     entry, number = at.case.ledger[came.key], at.case.row.id
     if came.calls not in {None, entry.attempts}:
-        told = f"effect {entry.effect!r} of case {number} has been called again since ({format_count(entry.attempts, 'call')} in all)"
-        raise Refused(f"{told}; find out what became of the last call.")
+        problem = f"effect {entry.effect!r} of case {number} has been called again since ({format_count(entry.attempts, 'call')} in all)"
+        raise Refused(f"{problem}; find out what became of the last call.")
     recorded = entry.status is EffectStatus.DONE and (entry.outcome is not None or not came.happened)
     if recorded or at.case.row.status in {Status.RUNNING, Status.WAITING}:
-        told = f"effect {entry.effect!r} of case {number} is {entry.status}, and as to the case, {standing(at.case.row)}"
-        raise Refused(f"{told}; there is nothing to resolve.")
+        problem = f"effect {entry.effect!r} of case {number} is {entry.status}, and as to the case, {standing(at.case.row)}"
+        raise Refused(f"{problem}; there is nothing to resolve.")
     cells = _outcome_cells(at, entry, came.outcome) if came.happened else None
     text = None if cells is None else outcome_text(cells)
     settlement = Settlement(came.key, EffectStatus.DONE if came.happened else EffectStatus.NOT_SENT, text, None)

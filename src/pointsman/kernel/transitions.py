@@ -123,7 +123,7 @@ def moves(
 
 
 def _in_order(result: StepResult, came: Received, *, keeps_pause: bool) -> Iterable[Event]:
-    """What happened, as it is told: the messages and then the result of the step, which is applied on top of them.
+    """The events in their order: first those of messages, then those of the step's result, which is applied after them.
 
     A child was started before it could end, and its end is a message. Nobody is reminded of a pause that is no longer open.
     """
@@ -147,8 +147,12 @@ def event_write(event: Event) -> EventWrite:
 
 def usage_writes(events: Iterable[Event]) -> Sequence[UsageWrite]:
     """The usage that these events record. It is committed with the events, so it is counted once."""
-    told = [answer for event in events if "used" in event.facts and (answer := usage_in(event.facts)) is not None]
-    return [UsageWrite(model, used.input_tokens, used.output_tokens, int(used.cost * BILLION)) for model, used in told] if told else ()
+    responses = [answer for event in events if "used" in event.facts and (answer := usage_in(event.facts)) is not None]
+    return (
+        [UsageWrite(model, used.input_tokens, used.output_tokens, int(used.cost * BILLION)) for model, used in responses]
+        if responses
+        else ()
+    )
 
 
 _RUNNABLE = (Node, Parallel, Child, Compensate)  # a tuple, because `isinstance` looks at one faster than at a union

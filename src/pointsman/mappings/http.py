@@ -98,16 +98,16 @@ def _verdict(response: "httpx.Response", rejects: Collection[int], now: float | 
     if response.history:
         return None  # an earlier server answered with a redirect, and may have acted on the request
     if status in rejects:
-        return Rejected(_told(response))
+        return Rejected(_described(response))
     wait = retry_after_seconds(response.headers, now)
     if status in _NOT_ACTED_ON or (status == 503 and wait is not None):
-        return NotSent(_told(response), retry_after=wait)
+        return NotSent(_described(response), retry_after=wait)
     if 400 <= status < 500 and status not in _OPEN_REFUSALS:
-        return Rejected(_told(response))
+        return Rejected(_described(response))
     return None
 
 
-def _told(response: "httpx.Response") -> str:
+def _described(response: "httpx.Response") -> str:
     """The host, the method and the status, without the path and the query, which may contain a secret."""
     request = response.request
     return f"{request.url.host} answered {request.method} with {response.status_code} {response.reason_phrase}".rstrip()

@@ -48,8 +48,8 @@ def read_answer(raw: str, schema: type[T]) -> tuple[T | None, tuple[Violation, .
     try:
         return schema.model_validate_json(text), ()
     except ValidationError as error:
-        told = (_told(one, value, schema) for one in error.errors(include_url=False))
-        return None, violations(*told)
+        found = (_described(one, value, schema) for one in error.errors(include_url=False))
+        return None, violations(*found)
 
 
 def violations(*messages: str) -> tuple[Violation, ...]:
@@ -109,7 +109,7 @@ def _without_text(error: Exception) -> str:
     return "it is nested too deep" if isinstance(error, RecursionError) else str(error)[:SHOWN_MAX]
 
 
-def _told(error: ErrorDetails, value: Any, schema: type[BaseModel]) -> str:
+def _described(error: ErrorDetails, value: Any, schema: type[BaseModel]) -> str:
     """One error of Pydantic as a sentence that names the field, its value, and what it must be."""
     kind, message = error["type"], error["msg"]
     path = list(_path(error["loc"], value, missing=kind == "missing"))

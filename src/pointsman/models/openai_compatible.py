@@ -130,8 +130,8 @@ class OpenAICompatible:
         else:
             asked = {"response_format": {"type": "json_object"}} if self._json_mode == "object" else {}
             messages = _with_schema(messages, schema)
-        told = [{"role": message.role, "content": cleaned(message.content)} for message in messages]
-        return {"messages": told, "stream": False, **asked, **self._settings}
+        sent = [{"role": message.role, "content": cleaned(message.content)} for message in messages]
+        return {"messages": sent, "stream": False, **asked, **self._settings}
 
     async def _post(self, request: dict[str, Any]) -> bytes:
         import httpx  # noqa: PLC0415 - importing pointsman.models must stay light
@@ -207,10 +207,10 @@ class OpenAICompatible:
     def _error(self, body: bytes) -> tuple[str, frozenset[str]]:
         """The error message of the server, and its codes."""
         try:
-            told = json.loads(body)
+            parsed = json.loads(body)
         except (ValueError, RecursionError):
             return "", frozenset()
-        error = told.get("error", told) if isinstance(told, dict) else told
+        error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
         if not isinstance(error, dict):
             error = {"message": error}
         said = self._line(str(error.get("message") or error.get("detail") or ""))
@@ -242,18 +242,18 @@ def _completion(body: bytes) -> _Completion | None:
     if not (isinstance(content, str) and isinstance(refusal, str)):
         return None
     usage = envelope.get("usage")
-    told = usage if isinstance(usage, dict) else {}
-    tokens = (tokens_of(told.get(key)) for key in ("prompt_tokens", "completion_tokens"))
+    counts = usage if isinstance(usage, dict) else {}
+    tokens = (tokens_of(counts.get(key)) for key in ("prompt_tokens", "completion_tokens"))
     return _Completion(cleaned(content), cleaned(refusal), str(choice.get("finish_reason")), *tokens)
 
 
 def _with_schema(messages: Sequence[Message], schema: type[BaseModel]) -> Sequence[Message]:
     """The messages with the schema in the first system message; some chat templates allow only one, at the beginning."""
     asked = "Answer with one JSON object and nothing else. It must fit this JSON Schema:"
-    told = f"{asked}\n{json.dumps(schema.model_json_schema(), ensure_ascii=False)}"
+    instruction = f"{asked}\n{json.dumps(schema.model_json_schema(), ensure_ascii=False)}"
     if messages and messages[0].role == "system":
-        return [Message("system", f"{messages[0].content}\n\n{told}"), *messages[1:]]
-    return [Message("system", told), *messages]
+        return [Message("system", f"{messages[0].content}\n\n{instruction}"), *messages[1:]]
+    return [Message("system", instruction), *messages]
 
 
 def _needs_httpx() -> None:

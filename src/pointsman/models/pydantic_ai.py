@@ -145,18 +145,18 @@ def _conversation(messages: Sequence[Message]) -> "list[ModelMessage]":
     from pydantic_ai.messages import ModelRequest, SystemPromptPart, TextPart, UserPromptPart  # noqa: PLC0415
     from pydantic_ai.messages import ModelResponse as ForeignResponse  # noqa: PLC0415
 
-    told: list[ModelMessage] = []
+    conversation: list[ModelMessage] = []
     for message in messages:
         content = cleaned(message.content)
         if message.role == "assistant":
-            told.append(ForeignResponse(parts=[TextPart(content)]))
+            conversation.append(ForeignResponse(parts=[TextPart(content)]))
             continue
         part = SystemPromptPart(content) if message.role == "system" else UserPromptPart(content)
-        if told and isinstance(told[-1], ModelRequest):
-            told[-1] = ModelRequest(parts=[*told[-1].parts, part])
+        if conversation and isinstance(conversation[-1], ModelRequest):
+            conversation[-1] = ModelRequest(parts=[*conversation[-1].parts, part])
         else:
-            told.append(ModelRequest(parts=[part]))
-    return told
+            conversation.append(ModelRequest(parts=[part]))
+    return conversation
 
 
 def _parameters(schema: type[BaseModel]) -> "ModelRequestParameters":
@@ -165,10 +165,10 @@ def _parameters(schema: type[BaseModel]) -> "ModelRequestParameters":
     from pydantic_ai.output import OutputObjectDefinition  # noqa: PLC0415
     from pydantic_ai.tools import ToolDefinition  # noqa: PLC0415
 
-    made, told = schema.model_json_schema(), "The answer."
+    made, description = schema.model_json_schema(), "The answer."
     return ModelRequestParameters(
         output_mode="auto",
-        output_tools=[ToolDefinition(name=schema.__name__, parameters_json_schema=made, description=told, kind="output")],
+        output_tools=[ToolDefinition(name=schema.__name__, parameters_json_schema=made, description=description, kind="output")],
         output_object=OutputObjectDefinition(json_schema=made, name=schema.__name__),
         allow_text_output=False,
     )

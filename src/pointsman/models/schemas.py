@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pointsman.errors import DefinitionError
 
 _KEPT = ("type", "enum", "const", "description")
-_TOLD = ("minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
+_BOUNDS = ("minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
          "minItems", "maxItems", "uniqueItems")  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def strict_schema(schema: type[BaseModel]) -> dict[str, Any]:
 
 def _strict(node: Mapping[str, Any], where: str) -> dict[str, Any]:
     kept = {key: node[key] for key in _KEPT if key in node}
-    if bounds := ", ".join(f"{key} {node[key]}" for key in _TOLD if key in node):
+    if bounds := ", ".join(f"{key} {node[key]}" for key in _BOUNDS if key in node):
         kept["description"] = f"{kept['description']} ({bounds})" if "description" in kept else bounds
     kind = kept.get("type")
     if "$ref" in node:

@@ -45,7 +45,7 @@ class Kind(NamedTuple):
     verdict: Verdict
     process: str
     version: int
-    told: str
+    message: str
     known: bool = False
 
 
@@ -115,19 +115,19 @@ async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Seque
         process = registry.for_case(row.process, row.version)
         case = loaded_case(process, row, await reader.fields(row.id))
     except VersionNotAccepted as error:
-        return _told(row, Verdict.BLOCKED, str(error))
+        return _kind(row, Verdict.BLOCKED, str(error))
     except ValueRefused as error:
-        return _told(row, Verdict.BROKEN, f"its state cannot be read: {message_of(error)}")
+        return _kind(row, Verdict.BROKEN, f"its state cannot be read: {message_of(error)}")
     if row.status is Status.RUNNING:
         doubts = await reader.effects(row.id)  # the effects of a running case are not listed as in doubt
     decision = decide(process, case.snapshot.cells)
     if isinstance(decision.step, Park) and all(rule.step is not decision.step for rule in process.ordered_rules):
-        return _told(row, Verdict.BROKEN, decision.step.reason)
+        return _kind(row, Verdict.BROKEN, decision.step.reason)
     gone = next((entry for entry in doubts if vanished(process, entry)), None)
     if gone is not None:
-        return _told(row, Verdict.BLOCKED, vanished_reason(gone))
+        return _kind(row, Verdict.BLOCKED, vanished_reason(gone))
     if row.status is Status.BLOCKED:
-        return _told(row, Verdict.FREED, _named(decision.step.name, decision.rule))
+        return _kind(row, Verdict.FREED, _named(decision.step.name, decision.rule))
     unknown = [entry for entry in doubts if entry.status in UNKNOWN]
     return _forgets(process, case, decision, unknown, reader.incarnation) or await _changes(reader, case, decision)
 
@@ -142,34 +142,34 @@ def _forgets(process: AnyProcess, case: Case, decision: Decision, doubts: Sequen
         try:
             key, _ = effect_key(incarnation, process, case.snapshot, decision.step)
         except Exception as error:  # the author's function may raise anything
-            return _told(
+            return _kind(
                 row, Verdict.BROKEN, f"the key of effect {decision.step.name!r} cannot be made: {type(error).__name__}: {message_of(error)}"
             )
     left = next((entry for entry in doubts if entry.key != key), None)
-    return None if left is None else _told(row, Verdict.BROKEN, forgotten_reason(left.key, decision.step.name))
+    return None if left is None else _kind(row, Verdict.BROKEN, forgotten_reason(left.key, decision.step.name))
 
 
 async def _changes(reader: Reader, case: Case, decision: Decision) -> Kind | None:
     row = case.row
     if decision.step.name != row.step:
-        told = f"{_named(row.step or '?', row.rule)} -> {_named(decision.step.name, decision.rule)}"
-        return _told(row, Verdict.CHANGED, told)
+        message = f"{_named(row.step or '?', row.rule)} -> {_named(decision.step.name, decision.rule)}"
+        return _kind(row, Verdict.CHANGED, message)
     shows = getattr(decision.step, "shows", None)
     if row.status is not Status.WAITING or shows is None:
         return None
     pause = await reader.pause(row.id)
     if pause is None or pause.closed is not None or pause.digest == digest_of(case.snapshot.cells, shows):
         return None
-    return _told(row, Verdict.ASKED_AGAIN, f"{decision.step.name} shows something else than it showed")
+    return _kind(row, Verdict.ASKED_AGAIN, f"{decision.step.name} shows something else than it showed")
 
 
 def _named(step: str, rule: str | None) -> str:
     return f"{step} ({rule!r})"
 
 
-def _told(row: CaseRow, verdict: Verdict, told: str) -> Kind:
-    known = row.status in {Status.PARKED, Status.BLOCKED} and row.reason == told
-    return Kind(verdict, row.process, row.version, told, known)
+def _kind(row: CaseRow, verdict: Verdict, message: str) -> Kind:
+    known = row.status in {Status.PARKED, Status.BLOCKED} and row.reason == message
+    return Kind(verdict, row.process, row.version, message, known)
 
 
 def summary(report: Report) -> Mapping[str, int]:

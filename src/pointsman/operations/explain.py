@@ -106,10 +106,10 @@ class Explanation:
             yield f"\nWhat can come next{f', after {self.awaits}' if self.awaits else ''}:"
         for rule in self.following:
             yield f"  {rule.name} -> {rule.step}  ({rule.note or ('next' if rule.certain else f'if {self.awaits} makes it hold')})"
-        for title, told in (("What the engine would not repeat", self.stands), ("Branches", self.branches), ("Effects", self.effects)):
-            if told:
+        for title, entries in (("What the engine would not repeat", self.stands), ("Branches", self.branches), ("Effects", self.effects)):
+            if entries:
                 yield f"\n{title}:"
-            for name, words in told.items():
+            for name, words in entries.items():
                 yield f"  {name}: {words}" if isinstance(words, str) else f"  {name} has written {', '.join(words)}"
 
     def as_json(self) -> dict[str, Any]:
@@ -132,8 +132,8 @@ async def explain_case(reader: Reader, processes: Sequence[AnyProcess], case: in
     history = await history_of(reader, case)
     row = history.case
     if row.process not in registry.names:
-        told = f"case {case} is of process {row.process!r}, not of {' or '.join(map(repr, registry.names))}"
-        raise UnknownProcess(f"{told}; name its process with --app module:attribute.")
+        problem = f"case {case} is of process {row.process!r}, not of {' or '.join(map(repr, registry.names))}"
+        raise UnknownProcess(f"{problem}; name its process with --app module:attribute.")
     process = registry.accepting(row.process, row.version) or registry.for_start(row.process)
     explanation = explain(process, history)
     seen = [definition for definition in await reader.definitions() if definition.process == process.name]
@@ -143,10 +143,10 @@ async def explain_case(reader: Reader, processes: Sequence[AnyProcess], case: in
         return explanation
     this, other = f"this definition ({process.fingerprint[:SHORT]})", last.fingerprint[:SHORT]
     if process.fingerprint in {definition.fingerprint for definition in seen}:  # the store knows when each was opened first, not last
-        told = f"a newer definition ({other}) than {this} has been opened on the database; if an engine uses that one"
+        note = f"a newer definition ({other}) than {this} has been opened on the database; if an engine uses that one"
     else:
-        told = f"{this} has never been opened on the database; if an engine uses the newest one there ({other})"
-    return replace(explanation, obstacles=(*explanation.obstacles, f"{told}, its rules and policies may differ from those shown here"))
+        note = f"{this} has never been opened on the database; if an engine uses the newest one there ({other})"
+    return replace(explanation, obstacles=(*explanation.obstacles, f"{note}, its rules and policies may differ from those shown here"))
 
 
 def explain(process: AnyProcess, history: History) -> Explanation:
@@ -157,14 +157,14 @@ def explain(process: AnyProcess, history: History) -> Explanation:
     obstacles: list[str] = [row.reason] if row.reason else []
     cells = _cells(process, _migrated(process, history, obstacles), obstacles)
     stands_at = None if row.step is None else process.called(row.step)
-    rules = tuple(_told(tried) for tried in tried_rules(process, cells))
+    rules = tuple(_rule(tried) for tried in tried_rules(process, cells))
     effects, unsettled = _effects(process, history, cells)
     step = process.steps.get(stands_at or "")
     waits_at = step if row.status is Status.WAITING and isinstance(step, Pause | Sleep | Child) else None
     unknown = frozenset() if waits_at is None else _open_fields(process, cells, waits_at)
     decision, begun = decide(process, cells), compensations.begun(process, stands_at, history.effects)
     following = tuple(
-        _told(tried, certain=certain, note=unsettled.get(tried.rule.step.name)) for tried, certain in possible_next(process, cells, unknown)
+        _rule(tried, certain=certain, note=unsettled.get(tried.rule.step.name)) for tried, certain in possible_next(process, cells, unknown)
     )
     if begun is not None:
         note = "next: a compensation that has begun is completed, whatever the rules choose by now"
@@ -199,8 +199,8 @@ def _limit(row: CaseRow, limit: LimitState) -> Iterator[str]:
 
 def _nothing_left(process: AnyProcess, history: History, facts: Mapping[str, Any]) -> Explanation:
     """The explanation of an erased case; `facts` are those of the erasure."""
-    told = f"its content was erased by {facts['by']} ({facts['why']}); its events still say what happened, when and by whom"
-    return Explanation(history, {}, (), (), {}, _effects(process, history, {})[0], (told,))
+    note = f"its content was erased by {facts['by']} ({facts['why']}); its events still say what happened, when and by whom"
+    return Explanation(history, {}, (), (), {}, _effects(process, history, {})[0], (note,))
 
 
 def _migrated(process: AnyProcess, history: History, obstacles: list[str]) -> Mapping[str, tuple[str, str]]:
@@ -270,26 +270,26 @@ def _effects(process: AnyProcess, history: History, cells: Mapping[str, Cell]) -
 
     A call that certainly did not happen, or was rejected, says nothing of a call that reads other values: that has another key.
     """
-    told: dict[str, str] = {}
+    states: dict[str, str] = {}
     unsettled: dict[str, str] = {}
     for name, step in process.steps.items():
         if isinstance(step, Effect):
             when = "its effect is reversed" if isinstance(step, Compensation) else "a rule chooses it"
             then = "not called" if history.case.status in ENDED else f"not called yet; it will be called when {when}"
-            told[name] = f"{then} ({type(step.safety).__name__})"
+            states[name] = f"{then} ({type(step.safety).__name__})"
     policies = {facts["key"]: facts["safety"] for facts in _facts_of(history, Kind.EFFECT_INTENDED) if "safety" in facts}
     for entry in history.effects:
         name = process.called(entry.effect)
         effect = process.steps.get(name)
         policy = policies.get(entry.key) or (type(effect.safety).__name__ if isinstance(effect, Effect) else "unknown")
         words = _of_call(history.case, entry, policy, effect.retry.attempts_max if isinstance(effect, Effect) else None)
-        told[name] = f"{words} (key {entry.key}, {policy})"
+        states[name] = f"{words} (key {entry.key}, {policy})"
         reads_others = isinstance(effect, Effect) and effect.key is None and entry.arguments != digest_of(cells, effect.depends)
         if entry.status is EffectStatus.DONE or (entry.status not in UNKNOWN and reads_others):
             unsettled.pop(name, None)
         else:
             unsettled[name] = words
-    return told, unsettled
+    return states, unsettled
 
 
 def _of_call(row: CaseRow, entry: EffectRow, policy: str, calls_max: int | None) -> str:
@@ -342,7 +342,7 @@ def _asks(progress: Progress) -> str:
     return f"its model {progress.model} is asked for repair {progress.repair} ({found})"
 
 
-def _told(tried: Tried, *, certain: bool = True, note: str | None = None) -> RuleTold:
+def _rule(tried: Tried, *, certain: bool = True, note: str | None = None) -> RuleTold:
     holds = None if tried.error else tried.holds
     return RuleTold(tried.rule.name, tried.rule.step.name, holds, tried.reads, tried.error, certain, note)
 

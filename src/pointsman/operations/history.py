@@ -83,7 +83,7 @@ def _value_of(case: int, row: FieldRow) -> Any:
         raise StoreForeign(f"the database is damaged (field {row.field!r} of case {case} is not JSON); restore it from a backup.") from None
 
 
-def told(event: EventRow) -> str:
+def event_text(event: EventRow) -> str:
     """The text of an event."""
     facts = json.loads(event.facts)
     listed = ", ".join(facts.get("fields") or ())

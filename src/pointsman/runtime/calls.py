@@ -127,8 +127,10 @@ class Calls:
         uses = {name: self.resources.get(name) for name in signature.uses} if signature.uses else {}
         if "ctx" in uses:
             progress = request.progress
-            told = self._context(session.case, request.node, request.attempt, request.key)
-            uses["ctx"] = replace(told, violations=progress.violations, rejected=progress.rejected, model=progress.model, _read=self.read)
+            context = self._context(session.case, request.node, request.attempt, request.key)
+            uses["ctx"] = replace(
+                context, violations=progress.violations, rejected=progress.rejected, model=progress.model, _read=self.read
+            )
         if node.isolated and request.look_up is None:
             async with AsyncExitStack() as places:
                 await self._in_turn(session, places)

@@ -117,15 +117,15 @@ class Decisions:
         if pause.closed is None:
             return pause
         row = await self._cases.row(pause.case)
-        told = f"was answered by {pause.closed_by}" if pause.closed == "answered" else "has been rewritten"
+        change = f"was answered by {pause.closed_by}" if pause.closed == "answered" else "has been rewritten"
         if row.status is Status.WAITING and (pause.closed == "void" or self._asks_again(row, pause)):
-            message = f"what case {row.id} showed {told} since, and it shows something new; look at it again."
+            message = f"what case {row.id} showed {change} since, and it shows something new; look at it again."
             raise Stale(message, current=await self.pending(row.id))
         if pause.closed == "void" and row.status in {Status.READY, Status.RUNNING}:
             raise Stale(f"what case {row.id} showed has been rewritten since, and is being prepared afresh.", current=None)
         if pause.closed == "answered":
-            told = f"case {row.id} was already answered by {pause.closed_by}; nothing was changed."
-            raise AlreadyAnswered(told, by=str(pause.closed_by))
+            message = f"case {row.id} was already answered by {pause.closed_by}; nothing was changed."
+            raise AlreadyAnswered(message, by=str(pause.closed_by))
         raise NotWaiting(f"case {row.id} is no longer waiting for an answer: {standing(row)}.")
 
     def _asks_again(self, row: CaseRow, pause: PauseRow) -> bool:

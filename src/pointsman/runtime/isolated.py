@@ -29,7 +29,7 @@ from pointsman.kernel.evidence import PLACE, raised_at
 
 AT_ONCE = max(2, os.cpu_count() or 2)  # subprocesses: more than there are processors would only wait for each other
 SIZE_DIGITS = 20  # the answer begins with its size in bytes, in this many decimal digits
-_TOLD = [field.name for field in fields(Context) if not field.name.startswith("_")]
+_CONTEXT_FIELDS = [field.name for field in fields(Context) if not field.name.startswith("_")]
 COMMAND = (sys.executable, "-X", "faulthandler", "-c", "from pointsman.runtime.isolated import answer; answer()")
 
 
@@ -46,19 +46,19 @@ class Isolation:
         subprocess ends before it answers, and ValueRefused if an argument or the result does not fit the function's types.
         """
         types = _types_of(node.function)
-        told = {
+        request = {
             "module": node.function.__module__,
             "name": node.function.__qualname__,
             "arguments": [encode_value(types[name], name, value) for name, value in zip(types, arguments, strict=False)],
-            "context": context and {name: getattr(context, name) for name in _TOLD},
+            "context": context and {name: getattr(context, name) for name in _CONTEXT_FIELDS},
         }
-        said = await _ask(node.name, json.dumps(told).encode())
+        said = await _ask(node.name, json.dumps(request).encode())
         if "error" in said:
             raise _raised(said)
         return types["return"].validate_json(said["result"])
 
 
-async def _ask(name: str, told: bytes) -> dict[str, Any]:
+async def _ask(name: str, request: bytes) -> dict[str, Any]:
     """Start a subprocess, send it the call, and return its answer. Raises SubprocessCrashed."""
     pipe, environment = asyncio.subprocess.PIPE, {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = await asyncio.create_subprocess_exec(*COMMAND, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
@@ -66,7 +66,7 @@ async def _ask(name: str, told: bytes) -> dict[str, Any]:
     assert process.stdout is not None
     try:
         with contextlib.suppress(ConnectionError):  # it may end before it has read
-            process.stdin.write(told + b"\n")
+            process.stdin.write(request + b"\n")
             await process.stdin.drain()
         size = int(await process.stdout.readexactly(SIZE_DIGITS))
         return cast("dict[str, Any]", json.loads(await process.stdout.readexactly(size)))
@@ -82,15 +82,15 @@ async def _ask(name: str, told: bytes) -> dict[str, Any]:
 
 def _raised(said: Mapping[str, Any]) -> Exception:
     """Return the child's exception, as the most specific of its types that this program has imported and can build from a text."""
-    message, told = said["message"], f"{said['error'][0][1]}: {said['message']}"
+    message, described = said["message"], f"{said['error'][0][1]}: {said['message']}"
     for position, (module, name) in enumerate(said["error"]):
         kind = getattr(sys.modules.get(module), name, None)
         if isinstance(kind, type) and issubclass(kind, Exception):
             with contextlib.suppress(Exception):
-                error = kind(told if position else message)
+                error = kind(described if position else message)
                 setattr(error, PLACE, said["raised_at"])
                 return error
-    return RuntimeError(told)
+    return RuntimeError(described)
 
 
 def _ended_with(code: int) -> str:
@@ -118,13 +118,13 @@ def answer() -> None:
     """Read the call from stdin, make it, write the result or the error, and exit."""
     reply, parent = os.fdopen(os.dup(1), "wb"), os.dup(0)
     os.dup2(2, 1)  # what the function prints must not mix with the answer
-    told = json.loads(_line(parent))
+    request = json.loads(_line(parent))
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
         os.dup2(nothing.fileno(), 0)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     said: dict[str, Any]
     try:
-        said = {"result": _call(told)}
+        said = {"result": _call(request)}
     except BaseException as error:
         kinds = [(kind.__module__, kind.__qualname__) for kind in type(error).__mro__]
         said = {"error": kinds, "message": message_of(error), "raised_at": raised_at(error)}
@@ -136,14 +136,16 @@ def answer() -> None:
     os._exit(0)  # threads that the function left running must not delay the exit
 
 
-def _call(told: Mapping[str, Any]) -> str:
-    found = getattr(import_module(told["module"]), told["name"], None)
+def _call(request: Mapping[str, Any]) -> str:
+    found = getattr(import_module(request["module"]), request["name"], None)
     if found is None:
-        raise LookupError(f"module {told['module']!r} has no function {told['name']!r} at its top; define it there under its own name")
+        raise LookupError(
+            f"module {request['module']!r} has no function {request['name']!r} at its top; define it there under its own name"
+        )
     function = found.function if isinstance(found, Node) else found
     types = _types_of(function)
-    arguments = [types[name].validate_json(text) for name, text in zip(types, told["arguments"], strict=False)]
-    context = {} if told["context"] is None else {"ctx": Context(**told["context"])}
+    arguments = [types[name].validate_json(text) for name, text in zip(types, request["arguments"], strict=False)]
+    context = {} if request["context"] is None else {"ctx": Context(**request["context"])}
     return encode_value(types["return"], "its result", function(*arguments, **context))
 
 

@@ -81,9 +81,9 @@ class Permit:
     @property
     def facts(self) -> dict[str, Any]:
         """How the end of the call changed the limit, for the facts of the call's event."""
-        told = {"held_until": self.end.holds, "open_until": self.end.opens, "closed": self.end.closes or None}
-        told = {name: value for name, value in told.items() if value is not None}
-        return {"limit": self.limit.name, **told} if told else {}
+        changes = {"held_until": self.end.holds, "open_until": self.end.opens, "closed": self.end.closes or None}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        return {"limit": self.limit.name, **changes} if changes else {}
 
     def _left(self, loop: asyncio.AbstractEventLoop, _: Future[Any]) -> None:
         with suppress(RuntimeError):  # the loop is closed; the permit expires by itself

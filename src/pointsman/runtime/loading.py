@@ -79,7 +79,7 @@ class Loader:
     async def with_history(self, process: AnyProcess, case: Case) -> Case:
         """Return the case with its history."""
         first: dict[str, tuple[int, int, int]] = {}  # place, revision, version
-        told: dict[str, set[str]] = defaultdict(set)
+        written: dict[str, set[str]] = defaultdict(set)
         since, after = 0, ""  # the number of intents known to be of an earlier version
         while events := await self._store.events(case=case.row.id, after=after, limit=PAGE):
             for event in events:
@@ -87,7 +87,7 @@ class Loader:
                 if event.kind == Kind.EFFECT_INTENDED and facts["key"] not in first:
                     first[facts["key"]] = (len(first), event.revision, case.row.version)
                 elif event.kind == Kind.EFFECT_SETTLED:
-                    told[facts["key"]].update(facts["fields"])
+                    written[facts["key"]].update(facts["fields"])
                 elif event.kind == Kind.MIGRATED:
                     for key in [*first][since:]:
                         first[key] = (*first[key][:2], facts["since"])
@@ -100,7 +100,7 @@ class Loader:
             if entry is not None and entry.status is EffectStatus.DONE and _undone_by(process, entry):
                 fields = await self._store.fields(case.row.id, revision=revision)
             intents[key] = PastIntent(place, version, fields)
-        return case._replace(history=History(intents, {key: frozenset(names) for key, names in told.items()}))
+        return case._replace(history=History(intents, {key: frozenset(names) for key, names in written.items()}))
 
 
 _MAY_PAUSE = frozenset({Status.READY, Status.RUNNING, Status.WAITING})

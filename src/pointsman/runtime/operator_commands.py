@@ -111,8 +111,10 @@ class OperatorCommands:
             return row  # retention has just deleted it
         for entry in dossier.effects:
             if entry.status in UNKNOWN:
-                told = f"effect {entry.effect!r} of case {case} is in doubt, and what it did would be forgotten"
-                raise Refused(f"{told}; find out whether it happened, and say so first with engine.resolve({entry.key!r}, happened=...).")
+                problem = f"effect {entry.effect!r} of case {case} is in doubt, and what it did would be forgotten"
+                raise Refused(
+                    f"{problem}; find out whether it happened, and say so first with engine.resolve({entry.key!r}, happened=...)."
+                )
         parent = await self._store.case(row.parent) if row.parent is not None else None
         if parent is not None and parent.status not in ENDED:
             raise Refused(f"case {case} is a child of case {parent.id}, which goes on and may still read it; erase it when that has ended.")
@@ -131,5 +133,5 @@ class OperatorCommands:
             except InboxChanged:
                 await self._cases.read_messages(session)
             except Conflict:
-                told = f"case {session.case.row.id} changed meanwhile; look at it again."
-                raise Refused(told) from None
+                message = f"case {session.case.row.id} changed meanwhile; look at it again."
+                raise Refused(message) from None

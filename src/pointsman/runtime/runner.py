@@ -237,8 +237,8 @@ class Runner:
             return ChildRefused(child, f"child {child.name!r} cannot be started: {type(error).__name__}: {message_of(error)}")
         row = await self._store.case(number)
         assert row is not None, "a child outlives its parent's wait"
-        told = any(message.name == CHILD_ENDED for message in await self._store.messages(session.case.row.id))
-        return ChildStarted(child, row, told, await self._loader.fields_of(number))
+        end_pending = any(message.name == CHILD_ENDED for message in await self._store.messages(session.case.row.id))
+        return ChildStarted(child, row, end_pending, await self._loader.fields_of(number))
 
     async def _transact(self, session: CaseSession, command: RunTransaction, offer: Offers) -> tuple[Command, ...]:
         """Run a transaction's function inside the store's transaction. Commit its rows with its result and the next decision."""

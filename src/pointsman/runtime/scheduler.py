@@ -315,10 +315,10 @@ class Scheduler:
                 log.info("case %d was changed by another engine or an operator; this engine stops running it", session.case.row.id)
                 return
             with suppress(Conflict):
-                told = (
+                problem = (
                     f"the store refused the result of step {row.step!r}, although nobody else has changed the case: {message_of(refused)}"
                 )
-                await self._fail_case(self.bare(row), f"{told}; redrive it")
+                await self._fail_case(self.bare(row), f"{problem}; redrive it")
         except StoreError as error:
             self._failed(error)
 

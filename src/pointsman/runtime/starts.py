@@ -200,8 +200,8 @@ def _input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[
     inputs = inputs_of(process.state) | {name for accept in process.accepts_messages.values() for name in accept.writes}
     for name, value in given.items():
         if name in process.state.model_fields and name not in inputs and value is not None:
-            told = f"process {process.name!r}: {name!r} is written by a step and cannot be given at the start; leave it out."
-            raise InputInvalid(told)
+            message = f"process {process.name!r}: {name!r} is written by a step and cannot be given at the start; leave it out."
+            raise InputInvalid(message)
     if not isinstance(state, process.state):
         try:
             state = process.state.model_validate(given)

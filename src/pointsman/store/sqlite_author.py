@@ -49,9 +49,9 @@ class AuthorsDatabase:
         if self._connection is None:
             raise DefinitionError(f"{_shown(statement)}: the transaction is over; use its `db` only inside the function that gets it.")
         if _ROLLBACK.search(statement):
-            told = "it names ROLLBACK, which would take back what other cases write in the same commit"
+            reason = "it contains ROLLBACK, which would undo the writes of other cases in the same commit"
             raise DefinitionError(
-                f"{_shown(statement)}: not authorized, as {told}; say ABORT, or raise an exception to take the rows back."
+                f"{_shown(statement)}: not authorized, as {reason}; use ABORT, or raise an exception to roll the rows back."
             )
         self._refused = ""
         try:

@@ -133,8 +133,8 @@ class SqliteCore:
         """Delete expired cases, and return how many (S22)."""
         cases = sorted(row[0] for row in self._do("expired_cases", (process, outcome, before, limit)).fetchall())
         if cases:
-            told = EventWrite(Kind.EXPIRED, None, 0, json.dumps({"process": process, "cases": cases}))
-            self._do("insert_expired", (self._number(), cases[-1], at, packed([told])))
+            event = EventWrite(Kind.EXPIRED, None, 0, json.dumps({"process": process, "cases": cases}))
+            self._do("insert_expired", (self._number(), cases[-1], at, packed([event])))
             keeping.expire(self.connection, self.sql, cases)
             self.gone += 1
         return len(cases)

@@ -140,8 +140,8 @@ def begin(connection: sqlite3.Connection, path: Path, *, closing: Callable[[], b
             if not is_locked(error) or closing():
                 raise
             if tries == TRIES_QUIET:
-                told = "look for a running backup, or a tool such as sqlite3 with an open transaction"
-                log.warning("%s is locked by another program, and the engine waits for it: %s", path, told)
+                hint = "look for a running backup, or a tool such as sqlite3 with an open transaction"
+                log.warning("%s is locked by another program, and the engine waits for it: %s", path, hint)
         else:
             if tries > TRIES_QUIET:
                 log.warning("%s is no longer locked, and the engine goes on", path)

@@ -121,9 +121,9 @@ class LeaseConformance:
             silent = asyncio.ensure_future(anext(own))
 
             for _ in range(2):
-                told = asyncio.ensure_future(anext(others))
+                notified = asyncio.ensure_future(anext(others))
                 async with asyncio.timeout(MOMENTS_SECONDS):
-                    while not told.done():  # it may take a moment until a server tells
+                    while not notified.done():  # it may take a moment until a server tells
                         await new_case(first)
                         await asyncio.sleep(0)
 

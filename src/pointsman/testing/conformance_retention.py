@@ -65,8 +65,8 @@ class RetentionConformance(Scenarios):
             assert [await store.effect("k old"), await store.pause_by_token("t old")] == [None] * 2
             assert (await store.fields(old), await store.effects(old), await store.branches(old)) == ((), [], ())
             assert [await store.dossier(case) for case in (younger, *others)] == stay
-            [told] = [event for event in await store.events() if event.case == old]
-            assert (told.kind, told.facts) == ("expired", f'{{"process": "p", "cases": [{old}]}}')
+            [expired] = [event for event in await store.events() if event.case == old]
+            assert (expired.kind, expired.facts) == ("expired", f'{{"process": "p", "cases": [{old}]}}')
             assert await store.expire("p", "sent", before=50.0, at=100.0, limit=9) == 0
             assert await store.expire("p", None, before=50.0, at=100.0, limit=9) == 1
             assert await store.outcomes("p") == ["sent", "spam"]

@@ -142,7 +142,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def close(self) -> None:
         """Unwind the tasks that are left over, and ignore their exceptions."""
         self._closed = True
-        outer, told = sys.get_asyncgen_hooks(), sys.unraisablehook
+        outer, hook = sys.get_asyncgen_hooks(), sys.unraisablehook
         sys.set_asyncgen_hooks(firstiter=None, finalizer=_nothing)
         sys.unraisablehook = _nothing
         asyncio._set_running_loop(self)  # noqa: SLF001 - unwinding may start tasks, and those are unwound too
@@ -158,7 +158,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             for host in self.hosts:
                 host.ready.clear()
             sys.set_asyncgen_hooks(*outer)
-            sys.unraisablehook = told
+            sys.unraisablehook = hook
 
     def _unwind_all(self) -> None:
         for task in self._tasks:

@@ -287,16 +287,16 @@ class World:
     def _telling(self, effect: AnyEffect) -> Callable[..., Any]:
         function, asks = effect.function, "ctx" in effect.signature.uses
 
-        def told(result: object, reads: tuple[object, ...], ctx: Context) -> object:
+        def recorded(result: object, reads: tuple[object, ...], ctx: Context) -> object:
             self.calls[f"{effect.name}{reads!r}"] += 1
             self._returned[ctx.key] = result
             return result
 
         async def call_async(*reads: Any, ctx: Context, **uses: Any) -> Any:
-            return told(await function(*reads, **uses, **({"ctx": ctx} if asks else {})), reads, ctx)
+            return recorded(await function(*reads, **uses, **({"ctx": ctx} if asks else {})), reads, ctx)
 
         def call(*reads: Any, ctx: Context, **uses: Any) -> Any:
-            return told(function(*reads, **uses, **({"ctx": ctx} if asks else {})), reads, ctx)
+            return recorded(function(*reads, **uses, **({"ctx": ctx} if asks else {})), reads, ctx)
 
         return call_async if effect.asynchronous else call
 
