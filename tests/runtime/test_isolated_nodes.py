@@ -1,6 +1,7 @@
 """Isolated nodes: what a subprocess receives and returns, what a crash means, and that no subprocess outlives its timeout."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -115,7 +116,11 @@ async def all_gone(pid: int) -> bool:
 
 def children() -> set[str]:
     """The processes that this one has begun, whichever thread began them, and has not waited for."""
-    return {child for thread in Path("/proc/self/task").iterdir() for child in (thread / "children").read_text().split()}
+    found: set[str] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the thread has ended since
+            found.update((thread / "children").read_text().split())
+    return found
 
 
 def test_what_outlives_its_time_is_killed(place: Place) -> None:

@@ -132,8 +132,8 @@ class Calls:
                 context, violations=progress.violations, rejected=progress.rejected, model=progress.model, _read=self.read
             )
         if node.isolated and request.look_up is None:
-            async with AsyncExitStack() as places:
-                await self._in_turn(session, places)
+            async with AsyncExitStack() as slots:
+                await self._in_turn(session, slots)
                 return await self._answer(session, request, self.isolation.call(node, reads, uses.get("ctx")))
         if asynchronous or node.inline:
             call: Awaitable[object] = function(*reads, **uses) if asynchronous else _inline(function, reads, uses)
@@ -205,17 +205,17 @@ class Calls:
             raise KeyError(f"blob {blob.sha256[:12]} is not in the store")
         return content
 
-    async def place(self, session: CaseSession) -> Call:
+    async def reserve_thread(self, session: CaseSession) -> Call:
         """Reserve a thread for the next call. While the case waits for it, the attempt does not count."""
-        place = self.threads.keep()
+        thread = self.threads.keep()
         try:
-            await self._begins(session, place)
-            if place.done():
-                place.result()  # raises
+            await self._begins(session, thread)
+            if thread.done():
+                thread.result()  # raises
         except BaseException:
-            self.threads.let_go(place)
+            self.threads.let_go(thread)
             raise
-        return place
+        return thread
 
     async def _begins(self, session: CaseSession, thread: Call) -> None:
         """Return when the thread begins the call, or the call has ended without a thread."""
@@ -230,16 +230,16 @@ class Calls:
             thread.cancel()
             raise
 
-    async def _in_turn(self, session: CaseSession, places: AsyncExitStack) -> None:
-        """Wait for a free subprocess place."""
-        if self.isolation.places.locked():
+    async def _in_turn(self, session: CaseSession, slots: AsyncExitStack) -> None:
+        """Wait until another subprocess may start."""
+        if self.isolation.slots.locked():
             await self.begun.waits(session)
-        await places.enter_async_context(self.isolation.places)
+        await slots.enter_async_context(self.isolation.slots)
         await self.begun.begins(session)
 
     def _threaded(self, session: CaseSession, request: Request, function: Callable[[], Any]) -> Call:
         context, loop = contextvars.copy_context(), asyncio.get_running_loop()
-        place, session.place = session.place, None
+        reserved, session.thread = session.thread, None
 
         def counted() -> None:
             asyncio.run_coroutine_threadsafe(self.begun.begins(session), loop).result()
@@ -252,7 +252,7 @@ class Calls:
             except StopIteration as error:
                 raise RuntimeError("it raised StopIteration") from error  # a future cannot hold StopIteration
 
-        return self.threads.submit(call, counted) if place is None else self.threads.give(place, call)
+        return self.threads.submit(call, counted) if reserved is None else self.threads.give(reserved, call)
 
 
 async def _inline(function: Callable[..., object], reads: Sequence[Any], uses: Mapping[str, Any]) -> object:

@@ -34,10 +34,10 @@ COMMAND = (sys.executable, "-X", "faulthandler", "-c", "from pointsman.runtime.i
 
 
 class Isolation:
-    """Runs functions in subprocesses, at most `AT_ONCE` at a time. Each caller holds one of the `places`."""
+    """Runs functions in subprocesses, at most `AT_ONCE` at a time. Each caller holds one of the `slots`."""
 
     def __init__(self) -> None:
-        self.places = asyncio.Semaphore(AT_ONCE)
+        self.slots = asyncio.Semaphore(AT_ONCE)
 
     async def call(self, node: AnyNode, arguments: Sequence[object], context: Context | None) -> object:
         """Call the node's function with these arguments. Kill the subprocess if this call is cancelled.

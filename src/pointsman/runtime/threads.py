@@ -95,7 +95,7 @@ class Threads:
         with self._changed:
             if self._closed:
                 raise RuntimeError("the engine is closed")
-            if self._places <= 0:
+            if self._workers_max <= 0:
                 raise self._refusal()
             self._queue.append(call)
             if self._idle >= len(self._queue):
@@ -117,7 +117,7 @@ class Threads:
             if len(self._of_key) > REMEMBERED_MAX:
                 ended = (name for name, calls in self._of_key.items() if all(one.done() for one in calls))
                 self._of_key.pop(next(ended, ""), None)
-            if self._places <= 0:
+            if self._workers_max <= 0:
                 for waiting in self._queue:
                     if waiting.set_running_or_notify_cancel():
                         waiting.set_exception(self._refusal())
@@ -144,14 +144,14 @@ class Threads:
             self._changed.notify_all()
 
     @property
-    def _places(self) -> int:
+    def _workers_max(self) -> int:
         return self._count - max(0, len(self._hanging) - HANGING_MAX)
 
     def _refusal(self) -> AllHang:
         return AllHang(f"plain functions that hang: {len(self._hanging)}; give their clients timeouts, and restart the program")
 
     def _grow(self) -> None:
-        if self._workers < self._places:
+        if self._workers < self._workers_max:
             self._workers += 1
             threading.Thread(target=self._work, name=f"pointsman-node-{next(self._numbers)}", daemon=True).start()
 
@@ -166,7 +166,7 @@ class Threads:
     def _next(self) -> Call | None:
         with self._changed:
             while not self._queue:
-                if self._closed or self._workers > self._places:
+                if self._closed or self._workers > self._workers_max:
                     self._workers -= 1
                     return None
                 self._idle += 1
@@ -196,7 +196,7 @@ class Threads:
             if not call.abandoned:
                 return True
             self._hanging.discard(call)
-            if self._workers >= self._places:
+            if self._workers >= self._workers_max:
                 return False
             self._workers += 1
             return True
