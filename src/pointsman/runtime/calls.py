@@ -239,7 +239,7 @@ class Calls:
 
     def _threaded(self, session: CaseSession, request: Request, function: Callable[[], Any]) -> Call:
         context, loop = contextvars.copy_context(), asyncio.get_running_loop()
-        reserved, session.thread = session.thread, None
+        reserved, session.reserved = session.reserved, None
 
         def counted() -> None:
             asyncio.run_coroutine_threadsafe(self.begun.begins(session), loop).result()

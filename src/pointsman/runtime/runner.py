@@ -158,9 +158,9 @@ class Runner:
         if session.permit is not None:
             session.permit.unused()
             session.permit = None
-        if session.thread is not None:
-            self._calls.threads.let_go(session.thread)
-            session.thread = None
+        if session.reserved is not None:
+            self._calls.threads.let_go(session.reserved)
+            session.reserved = None
 
     # Commands.
 
@@ -194,8 +194,8 @@ class Runner:
     async def _acquire(self, session: CaseSession, wanted: Acquire, _: Offers) -> Happening:
         """Reserve a thread and a permit before the intent is committed, so that the wait for them does not use up the call's time."""
         effect = wanted.effect
-        if not effect.asynchronous and session.thread is None:
-            session.thread = await self._calls.reserve_thread(session)
+        if not effect.asynchronous and session.reserved is None:
+            session.reserved = await self._calls.reserve_thread(session)
         if effect.limit is not None:
             session.permit = await self._limits.take(session.case, effect)
             if session.permit is None:

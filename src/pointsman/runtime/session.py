@@ -20,7 +20,7 @@ from pointsman.runtime.threads import Call
 class CaseSession:
     """A running case. Only `case` is durable. A crash loses the other attributes, and no promise depends on them.
 
-    `permit` and `thread` are the permit and the thread reserved for the next call. `call_until` is when the engine gives up on that call, in
+    `permit` and `reserved` are the permit and the thread reserved for the next call. `call_until` is when the engine gives up on that call, in
     monotonic seconds. `calling` is the number of calls under way. `counted` says whether the store would count a crash now as an interruption.
     `cancel` is the event of a cancel that was requested while a step runs. `task` drives the case.
     """
@@ -29,7 +29,7 @@ class CaseSession:
     case: Case
     process: AnyProcess = field(init=False)
     permit: Permit | None = None
-    thread: Call | None = None
+    reserved: Call | None = None
     call_until: float = 0.0
     calling: int = 0
     counted: bool = True
