@@ -35,7 +35,7 @@ def approved_tone(reply: Reply, policy: Policy) -> Iterator[str]:
         yield "it shouts; remove repeated exclamation marks or words in capitals"
     for phrase in holds(without(body, own(policy)), "flattery"):
         yield f'it flatters ("{phrase}")'
-    if any(unicodedata.category(mark) == "So" and mark not in "\u00a9\u00ae\u00b0" for mark in body):
+    if any(unicodedata.category(mark) == "So" and mark not in "\u00a9\u00ae\u00b0" for mark in {*body}):
         yield "it contains an emoji or symbol"
 
 

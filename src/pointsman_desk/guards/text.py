@@ -18,8 +18,8 @@ def plain(text: str) -> str:
     """Return `text` in NFKC form without invisible characters; line breaks stay."""
     if _EVERYDAY.fullmatch(text):
         return text[:SHOWN_CHARACTERS_MAX]
-    shown = (mark for mark in unicodedata.normalize("NFKC", text)[:SHOWN_CHARACTERS_MAX] if not hidden(mark))
-    return "".join(_figure(mark) for mark in shown)
+    shown = unicodedata.normalize("NFKC", text)[:SHOWN_CHARACTERS_MAX]
+    return shown.translate({ord(mark): None if hidden(mark) else _figure(mark) for mark in {*shown}})
 
 
 def hidden(mark: str) -> bool:

@@ -35,4 +35,4 @@ def unread(text: str, name: str = "") -> str | None:
 
 
 def _is_latin(word: str) -> bool:
-    return all(letter.isascii() or unicodedata.name(letter, "").startswith(_LATIN) for letter in word)
+    return word.isascii() or all(letter.isascii() or unicodedata.name(letter, "").startswith(_LATIN) for letter in word)

@@ -154,10 +154,11 @@ class Findings:
         self._text = "|".join(f" {words} " for words, _ in parts)
         beginnings = {word[:OPENER_CHARACTERS_MAX] for word in self._text.split()}
         openers = {word[:size] for word in beginnings for size in range(1, len(word) + 1)}
-        self._candidates: dict[str, list[Phrase]] = {}  # the phrases of each group that can occur
+        self._candidates: dict[str, list[Phrase]] = {}  # the phrases of each group that begin in the text
         for opener in sorted(lexicon().opened.keys() & openers):
             for name, phrase in lexicon().opened[opener]:
-                self._candidates.setdefault(name, []).append(phrase)
+                if phrase.first in self._text:
+                    self._candidates.setdefault(name, []).append(phrase)
         self._careful = self._covered()
         self._length = len(self._careful.replace("|", " ").split())  # the small print does not count towards the length
         self._starts: list[int] = []

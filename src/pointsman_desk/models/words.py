@@ -3,6 +3,7 @@
 import re
 import tomllib
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -57,13 +58,17 @@ def read_data(name: str) -> dict[str, Any]:
 
 @cache
 def _small_words() -> Mapping[str, frozenset[str]]:
-    table = read_data("lexicon.toml")["language"]
-    return {name: frozenset(word for entry in entries for word in fold(entry).split()) for name, entries in table.items()}
+    """Return the languages of each small word, folded, by their names; not all of them are known ones."""
+    languages: dict[str, set[str]] = {}
+    for name, entries in read_data("lexicon.toml")["language"].items():
+        for word in (word for entry in entries for word in fold(entry).split()):
+            languages.setdefault(word, set()).add(name)
+    return {word: frozenset(names) for word, names in languages.items()}
 
 
 def small_words() -> frozenset[str]:
     """Return the small words of the known languages, folded: articles, pronouns, greetings."""
-    return frozenset().union(*(_small_words()[language.value] for language in Language))
+    return frozenset(word for word, names in _small_words().items() if not names.isdisjoint(Language))
 
 
 def language_of(text: str, votes: Mapping[Language, int] | None = None) -> Language | None:
@@ -71,10 +76,9 @@ def language_of(text: str, votes: Mapping[Language, int] | None = None) -> Langu
 
     `votes` adds other evidence for a language, such as phrases found. The result is also None if a language without templates leads.
     """
-    words = fold(text[:TEXT_CHARACTERS_MAX]).split()
-    counts = {name: sum(word in small for word in words) for name, small in _small_words().items()}
-    for language, number in (votes or {}).items():
-        counts[language.value] += number
-    best = max(counts.values())
+    known = _small_words()
+    counts = Counter(name for word in fold(text[:TEXT_CHARACTERS_MAX]).split() if word in known for name in known[word])
+    counts.update({language.value: number for language, number in (votes or {}).items()})
+    best = max(counts.values(), default=0)
     leaders = [name for name, number in counts.items() if number == best]
     return Language(leaders[0]) if best and len(leaders) == 1 and leaders[0] in set(Language) else None
