@@ -37,8 +37,8 @@ so the case most likely caused the last six. A machine that is switched off a fe
 class CallEnd(NamedTuple):
     """How a call ended: its `result`, or the `error` that it raised.
 
-    `facts` tell what the call did to its limit. A call that was `refused` does not count as an attempt; the limit holds its
-    permits back until `held_until` (Unix seconds).
+    `facts` say how the call changed its limit. A call that was `refused` does not count as an attempt, and the limit gives no permit
+    until `held_until` (Unix seconds).
     """
 
     result: object = None
@@ -68,7 +68,7 @@ class Written(NamedTuple):
 class Followed(NamedTuple):
     """What follows from an attempt that failed: events, and one of four results, or none of them if the call was refused.
 
-    It `wrote` cells all the same, is repeated at `again_at` (Unix seconds), goes on with the guard at `progress`, or is a final `failure`.
+    It `wrote` cells in spite of it, is repeated at `again_at` (Unix seconds), continues with the guard at `progress`, or is a final `failure`.
     """
 
     events: tuple[Event, ...]
@@ -129,7 +129,7 @@ def node_ended(at: Moment, node: AnyNode, end: CallEnd) -> StepResult:
 
 def why_failed(name: str, error: str, attempts: int, message: str) -> str:
     """Why a node or a branch has failed for good; `error` is the name of the exception's type."""
-    if error == Objected.__name__:  # its attempts are those that raised, and this one answered
+    if error == Objected.__name__:  # `attempts` counts those that raised; this one got a response
         return f"no result of {name!r} passed its guard: {message}"
     if error == BudgetSpent.__name__:
         return f"{name!r} was not called: {message}"
@@ -137,7 +137,7 @@ def why_failed(name: str, error: str, attempts: int, message: str) -> str:
 
 
 def succeeded(name: str, attempt: int, facts: Facts, written: Written, writes: Mapping[str, Cell]) -> Event:
-    """The event of an attempt that has written cells. `facts` tell what the call did to its limit."""
+    """The event of an attempt that has written cells. `facts` say how the call changed its limit."""
     return Event(Kind.NODE_SUCCEEDED, name, attempt, {"fields": list(written.cells), **facts, **written.facts}, writes)
 
 
@@ -190,7 +190,7 @@ def waits_event(step: str, limit: str, attempt: int, why: str | None) -> Event:
 
 
 def progress_in(case: Case, node: AnyNode) -> Progress:
-    """How far the guard of a step has come with what the step reads now."""
+    """The progress of a step's guard for what the step reads now."""
     row = case.branches.get(node.name) if node.guard is not None else None
     if row is None or row.reads != digest_of(case.snapshot.cells, node.depends):
         return BEGINNING
@@ -240,7 +240,7 @@ def retry_seconds(error: Exception) -> float:
 
 
 def written_by(at: Moment, node: AnyNode, end: CallEnd, place: str | None = None) -> Written | Exception:
-    """What an attempt wrote, or the error for which it wrote nothing. What a branch wrote for the item at `place` are entries of fields."""
+    """What an attempt wrote, or the error for which it wrote nothing. For the item at `place`, the cells are entries of fields."""
     error = end.error
     if error is None:
         try:

@@ -40,7 +40,7 @@ _NONE: Mapping[Any, Any] = MappingProxyType({})
 class PastIntent(NamedTuple):
     """The first intent of an effect: its position among the intents of its case, and the version and the fields of the case then."""
 
-    place: int
+    position: int
     version: int
     fields: tuple[FieldRow, ...]
 
@@ -112,7 +112,7 @@ def loaded_case(
     """A stored case, as a case of this version of the process. With `cells` its fields are known already.
 
     Raises VersionNotAccepted where it cannot be brought to that version, ValueRefused where a stored value no longer fits its field or a
-    required input has none. Fields that are about to be `corrected` are not looked at.
+    required input has none. Fields that are about to be `corrected` are not read.
     """
     migrated = None
     if row.version != process.version:

@@ -1,4 +1,4 @@
-"""Convert values to JSON and back. A value that does not come back equal is refused before the commit, with its path."""
+"""Convert values to JSON and back. A value that JSON would change is refused before the commit, with its path."""
 
 import hashlib
 import math
@@ -22,7 +22,7 @@ from pointsman.errors import ValueRefused
 from pointsman.kernel.snapshot import NULL, Cell, LogCell
 
 UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT"})  # zones that never had another offset
-# The schemas of pydantic_core that may make times of JSON: these, and those of which a function decides. `any` makes texts of them.
+# The schemas of pydantic_core that may read a time from JSON: these, and those with a function. `any` reads a time as text.
 _TIMES = frozenset({"datetime", "time", "is-instance", "function-plain", "function-after", "function-wrap"})
 WHOLE_MAX = 2**63 - 1  # what a database keeps as an integer
 _UNCHANGEABLE = (str, int, float, NoneType)
@@ -287,7 +287,7 @@ def may_hold_times(adapter: TypeAdapter[Any]) -> bool:
 
 
 def zone_flaw(adapter: TypeAdapter[Any], what: str, value: object) -> str | None:
-    """What JSON would not keep of a value that comes back equal from it: the zone of a time."""
+    """What JSON loses of a value that still compares equal: the zone of a time."""
     return _flaw(value, what) if may_hold_times(adapter) else None
 
 

@@ -36,7 +36,7 @@ class RunTransaction(NamedTuple):
 class Acquire(NamedTuple):
     """Get the thread and the permit of an effect's call. Brings `Acquired`, or `PermitRefused`.
 
-    The call is `absent` if the world has said that an earlier one did not arrive.
+    The call is `absent` if a look-up found that the earlier one did not happen.
     """
 
     effect: AnyEffect
@@ -48,7 +48,7 @@ class Acquire(NamedTuple):
 class CallEffect(NamedTuple):
     """Call an effect under its committed intent, with these fields. Brings `EffectEnded`.
 
-    `undoes` is the key of the call that this one takes back. The call is `doubtful` if an earlier one under its key may have
+    `undoes` is the key of the call that this one reverses. The call is `doubtful` if an earlier one under its key may have
     happened.
     """
 

@@ -34,7 +34,7 @@ def next_move(at: Moment, step: Compensate) -> Move:
         return LoadHistory()
     done = {entry.key: entry for entry in at.case.ledger.values() if entry.status is EffectStatus.DONE}
     # Order by position among the events: times may be equal or out of order if the clock was set back.
-    to_undo = sorted((entry for entry in done.values() if entry.key in history.intents), key=lambda one: history.intents[one.key].place)
+    to_undo = sorted((entry for entry in done.values() if entry.key in history.intents), key=lambda one: history.intents[one.key].position)
     named: list[str] = []
     for entry in reversed(to_undo):
         effect = declared(at.process, entry)

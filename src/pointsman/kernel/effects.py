@@ -233,7 +233,7 @@ def call_ended(at: Moment, call: CallEffect, end: CallEnd) -> StepResult:
     """What follows from the call of an effect."""
     effect, error = call.effect, end.error
     if error is None:
-        return _also_told(_settled(at, effect, call.intent.key, end.result, "called"), end)
+        return _with_limit_facts(_settled(at, effect, call.intent.key, end.result, "called"), end)
     if isinstance(error, NotSent):
         return _not_sent(at, call, error, end)
     if isinstance(error, Rejected):
@@ -242,7 +242,7 @@ def call_ended(at: Moment, call: CallEffect, end: CallEnd) -> StepResult:
         unanswered = TimeoutError(f"no answer within {effect.timeout_seconds} seconds")
         unanswered.__cause__ = error
         error = unanswered
-    return _also_told(_doubted(at, call, error), end)
+    return _with_limit_facts(_doubted(at, call, error), end)
 
 
 def cancelled_before_call(call: CallEffect) -> StepResult:
@@ -313,7 +313,7 @@ def _doubted(at: Moment, call: CallEffect, error: Exception) -> StepResult:
             return StepResult(doubt, wake_at=at.now + wait, settlement=settlement)
 
 
-# What others ask.
+# For other modules.
 
 
 def effect_key(incarnation: str, process: AnyProcess, snapshot: Snapshot, effect: AnyEffect, undoes: str = "") -> tuple[str, str]:
@@ -388,7 +388,7 @@ def _doubt(effect: AnyEffect, entry: EffectRow) -> tuple[tuple[Event, ...], Sett
     return doubt, Settlement(entry.key, EffectStatus.IN_DOUBT, None, entry.error or why)
 
 
-def _also_told(result: StepResult, end: CallEnd) -> StepResult:
+def _with_limit_facts(result: StepResult, end: CallEnd) -> StepResult:
     """Add to the facts of the last event how the call changed its limit."""
     if not end.facts:
         return result

@@ -99,7 +99,7 @@ ERASED_TEXT = "erased"
 
 
 def skeleton_of(facts: str) -> str:
-    """An event's facts (JSON) as they are after the case was erased: what may hold content is emptied, its shape stays."""
+    """An event's facts (JSON) after the case was erased: values that may hold content are emptied, and the structure stays."""
     parsed: dict[str, Any] = json.loads(facts)
     return json.dumps({name: value if name in SKELETON else _emptied(value) for name, value in parsed.items()})
 
@@ -118,7 +118,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Event(NamedTuple):
     """One thing that happened: its facts go into the journal, its `writes` into the fields.
 
-    `step` and `attempt` say who it is about; a case has both only while a step is at work.
+    `step` and `attempt` name the step and the attempt that it is about, if there is one.
     """
 
     kind: Kind

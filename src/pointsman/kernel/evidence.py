@@ -1,4 +1,4 @@
-"""What is stored of an error besides its text: its type, and its place in the author's code. No values and no stack."""
+"""What is stored of an error besides its text: its type, and its line in the author's code. No values and no stack."""
 
 import sys
 import sysconfig
@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 PLACE = "pointsman_place"
-"""The attribute with the place of an error that was raised in another process."""
+"""The attribute with the line of an error that was raised in another process."""
 
 CAUSES_MAX = 10  # causes can go in circles
 _LIBRARIES = {"site-packages", "dist-packages"}
@@ -29,10 +29,10 @@ def error_name(error: BaseException) -> str:
 
 
 def raised_at(error: BaseException) -> str | None:
-    """The innermost place of the author's code that the error came through, as `file.py:line`, or None.
+    """The innermost line of the author's code that the error passed through, as `file.py:line`, or None.
 
-    The author's code is what belongs neither to Pointsman, nor to the standard library, nor to an installed package. Where
-    there is no such place, it is the innermost one in an installed package.
+    Pointsman, the standard library and installed packages are not the author's code. If there is no such line, it is the innermost one in
+    an installed package.
     """
     cause: BaseException | None = error
     place: str | None = None
@@ -46,13 +46,13 @@ def raised_at(error: BaseException) -> str | None:
 
 
 def stands_at(thread: int) -> str | None:
-    """The innermost place of the author's code in which the thread of this number is now."""
+    """The innermost line of the author's code that the thread of this number is at."""
     frame = sys._current_frames().get(thread)  # noqa: SLF001 - the one way to look at another thread
     return None if frame is None else _place_in(walk_stack(frame))
 
 
 def _place_in(frames: Iterable[tuple[FrameType, int]]) -> str | None:
-    """The author's place among frames that begin with the innermost."""
+    """The author's line among these frames, of which the innermost comes first."""
     installed = None
     for frame, line in frames:
         file = frame.f_code.co_filename

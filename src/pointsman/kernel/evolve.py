@@ -39,7 +39,7 @@ FROM_OUTSIDE = frozenset({Kind.ACCEPTED, Kind.MESSAGE_RECEIVED, Kind.RESUMED, Ki
 
 _MAY_REPEAT = frozenset({Kind.ACCEPTED, Kind.RESUMED, Kind.DEADLINE_PASSED, Kind.REDRIVEN})
 
-TURNING_SHOWN = 20  # steps before the bound whose rules are named: a circle has fewer
+TURNING_SHOWN = 20  # steps before the bound whose rules are named: a loop has fewer
 
 
 class Next(NamedTuple):
@@ -112,12 +112,12 @@ class Block(Park):
 
 
 def blocked(after: Next, reason: str) -> Next:
-    """The same transition, with the case blocked instead of going on."""
+    """The same transition, but the case is blocked."""
     return after._replace(decision=Decision(Block(reason)))
 
 
 def parked(after: Next, reason: str) -> Next:
-    """The same transition, with the case parked instead of going on."""
+    """The same transition, but the case is parked."""
     return after._replace(decision=Decision(Park(reason)))
 
 
@@ -183,7 +183,7 @@ def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
 
 def _unchanged(event: Event, before: Mapping[str, Cell], after: Mapping[str, Cell]) -> Decision | None:
     """Park a case whose step changed nothing: the rules would choose it again for ever."""
-    # A start has nothing to change yet; and a person may give the same answer twice, which turns nothing for ever.
+    # A start changes nothing yet. A person may give the same answer twice, which is no endless loop.
     if not event.writes or event.kind in _MAY_REPEAT or not _same(before, after):
         return None
     fields = ", ".join(sorted(event.writes))

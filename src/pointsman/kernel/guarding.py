@@ -43,7 +43,7 @@ class Judged(NamedTuple):
 
 
 def progress_of(guard: Guard | None, text: str | None) -> Progress:
-    """Read a stored progress. Without one, or with a model that the guard no longer has, the step begins anew."""
+    """Read a stored progress. Without one, or with a model that the guard no longer has, the guard begins again."""
     if guard is None or text is None:
         return BEGINNING
     progress = Progress.model_validate_json(text)

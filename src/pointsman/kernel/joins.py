@@ -32,7 +32,7 @@ FAILURES_MAX = 10  # failures that a reason names; the event `joined` names all
 
 
 class ItemAt(NamedTuple):
-    """One item of a collection: its position, its place as text (the position, or the key), and its value."""
+    """One item of a collection: its position, its position or key as text (`place`), and its value."""
 
     position: int
     place: str
@@ -186,7 +186,7 @@ def without_permit(at: Moment, branches: Branches, events: tuple[Event, ...], wr
 
 
 def has_answered(end: BranchEnd) -> bool:
-    """Whether the end tells of an answer, or of how far a guard has come."""
+    """Whether the end has a response of a model, or the progress of a guard."""
     return end.write.guard is not None or any(usage_in(event.facts) is not None for event in end.events)
 
 
@@ -210,7 +210,7 @@ def joined(at: Moment, branches: Branches, verdict: Verdict, events: tuple[Event
 
 
 def late_event(branch: Branch, end: BranchEnd) -> Event | None:
-    """The event of a branch that ended after the verdict; nothing follows from it. None where it was only waiting."""
+    """The event of a branch that ended after the verdict; nothing follows from it. None if it was only waiting for a permit."""
     (first, *_), write = end
     if first.kind is Kind.PERMIT_WAITED:
         return None
@@ -285,7 +285,7 @@ def _failure(branch: Branch, row: BranchRow, verdict: Verdict) -> Failure:
 
 
 def _reason(branches: Branches, verdict: Verdict, cancelled: int) -> str:
-    """Why the case is parked: what is known of each branch that failed, as far as a reason should go."""
+    """Why the case is parked: the failures of its branches, at most `FAILURES_MAX` of them."""
     failed = list(_failed(branches))
     more = [f"and {len(failed) - FAILURES_MAX} more failed"] if len(failed) > FAILURES_MAX else []
     rest = [f"{cancelled} more {'was' if cancelled == 1 else 'were'} cancelled"] if cancelled else []

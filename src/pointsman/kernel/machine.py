@@ -5,8 +5,8 @@
 Rules for this module and the modules that it imports: no clock and no chance of their own, no event loop, no store. The same case and the
 same happening give the same plan.
 
-Theory of operation. A case is a record of fields. There is no program counter: the program reads the fields and says what comes next. So a
-case moves in one circle. Something happens to it: a call ended, a person answered, a message came, a timer is due. The machine applies
+Theory of operation. A case is a record of fields. There is no program counter: the program reads the fields and says what comes next. So
+a case moves in one loop. Something happens to it: a call ended, a person answered, a message came, a timer is due. The machine applies
 that, asks the program what comes next, and answers with a plan. The engine commits the plan's transition as a whole, and only then
 performs the plan's commands (`commands.py` lists them). What a command brings is the next happening.
 
@@ -166,7 +166,7 @@ def _redriven(at: Moment, came: happenings.Redriven) -> Plan | Refusal:
     facts = {"by": came.by, "why": came.why, "fields": list(came.fields)}
     if not came.fields:
         event = Event(Kind.REDRIVEN, facts=facts)
-        return _back_into_line(at, StepResult((event,), wake_at=at.now, branches=renewed, attempts=0))
+        return _back_to_backlog(at, StepResult((event,), wake_at=at.now, branches=renewed, attempts=0))
     received = messages.received(at)
     if received.cancel is not None:
         return Refusal(f"case {at.case.row.id} is about to be cancelled: {received.cancel.facts['why']}.")
@@ -193,7 +193,7 @@ def _resolved(at: Moment, came: happenings.Resolved) -> Plan | Refusal:
         return _plan(at, t, at.case.snapshot, _REST)
     if cells is None or (at.case.migrated is None and not at.case.messages):
         # The step finds the outcome in the ledger.
-        return _back_into_line(at, StepResult((event,), wake_at=at.now, settlement=settlement, attempts=0))
+        return _back_to_backlog(at, StepResult((event,), wake_at=at.now, settlement=settlement, attempts=0))
     # A migration, or a message that waits, may change what the effect reads, and so its key. Under another key the step would
     # not find the outcome, so it is written at once.
     received = messages.received(at)
@@ -224,7 +224,7 @@ def _cannot_go_on(at: Moment, came: happenings.CannotGoOn) -> Plan:
     return _plan(at, t, at.case.snapshot, _REST)
 
 
-def _back_into_line(at: Moment, result: StepResult) -> Plan:
+def _back_to_backlog(at: Moment, result: StepResult) -> Plan:
     return _plan(at, stays(at, result, Status.READY), at.case.snapshot, _REST)
 
 
@@ -398,7 +398,7 @@ def _start_child(at: Moment, child: Child) -> Plan:
 
 
 def _moved_on(at: Moment, move: effects.Move, undoes: str = "") -> Plan:
-    """The plan of an effect's next move; `undoes` is the key of the call that a compensation takes back."""
+    """The plan of an effect's next move; `undoes` is the key of the call that a compensation reverses."""
     if isinstance(move, effects.Intend):
         return _intend(at, move)
     if not isinstance(move, StepResult):

@@ -168,7 +168,7 @@ def _written(process: AnyProcess, snapshot: Snapshot, accept: Accept | None, mes
     value: Any = adapter_of(accept.message).validate_json(message.body)
     standing: Any = codec.value(snapshot.cells, field)
     if accept.while_open == "append":
-        # An item that belongs at the end costs an item; one that comes late makes a whole log of all of them.
+        # An item at the end is added as one item; an item that arrives late rewrites the whole log.
         if accept.order is None or not standing or accept.order(standing[-1]) <= accept.order(value):
             return {field: codec.write(field, value, accept.name)}
         value = sorted([*codec.fresh(snapshot.cells, field), value], key=accept.order)

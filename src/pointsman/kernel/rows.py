@@ -151,14 +151,13 @@ class UsageWrite(NamedTuple):
 
 @dataclass(slots=True)
 class Transition:
-    """All that one step changes. `revision` and `fence` are what the case must have; both times are Unix seconds.
+    """All that one step changes. `revision` and `fence` are those that the case must have; both times are Unix seconds.
 
-    `claims` raises the fence: the case passes into this engine's hands. `inbox` is the number of pending messages that
-    the engine has seen; None does not look. `takes` are those that are pending no longer, `posts` what this case sends to
-    others. `leaves_pause` closes the open pause: as answered where `answered_by` says by whom, else as void. `ends_branches`
-    forgets the branches. `needs` names the limit that a ready case waits for, `interruptions`
-    counts those that the case keeps (0: it got on), `migrated` is the version that it now has. `erases` takes the case's content
-    away (S23), and what the events said before. `usage` is that of the answers that its events tell of.
+    `claims` raises the fence: this engine claims the case. `inbox` is the number of pending messages that the engine has seen; None skips
+    the check. `takes` has the new status of messages that are no longer pending, `posts` the messages to other cases. `leaves_pause`
+    closes the open pause: as answered if `answered_by` names a person, else as void. `ends_branches` deletes the branches. `needs` names
+    the limit that a ready case waits for. `interruptions` is their new number (0 after progress), `migrated` the new version. `erases`
+    deletes the case's content, also from earlier events (S23). `usage` is that of the responses in its events.
     """
 
     case: int

@@ -30,7 +30,7 @@ ENDED = frozenset({Status.DONE, Status.CANCELLED})
 
 NULL = "null"  # the stored form of None, which is the same as no value
 EMPTY = "[]"  # the stored form of a log without items
-_BETWEEN = re.compile(r"[\s,]*")  # what stands between the items of a JSON array
+_BETWEEN = re.compile(r"[\s,]*")  # the text between the items of a JSON array
 _DECODER = json.JSONDecoder()
 
 
@@ -78,8 +78,8 @@ class Cell:
 class LogCell(Cell):
     """The value of a log: it grows by an item without encoding, joining or hashing the earlier ones again.
 
-    `parts` are the JSON arrays whose items it has, in order. Its identity is a chain of hashes over the items' JSON, so it is
-    the same however the items are parted.
+    `parts` are the JSON arrays whose items it has, in order. Its identity is a chain of hashes over the items' JSON, so it does not
+    depend on how the items are split into parts.
     """
 
     __slots__ = ("_chain", "parts")
@@ -105,7 +105,7 @@ class LogCell(Cell):
 
     @property
     def identity(self) -> str:
-        """The end of the chain."""
+        """The last hash of the chain."""
         return f"log:{self._end().hex()}"
 
     @property
@@ -159,10 +159,10 @@ def alike(one: Cell | None, other: Cell | None) -> bool:
 
 
 class Snapshot(NamedTuple):
-    """What the kernel needs to know of a case. A field that has no value yet has no cell.
+    """A case as the kernel sees it. A field that has no value yet has no cell.
 
     `revision` counts the committed transitions, `steps` the decisions since something came to the case from outside: an answer, a
-    message, a timer. `turning` are the rules of the last ones, once they are many.
+    message, a timer. `turning` are the rules of the latest decisions, once there are many.
     """
 
     case: int

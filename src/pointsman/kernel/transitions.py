@@ -115,7 +115,7 @@ def moves(
     t.claims = t.status is Status.RUNNING and row.status is not Status.RUNNING
     t.leaves_pause = (row.status is Status.WAITING or case.pause is not None) and not keeps_pause
     t.events = events
-    # What branches have written so far was computed for this step; a case that leaves it does not come back to that.
+    # The results of branches belong to this step. A case that leaves the step never uses them again.
     t.ends_branches = result.ends_branches or (bool(case.branches or result.branches) and (t.step != row.step or cancel is not None))
     if row.parent is not None or case.children:
         t.posts = _posts(at, t, after)
@@ -155,7 +155,7 @@ def usage_writes(events: Iterable[Event]) -> Sequence[UsageWrite]:
     )
 
 
-_RUNNABLE = (Node, Parallel, Child, Compensate)  # a tuple, because `isinstance` looks at one faster than at a union
+_RUNNABLE = (Node, Parallel, Child, Compensate)  # `isinstance` checks a tuple faster than a union
 
 
 def runnable(decision: Decision) -> bool:
@@ -305,7 +305,7 @@ def _field_writes(case: Case, after: Next | None = None, added: Mapping[str, Cel
         cell = cells.get(name)
         if cell is None:
             continue
-        # A correction does not look at what it takes the place of, so a log that is not known here may still be stored.
+        # A correction does not read the value that it replaces, so the store may have a log that is missing here.
         was = before.get(name) if name not in rows else None
         items = cell.added_since(was) if isinstance(cell, LogCell) and isinstance(was, LogCell) else None
         rows[name] = FieldWrite(name, cell.text if items is None else items, cell.writer, items is not None)
@@ -315,7 +315,7 @@ def _field_writes(case: Case, after: Next | None = None, added: Mapping[str, Cel
 
 
 def _all_branches(case: Case, result: StepResult) -> Sequence[BranchRow]:
-    """With a migration all branches are written, as they count from now on."""
+    """A migration rewrites all branches, in the form that counts from now on."""
     ended = {write.name for write in result.branches}
     return [*(row for name, row in case.branches.items() if name not in ended), *result.branches]
 

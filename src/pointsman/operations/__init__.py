@@ -1,1 +1,1 @@
-"""What looks: the history of a case, and why it stands where it stands."""
+"""Look at cases: their history, and why they are where they are."""

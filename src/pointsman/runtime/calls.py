@@ -260,11 +260,11 @@ async def _inline(function: Callable[..., object], reads: Sequence[Any], uses: M
 
 
 async def without_cancel() -> None:
-    """Forget a cancel that a function has asked for and not taken, or has taken and not raised: its commit would be given up for it."""
+    """Clear a cancel that a function requested of its own task, or caught and did not raise again: it would cancel the commit."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(0)  # where a cancel comes that has not come yet
+            await asyncio.sleep(0)  # a pending cancel is raised here
         while task.uncancel():
             pass
 

@@ -381,7 +381,7 @@ class Engine:
             self._tell(plan.case.row)
 
     def _queued(self, needs: str | None, wake_at: float) -> None:
-        """Wake the scheduler when a queued case can be claimed: at its time, or when its limit has room."""
+        """Wake the scheduler when a case in the backlog can be claimed: at its time, or when its limit has room."""
         now = self._ports.clock.now()
         if needs is None or wake_at > now or self._limits.joined(needs):
             self._scheduler.woken(wake_at)

@@ -1,8 +1,8 @@
-"""Take a stored permit just before a call, and give it back right after. A case that gets no permit goes back into the queue.
+"""Take a stored permit just before a call, and give it back right after. A case that gets no permit returns to the backlog.
 
 A case that waits for a permit is only a row in the store: it uses no place in the engine, and this module does not remember it.
-Claims skip it while its limit has no room, and then take it in its turn. The case of a parallel step goes into the queue
-when a branch has got no permit and no other branch is under way.
+Claims skip it while its limit has no room, and then take it in its turn. The case of a parallel step returns to the backlog when a branch
+got no permit and no other branch is running.
 """
 
 import asyncio
@@ -104,7 +104,7 @@ class Limits:
         self._promised: dict[str, set[int]] = {name: set() for name in self._limits}
         self._queued = set(self._limits)  # limits for which cases may wait: all of them, until the first claim shows what is stored
         self._offered: Mapping[str, int] = {}
-        self._joined: set[str] = set()  # limits whose queues a case has joined since the last offer
+        self._joined: set[str] = set()  # limits that a case has begun to wait for since the last offer
         self._serial = itertools.count(1)
         self._giving: set[asyncio.Task[Ended]] = set()
         self.opens: Callable[[float], None] = _ignore
@@ -125,19 +125,19 @@ class Limits:
         return self._offered
 
     def closed(self) -> list[str]:
-        """Return the limits that have no room. A claim skips their cases, so cases may be waiting for them from now on."""
+        """Return the limits without room. A claim skips the cases that need them."""
         names = [name for name in self._limits if self._free(name) <= 0]
         self._queued.update(names)
         return names
 
     def opens_at(self) -> float | None:
-        """Return when the next limit with queued cases opens by itself (Unix seconds), or None."""
+        """Return when the next limit that cases wait for has room again (Unix seconds), or None."""
         now = self._ports.clock.now()
         times = [opens_at(self._limits[name], self._states[name], now, self._alive[name]) for name in self._queued]
         return min((at for at in times if at > now), default=None)
 
     def joined(self, name: str) -> bool:
-        """Note that a case has joined the queue for a limit. Return whether the limit has room for it."""
+        """Note that a case waits for a limit. Return whether the limit has room for it."""
         if name not in self._limits:
             return True
         self._queued.add(name)
@@ -166,7 +166,7 @@ class Limits:
                 self._tell_of_room(name)
 
     def shut(self, case: int, name: str) -> str | None:
-        """Return why a case that comes to a step has to queue for this limit, or None if it may go on."""
+        """Return why a case must wait for this limit before its step, or None if it need not."""
         if case in self._promised[name] or (name not in self._queued and self._free(name) > 0):
             return None
         return self.why_shut(name)
@@ -178,7 +178,7 @@ class Limits:
     # For a call.
 
     async def take(self, case: Case, node: AnyNode) -> Permit | None:
-        """Take a permit for the call that follows. Return None if the case has to queue. A permit that was kept for the case is used up."""
+        """Take a permit for the call that follows. Return None if the case must wait. A permit that was kept for the case is used up."""
         limit = node.limit
         assert limit is not None
         promised = self._promised[limit.name]

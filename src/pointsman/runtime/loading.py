@@ -78,7 +78,7 @@ class Loader:
 
     async def with_history(self, process: AnyProcess, case: Case) -> Case:
         """Return the case with its history."""
-        first: dict[str, tuple[int, int, int]] = {}  # place, revision, version
+        first: dict[str, tuple[int, int, int]] = {}  # position, revision, version
         written: dict[str, set[str]] = defaultdict(set)
         since, after = 0, ""  # the number of intents known to be of an earlier version
         while events := await self._store.events(case=case.row.id, after=after, limit=PAGE):
@@ -94,12 +94,12 @@ class Loader:
                     since = len(first)
             after = events[-1].cursor
         intents: dict[str, PastIntent] = {}
-        for key, (place, revision, version) in first.items():
+        for key, (position, revision, version) in first.items():
             fields: tuple[FieldRow, ...] = ()
             entry = case.ledger.get(key)
             if entry is not None and entry.status is EffectStatus.DONE and _undone_by(process, entry):
                 fields = await self._store.fields(case.row.id, revision=revision)
-            intents[key] = PastIntent(place, version, fields)
+            intents[key] = PastIntent(position, version, fields)
         return case._replace(history=History(intents, {key: frozenset(names) for key, names in written.items()}))
 
 

@@ -115,7 +115,7 @@ class Scheduler:
         self._sessions[case] = session
 
     def let_go(self, case: int) -> None:
-        """Free the place of a case that a commit has put to rest or back into the queue."""
+        """Free the place of a case that is resting, or ready again, after a commit."""
         if case == self._suspect:
             self._suspect = None
         if self._sessions.pop(case, None) is not None:
@@ -134,7 +134,7 @@ class Scheduler:
         self._wake.set()
 
     def opens(self, at: float) -> None:
-        """Note that a limit with queued cases has room at this time (Unix seconds)."""
+        """Note that a limit that cases wait for has room at this time (Unix seconds)."""
         self.woken(at)
         self._wake.set()
 
@@ -299,7 +299,7 @@ class Scheduler:
             log.exception("case %d cannot go on", case)
             try:
                 await self._fail_case(session, f"it cannot go on: {type(error).__name__}: {message_of(error)}")
-            except Conflict as refused:  # what the error has interrupted was a commit, and it has reached the store
+            except Conflict as refused:  # the error interrupted a commit that has reached the store
                 await self._let_go_of(session, refused)
             except StoreError as failure:
                 self._failed(failure)

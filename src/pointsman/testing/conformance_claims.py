@@ -1,4 +1,4 @@
-"""The promises of a store about whose turn it is (S5, S18); a part of the suite in conformance.py."""
+"""The promises of a store about claims (S5, S18); a part of the suite in conformance.py."""
 
 import asyncio
 from collections.abc import Callable
@@ -62,7 +62,7 @@ class ClaimConformance(Scenarios):
         check(scenario)
 
     def test_s5_the_release_of_a_waiting_case_uses_no_attempt(self, check: Callable[[Scenario], None]) -> None:
-        """The release takes back the current attempt only, and not a second one for the mark."""
+        """The release subtracts the current attempt only, and not a second one for the mark."""
 
         async def scenario(store: Store) -> None:
             case = await new_case(store, attempts=1)

@@ -123,7 +123,7 @@ class LeaseConformance:
             for _ in range(2):
                 notified = asyncio.ensure_future(anext(others))
                 async with asyncio.timeout(MOMENTS_SECONDS):
-                    while not notified.done():  # it may take a moment until a server tells
+                    while not notified.done():  # a server may take a moment to notify
                         await new_case(first)
                         await asyncio.sleep(0)
 
