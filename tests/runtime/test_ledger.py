@@ -29,6 +29,7 @@ class Faulty:
         if self._refuses(transition):
             raise StoreUnwritable("the disk is full; free some space.")
         number: int = await self._store.commit(transition)
+        await asyncio.sleep(0)  # a commit takes a turn of the event loop, also in memory
         return number
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from letters import World, letter
+from letters import World, drafting, letter
 from places import Place, run, seen
 from test_ledger import faulty
 
@@ -233,8 +233,8 @@ def test_a_cancel_between_an_intent_and_its_call_tells_that_there_was_no_call(pl
             return False
 
         store = await faulty(place, cancel_now)
-        async with place.open(letter(AtMostOnce()), store=store, resources={"world": world}) as engine:
-            case = (await engine.start("letter", {"message": "m"})).case
+        async with place.open(drafting(), store=store, resources={"world": world}) as engine:
+            case = (await engine.start("draft", {"message": "m"})).case
             row = await engine.wait_until_resting(case)
             return row, await engine.reader.events(case=case)
 

@@ -22,7 +22,7 @@ from pointsman.runtime.limits import Limits
 from pointsman.runtime.loading import Loader
 from pointsman.runtime.ports import Ports
 from pointsman.runtime.registry import Registry
-from pointsman.runtime.scheduler import Scheduler
+from pointsman.runtime.scheduler import Scheduler, case_name
 from pointsman.runtime.session import CaseSession
 from pointsman.store.base import CaseStore, MessageStore, Posted
 
@@ -63,7 +63,7 @@ class Cases:
         self._loader = loader
         self._limits = limits
         self._registry = registry
-        self._underway: set[asyncio.Task[Any]] = set()
+        self._underway: set[asyncio.Future[Any]] = set()
 
     def process(self, name: str) -> AnyProcess:
         """Return a registered process in its newest version. Raises UnknownProcess."""
@@ -132,7 +132,7 @@ class Cases:
                 self._commits.committed(session, plan)
             return number
 
-        return await self.apart(self._placed(session, happening, commit, drives=drives))
+        return await self._placed(session, happening, commit, drives=drives)
 
     async def post(
         self, session: CaseSession, started: StartAsked, post: Post, released: int | None, *, full: bool
@@ -161,29 +161,52 @@ class Cases:
         return CaseSession(program_of(process), case)
 
     async def _placed(self, session: CaseSession, happening: Happening, commit: Callable[[Plan], Awaitable[int]], *, drives: bool) -> int:
-        """Reserve a place if there is one, ask the machine, commit, and drive the case if it runs. Returns its number."""
+        """Reserve a place if there is one, ask the machine, commit, and drive the case if it runs. Returns its number after the commit.
+
+        All this happens in one task, which outlives a cancelled caller.
+        """
+        committed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._track(committed)
+        task = asyncio.create_task(self._go_on(session, happening, commit, committed, drives=drives), name=case_name(session))
+        task.add_done_callback(lambda _: committed.cancel())  # if the task was cancelled before the commit
+        return await asyncio.shield(committed)
+
+    async def _go_on(
+        self, session: CaseSession, happening: Happening, commit: Callable[[Plan], Awaitable[int]], committed: asyncio.Future[int], *,
+        drives: bool,
+    ) -> None:  # fmt: skip
+        task = asyncio.current_task()
+        assert task is not None
         place = drives and self.scheduler.enter()
         runs = taken = False
         try:
             offer = Offer(place, partial(self._limits.shut, session.case.row.id))
             plan = session.advance(self._ports, happening, offer)
             if isinstance(plan, Refusal):
-                raise Refused(plan.reason)
+                committed.set_exception(Refused(plan.reason))
+                return
             assert plan.transition is not None
             runs = plan.transition.status is Status.RUNNING
             number = await commit(plan)
             if runs and number == plan.case.row.id:
-                self.scheduler.take(session, plan.commands)
+                self.scheduler.occupy(session, task)
                 taken = True
-        except StoreError as error:
-            if runs:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            if runs and isinstance(error, StoreError):
                 # The commit may have made the case running, and nobody would ever drive it.
                 self.scheduler.give_up(error)
+            committed.set_exception(error)
+            if isinstance(error, Exception):
+                return
             raise
         finally:
             if place and not taken:
                 self.scheduler.leave()
-        return number
+        committed.set_result(number)
+        if taken:
+            await self.scheduler.drive(session, plan.commands)
 
     # Work that outlives its caller.
 
@@ -204,19 +227,22 @@ class Cases:
         self._begin(quietly())
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.ensure_future(work)
-        self._underway.add(task)
-        task.add_done_callback(self._ended)
+        task = asyncio.create_task(work)
+        self._track(task)
         return task
+
+    def _track(self, commit: asyncio.Future[Any]) -> None:
+        self._underway.add(commit)
+        commit.add_done_callback(self._ended)
 
     @property
     def committing(self) -> bool:
         """Whether a caller's commit is under way."""
         return bool(self._underway)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._underway.discard(task)
-        if not task.cancelled() and isinstance(task.exception(), StoreError):
+    def _ended(self, commit: asyncio.Future[Any]) -> None:
+        self._underway.discard(commit)
+        if not commit.cancelled() and isinstance(commit.exception(), StoreError):
             self.scheduler.look_again()  # the commit may have succeeded anyway and made its case ready
 
     async def all_committed(self) -> None:

@@ -175,7 +175,7 @@ class Engine:
         self._check_running()
         registered = self._cases.process(process if isinstance(process, str) else process.name)
         new = NewCase(registered.name, registered.version, key, tenant, priority, correlation)
-        return await self._starts.start(new, state, bounded=True)
+        return await self._starts.start(registered, new, state, bounded=True)
 
     async def send(
         self, process: AnyProcess | str, message: object, *, name: str | None = None, key: str | None = None, tenant: str = "", priority: int = 0

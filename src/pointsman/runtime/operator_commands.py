@@ -47,10 +47,10 @@ class OperatorCommands:
                 else:
                     await self._clock.wait(asyncio.Event(), ELSEWHERE_SECONDS)  # another engine runs it until it rests
             else:
-                self._cases.scheduler.look_again()
                 session = await self._cases.completed(self._cases.bare(row))
                 with suppress(Conflict):
                     await self._cases.apply(session, CancelAsked(by, why))
+                self._cases.scheduler.look_again()  # the case's timer has gone
         if row.status is Status.DONE:
             raise Refused(f"case {case} was not cancelled: {standing(row)}.")
         return row

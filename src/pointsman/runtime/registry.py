@@ -20,6 +20,7 @@ class Registry:
                 message = f"two processes are called {process.name!r} and have version {process.version}"
                 raise DefinitionError(f"{message}; give one another name, or another version.")
             versions[process.version] = process
+        self._newest = {name: [*versions.values()][-1] for name, versions in self._versions.items()}
 
     @property
     def names(self) -> list[str]:
@@ -29,7 +30,7 @@ class Registry:
     @property
     def newest(self) -> list[AnyProcess]:
         """Return the process for new cases of each name."""
-        return [self.for_start(name) for name in self._versions]
+        return [*self._newest.values()]
 
     def __iter__(self) -> Iterator[AnyProcess]:
         """Return all processes; for each name, the lowest version first."""
@@ -37,10 +38,11 @@ class Registry:
 
     def for_start(self, name: str) -> AnyProcess:
         """Return the process for new cases: the highest version. Raises UnknownProcess."""
-        if name not in self._versions:
+        newest = self._newest.get(name)
+        if newest is None:
             known = ", ".join(sorted(self._versions)) or "none"
             raise UnknownProcess(f"process {name!r} is not registered with this engine, which has {known}; pass it to Engine.open.")
-        return [*self._versions[name].values()][-1]
+        return newest
 
     def accepting(self, name: str, version: int) -> AnyProcess | None:
         """Return the process for a case of this version: the same version, or the lowest that accepts it, or None."""

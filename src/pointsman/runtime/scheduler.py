@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from pointsman.errors import Conflict, StoreError, VersionNotAccepted
 from pointsman.kernel.attempts import INTERRUPTIONS_MAX
@@ -40,6 +41,11 @@ SUSPECT_SECONDS = (
 )
 
 HESITATION_SECONDS = 1.0  # the wait after a claim that took no case although one seemed to be due
+
+
+def case_name(session: CaseSession) -> str:
+    """Return the name of the task that drives a case."""
+    return f"pointsman-case-{session.case.row.id}"
 
 
 class Scheduler:
@@ -81,7 +87,7 @@ class Scheduler:
     def enter(self) -> bool:
         """Reserve a place for a case that is about to be committed as running. Return False if there is none.
 
-        Use the place with `take`, or give it back with `leave`. While due cases wait to be claimed, no new case gets a place before them.
+        Use the place with `occupy`, or give it back with `leave`. While due cases wait to be claimed, no new case gets a place before them.
         """
         if self._free <= 0 or self._due:
             return False
@@ -106,13 +112,12 @@ class Scheduler:
         """Start claiming."""
         self._loop_task = asyncio.create_task(self._claim_loop(), name="pointsman-scheduler")
 
-    def take(self, session: CaseSession, commands: tuple[Command, ...] | None) -> None:
-        """Drive a running case in its reserved place, from the commands of the plan just committed. None asks the machine for them."""
+    def occupy(self, session: CaseSession, task: asyncio.Task[Any]) -> None:
+        """Give a reserved place to a running case, whose `task` calls `drive`."""
         self._reserved -= 1
-        case = session.case.row.id
         self._lull.clear()
-        session.task = asyncio.create_task(self._drive(session, commands), name=f"pointsman-case-{case}")
-        self._sessions[case] = session
+        session.task = task
+        self._sessions[session.case.row.id] = session
 
     def let_go(self, case: int) -> None:
         """Free the place of a case that is resting, or ready again, after a commit."""
@@ -181,7 +186,7 @@ class Scheduler:
             with suppress(StoreError):
                 await self._store.release([*late, *self._given_back], now=self._ports.clock.now())
 
-    def _tasks(self) -> list[asyncio.Task[None]]:
+    def _tasks(self) -> list[asyncio.Task[Any]]:
         return [session.task for session in self._sessions.values() if session.task is not None]
 
     def give_up(self, error: Exception) -> None:
@@ -258,7 +263,7 @@ class Scheduler:
         found = await self._session_of(claimed)
         if isinstance(found, CaseSession):
             self._reserved += 1
-            self.take(found, None)
+            self.occupy(found, asyncio.create_task(self.drive(found, None), name=case_name(found)))
             return
         self._limits.moved(claimed.case.id)
         with suppress(Conflict):
@@ -278,7 +283,8 @@ class Scheduler:
         except Exception as error:
             return CannotGoOn(f"its state cannot be read: {message_of(error)}")
 
-    async def _drive(self, session: CaseSession, commands: tuple[Command, ...] | None) -> None:
+    async def drive(self, session: CaseSession, commands: tuple[Command, ...] | None) -> None:
+        """Drive a case that has a place until it rests, from the commands of the plan just committed. None asks the machine for them."""
         case = session.case.row.id
         try:
             await self._runner.drive(session, commands, going_on=lambda: not self._stopping)

@@ -85,7 +85,7 @@ class Schedules:
         due, over = schedule.due(row.last, now, row.since)
         for tick in due:
             inputs = schedule.inputs(schedule.shown(tick)) if callable(schedule.inputs) else schedule.inputs
-            await self._starts.start(NewCase(process.name, process.version, schedule.key(tick)), inputs)
+            await self._starts.start(process, NewCase(process.name, process.version, schedule.key(tick)), inputs)
             await self._is_over(process, schedule, tick)
         if not due and over > row.last:
             await self._is_over(process, schedule, over)

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.case import Case
@@ -34,7 +35,7 @@ class CaseSession:
     calling: int = 0
     counted: bool = True
     cancel: Event | None = None
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[Any] | None = None
 
     def __post_init__(self) -> None:
         self.process = self.program.process

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, cast
 
 from pydantic import ValidationError
@@ -54,12 +55,11 @@ class Starts:
         self._intakes = intakes
         self._clock = clock
 
-    async def start(self, new: NewCase, state: State | Mapping[str, Any], *, bounded: bool = False) -> Started:
+    async def start(self, registered: AnyProcess, new: NewCase, state: State | Mapping[str, Any], *, bounded: bool = False) -> Started:
         """Start a case; see `Engine.start`.
 
         A `bounded` start is refused when the intake is full. A start that accepted work needs, such as a child's, is not bounded.
         """
-        registered = self._cases.process(new.process)
         _check_key("key", new.key)
         check_text("tenant", new.tenant)
         check_whole("priority", new.priority)
@@ -91,8 +91,8 @@ class Starts:
                 break
             number += 1
             key = f"{first}/{number}"
-        version = self._cases.process(process).version
-        started = await self.start(NewCase(process, version, key, row.tenant, row.priority, parent=row.id), inputs)
+        registered = self._cases.process(process)
+        started = await self.start(registered, NewCase(process, registered.version, key, row.tenant, row.priority, parent=row.id), inputs)
         return started.case
 
     async def send(self, process: str, message: object, *, name: str | None, key: str | None, tenant: str, priority: int) -> Delivered:
@@ -192,14 +192,14 @@ def _accept(process: AnyProcess, message: object, name: str | None) -> Accept:
 
 def _input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[str, Cell]:
     """Check the inputs of a start and encode them as cells."""
-    if not isinstance(cast("object", state), process.state | Mapping):
+    if not isinstance(cast("object", state), (process.state, Mapping)):
         raise InputInvalid(
             f"process {process.name!r} cannot start with a {type(state).__name__}; give it a {process.state.__name__}, or a mapping of its inputs."
         )
     given = dict(state)
-    inputs = inputs_of(process.state) | {name for accept in process.accepts_messages.values() for name in accept.writes}
+    required, inputs = inputs_of(process.state), _given_at_start(process)
     for name, value in given.items():
-        if name in process.state.model_fields and name not in inputs and value is not None:
+        if value is not None and name not in inputs and name in process.state.model_fields:
             message = f"process {process.name!r}: {name!r} is written by a step and cannot be given at the start; leave it out."
             raise InputInvalid(message)
     if not isinstance(state, process.state):
@@ -208,5 +208,12 @@ def _input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[
         except ValidationError as error:
             raise InputInvalid(f"process {process.name!r} cannot start: {describe(error)}.") from None
     codec = codec_of(process.state)
-    values = {name: getattr(state, name) for name in process.state.model_fields if name in inputs}
-    return {name: codec.encode(name, value, "") for name, value in values.items() if value is not None or name in inputs_of(process.state)}
+    values = {name: getattr(state, name) for name in inputs}
+    return {name: codec.encode(name, value, "") for name, value in values.items() if value is not None or name in required}
+
+
+@lru_cache(maxsize=1_024)  # as many processes and versions as a program will have
+def _given_at_start(process: AnyProcess) -> tuple[str, ...]:
+    """The fields that a start may give, in the order of the state: its inputs, and what messages write."""
+    inputs = inputs_of(process.state) | {name for accept in process.accepts_messages.values() for name in accept.writes}
+    return tuple(name for name in process.state.model_fields if name in inputs)
