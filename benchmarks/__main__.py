@@ -1,7 +1,8 @@
-"""Measure: `python -m benchmarks [--quick] [--only W1] [--json FILE]`, or `--profile`."""
+"""Measure: `python -m benchmarks [--quick] [--only W1] [--json FILE] [--plot FILE.svg]`; or `--profile`; or `--page ROWS.json`."""
 
 import argparse
 import json
+import os
 import platform
 import sqlite3
 from collections.abc import Iterator
@@ -9,11 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.page import write_page
 from benchmarks.peers.installed import peers
-from benchmarks.profiling import profile
+from benchmarks.plot import plot
+from benchmarks.profiling import profiled
+from benchmarks.results import number, ratios
 from benchmarks.trials import FLOOR, OURS, Row, System, compared
 
-WORKLOADS = ("limits", "W1", "W2", "W3", "W4", "W5", "W6")
+WORKLOADS = ("limits", "W1", "W2", "W3", "W4", "W5", "W6", "profile")
+
+PROFILES = {"profile", "functions"}  # --profile prints these
 
 HIDDEN = {
     "settings",
@@ -71,6 +80,8 @@ def _at_length(only: str | None, peers: list[System], *, quick: bool) -> Iterato
             "pointsman-desk", "sqlite", "benchmarks.systems.desk", settings="offline rules, 64 mails at once", version=OURS.version
         )
         yield compared([desk], "W6", {"mails": 200 if quick else 1_000, "concurrency": 64}, rounds=rounds, figure="mails_per_s")
+    if only in {None, "profile"}:
+        yield profiled(seconds)
 
 
 def shown(row: Row) -> str:
@@ -82,26 +93,59 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) and abs(value) < 1_000 else f"{value:.0f}" if isinstance(value, float) else str(value)
 
 
+def _print_ratios(rows: list[Row]) -> None:
+    """Print the library against the fastest peer, where one was measured."""
+    table = Table("work", "pointsman-sqlite", "of the floor", "fastest durable peer", "faster by", "spread", title="Against durable peers")
+    for one in ratios(rows):
+        table.add_row(
+            one.label,
+            f"{number(one.ours)} {one.unit}",
+            "" if one.of_floor is None else f"{one.of_floor:.2f}",
+            f"{one.peer}: {number(one.peers)} {one.unit}",
+            f"{number(one.times)} times",
+            f"{number(one.low)} to {number(one.high)}",
+        )
+    if table.row_count:
+        Console(width=120).print(table)
+
+
+def _machine(*, quick: bool) -> Row:
+    return {
+        "workload": "machine", "system": "machine", "python": platform.python_version(), "sqlite": sqlite3.sqlite_version,
+        "machine": platform.machine(), "cores": os.cpu_count(), "quick": quick,
+    }  # fmt: skip
+
+
 def main() -> None:
-    """Measure what was asked for; print a line for each row as it comes, and write all of them as JSON."""
+    """Measure what was asked for; print a line for each row as it comes, and write all of them as JSON and as a plot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: less than two minutes, and less to rely on")
     parser.add_argument("--only", choices=WORKLOADS, help="one workload")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--plot", type=Path, help="also draw the comparisons with peers into this SVG file")
     parser.add_argument("--profile", action="store_true", help="show where W1 at 256 in flight spends its time instead")
+    parser.add_argument("--page", type=Path, metavar="ROWS.json", help="write the rows of an earlier run into docs/performance.md instead")
     arguments = parser.parse_args()
-    if arguments.profile:
-        profile()
+    if arguments.page is not None:
+        write_page(arguments.page)
         return
-    print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.machine()}")
-    rows: list[Row] = []
+    if arguments.profile:
+        for row in profiled(4.0):
+            print(f"{row['us_a_step']:8.2f}  {row.get('module') or row['function']}")
+        return
+    rows: list[Row] = [_machine(quick=arguments.quick)]
+    print(shown(rows[0]))
     with peers() as beside:
         for some in measured(arguments.only, beside, quick=arguments.quick):
             for row in some:
-                print(shown(row), flush=True)
+                if row["workload"] not in PROFILES:
+                    print(shown(row), flush=True)
             rows += some
+    _print_ratios(rows)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if arguments.plot is not None:
+        arguments.plot.write_text(plot(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":
