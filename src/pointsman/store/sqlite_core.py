@@ -45,8 +45,9 @@ class SqliteCore:
         self.highest = self.highest_case()
         self.engine = 0  # the engine whose transaction this is
         self.gone = 0  # counts deletions of content that may have referred to a blob
-        self._next = self._behind_last()  # the number of the next event
         self._clock_saved = int(self._do("select_meta", ("clock_entry",)).fetchone()[0])
+        # The number of the next event. Numbers that no row got are not used again if `highest_time` would not read them.
+        self._next = max(self._behind_last(), self._clock_saved)
         self._any_erased = bool(self._do("any_erased_key", ()).fetchone()[0])
 
     def _do(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> sqlite3.Cursor:
@@ -68,7 +69,8 @@ class SqliteCore:
 
     def clock_high_water(self) -> float:
         """Return the highest time (Unix seconds) ever committed."""
-        return float(self._do("highest_time", ()).fetchone()[0])
+        saved, later = self._do("highest_time", ()).fetchone()
+        return max(float(saved), later or 0.0)
 
     def has_epoch(self, epoch: int) -> bool:
         """Return whether this engine's epoch is the last, that is, no other engine has taken over the file."""
@@ -154,7 +156,7 @@ class SqliteCore:
         The guard runs first, so that a stale transition writes nothing.
         """
         if self._next >= self._clock_saved + CLOCK_EVENTS:
-            self._do("save_clock", (self.clock_high_water(), self._next))
+            self._do("save_clock", (repr(self.clock_high_water()), self._next))
             self._clock_saved = self._next
         moved = self._guard(transitions)
         answers: list[int | Conflict] = []

@@ -410,12 +410,14 @@ SELECT value FROM meta WHERE name = ?;
 SELECT 1 FROM meta WHERE name = 'epoch' AND value = ?;
 
 -- name: highest_time
--- The highest committed time: history never runs backwards, even if the clock does.
-SELECT max(CAST(value AS REAL), coalesce((SELECT max(at) FROM journal WHERE id >= (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'clock_entry')), 0))
+-- The saved time, and the highest time in the journal since. The higher one is the highest committed time: history never runs
+-- backwards, even if the clock does.
+SELECT value, (SELECT max(at) FROM journal WHERE id >= (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'clock_entry'))
   FROM meta WHERE name = 'clock';
 
 -- name: save_clock
--- Save the highest time, and the number of the next event, from which on the journal is to be read for a higher one.
+-- Save the highest time as text, because SQLite would round it to 15 digits, and the number of the next event, from which on the
+-- journal is to be read for a higher one.
 UPDATE meta SET value = CASE name WHEN 'clock' THEN ? ELSE ? END WHERE name IN ('clock', 'clock_entry');
 
 -- name: highest_case
