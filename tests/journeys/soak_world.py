@@ -265,7 +265,7 @@ class Soak:
             self.told.answers[number] = by
 
     async def _mend(self, case: int, client: Client) -> None:
-        """Do what an operator does: look what became of a call in doubt and say so, or just put the case back into the line.
+        """Do what an operator does: look up a call in doubt and resolve it, or just redrive the case.
 
         Neither is said again where the worker ended before it answered: by then there may be another call in doubt.
         """

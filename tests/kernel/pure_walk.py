@@ -272,7 +272,7 @@ class Walk:
         self._ask(case, happenings.Answered(pause.name, "anna", cells))
 
     def _operated(self) -> bool:
-        """What an operator does about a parked case: say what became of an effect in doubt, or put it back into the line."""
+        """What an operator does about a parked case: resolve the effect in doubt, or redrive the case."""
         case = self._loaded()
         if case.unsettled:
             self._resolve(case)

@@ -82,7 +82,7 @@ def test_a_migration_that_changes_what_it_was_given_changes_it_all_the_same() ->
         (lambda c: {**c, "draft": {1, 2}}, "raised TypeError"),
         (lambda c: {**c, "amount": float("inf")}, "raised ValueError"),
         (lambda c: {**c, "amount": "much"}, "after its migrations the stored value of field 'amount' no longer fits its type"),
-        (lambda c: {**c, "mesage": "x"}, "gives 'mesage', which is no field of Case; correct it"),
+        (lambda c: {**c, "mesage": "x"}, "gives 'mesage', which is not a field of Case; correct it"),
     ],
 )
 def test_a_migration_that_fails_says_which_and_why(migration: Any, told: str) -> None:

@@ -129,7 +129,7 @@ def test_a_state_that_does_not_fit_would_break_under_the_same_version_and_block_
         ),
     ]
     assert [(kind.verdict, kind.message.split(":")[0]) for kind in other.found] == [
-        (Verdict.BLOCKED, "version 1 of 'claims' cannot be brought to version 2"),
+        (Verdict.BLOCKED, "version 1 of 'claims' cannot be migrated to version 2"),
     ]
 
 
@@ -138,7 +138,7 @@ def test_a_migration_is_tried_with_the_rest(db: Path) -> None:
 
     report = checked(db, euros)
 
-    assert told(report) == [("asked again", "ask shows something else than it showed", [1])]
+    assert told(report) == [("asked again", "ask would show something different", [1])]
     assert not report.breaks
 
 

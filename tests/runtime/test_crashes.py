@@ -33,7 +33,7 @@ def test_a_node_that_kills_its_process_is_parked_after_so_many_deaths(on_disk: P
     assert len(lines) == (2 if number == 1 else number)
     assert row.status is (Status.DONE if number == 1 else Status.PARKED)
     if number > 1:
-        assert "an engine has ended 8 times while step 'work' was running" in row.reason
+        assert "the engine died 8 times while step 'work' was running" in row.reason
 
 
 def test_a_deadly_node_is_recorded_as_failed_where_its_author_says_so(on_disk: Place, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_branch_that_kills_its_process_again_and_again_parks_its_case_and_its_
     row, lines = run(main())
 
     assert row.status is Status.PARKED
-    assert "an engine has ended 8 times" in row.reason
+    assert "the engine died 8 times" in row.reason
     assert (lines.count("quick"), lines.count("work")) == (1, INTERRUPTIONS_MAX)
 
 

@@ -280,4 +280,4 @@ def test_a_call_that_never_ends_is_left_to_a_person(place: Place) -> None:
     row, entry = run(main())
 
     assert (row.status, entry.status, world.look_ups, len(world.keys)) == (Status.PARKED, EffectStatus.IN_DOUBT, 0, 1)
-    assert "its call was given up and still runs" in row.reason
+    assert "the engine abandoned its call, which still runs" in row.reason

@@ -47,7 +47,7 @@ def test_a_node_that_ends_its_engine_again_and_again_is_parked(on_disk: Place, t
 
     assert died == len(calls.read_text().split()) == INTERRUPTIONS_MAX
     assert (row.status, state.result) == (Status.PARKED, None)
-    assert "an engine has ended 8 times while step 'in_node' was running" in row.reason.replace("in_thread", "in_node")
+    assert "the engine died 8 times while step 'in_node' was running" in row.reason.replace("in_thread", "in_node")
     assert kinds[-2:] == ["node.interrupted", "parked"]
 
 
@@ -80,7 +80,7 @@ def test_a_condition_that_ends_its_engine_is_found_out_too(on_disk: Place, tmp_p
 
     assert died == INTERRUPTIONS_MAX + IN_VAIN_MAX
     assert row.status is Status.PARKED
-    assert "an engine has ended 10 times before it could go on with step 'in_node'" in row.reason
+    assert "the engine died 10 times before it could continue step 'in_node'" in row.reason
     assert kinds[-1] == "parked"
 
 

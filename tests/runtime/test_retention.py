@@ -322,7 +322,7 @@ def test_a_case_that_goes_on_is_not_erased(place: Place) -> None:
         async with place.open(mails(), clock=ManualClock(NOON)) as engine:
             case = await dealt_with(engine, "ask")
             before = place.dump()
-            with pytest.raises(Refused, match="case 1 cannot be erased while it goes on: it is waiting at 'approval'; cancel it first"):
+            with pytest.raises(Refused, match="case 1 cannot be erased while it is open: it is waiting at 'approval'; cancel it first"):
                 await engine.erase(case, by="anna", why="was asked to")
             with pytest.raises(UnknownCase):
                 await engine.erase(77, by="anna", why="was asked to")

@@ -268,7 +268,7 @@ def wrong(fields: Any) -> Any:
     [
         (wrong, "the migration of 'ask' from version 1 raised KeyError: 'massage'; correct it"),
         (lambda fields: {**fields, "message": 7}, "after its migrations the stored value of field 'message' no longer fits its type"),
-        (lambda fields: {**to_2(fields), "replies": "x"}, "gives 'replies', which is no field of Ask2; correct it"),
+        (lambda fields: {**to_2(fields), "replies": "x"}, "gives 'replies', which is not a field of Ask2; correct it"),
         (lambda fields: {**to_2(fields), "reply": float("nan")}, "raised ValueError"),
         (lambda fields: None, "raised TypeError"),
         (None, "the stored value of field 'message' no longer fits its type"),
@@ -665,7 +665,7 @@ def test_cases_of_the_first_release_continue_under_the_present_code_and_newer_ve
     if version == 1:
         assert world.keys.count(effects[0].key) == 1
     else:
-        # What the effect reads has another name now, so nobody can tell its key: a person says what became of the call.
+        # A field that the effect reads was renamed, so its key is unknown: a person resolves the effect.
         assert doubtful.version == 1
         assert "may or may not have happened" in doubtful.reason
         assert effects[0].key not in world.keys

@@ -57,7 +57,7 @@ def test_an_async_function_that_blocks_is_named_once_and_counted(
     with caplog.at_level(logging.WARNING, logger="pointsman"):
         blocked = run(main())
 
-    warnings = [record.getMessage() for record in caplog.records if "held up the event loop" in record.getMessage()]
+    warnings = [record.getMessage() for record in caplog.records if "blocked the event loop" in record.getMessage()]
     assert blocked == len(warnings) == 2 * told
     assert all("node 'stand_still'" in warning and "(at test_watchdog.py:" in warning for warning in warnings)
 

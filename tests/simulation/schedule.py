@@ -34,7 +34,7 @@ PAUSES = (0.5, CALL_SECONDS + 2, LEASE_SECONDS + 3, 2 * LEASE_SECONDS)
 GARBAGE_MAX = 50_000  # objects: what a few schedules leave behind
 PROCESSES = processes()
 ALLOWED = re.compile(
-    "in doubt|an engine has ended|ended without a result|was begun|was rejected|failed after|passed its guard|was not called|was not sent|did not arrive|used up its|may or may not"
+    "in doubt|the engine died|ended without a result|was started|was rejected|failed after|passed its guard|was not called|was not sent|did not arrive|used up its|may or may not"
 )
 ENDED = {Status.DONE, Status.CANCELLED}
 
@@ -347,7 +347,7 @@ class Schedule:
         world.loop.call_on(None, world.pick((0.0, 0.0, 0.01, 3.0, 40.0)), say)
 
     def _operate(self, row: Any) -> None:
-        """Find out what became of an effect in doubt and say so, or correct what is wrong and put the case back into the line."""
+        """Resolve an effect in doubt, or correct the cause and redrive the case."""
         world = self.world
         entries = [e for e in at_once(world.store.effects(row.id)) if e.status in {EffectStatus.INTENDED, EffectStatus.IN_DOUBT}]
         if not entries:

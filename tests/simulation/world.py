@@ -83,7 +83,7 @@ class World:
 
 
 class Wire:
-    """A store as one engine sees it over a network: slow, and at times it does not say what became of a commit.
+    """A store as one engine sees it over a network: slow, and at times it does not answer whether a commit succeeded.
 
     What was sent arrives although the sender may be dead by then; on a file of its own it does not.
     """

@@ -89,7 +89,7 @@ def test_a_file_that_may_not_grow_stops_the_engine_and_nothing_is_lost(tmp_path:
     answer = in_a_process(LIMITED, path)
 
     assert str(path) in answer["text"]
-    assert "nothing that was answered is lost" in answer["text"]
+    assert "nothing that was confirmed is lost" in answer["text"]
     assert (answer["outcome"], answer["whole"]) == ("sent", "True")
 
 

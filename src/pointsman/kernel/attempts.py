@@ -164,7 +164,7 @@ def interrupted(at: Moment, step: Parallel | AnyNode) -> StepResult:
     case, deaths = at.case, at.case.row.interruptions
     node = step.nodes[0] if isinstance(step, Parallel) else step
     event = Event(Kind.NODE_INTERRUPTED, node.name, case.row.attempts, {"interruptions": deaths})
-    error = RuntimeError(f"an engine has ended {deaths} times while step {step.name!r} was running")
+    error = RuntimeError(f"the engine died {deaths} times while step {step.name!r} was running")
     if not isinstance(step, Parallel):
         move = _next_move(node, progress_in(case, node), None)
         if move is not None:

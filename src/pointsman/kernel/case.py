@@ -123,7 +123,7 @@ def loaded_case(
     except ValueRefused as error:
         if migrated is None:
             raise ValueRefused(f"{error}; {UNFIT}") from None
-        problem = f"version {row.version} of {process.name!r} cannot be brought to version {process.version}"
+        problem = f"version {row.version} of {process.name!r} cannot be migrated to version {process.version}"
         raise VersionNotAccepted(f"{problem}: {error}; migrate it with accepts=") from None
     case = bare_case(process, row, incarnation)
     snapshot = case.snapshot._replace(cells=cells)

@@ -132,7 +132,7 @@ def encode_value(adapter: TypeAdapter[Any], what: str, value: object) -> str:
 def check_text(what: str, text: str | None) -> None:
     """Raise ValueRefused, naming `what`, if a database cannot hold the text."""
     if text is not None and not isinstance(cast("object", text), str):
-        raise ValueRefused(f"{what}: {type(text).__name__} is no text; give it a str.")
+        raise ValueRefused(f"{what}: {type(text).__name__} is not a text; give it a str.")
     flaw = _text_flaw(text, what) if text is not None else None
     if flaw:
         raise ValueRefused(flaw)
@@ -233,13 +233,13 @@ def _flaw(value: object, path: str) -> str | None:
     try:
         return _find_flaw(value, path)
     except RecursionError:
-        return f"{path}: it is nested too deep, or holds itself; give it a flatter shape."
+        return f"{path}: it is nested too deep, or contains itself; give it a flatter shape."
 
 
 def _find_flaw(value: object, path: str) -> str | None:
     """Find the first thing that JSON, or a database's text, cannot hold."""
     if isinstance(value, float) and not math.isfinite(value):
-        return f"{path}: {value} is no JSON number; use None or a text."
+        return f"{path}: {value} is not a JSON number; use None or a text."
     if isinstance(value, str):
         return _text_flaw(value, path)
     if isinstance(value, bytes) and b"\0" in value:

@@ -95,10 +95,10 @@ def reach(at: Moment, effect: AnyEffect, undoes: str = "", *, granted: Acquire |
     """The next move of the case's current effect; `granted` is the permit and the thread that it has."""
     deaths = at.case.row.interruptions
     if deaths >= INTERRUPTIONS_MAX:
-        problem = f"an engine has ended {deaths} times while step {effect.name!r} was running"
+        problem = f"the engine died {deaths} times while step {effect.name!r} was running"
         return StepResult(park=f"{problem}; correct it, resolve its call if that is in doubt, and redrive the case")
     if at.case.row.attempts > ATTEMPTS_A_CALL * effect.retry.attempts_max:
-        problem = f"{effect.name!r} was begun {format_count(at.case.row.attempts - 1, 'time')} and never ended"
+        problem = f"{effect.name!r} was started {format_count(at.case.row.attempts - 1, 'time')} and never ended"
         return StepResult(park=f"{problem}; correct it, resolve its call if that is in doubt, and redrive the case")
     try:
         key, arguments = effect_key(at.case.incarnation, at.process, at.case.snapshot, effect, undoes)
@@ -107,7 +107,7 @@ def reach(at: Moment, effect: AnyEffect, undoes: str = "", *, granted: Acquire |
     entry = at.case.ledger.get(key)
     if entry is not None and entry.arguments != arguments:
         problem = f"effect {effect.name!r} was intended under key {key} with other arguments"
-        return StepResult(park=f"{problem}; its key must name everything that makes it another effect")
+        return StepResult(park=f"{problem}; its key= must name everything that distinguishes two effects")
     if entry is None or entry.status is EffectStatus.NOT_SENT:
         if _needs_more(effect) and granted is None:
             return Acquire(effect, at.case.snapshot.cells, undoes)
@@ -187,7 +187,7 @@ def _resolve_doubt(at: Moment, effect: AnyEffect, entry: EffectRow, undoes: str,
             if _needs_more(effect) and granted is None:
                 return Acquire(effect, at.case.snapshot.cells, undoes)
             intent = _intent(at, effect, entry.key, entry.arguments, again=True)
-            unread = _give_up(effect, entry.key, "its call may have happened, and a message has come that it does not know")
+            unread = _give_up(effect, entry.key, "its call may have happened, and a message has changed what it reads")
             call_again = CallEffect(effect, intent, at.case.snapshot.cells, at.case.row.attempts, undoes, doubtful=True)
             return Intend(call_again, doubt, StepResult(doubt, park=unread, settlement=settlement), repeats=True)
         case WaitUntil(wake_at):
@@ -202,7 +202,7 @@ def _wait_for_its_end(at: Moment, effect: AnyEffect, entry: EffectRow, doubt: tu
     """Wait for a call that was given up but still runs, because it could act after a look-up."""
     attempt = at.case.row.attempts
     if attempt >= ATTEMPTS_A_CALL * effect.retry.attempts_max:
-        return StepResult(doubt, park=_give_up(effect, entry.key, "its call was given up and still runs"), settlement=settlement)
+        return StepResult(doubt, park=_give_up(effect, entry.key, "the engine abandoned its call, which still runs"), settlement=settlement)
     wait = max(effect.timeout_seconds, effect.retry.wait_seconds(attempt, at.chance.random()))
     return StepResult(doubt, wake_at=at.now + wait, settlement=settlement)
 
@@ -220,7 +220,7 @@ def _adopt(at: Moment, effect: AnyEffect, entry: EffectRow) -> Move:
     if effect.writes and not cells:
         done = f"effect {effect.name!r} is done already under key {entry.key}, and {', '.join(effect.writes)} has its outcome"
         return StepResult(
-            park=f"{done}; it would be chosen again for ever: correct its rule, or name with key= what makes it another effect"
+            park=f"{done}; it would be chosen again for ever: correct its rule, or name in key= what distinguishes the next effect"
         )
     facts = {"key": entry.key, "how": "adopted", "fields": list(cells)}
     return StepResult((Event(Kind.EFFECT_SETTLED, effect.name, at.case.row.attempts, facts, cells),))
@@ -397,7 +397,7 @@ def _with_limit_facts(result: StepResult, end: CallEnd) -> StepResult:
 
 
 def _forgotten(key: str, step: str) -> str:
-    return f"the effect with key {key} may or may not have happened, and the rules go on to {step}"
+    return f"the effect with key {key} may or may not have happened, and the rules continue with {step}"
 
 
 def _in_doubt(effect: AnyEffect, key: str, attempt: int, message: str) -> Event:
@@ -405,7 +405,7 @@ def _in_doubt(effect: AnyEffect, key: str, attempt: int, message: str) -> Event:
 
 
 def _no_key(effect: AnyEffect, error: Exception) -> str:
-    return f"the key of effect {effect.name!r} cannot be made: {type(error).__name__}: {message_of(error)}"
+    return f"the key of effect {effect.name!r} cannot be computed: {type(error).__name__}: {message_of(error)}"
 
 
 def _give_up(effect: AnyEffect, key: str, reason: str) -> str:

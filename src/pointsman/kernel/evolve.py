@@ -194,7 +194,7 @@ def _turns(process: AnyProcess, steps: int, turning: tuple[str, ...]) -> Decisio
     """Park a case that has taken too many steps."""
     if steps < process.steps_max:
         return None
-    rules = ", ".join(repr(rule) for rule in dict.fromkeys(turning)) or "not known, since an engine has ended meanwhile"
+    rules = ", ".join(repr(rule) for rule in dict.fromkeys(turning)) or "unknown, because an engine died since"
     problem = f"it has taken {steps} steps without an answer, a message or a timer; the rules that repeat: {rules}"
     return Decision(Park(f"{problem}. Correct them, or raise steps_max of process {process.name!r}"))
 

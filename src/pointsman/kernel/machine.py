@@ -235,7 +235,7 @@ def _claimed(at: Moment, _: happenings.Claimed) -> Plan | Refusal:
     """Decide afresh what comes next: the rules may have changed since the last decision was committed."""
     case = at.case
     if case.row.status is Status.READY and at.offer.place:
-        return Refusal("a claim makes a ready case running first; a ready case can only be looked at, without a place")
+        return Refusal("a ready case must be claimed before it can run")
     if case.pause is not None:
         return _conclude(at, timers.due(at))
     decision = at.program.next(case.snapshot.cells)

@@ -129,7 +129,7 @@ def _received_one(at: Moment, snapshot: Snapshot, message: MessageRow) -> _One:
     except Exception as error:  # the author's function may raise anything
         return _One(passed(message, message_of(error)), MessageStatus.PASSED)
     if cells is None:
-        return _One(passed(message, "it is older than the one that stands"), MessageStatus.PASSED)
+        return _One(passed(message, "it is older than the current one"), MessageStatus.PASSED)
     event = Event(Kind.MESSAGE_RECEIVED, message.name, facts={"message": message.id, "fields": list(cells)}, writes=cells)
     return _One(event, MessageStatus.LOGGED if accept is not None and accept.while_open == "append" else MessageStatus.TAKEN)
 

@@ -63,7 +63,7 @@ def _step(process: AnyProcess, older: int, values: dict[str, Any]) -> dict[str, 
     known = process.state.model_fields
     strange = sorted(name for name in after.keys() - values.keys() if older + 1 == process.version and name not in known)
     if strange:
-        raise VersionNotAccepted(f"{what} gives {strange[0]!r}, which is no field of {process.state.__name__}; correct it")
+        raise VersionNotAccepted(f"{what} gives {strange[0]!r}, which is not a field of {process.state.__name__}; correct it")
     return after
 
 
@@ -81,7 +81,7 @@ def _text(process: AnyProcess, version: int, field: str, value: object, before: 
     try:
         return codec.encode(field, codec.decode(field, _dumped(value), "").value, "").text
     except ValueRefused as error:
-        problem = f"version {version} of {process.name!r} cannot be brought to version {process.version}"
+        problem = f"version {version} of {process.name!r} cannot be migrated to version {process.version}"
         raise VersionNotAccepted(f"{problem}: after its migrations {error}; correct them") from None
 
 

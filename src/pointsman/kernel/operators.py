@@ -41,7 +41,7 @@ def corrected(at: Moment, fields: Mapping[str, object]) -> dict[str, Cell]:
     process, codec = at.process, codec_of(at.process.state)
     unknown = sorted(name for name in fields if not codec.knows(name))
     if unknown:
-        raise Refused(f"{unknown[0]!r} is no field of {process.state.__name__}; its fields are {', '.join(process.state.model_fields)}.")
+        raise Refused(f"{unknown[0]!r} is not a field of {process.state.__name__}; its fields are {', '.join(process.state.model_fields)}.")
     cells: dict[str, Cell] = {}
     for name, value in fields.items():
         writers = [step.name for step in process.steps.values() if name in step.writes]
@@ -58,7 +58,7 @@ def resolution(at: Moment, came: Resolved) -> Resolution:
     entry, number = at.case.ledger[came.key], at.case.row.id
     if came.calls not in {None, entry.attempts}:
         problem = f"effect {entry.effect!r} of case {number} has been called again since ({format_count(entry.attempts, 'call')} in all)"
-        raise Refused(f"{problem}; find out what became of the last call.")
+        raise Refused(f"{problem}; find out whether the last call happened.")
     recorded = entry.status is EffectStatus.DONE and (entry.outcome is not None or not came.happened)
     if recorded or at.case.row.status in {Status.RUNNING, Status.WAITING}:
         problem = f"effect {entry.effect!r} of case {number} is {entry.status}, and as to the case, {standing(at.case.row)}"

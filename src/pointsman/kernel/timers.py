@@ -42,7 +42,7 @@ def wake_time(value: object) -> float:
         return value.timestamp()
     if isinstance(value, int | float):
         return float(value)
-    raise ValueError(f"{value!r} is no time; give the field a float (Unix seconds) or a datetime.")
+    raise ValueError(f"{value!r} is not a time; give the field a float (Unix seconds) or a datetime.")
 
 
 def _climbed(at: Moment, pause: Pause, row: PauseRow) -> StepResult:

@@ -143,7 +143,9 @@ def _forgets(process: AnyProcess, case: Case, decision: Decision, doubts: Sequen
             key, _ = effect_key(incarnation, process, case.snapshot, decision.step)
         except Exception as error:  # the author's function may raise anything
             return _kind(
-                row, Verdict.BROKEN, f"the key of effect {decision.step.name!r} cannot be made: {type(error).__name__}: {message_of(error)}"
+                row,
+                Verdict.BROKEN,
+                f"the key of effect {decision.step.name!r} cannot be computed: {type(error).__name__}: {message_of(error)}",
             )
     left = next((entry for entry in doubts if entry.key != key), None)
     return None if left is None else _kind(row, Verdict.BROKEN, forgotten_reason(left.key, decision.step.name))
@@ -160,7 +162,7 @@ async def _changes(reader: Reader, case: Case, decision: Decision) -> Kind | Non
     pause = await reader.pause(row.id)
     if pause is None or pause.closed is not None or pause.digest == digest_of(case.snapshot.cells, shows):
         return None
-    return _kind(row, Verdict.ASKED_AGAIN, f"{decision.step.name} shows something else than it showed")
+    return _kind(row, Verdict.ASKED_AGAIN, f"{decision.step.name} would show something different")
 
 
 def _named(step: str, rule: str | None) -> str:

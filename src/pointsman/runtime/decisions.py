@@ -122,7 +122,7 @@ class Decisions:
             message = f"what case {row.id} showed {change} since, and it shows something new; look at it again."
             raise Stale(message, current=await self.pending(row.id))
         if pause.closed == "void" and row.status in {Status.READY, Status.RUNNING}:
-            raise Stale(f"what case {row.id} showed has been rewritten since, and is being prepared afresh.", current=None)
+            raise Stale(f"what case {row.id} showed has been rewritten since, and is being computed again.", current=None)
         if pause.closed == "answered":
             message = f"case {row.id} was already answered by {pause.closed_by}; nothing was changed."
             raise AlreadyAnswered(message, by=str(pause.closed_by))

@@ -217,7 +217,7 @@ class Engine:
         session = await self._cases.read(await self._cases.row(case))
         state = state_of(session.process, session.case.snapshot.cells)
         if not isinstance(state, of):
-            raise ValueRefused(f"case {case} is of process {session.process.name!r}, whose state is no {of.__name__}.")
+            raise ValueRefused(f"case {case} is of process {session.process.name!r}, whose state is not a {of.__name__}.")
         return state
 
     async def wait_until_resting(self, case: int) -> CaseRow:

@@ -105,7 +105,7 @@ class OperatorCommands:
         row = await self._cases.row(case)
         stopped = row.status in {Status.PARKED, Status.BLOCKED}
         if row.status not in ENDED and not stopped:
-            raise Refused(f"case {case} cannot be erased while it goes on: {standing(row)}; cancel it first.")
+            raise Refused(f"case {case} cannot be erased while it is open: {standing(row)}; cancel it first.")
         dossier = await self._store.dossier(case)
         if dossier is None:
             return row  # retention has just deleted it
@@ -117,7 +117,7 @@ class OperatorCommands:
                 )
         parent = await self._store.case(row.parent) if row.parent is not None else None
         if parent is not None and parent.status not in ENDED:
-            raise Refused(f"case {case} is a child of case {parent.id}, which goes on and may still read it; erase it when that has ended.")
+            raise Refused(f"case {case} is a child of case {parent.id}, which is still open and may read it; erase it when that has ended.")
         if stopped:
             await self.cancel(case, by=by, why=why)
             return await self.erase(case, by=by, why=why)  # which looks again: it may have gone on meanwhile

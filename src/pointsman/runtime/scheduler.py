@@ -273,8 +273,8 @@ class Scheduler:
         """Load a claimed case, or return why it cannot run."""
         row = claimed.case
         if row.interruptions >= INTERRUPTIONS_MAX + IN_VAIN_MAX:
-            return CannotGoOn(f"an engine has ended {row.interruptions} times before it could go on with step {row.step!r}; "
-                              "its fields or a rule's condition may be what ends them: correct that, and redrive the case")  # fmt: skip
+            return CannotGoOn(f"the engine died {row.interruptions} times before it could continue step {row.step!r}; "
+                              "its fields or a rule's condition may be the cause: correct that, and redrive the case")  # fmt: skip
         try:
             process = self._registry.for_case(row.process, row.version)
             return CaseSession(program_of(process), await self._loader.load(process, row, claimed.fields, claimed.branches))

@@ -66,7 +66,7 @@ class Watchdog:
             self._told = True
             self.blocked += 1
             log.warning(
-                "%s has held up the event loop for %.0f s (at %s), and no timeout can stop it; let it await, or write it as a plain function",
+                "%s has blocked the event loop for %.0f s (at %s), and no timeout can stop it; let it await, or write it as a plain function",
                 self._culprit(),
                 now - self._seen,
                 stands_at(self._loop_thread),

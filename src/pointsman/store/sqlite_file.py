@@ -223,7 +223,7 @@ def explain(path: Path, error: Exception) -> StoreError:
     """Return a StoreError that says what a SQLite error means for this file, and the fix."""
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith("SQLITE_FULL"):
-        return StoreUnwritable(f"the disk that holds {path} is full; free some space and start again: nothing that was answered is lost.")
+        return StoreUnwritable(f"the disk that holds {path} is full; free some space and start again: nothing that was confirmed is lost.")
     if isinstance(error, sqlite3.Error) and is_locked(error):
         return StoreLocked(f"{path} is locked by another program; close that one and start again.")
     if name.startswith("SQLITE_NOTADB"):
@@ -237,7 +237,7 @@ def explain(path: Path, error: Exception) -> StoreError:
         return StoreUnwritable(f"{path} cannot be written ({error}); give the engine a file and a folder that it may write to.")
     if name.startswith("SQLITE_IOERR"):
         return StoreUnwritable(
-            f"{path} cannot be read or written ({name}: {error}); check the disk and start again: nothing that was answered is lost."
+            f"{path} cannot be read or written ({name}: {error}); check the disk and start again: nothing that was confirmed is lost."
         )
     return StoreError(f"{path}: {error} ({name or type(error).__name__})")
 
