@@ -292,6 +292,9 @@ class Policy(Value):
     reply_characters_max: int = 4000  # two printed pages; customers do not read more
     phrases_forbidden: dict[Language, tuple[str, ...]] = {}
 
+    def __hash__(self) -> int:
+        return hash(self.version)  # its tables have no hash, and policies differ in their version
+
 
 class Reply(Value):
     """A draft. `author` is the name of a person or model; `template` names the reviewed template that it equals exactly.

@@ -1,11 +1,13 @@
 """Each check on a reply lets a good one through and names what is wrong with a bad one."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
 
 from desk.guards.replies import IN_TIME, LATE, NO_ORDER, POLICY
 from pointsman_desk.case import Grounds, Intent, Language, Mail, NoOrder, Order, Policy, Reply, Tone, Trust
+from pointsman_desk.guards import _once
 from pointsman_desk.nodes.validate import validate
 
 MAIL = Mail(message_id="m1@mail.example", sender="jonas.weber@mail.example", sender_name="Jonas Weber", date="2026-11-18T08:41:52+01:00")
@@ -230,3 +232,21 @@ def test_a_reply_that_nobody_reads_is_named() -> None:
 @pytest.mark.parametrize("body", ["1 " * 50_000, "a." * 50_000, "refund " * 20_000, "we will " * 20_000, "1." * 50_000])
 def test_a_hostile_reply_of_any_kind_gets_a_verdict(body: str) -> None:
     assert "length" in problems(body)
+
+
+def test_a_check_is_computed_once_for_equal_fields() -> None:
+    calls: list[Reply] = []
+
+    def short(reply: Reply) -> Iterator[str]:
+        calls.append(reply)
+        yield f"it has {len(reply.body)} characters"
+
+    check, reply = _once(short), Reply(subject="", body="Hello", language=Language.ENGLISH, tone=Tone.WARM, author="model")
+    equal, other = reply.model_copy(), reply.model_copy(update={"body": "Hello!"})
+
+    assert [check(reply=one) for one in (reply, equal, other)] == [("it has 5 characters",)] * 2 + [("it has 6 characters",)]
+    assert calls == [reply, other]
+
+
+def test_policies_of_one_version_with_other_terms_are_not_confused() -> None:
+    assert len({POLICY, POLICY.model_copy(), POLICY.model_copy(update={"refund_days": POLICY.refund_days + 1})}) == 2
