@@ -102,7 +102,7 @@ def support_mail(
     guard = Guard(repairs_max=1, models=models, free_models=1)
     classify_ = support.node(classify.classify, writes=("intents", "risk", "grounds"), guard=guard, **asking)
     fetch_order = support.node(facts.fetch_order, writes="order", retry=PATIENT, timeout_seconds=FETCH_SECONDS)
-    fetch_policy = support.node(facts.fetch_refund_policy, writes="policy", retry=PATIENT, timeout_seconds=FETCH_SECONDS)
+    fetch_policy = support.node(facts.fetch_refund_policy, writes="policy", retry=PATIENT, inline=True)
     identify = support.node(identity.identify, writes="trust", inline=True)
     guard = Guard(*CHECKS, repairs_max=2, models=models, free_models=1, escalate="unsafe")
     draft_ = support.node(draft.draft, writes="reply", guard=guard, **asking)

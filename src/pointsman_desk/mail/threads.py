@@ -8,7 +8,7 @@ cases, and no mail is lost.
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -65,7 +65,7 @@ class Threads:
     def add(self, place: Place, names: Iterable[tuple[Kind, str]], key: str) -> None:
         """Record the case of these identifiers; each keeps its first conversation. `key` is the identity of their mail."""
         rows = [(_hash(kind, name), *place, _hash("key", key)) for kind, name in names]
-        with self._using() as connection:
+        with self._using(begins=True) as connection:
             connection.executemany(_sql("add"), rows)
 
     def follows(self, earlier: int, later: Place) -> None:
@@ -81,10 +81,9 @@ class Threads:
     def arrived(self, sender: str, key: str, now: float, since: float) -> list[float]:
         """Record that a mail came, and return the times of all mails of its sender after `since`, including this one."""
         who = _hash("sender", sender)
-        with self._using() as connection:
-            connection.execute(
-                _sql("forget_arrivals"), (since,)
-            )  # of every sender; otherwise rows of senders who never write again would stay for ever
+        with self._using(begins=True) as connection:
+            # Of every sender; otherwise rows of senders who never write again would stay for ever.
+            connection.execute(_sql("forget_arrivals"), (since,))
             connection.execute(_sql("add_arrival"), (who, _hash("key", key), now))
             connection.execute(_sql("forget_oldest_arrivals"), (who, ARRIVALS_MAX))
             return [at for (at,) in connection.execute(_sql("arrivals"), (who,))]
@@ -95,15 +94,24 @@ class Threads:
         return row
 
     @contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
+    def _using(self, *, begins: bool = False) -> Iterator[sqlite3.Connection]:
+        """Use the connection exclusively; with `begins` the block is a transaction, which an error rolls back."""
         with self._lock:
             try:
+                if begins:
+                    self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
+                if begins:
+                    self._connection.execute("COMMIT")
             except sqlite3.Error as error:
                 problem = f"the desk's index of mails {self._file} cannot be used now ({error})"
                 raise IndexUnavailable(
                     f"{problem}; close the other program that has it open, or free disk space, then run the desk again."
                 ) from error
+            finally:
+                if self._connection.in_transaction:
+                    with suppress(sqlite3.Error):  # SQLite may already have rolled back
+                        self._connection.execute("ROLLBACK")
 
 
 def shared(sender: str, reference: str) -> str:

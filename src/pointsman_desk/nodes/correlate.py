@@ -117,10 +117,13 @@ class Conversations:
         names: list[tuple[Kind, str]] = [("key", identity.key), ("mail", identity.email_id)]
         if identity.sender != UNKNOWN_SENDER and not identity.by_machine:
             names += [("reference", shared(identity.sender, reference)) for reference in identity.answers]
-        await asyncio.to_thread(self.threads.add, place, names, identity.key)
-        await asyncio.to_thread(self.sent_replies.record_case, *place)
-        if earlier not in {None, row.id}:
-            await asyncio.to_thread(self.threads.follows, earlier, place)
+        await asyncio.to_thread(self._record, place, names, identity.key, None if earlier == row.id else earlier)
+
+    def _record(self, place: Place, names: list[tuple[Kind, str]], key: str, earlier: int | None) -> None:
+        self.threads.add(place, names, key)
+        self.sent_replies.record_case(*place)
+        if earlier is not None:
+            self.threads.follows(earlier, place)
 
     def _signs(self, identity: Identity) -> Iterator[tuple[Link, int, Callable[[str], bool]]]:
         """Yield each sign, the case that it names, and a check of the conversation."""

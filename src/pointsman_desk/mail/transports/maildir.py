@@ -56,7 +56,7 @@ class MaildirOutbox:
 
     def _holds(self, name: str) -> bool:
         """Return whether `new` or `cur` has the mail: a mail program moves it to `cur` and appends flags to its name."""
-        return any(file.name.startswith(name) for subfolder in ("new", "cur") for file in (self.path / subfolder).iterdir())
+        return (self.path / "new" / name).exists() or any(file.name.startswith(name) for file in (self.path / "cur").iterdir())
 
     def _link_new(self, raw: bytes, name: str) -> None:
         """Write the whole mail into `tmp`, then link it, so that no reader sees a partial mail."""
