@@ -94,8 +94,10 @@ class Case(NamedTuple):
 
 def new_case(number: int, new: NewCase, now: float, incarnation: str) -> Case:
     """A case before its start."""
-    row = CaseRow(number, new.process, new.version, new.key, created_at=now, updated_at=now)
-    row = row._replace(tenant=new.tenant, priority=new.priority, correlation=new.correlation, parent=new.parent)
+    row = CaseRow(
+        number, new.process, new.version, new.key, created_at=now, updated_at=now, tenant=new.tenant, priority=new.priority,
+        correlation=new.correlation, parent=new.parent,
+    )  # fmt: skip
     return Case(row, Snapshot(number, {}), incarnation=incarnation)
 
 

@@ -4,8 +4,7 @@ The engine does not count the backlog for every start. It adds the starts accept
 the bound, the store counts again, up to the bound and at most a few times a second.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, inf
 
@@ -36,12 +35,28 @@ class _Backlog:
         return self.counted + self.accepted + self.under_way
 
 
-@dataclass(slots=True)
 class Entry:
-    """A start at the intake. `busy` is the error that refuses it; the caller sets `started` if it started a case."""
+    """A start at the intake, counted as under way in its `backlogs` until the block is left.
 
-    busy: Busy | None = None
-    started: bool = False
+    `busy` is the error that refuses it; the caller sets `started` if it started a case.
+    """
+
+    __slots__ = ("_backlogs", "busy", "started")
+
+    def __init__(self, backlogs: Sequence[_Backlog] = (), busy: Busy | None = None) -> None:
+        self._backlogs = backlogs
+        self.busy = busy
+        self.started = False
+
+    def __enter__(self) -> "Entry":
+        for backlog in self._backlogs:
+            backlog.under_way += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for backlog in self._backlogs:
+            backlog.under_way -= 1
+            backlog.accepted += self.started
 
 
 class Intakes:
@@ -52,42 +67,36 @@ class Intakes:
         self._clock = clock
         self._backlogs: dict[tuple[str, str | None], _Backlog] = {}
 
-    @asynccontextmanager
-    async def enter(self, process: AnyProcess, tenant: str, *, bounded: bool) -> AsyncIterator[Entry]:
+    async def enter(self, process: AnyProcess, tenant: str, *, bounded: bool) -> Entry:
         """Count a start in the backlogs of its process and tenant, or refuse it in `Entry.busy`. A start that is not `bounded` is never refused."""
-        bounds = ((None, process.intake.backlog_max), (tenant, process.intake.tenant_backlog_max))
-        backlogs = [(whose, bound) for whose, bound in bounds if bound is not None] if bounded else []
-        for whose, bound in backlogs:
-            if (backlog := await self._full(process.name, whose, bound)) is not None:
-                yield Entry(_busy(process.name, whose, bound, backlog))
-                return
-        for whose, _ in backlogs:
-            self._backlog(process.name, whose).under_way += 1
-        entry = Entry()
-        try:
-            yield entry
-        finally:
-            for whose, _ in backlogs:
+        entered: list[_Backlog] = []
+        for whose, bound in ((None, process.intake.backlog_max), (tenant, process.intake.tenant_backlog_max)):
+            if bounded and bound is not None:
                 backlog = self._backlog(process.name, whose)
-                backlog.under_way = max(0, backlog.under_way - 1)
-                backlog.accepted += entry.started
+                if backlog.length >= bound and await self._full(process.name, whose, bound, backlog):
+                    return Entry(busy=_busy(process.name, whose, bound, backlog))
+                entered.append(backlog)
+        return Entry(entered)
 
-    async def _full(self, process: str, whose: str | None, bound: int) -> _Backlog | None:
-        backlog = self._backlog(process, whose)
+    async def _full(self, process: str, whose: str | None, bound: int, backlog: _Backlog) -> bool:
+        """Count a backlog that seems to have reached its bound, and return whether it has."""
         now = self._clock.monotonic()
         # A start that comes during the first count makes a count of its own: an unknown backlog is no reason to refuse it.
-        if backlog.length >= bound and (backlog.counted == inf or now - backlog.at >= RECOUNT_SECONDS):
+        if backlog.counted == inf or now - backlog.at >= RECOUNT_SECONDS:
             before, accepted, since = backlog.counted, backlog.accepted, now - backlog.at
             backlog.at, backlog.accepted = now, 0
             backlog.counted = await self._store.backlog(process, whose, most=bound)
             if before < inf:
                 backlog.left_per_second = max(0.0, before + accepted - backlog.counted) / since
-        return backlog if backlog.length >= bound else None
+        return backlog.length >= bound
 
     def _backlog(self, process: str, whose: str | None) -> _Backlog:
-        if len(self._backlogs) > TENANTS_MAX:
-            self._backlogs = {key: backlog for key, backlog in self._backlogs.items() if key[1] is None or backlog.under_way}
-        return self._backlogs.setdefault((process, whose), _Backlog())
+        backlog = self._backlogs.get((process, whose))
+        if backlog is None:
+            if len(self._backlogs) >= TENANTS_MAX:
+                self._backlogs = {key: backlog for key, backlog in self._backlogs.items() if key[1] is None or backlog.under_way}
+            backlog = self._backlogs[process, whose] = _Backlog()
+        return backlog
 
 
 def _busy(process: str, whose: str | None, bound: int, backlog: _Backlog) -> Busy:

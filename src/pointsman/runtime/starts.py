@@ -69,7 +69,7 @@ class Starts:
         if known is not None:
             return Started(known.id, duplicate=True)
         session = await self._cases.started(registered, came)
-        async with self._intakes.enter(registered, new.tenant, bounded=bounded) as entry:
+        with await self._intakes.enter(registered, new.tenant, bounded=bounded) as entry:
             if entry.busy is not None:
                 raise entry.busy
             number = await self._cases.apply(session, came, drives=True)
@@ -112,7 +112,7 @@ class Starts:
         _check_key("correlation", correlation)
         post = Post(Address(process, tenant, correlation), accept.name, identity, body, self._clock.now(), accept.while_open)
         # A full intake refuses only what would start a case. It always takes duplicates and messages for open cases.
-        async with self._intakes.enter(registered, tenant, bounded=accept.starts is not False) as entry:
+        with await self._intakes.enter(registered, tenant, bounded=accept.starts is not False) as entry:
             posted = await self._cases.apart(self._deliver(registered, accept, value, post, priority, full=entry.busy is not None))
             if posted is None:
                 assert entry.busy is not None, "only a full intake refuses"
