@@ -24,7 +24,7 @@ from pointsman.store.core_store import CoreStore
 from pointsman.store.sqlite_core import SqliteCore, concerns_the_file, refusal
 from pointsman.store.sqlite_file import FileLock, begin, connect_read_only, explain, explained, identity, open_writer, real
 
-BATCH_MAX = 512  # transitions per commit; beyond it the first one waits longer than sharing the flush saves
+BATCH_MAX = 512  # transitions from which on a commit takes in no more: the first would wait longer than sharing the flush saves
 
 T = TypeVar("T")
 Work = Callable[[SqliteCore], Any]
@@ -114,10 +114,10 @@ class SqliteStore(CoreStore):
         return answer
 
     def _hand_over(self) -> None:
-        """Give the writer what came in this turn of the event loop, all at once: each hand-over can wake it."""
-        if self._coming:
-            self._jobs.put(self._coming)
-            self._coming = []
+        """Give the writer what came in this turn of the event loop, a batch at once: each hand-over can wake it."""
+        for begun in range(0, len(self._coming), BATCH_MAX):
+            self._jobs.put(self._coming[begun : begun + BATCH_MAX])
+        self._coming = []
 
     # The methods below run in the writer's thread.
 

@@ -1,0 +1,84 @@
+"""What one turn of the event loop hands over: how it is divided into commits, and what a refused transition leaves of it."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+from pointsman.errors import Conflict, InboxChanged
+from pointsman.kernel.rows import EventWrite, FieldWrite, NewCase, Transition
+from pointsman.kernel.snapshot import Status
+from pointsman.store.sqlite import BATCH_MAX, open_sqlite
+
+
+def start(number: int, key: str | None = None) -> Transition:
+    fields, events = [FieldWrite("text", '"a"', "")], [EventWrite("accepted", None, 0, "{}")]
+    return Transition(number, 0, 0, 2.0, Status.PARKED, new=NewCase("p", 1, key), fields=fields, events=events)
+
+
+def test_a_turn_with_many_starts_does_not_keep_the_first_one_waiting_for_the_last(tmp_path: Path) -> None:
+    async def main() -> None:
+        labels: list[str] = []
+        store = await open_sqlite(tmp_path / "cases.db", now=1.0, failpoints=labels.append)
+        numbers = await store.reserve(BATCH_MAX * 8)
+        found = await asyncio.gather(*(store.commit(start(number)) for number in numbers))
+        await store.close()
+
+        assert found == [*numbers]
+        assert 4 <= labels.count("store.committed") <= 8
+
+    asyncio.run(main())
+
+
+def move(number: int, revision: int, *fields: FieldWrite, inbox: int | None = None, events: int = 1) -> Transition:
+    each = [EventWrite("decided", None, 0, f'{{"at":{revision},"number":{place}}}') for place in range(events)]
+    return Transition(number, revision, 0, 3.0, Status.PARKED, inbox=inbox, fields=fields, events=each)
+
+
+def test_refused_transitions_write_nothing_among_hundreds_that_are_written(tmp_path: Path) -> None:
+    """Stale, too late for a message, with a known key: in one turn with others, also with several transitions of one case."""
+
+    async def main() -> None:
+        store = await open_sqlite(tmp_path / "cases.db", now=1.0)
+        known = [await store.commit(start(number, f"key {number}")) for number in await store.reserve(300)]
+        new = [*await store.reserve(600)]
+        three = [FieldWrite("text", '"b"', "s"), FieldWrite("log", "[1]", "s", appends=True), FieldWrite("other", None, "s")]
+        both: list[tuple[Transition, int | type[Exception]]] = []
+        for place, case in enumerate(known):
+            kind = place % 5
+            if kind == 0:
+                both += [(move(case, 1, *three, events=3), case), (move(case, 2, *three), case)]
+            elif kind == 1:
+                both.append((move(case, 0, *three, events=2), Conflict))
+            elif kind == 2:
+                both.append((move(case, 1, *three, inbox=1), InboxChanged))
+            elif kind == 3:
+                both += [(move(case, 1), case), (move(case, 1, *three), Conflict)]
+            both.append((start(new[2 * place], f"key {case}"), case))
+            both.append((start(new[2 * place + 1], f"new {place}"), new[2 * place + 1]))
+        found = await asyncio.gather(*(store.commit(transition) for transition, _ in both), return_exceptions=True)
+        await store.append(known[0], [EventWrite("alone", None, 0, "{}")] * 3, at=3.0)
+
+        assert [type(answer) if isinstance(answer, Exception) else answer for answer in found] == [expected for _, expected in both]
+        plain = sqlite3.connect(tmp_path / "cases.db")
+        written = [transition for transition, answer in both if answer == transition.case]
+        ids = [number for (number,) in plain.execute("SELECT id FROM events ORDER BY id")]
+        assert len(ids) == len({*ids}) == len(known) + sum(len(transition.events) for transition in written) + 3
+        count = "SELECT count(*), sum(field = 'log') FROM fields"
+        assert plain.execute(count).fetchone() == (
+            len(known) + sum(len(t.fields) for t in written),
+            sum(len(t.fields) == 3 for t in written),
+        )
+        assert plain.execute(
+            "SELECT count(*) FROM cases WHERE revision <> (SELECT max(revision) FROM events WHERE case_id = cases.id)"
+        ).fetchone() == (0,)
+        plain.close()
+
+        for limit in (1, 2, 7, 1_000):
+            followed, after = [], ""
+            while batch := await store.events(after=after, limit=limit):
+                followed += [int(event.cursor) for event in batch]
+                after = batch[-1].cursor
+            assert followed == ids
+        await store.close()
+
+    asyncio.run(main())
