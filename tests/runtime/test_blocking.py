@@ -80,7 +80,7 @@ def test_each_call_that_waits_takes_the_same_parameters(asynchronous: type, bloc
         assert [(one.name, one.default, one.kind) for one in here] == [(one.name, one.default, one.kind) for one in wanted]
 
 
-def test_what_is_due_after_the_patience_is_not_waited_for(tmp_path: Path) -> None:
+def test_idle_does_not_wait_for_what_is_due_after_the_horizon(tmp_path: Path) -> None:
     def idles() -> Status:
         with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
             case = engine.start("asking", {"text": "why?"}).case
@@ -106,7 +106,7 @@ def test_the_reader_and_the_events_can_be_looked_at(tmp_path: Path) -> None:
         assert engine.redrive_all(by="anna", why="none is parked") == []
 
 
-def test_an_engine_that_serves_goes_on_until_it_is_told_to_end(tmp_path: Path) -> None:
+def test_an_engine_serves_until_it_is_stopped(tmp_path: Path) -> None:
     with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
         threading.Thread(target=lambda: (engine.start("asking", {"text": "why?"}), os.kill(os.getpid(), signal.SIGTERM))).start()
 
@@ -126,7 +126,7 @@ def test_an_engine_that_is_closed_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given_up", ["closed", "dropped"])
-def test_events_that_nobody_reads_on_end_quietly_after_the_engine_has_closed(
+def test_an_unread_stream_of_events_ends_quietly_after_the_engine_has_closed(
     tmp_path: Path, given_up: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unraisable: list[object] = []
@@ -145,7 +145,7 @@ def test_events_that_nobody_reads_on_end_quietly_after_the_engine_has_closed(
 
 
 @pytest.mark.parametrize("where", ["node", "condition"])
-def test_code_in_the_loop_of_the_engine_is_told_that_it_would_wait_for_itself(tmp_path: Path, where: str) -> None:
+def test_a_blocking_call_in_the_loop_of_the_engine_is_refused(tmp_path: Path, where: str) -> None:
     process = Process("asking", Question)
     engines: list[BlockingEngine] = []
 
@@ -168,7 +168,7 @@ def test_code_in_the_loop_of_the_engine_is_told_that_it_would_wait_for_itself(tm
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit], ids=lambda error: error.__name__)
 @pytest.mark.parametrize("where", ["node", "thread", "effect", "condition"])
-def test_what_would_end_the_program_is_the_failure_of_its_call(tmp_path: Path, where: str, raised: type[BaseException]) -> None:
+def test_an_exception_that_would_end_the_program_fails_its_call(tmp_path: Path, where: str, raised: type[BaseException]) -> None:
     class Counted(State):
         text: str
         number: int | None = None
@@ -213,7 +213,7 @@ def test_what_would_end_the_program_is_the_failure_of_its_call(tmp_path: Path, w
     answered(lives)
 
 
-def test_whoever_waits_while_another_thread_closes_the_engine_is_told(tmp_path: Path) -> None:
+def test_a_call_that_waits_raises_when_another_thread_closes_the_engine(tmp_path: Path) -> None:
     waiting, told = threading.Event(), []
 
     with open_blocking(tmp_path / "cases.db", [asking()]) as engine:

@@ -212,7 +212,7 @@ def test_a_parked_child_keeps_its_parent_waiting(place: Place) -> None:
     run(main())
 
 
-def test_a_child_that_nobody_registered_parks_its_parent_and_says_so(place: Place) -> None:
+def test_a_child_whose_process_is_not_registered_parks_its_parent(place: Place) -> None:
     async def main() -> None:
         async with place.open(ordering(shipping())) as engine:
             case = (await engine.start("ordering", Order(address="near"))).case

@@ -138,7 +138,7 @@ async def quiet(engine: Any) -> None:
 
 @pytest.mark.parametrize("step", [-HOUR, HOUR, -2 * 24 * HOUR])
 @pytest.mark.parametrize("kind", TIMERS)
-def test_a_timer_comes_in_its_time_when_the_clock_is_set_meanwhile(place: Place, kind: str, step: float) -> None:
+def test_a_timer_fires_at_its_time_although_the_clock_was_set(place: Place, kind: str, step: float) -> None:
     make, comes = TIMERS[kind]
     process = process_of(make)
 
@@ -214,7 +214,7 @@ def test_an_idle_engine_waits_for_a_retry_no_longer_because_the_clock_was_set_ba
     run(main())
 
 
-def test_a_clock_that_is_set_back_goes_on_and_catches_up() -> None:
+def test_a_clock_that_is_set_back_advances_slowly_and_catches_up() -> None:
     clock = SetClock()
     before = clock.now()
     clock.step = -120.0

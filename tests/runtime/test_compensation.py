@@ -98,7 +98,7 @@ async def end(engine: Engine, case: int) -> Any:
     return await engine.case(case)
 
 
-def test_what_was_done_is_taken_back_in_reverse_and_the_case_ends(place: Place) -> None:
+def test_effects_are_compensated_in_reverse_and_the_case_ends(place: Place) -> None:
     async def main() -> None:
         world = World()
         async with place.open(travelling(), resources={"world": world}) as engine:
@@ -110,7 +110,7 @@ def test_what_was_done_is_taken_back_in_reverse_and_the_case_ends(place: Place) 
     run(main())
 
 
-def test_the_last_one_is_taken_back_first_also_where_the_clock_stands_still(place: Place) -> None:
+def test_the_last_effect_is_compensated_first_even_if_the_clock_stands_still(place: Place) -> None:
     async def main() -> None:
         world = World()
         async with place.open(travelling(), resources={"world": world}, clock=ManualClock()) as engine:
@@ -122,7 +122,7 @@ def test_the_last_one_is_taken_back_first_also_where_the_clock_stands_still(plac
     run(main())
 
 
-def test_each_booking_of_a_case_that_changed_its_mind_is_taken_back_as_it_was(place: Place) -> None:
+def test_each_booking_is_compensated_with_the_fields_of_its_call(place: Place) -> None:
     """The second mail booked anew; both bookings are in the ledger, each with the place that it was for."""
 
     async def main() -> None:
@@ -152,7 +152,7 @@ def test_a_compensation_whose_call_breaks_is_repeated_under_its_key(place: Place
     run(main())
 
 
-def test_a_compensation_in_doubt_parks_the_case_and_goes_on_when_it_is_resolved(place: Place) -> None:
+def test_a_compensation_in_doubt_parks_the_case_and_continues_when_it_is_resolved(place: Place) -> None:
     async def main() -> None:
         world = World()
         world.breaks.add("cancel flight to Rome")
@@ -236,7 +236,7 @@ def test_an_engine_that_ended_in_the_middle_takes_the_rest_back(on_disk: Place) 
     run(main())
 
 
-def test_what_is_no_compensation_is_refused() -> None:
+def test_an_undo_that_is_not_a_compensation_is_refused() -> None:
     process = Process("p", Trip)
 
     @process.effect(writes="hotel", safety=Idempotent())

@@ -119,7 +119,7 @@ def test_after_a_crash_around_the_call_the_policy_says_whether_there_is_another(
     assert world.calls() == [entries[0].key] * calls
 
 
-def test_the_world_is_not_asked_before_the_interrupted_call_can_no_longer_arrive(on_disk: Place, tmp_path: Path) -> None:
+def test_a_look_up_waits_until_the_interrupted_call_can_no_longer_arrive(on_disk: Place, tmp_path: Path) -> None:
     die("post", on_disk.path, tmp_path / "calls", "reconcile", "effect.called")
     world, process = FileWorld(tmp_path / "calls"), letter(POLICIES["reconcile"])
     clock = ManualClock(BEGUN_AT + 1)

@@ -120,7 +120,7 @@ def test_a_rejection_is_final_and_not_called_again_by_a_redrive(place: Place, po
 
 
 @EACH_POLICY
-def test_a_recorded_rejection_is_the_fields_value_and_the_case_goes_on(place: Place, policy: str) -> None:
+def test_a_recorded_rejection_becomes_the_fields_value_and_the_case_continues(place: Place, policy: str) -> None:
     world, process = World(Rejected("no such street")), letter(POLICIES[policy], on_failure="record")
 
     async def main() -> Any:

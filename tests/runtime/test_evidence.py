@@ -108,7 +108,7 @@ def failing(function: Callable[..., Any], **settings: Any) -> Process[Job]:
 
 
 @pytest.mark.parametrize(("function", "error", "raised_at"), PLACES, ids=[function.__name__ for function, *_ in PLACES])
-def test_a_failed_attempt_says_what_was_raised_and_where(place: Place, function: Any, error: str, raised_at: str | None) -> None:
+def test_a_failed_attempt_records_the_exception_and_its_line(place: Place, function: Any, error: str, raised_at: str | None) -> None:
     GATE.clear()
     facts = facts_of(place, failing(function), {"name": SECRET})
     GATE.set()
@@ -133,7 +133,7 @@ def test_the_attempts_that_it_took_are_counted(place: Place) -> None:
     assert facts["parked"]["attempts"] == 3
 
 
-def test_what_is_kept_beside_the_message_holds_no_value(place: Place) -> None:
+def test_the_stored_evidence_of_an_error_holds_no_values(place: Place) -> None:
     facts = facts_of(place, failing(in_a_package), {"name": SECRET})
 
     assert SECRET in facts["node.failed"]["message"]

@@ -202,7 +202,7 @@ def test_a_result_that_does_not_fit_fails_its_own_item_and_names_it(place: Place
     assert "prices[1]" in state.prices[1].message
 
 
-def test_what_a_branch_does_to_its_item_is_seen_by_nobody_else(place: Place) -> None:
+def test_a_branch_that_changes_its_item_changes_nobody_elses(place: Place) -> None:
     class Nested(State):
         rows: list[list[int]]
         sums: list[int] | None = None
@@ -256,7 +256,7 @@ def test_fail_ends_the_step_at_the_first_failure_and_cancels_the_siblings(place:
     assert prices.calls == ["a", "b", "c", "b", "c"]
 
 
-def test_record_lets_the_others_go_on_and_leaves_failures_in_their_places(place: Place) -> None:
+def test_record_lets_other_branches_continue_and_leaves_a_failure_for_its_item(place: Place) -> None:
     prices = PriceList(a=OSError("no such article"))
     process = pricing(prices, Retry(attempts_max=2, first_seconds=0), failures="record")
 
@@ -475,7 +475,7 @@ def test_a_cancel_lets_branches_that_are_under_way_end_and_begins_no_other(place
     assert kinds[-2:] == ["node.succeeded", "cancelled"]
 
 
-def test_an_engine_that_closes_keeps_what_has_ended_and_the_next_one_goes_on(place: Place) -> None:
+def test_an_engine_that_closes_keeps_ended_branches_and_the_next_one_continues(place: Place) -> None:
     prices = PriceList()
     process = pricing(prices, at_once=2)
 

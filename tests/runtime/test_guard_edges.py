@@ -40,7 +40,7 @@ UNHOLDABLE = "half a pair \ud83d, and a NUL \0"
 TOLD = "half a pair ?, and a NUL \ufffd"
 
 
-def test_an_answer_that_no_store_can_hold_is_kept_without_what_cannot_be(place: Place) -> None:
+def test_a_response_that_no_store_can_hold_is_stored_without_that_part(place: Place) -> None:
     class Broken(Oracle):
         def attempt(self, ctx: Context) -> ModelResponse[Reply]:
             return ModelResponse(
@@ -58,7 +58,7 @@ def test_an_answer_that_no_store_can_hold_is_kept_without_what_cannot_be(place: 
     run(main())
 
 
-def test_a_check_may_say_what_no_store_can_hold(place: Place) -> None:
+def test_a_violation_may_contain_text_that_no_store_can_hold(place: Place) -> None:
     def quoting(reply: Reply) -> str | None:
         return None if "sorry" in reply.text else UNHOLDABLE
 
@@ -144,7 +144,7 @@ def test_an_answer_that_does_not_come_apart_is_paid_for_once(place: Place) -> No
     run(main())
 
 
-def test_what_is_declared_wrong_is_not_tried_again(place: Place) -> None:
+def test_an_error_in_a_declaration_is_not_tried_again(place: Place) -> None:
     async def main() -> None:
         oracle = Oracle(DefinitionError("Draft: a strict schema cannot say what it may hold."), "sorry")
         async with place.open(process, resources={"oracle": oracle}) as engine:
@@ -158,7 +158,7 @@ def test_what_is_declared_wrong_is_not_tried_again(place: Place) -> None:
 
 
 def test_a_guard_that_has_fewer_models_than_it_had_begins_afresh(place: Place) -> None:
-    """A model that the guard no longer has would be no model that costs nothing, either."""
+    """A progress at a model that the guard no longer has is ignored."""
 
     async def main() -> None:
         first, second = Oracle("no", RuntimeError("later")), Oracle("sorry")
@@ -176,7 +176,7 @@ def test_a_guard_that_has_fewer_models_than_it_had_begins_afresh(place: Place) -
     run(main())
 
 
-def test_nothing_of_a_guard_is_left_behind_when_it_has_nobody_left_to_ask(place: Place) -> None:
+def test_the_progress_of_a_guard_is_deleted_after_its_last_model(place: Place) -> None:
     async def main() -> None:
         async with place.open(process, resources={"oracle": Oracle("no", "no")}) as engine:
             await drafted(engine, process)
@@ -192,7 +192,7 @@ def test_nothing_of_a_guard_is_left_behind_when_it_has_nobody_left_to_ask(place:
 
 
 class Slow:
-    """A client that blocks its thread until it is let go on."""
+    """A client that blocks its thread until it is released."""
 
     def __init__(self) -> None:
         self.goes_on = threading.Event()
@@ -274,7 +274,7 @@ class Letter(State):
 
 
 @pytest.mark.parametrize("passes", [True, False])
-def test_an_answer_to_what_has_been_rewritten_is_dropped_and_paid_for(place: Place, passes: bool) -> None:
+def test_a_response_for_rewritten_fields_is_dropped_and_its_usage_counts(place: Place, passes: bool) -> None:
     """And what its guard had against it is not held against the answer to the new mail."""
     process = Process("letters", Letter)
     process.accept(str, writes="message", correlate=lambda _: "ann", name="mail")
@@ -320,7 +320,7 @@ class Round(State):
 @pytest.mark.parametrize(
     ("limit", "at_once"), [(None, 1), (Limit("model", concurrency=1), 10)], ids=["one after the other", "waiting for a permit"]
 )
-def test_a_branch_that_has_waited_is_held_against_what_was_spent_meanwhile(place: Place, limit: Limit | None, at_once: int) -> None:
+def test_a_branch_that_has_waited_is_checked_against_the_present_usage(place: Place, limit: Limit | None, at_once: int) -> None:
     process = Process("round", Round, budget=Budget(case_tokens=20))
     asked: list[str] = []
 

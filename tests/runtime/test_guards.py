@@ -103,7 +103,7 @@ def test_an_answer_that_never_passes_goes_to_a_person_as_unsafe(place: Place) ->
     run(main())
 
 
-def test_what_fits_no_schema_is_unsafe_without_a_value(place: Place) -> None:
+def test_a_response_that_fits_no_schema_is_unsafe_without_a_value(place: Place) -> None:
     async def main() -> None:
         said = (Violation(check="schema", message="intent: 'flatter' is none of refund, legal"),)
         async with place.open(process, resources={"oracle": Oracle(said)}) as engine:
@@ -200,7 +200,7 @@ def test_a_redriven_case_is_asked_afresh(place: Place) -> None:
     run(main())
 
 
-def test_an_engine_that_is_opened_again_goes_on_with_the_repair(place: Place) -> None:
+def test_an_engine_that_is_opened_again_continues_with_the_repair(place: Place) -> None:
     async def main() -> None:
         first, second = Oracle("no", RuntimeError("later")), Oracle("sorry")
         async with place.open(process, resources={"oracle": first}, clock=ManualClock(1_000.0)) as engine:

@@ -142,7 +142,7 @@ def test_as_many_threads_as_may_hang_are_replaced_and_no_more(monkeypatch: pytes
     pool.close()
 
 
-def test_a_result_that_comes_too_late_changes_nothing(place: Place) -> None:
+def test_a_late_result_changes_nothing(place: Place) -> None:
     process, gates = working(retry=Retry(attempts_max=2, first_seconds=60)), Gates()
 
     async def main() -> Any:
@@ -227,7 +227,7 @@ async def in_doubt_after_settling(engine: Engine, clock: ManualClock) -> None:
     await engine.idle(horizon_seconds=0)
 
 
-def test_the_world_is_not_asked_while_the_call_runs_and_its_late_result_is_the_outcome(place: Place) -> None:
+def test_there_is_no_look_up_while_the_call_runs_and_its_late_result_is_the_outcome(place: Place) -> None:
     process, world, clock = slow_letter(), Slow("posted"), ManualClock()
 
     async def main() -> Any:
@@ -246,7 +246,7 @@ def test_the_world_is_not_asked_while_the_call_runs_and_its_late_result_is_the_o
     assert ['"how":"called late"' in event.facts for event in events if event.kind == "effect.settled"] == [True]
 
 
-def test_after_a_late_failure_the_world_settles_from_its_end(place: Place) -> None:
+def test_after_a_late_failure_the_propagation_time_counts_from_its_end(place: Place) -> None:
     process, world, clock = slow_letter(), Slow(ConnectionResetError("broken")), ManualClock()
 
     async def main() -> Any:

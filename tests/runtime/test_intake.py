@@ -90,7 +90,7 @@ def test_of_many_starts_at_the_same_time_no_more_are_accepted_than_there_is_room
     assert answers.count("busy 5") == 33
 
 
-def test_one_tenant_is_told_to_wait_while_another_is_served(place: Place) -> None:
+def test_one_tenant_is_busy_while_another_is_accepted(place: Place) -> None:
     async def main() -> list[str]:
         intake = Intake(backlog_max=5, tenant_backlog_max=2)
         async with place.open(asking(intake), resources={"world": Downstream()}, clock=ManualClock()) as engine:
@@ -103,8 +103,8 @@ def test_one_tenant_is_told_to_wait_while_another_is_served(place: Place) -> Non
     assert run(main()) == ["accepted", "accepted", "busy 5", "busy 5", "accepted", "accepted", "busy 5"]
 
 
-def test_of_so_many_tenants_only_the_lines_are_remembered(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of more are counted anew, and nobody gets in beyond his bound."""
+def test_the_intake_remembers_the_backlogs_of_a_bounded_number_of_tenants(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are counted again, and no tenant exceeds its bound."""
     monkeypatch.setattr("pointsman.runtime.intake.TENANTS_MAX", 3)
 
     async def main() -> Any:
@@ -149,7 +149,7 @@ def test_the_backlog_that_an_earlier_engine_left_counts(place: Place) -> None:
     assert run(main()) == ["accepted", "accepted", "accepted", "busy 5", "busy 5"]
 
 
-def test_the_time_to_come_again_follows_how_fast_the_line_moves(place: Place) -> None:
+def test_the_retry_after_follows_how_fast_the_backlog_shrinks(place: Place) -> None:
     async def main() -> list[str]:
         world, clock = Downstream(), ManualClock()
         async with place.open(asking(Intake(backlog_max=20)), resources={"world": world}, clock=clock) as engine:
@@ -172,7 +172,7 @@ def test_the_time_to_come_again_follows_how_fast_the_line_moves(place: Place) ->
     assert answers[42] == "busy 1"
 
 
-def test_a_full_line_is_not_counted_for_each_start(place: Place) -> None:
+def test_a_full_backlog_is_not_counted_for_each_start(place: Place) -> None:
     async def main() -> int:
         counts = 0
         async with place.open(asking(Intake(backlog_max=50)), resources={"world": Downstream()}, clock=ManualClock()) as engine:
@@ -239,7 +239,7 @@ def test_children_of_accepted_cases_are_never_refused(place: Place) -> None:
     assert run(main()) == ["whole"] * 3
 
 
-def test_what_is_refused_leaves_no_number_event_or_field_behind(place: Place) -> None:
+def test_a_refused_start_leaves_no_number_event_or_field(place: Place) -> None:
     async def main() -> Any:
         async with place.open(asking(Intake(backlog_max=1)), resources={"world": Downstream()}, clock=ManualClock()) as engine:
             answers = [await start(engine, number) for number in (1, 2)]
@@ -250,7 +250,7 @@ def test_what_is_refused_leaves_no_number_event_or_field_behind(place: Place) ->
     assert run(main()) == (["accepted", "busy 5"], [1], {1}, ["1"])
 
 
-def test_nobody_is_refused_while_the_first_count_is_under_way() -> None:
+def test_no_start_is_refused_during_the_first_count() -> None:
     class Far(MemoryStore):
         """A store behind a network: a count takes a while."""
 

@@ -49,7 +49,7 @@ def one(place: Place, what: str, **inputs: Any) -> tuple[Any, Any]:
     return bounded(main())
 
 
-def test_arguments_result_and_context_cross_and_what_it_prints_does_not_disturb(on_disk: Place, capfd: pytest.CaptureFixture[str]) -> None:
+def test_arguments_result_and_context_cross_although_the_function_prints(on_disk: Place, capfd: pytest.CaptureFixture[str]) -> None:
     pages = (Page(number=1, text="Grüße "), Page(number=2, text='"to" \u2028 all'))
 
     row, state = one(on_disk, "plain", pages=pages)
@@ -76,7 +76,7 @@ def test_arguments_result_and_context_cross_and_what_it_prints_does_not_disturb(
         ("wrong-type", "its result: 0: Input should be a valid string"),
     ],
 )
-def test_what_goes_wrong_there_is_a_failed_attempt_here(on_disk: Place, what: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_the_subprocess_is_a_failed_attempt(on_disk: Place, what: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
     async def main() -> tuple[Any, Any, Any]:
         async with on_disk.open(documents) as engine:
             row, _ = await extracted(engine, what)
@@ -93,7 +93,7 @@ def test_what_goes_wrong_there_is_a_failed_attempt_here(on_disk: Place, what: st
 
 
 @pytest.mark.parametrize("what", ["big", "thread-left", "stdin"])
-def test_an_answer_comes_whatever_the_function_does_besides(on_disk: Place, what: str) -> None:
+def test_the_result_arrives_whatever_else_the_function_does(on_disk: Place, what: str) -> None:
     row, state = one(on_disk, what)
 
     assert row.status is Status.DONE
@@ -123,7 +123,7 @@ def children() -> set[str]:
     return found
 
 
-def test_what_outlives_its_time_is_killed(place: Place) -> None:
+def test_a_subprocess_is_killed_at_its_timeout(place: Place) -> None:
     process = working(alone.hang, timeout_seconds=0.2, retry=Retry(attempts_max=1))
 
     async def main() -> Any:
@@ -138,7 +138,7 @@ def test_what_outlives_its_time_is_killed(place: Place) -> None:
     assert children() <= before
 
 
-def test_what_runs_when_the_engine_closes_is_killed(on_disk: Place, tmp_path: Path) -> None:
+def test_a_running_subprocess_is_killed_when_the_engine_closes(on_disk: Place, tmp_path: Path) -> None:
     async def main() -> bool:
         async with on_disk.open(documents) as engine:
             await engine.start(documents, Document(what=f"hang-with-child {tmp_path / 'pid'}"))
@@ -148,7 +148,7 @@ def test_what_runs_when_the_engine_closes_is_killed(on_disk: Place, tmp_path: Pa
     assert bounded(main())
 
 
-def test_what_runs_when_its_engine_is_killed_ends_too(on_disk: Place, tmp_path: Path) -> None:
+def test_a_running_subprocess_ends_when_its_engine_is_killed(on_disk: Place, tmp_path: Path) -> None:
     code = f"import alone; alone.run_and_die({str(on_disk.path)!r}, {str(tmp_path / 'pid')!r})"
     died = subprocess.run([sys.executable, "-c", code], cwd=Path(alone.__file__).parent, check=False, timeout=60)
 
@@ -156,7 +156,7 @@ def test_what_runs_when_its_engine_is_killed_ends_too(on_disk: Place, tmp_path: 
     assert bounded(all_gone(int((tmp_path / "pid").read_text())))
 
 
-def test_a_function_that_another_place_declares_is_found_by_its_own_name(place: Place) -> None:
+def test_a_function_that_another_module_declares_is_found_by_its_own_name(place: Place) -> None:
     process = working(alone.elsewhere, name="shout")
 
     async def main() -> Any:
@@ -219,7 +219,7 @@ main_function.__module__ = "__main__"
         (main_function, "define it at the top level of a module"),
     ],
 )
-def test_what_another_python_could_not_call_is_refused_at_definition(function: Callable[..., Any], told: str) -> None:
+def test_a_function_that_a_subprocess_could_not_call_is_refused(function: Callable[..., Any], told: str) -> None:
     with pytest.raises(DefinitionError, match="isolated=True") as refused:
         working(function)
 

@@ -119,7 +119,7 @@ def test_an_engine_that_has_not_renewed_begins_no_call() -> None:
     run(scenario())
 
 
-def test_what_another_engine_did_is_told() -> None:
+def test_an_engine_notices_what_another_engine_did() -> None:
     async def scenario() -> None:
         fleet, process = Fleet(), letter(POLICIES["idempotent"])
         other, new = fleet.store.beside(), NewCase(process.name, 1, None)
@@ -283,7 +283,7 @@ async def until_finished(engine: Engine) -> AsyncIterator[EventRow]:
             return
 
 
-def test_an_engine_goes_on_to_look_at_others_after_their_notifications_have_failed() -> None:
+def test_an_engine_still_notices_others_after_notifications_have_failed() -> None:
     class Deaf(MemoryStore):
         """The first time, the connection breaks."""
 

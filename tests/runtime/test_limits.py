@@ -68,7 +68,7 @@ def test_two_hundred_cases_never_make_a_fifth_call(place: Place, make: Any) -> N
     assert (state.permits, state.wins) == ({}, 200)
 
 
-def test_who_waits_for_a_permit_holds_no_place_and_holds_up_nobody(place: Place) -> None:
+def test_a_case_that_waits_for_a_permit_holds_no_place_and_delays_no_other(place: Place) -> None:
     async def main() -> tuple[Any, ...]:
         world, limited, free = Downstream(), asking(Limit("llm", concurrency=2)), hinting()
         async with place.open(limited, free, resources={"world": world}, clock=ManualClock(), concurrency=4) as engine:
@@ -329,7 +329,7 @@ def test_tenants_take_turns_at_a_limit(place: Place) -> None:
     assert questions[7:] == [f"a{number}" for number in range(3, 20)]
 
 
-def test_a_start_does_not_overtake_those_who_wait_for_a_place(place: Place) -> None:
+def test_a_start_does_not_overtake_cases_that_wait_for_a_place(place: Place) -> None:
     async def main() -> list[str]:
         world, process = Downstream(), asking(Limit("llm"))
         async with place.open(process, resources={"world": world}, clock=ManualClock(), concurrency=1) as engine:
@@ -348,7 +348,7 @@ def test_a_start_does_not_overtake_those_who_wait_for_a_place(place: Place) -> N
     assert questions.index("early1") < questions.index("late1")
 
 
-def test_a_cancelled_case_leaves_the_line_and_its_permit_to_others(place: Place) -> None:
+def test_a_cancelled_case_leaves_the_backlog_and_its_permit_to_others(place: Place) -> None:
     async def main() -> Any:
         world, process = Downstream(), asking(Limit("llm", concurrency=1))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
@@ -366,7 +366,7 @@ def test_a_cancelled_case_leaves_the_line_and_its_permit_to_others(place: Place)
     assert questions == ["0", "2", "3"]
 
 
-def test_who_waits_for_a_person_or_another_attempt_holds_no_permit(place: Place) -> None:
+def test_a_case_that_waits_for_a_person_or_another_attempt_holds_no_permit(place: Place) -> None:
     async def main() -> Any:
         world = Downstream(OSError("down"), "yes", gate=True)
         process = Process("ask", Ask)
@@ -447,7 +447,7 @@ def test_two_limits_of_one_name_in_one_process_are_refused_where_they_are_declar
         process.effect(ask, writes="answer", name="b", safety=AtMostOnce(), limit=Limit("llm", concurrency=2))
 
 
-def test_a_limit_that_new_code_no_longer_has_holds_nobody(place: Place) -> None:
+def test_a_limit_that_new_code_no_longer_has_blocks_no_case(place: Place) -> None:
     async def main() -> Any:
         world, process = Downstream(), asking(Limit("llm", concurrency=1))
         async with place.open(process, resources={"world": world}, clock=ManualClock()) as engine:
@@ -495,7 +495,7 @@ def test_a_case_whose_branches_wait_for_a_permit_is_a_row_and_holds_no_place(pla
     assert (outcomes, most) == ({"answered"}, 2)
 
 
-def test_a_step_does_not_wait_for_what_others_go_on_to_give_back(place: Place) -> None:
+def test_a_step_does_not_wait_for_permits_that_others_return_meanwhile(place: Place) -> None:
     async def main() -> bool:
         async with place.open(asking(Limit("llm", concurrency=1)), resources={"world": Downstream()}) as engine:
             giving = engine._limits._giving
@@ -541,7 +541,7 @@ def test_tenants_take_turns_with_their_branches_too(place: Place) -> None:
     assert tenants[:12].count("b") == 6, "of two tenants each gets every other permit"
 
 
-def test_branches_and_the_line_take_turns_also_where_branches_hold_all_places(place: Place) -> None:
+def test_branches_and_the_backlog_take_turns_even_if_branches_hold_all_places(place: Place) -> None:
     async def main() -> Any:
         world, limit = Downstream(), Limit("llm", concurrency=1)
         each, one = asking_each(limit), asking(limit)
@@ -561,7 +561,7 @@ def test_branches_and_the_line_take_turns_also_where_branches_hold_all_places(pl
     assert max(questions.index(f"line {number}") for number in range(3)) < questions.index("branch 11")
 
 
-def test_a_hold_sends_branches_back_into_the_line_with_their_attempts(place: Place) -> None:
+def test_a_retry_after_returns_branches_to_the_backlog_with_their_attempts(place: Place) -> None:
     async def main() -> Any:
         world, clock = Downstream(TooMany(600), "yes", gate=True), ManualClock()
         process = asking_each(Limit("llm", concurrency=1), retry=Retry(attempts_max=1))
@@ -598,7 +598,7 @@ def test_a_case_whose_branches_wait_for_a_permit_is_cancelled_at_once(place: Pla
     assert run(main()) == (Status.CANCELLED, ["0"])
 
 
-def test_an_engine_that_stops_does_not_wait_for_those_who_wait_for_a_permit(place: Place) -> None:
+def test_an_engine_that_stops_does_not_wait_for_cases_that_wait_for_a_permit(place: Place) -> None:
     async def main() -> Any:
         world, limit = Downstream(), Limit("llm", concurrency=1)
         each, one = asking_each(limit), asking(limit)

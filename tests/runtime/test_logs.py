@@ -104,7 +104,7 @@ async def sent(engine: Engine, case: int) -> list[str]:
     return [one.mail for one in (await engine.state(case, Case)).sent]
 
 
-def test_what_an_effect_adds_stays_when_a_newer_mail_clears_its_receipt(place: Place) -> None:
+def test_an_item_that_an_effect_added_stays_when_a_newer_mail_clears_its_receipt(place: Place) -> None:
     process = corresponding(Idempotent(), until=3)
 
     async def main() -> None:
@@ -125,7 +125,7 @@ def test_what_an_effect_adds_stays_when_a_newer_mail_clears_its_receipt(place: P
     run(main())
 
 
-def test_what_an_effect_adds_is_kept_when_a_mail_comes_during_the_call(place: Place) -> None:
+def test_an_item_that_an_effect_adds_stays_when_a_mail_arrives_during_the_call(place: Place) -> None:
     process = corresponding(Idempotent(), until=2)
 
     async def main() -> None:

@@ -181,7 +181,7 @@ def test_a_case_that_waits_for_a_retry_is_cancelled_and_nothing_is_due_any_more(
     assert (row.status, row.wake_at, work.calls) == (Status.CANCELLED, None, 1)
 
 
-def test_what_a_running_step_did_is_kept_when_the_case_is_cancelled_and_nothing_follows(place: Place) -> None:
+def test_the_result_of_a_running_step_is_kept_when_the_case_is_cancelled(place: Place) -> None:
     async def main() -> Any:
         work = Work(closed=True)
         async with place.open(working(work)) as engine:
@@ -198,7 +198,7 @@ def test_what_a_running_step_did_is_kept_when_the_case_is_cancelled_and_nothing_
     assert [event.kind for event in events][-2:] == ["node.succeeded", "cancelled"]
 
 
-def test_a_cancel_that_comes_while_a_retry_is_written_down_is_not_lost(place: Place) -> None:
+def test_a_cancel_during_the_commit_of_a_retry_is_not_lost(place: Place) -> None:
     clock = ManualClock()
 
     async def main() -> Any:
@@ -328,7 +328,7 @@ def test_an_effect_left_in_doubt_by_a_cancel_can_still_be_resolved(place: Place)
     assert (entry.status, calls) == (EffectStatus.DONE, 1)
 
 
-def test_of_two_who_resolve_an_ended_case_one_is_told_that_the_other_was_first(place: Place) -> None:
+def test_of_two_resolutions_of_an_ended_case_the_second_is_refused(place: Place) -> None:
     process = letter(AtMostOnce())
 
     async def main() -> Any:
@@ -369,7 +369,7 @@ async def in_doubt(engine: Engine) -> Any:
     return entry
 
 
-def test_what_happened_is_resolved_with_its_outcome_and_not_called_again(place: Place) -> None:
+def test_an_effect_resolved_as_happened_takes_its_outcome_and_is_not_called_again(place: Place) -> None:
     world, process = World(ConnectionResetError("reset")), letter(AtMostOnce())
 
     async def main() -> Any:
@@ -418,7 +418,7 @@ def test_a_doubt_keeps_its_cause_when_the_case_is_redriven_before_it_is_resolved
     assert "(reset)" in again
 
 
-def test_what_did_not_happen_is_called_again(place: Place) -> None:
+def test_an_effect_resolved_as_not_happened_is_called_again(place: Place) -> None:
     world, process = World(ConnectionResetError("reset"), "receipt 2"), letter(AtMostOnce())
 
     async def main() -> Any:
@@ -474,7 +474,7 @@ def test_a_settled_or_unknown_key_is_not_resolved(place: Place) -> None:
     assert unchanged
 
 
-def test_what_is_known_to_have_happened_cannot_be_resolved_as_not_happened(place: Place) -> None:
+def test_an_effect_that_is_known_to_have_happened_cannot_be_resolved_as_not_happened(place: Place) -> None:
     world, process = World("a\0b", "receipt 2"), letter(AtMostOnce())
 
     async def main() -> Any:

@@ -91,7 +91,7 @@ def test_all_fields_are_written_together_in_the_rules_order_whichever_branch_end
     }
 
 
-def test_a_branch_that_fails_parks_the_case_and_keeps_what_its_sibling_found(place: Place) -> None:
+def test_a_branch_that_fails_parks_the_case_and_keeps_the_other_branchs_result(place: Place) -> None:
     desk = Desk(order=[RuntimeError("shop is down"), "4711"])
     process = gathering(desk)
 
@@ -109,7 +109,7 @@ def test_a_branch_that_fails_parks_the_case_and_keeps_what_its_sibling_found(pla
     assert sorted(desk.calls) == ["order", "order", "policy"]
 
 
-def test_a_recorded_branch_failure_lets_the_others_go_on(place: Place) -> None:
+def test_a_recorded_branch_failure_lets_the_other_branches_continue(place: Place) -> None:
     desk = Desk(order=RuntimeError("shop is down"))
     process = gathering(desk, on_failure="record")
 
@@ -260,7 +260,7 @@ def numbered(desk: Desk, *, extracting: bool) -> Process[Facts]:
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_a_branch_result_is_dropped_when_what_it_was_computed_from_was_rewritten(place: Place, interrupted: bool) -> None:
+def test_a_branch_result_is_dropped_when_a_field_that_it_read_was_rewritten(place: Place, interrupted: bool) -> None:
     desk = Desk(policy=[RuntimeError("down"), "p", "p"])
     old, new = numbered(desk, extracting=False), numbered(desk, extracting=True)
 

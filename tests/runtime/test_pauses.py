@@ -213,7 +213,7 @@ def test_a_second_answer_is_not_sent_on_to_the_next_question(place: Place) -> No
 
 
 @pytest.mark.parametrize("nobody", ["", "  "])
-def test_an_answer_of_nobody_is_refused_and_the_pause_stays_open(place: Place, nobody: str) -> None:
+def test_an_answer_without_a_name_is_refused_and_the_pause_stays_open(place: Place, nobody: str) -> None:
     async def main() -> Any:
         async with place.open(approving()) as engine:
             case = await waiting(engine)
@@ -268,7 +268,7 @@ def test_an_answer_to_a_rewritten_draft_is_stale_and_returns_the_current_draft(p
     assert row.outcome == "approved"
 
 
-def test_an_answer_to_what_the_new_code_shows_differently_is_stale(place: Place) -> None:
+def test_an_answer_is_stale_if_the_new_code_shows_something_different(place: Place) -> None:
     old, new = approving(), approving(shows=("message", "reply"))
 
     async def wait() -> tuple[int, str]:
@@ -334,7 +334,7 @@ def test_an_answer_before_the_case_has_come_to_the_pause_is_too_early(place: Pla
 
 
 @pytest.mark.parametrize("end", [finish("approved"), park("for the lead")], ids=["done", "parked"])
-def test_an_answer_after_the_pause_is_refused_with_the_name_of_who_answered(place: Place, end: Any) -> None:
+def test_an_answer_after_the_pause_is_refused_and_names_who_answered(place: Place, end: Any) -> None:
     process = approving(end=end)
 
     async def main() -> Any:
@@ -423,7 +423,7 @@ def test_a_case_waits_through_a_closed_engine_under_the_same_token(place: Place)
     assert row.outcome == "approved"
 
 
-def test_answers_of_many_at_once_take_no_more_cases_in_hand_than_the_concurrency(place: Place) -> None:
+def test_many_answers_at_once_run_no_more_cases_than_the_concurrency(place: Place) -> None:
     inside: list[int] = []
     most: list[int] = []
     gate = asyncio.Event()

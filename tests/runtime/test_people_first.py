@@ -85,7 +85,7 @@ def test_a_woken_case_shows_its_pause_and_takes_an_answer_while_all_places_are_t
     run(main())
 
 
-def test_an_answer_to_what_was_rewritten_is_refused_while_all_places_are_taken(place: Place) -> None:
+def test_an_answer_to_rewritten_fields_is_refused_while_all_places_are_taken(place: Place) -> None:
     async def main() -> None:
         async with crowded(place, ManualClock()) as (engine, case, door):
             shown = await engine.pending(case)

@@ -22,7 +22,7 @@ async def doubted(engine: Any, clock: ManualClock) -> int:
     return case
 
 
-def test_what_the_world_has_is_adopted_without_another_call(place: Place) -> None:
+def test_an_effect_that_a_look_up_finds_is_adopted_without_another_call(place: Place) -> None:
     world, clock = World(LOST, after=(ConnectionResetError,)), ManualClock()
     process = letter(Reconcile(look_up, SETTLE_SECONDS))
 
@@ -37,7 +37,7 @@ def test_what_the_world_has_is_adopted_without_another_call(place: Place) -> Non
     assert (len(world.keys), world.look_ups) == (1, 1)
 
 
-def test_what_the_world_surely_has_not_is_called_again_under_the_same_key(place: Place) -> None:
+def test_an_effect_that_a_look_up_proves_absent_is_called_again_under_the_same_key(place: Place) -> None:
     world, clock = World(LOST, "receipt 2"), ManualClock()
     process = letter(Reconcile(look_up, SETTLE_SECONDS))
 
@@ -74,7 +74,7 @@ def test_a_look_up_waits_for_the_deadline_and_the_propagation_time(place: Place)
     assert (early, world.look_ups) == (0, 1)
 
 
-def test_the_world_settles_from_when_the_call_was_given_up_where_that_is_later_than_its_deadline(place: Place) -> None:
+def test_the_propagation_time_counts_from_the_end_of_a_call_that_outlived_its_deadline(place: Place) -> None:
     clock = ManualClock(1_000.0)
 
     class Slow(World):
@@ -97,7 +97,7 @@ def test_the_world_settles_from_when_the_call_was_given_up_where_that_is_later_t
 
 
 @pytest.mark.parametrize("answer", [UNKNOWN, None, "posted"], ids=repr)
-def test_a_world_that_cannot_tell_parks_the_case_in_doubt(place: Place, answer: Any) -> None:
+def test_a_look_up_that_cannot_tell_parks_the_case_in_doubt(place: Place, answer: Any) -> None:
     def ask(message: str) -> Any:
         return answer
 
@@ -226,7 +226,7 @@ def test_calls_that_never_arrive_are_bounded_by_the_retry_policy(place: Place) -
     assert len(world.keys) == 2
 
 
-def test_a_restart_while_the_world_settles_does_not_ask_it_sooner(place: Place) -> None:
+def test_a_restart_during_the_propagation_time_makes_no_look_up_earlier(place: Place) -> None:
     world, clock = World(LOST, "receipt 2"), ManualClock()
     process = letter(Reconcile(look_up, SETTLE_SECONDS))
 

@@ -122,7 +122,7 @@ def test_closed_engines_leave_no_threads_behind(place: Place) -> None:
     assert threading.active_count() == before
 
 
-def test_a_node_is_told_its_case_its_attempt_the_time_and_the_database(place: Place) -> None:
+def test_the_context_has_the_case_the_attempt_the_time_and_the_database(place: Place) -> None:
     told: list[Context] = []
     process = Process("told", Job)
 
@@ -234,7 +234,7 @@ def using(**uses: type) -> Process[Job]:
     ("wanted", "given", "told"),
     [(dict, {}, "pass resources={'client': ...}"), (dict, {"client": []}, "is a list, but it asks for dict")],
 )
-def test_an_engine_does_not_open_without_what_its_steps_use(place: Place, wanted: type, given: dict[str, Any], told: str) -> None:
+def test_an_engine_does_not_open_without_the_resources_of_its_steps(place: Place, wanted: type, given: dict[str, Any], told: str) -> None:
     process = using(client=wanted)
 
     async def main() -> None:
@@ -249,7 +249,7 @@ def test_an_engine_does_not_open_without_what_its_steps_use(place: Place, wanted
     assert told in str(raised.value)
 
 
-def test_a_plain_function_runs_in_a_thread_of_its_own_and_an_async_one_on_the_loop(place: Place) -> None:
+def test_a_plain_function_runs_in_a_thread_and_an_async_one_in_the_event_loop(place: Place) -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
     process = Process("where", Job)
 
@@ -331,7 +331,7 @@ def test_events_are_followed_in_the_order_of_their_commits_without_a_gap(place: 
     assert len({event.cursor for event in followed}) == len(followed)
 
 
-def test_events_go_on_from_a_cursor_and_come_live_to_everyone_who_follows(place: Place) -> None:
+def test_events_continue_from_a_cursor_and_reach_every_follower_live(place: Place) -> None:
     process = asking()
 
     async def take(engine: Engine, after: str, until: str) -> list[Any]:
@@ -373,7 +373,7 @@ def test_waiting_for_a_case_that_does_not_exist_leaves_nothing_behind(place: Pla
     assert run(main()) == []
 
 
-def test_everyone_who_waits_for_a_case_is_told_when_it_rests(place: Place) -> None:
+def test_every_wait_for_a_case_ends_when_the_case_rests(place: Place) -> None:
     process = asking()
 
     async def main() -> list[Any]:
@@ -448,7 +448,7 @@ def test_an_inline_function_that_raises_or_ends_itself_is_a_failed_attempt(place
     assert [word in reason for word, reason in zip(("no", "SystemExit", "StopIteration"), reasons, strict=True)] == [True] * 3
 
 
-def test_inline_goes_only_with_a_plain_function_that_needs_no_time() -> None:
+def test_inline_takes_only_a_plain_function_without_a_timeout() -> None:
     process = Process("where", Called)
 
     async def waits(name: str) -> str:

@@ -28,7 +28,7 @@ async def numbers(engine: Any) -> list[int]:
 
 
 @pytest.mark.parametrize("days", [0, 0.5, -1, float("nan")])
-def test_a_retention_shorter_than_what_is_delivered_again_takes_is_refused(days: float) -> None:
+def test_a_retention_shorter_than_repeated_deliveries_is_refused(days: float) -> None:
     for settings in ({"days": days}, {"days": 90, "outcomes": {"spam": days}}):
         with pytest.raises(DefinitionError, match="days are too few; keep cases for 1 or more"):
             Retention(**settings)
@@ -71,7 +71,7 @@ def test_without_a_retention_cases_stay_for_ever(place: Place) -> None:
     assert "pointsman-retention" not in names
 
 
-def test_a_case_of_which_an_effect_is_in_doubt_stays_until_somebody_has_resolved_it(place: Place) -> None:
+def test_a_case_with_an_effect_in_doubt_stays_until_the_effect_is_resolved(place: Place) -> None:
     clock = ManualClock(NOON)
 
     async def main() -> Any:
@@ -89,7 +89,7 @@ def test_a_case_of_which_an_effect_is_in_doubt_stays_until_somebody_has_resolved
     assert (first.cases, second.cases, found) == (0, 1, [])
 
 
-def test_what_has_gone_is_not_known_any_more(place: Place) -> None:
+def test_a_deleted_case_is_forgotten(place: Place) -> None:
     clock = ManualClock(NOON)
 
     async def main() -> Any:
@@ -143,7 +143,7 @@ def test_many_cases_go_in_batches_with_rests_between_them(place: Place) -> None:
     assert [len(json.loads(one)["cases"]) for one in facts] == [BATCH_CASES, 1]
 
 
-def test_blobs_that_nobody_refers_to_go_by_themselves_once_a_day(place: Place) -> None:
+def test_unused_blobs_are_deleted_once_a_day(place: Place) -> None:
     clock = ManualClock(NOON)
 
     async def main() -> Any:
@@ -213,7 +213,7 @@ def test_a_reference_that_moves_while_it_is_looked_for_is_not_lost(on_disk: Plac
     assert (content, old) == (b"raw", None)
 
 
-def test_what_is_kept_again_behind_the_search_is_not_collected(on_disk: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blob_that_is_stored_again_behind_the_search_is_not_collected(on_disk: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ManualClock(NOON)
 
     async def main() -> Any:
@@ -233,7 +233,7 @@ def test_what_is_kept_again_behind_the_search_is_not_collected(on_disk: Place, m
     assert run(main()) == (0, b"raw")
 
 
-def test_what_is_erased_is_gone_and_what_happened_when_and_by_whom_stays(place: Place) -> None:
+def test_erased_content_is_gone_and_the_skeleton_stays(place: Place) -> None:
     clock, process = ManualClock(NOON), mails()
 
     async def main() -> Any:
@@ -317,7 +317,7 @@ def test_a_parked_case_with_an_effect_in_doubt_is_neither_erased_nor_cancelled(p
     assert "twice" not in json.dumps(left)
 
 
-def test_a_case_that_goes_on_is_not_erased(place: Place) -> None:
+def test_an_open_case_is_not_erased(place: Place) -> None:
     async def main() -> Any:
         async with place.open(mails(), clock=ManualClock(NOON)) as engine:
             case = await dealt_with(engine, "ask")
@@ -389,7 +389,7 @@ def test_an_export_has_everything_that_is_stored_of_a_case(place: Place, tmp_pat
     assert [one["file"] for one in missing["blobs"]] == [None]
 
 
-def test_the_file_becomes_small_again(on_disk: Place) -> None:
+def test_the_vacuum_shrinks_the_file(on_disk: Place) -> None:
     clock = ManualClock(NOON)
 
     async def main() -> Any:

@@ -178,7 +178,7 @@ def test_a_plain_function_that_runs_out_of_time_fails_its_attempt_and_its_late_r
     assert (result.error, result.message) == ("TimeoutError", "no result within 0.01 seconds")
 
 
-def test_a_timeout_of_the_authors_own_is_told_in_the_authors_terms(place: Place) -> None:
+def test_a_timeout_error_that_the_function_raises_names_no_timeout(place: Place) -> None:
     process = working(Script(TimeoutError()), retry=Retry(attempts_max=1))
 
     async def main() -> Any:
@@ -285,7 +285,7 @@ def test_a_node_that_awaits_something_cancelled_fails_its_attempt(place: Place) 
     assert run(main()).status is Status.PARKED
 
 
-def test_a_node_that_fails_on_a_store_of_its_own_does_not_stop_the_engine(place: Place) -> None:
+def test_a_node_that_raises_a_store_error_does_not_stop_the_engine(place: Place) -> None:
     process = working(Script(StoreError("archive.db is locked")), retry=Retry(attempts_max=1))
 
     async def main() -> Any:
@@ -300,7 +300,7 @@ def test_a_node_that_fails_on_a_store_of_its_own_does_not_stop_the_engine(place:
     assert "archive.db is locked" in row.reason
 
 
-def test_what_is_told_of_a_timer_twice_keeps_nobody_waiting(place: Place) -> None:
+def test_a_timer_that_is_announced_twice_delays_nothing(place: Place) -> None:
     async def main() -> None:
         clock = ManualClock()
         async with place.open(process, clock=clock) as engine:

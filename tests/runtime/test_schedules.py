@@ -151,7 +151,7 @@ def test_two_engines_start_one_case_a_tick() -> None:
     assert last == [NOON + 3 * HOUR]
 
 
-def test_a_tick_whose_inputs_cannot_be_made_is_tried_again_and_holds_nobody_up(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_tick_whose_inputs_raise_is_tried_again_and_delays_no_other(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     clock, process, wrong = ManualClock(NOON), Process("reports", Report), [True]
 
     def inputs(tick: Any) -> dict[str, str]:

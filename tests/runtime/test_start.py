@@ -294,7 +294,7 @@ def gated(gate: Gate) -> Process[Mail]:
     return process
 
 
-def test_many_starts_at_once_take_no_more_cases_in_hand_than_the_concurrency(place: Place) -> None:
+def test_many_starts_at_once_run_no_more_cases_than_the_concurrency(place: Place) -> None:
     gate = Gate()
     process = gated(gate)
 

@@ -27,7 +27,7 @@ def mails() -> Process[Case]:
     return process
 
 
-def test_the_start_key_of_one_tenant_is_nobody_elses_case(place: Place) -> None:
+def test_the_same_start_key_of_two_tenants_is_two_cases(place: Place) -> None:
     process = mails()
 
     async def main() -> None:

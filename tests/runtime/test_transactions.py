@@ -176,7 +176,7 @@ def test_a_cancel_during_a_transaction_ends_the_case_and_keeps_its_rows(on_disk:
         "CREATE TABLE more (seat INTEGER PRIMARY KEY ON CONFLICT ROLLBACK)",
     ],
 )
-def test_a_transaction_cannot_touch_what_is_the_engines(on_disk: Place, statement: str) -> None:
+def test_a_transaction_cannot_change_the_engines_tables_or_file(on_disk: Place, statement: str) -> None:
     """It is told the statement and the mend, at the first attempt, and the tables stay as they are."""
 
     def schema() -> list[Any]:
@@ -278,7 +278,7 @@ def test_a_message_that_is_committed_first_rolls_the_rows_back(place: Place) -> 
     run(main())
 
 
-def test_what_is_no_transaction_is_refused() -> None:
+def test_an_invalid_transaction_is_refused() -> None:
     process = Process("p", Booking)
     with pytest.raises(DefinitionError, match="db: Database"):
 

@@ -41,7 +41,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_does_not_fit_is_named_before_anybody_decides(place: Place, change: str) -> None:
+def test_a_field_that_does_not_fit_is_named_before_anybody_decides(place: Place, change: str) -> None:
     before, now, told = CHANGES[change]
 
     async def start() -> int:
@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_named_before_anybody_decides(place: Place, change:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_case_that_is_woken_is_parked_with_the_reason_and_mended_by_a_correction(place: Place, change: str) -> None:
+def test_an_unfitting_case_that_is_woken_is_parked_and_fixed_by_a_correction(place: Place, change: str) -> None:
     before, now, told = CHANGES[change]
 
     async def start() -> int:

@@ -54,7 +54,7 @@ def test_a_number_is_an_int_of_sixty_four_bits(place: Place, call: str, given: A
 
 
 @pytest.mark.parametrize("by", [None, "", "  "])
-def test_who_acts_has_a_name(place: Place, by: Any) -> None:
+def test_an_operator_must_have_a_name(place: Place, by: Any) -> None:
     async def main() -> str:
         async with place.open(jobs()) as engine:
             with pytest.raises(ValueRefused) as refused:
