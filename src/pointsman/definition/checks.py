@@ -312,7 +312,7 @@ def _check_guard(what: str, state: type[State], node: AnyNode, guard: Guard) -> 
     for name, signature in guard.signatures.items():
         if signature.item is not None or not set(signature.reads) & set(node.writes):
             problem = f"{what}, check {name!r}: it does not read what the node writes"
-            raise DefinitionError(f"{problem}; name one of {_listed(node.writes)} as a parameter, which takes the answer.")
+            raise DefinitionError(f"{problem}; name one of {_listed(node.writes)} as a parameter, which takes the result.")
         others = {read: taken for read, taken in signature.reads.items() if read not in node.writes}
         _check_reads(f"{what}, check {name!r}", state, others)
         for read, returned in zip(node.writes, _returned(what, node), strict=True):

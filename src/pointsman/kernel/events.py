@@ -56,7 +56,7 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.NODE_SUCCEEDED: ("a node, or a branch of a parallel step, returned", ("fields",)),
     Kind.NODE_FAILED: ("an attempt raised an exception or timed out", ("error", "message", "raised_at")),
     Kind.NODE_RETRIED: ("another attempt was scheduled", ("at",)),
-    Kind.NODE_INTERRUPTED: ("engines died again and again during a step", ("interruptions",)),
+    Kind.NODE_INTERRUPTED: ("engines died repeatedly during a step", ("interruptions",)),
     Kind.NODE_LATE: ("a call ended after its step had ended or given it up; the result is ignored", ("result",)),
     Kind.GUARD_VIOLATED: ("a guard found violations in a result", ("violations", "next")),
     Kind.JOINED: ("a parallel step ended", ("why", "succeeded", "failed", "cancelled", "fields")),

@@ -1,6 +1,6 @@
 -- Interruptions.
 --
---   cases   `attempts` counts the attempts that ended by themselves, and the one in progress. `interruptions` counts apart how often an
+--   cases   `attempts` counts the attempts that ended by themselves, and the one in progress. `interruptions` counts separately how often an
 --           engine died during a call of the case since its last progress. `waits` is 1 while all calls of a running case wait for a
 --           permit or a thread.
 
