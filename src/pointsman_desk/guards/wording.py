@@ -23,6 +23,8 @@ def says(text: str, group: str, *, without: str = "", language: Language | None 
     A negated or reported phrase does not count, nor one after a phrase of the group `without` in its clause. With `language`, only the
     phrases of that language count: allowed statements are checked in one language, forbidden ones in all.
     """
+    if not _pattern(group, language).search(_flow(text)):
+        return  # as of most groups
     found = (_said(sentence, group, without, language) for sentence in sentences(text))
     yield from dict.fromkeys(phrase for phrase in found if phrase)
 
@@ -61,6 +63,12 @@ def _denied(before: str, behind: str) -> bool:
     near = f" {' '.join(before.split()[-BEFORE_WORDS:])} "
     after = f" {' '.join(behind.split()[:AFTER_WORDS])} "
     return bool(_pattern("negation", None).search(near) or _pattern("negation", Language.GERMAN).search(after))
+
+
+@lru_cache(maxsize=SENTENCES_KEPT_MAX)
+def _flow(text: str) -> str:
+    """Return the words of all sentences of `text`, a line each; no phrase goes beyond its line."""
+    return "\n".join(map(_meant, sentences(text)))
 
 
 @lru_cache(maxsize=SENTENCES_KEPT_MAX)

@@ -73,6 +73,11 @@ class Lexicon:
         return {opener: tuple(phrases) for opener, phrases in opened.items()}
 
     @cached_property
+    def unopened(self) -> tuple[tuple[str, Phrase], ...]:
+        """The phrases without an opener, each with its group."""
+        return tuple((name, phrase) for name, group in self.phrases.items() for phrase in group.others)
+
+    @cached_property
     def risky(self) -> frozenset[str]:
         """The groups whose intents need a person; in these, innocent phrases are not covered."""
         return frozenset(name for rule in self.rules if rule.intent in BY_HAND for name in rule.groups)
@@ -154,9 +159,10 @@ class Findings:
         self._text = "|".join(f" {words} " for words, _ in parts)
         beginnings = {word[:OPENER_CHARACTERS_MAX] for word in self._text.split()}
         openers = {word[:size] for word in beginnings for size in range(1, len(word) + 1)}
+        known = lexicon()
         self._candidates: dict[str, list[Phrase]] = {}  # the phrases of each group that begin in the text
-        for opener in sorted(lexicon().opened.keys() & openers):
-            for name, phrase in lexicon().opened[opener]:
+        for phrases in (known.unopened, *(known.opened[opener] for opener in sorted(known.opened.keys() & openers))):
+            for name, phrase in phrases:
                 if phrase.first in self._text:
                     self._candidates.setdefault(name, []).append(phrase)
         self._careful = self._covered()
@@ -179,15 +185,11 @@ class Findings:
         if name not in self._found:
             places: dict[Language, dict[int, str]] = {}
             text = self._careful if name in lexicon().risky else self._text
-            for phrase in self._within(name):
+            for phrase in self._candidates.get(name, ()):
                 for start, end in self._spans(phrase, text):
                     places.setdefault(phrase.language, {}).setdefault(bisect_right(self._starts, start) - 1, self._shown(start, end))
             self._found[name] = places
         return self._found[name]
-
-    def _within(self, name: str) -> Sequence[Phrase]:
-        """Return the phrases of a group that can occur in the text, by the beginnings of its words."""
-        return [*lexicon().phrases[name].others, *self._candidates.get(name, ())]
 
     def words(self, name: str) -> tuple[str, ...]:
         """Return the words found for a group in any language, each once."""
@@ -195,7 +197,9 @@ class Findings:
 
     def matches(self) -> list[Match]:
         """Return each rule that holds, once. All groups of a rule must be found in the same language."""
-        return [match for rule in lexicon().rules if self._length <= rule.words for match in self._holding(rule)]
+        begun = self._candidates.keys()
+        rules = (rule for rule in lexicon().rules if self._length <= rule.words and not begun.isdisjoint(rule.groups))
+        return [match for rule in rules for match in self._holding(rule)]
 
     def _holding(self, rule: Rule) -> Iterator[Match]:
         found = [self.group(name) for name in rule.groups]
@@ -227,13 +231,13 @@ class Findings:
         A sentence of a firm's small print is covered completely.
         """
         letters = list(self._text)
-        for phrase in self._within("footer"):
+        for phrase in self._candidates.get("footer", ()):
             for start, _ in self._spans(phrase, self._text):
                 first = self._text.rfind("|", 0, start + 1) + 1
                 after = self._text.find("|", start)
                 last = after if after >= 0 else len(letters)
                 letters[first:last] = COVER * (last - first)
-        for phrase in self._within(INNOCENT):
+        for phrase in self._candidates.get(INNOCENT, ()):
             for start, end in self._spans(phrase, self._text):
                 first = start + 1 if phrase.second is None else end + 1 - len(phrase.second)
                 letters[first : end - 1] = COVER * (end - 1 - first)

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 from pointsman_desk.models.words import fold, read_data, small_words
 
 LETTERS_MIN = 5  # shorter words are too similar to others
 SWAPPED_LETTERS_MIN = 6  # one changed letter turns "older" into "order"; longer words have fewer neighbours
+WORDS_MAX = 4096  # cached words: nearly all that the mails of a week repeat
 LETTERS_MAX = 40  # no word of the lexicon is longer
 STEM_LETTERS_MIN = 4
 _STRETCHED = re.compile(r"([a-z])\1{2,}")
@@ -65,12 +66,13 @@ def corrected(words: str) -> str:
     The typing errors are those of Damerau (Communications of the ACM 7(3), 1964): one letter too many, too few or wrong, or two
     swapped. Both words are looked up by their shortened forms, so that the time grows only with the text.
     """
-    return " ".join(_mend(_STRETCHED.sub(r"\1", word)) for word in words.split())
+    return " ".join(_mend(word) if LETTERS_MIN <= len(word) <= LETTERS_MAX else word for word in _STRETCHED.sub(r"\1", words).split())
 
 
+@lru_cache(maxsize=WORDS_MAX)
 def _mend(word: str) -> str:
     known = _vocabulary()
-    if not LETTERS_MIN <= len(word) <= LETTERS_MAX or word in known.meant or not word.isalpha() or _begins_known(word):
+    if word in known.meant or not word.isalpha() or _begins_known(word):
         return word
     for form in (word, *_shorter(word)):
         for candidate in known.shortened.get(form, ()):

@@ -33,8 +33,9 @@ _LOOKALIKES = str.maketrans(
 
 def fold(text: str) -> str:
     """Return `text` in lower case without accents and invisible characters; other characters than letters and digits become one space."""
-    lowered = unicodedata.normalize("NFKD", text.casefold())
-    plain = _DROPPED.sub("", lowered).translate(_LOOKALIKES)
+    plain = text.casefold()
+    if not plain.isascii():
+        plain = _DROPPED.sub("", unicodedata.normalize("NFKD", plain)).translate(_LOOKALIKES)
     return _GAP.sub(" ", _NEGATION.sub("nt", plain)).strip()
 
 
