@@ -61,13 +61,14 @@ class Part(Message):
         self.depth = 0
         self.count = 1  # this part and the parts below it
         self.field_count = 0
+        self._values: dict[str, list[str]] = {}  # of each field, by its name in lower case
 
     def fields(self, name: str) -> list[str]:
         """Return the values of a header field, in order. `name` is in lower case.
 
         Bytes that are neither ASCII nor UTF-8 are decoded in the charset of the mail's text, which the mail program probably used.
         """
-        values = [str(value) for field, value in self.raw_items() if field.lower() == name]
+        values = list(self._values.get(name, ()))
         return values if name.startswith("content-") or all(map(str.isascii, values)) else [self.top.decoded(value) for value in values]
 
     def decoded(self, value: str) -> str:
@@ -115,6 +116,7 @@ class Part(Message):
         self.field_count += 1
         if self.field_count <= FIELDS_MAX:
             super().set_raw(name, value)
+            self._values.setdefault(name.lower(), []).append(value)
 
     def get_content_type(self) -> str:
         """Called by the parser: a contained message must not be opened."""
