@@ -197,7 +197,9 @@ def test_a_stored_value_that_no_longer_fits_is_named() -> None:
     ],
     ids=["field", "free", "dict", "list", "model", "model with constants"],
 )
-def test_what_is_no_json_number_is_refused_with_its_path(number: float, field: str, wrap: Callable[[float], object], path: str) -> None:
+def test_a_number_that_json_cannot_hold_is_refused_with_its_path(
+    number: float, field: str, wrap: Callable[[float], object], path: str
+) -> None:
     text = refusal(field, wrap(number))
 
     assert text.startswith(f"{path}: ")

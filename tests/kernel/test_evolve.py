@@ -289,7 +289,7 @@ def test_the_reason_of_an_endless_loop_names_the_rules_that_repeat() -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.MESSAGE_RECEIVED, Kind.RESUMED, Kind.DEADLINE_PASSED, Kind.WOKEN, Kind.REDRIVEN])
-def test_what_comes_from_outside_begins_the_count_of_steps_anew(kind: Kind) -> None:
+def test_an_event_from_outside_resets_the_count_of_steps(kind: Kind) -> None:
     process = letter(steps_max=STEPS)
     cells = after(process, wrote(process, "", message="m")).cells
 

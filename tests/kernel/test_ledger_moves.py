@@ -94,16 +94,16 @@ def test_the_life_of_a_key_begins_with_the_first_intent_and_not_with_the_last_ca
     ],
     ids=["at once", "deadline", "just before", "exactly", "long after"],
 )
-def test_the_world_is_asked_only_when_the_old_call_can_no_longer_arrive(now: float, expected: Move) -> None:
+def test_a_look_up_waits_until_the_old_call_can_no_longer_arrive(now: float, expected: Move) -> None:
     assert move(Reconcile(look, 120), now=now) == expected
 
 
-def test_without_time_to_settle_the_world_is_asked_at_the_deadline() -> None:
+def test_without_a_propagation_time_the_look_up_is_at_the_deadline() -> None:
     assert move(Reconcile(look, 0), now=DEADLINE - 0.001) == WaitUntil(DEADLINE)
     assert move(Reconcile(look, 0), now=DEADLINE) == LookUp()
 
 
-def test_asking_the_world_is_allowed_however_often_it_was_called() -> None:
+def test_a_look_up_is_allowed_however_often_the_effect_was_called() -> None:
     assert move(Reconcile(look, 0), attempts=99) == LookUp()
 
 

@@ -26,7 +26,7 @@ def test_tenants_take_turns_however_many_cases_one_has() -> None:
     assert take_turns([*crowd, due(20, tenant="b"), due(21, tenant="c"), due(22, tenant="c")], 6, {}, {}) == [1, 20, 21, 2, 22, 3]
 
 
-def test_the_next_claim_goes_on_behind_the_tenant_that_came_last() -> None:
+def test_the_next_claim_continues_after_the_tenant_of_the_last_turn() -> None:
     turns: dict[int, str] = {}
     line = [due(case, tenant=tenant) for case, tenant in enumerate("aaabbbccc")]
 

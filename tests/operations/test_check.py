@@ -151,7 +151,7 @@ def test_an_effect_in_doubt_that_is_gone_would_block_its_case(db: Path) -> None:
     assert renamed.found == {}
 
 
-def test_what_is_blocked_already_breaks_nothing_new_and_what_would_come_back_is_told(tmp_path: Path) -> None:
+def test_a_blocked_case_is_no_new_break_and_a_case_that_would_be_freed_is_listed(tmp_path: Path) -> None:
     async def main() -> None:
         old, new = claims(), claims(version=2)
         async with Engine.open(tmp_path / "cases.db", [old]) as engine:

@@ -162,7 +162,7 @@ def test_a_waiting_case_tells_which_rules_depend_on_the_answer_and_which_follow_
     assert {rule.name: rule.step for rule in told.following}["unsent"] == "send"
 
 
-def test_a_rule_that_an_edit_in_the_answer_brings_back_is_told_too(tmp_path: Path) -> None:
+def test_a_rule_that_an_edit_in_the_answer_brings_back_is_shown_too(tmp_path: Path) -> None:
     """The answer may rewrite the reply, which clears its verdict: then it is checked again before anything else."""
     told = explained(tmp_path, letter(), until="paused")
 
@@ -175,7 +175,7 @@ def test_a_waiting_case_tells_what_would_not_be_repeated(tmp_path: Path) -> None
     assert told.stands == {"write": ("reply",), "check": ("verdict",)}
 
 
-def test_an_effect_that_was_not_called_yet_is_told_with_its_policy(tmp_path: Path) -> None:
+def test_an_effect_that_was_not_called_yet_is_shown_with_its_policy(tmp_path: Path) -> None:
     told = explained(tmp_path, letter(safety=AtMostOnce()), until="paused")
 
     assert list(told.effects) == ["send"]
@@ -307,7 +307,7 @@ def test_a_parked_case_tells_the_reason_and_what_would_be_tried_again(tmp_path: 
     assert told.stands == {}
 
 
-def test_a_call_in_doubt_is_told_with_its_key_and_who_decides(tmp_path: Path) -> None:
+def test_a_call_in_doubt_is_shown_with_its_key_and_who_decides(tmp_path: Path) -> None:
     told = answered(tmp_path, letter(deliver=broken, safety=AtMostOnce()))
 
     assert told.case.status is Status.PARKED
@@ -359,7 +359,7 @@ def refused(text: str) -> str:
     raise Rejected(f"no such address for {text}")
 
 
-def test_a_rejected_effect_is_told_as_never_called_again(tmp_path: Path) -> None:
+def test_a_rejected_effect_is_shown_as_never_called_again(tmp_path: Path) -> None:
     told = answered(tmp_path, letter(deliver=refused))
 
     assert told.case.status is Status.PARKED
@@ -383,7 +383,7 @@ def test_a_rejection_does_not_count_for_an_effect_that_reads_something_else_now(
     assert told.effects["send"].startswith("rejected: no such address for HELLO")
 
 
-def test_an_effect_that_was_not_sent_is_told_as_called_again(tmp_path: Path) -> None:
+def test_an_effect_that_was_not_sent_is_shown_as_called_again(tmp_path: Path) -> None:
     told = answered(tmp_path, letter(deliver=unsent))
 
     assert told.case.status is Status.PARKED
@@ -404,7 +404,7 @@ def test_a_call_that_is_tried_again_tells_when_and_how_often(tmp_path: Path) -> 
     assert f"  unsent -> send  ({told.following[0].note})" in lines
 
 
-def test_a_call_is_told_under_the_policy_that_it_was_made_under(tmp_path: Path) -> None:
+def test_a_call_is_shown_under_the_policy_that_it_was_made_under(tmp_path: Path) -> None:
     """Whoever looks may have another way out in the settings than the engine that called."""
     told = explained(tmp_path, letter(deliver=broken, safety=AtMostOnce(), asks=False), until="parked", under=letter(safety=Idempotent()))
 
@@ -427,7 +427,7 @@ def look(reply: str) -> object:
     raise AssertionError("an explanation asks nobody")
 
 
-def test_a_case_that_waits_to_ask_the_world_tells_until_when(tmp_path: Path) -> None:
+def test_a_case_that_waits_for_its_look_up_shows_until_when(tmp_path: Path) -> None:
     process = letter(deliver=broken, safety=Reconcile(look, SETTLE), asks=False)
 
     told = explained(tmp_path, process, until="effect.in_doubt")
@@ -451,7 +451,7 @@ def test_a_case_whose_rules_would_decide_otherwise_now_says_so(tmp_path: Path) -
     assert "rule 'unsent' would choose send instead of approve" in told.obstacles[0]
 
 
-def test_the_rule_that_decided_is_told_with_what_it_read_then_and_not_with_what_another_rule_reads_now(
+def test_the_rule_that_decided_is_shown_with_the_fields_that_it_read_then(
     tmp_path: Path,
 ) -> None:
     told = explained(tmp_path, letter(), until="paused", under=letter(asks=False))
@@ -502,7 +502,7 @@ def test_a_stored_value_that_no_longer_fits_is_an_obstacle(tmp_path: Path) -> No
     assert any("field 'reply' no longer fits its type" in obstacle for obstacle in told.obstacles)
 
 
-def test_a_condition_that_raises_is_told_with_its_problem(tmp_path: Path) -> None:
+def test_a_condition_that_raises_is_shown_with_its_problem(tmp_path: Path) -> None:
     changed = Process("letter", Letter)
     for function, field in ((draft, "reply"), (check, "verdict"), (deliver, "receipt")):
         changed.node(function, writes=field)
@@ -522,7 +522,7 @@ def test_a_condition_that_raises_is_told_with_its_problem(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("until", ["parked", "node.failed"])
-def test_an_effect_that_the_code_no_longer_has_is_still_told_from_the_ledger(tmp_path: Path, until: str) -> None:
+def test_an_effect_that_the_code_no_longer_has_is_still_shown_from_the_ledger(tmp_path: Path, until: str) -> None:
     class Short(State):
         message: str
         reply: str | None = None
@@ -572,7 +572,7 @@ def test_a_step_whose_guard_asks_again_tells_what_it_asks(tmp_path: Path, guard:
     assert exported["guard"]["rejected"] == rejected
 
 
-def test_the_branches_of_a_step_that_parked_are_told(tmp_path: Path) -> None:
+def test_the_branches_of_a_step_that_parked_are_shown(tmp_path: Path) -> None:
     class Cart(State):
         lines: list[str]
         prices: list[int] | None = None

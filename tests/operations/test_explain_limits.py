@@ -52,7 +52,7 @@ async def seen(engine: Engine, kind: str) -> None:
                 return
 
 
-def test_who_has_the_permits_is_told(tmp_path: Path) -> None:
+def test_the_holders_of_the_permits_are_shown(tmp_path: Path) -> None:
     async def main() -> tuple[str, ...]:
         gate = asyncio.Event()
 
@@ -105,7 +105,7 @@ def test_an_effect_in_doubt_that_waits_for_a_permit_says_so_and_what_a_message_m
     assert "in its inbox: 1 message, which may change what comes next" in with_message.obstacles
 
 
-def test_a_rest_and_an_open_breaker_are_told(tmp_path: Path) -> None:
+def test_a_held_limit_and_an_open_breaker_are_shown(tmp_path: Path) -> None:
     async def obstacles(error: Exception, path: Path) -> tuple[str, ...]:
         async def ask(question: str) -> str:
             raise error

@@ -175,7 +175,7 @@ def test_a_cleared_field_is_no_part_of_what_the_case_knows(tmp_path: Path) -> No
     assert history.pause.closed is None
 
 
-def test_a_case_that_does_not_exist_is_named_with_the_mend(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_case_names_it_and_the_fix(tmp_path: Path) -> None:
     async def main() -> None:
         async with engine_on(tmp_path, letter(str.upper)) as engine:
             await history_of(engine.reader, 77)
@@ -293,7 +293,7 @@ def row_of(kind: Kind, attempt: int = 1) -> EventRow:
 
 
 @pytest.mark.parametrize("kind", list(Kind), ids=str)
-def test_every_kind_of_event_has_a_meaning_and_is_told_in_one_line(kind: Kind) -> None:
+def test_every_kind_of_event_has_a_meaning_and_a_text_of_one_line(kind: Kind) -> None:
     text = event_text(row_of(kind))
 
     assert text
@@ -302,7 +302,7 @@ def test_every_kind_of_event_has_a_meaning_and_is_told_in_one_line(kind: Kind) -
 
 
 @pytest.mark.parametrize("kind", sorted(OF_A_STEP), ids=str)
-def test_what_a_step_did_is_told_with_its_name(kind: Kind) -> None:
+def test_the_text_of_a_step_has_its_name(kind: Kind) -> None:
     assert "write" in event_text(row_of(kind))
 
 
@@ -358,7 +358,7 @@ def test_an_event_is_a_sentence_that_says_who_did_what(kind: Kind, step: str | N
     assert event_text(row_of(kind)._replace(step=step, facts=json.dumps(facts))) == words
 
 
-def test_a_later_attempt_is_told_with_its_number() -> None:
+def test_the_text_of_a_later_attempt_has_its_number() -> None:
     assert "(attempt 2)" in event_text(row_of(Kind.NODE_FAILED, attempt=2))
     assert "attempt" not in event_text(row_of(Kind.NODE_FAILED, attempt=1))
 

@@ -105,7 +105,7 @@ def test_vacuum_makes_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_list_that_leaves_cases_out_says_so_and_how_to_go_on(db: Path) -> None:
+def test_a_list_that_leaves_cases_out_names_the_command_for_the_next_ones(db: Path) -> None:
     first, last = pointsman("ps", "--db", db, "--json", "--limit", 2), pointsman("ps", "--db", db, "--json", "--after", 2)
 
     assert [case["id"] for case in json.loads(first.stdout)] == [1, 2]

@@ -37,7 +37,7 @@ def usage(db: Path, *options: str) -> str:
     return interpreter.run("-m", "pointsman.cli.main", "usage", "--db", db, *options, check=True).stdout
 
 
-def test_what_models_used_is_listed_per_day_tenant_and_model(tmp_path: Path) -> None:
+def test_usage_is_listed_per_day_tenant_and_model(tmp_path: Path) -> None:
     db = tmp_path / "cases.db"
 
     async def main() -> None:

@@ -52,7 +52,7 @@ def test_no_schedule_loses_duplicates_or_strands_a_case_or_acts_on_stale_data(ca
 
 
 @pytest.mark.parametrize("seed", FOUND)
-def test_what_a_schedule_has_found_once_stays_mended(seed: int) -> None:
+def test_a_fault_that_a_schedule_found_once_stays_fixed(seed: int) -> None:
     assert run(seed).violations == []
 
 

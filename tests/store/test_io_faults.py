@@ -64,7 +64,7 @@ def test_a_file_where_no_log_is_possible_is_refused(tmp_path: Path) -> None:
         asyncio.run(open_sqlite(tmp_path / "cases.db", now=10.0))
 
 
-def test_a_store_whose_commit_failed_writes_nothing_more_and_the_next_one_goes_on(tmp_path: Path) -> None:
+def test_a_store_whose_commit_failed_writes_nothing_more_and_the_next_one_continues(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
     disk = Disk()
 
@@ -92,7 +92,7 @@ def test_a_store_whose_commit_failed_writes_nothing_more_and_the_next_one_goes_o
         asyncio.run(main())
 
 
-def test_what_the_log_of_a_dead_engine_shows_is_written_again_before_anything_is_built_on_it(tmp_path: Path) -> None:
+def test_the_log_of_a_dead_engine_is_checkpointed_before_anything_else_is_written(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
     disk = Disk()
 

@@ -71,7 +71,7 @@ async def pass_time(clock: ManualClock) -> None:
 
 
 @older
-def test_every_case_of_an_earlier_release_goes_on(tmp_path: Path, file: Path) -> None:
+def test_every_case_of_an_earlier_release_continues(tmp_path: Path, file: Path) -> None:
     path = made(file, tmp_path / "cases.db")
 
     async def main() -> None:

@@ -114,7 +114,7 @@ def test_an_engine_that_serves_returns_when_its_disk_is_full(tmp_path: Path) -> 
     asyncio.run(main())
 
 
-def test_a_stale_move_is_not_told_that_it_won_because_the_disk_is_full(tmp_path: Path) -> None:
+def test_a_stale_transition_does_not_succeed_because_the_disk_is_full(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
     gate, reached = threading.Event(), threading.Event()
     gate.set()
@@ -150,7 +150,7 @@ def test_a_stale_move_is_not_told_that_it_won_because_the_disk_is_full(tmp_path:
 
 
 @pytest.mark.parametrize("passes_over", [False, True], ids=["told", "passed over"])
-def test_a_disk_that_is_full_in_a_transaction_is_told_and_nothing_of_it_stands(tmp_path: Path, passes_over: bool) -> None:
+def test_a_full_disk_in_a_transaction_raises_and_nothing_of_it_is_stored(tmp_path: Path, passes_over: bool) -> None:
     path = tmp_path / "cases.db"
 
     async def main() -> None:
@@ -199,7 +199,7 @@ asyncio.run(main())
 """
 
 
-def test_what_a_dead_engine_left_running_is_ready_again_however_often_the_file_is_opened(tmp_path: Path) -> None:
+def test_cases_that_a_dead_engine_left_running_are_ready_however_often_the_file_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
     in_a_process(DIE, path)
     with open_reader(path) as reader:
@@ -215,7 +215,7 @@ def test_what_a_dead_engine_left_running_is_ready_again_however_often_the_file_i
     asyncio.run(main())
 
 
-def test_a_case_goes_on_after_the_crash_of_its_engine_and_the_lost_attempt_does_not_count(tmp_path: Path) -> None:
+def test_a_case_continues_after_a_crash_and_the_lost_attempt_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
     in_a_process(DIE, path)
     process = letter(lambda message: message + "again")

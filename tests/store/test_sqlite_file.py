@@ -43,7 +43,7 @@ def public_folder() -> Iterator[Path]:
 # Locked.
 
 
-def test_a_second_engine_on_the_file_is_told_which_process_has_it(tmp_path: Path) -> None:
+def test_the_refusal_of_a_second_engine_names_the_process_that_has_the_file(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
 
     async def main() -> None:
@@ -61,7 +61,7 @@ def test_a_second_engine_on_the_file_is_told_which_process_has_it(tmp_path: Path
     run(main)
 
 
-def test_an_engine_that_comes_by_a_symbolic_link_is_told_that_another_one_has_the_file(tmp_path: Path) -> None:
+def test_a_second_engine_is_refused_also_through_a_symbolic_link(tmp_path: Path) -> None:
     path, link = tmp_path / "cases.db", tmp_path / "elsewhere" / "link.db"
     link.parent.mkdir()
     link.symlink_to(path)
@@ -115,7 +115,7 @@ def test_an_engine_works_on_when_the_program_goes_into_another_folder(tmp_path: 
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_an_engine_in_another_process_is_told_which_process_has_the_file(tmp_path: Path) -> None:
+def test_the_refusal_in_another_process_names_the_process_that_has_the_file(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
 
     async def main() -> None:
@@ -161,7 +161,7 @@ def test_whether_an_engine_has_the_file_is_found_out_without_an_engine(tmp_path:
     assert has_engine(path), "a lock that cannot be read may be taken"
 
 
-def test_who_looks_whether_an_engine_has_the_file_keeps_none_from_opening_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_has_engine_keeps_no_engine_from_opening_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cases.db"
     filled(path)
     real, looking = fcntl.flock, os.open(path.with_name("cases.db.lock"), os.O_RDONLY)
@@ -244,7 +244,7 @@ def test_an_engine_that_was_taken_over_stops_writing(tmp_path: Path) -> None:
     run(main)
 
 
-def test_an_engine_that_was_taken_over_is_not_told_that_the_case_of_the_other_one_is_its_own(tmp_path: Path) -> None:
+def test_a_start_of_an_engine_that_was_taken_over_does_not_return_the_other_ones_case(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
 
     async def main() -> None:
@@ -258,7 +258,7 @@ def test_an_engine_that_was_taken_over_is_not_told_that_the_case_of_the_other_on
     run(main)
 
 
-def test_an_engine_that_was_taken_over_is_not_told_that_the_move_of_the_other_one_was_its_own(tmp_path: Path) -> None:
+def test_a_commit_of_an_engine_that_was_taken_over_does_not_count_the_other_ones_as_its_own(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
 
     async def main() -> None:
@@ -393,7 +393,7 @@ async def look_at_everything(path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", range(1, 8))
-def test_a_file_with_a_hole_in_it_is_told_as_damaged_wherever_the_hole_is(tmp_path: Path, place: int) -> None:
+def test_a_file_with_a_hole_is_reported_as_damaged_wherever_the_hole_is(tmp_path: Path, place: int) -> None:
     path = tmp_path / "cases.db"
     filled(path, cases=300, size=200)  # so many that no hole falls among the first pages, of tables that nobody has used yet
     content = bytearray(path.read_bytes())
@@ -411,7 +411,7 @@ def test_a_file_with_a_hole_in_it_is_told_as_damaged_wherever_the_hole_is(tmp_pa
 
 
 @pytest.mark.parametrize("table", ["cases", "meta", "cases_running"])
-def test_damage_where_an_engine_looks_first_is_told_at_its_opening(tmp_path: Path, table: str) -> None:
+def test_damage_where_an_engine_reads_first_is_reported_at_its_opening(tmp_path: Path, table: str) -> None:
     path = tmp_path / "cases.db"
     filled(path, cases=2)
     looking = sqlite3.connect(path)
@@ -439,7 +439,7 @@ def test_damage_where_an_engine_looks_first_is_told_at_its_opening(tmp_path: Pat
     ],
     ids=["status", "json", "text", "events", "event"],
 )
-def test_a_row_that_no_engine_wrote_is_told_as_damage_to_whoever_looks(tmp_path: Path, damage: str) -> None:
+def test_a_row_that_no_engine_wrote_is_reported_as_damage(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "cases.db"
     filled(path)
     other = sqlite3.connect(path)
@@ -507,7 +507,7 @@ def test_a_read_only_folder_is_refused(public_folder: Path, exists: bool) -> Non
     assert "folder that it may write to" in answer["text"]
 
 
-def test_a_reader_of_a_file_that_it_may_not_read_is_told_so_in_words(public_folder: Path) -> None:
+def test_a_reader_without_permission_gets_an_error_that_says_so(public_folder: Path) -> None:
     path = public_folder / "cases.db"
     filled(path)
     path.chmod(0o600)
@@ -589,7 +589,7 @@ def test_the_view_states_shows_each_case_as_one_json_object(tmp_path: Path) -> N
     assert json.loads(rows[1][3]) == {"message": "hello"}
 
 
-def test_a_reader_of_a_missing_file_is_told_so_and_makes_none(tmp_path: Path) -> None:
+def test_a_reader_of_a_missing_file_raises_and_creates_none(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
 
     with pytest.raises(StoreError) as refused:
@@ -601,7 +601,7 @@ def test_a_reader_of_a_missing_file_is_told_so_and_makes_none(tmp_path: Path) ->
     assert not path.exists()
 
 
-def test_a_reader_of_an_empty_file_is_told_that_it_holds_no_cases(tmp_path: Path) -> None:
+def test_a_reader_of_an_empty_file_gets_an_error_that_it_holds_no_cases(tmp_path: Path) -> None:
     path = tmp_path / "cases.db"
     path.touch()
 
