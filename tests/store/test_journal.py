@@ -1,11 +1,14 @@
 """The events of a transition in one text: read back as they were written, by the store and by plain SQL."""
 
 import json
+import math
 import sqlite3
 
 import pytest
 
+from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.rows import EventWrite
+from pointsman.kernel.transitions import event_write
 from pointsman.store.journal import count_of, packed, unpacked
 
 EVENTS = [
@@ -45,3 +48,9 @@ def test_facts_of_several_lines_become_one_line_of_the_same_json() -> None:
 def test_what_no_engine_wrote_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         unpacked(text)
+
+
+def test_a_number_that_json_does_not_know_is_a_text_in_the_facts_of_an_event() -> None:
+    written = event_write(Event(Kind.NODE_FAILED, "step", 1, {"waited": math.nan, "limit": math.inf}))
+
+    assert json.loads(written.facts, parse_constant=pytest.fail) == {"waited": "NaN", "limit": "Infinity"}

@@ -142,7 +142,7 @@ def accepted_event(process: AnyProcess, cells: Mapping[str, Cell]) -> Event:
 
 def event_write(event: Event) -> EventWrite:
     """An event as the store keeps it."""
-    return EventWrite(event.kind, event.step, event.attempt, to_json(event.facts, fallback=str).decode())
+    return EventWrite(event.kind, event.step, event.attempt, to_json(event.facts, fallback=str, inf_nan_mode="strings").decode())
 
 
 def usage_writes(events: Iterable[Event]) -> Sequence[UsageWrite]:

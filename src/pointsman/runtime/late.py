@@ -56,6 +56,6 @@ class LateResults:
 
 def _json(value: object) -> str:
     try:
-        return to_json(value, fallback=str).decode()
+        return to_json(value, fallback=str, inf_nan_mode="strings").decode()
     except Exception as error:
         return f"{type(value).__name__}, which cannot be shown ({message_of(error)})"
