@@ -63,7 +63,8 @@ class Cases:
         self._loader = loader
         self._limits = limits
         self._registry = registry
-        self._underway: set[asyncio.Future[Any]] = set()
+        self._underway: dict[asyncio.Task[Any], asyncio.Future[int] | None] = {}
+        self._settled = asyncio.Event()
 
     def process(self, name: str) -> AnyProcess:
         """Return a registered process in its newest version. Raises UnknownProcess."""
@@ -166,10 +167,8 @@ class Cases:
         All this happens in one task, which outlives a cancelled caller.
         """
         committed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._track(committed)
-        task = asyncio.create_task(self._go_on(session, happening, commit, committed, drives=drives), name=case_name(session))
-        task.add_done_callback(lambda _: committed.cancel())  # if the task was cancelled before the commit
-        return await asyncio.shield(committed)
+        self._begin(self._go_on(session, happening, commit, committed, drives=drives), case_name(session), committed)
+        return await committed
 
     async def _go_on(
         self, session: CaseSession, happening: Happening, commit: Callable[[Plan], Awaitable[int]], committed: asyncio.Future[int], *,
@@ -183,7 +182,8 @@ class Cases:
             offer = Offer(place, partial(self._limits.shut, session.case.row.id))
             plan = session.advance(self._ports, happening, offer)
             if isinstance(plan, Refusal):
-                committed.set_exception(Refused(plan.reason))
+                if not committed.done():
+                    committed.set_exception(Refused(plan.reason))
                 return
             assert plan.transition is not None
             runs = plan.transition.status is Status.RUNNING
@@ -192,19 +192,25 @@ class Cases:
                 self.scheduler.occupy(session, task)
                 taken = True
         except asyncio.CancelledError:
+            committed.cancel()
             raise
         except BaseException as error:
-            if runs and isinstance(error, StoreError):
-                # The commit may have made the case running, and nobody would ever drive it.
-                self.scheduler.give_up(error)
-            committed.set_exception(error)
+            if isinstance(error, StoreError):
+                self.scheduler.look_again()  # the commit may have succeeded anyway and made its case ready
+                if runs:
+                    # The commit may have made the case running, and nobody would ever drive it.
+                    self.scheduler.give_up(error)
+            if not committed.done():
+                committed.set_exception(error)
             if isinstance(error, Exception):
                 return
             raise
         finally:
             if place and not taken:
                 self.scheduler.leave()
-        committed.set_result(number)
+            self._settle(task)
+        if not committed.done():  # the caller was not cancelled
+            committed.set_result(number)
         if taken:
             await self.scheduler.drive(session, plan.commands)
 
@@ -226,29 +232,37 @@ class Cases:
 
         self._begin(quietly())
 
-    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._track(task)
+    def _begin(
+        self, work: Coroutine[Any, Any, T], name: str | None = None, committed: asyncio.Future[int] | None = None
+    ) -> asyncio.Task[T]:
+        task = asyncio.create_task(work, name=name)
+        self._underway[task] = committed
+        self._settled.clear()
+        task.add_done_callback(self._ended)
         return task
 
-    def _track(self, commit: asyncio.Future[Any]) -> None:
-        self._underway.add(commit)
-        commit.add_done_callback(self._ended)
+    def _settle(self, task: asyncio.Task[Any]) -> asyncio.Future[int] | None:
+        committed = self._underway.pop(task, None)
+        if not self._underway:
+            self._settled.set()
+        return committed
 
     @property
     def committing(self) -> bool:
         """Whether a caller's commit is under way."""
         return bool(self._underway)
 
-    def _ended(self, commit: asyncio.Future[Any]) -> None:
-        self._underway.discard(commit)
-        if not commit.cancelled() and isinstance(commit.exception(), StoreError):
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        committed = self._settle(task)
+        if committed is not None:  # the task was cancelled before it began
+            committed.cancel()
+        if not task.cancelled() and isinstance(task.exception(), StoreError):
             self.scheduler.look_again()  # the commit may have succeeded anyway and made its case ready
 
     async def all_committed(self) -> None:
         """Wait until no caller's commit is under way."""
         while self._underway:
-            await asyncio.wait(self._underway)
+            await self._settled.wait()
 
 
 def state_of(process: AnyProcess, cells: Mapping[str, Cell]) -> State:
