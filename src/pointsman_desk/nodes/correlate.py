@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from pointsman import CaseRow, Engine, Status, format_count
+from pointsman import Engine, Status, format_count
 from pointsman_desk.case import OURS, Case, Link, Risk
 from pointsman_desk.mail.forms import Form
 from pointsman_desk.mail.message import UNKNOWN_SENDER, Identity
@@ -109,15 +109,12 @@ class Conversations:
                 return f"the sender wrote {format_count(came, 'mail')} within {seconds / 60:.0f} min"
         return None
 
-    async def add(self, identity: Identity, row: CaseRow, earlier: int | None) -> None:
+    async def add(self, identity: Identity, place: Place, earlier: int | None) -> None:
         """Index this mail, so that answers and related mails find its case; `earlier` is the case that it followed from."""
-        if row.correlation is None:
-            return  # it was erased
-        place = Place(row.id, row.correlation)
         names: list[tuple[Kind, str]] = [("key", identity.key), ("mail", identity.email_id)]
         if identity.sender != UNKNOWN_SENDER and not identity.by_machine:
             names += [("reference", shared(identity.sender, reference)) for reference in identity.answers]
-        await asyncio.to_thread(self._record, place, names, identity.key, None if earlier == row.id else earlier)
+        await asyncio.to_thread(self._record, place, names, identity.key, None if earlier == place.case else earlier)
 
     def _record(self, place: Place, names: list[tuple[Kind, str]], key: str, earlier: int | None) -> None:
         self.threads.add(place, names, key)

@@ -10,6 +10,7 @@ from pointsman_desk.mail import apart
 from pointsman_desk.mail.compose import Letterhead, bare_subject
 from pointsman_desk.mail.forms import as_customers, form_of
 from pointsman_desk.mail.message import UNKNOWN_SENDER, Identity
+from pointsman_desk.mail.threads import Place
 from pointsman_desk.nodes.correlate import Belonging, Conversations
 from pointsman_desk.nodes.machines import is_proved, judged, machine_wrote
 
@@ -50,6 +51,7 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
             identity = replace(identity, sender=form.customer(said) or UNKNOWN_SENDER, by_machine=False)
             belonging, said = await conversations.belonging(identity), None
     taken = None
+    conversation: str | None = belonging.conversation
     if said is not None and _is_report(said, belonging):
         taken = await _reported(engine, process, _report(said, blob, identity, belonging, now)) if belonging.is_open else None
         belonging = belonging._replace(conversation=conversations.begun_by(identity))
@@ -63,8 +65,11 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
         incoming = incoming.model_copy(update={"before": before, "form": None if form is None else sent_by})
         delivered = await engine.send(process, incoming, name="mails")
         assert delivered.case is not None, "a message that no open case takes starts a case"
-        taken = Taken(delivered.case, _HOW.get(delivered.how, "joined"))
-    await conversations.add(identity, await engine.case(taken.case), belonging.case)
+        taken, conversation = Taken(delivered.case, _HOW.get(delivered.how, "joined")), incoming.conversation
+    if taken.how == "duplicate":
+        conversation = (await engine.case(taken.case)).correlation  # the index has lost it; None if it was erased
+    if conversation is not None:
+        await conversations.add(identity, Place(taken.case, conversation), belonging.case)
     return taken
 
 
