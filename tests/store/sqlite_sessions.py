@@ -17,12 +17,13 @@ from sqlite_work import Told, all_of, batch, complaints, errand
 
 from pointsman.errors import PointsmanError
 from pointsman.kernel.limits import state_of
-from pointsman.store import sqlite_file
+from pointsman.store import sqlite_core, sqlite_file
 from pointsman.store.journal import unpacked
 from pointsman.store.sqlite import SqliteStore, open_sqlite, take_over
 
 NOW = 5e6  # when what was left is opened again
 WAL_PAGES = 12  # small, so that moving the log into the file, and starting the log again, come many times
+CLOCK_EVENTS = 10  # few, so that the clock is saved in each session
 NAME = "cases.db"
 
 SESSIONS, BATCHES = 4, 8  # of a chain, and of a session: short ones, because a file that grows makes each image dearer
@@ -144,6 +145,7 @@ def worked(folder: Path, files: Files, told: Told, seed: int, batches: int, cont
     async def main() -> None:
         store = await open_sqlite(path, now=1.0 + told.count, failpoints=recorder)
         try:
+            assert store.clock_high_water >= max((transition.at for transition in told.acknowledged.values()), default=0.0)
             if control is Control.NORMAL:
                 store.core.connection.execute("PRAGMA synchronous = NORMAL")
             recorder.store = store
@@ -157,12 +159,13 @@ def worked(folder: Path, files: Files, told: Told, seed: int, batches: int, cont
         finally:
             await store.close()
 
-    pages, sqlite_file.WAL_PAGES_MAX = sqlite_file.WAL_PAGES_MAX, WAL_PAGES
+    usual = sqlite_file.WAL_PAGES_MAX, sqlite_core.CLOCK_EVENTS
+    sqlite_file.WAL_PAGES_MAX, sqlite_core.CLOCK_EVENTS = WAL_PAGES, CLOCK_EVENTS
     try:
         with on_disk(disk, seed):
             asyncio.run(main())
     finally:
-        sqlite_file.WAL_PAGES_MAX = pages
+        sqlite_file.WAL_PAGES_MAX, sqlite_core.CLOCK_EVENTS = usual
     marks = [Mark(begins, reopened(lay_out(folder, {NAME: content}))) for begins, content in recorder.marks]
     return Session(files, disk.record, [Mark(0, before), *marks])
 

@@ -220,6 +220,8 @@ def go_on(row: CaseRow, keys: list[str], told: Told, chance: random.Random) -> T
     """A case takes a step of some kind."""
     number = told.number()
     writes = [FieldWrite(name, text(chance), "write") for name in ("draft", "order", "verdict")[: chance.randint(0, 3)]]
+    if chance.random() < 0.3:
+        writes.insert(0, chance.choice([FieldWrite("log", f"[{number}]", "write", appends=True), FieldWrite("log", None, "write")]))
     more: dict[str, Any] = {"fields": writes, "events": [event("node.succeeded", number), event("decided", number)]}
     if row.status is not Status.RUNNING:
         more |= {"leaves_pause": True, "answered_by": chance.choice(["anna", None]), "claims": True}
