@@ -69,7 +69,7 @@ def _compared(rows: list[Row], workload: str, heads: tuple[str, ...], cells: tup
 
 
 def _steps(rows: list[Row]) -> str:
-    return _compared(rows, "W1", ("steps/s", "bytes a step", "of the floor"), ("steps_per_s", "bytes_a_step"))
+    return _compared(rows, "W1", ("processes", "steps/s", "bytes a step", "of the floor"), ("processes", "steps_per_s", "bytes_a_step"))
 
 
 def _answers(rows: list[Row]) -> str:

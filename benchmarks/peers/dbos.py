@@ -131,16 +131,16 @@ def placed(work: Callable[[str], Figures], folder: Path) -> Figures:
 
 
 def w1(folder: Path, *, concurrency: int, seconds: float, processes: int = 1) -> Figures:
+    each = concurrency // processes
+
     def measure(place: str) -> Figures:
         def work(number: int, ready: Ready) -> tuple[int, float]:
             async def main() -> tuple[int, float]:
-                with ThreadPoolExecutor(concurrency) as threads:
+                with ThreadPoolExecutor(each) as threads:
                     loop = asyncio.get_running_loop()
                     await loop.run_in_executor(threads, six_steps, 0)
                     ready()
-                    return await repeated(
-                        lambda case: loop.run_in_executor(threads, six_steps, case), concurrency=concurrency, seconds=seconds
-                    )
+                    return await repeated(lambda case: loop.run_in_executor(threads, six_steps, case), concurrency=each, seconds=seconds)
 
             launch(place, number)
             return asyncio.run(main())

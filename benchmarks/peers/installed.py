@@ -38,28 +38,28 @@ def _peers() -> list[System]:
     return [
         System(
             "langgraph-sqlite-async", "sqlite", "benchmarks.peers.langgraph", python=PYTHON,
-            settings='durability="async", journal_mode=WAL, synchronous=FULL', version=_version("langgraph"), best={"concurrency": 16},
+            settings='durability="async", journal_mode=WAL, synchronous=FULL', version=_version("langgraph"), best={"concurrency": 2, "processes": 2},
         ),
         System(
             "langgraph-postgres", "postgres", "benchmarks.peers.langgraph", python=PYTHON,
             settings=f'durability="async", a pool of 16; {ON_POSTGRES}', version=_version("langgraph"),
-            best={"concurrency": 16, "processes": 2},
+            best={"concurrency": 12, "processes": 3},
         ),
         System(
             "dbos-sqlite", "sqlite", "benchmarks.peers.dbos", python=PYTHON,
-            settings="journal_mode=WAL, synchronous=FULL, answers polled each ms", version=_version("dbos"), best={"concurrency": 4},
+            settings="journal_mode=WAL, synchronous=FULL, answers polled each ms", version=_version("dbos"), best={"concurrency": 4, "processes": 2},
         ),
         System(
             "dbos-postgres", "postgres", "benchmarks.peers.dbos", python=PYTHON,
-            settings=ON_POSTGRES, version=_version("dbos"), best={"concurrency": 4, "processes": 2},
+            settings=ON_POSTGRES, version=_version("dbos"), best={"concurrency": 16, "processes": 2},
         ),
         System(
             "absurd", "postgres", "benchmarks.peers.absurd", python=PYTHON,
-            settings=f"a connection a process; {ON_POSTGRES}", version=_version("absurd-sdk"), best={"concurrency": 4, "processes": 4},
+            settings=f"a connection a process; {ON_POSTGRES}", version=_version("absurd-sdk"), best={"concurrency": 8, "processes": 8},
         ),
         System(
             "restate", "rocksdb", "benchmarks.peers.restate", python=PYTHON,
-            settings="one node, 4 partitions, its log on the disk; service under granian", version=SERVER_VERSION, best={"concurrency": 32},
+            settings="one node, 4 partitions, its log on the disk; service under granian", version=SERVER_VERSION, best={"concurrency": 256},
         ),
     ]  # fmt: skip
 

@@ -154,6 +154,8 @@ async def _set_up(place: str) -> None:
 
 
 def w1(folder: Path, *, concurrency: int, seconds: float, processes: int = 1) -> Figures:
+    each = concurrency // processes
+
     def measure(place: str) -> Figures:
         def work(number: int, ready: Ready) -> tuple[int, float]:
             async def main() -> tuple[int, float]:
@@ -161,9 +163,7 @@ def w1(folder: Path, *, concurrency: int, seconds: float, processes: int = 1) ->
                     graph = six_steps(saver)
                     await invoke(graph, {"case": 0}, f"warm-{number}")
                     ready()
-                    return await repeated(
-                        lambda case: invoke(graph, {"case": case}, f"{number}-{case}"), concurrency=concurrency, seconds=seconds
-                    )
+                    return await repeated(lambda case: invoke(graph, {"case": case}, f"{number}-{case}"), concurrency=each, seconds=seconds)
 
             return asyncio.run(main())
 
