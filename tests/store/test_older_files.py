@@ -168,7 +168,8 @@ def test_keys_of_before_there_were_keys_of_tenants_belong_to_the_tenants_of_thei
     writer, *_ = take_over(path, BEGAN)
     try:
         assert writer.execute("SELECT key, tenant FROM messages ORDER BY id").fetchall() == [("m", "red"), ("n", "")]
-        assert writer.execute("SELECT tenant FROM erased_keys").fetchall() == [("red",)]
+        assert writer.execute("SELECT process, tenant, name, digest, case_id FROM erased_keys").fetchall() == [("p", "red", "", "x", 1)]
+        assert writer.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert writer.execute("SELECT id, tenant, key, correlation FROM cases ORDER BY id").fetchall() == [
             (1, "red", "k", "c"),
             (2, "", "l", None),
