@@ -456,6 +456,33 @@ def test_a_row_that_no_engine_wrote_is_reported_as_damage(tmp_path: Path, damage
     assert "hello" not in text
 
 
+@pytest.mark.parametrize(
+    "damage", ["UPDATE cases SET status = 'waitinP'", "UPDATE journal SET events = 'hello'", "UPDATE effects SET status = 'hello'"]
+)
+def test_every_look_at_a_damaged_row_reports_it(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "cases.db"
+    filled(path)
+    other = sqlite3.connect(path)
+    other.executescript(
+        "INSERT INTO effects (key, case_id, effect, arguments, status, attempts, intended_at, deadline) "
+        f"VALUES ('k', 1, 'send', '', 'done', 1, 1.0, 1.0); {damage}"
+    )
+    other.close()
+
+    async def main() -> None:
+        with open_reader(path) as reader:
+            looks = {
+                "cases": [reader.dossier, reader.case, lambda _: reader.cases(), lambda _: reader.counts(), lambda _: reader.open_cases()],
+                "journal": [reader.dossier, lambda case: reader.events(case=case), lambda _: reader.events()],
+                "effects": [reader.dossier, reader.effects, lambda _: reader.effect("k")],
+            }
+            for look in looks[damage.split()[1]]:
+                with pytest.raises(StoreForeign, match="is damaged"):
+                    await look(1)
+
+    asyncio.run(main())
+
+
 # Not writable.
 
 

@@ -2,10 +2,11 @@
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pointsman.definition.state import Blob
 from pointsman.errors import ValueRefused
@@ -18,6 +19,8 @@ from pointsman.store.journal import unpacked
 from pointsman.store.sqlite_file import connect_read_only, explained
 from pointsman.store.statements import statements
 from pointsman.store.states import state_from
+
+T = TypeVar("T")
 
 LATEST = 1 << 62  # beyond any revision
 
@@ -35,17 +38,16 @@ class SqliteReader:
 
     async def case(self, case: int) -> CaseRow | None:
         """One case, or None."""
-        with explained(self.path):
-            return next((case_row(row) for row in self._all("select_case", (case,))), None)
+        return next(iter(self._rows(case_row, "select_case", (case,))), None)
 
     async def cases(self, *, process: str | None = None, status: Status | None = None, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
         """Cases ordered by number, after the number `after`."""
         name = "select_resting_cases" if status in {Status.WAITING, Status.PARKED, Status.BLOCKED} else "select_cases"
-        return [case_row(row) for row in self._all(name, {"after": after, "process": process, "status": status, "limit": limit})]
+        return self._rows(case_row, name, {"after": after, "process": process, "status": status, "limit": limit})
 
     async def open_cases(self, *, after: int = 0, limit: int = 1_000) -> list[CaseRow]:
         """Cases that have not ended, ordered by number, after the number `after`."""
-        return [case_row(row) for row in self._all("select_open_cases", (after, limit))]
+        return self._rows(case_row, "select_open_cases", (after, limit))
 
     async def versions(self, process: str) -> list[int]:
         """The versions of this process's cases that are ready or waiting."""
@@ -53,7 +55,7 @@ class SqliteReader:
 
     async def cases_of_version(self, process: str, version: int, *, limit: int = 1_000) -> list[CaseRow]:
         """Cases of one version that are ready or waiting."""
-        return [case_row(row) for row in self._all("select_cases_of_version", (process, version, limit))]
+        return self._rows(case_row, "select_cases_of_version", (process, version, limit))
 
     async def definitions(self) -> list[DefinitionRow]:
         """The definitions that engines were opened with."""
@@ -61,8 +63,8 @@ class SqliteReader:
 
     async def case_by_key(self, process: str, key: str, *, tenant: str = "") -> CaseRow | None:
         """The case that a tenant's start with this key created, or None."""
-        for row in self._all("select_case_by_key", (process, tenant, key)):
-            return case_row(row)
+        for row in self._rows(case_row, "select_case_by_key", (process, tenant, key)):
+            return row
         try:
             digest = erased_key(self.incarnation, process, "", key)
         except UnicodeEncodeError:
@@ -72,7 +74,7 @@ class SqliteReader:
 
     async def counts(self) -> dict[Status, int]:
         """How many cases there are in each status."""
-        return {Status(status): count for status, count in self._all("count_cases", ())}
+        return dict(self._rows(lambda row: (Status(row[0]), row[1]), "count_cases", ()))
 
     async def fields(self, case: int, *, revision: int | None = None) -> tuple[FieldRow, ...]:
         """The fields that have a value, as of `revision`."""
@@ -85,19 +87,19 @@ class SqliteReader:
         number = int(after or "0")
         with explained(self.path):
             rows = self._all("select_events" if case is None else "select_events_of_case", {"case": case, "after": number, "limit": limit})
-            return _event_rows(rows, number)[:limit]
+            return [event for row in rows for event in _event_rows(row, number)][:limit]
 
     async def effect(self, key: str) -> EffectRow | None:
         """The ledger's entry for an idempotency key, or None."""
-        return next((_effect_row(row) for row in self._all("select_effect", (key,))), None)
+        return next(iter(self._rows(_effect_row, "select_effect", (key,))), None)
 
     async def effects(self, case: int) -> list[EffectRow]:
         """The ledger's entries of a case."""
-        return [_effect_row(row) for row in self._all("select_effects", (case,))]
+        return self._rows(_effect_row, "select_effects", (case,))
 
     async def in_doubt(self) -> list[EffectRow]:
         """The effects in doubt; see the contract."""
-        return [_effect_row(row) for row in self._all("select_in_doubt", ())]
+        return self._rows(_effect_row, "select_in_doubt", ())
 
     async def pause(self, case: int) -> PauseRow | None:
         """The last pause of a case, open or closed, or None."""
@@ -109,19 +111,19 @@ class SqliteReader:
 
     async def messages(self, case: int) -> tuple[MessageRow, ...]:
         """The pending messages of a case, in the order of arrival."""
-        return tuple(_message_row(row) for row in self._all("select_messages", (case,)))
+        return tuple(self._rows(_message_row, "select_messages", (case,)))
 
     async def held(self, *, after: int = 0, limit: int = 1_000) -> list[MessageRow]:
         """Held messages whose case has ended, ordered by number, after the number `after`."""
-        return [_message_row(row) for row in self._all("select_held", (after, limit))]
+        return self._rows(_message_row, "select_held", (after, limit))
 
     async def unmatched(self, *, limit: int = 1_000) -> list[MessageRow]:
         """Messages that match no case yet, in the order of arrival."""
-        return [_message_row(row) for row in self._all("select_unmatched", (limit,))]
+        return self._rows(_message_row, "select_unmatched", (limit,))
 
     async def children(self, case: int) -> list[CaseRow]:
         """The children of this case."""
-        return [case_row(row) for row in self._all("select_children", (case,))]
+        return self._rows(case_row, "select_children", (case,))
 
     async def branches(self, case: int) -> tuple[BranchRow, ...]:
         """The branches of the case's parallel step."""
@@ -162,10 +164,12 @@ class SqliteReader:
             return Dossier(
                 case=row,
                 writes=tuple(_write_row(write) for write in self._all("select_writes", (case,))),
-                events=tuple(_event_rows(self._all("select_events_of_case", {"case": case, "after": 0, "limit": -1}))),
+                events=tuple(
+                    chain.from_iterable(self._rows(_event_rows, "select_events_of_case", {"case": case, "after": 0, "limit": -1}))
+                ),
                 effects=tuple(await self.effects(case)),
                 pauses=tuple(PauseRow(*pause) for pause in self._all("select_pauses", (case,))),
-                messages=tuple(_message_row(message) for message in self._all("select_all_messages", (case,))),
+                messages=tuple(self._rows(_message_row, "select_all_messages", (case,))),
                 branches=await self.branches(case),
             )
         finally:
@@ -180,6 +184,11 @@ class SqliteReader:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.shut()
+
+    def _rows(self, into: Callable[[Sequence[Any]], T], name: str, parameters: Sequence[Any] | dict[str, Any]) -> list[T]:
+        """The rows of a statement, each turned `into` what a caller gets. Raises StoreForeign for a row that no engine wrote."""
+        with explained(self.path):
+            return [into(row) for row in self._all(name, parameters)]
 
     def _all(self, name: str, parameters: Sequence[Any] | dict[str, Any]) -> list[Any]:
         try:
@@ -214,11 +223,11 @@ def _message_row(row: Sequence[Any]) -> MessageRow:
     return MessageRow._make((*row[:6], MessageStatus(row[6]), *row[7:]))
 
 
-def _event_rows(rows: Sequence[Sequence[Any]], after: int = 0) -> list[EventRow]:
-    """Return the events in rows of the journal, behind the event with the number `after`."""
+def _event_rows(row: Sequence[Any], after: int = 0) -> list[EventRow]:
+    """Return the events in a row of the journal, behind the event with the number `after`."""
+    first, case, revision, at, text = row
     return [
         EventRow._make((str(number), case, revision, kind, step, attempt, at, facts))
-        for first, case, revision, at, text in rows
         for number, (kind, step, attempt, facts) in enumerate(unpacked(text), first)
         if number > after
     ]
