@@ -11,7 +11,7 @@ from older_letters import BEGAN, NAMES, World, letters
 from sqlite_sessions import EACH, Files, images, scratch, verdict, worked
 from sqlite_work import Told
 
-from pointsman import Engine, Status, open_reader
+from pointsman import Engine, Status, StoreError, open_reader
 from pointsman.store.sqlite import take_over
 from pointsman.store.sqlite_file import APPLICATION_ID
 from pointsman.store.statements import migrations
@@ -179,3 +179,19 @@ def test_keys_of_before_there_were_keys_of_tenants_belong_to_the_tenants_of_thei
                        "VALUES (3, 'p', 1, 'k', 'waiting', 1, 0, 0, 1, 1.0, 1.0)")  # fmt: skip
     finally:
         writer.close()
+
+
+@older
+@pytest.mark.parametrize("name", ["journal", "moves"])
+def test_an_author_whose_table_has_a_name_that_the_engine_needs_now_learns_to_rename_it(tmp_path: Path, file: Path, name: str) -> None:
+    path = made(file, tmp_path / "cases.db")
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(f"CREATE TABLE {name} (seat)")
+
+    for opened in (lambda: take_over(path, BEGAN), lambda: open_reader(path)):
+        with pytest.raises(StoreError, match=f"has a table of yours whose name the engine needs .*{name}.*; rename it"):
+            opened()
+
+    connection.execute(f"ALTER TABLE {name} RENAME TO seats_{name}")
+    connection.close()
+    take_over(path, BEGAN)[0].close()
