@@ -189,7 +189,7 @@ def test_an_author_whose_table_has_a_name_that_the_engine_needs_now_learns_to_re
     connection.execute(f"CREATE TABLE {name} (seat)")
 
     for opened in (lambda: take_over(path, BEGAN), lambda: open_reader(path)):
-        with pytest.raises(StoreError, match=f"has a table of yours whose name the engine needs .*{name}.*; rename it"):
+        with pytest.raises(StoreError, match=f"has a table of yours whose name the engine needs .*{name}.*; rename it and start again[.]$"):
             opened()
 
     connection.execute(f"ALTER TABLE {name} RENAME TO seats_{name}")

@@ -240,9 +240,7 @@ def explain(path: Path, error: Exception) -> StoreError:
             f"{path} cannot be read or written ({name}: {error}); check the disk and start again: nothing that was confirmed is lost."
         )
     if str(error).endswith("already exists"):  # a migration creates a table or view, and an author's transaction has taken its name
-        return StoreError(
-            f"{path} has a table of yours whose name the engine needs ({error}); rename it and start again; it was not changed."
-        )
+        return StoreError(f"{path} has a table of yours whose name the engine needs ({error}); rename it and start again.")
     return StoreError(f"{path}: {error} ({name or type(error).__name__})")
 
 
