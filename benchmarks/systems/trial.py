@@ -1,6 +1,7 @@
 """The frame of a trial's program: `python -m benchmarks.systems.NAME WORKLOAD PARAMETERS`, where the parameters are JSON."""
 
 import asyncio
+import gc
 import json
 import shutil
 import sys
@@ -18,6 +19,10 @@ Trial = Callable[..., Figures]
 def run(trials: Mapping[str, Trial]) -> None:
     """Run the trial that the command line names in an empty folder on the disk of the current folder, and print its figures."""
     _, workload, parameters = sys.argv
+    # As a program that only serves would set it, in Python of every system alike; docs/performance.md says why.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
     folder = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix=".bench-"))  # a real disk: /tmp may be memory
     try:
         figures = trials[workload](folder, **json.loads(parameters))
