@@ -67,6 +67,7 @@ class Engine:
         runner = Runner(ports, commits, calls, self._limits, loader, self._start_child)
         self._scheduler = Scheduler(ports, loader, runner, registry, self._limits, concurrency, self._fail)
         self._limits.opens = self._scheduler.opens
+        self._scheduler.rests = self._tell
         self._cases = Cases(ports, commits, loader, self._scheduler, self._limits, registry)
         self._versions = VersionGate(ports, self._cases, registry)
         self._starts = Starts(ports.store, self._cases, Intakes(ports.store, ports.clock), ports.clock)

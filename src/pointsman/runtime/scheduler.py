@@ -15,7 +15,7 @@ from pointsman.kernel.happenings import CannotGoOn, NotAcceptedHere
 from pointsman.kernel.moment import Offer
 from pointsman.kernel.program import program_of
 from pointsman.kernel.rows import CaseRow
-from pointsman.kernel.snapshot import Status
+from pointsman.kernel.snapshot import AT_REST, Status
 from pointsman.runtime.calls import is_ctrl_c
 from pointsman.runtime.clock import seconds_until
 from pointsman.runtime.limits import Limits
@@ -71,6 +71,7 @@ class Scheduler:
         self._failed = failed
         self._sessions: dict[int, CaseSession] = {}
         self._reserved = 0
+        self.rests: Callable[[CaseRow], None] = _ignore  # called with a case that was found at rest although this engine drove it
         self._suspect: int | None = None
         self._wake = asyncio.Event()
         self._lull = asyncio.Event()
@@ -317,6 +318,8 @@ class Scheduler:
         """Stop driving a case whose commit was refused. If nobody else has moved it, park it, because nobody would drive it again."""
         try:
             row = await self._store.case(session.case.row.id)
+            if row is not None and row.status in AT_REST:
+                self.rests(row)
             if row is None or row.status is not Status.RUNNING or row.fence != session.case.row.fence:
                 log.info("case %d was changed by another engine or an operator; this engine stops running it", session.case.row.id)
                 return
@@ -335,3 +338,7 @@ class Scheduler:
         """Return a session for a transition that does not read the case's fields."""
         process = self._registry.accepting(row.process, row.version) or self._registry.for_start(row.process)
         return CaseSession(program_of(process), self._loader.bare(process, row))
+
+
+def _ignore(_: CaseRow) -> None:
+    """The default for `Scheduler.rests`."""
