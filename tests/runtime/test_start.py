@@ -156,6 +156,15 @@ def test_inputs_that_slipped_past_the_states_own_validation_are_refused(place: P
     assert run(main()) == []
 
 
+def test_a_state_that_was_made_without_a_required_field_is_refused(place: Place) -> None:
+    async def main() -> None:
+        async with place.open(sorting()) as engine:
+            with pytest.raises(InputInvalid, match="field 'message' is missing"):
+                await engine.start("mail", Mail.model_construct())
+
+    run(main())
+
+
 @pytest.mark.parametrize("named", ["key", "correlation"])
 def test_an_empty_key_is_no_key(on_disk: Place, named: str) -> None:
     async def main() -> Any:

@@ -208,6 +208,9 @@ def _input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[
         except ValidationError as error:
             raise InputInvalid(f"process {process.name!r} cannot start: {describe(error)}.") from None
     codec = codec_of(process.state)
+    missing = [name for name in required if not hasattr(state, name)]  # as in a state of `model_construct`, which checks nothing
+    if missing:
+        raise InputInvalid(f"process {process.name!r} cannot start: field {min(missing)!r} is missing.")
     values = {name: getattr(state, name) for name in inputs}
     return {name: codec.encode(name, value, "") for name, value in values.items() if value is not None or name in required}
 
