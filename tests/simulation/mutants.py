@@ -30,7 +30,6 @@ from pointsman.kernel.rows import MessageStatus
 from pointsman.runtime import branches
 from pointsman.runtime.calls import Calls
 from pointsman.runtime.cases import Cases
-from pointsman.runtime.commits import Commits
 from pointsman.runtime.decisions import Decisions
 from pointsman.runtime.lease import Lease
 from pointsman.runtime.runner import Runner
@@ -107,9 +106,9 @@ def deadline_after_intent() -> None:
     """A call's time begins when its intent is known to be committed, however long that took."""
 
     def call(original: Any) -> Any:
-        async def late(self: Runner, session: Any, call: Any) -> Any:
+        async def late(self: Runner, session: Any, call: Any, *more: Any) -> Any:
             session.call_until = self._clock.monotonic() + call.effect.timeout_seconds
-            return await original(self, session, call._replace(intent=call.intent._replace(deadline=float("inf"))))
+            return await original(self, session, call._replace(intent=call.intent._replace(deadline=float("inf"))), *more)
 
         return late
 
@@ -314,20 +313,34 @@ def start_twice() -> None:
     replace(SqliteCore, "_guard", guard)
 
 
+class Presuming:
+    """A store whose failed commits are taken to have happened."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def commit(self, t: Any) -> int:
+        try:
+            return int(await self._store.commit(t))
+        except StoreError:
+            return int(t.case)
+
+
 def failed_commit_presumed() -> None:
     """A commit of which nobody can tell is taken to have happened."""
 
-    def commit(original: Any) -> Any:
-        async def presuming(self: Commits, session: Any, plan: Any) -> Any:
-            try:
-                return await original(self, session, plan)
-            except StoreError:
-                self.committed(session, plan)
-                return plan.case.row.id
+    def init(original: Any) -> Any:
+        def presuming(self: Any, *arguments: Any) -> None:
+            original(self, *arguments)
+            self._store = Presuming(self._store)
 
         return presuming
 
-    replace(Commits, "commit", commit)
+    for owner in (Runner, Cases):
+        replace(owner, "__init__", init)
 
 
 def guard_forgets() -> None:

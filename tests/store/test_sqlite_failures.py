@@ -65,6 +65,9 @@ def draft(message: str) -> str:
     return message * 100_000
 process.rules(when("no reply", lambda c: c.reply is None, draft), otherwise(finish("sent")))
 path = Path(sys.argv[1])
+async def make():
+    async with Engine.open(path, [process]):
+        pass
 async def until_full():
     async with Engine.open(path, [process]) as engine:
         started = await engine.start(process, {"message": "hello "})
@@ -75,6 +78,7 @@ async def until_full():
 async def afterwards(case):
     async with Engine.open(path, [process]) as engine:
         return (await engine.wait_until_resting(case)).outcome, (await engine.state(case)).reply == "hello " * 100_000
+asyncio.run(make())
 resource.setrlimit(resource.RLIMIT_FSIZE, (450_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 case, text = asyncio.run(until_full())
 resource.setrlimit(resource.RLIMIT_FSIZE, (-1, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
