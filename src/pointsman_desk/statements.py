@@ -1,7 +1,9 @@
-"""SQL statements by name. Each follows a line `-- name: ...` in a .sql file."""
+"""SQL statements by name, and transactions. In a .sql file, each statement follows a line `-- name: ...`."""
 
 import re
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 
@@ -12,3 +14,18 @@ def statements(package: str, file: str) -> Mapping[str, str]:
     text = (resources.files(package) / "sql" / file).read_text(encoding="utf-8")
     named = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return dict(zip(named[1::2], named[2::2], strict=True))
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, *, begins: bool = True) -> Iterator[None]:
+    """Run the block as a transaction if `begins`. Roll back what an error leaves open. Raises sqlite3.Error."""
+    try:
+        if begins:
+            connection.execute("BEGIN IMMEDIATE")
+        yield
+        if begins:
+            connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            with suppress(sqlite3.Error):  # SQLite may already have rolled back
+                connection.execute("ROLLBACK")

@@ -8,7 +8,7 @@ ahead of this file, which is harmless. The file contains hashes, no addresses.
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pointsman import Reader
 from pointsman_desk.errors import CasesLost, FileUnusable, IndexUnavailable
-from pointsman_desk.statements import statements
+from pointsman_desk.statements import statements, transaction
 
 
 class SentReply(NamedTuple):
@@ -135,19 +135,12 @@ class SentReplies:
         """Use the connection exclusively; with `begins` the block is a transaction, which an error rolls back."""
         with self._lock:
             try:
-                if begins:
-                    self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection
-                if begins:
-                    self._connection.execute("COMMIT")
+                with transaction(self._connection, begins=begins):
+                    yield self._connection
             except sqlite3.Error as error:
                 raise IndexUnavailable(
                     f"{self.file} cannot be used now ({error}); make it writable, free disk space, or close the other program that has it open."
                 ) from error
-            finally:
-                if self._connection.in_transaction:
-                    with suppress(sqlite3.Error):  # SQLite may already have rolled back
-                        self._connection.execute("ROLLBACK")
 
 
 async def missing_from(reader: Reader, sent: Sequence[SentReply], newest: tuple[int, str] | None) -> str | None:

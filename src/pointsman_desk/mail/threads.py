@@ -8,7 +8,7 @@ cases, and no mail is lost.
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,6 +16,7 @@ from threading import Lock
 from typing import Literal, NamedTuple
 
 from pointsman_desk.errors import FileUnusable, IndexUnavailable
+from pointsman_desk.statements import transaction
 
 ARRIVALS_MAX = 10_000  # of one sender in an hour: more than any configured limit
 
@@ -98,20 +99,13 @@ class Threads:
         """Use the connection exclusively; with `begins` the block is a transaction, which an error rolls back."""
         with self._lock:
             try:
-                if begins:
-                    self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection
-                if begins:
-                    self._connection.execute("COMMIT")
+                with transaction(self._connection, begins=begins):
+                    yield self._connection
             except sqlite3.Error as error:
                 problem = f"the desk's index of mails {self._file} cannot be used now ({error})"
                 raise IndexUnavailable(
                     f"{problem}; close the other program that has it open, or free disk space, then run the desk again."
                 ) from error
-            finally:
-                if self._connection.in_transaction:
-                    with suppress(sqlite3.Error):  # SQLite may already have rolled back
-                        self._connection.execute("ROLLBACK")
 
 
 def shared(sender: str, reference: str) -> str:

@@ -3,12 +3,12 @@
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
 from pointsman_desk.errors import IndexUnavailable
-from pointsman_desk.statements import statements
+from pointsman_desk.statements import statements, transaction
 
 GUESSES_MAX = 5  # a person can better help somebody who mistypes a number five times
 WINDOW_SECONDS = 24 * 3600.0
@@ -42,14 +42,12 @@ class Guesses:
     def may_name(self, sender: str, number: str, now: float) -> bool:
         """Return whether the shop may be asked for `number`, and count it as a guess until `right` is called; `now` is in Unix seconds."""
         who = _hash(sender)
-        with self._using() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self._using(begins=True) as connection:
             connection.execute(_sql("forget"), (now - WINDOW_SECONDS,))
             allowed: bool = connection.execute(_sql("count"), (who,)).fetchone()[0] < GUESSES_MAX
             if allowed:
                 connection.execute(_sql("add"), (who, _hash(number), now))
                 connection.execute(_sql("forget_oldest"), (self._rows_max,))
-            connection.execute("COMMIT")
         return allowed
 
     def right(self, sender: str, number: str) -> None:
@@ -58,11 +56,13 @@ class Guesses:
             connection.execute(_sql("remove"), (_hash(sender), _hash(number)))
 
     @contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
+    def _using(self, *, begins: bool = False) -> Iterator[sqlite3.Connection]:
+        """Use the connection exclusively; with `begins` the block is a transaction, which an error rolls back."""
         with self._lock:
             try:
                 self._connection = self._connection or self._opened()
-                yield self._connection
+                with transaction(self._connection, begins=begins):
+                    yield self._connection
             except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
                 raise IndexUnavailable(
                     f"{self._file} cannot be used ({error}); make it writable, free disk space, or close the other program that has it open."
@@ -71,10 +71,6 @@ class Guesses:
                 raise IndexUnavailable(
                     f"{self._file} is damaged ({error}); delete it: it only counts the wrong order numbers of the last day."
                 ) from error
-            finally:
-                if self._connection is not None and self._connection.in_transaction:
-                    with suppress(sqlite3.Error):  # SQLite may already have rolled back
-                        self._connection.execute("ROLLBACK")
 
     def _opened(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._file, check_same_thread=False, isolation_level=None)
