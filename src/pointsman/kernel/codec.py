@@ -201,7 +201,7 @@ def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -
     try:
         # The adapter's own methods do the same with more parameters; this runs once for each step that is taken.
         checked = adapter.validator.validate_python(value)
-        # What does not fit its type, such as a field that was assigned without a check, does not come back equal: no need to be warned.
+        # A value that does not fit its type does not come back equal, so the warnings say nothing new. They cost a lock at each call.
         raw = adapter.serializer.to_json(checked, warnings=False)
         back = adapter.validator.validate_json(raw)
     except ValidationError as error:

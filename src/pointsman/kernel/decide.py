@@ -64,7 +64,8 @@ def try_rule(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> 
 
 def _able(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> Step:
     for node, name, default in _needs(state, rule):
-        if default is None if (cell := cells.get(name)) is None else cell.value is None:
+        cell = cells.get(name)
+        if (default if cell is None else cell.value) is None:
             return Park(
                 f"rule {rule.name!r} chose {node!r}, which needs field {name!r}, but nothing has written it yet; put a rule above it that does"
             )

@@ -64,7 +64,7 @@ class Cases:
         self._limits = limits
         self._registry = registry
         self._underway: dict[asyncio.Task[Any], asyncio.Future[int] | None] = {}
-        self._settled = asyncio.Event()
+        self._none_underway = asyncio.Event()
 
     def process(self, name: str) -> AnyProcess:
         """Return a registered process in its newest version. Raises UnknownProcess."""
@@ -174,6 +174,7 @@ class Cases:
         self, session: CaseSession, happening: Happening, commit: Callable[[Plan], Awaitable[int]], committed: asyncio.Future[int], *,
         drives: bool,
     ) -> None:  # fmt: skip
+        """Resolve `committed` when the commit has succeeded or failed, and drive the case afterwards."""
         task = asyncio.current_task()
         assert task is not None
         place = drives and self.scheduler.enter()
@@ -208,7 +209,7 @@ class Cases:
         finally:
             if place and not taken:
                 self.scheduler.leave()
-            self._settle(task)
+            self._no_longer_underway(task)
         if not committed.done():  # the caller was not cancelled
             committed.set_result(number)
         if taken:
@@ -237,14 +238,14 @@ class Cases:
     ) -> asyncio.Task[T]:
         task = asyncio.create_task(work, name=name)
         self._underway[task] = committed
-        self._settled.clear()
+        self._none_underway.clear()
         task.add_done_callback(self._ended)
         return task
 
-    def _settle(self, task: asyncio.Task[Any]) -> asyncio.Future[int] | None:
+    def _no_longer_underway(self, task: asyncio.Task[Any]) -> asyncio.Future[int] | None:
         committed = self._underway.pop(task, None)
         if not self._underway:
-            self._settled.set()
+            self._none_underway.set()
         return committed
 
     @property
@@ -253,7 +254,7 @@ class Cases:
         return bool(self._underway)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        committed = self._settle(task)
+        committed = self._no_longer_underway(task)
         if committed is not None:  # the task was cancelled before it began
             committed.cancel()
         if not task.cancelled() and isinstance(task.exception(), StoreError):
@@ -262,7 +263,7 @@ class Cases:
     async def all_committed(self) -> None:
         """Wait until no caller's commit is under way."""
         while self._underway:
-            await self._settled.wait()
+            await self._none_underway.wait()
 
 
 def state_of(process: AnyProcess, cells: Mapping[str, Cell]) -> State:
