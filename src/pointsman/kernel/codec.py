@@ -8,7 +8,6 @@ from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from datetime import datetime, time, timezone, tzinfo
 from functools import lru_cache
-from types import NoneType
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -19,13 +18,13 @@ from pointsman.definition.messages import logs_of
 from pointsman.definition.signature import accepts_none, collection_of
 from pointsman.definition.state import State
 from pointsman.errors import ValueRefused
+from pointsman.kernel.copies import copy_of
 from pointsman.kernel.snapshot import NULL, Cell, LogCell
 
 UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT"})  # zones that never had another offset
 # The schemas of pydantic_core that may read a time from JSON: these, and those with a function. `any` reads a time as text.
 _TIMES = frozenset({"datetime", "time", "is-instance", "function-plain", "function-after", "function-wrap"})
 WHOLE_MAX = 2**63 - 1  # what a database keeps as an integer
-_UNCHANGEABLE = (str, int, float, NoneType)
 MESSAGE_MAX = 500  # characters of a foreign error text: enough to recognise it, too few to bloat a journal
 
 
@@ -34,6 +33,7 @@ class Codec:
 
     def __init__(self, state: type[State]) -> None:
         self._adapters = {name: _adapter(field) for name, field in state.model_fields.items()}
+        self._copies = {name: copy_of(adapter.core_schema) for name, adapter in self._adapters.items()}
         self._defaults = {
             name: field.get_default(call_default_factory=True) for name, field in state.model_fields.items() if not field.is_required()
         }
@@ -92,9 +92,10 @@ class Codec:
         cell = cells.get(field)
         if cell is None:
             return deepcopy(self._defaults.get(field))
-        if isinstance(cell.value, _UNCHANGEABLE):
-            return cell.value
-        return (self.written if cell.appends else self.decode)(field, cell.text, cell.writer).value
+        if cell.appends:
+            return self.written(field, cell.text, cell.writer).value
+        copy = self._copies[field]
+        return self.decode(field, cell.text, cell.writer).value if copy is None else copy(cell.value)
 
     def missing(self, fields: Container[str]) -> str | None:
         """The first required input that a case does not have, because it is newer than the case."""
