@@ -1,4 +1,4 @@
-"""The pointsman command shows the cases of any process. Only `vacuum` writes, and only while no engine has the file open."""
+"""The pointsman command: look at the cases of any process, operate them, and serve them."""
 
 import asyncio
 import io
@@ -27,6 +27,7 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
+from pointsman.cli import serving
 from pointsman.cli.places import database, load_process, load_processes, named_processes, open_reader
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.process import AnyProcess
@@ -282,6 +283,17 @@ def vacuum(db: Db = None, app: App = None) -> None:
     print(
         f"Deleted {format_count(vacuumed.cases, 'case')} and {format_count(vacuumed.blobs, 'blob')}; the file is {vacuumed.size:,} bytes smaller."
     )
+
+
+@app.command()
+def serve(
+    db: Db = None,
+    app: App = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = serving.HOST,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 is any free one.")] = serving.PORT,
+) -> None:
+    """Run the processes, and serve their pages and the HTTP API, until Ctrl-C. --app can name a list of processes."""
+    _or_exit(lambda: serving.serve(database(db), load_processes(app), host, port))
 
 
 @app.command()

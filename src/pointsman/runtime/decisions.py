@@ -25,6 +25,7 @@ class Pending(NamedTuple):
     """A pause that waits for an answer. Give it with `Engine.resume(token, ...)`.
 
     `shown` has the fields that the answer decides on, and `beside` the other fields that are shown. `digest` is the digest of `shown`.
+    `edits` are the shown fields that an answer may rewrite.
     `assignee` is the person who is asked. `since` and `expires_at` are when the pause opened and when it expires (Unix seconds).
     """
 
@@ -38,6 +39,8 @@ class Pending(NamedTuple):
     since: float
     assignee: str | None = None
     expires_at: float | None = None
+    process: str = ""
+    edits: tuple[str, ...] = ()
 
 
 class Decisions:
@@ -165,6 +168,8 @@ def _pending(session: CaseSession, declared: Pause, pause: PauseRow) -> Pending:
         pause.opened_at,
         pause.assignee,
         expires_at(declared, pause),
+        session.process.name,
+        declared.edits,
     )
 
 

@@ -1,0 +1,44 @@
+"""`pointsman serve`: run the processes of a database, and serve their pages and the API until Ctrl-C."""
+
+import asyncio
+import getpass
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import PointsmanError
+
+HOST, PORT = "127.0.0.1", 8470
+TOKEN_BYTES = 32  # as many as SHA-256 has, so that nobody guesses one
+
+
+class NotInstalled(PointsmanError):
+    """A package that this command needs is missing."""
+
+
+def serve(database: Path, processes: Sequence[AnyProcess], host: str, port: int) -> None:
+    """Serve until SIGINT or SIGTERM. Raises StoreError, CannotListen, NotInstalled."""
+    try:
+        import uvicorn  # noqa: F401, PLC0415 - an extra
+
+        import pointsman.web  # noqa: F401, PLC0415
+    except ImportError:
+        raise NotInstalled("serving needs more packages; install them with `pip install 'pointsman[web]'`.") from None
+    asyncio.run(_serve(database, processes, host, port))
+
+
+async def _serve(database: Path, processes: Sequence[AnyProcess], host: str, port: int) -> None:
+    from pointsman.runtime.engine import Engine  # noqa: PLC0415
+    from pointsman.server.access import LocalAccess  # noqa: PLC0415
+    from pointsman.server.app import create_app  # noqa: PLC0415
+    from pointsman.server.running import listening  # noqa: PLC0415
+    from pointsman.web import pages  # noqa: PLC0415
+
+    token = random.SystemRandom().randbytes(TOKEN_BYTES).hex()
+    async with Engine.open(database, processes) as engine:
+        app = create_app(engine, LocalAccess(getpass.getuser(), token), pages())
+        async with listening(app, database, token, host, port) as url:
+            print(f"Serving {database} at {url}/; press Ctrl-C to stop.", file=sys.stderr, flush=True)
+            await engine.serve()

@@ -1,0 +1,1 @@
+"""Talk to a running engine over HTTP: what the API takes and returns, and the clients."""

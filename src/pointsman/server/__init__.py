@@ -1,0 +1,1 @@
+"""Serve an engine to people and programs: the HTTP API, who may do what, and the running program."""

@@ -1,0 +1,51 @@
+"""What the tests of the server share: an engine with one process with a pause, served in this process without a socket."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+from pydantic import BaseModel
+
+from pointsman import Engine, Process, State, finish, otherwise, when
+from pointsman.server.access import Access, LocalAccess
+from pointsman.server.app import create_app
+from pointsman.web import pages
+
+
+class Verdict(BaseModel):
+    paid: bool
+    note: str = ""
+
+
+class Claim(State):
+    text: str
+    letter: str | None = None
+    verdict: Verdict | None = None
+
+
+claims = Process("claims", Claim)
+
+
+@claims.node(writes="letter")
+async def draft(text: str) -> str:
+    return f"Dear customer, about {text}"
+
+
+assess = claims.pause(name="assess", writes="verdict", answer=Verdict, shows=("text", "letter"), edits=("letter",))
+claims.rules(
+    when("there is no letter", lambda claim: claim.letter is None, draft),
+    when("it is not assessed", lambda claim: claim.verdict is None, assess),
+    otherwise(finish("done")),
+)
+
+TOKEN = "a token of this test"
+
+
+@asynccontextmanager
+async def served(folder: Path, access: Access | None = None) -> AsyncIterator[tuple[Engine, httpx.AsyncClient]]:
+    """Serve the process, and give its engine and a client of its own machine."""
+    async with Engine.open(folder / "cases.db", [claims]) as engine:
+        app = create_app(engine, access or LocalAccess("ada", TOKEN), pages())
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+            yield engine, client

@@ -1,0 +1,61 @@
+"""The HTTP API: start, look, answer and operate."""
+
+import asyncio
+from pathlib import Path
+
+from pointsman import Status
+from server.serving import TOKEN, served
+
+
+def test_a_case_is_started_shown_and_answered(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (engine, client):
+            started = (await client.post("/api/v1/cases", json={"process": "claims", "state": {"text": "a broken window"}})).json()
+            await engine.wait_until_resting(started["case"])
+            task = (await client.get(f"/api/v1/cases/{started['case']}/task")).json()
+
+            answer = {"digest": task["digest"], "answer": {"paid": True}, "edits": {"letter": "Dear Ada"}}
+            answered = await client.post(f"/api/v1/cases/{started['case']}/answer", json=answer)
+
+            assert task["shown"] == {"text": "a broken window", "letter": "Dear customer, about a broken window"}
+            assert task["edits"] == ["letter"]
+            assert "paid" in task["answer_schema"]["properties"]
+            assert answered.status_code == 200
+            row = await engine.wait_until_resting(started["case"])
+            assert (row.status, (await engine.state(row.id)).letter) == (Status.DONE, "Dear Ada")
+
+    asyncio.run(body())
+
+
+def test_an_answer_to_something_else_than_what_was_shown_is_refused(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (engine, client):
+            case = (await client.post("/api/v1/cases", json={"process": "claims", "state": {"text": "fire"}})).json()["case"]
+            await engine.wait_until_resting(case)
+
+            refused = await client.post(f"/api/v1/cases/{case}/answer", json={"digest": "another", "answer": {"paid": True}})
+
+            assert refused.status_code == 409
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert refused.json()["title"] == "Stale"
+            assert (await engine.case(case)).status is Status.WAITING
+
+    asyncio.run(body())
+
+
+def test_only_a_command_of_this_machine_may_name_who_decides(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (engine, client):
+            for token, decided in ((None, "ada"), (TOKEN, "grace")):
+                case = (await client.post("/api/v1/cases", json={"process": "claims", "state": {"text": "fire"}})).json()["case"]
+                await engine.wait_until_resting(case)
+                headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+                await client.post(f"/api/v1/cases/{case}/cancel", json={"why": "a test", "by": "grace"}, headers=headers)
+
+                events = (await client.get(f"/api/v1/cases/{case}")).json()["events"]
+
+                assert [event["facts"]["by"] for event in events if event["kind"] == "cancelled"] == [decided]
+            wrong = await client.get("/api/v1/cases", headers={"Authorization": "Bearer wrong"})
+            assert wrong.status_code == 401
+
+    asyncio.run(body())
