@@ -91,7 +91,7 @@ class TaskView(BaseModel):
     digest: str
     shown: dict[str, Any]
     beside: dict[str, Any]
-    edits: list[str]
+    edits: tuple[str, ...]
     answer_schema: dict[str, Any]
     assignee: str | None
     since: float

@@ -16,11 +16,9 @@ def case_view(row: CaseRow) -> CaseView:
 
 def task_view(pending: Pending) -> TaskView:
     """Return a pause as the API shows it, without its token."""
-    return TaskView(
-        case=pending.case, process=pending.process, pause=pending.pause, digest=pending.digest, shown=_plain(pending.shown),
-        beside=_plain(pending.beside), edits=list(pending.edits), answer_schema=TypeAdapter(pending.answer).json_schema(),
-        assignee=pending.assignee, since=pending.since, expires_at=pending.expires_at,
-    )  # fmt: skip
+    shown, beside = _plain(pending.shown), _plain(pending.beside)
+    schema = TypeAdapter(pending.answer).json_schema()
+    return TaskView.model_validate({**pending._asdict(), "shown": shown, "beside": beside, "answer_schema": schema})
 
 
 def _plain(fields: Any) -> dict[str, Any]:
