@@ -126,14 +126,16 @@ def w5_list(folder: Path, *, items: int) -> Figures:
     """One case with a list that grows by an item a step: the bytes on disk against those of the list."""
     file, process = folder / "cases.db", growing()
 
-    async def main() -> None:
+    async def main(items: int) -> int:
         async with Engine.open(file, [process]) as engine:
             await engine.wait_until_resting((await engine.start(process, Growing(items=items))).case)
+        return file.stat().st_size
 
-    asyncio.run(main())
+    without = asyncio.run(main(0))
+    size = asyncio.run(main(items)) - without
     with sqlite3.connect(file) as connection:
         [weight] = connection.execute("SELECT sum(length(value)) FROM fields WHERE field = 'entries'").fetchone()
-    return {"disk_bytes": file.stat().st_size, "list_bytes": weight, "disk_to_list": file.stat().st_size / weight}
+    return {"disk_bytes": size, "list_bytes": weight, "disk_to_list": size / weight}
 
 
 async def _fill(file: Path, cases: int) -> None:

@@ -17,6 +17,7 @@ from sqlite_work import Told, all_of, batch, complaints, errand
 
 from pointsman.errors import PointsmanError
 from pointsman.kernel.limits import state_of
+from pointsman.kernel.rows import EventWrite
 from pointsman.store import sqlite_core, sqlite_file
 from pointsman.store.journal import unpacked
 from pointsman.store.sqlite import SqliteStore, open_sqlite, take_over
@@ -252,6 +253,7 @@ def went_on(told: Told, found: Found) -> Told:
     seen.acknowledged = {place: one for place, one in told.acknowledged.items() if place[1] <= revisions.get(place[0], 0)}
     seen.kept = [blob for blob in told.kept if blob.sha256 in kept]
     seen.posted &= {row[7] for row in found["messages"]}
-    seen.appended &= {event.facts for row in found["journal"] if row[4] is not None for event in unpacked(row[4])}
+    common = {number: EventWrite(*event) for number, *event in found["common_events"]}
+    seen.appended &= {event.facts for row in found["journal"] if row[4] is not None for event in unpacked(row[4], common.__getitem__)}
     seen.changed = max((state_of(row[1]).changes for row in found["limits"]), default=0)
     return seen

@@ -81,7 +81,7 @@ def stored_bytes(path: Path) -> tuple[int, int]:
     """The bytes of all values and messages, and those of the file."""
     with closing(sqlite3.connect(path)) as connection:
         [values] = connection.execute("SELECT sum(length(value)) FROM fields").fetchone()
-        [bodies] = connection.execute("SELECT sum(length(body)) FROM messages").fetchone()
+        [bodies] = connection.execute("SELECT total(length(body)) FROM messages").fetchone()
     return values + bodies, path.stat().st_size
 
 
@@ -109,6 +109,37 @@ def test_two_hundred_messages_in_a_log_take_their_own_bytes_and_are_never_read_a
     assert stored <= 1.1 * own
     assert size <= 2 * own
     assert sum(counts) <= MESSAGES  # the engine knows the case that it has moved; reading the log each time would be 20,000
+
+
+class Growing(State):
+    size: int
+    entries: Log[str] = Field(default_factory=list)
+
+
+@pytest.mark.parametrize(("size", "most"), [(100, 1.7), (288, 1.3), (1_000, 1.45)])
+def test_a_list_of_a_thousand_items_that_grows_by_one_a_step_costs_little_more_than_the_list(
+    tmp_path: Path, size: int, most: float
+) -> None:
+    path = tmp_path / "cases.db"
+    process = Process("growing", Growing, steps_max=2_000)
+
+    @process.node(writes="entries")
+    async def add(size: int) -> str:
+        return "x" * (size - len('""'))
+
+    process.rules(when("items are missing", lambda c: len(c.entries) < 1_000, add), otherwise(finish("grown")))
+
+    async def main() -> None:
+        async with Engine.open(path, []):
+            pass
+        empty = path.stat().st_size
+        async with Engine.open(path, [process]) as engine:
+            await engine.wait_until_resting((await engine.start(process, Growing(size=size))).case)
+        weight, _ = stored_bytes(path)
+        assert weight > 1_000 * size
+        assert path.stat().st_size - empty <= most * weight  # each item has a row, and a place in the index, of about 60 bytes
+
+    asyncio.run(main())
 
 
 def steps_of(connection: sqlite3.Connection, case: int) -> int:

@@ -97,6 +97,14 @@ SKELETON = frozenset({"fields", "rule", "reads", "step", "at", "attempts", "key"
 
 ERASED_TEXT = "erased"
 
+OF_PROCESS = frozenset({"fields", "rule", "reads", "step", "outcome", "version", "fingerprint"})
+"""The facts that only name parts of a process: the author gave them, and case after case has the same."""
+
+
+def is_common(facts: str) -> bool:
+    """Return whether an event's facts (JSON) only name parts of its process. Erasing a case leaves them as they are."""
+    return OF_PROCESS.issuperset(json.loads(facts))
+
 
 def skeleton_of(facts: str) -> str:
     """An event's facts (JSON) after the case was erased: values that may hold content are emptied, and the structure stays."""

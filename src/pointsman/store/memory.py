@@ -140,10 +140,10 @@ class MemoryStore(CoreStore):
             result = work(core)
         except BaseException as error:
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
+                core.roll_back()
             raise _as_raised(error) from error
         if isinstance(result, Exception):
-            connection.execute("ROLLBACK")
+            core.roll_back()
             raise result
         connection.execute("COMMIT")
         self._failpoints("store.committed")

@@ -168,13 +168,13 @@ class SqliteStore(CoreStore):
                 if concerns_the_file(refused):
                     raise
                 # A job failed after it had begun to write. Run each in its own savepoint to find out which.
-                self.core.connection.execute("ROLLBACK")
+                self.core.roll_back()
                 return self._commit_whole(batch, self._run_apart)
         except Exception as error:
             # COMMIT was never sent, so nothing of the batch was written.
             reason = explain(self.path, error) if isinstance(error, sqlite3.Error) else error
             with suppress(sqlite3.Error):
-                self.core.connection.execute("ROLLBACK")
+                self.core.roll_back()
             return [(job, reason) for job in batch]
 
     def _commit_whole(self, batch: Sequence[_Job], run: Callable[[Sequence[_Job]], list[tuple[_Job, Any]]]) -> list[tuple[_Job, Any]]:
@@ -234,7 +234,7 @@ class SqliteStore(CoreStore):
             except Exception as error:
                 if concerns_the_file(error):
                     raise
-                self.core.connection.execute("ROLLBACK TO job")
+                self.core.roll_back("job")
                 result = refusal(error)
             self.core.connection.execute("RELEASE job")
             answers.append((job, result))

@@ -22,7 +22,7 @@ from pointsman.kernel.rows import Address, BranchRow, CaseRow, EventWrite, Messa
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import Claimed, DefinitionRow, Posted, ScheduleRow, erased_key
-from pointsman.store.journal import count_of, packed
+from pointsman.store.journal import CommonEvents, count_of
 from pointsman.store.sqlite_author import authors_database
 from pointsman.store.sqlite_line import Line
 from pointsman.store.sqlite_reader import LATEST, case_row, field_rows
@@ -41,6 +41,7 @@ class SqliteCore:
         self.path = path
         self.sql = statements("sqlite")
         self.line = Line(self.sql)
+        self.events = CommonEvents(connection, self.sql)
         self.incarnation = str(self._do("select_meta", ("incarnation",)).fetchone()[0])
         self.highest = self.highest_case()
         self.engine = 0  # the engine whose transaction this is
@@ -52,6 +53,11 @@ class SqliteCore:
 
     def _do(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> sqlite3.Cursor:
         return self.connection.execute(self.sql[name], values)
+
+    def roll_back(self, savepoint: str | None = None) -> None:
+        """Roll back to a savepoint, or the whole transaction."""
+        self.events.forget()
+        self.connection.execute("ROLLBACK" if savepoint is None else f"ROLLBACK TO {savepoint}")
 
     def highest_case(self) -> int:
         """Return the highest number of any case, including deleted ones."""
@@ -113,7 +119,7 @@ class SqliteCore:
         """Append events without changing their case (S14), and count their usage."""
         self._count(case, at, usage)
         if events:
-            self._do("append_event", (self._number(len(events)), at, packed(events), case))
+            self._do("append_event", (self._number(len(events)), at, self.events.packed(events), case))
 
     def release(self, cases: Sequence[int], now: float) -> None:
         """Make running cases of this engine ready again."""
@@ -136,7 +142,7 @@ class SqliteCore:
         cases = sorted(row[0] for row in self._do("expired_cases", (process, outcome, before, limit)).fetchall())
         if cases:
             event = EventWrite(Kind.EXPIRED, None, 0, json.dumps({"process": process, "cases": cases}))
-            self._do("insert_expired", (self._number(), cases[-1], at, packed([event])))
+            self._do("insert_expired", (self._number(), cases[-1], at, self.events.packed([event])))
             keeping.expire(self.connection, self.sql, cases)
             self.gone += 1
         return len(cases)
@@ -198,7 +204,7 @@ class SqliteCore:
         """Return the statement for a transition, which writes its case and the first row of its journal entry, and the values."""
         engine = self.engine if t.status is Status.RUNNING else None
         field, text, writer, appends = t.fields[0] if t.fields else NO_FIELD
-        entry = (engine, self._number(len(t.events)), packed(t.events), field, text, writer, int(appends))
+        entry = (engine, self._number(len(t.events)), self.events.packed(t.events), field, text, writer, int(appends))
         if t.new is not None:
             stands = (t.status.value, t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome, t.needs, t.at)
             return "start", (t.case, *t.new, t.revision + 1, t.fence + t.claims, *stands, *entry)
@@ -286,7 +292,7 @@ class SqliteCore:
                 raise  # SQLite may have rolled the whole batch back
             result = error
         if isinstance(result, Exception):
-            self.connection.execute("ROLLBACK TO author")
+            self.roll_back("author")
         self.connection.execute("RELEASE author")
         return result
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pointsman.kernel.events import Kind, skeleton_of
+from pointsman.kernel.rows import EventWrite
 from pointsman.store.base import erased_key
-from pointsman.store.journal import packed, unpacked
+from pointsman.store.journal import rewritten
 
 Sql = Mapping[str, str]
 
@@ -44,11 +45,11 @@ def erase(connection: sqlite3.Connection, sql: Sql, incarnation: str, case: int)
     for statement in ("erase_case", "erase_fields", "erase_messages", "erase_effects", "delete_branches"):
         connection.execute(sql[statement], (case,))
     rows = connection.execute(sql["select_facts"], (case,)).fetchall()
-    connection.executemany(sql["rewrite_facts"], [(_skeletons(events), row) for row, events in rows])
+    connection.executemany(sql["rewrite_facts"], [(rewritten(events, _emptied), row) for row, events in rows])
 
 
-def _skeletons(text: str) -> str | None:
-    return packed([event if event.kind == Kind.ERASED else event._replace(facts=skeleton_of(event.facts)) for event in unpacked(text)])
+def _emptied(event: EventWrite) -> EventWrite:
+    return event if event.kind == Kind.ERASED else event._replace(facts=skeleton_of(event.facts))
 
 
 def unreferenced(connection: sqlite3.Connection, sql: Sql, before: float, stop: Callable[[], bool]) -> list[tuple[str, int]]:

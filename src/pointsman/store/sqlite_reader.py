@@ -15,7 +15,7 @@ from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, MessageStatus, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import DefinitionRow, Dossier, WriteRow, erased_key
-from pointsman.store.journal import unpacked
+from pointsman.store.journal import CommonEventsReader, unpacked
 from pointsman.store.sqlite_file import connect_read_only, explained
 from pointsman.store.statements import statements
 from pointsman.store.states import state_from
@@ -34,6 +34,7 @@ class SqliteReader:
         self.path = path
         self._connection = connect_read_only(path) if connection is None else connection
         self._sql = statements("sqlite")
+        self._common = CommonEventsReader(self._connection, self._sql)
         self.incarnation = str(self._all("select_meta", ("incarnation",))[0][0])
 
     async def case(self, case: int) -> CaseRow | None:
@@ -87,7 +88,7 @@ class SqliteReader:
         number = int(after or "0")
         with explained(self.path):
             rows = self._all("select_events" if case is None else "select_events_of_case", {"case": case, "after": number, "limit": limit})
-            return [event for row in rows for event in _event_rows(row, number)][:limit]
+            return [event for row in rows for event in self._event_rows(row, number)][:limit]
 
     async def effect(self, key: str) -> EffectRow | None:
         """The ledger's entry for an idempotency key, or None."""
@@ -165,7 +166,7 @@ class SqliteReader:
                 case=row,
                 writes=tuple(_write_row(write) for write in self._all("select_writes", (case,))),
                 events=tuple(
-                    chain.from_iterable(self._rows(_event_rows, "select_events_of_case", {"case": case, "after": 0, "limit": -1}))
+                    chain.from_iterable(self._rows(self._event_rows, "select_events_of_case", {"case": case, "after": 0, "limit": -1}))
                 ),
                 effects=tuple(await self.effects(case)),
                 pauses=tuple(PauseRow(*pause) for pause in self._all("select_pauses", (case,))),
@@ -189,6 +190,15 @@ class SqliteReader:
         """The rows of a statement, each turned `into` what a caller gets. Raises StoreForeign for a row that no engine wrote."""
         with explained(self.path):
             return [into(row) for row in self._all(name, parameters)]
+
+    def _event_rows(self, row: Sequence[Any], after: int = 0) -> list[EventRow]:
+        """Return the events in a row of the journal, behind the event with the number `after`."""
+        first, case, revision, at, text = row
+        return [
+            EventRow._make((str(number), case, revision, kind, step, attempt, at, facts))
+            for number, (kind, step, attempt, facts) in enumerate(unpacked(text, self._common), first)
+            if number > after
+        ]
 
     def _all(self, name: str, parameters: Sequence[Any] | dict[str, Any]) -> list[Any]:
         try:
@@ -221,16 +231,6 @@ def _write_row(row: Sequence[Any]) -> WriteRow:
 
 def _message_row(row: Sequence[Any]) -> MessageRow:
     return MessageRow._make((*row[:6], MessageStatus(row[6]), *row[7:]))
-
-
-def _event_rows(row: Sequence[Any], after: int = 0) -> list[EventRow]:
-    """Return the events in a row of the journal, behind the event with the number `after`."""
-    first, case, revision, at, text = row
-    return [
-        EventRow._make((str(number), case, revision, kind, step, attempt, at, facts))
-        for number, (kind, step, attempt, facts) in enumerate(unpacked(text), first)
-        if number > after
-    ]
 
 
 def _effect_row(row: Sequence[Any]) -> EffectRow:

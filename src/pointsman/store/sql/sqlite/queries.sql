@@ -29,6 +29,14 @@ SELECT case_id FROM journal WHERE id >= ?;
 -- Write further fields, or add to logs; NULL clears a field.
 INSERT INTO journal (id, case_id, revision, field, value, writer, appends) SELECT * FROM (VALUES {rows}) WHERE column1 > 0;
 
+-- name: select_common_events
+-- The common events from a number on.
+SELECT id, kind, step, attempt, facts FROM common_events WHERE id > ?;
+
+-- name: insert_common_event
+-- Store an event that recurs.
+INSERT INTO common_events (kind, step, attempt, facts) VALUES (?, ?, ?, ?) RETURNING id;
+
 -- name: last_entry
 -- The last row: new events are numbered from it.
 SELECT id, events FROM journal ORDER BY id DESC LIMIT 1;
