@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 from pointsman.definition.children import Child
@@ -37,14 +38,18 @@ class Parallel:
     failures: Failures = None
     concurrency: int = BRANCH_CONCURRENCY
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The branches' names, joined."""
-        return " + ".join(getattr(node, "name", repr(node)) for node in self.nodes)
+        return self._joined
 
     def records(self, node: AnyNode) -> bool:
         """Whether a branch of this node that fails for good writes a `Failure` to its field and lets the others go on."""
         return node.on_failure == "record" if self.failures is None else self.failures != "fail"
+
+    @property
+    def _joined(self) -> str:
+        return " + ".join(node.name if hasattr(node, "name") else repr(node) for node in self.nodes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +58,10 @@ class Each(Parallel):
 
     over: str = ""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The node's name, and the field that it goes over."""
-        return f"{super().name} over {self.over}"
+        return f"{self._joined} over {self.over}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,13 @@ def taken_apart(result: object) -> Judged:
     violations = tuple(Violation(check=storable(one.check), message=storable(one.message)) for one in result.violations)
     if result.output is None and not violations:
         violations = (Violation(check="schema", message="there is no answer"),)
-    used = {"model": storable(result.model), **result.usage.model_dump(mode="json")}
+    usage = result.usage
+    used = {
+        "model": storable(result.model),
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost": str(usage.cost),
+    }
     return Judged(result.output, violations, raw, {"used": used, "raw": raw})
 
 
@@ -99,4 +105,6 @@ def free_model(guard: Guard, progress: Progress) -> tuple[str, Progress] | None:
 def usage_in(facts: Mapping[str, Any]) -> tuple[str, Usage] | None:
     """The model and the usage that an event records, or None if it records no response."""
     used = facts.get("used")
-    return None if used is None else (used["model"], Usage(**{name: used[name] for name in Usage.model_fields}))
+    if used is None:
+        return None
+    return used["model"], Usage(input_tokens=used["input_tokens"], output_tokens=used["output_tokens"], cost=used["cost"])

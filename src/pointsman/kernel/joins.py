@@ -22,7 +22,7 @@ from pointsman.kernel.case import Case, cells_from, encode, outcome_text
 from pointsman.kernel.codec import codec_of, digest, digest_of, message_of, short
 from pointsman.kernel.events import NOTHING, Event, Kind
 from pointsman.kernel.evidence import error_name
-from pointsman.kernel.guarding import progress_of, usage_in
+from pointsman.kernel.guarding import progress_of
 from pointsman.kernel.moment import Moment, StepResult
 from pointsman.kernel.rows import BranchRow
 from pointsman.kernel.snapshot import Cell
@@ -187,7 +187,7 @@ def without_permit(at: Moment, branches: Branches, events: tuple[Event, ...], wr
 
 def has_answered(end: BranchEnd) -> bool:
     """Whether the end has a response of a model, or the progress of a guard."""
-    return end.write.guard is not None or any(usage_in(event.facts) is not None for event in end.events)
+    return end.write.guard is not None or any(event.facts.get("used") is not None for event in end.events)
 
 
 def joined(at: Moment, branches: Branches, verdict: Verdict, events: tuple[Event, ...], writes: tuple[BranchRow, ...]) -> StepResult:
