@@ -2,9 +2,10 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import chain, pairwise, repeat
 from typing import Any
 
 from pointsman_desk.case import BY_HAND, Intent, Language, Risk
@@ -13,7 +14,6 @@ from pointsman_desk.models.words import fold, read_data
 GAP_CHARACTERS_MAX = 40  # "money ~ back": further apart, the two words rarely belong together
 SHOWN_CHARACTERS_MAX = 60  # longer than any phrase with its gap; fits on a line
 SHORT_WORDS_MAX = 8  # "facture d il y a trois mois svp": the request and little else
-OPENER_CHARACTERS_MAX = 40  # no word of a phrase is longer
 COVER = "_"  # not in any folded text
 INNOCENT = "innocent"  # the group of phrases that only look like others
 _LANGUAGES = tuple(Language)
@@ -33,12 +33,42 @@ class Phrase:
     opener: str | None = None
 
 
-@dataclass(frozen=True)
-class Phrases:
-    """The phrases of a group, indexed by their openers, so that most of them need not be searched."""
+class Index:
+    """Phrases by their first words, so that only a few must be searched in a text.
 
-    opened: Mapping[str, tuple[Phrase, ...]]
-    others: tuple[Phrase, ...]
+    A phrase that begins with whole words is found by its first two, or by its only one and "". Others are found by the beginning of
+    their first word. Only phrases without an opener are searched in every text.
+    """
+
+    def __init__(self, phrases: Sequence[Phrase]) -> None:
+        self._unopened: dict[str, list[int]] = {}  # of each `first`, the numbers of the phrases that have it
+        self._begun: dict[str, dict[str, list[int]]] = {}
+        self._whole: dict[tuple[str, str], dict[str, list[int]]] = {}
+        for number, phrase in enumerate(phrases):
+            self._place(phrase).setdefault(phrase.first, []).append(number)
+        sizes = {*map(len, self._begun)}
+        self._shortest, self._longest = min(sizes, default=0), max(sizes, default=0)
+
+    def _place(self, phrase: Phrase) -> dict[str, list[int]]:
+        if phrase.opener is None:
+            return self._unopened
+        *whole, _ = phrase.first.split(" ")[1:]  # the last word is a beginning, or ""
+        if not whole:
+            return self._begun.setdefault(phrase.opener, {})
+        return self._whole.setdefault((whole[0], "".join(whole[1:2])), {})
+
+    def within(self, text: str) -> list[int]:
+        """Return the numbers of the phrases whose `first` is in `text`, in order."""
+        words = text.split()
+        whole = self._whole.keys() & chain(pairwise(words), zip(words, repeat("")))
+        places = chain([self._unopened], map(self._whole.__getitem__, whole), self._beginning({*words}))
+        return sorted(number for place in places for first, numbers in place.items() if first in text for number in numbers)
+
+    def _beginning(self, words: Iterable[str]) -> Iterator[dict[str, list[int]]]:
+        for word in words:
+            for size in range(self._shortest, min(len(word), self._longest) + 1):
+                if (place := self._begun.get(word[:size])) is not None:
+                    yield place
 
 
 @dataclass(frozen=True)
@@ -57,25 +87,27 @@ class Rule:
 class Lexicon:
     """The phrases of each group, the tokens that satisfy a group on their own, and the rules."""
 
-    phrases: dict[str, Phrases]
+    phrases: dict[str, tuple[Phrase, ...]]
     tokens: dict[str, frozenset[str]]
     rules: tuple[Rule, ...]
     risk: dict[Intent, Risk]
     marks: tuple[str, ...]
 
     @cached_property
-    def opened(self) -> Mapping[str, tuple[tuple[str, Phrase], ...]]:
-        """The phrases of all groups by their openers, each with its group."""
-        opened: dict[str, list[tuple[str, Phrase]]] = {}
-        for name, group in self.phrases.items():
-            for opener, phrases in group.opened.items():
-                opened.setdefault(opener, []).extend((name, phrase) for phrase in phrases)
-        return {opener: tuple(phrases) for opener, phrases in opened.items()}
+    def numbered(self) -> Sequence[tuple[str, Phrase]]:
+        """All phrases, each with its group, in the order of their openers; first those without one."""
+        every = [(name, phrase) for name, group in self.phrases.items() for phrase in group]
+        return sorted(every, key=lambda one: one[1].opener or "")
 
     @cached_property
-    def unopened(self) -> tuple[tuple[str, Phrase], ...]:
-        """The phrases without an opener, each with its group."""
-        return tuple((name, phrase) for name, group in self.phrases.items() for phrase in group.others)
+    def index(self) -> Index:
+        """The index of the numbered phrases."""
+        return Index([phrase for _, phrase in self.numbered])
+
+    @cached_property
+    def selves(self) -> frozenset[str]:
+        """The words with which a person speaks of himself or herself."""
+        return frozenset(phrase.opener for phrase in self.phrases["self"] if phrase.opener is not None)
 
     @cached_property
     def risky(self) -> frozenset[str]:
@@ -98,7 +130,7 @@ def lexicon() -> Lexicon:
     data = read_data("lexicon.toml")
     groups = data["phrases"]
     return Lexicon(
-        phrases={name: _phrases(entries) for name, entries in groups.items()} | {INNOCENT: _phrases(data["innocent"])},
+        phrases={name: tuple(_read(entries)) for name, entries in groups.items()} | {INNOCENT: tuple(_read(data["innocent"]))},
         tokens={
             name: frozenset(text for texts in entries.values() for text in texts if text.startswith("<"))
             for name, entries in groups.items()
@@ -118,17 +150,6 @@ def _rule(entry: dict[str, Any]) -> Rule:
         sentences=entry.get("sentences", 1),
         words=entry.get("words", math.inf),
     )
-
-
-def _phrases(entries: dict[str, list[str]]) -> Phrases:
-    opened: dict[str, tuple[Phrase, ...]] = {}
-    others = []
-    for phrase in _read(entries):
-        if phrase.opener is None:
-            others.append(phrase)
-        else:
-            opened[phrase.opener] = (*opened.get(phrase.opener, ()), phrase)
-    return Phrases(opened, tuple(others))
 
 
 def _read(entries: dict[str, list[str]]) -> Iterator[Phrase]:
@@ -157,14 +178,10 @@ class Findings:
     def __init__(self, parts: Sequence[tuple[str, bool]], *, numbered: bool, amount: bool = False) -> None:
         self._sentences = len(parts)
         self._text = "|".join(f" {words} " for words, _ in parts)
-        beginnings = {word[:OPENER_CHARACTERS_MAX] for word in self._text.split()}
-        openers = {word[:size] for word in beginnings for size in range(1, len(word) + 1)}
         known = lexicon()
         self._candidates: dict[str, list[Phrase]] = {}  # the phrases of each group that begin in the text
-        for phrases in (known.unopened, *(known.opened[opener] for opener in sorted(known.opened.keys() & openers))):
-            for name, phrase in phrases:
-                if phrase.first in self._text:
-                    self._candidates.setdefault(name, []).append(phrase)
+        for name, phrase in (known.numbered[number] for number in known.index.within(self._text)):
+            self._candidates.setdefault(name, []).append(phrase)
         self._careful = self._covered()
         self._length = len(self._careful.replace("|", " ").split())  # the small print does not count towards the length
         self._starts: list[int] = []
@@ -202,24 +219,25 @@ class Findings:
         return [match for rule in rules for match in self._holding(rule)]
 
     def _holding(self, rule: Rule) -> Iterator[Match]:
-        found = [self.group(name) for name in rule.groups]
-        if not any(found):
+        if not all(self.group(name) or self._extra(name) for name in rule.groups):
             return
-        tokens = [{place for token in lexicon().tokens[name] for place in self._tokens[token]} for name in rule.groups]
-        wrong = {place for name in rule.without for places in self.group(name).values() for place in places}
+        found, extras = [self.group(name) for name in rule.groups], [self._extra(name) for name in rule.groups]
         for language in _LANGUAGES:
             spoken = [places.get(language, {}) for places in found]
-            if any(spoken) and all(places or extra for places, extra in zip(spoken, tokens, strict=True)):
-                match = self._match(rule, language, spoken, tokens, wrong)
+            if any(spoken) and all(places or extra for places, extra in zip(spoken, extras, strict=True)):
+                match = self._match(rule, language, spoken, extras)
                 if match is not None:
                     yield match
 
-    def _match(
-        self, rule: Rule, language: Language, spoken: list[dict[int, str]], tokens: list[set[int]], wrong: set[int]
-    ) -> Match | None:  # fmt: skip
+    def _extra(self, name: str) -> set[int]:
+        """Return the sentences with a token of the group."""
+        return {place for token in lexicon().tokens[name] for place in self._tokens[token]}
+
+    def _match(self, rule: Rule, language: Language, spoken: list[dict[int, str]], extras: list[set[int]]) -> Match | None:
+        wrong = {place for name in rule.without for places in self.group(name).values() for place in places}
         for place in sorted({start for places in spoken for at in places for start in (at, at - 1) if start >= 0}):
             window = (0, *range(place, min(place + rule.sentences, self._sentences)))
-            here = all(any(at in places or at in extra for at in window) for places, extra in zip(spoken, tokens, strict=True))
+            here = all(any(at in places or at in extra for at in window) for places, extra in zip(spoken, extras, strict=True))
             if here and wrong.isdisjoint(window):
                 words = dict.fromkeys(places[at] for places in spoken for at in window if at in places)
                 return Match(rule, language, tuple(words))

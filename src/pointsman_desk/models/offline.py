@@ -67,7 +67,7 @@ class OfflineModel:
             careful = any(violation.check == "refund_within_policy" for violation in task.inputs["violations"])
             written = write_reply(task.inputs["brief"], author=self.name, careful=careful)
             answer = DraftAnswer(body=written.body, tone=written.tone, language=written.language)
-        return ModelResponse(schema.model_validate(answer.model_dump()), self.name, answer.model_dump_json())
+        return ModelResponse(schema.model_validate(answer), self.name, answer.model_dump_json())
 
     def classify(self, mail: Mail) -> Classification:
         """Classify `mail` by its phrases: `unclear` if no rule or too many rules match."""
@@ -141,7 +141,7 @@ def _bulk(found: Findings, text: str) -> bool:
     """Return whether the text reads like a mass mailing: a long text without a single person's "I"."""
     words = fold(text).split()
     marks = len(found.words("bulk"))
-    own = sum(word in lexicon().phrases["self"].opened for word in words)
+    own = sum(word in lexicon().selves for word in words)
     return (
         marks >= 2 or (marks >= 1 and len(words) > LONG_WITH_BULK_WORDS) or (len(words) > LONG_WORDS and own < SELF_SHARE_MIN * len(words))
     )

@@ -34,14 +34,17 @@ _LOOKALIKES = str.maketrans(
 def fold(text: str) -> str:
     """Return `text` in lower case without accents and invisible characters; other characters than letters and digits become one space."""
     plain = text.casefold()
-    if not plain.isascii():
+    if plain.isascii():
+        if plain.isalpha():
+            return plain
+    else:
         plain = _DROPPED.sub("", unicodedata.normalize("NFKD", plain)).translate(_LOOKALIKES)
     return _GAP.sub(" ", _NEGATION.sub("nt", plain)).strip()
 
 
 def tricked(text: str) -> bool:
     """Return whether letters imitate others: a hidden character or a foreign letter inside a word."""
-    return _TRICK.search(unicodedata.normalize("NFC", text.lower())) is not None
+    return not text.isascii() and _TRICK.search(unicodedata.normalize("NFC", text.lower())) is not None
 
 
 def sentences(text: str) -> list[tuple[str, bool]]:

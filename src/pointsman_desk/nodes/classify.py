@@ -33,10 +33,11 @@ async def classified(
     earlier: tuple[Mail, ...] = (), answered: tuple[Mail, ...] = (),
 ) -> ModelResponse[Classification]:  # fmt: skip
     """Ask `model`, and combine its answer with the rules: it may raise the risk, never lower it."""
+    rules, task = OfflineModel().classify(mail), Task("classify", {"mail": mail})
+    if isinstance(model, OfflineModel):  # it reads no prompt
+        answer = await model.ask(task, (), ClassifyAnswer)
+        return answer.map(lambda _: cautious(rules, mail))
     boundary = new_boundary(chance, written_by_others(mail, (*answered, *earlier)))
     messages = classify_messages(mail, boundary, violations, rejected or None, earlier, answered)
-    answer = await model.ask(Task("classify", {"mail": mail}), messages, ClassifyAnswer)
-    rules = OfflineModel().classify(mail)
-    if isinstance(model, OfflineModel):
-        return answer.map(lambda _: cautious(rules, mail))
+    answer = await model.ask(task, messages, ClassifyAnswer)
     return answer.map(lambda said: combined(rules, said.classification(answer.model), mail))

@@ -3,9 +3,10 @@
 from random import Random
 
 from pointsman import Context, ModelResponse, Violation
-from pointsman.models import Model, Task
+from pointsman.models import Message, Model, Task
 from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Reply, Risk, Trust
 from pointsman_desk.models.base import Brief
+from pointsman_desk.models.offline import OfflineModel
 from pointsman_desk.models.prompts import DraftAnswer, draft_messages, written_by_others
 from pointsman_desk.models.replies import write_reply
 from pointsman_desk.models.untrusted import new_boundary
@@ -29,8 +30,10 @@ async def drafted(
     brief: Brief, model: Model, chance: Random, violations: tuple[Violation, ...] = (), rejected: str = ""
 ) -> ModelResponse[Reply]:  # fmt: skip
     """Ask `model` for a reply to `brief`. In a repair, the question contains the `rejected` draft and its violations."""
-    boundary = new_boundary(chance, written_by_others(brief.mail, (*brief.answered, *brief.earlier)))
-    messages = draft_messages(brief, boundary, violations=violations, rejected=rejected or None)
+    messages: tuple[Message, ...] = ()
+    if not isinstance(model, OfflineModel):  # it reads no prompt
+        boundary = new_boundary(chance, written_by_others(brief.mail, (*brief.answered, *brief.earlier)))
+        messages = draft_messages(brief, boundary, violations=violations, rejected=rejected or None)
     answer = await model.ask(Task("draft", {"brief": brief, "violations": violations}), messages, DraftAnswer)
     return answer.map(lambda written: _filled(written, brief, answer.model))
 
