@@ -62,7 +62,7 @@ class Index:
         words = text.split()
         whole = self._whole.keys() & chain(pairwise(words), zip(words, repeat("")))
         places = chain([self._unopened], map(self._whole.__getitem__, whole), self._beginning({*words}))
-        return sorted(number for place in places for first, numbers in place.items() if first in text for number in numbers)
+        return sorted({number for place in places for first, numbers in place.items() if first in text for number in numbers})
 
     def _beginning(self, words: Iterable[str]) -> Iterator[dict[str, list[int]]]:
         for word in words:
