@@ -35,17 +35,21 @@ class Tried(NamedTuple):
 
 def decide(process: AnyProcess, cells: Mapping[str, Cell]) -> Decision:
     """Evaluate the rules in order. A condition that raises, or a step whose fields are missing, parks the case with the reason."""
+    view_of, rules = _prepared(process)
     reads: dict[str, None] = {}
-    view = _view_of(process.state)(cells, reads)
-    for rule in process.ordered_rules:
+    view = view_of(cells, reads)
+    for rule, condition, needs in rules:
         try:
-            holds = rule.condition is None or rule.condition(view)
-            if not holds:
+            if condition is not None and not condition(view):
                 continue
         except Exception as error:
             reason = f"the condition of rule {rule.name!r} raised {type(error).__name__}: {message_of(error)}; correct the rule"
             return Decision(Park(reason), rule.name, tuple(reads))
-        return Decision(_able(process.state, rule, cells), rule.name, tuple(reads))
+        for node, name, default in needs:
+            cell = cells.get(name)
+            if (default if cell is None else cell.value) is None:
+                return Decision(Park(_lacks(rule, node, name)), rule.name, tuple(reads))
+        return Decision(rule.step, rule.name, tuple(reads))
     raise AssertionError("rules end in otherwise, which always holds")
 
 
@@ -62,18 +66,22 @@ def try_rule(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> 
     return Tried(rule, holds=holds, reads=tuple(reads), error=None)
 
 
-def _able(state: type[State], rule: Rule[Any], cells: Mapping[str, Cell]) -> Step:
-    for node, name, default in _needs(state, rule):
-        cell = cells.get(name)
-        if (default if cell is None else cell.value) is None:
-            return Park(
-                f"rule {rule.name!r} chose {node!r}, which needs field {name!r}, but nothing has written it yet; put a rule above it that does"
-            )
-    return rule.step
+def _lacks(rule: Rule[Any], node: str, field: str) -> str:
+    return f"rule {rule.name!r} chose {node!r}, which needs field {field!r}, but nothing has written it yet; put a rule above it that does"
 
 
-@lru_cache(maxsize=4096)  # as many rules as a program will have
-def _needs(state: type[State], rule: Rule[Any]) -> tuple[tuple[str, str, Any], ...]:
+_Need = tuple[str, str, Any]
+_Prepared = tuple[type[Any], tuple[tuple[Rule[Any], Callable[[Any], object] | None, tuple[_Need, ...]], ...]]
+
+
+@lru_cache(maxsize=1024)  # as many processes and versions as a program will have
+def _prepared(process: AnyProcess) -> _Prepared:
+    """The view of a process's state, and its rules, each with its condition and what its step needs."""
+    rules = tuple((rule, rule.condition, _needs(process.state, rule)) for rule in process.ordered_rules)
+    return _view_of(process.state), rules
+
+
+def _needs(state: type[State], rule: Rule[Any]) -> tuple[_Need, ...]:
     """The nodes that a rule calls, each with a field without which it cannot run, and the value of that field if it is not stored."""
     step = rule.step
     over = (step.over,) if isinstance(step, Each) else ()
@@ -125,8 +133,8 @@ def _reading(name: str, default: object) -> property:
 
     def read(view: Any) -> object:
         view._reads[name] = None  # noqa: SLF001 - the class of the view has this property
-        cell = view._cells.get(name)  # noqa: SLF001
-        return default if cell is None else cell.value
+        cells = view._cells  # noqa: SLF001
+        return cells[name].value if name in cells else default
 
     return property(read)
 

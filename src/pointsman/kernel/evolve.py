@@ -51,7 +51,7 @@ class Next(NamedTuple):
     snapshot: Snapshot
     decision: Decision
     cleared: tuple[str, ...]
-    written: frozenset[str] = _NOTHING
+    written: Collection[str] = ()
     dropped: tuple[str, ...] = ()
 
 
@@ -63,17 +63,19 @@ def next_after(program: Program, snapshot: Snapshot, event: Event | None, arriva
     """
     process, before, steps, turning = program.process, snapshot.cells, snapshot.steps, snapshot.turning
     dropped: tuple[str, ...] = ()
-    written = _NOTHING
+    written: Collection[str] = ()
+    outside = event is not None and event.kind in FROM_OUTSIDE
     if arrivals:
         snapshot, event, dropped = _with_arrivals(process, snapshot, event, arrivals)
-        written = written.union(*(arrival.writes for arrival in arrivals))
-    cells = snapshot.cells
+        written = set().union(*(arrival.writes for arrival in arrivals))
+        outside = outside or any(arrival.kind in FROM_OUTSIDE for arrival in arrivals)
+    cells, decision = snapshot.cells, None
     if event is not None and event.writes:
         cells = _after_writes(process, cells, event.writes)
-        written = written.union(event.writes)
-    if (event is not None and event.kind in FROM_OUTSIDE) or any(arrival.kind in FROM_OUTSIDE for arrival in arrivals):
+        written = {*written, *event.writes} if written else event.writes.keys()
+        decision = None if arrivals else _unchanged(event, before, cells)
+    if outside:
         steps, turning = 0, ()
-    decision = None if arrivals or event is None else _unchanged(event, before, cells)
     if steps < process.steps_max - TURNING_SHOWN:
         decision, turning = decision or program.next(cells), ()
     else:
@@ -155,14 +157,24 @@ def standing_after(cells: Mapping[str, Cell], field: str, write: Cell) -> Cell:
 def _outdated(process: AnyProcess, cells: Mapping[str, Cell], changed: set[str], written: Collection[str]) -> set[str]:
     outdated: set[str] = set()
     while changed:
-        found = set()
-        for name, cell in cells.items():
-            depends = _depends(process, name, cell.writer)
-            if depends and not changed.isdisjoint(depends) and name not in outdated and name not in written:
-                found.add(name)
-        outdated |= found
-        changed = found
+        unconcerned = _unconcerned(process, frozenset(changed))
+        changed = {
+            name
+            for name, cell in cells.items()
+            if cell.writer not in unconcerned
+            and name not in outdated
+            and name not in written
+            and not changed.isdisjoint(_depends(process, name, cell.writer))
+        }
+        outdated |= changed
     return outdated
+
+
+@lru_cache(maxsize=4_096)  # as many sets of fields as the steps of a program write together
+def _unconcerned(process: AnyProcess, changed: frozenset[str]) -> frozenset[str]:
+    """Writers of which no cell depends on these fields. The others may have one that does."""
+    steps = (name for name, step in process.steps.items() if not isinstance(step, Pause) and changed.isdisjoint(process.depends(step)))
+    return frozenset(("", *process.accepts_messages, *steps))
 
 
 @lru_cache(maxsize=16_384)  # as many fields, each with its writers, as the processes of a program will have
@@ -184,7 +196,7 @@ def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
 def _unchanged(event: Event, before: Mapping[str, Cell], after: Mapping[str, Cell]) -> Decision | None:
     """Park a case whose step changed nothing: the rules would choose it again for ever."""
     # A start changes nothing yet. A person may give the same answer twice, which is no endless loop.
-    if not event.writes or event.kind in _MAY_REPEAT or not _same(before, after):
+    if event.kind in _MAY_REPEAT or not _same(before, after):
         return None
     fields = ", ".join(sorted(event.writes))
     return Decision(Park(f"{event.step!r} left {fields} as it was, and would be chosen again for ever; correct the step or its rule"))
