@@ -29,6 +29,8 @@ from pointsman.kernel.snapshot import Cell
 
 Facts = Mapping[str, Any]
 
+_SUCCEEDED = Kind.NODE_SUCCEEDED  # to look a member of an enum up takes as long as a call
+
 INTERRUPTIONS_MAX = 8
 """The number of crashes during a step that parks its case. After the second crash the scheduler runs the case apart from other suspects,
 so the case most likely caused the last six. A machine that is switched off a few times, or a restart loop, does not reach the number."""
@@ -138,7 +140,8 @@ def why_failed(name: str, error: str, attempts: int, message: str) -> str:
 
 def succeeded(name: str, attempt: int, facts: Facts, written: Written, writes: Mapping[str, Cell]) -> Event:
     """The event of an attempt that has written cells. `facts` say how the call changed its limit."""
-    return Event(Kind.NODE_SUCCEEDED, name, attempt, {"fields": list(written.cells), **facts, **written.facts}, writes)
+    fields: Facts = {"fields": [*written.cells]}
+    return Event(_SUCCEEDED, name, attempt, {**fields, **facts, **written.facts} if facts or written.facts else fields, writes)
 
 
 def follow(at: Moment, node: AnyNode, tried: Try, end: CallEnd, error: Exception) -> Followed:

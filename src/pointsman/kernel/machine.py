@@ -52,6 +52,7 @@ from pointsman.kernel.snapshot import ENDED, Snapshot, Status
 from pointsman.kernel.transitions import accepted_event, blocks, moves, runnable, stays
 
 _REST = (Rest(),)
+_RUNNING = Status.RUNNING  # to look a member of an enum up takes as long as a call
 _CALLABLE = (Parallel, Node)
 
 # The table.
@@ -486,20 +487,16 @@ def _queues(at: Moment, after: Next) -> Event | None:
     return None if limit is None or why is None else attempts.waits_event(step.name, limit.name, at.case.row.attempts, why)
 
 
-def _begins(case: Case, t: Transition, step: Step) -> tuple[Command, ...]:
+def _begins(case: Case, t: Transition, step: Step) -> Command:
     """What begins with a decision that was committed; `case` is as the transition leaves it."""
-    if t.status is not Status.RUNNING:
-        return _REST
-    if isinstance(step, Effect) and t.intent is not None:
-        return (CallEffect(step, t.intent, case.snapshot.cells, t.attempts),)
-    if isinstance(step, _CALLABLE) and not isinstance(step, Effect):
-        return (_call(case, step),)
-    return (Continue(step),)
+    if isinstance(step, Effect):
+        return Continue(step) if t.intent is None else CallEffect(step, t.intent, case.snapshot.cells, t.attempts)
+    return _call(case, step) if isinstance(step, _CALLABLE) else Continue(step)
 
 
 def _decided(at: Moment, t: Transition, after: Next) -> Plan:
     case = committed(at.case, t, after.snapshot)
-    return Plan(t, _begins(case, t, after.decision.step), case)
+    return Plan(t, (_begins(case, t, after.decision.step),) if t.status is _RUNNING else _REST, case)
 
 
 def _plan(at: Moment, t: Transition, snapshot: Snapshot, commands: tuple[Command, ...]) -> Plan:

@@ -41,6 +41,7 @@ from pointsman.kernel.snapshot import ENDED, Cell, LogCell, Status
 from pointsman.kernel.timers import next_rung_at, wake_time
 
 NO_CELLS: Mapping[str, Cell] = MappingProxyType({})
+_READY, _RUNNING, _WAITING = Status.READY, Status.RUNNING, Status.WAITING  # to look a member of an enum up takes as long as a call
 TOKEN_BITS = 80  # at a thousand guesses a second, longer than the universe has lasted
 
 
@@ -48,14 +49,13 @@ def stays(at: Moment, result: StepResult, status: Status, *, added: Mapping[str,
     """The case stays at its step: an intent, a postponed attempt, a cancel, a redrive. `added` are items of logs."""
     case = at.case
     t = _begin(at, result)
-    t.status, t.wake_at = status, result.wake_at
+    t.status, t.wake_at, t.steps = status, result.wake_at, case.snapshot.steps
     t.attempts = case.row.attempts if result.attempts is None else result.attempts
     t.step, t.rule = case.row.step, case.row.rule
     t.interruptions = _kept_interruptions(case, t, result) if case.row.interruptions else 0
     t.needs = _need(at, t, result) if status is Status.READY else None
     t.fields = _field_writes(case, added=added)
-    events = [event_write(event) for event in result.events]
-    t.events = events if case.migrated is None else [_migrated(case.migrated, at.process), *events]
+    t.events = _event_writes(at, case.migrated, result.events)
     t.posts = _posts(at, t, None)
     return t
 
@@ -78,8 +78,8 @@ def moves(
     The next step runs at once where the engine has a place for it, and is ready for a claim otherwise; `queues` is the event of
     a step that waits for a permit. With `cancel` nothing follows: the case ends with that event.
     """
-    case, row, decision = at.case, at.case.row, after.decision
-    parks = isinstance(decision.step, Park)
+    case, row, decision, step = at.case, at.case.row, after.decision, after.decision.step
+    parks = isinstance(step, Park)
     if parks and not (result.events or came.events):
         case = case._replace(migrated=None)  # it does not go on, so older code may still take it up
         at = at._replace(case=case)
@@ -89,12 +89,10 @@ def moves(
     t.steps, t.intent, t.answered_by = after.snapshot.steps, intent, result.answered_by
     # A step that parks its case stays the case's step; a rule that parks it is a step of its own.
     stay = cancel is not None or (parks and not decision.rule)
-    t.step = row.step if stay else decision.step.name
-    t.rule = row.rule if stay else decision.rule or row.rule
+    t.step, t.rule = (row.step, row.rule) if stay else (step.name, decision.rule or row.rule)
     keeps_pause = case.pause is not None and cancel is None and _keeps_pause(case.pause, at.process, after, result)
-    events = [event_write(event) for event in _in_order(result, came, keeps_pause=keeps_pause)]
-    if case.migrated is not None:
-        events.insert(0, _migrated(case.migrated, at.process))
+    in_order = _in_order(result, came, keeps_pause=keeps_pause) if came.events or result.climbs is not None else result.events
+    t.events = events = _event_writes(at, case.migrated, in_order)
     if after.dropped:
         events.append(event_write(Event(Kind.RESULT_DROPPED, row.step, row.attempts, {"fields": after.dropped})))
     if after.cleared:
@@ -105,16 +103,15 @@ def moves(
     elif keeps_pause:
         _wait_on(at, t, result)
     else:
-        events += _arrive(at, t, after, result, going_on=at.offer.place and queues is None)
-    if t.status is Status.READY:
+        _arrive(at, t, events, after, result, going_on=at.offer.place and queues is None)
+    if t.status is _READY:
         t.needs = _need(at, t, result)
         if queues is not None:
             events.append(event_write(queues))
     if row.interruptions:
         t.interruptions = _kept_interruptions(case, t, result)
-    t.claims = t.status is Status.RUNNING and row.status is not Status.RUNNING
-    t.leaves_pause = (row.status is Status.WAITING or case.pause is not None) and not keeps_pause
-    t.events = events
+    t.claims = t.status is _RUNNING and row.status is not _RUNNING
+    t.leaves_pause = (row.status is _WAITING or case.pause is not None) and not keeps_pause
     # The results of branches belong to this step. A case that leaves the step never uses them again.
     t.ends_branches = result.ends_branches or (bool(case.branches or result.branches) and (t.step != row.step or cancel is not None))
     if row.parent is not None or case.children:
@@ -128,8 +125,6 @@ def _in_order(result: StepResult, came: Received, *, keeps_pause: bool) -> Itera
     A child was started before it could end, and its end is a message. Nobody is reminded of a pause that is no longer open.
     """
     climbed = result.climbs is not None and not keeps_pause
-    if not (came.events or climbed):
-        return result.events
     begun = [event for event in result.events if event.kind is Kind.CHILD_STARTED]
     return *begun, *came.events, *(event for event in result.events if not climbed and event.kind is not Kind.CHILD_STARTED)
 
@@ -142,7 +137,13 @@ def accepted_event(process: AnyProcess, cells: Mapping[str, Cell]) -> Event:
 
 def event_write(event: Event) -> EventWrite:
     """An event as the store keeps it."""
-    return EventWrite(event.kind, event.step, event.attempt, to_json(event.facts, fallback=str, inf_nan_mode="strings").decode())
+    kind, step, attempt, facts, _ = event
+    return EventWrite(kind, step, attempt, to_json(facts, fallback=str, inf_nan_mode="strings").decode())
+
+
+def _event_writes(at: Moment, migrated: Migrated | None, events: Iterable[Event]) -> list[EventWrite]:
+    writes = [event_write(event) for event in events]
+    return writes if migrated is None else [_migrated(migrated, at.process), *writes]
 
 
 def usage_writes(events: Iterable[Event]) -> Sequence[UsageWrite]:
@@ -175,30 +176,31 @@ def _kept_interruptions(case: Case, t: Transition, result: StepResult) -> int:
 def _begin(at: Moment, result: StepResult) -> Transition:
     case, row = at.case, at.case.row
     t = Transition(row.id, row.revision, row.fence, at.now, row.status)
-    t.steps, t.settlement, t.branches, t.ends_branches = case.snapshot.steps, result.settlement, result.branches, result.ends_branches
+    t.settlement, t.branches, t.ends_branches = result.settlement, result.branches, result.ends_branches
     t.usage = usage_writes(result.events)
     if case.migrated is not None:
         t.migrated, t.branches = case.migrated.to, _all_branches(case, result)
     return t
 
 
-def _arrive(at: Moment, t: Transition, after: Next, result: StepResult, *, going_on: bool) -> list[EventWrite]:
-    """Set the status and step of the case after the decision, with their events."""
-    decision, case = after.decision, at.case
-    events = [_decided(decision.rule, decision.reads, decision.step.name)] if decision.rule else []
-    if result.waits and isinstance(decision.step, Child):
-        t.status = Status.WAITING
-    elif result.wake_at is not None and decision.step.name == case.row.step:
-        t.status, t.wake_at = Status.READY, result.wake_at
-        t.attempts = case.row.attempts if result.attempts is None else result.attempts
-    elif runnable(decision):
-        t.status = Status.RUNNING if going_on else Status.READY
-        t.attempts, t.wake_at = (1, None) if going_on else (0, t.at)
+def _arrive(at: Moment, t: Transition, events: list[EventWrite], after: Next, result: StepResult, *, going_on: bool) -> None:
+    """Set the status of the case after the decision, and add the events of both."""
+    (step, rule, reads), row = after.decision, at.case.row
+    if rule:
+        events.append(_decided(rule, reads, step.name))
+    if result.waits and isinstance(step, Child):
+        t.status = _WAITING
+    elif result.wake_at is not None and step.name == row.step:
+        t.status, t.wake_at = _READY, result.wake_at
+        t.attempts = row.attempts if result.attempts is None else result.attempts
+    elif not isinstance(step, _RUNNABLE):
+        events.append(event_write(_rest(at, t, after, result)))
+    elif going_on:
+        t.status, t.attempts = _RUNNING, 1
         if t.intent is not None:
             events.append(event_write(intended(at.process, t.intent)))
     else:
-        events.append(event_write(_rest(at, t, after, result)))
-    return events
+        t.status, t.wake_at = _READY, t.at
 
 
 def _keeps_pause(pause: PauseRow, process: AnyProcess, after: Next, result: StepResult) -> bool:
@@ -300,15 +302,17 @@ def _field_writes(case: Case, after: Next | None = None, added: Mapping[str, Cel
         cells, written, cleared = after.snapshot.cells, after.written, after.cleared
     else:
         cells = {name: standing_after(before, name, item) for name, item in added.items()}
-        written, cleared = frozenset(cells), ()
+        written, cleared = cells.keys(), ()
     for name in sorted(written):
         cell = cells.get(name)
         if cell is None:
             continue
-        # A correction does not read the value that it replaces, so the store may have a log that is missing here.
-        was = before.get(name) if name not in rows else None
-        items = cell.added_since(was) if isinstance(cell, LogCell) and isinstance(was, LogCell) else None
-        rows[name] = FieldWrite(name, cell.text if items is None else items, cell.writer, items is not None)
+        items = None
+        if isinstance(cell, LogCell):
+            # A correction does not read the value that it replaces, so the store may have a log that is missing here.
+            was = before.get(name) if name not in rows else None
+            items = cell.added_since(was) if isinstance(was, LogCell) else None
+        rows[name] = FieldWrite(name, cell.text, cell.writer) if items is None else FieldWrite(name, items, cell.writer, appends=True)
     for name in cleared:
         rows[name] = FieldWrite(name, None, before[name].writer)
     return [*rows.values()]
