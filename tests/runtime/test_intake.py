@@ -8,7 +8,7 @@ from downstream import Downstream
 from places import Place, run, seen
 from pydantic import BaseModel
 
-from pointsman import Busy, ChildEnd, Engine, Intake, Limit, Process, State, Status, finish, otherwise, when
+from pointsman import Busy, ChildEnd, Engine, Intake, Limit, Process, State, Status, ValueRefused, finish, otherwise, when
 from pointsman.store.memory import MemoryStore
 from pointsman.testing.clock import ManualClock
 
@@ -265,3 +265,44 @@ def test_no_start_is_refused_during_the_first_count() -> None:
             return await asyncio.gather(*(start(engine, number) for number in range(3)))
 
     assert run(main()) == ["accepted"] * 3
+
+
+def test_a_paused_intake_refuses_what_would_start_a_case_also_after_a_restart(place: Place) -> None:
+    async def main() -> Any:
+        process, clock = asking(Intake(), asks_first=True), ManualClock()
+        async with place.open(process, resources={"world": Downstream()}, clock=clock) as engine:
+            await engine.start("ask", {"question": Question(number=1, thread="asks")}, key="1", correlation="asks")
+            await engine.pause_intake(by="eve", why="the shop moves")
+        async with place.open(process, resources={"world": Downstream()}, clock=clock) as engine:
+            refused = []
+            for call in (
+                engine.start("ask", {"question": Question(number=2, thread="b")}, key="2"),
+                engine.send("ask", Question(number=3, thread="c")),
+            ):
+                with pytest.raises(Busy) as busy:
+                    await call
+                refused.append(str(busy.value))
+            known = await engine.start("ask", {"question": Question(number=1, thread="asks")}, key="1")
+            joined = await engine.send("ask", Question(number=4, thread="asks"))
+            paused = await engine.reader.intake_paused()
+            await engine.resume_intake()
+            started = await engine.send("ask", Question(number=3, thread="c"))
+            return refused, known.duplicate, joined.how, paused, started.how, await engine.reader.intake_paused()
+
+    refused, known, joined, paused, started, resumed = run(main())
+
+    assert len(refused) == 2
+    assert all(said.startswith("eve paused the intake (the shop moves)") for said in refused)
+    assert (known, joined, started, resumed) == (True, "delivered", "started", None)
+    assert (paused.by, paused.why) == ("eve", "the shop moves")
+
+
+@pytest.mark.parametrize(("by", "why"), [("", "a reason"), (" ", "a reason"), ("eve", "\ud800")])
+def test_a_pause_of_the_intake_names_a_person_and_a_reason_that_can_be_stored(place: Place, by: str, why: str) -> None:
+    async def main() -> Any:
+        async with place.open(asking(Intake()), resources={"world": Downstream()}) as engine:
+            with pytest.raises(ValueRefused):
+                await engine.pause_intake(by=by, why=why)
+            return await engine.reader.intake_paused()
+
+    assert run(main()) is None

@@ -154,6 +154,7 @@ class BlockingReader(_Blocking):
     usage_of_days = _waits(Reader.usage_of_days)
     limits = _waits(Reader.limits)
     backlog = _waits(Reader.backlog)
+    intake_paused = _waits(Reader.intake_paused)
     blob = _waits(Reader.blob)
     dossier = _waits(Reader.dossier)
 
@@ -191,6 +192,8 @@ class BlockingEngine(_Blocking):
     redrive_all = _waits(Engine.redrive_all)
     resolve = _waits(Engine.resolve)
     erase = _waits(Engine.erase)
+    pause_intake = _waits(Engine.pause_intake)
+    resume_intake = _waits(Engine.resume_intake)
     vacuum = _waits(Engine.vacuum)
 
     @overload

@@ -12,6 +12,7 @@ from pointsman.definition.nodes import Retry
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.definition.state import Blob, State
 from pointsman.errors import EngineStopped, ValueRefused
+from pointsman.kernel.codec import check_name, check_text
 from pointsman.kernel.happenings import Resolved
 from pointsman.kernel.machine import Plan
 from pointsman.kernel.rows import CaseRow, EventRow, MessageStatus, NewCase
@@ -40,7 +41,7 @@ from pointsman.runtime.starts import Delivered, Started, Starts
 from pointsman.runtime.threads import Threads
 from pointsman.runtime.versions import VersionGate
 from pointsman.runtime.watchdog import Watchdog
-from pointsman.store.base import Failpoints, Reader, Store, no_failpoints
+from pointsman.store.base import Failpoints, IntakePaused, Reader, Store, no_failpoints
 from pointsman.store.sqlite import open_sqlite
 
 S = TypeVar("S", bound=State)
@@ -70,7 +71,8 @@ class Engine:
         self._scheduler.rests = self._tell
         self._cases = Cases(ports, commits, loader, self._scheduler, self._limits, registry)
         self._versions = VersionGate(ports, self._cases, registry)
-        self._starts = Starts(ports.store, self._cases, Intakes(ports.store, ports.clock), ports.clock)
+        self._intakes = Intakes(ports.store, ports.clock)
+        self._starts = Starts(ports.store, self._cases, self._intakes, ports.clock)
         self._schedules = Schedules(ports, registry.newest, self._starts, self._fail)
         self._decisions = Decisions(ports.store, self._cases, ports.clock, self.wait_until_resting, runner.confirm)
         self._operators = OperatorCommands(ports, self._cases, self._check_running)
@@ -124,6 +126,7 @@ class Engine:
         engine = cls(ports, registry, resources or {}, concurrency, pool)
         try:
             await engine._limits.look()
+            await engine._intakes.look()
             await engine._versions.begin()
             engine._scheduler.begin()
             lease.keep(engine._look_around, engine._notified, engine._fail)
@@ -344,6 +347,22 @@ class Engine:
         self._check_running()
         return await self._operators.erase(case, by=by, why=why)
 
+    async def pause_intake(self, *, by: str, why: str) -> None:
+        """Refuse starts until `resume_intake`, also after a restart. Returns after the commit. Raises ValueRefused, StoreError.
+
+        A start, and a message that would start a case, raise Busy, which says who paused the intake and why. Messages to open cases, known keys,
+        children and scheduled cases are still taken. If the intake is paused already, the later pause replaces the earlier one.
+        """
+        self._check_running()
+        check_name("by", by)
+        check_text("why", why)
+        await self._intakes.pause(IntakePaused(by, why, self._ports.clock.now()))
+
+    async def resume_intake(self) -> None:
+        """Take starts again. Does nothing if the intake is not paused. Raises StoreError."""
+        self._check_running()
+        await self._intakes.pause(None)
+
     async def vacuum(self) -> Vacuumed:
         """Delete at once every case whose retention has passed, and compact the file. Raises StoreError.
 
@@ -399,6 +418,7 @@ class Engine:
             if row is not None and row.status in AT_REST:
                 self._tell(row)
         await self._limits.look()
+        await self._intakes.look()
 
     async def _look_around(self) -> None:
         """Find what other engines have done without a notification. Runs at each renewal of the lease."""

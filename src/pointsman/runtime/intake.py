@@ -1,4 +1,4 @@
-"""Bound the backlog: refuse a start when too many cases are in it.
+"""Refuse a start while the intake is paused, or when too many cases are in the backlog.
 
 The engine does not count the backlog for every start. It adds the starts accepted since the last count to that count. When the sum reaches
 the bound, the store counts again, up to the bound and at most a few times a second.
@@ -12,7 +12,7 @@ from pointsman.definition.counts import format_count
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import Busy
 from pointsman.runtime.clock import Clock
-from pointsman.store.base import Reader
+from pointsman.store.base import IntakePaused, IntakeStore
 
 RECOUNT_SECONDS = 0.2  # between two counts of one backlog: counting a hundred thousand rows takes a few milliseconds
 TENANTS_MAX = 10_000  # tenants whose counts are remembered; beyond it they are counted again
@@ -62,13 +62,25 @@ class Entry:
 class Intakes:
     """The intakes of one engine's processes."""
 
-    def __init__(self, store: Reader, clock: Clock) -> None:
+    def __init__(self, store: IntakeStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._backlogs: dict[tuple[str, str | None], _Backlog] = {}
+        self._paused: IntakePaused | None = None
+
+    async def look(self) -> None:
+        """Read from the store whether the intake is paused: another engine may have paused it."""
+        self._paused = await self._store.intake_paused()
+
+    async def pause(self, paused: IntakePaused | None) -> None:
+        """Pause the intake, or with None resume it. Returns after the commit."""
+        await self._store.pause_intake(paused)
+        self._paused = paused
 
     async def enter(self, process: AnyProcess, tenant: str, *, bounded: bool) -> Entry:
         """Count a start in the backlogs of its process and tenant, or refuse it in `Entry.busy`. A start that is not `bounded` is never refused."""
+        if bounded and self._paused is not None:
+            return Entry(busy=_paused(self._paused))
         entered: list[_Backlog] = []
         for whose, bound in ((None, process.intake.backlog_max), (tenant, process.intake.tenant_backlog_max)):
             if bounded and bound is not None:
@@ -97,6 +109,11 @@ class Intakes:
                 self._backlogs = {key: backlog for key, backlog in self._backlogs.items() if key[1] is None or backlog.under_way}
             backlog = self._backlogs[process, whose] = _Backlog()
         return backlog
+
+
+def _paused(paused: IntakePaused) -> Busy:
+    since = f"{paused.by} paused the intake ({paused.why})"
+    return Busy(f"{since}; nothing was started. Resume it with engine.resume_intake, or try again later.", retry_after=MOST_SECONDS)
 
 
 def _busy(process: str, whose: str | None, bound: int, backlog: _Backlog) -> Busy:

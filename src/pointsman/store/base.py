@@ -39,6 +39,7 @@ Promises (tests/store runs each against each store)
     S24 A blob is collected only when nothing refers to it and nobody has kept it since.
     S25 Usage is counted once, in the commit that records the response: for its case, until the case is deleted, and permanently for
         the day of that commit and the case's tenant.
+    S28 A paused intake stays paused, for every handle, until it is resumed.
 
 A store that several engines share has leases. The store's own clock, which never runs backwards, decides when they expire:
     S19 A running case whose engine's lease has expired is claimed like one that is due; a case of a live engine is not.
@@ -53,6 +54,7 @@ The parts, each with its user; `Store` is their sum, and pointsman.testing.confo
     LimitStore       limits: permits, rates and breakers, shared by all engines
     ScheduleStore    schedules: which ticks are over
     RetentionStore   retention: delete expired cases and unused blobs
+    IntakeStore      the intake: whether it is paused
     DefinitionStore  the version gate: which definitions have been used
     SharedStore      the lease, and notifications from other engines
     Reader           operators: read everything, change nothing
@@ -124,6 +126,14 @@ class DefinitionRow(NamedTuple):
     version: int
     fingerprint: str
     seen_at: float
+
+
+class IntakePaused(NamedTuple):
+    """Who paused the intake, why, and when (Unix seconds)."""
+
+    by: str
+    why: str
+    at: float
 
 
 class WriteRow(NamedTuple):
@@ -264,6 +274,9 @@ class Reader(CaseReader, MessageReader, LimitReader, Protocol):
     async def backlog(self, process: str, tenant: str | None, *, most: int) -> int:
         """The number of cases of a process, or of one of its tenants, that are ready or running; the count stops at `most`."""
 
+    async def intake_paused(self) -> IntakePaused | None:
+        """Who paused the intake; None if it is not paused (S28)."""
+
 
 class CaseStore(CaseReader, Protocol):
     """Start, claim and move cases. Every method may raise StoreError: nothing was committed, or it is unknown whether it was."""
@@ -382,6 +395,13 @@ class RetentionStore(Protocol):
         """Return unused space to the system, and the number of bytes freed, or 0 if the store cannot. Writes wait meanwhile."""
 
 
+class IntakeStore(Reader, Protocol):
+    """Remember that the intake is paused."""
+
+    async def pause_intake(self, paused: IntakePaused | None) -> None:
+        """Store that the intake is paused, or with None that it is not (S28). Raises StoreError."""
+
+
 class SharedStore(Protocol):
     """Share the store with other engines.
 
@@ -405,7 +425,7 @@ class SharedStore(Protocol):
 
 
 class Store(
-    CaseStore, MessageStore, DefinitionStore, LimitStore, ScheduleStore, RetentionStore, SharedStore, Protocol
+    CaseStore, MessageStore, DefinitionStore, LimitStore, ScheduleStore, RetentionStore, IntakeStore, SharedStore, Protocol
 ):  # fmt: skip
     """All parts of a store. A handle belongs to one engine, which opens it inside its event loop and closes it.
 

@@ -9,7 +9,7 @@ from pointsman.definition.transactions import Database
 from pointsman.kernel.limits import LimitChange, LimitChanged
 from pointsman.kernel.rows import EventWrite, Post, Transition, UsageWrite
 from pointsman.store import sqlite_keeping as keeping
-from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Collected, DefinitionRow, Posted, ScheduleRow
+from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Collected, DefinitionRow, IntakePaused, Posted, ScheduleRow
 from pointsman.store.sqlite_core import SqliteCore
 from pointsman.store.sqlite_file import explained
 from pointsman.store.sqlite_reader import SqliteReader
@@ -133,3 +133,7 @@ class CoreStore(SqliteReader):
     async def ticked(self, process: str, name: str, tick: float) -> None:
         """Record that this tick of a schedule is over; see the contract."""
         await self._commit(lambda core: core.ticked(process, name, tick))
+
+    async def pause_intake(self, paused: IntakePaused | None) -> None:
+        """Store whether the intake is paused; see the contract."""
+        await self._commit(lambda core: core.pause_intake(paused))

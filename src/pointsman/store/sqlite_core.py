@@ -21,11 +21,11 @@ from pointsman.kernel.limits import LimitChange, LimitChanged, changed, state_of
 from pointsman.kernel.rows import Address, BranchRow, CaseRow, EventWrite, MessageStatus, NewCase, Post, Transition, UsageWrite
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store import sqlite_keeping as keeping
-from pointsman.store.base import Claimed, DefinitionRow, Posted, ScheduleRow, erased_key
+from pointsman.store.base import Claimed, DefinitionRow, IntakePaused, Posted, ScheduleRow, erased_key
 from pointsman.store.journal import CommonEvents, count_of
 from pointsman.store.sqlite_author import authors_database
 from pointsman.store.sqlite_line import Line
-from pointsman.store.sqlite_reader import LATEST, case_row, field_rows
+from pointsman.store.sqlite_reader import INTAKE, LATEST, case_row, field_rows
 from pointsman.store.statements import many, room, statements
 
 ROWS_MAX = 512  # of one statement: 27 values a row stay far below SQLite's 32,766 parameters
@@ -155,6 +155,13 @@ class SqliteCore:
     def ticked(self, process: str, name: str, tick: float) -> None:
         """Record that this tick of a schedule and all earlier ones are over."""
         self._do("tick_schedule", (tick, process, name))
+
+    def pause_intake(self, paused: IntakePaused | None) -> None:
+        """Record who paused the intake, or with None that it is not paused."""
+        if paused is None:
+            self._do("delete_meta", (INTAKE,))
+        else:
+            self._do("set_meta", (INTAKE, json.dumps(paused._asdict())))
 
     def apply(self, transitions: Sequence[Transition]) -> list[int | Conflict]:
         """Write transitions of different cases. Return the case number of each, or the Conflict that refused it.

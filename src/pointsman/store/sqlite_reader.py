@@ -1,5 +1,6 @@
 """Read a SQLite store, also while an engine writes to it."""
 
+import json
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.limits import LimitState, state_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, MessageRow, MessageStatus, PauseRow, UsageRow
 from pointsman.kernel.snapshot import Status
-from pointsman.store.base import DefinitionRow, Dossier, WriteRow, erased_key
+from pointsman.store.base import DefinitionRow, Dossier, IntakePaused, WriteRow, erased_key
 from pointsman.store.journal import CommonEventsReader, unpacked
 from pointsman.store.sqlite_file import connect_read_only, explained
 from pointsman.store.statements import statements
@@ -23,6 +24,7 @@ from pointsman.store.states import state_from
 T = TypeVar("T")
 
 LATEST = 1 << 62  # beyond any revision
+INTAKE = "intake"  # the name in the table meta of who paused the intake
 
 _CURSOR = re.compile("[0-9]{0,18}")  # what fits into SQLite's integers
 
@@ -149,6 +151,12 @@ class SqliteReader:
         if tenant is None:
             return int(self._all("count_line", (process, most))[0][0])
         return int(self._all("count_line_of_tenant", (process, tenant, most))[0][0])
+
+    async def intake_paused(self) -> IntakePaused | None:
+        """Who paused the intake; None if it is not paused."""
+        for (paused,) in self._all("select_meta", (INTAKE,)):
+            return IntakePaused(**json.loads(paused))
+        return None
 
     async def blob(self, blob: Blob) -> bytes | None:
         """The content of a blob, or None."""

@@ -12,13 +12,14 @@ from pointsman.testing.conformance_limits import LimitConformance
 from pointsman.testing.conformance_looking import LookingConformance
 from pointsman.testing.conformance_messages import MessagesConformance
 from pointsman.testing.conformance_retention import RetentionConformance
-from pointsman.testing.conformance_schedules import ScheduleConformance
+from pointsman.testing.conformance_schedules import IntakeConformance, ScheduleConformance
 from pointsman.testing.scenarios import OpenStore, new_case, next_of
 
 __all__ = [
     "CaseConformance",
     "ClaimConformance",
     "Handles",
+    "IntakeConformance",
     "LeaseConformance",
     "LimitConformance",
     "LookingConformance",
@@ -34,6 +35,7 @@ __all__ = [
 
 
 class StoreConformance(
-    CaseConformance, ClaimConformance, MessagesConformance, LimitConformance, ScheduleConformance, RetentionConformance, LookingConformance
+    CaseConformance, ClaimConformance, MessagesConformance, LimitConformance, ScheduleConformance, IntakeConformance, RetentionConformance,
+    LookingConformance,
 ):  # fmt: skip
     """Tests of the promises of every store."""

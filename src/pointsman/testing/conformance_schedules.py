@@ -1,9 +1,26 @@
-"""The promises of a store about schedules (S15); a part of the suite in conformance.py."""
+"""The promises of a store about schedules (S15) and the intake (S28); a part of the suite in conformance.py."""
 
 from collections.abc import Callable
 
-from pointsman.store.base import ScheduleRow, Store
+from pointsman.store.base import IntakePaused, ScheduleRow, Store
 from pointsman.testing.scenarios import Scenario, Scenarios
+
+
+class IntakeConformance(Scenarios):
+    """Whether the intake is paused."""
+
+    def test_s28_a_paused_intake_stays_paused_until_it_is_resumed(self, check: Callable[[Scenario], None]) -> None:
+        """A later pause replaces an earlier one."""
+
+        async def scenario(store: Store) -> None:
+            found = [await store.intake_paused()]
+            for paused in (IntakePaused("eve", "the shop moves", 10.0), IntakePaused("bob", "it still moves", 20.0), None, None):
+                await store.pause_intake(paused)
+                found.append(await store.intake_paused())
+
+            assert found == [None, IntakePaused("eve", "the shop moves", 10.0), IntakePaused("bob", "it still moves", 20.0), None, None]
+
+        check(scenario)
 
 
 class ScheduleConformance(Scenarios):

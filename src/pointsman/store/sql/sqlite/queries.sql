@@ -413,6 +413,12 @@ UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value;
 -- A fact about the database itself.
 SELECT value FROM meta WHERE name = ?;
 
+-- name: set_meta
+INSERT OR REPLACE INTO meta VALUES (?, ?);
+
+-- name: delete_meta
+DELETE FROM meta WHERE name = ?;
+
 -- name: same_epoch
 -- Whether the epoch is still this engine's. It is not if another engine has taken over the file.
 SELECT 1 FROM meta WHERE name = 'epoch' AND value = ?;
