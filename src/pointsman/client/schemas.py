@@ -53,6 +53,39 @@ class Redrive(Command):
     fields: dict[str, Any] = {}
 
 
+class Resolve(Command):
+    """Say whether the effect in doubt with this idempotency key happened. `outcome` is then what it would have returned.
+
+    `expected_attempts` is the number of its calls when you checked; after another call, the answer is refused.
+    """
+
+    key: str = Field(max_length=NAME_MAX)
+    happened: bool
+    why: str = Field(max_length=TEXT_MAX)
+    outcome: Any = None
+    expected_attempts: int | None = None
+
+
+class Erase(Command):
+    """Delete the content of a case, and say why."""
+
+    why: str = Field(max_length=TEXT_MAX)
+
+
+class Message(Request):
+    """Deliver a message to the open case of its tenant and correlation key, or start a case with it.
+
+    `name` says which message of the process it is; it is needed if the process accepts several.
+    """
+
+    process: str = Field(max_length=NAME_MAX)
+    message: Any
+    name: str | None = Field(default=None, max_length=NAME_MAX)
+    key: str | None = Field(default=None, max_length=NAME_MAX)
+    tenant: str = Field(default="", max_length=NAME_MAX)
+    priority: int = 0
+
+
 class CaseView(BaseModel):
     """A case: where it stands and since when (Unix seconds)."""
 
@@ -98,10 +131,75 @@ class TaskView(BaseModel):
     expires_at: float | None
 
 
+class DeliveredView(BaseModel):
+    """The case that a message started or was delivered to, if any, and what happened to the message."""
+
+    case: int | None
+    how: str
+
+
+class ProcessView(BaseModel):
+    """A process that the engine runs: its newest version, the JSON Schema of its state, its pauses and its messages."""
+
+    process: str
+    version: int
+    state_schema: dict[str, Any]
+    pauses: list[str]
+    messages: list[str]
+
+
+class EventView(BaseModel):
+    """An event of a case. `at` is in Unix seconds. Give `cursor` back to read on behind it."""
+
+    cursor: str
+    case: int
+    revision: int
+    kind: str
+    step: str | None
+    attempt: int
+    at: float
+    facts: dict[str, Any]
+
+
+class EffectView(BaseModel):
+    """An entry of the ledger: an effect, its idempotency key, how often it was called, and its outcome. Times are Unix seconds."""
+
+    key: str
+    case: int
+    effect: str
+    status: str
+    attempts: int
+    intended_at: float
+    deadline: float
+    outcome: Any
+    error: str | None
+
+
+class CaseDetail(CaseView):
+    """A case with its state, its events and its effects. `writers` names the step that wrote each field; "" is an input."""
+
+    state: dict[str, Any]
+    writers: dict[str, str]
+    events: list[EventView]
+    effects: list[EffectView]
+
+
+class LimitView(BaseModel):
+    """A limit: its permits in use, and until when it is closed, and why (Unix seconds)."""
+
+    limit: str
+    permits: int
+    failures: int
+    held_until: float | None
+    open_until: float | None
+
+
 class Problem(BaseModel):
-    """An error (RFC 9457). `title` names its kind and `detail` says what to do."""
+    """An error (RFC 9457). `title` names its kind and `detail` says what to do. `case` and `by` are set where the error is about them."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
+    case: int | None = None
+    by: str | None = None

@@ -38,10 +38,12 @@ class Export:
             "state": state,
             "fields": [{"value" if name == "text" else name: value for name, value in write.items()} for write in writes],
             "events": [{**event._asdict(), "facts": _value(event.facts)} for event in d.events],
-            "effects": [{**effect._asdict(), "outcome": _inner(effect.outcome)} for effect in d.effects],
+            "effects": [{**effect._asdict(), "outcome": outcome_fields(effect.outcome)} for effect in d.effects],
             "pauses": [without_token(pause) for pause in d.pauses],
             "messages": [{**message._asdict(), "body": _value(message.body)} for message in d.messages],
-            "branches": [{**branch._asdict(), "outcome": _inner(branch.outcome), "guard": _value(branch.guard)} for branch in d.branches],
+            "branches": [
+                {**branch._asdict(), "outcome": outcome_fields(branch.outcome), "guard": _value(branch.guard)} for branch in d.branches
+            ],
             "blobs": [{**blob.model_dump(), "file": blob.sha256 if blob in self.blobs else None} for blob in (*self.blobs, *self.missing)],
         }
 
@@ -53,7 +55,7 @@ async def export_case(reader: Reader, case: int) -> Export:
         raise UnknownCase(case)
     texts = [write.text for write in dossier.writes] + [message.body for message in dossier.messages]
     outcomes = [effect.outcome for effect in dossier.effects] + [branch.outcome for branch in dossier.branches]
-    values = [*map(_value, texts), *map(_inner, outcomes)]
+    values = [*map(_value, texts), *map(outcome_fields, outcomes)]
     there: dict[Blob, bool] = {}
     for value in values:
         for blob in _blobs(value):
@@ -80,8 +82,8 @@ def _value(text: str | None) -> Any:
         raise StoreForeign("the database is damaged (a stored value is not JSON); restore it from a backup.") from None
 
 
-def _inner(text: str | None) -> Any:
-    """The outcome of an effect or a branch, whose fields are stored as JSON texts."""
+def outcome_fields(text: str | None) -> Any:
+    """The stored outcome of an effect or a branch as plain JSON values, by field; None without an outcome."""
     outcome = _value(text)
     return {name: _value(value) if isinstance(value, str) else value for name, value in outcome.items()} if outcome else outcome
 

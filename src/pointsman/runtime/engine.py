@@ -58,6 +58,7 @@ class Engine:
     def __init__(self, ports: Ports, registry: Registry, resources: Mapping[str, Any], concurrency: int, threads: Threads) -> None:
         self._ports = ports
         self._store = ports.store
+        self._processes = tuple(registry)
         self._threads = threads
         recent = Recent()
         commits = Commits(ports, recent, threads, self._committed, self._appended)
@@ -152,6 +153,16 @@ class Engine:
     def reader(self) -> Reader:
         """The read-only part of the store."""
         return self._store
+
+    @property
+    def processes(self) -> Sequence[AnyProcess]:
+        """The processes that the engine was opened with, every version."""
+        return self._processes
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that the engine reads."""
+        return self._ports.clock
 
     @property
     def abandoned_calls(self) -> int:
@@ -286,6 +297,11 @@ class Engine:
                     await changed.wait()
         finally:
             self._followers.discard(changed)
+
+    async def check_ready(self) -> None:
+        """Return if the engine runs and its store can be read. Raises StoreError, EngineStopped."""
+        self._check_running()
+        await self._store.counts()
 
     # Answering.
 

@@ -2,17 +2,40 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
-from pointsman.client.schemas import NUMBER_MAX, Answer, Cancel, CaseView, Redrive, Start, StartedView, TaskView
+from pointsman.client.schemas import (
+    NAME_MAX,
+    NUMBER_MAX,
+    Answer,
+    Cancel,
+    CaseDetail,
+    CaseView,
+    DeliveredView,
+    EffectView,
+    Erase,
+    EventView,
+    LimitView,
+    Message,
+    ProcessView,
+    Redrive,
+    Resolve,
+    Start,
+    StartedView,
+    TaskView,
+)
 from pointsman.errors import Stale
 from pointsman.kernel.snapshot import Status
+from pointsman.operations.explain import explain_case
 from pointsman.operations.history import history_of
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, permit
-from pointsman.server.views import case_view, task_view
+from pointsman.server.problems import DOCUMENTED
+from pointsman.server.streams import NOT_KEPT, event_stream
+from pointsman.server.views import case_detail, case_view, effect_view, event_view, limit_view, process_view, task_view
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", responses=DOCUMENTED)
 
 LIST_MAX = 1_000  # cases in one page of a list
 
@@ -36,6 +59,7 @@ Reads = Annotated[Principal, requires(Scope.READ)]
 Starts = Annotated[Principal, requires(Scope.START)]
 Answers = Annotated[Principal, requires(Scope.ANSWER)]
 Operates = Annotated[Principal, requires(Scope.OPERATE)]
+Administers = Annotated[Principal, requires(Scope.ADMIN)]
 CaseNumber = Annotated[int, Path(ge=1, le=NUMBER_MAX)]
 
 
@@ -64,9 +88,15 @@ async def cases(
 
 
 @router.get("/cases/{case}")
-async def case(case: CaseNumber, engine: InEngine, _: Reads) -> dict[str, Any]:
-    """Return a case with its state, events, effects and pause."""
-    return (await history_of(engine.reader, case)).as_json()
+async def case(case: CaseNumber, engine: InEngine, _: Reads) -> CaseDetail:
+    """Return a case with its state, events and effects."""
+    return case_detail(await history_of(engine.reader, case))
+
+
+@router.get("/cases/{case}/explanation")
+async def explanation(case: CaseNumber, engine: InEngine, _: Reads) -> dict[str, Any]:
+    """Explain why the case is where it is: its rules, what the engine would do next, and what it would not repeat."""
+    return (await explain_case(engine.reader, engine.processes, case)).as_json()
 
 
 @router.get("/cases/{case}/task")
@@ -94,3 +124,78 @@ async def cancel(case: CaseNumber, body: Cancel, engine: InEngine, who: Operates
 async def redrive(case: CaseNumber, body: Redrive, engine: InEngine, who: Operates) -> CaseView:
     """Return a parked case to the backlog, with corrected fields."""
     return case_view(await engine.redrive(case, by=who.acting(body.by), why=body.why, fields=body.fields))
+
+
+@router.post("/cases/{case}/erase")
+async def erase(case: CaseNumber, body: Erase, engine: InEngine, who: Administers) -> CaseView:
+    """Delete the content of a case from its state, events, ledger and messages."""
+    return case_view(await engine.erase(case, by=who.acting(body.by), why=body.why))
+
+
+@router.post("/messages", status_code=202)
+async def send(body: Message, engine: InEngine, _: Starts) -> DeliveredView:
+    """Deliver a message. The answer comes after the commit that stores it."""
+    delivered = await engine.send(body.process, body.message, name=body.name, key=body.key, tenant=body.tenant, priority=body.priority)
+    return DeliveredView(case=delivered.case, how=delivered.how)
+
+
+@router.get("/effects/in-doubt")
+async def in_doubt(engine: InEngine, _: Reads) -> list[EffectView]:
+    """List the effects in doubt: calls that may or may not have happened."""
+    return [effect_view(effect) for effect in await engine.reader.in_doubt()]
+
+
+@router.post("/effects/resolve")
+async def resolve(body: Resolve, engine: InEngine, who: Operates) -> CaseView:
+    """Record whether an effect in doubt happened; its case continues from there."""
+    row = await engine.resolve(
+        body.key, happened=body.happened, by=who.acting(body.by), why=body.why, outcome=body.outcome,
+        expected_attempts=body.expected_attempts,
+    )  # fmt: skip
+    return case_view(row)
+
+
+@router.get("/processes")
+async def processes(engine: InEngine, _: Reads) -> list[ProcessView]:
+    """List the processes that the engine runs, each with the schema of its state."""
+    return [process_view(process) for process in {process.name: process for process in engine.processes}.values()]
+
+
+@router.get("/limits")
+async def limits(engine: InEngine, _: Reads) -> list[LimitView]:
+    """List the limits that have been used, with their permits and their breakers."""
+    return [limit_view(name, state, engine.clock.now()) for name, state in sorted((await engine.reader.limits()).items())]
+
+
+@router.get("/counts")
+async def counts(engine: InEngine, _: Reads) -> dict[Status, int]:
+    """Count the cases in each status."""
+    return await engine.reader.counts()
+
+
+@router.get("/events")
+async def events(
+    engine: InEngine,
+    _: Reads,
+    after: Annotated[str, Query(max_length=NAME_MAX)] = "",
+    case: Annotated[int | None, Query(ge=1, le=NUMBER_MAX)] = None,
+    limit: Annotated[int, Query(ge=1, le=LIST_MAX)] = 100,
+) -> list[EventView]:
+    """List events in the order of their commits, behind the cursor `after`."""
+    return [event_view(event) for event in await engine.reader.events(after=after, case=case, limit=limit)]
+
+
+@router.get("/events/stream", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
+async def stream(
+    engine: InEngine,
+    _: Reads,
+    after: Annotated[str, Query(max_length=NAME_MAX)] = "",
+    last_event_id: Annotated[str | None, Header(max_length=NAME_MAX)] = None,
+) -> StreamingResponse:
+    """Stream events behind the cursor `after` as server-sent events, each with its cursor as the id, and new ones as they are committed.
+
+    A client that reconnects sends the last id in the header Last-Event-ID (HTML Standard, 9.2), and misses nothing.
+    """
+    first = after if last_event_id is None else last_event_id
+    await engine.reader.events(after=first, limit=1)  # so that a wrong cursor is an error of the request
+    return StreamingResponse(event_stream(engine, first), media_type="text/event-stream", headers=dict(NOT_KEPT))

@@ -1,31 +1,60 @@
 """The web application of an engine: the API, the pages, and what both need."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
+from pointsman.client.schemas import Problem
+from pointsman.errors import PointsmanError
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Access
 from pointsman.server.api import router
-from pointsman.server.problems import HANDLERS
+from pointsman.server.problems import HANDLERS, of_error
 
 
-def create_app(engine: Engine, access: Access, pages: Sequence[BaseRoute] = ()) -> FastAPI:
-    """Return the application that serves an open engine. `pages` are the routes of the pages; `access` finds out who calls."""
+def create_app(engine: Engine | None, access: Access, pages: Sequence[BaseRoute] = ()) -> FastAPI:
+    """Return the application that serves an open engine. `pages` are the routes of the pages; `access` finds out who calls.
+
+    A program that opens the engine later passes None, and sets `app.state.engine` before the first request.
+    """
     app = FastAPI(title="Pointsman", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     app.state.engine = engine
     app.state.access = access
     app.include_router(router)
+    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     for kind, handler in HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    app.add_api_route("/health", health, include_in_schema=False)
+    app.add_route("/health", health)
+    app.add_route("/ready", ready)
     app.router.routes.extend(pages)
     return app
 
 
-async def health(_: Request) -> JSONResponse:
-    """Answer that the program runs."""
+async def health(_: Request) -> Response:
+    """Answer that the program runs. A supervisor restarts a program that does not answer."""
     return JSONResponse({"status": "ok"})
+
+
+async def ready(request: Request) -> Response:
+    """Answer 200 if the engine runs and its store can be read, else 503. A load balancer sends work only to a program that is ready."""
+    engine: Engine = request.app.state.engine
+    try:
+        await engine.check_ready()
+    except PointsmanError as error:
+        return of_error(error)
+    return JSONResponse({"status": "ready"})
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, with the schema of the problems, which every route may answer with."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, routes=app.routes, openapi_version=app.openapi_version)
+        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,58 +1,47 @@
 """Errors as the API answers them: one JSON object each (RFC 9457, Problem Details for HTTP APIs)."""
 
 from collections.abc import Mapping
+from math import ceil
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from pointsman.client.problems import KINDS
 from pointsman.client.schemas import Problem
-from pointsman.errors import (
-    AlreadyAnswered,
-    AnswerInvalid,
-    Busy,
-    EngineStopped,
-    InputInvalid,
-    NotWaiting,
-    PointsmanError,
-    Refused,
-    Stale,
-    StoreError,
-    UnknownCase,
-    UnknownProcess,
-    ValueRefused,
-)
+from pointsman.errors import AlreadyAnswered, Busy, PointsmanError, UnknownCase
 from pointsman.server.access import Forbidden, Unauthenticated
 
-STATUS_OF: Mapping[type[PointsmanError], tuple[int, str]] = {
-    UnknownCase: (404, "Unknown case"),
-    UnknownProcess: (404, "Unknown process"),
-    InputInvalid: (422, "Invalid input"),
-    AnswerInvalid: (422, "Invalid answer"),
-    ValueRefused: (422, "Invalid value"),
-    Stale: (409, "Stale"),
-    AlreadyAnswered: (409, "Already answered"),
-    NotWaiting: (409, "Not waiting"),
-    Busy: (429, "Busy"),
-    Refused: (409, "Refused"),
-    StoreError: (503, "Store unavailable"),
-    EngineStopped: (503, "Engine stopped"),
+MEANINGS: Mapping[int, str] = {
+    400: "The request cannot be read",
+    401: "The token is missing or wrong",
+    403: "The caller lacks the scope",
+    404: "There is no such case or process",
+    409: "The case does not take this now: it was answered, has changed, or is in another status",
+    422: "The request does not fit: its schema, the inputs, or the answer",
+    429: "The intake is full; try again after the seconds in Retry-After",
+    503: "The engine has stopped, or its store cannot be used",
 }
-"""The status and the title of each error; the first class that fits decides."""
 
 
-def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the answer for an error."""
-    body = Problem(title=title, status=status, detail=detail).model_dump()
+def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None, **about: int | str) -> Response:
+    """Return the answer for an error. `about` is what the problem says more."""
+    body = Problem.model_validate({"title": title, "status": status, "detail": detail, **about}).model_dump(exclude_none=True)
     return JSONResponse(body, status, dict(headers or {}), media_type="application/problem+json")
 
 
 def of_error(error: PointsmanError) -> Response:
     """Return the answer for an error of the library."""
-    status, title = next((found for kind, found in STATUS_OF.items() if isinstance(error, kind)), (500, "Error"))
-    headers = {"Retry-After": f"{error.retry_after:.0f}"} if isinstance(error, Busy) else None
-    return problem(status, title, str(error), headers)
+    status, title = next((found for kind, found in KINDS.items() if isinstance(error, kind)), (500, "Error"))
+    if isinstance(error, Busy):
+        return problem(status, title, str(error), {"Retry-After": f"{ceil(error.retry_after)}"})
+    if isinstance(error, UnknownCase):
+        return problem(status, title, str(error), case=error.case)
+    if isinstance(error, AlreadyAnswered):
+        return problem(status, title, str(error), by=error.by)
+    return problem(status, title, str(error))
 
 
 async def on_error(_: Request, error: Exception) -> Response:
@@ -83,6 +72,10 @@ async def on_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return problem(error.status_code, str(error.detail), f"{error.detail}.", error.headers)
 
+
+_SCHEMA = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+DOCUMENTED: dict[int | str, dict[str, Any]] = {status: {"description": what, "content": _SCHEMA} for status, what in MEANINGS.items()}
+"""The OpenAPI responses that every route may answer with."""
 
 HANDLERS = {
     PointsmanError: on_error,

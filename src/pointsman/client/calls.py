@@ -1,0 +1,143 @@
+"""The calls of the API as values: what to send, and how to read the answer. Both clients send the same calls."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, TypeAdapter
+
+from pointsman.client.schemas import (
+    Answer,
+    Cancel,
+    CaseDetail,
+    CaseView,
+    DeliveredView,
+    EffectView,
+    Erase,
+    EventView,
+    LimitView,
+    Message,
+    ProcessView,
+    Redrive,
+    Resolve,
+    Start,
+    StartedView,
+    TaskView,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """A request, and the type of its answer. `safe` says that repeating it changes nothing more."""
+
+    method: str
+    path: str
+    returns: TypeAdapter[T]
+    body: BaseModel | None = None
+    query: Mapping[str, Any] = field(default_factory=dict)
+    safe: bool = False
+
+
+CASE, CASES, DETAIL = TypeAdapter(CaseView), TypeAdapter(list[CaseView]), TypeAdapter(CaseDetail)
+STARTED, DELIVERED = TypeAdapter(StartedView), TypeAdapter(DeliveredView)
+TASK, EVENTS, EFFECTS = TypeAdapter(TaskView), TypeAdapter(list[EventView]), TypeAdapter(list[EffectView])
+PROCESSES, LIMITS = TypeAdapter(list[ProcessView]), TypeAdapter(list[LimitView])
+COUNTS, ANYTHING = TypeAdapter(dict[str, int]), TypeAdapter(dict[str, Any])
+
+
+def start(
+    process: str, state: Mapping[str, Any], *, key: str | None = None, correlation: str | None = None, tenant: str = "", priority: int = 0
+) -> Call[StartedView]:
+    """Start a case with these inputs. Give a `key` to make a repetition safe: it returns the existing case."""
+    body = Start(process=process, state=dict(state), key=key, correlation=correlation, tenant=tenant, priority=priority)
+    return Call("POST", "/cases", STARTED, body, safe=key is not None)
+
+
+def send(
+    process: str, message: Any, *, name: str | None = None, key: str | None = None, tenant: str = "", priority: int = 0
+) -> Call[DeliveredView]:
+    """Deliver a message to the open case with its correlation key, or start a case with it."""
+    body = Message(process=process, message=message, name=name, key=key, tenant=tenant, priority=priority)
+    return Call("POST", "/messages", DELIVERED, body, safe=key is not None)
+
+
+def cases(*, process: str | None = None, status: str | None = None, after: int = 0, limit: int = 100) -> Call[list[CaseView]]:
+    """List cases by number, behind the case with the number `after`."""
+    return _get("/cases", CASES, process=process, status=status, after=after, limit=limit)
+
+
+def case(case: int) -> Call[CaseDetail]:
+    """Return a case with its state, events and effects. Raises UnknownCase."""
+    return _get(f"/cases/{case}", DETAIL)
+
+
+def explain(case: int) -> Call[dict[str, Any]]:
+    """Explain why a case is where it is, and what the engine would do next. Raises UnknownCase."""
+    return _get(f"/cases/{case}/explanation", ANYTHING)
+
+
+def task(case: int) -> Call[TaskView]:
+    """Return the pause at which a case waits. Raises UnknownCase, NotWaiting."""
+    return _get(f"/cases/{case}/task", TASK)
+
+
+def answer(case: int, digest: str, answer: Any, *, edits: Mapping[str, Any] | None = None, by: str | None = None) -> Call[CaseView]:
+    """Answer the pause of a case. `digest` is the one of the task that you saw.
+
+    Raises AnswerInvalid, AlreadyAnswered, Stale and NotWaiting; an answer that is refused changes nothing.
+    """
+    return Call("POST", f"/cases/{case}/answer", CASE, Answer(digest=digest, answer=answer, edits=dict(edits or {}), by=by))
+
+
+def cancel(case: int, *, why: str, by: str | None = None) -> Call[CaseView]:
+    """Cancel a case. Raises UnknownCase, Refused."""
+    return Call("POST", f"/cases/{case}/cancel", CASE, Cancel(why=why, by=by))
+
+
+def redrive(case: int, *, why: str, fields: Mapping[str, Any] | None = None, by: str | None = None) -> Call[CaseView]:
+    """Return a parked case to the backlog; `fields` corrects its state first. Raises UnknownCase, Refused."""
+    return Call("POST", f"/cases/{case}/redrive", CASE, Redrive(why=why, fields=dict(fields or {}), by=by))
+
+
+def resolve(
+    key: str, *, happened: bool, why: str, outcome: Any = None, expected_attempts: int | None = None, by: str | None = None
+) -> Call[CaseView]:
+    """Record whether the effect in doubt with this key happened. Raises Refused."""
+    body = Resolve(key=key, happened=happened, why=why, outcome=outcome, expected_attempts=expected_attempts, by=by)
+    return Call("POST", "/effects/resolve", CASE, body)
+
+
+def erase(case: int, *, why: str, by: str | None = None) -> Call[CaseView]:
+    """Delete the content of a case. Raises UnknownCase, Refused."""
+    return Call("POST", f"/cases/{case}/erase", CASE, Erase(why=why, by=by))
+
+
+def in_doubt() -> Call[list[EffectView]]:
+    """List the effects in doubt."""
+    return _get("/effects/in-doubt", EFFECTS)
+
+
+def processes() -> Call[list[ProcessView]]:
+    """List the processes that the engine runs."""
+    return _get("/processes", PROCESSES)
+
+
+def limits() -> Call[list[LimitView]]:
+    """List the limits that have been used."""
+    return _get("/limits", LIMITS)
+
+
+def counts() -> Call[dict[str, int]]:
+    """Count the cases in each status."""
+    return _get("/counts", COUNTS)
+
+
+def events(*, after: str = "", case: int | None = None, limit: int = 100) -> Call[list[EventView]]:
+    """List events in the order of their commits, behind the cursor `after`."""
+    return _get("/events", EVENTS, after=after, case=case, limit=limit)
+
+
+def _get(path: str, returns: TypeAdapter[T], **query: Any) -> Call[T]:
+    return Call("GET", path, returns, query={name: value for name, value in query.items() if value is not None}, safe=True)

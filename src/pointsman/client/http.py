@@ -1,0 +1,160 @@
+"""The clients: `Client` waits for each answer, `AsyncClient` is awaited. Both have the calls of `calls.py` as methods."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+
+import httpx
+
+from pointsman.client import calls
+from pointsman.client.calls import Call
+from pointsman.client.problems import Unreachable, error_of
+from pointsman.client.schemas import EventView
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PREFIX = "/api/v1"
+TIMEOUT_SECONDS = 30.0  # longer than the server takes for any request but a stream
+
+
+class _Method(Generic[P, T]):
+    """A call as a method of both clients: `Client` returns its answer, `AsyncClient` an awaitable of it."""
+
+    def __init__(self, build: Callable[P, Call[T]]) -> None:
+        self._build = build
+        self.__doc__ = build.__doc__
+
+    @overload
+    def __get__(self, client: "Client", owner: type["Client"]) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, client: "AsyncClient", owner: type["AsyncClient"]) -> Callable[P, Awaitable[T]]: ...
+    @overload
+    def __get__(self, client: None, owner: type) -> Self: ...
+
+    def __get__(self, client: Any, owner: type) -> Any:
+        if client is None:
+            return self
+
+        def method(*args: P.args, **keywords: P.kwargs) -> Any:
+            return client.call(self._build(*args, **keywords))
+
+        method.__doc__ = self.__doc__
+        return method
+
+
+class _Methods:
+    start = _Method(calls.start)
+    send = _Method(calls.send)
+    cases = _Method(calls.cases)
+    case = _Method(calls.case)
+    explain = _Method(calls.explain)
+    task = _Method(calls.task)
+    answer = _Method(calls.answer)
+    cancel = _Method(calls.cancel)
+    redrive = _Method(calls.redrive)
+    resolve = _Method(calls.resolve)
+    erase = _Method(calls.erase)
+    in_doubt = _Method(calls.in_doubt)
+    processes = _Method(calls.processes)
+    limits = _Method(calls.limits)
+    counts = _Method(calls.counts)
+    events = _Method(calls.events)
+
+
+class Client(_Methods):
+    """A client of the API that waits for each answer. Use it as a context manager, or close it.
+
+    Each method raises the library's errors as the engine would, `CallRefused` for other answers, and `Unreachable`.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
+        """Talk to the server at `url`, such as http://127.0.0.1:8470. `transport` is for tests."""
+        self._http = httpx.Client(base_url=url, headers=_headers(token), timeout=TIMEOUT_SECONDS, transport=transport)
+
+    def call(self, call: Call[T]) -> T:
+        """Send a call and return its answer."""
+        try:
+            response = self._http.request(call.method, PREFIX + call.path, **_request(call))
+        except httpx.HTTPError as error:
+            raise Unreachable.after(error, safe=call.safe) from None
+        return _answer(call, response)
+
+    @contextmanager
+    def follow(self, *, after: str = "") -> Iterator[Iterator[EventView]]:
+        """Yield an iterator over the events behind the cursor `after`, and over new ones as they are committed."""
+        try:
+            with self._http.stream("GET", f"{PREFIX}/events/stream", params={"after": after}, timeout=None) as response:
+                if response.is_error:
+                    response.read()
+                    raise error_of(response)
+                yield (event for line in response.iter_lines() if (event := _event(line)) is not None)
+        except httpx.HTTPError as error:
+            raise Unreachable.after(error, safe=True) from None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient(_Methods):
+    """Like `Client`, for asyncio: its methods are awaited."""
+
+    def __init__(self, url: str, *, token: str | None = None, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """Talk to the server at `url`. `transport` is for tests."""
+        self._http = httpx.AsyncClient(base_url=url, headers=_headers(token), timeout=TIMEOUT_SECONDS, transport=transport)
+
+    async def call(self, call: Call[T]) -> T:
+        """Send a call and return its answer."""
+        try:
+            response = await self._http.request(call.method, PREFIX + call.path, **_request(call))
+        except httpx.HTTPError as error:
+            raise Unreachable.after(error, safe=call.safe) from None
+        return _answer(call, response)
+
+    @asynccontextmanager
+    async def follow(self, *, after: str = "") -> AsyncIterator[AsyncIterator[EventView]]:
+        """Yield an iterator over the events behind the cursor `after`, and over new ones as they are committed."""
+        try:
+            async with self._http.stream("GET", f"{PREFIX}/events/stream", params={"after": after}, timeout=None) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise error_of(response)
+                yield (event async for line in response.aiter_lines() if (event := _event(line)) is not None)
+        except httpx.HTTPError as error:
+            raise Unreachable.after(error, safe=True) from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+def _request(call: Call[Any]) -> dict[str, Any]:
+    body = None if call.body is None else call.body.model_dump(mode="json", exclude_defaults=True)
+    return {"params": dict(call.query), "json": body}
+
+
+def _answer(call: Call[T], response: httpx.Response) -> T:
+    if not response.is_success:
+        raise error_of(response)
+    return call.returns.validate_json(response.content)
+
+
+def _event(line: str) -> EventView | None:
+    return EventView.model_validate_json(line.removeprefix("data: ")) if line.startswith("data: ") else None

@@ -1,0 +1,1 @@
+"""Use an engine inside another framework."""
