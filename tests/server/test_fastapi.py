@@ -7,9 +7,9 @@ from typing import Annotated
 import httpx
 import pytest
 from fastapi import Depends, FastAPI
-from pointsman.integrations.fastapi import Pointsman
 
 from pointsman import Engine, EngineStopped
+from pointsman.integrations.fastapi import Pointsman
 from pointsman.server.access import LocalAccess
 from server.serving import TOKEN, claims
 
