@@ -7,6 +7,7 @@ step runs, or by other code. So one loop over the places of a walk and over what
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -202,7 +203,7 @@ def comings() -> Iterator[Come]:
     done = _found(Directed("loose", "finish", ends=("rejected",)), Status.DONE)
     ready = _found(Directed("effect", "finish", ends=("lost",)), Status.READY, doubt=True)
     stuck = _found(Directed("effect", "finish", ends=("lost", "unknown")), Status.PARKED, doubt=True)
-    running = [case._replace(row=case.row._replace(status=Status.RUNNING)) for case in (ready, waiting)]
+    running = [replace(case, row=case.row._replace(status=Status.RUNNING)) for case in (ready, waiting)]
     for one in (ready, waiting, *running):
         yield Come(one, happenings.NotAcceptedHere("its code is elsewhere"))
     blocked = after(Come(ready, happenings.NotAcceptedHere("its code is elsewhere")))
@@ -218,7 +219,7 @@ def comings() -> Iterator[Come]:
         yield Come(waiting, happenings.Reconsidered(), way(forced=goal), place)
         yield Come(parked, happenings.Redriven("anna", "again", {"then": goal}), WAY, place)
         yield from (Come(one.having(told), resolved(one), WAY, place) for one in (ready, stuck, blocked))
-        yield Come(waiting._replace(row=waiting.row._replace(status=Status.READY)).having(told), happenings.Claimed(), WAY, place=False)
+        yield Come(replace(waiting, row=waiting.row._replace(status=Status.READY)).having(told), happenings.Claimed(), WAY, place=False)
     yield from _vanished(ready)
 
 
@@ -226,12 +227,12 @@ def _vanished(ready: Case) -> Iterator[Come]:
     """What newer code does, which no longer has an effect in doubt."""
     less = way(without_effect=True)
     yield from (
-        Come(ready._replace(row=ready.row._replace(status=one)), happenings.Claimed(), less, place=False)
+        Come(replace(ready, row=ready.row._replace(status=one)), happenings.Claimed(), less, place=False)
         for one in (Status.READY, Status.RUNNING)
     )
     # An earlier effect was rejected, and may yet be resolved as one that happened.
     two = _found(Directed("loose", "send", ends=("rejected", "lost", "unknown")), Status.READY, doubt=True)
-    parked = two._replace(row=two.row._replace(status=Status.PARKED))
+    parked = replace(two, row=two.row._replace(status=Status.PARKED))
     yield Come(parked, happenings.Redriven("anna", "again", {"then": "finish"}), less)
     for case in (two, parked, after(Come(two, happenings.NotAcceptedHere("its code is elsewhere")))):
         yield Come(case.having((message("work"),)), resolved(case, of="loose"), less)

@@ -1,6 +1,7 @@
 """Happenings that do not fit: each kind, right and wrong, for cases in each status and at each step."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -38,7 +39,7 @@ def _seen_by(walk: Directed) -> Iterator[Case]:
     for case in walk.cases:
         yield case
         if case.row.status in {Status.READY, Status.WAITING}:
-            yield case._replace(row=case.row._replace(status=Status.RUNNING))
+            yield replace(case, row=case.row._replace(status=Status.RUNNING))
             yield after(Come(case, happenings.NotAcceptedHere("its code is elsewhere")))
             yield after(Come(case, happenings.CancelAsked("anna", "enough")))
 

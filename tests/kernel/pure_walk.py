@@ -9,6 +9,7 @@ import json
 import random
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -238,8 +239,8 @@ class Walk:
 
     def _become(self, status: Status, wake_at: float | None, *, claims: bool = False) -> None:
         row = self.case.row
-        self.case = self.case._replace(
-            row=row._replace(status=status, wake_at=wake_at, fence=row.fence + claims, attempts=row.attempts + claims)
+        self.case = replace(
+            self.case, row=row._replace(status=status, wake_at=wake_at, fence=row.fence + claims, attempts=row.attempts + claims)
         )
 
     def _loaded(self) -> Case:
@@ -416,7 +417,7 @@ class Walk:
                 return happenings.ChildStarted(child, row, end_pending=False, fields={})
             case commands.LoadHistory():
                 told = {key: frozenset(names) for key, names in self.told.items()}
-                self.case = self.case._replace(history=History(self.intents, told))
+                self.case = replace(self.case, history=History(self.intents, told))
                 name = self.case.row.step or ""
                 return happenings.Continued(self.process.compensates.get(name) or self.process.steps[name])
         raise AssertionError(command)

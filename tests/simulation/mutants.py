@@ -147,7 +147,7 @@ def no_argument_digest() -> None:
     """What an effect reads is not part of what it is."""
 
     def keyed(original: Any) -> Any:
-        return lambda incarnation, process, snapshot, *more: original(incarnation, process, snapshot._replace(cells={}), *more)
+        return lambda incarnation, process, snapshot, *more: original(incarnation, process, dataclasses.replace(snapshot, cells={}), *more)
 
     replace(effects, "effect_key", keyed)
 
@@ -158,8 +158,11 @@ def orphan_intent_ignored() -> None:
     class Forgetful(Case):
         unsettled = property(lambda self: set())
 
+    def forgetful(case: Case) -> Case:
+        return Forgetful(**{field.name: getattr(case, field.name) for field in dataclasses.fields(case)})
+
     def prepare(original: Any) -> Any:
-        return lambda at, *arguments, **settings: original(at._replace(case=Forgetful(*at.case)), *arguments, **settings)
+        return lambda at, *arguments, **settings: original(dataclasses.replace(at, case=forgetful(at.case)), *arguments, **settings)
 
     replace(effects, "prepare", prepare)
     replace(StepResult, "in_doubt", lambda _: property(lambda result: False))
@@ -251,7 +254,7 @@ def timer_without_epoch() -> None:
         return rested
 
     replace(transitions, "_rest", rest)
-    replace(timers, "due", lambda original: lambda at: original(at._replace(now=at.now + 1_000.0)))
+    replace(timers, "due", lambda original: lambda at: original(dataclasses.replace(at, now=at.now + 1_000.0)))
 
 
 def lost_join() -> None:

@@ -7,6 +7,7 @@ the last attempt, the guard names the next model to ask. If there is none, the f
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -124,7 +125,7 @@ def node_ended(at: Moment, node: AnyNode, end: CallEnd) -> StepResult:
         return wait_for_permit(at, node, followed.events, has_event=True)
     [failed] = followed.events
     if node.on_failure == "record":
-        return StepResult((failed._replace(writes=failure_cells(at.process, node, followed.failure, attempt)),))
+        return StepResult((replace(failed, writes=failure_cells(at.process, node, followed.failure, attempt)),))
     reason = why_failed(node.name, error_name(followed.failure), attempt, message_of(followed.failure))
     return StepResult((failed,), park=reason, evidence=evidence_of(followed.failure, attempt), ends_branches=node.guard is not None)
 
@@ -158,7 +159,7 @@ def follow(at: Moment, node: AnyNode, tried: Try, end: CallEnd, error: Exception
         return Followed((failed,), progress=move[1])
     if isinstance(error, Objected) and node.guard is not None and node.guard.escalate == "unsafe":
         cells = _unsafe_cells(at.process, node, error, place)
-        return Followed((failed._replace(writes=cells) if alone else failed,), wrote=cells)
+        return Followed((replace(failed, writes=cells) if alone else failed,), wrote=cells)
     return Followed((failed,), failure=error)
 
 
@@ -173,7 +174,7 @@ def interrupted(at: Moment, step: Parallel | AnyNode) -> StepResult:
         if move is not None:
             return _asked_again(at, node, (event,), move[1])
         if node.on_failure == "record":
-            return StepResult((event._replace(writes=failure_cells(at.process, node, error, deaths)),))
+            return StepResult((replace(event, writes=failure_cells(at.process, node, error, deaths)),))
     return StepResult((event,), park=f"{error}; correct it and redrive the case", evidence=evidence_of(error, deaths))
 
 

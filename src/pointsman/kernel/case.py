@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.evidence import error_name
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.migrate import Migrated, migrate
+from pointsman.kernel.record import record
 from pointsman.kernel.rows import (
     BranchRow,
     CaseRow,
@@ -56,7 +57,8 @@ class History:
     written: Mapping[str, frozenset[str]]
 
 
-class Case(NamedTuple):
+@record
+class Case:
     """Everything durable about one case. A claim loads it whole; a commit leaves a new one.
 
     `ledger` holds the case's effects by key, `pause` its open pause, `messages` what is pending for it, `children` the cases
@@ -67,12 +69,12 @@ class Case(NamedTuple):
 
     row: CaseRow
     snapshot: Snapshot
-    branches: Mapping[str, BranchRow] = _NONE
-    ledger: Mapping[str, EffectRow] = _NONE
+    branches: Mapping[str, BranchRow] = field(default_factory=lambda: _NONE)
+    ledger: Mapping[str, EffectRow] = field(default_factory=lambda: _NONE)
     pause: PauseRow | None = None
     messages: tuple[MessageRow, ...] = ()
     children: tuple[CaseRow, ...] = ()
-    ends: Mapping[int, Mapping[str, FieldRow]] = _NONE
+    ends: Mapping[int, Mapping[str, FieldRow]] = field(default_factory=lambda: _NONE)
     history: History | None = None
     migrated: Migrated | None = None
     incarnation: str = ""
@@ -85,11 +87,11 @@ class Case(NamedTuple):
 
     def with_cells(self, cells: Mapping[str, Cell]) -> "Case":
         """The same case with these fields."""
-        return self._replace(snapshot=self.snapshot._replace(cells=cells))
+        return replace(self, snapshot=replace(self.snapshot, cells=cells))
 
     def having(self, messages: tuple[MessageRow, ...], ends: Mapping[int, Mapping[str, FieldRow]] = _NONE) -> "Case":
         """The same case with these pending messages."""
-        return self._replace(messages=messages, ends=ends)
+        return replace(self, messages=messages, ends=ends)
 
 
 def new_case(number: int, new: NewCase, now: float, incarnation: str) -> Case:
@@ -128,8 +130,8 @@ def loaded_case(
         problem = f"version {row.version} of {process.name!r} cannot be migrated to version {process.version}"
         raise VersionNotAccepted(f"{problem}: {error}; migrate it with accepts=") from None
     case = bare_case(process, row, incarnation)
-    snapshot = case.snapshot._replace(cells=cells)
-    return case._replace(snapshot=snapshot, whole=True, migrated=migrated, branches=_present_branches(process, branches, migrated))
+    snapshot = replace(case.snapshot, cells=cells)
+    return replace(case, snapshot=snapshot, whole=True, migrated=migrated, branches=_present_branches(process, branches, migrated))
 
 
 def _present_branches(process: AnyProcess, rows: Sequence[BranchRow], migrated: Migrated | None) -> dict[str, BranchRow]:
@@ -210,7 +212,7 @@ def committed(case: Case, t: Transition, snapshot: Snapshot) -> Case:
     pause = case.pause if t.pause is None and case.pause is None else _pause_after(case.pause, t)
     children, history = (case.children, case.history) if t.step == row.step else ((), None)
     if snapshot.revision == t.revision:  # the fields stay as they were
-        snapshot = snapshot._replace(revision=t.revision + 1)
+        snapshot = Snapshot(snapshot.case, snapshot.cells, t.revision + 1, snapshot.steps, snapshot.turning)
     return Case(after, snapshot, branches, ledger, pause, messages, children, _NONE, history, None, case.incarnation, case.whole)
 
 

@@ -7,6 +7,7 @@ the key of the call that it reverses, so after a crash the ledger shows how far 
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from pointsman.definition.effects import Compensation
 from pointsman.definition.process import AnyProcess
@@ -64,7 +65,7 @@ def begun(process: AnyProcess, step: str | None, entries: Iterable[EffectRow]) -
 
 def as_of(at: Moment, cells: Mapping[str, Cell]) -> Moment:
     """The same moment with the fields of another time."""
-    return at._replace(case=at.case.with_cells(cells))
+    return replace(at, case=at.case.with_cells(cells))
 
 
 def _cells_then(process: AnyProcess, entry: EffectRow, intent: PastIntent) -> dict[str, Cell]:

@@ -11,12 +11,14 @@ from pointsman.definition.rules import Each, Parallel, Park, Rule, Step
 from pointsman.definition.signature import accepts_none
 from pointsman.definition.state import State
 from pointsman.kernel.codec import codec_of, message_of
+from pointsman.kernel.record import record
 from pointsman.kernel.snapshot import Cell
 
 _set = object.__setattr__
 
 
-class Decision(NamedTuple):
+@record
+class Decision:
     """The next step, the rule that chose it ("" if none did), and the fields that the conditions read."""
 
     step: Step

@@ -6,6 +6,7 @@ nothing but that effect.
 """
 
 import inspect
+from dataclasses import replace
 from typing import NamedTuple
 
 from pointsman.definition.counts import format_count
@@ -84,7 +85,7 @@ def _remember(at: Moment, after: Next, result: StepResult, key: str) -> tuple[Ne
         return blocked(after, vanished_reason(entry)), result
     if result.settlement is None:
         reason = _forgotten(key, after.decision.step.name)
-        result = result._replace(settlement=Settlement(key, EffectStatus.IN_DOUBT, None, reason))
+        result = replace(result, settlement=Settlement(key, EffectStatus.IN_DOUBT, None, reason))
     return parked(after, forgotten_reason(key, after.decision.step.name)), result
 
 
@@ -130,7 +131,7 @@ def refused_permit(at: Moment, wanted: Acquire, why: str | None) -> StepResult:
     doubt, settlement = _doubt(effect, entry)
     if wanted.absent:
         settlement = settlement._replace(status=EffectStatus.NOT_SENT)
-    return wait_for_permit(at, effect, doubt, why=why)._replace(settlement=settlement)
+    return replace(wait_for_permit(at, effect, doubt, why=why), settlement=settlement)
 
 
 def looked_up(at: Moment, asked: LookUpEffect, found: object, error: Exception | None) -> Move:
@@ -146,7 +147,7 @@ def looked_up(at: Moment, asked: LookUpEffect, found: object, error: Exception |
         return StepResult(doubt, park=_give_up(effect, entry.key, f"the look-up failed: {message_of(error)}"), settlement=settlement)
     if isinstance(found, Found):
         result = _settled(at, effect, entry.key, found.outcome, "found")
-        return result._replace(events=(*doubt, *result.events))
+        return replace(result, events=(*doubt, *result.events))
     if found is not ABSENT:
         return StepResult(doubt, park=_give_up(effect, entry.key, "the look-up could not tell whether it happened"), settlement=settlement)
     not_sent = settlement._replace(status=EffectStatus.NOT_SENT)
@@ -178,7 +179,7 @@ def _resolve_doubt(at: Moment, effect: AnyEffect, entry: EffectRow, undoes: str,
     for call in given_up:
         if call.happened():
             result = _settled(at, effect, entry.key, call.result(), "called late")
-            return result._replace(events=(*doubt, *result.events))
+            return replace(result, events=(*doubt, *result.events))
     deadline = max(entry.deadline, *(call.ended_at or 0.0 for call in given_up), 0.0)
     match move_in_doubt(effect, attempts=entry.attempts, intended_at=entry.intended_at, deadline=deadline, now=at.now):
         case LookUp() if any(call.ended_at is None for call in given_up):
@@ -273,7 +274,7 @@ def _not_sent(at: Moment, call: CallEffect, error: NotSent, end: CallEnd) -> Ste
     status = EffectStatus.IN_DOUBT if call.doubtful else EffectStatus.NOT_SENT
     settlement = Settlement(key, status, None, message_of(error))
     if end.refused:
-        return wait_for_permit(at, effect, (event,), has_event=True)._replace(settlement=settlement._replace(counts=False))
+        return replace(wait_for_permit(at, effect, (event,), has_event=True), settlement=settlement._replace(counts=False))
     free = isinstance(error, NotBegun) and not isinstance(error, AllHang)
     if attempt >= effect.retry.attempts_max and not free:
         reason = f"{effect.name!r} was not sent in {format_count(attempt, 'attempt')}: {message_of(error)}"
@@ -393,7 +394,7 @@ def _with_limit_facts(result: StepResult, end: CallEnd) -> StepResult:
     if not end.facts:
         return result
     *events, last = result.events
-    return result._replace(events=(*events, last._replace(facts={**last.facts, **end.facts})))
+    return replace(result, events=(*events, replace(last, facts={**last.facts, **end.facts})))
 
 
 def _forgotten(key: str, step: str) -> str:

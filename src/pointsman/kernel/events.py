@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
+from pointsman.kernel.record import record
 from pointsman.kernel.snapshot import Cell
 
 
@@ -123,7 +125,8 @@ def _emptied(value: object) -> object:
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class Event(NamedTuple):
+@record
+class Event:
     """One thing that happened: its facts go into the journal, its `writes` into the fields.
 
     `step` and `attempt` name the step and the attempt that it is about, if there is one.
@@ -132,5 +135,5 @@ class Event(NamedTuple):
     kind: Kind
     step: str | None = None
     attempt: int = 0
-    facts: Mapping[str, Any] = NOTHING
-    writes: Mapping[str, Cell] = NOTHING
+    facts: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    writes: Mapping[str, Cell] = field(default_factory=lambda: NOTHING)

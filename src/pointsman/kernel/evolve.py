@@ -20,9 +20,8 @@ left every field as it was, and if the case has taken more steps than its proces
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
 
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
@@ -30,6 +29,7 @@ from pointsman.definition.rules import AnyStep, Park
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.program import Program
+from pointsman.kernel.record import record
 from pointsman.kernel.snapshot import Cell, LogCell, Snapshot, alike
 
 _NOTHING: frozenset[str] = frozenset()
@@ -42,7 +42,8 @@ _MAY_REPEAT = frozenset({Kind.ACCEPTED, Kind.RESUMED, Kind.DEADLINE_PASSED, Kind
 TURNING_SHOWN = 20  # steps before the bound whose rules are named: a loop has fewer
 
 
-class Next(NamedTuple):
+@record
+class Next:
     """A transition: the snapshot after it, the decision that follows, and the fields that were cleared on the way.
 
     `written` names the fields that were written, `dropped` those whose new value was out of date before it was committed.
@@ -95,7 +96,7 @@ def _with_arrivals(
     if event is None:
         return snapshot, None, ()
     dropped = tuple(name for name, cell in event.writes.items() if stale(process, name, cell.writer, before, snapshot.cells))
-    return snapshot, event._replace(writes={name: cell for name, cell in event.writes.items() if name not in dropped}), dropped
+    return snapshot, replace(event, writes={name: cell for name, cell in event.writes.items() if name not in dropped}), dropped
 
 
 def stale(process: AnyProcess, field: str, writer: str, before: Mapping[str, Cell], now: Mapping[str, Cell]) -> bool:
@@ -115,17 +116,17 @@ class Block(Park):
 
 def blocked(after: Next, reason: str) -> Next:
     """The same transition, but the case is blocked."""
-    return after._replace(decision=Decision(Block(reason)))
+    return replace(after, decision=Decision(Block(reason)))
 
 
 def parked(after: Next, reason: str) -> Next:
     """The same transition, but the case is parked."""
-    return after._replace(decision=Decision(Park(reason)))
+    return replace(after, decision=Decision(Park(reason)))
 
 
 def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
     """The snapshot after `event`: apply its writes, and clear everything that was computed from what they changed."""
-    return snapshot._replace(cells=_after_writes(process, snapshot.cells, event.writes)) if event.writes else snapshot
+    return replace(snapshot, cells=_after_writes(process, snapshot.cells, event.writes)) if event.writes else snapshot
 
 
 def _after_writes(process: AnyProcess, before: Mapping[str, Cell], writes: Mapping[str, Cell]) -> Mapping[str, Cell]:

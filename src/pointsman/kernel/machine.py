@@ -25,6 +25,7 @@ not fit the status, and then nothing changes.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pointsman.definition.children import Child
@@ -47,6 +48,7 @@ from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.messages import NONE_RECEIVED, Received
 from pointsman.kernel.moment import FULL_OFFER, NOTHING, Chance, Moment, Offer, StepResult
 from pointsman.kernel.program import Program
+from pointsman.kernel.record import record
 from pointsman.kernel.rows import MessageRow, MessageStatus, Transition
 from pointsman.kernel.snapshot import ENDED, Snapshot, Status
 from pointsman.kernel.transitions import accepted_event, blocks, moves, runnable, stays
@@ -104,7 +106,8 @@ NEXT: Mapping[type, Mapping[Status, frozenset[Status]]] = {
 leads to each of them and to no other."""
 
 
-class Plan(NamedTuple):
+@record
+class Plan:
     """What to commit, what to do once that is committed, and the case as it is then."""
 
     transition: Transition | None
@@ -188,7 +191,7 @@ def _resolved(at: Moment, came: happenings.Resolved) -> Plan | Refusal:
         return Refusal(str(refused))
     if at.case.row.status in ENDED:
         if cells:
-            event = event._replace(facts={**event.facts, "fields": list(cells)})
+            event = replace(event, facts={**event.facts, "fields": list(cells)})
         t = stays(at, StepResult((event,), settlement=settlement), at.case.row.status, added=cells or {})
         t.reason, t.outcome = at.case.row.reason, at.case.row.outcome
         return _plan(at, t, at.case.snapshot, _REST)
@@ -198,7 +201,7 @@ def _resolved(at: Moment, came: happenings.Resolved) -> Plan | Refusal:
     # A migration, or a message that waits, may change what the effect reads, and so its key. Under another key the step would
     # not find the outcome, so it is written at once.
     received = messages.received(at)
-    event = event._replace(facts={**event.facts, "fields": list(cells)}, writes=cells)
+    event = replace(event, facts={**event.facts, "fields": list(cells)}, writes=cells)
     after = _after(at, event, received)
     return _go_on(at, after, StepResult((event,), settlement=settlement), received)
 
@@ -407,7 +410,7 @@ def _moved_on(at: Moment, move: effects.Move, undoes: str = "") -> Plan:
     step = at.process.compensates.get(at.case.row.step or "") if undoes else None
     if step is None or move.park is not None or move.wake_at is not None:
         return _conclude(at, move)
-    t = stays(at, move._replace(attempts=1), Status.RUNNING)
+    t = stays(at, replace(move, attempts=1), Status.RUNNING)
     return _plan(at, t, at.case.snapshot, (Continue(step),))
 
 
@@ -446,9 +449,9 @@ def _conclude(at: Moment, result: StepResult) -> Plan:
     if reason is not None:
         after = parked(after, reason)
     elif result.finishes is not None and not moved:
-        after = after._replace(decision=Decision(Finish(result.finishes)))
+        after = replace(after, decision=Decision(Finish(result.finishes)))
     if moved:
-        result = result._replace(wake_at=None, waits=False, answered_by=None if after.dropped else result.answered_by)
+        result = replace(result, wake_at=None, waits=False, answered_by=None if after.dropped else result.answered_by)
     return _go_on(at, after, result, received)
 
 
@@ -460,7 +463,7 @@ def _after(at: Moment, event: Event | None, received: Received) -> Next:
     begun = compensations.begun(at.process, at.case.row.step, at.case.ledger.values())
     if begun is None or not after.decision.rule:
         return after
-    return after._replace(decision=Decision(begun, at.case.row.rule or ""))
+    return replace(after, decision=Decision(begun, at.case.row.rule or ""))
 
 
 def _moved(at: Moment, after: Next) -> bool:

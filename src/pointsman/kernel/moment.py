@@ -1,13 +1,14 @@
 """The input of a decision about a case, and the result of a step."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.case import Case
 from pointsman.kernel.events import Event
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.program import Program
+from pointsman.kernel.record import record
 from pointsman.kernel.rows import BranchRow, PauseClimb, Settlement
 
 
@@ -41,7 +42,8 @@ def _none_given_up(key: str) -> Sequence[GivenUpCall]:  # noqa: ARG001 - the sig
     return ()
 
 
-class Offer(NamedTuple):
+@record
+class Offer:
     """What the engine has for a case at this moment; none of it is durable.
 
     `place` says whether the engine has a place for the case. `shut` returns why the case must wait for a permit of a limit, or None.
@@ -59,7 +61,8 @@ FULL_OFFER = Offer()
 """A place, every permit, and no cancel."""
 
 
-class Moment(NamedTuple):
+@record
+class Moment:
     """A case at the moment of a decision. `now` is in Unix seconds; `chance` is the source of jitter and tokens."""
 
     program: Program
@@ -70,7 +73,8 @@ class Moment(NamedTuple):
     process: AnyProcess
 
 
-class StepResult(NamedTuple):
+@record
+class StepResult:
     """The result of a step: its events, the last of which carries the writes.
 
     With `wake_at` (Unix seconds) the step continues later; with `park` the case is parked for that reason; with `waits` it

@@ -5,7 +5,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import NamedTuple
+
+from pointsman.kernel.record import record
 
 
 class Status(StrEnum):
@@ -158,7 +159,8 @@ def alike(one: Cell | None, other: Cell | None) -> bool:
     return (NULL if one is None else one.text) == (NULL if other is None else other.text)
 
 
-class Snapshot(NamedTuple):
+@record
+class Snapshot:
     """A case as the kernel sees it. A field that has no value yet has no cell.
 
     `revision` counts the committed transitions, `steps` the decisions since something came to the case from outside: an answer, a

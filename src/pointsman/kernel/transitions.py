@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -62,7 +63,7 @@ def stays(at: Moment, result: StepResult, status: Status, *, added: Mapping[str,
 
 def blocks(at: Moment, reason: str) -> Transition:
     """Block the case, unchanged, until there is code that can continue it; its pause stays open."""
-    bare = at._replace(case=at.case._replace(migrated=None))
+    bare = replace(at, case=replace(at.case, migrated=None))
     attempts = at.case.row.attempts - (at.case.row.status is Status.RUNNING)  # the claim was no attempt
     t = stays(bare, StepResult((Event(Kind.BLOCKED, facts={"reason": reason}),), attempts=attempts), Status.BLOCKED)
     t.reason = reason
@@ -81,8 +82,8 @@ def moves(
     case, row, decision, step = at.case, at.case.row, after.decision, after.decision.step
     parks = isinstance(step, Park)
     if parks and not (result.events or came.events):
-        case = case._replace(migrated=None)  # it does not go on, so older code may still take it up
-        at = at._replace(case=case)
+        case = replace(case, migrated=None)  # it does not go on, so older code may still take it up
+        at = replace(at, case=case)
     t = _begin(at, result)
     t.inbox, t.takes = len(case.messages), came.takes
     t.fields = _field_writes(case, after)
@@ -137,8 +138,7 @@ def accepted_event(process: AnyProcess, cells: Mapping[str, Cell]) -> Event:
 
 def event_write(event: Event) -> EventWrite:
     """An event as the store keeps it."""
-    kind, step, attempt, facts, _ = event
-    return EventWrite(kind, step, attempt, to_json(facts, fallback=str, inf_nan_mode="strings").decode())
+    return EventWrite(event.kind, event.step, event.attempt, to_json(event.facts, fallback=str, inf_nan_mode="strings").decode())
 
 
 def _event_writes(at: Moment, migrated: Migrated | None, events: Iterable[Event]) -> list[EventWrite]:
@@ -185,9 +185,9 @@ def _begin(at: Moment, result: StepResult) -> Transition:
 
 def _arrive(at: Moment, t: Transition, events: list[EventWrite], after: Next, result: StepResult, *, going_on: bool) -> None:
     """Set the status of the case after the decision, and add the events of both."""
-    (step, rule, reads), row = after.decision, at.case.row
-    if rule:
-        events.append(_decided(rule, reads, step.name))
+    decision, step, row = after.decision, after.decision.step, at.case.row
+    if decision.rule:
+        events.append(_decided(decision.rule, decision.reads, step.name))
     if result.waits and isinstance(step, Child):
         t.status = _WAITING
     elif result.wake_at is not None and step.name == row.step:

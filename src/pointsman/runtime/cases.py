@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -116,7 +117,7 @@ class Cases:
     async def with_branches(self, session: CaseSession) -> CaseSession:
         """Return the session with the branches of its case's step."""
         branches = {row.name: row for row in await self._store.branches(session.case.row.id)}
-        session.case = session.case._replace(branches=branches)
+        session.case = replace(session.case, branches=branches)
         return session
 
     async def apply(self, session: CaseSession, happening: Happening, *, drives: bool = False) -> int:

@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from pointsman.definition.children import Child
 from pointsman.definition.effects import Effect
@@ -59,7 +60,7 @@ class Loader:
         if (step is None or isinstance(step, Pause | Sleep)) and row.status in _MAY_PAUSE:  # None: the code may no longer have the step
             pause = await self._store.pause(row.id)
         children = tuple(await self._store.children(row.id)) if isinstance(step, Child) else ()
-        case = case._replace(ledger=ledger, pause=pause if pause is not None and pause.closed is None else None, children=children)
+        case = replace(case, ledger=ledger, pause=pause if pause is not None and pause.closed is None else None, children=children)
         return await self.with_messages(case) if row.inbox else case
 
     async def with_messages(self, case: Case) -> Case:
@@ -70,7 +71,7 @@ class Loader:
 
     async def with_children(self, case: Case) -> Case:
         """Return the case with its current children."""
-        return case._replace(children=tuple(await self._store.children(case.row.id)))
+        return replace(case, children=tuple(await self._store.children(case.row.id)))
 
     async def fields_of(self, case: int) -> dict[str, FieldRow]:
         """Return the fields of a case, by name."""
@@ -100,7 +101,7 @@ class Loader:
             if entry is not None and entry.status is EffectStatus.DONE and _undone_by(process, entry):
                 fields = await self._store.fields(case.row.id, revision=revision)
             intents[key] = PastIntent(position, version, fields)
-        return case._replace(history=History(intents, {key: frozenset(names) for key, names in written.items()}))
+        return replace(case, history=History(intents, {key: frozenset(names) for key, names in written.items()}))
 
 
 _MAY_PAUSE = frozenset({Status.READY, Status.RUNNING, Status.WAITING})

@@ -1,6 +1,7 @@
 """The loop around the machine: advance, commit, perform, again, until the case rests."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -106,7 +107,7 @@ class Runner:
 
         def offer() -> Offer:
             goes_on, cancel = going_on(), session.cancel
-            return everything if goes_on and cancel is None else everything._replace(place=goes_on, cancel=cancel)
+            return everything if goes_on and cancel is None else replace(everything, place=goes_on, cancel=cancel)
 
         with self._calls.watchdog.watching():
             await self._follow(session, commands, offer)
@@ -243,14 +244,14 @@ class Runner:
     async def _transact(self, session: CaseSession, command: RunTransaction, offer: Offers) -> tuple[Command, ...]:
         """Run a transaction's function inside the store's transaction. Commit its rows with its result and the next decision."""
         node, plans, ends = command.node, list[Plan](), list[CallEnd]()
-        here = offer()._replace(shut=Offer().shut)
+        here = replace(offer(), shut=Offer().shut)
 
         def work(db: Database) -> Transition:
             try:
                 end = CallEnd(self._calls.at_once(session, node, db))
             except Exception as error:
                 end = CallEnd(error=error)
-            plan = session.advance(self._ports, TransactionEnded(node, end), here._replace(cancel=session.cancel))
+            plan = session.advance(self._ports, TransactionEnded(node, end), replace(here, cancel=session.cancel))
             assert isinstance(plan, Plan)
             assert plan.transition is not None
             plans[:], ends[:] = [plan], [end]
