@@ -65,7 +65,7 @@ def begun(process: AnyProcess, step: str | None, entries: Iterable[EffectRow]) -
 
 def as_of(at: Moment, cells: Mapping[str, Cell]) -> Moment:
     """The same moment with the fields of another time."""
-    return replace(at, case=at.case.with_cells(cells))
+    return at if cells is at.case.snapshot.cells else replace(at, case=at.case.with_cells(cells))
 
 
 def _cells_then(process: AnyProcess, entry: EffectRow, intent: PastIntent) -> dict[str, Cell]:
