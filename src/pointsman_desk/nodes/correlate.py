@@ -1,6 +1,5 @@
 """Find the conversation of a mail: try the signs from surest to weakest, then check that the sender may join it."""
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
@@ -40,6 +39,7 @@ class Belonging(NamedTuple):
 class Conversations:
     """Finds cases by the identifiers in mails.
 
+    It reads and writes its files in the event loop: they are not flushed, so this takes less time than handing it to a thread.
     `own` is the desk's address; senders from a domain in `organisations` belong to the same customer. `flood` gives the number of mails
     of one sender within a number of seconds (at most an hour) that is more than a person writes. `forms` are the web forms that send
     mails for customers.
@@ -91,7 +91,7 @@ class Conversations:
         row = await self.engine.reader.case(place.case) if place is not None else None
         return place if place is not None and row is not None and row.correlation == place.conversation else None
 
-    async def before(self, identity: Identity) -> Literal["", "taken", "answered"]:
+    def before(self, identity: Identity) -> Literal["", "taken", "answered"]:
         """Return whether an unknown mail had been answered or taken in before the cases were lost or restored."""
         if self.sent_replies.earlier_reply(identity.key) is not None:
             return "answered"
@@ -99,27 +99,24 @@ class Conversations:
             return "taken"
         return ""
 
-    async def flood(self, identity: Identity, now: float) -> str | None:
+    def flood(self, identity: Identity, now: float) -> str | None:
         """Return a sentence if the sender has written more mails than a person does, counting this one; otherwise None."""
         if identity.sender == UNKNOWN_SENDER:
             return None
-        times = await asyncio.to_thread(self.threads.arrived, identity.sender, identity.key, now, now - HOUR_SECONDS)
+        times = self.threads.arrived(identity.sender, identity.key, now, now - HOUR_SECONDS)
         for seconds, most in self._flood:
             if (came := sum(now - at < seconds for at in times)) > most:
                 return f"the sender wrote {format_count(came, 'mail')} within {seconds / 60:.0f} min"
         return None
 
-    async def add(self, identity: Identity, place: Place, earlier: int | None) -> None:
+    def add(self, identity: Identity, place: Place, earlier: int | None) -> None:
         """Index this mail, so that answers and related mails find its case; `earlier` is the case that it followed from."""
         names: list[tuple[Kind, str]] = [("key", identity.key), ("mail", identity.email_id)]
         if identity.sender != UNKNOWN_SENDER and not identity.by_machine:
             names += [("reference", shared(identity.sender, reference)) for reference in identity.answers]
-        await asyncio.to_thread(self._record, place, names, identity.key, None if earlier == place.case else earlier)
-
-    def _record(self, place: Place, names: list[tuple[Kind, str]], key: str, earlier: int | None) -> None:
-        self.threads.add(place, names, key)
+        self.threads.add(place, names, identity.key)
         self.sent_replies.record_case(*place)
-        if earlier is not None:
+        if earlier is not None and earlier != place.case:
             self.threads.follows(earlier, place)
 
     def _signs(self, identity: Identity) -> Iterator[tuple[Link, int, Callable[[str], bool]]]:

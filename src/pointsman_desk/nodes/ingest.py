@@ -59,8 +59,8 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
         belonging = Belonging(conversations.begun_by(identity), case=belonging.case)
     if taken is None:
         reused = conversations.threads.reused(identity.email_id, identity.key)
-        flood = await conversations.flood(identity, now)
-        before = await conversations.before(identity)
+        flood = conversations.flood(identity, now)
+        before = conversations.before(identity)
         incoming = _incoming(identity, blob, belonging, ("message-id-reused",) if reused else (), flood, now)
         incoming = incoming.model_copy(update={"before": before, "form": None if form is None else sent_by})
         delivered = await engine.send(process, incoming, name="mails")
@@ -69,7 +69,7 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
     if taken.how == "duplicate":
         conversation = (await engine.case(taken.case)).correlation  # the index has lost it; None if it was erased
     if conversation is not None:
-        await conversations.add(identity, Place(taken.case, conversation), belonging.case)
+        conversations.add(identity, Place(taken.case, conversation), belonging.case)
     return taken
 
 

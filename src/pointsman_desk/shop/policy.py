@@ -72,16 +72,16 @@ class PolicyFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._last: tuple[str, Policy] | None = None
+        self._last: tuple[bytes, Policy] | None = None
 
     def current(self) -> Policy:
         """Return the policy. Raises PolicyInvalid with every problem of the file, each with its key."""
         try:
-            text = self._path.read_text(encoding="utf-8")
-            if self._last is not None and self._last[0] == text:
+            content = self._path.read_bytes()
+            if self._last is not None and self._last[0] == content:
                 return self._last[1]
             # Amounts are parsed as decimals, because 150.10 has no exact binary value.
-            written = tomllib.loads(text, parse_float=Decimal)
+            written = tomllib.loads(content.decode(), parse_float=Decimal)
         except FileNotFoundError as error:
             raise PolicyInvalid(f"the policy file {self._path} is missing; restore it, or copy {_SAMPLE} to it and edit it.") from error
         except (OSError, UnicodeDecodeError) as error:
@@ -94,7 +94,7 @@ class PolicyFile:
             problems = "; ".join(_problems(error))
             raise PolicyInvalid(f"the policy file {self._path} is invalid: {problems}") from error
         policy = Policy.model_validate(checked.model_dump())
-        self._last = (text, policy)
+        self._last = (content, policy)
         return policy
 
 
