@@ -22,8 +22,9 @@ def test_a_small_mail_is_taken_in_without_a_thread(tmp_path: Path, monkeypatch: 
 
     async def main() -> str:
         async with open_desk(DeskConfig(home=tmp_path)) as desk:
-            monkeypatch.setattr(asyncio, "to_thread", in_thread)
-            return (await ingest(desk.engine, desk.process, raw, desk.conversations, now=desk.clock.now())).how
+            with monkeypatch.context() as watched:
+                watched.setattr(asyncio, "to_thread", in_thread)
+                return (await ingest(desk.engine, desk.process, raw, desk.conversations, now=desk.clock.now())).how
 
     assert asyncio.run(main()) == "started"
     assert handed_over == []
