@@ -302,6 +302,20 @@ def draw(app: App = None) -> None:
     print(draw_process(_or_exit(lambda: load_process(app))), end="")
 
 
+def _with_accounts() -> None:
+    """Add the commands on accounts, which need the packages of `serve`."""
+    try:
+        from pointsman.cli import accounts  # noqa: PLC0415
+    except ImportError:
+        return
+    app.add_typer(accounts.users, name="users")
+    app.add_typer(accounts.tokens, name="tokens")
+    app.command()(accounts.audit)
+
+
+_with_accounts()
+
+
 def run() -> None:
     """The console script."""
     for stream in (sys.stdout, sys.stderr):

@@ -43,11 +43,16 @@ SCOPES_OF: Mapping[Role, frozenset[Scope]] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A person or a program that calls. `acts_for` says whether a call may name another person as the one who decides."""
+    """A person or a program that calls.
+
+    `acts_for` says whether a call may name another person as the one who decides. `session` identifies the session of a person who
+    signed in; it is no secret.
+    """
 
     name: str
     scopes: frozenset[Scope]
     acts_for: bool = False
+    session: str = ""
 
     def acting(self, by: str | None) -> str:
         """Return who decides: `by` where this caller may name another person, else the caller."""
@@ -98,6 +103,7 @@ async def permit(request: Request, scope: Scope) -> Principal:
     """Return the caller if it has `scope`. Raises Unauthenticated and Forbidden."""
     access: Access = request.app.state.access
     principal = await access.principal(request)
+    request.state.principal = principal
     if principal is None:
         raise Unauthenticated
     if scope not in principal.scopes:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
@@ -15,13 +16,19 @@ from pointsman.errors import PointsmanError
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Access
 from pointsman.server.api import router
+from pointsman.server.bounds import BoundedBody, Recorded, Recorder
 from pointsman.server.problems import HANDLERS, of_error
 
 
-def create_app(engine: Engine | None, access: Access, pages: Sequence[BaseRoute] = ()) -> FastAPI:
+def create_app(
+    engine: Engine | None, access: Access, pages: Sequence[BaseRoute] = (), *, record: Recorder | None = None,
+    hosts: Sequence[str] | None = None,
+) -> FastAPI:  # fmt: skip
     """Return the application that serves an open engine. `pages` are the routes of the pages; `access` finds out who calls.
 
-    A program that opens the engine later passes None, and sets `app.state.engine` before the first request.
+    A program that opens the engine later passes None, and sets `app.state.engine` before the first request. `record` keeps an audit
+    log of what changed something. A request for a host that is not in `hosts` is refused, so that no name of another site can be made
+    to point here (DNS rebinding); None allows every host.
     """
     app = FastAPI(title="Pointsman", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     app.state.engine = engine
@@ -30,6 +37,11 @@ def create_app(engine: Engine | None, access: Access, pages: Sequence[BaseRoute]
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     for kind, handler in HANDLERS.items():
         app.add_exception_handler(kind, handler)
+    if record is not None:
+        app.add_middleware(Recorded, record=record)
+    app.add_middleware(BoundedBody)
+    if hosts is not None:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.add_route("/health", health)
     app.add_route("/ready", ready)
     app.router.routes.extend(pages)

@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 _MARK = "-- name: "
 
@@ -9,12 +10,16 @@ _MARK = "-- name: "
 @cache
 def statements(dialect: str) -> dict[str, str]:
     """The named statements of `queries.sql`, without their comments."""
-    text = (files("pointsman.store") / "sql" / dialect / "queries.sql").read_text(encoding="utf-8")
-    named: dict[str, str] = {}
-    for part in text.split(_MARK)[1:]:
+    return named(files("pointsman.store") / "sql" / dialect / "queries.sql")
+
+
+def named(file: Traversable) -> dict[str, str]:
+    """The statements of a .sql file without their comments, each by the name in the line before it."""
+    found: dict[str, str] = {}
+    for part in file.read_text(encoding="utf-8").split(_MARK)[1:]:
         name, _, body = part.partition("\n")
-        named[name.strip()] = "\n".join(line for line in body.splitlines() if not line.startswith("--")).strip().rstrip(";")
-    return named
+        found[name.strip()] = "\n".join(line for line in body.splitlines() if not line.startswith("--")).strip().rstrip(";")
+    return found
 
 
 @cache

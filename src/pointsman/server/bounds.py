@@ -1,0 +1,90 @@
+"""ASGI middleware: bound the size and the time of a request's body, and keep a record of what changed something."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pointsman.server.problems import problem
+
+BODY_BYTES_MAX = 2 * 1024 * 1024  # a state with a long mail and its attachments' references; larger values are blobs
+BODY_SECONDS = 30.0  # for the whole body, so that a slow sender does not hold a connection for ever
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, 9.2.1
+
+Recorder = Callable[[str, str, dict[str, Any]], None]
+"""Keeps who did what, and about what."""
+
+
+class BoundedBody:
+    """Answer 413 to a body of more than `bytes_max` bytes, and 408 to one that does not arrive within `seconds`."""
+
+    def __init__(self, app: ASGIApp, *, bytes_max: int = BODY_BYTES_MAX, seconds: float = BODY_SECONDS) -> None:
+        self._app = app
+        self._bytes_max = bytes_max
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the body within the bounds, then call the application with it."""
+        if scope["type"] != "http" or scope["method"] in SAFE_METHODS:
+            await self._app(scope, receive, send)
+            return
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return
+                    body += message.get("body", b"")
+                    if len(body) > self._bytes_max:
+                        await _refuse(413, f"the body is larger than {self._bytes_max:,} bytes.", scope, receive, send)
+                        return
+                    if not message.get("more_body", False):
+                        break
+        except TimeoutError:
+            await _refuse(408, f"the body did not arrive within {self._seconds:g} seconds.", scope, receive, send)
+            return
+        await self._app(scope, _replayed(bytes(body), receive), send)
+
+
+class Recorded:
+    """Record each request that may change something: who sent it, which route it met, and the status of the answer."""
+
+    def __init__(self, app: ASGIApp, *, record: Recorder) -> None:
+        self._app = app
+        self._record = record
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the application, and record the request before the answer leaves."""
+        if scope["type"] != "http" or scope["method"] in SAFE_METHODS:
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+
+        async def recording(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                principal = state.get("principal")
+                about = {"path": scope["path"], "status": message["status"], **state.get("about", {})}
+                await asyncio.to_thread(self._record, principal.name if principal is not None else "", scope["method"], about)
+            await send(message)
+
+        await self._app(scope, receive, recording)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def replay() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+async def _refuse(status: int, detail: str, scope: Scope, receive: Receive, send: Send) -> None:
+    title = "Body too large" if status == 413 else "Body too slow"
+    await problem(status, title, detail, {"Connection": "close"})(scope, receive, send)

@@ -1,0 +1,91 @@
+"""Who is signed in: a session in a cookie, a token in a header, or a name that a trusted proxy gives."""
+
+import hmac
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pointsman.runtime.clock import Clock
+from pointsman.server.access import SCOPES_OF, Principal, Scope, bearer
+from pointsman.server.accounts import SESSION_SECONDS, Accounts
+
+COOKIE = "pointsman_session"
+FAILURES_MAX = 5  # wrong passwords before a wait: more than a person's slips, too few to guess
+WAIT_SECONDS, WAIT_MAX_SECONDS = 2.0, 900.0  # the first wait, doubled by each further failure up to a quarter of an hour
+KEPT_MAX = 10_000  # names and addresses whose failures are remembered
+
+
+class SignedIn:
+    """Access for people who have signed in, and programs that have a token.
+
+    `command_token` is the one of the address file: a command of the user who runs the program, who may name the person who decides.
+    `proxy_header` is the header in which a proxy at one of `proxies` names the person whom it has signed in; that person must be a
+    user. A header from any other address is ignored.
+    """
+
+    def __init__(
+        self, accounts: Accounts, clock: Clock, command_token: str, command_name: str, *, proxy_header: str | None = None,
+        proxies: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        self.accounts = accounts
+        self.throttle = Throttle(clock)
+        self._clock = clock
+        self._command_token = command_token
+        self._command = Principal(command_name, frozenset(Scope), acts_for=True)
+        self._proxy_header = proxy_header
+        self._proxies = frozenset(proxies)
+
+    async def principal(self, request: Request) -> Principal | None:
+        """Return who calls, or None."""
+        token = bearer(request)
+        if token is not None:
+            if hmac.compare_digest(token.encode(), self._command_token.encode()):
+                return self._command
+            return self.accounts.by_token(token, self._clock.now())
+        if self._proxy_header is not None and request.client is not None and request.client.host in self._proxies:
+            user = self.accounts.user(request.headers.get(self._proxy_header, ""))
+            return None if user is None else Principal(user.name, SCOPES_OF[user.role])
+        session = request.cookies.get(COOKIE)
+        return None if session is None else self.accounts.by_session(session, self._clock.now())
+
+
+def keep_session(response: Response, secret: str, *, secure: bool) -> None:
+    """Put a session into a cookie that no script can read and no other site can send along with a form (RFC 6265bis, 5.6)."""
+    response.set_cookie(COOKIE, secret, max_age=int(SESSION_SECONDS), httponly=True, samesite="lax", secure=secure)
+
+
+@dataclass(slots=True)
+class _Failures:
+    count: int = 0
+    until: float = 0.0
+
+
+@dataclass(slots=True)
+class Throttle:
+    """Makes whoever gives wrong passwords wait, by name and by address. What it knows is forgotten when the program ends."""
+
+    clock: Clock
+    _known: dict[str, _Failures] = field(default_factory=dict)
+
+    def wait_seconds(self, *whose: str) -> float:
+        """Return how long these must wait before the next try; 0 if they need not."""
+        now = self.clock.now()
+        return max(0.0, *(found.until - now for one in whose if (found := self._known.get(one)) is not None))
+
+    def failed(self, *whose: str) -> None:
+        """Count a wrong password."""
+        now = self.clock.now()
+        if len(self._known) >= KEPT_MAX:
+            self._known = {one: found for one, found in self._known.items() if found.until > now}
+        for one in whose:
+            found = self._known.setdefault(one, _Failures())
+            found.count += 1
+            if found.count >= FAILURES_MAX:
+                found.until = now + min(WAIT_MAX_SECONDS, WAIT_SECONDS * 2.0 ** min(found.count - FAILURES_MAX, 20))
+
+    def succeeded(self, *whose: str) -> None:
+        """Forget the failures."""
+        for one in whose:
+            self._known.pop(one, None)

@@ -1,0 +1,74 @@
+"""Bodies are bounded in size and time, hosts are known, and what changes something is recorded."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from pointsman import Engine
+from pointsman.server.access import LocalAccess
+from pointsman.server.app import create_app
+from pointsman.server.bounds import BODY_BYTES_MAX, BoundedBody
+from server.serving import TOKEN, claims
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [claims]) as engine:
+            app = create_app(engine, LocalAccess("ada", TOKEN))
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+                refused = await client.post("/api/v1/cases", content=b"x" * (BODY_BYTES_MAX + 1))
+
+                assert refused.status_code == 413
+                assert refused.headers["content-type"] == "application/problem+json"
+
+    asyncio.run(body())
+
+
+def test_a_body_that_comes_too_slowly_is_refused() -> None:
+    async def body() -> list[dict[str, Any]]:
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            return {}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await BoundedBody(lambda *_: None, seconds=0.0)({"type": "http", "method": "POST"}, receive, send)  # type: ignore[arg-type, return-value]
+        return sent
+
+    assert asyncio.run(body())[0]["status"] == 408
+
+
+def test_a_request_for_another_host_is_refused(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [claims]) as engine:
+            app = create_app(engine, LocalAccess("ada", TOKEN), hosts=["127.0.0.1", "localhost"])
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+                assert (await client.get("/api/v1/counts")).status_code == 200
+                assert (await client.get("/api/v1/counts", headers={"Host": "evil.example"})).status_code == 400
+
+    asyncio.run(body())
+
+
+def test_what_changes_something_is_recorded_with_who_did_it(tmp_path: Path) -> None:
+    recorded: list[tuple[str, str, dict[str, Any]]] = []
+
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [claims]) as engine:
+            app = create_app(engine, LocalAccess("ada", TOKEN), record=lambda *entry: recorded.append(entry))
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+                await client.get("/api/v1/cases")
+                await client.post("/api/v1/cases", json={"process": "claims", "state": {"text": "a secret"}})
+                await client.post("/api/v1/cases/9/cancel", json={"why": "x"}, headers={"Authorization": "Bearer forged"})
+
+    asyncio.run(body())
+
+    assert [(who, did, about["path"], about["status"]) for who, did, about in recorded] == [
+        ("ada", "POST", "/api/v1/cases", 201),
+        ("", "POST", "/api/v1/cases/9/cancel", 401),
+    ]
+    assert "a secret" not in str(recorded)
