@@ -72,7 +72,7 @@ class Throttle:
     def wait_seconds(self, *whose: str) -> float:
         """Return how long these must wait before the next try; 0 if they need not."""
         now = self.clock.now()
-        return max(0.0, *(found.until - now for one in whose if (found := self._known.get(one)) is not None))
+        return max([0.0, *(found.until - now for one in whose if (found := self._known.get(one)) is not None)])
 
     def failed(self, *whose: str) -> None:
         """Count a wrong password."""
