@@ -24,7 +24,7 @@ from pointsman.definition.retention import Retention
 from pointsman.definition.rules import Rule, compensate, each, finish, otherwise, parallel, park, quorum, when
 from pointsman.definition.schedules import cron, every
 from pointsman.definition.signature import Item, Peek
-from pointsman.definition.state import Blob, Failure, State
+from pointsman.definition.state import Blob, Failure, Searchable, State
 from pointsman.definition.transactions import Database, Transaction
 from pointsman.errors import (
     AlreadyAnswered,
@@ -67,7 +67,9 @@ from pointsman.runtime.clock import Clock, SystemClock
 from pointsman.runtime.decisions import Pending
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.starts import Delivered, Started
+from pointsman.runtime.tasks import Task, TaskPage
 from pointsman.store.base import Reader
+from pointsman.store.query import CaseCount, CasePage, CaseQuery, FoundCase, Order
 from pointsman.store.sqlite_file import has_engine
 from pointsman.store.sqlite_reader import open_reader
 
@@ -84,6 +86,9 @@ __all__ = [
     "Budget",
     "BudgetSpent",
     "Busy",
+    "CaseCount",
+    "CasePage",
+    "CaseQuery",
     "CaseRow",
     "CheckError",
     "Child",
@@ -102,6 +107,7 @@ __all__ = [
     "Export",
     "Failure",
     "Found",
+    "FoundCase",
     "Guard",
     "History",
     "Idempotent",
@@ -115,6 +121,7 @@ __all__ = [
     "Node",
     "NotSent",
     "NotWaiting",
+    "Order",
     "Pause",
     "Peek",
     "Pending",
@@ -128,6 +135,7 @@ __all__ = [
     "Retry",
     "Rule",
     "Safety",
+    "Searchable",
     "Sleep",
     "SmtpInDoubt",
     "Stale",
@@ -141,6 +149,8 @@ __all__ = [
     "StoreUnwritable",
     "SubprocessCrashed",
     "SystemClock",
+    "Task",
+    "TaskPage",
     "Transaction",
     "UnknownCase",
     "UnknownProcess",

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class _Mark:
-    """The mark that `Peek`, `Item` or `Log` puts on a type."""
+    """The mark that `Peek`, `Item`, `Log` or `Searchable` puts on a type."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -24,6 +24,7 @@ class _Mark:
 PEEK = _Mark("Peek")
 ITEM = _Mark("Item")
 LOG = _Mark("Log")
+SEARCHED = _Mark("Searchable")
 
 Peek = Annotated[T, PEEK]
 """`Peek[T]` reads a field without depending on it: a later write of the field does not clear the result."""

@@ -1,10 +1,11 @@
 """The state of a process: a record of fields, and the two types of value that the library itself writes to fields."""
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter
 
+from pointsman.definition.signature import SEARCHED, marked
 from pointsman.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
 else:
     ModelMetaclass = type(BaseModel)
 
+
+T = TypeVar("T")
+
+Searchable = Annotated[T, SEARCHED]
+"""`Searchable[T]` is a field of a state by whose value `CaseQuery` finds its case: by each text and number in it, and by its words.
+
+A field that is made searchable later finds the cases that write it from then on.
+"""
 
 STATES_MAX = 64  # states whose schema and inputs are cached: more than one program declares
 
@@ -52,6 +61,11 @@ class State(BaseModel, metaclass=_StateType):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+
+
+def searchable_of(state: type[State]) -> frozenset[str]:
+    """The fields of a state that are declared as `Searchable`."""
+    return frozenset(name for name, field in state.model_fields.items() if SEARCHED in field.metadata or marked(field.annotation, SEARCHED))
 
 
 class Failure(BaseModel):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pointsman.definition.messages import WhileOpen
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.snapshot import Status
+from pointsman.kernel.words import SearchWrite
 
 BILLION = 10**9  # costs are counted in billionths: a token of the cheapest model costs more than one
 
@@ -67,13 +68,17 @@ class Settlement(NamedTuple):
 
 
 class PauseOpening(NamedTuple):
-    """A pause to open: `token` works once, `digest` is that of the shown fields, `expires_at` (Unix seconds) is when it expires."""
+    """A pause to open: `token` works once, `digest` is that of the shown fields, `expires_at` (Unix seconds) is when it expires.
+
+    `asks` is False for a sleep, which nobody can answer.
+    """
 
     name: str
     token: str
     digest: str
     assignee: str | None = None
     expires_at: float | None = None
+    asks: bool = True
 
 
 class PauseClimb(NamedTuple):
@@ -157,7 +162,8 @@ class Transition:
     the check. `takes` has the new status of messages that are no longer pending, `posts` the messages to other cases. `leaves_pause`
     closes the open pause: as answered if `answered_by` names a person, else as void. `ends_branches` deletes the branches. `needs` names
     the limit that a ready case waits for. `interruptions` is their new number (0 after progress), `migrated` the new version. `erases`
-    deletes the case's content, also from earlier events (S23). `usage` is that of the responses in its events.
+    deletes the case's content, also from earlier events (S23). `usage` is that of the responses in its events. `search` is what the
+    case is found by from now on.
     """
 
     case: int
@@ -192,6 +198,7 @@ class Transition:
     ends_branches: bool = False
     erases: bool = False
     usage: Sequence[UsageWrite] = ()
+    search: Sequence[SearchWrite] = ()
 
 
 class CaseRow(NamedTuple):

@@ -1,7 +1,7 @@
 """Transitions: put together all changes of one step, for the store to commit at once."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -40,6 +40,7 @@ from pointsman.kernel.rows import (
 )
 from pointsman.kernel.snapshot import ENDED, Cell, LogCell, Status
 from pointsman.kernel.timers import next_rung_at, wake_time
+from pointsman.kernel.words import NOTHING_SEARCHED, SearchWrite, search_write
 
 NO_CELLS: Mapping[str, Cell] = MappingProxyType({})
 _READY, _RUNNING, _WAITING = Status.READY, Status.RUNNING, Status.WAITING  # to look a member of an enum up takes as long as a call
@@ -56,6 +57,7 @@ def stays(at: Moment, result: StepResult, status: Status, *, added: Mapping[str,
     t.interruptions = _kept_interruptions(case, t, result) if case.row.interruptions else 0
     t.needs = _need(at, t, result) if status is Status.READY else None
     t.fields = _field_writes(case, added=added)
+    t.search = search_writes(at.process.searchable, t.fields)
     t.events = _event_writes(at, case.migrated, result.events)
     t.posts = _posts(at, t, None)
     return t
@@ -87,6 +89,7 @@ def moves(
     t = _begin(at, result)
     t.inbox, t.takes = len(case.messages), came.takes
     t.fields = _field_writes(case, after)
+    t.search = search_writes(at.process.searchable, t.fields)
     t.steps, t.intent, t.answered_by = after.snapshot.steps, intent, result.answered_by
     # A step that parks its case stays the case's step; a rule that parks it is a step of its own.
     stay = cancel is not None or (parks and not decision.rule)
@@ -232,7 +235,7 @@ def _rest(at: Moment, t: Transition, after: Next, result: StepResult) -> Event:
         case Sleep(name=name) as sleep:
             until = t.at + sleep.seconds if sleep.seconds is not None else wake_time(cells[sleep.until or ""].value)
             t.status, t.wake_at = Status.WAITING, until
-            t.pause = PauseOpening(name, _token(at), digest_of(cells, sleep.shows), None, until)
+            t.pause = PauseOpening(name, _token(at), digest_of(cells, sleep.shows), None, until, asks=False)
             return Event(Kind.SLEEPING, name, facts={"until": until})
         case Finish(outcome):
             t.status, t.outcome = Status.DONE, outcome
@@ -316,6 +319,13 @@ def _field_writes(case: Case, after: Next | None = None, added: Mapping[str, Cel
     for name in cleared:
         rows[name] = FieldWrite(name, None, before[name].writer)
     return [*rows.values()]
+
+
+def search_writes(searchable: Collection[str], fields: Sequence[FieldWrite]) -> Sequence[SearchWrite]:
+    """What a case is found by after these writes."""
+    if not searchable:
+        return NOTHING_SEARCHED
+    return [search_write(write.field, write.text, adds=write.appends) for write in fields if write.field in searchable]
 
 
 def _all_branches(case: Case, result: StepResult) -> Sequence[BranchRow]:

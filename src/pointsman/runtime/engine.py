@@ -38,10 +38,12 @@ from pointsman.runtime.scheduler import Scheduler
 from pointsman.runtime.schedules import Schedules
 from pointsman.runtime.session import CaseSession
 from pointsman.runtime.starts import Delivered, Started, Starts
+from pointsman.runtime.tasks import TaskPage, task_page
 from pointsman.runtime.threads import Threads
 from pointsman.runtime.versions import VersionGate
 from pointsman.runtime.watchdog import Watchdog
 from pointsman.store.base import Failpoints, IntakePaused, Reader, Store, no_failpoints
+from pointsman.store.query import CaseQuery, Order
 from pointsman.store.sqlite import open_sqlite
 
 S = TypeVar("S", bound=State)
@@ -309,6 +311,19 @@ class Engine:
         """Return the pause at which a case waits, with the fields that it shows. Raises UnknownCase, NotWaiting."""
         self._check_running()
         return await self._decisions.pending(case)
+
+    async def tasks(
+        self, *, process: str | None = None, pause: str | None = None, assignee: str | None = None, tenant: str | None = None,
+        after: str = "", limit: int = 100,
+    ) -> TaskPage:  # fmt: skip
+        """Return a page of the work list: up to `limit` pauses that wait for an answer, the one that has waited longest first.
+
+        `assignee=""` finds those that nobody is assigned to. `after` is the cursor of the page before. Raises ValueRefused for a cursor of
+        something else, and StoreError.
+        """
+        self._check_running()
+        asked = CaseQuery(process=process, pause=pause, assignee=assignee, tenant=tenant, tasks_only=True, order=Order.WAITING)
+        return task_page(await self._store.find(asked, after=after, limit=limit))
 
     async def resume(self, token: str, answer: object, *, by: str, edits: Mapping[str, object] | None = None) -> CaseRow:
         """Answer the pause that `token` identifies. A pause takes one answer, and only while it shows what the answer refers to.

@@ -40,6 +40,9 @@ Promises (tests/store runs each against each store)
     S25 Usage is counted once, in the commit that records the response: for its case, until the case is deleted, and permanently for
         the day of that commit and the case's tenant.
     S28 A paused intake stays paused, for every handle, until it is resumed.
+    S29 A query finds exactly the cases that fit it. From page to page no case comes twice and none is left out, unless it changes
+        meanwhile. The counts of cases are those of the last commit. What is erased or expired is found by nothing any more. None of
+        this reads all cases.
 
 A store that several engines share has leases. The store's own clock, which never runs backwards, decides when they expire:
     S19 A running case whose engine's lease has expired is claimed like one that is due; a case of a live engine is not.
@@ -87,6 +90,7 @@ from pointsman.kernel.rows import (
     UsageWrite,
 )
 from pointsman.kernel.snapshot import Status
+from pointsman.store.query import CaseCount, CasePage, CaseQuery
 
 ANY_ROOM: Mapping[str, int] = MappingProxyType({})
 """No bounds on the cases to claim."""
@@ -265,8 +269,17 @@ class Reader(CaseReader, MessageReader, LimitReader, Protocol):
     async def definitions(self) -> list[DefinitionRow]:
         """The definitions that engines were opened with."""
 
+    async def find(self, query: CaseQuery, *, after: str = "", limit: int = 100) -> CasePage:
+        """A page of up to `limit` cases that fit a query, in its order, behind the cursor `after` (S29).
+
+        Raises ValueRefused for a cursor that is not of this order.
+        """
+
     async def counts(self) -> dict[Status, int]:
-        """How many cases there are in each status."""
+        """How many cases there are in each status, without counting them (S29)."""
+
+    async def count_places(self, *, process: str | None = None) -> list[CaseCount]:
+        """How many cases there are in each process, status and place, without counting them (S29)."""
 
     async def in_doubt(self) -> list[EffectRow]:
         """The effects in doubt: their call may or may not have happened, and no engine is running their case."""

@@ -20,6 +20,7 @@ from pointsman.kernel.events import Kind
 from pointsman.kernel.limits import LimitChange, LimitChanged, changed, state_of, text_of
 from pointsman.kernel.rows import Address, BranchRow, CaseRow, EventWrite, MessageStatus, NewCase, Post, Transition, UsageWrite
 from pointsman.kernel.snapshot import ENDED, Status
+from pointsman.kernel.words import SearchWrite
 from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import Claimed, DefinitionRow, IntakePaused, Posted, ScheduleRow, erased_key
 from pointsman.store.journal import CommonEvents, count_of
@@ -266,6 +267,8 @@ class SqliteCore:
             do("climb_pause", (*t.climbs, t.case))
         if t.ends_branches:
             do("delete_branches", (t.case,))
+        for write in t.search:
+            self._write_search(t, write)
         if t.erases:
             keeping.erase(self.connection, self.sql, self.incarnation, t.case)
             self._any_erased = True
@@ -280,6 +283,13 @@ class SqliteCore:
             early = do("match_early", (t.case, t.new.process, t.new.tenant, t.new.correlation)).rowcount
             if early:
                 do("set_inbox", (early, t.case))
+
+    def _write_search(self, t: Transition, write: SearchWrite) -> None:
+        if t.new is None and not write.adds:
+            self._do("delete_search", (t.case, write.field))
+            self._do("delete_words", (t.case, write.field))
+        self.connection.executemany(self.sql["insert_search"], [(t.case, write.field, value) for value in write.values])
+        self.connection.executemany(self.sql["insert_words"], [(t.case, write.field, word) for word in write.words])
 
     def _count(self, case: int, at: float, usage: Sequence[UsageWrite]) -> None:
         for model, *used in usage:
@@ -405,7 +415,7 @@ def _has_more(t: Transition) -> bool:
     """Return whether a transition has any of the rare parts that `_write_rest` writes."""
     person = t.leaves_pause or t.pause is not None or t.climbs is not None
     effect = t.settlement is not None or t.intent is not None
-    return bool(person or effect or t.ends_branches or t.erases or t.takes or t.usage or t.posts or t.new is not None)
+    return bool(person or effect or t.ends_branches or t.erases or t.takes or t.usage or t.posts or t.search or t.new is not None)
 
 
 def concerns_the_file(error: Exception) -> bool:

@@ -18,7 +18,7 @@ from pointsman.store.journal import rewritten
 Sql = Mapping[str, str]
 
 PAGE_ROWS = 500  # rows per read: it ends before the WAL has grown much
-BELONGINGS = ("journal", "effects", "pauses", "branches", "messages", "erased_keys", "case_usage", "cases")
+BELONGINGS = ("journal", "effects", "pauses", "branches", "messages", "erased_keys", "case_usage", "search", "words", "cases")
 REFERENCE = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")  # any digest counts, wherever an author stores it
 
 
@@ -42,7 +42,7 @@ def erase(connection: sqlite3.Connection, sql: Sql, incarnation: str, case: int)
     """Delete the content of a case, and keep its skeleton."""
     for process, tenant, name, key in connection.execute(sql["keys_of_case"], {"case": case}).fetchall():
         connection.execute(sql["insert_erased_key"], (process, tenant, name, erased_key(incarnation, process, name, key), case))
-    for statement in ("erase_case", "erase_fields", "erase_messages", "erase_effects", "delete_branches"):
+    for statement in ("erase_case", "erase_fields", "erase_messages", "erase_effects", "erase_search", "erase_words", "delete_branches"):
         connection.execute(sql[statement], (case,))
     rows = connection.execute(sql["select_facts"], (case,)).fetchall()
     connection.executemany(sql["rewrite_facts"], [(rewritten(events, _emptied), row) for row, events in rows])

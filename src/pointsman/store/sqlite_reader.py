@@ -17,12 +17,15 @@ from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, Field
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import DefinitionRow, Dossier, IntakePaused, WriteRow, erased_key
 from pointsman.store.journal import CommonEventsReader, unpacked
+from pointsman.store.query import CaseCount, CasePage, CaseQuery, FoundCase, check_limit, page_of
 from pointsman.store.sqlite_file import connect_read_only, explained
+from pointsman.store.sqlite_find import FEW, measure, search_for, statement
 from pointsman.store.statements import statements
 from pointsman.store.states import state_from
 
 T = TypeVar("T")
 
+CASE_COLUMNS = len(CaseRow._fields)
 LATEST = 1 << 62  # beyond any revision
 INTAKE = "intake"  # the name in the table meta of who paused the intake
 
@@ -75,9 +78,38 @@ class SqliteReader:
         erased = self._all("select_erased_key", (process, tenant, "", digest))
         return await self.case(erased[0][0]) if erased else None
 
+    async def find(self, query: CaseQuery, *, after: str = "", limit: int = 100) -> CasePage:
+        """A page of the cases that fit a query; see the contract. Two statements at most, however long the page is."""
+        check_limit(limit)
+        search = search_for(self._sql, query, after, limit + 1)  # the row more tells whether another page follows
+        sizes: Sequence[int] = ()
+        if search.sources:
+            sizes = next(iter(self._run(measure(self._sql, search.sources), {**search.values, "bound": FEW})), ())
+            if not sizes:
+                return CasePage((), None)
+        with explained(self.path):
+            found = [found_row(row) for row in self._run(statement(self._sql, query, search, sizes), search.values)]
+        return page_of(query.order, found, limit)
+
     async def counts(self) -> dict[Status, int]:
         """How many cases there are in each status."""
-        return dict(self._rows(lambda row: (Status(row[0]), row[1]), "count_cases", ()))
+        counts: dict[Status, int] = {}
+        for row in await self.count_places():
+            counts[row.status] = counts.get(row.status, 0) + row.cases
+        return counts
+
+    async def count_places(self, *, process: str | None = None) -> list[CaseCount]:
+        """How many cases there are in each process, status and place; see the contract."""
+        running = dict(self._all("count_running", {"process": process}))
+        found: list[CaseCount] = []
+        for row in self._rows(_case_count, "count_places", {"process": process}):
+            also = running.get(row.process, 0) if row.status is Status.READY else 0
+            found += [
+                one
+                for one in (row._replace(cases=row.cases - also), row._replace(status=Status.RUNNING, cases=also))
+                if one.cases > 0 and (also or one.status is not Status.RUNNING)
+            ]
+        return found
 
     async def fields(self, case: int, *, revision: int | None = None) -> tuple[FieldRow, ...]:
         """The fields that have a value, as of `revision`."""
@@ -209,8 +241,11 @@ class SqliteReader:
         ]
 
     def _all(self, name: str, parameters: Sequence[Any] | dict[str, Any]) -> list[Any]:
+        return self._run(self._sql[name], parameters)
+
+    def _run(self, statement: str, parameters: Sequence[Any] | dict[str, Any]) -> list[Any]:
         try:
-            return self._connection.execute(self._sql[name], parameters).fetchall()
+            return self._connection.execute(statement, parameters).fetchall()
         except (OverflowError, UnicodeEncodeError):
             return []  # SQLite cannot store this number or text, so no row has it
         except sqlite3.Error:
@@ -226,6 +261,15 @@ def open_reader(path: Path | str) -> SqliteReader:
 def case_row(row: Sequence[Any]) -> CaseRow:
     """Convert a row of the cases table."""
     return CaseRow._make((*row[:4], Status(row[4]), *row[5:]))
+
+
+def found_row(row: Sequence[Any]) -> FoundCase:
+    """Convert a case and its open pause."""
+    return FoundCase(case_row(row[:CASE_COLUMNS]), None if row[CASE_COLUMNS] is None else PauseRow(*row[CASE_COLUMNS:]))
+
+
+def _case_count(row: Sequence[Any]) -> CaseCount:
+    return CaseCount(row[0], Status(row[1]), row[2], row[3])
 
 
 def field_rows(rows: Sequence[Sequence[Any]]) -> tuple[FieldRow, ...]:

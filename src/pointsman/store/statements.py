@@ -9,8 +9,9 @@ _MARK = "-- name: "
 
 @cache
 def statements(dialect: str) -> dict[str, str]:
-    """The named statements of `queries.sql`, without their comments."""
-    return named(files("pointsman.store") / "sql" / dialect / "queries.sql")
+    """The named statements of `queries.sql` and `find.sql`, without their comments."""
+    folder = files("pointsman.store") / "sql" / dialect
+    return named(folder / "queries.sql") | named(folder / "find.sql")
 
 
 def named(file: Traversable) -> dict[str, str]:

@@ -7,6 +7,7 @@ every part needs `CaseStore`, because its tests use cases.
 
 from pointsman.testing.conformance_cases import CaseConformance
 from pointsman.testing.conformance_claims import ClaimConformance
+from pointsman.testing.conformance_finding import FindingConformance
 from pointsman.testing.conformance_leases import Handles, LeaseConformance, OpenHandles
 from pointsman.testing.conformance_limits import LimitConformance
 from pointsman.testing.conformance_looking import LookingConformance
@@ -18,6 +19,7 @@ from pointsman.testing.scenarios import OpenStore, new_case, next_of
 __all__ = [
     "CaseConformance",
     "ClaimConformance",
+    "FindingConformance",
     "Handles",
     "IntakeConformance",
     "LeaseConformance",
@@ -36,6 +38,6 @@ __all__ = [
 
 class StoreConformance(
     CaseConformance, ClaimConformance, MessagesConformance, LimitConformance, ScheduleConformance, IntakeConformance, RetentionConformance,
-    LookingConformance,
+    LookingConformance, FindingConformance,
 ):  # fmt: skip
     """Tests of the promises of every store."""

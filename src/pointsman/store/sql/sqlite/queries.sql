@@ -64,7 +64,7 @@ UPDATE pauses SET closed = ?, closed_by = ?, closed_at = ? WHERE case_id = ? AND
 
 -- name: insert_pause
 -- Open a pause.
-INSERT INTO pauses (case_id, revision, name, token, digest, assignee, expires_at, opened_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO pauses (case_id, revision, name, token, digest, assignee, expires_at, asks, opened_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: climb_pause
 -- Move the open pause to the next rung of its ladder.
@@ -487,10 +487,6 @@ SELECT process, version, fingerprint, seen_at FROM definitions ORDER BY process,
 -- name: insert_definition
 -- Store a definition that an engine was opened with; the first time stays.
 INSERT INTO definitions (process, version, fingerprint, seen_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
-
--- name: count_cases
--- The number of cases in each status.
-SELECT status, count(*) FROM cases GROUP BY status;
 
 -- name: select_fields
 -- The last whole write of each field, as of a revision, and what was added to it since: two index look-ups for each field, then the
