@@ -1,7 +1,7 @@
 """Happenings that do not fit: each kind, right and wrong, for cases in each status and at each step."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 from typing import Any
 
@@ -18,6 +18,7 @@ from pointsman.definition.transactions import Transaction
 from pointsman.kernel import commands, happenings
 from pointsman.kernel.attempts import CallEnd
 from pointsman.kernel.case import Case, new_case
+from pointsman.kernel.events import Event
 from pointsman.kernel.guarding import BEGINNING
 from pointsman.kernel.rows import Intent, NewCase
 from pointsman.kernel.snapshot import Status
@@ -60,9 +61,11 @@ def _name(part: Any) -> str:
 
 def _parts(told: object) -> Iterator[object]:
     yield told
-    if isinstance(told, tuple):
-        for part in told:
-            yield from _parts(part)
+    within = told if isinstance(told, tuple) else ()
+    if isinstance(told, happenings.NodeEnded | commands.CallNode | Event):
+        within = tuple(getattr(told, field.name) for field in fields(told))
+    for part in within:
+        yield from _parts(part)
 
 
 def _made_up(cases: Iterable[Case]) -> Iterator[happenings.Happening]:

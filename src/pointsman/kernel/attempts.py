@@ -25,6 +25,7 @@ from pointsman.kernel.evidence import error_name, evidence_of, raised_at
 from pointsman.kernel.guarding import BEGINNING, Progress, free_model, next_model, next_try, objections, progress_of, taken_apart
 from pointsman.kernel.limits import ending_of
 from pointsman.kernel.moment import Moment, StepResult
+from pointsman.kernel.record import record
 from pointsman.kernel.rows import BranchRow, UsageRow
 from pointsman.kernel.snapshot import Cell
 
@@ -61,11 +62,12 @@ class Try(NamedTuple):
     alone: bool = False
 
 
-class Written(NamedTuple):
+@record
+class Written:
     """The cells that an attempt wrote, and the facts about its response."""
 
     cells: dict[str, Cell]
-    facts: Facts = NO_FACTS
+    facts: Facts
 
 
 class Followed(NamedTuple):
@@ -250,7 +252,7 @@ def written_by(at: Moment, node: AnyNode, end: CallEnd, place: str | None = None
         try:
             if node.guard is not None:
                 return _judged(at, node, end.result, place)
-            return Written(encode(at.process, node, node.split(end.result), place=place))
+            return Written(encode(at.process, node, node.split(end.result), place=place), NO_FACTS)
         except Exception as refused:
             return refused
     if isinstance(error, TimeoutError) and node.timeout_seconds is not None and not str(error):

@@ -166,8 +166,10 @@ def encode(process: AnyProcess, node: AnyNode, values: Mapping[str, object], *, 
     codec = codec_of(process.state)
     if place is not None:
         return {name: codec.encode_entry(name, place, value, node.name) for name, value in values.items()}
-    write, writer = codec.write, node.name
-    return {name: write(name, value, writer) for name, value in values.items()}
+    cells = {}
+    for name, value in values.items():
+        cells[name] = codec.write(name, value, node.name)
+    return cells
 
 
 def failure_cells(process: AnyProcess, node: AnyNode, error: BaseException, attempts: int) -> dict[str, Cell]:

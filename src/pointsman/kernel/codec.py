@@ -32,8 +32,9 @@ class Codec:
     """Encodes and decodes the fields of one state type."""
 
     def __init__(self, state: type[State]) -> None:
-        self._adapters = {name: _adapter(field) for name, field in state.model_fields.items()}
-        self._copies = {name: copy_of(adapter.core_schema) for name, adapter in self._adapters.items()}
+        adapters = {name: _adapter(field) for name, field in state.model_fields.items()}
+        self._coders = {name: _Coder(adapter) for name, adapter in adapters.items()}
+        self._copies = {name: copy_of(adapter.core_schema) for name, adapter in adapters.items()}
         self._defaults = {
             name: field.get_default(call_default_factory=True) for name, field in state.model_fields.items() if not field.is_required()
         }
@@ -41,7 +42,7 @@ class Codec:
         self._required = tuple(
             name for name, field in state.model_fields.items() if field.is_required() and not accepts_none(field.annotation)
         )
-        self._elements: dict[str, TypeAdapter[Any]] = {}
+        self._elements: dict[str, _Coder] = {}
         self._collections = {
             name: found for name, field in state.model_fields.items() if (found := collection_of(field.annotation)) is not None
         }
@@ -51,7 +52,7 @@ class Codec:
 
         Raises ValueRefused, naming the field and the path inside it, where the value does not fit or JSON cannot hold it.
         """
-        return self._whole(field, _encode(self._adapters[field], field, value, writer))
+        return self._whole(field, self._coders[field].encode(field, value, writer))
 
     def _whole(self, field: str, cell: Cell) -> Cell:
         if field in self._logs and isinstance(cell.value, list):
@@ -60,23 +61,23 @@ class Codec:
 
     def encode_entry(self, field: str, place: str, value: object, writer: str) -> Cell:
         """The same for one entry of a list or dict field; `place` says which. Raises ValueRefused."""
-        return _encode(self._element(field), f"{field}[{place}]", value, writer)
+        return self._element(field).encode(f"{field}[{place}]", value, writer)
 
     def write(self, field: str, value: object, writer: str) -> Cell:
         """Encode what a step writes to a field: one item if it is a log, otherwise the whole value. Raises ValueRefused."""
         if field not in self._logs:
-            return _encode(self._adapters[field], field, value, writer)
-        return _appending(_encode(self._element(field), f"an item of {field}", value, writer))
+            return self._coders[field].encode(field, value, writer)
+        return _appending(self._element(field).encode(f"an item of {field}", value, writer))
 
     def written(self, field: str, text: str, writer: str) -> Cell:
         """Read back the stored form of what a step wrote. Raises ValueRefused if it no longer fits."""
         if field not in self._logs:
             return self.decode(field, text, writer)
-        return _appending(_decode(self._element(field), f"an item of {field!r}", text, writer))
+        return _appending(self._element(field).decode(f"an item of {field!r}", text, writer))
 
     def decode(self, field: str, text: str, writer: str) -> Cell:
         """Read a stored value. Raises ValueRefused if it no longer fits the field's type."""
-        return self._whole(field, _decode(self._adapters[field], f"field {field!r}", text, writer))
+        return self._whole(field, self._coders[field].decode(f"field {field!r}", text, writer))
 
     def value(self, cells: Mapping[str, Cell], field: str) -> Any:
         """A field's value: the last write; without one, the default of an input that is newer than the case, else None."""
@@ -101,9 +102,9 @@ class Codec:
         """The first required input that a case does not have, because it is newer than the case."""
         return next((name for name in self._required if name not in fields), None)
 
-    def _element(self, field: str) -> TypeAdapter[Any]:
+    def _element(self, field: str) -> "_Coder":
         if field not in self._elements:
-            self._elements[field] = TypeAdapter(self._collections[field].element)
+            self._elements[field] = _Coder(TypeAdapter(self._collections[field].element))
         return self._elements[field]
 
     def keyed(self, field: str) -> bool:
@@ -112,7 +113,7 @@ class Codec:
 
     def knows(self, field: str) -> bool:
         """Whether the state still has this field."""
-        return field in self._adapters
+        return field in self._coders
 
 
 codec_of: Callable[[type[State]], Codec] = lru_cache(maxsize=256)(Codec)  # as many state types as a program will have
@@ -127,7 +128,7 @@ def adapter_of(annotation: Any) -> TypeAdapter[Any]:
 
 def encode_value(adapter: TypeAdapter[Any], what: str, value: object) -> str:
     """A value that is no field, as JSON. Raises ValueRefused, naming `what`, as `Codec.encode` does."""
-    return _encode(adapter, what, value, "").text
+    return _Coder(adapter).encode(what, value, "").text
 
 
 def check_text(what: str, text: str | None) -> None:
@@ -198,36 +199,54 @@ def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
     return TypeAdapter(annotation)
 
 
-def _encode(adapter: TypeAdapter[Any], field: str, value: object, writer: str) -> Cell:
-    try:
-        # The adapter's own methods do the same with more parameters; this runs once for each step that is taken.
-        checked = adapter.validator.validate_python(value)
-        # A value that does not fit its type does not come back equal, so the warnings say nothing new. They cost a lock at each call.
-        raw = adapter.serializer.to_json(checked, warnings=False)
-        back = adapter.validator.validate_json(raw)
-    except ValidationError as error:
-        raise ValueRefused(_flaw(value, field) or f"{field}: {describe(error)}") from None
-    except Exception as error:  # what cannot be written, and whatever a validator of the author's own raises
-        raise ValueRefused(_flaw(value, field) or f"{field}: {type(value).__name__} cannot be held as JSON ({message_of(error)})") from None
-    if back != checked or b"\\u0000" in raw or b"Infinity" in raw or may_hold_times(adapter):
-        flaw = _flaw(checked, field)
-        if flaw or back != checked:
-            raise ValueRefused(flaw or f"{field}: {type(value).__name__} does not come back equal from JSON; give it a type that does.")
-    return Cell(back, raw.decode(), writer)
+class _Coder:
+    """Checks, writes and reads the values of one type. It runs for each step, so it keeps what an adapter looks up at each call."""
+
+    __slots__ = ("_check", "_is_text", "_may_hold_times", "_read", "_write")
+
+    def __init__(self, adapter: TypeAdapter[Any]) -> None:
+        self._check = adapter.validator.validate_python
+        self._write = adapter.serializer.to_json
+        self._read = adapter.validator.validate_json
+        self._may_hold_times = may_hold_times(adapter)
+        self._is_text = _is_text(adapter.core_schema)
+
+    def encode(self, field: str, value: object, writer: str) -> Cell:
+        try:
+            checked = self._check(value)
+            # A value that does not fit its type does not come back equal, so the warnings say nothing new. They cost a lock at each call.
+            raw = self._write(checked, warnings=False)
+            back = checked if self._is_text and type(checked) is str else self._read(raw)
+        except ValidationError as error:
+            raise ValueRefused(_flaw(value, field) or f"{field}: {describe(error)}") from None
+        except Exception as error:  # what cannot be written, and whatever a validator of the author's own raises
+            problem = f"{field}: {type(value).__name__} cannot be held as JSON ({message_of(error)})"
+            raise ValueRefused(_flaw(value, field) or problem) from None
+        if back != checked or b"\\u0000" in raw or b"Infinity" in raw or self._may_hold_times:
+            flaw = _flaw(checked, field)
+            if flaw or back != checked:
+                raise ValueRefused(flaw or f"{field}: {type(value).__name__} does not come back equal from JSON; give it a type that does.")
+        return Cell(back, raw.decode(), writer)
+
+    def decode(self, what: str, text: str, writer: str) -> Cell:
+        try:
+            return Cell(self._read(text), text, writer)
+        except ValidationError as error:
+            problem = describe(error)
+        except Exception as error:  # a validator of the author's own may raise anything
+            problem = message_of(error)
+        raise ValueRefused(f"the stored value of {what} no longer fits its type: {problem}")
+
+
+def _is_text(schema: Any) -> bool:
+    """Whether every `str` of this type comes back from JSON as it is: the type is `str`, perhaps with constraints, and None beside it."""
+    while schema["type"] == "nullable" and "serialization" not in schema:
+        schema = schema["schema"]
+    return schema["type"] == "str" and "serialization" not in schema
 
 
 def _appending(item: Cell) -> Cell:
     return Cell(item.value, item.text, item.writer, appends=True)
-
-
-def _decode(adapter: TypeAdapter[Any], what: str, text: str, writer: str) -> Cell:
-    try:
-        return Cell(adapter.validate_json(text), text, writer)
-    except ValidationError as error:
-        problem = describe(error)
-    except Exception as error:  # a validator of the author's own may raise anything
-        problem = message_of(error)
-    raise ValueRefused(f"the stored value of {what} no longer fits its type: {problem}")
 
 
 def _flaw(value: object, path: str) -> str | None:

@@ -9,11 +9,13 @@ from pointsman.definition.nodes import AnyNode
 from pointsman.definition.rules import Parallel, Step
 from pointsman.definition.transactions import AnyTransaction
 from pointsman.kernel.guarding import Progress
+from pointsman.kernel.record import record
 from pointsman.kernel.rows import Intent
 from pointsman.kernel.snapshot import Cell
 
 
-class CallNode(NamedTuple):
+@record
+class CallNode:
     """Call a node; `progress` is how far its guard has come. Brings `NodeEnded`, or `PermitRefused`."""
 
     node: AnyNode
@@ -82,7 +84,8 @@ class LoadHistory(NamedTuple):
     """Read the past of the case. Brings `Continued` with a case that has its history."""
 
 
-class Continue(NamedTuple):
+@record
+class Continue:
     """Go on with this step. Brings `Continued`."""
 
     step: Step

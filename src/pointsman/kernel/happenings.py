@@ -10,6 +10,7 @@ from pointsman.kernel.attempts import CallEnd
 from pointsman.kernel.commands import Acquire, CallEffect, CallNode, LookUpEffect
 from pointsman.kernel.events import Event
 from pointsman.kernel.joins import BranchEnd, Branches
+from pointsman.kernel.record import record
 from pointsman.kernel.rows import CaseRow, FieldRow, NewCase
 from pointsman.kernel.snapshot import Cell
 
@@ -99,7 +100,8 @@ class Continued(NamedTuple):
     step: Step
 
 
-class NodeEnded(NamedTuple):
+@record
+class NodeEnded:
     """The call of a node ended."""
 
     call: CallNode
