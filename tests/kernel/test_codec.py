@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, TypeAdapter
 
 from pointsman import State
 from pointsman.errors import ValueRefused
@@ -475,3 +475,36 @@ def test_a_value_that_was_assigned_without_a_check_is_refused() -> None:
         codec_of(Outer).encode("inner", Inner.model_construct(number="many"), "step")
     with pytest.raises(ValueRefused, match="inner"):
         codec_of(Outer).encode("inner", Inner.model_construct(number="5"), "step")
+
+
+class Texts(State):
+    bounded: Annotated[str, StringConstraints(max_length=9)] | None = None
+    lower: Annotated[str, StringConstraints(to_lower=True, max_length=9)] | None = None
+    short: Annotated[str, PlainSerializer(lambda text: text[:3])] | None = None
+    shown: Annotated[str | None, PlainSerializer(lambda text: text and text[:3])] = None
+    dated: date | str | None = None
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=9))
+@settings(deadline=None)
+def test_a_text_comes_back_from_its_json_as_it_was_checked(text: str) -> None:
+    codec = codec_of(Texts)
+
+    cell = codec.encode("bounded", text, "node")
+
+    assert (cell.value, codec.decode("bounded", cell.text, "node").value) == (text, text)
+
+
+def test_a_text_that_its_type_makes_too_long_to_read_again_is_refused() -> None:
+    with pytest.raises(ValueRefused, match="at most 9 characters"):
+        codec_of(Texts).encode("lower", "\u0130" * 9, "node")  # the lower case of this letter has two characters
+
+
+@pytest.mark.parametrize(("field", "text"), [("short", "longer"), ("shown", "longer"), ("dated", "2026-01-02")])
+def test_a_text_that_its_json_changes_is_refused(field: str, text: str) -> None:
+    with pytest.raises(ValueRefused, match="does not come back equal"):
+        codec_of(Texts).encode(field, text, "node")
+
+
+def test_a_text_of_a_subclass_is_checked_and_kept_as_a_plain_text() -> None:
+    assert type(codec_of(Texts).encode("bounded", Mood.CALM, "node").value) is str

@@ -24,6 +24,7 @@ from pointsman.kernel.snapshot import NULL, Cell, LogCell
 UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT"})  # zones that never had another offset
 # The schemas of pydantic_core that may read a time from JSON: these, and those with a function. `any` reads a time as text.
 _TIMES = frozenset({"datetime", "time", "is-instance", "function-plain", "function-after", "function-wrap"})
+_OF_A_TEXT = frozenset({"type", "min_length", "max_length", "strict", "metadata"})  # what the schema of a text has that changes no text
 WHOLE_MAX = 2**63 - 1  # what a database keeps as an integer
 MESSAGE_MAX = 500  # characters of a foreign error text: enough to recognise it, too few to bloat a journal
 
@@ -239,10 +240,10 @@ class _Coder:
 
 
 def _is_text(schema: Any) -> bool:
-    """Whether every `str` of this type comes back from JSON as it is: the type is `str`, perhaps with constraints, and None beside it."""
+    """Whether a `str` of this type always comes back from JSON as it is: the type is a text without rules that change it, or None beside it."""
     while schema["type"] == "nullable" and "serialization" not in schema:
         schema = schema["schema"]
-    return schema["type"] == "str" and "serialization" not in schema
+    return schema["type"] == "str" and schema.keys() <= _OF_A_TEXT
 
 
 def _appending(item: Cell) -> Cell:
