@@ -143,7 +143,7 @@ def why_failed(name: str, error: str, attempts: int, message: str) -> str:
 
 def succeeded(name: str, attempt: int, facts: Facts, written: Written, writes: Mapping[str, Cell]) -> Event:
     """The event of an attempt that has written cells. `facts` say how the call changed its limit."""
-    fields: Facts = {"fields": [*written.cells]}
+    fields: Facts = {"fields": (*written.cells,)}
     return Event(_SUCCEEDED, name, attempt, {**fields, **facts, **written.facts} if facts or written.facts else fields, writes)
 
 

@@ -243,7 +243,7 @@ def _is_text(schema: Any) -> bool:
     """Whether a `str` of this type always comes back from JSON as it is: the type is a text without rules that change it, or None beside it."""
     while schema["type"] == "nullable" and "serialization" not in schema:
         schema = schema["schema"]
-    return schema["type"] == "str" and schema.keys() <= _OF_A_TEXT
+    return bool(schema["type"] == "str" and schema.keys() <= _OF_A_TEXT)
 
 
 def _appending(item: Cell) -> Cell:

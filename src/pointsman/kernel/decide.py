@@ -14,8 +14,6 @@ from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.record import record
 from pointsman.kernel.snapshot import Cell
 
-_set = object.__setattr__
-
 
 @record
 class Decision:
@@ -107,14 +105,8 @@ def _view_class(state: type[State]) -> type[Any]:
         __slots__ = ("_cells", "_reads")
 
         def __init__(self, cells: Mapping[str, Cell], reads: dict[str, None]) -> None:
-            _set(self, "_cells", cells)
-            _set(self, "_reads", reads)
-
-        def __setattr__(self, name: str, value: object) -> None:
-            raise TypeError(f"a condition only reads, and this one assigns to {name!r}; let a node write the field")
-
-        def __delattr__(self, name: str) -> None:
-            raise TypeError(f"a condition only reads, and this one deletes {name!r}; let a node write the field")
+            self._cells = cells
+            self._reads = reads
 
         def __getattr__(self, name: str) -> Any:
             return getattr(state, name)
@@ -131,14 +123,20 @@ def _view_class(state: type[State]) -> type[Any]:
 
 
 def _reading(name: str, default: object) -> property:
-    """The property of a view that reads a field and records the read."""
+    """The property of a view that reads a field, and records the read."""
 
     def read(view: Any) -> object:
         view._reads[name] = None  # noqa: SLF001 - the class of the view has this property
         cells = view._cells  # noqa: SLF001
         return cells[name].value if name in cells else default
 
-    return property(read)
+    def assign(_: object, __: object) -> None:
+        raise TypeError(f"a condition only reads, and this one assigns to {name!r}; let a node write the field")
+
+    def delete(_: object) -> None:
+        raise TypeError(f"a condition only reads, and this one deletes {name!r}; let a node write the field")
+
+    return property(read, assign, delete)
 
 
 _view_of: Callable[[type[State]], type[Any]] = lru_cache(maxsize=256)(_view_class)  # as many state types as a program will have

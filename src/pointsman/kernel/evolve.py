@@ -130,7 +130,7 @@ def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
 
 
 def _after_writes(process: AnyProcess, before: Mapping[str, Cell], writes: Mapping[str, Cell]) -> Mapping[str, Cell]:
-    cells = dict(before)
+    cells = {**before}
     changed: set[str] = set()
     for name, write in writes.items():
         cell = standing_after(cells, name, write) if write.appends else write
@@ -158,23 +158,22 @@ def standing_after(cells: Mapping[str, Cell], field: str, write: Cell) -> Cell:
 def _outdated(process: AnyProcess, cells: Mapping[str, Cell], changed: set[str], written: Collection[str]) -> set[str]:
     outdated: set[str] = set()
     while changed:
-        unconcerned = _unconcerned(process, frozenset(changed))
-        changed = {
-            name
-            for name, cell in cells.items()
-            if cell.writer not in unconcerned
-            and name not in outdated
-            and name not in written
-            and not changed.isdisjoint(_depends(process, name, cell.writer))
-        }
-        outdated |= changed
+        unconcerned = _unconcerned(process, *sorted(changed))
+        found = set()
+        for name, cell in cells.items():
+            if cell.writer in unconcerned or name in outdated or name in written:
+                continue
+            if not changed.isdisjoint(_depends(process, name, cell.writer)):
+                found.add(name)
+        outdated |= found
+        changed = found
     return outdated
 
 
 @lru_cache(maxsize=4_096)  # as many sets of fields as the steps of a program write together
-def _unconcerned(process: AnyProcess, changed: frozenset[str]) -> frozenset[str]:
+def _unconcerned(process: AnyProcess, *changed: str) -> frozenset[str]:
     """Writers of which no cell depends on these fields. The others may have one that does."""
-    steps = (name for name, step in process.steps.items() if not isinstance(step, Pause) and changed.isdisjoint(process.depends(step)))
+    steps = (name for name, step in process.steps.items() if not isinstance(step, Pause) and process.depends(step).isdisjoint(changed))
     return frozenset(("", *process.accepts_messages, *steps))
 
 

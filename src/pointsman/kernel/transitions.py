@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 from pydantic_core import to_json
 
@@ -44,6 +45,7 @@ from pointsman.kernel.words import NOTHING_SEARCHED, SearchWrite, search_write
 
 NO_CELLS: Mapping[str, Cell] = MappingProxyType({})
 _READY, _RUNNING, _WAITING = Status.READY, Status.RUNNING, Status.WAITING  # to look a member of an enum up takes as long as a call
+_SUCCEEDED = Kind.NODE_SUCCEEDED
 TOKEN_BITS = 80  # at a thousand guesses a second, longer than the universe has lasted
 
 
@@ -141,7 +143,10 @@ def accepted_event(process: AnyProcess, cells: Mapping[str, Cell]) -> Event:
 
 def event_write(event: Event) -> EventWrite:
     """An event as the store keeps it."""
-    return EventWrite(event.kind, event.step, event.attempt, to_json(event.facts, fallback=str, inf_nan_mode="strings").decode())
+    kind, facts = event.kind, event.facts
+    if kind is _SUCCEEDED and len(facts) == 1:
+        return _succeeded(event.step, event.attempt, facts["fields"])
+    return EventWrite(kind, event.step, event.attempt, _json(facts))
 
 
 def _event_writes(at: Moment, migrated: Migrated | None, events: Iterable[Event]) -> list[EventWrite]:
@@ -340,6 +345,18 @@ def _migrated(migrated: Migrated, process: AnyProcess) -> EventWrite:
     return event_write(Event(Kind.MIGRATED, facts=facts))
 
 
-@lru_cache(maxsize=4_096)  # as many as there are ways through the rules; a busy engine writes the same few again and again
+def _json(facts: Mapping[str, Any]) -> str:
+    return to_json(facts, fallback=str, inf_nan_mode="strings").decode()
+
+
+# A busy engine writes the same few events of these two kinds again and again.
+
+
+@lru_cache(maxsize=4_096)  # as many as there are ways through the rules
 def _decided(rule: str, reads: tuple[str, ...], step: str) -> EventWrite:
-    return event_write(Event(Kind.DECIDED, facts={"rule": rule, "reads": reads, "step": step}))
+    return EventWrite(Kind.DECIDED, None, 0, _json({"rule": rule, "reads": reads, "step": step}))
+
+
+@lru_cache(maxsize=4_096)  # as many as the steps of a program have attempts
+def _succeeded(step: str | None, attempt: int, fields: tuple[str, ...]) -> EventWrite:
+    return EventWrite(_SUCCEEDED, step, attempt, _json({"fields": fields}))
