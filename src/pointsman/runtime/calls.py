@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from pointsman.definition.nodes import AnyNode, Context
 from pointsman.definition.signature import signature_of
@@ -55,7 +55,8 @@ GivenUp = Callable[[Future[Any]], None]
 """Called, in the function's thread, when a plain function returns after the engine gave up on it."""
 
 
-class Request(NamedTuple):
+@dataclass(slots=True)
+class Request:
     """A call to make: the node and the fields to call it with.
 
     `look_up` replaces the node's function when an effect is looked up. `key` is an effect's idempotency key. `timeout_seconds` replaces the
@@ -87,6 +88,8 @@ class Calls:
     begun: Begun
     watchdog: Watchdog
     isolation: Isolation = field(default_factory=Isolation)
+    # Looking for the running loop is a system call in Python 3.11 (getpid), so look once.
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     async def call(self, session: CaseSession, request: Request) -> CallEnd:
         """Call a node or an effect, and return how the call ended.
@@ -94,8 +97,8 @@ class Calls:
         A node's timeout starts with its call, not with its wait for a thread. An effect's timeout starts with its intent. Python cannot stop a
         thread: a plain function that runs out of time runs on (`Threads.abandon`), and its result is dropped.
         """
-        what, permit = "effect" if request.key else "node", request.permit
-        self.ports.failpoints(f"{what}.call")
+        permit, failpoints = request.permit, self.ports.failpoints
+        failpoints("effect.call" if request.key else "node.call")
         try:
             end = CallEnd(await self.invoke(session, request))
         except Exception as error:  # the author's function may raise anything
@@ -104,11 +107,12 @@ class Calls:
             if permit is not None:
                 await permit.ended(error)
             raise
-        await without_cancel()
+        if (cancelled := self.cancelled_task()) is not None:
+            await without_cancel(cancelled)
         if permit is not None:
             await permit.ended(end.error)
         if end.error is None:
-            self.ports.failpoints(f"{what}.called")
+            failpoints("effect.called" if request.key else "node.called")
         return end if permit is None else end._replace(facts=permit.facts, refused=permit.refused, held_until=permit.end.holds)
 
     async def invoke(self, session: CaseSession, request: Request) -> object:
@@ -143,6 +147,11 @@ class Calls:
             request.permit.call = thread
         return await self._answer(session, request, asyncio.wrap_future(thread), thread)
 
+    def cancelled_task(self) -> asyncio.Task[Any] | None:
+        """Return the task that runs, if its cancel has been requested: `without_cancel` clears that."""
+        task = asyncio.current_task(self.loop)
+        return task if task is not None and task.cancelling() else None
+
     def _context(self, case: Case, node: AnyNode, attempt: int, key: str = "") -> Context:
         return Context(case.row.id, node.name, attempt, self.ports.clock.now(), key, case.incarnation)
 
@@ -152,7 +161,7 @@ class Calls:
             if thread is not None and not request.key:
                 await self._begins(session, thread)
             seconds = request.node.timeout_seconds if request.timeout_seconds is None else request.timeout_seconds
-            ends_at = None if seconds is None else asyncio.get_running_loop().time() + seconds
+            ends_at = None if seconds is None else self.loop.time() + seconds
             session.calling += 1
             try:
                 steps = call.__await__()
@@ -173,7 +182,7 @@ class Calls:
         except Exception:
             raise
         except BaseException as error:
-            task = asyncio.current_task()
+            task = asyncio.current_task(self.loop)
             stopping = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
             if stopping or (thread is None and is_ctrl_c(error)):
                 raise
@@ -238,7 +247,7 @@ class Calls:
         await self.begun.begins(session)
 
     def _threaded(self, session: CaseSession, request: Request, function: Callable[[], Any]) -> Call:
-        context, loop = contextvars.copy_context(), asyncio.get_running_loop()
+        context, loop = contextvars.copy_context(), self.loop
         reserved, session.reserved = session.reserved, None
 
         def counted() -> None:
@@ -259,14 +268,12 @@ async def _inline(function: Callable[..., object], reads: Sequence[Any], uses: M
     return function(*reads, **uses)
 
 
-async def without_cancel() -> None:
+async def without_cancel(task: asyncio.Task[Any]) -> None:
     """Clear a cancel that a function requested of its own task, or caught and did not raise again: it would cancel the commit."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(0)  # a pending cancel is raised here
-        while task.uncancel():
-            pass
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)  # a pending cancel is raised here
+    while task.uncancel():
+        pass
 
 
 @types.coroutine

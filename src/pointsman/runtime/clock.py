@@ -5,7 +5,7 @@ import time
 from typing import Protocol
 
 LOOK_SECONDS = 60.0  # the longest wait without reading the clock: somebody may set it, or the machine may sleep
-CATCHES_UP = 0.001  # the part by which this clock runs slower while the machine's clock is behind: too little to make a timer late
+SPEED_BEHIND = 0.999  # the speed of this clock while the machine's clock is behind: too little slower to make a timer late
 
 
 class Clock(Protocol):
@@ -36,10 +36,10 @@ class SystemClock:
         """Return the machine's time or, if it was set back, the last time returned plus the time that has passed since."""
         # In this order: if the thread stands still between the two, that time is not counted twice, and the clock does not run ahead.
         wall, seen = self.wall(), self.monotonic()
-        passed = 0.0 if self._seen is None else seen - self._seen
+        behind = self._highest if self._seen is None else self._highest + (seen - self._seen) * SPEED_BEHIND
         self._seen = seen
-        self._highest = max(self._highest + passed * (1 - CATCHES_UP), wall)
-        return self._highest
+        self._highest = now = max(behind, wall)
+        return now
 
     wall = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)

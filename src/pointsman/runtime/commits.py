@@ -41,6 +41,6 @@ class Commits:
             self._threads.forget(t.settlement.key)
         if t.status in ENDED:
             self._recent.forget(t.case)
-        elif plan.case.whole and t.status is not Status.RUNNING:
+        elif t.status is not Status.RUNNING and plan.case.whole:
             self._recent.keep(session.process, plan.case.snapshot)
         self._committed(session, plan)

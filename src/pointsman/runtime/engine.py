@@ -421,11 +421,12 @@ class Engine:
             self._appended()
         if transition.posts:
             self._scheduler.woken(transition.at)
+        self._limits.moved(transition.case, session.process.steps.get(transition.step or ""))
+        if transition.status is Status.RUNNING:
+            return
         if transition.status in ENDED and (self._holds_messages or any(status is MessageStatus.HELD for _, status in transition.takes)):
             self._release_held()
-        if transition.status is not Status.RUNNING:
-            self._scheduler.let_go(transition.case)
-        self._limits.moved(transition.case, session.process.steps.get(transition.step or ""))
+        self._scheduler.let_go(transition.case)
         if transition.wake_at is not None:
             self._queued(transition.needs, transition.wake_at)
         if transition.status in AT_REST and transition.case in self._waiting:

@@ -159,8 +159,8 @@ class Limits:
 
     def moved(self, case: int, step: object = None) -> None:
         """Free the permit that was kept for a case, unless the step that it has come to needs it."""
-        limit = step.limit if isinstance(step, Node) else None
         for name, cases in self._promised.items():
+            limit = step.limit if case in cases and isinstance(step, Node) else None
             if case in cases and (limit is None or limit.name != name):
                 cases.discard(case)
                 self._tell_of_room(name)

@@ -126,7 +126,7 @@ class Runner:
             else:
                 happening = await self._performs[type(command)](session, command, offer)
             commands = await self.advance(session, happening, offer)
-            if not (commands and isinstance(commands[0], CallEffect)):
+            if (session.permit is not None or session.reserved is not None) and not (commands and isinstance(commands[0], CallEffect)):
                 self._give_back(session)
 
     async def advance(self, session: CaseSession, happening: Happening, offer: Offers) -> tuple[Command, ...]:
@@ -225,7 +225,8 @@ class Runner:
             looked_up = LookedUp(asked, await self._calls.invoke(session, request))
         except Exception as error:  # the author's function may raise anything
             looked_up = LookedUp(asked, None, error)
-        await without_cancel()
+        if (cancelled := self._calls.cancelled_task()) is not None:
+            await without_cancel(cancelled)
         return looked_up
 
     async def _start_child(self, session: CaseSession, wanted: StartChild, _: Offers) -> Happening:

@@ -13,8 +13,9 @@ import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from pointsman.errors import EngineStopped, StoreError, StoreLocked, StoreUnwritable
 from pointsman.kernel.rows import Transition
@@ -30,7 +31,8 @@ T = TypeVar("T")
 Work = Callable[[SqliteCore], Any]
 
 
-class _Job(NamedTuple):
+@dataclass(slots=True)
+class _Job:
     """A job for the writer: a transition, other work in the batch's transaction, or work to run `alone` outside any transaction."""
 
     work: Work
@@ -50,10 +52,12 @@ class SqliteStore(CoreStore):
         self.core.engine = epoch
         self.clock_high_water = self.core.clock_high_water()
         self._lock = lock
-        self._file = identity(path)
+        self._place = str(path)
+        self._file = identity(self._place)
         self._failpoints = failpoints
         self._loop = asyncio.get_running_loop()
         self._coming: list[_Job] = []  # what came in this turn of the event loop
+        self._lone = False  # whether the last batch was a single job: the next one will hardly be followed by another in its turn
         self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._closing = False  # stop waiting for other programs' locks
         self._closed = False
@@ -108,9 +112,11 @@ class SqliteStore(CoreStore):
         if self._closed:
             raise EngineStopped(f"the engine on {self.path} is closed; open it again.")
         answer: asyncio.Future[Any] = self._loop.create_future()
-        if not self._coming:
-            self._loop.call_soon(self._hand_over)
         self._coming.append(_Job(work, answer, transition, alone))
+        if self._lone:
+            self._hand_over()
+        elif len(self._coming) == 1:
+            self._loop.call_soon(self._hand_over)
         return answer
 
     def _hand_over(self) -> None:
@@ -118,6 +124,16 @@ class SqliteStore(CoreStore):
         for begun in range(0, len(self._coming), BATCH_MAX):
             self._jobs.put(self._coming[begun : begun + BATCH_MAX])
         self._coming = []
+
+    def _deliver(self, answers: Sequence[tuple[_Job, Any]]) -> None:
+        self._lone = len(answers) == 1
+        for job, result in answers:
+            if job.answer.done():
+                continue  # the caller was cancelled; its work is committed all the same
+            if isinstance(result, Exception):
+                job.answer.set_exception(result)
+            else:
+                job.answer.set_result(result)
 
     # The methods below run in the writer's thread.
 
@@ -142,7 +158,7 @@ class SqliteStore(CoreStore):
             answers = self._commit_batch(together)
             if len(together) < len(batch):
                 answers += [self._run_alone(job) for job in batch if job.alone]
-            self._loop.call_soon_threadsafe(_deliver, answers)
+            self._loop.call_soon_threadsafe(self._deliver, answers)
             if last:
                 return
 
@@ -180,7 +196,7 @@ class SqliteStore(CoreStore):
     def _commit_whole(self, batch: Sequence[_Job], run: Callable[[Sequence[_Job]], list[tuple[_Job, Any]]]) -> list[tuple[_Job, Any]]:
         connection = self.core.connection
         self._failpoints("store.begin")
-        if identity(self.path) != self._file:  # the connection would go on with a file that nobody finds again
+        if identity(self._place) != self._file:  # the connection would go on with a file that nobody finds again
             raise StoreError(
                 f"{self.path} was deleted, moved or replaced while the engine had it open, and nothing more is written; "
                 "put the file back and open the engine again."
@@ -208,18 +224,18 @@ class SqliteStore(CoreStore):
         remaining = batch
         while remaining:
             # One statement cannot hold two transitions of the same case: write the first, then the next.
-            first: dict[int, Transition] = {}
-            jobs, later = [], []
+            first: dict[int, _Job] = {}
+            transitions: list[Transition] = []
+            later: list[_Job] = []
             for job in remaining:
                 if job.transition is None:
                     continue
-                if job.transition.case in first:
-                    later.append(job)
+                if first.setdefault(job.transition.case, job) is job:
+                    transitions.append(job.transition)
                 else:
-                    first[job.transition.case] = job.transition
-                    jobs.append(job)
-            if jobs:
-                answers += zip(jobs, self.core.apply([*first.values()]), strict=True)
+                    later.append(job)
+            if transitions:
+                answers += zip(first.values(), self.core.apply(transitions), strict=True)
             remaining = later
         # After the transitions: a release queued after a commit must see what the commit wrote.
         return answers + [(job, job.work(self.core)) for job in batch if job.transition is None]
@@ -286,13 +302,3 @@ def take_over(path: Path, now: float) -> tuple[sqlite3.Connection, int]:
 
 def _nothing(_: SqliteCore) -> None:
     """The work of a transition's job: the batch writes its transition."""
-
-
-def _deliver(answers: Sequence[tuple[_Job, Any]]) -> None:
-    for job, result in answers:
-        if job.answer.done():
-            continue  # the caller was cancelled; its work is committed all the same
-        if isinstance(result, Exception):
-            job.answer.set_exception(result)
-        else:
-            job.answer.set_result(result)

@@ -206,17 +206,21 @@ class SqliteCore:
                 rows.setdefault(statement, []).append(row)
         for statement, each in rows.items():
             self._each(statement, each)
-        return {case for (case,) in self._do("moved", (first,)).fetchall()}
+        return set(json.loads(self._do("moved", (first,)).fetchone()[0]))
 
     def _row(self, t: Transition) -> tuple[str, tuple[Any, ...]]:
         """Return the statement for a transition, which writes its case and the first row of its journal entry, and the values."""
         engine = self.engine if t.status is Status.RUNNING else None
+        number, events = self._number(len(t.events)), self.events.packed(t.events)
         field, text, writer, appends = t.fields[0] if t.fields else NO_FIELD
-        entry = (engine, self._number(len(t.events)), self.events.packed(t.events), field, text, writer, int(appends))
         if t.new is not None:
+            entry = (engine, number, events, field, text, writer, int(appends))
             stands = (t.status.value, t.wake_at, t.attempts, t.steps, t.step, t.rule, t.reason, t.outcome, t.needs, t.at)
             return "start", (t.case, *t.new, t.revision + 1, t.fence + t.claims, *stands, *entry)
-        row = (t.case, t.revision, t.fence, t.inbox, t.attempts, t.steps, t.step, t.rule, t.at, *entry)
+        row = (
+            t.case, t.revision, t.fence, t.inbox, t.attempts, t.steps, t.step, t.rule, t.at, engine, number, events, field, text, writer,
+            int(appends),
+        )  # fmt: skip
         if _goes_on(t):
             return "go_on", row
         more = (int(t.claims), len(t.takes), t.wake_at, t.reason, t.outcome, t.needs, t.migrated, t.interruptions)
