@@ -305,6 +305,19 @@ class Engine:
         self._check_running()
         await self._store.counts()
 
+    async def changes(self) -> AsyncGenerator[None, None]:
+        """Yield after each commit, without reading it. Commits that come while the caller is busy are one. Raises EngineStopped."""
+        changed = asyncio.Event()
+        self._followers.add(changed)
+        try:
+            while True:
+                await changed.wait()
+                changed.clear()
+                self._check_running()
+                yield
+        finally:
+            self._followers.discard(changed)
+
     # Answering.
 
     async def pending(self, case: int) -> Pending:

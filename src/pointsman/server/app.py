@@ -1,5 +1,6 @@
 """The web application of an engine: the API, the pages, and what both need."""
 
+import random
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -19,6 +20,8 @@ from pointsman.server.api import router
 from pointsman.server.bounds import BoundedBody, Recorded, Recorder
 from pointsman.server.problems import HANDLERS, of_error
 
+FORM_KEY_BYTES = 32  # as many as SHA-256 has, so that nobody guesses it
+
 
 def create_app(
     engine: Engine | None, access: Access, pages: Sequence[BaseRoute] = (), *, record: Recorder | None = None,
@@ -33,6 +36,7 @@ def create_app(
     app = FastAPI(title="Pointsman", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     app.state.engine = engine
     app.state.access = access
+    app.state.form_key = random.SystemRandom().randbytes(FORM_KEY_BYTES)
     app.include_router(router)
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     for kind, handler in HANDLERS.items():

@@ -1,31 +1,115 @@
 """The routes of the pages."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope as Connection
 
-from pointsman.kernel.snapshot import Status
-from pointsman.runtime.engine import Engine
-from pointsman.server.access import Scope, permit
-from pointsman.web.render import page
+from pointsman.errors import NotWaiting, PointsmanError
+from pointsman.server.access import Forbidden, Scope, Unauthenticated, permit
+from pointsman.server.forms import FormInvalid, FormTooLarge, form_of
+from pointsman.server.problems import of_error
+from pointsman.web.case import show_case
+from pointsman.web.live import live
+from pointsman.web.render import THEME_COOKIE, THEMES, CasePage, Shell, TaskPage, base_of, environment_of, page
+from pointsman.web.task import answer_task, not_waiting, show_task
+from pointsman.web.work_list import work_list
 
-ROWS_MAX = 100  # of one page of a list
+LINKS = (("/", "Work list"),)
+YEAR_SECONDS = 365 * 86_400  # for which the choice of a theme is kept
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 
-async def work_list(request: Request) -> Response:
-    """Show what waits for a person."""
-    who = await permit(request, Scope.READ)
-    engine: Engine = request.app.state.engine
-    rows = await engine.reader.cases(status=Status.WAITING, limit=ROWS_MAX)
-    return page(request, "work_list.html", who=who, rows=rows)
+def pages(
+    *,
+    product: str = "Pointsman",
+    templates: str | None = None,
+    task_pages: Mapping[str, TaskPage] | None = None,
+    case_pages: Mapping[str, CasePage] | None = None,
+    links: Sequence[tuple[str, str]] = (),
+    routes: Sequence[tuple[str, Handler]] = (),
+) -> Sequence[BaseRoute]:
+    """Return the routes of all pages.
 
+    An application that has pages of its own names the package with its `templates`, and by the name of the process its `task_pages` and
+    `case_pages`. `routes` are further pages, each with its path; `links` are for the navigation, each with its path and its label.
+    """
+    packages = ("pointsman.web",) if templates is None else (templates, "pointsman.web")
+    shell = Shell(product, environment_of(*packages), (*LINKS, *links), task_pages or {}, case_pages or {})
 
-def pages() -> Sequence[BaseRoute]:
-    """Return the routes of all pages."""
+    def route(path: str, handler: Handler, method: str = "GET") -> Route:
+        return Route(path, _guarded(shell, handler), methods=[method])
+
     return [
-        Route("/", work_list, name="work_list"),
+        route("/", work_list),
+        route("/cases/{case:int}", show_case),
+        route("/cases/{case:int}/task", show_task),
+        route("/cases/{case:int}/task", answer_task, "POST"),
+        route("/theme", choose_theme, "POST"),
+        *(route(path, handler) for path, handler in routes),
+        Route("/live", live),
         Mount("/static", StaticFiles(packages=[("pointsman.web", "static")]), name="static"),
+        _Unknown("/{path:path}", _guarded(shell, unknown)),
     ]
+
+
+async def choose_theme(request: Request) -> Response:
+    """Keep which theme a person wants, and go back to the page."""
+    who = await permit(request, Scope.READ)
+    form = await form_of(request, who)
+    theme = form.get("theme", "")
+    back = form.get("back", "/")
+    local = back.startswith("/") and not back.startswith(("//", "/\\"))
+    answer = RedirectResponse(f"{base_of(request)}{back}" if local else f"{base_of(request)}/", 303)
+    if theme in THEMES:
+        answer.set_cookie(THEME_COOKIE, theme, max_age=YEAR_SECONDS, httponly=True, samesite="lax", path=f"{base_of(request)}/")
+    return answer
+
+
+async def unknown(request: Request) -> Response:
+    """Say that there is no such page."""
+    return page(request, "problem.html", 404, title="There is no such page", detail="The address is wrong, or the page has moved.")
+
+
+class _Unknown(Route):
+    """A page for each unknown address that a browser opens. Others get the API's answer."""
+
+    def matches(self, scope: Connection) -> tuple[Match, Connection]:
+        if scope["type"] != "http" or not _is_page(Request(scope)):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+def _is_page(request: Request) -> bool:
+    inside = request.url.path.removeprefix(base_of(request))
+    return not inside.startswith("/api/") and "text/html" in request.headers.get("accept", "")
+
+
+def _guarded(shell: Shell, handler: Handler) -> Handler:
+    """Return a handler that shows its errors as pages."""
+
+    async def guarded(request: Request) -> Response:
+        request.state.shell = shell
+        try:
+            return await handler(request)
+        except NotWaiting as error:
+            return await not_waiting(request, await permit(request, Scope.READ), error)
+        except PointsmanError as error:
+            problem = of_error(error)
+            said = json.loads(bytes(problem.body))
+            return page(request, "problem.html", problem.status_code, title=said["title"], detail=said["detail"])
+        except Unauthenticated:
+            return page(request, "problem.html", 401, title="You are not signed in", detail="Sign in, and open the page again.")
+        except Forbidden as error:
+            return page(request, "problem.html", 403, title="You may not do this", detail=str(error))
+        except FormTooLarge as error:
+            return page(request, "problem.html", 413, title="The form is too large", detail=str(error))
+        except FormInvalid as error:
+            return page(request, "problem.html", 400, title="The form cannot be read", detail=str(error))
+
+    return guarded

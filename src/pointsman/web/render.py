@@ -1,14 +1,22 @@
-"""Render a page: the templates, the formats that they use, and the headers that every page has."""
+"""Render a page: the shell that all pages share, the formats that templates use, and the headers that every page has."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from pointsman.operations.times import format_duration, format_time
+from pointsman.runtime.engine import Engine
+from pointsman.server.access import Principal
+from pointsman.server.forms import csrf_token
+from pointsman.web.differences import word_difference
 
 # No script, style, image, frame or form target from anywhere else, and nothing inline (https://www.w3.org/TR/CSP3/).
 CONTENT_SECURITY_POLICY = (
@@ -22,22 +30,106 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+THEMES = ("auto", "light", "dark")
+THEME_COOKIE = "theme"
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+# Controls, and what changes the direction of text or is not seen: a text with them can look like another one (https://www.unicode.org/reports/tr36/).
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 
-def _environment() -> Environment:
+class Exact(str):
+    """A text that goes into a form field as it is, so that it comes back as it is."""
+
+    __slots__ = ()
+
+
+def marked(value: Any) -> Any:
+    """Return a value for a page: unseen characters of a text are shown by their numbers, such as ⟦202E⟧."""
+    if isinstance(value, str) and not isinstance(value, Exact | Markup):
+        return _UNSEEN.sub(lambda found: f"⟦{ord(found[0]):04X}⟧", value)
+    return value
+
+
+def format_ago(seconds: float) -> str:
+    """Format how long ago something was, such as "3 h"; "now" within the last minute."""
+    for size, unit in UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return "now"
+
+
+def clock_time(at: float, now: float, way: str = "ago") -> Markup:
+    """Return a `<time>` that says how far `at` (Unix seconds) is from `now`, and has the whole time for a program and on hover."""
+    moment = datetime.fromtimestamp(at).astimezone()
+    apart = format_ago(abs(now - at))
+    said = apart if apart == "now" or way == "plain" else f"{apart} ago" if at <= now else f"in {apart}"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(moment.isoformat(timespec="seconds"), format_time(at), said)
+
+
+def environment_of(*packages: str) -> Environment:
+    """Return the templates of these packages; the first one that has a template counts."""
     environment = Environment(
-        loader=PackageLoader("pointsman.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=marked,
+    )  # fmt: skip
     environment.filters["time"] = format_time
     environment.filters["duration"] = format_duration
+    environment.filters["exact"] = Exact
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, indent=2)
+    environment.globals["clock_time"] = clock_time
+    environment.globals["word_difference"] = word_difference
     return environment
 
 
-TEMPLATES = _environment()
+@dataclass(frozen=True)
+class TaskPage:
+    """The task page of a process: a template that extends `task.html`, and what it shows more.
+
+    `values(engine, task)` returns the further values for the template; `task` is a `TaskView`.
+    """
+
+    template: str
+    values: Callable[[Engine, Any], Awaitable[Mapping[str, Any]]] | None = None
 
 
-def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """Return a page with its security headers. `values` are what the template shows; Jinja escapes all of them."""
-    text = TEMPLATES.get_template(template).render(request=request, base=str(request.scope.get("root_path", "")), **values)
+@dataclass(frozen=True)
+class CasePage:
+    """The case page of a process: a template that extends `case.html`, and what it shows more; `values(engine, case)` gets its row."""
+
+    template: str
+    values: Callable[[Engine, Any], Awaitable[Mapping[str, Any]]] | None = None
+
+
+@dataclass(frozen=True)
+class Shell:
+    """What all pages of an application share: its name, its templates, its navigation, and pages of its own by the name of the process."""
+
+    product: str
+    templates: Environment
+    links: tuple[tuple[str, str], ...]
+    task_pages: Mapping[str, TaskPage] = field(default_factory=dict)
+    case_pages: Mapping[str, CasePage] = field(default_factory=dict)
+
+
+def page(request: Request, template: str, status: int = 200, *, who: Principal | None = None, **values: Any) -> Response:
+    """Return a page with its security headers. `who` is the caller; `values` are what the template shows; Jinja escapes all of them."""
+    shell: Shell = request.state.shell
+    engine: Engine = request.app.state.engine
+    theme = request.cookies.get(THEME_COOKIE, THEMES[0])
+    shared = {
+        "request": request,
+        "base": base_of(request),
+        "shell": shell,
+        "who": who,
+        "csrf": "" if who is None else csrf_token(request, who),
+        "now": engine.clock.now(),
+        "theme": theme if theme in THEMES else THEMES[0],
+    }
+    text = shell.templates.get_template(template).render(shared | values)
     return HTMLResponse(text, status, dict(HEADERS))
+
+
+def base_of(request: Request) -> str:
+    """Return the path below which the application is mounted, without a slash at its end."""
+    return str(request.scope.get("root_path", ""))

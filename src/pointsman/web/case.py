@@ -1,0 +1,127 @@
+"""The page of a case: where it stands and why, what happened, and its state at any revision."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.rows import CaseRow, EffectRow, EventRow
+from pointsman.kernel.snapshot import ENDED, Status
+from pointsman.operations.explain import Explanation, explain_case
+from pointsman.operations.history import event_text
+from pointsman.runtime.engine import Engine
+from pointsman.server.access import Scope, permit
+from pointsman.web.differences import Change, state_difference
+from pointsman.web.numbers import case_of, number_of
+from pointsman.web.render import Shell, page
+
+TIMELINE_MAX = 200  # events on the page; the first and the last ones are shown of more
+
+
+class Moment(NamedTuple):
+    """An event of the timeline: its text, who did it, and its revision."""
+
+    at: float
+    kind: str
+    text: str
+    by: str | None
+    revision: int
+
+
+class StateAt(NamedTuple):
+    """The state of a case at a revision, with what became of each field since the revision before."""
+
+    revision: int
+    before: int | None
+    behind: int | None
+    changes: Sequence[Change]
+    writers: Mapping[str, str]
+
+
+async def show_case(request: Request) -> Response:
+    """Show a case."""
+    who = await permit(request, Scope.READ)
+    engine: Engine = request.app.state.engine
+    shell: Shell = request.state.shell
+    case = case_of(request)
+    told = await explain_case(engine.reader, engine.processes, case)
+    history, row = told.history, told.case
+    own = shell.case_pages.get(row.process)
+    more = {} if own is None or own.values is None else await own.values(engine, row)
+    events = [_moment(event) for event in history.events]
+    values: dict[str, Any] = {
+        "row": row,
+        "told": told,
+        "stands": sentence(told, engine.clock.now()),
+        "events": events if len(events) <= TIMELINE_MAX else [*events[: TIMELINE_MAX // 2], *events[-TIMELINE_MAX // 2 :]],
+        "left_out": max(0, len(events) - TIMELINE_MAX),
+        "state": await _state_at(engine, row, number_of(request.query_params.get("revision"), row.revision)),
+        "effects": [(entry, effect_note(entry)) for entry in history.effects],
+        "usage": await engine.reader.usage_of_case(case),
+        "children": await engine.reader.children(case),
+        "messages": await engine.reader.messages(case),
+        "waits_for_person": history.pause is not None and history.pause.closed is None and row.status is Status.WAITING,
+        "ended": row.status in ENDED,
+        **more,
+    }
+    return page(request, "case.html" if own is None else own.template, who=who, **values)
+
+
+def sentence(told: Explanation, now: float) -> str:
+    """Say in one sentence where a case stands."""
+    row, pause = told.case, told.history.pause
+    match row.status:
+        case Status.DONE:
+            return f"It ended: {row.outcome}."
+        case Status.CANCELLED:
+            return f"It was cancelled: {row.reason}."
+        case Status.PARKED:
+            return f"It is parked at {row.step} and waits for an operator: {row.reason}."
+        case Status.BLOCKED:
+            return f"It is blocked: {row.reason}."
+        case Status.WAITING if pause is not None and pause.closed is None:
+            return f"It waits for {pause.assignee or 'a person'} to answer {pause.name}."
+        case Status.WAITING:
+            return f"It waits at {row.step} for {told.awaits or 'what comes'}."
+        case Status.READY if row.needs is not None:
+            return f"It waits for a permit of {row.needs} to run {row.step}."
+        case Status.READY if row.wake_at is not None and row.wake_at > now:
+            return f"It runs {row.step} again when its time has come."
+        case Status.READY:
+            return f"It is ready to run {row.step}."
+        case _:
+            return f"It runs {row.step}."
+
+
+def effect_note(entry: EffectRow) -> str:
+    """Say how an effect stands: "done", or what is known of it."""
+    known = {
+        EffectStatus.DONE: "done",
+        EffectStatus.FAILED: "rejected",
+        EffectStatus.NOT_SENT: "not sent",
+        EffectStatus.INTENDED: "called, no outcome yet",
+    }
+    return known.get(entry.status, "in doubt")
+
+
+def _moment(event: EventRow) -> Moment:
+    facts: Mapping[str, Any] = json.loads(event.facts)
+    return Moment(event.at, event.kind, event_text(event), facts.get("by"), event.revision)
+
+
+async def _state_at(engine: Engine, row: CaseRow, wanted: int) -> StateAt:
+    revision = min(max(wanted, 1), row.revision) if row.revision else 0
+    fields = await engine.reader.fields(row.id, revision=revision)
+    earlier = await engine.reader.fields(row.id, revision=revision - 1) if revision > 1 else ()
+    after = {field.field: json.loads(field.text) for field in fields}
+    before = {field.field: json.loads(field.text) for field in earlier}
+    return StateAt(
+        revision,
+        revision - 1 if revision > 1 else None,
+        revision + 1 if revision < row.revision else None,
+        state_difference(before, after),
+        {field.field: field.writer for field in fields},
+    )

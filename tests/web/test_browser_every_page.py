@@ -1,0 +1,25 @@
+"""Every page for every reader: in both themes, on a phone and wide."""
+
+import asyncio
+from pathlib import Path
+
+from axe_playwright_python.async_playwright import Axe
+
+from web.browsing import visit
+
+
+def test_the_pages_are_accessible_in_both_themes_and_fit_a_phone(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with visit(tmp_path) as visited:
+            case = (await visited.engine.start("claims", {"text": "fire " * 80})).case
+            await visited.engine.wait_until_resting(case)
+            for theme in ("light", "dark"):
+                for path in ("/", f"/cases/{case}", f"/cases/{case}/task", "/cases/99"):
+                    page = await visited.open(path, color_scheme=theme, viewport={"width": 320, "height": 700})
+
+                    found = (await Axe().run(page)).response["violations"]
+
+                    assert [(path, one["id"]) for one in found if one["impact"] in {"serious", "critical"}] == []
+                    assert await page.evaluate("document.documentElement.scrollWidth") == 320, path
+
+    asyncio.run(body())

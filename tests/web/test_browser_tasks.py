@@ -1,0 +1,87 @@
+"""Tasks in a browser: decided by keyboard, without a script, and live."""
+
+import asyncio
+from pathlib import Path
+
+from playwright.async_api import expect
+
+from pointsman import Engine, Status
+from web.browsing import visit
+
+
+async def waiting_case(engine: Engine, text: str) -> int:
+    case = (await engine.start("claims", {"text": text})).case
+    await engine.wait_until_resting(case)
+    return case
+
+
+def test_a_person_works_the_list_off_with_the_keyboard(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with visit(tmp_path) as visited:
+            cases = [await waiting_case(visited.engine, text) for text in ("fire", "hail", "theft")]
+            page = await visited.open()
+
+            await page.keyboard.press("j")
+            await page.keyboard.press("j")
+            await page.keyboard.press("k")
+            await page.keyboard.press("Enter")
+            await expect(page).to_have_url(f"{visited.url}/cases/{cases[0]}/task")
+            await page.keyboard.press("e")
+            await page.keyboard.press("Control+A")
+            await page.keyboard.type("Dear Ada")
+            await page.keyboard.press("Escape")
+            await page.keyboard.press("a")
+            await page.keyboard.press("Enter")
+
+            await expect(page).to_have_url(f"{visited.url}/cases/{cases[1]}/task?answered={cases[0]}")
+            await visited.engine.wait_until_resting(cases[0])
+            state = await visited.engine.state(cases[0])
+            assert (state.letter, state.verdict.paid) == ("Dear Ada", True)
+            await page.keyboard.press("j")
+            await expect(page).to_have_url(f"{visited.url}/cases/{cases[2]}/task")
+            await page.keyboard.press("r")
+            await page.keyboard.type("not covered")
+            await page.keyboard.press("Tab")
+            await page.keyboard.press("Enter")
+            await expect(page).to_have_url(f"{visited.url}/cases/{cases[1]}/task?answered={cases[2]}")
+            await visited.engine.wait_until_resting(cases[2])
+            verdict = (await visited.engine.state(cases[2])).verdict
+            assert (verdict.paid, verdict.note) == (False, "not covered")
+
+    asyncio.run(body())
+
+
+def test_an_answer_needs_no_script(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with visit(tmp_path) as visited:
+            case = await waiting_case(visited.engine, "fire")
+            page = await visited.open(java_script_enabled=False)
+
+            await page.get_by_role("link", name=str(case), exact=True).click()
+            await page.get_by_role("button", name="Send the answer").click()
+            await expect(page.locator(".error")).to_have_text("Fill this in.")
+            await page.get_by_label("Yes").check()
+            await page.get_by_role("button", name="Send the answer").click()
+
+            await expect(page.locator("main")).to_contain_text(f"Case {case} was answered")
+            assert (await visited.engine.wait_until_resting(case)).status is Status.DONE
+
+    asyncio.run(body())
+
+
+def test_an_open_list_shows_a_new_task_and_an_open_form_keeps_what_was_typed(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with visit(tmp_path) as visited:
+            first = await waiting_case(visited.engine, "fire")
+            page, task = await visited.open(), await visited.open(f"/cases/{first}/task")
+            await page.keyboard.press("j")
+            await task.get_by_label("Note").fill("half a sentence")
+
+            second = await waiting_case(visited.engine, "hail")
+
+            await expect(page.locator(f"[data-row='{second}']")).to_be_visible()
+            await expect(page.locator(f"[data-row='{first}']")).to_be_focused()
+            await expect(page.locator("#said")).to_have_text("2 tasks wait")
+            await expect(task.get_by_label("Note")).to_have_value("half a sentence")
+
+    asyncio.run(body())

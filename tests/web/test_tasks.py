@@ -1,0 +1,153 @@
+"""The page of a task, without a browser: what it shows and what a form does."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from pointsman import Engine, Status
+from server.serving import served
+
+BROWSER = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+
+
+async def waiting_case(engine: Engine, text: str = "fire") -> int:
+    case = (await engine.start("claims", {"text": text})).case
+    await engine.wait_until_resting(case)
+    return case
+
+
+def hidden(page: str) -> dict[str, str]:
+    """The hidden fields of the form for the answer."""
+    form = page[page.index('class="task"') :]
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form))
+
+
+async def answer(client: httpx.AsyncClient, case: int, fields: Mapping[str, str], page: str | None = None) -> httpx.Response:
+    page = page or (await client.get(f"/cases/{case}/task", headers=BROWSER)).text
+    return await client.post(f"/cases/{case}/task", data={**hidden(page), **fields}, headers=BROWSER)
+
+
+def test_an_answer_and_an_edit_end_the_task_and_the_next_one_follows(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (engine, client):
+            first, second = await waiting_case(engine), await waiting_case(engine, "hail")
+
+            answered = await answer(client, first, {"answer.paid": "true", "edit.letter": "Dear Ada,\r\nwe pay."})
+
+            assert (answered.status_code, answered.headers["location"]) == (303, f"/cases/{second}/task?answered={first}")
+            row = await engine.wait_until_resting(first)
+            state = await engine.state(first)
+            assert (row.status, state.letter, state.verdict.paid) == (Status.DONE, "Dear Ada,\nwe pay.", True)
+            answered = await answer(client, second, {"answer.paid": "false"})
+            assert answered.headers["location"] == f"/?answered={second}"
+            assert (await engine.state(second)).letter == "Dear customer, about hail"
+
+    asyncio.run(body())
+
+
+def test_an_answer_that_is_not_complete_is_shown_again_with_what_was_entered(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (engine, client):
+            case = await waiting_case(engine)
+
+            refused = await answer(client, case, {"answer.note": "my <b>words</b>", "edit.letter": "my letter"})
+
+            assert refused.status_code == 422
+            assert 'id="answer.paid-error">Fill this in.' in refused.text
+            assert "my &lt;b&gt;words&lt;/b&gt;</textarea>" in refused.text
+            assert "my letter</textarea>" in refused.text
+            assert (await engine.case(case)).status is Status.WAITING
+
+    asyncio.run(body())
+
+
+def test_an_answer_to_what_has_changed_since_shows_the_change_and_keeps_what_was_entered(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (engine, client):
+            case = await waiting_case(engine)
+            page = (await client.get(f"/cases/{case}/task", headers=BROWSER)).text
+            again = page.replace(hidden(page)["digest"], "0" * 64)
+
+            refused = await answer(client, case, {"answer.paid": "true", "answer.note": "my words"}, again)
+
+            assert refused.status_code == 409
+            assert "has changed since" in refused.text
+            assert "my words</textarea>" in refused.text
+            assert hidden(refused.text)["digest"] == hidden(page)["digest"]
+            assert (await engine.case(case)).status is Status.WAITING
+
+    asyncio.run(body())
+
+
+def test_a_second_answer_says_who_was_first(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (engine, client):
+            case = await waiting_case(engine)
+            page = (await client.get(f"/cases/{case}/task", headers=BROWSER)).text
+            await engine.resume((await engine.pending(case)).token, {"paid": False}, by="grace")
+
+            late = await answer(client, case, {"answer.paid": "true"}, page)
+
+            assert late.status_code == 409
+            assert "was answered by <strong>grace</strong>" in late.text
+
+    asyncio.run(body())
+
+
+def test_a_form_from_elsewhere_is_refused(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (engine, client):
+            case = await waiting_case(engine)
+            page = (await client.get(f"/cases/{case}/task", headers=BROWSER)).text
+            fields = {**hidden(page), "answer.paid": "true"}
+            path = f"/cases/{case}/task"
+            sent = {
+                "cross-site": await client.post(path, data=fields, headers={"Sec-Fetch-Site": "cross-site"}),
+                "same site": await client.post(path, data=fields, headers={"Sec-Fetch-Site": "same-site"}),
+                "other origin": await client.post(path, data=fields, headers={"Origin": "https://evil.example"}),
+                "no origin": await client.post(path, data=fields),
+                "no token": await client.post(path, data={**fields, "csrf": ""}, headers=BROWSER),
+                "wrong token": await client.post(path, data={**fields, "csrf": "0" * 64}, headers=BROWSER),
+            }
+
+            assert {why: answer.status_code for why, answer in sent.items()} == dict.fromkeys(sent, 403)
+            large = await client.post(path, data={**fields, "answer.note": "x" * 2_000_000}, headers=BROWSER)
+            many = await client.post(path, data={f"f{number}": "" for number in range(3_000)}, headers=BROWSER)
+            other = await client.post(path, json={}, headers=BROWSER)
+            assert (large.status_code, many.status_code, other.status_code) == (413, 413, 400)
+            assert (await engine.case(case)).status is Status.WAITING
+            own = await client.post(path, data=fields, headers={"Origin": "http://127.0.0.1"})
+            assert own.status_code == 303
+
+    asyncio.run(body())
+
+
+def test_errors_are_pages_for_a_browser_and_problems_for_a_program(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (_, client):
+            for path in ("/cases/99", "/cases/99/task", "/cases/99999999999999999999", "/nothing"):
+                page = await client.get(path, headers=BROWSER)
+                assert (path, page.status_code, page.headers["content-type"]) == (path, 404, "text/html; charset=utf-8")
+                assert "script-src 'self'" in page.headers["content-security-policy"]
+            for path in ("/api/v1/cases/99", "/api/v1/nothing"):
+                problem = await client.get(path, headers=BROWSER)
+                assert (path, problem.status_code, problem.headers["content-type"]) == (path, 404, "application/problem+json")
+
+    asyncio.run(body())
+
+
+def test_hidden_characters_of_a_text_are_shown_and_text_is_never_markup(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (engine, client):
+            case = await waiting_case(engine, "<script>alert(1)</script> \u202efdp.exe\x1b[31m")
+
+            pages = [(await client.get(path, headers=BROWSER)).text for path in ("/", f"/cases/{case}", f"/cases/{case}/task")]
+
+            for page in pages:
+                assert "<script>alert" not in page
+                assert "&lt;script&gt;alert(1)&lt;/script&gt; ⟦202E⟧fdp.exe⟦001B⟧[31m" in page
+
+    asyncio.run(body())
