@@ -142,12 +142,12 @@ def _report(root: Part, media_types: Collection[str], sender: str, sender_name: 
 
 def _listed(root: Part, precedence: str, own: str) -> Sign | None:
     """Return a sign if the mail was sent to many. The shop's own lists do not count, because customers write to them."""
+    if precedence not in {"list", "bulk", "junk"} and not any(map(root.fields, _LIST_FIELDS)):
+        return None
     home = own.rpartition("@")[2].lower()
     posts = {address for _, address in addresses(_MAILTO.findall(" ".join(root.fields("list-post"))), set())}
     named = _LIST_ID.search(root.field("list-id"))
     if home and (any(_within(post.rpartition("@")[2], home) for post in posts) or (named is not None and _within(named[1].lower(), home))):
-        return None
-    if not any(map(root.fields, _LIST_FIELDS)) and precedence not in {"list", "bulk", "junk"}:
         return None
     to = {plain(address) for _, address in addresses([*root.fields("to"), *root.fields("cc")], set())}
     posted = named is not None and not to.isdisjoint(map(plain, posts)) and not any(_within(one.rpartition("@")[2], home) for one in to)

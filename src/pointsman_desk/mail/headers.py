@@ -2,6 +2,7 @@
 
 import binascii
 import re
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 
 import idna
@@ -34,7 +35,8 @@ def header_text(value: str, notes: set[str]) -> str:
     if not value.isascii():
         value = decode(value.encode("utf-8", "surrogateescape"), None, notes)
         notes.add("8bit-header")
-    value = _FOLD.sub(" ", value)
+    if "\n" in value or "\r" in value:
+        value = _FOLD.sub(" ", value)
     if "=?" in value:
         value = _words_read(value, notes)
     return clean(value, notes).replace("\n", " ").strip()
@@ -66,7 +68,7 @@ def _word_bytes(encoding: str, content: str) -> bytes:
     return binascii.a2b_base64(raw + b"=" * (-len(raw) % 4))
 
 
-def addresses(values: list[str], notes: set[str]) -> list[tuple[str, str]]:
+def addresses(values: Sequence[str], notes: set[str]) -> list[tuple[str, str]]:
     """Return (display name, lower-case address) of each mailbox in an address list (RFC 5322 3.4).
 
     Takes linear time, also for nested comments. A group gives its members. If a value has no valid mailbox but something like
@@ -111,7 +113,7 @@ def _whole_mailboxes(value: str, notes: set[str]) -> str:
     return value[:HEADER_MAX].rpartition(",")[0]
 
 
-def single_address(values: list[str]) -> str | None:
+def single_address(values: Sequence[str]) -> str | None:
     """Return the lower-case address of a From that names exactly one address in plain ASCII; None for every other From.
 
     With two fields, two mailboxes, a name that is another address, an address in encoded words, or a non-ASCII letter whose lower
@@ -155,7 +157,7 @@ def _mailboxes(value: str) -> list[tuple[list[str], str, str | None]]:
     return out
 
 
-def ids(values: list[str], notes: set[str]) -> tuple[str, ...]:
+def ids(values: Sequence[str], notes: set[str]) -> tuple[str, ...]:
     """Return the message identifiers of header values without angle brackets, in order, each once.
 
     The content of the brackets is not checked, because real identifiers break the grammar of RFC 5322 3.6.4.

@@ -2,7 +2,7 @@
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.feedparser import BytesFeedParser
 from email.message import Message
 from email.parser import BytesParser
@@ -62,13 +62,16 @@ class Part(Message):
         self.count = 1  # this part and the parts below it
         self.field_count = 0
         self._values: dict[str, list[str]] = {}  # of each field, by its name in lower case
+        self._media_type: str | None = None
 
-    def fields(self, name: str) -> list[str]:
+    def fields(self, name: str) -> Sequence[str]:
         """Return the values of a header field, in order. `name` is in lower case.
 
         Bytes that are neither ASCII nor UTF-8 are decoded in the charset of the mail's text, which the mail program probably used.
         """
-        values = list(self._values.get(name, ()))
+        values = self._values.get(name)
+        if values is None:
+            return ()
         return values if name.startswith("content-") or all(map(str.isascii, values)) else [self.top.decoded(value) for value in values]
 
     def decoded(self, value: str) -> str:
@@ -85,15 +88,17 @@ class Part(Message):
 
     def field(self, name: str) -> str:
         """Return the first value of a header field; "" without one. `name` is in lower case."""
-        return next(iter(self.fields(name)), "")
+        values = self.fields(name)
+        return values[0] if values else ""
 
     @property
     def media_type(self) -> str:
         """The media type in lower case; text/plain if it is missing or invalid (RFC 2045 5.2)."""
-        found = _MEDIA_TYPE.match(self.field("content-type"))
-        if found:
-            return found[1].lower()
-        return "text/plain" if self.field("content-type") else self.get_default_type()
+        if self._media_type is None:
+            value = self.field("content-type")
+            found = _MEDIA_TYPE.match(value)
+            self._media_type = found[1].lower() if found else "text/plain" if value else self.get_default_type()
+        return self._media_type
 
     def parameters(self, name: str) -> dict[str, str]:
         """Return the parameters of a header field by lower-case name; continued and encoded ones are decoded (RFC 2231)."""
@@ -117,6 +122,7 @@ class Part(Message):
         if self.field_count <= FIELDS_MAX:
             super().set_raw(name, value)
             self._values.setdefault(name.lower(), []).append(value)
+            self._media_type = None
 
     def get_content_type(self) -> str:
         """Called by the parser: a contained message must not be opened."""
