@@ -177,7 +177,9 @@ def _is_plain(text: str) -> bool:
 
 def _text(text: str) -> str:
     """Return a plain text folded at its spaces, and any other text as encoded words."""
-    return "\r\n ".join(textwrap.wrap(text, _LINE_MAX, break_on_hyphens=False)) if _is_plain(text) else _encoded(text)
+    if not _is_plain(text):
+        return _encoded(text)
+    return text if len(text) <= _LINE_MAX else "\r\n ".join(textwrap.wrap(text, _LINE_MAX, break_on_hyphens=False))
 
 
 def _encoded(text: str) -> str:

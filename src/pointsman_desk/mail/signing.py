@@ -67,7 +67,7 @@ class Signer:
         return hmac.compare_digest(mac[: len(claim.mac)], claim.mac)
 
     def _mac(self, what: str, case: int, conversation: str) -> str:
-        return hmac.new(self._secret, f"{what}/{case}/{conversation}".encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self._secret, f"{what}/{case}/{conversation}".encode(), "sha256").hex()
 
     def _letters(self, what: str, case: int, conversation: str) -> str:
         return base64.b32encode(bytes.fromhex(self._mac(what, case, conversation))).decode()

@@ -17,7 +17,7 @@ from pointsman_desk.models.lexicon import Findings, Match, lexicon
 from pointsman_desk.models.prompts import ClassifyAnswer, DraftAnswer
 from pointsman_desk.models.replies import write_reply
 from pointsman_desk.models.spelling import corrected, undisguised
-from pointsman_desk.models.words import TEXT_CHARACTERS_MAX, fold, language_of, sentences, tricked
+from pointsman_desk.models.words import TEXT_CHARACTERS_MAX, fold, leading, sentences, tricked
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -84,8 +84,9 @@ def _classified(mail: Mail) -> Classification:
     perhaps = _found([], doubtful, numbers)  # separately, so that a short question with a signature stays short
     matches = [*found.matches(), *perhaps.matches()]
     orders = found.words("injection") + perhaps.words("injection") + _marks(f"{subject}\n{text}\n{doubtful}") + _beside(mail)
-    language = _language(subject, text, matches)
-    many = mail.automatic is not None or _bulk(found, text)
+    words = fold(text[:TEXT_CHARACTERS_MAX]).split()
+    language = _language(subject, words, matches)
+    many = mail.automatic is not None or _bulk(found, words)
     intent, grounds = _decide(matches, spoken=language is not None, bulk=many, orders=orders)
     return Classification(
         intents=(intent,),
@@ -132,14 +133,13 @@ def _marks(text: str) -> tuple[str, ...]:
     return tuple(mark.strip() for mark in lexicon().marks if mark in lowered)
 
 
-def _language(subject: str, text: str, matches: list[Match]) -> Language | None:
+def _language(subject: str, words: list[str], matches: list[Match]) -> Language | None:
     votes = Counter(match.language for match in matches)
-    return language_of(text, votes) or language_of(f"{subject}\n{text}", votes)
+    return leading(words, votes) or leading([*fold(subject).split(), *words], votes)
 
 
-def _bulk(found: Findings, text: str) -> bool:
-    """Return whether the text reads like a mass mailing: a long text without a single person's "I"."""
-    words = fold(text).split()
+def _bulk(found: Findings, words: list[str]) -> bool:
+    """Return whether a text of these words reads like a mass mailing: long, without a single person's "I"."""
     marks = len(found.words("bulk"))
     own = sum(word in lexicon().selves for word in words)
     return (

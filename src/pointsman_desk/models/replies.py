@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from pointsman_desk.case import Intent, NoOrder, Order, Policy, Reply, Tone
@@ -11,10 +11,12 @@ from pointsman_desk.models.base import Brief, reply_subject
 from pointsman_desk.models.words import read_data
 from pointsman_desk.slots import facts_of, fill, fills
 
+REPLIES_MAX = 64  # a reply is written twice, close together: as the draft and to compare the draft with
 _CONSOLED = (Intent.REFUND, Intent.COMPLAINT)
 _LEFT_US = ("shipped", "delivered", "cancelled")
 
 
+@lru_cache(maxsize=REPLIES_MAX)
 def write_reply(brief: Brief, *, author: str, careful: bool = False) -> Reply:
     """Return the templates' reply to `brief`; with `careful`, one that promises no refund.
 

@@ -58,7 +58,7 @@ def _of_its_form(mail: Mail) -> Iterator[str]:
 def _of_its_text(text: str, mail: Mail) -> Iterator[str]:
     plain = unicodedata.normalize("NFKC", text)
     yield from (said for said, pattern in _SIGNS.items() if pattern.search(plain))
-    if set(_ADDRESS.findall(plain.lower())) - {mail.sender, *mail.to}:
+    if "@" in plain and set(_ADDRESS.findall(plain.lower())) - {mail.sender, *mail.to}:
         yield "it contains an e-mail address that is not its sender's"
     if len({found[1] for found in _ORDER.finditer(plain)}) > 1:
         yield "it names several orders"

@@ -4,7 +4,7 @@ import re
 import tomllib
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -80,9 +80,15 @@ def language_of(text: str, votes: Mapping[Language, int] | None = None) -> Langu
 
     `votes` adds other evidence for a language, such as phrases found. The result is also None if a language without templates leads.
     """
+    return leading(fold(text[:TEXT_CHARACTERS_MAX]).split(), votes)
+
+
+def leading(words: Iterable[str], votes: Mapping[Language, int] | None = None) -> Language | None:
+    """Return the `language_of` a text of these folded words."""
     known = _small_words()
-    counts = Counter(name for word in fold(text[:TEXT_CHARACTERS_MAX]).split() if word in known for name in known[word])
-    counts.update({language.value: number for language, number in (votes or {}).items()})
+    counts = Counter(name for word in words if word in known for name in known[word])
+    for language, number in (votes or {}).items():
+        counts[language.value] += number
     best = max(counts.values(), default=0)
     leaders = [name for name, number in counts.items() if number == best]
     return Language(leaders[0]) if best and len(leaders) == 1 and leaders[0] in set(Language) else None
