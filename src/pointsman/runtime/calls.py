@@ -9,7 +9,6 @@ import threading
 import types
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -115,8 +114,11 @@ class Calls:
             failpoints("effect.called" if request.key else "node.called")
         return end if permit is None else end._replace(facts=permit.facts, refused=permit.refused, held_until=permit.end.holds)
 
-    async def invoke(self, session: CaseSession, request: Request) -> object:
-        """Call the function with its fields and resources. Raises what it raises, TimeoutError after its timeout, and NotBegun."""
+    def invoke(self, session: CaseSession, request: Request) -> Awaitable[object]:
+        """Call the function with its fields and resources. Raises what it raises, TimeoutError after its timeout, and NotBegun.
+
+        Await the result at once.
+        """
         if request.late():
             raise NotBegun(TOO_LATE)
         node, codec = request.node, codec_of(session.process.state)
@@ -136,16 +138,14 @@ class Calls:
                 context, violations=progress.violations, rejected=progress.rejected, model=progress.model, _read=self.read
             )
         if node.isolated and request.look_up is None:
-            async with AsyncExitStack() as slots:
-                await self._in_turn(session, slots)
-                return await self._answer(session, request, self.isolation.call(node, reads, uses.get("ctx")))
+            return self._isolated(session, request, reads, uses.get("ctx"))
         if asynchronous or node.inline:
             call: Awaitable[object] = function(*reads, **uses) if asynchronous else _inline(function, reads, uses)
-            return await self._answer(session, request, call)
+            return self._answer(session, request, call)
         thread = self._threaded(session, request, functools.partial(function, *reads, **uses))
         if request.permit is not None:
             request.permit.call = thread
-        return await self._answer(session, request, asyncio.wrap_future(thread), thread)
+        return self._answer(session, request, asyncio.wrap_future(thread), thread)
 
     def cancelled_task(self) -> asyncio.Task[Any] | None:
         """Return the task that runs, if its cancel has been requested: `without_cancel` clears that."""
@@ -239,12 +239,13 @@ class Calls:
             thread.cancel()
             raise
 
-    async def _in_turn(self, session: CaseSession, slots: AsyncExitStack) -> None:
-        """Wait until another subprocess may start."""
+    async def _isolated(self, session: CaseSession, request: Request, reads: Sequence[Any], context: Context | None) -> object:
+        """Call the function in a subprocess, once another one may start. The wait for that does not use up the call's time."""
         if self.isolation.slots.locked():
             await self.begun.waits(session)
-        await slots.enter_async_context(self.isolation.slots)
-        await self.begun.begins(session)
+        async with self.isolation.slots:
+            await self.begun.begins(session)
+            return await self._answer(session, request, self.isolation.call(request.node, reads, context))
 
     def _threaded(self, session: CaseSession, request: Request, function: Callable[[], Any]) -> Call:
         context, loop = contextvars.copy_context(), self.loop

@@ -101,7 +101,8 @@ class Runner:
         """Drive a case until it rests or has to wait.
 
         `commands` are those of the plan that was committed last, or None for a case that was just claimed. When `going_on` returns False, the case
-        is given back at the end of its step. Raises StoreError.
+        is given back at the end of its step. A cancel comes before the next call, unless only that call can resolve the doubt about an earlier
+        one. Raises StoreError.
         """
         everything = Offer(shut=partial(self._limits.shut, session.case.row.id), given_up=self._calls.threads.abandoned_calls)
 
@@ -109,25 +110,21 @@ class Runner:
             goes_on, cancel = going_on(), session.cancel
             return everything if goes_on and cancel is None else replace(everything, place=goes_on, cancel=cancel)
 
-        with self._calls.watchdog.watching():
-            await self._follow(session, commands, offer)
-
-    async def _follow(self, session: CaseSession, commands: tuple[Command, ...] | None, offer: Offers) -> None:
-        if commands is None:
-            commands = await self.advance(session, Claimed(), offer)
-        while commands and not isinstance(commands[0], Rest):
-            [command] = commands
-            doubtful = isinstance(command, CallEffect) and command.doubtful  # only this call can resolve the doubt about the earlier one
-            if session.cancel is not None and not doubtful:
-                happening: Happening = CancelledBeforeCall(command if isinstance(command, CallEffect) else None)
-            elif isinstance(command, RunTransaction):
-                commands = await self._transact(session, command, offer)
-                continue
-            else:
-                happening = await self._performs[type(command)](session, command, offer)
-            commands = await self.advance(session, happening, offer)
-            if (session.permit is not None or session.reserved is not None) and not (commands and isinstance(commands[0], CallEffect)):
-                self._give_back(session)
+        with self._calls.watchdog:
+            if commands is None:
+                commands = await self.advance(session, Claimed(), offer)
+            while commands and not isinstance(commands[0], Rest):
+                [command] = commands
+                if session.cancel is not None and not (isinstance(command, CallEffect) and command.doubtful):
+                    happening: Happening = CancelledBeforeCall(command if isinstance(command, CallEffect) else None)
+                elif isinstance(command, RunTransaction):
+                    commands = await self._transact(session, command, offer)
+                    continue
+                else:
+                    happening = await self._performs[type(command)](session, command, offer)
+                commands = await self.advance(session, happening, offer)
+                if (session.permit is not None or session.reserved is not None) and not (commands and isinstance(commands[0], CallEffect)):
+                    self._give_back(session)
 
     async def advance(self, session: CaseSession, happening: Happening, offer: Offers) -> tuple[Command, ...]:
         """Ask the machine for a plan and commit it. If a message arrived in between, read it and ask again."""

@@ -196,7 +196,7 @@ def _input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[
         raise InputInvalid(
             f"process {process.name!r} cannot start with a {type(state).__name__}; give it a {process.state.__name__}, or a mapping of its inputs."
         )
-    given = dict(state)
+    given = vars(state) if isinstance(state, process.state) else dict(state)
     required, inputs = inputs_of(process.state), _given_at_start(process)
     for name, value in given.items():
         if value is not None and name not in inputs and name in process.state.model_fields:

@@ -8,8 +8,7 @@ import asyncio
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from traceback import walk_stack
 
 from pointsman.definition.process import AnyProcess
@@ -41,8 +40,7 @@ class Watchdog:
         self._sleeps, self._closed = False, False
         self._thread: threading.Thread | None = None
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Count one more running case until the block is left."""
         self._cases += 1
         if self._thread is None and type(self._clock) is SystemClock:
@@ -51,10 +49,9 @@ class Watchdog:
         elif self._sleeps:
             with self._changed:
                 self._changed.notify()
-        try:
-            yield
-        finally:
-            self._cases -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._cases -= 1
 
     def look(self) -> None:
         """Check the loop once, from another thread. Warn once if it has been blocked for `BLOCKED_SECONDS`."""
