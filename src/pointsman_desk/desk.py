@@ -1,7 +1,7 @@
 """What people do at the desk: process the mailbox, look at cases, and decide on them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from string import hexdigits
 from typing import Any
@@ -9,12 +9,13 @@ from typing import Any
 from pointsman import CaseRow, Pending, Reconcile, Stale, Started, Status
 from pointsman_desk.case import Addressing, Approval, FollowedUp, Receipt, Reply, Sorting, Verdict, proposed, sent_of
 from pointsman_desk.errors import DeskError, MailboxMissing
+from pointsman_desk.intake import side_by_side
 from pointsman_desk.mail.automatic import plain
 from pointsman_desk.mail.compose import is_address
 from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
-from pointsman_desk.nodes.ingest import ingest
+from pointsman_desk.nodes.ingest import Taken, ingest
 from pointsman_desk.process import FOLLOW_UP, SORT
 from pointsman_desk.standing import SEND, Standing, dispatches, may_go_on, parked_by_rule, reasons, standing_of
 from pointsman_desk.wiring import Desk
@@ -38,6 +39,15 @@ class Run:
     known: int = 0
     problems: list[str] = field(default_factory=list)
     yielded: bool = False
+
+    def count(self, taken: Taken) -> None:
+        """Count a mail that was taken in."""
+        if taken.how == "started":
+            self.started.append(taken.case)
+        elif taken.how == "joined":
+            self.joined.append(taken.case)
+        else:
+            self.known += 1
 
 
 class DraftChanged(DeskError):
@@ -79,15 +89,13 @@ async def work_off(
             run.problems.append(found.problem or f"{found.name} cannot be read")
             return None
         taken = await ingest(desk.engine, desk.process, found.raw, desk.conversations, now=desk.clock.now())
-        if taken.how == "started":
-            run.started.append(taken.case)
-        elif taken.how == "joined":
-            run.joined.append(taken.case)
-        else:
-            run.known += 1
+        run.count(taken)
         return Started(taken.case, duplicate=taken.how == "duplicate")
 
-    await _take_all(desk.mails() if mails is None else mails, take, run, lambda: stop.is_set() or wanted())
+    async def take_all(mails: Iterable[Found]) -> None:
+        await _take_all(desk, mails, seen, run, lambda: stop.is_set() or wanted())
+
+    await take_all(desk.mails() if mails is None else mails)
     while not (stop.is_set() or run.yielded):
         await arrivals.take_in(take, stop, wanted)
         quiet = asyncio.Event()
@@ -98,23 +106,28 @@ async def work_off(
             continue
         if quiet.is_set() or stop.is_set():
             break
-        await _take_all(desk.mails(), take, run, lambda: stop.is_set() or wanted())
+        await take_all(desk.mails())
     run.problems += arrivals.take_problems()
     return run
 
 
 async def _take_all(
-    mails: Iterable[Found], take: Callable[[Found], Awaitable[Started | None]], run: Run, interrupted: Callable[[], bool]
-) -> None:
+    desk: Desk, mails: Iterable[Found], seen: Callable[[str], None], run: Run, interrupted: Callable[[], bool]
+) -> None:  # fmt: skip
     """Take each mail of the mailbox. A mail that is missing or incomplete is reported and does not stop the others."""
-    try:
-        for found in mails:
-            await take(found)
-            if interrupted():
-                run.yielded = True
-                break
-    except MailboxMissing as missing:
-        run.problems.append(str(missing))
+    async with side_by_side(desk, run.count) as intake:
+        try:
+            for found in mails:
+                seen(found.name)
+                if found.raw is None:
+                    run.problems.append(found.problem or f"{found.name} cannot be read")
+                else:
+                    await intake.begin(found.raw)
+                if interrupted():
+                    run.yielded = True
+                    break
+        except MailboxMissing as missing:
+            run.problems.append(str(missing))
 
 
 async def _quiet(desk: Desk, arrivals: Arrivals, quiet: asyncio.Event) -> None:

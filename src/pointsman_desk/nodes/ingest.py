@@ -1,7 +1,9 @@
 """Take in a mail. The raw bytes are stored first, so that everything else can be read from them again."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from difflib import SequenceMatcher
+from functools import partial
 from typing import Literal, NamedTuple
 
 from pointsman import Blob, Context, Engine, Log, Peek, Process
@@ -10,6 +12,7 @@ from pointsman_desk.mail import apart
 from pointsman_desk.mail.compose import Letterhead, bare_subject
 from pointsman_desk.mail.forms import as_customers, form_of
 from pointsman_desk.mail.message import UNKNOWN_SENDER, Identity
+from pointsman_desk.mail.signing import address_claims, id_claim, subject_claims
 from pointsman_desk.mail.threads import Place
 from pointsman_desk.nodes.correlate import Belonging, Conversations
 from pointsman_desk.nodes.machines import is_proved, judged, machine_wrote
@@ -18,6 +21,8 @@ EARLIER_MAX = 10  # earlier mails of the conversation that are read again
 EARLIER_CHARACTERS_MAX = 20_000  # of each mail's text
 SUBJECT_CHARACTERS_MAX = 200  # the comparison of two subjects takes quadratic time
 ALIKE_MIN = 0.5  # similarity of two subjects: an answer's differs only in its prefixes
+
+_ANSWER = "an answer"  # no Message-ID has a space
 
 _HOW: dict[str, Literal["started", "duplicate"]] = {"started": "started", "duplicate": "duplicate"}
 
@@ -35,11 +40,31 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
     A mail that is delivered twice counts once: the engine recognises its identity in any case. What a machine certainly sent to an open
     case is stored there as a report and changes nothing else. A mail that only looks automatic is handled like others.
     """
-    identity = await apart.first_look(raw)
+    deliver = await look_up(engine, process, raw, await apart.first_look(raw), conversations, now=now)
+    return await deliver()
+
+
+def names_of(identity: Identity) -> frozenset[str]:
+    """Return names of a mail: it shares one with each mail that may be the same mail, or of its conversation.
+
+    All answers share a name, because two of them can name the same case in different ways.
+    """
+    signs = [*identity.answers, identity.reported, *address_claims(identity.recipients), *subject_claims(identity.subject)]
+    answers = any(signs) or id_claim(identity.email_id) is not None
+    names = (identity.key, identity.email_id, *identity.answers, identity.reported, _ANSWER if answers else None)
+    return frozenset(filter(None, names))
+
+
+async def look_up(
+    engine: Engine, process: Process[Case], raw: bytes, identity: Identity, conversations: Conversations, *, now: float
+) -> Callable[[], Awaitable[Taken]]:  # fmt: skip
+    """Look up the conversation of a mail. Return a function that stores the mail and delivers it.
+
+    A mail that has one of the `names_of` another must not be looked up before the other is delivered.
+    """
     known = await conversations.known(identity.key)
     if known is not None:
-        return Taken(known.case, "duplicate")
-    blob = await engine.store_blob(raw)
+        return partial(_is, Taken(known.case, "duplicate"))
     form, sent_by, said = form_of(conversations.forms, identity.sender), identity.sender, None
     belonging = await conversations.belonging(identity)
     if form is not None or belonging.link is not None:
@@ -50,22 +75,35 @@ async def ingest(engine: Engine, process: Process[Case], raw: bytes, conversatio
         else:
             identity = replace(identity, sender=form.customer(said) or UNKNOWN_SENDER, by_machine=False)
             belonging, said = await conversations.belonging(identity), None
-    taken = None
-    conversation: str | None = belonging.conversation
     if said is not None and _is_report(said, belonging):
+        blob = await engine.store_blob(raw)
         taken = await _reported(engine, process, _report(said, blob, identity, belonging, now)) if belonging.is_open else None
+        if taken is not None:
+            return partial(_indexed, engine, conversations, identity, taken, belonging)
         belonging = belonging._replace(conversation=conversations.begun_by(identity))
     elif belonging.machines_only:
         belonging = Belonging(conversations.begun_by(identity), case=belonging.case)
-    if taken is None:
-        reused = conversations.threads.reused(identity.email_id, identity.key)
-        flood = conversations.flood(identity, now)
-        before = conversations.before(identity)
-        incoming = _incoming(identity, blob, belonging, ("message-id-reused",) if reused else (), flood, now)
-        incoming = incoming.model_copy(update={"before": before, "form": None if form is None else sent_by})
-        delivered = await engine.send(process, incoming, name="mails")
-        assert delivered.case is not None, "a message that no open case takes starts a case"
-        taken, conversation = Taken(delivered.case, _HOW.get(delivered.how, "joined")), incoming.conversation
+    reused = conversations.threads.reused(identity.email_id, identity.key)
+    flood = conversations.flood(identity, now)
+    before = conversations.before(identity)
+    incoming = _incoming(identity, Blob.of(raw), belonging, ("message-id-reused",) if reused else (), flood, now)
+    incoming = incoming.model_copy(update={"before": before, "form": None if form is None else sent_by})
+
+    async def deliver() -> Taken:
+        await engine.store_blob(raw)
+        sent = await engine.send(process, incoming, name="mails")
+        assert sent.case is not None, "a message that no open case takes starts a case"
+        return await _indexed(engine, conversations, identity, Taken(sent.case, _HOW.get(sent.how, "joined")), belonging)
+
+    return deliver
+
+
+async def _is(taken: Taken) -> Taken:
+    return taken
+
+
+async def _indexed(engine: Engine, conversations: Conversations, identity: Identity, taken: Taken, belonging: Belonging) -> Taken:
+    conversation: str | None = belonging.conversation
     if taken.how == "duplicate":
         conversation = (await engine.case(taken.case)).correlation  # the index has lost it; None if it was erased
     if conversation is not None:
