@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, 9.2.1
 
 
 class Scope(StrEnum):
@@ -99,8 +102,21 @@ def bearer(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
+def is_foreign(request: Request) -> bool:
+    """Return whether a browser says that another site sent this request (https://www.w3.org/TR/fetch-metadata/; RFC 6454, 7)."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        return site not in {"same-origin", "none"}
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+
+
 async def permit(request: Request, scope: Scope) -> Principal:
-    """Return the caller if it has `scope`. Raises Unauthenticated and Forbidden."""
+    """Return the caller if it has `scope`. Raises Unauthenticated and Forbidden.
+
+    A request that changes something and that another site made a browser send is refused, unless it has a token: no site knows one.
+    """
+    if request.method not in SAFE_METHODS and bearer(request) is None and is_foreign(request):
+        raise Forbidden("the request was sent from another site; send it from here, or with a token.")
     access: Access = request.app.state.access
     principal = await access.principal(request)
     request.state.principal = principal

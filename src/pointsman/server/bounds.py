@@ -6,11 +6,11 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pointsman.server.access import SAFE_METHODS
 from pointsman.server.problems import problem
 
 BODY_BYTES_MAX = 2 * 1024 * 1024  # a state with a long mail and its attachments' references; larger values are blobs
 BODY_SECONDS = 30.0  # for the whole body, so that a slow sender does not hold a connection for ever
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, 9.2.1
 
 Recorder = Callable[[str, str, dict[str, Any]], None]
 """Keeps who did what, and about what."""

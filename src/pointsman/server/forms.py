@@ -50,9 +50,9 @@ class Form(Mapping[str, str]):
 
 
 def csrf_token(request: Request, who: Principal) -> str:
-    """Return the token that every form carries: the caller's name, signed with a key that only this program has."""
+    """Return the token that every form carries: the caller's name and session, signed with a key that only this program has."""
     key: bytes = request.app.state.form_key
-    return hmac.new(key, who.name.encode(), "sha256").hexdigest()
+    return hmac.new(key, f"{who.session} {who.name}".encode(), "sha256").hexdigest()
 
 
 async def form_of(request: Request, who: Principal) -> Form:

@@ -14,6 +14,7 @@ import httpx
 
 from pointsman.errors import PointsmanError
 from pointsman.runtime.clock import Clock
+from pointsman.server.sign_in import Attempt
 
 try:
     from joserfc import jwt
@@ -40,16 +41,6 @@ class Provider:
     client_id: str
     client_secret: str
     claim: str = "email"
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """A sign-in that has begun: what the answer of the provider must match. It waits in a signed cookie of the browser."""
-
-    state: str
-    nonce: str
-    verifier: str
-    to: str
 
 
 class OpenId:

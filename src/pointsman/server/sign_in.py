@@ -3,18 +3,41 @@
 import hmac
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from pointsman.runtime.clock import Clock
 from pointsman.server.access import SCOPES_OF, Principal, Scope, bearer
-from pointsman.server.accounts import SESSION_SECONDS, Accounts
+from pointsman.server.accounts import Accounts, User
 
 COOKIE = "pointsman_session"
 FAILURES_MAX = 5  # wrong passwords before a wait: more than a person's slips, too few to guess
 WAIT_SECONDS, WAIT_MAX_SECONDS = 2.0, 900.0  # the first wait, doubled by each further failure up to a quarter of an hour
 KEPT_MAX = 10_000  # names and addresses whose failures are remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A sign-in at an identity provider that has begun: what the answer must match, and the page that the person wanted.
+
+    It waits in a signed cookie of the browser.
+    """
+
+    state: str
+    nonce: str
+    verifier: str
+    to: str
+
+
+class IdentityProvider(Protocol):
+    """Signs people in elsewhere. Both methods raise PointsmanError."""
+
+    async def begin(self, redirect_uri: str, to: str) -> tuple[str, Attempt]:
+        """Return the address to send the browser to, and the attempt."""
+
+    async def finish(self, attempt: Attempt, state: str, code: str, redirect_uri: str) -> str:
+        """Return the name of the person who came back with this state and code."""
 
 
 class SignedIn:
@@ -27,15 +50,20 @@ class SignedIn:
 
     def __init__(
         self, accounts: Accounts, clock: Clock, command_token: str, command_name: str, *, proxy_header: str | None = None,
-        proxies: Collection[str] = (),
+        proxies: Collection[str] = (), provider: IdentityProvider | None = None,
     ) -> None:  # fmt: skip
         self.accounts = accounts
+        self.provider = provider
         self.throttle = Throttle(clock)
         self._clock = clock
         self._command_token = command_token
         self._command = Principal(command_name, frozenset(Scope), acts_for=True)
         self._proxy_header = proxy_header
         self._proxies = frozenset(proxies)
+
+    def begin(self, user: User) -> str:
+        """Begin a session, and return its secret for the cookie."""
+        return self.accounts.begin_session(user.name, user.role, self._clock.now())
 
     async def principal(self, request: Request) -> Principal | None:
         """Return who calls, or None."""
@@ -49,11 +77,6 @@ class SignedIn:
             return None if user is None else Principal(user.name, SCOPES_OF[user.role])
         session = request.cookies.get(COOKIE)
         return None if session is None else self.accounts.by_session(session, self._clock.now())
-
-
-def keep_session(response: Response, secret: str, *, secure: bool) -> None:
-    """Put a session into a cookie that no script can read and no other site can send along with a form (RFC 6265bis, 5.6)."""
-    response.set_cookie(COOKIE, secret, max_age=int(SESSION_SECONDS), httponly=True, samesite="lax", secure=secure)
 
 
 @dataclass(slots=True)

@@ -15,7 +15,8 @@ from pointsman.server.forms import FormInvalid, FormTooLarge, form_of
 from pointsman.server.problems import of_error
 from pointsman.web.case import show_case
 from pointsman.web.live import live
-from pointsman.web.render import THEME_COOKIE, THEMES, CasePage, Shell, TaskPage, base_of, environment_of, page
+from pointsman.web.render import THEME_COOKIE, THEMES, CasePage, Shell, TaskPage, base_of, environment_of, local_path, page
+from pointsman.web.sign_in import SIGN_IN, to_sign_in
 from pointsman.web.task import answer_task, not_waiting, show_task
 from pointsman.web.work_list import work_list
 
@@ -51,6 +52,7 @@ def pages(
         route("/cases/{case:int}/task", show_task),
         route("/cases/{case:int}/task", answer_task, "POST"),
         route("/theme", choose_theme, "POST"),
+        *(route(path, handler, method) for path, handler, method in SIGN_IN),
         *(route(path, handler) for path, handler in routes),
         Route("/live", live),
         Mount("/static", StaticFiles(packages=[("pointsman.web", "static")]), name="static"),
@@ -64,8 +66,7 @@ async def choose_theme(request: Request) -> Response:
     form = await form_of(request, who)
     theme = form.get("theme", "")
     back = form.get("back", "/")
-    local = back.startswith("/") and not back.startswith(("//", "/\\"))
-    answer = RedirectResponse(f"{base_of(request)}{back}" if local else f"{base_of(request)}/", 303)
+    answer = RedirectResponse(f"{base_of(request)}{local_path(back) or '/'}", 303)
     if theme in THEMES:
         answer.set_cookie(THEME_COOKIE, theme, max_age=YEAR_SECONDS, httponly=True, samesite="lax", path=f"{base_of(request)}/")
     return answer
@@ -104,7 +105,7 @@ def _guarded(shell: Shell, handler: Handler) -> Handler:
             said = json.loads(bytes(problem.body))
             return page(request, "problem.html", problem.status_code, title=said["title"], detail=said["detail"])
         except Unauthenticated:
-            return page(request, "problem.html", 401, title="You are not signed in", detail="Sign in, and open the page again.")
+            return to_sign_in(request)
         except Forbidden as error:
             return page(request, "problem.html", 403, title="You may not do this", detail=str(error))
         except FormTooLarge as error:

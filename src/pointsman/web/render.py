@@ -130,6 +130,12 @@ def page(request: Request, template: str, status: int = 200, *, who: Principal |
     return HTMLResponse(text, status, dict(HEADERS))
 
 
+def local_path(path: str) -> str:
+    """Return `path` if it is one of these pages, else "": nobody is sent to another site (an open redirect)."""
+    local = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if local else ""
+
+
 def base_of(request: Request) -> str:
     """Return the path below which the application is mounted, without a slash at its end."""
     return str(request.scope.get("root_path", ""))

@@ -1,0 +1,168 @@
+"""The pages to sign in and out: with a password, or at an identity provider."""
+
+import asyncio
+import hmac
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from math import ceil
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from pointsman.errors import PointsmanError
+from pointsman.server.access import Principal
+from pointsman.server.accounts import SESSION_SECONDS, User
+from pointsman.server.forms import csrf_token, form_of
+from pointsman.server.sign_in import COOKIE, Attempt, SignedIn
+from pointsman.web.render import base_of, local_path, page
+
+NOBODY = Principal("", frozenset())
+WRONG = "The name or the password is wrong."
+ATTEMPT_COOKIE = "pointsman_sign_in"
+ATTEMPT_SECONDS = 600  # to sign in at the provider
+
+
+async def show(request: Request) -> Response:
+    """Show the form to sign in."""
+    return _form(request, to=local_path(request.query_params.get("to", "")))
+
+
+async def sign_in(request: Request) -> Response:
+    """Check the password, begin a session, and go to the page that the person wanted."""
+    access = _access(request)
+    form = await form_of(request, NOBODY)
+    name, to = form.get("name", "").strip(), local_path(form.get("to", ""))
+    address = request.client.host if request.client is not None else ""
+    wait = access.throttle.wait_seconds(f"name {name}", f"address {address}")
+    if wait > 0:
+        return _form(request, to=to, name=name, problem=f"Too many tries; wait {wait:.0f} seconds.", status=429, retry_after=wait)
+    user = await asyncio.to_thread(access.accounts.verify, name, form.get("password", ""))
+    if user is None:
+        access.throttle.failed(f"name {name}", f"address {address}")
+        request.state.about = {"user": name}
+        return _form(request, to=to, name=name, problem=WRONG, status=403)
+    access.throttle.succeeded(f"name {name}")
+    return _begun(request, user, to)
+
+
+async def sign_out(request: Request) -> Response:
+    """End the session."""
+    access = _access(request)
+    who = await access.principal(request) or NOBODY
+    await form_of(request, who)
+    request.state.principal = who
+    secret = request.cookies.get(COOKIE)
+    if secret is not None:
+        await asyncio.to_thread(access.accounts.end_session, secret)
+    answer = RedirectResponse(f"{base_of(request)}/sign-in", 303)
+    answer.delete_cookie(COOKIE)
+    return answer
+
+
+async def to_provider(request: Request) -> Response:
+    """Send the browser to the identity provider."""
+    access = _access(request)
+    assert access.provider is not None
+    url, attempt = await access.provider.begin(_callback(request), local_path(request.query_params.get("to", "")))
+    answer = RedirectResponse(url, 303)
+    text = json.dumps(asdict(attempt))
+    answer.set_cookie(
+        ATTEMPT_COOKIE, f"{_signature(request, text)}.{text.encode().hex()}", max_age=ATTEMPT_SECONDS, httponly=True, samesite="lax",
+        secure=_secure(request),
+    )  # fmt: skip
+    return answer
+
+
+async def from_provider(request: Request) -> Response:
+    """Take the answer of the identity provider, and begin a session for the user that it names."""
+    access = _access(request)
+    assert access.provider is not None
+    attempt = _attempt(request)
+    if attempt is None:
+        return _form(request, to="", problem="The sign-in took too long; sign in again.", status=403)
+    query = request.query_params
+    try:
+        name = await access.provider.finish(attempt, query.get("state", ""), query.get("code", ""), _callback(request))
+    except PointsmanError as error:
+        return _form(request, to=attempt.to, problem=str(error), status=403)
+    user = access.accounts.user(name)
+    if user is None:
+        request.state.about = {"user": name}
+        return _form(request, to=attempt.to, problem=f"{name} is not a user of this desk; ask its administrator.", status=403)
+    answer = _begun(request, user, attempt.to)
+    answer.delete_cookie(ATTEMPT_COOKIE)
+    return answer
+
+
+SIGN_IN: tuple[tuple[str, Callable[[Request], Awaitable[Response]], str], ...] = (
+    ("/sign-in", show, "GET"),
+    ("/sign-in", sign_in, "POST"),
+    ("/sign-out", sign_out, "POST"),
+    ("/sign-in/provider", to_provider, "GET"),
+    ("/sign-in/callback", from_provider, "GET"),
+)
+"""The pages to sign in and out: path, handler and method."""
+
+
+def to_sign_in(request: Request) -> Response:
+    """Send a caller that is not known to the page to sign in, and from there back to this page."""
+    if not isinstance(request.app.state.access, SignedIn):
+        return page(request, "problem.html", 401, title="You are not signed in", detail="Sign in, and open the page again.")
+    inside = request.url.path.removeprefix(base_of(request))
+    query = f"?{request.url.query}" if request.url.query else ""
+    to = urlencode({"to": inside + query}) if request.method == "GET" else ""
+    return RedirectResponse(f"{base_of(request)}/sign-in?{to}", 303)
+
+
+def _access(request: Request) -> SignedIn:
+    access = request.app.state.access
+    if not isinstance(access, SignedIn):
+        raise HTTPException(404, "There is no sign-in here")
+    return access
+
+
+def _begun(request: Request, user: User, to: str) -> Response:
+    access = _access(request)
+    secret = access.begin(user)
+    request.state.principal = Principal(user.name, frozenset())
+    answer = RedirectResponse(base_of(request) + (to or "/"), 303)
+    answer.set_cookie(COOKIE, secret, max_age=int(SESSION_SECONDS), httponly=True, samesite="lax", secure=_secure(request))
+    return answer
+
+
+def _form(request: Request, *, to: str, name: str = "", problem: str = "", status: int = 200, retry_after: float = 0.0) -> Response:
+    values = {
+        "csrf": csrf_token(request, NOBODY),
+        "to": to,
+        "name": name,
+        "problem": problem,
+        "provider": _access(request).provider is not None,
+    }
+    answer = page(request, "sign_in.html", status, **values)
+    if retry_after:
+        answer.headers["Retry-After"] = f"{ceil(retry_after)}"
+    return answer
+
+
+def _attempt(request: Request) -> Attempt | None:
+    signature, _, coded = request.cookies.get(ATTEMPT_COOKIE, "").partition(".")
+    try:
+        text = bytes.fromhex(coded).decode()
+    except ValueError:
+        return None
+    return Attempt(**json.loads(text)) if hmac.compare_digest(signature.encode(), _signature(request, text).encode()) else None
+
+
+def _signature(request: Request, text: str) -> str:
+    return hmac.new(request.app.state.form_key, f"sign-in {text}".encode(), "sha256").hexdigest()
+
+
+def _callback(request: Request) -> str:
+    return f"{request.url.scheme}://{request.url.netloc}{base_of(request)}/sign-in/callback"
+
+
+def _secure(request: Request) -> bool:
+    return request.url.scheme == "https"
