@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from math import ceil
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
@@ -134,7 +135,7 @@ def _begun(request: Request, user: User, to: str) -> Response:
 
 
 def _form(request: Request, *, to: str, name: str = "", problem: str = "", status: int = 200, retry_after: float = 0.0) -> Response:
-    values = {
+    values: dict[str, Any] = {
         "csrf": csrf_token(request, NOBODY),
         "to": to,
         "name": name,
