@@ -14,7 +14,7 @@ import httpx
 
 from pointsman.errors import PointsmanError
 from pointsman.runtime.clock import Clock
-from pointsman.server.sign_in import Attempt
+from pointsman.server.sign_in import BegunSignIn
 
 try:
     from joserfc import jwt
@@ -53,16 +53,16 @@ class OpenId:
         self._transport = transport
         self._known: dict[str, Any] | None = None
 
-    async def begin(self, redirect_uri: str, to: str) -> tuple[str, Attempt]:
+    async def begin(self, redirect_uri: str, to: str) -> tuple[str, BegunSignIn]:
         """Return the address of the provider to send the browser to, and the attempt. `to` is the page that the person wanted."""
-        attempt = Attempt(self._secret(), self._secret(), self._secret(), to)
+        attempt = BegunSignIn(self._secret(), self._secret(), self._secret(), to)
         asked = {
             "response_type": "code", "client_id": self._provider.client_id, "redirect_uri": redirect_uri, "scope": "openid email profile",
             "state": attempt.state, "nonce": attempt.nonce, "code_challenge": _challenge(attempt.verifier), "code_challenge_method": "S256",
         }  # fmt: skip
         return str(httpx.URL((await self._metadata())["authorization_endpoint"]).copy_merge_params(asked)), attempt
 
-    async def finish(self, attempt: Attempt, state: str, code: str, redirect_uri: str) -> str:
+    async def finish(self, attempt: BegunSignIn, state: str, code: str, redirect_uri: str) -> str:
         """Return the name of the person who came back from the provider. Raises SignInFailed."""
         if state != attempt.state:
             raise SignInFailed("the answer of the identity provider belongs to another sign-in; sign in again.")

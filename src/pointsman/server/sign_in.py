@@ -18,7 +18,7 @@ KEPT_MAX = 10_000  # names and addresses whose failures are remembered
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class BegunSignIn:
     """A sign-in at an identity provider that has begun: what the answer must match, and the page that the person wanted.
 
     It waits in a signed cookie of the browser.
@@ -33,10 +33,10 @@ class Attempt:
 class IdentityProvider(Protocol):
     """Signs people in elsewhere. Both methods raise PointsmanError."""
 
-    async def begin(self, redirect_uri: str, to: str) -> tuple[str, Attempt]:
+    async def begin(self, redirect_uri: str, to: str) -> tuple[str, BegunSignIn]:
         """Return the address to send the browser to, and the attempt."""
 
-    async def finish(self, attempt: Attempt, state: str, code: str, redirect_uri: str) -> str:
+    async def finish(self, attempt: BegunSignIn, state: str, code: str, redirect_uri: str) -> str:
         """Return the name of the person who came back with this state and code."""
 
 

@@ -17,7 +17,7 @@ from pointsman.errors import PointsmanError
 from pointsman.server.access import Principal
 from pointsman.server.accounts import SESSION_SECONDS, User
 from pointsman.server.forms import csrf_token, form_of
-from pointsman.server.sign_in import COOKIE, Attempt, SignedIn
+from pointsman.server.sign_in import COOKIE, BegunSignIn, SignedIn
 from pointsman.web.render import base_of, local_path, page
 
 NOBODY = Principal("", frozenset())
@@ -81,7 +81,7 @@ async def from_provider(request: Request) -> Response:
     """Take the answer of the identity provider, and begin a session for the user that it names."""
     access = _access(request)
     assert access.provider is not None
-    attempt = _attempt(request)
+    attempt = _begun_sign_in(request)
     if attempt is None:
         return _form(request, to="", problem="The sign-in took too long; sign in again.", status=403)
     query = request.query_params
@@ -148,13 +148,13 @@ def _form(request: Request, *, to: str, name: str = "", problem: str = "", statu
     return answer
 
 
-def _attempt(request: Request) -> Attempt | None:
+def _begun_sign_in(request: Request) -> BegunSignIn | None:
     signature, _, coded = request.cookies.get(ATTEMPT_COOKIE, "").partition(".")
     try:
         text = bytes.fromhex(coded).decode()
     except ValueError:
         return None
-    return Attempt(**json.loads(text)) if hmac.compare_digest(signature.encode(), _signature(request, text).encode()) else None
+    return BegunSignIn(**json.loads(text)) if hmac.compare_digest(signature.encode(), _signature(request, text).encode()) else None
 
 
 def _signature(request: Request, text: str) -> str:
