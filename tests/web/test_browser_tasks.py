@@ -57,7 +57,7 @@ def test_an_answer_needs_no_script(tmp_path: Path) -> None:
             case = await waiting_case(visited.engine, "fire")
             page = await visited.open(java_script_enabled=False)
 
-            await page.get_by_role("link", name=str(case), exact=True).click()
+            await page.get_by_role("link", name=f"Case {case}: fire").click()
             await page.get_by_role("button", name="Send the answer").click()
             await expect(page.locator(".error")).to_have_text("Fill this in.")
             await page.get_by_label("Yes").check()

@@ -33,6 +33,7 @@ HEADERS: Mapping[str, str] = {
 THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "theme"
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+HURRY_SECONDS, SOON_SECONDS = 3_600, 4 * 3_600  # to a deadline: an hour is little to decide in, and half a working day is not far off
 
 # Controls, and what changes the direction of text or is not seen: a text with them can look like another one (https://www.unicode.org/reports/tr36/).
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
@@ -67,6 +68,11 @@ def clock_time(at: float, now: float, way: str = "ago") -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(moment.isoformat(timespec="seconds"), format_time(at), said)
 
 
+def urgency(deadline: float, now: float) -> str:
+    """Return the class of a deadline (Unix seconds): "bad" when it is near, "warn" when it is not far off, else nothing."""
+    return "bad" if deadline - now < HURRY_SECONDS else "warn" if deadline - now < SOON_SECONDS else ""
+
+
 def environment_of(*packages: str) -> Environment:
     """Return the templates of these packages; the first one that has a template counts."""
     environment = Environment(
@@ -78,6 +84,7 @@ def environment_of(*packages: str) -> Environment:
     environment.filters["exact"] = Exact
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, indent=2)
     environment.globals["clock_time"] = clock_time
+    environment.globals["urgency"] = urgency
     environment.globals["word_difference"] = word_difference
     return environment
 

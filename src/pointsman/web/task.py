@@ -58,6 +58,8 @@ async def answer_task(request: Request) -> Response:
     edits = edits_of(task_view(pending), form, problems)
     if problems:
         return await _page(request, who, pending, Typed(form, problems), 422)
+    filters = filters_of(request)
+    before, behind = await neighbours(engine, who, filters, case)
     try:
         await engine.resume(pending.token, answer, by=who.acting(None), edits=edits)
     except AnswerInvalid as error:
@@ -65,8 +67,6 @@ async def answer_task(request: Request) -> Response:
         return await _page(request, who, pending, Typed(form, {place: f"{error}"}), 422)
     except Stale:
         return await _stale(request, who, await engine.pending(case), form)
-    filters = filters_of(request)
-    before, behind = await neighbours(engine, filters, case)
     following = behind or before
     path = "/" if following is None else f"/cases/{following}/task"
     return RedirectResponse(f"{base_of(request)}{path}{filters.query(answered=case)}", 303)
@@ -152,7 +152,7 @@ async def _page(request: Request, who: Principal, pending: Pending, typed: Typed
     own = shell.task_pages.get(task.process)
     more = {} if own is None or own.values is None else await own.values(engine, task)
     filters = filters_of(request)
-    before, behind = await neighbours(engine, filters, task.case)
+    before, behind = await neighbours(engine, who, filters, task.case)
     values: dict[str, Any] = {
         "task": task,
         "may_answer": Scope.ANSWER in who.scopes,

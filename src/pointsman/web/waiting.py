@@ -1,29 +1,30 @@
-"""What waits for a person, in the order in which it came."""
+"""What waits for a person: a page of the work list, with one line of what each task shows."""
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from pointsman.kernel.rows import CaseRow, PauseRow
+from pointsman.definition.pauses import Pause, Reassign
+from pointsman.definition.process import AnyProcess
+from pointsman.errors import ValueRefused
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.engine import Engine
+from pointsman.runtime.tasks import Task
+from pointsman.server.access import Principal
 
-PAGE_ROWS = 50  # of the list on one page: what a person works off in a morning
-SUMMARY_MAX = 140  # characters of one line
+PAGE_ROWS = 50  # what a person works off in a morning
+SUMMARY_MAX = 140  # characters: two lines of a table
+NOBODY, ME = "-", "me"  # the filter for tasks without an assignee, and for one's own
 
 
-class Task(NamedTuple):
-    """A pause that waits for a person, with one line of what it shows. Times are Unix seconds."""
+class Row(NamedTuple):
+    """A task, and one line of what it shows."""
 
-    case: int
-    process: str
-    pause: str
+    task: Task
     summary: str
-    assignee: str | None
-    since: float
-    expires_at: float | None
 
 
 class Filters(NamedTuple):
@@ -34,15 +35,15 @@ class Filters(NamedTuple):
     assignee: str = ""
 
     def query(self, **more: object) -> str:
-        """Return the query of an address with these filters: "?…", or nothing."""
+        """Return the query of an address with these filters and `more`: "?…", or nothing."""
         pairs = {**self._asdict(), **more}
         text = urlencode({name: value for name, value in pairs.items() if value not in {"", None}})
         return f"?{text}" if text else ""
 
-    def fits(self, task: Task) -> bool:
-        """Whether a task is on the list."""
-        wanted = ((self.process, task.process), (self.pause, task.pause), (self.assignee, task.assignee))
-        return all(not want or want == has for want, has in wanted)
+    def asked(self, who: Principal) -> dict[str, str | None]:
+        """Return the arguments of `Engine.tasks` for these filters."""
+        assignee = {"": None, NOBODY: "", ME: who.name}.get(self.assignee, self.assignee)
+        return {"process": self.process or None, "pause": self.pause or None, "assignee": assignee}
 
 
 def filters_of(request: Request) -> Filters:
@@ -50,57 +51,65 @@ def filters_of(request: Request) -> Filters:
     return Filters(*(request.query_params.get(name, "").strip() for name in Filters._fields))
 
 
-async def waiting(engine: Engine, filters: Filters, *, after: int = 0, limit: int = PAGE_ROWS) -> tuple[list[Task], int | None]:
-    """Return up to `limit` tasks behind the case `after`, and the case behind which the next page begins, or None."""
-    found: list[Task] = []
-    while True:
-        rows = await engine.reader.cases(process=filters.process or None, status=Status.WAITING, after=after, limit=limit)
-        for row in rows:
-            task = await _task(engine, row)
-            if task is not None and filters.fits(task):
-                if len(found) == limit:
-                    return found, found[-1].case
-                found.append(task)
-            after = row.id
-        if len(rows) < limit:
-            return found, None
+async def waiting(engine: Engine, who: Principal, filters: Filters, after: str) -> tuple[list[Row], str | None]:
+    """Return a page of the list, and the cursor of the next one, or None. A cursor that is none begins with the first page."""
+    try:
+        page = await engine.tasks(**filters.asked(who), after=after, limit=PAGE_ROWS)
+    except ValueRefused:
+        page = await engine.tasks(**filters.asked(who), limit=PAGE_ROWS)
+    return [Row(task, await _summary(engine, task)) for task in page.rows], page.cursor
 
 
-async def _task(engine: Engine, row: CaseRow) -> Task | None:
-    pause = await engine.reader.pause(row.id)
-    if pause is None or pause.closed is not None:
-        return None
-    return Task(row.id, row.process, pause.name, await _summary(engine, row, pause), pause.assignee, pause.opened_at, pause.expires_at)
+async def neighbours(engine: Engine, who: Principal, filters: Filters, case: int) -> tuple[int | None, int | None]:
+    """Return the tasks before and behind a case, where it is on the first page of the list; otherwise the first task and none."""
+    cases = [task.case for task in (await engine.tasks(**filters.asked(who), limit=PAGE_ROWS)).rows]
+    if case not in cases:
+        return None, next(iter(cases), None)
+    at = cases.index(case)
+    return (cases[at - 1] if at else None), (cases[at + 1] if at + 1 < len(cases) else None)
 
 
-async def _summary(engine: Engine, row: CaseRow, pause: PauseRow) -> str:
-    process = next((process for process in reversed(engine.processes) if process.name == row.process), None)
-    step = None if process is None else process.steps.get(process.called(pause.name))
-    shows: tuple[str, ...] = getattr(step, "shows", ())
-    values = {field.field: json.loads(field.text) for field in await engine.reader.fields(row.id)}
-    return one_line(values.get(name) for name in shows)
+async def count_tasks(engine: Engine) -> dict[tuple[str, str], int]:
+    """Return how many cases wait at each pause, by process and pause. Counts are kept by the store, and nothing is counted here."""
+    pauses = {(process.name, step.name) for process in engine.processes for step in _pauses(process)}
+    places = await engine.reader.count_places()
+    return {
+        (one.process, one.place): one.cases for one in places if one.status is Status.WAITING and (one.process, one.place) in pauses
+    }
 
 
-def one_line(values: Any) -> str:
+def assignees_of(engine: Engine) -> list[str]:
+    """Return to whom the processes assign their pauses."""
+    pauses = [step for process in engine.processes for step in _pauses(process)]
+    named = {pause.assignee for pause in pauses} | {rung.to for pause in pauses for rung in pause.ladder if isinstance(rung, Reassign)}
+    return sorted(name for name in named if name is not None)
+
+
+def _pauses(process: AnyProcess) -> Iterable[Pause]:
+    return (step for step in process.steps.values() if isinstance(step, Pause))
+
+
+async def _summary(engine: Engine, task: Task) -> str:
+    process = next((process for process in reversed(engine.processes) if process.name == task.process), None)
+    step = None if process is None else process.steps.get(process.called(task.pause))
+    if not isinstance(step, Pause):
+        return ""
+    texts = {field.field: field.text for field in await engine.reader.fields(task.case) if field.field in step.shows}
+    return one_line(json.loads(texts[name]) for name in step.shows if name in texts)
+
+
+def one_line(values: Iterable[Any]) -> str:
     """Return values as one short line: their words, without line ends."""
     words = " · ".join(" ".join(_words(value).split()) for value in values if value not in (None, "", [], {}))
     return words if len(words) <= SUMMARY_MAX else words[: SUMMARY_MAX - 1] + "…"
 
 
 def _words(value: Any) -> str:
+    """The first words of a value. A long one is not read to its end."""
     if isinstance(value, str):
         return value[: 2 * SUMMARY_MAX]
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return ", ".join(f"{name}: {_words(inner)}" for name, inner in [*value.items()][:4])
     if isinstance(value, list):
         return ", ".join(_words(inner) for inner in value[:4])
-    return json.dumps(value)
-
-
-async def neighbours(engine: Engine, filters: Filters, case: int) -> tuple[int | None, int | None]:
-    """Return the tasks before and behind a case in the list."""
-    tasks, _ = await waiting(engine, filters)
-    numbers = [task.case for task in tasks]
-    before = [number for number in numbers if number < case]
-    behind = [number for number in numbers if number > case]
-    return (before[-1] if before else None), (behind[0] if behind else None)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else json.dumps(value)

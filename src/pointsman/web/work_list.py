@@ -5,15 +5,15 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pointsman.definition.pauses import Pause
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Scope, permit
+from pointsman.store.query import CaseQuery, Order
 from pointsman.web.numbers import number_of
 from pointsman.web.render import page
-from pointsman.web.waiting import filters_of, waiting
+from pointsman.web.waiting import assignees_of, count_tasks, filters_of, waiting
 
-PARKED_SHOWN = 5  # the newest ones; a link leads to all
+PARKED_SHOWN = 5  # the last ones
 
 
 async def work_list(request: Request) -> Response:
@@ -21,17 +21,22 @@ async def work_list(request: Request) -> Response:
     who = await permit(request, Scope.READ)
     engine: Engine = request.app.state.engine
     filters = filters_of(request)
-    tasks, next_after = await waiting(engine, filters, after=number_of(request.query_params.get("after"), 0))
-    counts = await engine.reader.counts()
+    rows, cursor = await waiting(engine, who, filters, request.query_params.get("after", ""))
+    counts = await count_tasks(engine)
+    fits = [cases for (process, pause), cases in counts.items() if filters.process in {"", process} and filters.pause in {"", pause}]
+    parked = (await engine.reader.counts()).get(Status.PARKED, 0)
+    found = await engine.reader.find(CaseQuery(status=Status.PARKED, order=Order.CHANGED), limit=PARKED_SHOWN) if parked else None
     values: dict[str, Any] = {
-        "tasks": tasks,
+        "rows": rows,
+        "cursor": cursor,
         "filters": filters,
-        "next_after": next_after,
-        "processes": sorted({process.name for process in engine.processes}),
-        "pauses": sorted({step.name for process in engine.processes for step in process.steps.values() if isinstance(step, Pause)}),
+        "total": None if filters.assignee else sum(fits),
+        "processes": sorted({process for process, _ in counts} | {process.name for process in engine.processes}),
+        "pauses": sorted({pause for process, pause in counts if filters.process in {"", process}} | {filters.pause} - {""}),
+        "assignees": assignees_of(engine),
         "answered": number_of(request.query_params.get("answered"), 0),
-        "parked": counts.get(Status.PARKED, 0),
-        "parked_cases": await engine.reader.cases(status=Status.PARKED, limit=PARKED_SHOWN),
+        "parked": parked,
+        "parked_cases": [] if found is None else [row.case for row in found.rows],
         "doubts": await engine.reader.in_doubt(),
     }
     return page(request, "work_list.html", who=who, **values)
