@@ -63,13 +63,21 @@ async def answer_task(request: Request) -> Response:
     try:
         await engine.resume(pending.token, answer, by=who.acting(None), edits=edits)
     except AnswerInvalid as error:
-        place = next((f"{EDIT}{name}" for name in edits if repr(name) in str(error) or f" {name}" in str(error)), ROOT)
-        return await _page(request, who, pending, Typed(form, {place: f"{error}"}), 422)
+        return await _page(request, who, pending, Typed(form, _refused(error, edits)), 422)
     except Stale:
         return await _stale(request, who, await engine.pending(case), form)
     following = behind or before
     path = "/" if following is None else f"/cases/{following}/task"
     return RedirectResponse(f"{base_of(request)}{path}{filters.query(answered=case)}", 303)
+
+
+def _refused(error: AnswerInvalid, edits: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the engine objects to, beside the edit that it is about."""
+    for name in edits:
+        _, found, what = str(error).partition(f"the answer was refused: {name}: ")
+        if found:
+            return {f"{EDIT}{name}": f"{what.rstrip('.')}."}
+    return {ROOT: f"{error}"}
 
 
 def answer_of(pending: Pending, form: Form, problems: Problems) -> object:

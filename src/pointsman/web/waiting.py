@@ -73,9 +73,7 @@ async def count_tasks(engine: Engine) -> dict[tuple[str, str], int]:
     """Return how many cases wait at each pause, by process and pause. Counts are kept by the store, and nothing is counted here."""
     pauses = {(process.name, step.name) for process in engine.processes for step in _pauses(process)}
     places = await engine.reader.count_places()
-    return {
-        (one.process, one.place): one.cases for one in places if one.status is Status.WAITING and (one.process, one.place) in pauses
-    }
+    return {(one.process, one.place): one.cases for one in places if one.status is Status.WAITING and (one.process, one.place) in pauses}
 
 
 def assignees_of(engine: Engine) -> list[str]:
