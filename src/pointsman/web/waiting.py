@@ -12,7 +12,7 @@ from pointsman.definition.process import AnyProcess
 from pointsman.errors import ValueRefused
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.engine import Engine
-from pointsman.runtime.tasks import Task
+from pointsman.runtime.tasks import Task, TaskPage
 from pointsman.server.access import Principal
 
 PAGE_ROWS = 50  # what a person works off in a morning
@@ -40,11 +40,6 @@ class Filters(NamedTuple):
         text = urlencode({name: value for name, value in pairs.items() if value not in {"", None}})
         return f"?{text}" if text else ""
 
-    def asked(self, who: Principal) -> dict[str, str | None]:
-        """Return the arguments of `Engine.tasks` for these filters."""
-        assignee = {"": None, NOBODY: "", ME: who.name}.get(self.assignee, self.assignee)
-        return {"process": self.process or None, "pause": self.pause or None, "assignee": assignee}
-
 
 def filters_of(request: Request) -> Filters:
     """Return the filters in the query of a request."""
@@ -54,15 +49,20 @@ def filters_of(request: Request) -> Filters:
 async def waiting(engine: Engine, who: Principal, filters: Filters, after: str) -> tuple[list[Row], str | None]:
     """Return a page of the list, and the cursor of the next one, or None. A cursor that is none begins with the first page."""
     try:
-        page = await engine.tasks(**filters.asked(who), after=after, limit=PAGE_ROWS)
+        page = await _tasks(engine, who, filters, after)
     except ValueRefused:
-        page = await engine.tasks(**filters.asked(who), limit=PAGE_ROWS)
+        page = await _tasks(engine, who, filters)
     return [Row(task, await _summary(engine, task)) for task in page.rows], page.cursor
+
+
+async def _tasks(engine: Engine, who: Principal, filters: Filters, after: str = "") -> TaskPage:
+    assignee = {"": None, NOBODY: "", ME: who.name}.get(filters.assignee, filters.assignee)
+    return await engine.tasks(process=filters.process or None, pause=filters.pause or None, assignee=assignee, after=after, limit=PAGE_ROWS)
 
 
 async def neighbours(engine: Engine, who: Principal, filters: Filters, case: int) -> tuple[int | None, int | None]:
     """Return the tasks before and behind a case, where it is on the first page of the list; otherwise the first task and none."""
-    cases = [task.case for task in (await engine.tasks(**filters.asked(who), limit=PAGE_ROWS)).rows]
+    cases = [task.case for task in (await _tasks(engine, who, filters)).rows]
     if case not in cases:
         return None, next(iter(cases), None)
     at = cases.index(case)
