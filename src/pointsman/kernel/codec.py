@@ -217,13 +217,18 @@ class _Coder:
             checked = self._check(value)
             # A value that does not fit its type does not come back equal, so the warnings say nothing new. They cost a lock at each call.
             raw = self._write(checked, warnings=False)
-            back = checked if self._is_text and type(checked) is str else self._read(raw)
+            as_it_is = self._is_text and type(checked) is str
+            back = checked if as_it_is else self._read(raw)
         except ValidationError as error:
             raise ValueRefused(_flaw(value, field) or f"{field}: {describe(error)}") from None
         except Exception as error:  # what cannot be written, and whatever a validator of the author's own raises
             problem = f"{field}: {type(value).__name__} cannot be held as JSON ({message_of(error)})"
             raise ValueRefused(_flaw(value, field) or problem) from None
-        if back != checked or b"\\u0000" in raw or b"Infinity" in raw or self._may_hold_times:
+        if as_it_is:
+            doubtful = "\0" in checked
+        else:
+            doubtful = back != checked or b"\\u0000" in raw or b"Infinity" in raw or self._may_hold_times
+        if doubtful:
             flaw = _flaw(checked, field)
             if flaw or back != checked:
                 raise ValueRefused(flaw or f"{field}: {type(value).__name__} does not come back equal from JSON; give it a type that does.")

@@ -72,9 +72,10 @@ def next_after(program: Program, snapshot: Snapshot, event: Event | None, arriva
         outside = outside or any(arrival.kind in FROM_OUTSIDE for arrival in arrivals)
     cells, decision = snapshot.cells, None
     if event is not None and event.writes:
-        cells = _after_writes(process, cells, event.writes)
+        cells, changes = _after_writes(process, cells, event.writes)
         written = {*written, *event.writes} if written else event.writes.keys()
-        decision = None if arrivals else _unchanged(event, before, cells)
+        # A start changes nothing yet. A person may give the same answer twice, which is no endless loop.
+        decision = None if changes or arrivals or event.kind in _MAY_REPEAT else _unchanged(event)
     if outside:
         steps, turning = 0, ()
     if steps < process.steps_max - TURNING_SHOWN:
@@ -126,10 +127,11 @@ def parked(after: Next, reason: str) -> Next:
 
 def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
     """The snapshot after `event`: apply its writes, and clear everything that was computed from what they changed."""
-    return replace(snapshot, cells=_after_writes(process, snapshot.cells, event.writes)) if event.writes else snapshot
+    return replace(snapshot, cells=_after_writes(process, snapshot.cells, event.writes)[0]) if event.writes else snapshot
 
 
-def _after_writes(process: AnyProcess, before: Mapping[str, Cell], writes: Mapping[str, Cell]) -> Mapping[str, Cell]:
+def _after_writes(process: AnyProcess, before: Mapping[str, Cell], writes: Mapping[str, Cell]) -> tuple[dict[str, Cell], bool]:
+    """The cells after these writes, and whether any of them differs from before."""
     cells = {**before}
     changed: set[str] = set()
     for name, write in writes.items():
@@ -144,7 +146,7 @@ def _after_writes(process: AnyProcess, before: Mapping[str, Cell], writes: Mappi
     if not changed.isdisjoint(process.reads):
         for name in _outdated(process, cells, changed, writes.keys()):
             del cells[name]
-    return cells
+    return cells, bool(changed)
 
 
 def standing_after(cells: Mapping[str, Cell], field: str, write: Cell) -> Cell:
@@ -158,7 +160,7 @@ def standing_after(cells: Mapping[str, Cell], field: str, write: Cell) -> Cell:
 def _outdated(process: AnyProcess, cells: Mapping[str, Cell], changed: set[str], written: Collection[str]) -> set[str]:
     outdated: set[str] = set()
     while changed:
-        unconcerned = _unconcerned(process, *sorted(changed))
+        unconcerned = _unconcerned(process, *changed)
         found = set()
         for name, cell in cells.items():
             if cell.writer in unconcerned or name in outdated or name in written:
@@ -193,11 +195,8 @@ def _depends(process: AnyProcess, field: str, writer: str) -> frozenset[str]:
     return frozenset().union(*(process.depends(one) for one in writers))
 
 
-def _unchanged(event: Event, before: Mapping[str, Cell], after: Mapping[str, Cell]) -> Decision | None:
+def _unchanged(event: Event) -> Decision:
     """Park a case whose step changed nothing: the rules would choose it again for ever."""
-    # A start changes nothing yet. A person may give the same answer twice, which is no endless loop.
-    if event.kind in _MAY_REPEAT or not _same(before, after):
-        return None
     fields = ", ".join(sorted(event.writes))
     return Decision(Park(f"{event.step!r} left {fields} as it was, and would be chosen again for ever; correct the step or its rule"))
 
@@ -209,7 +208,3 @@ def _turns(process: AnyProcess, steps: int, turning: tuple[str, ...]) -> Decisio
     rules = ", ".join(repr(rule) for rule in dict.fromkeys(turning)) or "unknown, because an engine died since"
     problem = f"it has taken {steps} steps without an answer, a message or a timer; the rules that repeat: {rules}"
     return Decision(Park(f"{problem}. Correct them, or raise steps_max of process {process.name!r}"))
-
-
-def _same(before: Mapping[str, Cell], after: Mapping[str, Cell]) -> bool:
-    return before.keys() == after.keys() and all(alike(before[name], cell) for name, cell in after.items())

@@ -431,7 +431,7 @@ def _conclude(at: Moment, result: StepResult) -> Plan:
     """Apply the messages that came meanwhile and the result of the step, and plan what follows."""
     received = messages.received(at) if at.case.messages else NONE_RECEIVED
     cancel = at.offer.cancel or received.cancel
-    in_doubt = result.in_doubt
+    in_doubt = result.settlement is not None and result.in_doubt
     if cancel is None and (in_doubt or not at.case.messages) and (result.wake_at is not None or result.waits):
         t = stays(at, result, Status.WAITING if result.waits else Status.READY)
         t.inbox = None if in_doubt else len(at.case.messages)

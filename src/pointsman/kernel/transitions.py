@@ -150,18 +150,19 @@ def event_write(event: Event) -> EventWrite:
 
 
 def _event_writes(at: Moment, migrated: Migrated | None, events: Iterable[Event]) -> list[EventWrite]:
-    writes = [event_write(event) for event in events]
+    writes = [*map(event_write, events)]
     return writes if migrated is None else [_migrated(migrated, at.process), *writes]
 
 
 def usage_writes(events: Iterable[Event]) -> Sequence[UsageWrite]:
     """The usage that these events record. It is committed with the events, so it is counted once."""
-    responses = [answer for event in events if "used" in event.facts and (answer := usage_in(event.facts)) is not None]
-    return (
-        [UsageWrite(model, used.input_tokens, used.output_tokens, int(used.cost * BILLION)) for model, used in responses]
-        if responses
-        else ()
-    )
+    writes: list[UsageWrite] = []
+    for event in events:
+        answer = usage_in(event.facts) if "used" in event.facts else None
+        if answer is not None:
+            model, used = answer
+            writes.append(UsageWrite(model, used.input_tokens, used.output_tokens, int(used.cost * BILLION)))
+    return writes
 
 
 _RUNNABLE = (Node, Parallel, Child, Compensate)  # `isinstance` checks a tuple faster than a union
