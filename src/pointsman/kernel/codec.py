@@ -224,7 +224,7 @@ class _Coder:
         except Exception as error:  # what cannot be written, and whatever a validator of the author's own raises
             problem = f"{field}: {type(value).__name__} cannot be held as JSON ({message_of(error)})"
             raise ValueRefused(_flaw(value, field) or problem) from None
-        doubtful = b"\\u0000" in raw or not as_it_is and (back != checked or b"Infinity" in raw or self._may_hold_times)
+        doubtful = b"\\u0000" in raw or (not as_it_is and (back != checked or b"Infinity" in raw or self._may_hold_times))
         if doubtful:
             flaw = _flaw(checked, field)
             if flaw or back != checked:
