@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.async_api import Browser, Page, Request, async_playwright
+from playwright.async_api import Browser, Page, Request, async_playwright, expect
 
 from pointsman import Engine
 from pointsman.server.access import Access, LocalAccess
@@ -18,11 +18,16 @@ from tiers import program
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]  # a container has no user namespace and little /dev/shm
 
 
-@dataclass
-class Visit:
-    """An engine, the address at which it is served, and a browser. `strays` are the requests that left this machine."""
+async def arrive(page: Page, url: str) -> None:
+    """Wait until the page has this address, and its script hears keys."""
+    await expect(page).to_have_url(url)
+    await page.wait_for_load_state()
 
-    engine: Engine
+
+@dataclass
+class Browsing:
+    """A browser on the pages at one address. `strays` are the requests that left this machine."""
+
     url: str
     browser: Browser
     strays: list[str]
@@ -39,17 +44,31 @@ class Visit:
             self.strays.append(request.url)
 
 
+@dataclass
+class Visit(Browsing):
+    """A browser on the pages of this engine."""
+
+    engine: Engine
+
+
+@asynccontextmanager
+async def chromium_on(url: str) -> AsyncIterator[Browsing]:
+    """Start a browser. Without chromium the test is skipped, or fails where CI is set. A request that leaves the machine fails the test."""
+    chromium = program("chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        browsing = Browsing(url, browser, [])
+        try:
+            yield browsing
+        finally:
+            await browser.close()
+        assert not browsing.strays, f"requests left this machine: {browsing.strays}"
+
+
 @asynccontextmanager
 async def visit(folder: Path, access: Access | None = None) -> AsyncIterator[Visit]:
-    """Serve the process of claims, and start a browser. Without chromium the test is skipped, or fails where CI is set."""
-    chromium = program("chromium")
-    async with Engine.open(folder / "cases.db", [claims]) as engine, async_playwright() as playwright:
+    """Serve the process of claims, and start a browser."""
+    async with Engine.open(folder / "cases.db", [claims]) as engine:
         app = create_app(engine, access or LocalAccess("ada", TOKEN), pages())
-        async with listening(app, folder / "cases.db", TOKEN, "127.0.0.1", 0) as url:
-            browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-            visited = Visit(engine, url, browser, [])
-            try:
-                yield visited
-            finally:
-                await browser.close()
-            assert not visited.strays, f"requests left this machine: {visited.strays}"
+        async with listening(app, folder / "cases.db", TOKEN, "127.0.0.1", 0) as url, chromium_on(url) as browsing:
+            yield Visit(browsing.url, browsing.browser, browsing.strays, engine)

@@ -6,7 +6,7 @@ from pathlib import Path
 from playwright.async_api import expect
 
 from pointsman import Engine, Status
-from web.browsing import visit
+from web.browsing import arrive, visit
 
 
 async def waiting_case(engine: Engine, text: str) -> int:
@@ -25,7 +25,7 @@ def test_a_person_works_the_list_off_with_the_keyboard(tmp_path: Path) -> None:
             await page.keyboard.press("j")
             await page.keyboard.press("k")
             await page.keyboard.press("Enter")
-            await expect(page).to_have_url(f"{visited.url}/cases/{cases[0]}/task")
+            await arrive(page, f"{visited.url}/cases/{cases[0]}/task")
             await page.keyboard.press("e")
             await page.keyboard.press("Control+A")
             await page.keyboard.type("Dear Ada")
@@ -33,17 +33,17 @@ def test_a_person_works_the_list_off_with_the_keyboard(tmp_path: Path) -> None:
             await page.keyboard.press("a")
             await page.keyboard.press("Enter")
 
-            await expect(page).to_have_url(f"{visited.url}/cases/{cases[1]}/task?answered={cases[0]}")
+            await arrive(page, f"{visited.url}/cases/{cases[1]}/task?answered={cases[0]}")
             await visited.engine.wait_until_resting(cases[0])
             state = await visited.engine.state(cases[0])
             assert (state.letter, state.verdict.paid) == ("Dear Ada", True)
             await page.keyboard.press("j")
-            await expect(page).to_have_url(f"{visited.url}/cases/{cases[2]}/task")
+            await arrive(page, f"{visited.url}/cases/{cases[2]}/task")
             await page.keyboard.press("r")
             await page.keyboard.type("not covered")
             await page.keyboard.press("Tab")
             await page.keyboard.press("Enter")
-            await expect(page).to_have_url(f"{visited.url}/cases/{cases[1]}/task?answered={cases[2]}")
+            await arrive(page, f"{visited.url}/cases/{cases[1]}/task?answered={cases[2]}")
             await visited.engine.wait_until_resting(cases[2])
             verdict = (await visited.engine.state(cases[2])).verdict
             assert (verdict.paid, verdict.note) == (False, "not covered")

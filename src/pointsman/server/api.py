@@ -187,6 +187,7 @@ async def events(
 
 @router.get("/events/stream", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
 async def stream(
+    request: Request,
     engine: InEngine,
     _: Reads,
     after: Annotated[str, Query(max_length=NAME_MAX)] = "",
@@ -198,4 +199,4 @@ async def stream(
     """
     first = after if last_event_id is None else last_event_id
     await engine.reader.events(after=first, limit=1)  # so that a wrong cursor is an error of the request
-    return StreamingResponse(event_stream(engine, first), media_type="text/event-stream", headers=dict(NOT_KEPT))
+    return StreamingResponse(event_stream(request, first), media_type="text/event-stream", headers=dict(NOT_KEPT))

@@ -1,5 +1,6 @@
 """The web application of an engine: the API, the pages, and what both need."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 from functools import partial
@@ -36,6 +37,7 @@ def create_app(
     app = FastAPI(title="Pointsman", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     app.state.engine = engine
     app.state.access = access
+    app.state.closing = asyncio.Event()  # set when the program stops, so that streams end
     app.state.form_key = random.SystemRandom().randbytes(FORM_KEY_BYTES)
     app.include_router(router)
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]

@@ -46,6 +46,7 @@ async def listening(app: FastAPI, database: Path, token: str, host: str, port: i
             try:
                 yield url
             finally:
+                app.state.closing.set()  # streams end now; other requests have GRACE_SECONDS
                 server.should_exit = True
                 await task
 

@@ -1,5 +1,13 @@
-"""The pages for any process: what waits, a case and its reasons. Rendered on the server; every decision works without JavaScript."""
+"""The pages for any process: what waits, a case and its reasons. Rendered on the server; every decision works without JavaScript.
 
+An application adds pages of its own with `pages(...)`; their handlers use the other names.
+"""
+
+from pointsman.server.access import Principal, Scope, permit
+from pointsman.server.forms import Form, form_of
+from pointsman.web.numbers import case_of
 from pointsman.web.pages import pages
+from pointsman.web.render import CasePage, TaskPage, page
+from pointsman.web.task import next_path
 
-__all__ = ["pages"]
+__all__ = ["CasePage", "Form", "Principal", "Scope", "TaskPage", "case_of", "form_of", "next_path", "page", "pages", "permit"]

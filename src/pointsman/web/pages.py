@@ -33,12 +33,12 @@ def pages(
     task_pages: Mapping[str, TaskPage] | None = None,
     case_pages: Mapping[str, CasePage] | None = None,
     links: Sequence[tuple[str, str]] = (),
-    routes: Sequence[tuple[str, Handler]] = (),
+    routes: Sequence[tuple[str, str, Handler]] = (),
 ) -> Sequence[BaseRoute]:
     """Return the routes of all pages.
 
     An application that has pages of its own names the package with its `templates`, and by the name of the process its `task_pages` and
-    `case_pages`. `routes` are further pages, each with its path; `links` are for the navigation, each with its path and its label.
+    `case_pages`. `routes` are further pages: method, path and handler; `links` are for the navigation, each with its path and its label.
     """
     packages = ("pointsman.web",) if templates is None else (templates, "pointsman.web")
     shell = Shell(product, environment_of(*packages), (*LINKS, *links), task_pages or {}, case_pages or {})
@@ -53,7 +53,7 @@ def pages(
         route("/cases/{case:int}/task", answer_task, "POST"),
         route("/theme", choose_theme, "POST"),
         *(route(path, handler, method) for path, handler, method in SIGN_IN),
-        *(route(path, handler) for path, handler in routes),
+        *(route(path, handler, method) for method, path, handler in routes),
         Route("/live", live),
         Mount("/static", StaticFiles(packages=[("pointsman.web", "static")]), name="static"),
         _Unknown("/{path:path}", _guarded(shell, unknown)),

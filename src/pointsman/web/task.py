@@ -58,17 +58,24 @@ async def answer_task(request: Request) -> Response:
     edits = edits_of(task_view(pending), form, problems)
     if problems:
         return await _page(request, who, pending, Typed(form, problems), 422)
-    filters = filters_of(request)
-    before, behind = await neighbours(engine, who, filters, case)
+    path = await next_path(request, who, case)
     try:
         await engine.resume(pending.token, answer, by=who.acting(None), edits=edits)
     except AnswerInvalid as error:
         return await _page(request, who, pending, Typed(form, _refused(error, edits)), 422)
     except Stale:
         return await _stale(request, who, await engine.pending(case), form)
+    return RedirectResponse(path, 303)
+
+
+async def next_path(request: Request, who: Principal, case: int) -> str:
+    """Return the address of the task to show when this case is decided: the next one of the list, the one before, or the list."""
+    engine: Engine = request.app.state.engine
+    filters = filters_of(request)
+    before, behind = await neighbours(engine, who, filters, case)
     following = behind or before
     path = "/" if following is None else f"/cases/{following}/task"
-    return RedirectResponse(f"{base_of(request)}{path}{filters.query(answered=case)}", 303)
+    return f"{base_of(request)}{path}{filters.query(answered=case)}"
 
 
 def _refused(error: AnswerInvalid, edits: Mapping[str, Any]) -> dict[str, str]:

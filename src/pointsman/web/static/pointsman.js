@@ -67,6 +67,33 @@ document.addEventListener("keydown", (event) => {
   if (event.key.length === 1 && act(event.key)) event.preventDefault();
 });
 
+// What the checks of a text object to, while it is being written.
+const CHECK_MS = 600; // after the last key: a pause between two words
+let checking = 0;
+document.addEventListener("input", (event) => {
+  const field = event.target.closest("[data-checks]");
+  if (!field) return;
+  clearTimeout(checking);
+  checking = setTimeout(() => check(field), CHECK_MS);
+});
+
+async function check(field) {
+  const body = new URLSearchParams(new FormData(field.form));
+  const place = document.getElementById(field.getAttribute("aria-describedby"));
+  try {
+    const answer = await fetch(field.dataset.checks, { method: "POST", body });
+    if (answer.ok) tell(place, await answer.json());
+  } catch { /* the server checks again when the text is sent */ }
+}
+
+function tell(place, objections) {
+  const text = objections.length ? "As written now, it breaks:" : "As written now, it passes every check.";
+  const said = Object.assign(document.createElement("p"), { className: objections.length ? "bad" : "good", textContent: text });
+  const list = document.createElement("ul");
+  list.append(...objections.map((one) => Object.assign(document.createElement("li"), { textContent: one })));
+  place.replaceChildren(said, ...(objections.length ? [list] : []));
+}
+
 // Live updates: the server says that something was committed, and the page fetches itself again.
 let touched = false;
 document.addEventListener("input", (event) => { if (event.target.closest("main form")) touched = true; });

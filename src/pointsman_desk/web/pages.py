@@ -1,0 +1,233 @@
+"""The routes of the desk's pages: what a person reads of a mail, and what the person decides."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute
+
+from pointsman import Blob, CaseRow, Pending, PointsmanError
+from pointsman.web import Form, Principal, Scope, TaskPage, case_of, form_of, next_path, page, pages, permit
+from pointsman_desk import desk as at_desk
+from pointsman_desk import sorting
+from pointsman_desk.case import Case, Mail, proposed
+from pointsman_desk.errors import DeskError
+from pointsman_desk.mail.notes import MEANING
+from pointsman_desk.mail.originals import attachment_of, html_of
+from pointsman_desk.nodes.validate import violations_of
+from pointsman_desk.process import FOLLOW_UP, SORT
+from pointsman_desk.wiring import Desk
+
+REASONS = (
+    "Answered by telephone", "Spam or a scam", "Not for us", "A duplicate of another mail", "The customer took it back",
+)  # fmt: skip
+"""Reasons to close a mail without a reply, to choose from."""
+# What the browser may do with a mail's HTML: nothing (https://www.w3.org/TR/CSP3/#directive-sandbox).
+INERT = "default-src 'none'; sandbox"
+BODY_MAX = 200_000  # characters of a reply, far more than a person writes
+
+
+def desk_pages(desk: Desk) -> Sequence[BaseRoute]:
+    """Return the routes of all pages of an open desk."""
+    routes = Mails(desk)
+    return pages(
+        product="Mail desk",
+        templates="pointsman_desk.web",
+        task_pages={desk.process.name: TaskPage("mail.html", lambda _, task: routes.values(task.case))},
+        routes=(
+            ("POST", "/cases/{case:int}/approve", routes.approve),
+            ("POST", "/cases/{case:int}/edit", routes.edit),
+            ("POST", "/cases/{case:int}/reject", routes.reject),
+            ("POST", "/cases/{case:int}/sort", routes.sort),
+            ("POST", "/cases/{case:int}/close", routes.close),
+            ("POST", "/cases/{case:int}/checks", routes.checks),
+            ("GET", "/cases/{case:int}/original", routes.original),
+            ("GET", "/cases/{case:int}/attachments/{sha256}", routes.attachment),
+        ),
+    )
+
+
+class Mails:
+    """The handlers, on one open desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def values(self, case: int) -> dict[str, Any]:
+        """Return what the page of a waiting mail shows."""
+        pending = await self._desk.engine.pending(case)
+        row = await self._desk.engine.case(case)
+        return values_of(pending, row)
+
+    # What a person decides.
+
+    async def approve(self, request: Request) -> Response:
+        """Send the reply; if the text was edited, the new text."""
+
+        async def act(who: Principal, form: Form, case: int) -> CaseRow:
+            if await self._is_edited(case, form):
+                return await self._edit(who, form, case, send=True)
+            despite = form.get("despite") == "yes"
+            return await at_desk.approve(self._desk, case, by=who.name, seen=form.get("digest", ""), despite_violations=despite)
+
+        return await self._decided(request, act)
+
+    async def edit(self, request: Request) -> Response:
+        """Keep a new text or another recipient; the reply is checked and waits for approval again."""
+        return await self._decided(request, lambda who, form, case: self._edit(who, form, case, send=False), stays=True)
+
+    async def reject(self, request: Request) -> Response:
+        """Close the mail without a reply."""
+
+        async def act(who: Principal, form: Form, case: int) -> CaseRow:
+            why = form.get("own_reason", "").strip() or form.get("reason", "")
+            if not why:
+                raise DeskError("Say why the mail is not answered: choose a reason, or write one.")
+            return await at_desk.reject(self._desk, case, by=who.name, why=why, seen=form.get("digest", ""))
+
+        return await self._decided(request, act)
+
+    async def sort(self, request: Request) -> Response:
+        """Take a probably automatic mail as automatic, or as a customer's."""
+
+        async def act(who: Principal, form: Form, case: int) -> CaseRow:
+            if form.get("found") == "automatic":
+                return await at_desk.close(self._desk, case, by=who.name)
+            return await sorting.accept(self._desk, case, by=who.name)
+
+        return await self._decided(request, act)
+
+    async def close(self, request: Request) -> Response:
+        """Close a case that waits for the customer's answer."""
+        return await self._decided(request, lambda who, _, case: at_desk.close(self._desk, case, by=who.name))
+
+    async def _edit(self, who: Principal, form: Form, case: int, *, send: bool) -> CaseRow:
+        pending = await self._desk.engine.pending(case)
+        to = form.get("to", "").strip() or None
+        now = pending.shown["addressing"]
+        to = None if now is not None and to == now.to else to
+        copies = "cc" in form if "cc_shown" in form else None
+        body = form.get("body", "")[:BODY_MAX]
+        if not await self._is_edited(case, form):
+            return await at_desk.readdress(self._desk, case, by=who.name, seen=form.get("digest", ""), to=to, copies=copies)
+        seen = form.get("digest", "")
+        return await at_desk.edit(self._desk, case, by=who.name, body=body, seen=seen, send=send, to=to, copies=copies)
+
+    async def _is_edited(self, case: int, form: Form) -> bool:
+        pending = await self._desk.engine.pending(case)
+        return "body" in form and form["body"].rstrip() != text_of(pending).rstrip()
+
+    async def _decided(
+        self, request: Request, act: Callable[[Principal, Form, int], Awaitable[CaseRow]], *, stays: bool = False
+    ) -> Response:  # fmt: skip
+        """Act, and go to the next mail; a decision that is refused shows the mail again, with what was entered."""
+        who = await permit(request, Scope.ANSWER)
+        case, form = case_of(request), await form_of(request, who)
+        path = await next_path(request, who, case)
+        try:
+            await act(who, form, case)
+        except (DeskError, PointsmanError) as error:
+            return await self._again(request, who, form, error)
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/cases/{case}/task" if stays else path, 303)
+
+    async def _again(self, request: Request, who: Principal, form: Form, error: Exception) -> Response:
+        case = case_of(request)
+        more = await self.values(case)
+        typed = {"body": form.get("body", more["body"]), "to": form.get("to", more["to"]), "own_reason": form.get("own_reason", "")}
+        status = 409 if isinstance(error, at_desk.DraftChanged) else 422
+        return page(request, "mail.html", status, who=who, may_answer=True, refused=str(error), **{**more, **typed})
+
+    # What a person looks at.
+
+    async def checks(self, request: Request) -> Response:
+        """Return what the checks object to in a text that is being written."""
+        who = await permit(request, Scope.READ)
+        form = await form_of(request, who)
+        case = await self._desk.engine.state(case_of(request), Case)
+        reply = proposed(case.reply)
+        if reply is None or case.trust is None:
+            return JSONResponse([])
+        written = reply.model_copy(update={"body": form.get("body", "")[:BODY_MAX], "template": None, "author": who.name})
+        return JSONResponse([violation.message for violation in violations_of({**dict(case), "reply": written})])
+
+    async def original(self, request: Request) -> Response:
+        """Return the HTML of the newest mail, inert."""
+        await permit(request, Scope.READ)
+        raw = await self._raw(case_of(request))
+        html = None if raw is None else html_of(raw)
+        text = html if html is not None else "<p>This mail has no HTML.</p>"
+        return HTMLResponse(
+            f'<!doctype html><meta charset="utf-8"><title>Original</title><meta name="color-scheme" content="light">{text}',
+            headers={"Content-Security-Policy": INERT, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"},
+        )
+
+    async def attachment(self, request: Request) -> Response:
+        """Return an attachment as a download. The browser never shows it, whatever it is."""
+        await permit(request, Scope.READ)
+        case, sha256 = case_of(request), request.path_params["sha256"]
+        state = await self._desk.engine.state(case)
+        known = next((one for mail in mails_of(state) for one in mail.attachments if one.sha256 == sha256), None)
+        for incoming in state.mails if known is not None else ():
+            raw = await self._desk.engine.reader.blob(incoming.raw)
+            content = None if raw is None else attachment_of(raw, sha256)
+            if content is not None and known is not None:
+                return Response(content, headers=_download(known.name))
+        return page(
+            request, "problem.html", 404, title="There is no such attachment", detail="The mail has none, or its content was deleted."
+        )
+
+    async def _raw(self, case: int) -> bytes | None:
+        state = await self._desk.engine.state(case)
+        newest: Blob = state.mails[-1].raw
+        return await self._desk.engine.reader.blob(newest)
+
+
+def values_of(pending: Pending, row: CaseRow) -> dict[str, Any]:
+    """Return what the page of a waiting mail shows, from its pause."""
+    shown, beside = pending.shown, pending.beside
+    reply = proposed(shown["reply"]) if pending.pause == "approve" else None
+    addressing = shown.get("addressing")
+    mail: Mail | None = shown.get("mail")
+    return {
+        "kind": {SORT: "sort", FOLLOW_UP: "follow_up"}.get(pending.pause, "approve"),
+        "case": pending.case,
+        "digest": pending.digest,
+        "why": row.rule or "",
+        "mail": mail,
+        "notes": [MEANING.get(note, note) for note in (mail.notes if mail is not None else ())],
+        "reply": reply,
+        "body": text_of(pending),
+        "to": "" if addressing is None or addressing.problem else addressing.to,
+        "addressing": addressing,
+        "violations": beside["verdict"].violations if beside.get("verdict") is not None else (),
+        "order_items": getattr(beside.get("order"), "items", ()),
+        "reasons": REASONS,
+        "shown": shown,
+        "beside": beside,
+        "refused": "",
+        "own_reason": "",
+    }
+
+
+def text_of(pending: Pending) -> str:
+    """Return the text of the draft; "" if there is none yet."""
+    reply = proposed(pending.shown["reply"]) if pending.pause == "approve" else None
+    return "" if reply is None else reply.body
+
+
+def mails_of(state: Any) -> Sequence[Mail]:
+    """Return the mails of a case that have been read."""
+    return [mail for mail in (state.mail, *(state.earlier or ()), *(state.answered or ())) if mail is not None]
+
+
+def _download(name: str) -> Mapping[str, str]:
+    """Return the headers of a download (RFC 6266, 4; RFC 8187 for names that are not ASCII)."""
+    return {
+        "Content-Type": "application/octet-stream",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": INERT,
+        "Cache-Control": "no-store",
+    }
