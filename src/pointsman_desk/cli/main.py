@@ -1,5 +1,6 @@
 """The pointsman-desk command: process the mailbox and decide on replies."""
 
+import gc
 import io
 import sys
 from importlib.metadata import version
@@ -17,6 +18,8 @@ except ImportError:
 
 from pointsman_desk.cli import deciding, evaluating, looking, sorting, taking
 from pointsman_desk.cli.terminal import flush, unwritable
+
+OBJECTS = 50_000  # new ones between two looks of the garbage collector; it looks after 700 by default, and every look costs mails
 
 app = typer.Typer(
     help="A customer-service mail desk: it answers mails from facts, or drafts replies for your approval.",
@@ -49,6 +52,8 @@ app.command("eval")(evaluating.evaluate)
 
 def main() -> None:
     """The entry point of the console script."""
+    gc.freeze()  # what is imported stays until the end
+    gc.set_threshold(OBJECTS)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for a terminal without UTF-8
