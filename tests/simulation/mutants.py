@@ -122,7 +122,7 @@ def key_with_attempt() -> None:
     def invoke(original: Any) -> Any:
         async def keyed(self: Calls, session: Any, request: Any) -> Any:
             if request.key:
-                request = request._replace(key=f"{request.key}#{session.case.row.fence}")
+                request = dataclasses.replace(request, key=f"{request.key}#{session.case.row.fence}")
             return await original(self, session, request)
 
         return keyed

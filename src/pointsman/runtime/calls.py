@@ -23,6 +23,7 @@ from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.evidence import PLACE, stands_at
 from pointsman.kernel.guarding import BEGINNING, Progress
 from pointsman.kernel.joins import ItemAt
+from pointsman.kernel.record import record
 from pointsman.kernel.snapshot import Cell
 from pointsman.runtime.begun import Begun
 from pointsman.runtime.isolated import Isolation
@@ -54,7 +55,7 @@ GivenUp = Callable[[Future[Any]], None]
 """Called, in the function's thread, when a plain function returns after the engine gave up on it."""
 
 
-@dataclass(slots=True)
+@record
 class Request:
     """A call to make: the node and the fields to call it with.
 

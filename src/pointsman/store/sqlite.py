@@ -13,11 +13,11 @@ import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pointsman.errors import EngineStopped, StoreError, StoreLocked, StoreUnwritable
+from pointsman.kernel.record import record
 from pointsman.kernel.rows import Transition
 from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import Failpoints, no_failpoints
@@ -31,7 +31,7 @@ T = TypeVar("T")
 Work = Callable[[SqliteCore], Any]
 
 
-@dataclass(slots=True)
+@record
 class _Job:
     """A job for the writer: a transition, other work in the batch's transaction, or work to run `alone` outside any transaction."""
 
