@@ -18,8 +18,16 @@ class Verdict(BaseModel):
     note: str = ""
 
 
+class Letter(BaseModel):
+    """A customer's letter: about which claim, and what it says."""
+
+    claim: str
+    text: str
+
+
 class Claim(State):
     text: str
+    later: Letter | None = None
     letter: str | None = None
     verdict: Verdict | None = None
 
@@ -28,10 +36,11 @@ claims = Process("claims", Claim)
 
 
 @claims.node(writes="letter")
-async def draft(text: str) -> str:
-    return f"Dear customer, about {text}"
+async def draft(text: str, later: Letter | None) -> str:
+    return f"Dear customer, about {text if later is None else later.text}"
 
 
+claims.accept(Letter, writes="later", correlate=lambda letter: letter.claim, starts=False)
 assess = claims.pause(name="assess", writes="verdict", answer=Verdict, shows=("text", "letter"), edits=("letter",))
 claims.rules(
     when("there is no letter", lambda claim: claim.letter is None, draft),

@@ -6,6 +6,7 @@ from pathlib import Path
 from playwright.async_api import expect
 
 from pointsman import Engine, Status
+from server.serving import Letter
 from web.browsing import arrive, visit
 
 
@@ -83,5 +84,49 @@ def test_an_open_list_shows_a_new_task_and_an_open_form_keeps_what_was_typed(tmp
             await expect(page.locator(f"[data-row='{first}']")).to_be_focused()
             await expect(page.locator("#said")).to_have_text("2 tasks wait")
             await expect(task.get_by_label("Note")).to_have_value("half a sentence")
+
+    asyncio.run(body())
+
+
+def test_a_stale_answer_shows_what_has_changed_and_keeps_what_was_typed(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with visit(tmp_path) as visited:
+            case = (await visited.engine.start("claims", {"text": "a wet floor"}, correlation="7")).case
+            await visited.engine.wait_until_resting(case)
+            page = await visited.open(f"/cases/{case}/task")
+            await page.get_by_label("Yes").check()
+            await page.get_by_label("Note").fill("half a sentence")
+
+            await visited.engine.send("claims", Letter(claim="7", text="a wet ceiling"))
+
+            await expect(page.locator("#changed")).to_be_visible()
+            await page.get_by_role("button", name="Send the answer").click()
+            await expect(page.get_by_role("alert")).to_contain_text("This has changed since you opened it")
+            await expect(page.locator("del")).to_have_text("floor")
+            await expect(page.locator("ins")).to_have_text("ceiling")
+            await expect(page.get_by_label("Note")).to_have_value("half a sentence")
+            await expect(page.get_by_label("Letter")).to_have_value("Dear customer, about a wet ceiling")
+            await page.get_by_role("button", name="Send the answer").click()
+            await expect(page.locator("main")).to_contain_text(f"Case {case} was answered")
+            assert (await visited.engine.state(case)).letter == "Dear customer, about a wet ceiling"
+
+    asyncio.run(body())
+
+
+def test_of_two_people_who_answer_at_once_the_second_learns_who_was_first(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with visit(tmp_path) as visited:
+            case = await waiting_case(visited.engine, "fire")
+            one, other = await visited.open(f"/cases/{case}/task"), await visited.open(f"/cases/{case}/task", java_script_enabled=False)
+            for page in (one, other):
+                await page.get_by_label("Yes").check()
+
+            await asyncio.gather(*(page.get_by_role("button", name="Send the answer").click() for page in (one, other)))
+
+            said = sorted([await page.locator("main").inner_text() for page in (one, other)], key=lambda text: "was answered by" in text)
+            assert f"Case {case} was answered" in said[0]
+            assert "was answered by ada" in said[1]
+            events = await visited.engine.reader.events(case=case)
+            assert [event.kind for event in events].count("resumed") == 1
 
     asyncio.run(body())

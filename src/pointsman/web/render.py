@@ -16,6 +16,7 @@ from pointsman.operations.times import format_duration, format_time
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal
 from pointsman.server.forms import csrf_token
+from pointsman.web.answer_parts import spoken
 from pointsman.web.differences import word_difference
 
 # No script, style, image, frame or form target from anywhere else, and nothing inline (https://www.w3.org/TR/CSP3/).
@@ -82,6 +83,7 @@ def environment_of(*packages: str) -> Environment:
     environment.filters["time"] = format_time
     environment.filters["duration"] = format_duration
     environment.filters["exact"] = Exact
+    environment.filters["spoken"] = spoken
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, indent=2)
     environment.globals["clock_time"] = clock_time
     environment.globals["urgency"] = urgency
