@@ -477,9 +477,9 @@ class Case(State):
         return self.mail is not None and (self.mail.automatic is not None or "looks-automatic" in self.mail.notes)
 
     def _are_machines(self, sign: Literal["proved", "automatic"]) -> bool:
-        if self.mail is None or self.is_reopened or "mails-unread" in self.mail.notes:
+        if self.mail is None or not getattr(self.mail, sign) or self.is_reopened or "mails-unread" in self.mail.notes:
             return False
-        return all(getattr(mail, sign) for mail in (self.mail, *(self.earlier or ())))
+        return all(getattr(mail, sign) for mail in self.earlier or ())
 
     @property
     def has_come_back(self) -> bool:

@@ -1,7 +1,7 @@
 """Parse a mail from its bytes, whatever they are."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from pointsman_desk.case import Bounce, Mail
@@ -60,7 +60,7 @@ def identify(raw: bytes) -> Identity:
         email_id, (sender_name, sender) = _message_id(root, raw, set()), _sender(root, set())
         digest = hashlib.sha256("\n".join(content).encode()).hexdigest()
         sent_by = automatic(root, body.media_types, sender, sender_name, subject)
-        report = _report(root, sent_by, subject, body.text(set()))
+        report = _report(root, sent_by, subject, lambda: body.text(set()))
         return Identity(
             email_id,
             sender,
@@ -141,7 +141,7 @@ def _read(raw: bytes, notes: set[str], authserv: str, own: str, known: Sequence[
         attachments=tuple(body.attachments),
         automatic=sent_by.kind if sent_by is not None else None,
         evidence=sent_by.evidence if sent_by is not None else None,
-        bounce=_report(root, sent_by, subject, text),
+        bounce=_report(root, sent_by, subject, lambda: text),
         notes=tuple(sorted(notes)),
         authentication=authentication(raw, root, sender, authserv),
     )
@@ -153,10 +153,11 @@ def _answers(root: Part) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*parents, *reversed(references)]))[:ANSWERS_MAX]
 
 
-def _report(root: Part, sent_by: Sign | None, subject: str, text: str) -> Bounce | None:
+def _report(root: Part, sent_by: Sign | None, subject: str, text: Callable[[], str]) -> Bounce | None:
+    """Return the report of a machine. Only then is the `text` of the mail made."""
     if sent_by is None or sent_by.kind not in {"bounce", "abuse report"}:
         return None
-    return bounce_of(root, subject, text) if sent_by.kind == "bounce" else complaint_of(root, text)
+    return bounce_of(root, subject, text()) if sent_by.kind == "bounce" else complaint_of(root, text())
 
 
 def _message_id(root: Part, raw: bytes, notes: set[str]) -> str:

@@ -25,9 +25,11 @@ def unread(text: str, name: str = "") -> str | None:
         words = _WORD.findall(sentence)
         if signed.issuperset(words) and any(map(_is_latin, words)):
             continue
-        if any(not _is_latin(word) for word in words):
+        if not all(map(_is_latin, words)):
             return sentence.strip()
         said = [word for place, word in enumerate(words) if len(word) > 1 and (place == 0 or word[0].islower())]
+        if len(said) < UNKNOWN_MIN:
+            continue
         unknown = sum(not is_known(fold(word)) for word in said)
         if unknown >= UNKNOWN_MIN and unknown >= UNKNOWN_SHARE * len(said):
             return sentence.strip()
