@@ -312,7 +312,7 @@ def _field_writes(case: Case, after: Next | None = None, added: Mapping[str, Cel
     else:
         cells = {name: standing_after(before, name, item) for name, item in added.items()}
         written, cleared = cells.keys(), ()
-    for name in sorted(written):
+    for name in written if len(written) == 1 else sorted(written):
         cell = cells.get(name)
         if cell is None:
             continue
