@@ -58,6 +58,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.mappings.http import http_outcome, raise_for_outcome
 from pointsman.mappings.smtp import SmtpInDoubt, smtp_outcome, smtp_send
 from pointsman.operations.check import check_cases
+from pointsman.operations.decided import decided_since, last_event
 from pointsman.operations.explain import Explanation, explain_case
 from pointsman.operations.export import Export, export_case
 from pointsman.operations.history import History, history_of
@@ -163,6 +164,7 @@ __all__ = [
     "check_cases",
     "compensate",
     "cron",
+    "decided_since",
     "each",
     "every",
     "explain_case",
@@ -174,6 +176,7 @@ __all__ = [
     "has_engine",
     "history_of",
     "http_outcome",
+    "last_event",
     "open_blocking",
     "open_reader",
     "otherwise",

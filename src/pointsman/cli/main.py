@@ -3,22 +3,17 @@
 import asyncio
 import io
 import json
-import os
 import sys
-import unicodedata
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from pointsman.definition.counts import format_count
-from pointsman.errors import PointsmanError, UnknownCase
 
 try:
     import typer
-    from rich import markup
-    from rich.console import Console
     from rich.table import Table
 except ImportError:
     print(
@@ -27,8 +22,9 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
-from pointsman.cli import serving
-from pointsman.cli.places import database, load_process, load_processes, named_processes, open_reader
+from pointsman.cli import operating, serving
+from pointsman.cli.places import database, load_process, load_processes, load_resources, named_processes, open_reader
+from pointsman.cli.terminal import NUMBER_MAX, App, CaseNumber, Db, Json, Resources, console, escape, or_exit, print_json
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.rows import CaseRow, EventRow, UsageRow
@@ -56,30 +52,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-def escape(text: str) -> str:
-    """The text as literal markup, with a replacement mark for each control character and each invisible character."""
-    visible = "".join(one if one in "\n\t" or unicodedata.category(one)[0] != "C" else "\ufffd" for one in text)
-    return markup.escape(visible)
-
-
-class Terminal(Console):
-    """A console whose reader may stop reading, as `head` does."""
-
-    def on_broken_pipe(self) -> None:
-        """Exit quietly, because the reader wants no more output."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit does not fail
-        raise SystemExit(0)
-
-
-console = Terminal(soft_wrap=True, highlight=False)
-
-Db = Annotated[Path | None, typer.Option("--db", help="The engine's database.", show_default=False)]
-App = Annotated[str | None, typer.Option("--app", help="The process, as module:attribute.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-NUMBER_MAX = 2**63 - 1  # the largest integer of SQLite
-CaseNumber = Annotated[int, typer.Argument(metavar="CASE", min=1, max=NUMBER_MAX, help="The number of the case.")]
 
 
 def _version(wanted: bool) -> None:
@@ -113,7 +85,7 @@ def ps(
             note = f"these are {len(rows):,} of {format_count(most, 'case')}; the next ones: pointsman ps --after {rows[-1].id}"
             print(f"pointsman: {note}{'' if status is None else f' --status {status}'}", file=sys.stderr)
         if as_json:
-            _print_json([row._asdict() for row in rows])
+            print_json([row._asdict() for row in rows])
             return
         table = Table("case", "process", "status", "step", "rule", "since", box=None)
         for row in rows:
@@ -142,7 +114,7 @@ def show(case: CaseNumber, db: Db = None, as_json: Json = False) -> None:
     async def look(reader: Reader) -> None:
         history = await history_of(reader, case)
         if as_json:
-            _print_json(history.as_json())
+            print_json(history.as_json())
         else:
             _print_history(history)
 
@@ -152,12 +124,12 @@ def show(case: CaseNumber, db: Db = None, as_json: Json = False) -> None:
 @app.command()
 def explain(case: CaseNumber, db: Db = None, app: App = None, as_json: Json = False) -> None:
     """Explain why a case is where it is, what the engine would do next, and what it would not repeat."""
-    processes = _or_exit(lambda: load_processes(app))
+    processes = or_exit(lambda: load_processes(app))
 
     async def look(reader: Reader) -> None:
         explanation = await explain_case(reader, processes, case)
         if as_json:
-            _print_json(explanation.as_json())
+            print_json(explanation.as_json())
             return
         for line in explanation.lines(SystemClock().now()):
             console.print(line, markup=False)
@@ -202,7 +174,7 @@ def usage(
         processes = sorted({definition.process for definition in await reader.definitions()})
         rows = [(process, row) for process in processes for row in await reader.usage_of_days(process, today - days + 1, today)]
         if as_json:
-            _print_json([{"process": process, **row._asdict(), "day": _day(row), "cost": f"{row.paid:f}"} for process, row in rows])
+            print_json([{"process": process, **row._asdict(), "day": _day(row), "cost": f"{row.paid:f}"} for process, row in rows])
             return
         table = Table("day", "process", "tenant", "model", "answers", "input", "output", "cost", box=None)
         for process, row in rows:
@@ -224,7 +196,7 @@ def check(
 
     Exits with 1 if the code would break a case that is not broken already. --app can name a list of processes.
     """
-    processes = _or_exit(lambda: load_processes(app))
+    processes = or_exit(lambda: load_processes(app))
     clock = SystemClock()
     reports: list[Report] = []
 
@@ -232,7 +204,7 @@ def check(
         begun = clock.monotonic()
         report = await check_cases(reader, processes)
         if as_json:
-            _print_json(report.as_json())
+            print_json(report.as_json())
         else:
             _print_report(report, clock.monotonic() - begun)
         reports.append(report)
@@ -254,16 +226,17 @@ def export(
         exported = await export_case(reader, case)
         if blobs is not None:
             await write_blobs(reader, exported, blobs)
-        _print_json(exported.as_json())
+        print_json(exported.as_json())
 
     _look(db, look)
 
 
 @app.command()
 def vacuum(db: Db = None, app: App = None) -> None:
-    """Apply retention, delete unused blobs, and shrink the file. No engine may have the file open.
+    """Apply retention, delete unused blobs, and shrink the file.
 
-    --app can name a list of processes. Without it no case is deleted, because only a process declares its retention.
+    The program that has the file open does it; if there is none, this command. --app can name a list of processes. Without it no case is deleted,
+    because only a process declares its retention.
     """
 
     async def clean(path: Path, processes: Sequence[AnyProcess]) -> Vacuumed:
@@ -276,30 +249,37 @@ def vacuum(db: Db = None, app: App = None) -> None:
         finally:
             await store.close()
 
-    def body() -> Vacuumed:
-        return asyncio.run(clean(database(db), Registry(named_processes(app)).newest))
+    def body() -> None:
+        if not operating.vacuum_through(db):
+            vacuumed = asyncio.run(clean(database(db), Registry(named_processes(app)).newest))
+            operating.print_vacuumed(*vacuumed)
 
-    vacuumed: Vacuumed = _or_exit(body)
-    print(
-        f"Deleted {format_count(vacuumed.cases, 'case')} and {format_count(vacuumed.blobs, 'blob')}; the file is {vacuumed.size:,} bytes smaller."
-    )
+    or_exit(body)
+
+
+for command in (
+    operating.start, operating.send, operating.answer, operating.redrive, operating.cancel, operating.resolve, operating.erase,
+    operating.pause_intake, operating.resume_intake,
+):  # fmt: skip
+    app.command()(command)
 
 
 @app.command()
 def serve(
     db: Db = None,
     app: App = None,
+    resources: Resources = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = serving.HOST,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 is any free one.")] = serving.PORT,
 ) -> None:
     """Run the processes, and serve their pages and the HTTP API, until Ctrl-C. --app can name a list of processes."""
-    _or_exit(lambda: serving.serve(database(db), load_processes(app), host, port))
+    or_exit(lambda: serving.serve(database(db), load_processes(app), load_resources(resources), host, port))
 
 
 @app.command()
 def draw(app: App = None) -> None:
     """Draw the process as a Mermaid flowchart."""
-    print(draw_process(_or_exit(lambda: load_process(app))), end="")
+    print(draw_process(or_exit(lambda: load_process(app))), end="")
 
 
 def _with_accounts() -> None:
@@ -332,25 +312,9 @@ def _look(db: Path | None, look: Callable[[Reader], Coroutine[Any, Any, None]]) 
             asyncio.run(look(reader))
 
     try:
-        _or_exit(body)
+        or_exit(body)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-
-
-def _or_exit(body: Callable[[], Any]) -> Any:
-    try:
-        return body()
-    except BrokenPipeError:
-        raise SystemExit(0) from None
-    except UnknownCase as error:
-        _exit_with(f"there is no case {error.case}; list the cases with `pointsman ps`.")
-    except (PointsmanError, OSError) as error:
-        _exit_with(str(error))
-
-
-def _exit_with(message: str) -> NoReturn:
-    print(f"pointsman: {message}", file=sys.stderr)
-    raise SystemExit(1) from None
 
 
 def _print_history(history: History) -> None:
@@ -386,10 +350,6 @@ def _print_event(row: EventRow, *, as_json: bool) -> None:
         print(json.dumps({**row._asdict(), "facts": json.loads(row.facts)}, ensure_ascii=False), flush=True)
     else:
         console.print(f"{row.cursor:>6} {format_time(row.at)} case {row.case:<5} {row.kind:16} {escape(event_text(row))}")
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=1))
 
 
 def _stands(row: CaseRow) -> str:

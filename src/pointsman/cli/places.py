@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,23 +55,39 @@ def named_processes(app: str | None) -> list[AnyProcess]:
     return load_processes(app) if app or _named("POINTSMAN_APP", "app") else []
 
 
+def load_resources(resources: str | None) -> Mapping[str, Any]:
+    """Import the resources from `module:attribute`, and call it if it is a function; none if nothing names them. Raises PlaceUnknown."""
+    place = resources or _named("POINTSMAN_RESOURCES", "resources")
+    if place is None:
+        return {}
+    found = _imported(place, "resources")
+    given = found() if callable(found) else found
+    if not isinstance(given, Mapping):
+        raise PlaceUnknown(f"{place!r} gives a {type(given).__name__}, not resources; name a mapping, or a function that returns one.")
+    return given
+
+
 def _load(app: str | None) -> tuple[str, Any]:
     place = app or _named("POINTSMAN_APP", "app")
     if place is None:
         raise PlaceUnknown(
             'no process is named; pass --app module:attribute, set POINTSMAN_APP, or put app = "module:attribute" under [tool.pointsman].'
         )
-    module, _, attribute = str(place).partition(":")
+    return str(place), _imported(str(place), "process")
+
+
+def _imported(place: str, what: str) -> Any:
+    """Import `module:attribute`, also from the current folder. Raises PlaceUnknown, which says `what` it was to be."""
+    module, _, attribute = place.partition(":")
     sys.path.insert(0, str(Path.cwd()))
     try:
-        found: Any = getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a module may raise anything when it is imported
         raise PlaceUnknown(
-            f"process {place!r} cannot be imported ({error}); write it as module:attribute, as Python would import it."
+            f"{what} {place!r} cannot be imported ({error}); write it as module:attribute, as Python would import it."
         ) from None
     finally:
         sys.path.pop(0)
-    return str(place), found
 
 
 def _setting(file: Path, setting: str) -> str | None:

@@ -15,14 +15,17 @@ from pointsman.client.schemas import (
     EffectView,
     Erase,
     EventView,
+    IntakeView,
     LimitView,
     Message,
+    PauseIntake,
     ProcessView,
     Redrive,
     Resolve,
     Start,
     StartedView,
     TaskView,
+    VacuumedView,
 )
 
 T = TypeVar("T")
@@ -44,6 +47,7 @@ CASE, CASES, DETAIL = TypeAdapter(CaseView), TypeAdapter(list[CaseView]), TypeAd
 STARTED, DELIVERED = TypeAdapter(StartedView), TypeAdapter(DeliveredView)
 TASK, EVENTS, EFFECTS = TypeAdapter(TaskView), TypeAdapter(list[EventView]), TypeAdapter(list[EffectView])
 PROCESSES, LIMITS = TypeAdapter(list[ProcessView]), TypeAdapter(list[LimitView])
+INTAKE, VACUUMED = TypeAdapter(IntakeView), TypeAdapter(VacuumedView)
 COUNTS, ANYTHING = TypeAdapter(dict[str, int]), TypeAdapter(dict[str, Any])
 
 
@@ -112,6 +116,26 @@ def resolve(
 def erase(case: int, *, why: str, by: str | None = None) -> Call[CaseView]:
     """Delete the content of a case. Raises UnknownCase, Refused."""
     return Call("POST", f"/cases/{case}/erase", CASE, Erase(why=why, by=by))
+
+
+def intake() -> Call[IntakeView]:
+    """Return whether the intake is paused."""
+    return _get("/intake", INTAKE)
+
+
+def pause_intake(*, why: str, by: str | None = None) -> Call[IntakeView]:
+    """Refuse starts until the intake is resumed, also after a restart."""
+    return Call("POST", "/intake/pause", INTAKE, PauseIntake(why=why, by=by), safe=True)
+
+
+def resume_intake() -> Call[IntakeView]:
+    """Take starts again."""
+    return Call("POST", "/intake/resume", INTAKE, safe=True)
+
+
+def vacuum() -> Call[VacuumedView]:
+    """Delete every case whose retention has passed, and compact the file. Nothing else is written meanwhile."""
+    return Call("POST", "/vacuum", VACUUMED, safe=True)
 
 
 def in_doubt() -> Call[list[EffectView]]:

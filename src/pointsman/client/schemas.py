@@ -72,6 +72,12 @@ class Erase(Command):
     why: str = Field(max_length=TEXT_MAX)
 
 
+class PauseIntake(Command):
+    """Refuse starts until the intake is resumed, and say why."""
+
+    why: str = Field(max_length=TEXT_MAX)
+
+
 class Message(Request):
     """Deliver a message to the open case of its tenant and correlation key, or start a case with it.
 
@@ -192,6 +198,23 @@ class LimitView(BaseModel):
     failures: int
     held_until: float | None
     open_until: float | None
+
+
+class IntakeView(BaseModel):
+    """Whether the intake is paused, by whom, why, and since when (Unix seconds)."""
+
+    paused: bool
+    by: str | None = None
+    why: str | None = None
+    since: float | None = None
+
+
+class VacuumedView(BaseModel):
+    """How many cases and blobs were deleted, and by how many bytes the file shrank."""
+
+    cases: int
+    blobs: int
+    size: int
 
 
 class Problem(BaseModel):

@@ -16,14 +16,17 @@ from pointsman.client.schemas import (
     EffectView,
     Erase,
     EventView,
+    IntakeView,
     LimitView,
     Message,
+    PauseIntake,
     ProcessView,
     Redrive,
     Resolve,
     Start,
     StartedView,
     TaskView,
+    VacuumedView,
 )
 from pointsman.errors import Stale
 from pointsman.kernel.snapshot import Status
@@ -33,7 +36,7 @@ from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, permit
 from pointsman.server.problems import DOCUMENTED
 from pointsman.server.streams import NOT_KEPT, event_stream
-from pointsman.server.views import case_detail, case_view, effect_view, event_view, limit_view, process_view, task_view
+from pointsman.server.views import case_detail, case_view, effect_view, event_view, intake_view, limit_view, process_view, task_view
 
 router = APIRouter(prefix="/api/v1", responses=DOCUMENTED)
 
@@ -130,6 +133,32 @@ async def redrive(case: CaseNumber, body: Redrive, engine: InEngine, who: Operat
 async def erase(case: CaseNumber, body: Erase, engine: InEngine, who: Administers) -> CaseView:
     """Delete the content of a case from its state, events, ledger and messages."""
     return case_view(await engine.erase(case, by=who.acting(body.by), why=body.why))
+
+
+@router.get("/intake")
+async def intake(engine: InEngine, _: Reads) -> IntakeView:
+    """Return whether the intake is paused, by whom and why."""
+    return intake_view(await engine.reader.intake_paused())
+
+
+@router.post("/intake/pause")
+async def pause_intake(body: PauseIntake, engine: InEngine, who: Operates) -> IntakeView:
+    """Refuse starts until the intake is resumed, also after a restart. Messages to open cases are still taken."""
+    await engine.pause_intake(by=who.acting(body.by), why=body.why)
+    return intake_view(await engine.reader.intake_paused())
+
+
+@router.post("/intake/resume")
+async def resume_intake(engine: InEngine, _: Operates) -> IntakeView:
+    """Take starts again."""
+    await engine.resume_intake()
+    return intake_view(await engine.reader.intake_paused())
+
+
+@router.post("/vacuum")
+async def vacuum(engine: InEngine, _: Administers) -> VacuumedView:
+    """Delete every case whose retention has passed, and compact the file. Nothing else is written meanwhile."""
+    return VacuumedView.model_validate((await engine.vacuum())._asdict())
 
 
 @router.post("/messages", status_code=202)

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pointsman.client.schemas import CaseDetail, CaseView, EffectView, EventView, LimitView, ProcessView, TaskView
+from pointsman.client.schemas import CaseDetail, CaseView, EffectView, EventView, IntakeView, LimitView, ProcessView, TaskView
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.limits import LimitState
@@ -13,6 +13,7 @@ from pointsman.kernel.rows import CaseRow, EffectRow, EventRow
 from pointsman.operations.export import outcome_fields
 from pointsman.operations.history import History
 from pointsman.runtime.decisions import Pending
+from pointsman.store.base import IntakePaused
 
 
 def case_view(row: CaseRow) -> CaseView:
@@ -64,3 +65,8 @@ def process_view(process: AnyProcess) -> ProcessView:
 
 def _plain(fields: Any) -> dict[str, Any]:
     return {name: TypeAdapter(Any).dump_python(value, mode="json") for name, value in fields.items()}
+
+
+def intake_view(paused: IntakePaused | None) -> IntakeView:
+    """Return the intake as the API shows it."""
+    return IntakeView(paused=False) if paused is None else IntakeView(paused=True, by=paused.by, why=paused.why, since=paused.at)

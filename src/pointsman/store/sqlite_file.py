@@ -28,7 +28,7 @@ class FileLock:
     """The right to be the only engine on a file: an advisory lock on a file beside it, released when the process ends."""
 
     def __init__(self, path: Path) -> None:
-        self._path = _beside(path, ".lock")
+        self._path = beside(path, ".lock")
         self._handle: IO[str] | None = None
 
     def acquire(self) -> None:
@@ -63,7 +63,7 @@ def has_engine(path: Path | str) -> bool:
     """Return whether an engine has the database open now, or True if that cannot be determined. Changes nothing."""
     path = Path(path)
     try:
-        handle = os.open(_beside(path, ".lock"), os.O_RDONLY)
+        handle = os.open(beside(path, ".lock"), os.O_RDONLY)
     except FileNotFoundError:
         return False
     except OSError:
@@ -78,7 +78,15 @@ def has_engine(path: Path | str) -> bool:
         os.close(handle)
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def engine_process(path: Path | str) -> int | None:
+    """Return the process that opened the database last, as its lock file says; None if that is unknown."""
+    try:
+        return int(beside(Path(path), ".lock").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def beside(path: Path, suffix: str) -> Path:
     """The file of this suffix beside the database itself, also where `path` is a symbolic link to it: SQLite's log is there too."""
     place = real(path)
     return place.with_name(place.name + suffix)
@@ -165,7 +173,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     except StoreUnwritable:
         # Reading a database with a WAL needs a shared-memory file beside it. Without a WAL nobody is writing, so the file can be
         # opened as immutable, even in a read-only folder (https://www.sqlite.org/wal.html#readonly).
-        if _beside(path, "-wal").exists():
+        if beside(path, "-wal").exists():
             raise
         return _look(path, "mode=ro&immutable=1")
 

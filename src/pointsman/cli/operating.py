@@ -1,0 +1,334 @@
+"""The commands that change something: each goes through the program that has the database open, or opens it itself if there is none."""
+
+import asyncio
+import getpass
+import json
+import random
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from pointsman.cli.places import database, load_processes, load_resources
+from pointsman.cli.serving import NotInstalled
+from pointsman.cli.terminal import App, CaseNumber, Db, Json, Resources, console, escape, exit_with, or_exit, print_json
+from pointsman.definition.counts import format_count
+from pointsman.errors import PointsmanError, Refused, StoreError
+from pointsman.operations.decided import answered_alike, decided_since, last_event
+from pointsman.operations.history import history_of
+from pointsman.store.sqlite_reader import SqliteReader
+
+if TYPE_CHECKING:
+    from pointsman.client import AsyncClient
+    from pointsman.client.schemas import CaseView
+
+T = TypeVar("T")
+
+KEY_BYTES = 16  # as many as a UUID has, so that no two keys are the same
+MOVING = {"ready", "running"}
+
+By = Annotated[str | None, typer.Option("--by", help="Who decides (default: your login name).", show_default=False)]
+Why = Annotated[str, typer.Option("--why", help="Why; the events of the case keep it.")]
+Key = Annotated[str | None, typer.Option("--key", help="A second call with the same key changes nothing.", show_default=False)]
+Tenant = Annotated[str, typer.Option("--tenant", help="The tenant.")]
+Priority = Annotated[int, typer.Option("--priority", help="Cases with a higher priority run first.")]
+ProcessName = Annotated[str, typer.Argument(metavar="PROCESS", help="The name of the process.")]
+
+
+class JsonInvalid(PointsmanError):
+    """A text on the command line is not JSON."""
+
+
+def start(
+    process: ProcessName,
+    state: Annotated[str, typer.Argument(metavar="STATE", help="The inputs, as a JSON object.")] = "{}",
+    key: Key = None,
+    correlation: Annotated[str | None, typer.Option(help="The correlation key of its messages.", show_default=False)] = None,
+    tenant: Tenant = "",
+    priority: Priority = 0,
+    db: Db = None,
+    app: App = None,
+    resources: Resources = None,
+    as_json: Json = False,
+) -> None:
+    """Start a case."""
+    named = key or random.SystemRandom().randbytes(KEY_BYTES).hex()  # so that a start whose answer is lost is not repeated
+
+    async def call(client: "AsyncClient", _: bool) -> Any:
+        return await client.start(process, _parsed("STATE", state), key=named, correlation=correlation, tenant=tenant, priority=priority)
+
+    started = _reached(db, app, resources, call, creates=True)
+    if as_json:
+        print_json(started.model_dump())
+    else:
+        print(f"case {started.case} {'had been started with this key before' if started.duplicate else 'is started'}.")
+
+
+def send(
+    process: ProcessName,
+    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="The message, as JSON.")],
+    name: Annotated[str | None, typer.Option(help="Which message of the process it is.", show_default=False)] = None,
+    key: Key = None,
+    tenant: Tenant = "",
+    priority: Priority = 0,
+    db: Db = None,
+    app: App = None,
+    resources: Resources = None,
+    as_json: Json = False,
+) -> None:
+    """Deliver a message to the open case with its correlation key, or start a case with it."""
+
+    async def call(client: "AsyncClient", again: bool) -> Any:
+        if again and key is None:
+            raise StoreError("the program ended while it took the message, and may have taken it; look at `pointsman events`. Use --key.")
+        return await client.send(process, _parsed("MESSAGE", message), name=name, key=key, tenant=tenant, priority=priority)
+
+    delivered = _reached(db, app, resources, call, creates=True)
+    if as_json:
+        print_json(delivered.model_dump())
+    else:
+        print(f"the message is {delivered.how}{'' if delivered.case is None else f' (case {delivered.case})'}.")
+
+
+def answer(
+    case: CaseNumber,
+    given: Annotated[str | None, typer.Argument(metavar="[ANSWER]", help="The answer, as JSON.", show_default=False)] = None,
+    digest: Annotated[str | None, typer.Option("--digest", help="The digest of what you saw.", show_default=False)] = None,
+    edits: Annotated[list[str] | None, typer.Option("--edit", metavar="FIELD=JSON", help="A new value of a shown field.")] = None,
+    by: By = None,
+    db: Db = None,
+    app: App = None,
+    resources: Resources = None,
+    as_json: Json = False,
+) -> None:
+    """Answer the pause of a case. Without an answer, show what is asked, and the digest to answer with."""
+    if given is None:
+        task = _reached(db, app, resources, lambda client, _: client.task(case))
+        _print_task(task.model_dump(mode="json"), as_json=as_json)
+        return
+    if digest is None:
+        exit_with(f"say with --digest what you answer to; `pointsman answer {case}` shows it.")
+    value, rewritten, who = or_exit(lambda: (_parsed("ANSWER", given), _assigned(edits), _who(by)))
+
+    async def call(client: "AsyncClient", _: bool) -> "CaseView | None":
+        try:
+            return await client.answer(case, digest, value, edits=rewritten, by=who)
+        except Refused:
+            with SqliteReader(database(db)) as reader:  # the same answer twice is one answer
+                if answered_alike(await history_of(reader, case), digest, who, value):
+                    return None
+            raise
+
+    _print_case(case, _reached(db, app, resources, call), as_json=as_json, db=db)
+
+
+def redrive(
+    case: CaseNumber,
+    why: Why,
+    fields: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=JSON", help="Correct a field first.")] = None,
+    by: By = None,
+    db: Db = None,
+    app: App = None,
+    resources: Resources = None,
+    as_json: Json = False,
+) -> None:
+    """Return a parked case to the backlog."""
+    corrected = or_exit(lambda: _assigned(fields))
+    _decide(case, by, db, app, resources, lambda client, who: client.redrive(case, why=why, fields=corrected, by=who), as_json=as_json)
+
+
+def cancel(
+    case: CaseNumber, why: Why, by: By = None, db: Db = None, app: App = None, resources: Resources = None, as_json: Json = False
+) -> None:
+    """Cancel a case. A running step ends first, and its result is kept."""
+    _decide(case, by, db, app, resources, lambda client, who: client.cancel(case, why=why, by=who), as_json=as_json)
+
+
+def erase(
+    case: CaseNumber, why: Why, by: By = None, db: Db = None, app: App = None, resources: Resources = None, as_json: Json = False
+) -> None:
+    """Delete the content of a case. Steps, names and times stay."""
+    _decide(case, by, db, app, resources, lambda client, who: client.erase(case, why=why, by=who), as_json=as_json)
+
+
+def resolve(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The key of the effect in doubt.")],
+    why: Why,
+    happened: Annotated[bool, typer.Option("--happened/--call-again", help="Whether it happened, or must be called again.")],
+    outcome: Annotated[str, typer.Option(help="What the effect would have returned, as JSON.")] = "null",
+    attempts: Annotated[int | None, typer.Option(help="The number of calls when you looked.", show_default=False)] = None,
+    by: By = None,
+    db: Db = None,
+    app: App = None,
+    resources: Resources = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether an effect in doubt happened."""
+    value = or_exit(lambda: _parsed("--outcome", outcome))
+
+    async def case_of() -> int:
+        with SqliteReader(database(db)) as reader:
+            effect = await reader.effect(key)
+            if effect is None:
+                raise Refused(f"no effect has the key {key}; `pointsman show CASE --json` lists the keys of a case.")
+            return effect.case
+
+    def said(client: "AsyncClient", who: str) -> Awaitable["CaseView"]:
+        return client.resolve(key, happened=happened, why=why, outcome=value, expected_attempts=attempts, by=who)
+
+    _decide(or_exit(lambda: asyncio.run(case_of())), by, db, app, resources, said, as_json=as_json)
+
+
+def pause_intake(why: Why, by: By = None, db: Db = None, app: App = None, resources: Resources = None) -> None:
+    """Refuse new cases until `resume-intake`, also after a restart."""
+    who = or_exit(lambda: _who(by))
+    _reached(db, app, resources, lambda client, _: client.pause_intake(why=why, by=who))
+    print("the intake is paused: no case is started; take starts again with `pointsman resume-intake`.")
+
+
+def resume_intake(db: Db = None, app: App = None, resources: Resources = None) -> None:
+    """Take new cases again."""
+    _reached(db, app, resources, lambda client, _: client.resume_intake())
+    print("the intake takes new cases.")
+
+
+def vacuum_through(db: Path | None) -> bool:
+    """Apply retention and shrink the file through the running program. Returns False if there is none."""
+    from pointsman.client import AsyncClient  # noqa: PLC0415 - an extra
+    from pointsman.client.running import find_running  # noqa: PLC0415
+
+    address = find_running(database(db))
+    if address is None:
+        return False
+
+    async def call() -> None:
+        async with AsyncClient(address.url, token=address.token) as client:
+            print_vacuumed(**(await client.vacuum()).model_dump())
+
+    asyncio.run(call())
+    return True
+
+
+def print_vacuumed(cases: int, blobs: int, size: int) -> None:
+    """Print what a vacuum has deleted."""
+    print(f"Deleted {format_count(cases, 'case')} and {format_count(blobs, 'blob')}; the file is {size:,} bytes smaller.")
+
+
+def _decide(
+    case: int, by: str | None, db: Path | None, app: str | None, resources: str | None,
+    call: Callable[["AsyncClient", str], Awaitable["CaseView"]], *, as_json: bool,
+) -> None:  # fmt: skip
+    """Make an operator's call on a case. A call whose answer was lost is repeated only if the case does not show it."""
+
+    async def before() -> str:
+        with SqliteReader(database(db)) as reader:
+            return await last_event(reader, case)
+
+    who, after = or_exit(lambda: (_who(by), asyncio.run(before())))
+
+    async def through(client: "AsyncClient", again: bool) -> "CaseView | None":
+        if again:
+            with SqliteReader(database(db)) as reader:
+                if await decided_since(reader, case, who, after):
+                    return None
+        return await call(client, who)
+
+    _print_case(case, _reached(db, app, resources, through), as_json=as_json, db=db)
+
+
+def _reached(
+    db: Path | None, app: str | None, resources: str | None, call: Callable[["AsyncClient", bool], Awaitable[T]], *, creates: bool = False
+) -> T:  # fmt: skip
+    """Make a call through the program that has the database open, or alone."""
+
+    async def body() -> T:
+        try:
+            from pointsman.client.running import reach  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise NotInstalled("this command needs more packages; install them with `pip install 'pointsman[web]'`.") from None
+        path = database(db)
+        if not creates:
+            SqliteReader(path).shut()  # look at the file before anything changes it
+        return await reach(path, call, lambda: _alone(path, app, resources), call, notice=_notice)
+
+    try:
+        result: T = or_exit(lambda: asyncio.run(body()))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    return result
+
+
+@asynccontextmanager
+async def _alone(path: Path, app: str | None, resources: str | None) -> AsyncIterator["AsyncClient"]:
+    """Open the engine for one call, and speak to it in this process as to a program that runs."""
+    import httpx  # noqa: PLC0415 - an extra
+
+    from pointsman.client import AsyncClient  # noqa: PLC0415
+    from pointsman.runtime.engine import Engine  # noqa: PLC0415
+    from pointsman.server.access import LocalAccess  # noqa: PLC0415
+    from pointsman.server.app import create_app  # noqa: PLC0415
+
+    token = random.SystemRandom().randbytes(KEY_BYTES).hex()
+    processes, given = load_processes(app), load_resources(resources)
+    async with Engine.open(path, processes, resources=given) as engine:
+        transport = httpx.ASGITransport(create_app(engine, LocalAccess("", token)))
+        async with AsyncClient("http://127.0.0.1", token=token, transport=transport) as client:
+            yield client
+
+
+def _notice(problem: Exception) -> None:
+    print(f"pointsman: waiting for the database; press Ctrl-C to give up: {problem}", file=sys.stderr)
+
+
+def _who(by: str | None) -> str:
+    try:
+        return by or getpass.getuser()
+    except (OSError, KeyError):
+        raise PointsmanError("your login name is unknown; say who decides with --by NAME.") from None
+
+
+def _parsed(what: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise JsonInvalid(f"{what} is not JSON ({error}); quote it for the shell, such as '{{\"paid\": true}}'.") from None
+
+
+def _assigned(pairs: list[str] | None) -> dict[str, Any]:
+    fields = {}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise JsonInvalid(f"{pair!r} is not FIELD=JSON; write the name of a field, an equals sign, and its value as JSON.")
+        fields[name] = _parsed(name, text)
+    return fields
+
+
+def _print_task(task: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(task)
+        return
+    console.print(f"[bold]case {task['case']}[/] of {escape(task['process'])} waits at {escape(task['pause'])}:")
+    for name, value in (task["shown"] | task["beside"]).items():
+        console.print(f"  {escape(name)} = {escape(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}")
+    console.print(f"Answer with JSON of this schema: {escape(json.dumps(task['answer_schema'], ensure_ascii=False))}")
+    console.print(f"pointsman answer {task['case']} ANSWER --digest {task['digest']}")
+
+
+def _print_case(case: int, view: "CaseView | None", *, as_json: bool, db: Path | None) -> None:
+    """Print where a case stands after a call; None stands for a call that had been made before."""
+
+    async def look() -> dict[str, Any]:
+        with SqliteReader(database(db)) as reader:
+            return (await history_of(reader, case)).case._asdict()
+
+    row = or_exit(lambda: asyncio.run(look())) if view is None else view.model_dump()
+    if as_json:
+        print_json({"case": case, **{name: value for name, value in row.items() if name != "id"}})
+        return
+    note = "" if view is not None else " (you had decided so before)"
+    more = row["reason"] or row["outcome"] or row["step"] or ""
+    console.print(f"case {case} is {escape(row['status'])}{escape(f', {more}' if more else '')}{note}.")

@@ -1,0 +1,39 @@
+"""Find out whether a decision whose answer got lost was taken: the events of its case say who decided, and when."""
+
+import json
+from typing import Any
+
+from pointsman.kernel.events import Kind
+from pointsman.operations.history import History
+from pointsman.store.base import Reader
+
+
+async def last_event(reader: Reader, case: int) -> str:
+    """Return the cursor of the last event of a case; "" if it has none. Raises StoreError."""
+    after = ""
+    while events := await reader.events(after=after, case=case):
+        after = events[-1].cursor
+    return after
+
+
+async def decided_since(reader: Reader, case: int, by: str, after: str) -> bool:
+    """Return whether this person has decided on the case since the event with the cursor `after`. Raises StoreError."""
+    return any(json.loads(event.facts).get("by") == by for event in await reader.events(after=after, case=case))
+
+
+def answered_alike(history: History, digest: str, by: str, answer: Any) -> bool:
+    """Return whether this person gave this answer (JSON) to the pause that showed `digest`. Members left out may have any value."""
+    shown = False
+    for event in history.events:
+        facts = json.loads(event.facts)
+        if event.kind == Kind.PAUSED:
+            shown = facts["digest"] == digest
+        elif event.kind == Kind.RESUMED and shown:
+            return bool(facts["by"] == by and _fits(answer, history.state.get(facts["fields"][0])))
+    return False
+
+
+def _fits(given: Any, stored: Any) -> bool:
+    if isinstance(given, dict) and isinstance(stored, dict):
+        return all(name in stored and _fits(value, stored[name]) for name, value in given.items())
+    return bool(given == stored)
