@@ -55,10 +55,11 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Start a case."""
+    inputs = or_exit(lambda: _parsed("STATE", state))
     named = key or random.SystemRandom().randbytes(KEY_BYTES).hex()  # so that a start whose answer is lost is not repeated
 
     async def call(client: "AsyncClient", _: bool) -> Any:
-        return await client.start(process, _parsed("STATE", state), key=named, correlation=correlation, tenant=tenant, priority=priority)
+        return await client.start(process, inputs, key=named, correlation=correlation, tenant=tenant, priority=priority)
 
     started = _reached(db, app, resources, call, creates=True)
     if as_json:
@@ -80,11 +81,12 @@ def send(
     as_json: Json = False,
 ) -> None:
     """Deliver a message to the open case with its correlation key, or start a case with it."""
+    value = or_exit(lambda: _parsed("MESSAGE", message))
 
     async def call(client: "AsyncClient", again: bool) -> Any:
         if again and key is None:
             raise StoreError("the program ended while it took the message, and may have taken it; look at `pointsman events`. Use --key.")
-        return await client.send(process, _parsed("MESSAGE", message), name=name, key=key, tenant=tenant, priority=priority)
+        return await client.send(process, value, name=name, key=key, tenant=tenant, priority=priority)
 
     delivered = _reached(db, app, resources, call, creates=True)
     if as_json:
