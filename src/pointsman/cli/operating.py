@@ -6,7 +6,7 @@ import json
 import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -269,7 +269,7 @@ async def _alone(path: Path, app: str | None, resources: str | None) -> AsyncIte
     import httpx  # noqa: PLC0415 - an extra
 
     from pointsman.client import AsyncClient  # noqa: PLC0415
-    from pointsman.runtime.engine import Engine  # noqa: PLC0415
+    from pointsman.runtime.engine import GRACE_SECONDS, Engine  # noqa: PLC0415
     from pointsman.server.access import LocalAccess  # noqa: PLC0415
     from pointsman.server.app import create_app  # noqa: PLC0415
 
@@ -279,6 +279,9 @@ async def _alone(path: Path, app: str | None, resources: str | None) -> AsyncIte
         transport = httpx.ASGITransport(create_app(engine, LocalAccess("", token)))
         async with AsyncClient("http://127.0.0.1", token=token, transport=transport) as client:
             yield client
+        with suppress(TimeoutError):  # no program continues what the command has begun
+            async with asyncio.timeout(GRACE_SECONDS):
+                await engine.idle(horizon_seconds=0.0)
 
 
 def _notice(problem: Exception) -> None:
