@@ -111,7 +111,7 @@ def test_an_answer_a_redrive_and_a_second_answer(program: Program, runs: bool) -
         first, again = program.command(*words), program.command(*words)
         other = program.command("answer", 1, '"no"', "--digest", task["digest"], "--by", "ada")
         foreign = program.command("answer", 1, '"yes"', "--digest", task["digest"], "--by", "eve")
-        while program.json("ps")[0]["status"] != "parked":
+        while "parked" not in program.command("ps", alone=False).stdout:
             pass  # the bank is away; each look is a process
         return [task, blind, first, again, other, foreign]
 
