@@ -7,8 +7,10 @@ import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 import typer
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pointsman.client.schemas import CaseView
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 KEY_BYTES = 16  # as many as a UUID has, so that no two keys are the same
 MOVING = {"ready", "running"}
@@ -38,21 +41,52 @@ Priority = Annotated[int, typer.Option("--priority", help="Cases with a higher p
 ProcessName = Annotated[str, typer.Argument(metavar="PROCESS", help="The name of the process.")]
 
 
+@dataclass(frozen=True)
+class At:
+    """What the options of every command say: the database, the code for it, who decides, and how to print."""
+
+    db: Path | None
+    app: str | None
+    resources: str | None
+    by: str | None
+    as_json: bool
+
+    @property
+    def file(self) -> Path:
+        """The file of the database. Raises PlaceUnknown."""
+        return database(self.db)
+
+
+def _options(by: By = None, db: Db = None, app: App = None, resources: Resources = None, as_json: Json = False) -> None:
+    """The options of every command."""
+
+
+def on_database(body: Callable[Concatenate[At, P], None]) -> Callable[..., None]:
+    """Return a command with the parameters of `body` and the options of every command, which `body` gets as one value."""
+    own, shared = [*signature(body).parameters.values()][1:], [*signature(_options).parameters.values()]
+
+    def command(**given: Any) -> None:
+        body(At(**{option.name: given.pop(option.name) for option in shared}), **given)  # type: ignore[call-arg]
+
+    command.__name__, command.__doc__ = body.__name__, body.__doc__
+    command.__signature__ = Signature([*own, *shared])  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *shared)}
+    return command
+
+
 class JsonInvalid(PointsmanError):
     """A text on the command line is not JSON."""
 
 
+@on_database
 def start(
+    at: At,
     process: ProcessName,
     state: Annotated[str, typer.Argument(metavar="STATE", help="The inputs, as a JSON object.")] = "{}",
     key: Key = None,
     correlation: Annotated[str | None, typer.Option(help="The correlation key of its messages.", show_default=False)] = None,
     tenant: Tenant = "",
     priority: Priority = 0,
-    db: Db = None,
-    app: App = None,
-    resources: Resources = None,
-    as_json: Json = False,
 ) -> None:
     """Start a case."""
     inputs = or_exit(lambda: _parsed("STATE", state))
@@ -61,24 +95,22 @@ def start(
     async def call(client: "AsyncClient", _: bool) -> Any:
         return await client.start(process, inputs, key=named, correlation=correlation, tenant=tenant, priority=priority)
 
-    started = _reached(db, app, resources, call, creates=True)
-    if as_json:
+    started = _reached(at, call, creates=True)
+    if at.as_json:
         print_json(started.model_dump())
     else:
         print(f"case {started.case} {'had been started with this key before' if started.duplicate else 'is started'}.")
 
 
+@on_database
 def send(
+    at: At,
     process: ProcessName,
     message: Annotated[str, typer.Argument(metavar="MESSAGE", help="The message, as JSON.")],
     name: Annotated[str | None, typer.Option(help="Which message of the process it is.", show_default=False)] = None,
     key: Key = None,
     tenant: Tenant = "",
     priority: Priority = 0,
-    db: Db = None,
-    app: App = None,
-    resources: Resources = None,
-    as_json: Json = False,
 ) -> None:
     """Deliver a message to the open case with its correlation key, or start a case with it."""
     value = or_exit(lambda: _parsed("MESSAGE", message))
@@ -88,91 +120,80 @@ def send(
             raise StoreError("the program ended while it took the message, and may have taken it; look at `pointsman events`. Use --key.")
         return await client.send(process, value, name=name, key=key, tenant=tenant, priority=priority)
 
-    delivered = _reached(db, app, resources, call, creates=True)
-    if as_json:
+    delivered = _reached(at, call, creates=True)
+    if at.as_json:
         print_json(delivered.model_dump())
     else:
         print(f"the message is {delivered.how}{'' if delivered.case is None else f' (case {delivered.case})'}.")
 
 
+@on_database
 def answer(
+    at: At,
     case: CaseNumber,
     given: Annotated[str | None, typer.Argument(metavar="[ANSWER]", help="The answer, as JSON.", show_default=False)] = None,
     digest: Annotated[str | None, typer.Option("--digest", help="The digest of what you saw.", show_default=False)] = None,
     edits: Annotated[list[str] | None, typer.Option("--edit", metavar="FIELD=JSON", help="A new value of a shown field.")] = None,
-    by: By = None,
-    db: Db = None,
-    app: App = None,
-    resources: Resources = None,
-    as_json: Json = False,
 ) -> None:
     """Answer the pause of a case. Without an answer, show what is asked, and the digest to answer with."""
     if given is None:
-        task = _reached(db, app, resources, lambda client, _: client.task(case))
-        _print_task(task.model_dump(mode="json"), as_json=as_json)
+        task = _reached(at, lambda client, _: client.task(case))
+        _print_task(at, task.model_dump(mode="json"))
         return
     if digest is None:
         exit_with(f"say with --digest what you answer to; `pointsman answer {case}` shows it.")
-    value, rewritten, who = or_exit(lambda: (_parsed("ANSWER", given), _assigned(edits), _who(by)))
+    value, rewritten, who = or_exit(lambda: (_parsed("ANSWER", given), _assigned(edits), _who(at.by)))
 
     async def call(client: "AsyncClient", _: bool) -> "CaseView | None":
         try:
             return await client.answer(case, digest, value, edits=rewritten, by=who)
         except Refused:
-            with SqliteReader(database(db)) as reader:  # the same answer twice is one answer
+            with SqliteReader(at.file) as reader:  # the same answer twice is one answer
                 if answered_alike(await history_of(reader, case), digest, who, value):
                     return None
             raise
 
-    _print_case(case, _reached(db, app, resources, call), as_json=as_json, db=db)
+    _print_case(at, case, _reached(at, call))
 
 
+@on_database
 def redrive(
+    at: At,
     case: CaseNumber,
     why: Why,
     fields: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=JSON", help="Correct a field first.")] = None,
-    by: By = None,
-    db: Db = None,
-    app: App = None,
-    resources: Resources = None,
-    as_json: Json = False,
 ) -> None:
     """Return a parked case to the backlog."""
     corrected = or_exit(lambda: _assigned(fields))
-    _decide(case, by, db, app, resources, lambda client, who: client.redrive(case, why=why, fields=corrected, by=who), as_json=as_json)
+    _decide(at, case, lambda client, who: client.redrive(case, why=why, fields=corrected, by=who))
 
 
-def cancel(
-    case: CaseNumber, why: Why, by: By = None, db: Db = None, app: App = None, resources: Resources = None, as_json: Json = False
-) -> None:
+@on_database
+def cancel(at: At, case: CaseNumber, why: Why) -> None:
     """Cancel a case. A running step ends first, and its result is kept."""
-    _decide(case, by, db, app, resources, lambda client, who: client.cancel(case, why=why, by=who), as_json=as_json)
+    _decide(at, case, lambda client, who: client.cancel(case, why=why, by=who))
 
 
-def erase(
-    case: CaseNumber, why: Why, by: By = None, db: Db = None, app: App = None, resources: Resources = None, as_json: Json = False
-) -> None:
+@on_database
+def erase(at: At, case: CaseNumber, why: Why) -> None:
     """Delete the content of a case. Steps, names and times stay."""
-    _decide(case, by, db, app, resources, lambda client, who: client.erase(case, why=why, by=who), as_json=as_json)
+    _decide(at, case, lambda client, who: client.erase(case, why=why, by=who))
 
 
+@on_database
 def resolve(
+    at: At,
     key: Annotated[str, typer.Argument(metavar="KEY", help="The key of the effect in doubt.")],
     why: Why,
     happened: Annotated[bool, typer.Option("--happened/--call-again", help="Whether it happened, or must be called again.")],
     outcome: Annotated[str, typer.Option(help="What the effect would have returned, as JSON.")] = "null",
     attempts: Annotated[int | None, typer.Option(help="The number of calls when you looked.", show_default=False)] = None,
-    by: By = None,
-    db: Db = None,
-    app: App = None,
-    resources: Resources = None,
-    as_json: Json = False,
 ) -> None:
     """Say whether an effect in doubt happened."""
     value = or_exit(lambda: _parsed("--outcome", outcome))
 
     async def case_of() -> int:
-        with SqliteReader(database(db)) as reader:
+        with SqliteReader(at.file) as reader:
             effect = await reader.effect(key)
             if effect is None:
                 raise Refused(f"no effect has the key {key}; `pointsman show CASE --json` lists the keys of a case.")
@@ -181,19 +202,21 @@ def resolve(
     def said(client: "AsyncClient", who: str) -> Awaitable["CaseView"]:
         return client.resolve(key, happened=happened, why=why, outcome=value, expected_attempts=attempts, by=who)
 
-    _decide(or_exit(lambda: asyncio.run(case_of())), by, db, app, resources, said, as_json=as_json)
+    _decide(at, or_exit(lambda: asyncio.run(case_of())), said)
 
 
-def pause_intake(why: Why, by: By = None, db: Db = None, app: App = None, resources: Resources = None) -> None:
+@on_database
+def pause_intake(at: At, why: Why) -> None:
     """Refuse new cases until `resume-intake`, also after a restart."""
-    who = or_exit(lambda: _who(by))
-    _reached(db, app, resources, lambda client, _: client.pause_intake(why=why, by=who))
+    who = or_exit(lambda: _who(at.by))
+    _reached(at, lambda client, _: client.pause_intake(why=why, by=who))
     print("the intake is paused: no case is started; take starts again with `pointsman resume-intake`.")
 
 
-def resume_intake(db: Db = None, app: App = None, resources: Resources = None) -> None:
+@on_database
+def resume_intake(at: At) -> None:
     """Take new cases again."""
-    _reached(db, app, resources, lambda client, _: client.resume_intake())
+    _reached(at, lambda client, _: client.resume_intake())
     print("the intake takes new cases.")
 
 
@@ -219,31 +242,26 @@ def print_vacuumed(cases: int, blobs: int, size: int) -> None:
     print(f"Deleted {format_count(cases, 'case')} and {format_count(blobs, 'blob')}; the file is {size:,} bytes smaller.")
 
 
-def _decide(
-    case: int, by: str | None, db: Path | None, app: str | None, resources: str | None,
-    call: Callable[["AsyncClient", str], Awaitable["CaseView"]], *, as_json: bool,
-) -> None:  # fmt: skip
+def _decide(at: At, case: int, call: Callable[["AsyncClient", str], Awaitable["CaseView"]]) -> None:
     """Make an operator's call on a case. A call whose answer was lost is repeated only if the case does not show it."""
 
     async def before() -> str:
-        with SqliteReader(database(db)) as reader:
+        with SqliteReader(at.file) as reader:
             return await last_event(reader, case)
 
-    who, after = or_exit(lambda: (_who(by), asyncio.run(before())))
+    who, after = or_exit(lambda: (_who(at.by), asyncio.run(before())))
 
     async def through(client: "AsyncClient", again: bool) -> "CaseView | None":
         if again:
-            with SqliteReader(database(db)) as reader:
+            with SqliteReader(at.file) as reader:
                 if await decided_since(reader, case, who, after):
                     return None
         return await call(client, who)
 
-    _print_case(case, _reached(db, app, resources, through), as_json=as_json, db=db)
+    _print_case(at, case, _reached(at, through))
 
 
-def _reached(
-    db: Path | None, app: str | None, resources: str | None, call: Callable[["AsyncClient", bool], Awaitable[T]], *, creates: bool = False
-) -> T:  # fmt: skip
+def _reached(at: At, call: Callable[["AsyncClient", bool], Awaitable[T]], *, creates: bool = False) -> T:
     """Make a call through the program that has the database open, or alone."""
 
     async def body() -> T:
@@ -251,10 +269,9 @@ def _reached(
             from pointsman.client.running import reach  # noqa: PLC0415 - an extra
         except ImportError:
             raise NotInstalled("this command needs more packages; install them with `pip install 'pointsman[web]'`.") from None
-        path = database(db)
         if not creates:
-            SqliteReader(path).shut()  # look at the file before anything changes it
-        return await reach(path, call, lambda: _alone(path, app, resources), call, notice=_notice)
+            SqliteReader(at.file).shut()  # look at the file before anything changes it
+        return await reach(at.file, call, lambda: _alone(at), call, notice=_notice)
 
     try:
         result: T = or_exit(lambda: asyncio.run(body()))
@@ -264,7 +281,7 @@ def _reached(
 
 
 @asynccontextmanager
-async def _alone(path: Path, app: str | None, resources: str | None) -> AsyncIterator["AsyncClient"]:
+async def _alone(at: At) -> AsyncIterator["AsyncClient"]:
     """Open the engine for one call, and speak to it in this process as to a program that runs."""
     import httpx  # noqa: PLC0415 - an extra
 
@@ -274,8 +291,8 @@ async def _alone(path: Path, app: str | None, resources: str | None) -> AsyncIte
     from pointsman.server.app import create_app  # noqa: PLC0415
 
     token = random.SystemRandom().randbytes(KEY_BYTES).hex()
-    processes, given = load_processes(app), load_resources(resources)
-    async with Engine.open(path, processes, resources=given) as engine:
+    processes, given = load_processes(at.app), load_resources(at.resources)
+    async with Engine.open(at.file, processes, resources=given) as engine:
         transport = httpx.ASGITransport(create_app(engine, LocalAccess("", token)))
         async with AsyncClient("http://127.0.0.1", token=token, transport=transport) as client:
             yield client
@@ -312,8 +329,8 @@ def _assigned(pairs: list[str] | None) -> dict[str, Any]:
     return fields
 
 
-def _print_task(task: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
+def _print_task(at: At, task: dict[str, Any]) -> None:
+    if at.as_json:
         print_json(task)
         return
     console.print(f"[bold]case {task['case']}[/] of {escape(task['process'])} waits at {escape(task['pause'])}:")
@@ -323,15 +340,15 @@ def _print_task(task: dict[str, Any], *, as_json: bool) -> None:
     console.print(f"pointsman answer {task['case']} ANSWER --digest {task['digest']}")
 
 
-def _print_case(case: int, view: "CaseView | None", *, as_json: bool, db: Path | None) -> None:
+def _print_case(at: At, case: int, view: "CaseView | None") -> None:
     """Print where a case stands after a call; None stands for a call that had been made before."""
 
     async def look() -> dict[str, Any]:
-        with SqliteReader(database(db)) as reader:
+        with SqliteReader(at.file) as reader:
             return (await history_of(reader, case)).case._asdict()
 
     row = or_exit(lambda: asyncio.run(look())) if view is None else view.model_dump()
-    if as_json:
+    if at.as_json:
         print_json({"case": case, **{name: value for name, value in row.items() if name != "id"}})
         return
     note = "" if view is not None else " (you had decided so before)"
