@@ -33,7 +33,7 @@ def test_a_full_disk_stops_the_engine_and_nothing_is_lost(tmp_path: Path) -> Non
 
     async def until_full() -> int:
         async with Engine.open(path, [process], clock=ManualClock()) as engine:
-            store: Any = engine.reader
+            store: Any = engine._store
             pages = store.core.connection.execute("PRAGMA page_count").fetchone()[0]
             store.core.connection.execute(f"PRAGMA max_page_count = {pages + 1}")
             started = await engine.start(process, {"message": "hello "})
@@ -103,7 +103,7 @@ def test_an_engine_that_serves_returns_when_its_disk_is_full(tmp_path: Path) -> 
 
     async def main() -> None:
         async with Engine.open(path, [process], clock=ManualClock()) as engine:
-            store: Any = engine.reader
+            store: Any = engine._store
             pages = store.core.connection.execute("PRAGMA page_count").fetchone()[0]
             store.core.connection.execute(f"PRAGMA max_page_count = {pages + 1}")
             serving = asyncio.create_task(engine.serve())

@@ -153,8 +153,8 @@ class Engine:
 
     @property
     def reader(self) -> Reader:
-        """The read-only part of the store."""
-        return self._store
+        """The read-only part of the store. On a file, each read has its own connection and thread."""
+        return self._store.reader
 
     @property
     def processes(self) -> Sequence[AnyProcess]:
@@ -291,7 +291,7 @@ class Engine:
             while True:
                 changed.clear()
                 self._check_running()
-                rows = await self._store.events(after=after)
+                rows = await self._store.reader.events(after=after)
                 for row in rows:
                     yield row
                     after = row.cursor
@@ -336,7 +336,7 @@ class Engine:
         """
         self._check_running()
         asked = CaseQuery(process=process, pause=pause, assignee=assignee, tenant=tenant, tasks_only=True, order=Order.WAITING)
-        return task_page(await self._store.find(asked, after=after, limit=limit))
+        return task_page(await self._store.reader.find(asked, after=after, limit=limit))
 
     async def resume(self, token: str, answer: object, *, by: str, edits: Mapping[str, object] | None = None) -> CaseRow:
         """Answer the pause that `token` identifies. A pause takes one answer, and only while it shows what the answer refers to.

@@ -447,6 +447,10 @@ class Store(
 
     clock_high_water: float
 
+    @property
+    def reader(self) -> Reader:
+        """The reading half, for reads that may take long: they do not delay the event loop. They see what was committed before."""
+
     def closing(self) -> None:
         """Announce that the engine is about to close: a commit that waits for another program's lock fails with StoreLocked."""
 

@@ -9,7 +9,7 @@ from pointsman.definition.transactions import Database
 from pointsman.kernel.limits import LimitChange, LimitChanged
 from pointsman.kernel.rows import EventWrite, Post, Transition, UsageWrite
 from pointsman.store import sqlite_keeping as keeping
-from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Collected, DefinitionRow, IntakePaused, Posted, ScheduleRow
+from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Collected, DefinitionRow, IntakePaused, Posted, Reader, ScheduleRow
 from pointsman.store.sqlite_core import SqliteCore
 from pointsman.store.sqlite_file import explained
 from pointsman.store.sqlite_reader import SqliteReader
@@ -23,6 +23,11 @@ class CoreStore(SqliteReader):
     """The writing half of the contract. A subclass runs the core and searches for unused blobs."""
 
     core: SqliteCore
+
+    @property
+    def reader(self) -> Reader:
+        """The reading half; here the store itself."""
+        return self
 
     @abstractmethod
     def _commit(self, work: Callable[[SqliteCore], T]) -> Awaitable[T]:

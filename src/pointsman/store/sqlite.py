@@ -20,10 +20,11 @@ from pointsman.errors import EngineStopped, StoreError, StoreLocked, StoreUnwrit
 from pointsman.kernel.record import record
 from pointsman.kernel.rows import Transition
 from pointsman.store import sqlite_keeping as keeping
-from pointsman.store.base import Failpoints, no_failpoints
+from pointsman.store.base import Failpoints, Reader, no_failpoints
 from pointsman.store.core_store import CoreStore
 from pointsman.store.sqlite_core import SqliteCore, concerns_the_file, refusal
 from pointsman.store.sqlite_file import FileLock, begin, connect_read_only, explain, explained, identity, open_writer, real
+from pointsman.store.sqlite_threads import ThreadedReader
 
 BATCH_MAX = 512  # transitions from which on a commit takes in no more: the first would wait longer than sharing the flush saves
 
@@ -51,6 +52,7 @@ class SqliteStore(CoreStore):
         self.core = SqliteCore(writer, path)
         self.core.engine = epoch
         self.clock_high_water = self.core.clock_high_water()
+        self._readers = ThreadedReader(path, self.incarnation)
         self._lock = lock
         self._place = str(path)
         self._file = identity(self._place)
@@ -64,6 +66,11 @@ class SqliteStore(CoreStore):
         self._failed: StoreUnwritable | None = None  # set once a commit has failed; nothing more is written
         self._thread = threading.Thread(target=self._write, name="pointsman-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def reader(self) -> Reader:
+        """The reading half in threads; see the contract."""
+        return self._readers
 
     def commit(self, transition: Transition) -> Awaitable[int]:
         """Commit a transition; see the contract."""
@@ -103,6 +110,7 @@ class SqliteStore(CoreStore):
             return
         self.closing()
         self._closed = True
+        await asyncio.to_thread(self._readers.close)
         self.shut()  # before the writer: the last connection to close checkpoints the WAL, and only the writer can
         self._hand_over()
         self._jobs.put(None)

@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 CASE_COLUMNS = len(CaseRow._fields)
 LATEST = 1 << 62  # beyond any revision
+PROGRESS_OPERATIONS = 100_000  # of SQLite's virtual machine between two looks at whether to stop: about a millisecond
 INTAKE = "intake"  # the name in the table meta of who paused the intake
 
 _CURSOR = re.compile("[0-9]{0,18}")  # what fits into SQLite's integers
@@ -215,6 +216,10 @@ class SqliteReader:
             )
         finally:
             self._connection.execute("COMMIT")
+
+    def stop_when(self, over: Callable[[], bool]) -> None:
+        """Make each read fail that still runs when `over` has become true."""
+        self._connection.set_progress_handler(over, PROGRESS_OPERATIONS)
 
     def shut(self) -> None:
         """Close the connection."""

@@ -49,10 +49,10 @@ CREATE TRIGGER count_deleted_case AFTER DELETE ON cases BEGIN
                       WHEN OLD.status = 'done' THEN coalesce(OLD.outcome, '') ELSE '' END;
 END;
 
--- The cases of a process in a status, also by the rule that led there. A running case is in no index that a step would have to change.
-CREATE INDEX cases_rested ON cases (process, status, rule) WHERE status NOT IN ('ready', 'running');
+-- The cases of a process in a status, also by the rule that led there. A running case is in none of the two indexes, so no step changes them.
+CREATE INDEX cases_still ON cases (process, status, rule) WHERE status <> 'running';
 -- The newest changes.
-CREATE INDEX cases_changed ON cases (updated_at, id) WHERE status <> 'running';
+CREATE INDEX cases_changed ON cases (updated_at) WHERE status <> 'running';
 CREATE INDEX cases_keyed ON cases (key) WHERE key IS NOT NULL;
 CREATE INDEX cases_corresponding ON cases (correlation) WHERE correlation IS NOT NULL;
 CREATE INDEX cases_of_tenant ON cases (tenant) WHERE tenant <> '';
@@ -61,6 +61,7 @@ ALTER TABLE pauses ADD COLUMN asks INTEGER NOT NULL DEFAULT 1;
 UPDATE pauses SET asks = 0
  WHERE closed IS NULL
    AND EXISTS (SELECT 1 FROM events WHERE events.case_id = pauses.case_id AND events.revision = pauses.revision AND kind = 'sleeping');
+CREATE INDEX pauses_of_case ON pauses (case_id) WHERE closed IS NULL;
 CREATE INDEX pauses_open ON pauses (opened_at, case_id) WHERE closed IS NULL;
 CREATE INDEX pauses_named ON pauses (name, opened_at) WHERE closed IS NULL;
 CREATE INDEX pauses_assigned ON pauses (assignee, opened_at) WHERE closed IS NULL;

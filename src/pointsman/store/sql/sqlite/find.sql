@@ -2,7 +2,8 @@
 --
 -- A page is read in one of two ways. If a filter leaves few cases, its source gives their numbers, and they are sorted (`find_few`). If
 -- no filter does, the cases are walked in the order of the page until it is full (the other `find_` statements).
--- `{filters}` stands for further conditions, `{source}` for one of the sources below.
+-- `{filters}` stands for further conditions, `{source}` for one of the sources below. `{join}` is a CROSS JOIN, which keeps the order of
+-- the tables, if only cases with an open pause are wanted, and else a LEFT JOIN.
 
 -- name: found
 -- A case, and its open pause.
@@ -10,25 +11,29 @@ cases.id, cases.process, cases.version, cases.key, cases.status, cases.revision,
 pauses.case_id, pauses.revision, pauses.name, pauses.token, pauses.digest, pauses.opened_at, pauses.closed, pauses.closed_by, pauses.closed_at, pauses.rung, pauses.assignee, pauses.expires_at
 
 -- name: find_few
+-- Only numbers are sorted; the rows of the page are read afterwards.
 SELECT {found}
-  FROM cases NOT INDEXED LEFT JOIN pauses ON pauses.case_id = cases.id AND closed IS NULL
- WHERE cases.id IN ({source}) {filters} ORDER BY {order} LIMIT :limit;
+  FROM (SELECT cases.id
+          FROM cases NOT INDEXED {join} pauses INDEXED BY pauses_of_case ON pauses.case_id = cases.id AND closed IS NULL
+         WHERE cases.id IN ({source}) {filters} ORDER BY {order} LIMIT :limit) AS few
+       CROSS JOIN cases NOT INDEXED ON cases.id = few.id {join} pauses INDEXED BY pauses_of_case ON pauses.case_id = cases.id AND closed IS NULL
+ ORDER BY {order};
 
 -- name: find_by_number
 SELECT {found}
-  FROM cases NOT INDEXED LEFT JOIN pauses ON pauses.case_id = cases.id AND closed IS NULL
+  FROM cases NOT INDEXED {join} pauses INDEXED BY pauses_of_case ON pauses.case_id = cases.id AND closed IS NULL
  WHERE TRUE {filters} ORDER BY {order} LIMIT :limit;
 
 -- name: find_by_change
 -- The few running cases are in no index, so that a step does not have to change one.
 SELECT * FROM (
   SELECT {found}
-    FROM cases INDEXED BY cases_changed LEFT JOIN pauses ON pauses.case_id = cases.id AND closed IS NULL
+    FROM cases INDEXED BY cases_changed {join} pauses INDEXED BY pauses_of_case ON pauses.case_id = cases.id AND closed IS NULL
    WHERE cases.status <> 'running' {filters} ORDER BY {order} LIMIT :limit)
 UNION ALL
 SELECT * FROM (
   SELECT {found}
-    FROM cases INDEXED BY cases_running LEFT JOIN pauses ON pauses.case_id = cases.id AND closed IS NULL
+    FROM cases INDEXED BY cases_running {join} pauses INDEXED BY pauses_of_case ON pauses.case_id = cases.id AND closed IS NULL
    WHERE cases.status = 'running' AND cases.status IN ('ready', 'running') {filters} ORDER BY {order} LIMIT :limit)
 ORDER BY 16 DESC, 1 DESC LIMIT :limit;
 
@@ -107,7 +112,7 @@ AND +pauses.expires_at < :expires_before
 AND +pauses.closed IS NULL AND pauses.name IS NOT NULL
 
 -- name: filter_task
-AND +pauses.asks = 1 AND +cases.status IN ('waiting', 'ready', 'running')
+AND +pauses.asks = 1
 
 -- name: filter_search
 AND EXISTS (SELECT 1 FROM search WHERE field = {field} AND value = {value} AND case_id = cases.id)
@@ -115,7 +120,8 @@ AND EXISTS (SELECT 1 FROM search WHERE field = {field} AND value = {value} AND c
 -- name: filter_words
 AND EXISTS (SELECT 1 FROM words WHERE word = {value} AND case_id = cases.id)
 
--- A source gives the numbers of the cases that a filter keeps, or of some more, from an index.
+-- A source gives the numbers of the cases that a filter keeps, or of some more, from an index. The running cases are few: an engine runs
+-- no more than its concurrency.
 
 -- name: source_key
 SELECT id FROM cases INDEXED BY cases_keyed WHERE key = :key AND key IS NOT NULL
@@ -128,20 +134,18 @@ SELECT id FROM cases INDEXED BY cases_of_tenant WHERE tenant = :tenant AND tenan
 
 -- name: source_status
 -- Of one process, or of each: every process has a row in `case_counts`.
-SELECT id FROM cases INDEXED BY cases_rested
+SELECT id FROM cases INDEXED BY cases_still
  WHERE process IN (SELECT process FROM case_counts WHERE :process IS NULL OR process = :process)
-   AND status IN (SELECT value FROM json_each(:status)) AND status NOT IN ('ready', 'running')
+   AND status IN (SELECT value FROM json_each(:status)) AND status <> 'running'
 UNION ALL
-SELECT id FROM cases INDEXED BY cases_running
- WHERE status IN ('ready', 'running') AND status IN (SELECT value FROM json_each(:status)) AND process = coalesce(:process, process)
+SELECT id FROM cases INDEXED BY cases_running WHERE status = 'running' AND status IN ('ready', 'running')
 
 -- name: source_rule
-SELECT id FROM cases INDEXED BY cases_rested
+SELECT id FROM cases INDEXED BY cases_still
  WHERE process IN (SELECT process FROM case_counts WHERE :process IS NULL OR process = :process)
-   AND status IN (SELECT value FROM json_each(:status)) AND status NOT IN ('ready', 'running') AND rule = :rule
+   AND status IN (SELECT value FROM json_each(:status)) AND status <> 'running' AND rule = :rule
 UNION ALL
-SELECT id FROM cases INDEXED BY cases_running
- WHERE status IN ('ready', 'running') AND status IN (SELECT value FROM json_each(:status)) AND process = coalesce(:process, process) AND rule = :rule
+SELECT id FROM cases INDEXED BY cases_running WHERE status = 'running' AND status IN ('ready', 'running')
 
 -- name: source_outcome
 SELECT id FROM cases INDEXED BY cases_ended
