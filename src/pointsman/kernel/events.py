@@ -88,7 +88,10 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.BLOCKED: ("no registered version accepts the case; it waits for code that does", ("reason",)),
     Kind.UNBLOCKED: ("an engine was opened whose code accepts the case", ("version",)),
     Kind.ERASED: ("the content of the case was erased, also from its earlier events", ("by", "why")),
-    Kind.EXPIRED: ("retention deleted a batch of cases; the event's `case` is the highest of them", ("process", "cases")),
+    Kind.EXPIRED: (
+        "retention deleted a batch of cases; the event's `case` is the highest of them; the event itself is deleted after a year",
+        ("process", "cases"),
+    ),
 }
 """For each kind: when it is written, and which facts it carries."""
 

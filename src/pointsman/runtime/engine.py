@@ -410,7 +410,7 @@ class Engine:
     async def vacuum(self) -> Vacuumed:
         """Delete at once every case whose retention has passed, and compact the file. Raises StoreError.
 
-        Nothing else is written while the file is compacted.
+        It works in small batches, and other writes come in between.
         """
         self._check_running()
         return await self._retention.vacuum()

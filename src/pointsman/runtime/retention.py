@@ -12,9 +12,9 @@ from pointsman.definition.process import AnyProcess
 from pointsman.errors import EngineStopped
 from pointsman.runtime.clock import Clock, seconds_until
 from pointsman.runtime.ports import Ports
-from pointsman.store.base import RetentionStore
+from pointsman.store.base import FIRST, RetentionStore
 
-BATCH_CASES = 200  # about 20 ms of the writer's time
+BATCH_CASES = 50  # 3 to 8 ms of the writer's time in a file of 1,000,000 cases; larger batches are slower for each case
 REST = 4  # rest this many times as long as a batch took, so that batches take a fifth of the writer's time at most
 PASS_SECONDS = 3_600.0  # between two passes: retention is declared in days
 COLLECT_SECONDS = 86_400.0  # between two collections of blobs: each reads every stored field
@@ -46,12 +46,12 @@ async def expire(store: RetentionStore, processes: Sequence[AnyProcess], clock: 
         retention = process.retention
         for outcome in (None, *await store.outcomes(process.name)) if retention is not None else ():
             seconds = retention.seconds(outcome) if retention is not None else None
-            gone = BATCH_CASES if seconds is not None else 0
-            while gone == BATCH_CASES and seconds is not None:
+            place = FIRST if seconds is not None else None
+            while place is not None and seconds is not None:
                 now, begun = clock.now(), clock.monotonic()
-                gone = await store.expire(process.name, outcome, before=now - seconds, at=now, limit=BATCH_CASES)
+                gone, place = await store.expire(process.name, outcome, before=now - seconds, at=now, limit=BATCH_CASES, after=place)
                 expired += gone
-                if gone and not await rest(clock.monotonic() - begun):
+                if (gone or place) and not await rest(clock.monotonic() - begun):
                     return expired
     return expired
 

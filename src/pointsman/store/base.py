@@ -162,6 +162,19 @@ class Dossier(NamedTuple):
     branches: tuple[BranchRow, ...]
 
 
+Place = tuple[float, int]
+"""A place among ended cases: the time of the end, and the case's number."""
+
+FIRST: Place = (0.0, 0)
+
+
+class Expired(NamedTuple):
+    """How many cases a slice of a pass deleted, and the `place` where the next slice begins, or None after the last one."""
+
+    cases: int
+    place: Place | None
+
+
 class Collected(NamedTuple):
     """How many blobs were deleted, and their size in bytes."""
 
@@ -395,17 +408,20 @@ class RetentionStore(Protocol):
     async def outcomes(self, process: str) -> list[str]:
         """The outcomes of the cases of a process that are done, each once."""
 
-    async def expire(self, process: str, outcome: str | None, *, before: float, at: float, limit: int) -> int:
-        """Delete up to `limit` cases with this outcome (None: cancelled) that ended before `before`, and return how many (S22).
+    async def expire(
+        self, process: str, outcome: str | None, *, before: float, at: float, limit: int, after: Place = FIRST
+    ) -> Expired:  # fmt: skip
+        """Look at the next `limit` cases with this outcome (None: cancelled) that ended before `before`, and delete them (S22).
 
-        A case stays while one of its effects is in doubt, its parent or a child is open, or a message is held until it ends.
+        A case stays while one of its effects is in doubt, its parent or a child is open, or a message is held until it ends. A pass
+        begins at the first case and goes on `after` the place of the last slice, so that no slice looks at the cases that stay again.
         """
 
     async def collect_blobs(self, *, before: float) -> Collected:
         """Delete the blobs last kept before `before` that nothing refers to (S24)."""
 
     async def compact(self) -> int:
-        """Return unused space to the system, and the number of bytes freed, or 0 if the store cannot. Writes wait meanwhile."""
+        """Return unused space to the system, and the number of bytes freed, or 0 if the store cannot. Writes go on meanwhile."""
 
 
 class IntakeStore(Reader, Protocol):

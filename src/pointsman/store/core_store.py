@@ -9,7 +9,20 @@ from pointsman.definition.transactions import Database
 from pointsman.kernel.limits import LimitChange, LimitChanged
 from pointsman.kernel.rows import EventWrite, Post, Transition, UsageWrite
 from pointsman.store import sqlite_keeping as keeping
-from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Collected, DefinitionRow, IntakePaused, Posted, Reader, ScheduleRow
+from pointsman.store.base import (
+    ANY_ROOM,
+    FIRST,
+    NONE_KNOWN,
+    Claimed,
+    Collected,
+    DefinitionRow,
+    Expired,
+    IntakePaused,
+    Place,
+    Posted,
+    Reader,
+    ScheduleRow,
+)
 from pointsman.store.sqlite_core import SqliteCore
 from pointsman.store.sqlite_file import explained
 from pointsman.store.sqlite_reader import SqliteReader
@@ -38,8 +51,8 @@ class CoreStore(SqliteReader):
         """Commit a transition; see the contract."""
 
     @abstractmethod
-    def compact(self) -> Awaitable[int]:
-        """Return unused space to the system; see the contract."""
+    def _alone(self, work: Callable[[SqliteCore], T]) -> Awaitable[T]:
+        """Run `work` on the core outside any transaction, and return its result."""
 
     @abstractmethod
     def _unreferenced(self, before: float) -> Awaitable[list[tuple[str, int]]]:
@@ -102,9 +115,19 @@ class CoreStore(SqliteReader):
         with explained(self.path):
             return keeping.outcomes(self._connection, self._sql, process)
 
-    async def expire(self, process: str, outcome: str | None, *, before: float, at: float, limit: int) -> int:
+    async def expire(
+        self, process: str, outcome: str | None, *, before: float, at: float, limit: int, after: Place = FIRST
+    ) -> Expired:  # fmt: skip
         """Delete expired cases; see the contract."""
-        return await self._commit(lambda core: core.expire(process, outcome, before, at, limit))
+        return await self._commit(lambda core: core.expire(process, outcome, before, at, limit, after))
+
+    async def compact(self) -> int:
+        """Return unused space to the system; see the contract. Other work of the writer comes between two slices."""
+        freed, more = 0, True
+        while more:
+            size, more = await self._alone(lambda core: keeping.compact(core.connection))
+            freed += size
+        return freed
 
     async def collect_blobs(self, *, before: float) -> Collected:
         """Delete blobs that nothing refers to; see the contract.

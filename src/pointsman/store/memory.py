@@ -18,7 +18,7 @@ from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Failpoints, no_failpoints
 from pointsman.store.core_store import CoreStore
 from pointsman.store.sqlite_core import SqliteCore, concerns_the_file, refusal
-from pointsman.store.sqlite_file import STATEMENTS_MAX, explain, migrate
+from pointsman.store.sqlite_file import RETURNS_PAGES, STATEMENTS_MAX, explain, migrate
 from pointsman.store.statements import statements
 
 T = TypeVar("T")
@@ -115,10 +115,6 @@ class MemoryStore(CoreStore):
         finally:
             self._listening.pop(self._engine, None)
 
-    async def compact(self) -> int:
-        """Return unused space to the system; see the contract."""
-        return keeping.compact(self.core.connection)
-
     def closing(self) -> None:
         """Do nothing: no other program can lock this store."""
 
@@ -128,6 +124,9 @@ class MemoryStore(CoreStore):
 
     async def _commit(self, work: Callable[[SqliteCore], T]) -> T:
         return self._at_once(work)
+
+    async def _alone(self, work: Callable[[SqliteCore], T]) -> T:
+        return work(self.core)
 
     def _at_once(self, work: Callable[[SqliteCore], T]) -> T:
         self._failpoints("store.commit")
@@ -178,6 +177,7 @@ def _image() -> bytes:
     """An empty database with the current tables: copying it is faster than creating them."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
+        connection.execute(RETURNS_PAGES)
         migrate(connection)
         return connection.serialize()
     finally:

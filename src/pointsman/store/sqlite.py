@@ -79,10 +79,8 @@ class SqliteStore(CoreStore):
     def _commit(self, work: Callable[[SqliteCore], T]) -> Awaitable[T]:
         return self._hand_in(work)
 
-    async def compact(self) -> int:
-        """Return unused space to the system; see the contract."""
-        freed: int = await self._hand_in(lambda core: keeping.compact(core.connection), alone=True)
-        return freed
+    def _alone(self, work: Callable[[SqliteCore], T]) -> Awaitable[T]:
+        return self._hand_in(work, alone=True)
 
     async def renew(self) -> float:
         """Raise StoreError: this store has no leases."""

@@ -22,7 +22,7 @@ from pointsman.kernel.rows import Address, BranchRow, CaseRow, EventWrite, Messa
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.kernel.words import SearchWrite
 from pointsman.store import sqlite_keeping as keeping
-from pointsman.store.base import Claimed, DefinitionRow, IntakePaused, Posted, ScheduleRow, erased_key
+from pointsman.store.base import Claimed, DefinitionRow, Expired, IntakePaused, Place, Posted, ScheduleRow, erased_key
 from pointsman.store.journal import CommonEvents, count_of
 from pointsman.store.sqlite_author import authors_database
 from pointsman.store.sqlite_line import Line
@@ -31,6 +31,7 @@ from pointsman.store.statements import many, room, statements
 
 ROWS_MAX = 512  # of one statement: 27 values a row stay far below SQLite's 32,766 parameters
 CLOCK_EVENTS = 1_000  # between two times that the clock is saved; opening a file reads the rows of as many in under a millisecond
+RECORDS_SECONDS = 365 * DAY_SECONDS  # for which the record of a deletion is kept: somebody may ask what has become of last year's cases
 NO_FIELD: tuple[None, None, None, bool] = (None, None, None, False)  # of a transition that writes no field
 
 
@@ -138,15 +139,17 @@ class SqliteCore:
         """Delete those of these blobs that were last kept before `before`, and return their sizes (S24)."""
         return [size for (size,) in self._do("delete_blobs", (json.dumps(digests), before)).fetchall()]
 
-    def expire(self, process: str, outcome: str | None, before: float, at: float, limit: int) -> int:
-        """Delete expired cases, and return how many (S22)."""
-        cases = sorted(row[0] for row in self._do("expired_cases", (process, outcome, before, limit)).fetchall())
+    def expire(self, process: str, outcome: str | None, before: float, at: float, limit: int, after: Place) -> Expired:
+        """Delete expired cases (S22), and old records of such deletions."""
+        rows = self._do("expired_cases", (process, outcome, before, *after, limit)).fetchall()
+        cases = sorted(case for _, case, needed in rows if not needed)
         if cases:
             event = EventWrite(Kind.EXPIRED, None, 0, json.dumps({"process": process, "cases": cases}))
             self._do("insert_expired", (self._number(), cases[-1], at, self.events.packed([event])))
             keeping.expire(self.connection, self.sql, cases)
+            self._do("expire_records", (at - RECORDS_SECONDS, cases[-1], limit))
             self.gone += 1
-        return len(cases)
+        return Expired(len(cases), rows[-1][:2] if len(rows) == limit else None)
 
     def schedule(self, process: str, name: str, now: float) -> ScheduleRow:
         """Return the position of a schedule; a new schedule begins at `now` (S15)."""

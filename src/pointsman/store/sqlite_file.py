@@ -20,6 +20,7 @@ LOOKS_MAX = 1_000  # calls of `has_engine`, each of microseconds, that may delay
 TRIES_QUIET = 10  # tries for a lock before the writer logs a warning: a short backup is not worth one
 STATEMENTS_MAX = 512  # prepared statements to cache: more than the store has, counting each size of those that take many rows
 WAL_PAGES_MAX = 4_000  # 16 MB: checkpoints are rare, and the WAL stays in the page cache
+RETURNS_PAGES = "PRAGMA auto_vacuum = INCREMENTAL"  # of a new file: `keeping.compact` can then return unused pages a few at a time
 
 log = logging.getLogger("pointsman")
 
@@ -269,6 +270,8 @@ def _begin_log(connection: sqlite3.Connection, path: Path) -> None:
     """Switch to a WAL that is flushed at each commit (with synchronous = NORMAL, a power failure would lose commits)."""
     # Fetch all rows, because SQLite raises the error of a failed change after the first row. If a WAL is not possible, SQLite goes
     # on without one, and a power failure may then undo the last commit.
+    if _version(connection) == 0:
+        connection.execute(RETURNS_PAGES)
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchall()[0][0]
     if mode != "wal":
         raise StoreUnwritable(f"{path} cannot have a write-ahead log; put it on a local disk.")

@@ -122,7 +122,7 @@ class SqliteReader:
             raise ValueRefused(f"{after!r} is not the cursor of an event; pass the `cursor` of an event that you have read, or omit it.")
         number = int(after or "0")
         with explained(self.path):
-            rows = self._all("select_events" if case is None else "select_events_of_case", {"case": case, "after": number, "limit": limit})
+            rows = self._all("select_events", {"after": number, "limit": limit}) if case is None else self._entries_of(case, number, limit)
             return [event for row in rows for event in self._event_rows(row, number)][:limit]
 
     async def effect(self, key: str) -> EffectRow | None:
@@ -206,9 +206,7 @@ class SqliteReader:
             return Dossier(
                 case=row,
                 writes=tuple(_write_row(write) for write in self._all("select_writes", (case,))),
-                events=tuple(
-                    chain.from_iterable(self._rows(self._event_rows, "select_events_of_case", {"case": case, "after": 0, "limit": -1}))
-                ),
+                events=tuple(chain.from_iterable(self._rows(self._event_rows, "select_events_of_case", _all_entries(case)))),
                 effects=tuple(await self.effects(case)),
                 pauses=tuple(PauseRow(*pause) for pause in self._all("select_pauses", (case,))),
                 messages=tuple(self._rows(_message_row, "select_all_messages", (case,))),
@@ -236,6 +234,21 @@ class SqliteReader:
         with explained(self.path):
             return [into(row) for row in self._all(name, parameters)]
 
+    def _entries_of(self, case: int, after: int, limit: int) -> list[Any]:
+        """Return the rows with the events of a case from that with the number `after`, as many as hold `limit` events behind it.
+
+        Nearly every revision has events, so it reads as many revisions at a time. Only a cursor from between other cases' events makes
+        it read the case from its beginning.
+        """
+        first, owner, revision = next(iter(self._all("select_entry", (after,))), (0, 0, 0))
+        since, rows = revision if owner == case else 0, list[Any]()
+        last = next(iter(self._all("select_revision", (case,))), (0,))[0]
+        while len(rows) <= limit and since <= last:
+            asked = {"case": case, "first": first, "since": since, "until": since + limit, "limit": limit}
+            rows += self._all("select_events_of_case", asked)
+            since += limit + 1
+        return rows
+
     def _event_rows(self, row: Sequence[Any], after: int = 0) -> list[EventRow]:
         """Return the events in a row of the journal, behind the event with the number `after`."""
         first, case, revision, at, text = row
@@ -261,6 +274,11 @@ class SqliteReader:
 def open_reader(path: Path | str) -> SqliteReader:
     """Open a database read-only, whether or not an engine has it open. Raises StoreError."""
     return SqliteReader(Path(path))
+
+
+def _all_entries(case: int) -> dict[str, int]:
+    """The parameters of `select_events_of_case` for all its rows."""
+    return {"case": case, "first": 0, "since": 0, "until": LATEST, "limit": -1}
 
 
 def case_row(row: Sequence[Any]) -> CaseRow:

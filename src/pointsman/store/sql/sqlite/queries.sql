@@ -312,15 +312,21 @@ SELECT outcome FROM cases INDEXED BY cases_ended
  WHERE process = ? AND outcome > ? AND status IN ('done', 'cancelled') ORDER BY outcome LIMIT 1;
 
 -- name: expired_cases
--- Cases that ended long enough ago, except those that are still needed: with an effect in doubt, with an open parent or child,
--- or with a message that is held until they end.
-SELECT id FROM cases AS old INDEXED BY cases_ended
- WHERE process = ? AND outcome IS ? AND updated_at < ? AND status IN ('done', 'cancelled')
-   AND NOT EXISTS (SELECT 1 FROM effects WHERE case_id = old.id AND effects.status IN ('intended', 'in_doubt'))
-   AND NOT EXISTS (SELECT 1 FROM cases AS kin WHERE kin.id = old.parent AND kin.status NOT IN ('done', 'cancelled'))
-   AND NOT EXISTS (SELECT 1 FROM cases AS kin WHERE kin.parent = old.id AND kin.status NOT IN ('done', 'cancelled'))
-   AND NOT EXISTS (SELECT 1 FROM messages WHERE case_id = old.id AND messages.status = 'held')
- ORDER BY updated_at LIMIT ?;
+-- The next cases that ended long enough ago, and whether each is still needed: it has an effect in doubt, an open parent or child, or
+-- a message that is held until it ends.
+SELECT updated_at, id,
+       EXISTS (SELECT 1 FROM effects WHERE case_id = old.id AND effects.status IN ('intended', 'in_doubt'))
+       OR EXISTS (SELECT 1 FROM cases AS kin WHERE kin.id = old.parent AND kin.status NOT IN ('done', 'cancelled'))
+       OR EXISTS (SELECT 1 FROM cases AS kin WHERE kin.parent = old.id AND kin.status NOT IN ('done', 'cancelled'))
+       OR EXISTS (SELECT 1 FROM messages WHERE case_id = old.id AND messages.status = 'held')
+  FROM cases AS old INDEXED BY cases_ended
+ WHERE process = ? AND outcome IS ? AND updated_at < ? AND (updated_at, id) > (?, ?) AND status IN ('done', 'cancelled')
+ ORDER BY updated_at, id LIMIT ?;
+
+-- name: expire_records
+-- Delete old records of deletions, except the one with the highest case number, which is not to be used again.
+DELETE FROM journal WHERE id IN (SELECT id FROM journal INDEXED BY journal_expirations
+                                  WHERE revision = 0 AND at < ? AND case_id < ? ORDER BY at LIMIT ?);
 
 -- name: expire_journal
 -- Delete expired cases with everything that belongs to them. The records of earlier deletions, at revision 0, stay.
@@ -513,10 +519,24 @@ SELECT id, case_id, revision, at, events FROM journal
  WHERE id >= coalesce((SELECT max(id) FROM journal WHERE id <= :after), 0) AND events IS NOT NULL ORDER BY id LIMIT :limit + 1;
 
 -- name: select_events_of_case
--- The same of one case. A negative `limit` reads all.
-SELECT id, case_id, revision, at, events FROM journal
- WHERE id IN (SELECT id FROM journal INDEXED BY journal_of_case WHERE case_id = :case AND id >= coalesce((SELECT max(id) FROM journal WHERE id <= :after), 0))
-   AND events IS NOT NULL ORDER BY id LIMIT :limit + (:limit >= 0);
+-- Rows of one case, of these revisions, from the row with the number `first`: a range of the index for each field, and one for the rows
+-- without a field. A negative `limit` reads all.
+WITH RECURSIVE names (field) AS (
+  SELECT min(field) FROM journal WHERE case_id = :case AND field >= ''
+  UNION ALL
+  SELECT (SELECT min(field) FROM journal WHERE case_id = :case AND field > names.field) FROM names WHERE names.field IS NOT NULL
+)
+SELECT id, case_id, revision, at, events FROM names CROSS JOIN journal
+ WHERE case_id = :case AND journal.field IS names.field AND revision BETWEEN :since AND :until AND id >= :first AND events IS NOT NULL
+ ORDER BY id LIMIT :limit + (:limit >= 0);
+
+-- name: select_entry
+-- The row that holds an event: its number, case and revision.
+SELECT id, case_id, revision FROM journal WHERE id <= ? ORDER BY id DESC LIMIT 1;
+
+-- name: select_revision
+-- How often a case has moved.
+SELECT revision FROM cases WHERE id = ?;
 
 -- name: select_effect
 -- One entry of the ledger.
