@@ -1,4 +1,4 @@
-"""`pointsman export` and `pointsman vacuum`, as an operator calls them."""
+"""`pointsman export`, `vacuum` and `ps`, as an operator calls them."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pointsman import Engine, Process, Retention, State, finish, open_reader, otherwise
+from pointsman import Engine, Process, Retention, Searchable, State, finish, open_blocking, open_reader, otherwise, when
 from pointsman.definition.state import Blob
 from pointsman.testing.clock import ManualClock
 
@@ -112,3 +112,53 @@ def test_a_list_that_leaves_cases_out_names_the_command_for_the_next_ones(db: Pa
     assert first.stderr == "pointsman: these are 2 of 3 cases; the next ones: pointsman ps --after 2\n"
     assert [case["id"] for case in json.loads(last.stdout)] == [3]
     assert last.stderr == ""
+
+
+@pytest.fixture
+def claims_db(tmp_path: Path) -> Path:
+    class Claim(State):
+        customer: Searchable[str]
+        decision: str | None = None
+
+    process = Process("claims", Claim)
+    assess = process.pause(writes="decision", answer=str, shows=("customer",), assignee="ann", name="assess")
+    process.rules(when("it is open", lambda c: c.decision is None, assess), otherwise(finish("decided")))
+    with open_blocking(tmp_path / "claims.db", [process], clock=ManualClock(1_000_000_000.0)) as engine:
+        for customer, tenant in [("Ann", ""), ("Bo", "north"), ("Cy", "north")]:
+            engine.wait_until_resting(engine.start(process, {"customer": customer}, tenant=tenant).case)
+        engine.cancel(3, by="ann", why="test")
+    return tmp_path / "claims.db"
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--process", "claims"], [1, 2, 3]),
+        (["--process", "other"], []),
+        (["--status", "waiting", "--status", "cancelled", "--tenant", "north"], [2, 3]),
+        (["--pause", "assess", "--assignee", "ann"], [1, 2]),
+        (["--assignee", ""], []),
+        (["--rule", "it is open", "--limit", "9"], [1, 2, 3]),
+        (["--waiting-since", "2001-09-09T01:46:41"], [1, 2]),  # a second after they began to wait
+        (["--waiting-since", "2001-09-09"], []),
+        (["--search", "customer=bo"], [2]),
+    ],
+)
+def test_ps_lists_the_cases_that_fit_its_filters(claims_db: Path, options: list[str], found: list[int]) -> None:
+    done = pointsman("ps", "--db", claims_db, "--json", *options)
+
+    assert [case["id"] for case in json.loads(done.stdout)] == found, done.stderr
+
+
+def test_ps_names_the_filter_that_it_cannot_read(claims_db: Path) -> None:
+    wrong = pointsman("ps", "--db", claims_db, "--search", "customer"), pointsman("ps", "--db", claims_db, "--waiting-since", "noon")
+
+    assert [done.returncode for done in wrong] == [1, 1]
+    assert wrong[0].stderr == "pointsman: --search 'customer' is not a field and its value; write it as field=value.\n"
+    assert wrong[1].stderr == "pointsman: --waiting-since 'noon' is not a time; write it as 2026-01-31 or 2026-01-31T09:30.\n"
+
+
+def test_a_list_with_filters_names_how_to_go_on(claims_db: Path) -> None:
+    first = pointsman("ps", "--db", claims_db, "--json", "--limit", 1, "--tenant", "north")
+
+    assert first.stderr == "pointsman: there are more cases; the next ones: pointsman ps --after 2 with the same filters\n"

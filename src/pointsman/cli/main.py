@@ -4,11 +4,11 @@ import asyncio
 import io
 import json
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pointsman.definition.counts import format_count
 
@@ -22,13 +22,12 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
-from pointsman.cli import operating, serving
-from pointsman.cli.places import database, load_process, load_processes, load_resources, named_processes, open_reader
-from pointsman.cli.terminal import NUMBER_MAX, App, CaseNumber, Db, Json, Resources, console, escape, or_exit, print_json
+from pointsman.cli import listing, operating, serving
+from pointsman.cli.places import database, load_process, load_processes, load_resources, look_at, named_processes
+from pointsman.cli.terminal import App, CaseNumber, Db, Json, Resources, console, escape, or_exit, print_json
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.rows import CaseRow, EventRow, UsageRow
-from pointsman.kernel.snapshot import Status
 from pointsman.operations.check import Report, check_cases, summary
 from pointsman.operations.draw import draw as draw_process
 from pointsman.operations.explain import explain_case
@@ -67,44 +66,7 @@ def options(
     """The options of all commands."""
 
 
-@app.command()
-def ps(
-    db: Db = None,
-    status: Annotated[Status | None, typer.Option(help="Only cases in this status.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=NUMBER_MAX, help="The maximum number of cases.")] = 1_000,
-    after: Annotated[int, typer.Option(min=0, max=NUMBER_MAX, help="Start after the case with this number.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """List the cases, the oldest first, each with its status, its step and the rule that chose the step."""
-
-    async def look(reader: Reader) -> None:
-        rows = await reader.cases(status=status, after=after, limit=limit)
-        if rows and await reader.cases(status=status, after=rows[-1].id, limit=1):
-            counts = await reader.counts()
-            most = counts.get(status, 0) if status is not None else sum(counts.values())
-            note = f"these are {len(rows):,} of {format_count(most, 'case')}; the next ones: pointsman ps --after {rows[-1].id}"
-            print(f"pointsman: {note}{'' if status is None else f' --status {status}'}", file=sys.stderr)
-        if as_json:
-            print_json([row._asdict() for row in rows])
-            return
-        table = Table("case", "process", "status", "step", "rule", "since", box=None)
-        for row in rows:
-            table.add_row(
-                *map(
-                    escape,
-                    (
-                        str(row.id),
-                        row.process,
-                        row.status,
-                        row.outcome or row.step or "",
-                        row.reason or row.rule or "",
-                        format_time(row.updated_at),
-                    ),
-                )
-            )
-        console.print(table if rows else "There are no cases.")
-
-    _look(db, look)
+app.command()(listing.ps)
 
 
 @app.command()
@@ -118,7 +80,7 @@ def show(case: CaseNumber, db: Db = None, as_json: Json = False) -> None:
         else:
             _print_history(history)
 
-    _look(db, look)
+    look_at(db, look)
 
 
 @app.command()
@@ -134,7 +96,7 @@ def explain(case: CaseNumber, db: Db = None, app: App = None, as_json: Json = Fa
         for line in explanation.lines(SystemClock().now()):
             console.print(line, markup=False)
 
-    _look(db, look)
+    look_at(db, look)
 
 
 @app.command()
@@ -158,7 +120,7 @@ def events(
             if not rows:
                 await asyncio.sleep(FOLLOW_SECONDS)
 
-    _look(db, look)
+    look_at(db, look)
 
 
 @app.command()
@@ -182,7 +144,7 @@ def usage(
             table.add_row(*map(escape, (_day(row), process, row.tenant, row.model, *numbers)))
         console.print(table if rows else f"No model has answered in the last {format_count(days, 'day')}.")
 
-    _look(db, look)
+    look_at(db, look)
 
 
 @app.command()
@@ -209,7 +171,7 @@ def check(
             _print_report(report, clock.monotonic() - begun)
         reports.append(report)
 
-    _look(db, look)
+    look_at(db, look)
     if any(report.breaks or (strict and report.changes) for report in reports):
         raise SystemExit(1)
 
@@ -228,7 +190,7 @@ def export(
             await write_blobs(reader, exported, blobs)
         print_json(exported.as_json())
 
-    _look(db, look)
+    look_at(db, look)
 
 
 @app.command()
@@ -302,19 +264,6 @@ def run() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals without UTF-8
     app()
-
-
-def _look(db: Path | None, look: Callable[[Reader], Coroutine[Any, Any, None]]) -> None:
-    """Open the database and call `look`. Print an error as one sentence and exit with its code."""
-
-    def body() -> None:
-        with open_reader(db) as reader:
-            asyncio.run(look(reader))
-
-    try:
-        or_exit(body)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
 def _print_history(history: History) -> None:

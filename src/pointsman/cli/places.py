@@ -1,15 +1,18 @@
 """Finds the database and the process of a command: by an option, the environment, or pyproject.toml, in this order."""
 
+import asyncio
 import importlib
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from pointsman.cli.terminal import or_exit
 from pointsman.definition.process import AnyProcess, Process
 from pointsman.errors import PointsmanError
+from pointsman.store.base import Reader
 from pointsman.store.sqlite_reader import SqliteReader
 
 
@@ -65,6 +68,19 @@ def load_resources(resources: str | None) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
         raise PlaceUnknown(f"{place!r} gives a {type(given).__name__}, not resources; name a mapping, or a function that returns one.")
     return given
+
+
+def look_at(db: Path | None, look: Callable[[Reader], Coroutine[Any, Any, None]]) -> None:
+    """Open the database and call `look`. Print an error as one sentence and exit with its code."""
+
+    def body() -> None:
+        with open_reader(db) as reader:
+            asyncio.run(look(reader))
+
+    try:
+        or_exit(body)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 def _load(app: str | None) -> tuple[str, Any]:
