@@ -14,7 +14,7 @@ def test_the_pages_are_accessible_in_both_themes_and_fit_a_phone(tmp_path: Path)
             case = (await visited.engine.start("claims", {"text": "fire " * 80})).case
             await visited.engine.wait_until_resting(case)
             for theme in ("light", "dark"):
-                for path in ("/", f"/cases/{case}", f"/cases/{case}/task", "/cases/99"):
+                for path in ("/", "/cases", f"/cases/{case}", f"/cases/{case}/task", "/cases/99"):
                     page = await visited.open(path, color_scheme=theme, viewport={"width": 320, "height": 700})
 
                     found = (await Axe().run(page)).response["violations"]

@@ -14,13 +14,14 @@ from pointsman.server.access import Forbidden, Scope, Unauthenticated, permit
 from pointsman.server.forms import FormInvalid, FormTooLarge, form_of
 from pointsman.server.problems import of_error
 from pointsman.web.case import show_case
+from pointsman.web.cases import list_cases
 from pointsman.web.live import live
 from pointsman.web.render import THEME_COOKIE, THEMES, CasePage, Shell, TaskPage, base_of, environment_of, local_path, page
 from pointsman.web.sign_in import SIGN_IN, to_sign_in
 from pointsman.web.task import answer_task, not_waiting, show_task
 from pointsman.web.work_list import work_list
 
-LINKS = (("/", "Work list"),)
+LINKS = (("/", "Work list"), ("/cases", "Cases"))
 YEAR_SECONDS = 365 * 86_400  # for which the choice of a theme is kept
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -48,6 +49,7 @@ def pages(
 
     return [
         route("/", work_list),
+        route("/cases", list_cases),
         route("/cases/{case:int}", show_case),
         route("/cases/{case:int}/task", show_task),
         route("/cases/{case:int}/task", answer_task, "POST"),
