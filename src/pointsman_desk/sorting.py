@@ -1,5 +1,7 @@
 """What people do with automatic mails and with cases that ended too soon."""
 
+from collections.abc import Iterable, Mapping
+
 from pointsman import CaseRow, NotWaiting, Stale, Status
 from pointsman_desk.case import Case, Incoming, Risk, Sorting
 from pointsman_desk.desk import CASES_MAX, HORIZON_SECONDS
@@ -18,11 +20,15 @@ async def probably_automatic(desk: Desk) -> list[CaseRow]:
     return [row for row in await desk.engine.reader.cases(status=Status.WAITING, limit=CASES_MAX) if row.step == SORT]
 
 
-async def close_all(desk: Desk, cases: list[int], *, by: str) -> list[CaseRow]:
-    """Close these cases as automatic. A case that changed meanwhile, for example through a new mail, stays open."""
+async def close_all(desk: Desk, cases: Iterable[int], *, by: str, seen: Mapping[int, str] | None = None) -> list[CaseRow]:
+    """Close these cases as automatic. A case that changed meanwhile, for example through a new mail, stays open.
+
+    `seen` has the digest of what was shown of each case; a case that shows something else by now stays open, too.
+    """
+    cases = list(cases)
     for case in cases:
         try:
-            await _sort(desk, case, Sorting(found="automatic", by=by))
+            await _sort(desk, case, Sorting(found="automatic", by=by), None if seen is None else seen.get(case, ""))
         except (DeskError, NotWaiting):
             continue
     await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
@@ -36,10 +42,12 @@ async def accept(desk: Desk, case: int, *, by: str) -> CaseRow:
     return await desk.engine.case(case)
 
 
-async def _sort(desk: Desk, case: int, sorting: Sorting) -> None:
+async def _sort(desk: Desk, case: int, sorting: Sorting, seen: str | None = None) -> None:
     pending = await desk.engine.pending(case)
     if pending.pause != SORT:
         raise DeskError(f"case {case} is not probably automatic; it waits for something else.")
+    if seen is not None and seen != pending.digest:
+        raise DeskError(f"case {case} changed meanwhile; look at it again.")
     try:
         await desk.engine.resume(pending.token, sorting, by=sorting.by)
     except Stale:

@@ -7,7 +7,20 @@ from pointsman.server.access import Principal, Scope, permit
 from pointsman.server.forms import Form, form_of
 from pointsman.web.numbers import case_of
 from pointsman.web.pages import pages
-from pointsman.web.render import CasePage, TaskPage, page
+from pointsman.web.render import CasePage, TaskPage, WorkListPage, page
 from pointsman.web.task import next_path
 
-__all__ = ["CasePage", "Form", "Principal", "Scope", "TaskPage", "case_of", "form_of", "next_path", "page", "pages", "permit"]
+__all__ = [
+    "CasePage",
+    "Form",
+    "Principal",
+    "Scope",
+    "TaskPage",
+    "WorkListPage",
+    "case_of",
+    "form_of",
+    "next_path",
+    "page",
+    "pages",
+    "permit",
+]

@@ -16,7 +16,7 @@ from pointsman.server.problems import of_error
 from pointsman.web.case import show_case
 from pointsman.web.cases import list_cases
 from pointsman.web.live import live
-from pointsman.web.render import THEME_COOKIE, THEMES, CasePage, Shell, TaskPage, base_of, environment_of, local_path, page
+from pointsman.web.render import THEME_COOKIE, THEMES, CasePage, Shell, TaskPage, WorkListPage, base_of, environment_of, local_path, page
 from pointsman.web.sign_in import SIGN_IN, to_sign_in
 from pointsman.web.task import answer_task, not_waiting, show_task
 from pointsman.web.work_list import work_list
@@ -33,16 +33,17 @@ def pages(
     templates: str | None = None,
     task_pages: Mapping[str, TaskPage] | None = None,
     case_pages: Mapping[str, CasePage] | None = None,
+    list_page: WorkListPage | None = None,
     links: Sequence[tuple[str, str]] = (),
     routes: Sequence[tuple[str, str, Handler]] = (),
 ) -> Sequence[BaseRoute]:
     """Return the routes of all pages.
 
     An application that has pages of its own names the package with its `templates`, and by the name of the process its `task_pages` and
-    `case_pages`. `routes` are further pages: method, path and handler; `links` are for the navigation, each with its path and its label.
+    `case_pages`; `list_page` is its work list. `routes` are further pages: method, path and handler; `links` are for the navigation, each with its path and its label.
     """
     packages = ("pointsman.web",) if templates is None else (templates, "pointsman.web")
-    shell = Shell(product, environment_of(*packages), (*LINKS, *links), task_pages or {}, case_pages or {})
+    shell = Shell(product, environment_of(*packages), (*LINKS, *links), task_pages or {}, case_pages or {}, list_page)
 
     def route(path: str, handler: Handler, method: str = "GET") -> Route:
         return Route(path, _guarded(shell, handler), methods=[method])

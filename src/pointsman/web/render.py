@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 
 from pointsman.operations.times import format_duration, format_time
 from pointsman.runtime.engine import Engine
+from pointsman.runtime.tasks import Task
 from pointsman.server.access import Principal
 from pointsman.server.forms import csrf_token
 from pointsman.web.answer_parts import spoken
@@ -111,6 +112,18 @@ class CasePage:
 
 
 @dataclass(frozen=True)
+class WorkListPage:
+    """The work list of an application: a template that extends `work_list.html`, and what it shows more.
+
+    `values(engine, tasks)` gets the tasks of the page. Without a filter, the list has the tasks of this `pause` ("" for all).
+    """
+
+    template: str
+    values: Callable[[Engine, Sequence[Task]], Awaitable[Mapping[str, Any]]]
+    pause: str = ""
+
+
+@dataclass(frozen=True)
 class Shell:
     """What all pages of an application share: its name, its templates, its navigation, and pages of its own by the name of the process."""
 
@@ -119,6 +132,7 @@ class Shell:
     links: tuple[tuple[str, str], ...]
     task_pages: Mapping[str, TaskPage] = field(default_factory=dict)
     case_pages: Mapping[str, CasePage] = field(default_factory=dict)
+    work_list: WorkListPage | None = None
 
 
 def page(request: Request, template: str, status: int = 200, *, who: Principal | None = None, **values: Any) -> Response:

@@ -14,6 +14,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.tasks import Task, TaskPage
 from pointsman.server.access import Principal
+from pointsman.web.render import Shell
 
 PAGE_ROWS = 50  # what a person works off in a morning
 SUMMARY_MAX = 140  # characters: two lines of a table
@@ -42,17 +43,23 @@ class Filters(NamedTuple):
 
 
 def filters_of(request: Request) -> Filters:
-    """Return the filters in the query of a request."""
-    return Filters(*(request.query_params.get(name, "").strip() for name in Filters._fields))
+    """Return the filters in the query of a request, with the pause of the application's work list if it names none."""
+    shell: Shell = request.state.shell
+    usual = {} if shell.work_list is None else {"pause": shell.work_list.pause}
+    return Filters(*(request.query_params.get(name, usual.get(name, "")).strip() for name in Filters._fields))
 
 
-async def waiting(engine: Engine, who: Principal, filters: Filters, after: str) -> tuple[list[Row], str | None]:
-    """Return a page of the list, and the cursor of the next one, or None. A cursor that is none begins with the first page."""
+async def waiting(engine: Engine, who: Principal, filters: Filters, after: str) -> TaskPage:
+    """Return a page of the list. A cursor that is none begins with the first page."""
     try:
-        page = await _tasks(engine, who, filters, after)
+        return await _tasks(engine, who, filters, after)
     except ValueRefused:
-        page = await _tasks(engine, who, filters)
-    return [Row(task, await _summary(engine, task)) for task in page.rows], page.cursor
+        return await _tasks(engine, who, filters)
+
+
+async def summarised(engine: Engine, tasks: Iterable[Task]) -> list[Row]:
+    """Return tasks, each with one line of what it shows."""
+    return [Row(task, await _summary(engine, task)) for task in tasks]
 
 
 async def _tasks(engine: Engine, who: Principal, filters: Filters, after: str = "") -> TaskPage:

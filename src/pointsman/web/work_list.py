@@ -10,8 +10,8 @@ from pointsman.runtime.engine import Engine
 from pointsman.server.access import Scope, permit
 from pointsman.store.query import CaseQuery, Order
 from pointsman.web.numbers import number_of
-from pointsman.web.render import page
-from pointsman.web.waiting import assignees_of, count_tasks, filters_of, waiting
+from pointsman.web.render import Shell, page
+from pointsman.web.waiting import assignees_of, count_tasks, filters_of, summarised, waiting
 
 PARKED_SHOWN = 5  # the last ones
 
@@ -21,15 +21,18 @@ async def work_list(request: Request) -> Response:
     who = await permit(request, Scope.READ)
     engine: Engine = request.app.state.engine
     filters = filters_of(request)
-    rows, cursor = await waiting(engine, who, filters, request.query_params.get("after", ""))
+    shell: Shell = request.state.shell
+    own = shell.work_list
+    tasks = await waiting(engine, who, filters, request.query_params.get("after", ""))
     counts = await count_tasks(engine)
     fits = [cases for (process, pause), cases in counts.items() if filters.process in {"", process} and filters.pause in {"", pause}]
     parked = (await engine.reader.counts()).get(Status.PARKED, 0)
     found = await engine.reader.find(CaseQuery(status=Status.PARKED, order=Order.CHANGED), limit=PARKED_SHOWN) if parked else None
     values: dict[str, Any] = {
-        "rows": rows,
-        "cursor": cursor,
+        "rows": await summarised(engine, tasks.rows) if own is None else tasks.rows,
+        "cursor": tasks.cursor,
         "filters": filters,
+        "may_answer": Scope.ANSWER in who.scopes,
         "total": None if filters.assignee else sum(fits),
         "processes": sorted({process for process, _ in counts} | {process.name for process in engine.processes}),
         "pauses": sorted({pause for process, pause in counts if filters.process in {"", process}} | {filters.pause} - {""}),
@@ -38,5 +41,6 @@ async def work_list(request: Request) -> Response:
         "parked": parked,
         "parked_cases": [] if found is None else [row.case for row in found.rows],
         "doubts": await engine.reader.in_doubt(),
+        **({} if own is None else await own.values(engine, tasks.rows)),
     }
-    return page(request, "work_list.html", who=who, **values)
+    return page(request, "work_list.html" if own is None else own.template, who=who, **values)

@@ -18,6 +18,7 @@ from pointsman_desk.mail.notes import MEANING
 from pointsman_desk.mail.originals import attachment_of, html_of
 from pointsman_desk.nodes.validate import violations_of
 from pointsman_desk.process import FOLLOW_UP, SORT
+from pointsman_desk.web.work_list import work_list_of
 from pointsman_desk.wiring import Desk
 
 REASONS = (
@@ -36,7 +37,9 @@ def desk_pages(desk: Desk) -> Sequence[BaseRoute]:
         product="Mail desk",
         templates="pointsman_desk.web",
         task_pages={desk.process.name: TaskPage("mail.html", lambda _, task: routes.values(task.case))},
+        list_page=work_list_of(desk),
         routes=(
+            ("POST", "/automatic", routes.close_automatic),
             ("POST", "/cases/{case:int}/approve", routes.approve),
             ("POST", "/cases/{case:int}/edit", routes.edit),
             ("POST", "/cases/{case:int}/reject", routes.reject),
@@ -98,6 +101,15 @@ class Mails:
             return await sorting.accept(self._desk, case, by=who.name)
 
         return await self._decided(request, act)
+
+    async def close_automatic(self, request: Request) -> Response:
+        """Close the listed mails as automatic; one that has changed since it was listed stays open."""
+        who = await permit(request, Scope.ANSWER)
+        form = await form_of(request, who)
+        listed = (chosen.partition(" ") for chosen in form.all_of("case"))
+        seen = {int(case): digest for case, _, digest in listed if case.isascii() and case.isdecimal()}
+        await sorting.close_all(self._desk, seen, by=who.name, seen=seen)
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/", 303)
 
     async def close(self, request: Request) -> Response:
         """Close a case that waits for the customer's answer."""
