@@ -183,6 +183,22 @@ def test_an_older_file_gets_its_counts_and_its_sleeps(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_no_page_of_the_file_has_what_an_erased_case_was_found_by(tmp_path: Path) -> None:
+    async def main() -> bool:
+        async with opened(tmp_path / "cases.db") as store:
+            cases = [
+                await new_case(store, status=Status.DONE, search=[search_write("note", f'"zanzibar {number}"')]) for number in range(20)
+            ]
+            found = len((await store.find(CaseQuery(text="Zanzibar"))).rows) == len(cases)
+            for case in cases:
+                await store.commit(next_of(case, 1, 0, Status.DONE, erases=True))
+        return found
+
+    assert asyncio.run(main())
+
+    assert not [file.name for file in tmp_path.iterdir() if b"zanzibar" in file.read_bytes()]
+
+
 # Reads in threads.
 
 
