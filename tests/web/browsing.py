@@ -14,6 +14,7 @@ from pointsman.server.running import listening
 from pointsman.web import pages
 from server.serving import TOKEN, claims
 from tiers import program
+from web.everything import everything
 
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]  # a container has no user namespace and little /dev/shm
 
@@ -67,8 +68,8 @@ async def chromium_on(url: str) -> AsyncIterator[Browsing]:
 
 @asynccontextmanager
 async def visit(folder: Path, access: Access | None = None) -> AsyncIterator[Visit]:
-    """Serve the process of claims, and start a browser."""
-    async with Engine.open(folder / "cases.db", [claims]) as engine:
+    """Serve the processes of claims and of everything, and start a browser."""
+    async with Engine.open(folder / "cases.db", [claims, everything]) as engine:
         app = create_app(engine, access or LocalAccess("ada", TOKEN), pages())
         async with listening(app, folder / "cases.db", TOKEN, "127.0.0.1", 0) as url, chromium_on(url) as browsing:
             yield Visit(browsing.url, browsing.browser, browsing.strays, engine)

@@ -8,7 +8,11 @@ from pathlib import Path
 import httpx
 
 from pointsman import Engine, Status
-from server.serving import served
+from pointsman.server.access import LocalAccess
+from pointsman.server.app import create_app
+from pointsman.web import pages
+from server.serving import TOKEN, served
+from web.everything import FACTS, everything
 
 BROWSER = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
 
@@ -149,5 +153,53 @@ def test_hidden_characters_of_a_text_are_shown_and_text_is_never_markup(tmp_path
             for page in pages:
                 assert "<script>alert" not in page
                 assert "&lt;script&gt;alert(1)&lt;/script&gt; ⟦202E⟧fdp.exe⟦001B⟧[31m" in page
+
+    asyncio.run(body())
+
+
+def test_a_form_of_every_kind_is_filled_in_row_by_row(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [everything]) as engine:
+            app = create_app(engine, LocalAccess("ada", TOKEN), pages())
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+                case = (await engine.start("everything", {"facts": FACTS})).case
+                await engine.wait_until_resting(case)
+                sent = {
+                    "answer.agreed": "false", "answer.reason": "covered", "answer.country": "fr", "answer.note": "", "answer.count": "",
+                    "answer.at": "2026-11-28T14:30", "answer.address.street": "", "answer.address.town": "", "answer.lines[0]": "4",
+                    "answer.remedy.kind": "refund", "answer.remedy.refund.amount": "12.50", "answer.remedy.replace.article": "", "answer.more": "{}",
+                    "edit.table": '{"facts": 7}',
+                }  # fmt: skip
+
+                more = await answer(client, case, {**sent, "add": "answer.lines"})
+                broken = await answer(client, case, {**sent, "answer.count": "10", "edit.table": '{"facts": "many"}'})
+                unread = await answer(client, case, {**sent, "edit.table": "{"})
+                answered = await answer(client, case, {**sent, "answer.lines[1]": "", "answer.lines[2]": "5"})
+
+                assert (more.status_code, broken.status_code, unread.status_code, answered.status_code) == (200, 422, 422, 303)
+                assert 'name="answer.lines[0]" value="4"' in more.text
+                assert 'name="answer.lines[1]" value=""' in more.text
+                assert 'id="answer.count-error">Input should be less than or equal to 9.' in broken.text
+                assert 'id="edit.table-error">This is not JSON: ' in unread.text
+                said = (await engine.state(case)).said
+                assert (said.agreed, said.reason, said.country, said.count, said.lines) == (False, "covered", "fr", 1, [4, 5])
+                assert (said.address, str(said.remedy.amount), said.at.isoformat()[:16]) == (None, "12.50", "2026-11-28T14:30")
+                assert (await engine.state(case)).table == {"facts": 7}
+
+    asyncio.run(body())
+
+
+def test_an_edit_that_the_field_does_not_take_is_told_beside_it(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [everything]) as engine:
+            app = create_app(engine, LocalAccess("ada", TOKEN), pages())
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+                case = (await engine.start("everything", {"facts": {}})).case
+                await engine.wait_until_resting(case)
+
+                refused = await answer(client, case, {"answer.agreed": "true", "edit.table": '{"facts": "many"}'})
+
+                assert refused.status_code == 422
+                assert 'id="edit.table-error">facts: Input should be a valid integer' in refused.text
 
     asyncio.run(body())

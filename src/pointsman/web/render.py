@@ -55,18 +55,18 @@ def marked(value: Any) -> Any:
 
 
 def format_ago(seconds: float) -> str:
-    """Format how long ago something was, such as "3 h"; "now" within the last minute."""
+    """Format how long ago something was, such as "3 h"; "just now" within the last minute."""
     for size, unit in UNITS:
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"
-    return "now"
+    return "just now"
 
 
 def clock_time(at: float, now: float, way: str = "ago") -> Markup:
     """Return a `<time>` that says how far `at` (Unix seconds) is from `now`, and has the whole time for a program and on hover."""
     moment = datetime.fromtimestamp(at).astimezone()
     apart = format_ago(abs(now - at))
-    said = apart if apart == "now" or way == "plain" else f"{apart} ago" if at <= now else f"in {apart}"
+    said = apart if apart == "just now" or way == "plain" else f"{apart} ago" if at <= now else f"in {apart}"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(moment.isoformat(timespec="seconds"), format_time(at), said)
 
 
