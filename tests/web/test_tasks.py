@@ -7,14 +7,19 @@ from pathlib import Path
 
 import httpx
 
-from pointsman import Engine, Status
+from pointsman import Engine, Process, Status, finish, otherwise, when
 from pointsman.server.access import LocalAccess
 from pointsman.server.app import create_app
 from pointsman.web import pages
-from server.serving import TOKEN, served
+from server.serving import TOKEN, Claim, Letter, Verdict, served
 from web.everything import FACTS, everything
 
 BROWSER = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+
+
+def client_of(engine: Engine) -> httpx.AsyncClient:
+    app = create_app(engine, LocalAccess("ada", TOKEN), pages())
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1")
 
 
 async def waiting_case(engine: Engine, text: str = "fire") -> int:
@@ -101,6 +106,59 @@ def test_a_second_answer_says_who_was_first(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+def test_an_answer_during_a_computation_is_kept_until_its_result_is_there(tmp_path: Path) -> None:
+    slow, goes_on = Process("slow", Claim), asyncio.Event()
+
+    @slow.node(writes="letter")
+    async def draft(text: str, later: Letter | None) -> str:
+        if later is not None:
+            await goes_on.wait()
+        return f"about {text if later is None else later.text}"
+
+    slow.accept(Letter, writes="later", correlate=lambda letter: letter.claim, starts=False)
+    assess = slow.pause(name="assess", writes="verdict", answer=Verdict, shows=("letter",), edits=("letter",))
+    slow.rules(
+        when("no letter", lambda one: one.letter is None, draft),
+        when("open", lambda one: one.verdict is None, assess),
+        otherwise(finish("done")),
+    )
+
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [slow]) as engine, client_of(engine) as client:
+            case = (await engine.start("slow", {"text": "a floor"}, correlation="7")).case
+            await engine.wait_until_resting(case)
+            page = (await client.get(f"/cases/{case}/task", headers=BROWSER)).text
+            await engine.send("slow", Letter(claim="7", text="a ceiling"))
+
+            during = await answer(client, case, {"answer.paid": "true", "answer.note": "two\nlines"}, page)
+
+            assert during.status_code == 409
+            assert "is being computed again" in during.text
+            entered = dict(re.findall(r'<input type="hidden" name="([\w.]+)" value="([^"]*)">', during.text[during.text.index("<h1>") :]))
+            goes_on.set()
+            await engine.wait_until_resting(case)
+            after = await client.post(f"/cases/{case}/task", data=entered, headers=BROWSER)
+            assert after.status_code == 409
+            assert "<del>floor</del><ins>ceiling</ins>" in after.text
+            assert "two\nlines</textarea>" in after.text
+
+    asyncio.run(body())
+
+
+def test_of_many_answers_at_once_one_counts_and_the_others_learn_whose(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (engine, client):
+            case = await waiting_case(engine)
+            page = (await client.get(f"/cases/{case}/task", headers=BROWSER)).text
+
+            sent = await asyncio.gather(*(answer(client, case, {"answer.paid": "true"}, page) for _ in range(8)))
+
+            assert sorted(one.status_code for one in sent) == [303, *[409] * 7]
+            assert all("was answered by <strong>ada</strong>" in one.text for one in sent if one.status_code == 409)
+
+    asyncio.run(body())
+
+
 def test_a_form_from_elsewhere_is_refused(tmp_path: Path) -> None:
     async def body() -> None:
         async with served(tmp_path) as (engine, client):
@@ -159,47 +217,43 @@ def test_hidden_characters_of_a_text_are_shown_and_text_is_never_markup(tmp_path
 
 def test_a_form_of_every_kind_is_filled_in_row_by_row(tmp_path: Path) -> None:
     async def body() -> None:
-        async with Engine.open(tmp_path / "cases.db", [everything]) as engine:
-            app = create_app(engine, LocalAccess("ada", TOKEN), pages())
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
-                case = (await engine.start("everything", {"facts": FACTS})).case
-                await engine.wait_until_resting(case)
-                sent = {
-                    "answer.agreed": "false", "answer.reason": "covered", "answer.country": "fr", "answer.note": "", "answer.count": "",
-                    "answer.at": "2026-11-28T14:30", "answer.address.street": "", "answer.address.town": "", "answer.lines[0]": "4",
-                    "answer.remedy.kind": "refund", "answer.remedy.refund.amount": "12.50", "answer.remedy.replace.article": "", "answer.more": "{}",
-                    "edit.table": '{"facts": 7}',
-                }  # fmt: skip
+        async with Engine.open(tmp_path / "cases.db", [everything]) as engine, client_of(engine) as client:
+            case = (await engine.start("everything", {"facts": FACTS})).case
+            await engine.wait_until_resting(case)
+            sent = {
+                "answer.agreed": "false", "answer.reason": "covered", "answer.country": "fr", "answer.note": "", "answer.count": "",
+                "answer.at": "2026-11-28T14:30", "answer.address.street": "", "answer.address.town": "", "answer.lines[0]": "4",
+                "answer.remedy.kind": "refund", "answer.remedy.refund.amount": "12.50", "answer.remedy.replace.article": "", "answer.more": "{}",
+                "edit.table": '{"facts": 7}',
+            }  # fmt: skip
 
-                more = await answer(client, case, {**sent, "add": "answer.lines"})
-                broken = await answer(client, case, {**sent, "answer.count": "10", "edit.table": '{"facts": "many"}'})
-                unread = await answer(client, case, {**sent, "edit.table": "{"})
-                answered = await answer(client, case, {**sent, "answer.lines[1]": "", "answer.lines[2]": "5"})
+            more = await answer(client, case, {**sent, "add": "answer.lines"})
+            broken = await answer(client, case, {**sent, "answer.count": "10", "edit.table": '{"facts": "many"}'})
+            unread = await answer(client, case, {**sent, "edit.table": "{"})
+            answered = await answer(client, case, {**sent, "answer.lines[1]": "", "answer.lines[2]": "5"})
 
-                assert (more.status_code, broken.status_code, unread.status_code, answered.status_code) == (200, 422, 422, 303)
-                assert 'name="answer.lines[0]" value="4"' in more.text
-                assert 'name="answer.lines[1]" value=""' in more.text
-                assert 'id="answer.count-error">Input should be less than or equal to 9.' in broken.text
-                assert 'id="edit.table-error">This is not JSON: ' in unread.text
-                said = (await engine.state(case)).said
-                assert (said.agreed, said.reason, said.country, said.count, said.lines) == (False, "covered", "fr", 1, [4, 5])
-                assert (said.address, str(said.remedy.amount), said.at.isoformat()[:16]) == (None, "12.50", "2026-11-28T14:30")
-                assert (await engine.state(case)).table == {"facts": 7}
+            assert (more.status_code, broken.status_code, unread.status_code, answered.status_code) == (200, 422, 422, 303)
+            assert 'name="answer.lines[0]" value="4"' in more.text
+            assert 'name="answer.lines[1]" value=""' in more.text
+            assert 'id="answer.count-error">Input should be less than or equal to 9.' in broken.text
+            assert 'id="edit.table-error">This is not JSON: ' in unread.text
+            said = (await engine.state(case)).said
+            assert (said.agreed, said.reason, said.country, said.count, said.lines) == (False, "covered", "fr", 1, [4, 5])
+            assert (said.address, str(said.remedy.amount), said.at.isoformat()[:16]) == (None, "12.50", "2026-11-28T14:30")
+            assert (await engine.state(case)).table == {"facts": 7}
 
     asyncio.run(body())
 
 
 def test_an_edit_that_the_field_does_not_take_is_told_beside_it(tmp_path: Path) -> None:
     async def body() -> None:
-        async with Engine.open(tmp_path / "cases.db", [everything]) as engine:
-            app = create_app(engine, LocalAccess("ada", TOKEN), pages())
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
-                case = (await engine.start("everything", {"facts": {}})).case
-                await engine.wait_until_resting(case)
+        async with Engine.open(tmp_path / "cases.db", [everything]) as engine, client_of(engine) as client:
+            case = (await engine.start("everything", {"facts": {}})).case
+            await engine.wait_until_resting(case)
 
-                refused = await answer(client, case, {"answer.agreed": "true", "edit.table": '{"facts": "many"}'})
+            refused = await answer(client, case, {"answer.agreed": "true", "edit.table": '{"facts": "many"}'})
 
-                assert refused.status_code == 422
-                assert 'id="edit.table-error">facts: Input should be a valid integer' in refused.text
+            assert refused.status_code == 422
+            assert 'id="edit.table-error">facts: Input should be a valid integer' in refused.text
 
     asyncio.run(body())

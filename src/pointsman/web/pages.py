@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope as Connection
 
-from pointsman.errors import NotWaiting, PointsmanError
+from pointsman.errors import AlreadyAnswered, NotWaiting, PointsmanError
 from pointsman.server.access import Forbidden, Scope, Unauthenticated, permit
 from pointsman.server.forms import FormInvalid, FormTooLarge, form_of
 from pointsman.server.problems import of_error
@@ -101,9 +101,9 @@ def _guarded(shell: Shell, handler: Handler) -> Handler:
         request.state.shell = shell
         try:
             return await handler(request)
-        except NotWaiting as error:
-            return await not_waiting(request, await permit(request, Scope.READ), error)
         except PointsmanError as error:
+            if isinstance(error, NotWaiting | AlreadyAnswered) and "case" in request.path_params:
+                return await not_waiting(request, await permit(request, Scope.READ), error)
             problem = of_error(error)
             said = json.loads(bytes(problem.body))
             return page(request, "problem.html", problem.status_code, title=said["title"], detail=said["detail"])

@@ -9,13 +9,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from pointsman.client.schemas import TaskView
-from pointsman.errors import AnswerInvalid, NotWaiting, Stale
+from pointsman.errors import AnswerInvalid, NotWaiting, PointsmanError, Stale
 from pointsman.kernel.events import Kind
+from pointsman.kernel.snapshot import Status
 from pointsman.operations.history import EVENTS_MAX
 from pointsman.runtime.decisions import Pending
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, permit
-from pointsman.server.forms import Form, form_of
+from pointsman.server.forms import CSRF, Form, form_of
 from pointsman.server.views import task_view
 from pointsman.web.answer_forms import ABSENT, ROOT, Problems, compact, json_problem
 from pointsman.web.answer_parts import part_of
@@ -25,6 +26,7 @@ from pointsman.web.render import Shell, base_of, page
 from pointsman.web.waiting import filters_of, neighbours
 
 EDIT = "edit."  # begins the names of the fields for edits
+LOOK = "look"  # the field of a form that asks for the page, and answers nothing
 
 
 class Typed(NamedTuple):
@@ -45,13 +47,25 @@ async def show_task(request: Request) -> Response:
 async def answer_task(request: Request) -> Response:
     """Take an answer, and go to the next task. An answer that is refused shows the page again, with what was entered."""
     who = await permit(request, Scope.ANSWER)
-    engine: Engine = request.app.state.engine
-    case: int = case_of(request)
     form = compact(await form_of(request, who))
+    try:
+        return await _answer(request, who, form)
+    except NotWaiting:
+        engine: Engine = request.app.state.engine
+        row = await engine.case(case_of(request))
+        if row.status not in {Status.READY, Status.RUNNING}:
+            raise
+        entered = [(name, value) for name in form if name not in {CSRF, LOOK} for value in form.all_of(name)]
+        return page(request, "task_again.html", 409, who=who, row=row, entered=entered)
+
+
+async def _answer(request: Request, who: Principal, form: Form) -> Response:
+    engine: Engine = request.app.state.engine
+    case = case_of(request)
     pending = await engine.pending(case)
     if form.get("digest") != pending.digest:
         return await _stale(request, who, pending, form)
-    if "add" in form:
+    if "add" in form or LOOK in form:
         return await _page(request, who, pending, Typed(form, {}))
     problems = Problems()
     answer = answer_of(pending, form, problems)
@@ -195,7 +209,7 @@ def _changes(seen: Mapping[str, Any], task: TaskView) -> list[tuple[str, list[An
     return [(name, list(word_difference(readable(seen[name]), readable(task.shown[name])))) for name in changed]
 
 
-async def not_waiting(request: Request, who: Principal, error: NotWaiting) -> Response:
+async def not_waiting(request: Request, who: Principal, error: PointsmanError) -> Response:
     """Say that nobody is asked any more, and who answered and when."""
     engine: Engine = request.app.state.engine
     case: int = case_of(request)
