@@ -107,11 +107,12 @@ def test_a_second_answer_says_who_was_first(tmp_path: Path) -> None:
 
 
 def test_an_answer_during_a_computation_is_kept_until_its_result_is_there(tmp_path: Path) -> None:
-    slow, goes_on = Process("slow", Claim), asyncio.Event()
+    slow, begun, goes_on = Process("slow", Claim), asyncio.Event(), asyncio.Event()
 
     @slow.node(writes="letter")
     async def draft(text: str, later: Letter | None) -> str:
         if later is not None:
+            begun.set()
             await goes_on.wait()
         return f"about {text if later is None else later.text}"
 
@@ -129,6 +130,7 @@ def test_an_answer_during_a_computation_is_kept_until_its_result_is_there(tmp_pa
             await engine.wait_until_resting(case)
             page = (await client.get(f"/cases/{case}/task", headers=BROWSER)).text
             await engine.send("slow", Letter(claim="7", text="a ceiling"))
+            await begun.wait()
 
             during = await answer(client, case, {"answer.paid": "true", "answer.note": "two\nlines"}, page)
 

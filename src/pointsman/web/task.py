@@ -1,5 +1,6 @@
 """The page of a task: what is shown, what was read, and the form for the answer."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from pointsman.web.render import Shell, base_of, page
 from pointsman.web.waiting import filters_of, neighbours
 
 EDIT = "edit."  # begins the names of the fields for edits
+PATIENCE_SECONDS = 1.0  # for a pause that is just being opened again; a model takes longer, and a person does not wait for a blank page
 LOOK = "look"  # the field of a form that asks for the page, and answers nothing
 
 
@@ -41,7 +43,16 @@ async def show_task(request: Request) -> Response:
     """Show the task of a case."""
     who = await permit(request, Scope.READ)
     engine: Engine = request.app.state.engine
-    return await _page(request, who, await engine.pending(case_of(request)))
+    return await _page(request, who, await pending_soon(engine, case_of(request)))
+
+
+async def pending_soon(engine: Engine, case: int) -> Pending:
+    """Return the pause at which a case waits. Raises NotWaiting also if it is being computed again, and that takes long."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await engine.pending(case)
+    except TimeoutError:
+        raise NotWaiting(f"what case {case} shows is being computed again; look at it later.") from None
 
 
 async def answer_task(request: Request) -> Response:
@@ -62,7 +73,7 @@ async def answer_task(request: Request) -> Response:
 async def _answer(request: Request, who: Principal, form: Form) -> Response:
     engine: Engine = request.app.state.engine
     case = case_of(request)
-    pending = await engine.pending(case)
+    pending = await pending_soon(engine, case)
     if form.get("digest") != pending.digest:
         return await _stale(request, who, pending, form)
     if "add" in form or LOOK in form:
@@ -78,7 +89,7 @@ async def _answer(request: Request, who: Principal, form: Form) -> Response:
     except AnswerInvalid as error:
         return await _page(request, who, pending, Typed(form, _refused(error, edits)), 422)
     except Stale:
-        return await _stale(request, who, await engine.pending(case), form)
+        return await _stale(request, who, await pending_soon(engine, case), form)
     return RedirectResponse(path, 303)
 
 
