@@ -188,7 +188,7 @@ def test_a_reference_that_moves_while_it_is_looked_for_is_not_lost(on_disk: Plac
 
     async def main() -> Any:
         async with on_disk.open(mails(), clock=clock) as engine:
-            loop, store = asyncio.get_running_loop(), engine.reader
+            loop, store = asyncio.get_running_loop(), engine._store
             blob, nobodys = await engine.store_blob(b"raw"), await engine.store_blob(b"nobody's")
             old = await dealt_with(engine, "spam", raw=blob)
             clock.advance(8 * DAY)
