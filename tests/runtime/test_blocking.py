@@ -260,3 +260,24 @@ def test_closing_the_loop_also_ends_calls_that_the_engine_does_not_know(tmp_path
 
     waiter.join(10)
     assert (told, cleaned_up) == (["the engine is closed; open it again."], [True])
+
+
+def test_changes_are_told_to_a_script(tmp_path: Path) -> None:
+    process, told = asking(), threading.Event()
+
+    def work() -> None:
+        while not told.is_set():
+            engine.start(process, {"text": "hello"})
+
+    with open_blocking(tmp_path / "cases.db", [process]) as engine:
+        starting = threading.Thread(target=work)
+        starting.start()
+        changes = engine.changes()
+        next(changes)
+        next(changes)
+        told.set()
+        starting.join()
+
+        engine.check_ready()
+        assert [*engine.processes] == [process]
+        assert engine.clock.now() > 0

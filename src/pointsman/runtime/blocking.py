@@ -15,6 +15,7 @@ from pointsman.definition.process import AnyProcess
 from pointsman.definition.state import State
 from pointsman.errors import EngineStopped
 from pointsman.kernel.rows import EventRow
+from pointsman.runtime.clock import Clock
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.scheduler import CANCEL_SECONDS
 from pointsman.store.base import Reader
@@ -121,6 +122,12 @@ async def _next(events: AsyncGenerator[EventRow, None]) -> EventRow | None:
     return await anext(events, None)
 
 
+async def _has_next(changes: AsyncGenerator[None, None]) -> bool:
+    async for _ in changes:
+        return True
+    return False
+
+
 class BlockingReader(_Blocking):
     """The read-only part of the store, with the methods of `Reader`, which block."""
 
@@ -181,6 +188,17 @@ class BlockingEngine(_Blocking):
         """The read-only part of the store."""
         return BlockingReader(self._inner.reader, self._loop)
 
+    @property
+    def processes(self) -> Sequence[AnyProcess]:
+        """The processes that the engine was opened with, every version."""
+        return self._inner.processes
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that the engine reads."""
+        return self._inner.clock
+
+    check_ready = _waits(Engine.check_ready)
     start = _waits(Engine.start)
     send = _waits(Engine.send)
     store_blob = _waits(Engine.store_blob)
@@ -213,6 +231,11 @@ class BlockingEngine(_Blocking):
         events = self._inner.events(after=after)  # which its loop closes, when nobody refers to it any more
         while (event := self._loop.wait(_next(events))) is not None:
             yield event
+
+    def changes(self) -> Iterator[None]:  # noqa: D102
+        changes = self._inner.changes()
+        while self._loop.wait(_has_next(changes)):
+            yield
 
     def serve(self) -> None:
         """Run until SIGTERM or SIGINT arrives. Call it in the main thread. Raises StoreError, EngineStopped."""
