@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from string import hexdigits
 from typing import Any
@@ -20,8 +21,9 @@ from pointsman_desk.process import FOLLOW_UP, SORT
 from pointsman_desk.standing import SEND, Standing, dispatches, may_go_on, parked_by_rule, reasons, standing_of
 from pointsman_desk.wiring import Desk
 
-ASKED_SECONDS = 0.2  # how soon a waiting command is noticed
+TURN_MAX = 64  # mails that one source takes in before another one gets its turn
 HORIZON_SECONDS = 15.0  # a restarted shop is back by then; a later attempt waits for the next run
+SOON_SECONDS = 0.5  # a person waits this long to see what came of a decision while the desk goes on anyway
 CASES_MAX = 1_000_000  # more than a desk answers in its life
 SEEN_MIN = 8  # characters of a digest: fewer could be a typing error, or an empty variable in a script
 
@@ -31,14 +33,12 @@ class Run:
     """What a run of the desk did.
 
     The cases that it started, the cases that mails joined, the number of known mails, and the problems with mails and mailboxes.
-    `yielded` is True if it ended early for a waiting command and must be continued.
     """
 
     started: list[int] = field(default_factory=list)
     joined: list[int] = field(default_factory=list)
     known: int = 0
     problems: list[str] = field(default_factory=list)
-    yielded: bool = False
 
     def count(self, taken: Taken) -> None:
         """Count a mail that was taken in."""
@@ -62,6 +62,43 @@ class NotSendable(DeskError):
     """The draft breaks a rule, and nobody has approved it despite that."""
 
 
+class Reception:
+    """Takes mails in for a desk: of one source at a time, because a mail may belong to the conversation of the one before it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._turn = asyncio.Lock()
+
+    async def take(self, found: Found, run: Run) -> Started | None:
+        """Take in a mail, and record in `run` what happened to it. Returns its case; None for a mail that was not read."""
+        if found.raw is None:
+            run.problems.append(found.problem or f"{found.name} cannot be read")
+            return None
+        desk = self._desk
+        async with self._turn:
+            taken = await ingest(desk.engine, desk.process, found.raw, desk.conversations, now=desk.clock.now())
+        run.count(taken)
+        return Started(taken.case, duplicate=taken.how == "duplicate")
+
+    async def take_all(self, mails: Iterable[Found], run: Run, seen: Callable[[str], None], stop: asyncio.Event) -> None:
+        """Take in mails side by side, until `stop`. One that cannot be read, and a mailbox that is missing, are recorded in `run`."""
+        left = iter(mails)
+        try:
+            found = await asyncio.to_thread(next, left, None)  # which lists the folder
+            while found is not None and not stop.is_set():
+                async with self._turn, side_by_side(self._desk, run.count) as intake:
+                    for _ in range(TURN_MAX):
+                        seen(found.name)
+                        if found.raw is None:
+                            run.problems.append(found.problem or f"{found.name} cannot be read")
+                        else:
+                            await intake.begin(found.raw)
+                        if stop.is_set() or (found := next(left, None)) is None:
+                            break
+        except MailboxMissing as missing:
+            run.problems.append(str(missing))
+
+
 async def work_off(
     desk: Desk,
     seen: Callable[[str], None],
@@ -69,77 +106,34 @@ async def work_off(
     mails: Iterable[Found] | None = None,
     arrivals: Arrivals | None = None,
     *,
-    wanted: Callable[[], bool] = lambda: False,
-    run: Run | None = None,
-    again_seconds: float | None = None,
+    reception: Reception | None = None,
 ) -> Run:
     """Start a case for each new mail, and wait until no case moves by itself any more.
 
     The mails come from the mailbox (or `mails`, if given) and from the mail servers (`arrivals`). `seen` is called with the name of
-    each mail. Setting `stop` ends the run early, at a safe point. So does `wanted`, which is asked after each mail whether a command
-    waits; call again with the same iterator `mails` and the same `run` to continue. While a case takes long, for example on a slow
-    server, the mailbox is checked again every `again_seconds`.
+    each mail. Setting `stop` ends the run early, at a safe point. `reception` is the desk's, if others take mails in at the same time.
     """
-    run, arrivals = run or Run(), arrivals or Arrivals()
-    run.yielded = False
+    run, arrivals, reception = Run(), arrivals or Arrivals(), reception or Reception(desk)
 
     async def take(found: Found) -> Started | None:
         seen(found.name)
-        if found.raw is None:
-            run.problems.append(found.problem or f"{found.name} cannot be read")
-            return None
-        taken = await ingest(desk.engine, desk.process, found.raw, desk.conversations, now=desk.clock.now())
-        run.count(taken)
-        return Started(taken.case, duplicate=taken.how == "duplicate")
+        return await reception.take(found, run)
 
-    async def take_all(mails: Iterable[Found]) -> None:
-        await _take_all(desk, mails, seen, run, lambda: stop.is_set() or wanted())
-
-    await take_all(desk.mails() if mails is None else mails)
-    while not (stop.is_set() or run.yielded):
-        await arrivals.take_in(take, stop, wanted)
-        quiet = asyncio.Event()
-        waits = [_quiet(desk, arrivals, quiet), arrivals.news.wait(), stop.wait(), _asked(wanted)]
-        await either(*waits, *([asyncio.sleep(again_seconds)] if again_seconds is not None else []))
-        run.yielded = not stop.is_set() and wanted()
-        if arrivals.news.is_set() or run.yielded:
-            continue
-        if quiet.is_set() or stop.is_set():
-            break
-        await take_all(desk.mails())
+    await reception.take_all(desk.mails() if mails is None else mails, run, seen, stop)
+    quiet = asyncio.Event()
+    while not (stop.is_set() or quiet.is_set()):
+        await arrivals.take_in(take, stop)
+        await either(_quiet(desk, arrivals, quiet), arrivals.news.wait(), stop.wait())
+        if arrivals.news.is_set():
+            quiet.clear()
     run.problems += arrivals.take_problems()
     return run
-
-
-async def _take_all(
-    desk: Desk, mails: Iterable[Found], seen: Callable[[str], None], run: Run, interrupted: Callable[[], bool]
-) -> None:  # fmt: skip
-    """Take each mail of the mailbox. A mail that is missing or incomplete is reported and does not stop the others."""
-    async with side_by_side(desk, run.count) as intake:
-        try:
-            for found in mails:
-                seen(found.name)
-                if found.raw is None:
-                    run.problems.append(found.problem or f"{found.name} cannot be read")
-                else:
-                    await intake.begin(found.raw)
-                if interrupted():
-                    run.yielded = True
-                    break
-        except MailboxMissing as missing:
-            run.problems.append(str(missing))
 
 
 async def _quiet(desk: Desk, arrivals: Arrivals, quiet: asyncio.Event) -> None:
     await arrivals.fetched()
     await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
     quiet.set()
-
-
-async def _asked(wanted: Callable[[], bool]) -> None:
-    """Return when a command waits for the cases."""
-    while not wanted():  # noqa: ASYNC110 - another process waits
-        await asyncio.sleep(ASKED_SECONDS)
 
 
 async def settle_restored(desk: Desk) -> list[int]:
@@ -234,8 +228,7 @@ async def redrive_all(desk: Desk, *, by: str, why: str) -> list[CaseRow]:
     ready = [row.id for row in parked if may_go_on(row, await desk.engine.reader.effects(row.id))]
     for case in ready:
         await desk.engine.redrive(case, by=by, why=why)
-    await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
-    return [await desk.engine.case(case) for case in ready]
+    return await settled(desk, *ready)
 
 
 async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
@@ -266,15 +259,24 @@ async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
 
 async def cancel(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
     """Cancel a case in any status, without a reply. A mail that waited in it starts the next case. Raises Refused."""
-    row = await desk.engine.cancel(case, by=by, why=why)
-    await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
-    return row
+    await desk.engine.cancel(case, by=by, why=why)
+    return await _moved(desk, case)
+
+
+async def settled(desk: Desk, *cases: int) -> list[CaseRow]:
+    """Wait until these cases rest or wait for a later attempt. Where the desk stays open, wait only a moment."""
+    if not desk.stays_open:
+        await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
+    else:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SOON_SECONDS):
+                for case in cases:
+                    await desk.engine.wait_until_resting(case)
+    return [await desk.engine.case(case) for case in cases]
 
 
 async def _moved(desk: Desk, case: int) -> CaseRow:
-    """Wait until the case rests or waits for a later attempt."""
-    await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
-    return await desk.engine.case(case)
+    return (await settled(desk, case))[0]
 
 
 async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:

@@ -71,7 +71,7 @@ T = TypeVar("T", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """An open desk."""
+    """An open desk. `stays_open` says whether it goes on after a command, so that the command need not wait for what follows."""
 
     engine: Engine
     process: Process[Case]
@@ -81,6 +81,7 @@ class Desk:
     safety: Safety
     conversations: Conversations
     clock: Clock
+    stays_open: bool = False
 
     def mails(self) -> Iterator[Found]:
         """Yield the mails of the folder or mbox file, if one is configured. Raises MailboxMissing, at any mail."""

@@ -53,14 +53,9 @@ class Arrivals:
             if not batch.taken.done():
                 batch.taken.set_exception(_closed())
 
-    async def take_in(
-        self, take: Callable[[Found], Awaitable[Started | None]], stop: asyncio.Event, wanted: Callable[[], bool] = lambda: False
-    ) -> None:
-        """Take in each mail that was handed over, until `stop`. Mails that remain, or for which `take` raises, are not acknowledged.
-
-        Ends between two batches if other commands wait for the cases (`wanted`).
-        """
-        while self._batches and not (stop.is_set() or wanted()):
+    async def take_in(self, take: Callable[[Found], Awaitable[Started | None]], stop: asyncio.Event) -> None:
+        """Take in each mail that was handed over, until `stop`. Mails that remain, or for which `take` raises, are not acknowledged."""
+        while self._batches and not stop.is_set():
             batch = self._batches.popleft()
             try:
                 started = await self._started(batch.mails, take, stop)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pointsman_desk.errors import MailboxMissing
-from pointsman_desk.mail.sources.base import Found, Source
+from pointsman_desk.mail.sources.base import Found
 
 FILE_MAX_BYTES = 50 * 2**20  # the most that large providers accept; a bigger file is not a mail, and would fill memory
 
@@ -18,11 +18,15 @@ class FolderSource:
 
     def mails(self) -> Iterator[Found]:
         """Yield each mail with its path in the folder as its name. Raises MailboxMissing if the folder no longer exists."""
-        for file in listed(self.path, self._listing):
+        for file in self.files():
             yield read_file(file, str(file.relative_to(self.path)), self.path)
 
+    def files(self) -> list[Path]:
+        """Return the file of each mail, in order. Raises MailboxMissing."""
+        return listed(self.path, self._listing)
 
-def open_folder(path: Path) -> Source:
+
+def open_folder(path: Path) -> FolderSource:
     """Open a maildir or a folder of .eml files.
 
     An empty folder counts as a folder of .eml files. Raises MailboxMissing if the folder does not exist, cannot be listed,

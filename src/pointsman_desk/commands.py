@@ -1,0 +1,207 @@
+"""The commands that change something at the desk, as values: a command is carried out by the program that has the cases open."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from pointsman import CaseRow, decided_since
+from pointsman_desk import desk as at_desk
+from pointsman_desk import sorting
+from pointsman_desk.wiring import Desk, Needs
+
+
+class Done(BaseModel):
+    """The cases that a command changed."""
+
+    cases: tuple[int, ...]
+
+
+class Command(BaseModel):
+    """What somebody (`by`) decides. `needs` is what the desk needs for it; see `wiring.check`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: ClassVar[str]
+    needs: ClassVar[Needs] = "nothing"
+
+    by: str
+
+    async def carry_out(self, desk: Desk) -> Done:
+        """Do it. Raises DeskError and what the engine raises."""
+        raise NotImplementedError
+
+
+class OnCase(Command):
+    """A decision on one case.
+
+    `after` is the cursor of the case's last event before an earlier try whose answer is unknown: if the same person has decided on the case since,
+    that try has succeeded.
+    """
+
+    case: int
+    after: str | None = None
+
+    async def carry_out(self, desk: Desk) -> Done:
+        """Decide, or find out that it was decided. Raises DeskError and what the engine raises."""
+        if self.after is not None and await decided_since(desk.engine.reader, self.case, self.by, self.after):
+            rows = await at_desk.settled(desk, self.case)
+        else:
+            rows = [await self.decide(desk)]
+        return Done(cases=tuple(row.id for row in rows))
+
+    async def decide(self, desk: Desk) -> CaseRow:
+        """Decide on the case. Raises DeskError and what the engine raises."""
+        raise NotImplementedError
+
+
+class Approve(OnCase):
+    """Send the draft that was seen."""
+
+    name = "approve"
+    needs = "sending"
+    seen: str | None
+    despite_violations: bool = False
+
+    async def decide(self, desk: Desk) -> CaseRow:
+        """See `desk.approve`."""
+        return await at_desk.approve(desk, self.case, by=self.by, seen=self.seen, despite_violations=self.despite_violations)
+
+
+class Readdress(OnCase):
+    """Change the recipients of the reply."""
+
+    name = "readdress"
+    seen: str | None
+    to: str | None = None
+    copies: bool | None = None
+
+    async def decide(self, desk: Desk) -> CaseRow:
+        """See `desk.readdress`."""
+        return await at_desk.readdress(desk, self.case, by=self.by, seen=self.seen, to=self.to, copies=self.copies)
+
+
+class Edit(OnCase):
+    """Replace the text of the draft, and send it if `send` is set."""
+
+    name = "edit"
+    needs = "sending"
+    body: str
+    seen: str | None
+    send: bool = False
+    to: str | None = None
+    copies: bool | None = None
+
+    async def decide(self, desk: Desk) -> CaseRow:
+        """See `desk.edit`."""
+        return await at_desk.edit(
+            desk, self.case, by=self.by, body=self.body, seen=self.seen, send=self.send, to=self.to, copies=self.copies
+        )
+
+
+class Reject(OnCase):
+    """Close the case without a reply."""
+
+    name = "reject"
+    seen: str | None
+    why: str = ""
+
+    async def decide(self, desk: Desk) -> CaseRow:
+        """See `desk.reject`."""
+        return await at_desk.reject(desk, self.case, by=self.by, why=self.why, seen=self.seen)
+
+
+class Close(OnCase):
+    """Close a case that waits for the customer or is probably automatic."""
+
+    name = "close"
+
+    async def decide(self, desk: Desk) -> CaseRow:
+        """See `desk.close`."""
+        return await at_desk.close(desk, self.case, by=self.by)
+
+
+class Accept(OnCase):
+    """Treat a probably automatic mail as a customer's."""
+
+    name = "accept"
+
+    async def decide(self, desk: Desk) -> CaseRow:
+        """See `sorting.accept`."""
+        return await sorting.accept(desk, self.case, by=self.by)
+
+
+class Redrive(OnCase):
+    """Return a parked case to the backlog."""
+
+    name = "redrive"
+    needs = "sending"
+    why: str
+
+    async def decide(self, desk: Desk) -> CaseRow:
+        """See `desk.redrive`."""
+        return await at_desk.redrive(desk, self.case, by=self.by, why=self.why)
+
+
+class Cancel(OnCase):
+    """Cancel a case in any status."""
+
+    name = "cancel"
+    why: str
+
+    async def decide(self, desk: Desk) -> CaseRow:
+        """See `desk.cancel`."""
+        return await at_desk.cancel(desk, self.case, by=self.by, why=self.why)
+
+
+class Resolve(OnCase):
+    """Say whether a reply in doubt arrived."""
+
+    name = "resolve"
+    needs = "sending"
+    arrived: bool
+
+    async def decide(self, desk: Desk) -> CaseRow:
+        """See `desk.resolve`."""
+        return await at_desk.resolve(desk, self.case, by=self.by, arrived=self.arrived)
+
+
+class Reopen(Command):
+    """Put the mails of an ended case before a person again. A second time changes nothing."""
+
+    name = "reopen"
+    case: int
+    why: str = ""
+
+    async def carry_out(self, desk: Desk) -> Done:
+        """See `sorting.reopen`."""
+        return Done(cases=((await sorting.reopen(desk, self.case, by=self.by, why=self.why)).id,))
+
+
+class RedriveAll(Command):
+    """Return all parked cases to the backlog. A second time finds only those that are parked again."""
+
+    name = "redrive-all"
+    needs = "sending"
+    why: str
+
+    async def carry_out(self, desk: Desk) -> Done:
+        """See `desk.redrive_all`."""
+        return Done(cases=tuple(row.id for row in await at_desk.redrive_all(desk, by=self.by, why=self.why)))
+
+
+class CloseAll(Command):
+    """Close these cases as automatic. A second time changes nothing."""
+
+    name = "close-all"
+    cases: tuple[int, ...]
+
+    async def carry_out(self, desk: Desk) -> Done:
+        """See `sorting.close_all`."""
+        return Done(cases=tuple(row.id for row in await sorting.close_all(desk, self.cases, by=self.by)))
+
+
+COMMANDS: Mapping[str, type[Command]] = MappingProxyType({
+    command.name: command
+    for command in (Approve, Readdress, Edit, Reject, Close, Accept, Redrive, Cancel, Resolve, Reopen, RedriveAll, CloseAll)
+})  # fmt: skip
