@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman import CaseRow, decided_since
 from pointsman_desk import desk as at_desk
 from pointsman_desk import sorting
 from pointsman_desk.wiring import Desk, Needs
+
+HANDED_OVER = "handed-over"  # the folder through which commands hand mails to the running desk
+HOST, PORT = "127.0.0.1", 8480  # where the running desk listens
 
 
 class Done(BaseModel):
@@ -19,11 +22,12 @@ class Done(BaseModel):
 
 
 class Command(BaseModel):
-    """What somebody (`by`) decides. `needs` is what the desk needs for it; see `wiring.check`."""
+    """What somebody (`by`) decides. `needs` is what the desk needs for it; see `wiring.check`. `operates` says that it is an operator's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: ClassVar[str]
     needs: ClassVar[Needs] = "nothing"
+    operates: ClassVar[bool] = False
 
     by: str
 
@@ -135,6 +139,7 @@ class Redrive(OnCase):
     """Return a parked case to the backlog."""
 
     name = "redrive"
+    operates = True
     needs = "sending"
     why: str
 
@@ -147,6 +152,7 @@ class Cancel(OnCase):
     """Cancel a case in any status."""
 
     name = "cancel"
+    operates = True
     why: str
 
     async def decide(self, desk: Desk) -> CaseRow:
@@ -158,6 +164,7 @@ class Resolve(OnCase):
     """Say whether a reply in doubt arrived."""
 
     name = "resolve"
+    operates = True
     needs = "sending"
     arrived: bool
 
@@ -182,6 +189,7 @@ class RedriveAll(Command):
     """Return all parked cases to the backlog. A second time finds only those that are parked again."""
 
     name = "redrive-all"
+    operates = True
     needs = "sending"
     why: str
 
@@ -205,3 +213,23 @@ COMMANDS: Mapping[str, type[Command]] = MappingProxyType({
     command.name: command
     for command in (Approve, Readdress, Edit, Reject, Close, Accept, Redrive, Cancel, Resolve, Reopen, RedriveAll, CloseAll)
 })  # fmt: skip
+
+
+class Mail(BaseModel):
+    """A mail for the running desk: its file in the folder `HANDED_OVER` of the desk's home, and what it is called in messages."""
+
+    file: str = Field(pattern="^[0-9a-f]{64}$")
+    name: str
+
+
+class Taken(BaseModel):
+    """What a run of the desk did; see `desk.Run`."""
+
+    started: list[int]
+    joined: list[int]
+    known: int
+    problems: list[str]
+
+    def as_run(self) -> at_desk.Run:
+        """Return it as a run."""
+        return at_desk.Run(self.started, self.joined, self.known, self.problems)

@@ -51,9 +51,9 @@ class Run:
 
 
 class DraftChanged(DeskError):
-    """The draft changed since it was shown. `pending` is the new draft."""
+    """The draft changed since it was shown. `pending` is the new draft, if it is at hand."""
 
-    def __init__(self, message: str, pending: Pending) -> None:
+    def __init__(self, message: str, pending: Pending | None = None) -> None:
         super().__init__(message)
         self.pending = pending
 

@@ -63,7 +63,7 @@ def findings(config: DeskConfig, now: float) -> Iterator[Finding]:
         bookmark = Bookmark.read(config.bookmark_of(account), account.place)
         late = bookmark.health(now, account.poll_seconds) == "late"
         problem = bookmark.error or (
-            f"{account.name} has not been checked for a long time; start `pointsman-desk run --watch`." if late else None
+            f"{account.name} has not been checked for a long time; start `pointsman-desk serve`." if late else None
         )
         yield Finding(f"mailbox {account.name}", problem)
 

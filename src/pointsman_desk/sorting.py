@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from pointsman import CaseRow, NotWaiting, Stale, Status
+from pointsman import CaseRow, NotWaiting, Reader, Stale, Status
 from pointsman_desk.case import Case, Incoming, Risk, Sorting
 from pointsman_desk.desk import CASES_MAX, settled
 from pointsman_desk.errors import DeskError
@@ -15,9 +15,9 @@ ENDED = frozenset({Status.DONE, Status.CANCELLED})
 _RISKS = tuple(Risk)  # lowest first
 
 
-async def probably_automatic(desk: Desk) -> list[CaseRow]:
+async def probably_automatic(reader: Reader) -> list[CaseRow]:
     """Return the cases in which a person must say whether a machine sent the mails."""
-    return [row for row in await desk.engine.reader.cases(status=Status.WAITING, limit=CASES_MAX) if row.step == SORT]
+    return [row for row in await reader.cases(status=Status.WAITING, limit=CASES_MAX) if row.step == SORT]
 
 
 async def close_all(desk: Desk, cases: Iterable[int], *, by: str, seen: Mapping[int, str] | None = None) -> list[CaseRow]:

@@ -315,6 +315,11 @@ def models_of(config: DeskConfig, *, stand_ins: bool = False) -> tuple[Model, ..
     return tuple(models)
 
 
+def models_named(config: DeskConfig) -> str:
+    """Return the names of the models in order, as one text."""
+    return ", then ".join(model.name for model in (*models_of(config, stand_ins=True), OfflineModel()))
+
+
 class _Absent:
     """A model that cannot be asked here. Its cases are retried, as when a model is busy."""
 

@@ -3,24 +3,25 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
-from pointsman import CaseRow, Status, history_of
+from pointsman import Status, SystemClock
 from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.lists import SHOWN_MAX, listed, print_cases
 from pointsman_desk.cli.looking import look_at
 from pointsman_desk.cli.one_case import print_decision, print_draft, print_question
 from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Cc, Config, Json, Seen, To, Yes, said
-from pointsman_desk.cli.session import exit_with, or_exit, who, with_desk
-from pointsman_desk.cli.shown import last_shown, remember, remember_digest
+from pointsman_desk.cli.session import carry_out, exit_with, or_exit, who
+from pointsman_desk.cli.shown import last_shown, remember
+from pointsman_desk.commands import Approve, Cancel, Command, Edit, OnCase, Readdress, Redrive, RedriveAll, Reject, Resolve
 from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.errors import DeskError
 from pointsman_desk.process import FOLLOW_UP, SORT
 from pointsman_desk.standing import reasons
-from pointsman_desk.wiring import Desk
+from pointsman_desk.wiring import reader_of
 
 NOTHING_SEEN = "0" * at_desk.SEEN_MIN  # matches no draft, so a draft that appears meanwhile is not approved
 
@@ -42,15 +43,12 @@ def approve(
     """
     settings = or_exit(lambda: load_config(config))
     if to is not None or cc is not None:
-        decide(settings, lambda desk: at_desk.readdress(desk, case, by=who(by), seen=seen, to=to, copies=_kept(cc)), as_json=as_json)
+        readdressed = or_exit(lambda: Readdress(case=case, by=who(by), seen=seen, to=to, copies=_kept(cc)))
+        decide(settings, readdressed, as_json=as_json)
         return
     shown = _shown(settings, case, seen, "Send this reply?", yes=yes, as_json=as_json)
-    decide(
-        settings,
-        lambda desk: at_desk.approve(desk, case, by=who(by), seen=shown, despite_violations=despite_violations),
-        as_json=as_json,
-        sends=True,
-    )
+    approved = or_exit(lambda: Approve(case=case, by=who(by), seen=shown, despite_violations=despite_violations))
+    decide(settings, approved, as_json=as_json)
 
 
 def edit(
@@ -72,12 +70,8 @@ def edit(
     body = text if text is not None else or_exit(lambda: _text_of(file))
     settings = or_exit(lambda: load_config(config))
     shown = _shown(settings, case, seen, "Send your text instead of this draft?", yes=yes, as_json=as_json) if send else seen
-    decide(
-        settings,
-        lambda desk: at_desk.edit(desk, case, by=who(by), body=body, seen=shown, send=send, to=to, copies=_kept(cc)),
-        as_json=as_json,
-        sends=True,
-    )
+    edited = or_exit(lambda: Edit(case=case, by=who(by), body=body, seen=shown, send=send, to=to, copies=_kept(cc)))
+    decide(settings, edited, as_json=as_json)
 
 
 def reject(
@@ -92,7 +86,7 @@ def reject(
     """Close the case without a reply. If you have not seen the draft yet, the command shows it and asks."""
     settings = or_exit(lambda: load_config(config))
     shown = _shown(settings, case, seen, "Close this case without a reply?", yes=yes, as_json=as_json)
-    decide(settings, lambda desk: at_desk.reject(desk, case, by=who(by), why=why or "", seen=shown), as_json=as_json)
+    decide(settings, or_exit(lambda: Reject(case=case, by=who(by), why=why or "", seen=shown)), as_json=as_json)
 
 
 def redrive(
@@ -108,22 +102,23 @@ def redrive(
     """Return a parked case, or all parked cases, to the backlog."""
     if (case is None) == (not everything):
         exit_with("give a case number or --all.")
-    if case is not None:
-        settings = or_exit(lambda: load_config(config))
-        decide(settings, lambda desk: at_desk.redrive(desk, case, by=who(by), why=why), as_json=as_json, sends=True)
-        return
     settings = or_exit(lambda: load_config(config))
+    if case is not None:
+        decide(settings, or_exit(lambda: Redrive(case=case, by=who(by), why=why)), as_json=as_json)
+        return
+    done = carry_out(settings, or_exit(lambda: RedriveAll(by=who(by), why=why)))
+    moved = or_exit(lambda: asyncio.run(_listed(settings, done.cases)))
+    if as_json:
+        print(json.dumps(moved, ensure_ascii=False, indent=1))
+    elif moved:
+        print_cases(moved, now=SystemClock().now(), limit=SHOWN_MAX)
+    else:
+        print("No parked case can be redriven.")
 
-    async def work(desk: Desk, _: asyncio.Event) -> None:
-        moved = await listed(desk.engine.reader, await at_desk.redrive_all(desk, by=who(by), why=why), settings)
-        if as_json:
-            print(json.dumps(moved, ensure_ascii=False, indent=1))
-        elif moved:
-            print_cases(moved, now=desk.clock.now(), limit=SHOWN_MAX)
-        else:
-            print("No parked case can be redriven.")
 
-    with_desk(settings, work, needs="sending")
+async def _listed(settings: DeskConfig, cases: Sequence[int]) -> list[dict[str, Any]]:
+    with reader_of(settings) as reader:
+        return await listed(reader, [row for case in cases if (row := await reader.case(case)) is not None], settings)
 
 
 def cancel(
@@ -135,7 +130,7 @@ def cancel(
 ) -> None:
     """Cancel a case in any status, without a reply."""
     settings = or_exit(lambda: load_config(config))
-    decide(settings, lambda desk: at_desk.cancel(desk, case, by=who(by), why=why), as_json=as_json)
+    decide(settings, or_exit(lambda: Cancel(case=case, by=who(by), why=why)), as_json=as_json)
 
 
 def resolve(
@@ -147,7 +142,7 @@ def resolve(
 ) -> None:
     """Say whether a reply in doubt arrived."""
     settings = or_exit(lambda: load_config(config))
-    decide(settings, lambda desk: at_desk.resolve(desk, case, by=who(by), arrived=arrived), as_json=as_json, sends=True)
+    decide(settings, or_exit(lambda: Resolve(case=case, by=who(by), arrived=arrived)), as_json=as_json)
 
 
 def _shown(settings: DeskConfig, case: int, seen: str | None, question: str, *, yes: bool, as_json: bool) -> str:
@@ -175,28 +170,26 @@ def at_a_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def decide(settings: DeskConfig, decision: Callable[[Desk], Awaitable[CaseRow]], *, as_json: bool, sends: bool = False) -> None:
-    """Open the desk, apply the decision, and print the result."""
-
-    async def work(desk: Desk, _: asyncio.Event) -> None:
-        try:
-            row = await decision(desk)
-        except at_desk.DraftChanged as changed:
-            if not as_json:
-                print_draft(changed.pending)
-                remember_digest(settings, changed.pending.case, changed.pending.digest)
-            raise
-        history = await history_of(desk.engine.reader, row.id)
-        if as_json:
-            print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))
-        else:
-            print_decision(history, settings, desk.clock.now())
-        if row.status is Status.READY:
-            raise DeskError(f"case {row.id} has not ended: {reasons(row, history.effects)}; your decision is saved.")
-        if row.status is Status.PARKED:
-            raise DeskError(f"case {row.id} has not ended: {reasons(row, history.effects)}.")
-
-    with_desk(settings, work, needs="sending" if sends else "nothing")
+def decide(settings: DeskConfig, command: Command, *, as_json: bool) -> None:
+    """Carry out a decision on a case, and print where the case stands."""
+    try:
+        [case] = carry_out(settings, command).cases
+    except at_desk.DraftChanged as changed:
+        if not as_json and isinstance(command, OnCase):
+            history, _ = or_exit(lambda: asyncio.run(look_at(settings, command.case)))
+            print_draft(history)
+            remember(settings, history)
+        exit_with(str(changed))
+    history, _ = or_exit(lambda: asyncio.run(look_at(settings, case)))
+    row = history.case
+    if as_json:
+        print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))
+    else:
+        print_decision(history, settings, SystemClock().now())
+    if row.status is Status.READY:
+        exit_with(f"case {row.id} has not ended: {reasons(row, history.effects)}; your decision is saved.")
+    if row.status is Status.PARKED:
+        exit_with(f"case {row.id} has not ended: {reasons(row, history.effects)}.")
 
 
 def _kept(cc: str | None) -> bool | None:

@@ -114,7 +114,7 @@ def print_run(
     if (stopped := first.get(Section.STOPPED)) is not None:
         console.print(f"To see why a case stopped and how to fix it: pointsman-desk show {stopped['id']}.")
     if Section.UNDER_WAY in first:
-        console.print("The next run continues unfinished cases; `pointsman-desk run --watch` continues them automatically.")
+        console.print("The next run continues unfinished cases; `pointsman-desk serve` continues them automatically.")
 
 
 def print_survey(found: Survey) -> None:

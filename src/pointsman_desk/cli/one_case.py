@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pointsman import History, Pending, Status, format_duration, format_time
+from pointsman import History, Status, format_duration, format_time
 from pointsman_desk.cli.replies import next_try, print_beside, print_dispatches, print_next_commands, print_outgoing, print_reply
 from pointsman_desk.cli.terminal import console, safe
 from pointsman_desk.config import DeskConfig
@@ -186,11 +186,12 @@ def _print_people(history: History) -> None:
             console.print(f"[bold]{safe(facts.get('by'))}[/]: {event.kind} ({safe(facts.get('why'))})")
 
 
-def print_draft(pending: Pending) -> None:
+def print_draft(history: History) -> None:
     """Print the current draft."""
-    print_reply(pending.shown["reply"].model_dump(), pending.beside["verdict"].model_dump())
-    print_outgoing(pending.beside["outgoing"].model_dump(mode="json"))
-    console.print(f"This draft has the digest {pending.digest[:12]}.\n")
+    print_reply(history.state.get("reply"), history.state.get("verdict"))
+    print_outgoing(history.state.get("outgoing"))
+    if history.pause is not None:
+        console.print(f"This draft has the digest {history.pause.digest[:12]}.\n")
 
 
 def print_decision(history: History, config: DeskConfig, now: float) -> None:

@@ -104,7 +104,7 @@ def next_try(history: History, now: float | None) -> str:
     if history.case.status is not Status.READY or wake_at is None or (now is not None and wake_at <= now):
         return "with the next run: pointsman-desk run"
     more = "" if now is None else f" (in {format_duration(wake_at - now)})"
-    return f"at {format_time(wake_at)}{more}, if the desk is running: pointsman-desk run --watch"
+    return f"at {format_time(wake_at)}{more}, if the desk is running: pointsman-desk serve"
 
 
 def beside_json(beside: Beside) -> dict[str, Any]:

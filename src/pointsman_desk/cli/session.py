@@ -1,81 +1,151 @@
-"""Open the desk for a command, and turn errors into one sentence and an exit code."""
+"""Do something at the desk: through the running desk, or with the cases opened here if none runs. Errors are one sentence and an exit code."""
 
 import asyncio
 import getpass
 import signal
 import sqlite3
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import NoReturn, TypeVar
 
-from pointsman import EngineStopped, PointsmanError, StoreError, StoreForeign, StoreLocked, StoreNewer
+from pydantic import TypeAdapter
+
+from pointsman import EngineStopped, PointsmanError, StoreError, StoreForeign, StoreLocked, StoreNewer, last_event
+from pointsman.client import AsyncClient, Call, CallRefused, find_running, reach, when_free
 from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.stopping import Stop, stopping
 from pointsman_desk.cli.terminal import complain, errors, unwritable
-from pointsman_desk.cli.turns import Turns
+from pointsman_desk.commands import Command, Done, OnCase
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import DeskError, FileUnusable, IndexUnavailable, PolicyInvalid, ShopUnavailable, message_of
 from pointsman_desk.mail.sources.arrivals import Arrivals
-from pointsman_desk.wiring import Desk, Needs, grace_of, mailboxes_of, open_desk, serving
+from pointsman_desk.wiring import Desk, Needs, grace_of, mailboxes_of, open_desk, reader_of, serving
 
-LOCKED_SECONDS = 900.0  # longer than a mail server may take to answer (RFC 5321, 4.5.3.2.6) while the desk waits for it
-NOTICE_SECONDS = 1.0  # a shorter wait needs no message
-RETRY_SECONDS = 0.2  # the wait between two tries to open the cases
-YIELD_SECONDS = 5.0  # how long a command that yielded leaves the cases to others, which try five times a second
+PATIENCE_SECONDS = 900.0  # longer than a mail server may take to answer (RFC 5321, 4.5.3.2.6) while another command waits for it
+AGAIN_SECONDS = 5.0  # between two tries to open a desk that something keeps from working
+DRAFT_CHANGED = 412  # RFC 9110, 15.5.13: what the caller saw is no longer there
 RECOVERABLE = (
     StoreError, EngineStopped, FileUnusable, IndexUnavailable, PolicyInvalid, ShopUnavailable, OSError, sqlite3.Error
 )  # fmt: skip
 
 T = TypeVar("T")
-Work = Callable[[Desk, asyncio.Event], Awaitable[bool | None]]
-"""What a command does with the open desk until the event is set. It returns True if it yielded the cases and wants to continue."""
+DONE = TypeAdapter(Done)
 
 
-def with_desk(settings: DeskConfig, work: Work, *, needs: Needs = "everything", arrivals: Arrivals | None = None) -> None:
-    """Open the desk, call `work`, and close the desk. Ctrl-C, SIGTERM and SIGHUP stop the work at a safe point.
+def carry_out(settings: DeskConfig, command: Command) -> Done:
+    """Carry out a command through the running desk, or here. One whose answer was lost is carried out again as the same one."""
+    after = or_exit(lambda: asyncio.run(_last_event(settings, command))) if isinstance(command, OnCase) else None
 
-    One program at a time uses the cases, so the command waits for its turn. `needs` is passed to `wiring.check`; `arrivals` receives
+    def once_more(again: bool) -> Command:
+        return command.model_copy(update={"after": after}) if again and after is not None else command
+
+    async def through(client: AsyncClient, again: bool) -> Done:
+        try:
+            return await client.call(Call("POST", f"/desk/commands/{command.name}", DONE, once_more(again)))
+        except CallRefused as refused:
+            if refused.status != DRAFT_CHANGED:
+                raise
+            raise at_desk.DraftChanged(str(refused)) from None
+
+    async def alone(desk: Desk, again: bool, _: asyncio.Event) -> Done:
+        return await once_more(again).carry_out(desk)
+
+    return through_or_alone(settings, through, alone, needs=command.needs)
+
+
+async def _last_event(settings: DeskConfig, command: OnCase) -> str:
+    with reader_of(settings) as reader:
+        return await last_event(reader, command.case)
+
+
+def through_or_alone(
+    settings: DeskConfig,
+    through: Callable[[AsyncClient, bool], Awaitable[T]],
+    alone: Callable[[Desk, bool, asyncio.Event], Awaitable[T]],
+    *,
+    needs: Needs = "everything",
+    arrivals: Arrivals | None = None,
+) -> T:
+    """Do something `through` the running desk, or `alone` with the desk opened here; see `pointsman.client.reach`.
+
+    Ctrl-C, SIGTERM and SIGHUP stop a wait at once, and what is done here at a safe point. `needs` is passed to `wiring.check`; `arrivals` receives
     the mails from mail servers.
     """
 
-    async def body(stop: Stop) -> None:
+    async def body(stop: Stop) -> T:
+        opened = asyncio.Event()
+
+        @asynccontextmanager
+        async def opening() -> AsyncIterator[Desk]:
+            async with open_desk(settings, needs=needs) as desk:
+                opened.set()
+                async with arrived.of(mailboxes_of(settings, arrived.report) if arrivals is not None else [], follow=False):
+                    yield desk
+
         arrived = arrivals or Arrivals()
-        async with arrived.of(mailboxes_of(settings, arrived.report) if arrivals is not None else [], follow=False):
-            await _in_turn(settings, work, stop, needs=needs, until=asyncio.get_running_loop().time() + LOCKED_SECONDS)
+        work = asyncio.ensure_future(
+            reach(
+                settings.database,
+                through,
+                opening,
+                lambda desk, again: alone(desk, again, stop),
+                notice=_waits,
+                patience_seconds=PATIENCE_SECONDS,
+            )
+        )
+        await asyncio.wait([work, asyncio.ensure_future(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+        if not opened.is_set():
+            work.cancel()
+        try:
+            return await work
+        except asyncio.CancelledError:
+            raise _Stopped from None
 
-    _run(settings, body)
+    return _run(settings, body)
 
 
-def watch(settings: DeskConfig, sweep: Work, arrivals: Arrivals, *, again_seconds: float) -> None:
-    """Call `sweep` every `again_seconds`, or when mails arrive, until Ctrl-C, SIGTERM or SIGHUP.
+class _Stopped(Exception):
+    """A signal came before anything was done."""
 
-    Between sweeps other commands can use the cases. Each problem is reported once, and its end too.
-    """
+
+def _waits(problem: PointsmanError) -> None:
+    complain(f"waiting for the cases; press Ctrl-C to give up: {message_of(problem)}")
+
+
+Life = Callable[[Desk, asyncio.Event, "CurrentProblem"], Awaitable[None]]
+"""What a running desk does with the open desk until the event is set."""
+
+
+def keep_open(settings: DeskConfig, life: Life, arrivals: Arrivals) -> None:
+    """Keep the desk open and call `life`, until Ctrl-C, SIGTERM or SIGHUP. What keeps it from working is reported once, and its end too."""
 
     async def body(stop: Stop) -> None:
+        if (address := find_running(settings.database)) is not None:
+            raise DeskError(f"the desk is running already at {address.url}/ (process {address.pid}); stop it first.")
         async with arrivals.of(mailboxes_of(settings, arrivals.report), follow=True), serving(settings, arrivals.hand_over):
             try:
-                await _sweep_again(settings, sweep, arrivals, stop, again_seconds)
+                await _live(settings, life, stop)
             finally:
                 arrivals.close()
 
     _run(settings, body)
 
 
-async def _sweep_again(settings: DeskConfig, sweep: Work, arrivals: Arrivals, stop: Stop, again_seconds: float) -> None:
+async def _live(settings: DeskConfig, life: Life, stop: Stop) -> None:
     problem = CurrentProblem()
     while not stop.is_set():
         try:
-            await _in_turn(settings, sweep, stop)
-            problem.over()
+            # The wait for another command is stopped, too.
+            async with when_free(lambda: open_desk(settings), notice=_waits, patience_seconds=AGAIN_SECONDS) as desk:
+                await at_desk.either(life(desk, stop, problem), desk.engine.serve(asyncio.Event()))  # the engine raises if it fails
         except (StoreForeign, StoreNewer):
             raise  # waiting does not help
+        except StoreLocked:
+            pass  # it was told
         except RECOVERABLE as error:
             problem.report(error)
-        with errors.status("Watching the mailbox; press Ctrl-C to stop"):
-            # If something is wrong, new mails are no reason to retry at once.
-            news = [] if problem.reported else [arrivals.news.wait()]
-            await at_desk.either(stop.wait(), asyncio.sleep(again_seconds), *news)
+            with errors.status("Waiting; press Ctrl-C to stop"):
+                await at_desk.either(stop.wait(), asyncio.sleep(AGAIN_SECONDS))
 
 
 class CurrentProblem:
@@ -98,53 +168,19 @@ class CurrentProblem:
         self.reported = ""
 
 
-async def _in_turn(settings: DeskConfig, work: Work, stop: Stop, *, needs: Needs = "everything", until: float = float("inf")) -> None:
-    """Open the desk when it is free, work, and close it; repeat if the work yielded. Raises StoreLocked after `until`."""
-    turns = Turns(settings.home)
-    while await _opened(settings, work, stop, turns, needs=needs, until=until) and not stop.is_set():
-        await _yield_turn(turns, stop)
-
-
-async def _opened(settings: DeskConfig, work: Work, stop: Stop, turns: Turns, *, needs: Needs, until: float) -> bool | None:
-    loop = asyncio.get_running_loop()
-    notice_at = loop.time() + NOTICE_SECONDS
-    with ExitStack() as line:
-        while not stop.is_set():
-            opened = False
-            try:
-                async with open_desk(settings, needs=needs) as desk:
-                    opened = True
-                    line.close()
-                    return await work(desk, stop)
-            except StoreLocked as locked:
-                if opened or loop.time() > until:
-                    raise
-                line.close()
-                line.enter_context(turns.waiting())
-                if loop.time() > notice_at:
-                    notice_at = float("inf")
-                    complain(f"waiting for the cases; press Ctrl-C to give up: {message_of(locked)}")
-            await at_desk.either(stop.wait(), asyncio.sleep(RETRY_SECONDS))
-    return None
-
-
-async def _yield_turn(turns: Turns, stop: Stop) -> None:
-    """Leave the cases to waiting commands, until none waits or WAY_SECONDS have passed."""
-    until = asyncio.get_running_loop().time() + YIELD_SECONDS
-    while turns.wanted() and asyncio.get_running_loop().time() < until:
-        await at_desk.either(stop.wait(), asyncio.sleep(RETRY_SECONDS))
-
-
-def _run(settings: DeskConfig, body: Callable[[Stop], Awaitable[None]]) -> None:
-    async def main() -> signal.Signals | None:
+def _run(settings: DeskConfig, body: Callable[[Stop], Awaitable[T]]) -> T:
+    async def main() -> tuple[signal.Signals | None, list[T]]:
         with stopping(grace_of(settings)) as stop:
-            await body(stop)
-        return stop.signal
+            done: list[T] = []
+            with suppress(_Stopped):
+                done.append(await body(stop))
+            return stop.signal, done
 
-    stopped = or_exit(lambda: asyncio.run(main()))
+    stopped, done = or_exit(lambda: asyncio.run(main()))
     if stopped is not None:
         complain("stopped; the next run continues unfinished cases.")
         raise SystemExit(128 + stopped)  # the exit code that shells use for a signal
+    return done[0]
 
 
 def who(by: str | None) -> str:

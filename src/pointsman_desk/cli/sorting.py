@@ -3,19 +3,20 @@
 import asyncio
 import json
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
-from pointsman import format_count
-from pointsman_desk import desk as at_desk
-from pointsman_desk import sorting
+from pointsman import SystemClock, format_count
 from pointsman_desk.cli.deciding import decide
 from pointsman_desk.cli.lists import case_json, print_cases
 from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Config, Json, said
-from pointsman_desk.cli.session import exit_with, or_exit, who, with_desk
+from pointsman_desk.cli.session import carry_out, exit_with, or_exit, who
+from pointsman_desk.commands import Accept, Close, CloseAll, Reopen
 from pointsman_desk.config import load_config
-from pointsman_desk.wiring import Desk
+from pointsman_desk.sorting import probably_automatic
+from pointsman_desk.wiring import reader_of
 
 
 def close(
@@ -32,7 +33,7 @@ def close(
     if (case is None) == (not probably_automatic):
         exit_with("give a case number or --probably-automatic.")
     if case is not None:
-        decide(or_exit(lambda: load_config(config)), lambda desk: at_desk.close(desk, case, by=who(by)), as_json=as_json)
+        decide(or_exit(lambda: load_config(config)), or_exit(lambda: Close(case=case, by=who(by))), as_json=as_json)
     else:
         _close_all(config, by, yes=yes, as_json=as_json)
 
@@ -40,26 +41,19 @@ def close(
 def _close_all(config: Config, by: By, *, yes: bool, as_json: bool) -> None:
     """List the cases, ask, and close exactly these. Other commands can use the cases while the question is open."""
     settings = or_exit(lambda: load_config(config))
-    listed: list[int] = []
 
-    async def look(desk: Desk, _: asyncio.Event) -> None:
-        rows = await sorting.probably_automatic(desk)
-        listed.extend(row.id for row in rows)
-        if not as_json:
-            print_cases([await case_json(desk.engine.reader, row) for row in rows], now=desk.clock.now(), closing=True)
+    async def look() -> list[int]:
+        with reader_of(settings) as reader:
+            rows = await probably_automatic(reader)
+            if not as_json:
+                print_cases([await case_json(reader, row) for row in rows], now=SystemClock().now(), closing=True)
+            return [row.id for row in rows]
 
-    async def work(desk: Desk, _: asyncio.Event) -> None:
-        closed = await sorting.close_all(desk, listed, by=who(by))
-        if as_json:
-            print(json.dumps([await case_json(desk.engine.reader, row) for row in closed], ensure_ascii=False, indent=1))
-        else:
-            left = len(listed) - len(closed)
-            print(
-                f"Closed {format_count(len(closed), 'case')} as automatic."
-                + (f" Changed meanwhile and still open: {left}." if left else "")
-            )
+    async def closed_ones(cases: Sequence[int]) -> list[dict[str, Any]]:
+        with reader_of(settings) as reader:
+            return [await case_json(reader, row) for case in cases if (row := await reader.case(case)) is not None]
 
-    with_desk(settings, look, needs="nothing")
+    listed = or_exit(lambda: asyncio.run(look()))
     if not listed and not as_json:
         print("No case is probably automatic.")
         return
@@ -68,12 +62,17 @@ def _close_all(config: Config, by: By, *, yes: bool, as_json: bool) -> None:
             exit_with(f"closing {format_count(len(listed), 'case')} needs a confirmation, and this is not a terminal; use --yes.")
         if not typer.confirm(f"Close {format_count(len(listed), 'case')} without a reply?"):
             exit_with("nothing was closed.")
-    with_desk(settings, work, needs="nothing")
+    closed = carry_out(settings, or_exit(lambda: CloseAll(cases=tuple(listed), by=who(by)))).cases
+    if as_json:
+        print(json.dumps(or_exit(lambda: asyncio.run(closed_ones(closed))), ensure_ascii=False, indent=1))
+        return
+    left = len(listed) - len(closed)
+    print(f"Closed {format_count(len(closed), 'case')} as automatic." + (f" Changed meanwhile and still open: {left}." if left else ""))
 
 
 def accept(case: CaseNumber, by: By = None, config: Config = None, as_json: Json = False) -> None:
     """Treat a probably automatic mail as a customer's: the desk drafts a reply and asks for approval."""
-    decide(or_exit(lambda: load_config(config)), lambda desk: sorting.accept(desk, case, by=who(by)), as_json=as_json)
+    decide(or_exit(lambda: load_config(config)), or_exit(lambda: Accept(case=case, by=who(by))), as_json=as_json)
 
 
 def reopen(
@@ -84,4 +83,4 @@ def reopen(
     as_json: Json = False,
 ) -> None:
     """Put the mails of an ended case before a person again, in a new case."""
-    decide(or_exit(lambda: load_config(config)), lambda desk: sorting.reopen(desk, case, by=who(by), why=why or ""), as_json=as_json)
+    decide(or_exit(lambda: load_config(config)), or_exit(lambda: Reopen(case=case, by=who(by), why=why or "")), as_json=as_json)

@@ -1,40 +1,42 @@
 """The commands that take in mails and report on it: run, ingest, mailboxes, doctor."""
 
 import asyncio
+import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import TypeAdapter
 
-from pointsman import Status, SystemClock
+from pointsman import CaseRow, Status, SystemClock
+from pointsman.client import AsyncClient, Call, find_running
 from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.lists import listed, mailbox_json, print_findings, print_mailboxes, print_run, print_survey, run_json
 from pointsman_desk.cli.options import Config, Json
-from pointsman_desk.cli.session import or_exit, with_desk
-from pointsman_desk.cli.session import watch as watching
+from pointsman_desk.cli.session import CurrentProblem, exit_with, keep_open, or_exit, through_or_alone
 from pointsman_desk.cli.terminal import complain, errors, safe
-from pointsman_desk.cli.turns import Turns
+from pointsman_desk.commands import HANDED_OVER, HOST, PORT, Mail, Taken
 from pointsman_desk.config import DeskConfig, load_config
-from pointsman_desk.errors import DeskError
-from pointsman_desk.health import Finding, findings
+from pointsman_desk.desk import Run
+from pointsman_desk.health import findings
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.sources.bookmark import Bookmark
 from pointsman_desk.mail.sources.places import mails_at
 from pointsman_desk.mail.survey import Survey, survey
-from pointsman_desk.wiring import Desk, after_restore
+from pointsman_desk.wiring import Desk, after_restore, models_named, reader_of, source_of
 
-WATCH_SECONDS = 5.0  # how often a watched folder is checked: soon enough for mail
+TAKEN = TypeAdapter(Taken)
 HELD = {Status.WAITING, Status.PARKED, Status.READY}
 
 
 def run(
     mailbox: Annotated[Path | None, typer.Option(help="A maildir or a folder of .eml files.", show_default=False)] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep running until Ctrl-C.")] = False,
     restored: Annotated[
         bool, typer.Option("--after-restore", help="Continue after the cases were lost or restored from a backup.")
     ] = False,
@@ -43,16 +45,85 @@ def run(
 ) -> None:
     """Take in the mails of the mailbox, answer what needs no approval, and draft the rest."""
     settings = or_exit(lambda: load_config(config))
+    if restored and find_running(settings.database) is not None:
+        exit_with("the desk is running; stop it before you continue after a loss.")
+    if restored:
+        or_exit(lambda: after_restore(settings))
     if mailbox is not None:
         settings = settings.model_copy(update={"mailbox": mailbox.absolute(), "mailboxes": (), "http": None})
     arrivals = Arrivals()
-    if restored:
-        or_exit(lambda: after_restore(settings))
-    sweep = _Sweep(settings, None, arrivals, as_json=as_json, watched=watch, restored=restored)
-    if watch:
-        watching(settings, sweep.go_on, arrivals, again_seconds=WATCH_SECONDS)
-    else:
-        with_desk(settings, sweep.go_on, arrivals=arrivals)
+
+    async def through(client: AsyncClient, _: bool) -> Run:
+        if mailbox is not None:
+            return await _handed_over(client, settings, source_of(settings.mailbox or mailbox).mails())
+        return (await client.call(Call("POST", "/desk/look", TAKEN, safe=True))).as_run()
+
+    async def alone(desk: Desk, _: bool, stop: asyncio.Event) -> Run:
+        if restored:
+            await _settle(desk)
+        return await _worked_off(desk, stop, None, arrivals)
+
+    done = through_or_alone(settings, through, alone, arrivals=arrivals)
+    _tell(settings, done, as_json=as_json)
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = HOST,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 is any free one.")] = PORT,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Keep the desk open until Ctrl-C: take mails in as they come, and serve the pages and the other commands."""
+    settings = or_exit(lambda: load_config(config))
+    arrivals, told = Arrivals(), _Told(settings, as_json=as_json)
+
+    async def life(desk: Desk, stop: asyncio.Event, problem: CurrentProblem) -> None:
+        from pointsman_desk.running import Round, served  # noqa: PLC0415 - it imports much
+
+        reception = at_desk.Reception(desk)
+        async with served(desk, reception, host, port) as url:
+            told.ready(url)
+            await Round(
+                desk, reception, arrivals, told.tell, lambda error: problem.over() if error is None else problem.report(error)
+            ).work(stop)
+
+    keep_open(settings, life, arrivals)
+
+
+async def _settle(desk: Desk) -> None:
+    for case in await at_desk.settle_restored(desk):
+        complain(f"case {case} is cancelled: its reply had been sent before the cases were restored.")
+
+
+async def _worked_off(desk: Desk, stop: asyncio.Event, mails: Iterable[Found] | None, arrivals: Arrivals) -> Run:
+    """Take mails in, and serve other commands meanwhile."""
+    from pointsman_desk.running import served  # noqa: PLC0415 - it imports much
+
+    reception = at_desk.Reception(desk)
+    async with served(desk, reception, HOST, 0):
+        with errors.status("Checking the mailbox") as status:
+            return await at_desk.work_off(
+                desk, lambda name: status.update(f"Taking in {safe(name)}"), stop, mails, arrivals, reception=reception
+            )
+
+
+async def _handed_over(client: AsyncClient, settings: DeskConfig, mails: Iterable[Found]) -> Run:
+    """Hand mails to the running desk, one after another: each lies in a file of the desk's folder meanwhile."""
+    folder, run = settings.home / HANDED_OVER, Run()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for found in mails:
+        if found.raw is None:
+            run.problems.append(found.problem or f"{found.name} cannot be read")
+            continue
+        file = folder / hashlib.sha256(found.raw).hexdigest()
+        try:
+            file.write_bytes(found.raw)
+            call = Call("POST", "/desk/mails", TAKEN, Mail(file=file.name, name=found.name), safe=True)  # a second time it is known
+            taken = (await client.call(call)).as_run()
+        finally:
+            file.unlink(missing_ok=True)
+        run = Run(run.started + taken.started, run.joined + taken.joined, run.known + taken.known, run.problems + taken.problems)
+    return run
 
 
 def mailboxes(config: Config = None, as_json: Json = False) -> None:
@@ -72,8 +143,6 @@ def doctor(config: Config = None, as_json: Json = False) -> None:
     """Check what the desk needs: files, shop, policy, models, mailboxes. Changes nothing."""
     settings = or_exit(lambda: load_config(config))
     found = or_exit(lambda: list(findings(settings, SystemClock().now())))
-    if Turns(settings.home).wanted():
-        found.append(Finding("turn", "a command waits for the cases, which another program uses; wait for that program or stop it."))
     if as_json:
         print(json.dumps([finding._asdict() for finding in found], ensure_ascii=False, indent=1))
     else:
@@ -92,7 +161,12 @@ def ingest(
     settings = or_exit(lambda: load_config(config))
     mails = or_exit(lambda: mails_at(paths, sys.stdin.buffer))
     if not dry_run:
-        with_desk(settings, _Sweep(settings, mails, Arrivals(), as_json=as_json, watched=False).go_on)
+        done = through_or_alone(
+            settings,
+            lambda client, _: _handed_over(client, settings, mails),
+            lambda desk, _, stop: _worked_off(desk, stop, mails, Arrivals()),
+        )
+        _tell(settings, done, as_json=as_json)
         return
 
     def look() -> Survey:
@@ -108,53 +182,57 @@ def ingest(
         print_survey(found)
 
 
-class _Sweep:
-    """Take in `mails`, or those of the mailbox and of `arrivals`; report on them; yield the cases to waiting commands in between."""
+def _tell(settings: DeskConfig, done: Run, *, as_json: bool) -> None:
+    """Print what a run did and what waits; exit with its problems."""
 
-    def __init__(self, settings: DeskConfig, mails: Iterable[Found] | None, arrivals: Arrivals, *, as_json: bool, watched: bool, restored: bool = False
-    ) -> None:  # fmt: skip
-        self._wanted = Turns(settings.home).wanted
-        self._mails = mails
-        self._arrivals = arrivals
+    async def look() -> tuple[list[CaseRow], list[dict[str, Any]]]:
+        with reader_of(settings) as reader:
+            rows = await reader.cases(limit=at_desk.CASES_MAX)
+            numbers = {*done.started, *done.joined} | {row.id for row in rows if row.status in HELD}
+            return rows, [] if as_json else await listed(reader, [row for row in rows if row.id in numbers], settings)
+
+    rows, shown = or_exit(lambda: asyncio.run(look()))
+    if as_json:
+        print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=1), flush=True)
+    else:
+        print_run(done, shown, rows, settings, models_named(settings), now=SystemClock().now(), watched=False)
+    if done.problems:
+        exit_with("; ".join(done.problems))
+
+
+class _Told:
+    """What a running desk prints: once what `run` prints, and then what is new."""
+
+    def __init__(self, settings: DeskConfig, *, as_json: bool) -> None:
+        self._settings = settings
         self._as_json = as_json
-        self._watched = watched
-        self._restored = restored
-        self._left: Iterator[Found] | None = None
-        self._run = at_desk.Run()
+        self._url = ""
+        self._first = True
         self._problems: set[str] = set()
 
-    async def go_on(self, desk: Desk, stop: asyncio.Event) -> bool:
-        """Start a sweep, or continue one that yielded. Returns True if it yielded again."""
-        if self._restored:
-            for case in await at_desk.settle_restored(desk):
-                complain(f"case {case} is cancelled: its reply had been sent before the cases were restored.")
-            self._restored = False
-        if self._left is None:
-            self._left, self._run = iter(desk.mails() if self._mails is None else self._mails), at_desk.Run()
-        with errors.status("Checking the mailbox") as status:
-            await at_desk.work_off(
-                desk, lambda name: status.update(f"Taking in {safe(name)}"), stop, self._left, self._arrivals, wanted=self._wanted, run=self._run,
-                again_seconds=WATCH_SECONDS if self._watched else None,
-            )  # fmt: skip
-        if self._run.yielded and not stop.is_set():
-            return True
-        self._left = None
-        await self._tell(desk)
-        return False
+    def ready(self, url: str) -> None:
+        """Print the address once it answers; a supervisor waits for the line."""
+        if url != self._url:
+            self._url = url
+            print(json.dumps({"ready": url}) if self._as_json else f"READY {url}", flush=True)
 
-    async def _tell(self, desk: Desk) -> None:
-        done = self._run
-        rows = await desk.engine.reader.cases(limit=at_desk.CASES_MAX)
+    async def tell(self, desk: Desk, done: Run) -> None:
+        """Print what was done. Only the first time all cases are read, by another thread."""
         if self._as_json:
-            print(json.dumps(run_json(done, rows), ensure_ascii=False, indent=None if self._watched else 1), flush=True)
-        elif done.started or done.joined or not self._watched:
-            numbers = {*done.started, *done.joined} | {row.id for row in rows if row.status in HELD and not self._watched}
-            shown = await listed(desk.engine.reader, [row for row in rows if row.id in numbers], desk.config)
-            models = ", then ".join(model.name for model in desk.models)
-            print_run(done, shown, rows, desk.config, models, now=desk.clock.now(), watched=self._watched)
-        if done.problems and not self._watched:
-            raise DeskError("; ".join(done.problems))
+            rows = await asyncio.gather(*(desk.engine.case(case) for case in {*done.started, *done.joined}))
+            print(json.dumps(run_json(done, rows), ensure_ascii=False), flush=True)
+        elif self._first:
+            await asyncio.to_thread(self._everything, done)
+        elif done.started or done.joined:
+            rows = await asyncio.gather(*(desk.engine.case(case) for case in {*done.started, *done.joined}))
+            shown = await listed(desk.engine.reader, rows, self._settings)
+            print_run(done, shown, rows, self._settings, models_named(self._settings), now=desk.clock.now(), watched=True)
         for problem in dict.fromkeys(done.problems):
             if problem not in self._problems:
                 complain(problem)
-        self._problems = set(done.problems)
+        self._problems, self._first = set(done.problems), False
+
+    def _everything(self, done: Run) -> None:
+        with suppress(SystemExit):  # problems are told by `tell`
+            _tell(self._settings, Run(done.started, done.joined, done.known), as_json=False)
+        errors.print(f"pointsman-desk: running at {self._url}/; press Ctrl-C to stop.")
