@@ -1,4 +1,4 @@
-# `make desk` works off the sample mailbox; `make check` is for every commit, `make test` for every landing; `make soak` proves at length. Each sets up what it needs first.
+# `make desk` works off the sample mailbox, and then serves it until Ctrl-C; `make check` is for every commit, `make test` for every landing; `make soak` proves at length. Each sets up what it needs first.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,9 +7,9 @@ PYTHON ?= python3
 
 .PHONY: desk check check-desk check-library test test-journeys test-others soak lint bench system-deps clean
 
-# One run of the desk ends when the mailbox is worked off, with ONCE=1 and without.
+# With ONCE=1 the desk ends when the mailbox is worked off.
 desk: $(VENV)/.desk
-	$(BIN)/pointsman-desk run
+	$(BIN)/pointsman-desk $(if $(ONCE),run,serve)
 
 # The tests write in memory if there is room for it: a kill takes nothing from it that was written, and power failures and faults of the
 # disk have a disk of their own (tests/store/sqlite_disk.py).

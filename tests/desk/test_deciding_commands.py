@@ -17,13 +17,12 @@ from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Receipt
 from pointsman_desk.cli.lists import print_run
 from pointsman_desk.cli.main import app
-from pointsman_desk.cli.taking import _Sweep
+from pointsman_desk.cli.taking import _Told
 from pointsman_desk.cli.terminal import console
 from pointsman_desk.config import SAMPLE, DeskConfig, load_config
 from pointsman_desk.desk import Run
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.message import read_mail
-from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.wiring import open_desk
 from smtp_faults import mail_server
 
@@ -218,7 +217,7 @@ def test_an_approval_that_meets_a_busy_server_is_kept_and_tells_of_the_next_try(
     assert "your decision is saved, but the reply could not be sent yet and will be retried." in flat(done.stdout)
     assert "451" in flat(done.stdout)
     assert "Next attempt: at 20" in flat(done.stdout)
-    assert "if the desk is running: pointsman-desk run --watch" in flat(done.stdout)
+    assert "if the desk is running: pointsman-desk serve" in flat(done.stdout)
     assert (listed[0]["status"], listed[0]["why"]) == ("ready", "the reply could not be sent yet and will be retried")
     assert listed[0]["next_try_at"] > listed[0]["came_at"]
     assert "Not sent: the reply of 20" in shown
@@ -382,7 +381,7 @@ def _row() -> CaseRow:
     return CaseRow(1, "support-mail", 1, None, Status.WAITING, 2, 1, None, 1, 3, "approve", "the risk is not low", None, None, 0.0, 0.0)
 
 
-def test_a_watching_desk_tells_only_what_is_new_and_a_count(tmp_path: Path) -> None:
+def test_a_running_desk_tells_only_what_is_new(tmp_path: Path) -> None:
     desk = Terminal(tmp_path)
     desk.deliver(ARTICLE)
     desk("run")
@@ -390,14 +389,16 @@ def test_a_watching_desk_tells_only_what_is_new_and_a_count(tmp_path: Path) -> N
 
     async def sweep() -> None:
         async with open_desk(desk.config) as opened:
-            await _Sweep(desk.config, None, Arrivals(), as_json=False, watched=True).go_on(opened, asyncio.Event())
+            told = _Told(desk.config, as_json=False)
+            await told.tell(opened, Run())
+            await told.tell(opened, await at_desk.work_off(opened, lambda name: None, asyncio.Event()))
 
     with console.capture() as shown:
         asyncio.run(sweep())
 
     assert "maria.keller" not in shown.get()
     assert "john.smith" in shown.get()
-    assert "2 cases in total: 1 waiting for your decision, 1 sent." in shown.get()
+    assert "in total" not in shown.get(), "a running desk does not count all cases again"
 
 
 def test_one_cause_of_many_parked_cases_is_told_with_the_one_command(tmp_path: Path) -> None:
@@ -409,11 +410,12 @@ def test_one_cause_of_many_parked_cases_is_told_with_the_one_command(tmp_path: P
         async with open_desk(desk.config, clock=clock) as opened:
             desk.config.shop_file.rename(desk.config.shop_file.with_name("away"))
             work = asyncio.ensure_future(at_desk.work_off(opened, lambda name: None, asyncio.Event()))
-            while not work.done():
+            while not work.done() or (rows := [row for row in await opened.engine.reader.cases() if row.status is not Status.PARKED]):
                 rows = [row for row in await opened.engine.reader.cases() if row.status is not Status.PARKED]
                 if rows and all(row.status is Status.READY and (row.wake_at or 0.0) > clock.now() for row in rows):
                     clock.advance(min(row.wake_at or 0.0 for row in rows) - clock.now())
                 await asyncio.sleep(0)
+            await work
 
     asyncio.run(outage())
 

@@ -510,11 +510,11 @@ def test_the_desk_takes_in_several_mailboxes_and_tells_of_the_one_that_fails(ser
 
 def test_a_desk_that_follows_its_mailbox_works_what_comes_and_stops_in_order(server: Dovecot, user: str, tmp_path: Path) -> None:
     file = desk_file(tmp_path, server, {"user": user})
-    arguments = [sys.executable, "-m", "pointsman_desk.cli.main", "run", "--watch", "--json", "--config", str(file)]
+    arguments = [sys.executable, "-m", "pointsman_desk.cli.main", "serve", "--port", "0", "--json", "--config", str(file)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         server.deliver(user, [mail(1)])
-        statuses = next(done for line in process.stdout if (done := json.loads(line))["started"])["statuses"]
+        statuses = next(done for line in process.stdout if (done := json.loads(line)).get("started"))["statuses"]
         decided = command(file, "reject", "1", "--yes", "--why", "a test")
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=BOUND_SECONDS)

@@ -99,11 +99,11 @@ def print_run(
     if not rows:
         return
     print_cases(cases, now=now, limit=SHOWN_MAX)
+    if watched:
+        return
     counts = Counter(section_of(row.status, row.rule, row.outcome) for row in rows)
     counted = ", ".join(f"{counts[section]} {section.counted}" for section in Section if counts[section])
     console.print(f"\n{format_count(len(rows), 'case')} in total: {counted}.")
-    if watched:
-        return
     if config.smtp is None and config.resend is None:
         console.print(f"Replies are in {safe(config.outbox)}.")
     first = {_group(case)[0]: case for case in reversed(in_order(cases))}

@@ -4,13 +4,13 @@ import asyncio
 import getpass
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import TypeAdapter
 
-from pointsman import EngineStopped, PointsmanError, StoreError, StoreForeign, StoreLocked, StoreNewer, last_event
+from pointsman import EngineStopped, PointsmanError, StoreError, StoreForeign, StoreNewer, last_event
 from pointsman.client import AsyncClient, Call, CallRefused, find_running, reach, when_free
 from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.stopping import Stop, stopping
@@ -33,24 +33,33 @@ DONE = TypeAdapter(Done)
 
 
 def carry_out(settings: DeskConfig, command: Command) -> Done:
-    """Carry out a command through the running desk, or here. One whose answer was lost is carried out again as the same one."""
+    """Carry out a command through the running desk, or here. One whose answer was lost is carried out again as the same one.
+
+    Raises DraftChanged; other errors end the program.
+    """
     after = or_exit(lambda: asyncio.run(_last_event(settings, command))) if isinstance(command, OnCase) else None
 
     def once_more(again: bool) -> Command:
         return command.model_copy(update={"after": after}) if again and after is not None else command
 
-    async def through(client: AsyncClient, again: bool) -> Done:
+    async def through(client: AsyncClient, again: bool) -> Done | at_desk.DraftChanged:
         try:
             return await client.call(Call("POST", f"/desk/commands/{command.name}", DONE, once_more(again)))
         except CallRefused as refused:
             if refused.status != DRAFT_CHANGED:
                 raise
-            raise at_desk.DraftChanged(str(refused)) from None
+            return at_desk.DraftChanged(str(refused))
 
-    async def alone(desk: Desk, again: bool, _: asyncio.Event) -> Done:
-        return await once_more(again).carry_out(desk)
+    async def alone(desk: Desk, again: bool, _: asyncio.Event) -> Done | at_desk.DraftChanged:
+        try:
+            return await once_more(again).carry_out(desk)
+        except at_desk.DraftChanged as changed:
+            return changed
 
-    return through_or_alone(settings, through, alone, needs=command.needs)
+    done = through_or_alone(settings, through, alone, needs=command.needs)
+    if isinstance(done, at_desk.DraftChanged):
+        raise done
+    return done
 
 
 async def _last_event(settings: DeskConfig, command: OnCase) -> str:
@@ -83,25 +92,30 @@ def through_or_alone(
                     yield desk
 
         arrived = arrivals or Arrivals()
-        work = asyncio.ensure_future(
-            reach(
-                settings.database,
-                through,
-                opening,
-                lambda desk, again: alone(desk, again, stop),
-                notice=_waits,
-                patience_seconds=PATIENCE_SECONDS,
-            )
+        work = reach(
+            settings.database,
+            through,
+            opening,
+            lambda desk, again: alone(desk, again, stop),
+            notice=_waits,
+            patience_seconds=PATIENCE_SECONDS,
         )
-        await asyncio.wait([work, asyncio.ensure_future(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
-        if not opened.is_set():
-            work.cancel()
-        try:
-            return await work
-        except asyncio.CancelledError:
-            raise _Stopped from None
+        return await _unless_stopped(work, opened, stop)
 
     return _run(settings, body)
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, T], opened: asyncio.Event, stop: Stop) -> T:
+    """Do `work`. A signal before it has `opened` the desk cancels it; later it must end by itself. Raises _Stopped."""
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not opened.is_set():
+        task.cancel()
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise _Stopped from None
 
 
 class _Stopped(Exception):
@@ -134,14 +148,17 @@ def keep_open(settings: DeskConfig, life: Life, arrivals: Arrivals) -> None:
 async def _live(settings: DeskConfig, life: Life, stop: Stop) -> None:
     problem = CurrentProblem()
     while not stop.is_set():
-        try:
-            # The wait for another command is stopped, too.
-            async with when_free(lambda: open_desk(settings), notice=_waits, patience_seconds=AGAIN_SECONDS) as desk:
+        opened = asyncio.Event()
+
+        async def live(opened: asyncio.Event = opened) -> None:
+            async with when_free(lambda: open_desk(settings), notice=_waits, patience_seconds=PATIENCE_SECONDS) as desk:
+                opened.set()
                 await at_desk.either(life(desk, stop, problem), desk.engine.serve(asyncio.Event()))  # the engine raises if it fails
+
+        try:
+            await _unless_stopped(live(), opened, stop)
         except (StoreForeign, StoreNewer):
             raise  # waiting does not help
-        except StoreLocked:
-            pass  # it was told
         except RECOVERABLE as error:
             problem.report(error)
             with errors.status("Waiting; press Ctrl-C to stop"):

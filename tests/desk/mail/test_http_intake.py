@@ -115,7 +115,7 @@ def running(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         port = free.getsockname()[1]
     file = folder / "desk.toml"
     file.write_text(f'home = "{folder / "desk"}"\n[http]\nport = {port}\nsecret_env = "INTAKE_KEY"\n', encoding="utf-8")
-    arguments = [sys.executable, "-m", "pointsman_desk.cli.main", "run", "--watch", "--json", "--config", str(file)]
+    arguments = [sys.executable, "-m", "pointsman_desk.cli.main", "serve", "--port", "0", "--json", "--config", str(file)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

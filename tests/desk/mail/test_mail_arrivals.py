@@ -116,17 +116,3 @@ def test_a_desk_that_stops_sends_away_who_waits_and_who_comes() -> None:
         return await asyncio.gather(waiting, arrivals.hand_over(MAILS), return_exceptions=True)
 
     assert [type(answer) for answer in asyncio.run(ask())] == [Busy, Busy]
-
-
-def test_decisions_get_in_between_two_batches() -> None:
-    async def take() -> tuple[list[str], bool]:
-        arrivals, cases = Arrivals(), Cases()
-        first, second = await handed_over(arrivals, MAILS[:2]), await handed_over(arrivals, MAILS[2:])
-        await asyncio.sleep(0)
-        await arrivals.take_in(cases.take, cases.stop, lambda: bool(cases.names))
-        taken, left = [*cases.names], arrivals.news.is_set()
-        await arrivals.take_in(cases.take, cases.stop)
-        await asyncio.gather(first, second)
-        return taken, left
-
-    assert asyncio.run(take()) == (["a", "b"], True)
