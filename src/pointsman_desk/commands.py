@@ -49,7 +49,7 @@ class OnCase(Command):
     async def carry_out(self, desk: Desk) -> Done:
         """Decide, or find out that it was decided. Raises DeskError and what the engine raises."""
         if self.after is not None and await decided_since(desk.engine.reader, self.case, self.by, self.after):
-            rows = await at_desk.settled(desk, self.case)
+            rows = await at_desk.resting(desk, self.case)
         else:
             rows = [await self.decide(desk)]
         return Done(cases=tuple(row.id for row in rows))

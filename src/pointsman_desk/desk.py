@@ -228,7 +228,7 @@ async def redrive_all(desk: Desk, *, by: str, why: str) -> list[CaseRow]:
     ready = [row.id for row in parked if may_go_on(row, await desk.engine.reader.effects(row.id))]
     for case in ready:
         await desk.engine.redrive(case, by=by, why=why)
-    return await settled(desk, *ready)
+    return await resting(desk, *ready)
 
 
 async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
@@ -263,7 +263,7 @@ async def cancel(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
     return await _moved(desk, case)
 
 
-async def settled(desk: Desk, *cases: int) -> list[CaseRow]:
+async def resting(desk: Desk, *cases: int) -> list[CaseRow]:
     """Wait until these cases rest or wait for a later attempt. Where the desk stays open, wait only a moment."""
     if not desk.stays_open:
         await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
@@ -276,7 +276,7 @@ async def settled(desk: Desk, *cases: int) -> list[CaseRow]:
 
 
 async def _moved(desk: Desk, case: int) -> CaseRow:
-    return (await settled(desk, case))[0]
+    return (await resting(desk, case))[0]
 
 
 async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:

@@ -63,7 +63,7 @@ async def look(request: Request) -> Taken:
     await permit(request, Scope.START)
     desk, run = request.app.state.desk, at_desk.Run()
     await request.app.state.reception.take_all(desk.mails(), run, lambda _: None, asyncio.Event())
-    await at_desk.settled(desk, *run.started, *run.joined)
+    await at_desk.resting(desk, *run.started, *run.joined)
     return _taken(run)
 
 

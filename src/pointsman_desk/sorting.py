@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from pointsman import CaseRow, NotWaiting, Reader, Stale, Status
 from pointsman_desk.case import Case, Incoming, Risk, Sorting
-from pointsman_desk.desk import CASES_MAX, settled
+from pointsman_desk.desk import CASES_MAX, resting
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.threads import Kind, Place
 from pointsman_desk.process import SORT
@@ -31,13 +31,13 @@ async def close_all(desk: Desk, cases: Iterable[int], *, by: str, seen: Mapping[
             await _sort(desk, case, Sorting(found="automatic", by=by), None if seen is None else seen.get(case, ""))
         except (DeskError, NotWaiting):
             continue
-    return [row for row in await settled(desk, *cases) if row.status is Status.DONE]
+    return [row for row in await resting(desk, *cases) if row.status is Status.DONE]
 
 
 async def accept(desk: Desk, case: int, *, by: str) -> CaseRow:
     """Treat a probably automatic mail as a customer's. Its reply always needs approval. Raises DeskError."""
     await _sort(desk, case, Sorting(found="a customer's", by=by))
-    return (await settled(desk, case))[0]
+    return (await resting(desk, case))[0]
 
 
 async def _sort(desk: Desk, case: int, sorting: Sorting, seen: str | None = None) -> None:
@@ -74,7 +74,7 @@ async def reopen(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
         names: list[tuple[Kind, str]] = [("key", mail.key), ("mail", mail.email_id)]
         desk.conversations.threads.add(Place(number, row.correlation), names, mail.key)
     desk.conversations.threads.follows(case, Place(number, row.correlation))
-    [opened] = await settled(desk, number)
+    [opened] = await resting(desk, number)
     if duplicates == len(state.mails) and opened.status in ENDED:
         raise DeskError(f"case {case} was reopened as case {number}, which has ended too; reopen case {number}.")
     return opened

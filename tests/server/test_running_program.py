@@ -209,7 +209,7 @@ def test_a_call_whose_answer_is_lost_is_repeated_as_one_and_told_as_unknown_at_l
         async with server:
             database = tmp_path / "a.db"
             with announced(database, f"http://127.0.0.1:{port}"):
-                await reach(database, through, lambda: Engine.open(database, [claims]), _never, patience_seconds=0.1)
+                await reach(database, through, lambda: Engine.open(database, [claims]), _never, wait_max_seconds=0.1)
 
     with pytest.raises(Unreachable, match="look before you repeat it") as told:
         asyncio.run(body())

@@ -12,7 +12,7 @@ from pointsman.client.problems import CallRefused, Unreachable
 from pointsman.errors import EngineStopped, PointsmanError, StoreLocked
 from pointsman.store.sqlite_file import beside, engine_process, has_engine
 
-PATIENCE_SECONDS = 10.0  # as long as a stopping engine waits for its running steps (runtime.engine.GRACE_SECONDS)
+WAIT_MAX_SECONDS = 10.0  # as long as a stopping engine waits for its running steps (runtime.engine.GRACE_SECONDS)
 NOTICE_SECONDS = 1.0  # a person wonders about a longer wait
 RETRY_SECONDS = 0.02  # a program opens its file in some tens of milliseconds
 UNAUTHORIZED = 401
@@ -54,16 +54,16 @@ async def reach(
     alone: Callable[[U, bool], Awaitable[T]],
     *,
     notice: Callable[[PointsmanError], None] = lambda _: None,
-    patience_seconds: float = PATIENCE_SECONDS,
+    wait_max_seconds: float = WAIT_MAX_SECONDS,
 ) -> T:
     """Do something `through` the running program, or `alone` with what `opening` opens if no program has the database open.
 
-    While a program starts, stops or restarts, this waits for it, up to `patience_seconds`; `notice` gets the problem if the wait is long. If the
+    While a program starts, stops or restarts, this waits for it, up to `wait_max_seconds`; `notice` gets the problem if the wait is long. If the
     program ends during the call, the call is made again: the second argument of `through` and `alone` is then True, because an earlier call may
     have happened. Raises StoreLocked if another program keeps the database open and does not listen, Unreachable if the answer of the last call
     is unknown, and what `through`, `opening` and `alone` raise.
     """
-    wait, again = _Wait(notice, patience_seconds), False
+    wait, again = _Wait(notice, wait_max_seconds), False
     while True:
         problem: PointsmanError
         if (address := find_running(database)) is not None:
@@ -95,10 +95,10 @@ async def when_free(
     opening: Callable[[], AbstractAsyncContextManager[U]],
     *,
     notice: Callable[[PointsmanError], None] = lambda _: None,
-    patience_seconds: float = PATIENCE_SECONDS,
+    wait_max_seconds: float = WAIT_MAX_SECONDS,
 ) -> AsyncIterator[U]:
-    """Open what `opening` opens, once no other program has the database open. Raises StoreLocked after `patience_seconds`."""
-    wait = _Wait(notice, patience_seconds)
+    """Open what `opening` opens, once no other program has the database open. Raises StoreLocked after `wait_max_seconds`."""
+    wait = _Wait(notice, wait_max_seconds)
     async with AsyncExitStack() as stack:
         while True:
             try:
@@ -114,15 +114,15 @@ async def when_free(
 class _Wait:
     """A wait for another program, with a notice if it is long."""
 
-    def __init__(self, notice: Callable[[PointsmanError], None], patience_seconds: float) -> None:
+    def __init__(self, notice: Callable[[PointsmanError], None], wait_max_seconds: float) -> None:
         self._notice: Callable[[PointsmanError], None] | None = notice
-        self._patience_seconds = patience_seconds
+        self._wait_max_seconds = wait_max_seconds
         self._begun = asyncio.get_running_loop().time()
 
     async def again(self, problem: PointsmanError) -> bool:
         """Wait a moment before another try. Returns False if this has taken too long."""
         waited = asyncio.get_running_loop().time() - self._begun
-        if waited >= self._patience_seconds:
+        if waited >= self._wait_max_seconds:
             return False
         if waited >= NOTICE_SECONDS and self._notice is not None:
             self._notice(problem)

@@ -21,7 +21,7 @@ from pointsman_desk.errors import DeskError, FileUnusable, IndexUnavailable, Pol
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.wiring import Desk, Needs, grace_of, mailboxes_of, open_desk, reader_of, serving
 
-PATIENCE_SECONDS = 900.0  # longer than a mail server may take to answer (RFC 5321, 4.5.3.2.6) while another command waits for it
+WAIT_MAX_SECONDS = 900.0  # longer than a mail server may take to answer (RFC 5321, 4.5.3.2.6) while another command waits for it
 AGAIN_SECONDS = 5.0  # between two tries to open a desk that something keeps from working
 DRAFT_CHANGED = 412  # RFC 9110, 15.5.13: what the caller saw is no longer there
 RECOVERABLE = (
@@ -98,7 +98,7 @@ def through_or_alone(
             opening,
             lambda desk, again: alone(desk, again, stop),
             notice=_waits,
-            patience_seconds=PATIENCE_SECONDS,
+            wait_max_seconds=WAIT_MAX_SECONDS,
         )
         return await _unless_stopped(work, opened, stop)
 
@@ -151,7 +151,7 @@ async def _live(settings: DeskConfig, life: Life, stop: Stop) -> None:
         opened = asyncio.Event()
 
         async def live(opened: asyncio.Event = opened) -> None:
-            async with when_free(lambda: open_desk(settings), notice=_waits, patience_seconds=PATIENCE_SECONDS) as desk:
+            async with when_free(lambda: open_desk(settings), notice=_waits, wait_max_seconds=WAIT_MAX_SECONDS) as desk:
                 opened.set()
                 await at_desk.either(life(desk, stop, problem), desk.engine.serve(asyncio.Event()))  # the engine raises if it fails
 
