@@ -1,6 +1,6 @@
 """What the tests of the server share: an engine with one process with a pause, served in this process without a socket."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -8,8 +8,10 @@ import httpx
 from pydantic import BaseModel
 
 from pointsman import Engine, Process, State, finish, otherwise, when
+from pointsman.definition.process import AnyProcess
 from pointsman.server.access import Access, LocalAccess
 from pointsman.server.app import create_app
+from pointsman.server.bounds import Recorder
 from pointsman.web import pages
 
 
@@ -52,9 +54,11 @@ TOKEN = "a token of this test"
 
 
 @asynccontextmanager
-async def served(folder: Path, access: Access | None = None) -> AsyncIterator[tuple[Engine, httpx.AsyncClient]]:
-    """Serve the process, and give its engine and a client of its own machine."""
-    async with Engine.open(folder / "cases.db", [claims]) as engine:
-        app = create_app(engine, access or LocalAccess("ada", TOKEN), pages())
+async def served(
+    folder: Path, access: Access | None = None, processes: Sequence[AnyProcess] = (claims,), record: Recorder | None = None
+) -> AsyncIterator[tuple[Engine, httpx.AsyncClient]]:  # fmt: skip
+    """Serve the processes, and give their engine and a client of its own machine."""
+    async with Engine.open(folder / "cases.db", processes) as engine:
+        app = create_app(engine, access or LocalAccess("ada", TOKEN), pages(), record=record)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
             yield engine, client

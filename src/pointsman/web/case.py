@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pointsman.kernel.case import UNKNOWN
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import CaseRow, EffectRow, EventRow
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.operations.explain import Explanation, explain_case
 from pointsman.operations.history import event_text
 from pointsman.runtime.engine import Engine
-from pointsman.server.access import Scope, permit
+from pointsman.server.access import Principal, Scope, permit
 from pointsman.web.differences import Change, state_difference
 from pointsman.web.numbers import case_of, number_of
 from pointsman.web.render import Shell, page
@@ -41,9 +42,24 @@ class StateAt(NamedTuple):
     writers: Mapping[str, str]
 
 
+class Operated(NamedTuple):
+    """What an operator entered, for which operation, and what is wrong with it: a sentence for each field, and one for the operation."""
+
+    operation: str
+    form: Mapping[str, str]
+    problems: Mapping[str, str]
+
+
+NOT_OPERATED = Operated("", {}, {})
+
+
 async def show_case(request: Request) -> Response:
     """Show a case."""
-    who = await permit(request, Scope.READ)
+    return await case_page(request, await permit(request, Scope.READ))
+
+
+async def case_page(request: Request, who: Principal, status: int = 200, operated: Operated = NOT_OPERATED) -> Response:
+    """Return the page of a case, with what an operator entered if that was refused."""
     engine: Engine = request.app.state.engine
     shell: Shell = request.state.shell
     case = case_of(request)
@@ -65,9 +81,14 @@ async def show_case(request: Request) -> Response:
         "messages": await engine.reader.messages(case),
         "waits_for_person": history.pause is not None and history.pause.closed is None and row.status is Status.WAITING,
         "ended": row.status in ENDED,
+        "operated": operated,
+        "correctable": correctable(engine, row, history.state) if row.status is Status.PARKED else {},
+        "resolvable": [
+            entry for entry in history.effects if entry.status in UNKNOWN and row.status not in {Status.RUNNING, Status.WAITING}
+        ],
         **more,
     }
-    return page(request, "case.html" if own is None else own.template, who=who, **values)
+    return page(request, "case.html" if own is None else own.template, status, who=who, **values)
 
 
 def sentence(told: Explanation, now: float) -> str:
@@ -105,6 +126,13 @@ def effect_note(entry: EffectRow) -> str:
         EffectStatus.INTENDED: "called, no outcome yet",
     }
     return known.get(entry.status, "in doubt")
+
+
+def correctable(engine: Engine, row: CaseRow, state: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields that an operator may correct, each as JSON; a field without a value is empty."""
+    process = next((process for process in reversed(engine.processes) if process.name == row.process), None)
+    names = state if process is None else process.state.model_fields
+    return {name: json.dumps(state[name], ensure_ascii=False) if state.get(name) is not None else "" for name in names}
 
 
 def _moment(event: EventRow) -> Moment:

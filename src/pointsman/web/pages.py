@@ -16,6 +16,7 @@ from pointsman.server.problems import of_error
 from pointsman.web.case import show_case
 from pointsman.web.cases import list_cases
 from pointsman.web.live import live
+from pointsman.web.operate import OPERATIONS
 from pointsman.web.render import THEME_COOKIE, THEMES, CasePage, Shell, TaskPage, WorkListPage, base_of, environment_of, local_path, page
 from pointsman.web.sign_in import SIGN_IN, to_sign_in
 from pointsman.web.task import answer_task, not_waiting, show_task
@@ -54,6 +55,7 @@ def pages(
         route("/cases/{case:int}", show_case),
         route("/cases/{case:int}/task", show_task),
         route("/cases/{case:int}/task", answer_task, "POST"),
+        *(route(path, handler, "POST") for path, handler in OPERATIONS),
         route("/theme", choose_theme, "POST"),
         *(route(path, handler, method) for path, handler, method in SIGN_IN),
         *(route(path, handler, method) for method, path, handler in routes),
