@@ -130,3 +130,26 @@ def test_of_two_people_who_answer_at_once_the_second_learns_who_was_first(tmp_pa
             assert [event.kind for event in events].count("resumed") == 1
 
     asyncio.run(body())
+
+
+def test_nothing_is_sent_by_a_stray_key(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with visit(tmp_path) as visited:
+            case = await waiting_case(visited.engine, "fire")
+            page = await visited.open(f"/cases/{case}/task")
+
+            await page.keyboard.press("a")
+            await expect(page.get_by_role("button", name="Send the answer")).to_be_focused()
+            await page.get_by_label("Yes").focus()
+            async with page.expect_navigation():
+                await page.keyboard.press("Enter")
+            await expect(page.get_by_label("Yes")).to_be_checked()
+            await page.keyboard.press("?")
+            await page.get_by_label("Use single keys").uncheck()
+            await page.keyboard.press("Escape")
+            await page.keyboard.press("r")
+
+            await expect(page.get_by_label("Yes")).to_be_checked()
+            assert (await visited.engine.case(case)).status is Status.WAITING
+
+    asyncio.run(body())
