@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from pointsman import Engine, Process, Status, finish, otherwise, when
 from pointsman.server.access import LocalAccess
@@ -257,5 +259,22 @@ def test_an_edit_that_the_field_does_not_take_is_told_beside_it(tmp_path: Path) 
 
             assert refused.status_code == 422
             assert 'id="edit.table-error">facts: Input should be a valid integer' in refused.text
+
+    asyncio.run(body())
+
+
+def test_pages_below_a_path_of_another_application_link_to_each_other(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [everything]) as engine:
+            app = Starlette(routes=[Mount("/inner", create_app(engine, LocalAccess("ada", TOKEN), pages()))])
+            case = (await engine.start("everything", {"facts": FACTS})).case
+            await engine.wait_until_resting(case)
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1", headers=BROWSER) as client:
+                for path in ("/inner/", f"/inner/cases/{case}", f"/inner/cases/{case}/task", "/inner/nothing"):
+                    page = (await client.get(path)).text
+                    links = set(re.findall(r'(?:href|src|action|data-live)="(/[^"]*)"', page))
+                    assert all(link.startswith("/inner/") for link in links), links
+                    for link in links - {"/inner/live", "/inner/theme"}:
+                        assert (link, (await client.get(link)).status_code) == (link, 200)
 
     asyncio.run(body())
