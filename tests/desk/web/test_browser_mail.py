@@ -31,6 +31,11 @@ def test_the_mail_of_the_article_is_approved_by_keyboard_and_its_reply_lies_in_t
                 await objections.wait_for()
                 assert "5000" in await objections.inner_text()
                 await page.reload()
+                await page.locator("#to").focus()
+                async with page.expect_navigation():
+                    await page.keyboard.press("Enter")
+                assert len(list((config.outbox / "new").iterdir())) == before
+                await page.goto(f"{url}/cases/1/task")
                 await page.keyboard.press("a")
                 await page.keyboard.press("Enter")
                 await page.locator(".note.good", has_text="is decided").wait_for()
