@@ -233,9 +233,21 @@ def serve(
     resources: Resources = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = serving.HOST,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 is any free one.")] = serving.PORT,
+    proxy: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="HEADER ADDRESS", help="The proxy at this address names the person in this header.", show_default=False),
+    ] = None,
+    oidc: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="ISSUER CLIENT", help="Sign people in at this OpenID Connect provider.", show_default=False),
+    ] = None,
 ) -> None:
-    """Run the processes, and serve their pages and the HTTP API, until Ctrl-C. --app can name a list of processes."""
-    or_exit(lambda: serving.serve(database(db), load_processes(app), load_resources(resources), host, port))
+    """Run the processes, and serve their pages and the HTTP API, until Ctrl-C. --app can name a list of processes.
+
+    POINTSMAN_OIDC_SECRET has the secret that the identity provider gave this program.
+    """
+    settings = {"host": host, "port": port, "proxy": proxy, "oidc": oidc}
+    or_exit(lambda: serving.serve(database(db), load_processes(app), load_resources(resources), settings))
 
 
 @app.command()

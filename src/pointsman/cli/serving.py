@@ -1,8 +1,7 @@
 """`pointsman serve`: run the processes of a database, and serve their pages and the API until Ctrl-C."""
 
 import asyncio
-import getpass
-import random
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,38 +11,40 @@ from pointsman.definition.process import AnyProcess
 from pointsman.errors import PointsmanError, StoreLocked
 
 HOST, PORT = "127.0.0.1", 8470
-TOKEN_BYTES = 32  # as many as SHA-256 has, so that nobody guesses one
+OIDC_VARIABLE = "POINTSMAN_OIDC_SECRET"  # the variable with the secret that an identity provider gave this program
 
 
 class NotInstalled(PointsmanError):
     """A package that this command needs is missing."""
 
 
-def serve(database: Path, processes: Sequence[AnyProcess], resources: Mapping[str, Any], host: str, port: int) -> None:
-    """Serve until SIGINT or SIGTERM; print READY and the address when it listens. Raises StoreError, CannotListen, NotInstalled."""
+def serve(database: Path, processes: Sequence[AnyProcess], resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Serve until SIGINT or SIGTERM; print READY and the address when it listens. `settings` are those of `Serving`.
+
+    Raises StoreError, CannotListen, SignInNeeded, AccountsError, NotInstalled.
+    """
     try:
         import uvicorn  # noqa: F401, PLC0415 - an extra
 
         import pointsman.web  # noqa: F401, PLC0415
     except ImportError:
         raise NotInstalled("serving needs more packages; install them with `pip install 'pointsman[web]'`.") from None
-    asyncio.run(_serve(database, processes, resources, host, port))
+    asyncio.run(_serve(database, processes, resources, settings))
 
 
-async def _serve(database: Path, processes: Sequence[AnyProcess], resources: Mapping[str, Any], host: str, port: int) -> None:
+async def _serve(database: Path, processes: Sequence[AnyProcess], resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     from pointsman.client.running import find_running, when_free  # noqa: PLC0415
     from pointsman.runtime.engine import Engine  # noqa: PLC0415
-    from pointsman.server.access import LocalAccess  # noqa: PLC0415
-    from pointsman.server.app import create_app  # noqa: PLC0415
-    from pointsman.server.running import listening  # noqa: PLC0415
+    from pointsman.server.program import Serving, served  # noqa: PLC0415
     from pointsman.web import pages  # noqa: PLC0415
 
     if (address := find_running(database)) is not None:
         raise StoreLocked(f"{database} is served already at {address.url}/ (process {address.pid}); stop that program first.")
-    token = random.SystemRandom().randbytes(TOKEN_BYTES).hex()
-    async with when_free(lambda: Engine.open(database, processes, resources=resources)) as engine:
-        app = create_app(engine, LocalAccess(getpass.getuser(), token), pages())
-        async with listening(app, database, token, host, port) as url:
-            print(f"Serving {database} at {url}/; press Ctrl-C to stop.", file=sys.stderr, flush=True)
-            print(f"READY {url}", flush=True)  # for the program that waits for it
-            await engine.serve()
+    serving = Serving(**settings, oidc_secret=os.environ.get(OIDC_VARIABLE, ""))
+    async with (
+        when_free(lambda: Engine.open(database, processes, resources=resources)) as engine,
+        served(engine, database, pages(), serving) as url,
+    ):
+        print(f"Serving {database} at {url}/; press Ctrl-C to stop.", file=sys.stderr, flush=True)
+        print(f"READY {url}", flush=True)  # for the program that waits for it
+        await engine.serve()

@@ -1,7 +1,6 @@
 """Who is signed in: a session in a cookie, a token in a header, or a name that a trusted proxy gives."""
 
 import hmac
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,13 +43,12 @@ class SignedIn:
     """Access for people who have signed in, and programs that have a token.
 
     `command_token` is the one of the address file: a command of the user who runs the program, who may name the person who decides.
-    `proxy_header` is the header in which a proxy at one of `proxies` names the person whom it has signed in; that person must be a
-    user. A header from any other address is ignored.
+    `proxy` is a header and the address of the proxy that names in it the person whom it has signed in; that person must be a user. A header
+    from any other address is ignored.
     """
 
     def __init__(
-        self, accounts: Accounts, clock: Clock, command_token: str, command_name: str, *, proxy_header: str | None = None,
-        proxies: Collection[str] = (), provider: IdentityProvider | None = None,
+        self, accounts: Accounts, clock: Clock, command_token: str, command_name: str, *, proxy: tuple[str, str] | None = None, provider: IdentityProvider | None = None,
     ) -> None:  # fmt: skip
         self.accounts = accounts
         self.provider = provider
@@ -58,8 +56,7 @@ class SignedIn:
         self._clock = clock
         self._command_token = command_token
         self._command = Principal(command_name, frozenset(Scope), acts_for=True)
-        self._proxy_header = proxy_header
-        self._proxies = frozenset(proxies)
+        self._proxy = proxy
 
     def begin(self, user: User) -> str:
         """Begin a session, and return its secret for the cookie."""
@@ -72,8 +69,8 @@ class SignedIn:
             if hmac.compare_digest(token.encode(), self._command_token.encode()):
                 return self._command
             return self.accounts.by_token(token, self._clock.now())
-        if self._proxy_header is not None and request.client is not None and request.client.host in self._proxies:
-            user = self.accounts.user(request.headers.get(self._proxy_header, ""))
+        if self._proxy is not None and request.client is not None and request.client.host == self._proxy[1]:
+            user = self.accounts.user(request.headers.get(self._proxy[0], ""))
             return None if user is None else Principal(user.name, SCOPES_OF[user.role])
         session = request.cookies.get(COOKIE)
         return None if session is None else self.accounts.by_session(session, self._clock.now())
