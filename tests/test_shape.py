@@ -35,6 +35,7 @@ CALLS = {
     "kernel/case.py: CaseRow",
     "kernel/case.py: EffectRow",
     "runtime/decisions.py: Pending",
+    "web/case_filters.py: CaseQuery",
     "testing/conformance_cases.py: next_of",
     "testing/conformance_retention.py: next_of",
 }

@@ -96,6 +96,25 @@ class HttpConfig(BaseModel):
         return secret.encode()
 
 
+class SignInConfig(BaseModel):
+    """How people sign in to the pages, apart from the users with a password (`pointsman users`).
+
+    `proxy` is a header and the address of the proxy that names in it the person whom it has signed in. `oidc` is the issuer of an OpenID
+    Connect provider and the desk's name there; `oidc_secret_env` names the environment variable with the secret that it gave the desk.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    proxy: tuple[str, str] | None = None
+    oidc: tuple[str, str] | None = None
+    oidc_secret_env: str = ""
+
+    @property
+    def oidc_secret(self) -> str:
+        """Return the secret, read on each call and not stored."""
+        return os.environ.get(self.oidc_secret_env, "")
+
+
 class ConversationsConfig(BaseModel):
     """How answers find their case.
 
@@ -186,6 +205,7 @@ class DeskConfig(BaseModel):
     smtp: Relay | None = None
     resend: ResendAccount | None = None
     http: HttpConfig | None = None
+    sign_in: SignInConfig = SignInConfig()
     models: tuple[ModelConfig, ...] = ()
     budget: BudgetConfig = BudgetConfig()
     conversations: ConversationsConfig = ConversationsConfig()

@@ -1,21 +1,19 @@
 """The running desk: it holds the cases open, takes mails in as they come, and carries out the commands of other programs."""
 
 import asyncio
-import getpass
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from random import SystemRandom
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, FastAPI, Request
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from pointsman import Busy, EngineStopped, StoreError
-from pointsman.server import LocalAccess, Scope, create_app, listening, permit, problem
+from pointsman import Busy, EngineStopped, StoreError, server
+from pointsman.server import Scope, permit, problem
 from pointsman_desk import desk as at_desk
 from pointsman_desk.commands import COMMANDS, HANDED_OVER, Done, Mail, Taken
 from pointsman_desk.config import DeskConfig
@@ -27,7 +25,6 @@ from pointsman_desk.mail.sources.watched import Watched
 from pointsman_desk.web import desk_pages
 from pointsman_desk.wiring import Desk, check
 
-TOKEN_BYTES = 32  # as many as SHA-256 has, so that nobody guesses one
 LOOK_SECONDS = 1.0  # between two looks at the mailbox's folder, which cost microseconds: soon enough for mail
 CHECK_SECONDS = 5.0  # between two checks of the shop, the policy and the desk's files, which cost a millisecond
 TOLD_SECONDS = 10.0  # a run is told by then even if a case still moves
@@ -90,15 +87,21 @@ async def _unusable(_: Request, error: Exception) -> Response:
 
 @asynccontextmanager
 async def served(desk: Desk, reception: at_desk.Reception, host: str, port: int) -> AsyncIterator[str]:
-    """Serve the desk's pages, the API and the commands of other programs while the block runs. Yields the address. Raises CannotListen."""
+    """Serve the desk's pages, the API and the commands of other programs while the block runs. Yields the address.
+
+    Raises CannotListen, SignInNeeded, AccountsError.
+    """
     open_desk = replace(desk, stays_open=True)
-    token = SystemRandom().randbytes(TOKEN_BYTES).hex()
-    app = create_app(desk.engine, LocalAccess(getpass.getuser(), token), desk_pages(open_desk))
-    app.state.desk, app.state.reception = open_desk, reception
-    app.include_router(router)
-    for kind, handler in {DeskError: _refused, ValidationError: _invalid, OSError: _unusable, sqlite3.Error: _unusable}.items():
-        app.add_exception_handler(kind, handler)
-    async with listening(app, desk.config.database, token, host, port) as url:
+
+    def more(app: FastAPI) -> None:
+        app.state.desk, app.state.reception = open_desk, reception
+        app.include_router(router)
+        for kind, handler in {DeskError: _refused, ValidationError: _invalid, OSError: _unusable, sqlite3.Error: _unusable}.items():
+            app.add_exception_handler(kind, handler)
+
+    sign_in = desk.config.sign_in
+    serving = server.Serving(host, port, sign_in.proxy, sign_in.oidc, sign_in.oidc_secret)
+    async with server.served(desk.engine, desk.config.database, desk_pages(open_desk), serving, more) as url:
         yield url
 
 

@@ -1,11 +1,12 @@
 """Serve an engine to people and programs: the HTTP API, who may do what, and the running program.
 
-A program with commands of its own adds routes to the application that `create_app` returns, and serves it with `listening`.
+A program with commands of its own adds their routes with the last argument of `served`.
 """
 
-from pointsman.server.access import LocalAccess, Scope, permit
-from pointsman.server.app import create_app
+from pointsman.server.access import Scope, permit
+from pointsman.server.accounts import AccountsError
 from pointsman.server.problems import problem
-from pointsman.server.running import CannotListen, listening
+from pointsman.server.program import Serving, SignInNeeded, served
+from pointsman.server.running import CannotListen
 
-__all__ = ["CannotListen", "LocalAccess", "Scope", "create_app", "listening", "permit", "problem"]
+__all__ = ["AccountsError", "CannotListen", "Scope", "Serving", "SignInNeeded", "permit", "problem", "served"]

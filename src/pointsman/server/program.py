@@ -3,12 +3,13 @@
 import getpass
 import ipaddress
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
 from starlette.routing import BaseRoute
 
 from pointsman.errors import PointsmanError
@@ -43,9 +44,15 @@ class Serving:
     oidc_secret: str = ""
 
 
+def nothing_more(app: FastAPI) -> None:
+    """Add nothing to an application."""
+
+
 @asynccontextmanager
-async def served(engine: Engine, database: Path, pages: Sequence[BaseRoute], serving: Serving) -> AsyncIterator[str]:
-    """Serve an open engine while the block runs, and yield the address.
+async def served(
+    engine: Engine, database: Path, pages: Sequence[BaseRoute], serving: Serving, more: Callable[[FastAPI], None] = nothing_more
+) -> AsyncIterator[str]:
+    """Serve an open engine while the block runs, and yield the address. `more` adds routes of a program's own to the application.
 
     If there are users, a provider or a proxy, everybody must sign in. Otherwise whoever reaches the program may do everything, so it listens
     on this machine only. Raises SignInNeeded, CannotListen, AccountsError.
@@ -65,6 +72,7 @@ async def served(engine: Engine, database: Path, pages: Sequence[BaseRoute], ser
             accounts.record(who, did, about, engine.clock.now())
 
         app = create_app(engine, access, pages, record=record, hosts=None if signed_in else [*HERE, serving.host])
+        more(app)
         async with listening(app, database, token, serving.host, serving.port) as url:
             yield url
 
