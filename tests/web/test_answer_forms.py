@@ -167,6 +167,19 @@ def test_a_form_that_is_shown_again_has_what_was_entered() -> None:
     assert [option.chosen for option in drawn["answer.tags"].options] == [True, False]
 
 
+def test_an_optional_choice_can_be_taken_back() -> None:
+    part = part_of(Order.model_json_schema())
+    drawn = {field.name: field for field in part.draw(ROOT, None).walk()}
+    again = {field.name: field for field in part.draw(ROOT, Form([("answer.colour", "red")])).walk()}
+
+    assert [(option.text, option.label, option.chosen) for option in drawn["answer.colour"].options][-1] == ("", "None", True)
+    assert [(option.label, option.chosen) for option in again["answer.colour"].options] == [("Red", True), ("Blue", False), ("None", False)]
+    assert [option.label for option in drawn["answer.remedy"].options] == ["Refund", "Replace", "None"]
+    assert [option.label for option in drawn["answer.paid"].options] == ["Yes", "No"]
+    value, problems = read(Order, {".paid": "true", ".colour": "", ".remedy.kind": ""})
+    assert (Order.model_validate(value), problems) == (Order(paid=True), {})
+
+
 class Tree(BaseModel):
     name: str
     below: "list[Tree]" = []

@@ -98,6 +98,11 @@ class Part(ABC):
             problems[name] = "Fill this in."
         return ABSENT
 
+    def _none(self, options: tuple["Option", ...]) -> tuple["Option", ...]:
+        """The choice of nothing, where nothing may be chosen: a button that was pressed by mistake cannot be released otherwise."""
+        may_be_none = self.nullable or (not self.required and self.default is ABSENT)
+        return (Option("", "None", not any(option.chosen for option in options)),) if may_be_none else ()
+
     def _start(self) -> str:
         return "" if self.default is ABSENT or self.default is None else str(self.default)
 
@@ -190,7 +195,9 @@ class Choice(Part):
         """Draw buttons beside each other, or a list to open."""
         chosen = form.get(name) if form is not None else None if self.default is ABSENT else _text(self.default)
         options = tuple(Option(_text(value), label, chosen == _text(value)) for value, label in zip(self.values, self.labels, strict=True))
-        return self._field(name, "radios" if len(options) <= RADIOS_MAX else "select", options=options)
+        if len(options) > RADIOS_MAX:
+            return self._field(name, "select", options=options)
+        return self._field(name, "radios", options=(*options, *self._none(options)))
 
     def read(self, name: str, form: Form, problems: Problems) -> Any:
         """Read the value that was chosen."""
@@ -276,7 +283,7 @@ class Variants(Part):
         chosen = form.get(f"{name}.{self.key}") if form is not None else default
         options = tuple(Option(tag, group.label, chosen == tag) for tag, group in self.variants.items())
         inner = tuple(group.draw(f"{name}.{tag}", form) for tag, group in self.variants.items())
-        return self._field(name, "variants", f"{name}.{self.key}", options=options, inner=inner)
+        return self._field(name, "variants", f"{name}.{self.key}", options=(*options, *self._none(options)), inner=inner)
 
     def read(self, name: str, form: Form, problems: Problems) -> Any:
         """Read the group that was chosen."""
