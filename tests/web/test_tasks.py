@@ -163,6 +163,23 @@ def test_of_many_answers_at_once_one_counts_and_the_others_learn_whose(tmp_path:
     asyncio.run(body())
 
 
+def test_what_was_entered_survives_a_restart_of_the_program(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (engine, before), client_of(engine) as after:
+            case = await waiting_case(engine)
+            page = (await before.get(f"/cases/{case}/task", headers=BROWSER)).text
+
+            refused = await answer(after, case, {"answer.paid": "true", "answer.note": "my words"}, page)
+
+            assert refused.status_code == 403
+            assert "send it again" in refused.text
+            assert "my words</textarea>" in refused.text
+            assert (await engine.case(case)).status is Status.WAITING
+            assert (await answer(after, case, {"answer.paid": "true", "answer.note": "my words"}, refused.text)).status_code == 303
+
+    asyncio.run(body())
+
+
 def test_a_form_from_elsewhere_is_refused(tmp_path: Path) -> None:
     async def body() -> None:
         async with served(tmp_path) as (engine, client):

@@ -49,6 +49,16 @@ class Form(Mapping[str, str]):
         return Form([(name, value) for name, value in found if name is not None])
 
 
+class FormOutdated(Forbidden):
+    """The form comes from this site, and its token from an earlier run of the program or another session. It has what was entered."""
+
+    def __init__(self, form: Form) -> None:
+        super().__init__(
+            "The form is from before the program was started, or from another session. Go back, reload the page, and send it again."
+        )
+        self.form = form
+
+
 def csrf_token(request: Request, who: Principal) -> str:
     """Return the token that every form carries: the caller's name and session, signed with a key that only this program has."""
     key: bytes = request.app.state.form_key
@@ -56,7 +66,7 @@ def csrf_token(request: Request, who: Principal) -> str:
 
 
 async def form_of(request: Request, who: Principal) -> Form:
-    """Return the form of a POST from one of our own pages. Raises Forbidden, FormTooLarge, FormInvalid."""
+    """Return the form of a POST from one of our own pages. Raises FormOutdated, Forbidden, FormTooLarge, FormInvalid."""
     _check_origin(request)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != MEDIA_TYPE:
@@ -69,9 +79,7 @@ async def form_of(request: Request, who: Principal) -> Form:
         raise FormTooLarge(f"the form has more than {FORM_FIELDS_MAX:,} fields.") from None
     form = Form(pairs)
     if not hmac.compare_digest(form.get(CSRF, "").encode(), csrf_token(request, who).encode()):
-        raise Forbidden(
-            "The form is from an earlier run of this program, or from another page. Go back, reload the page, and send it again."
-        )
+        raise FormOutdated(form)
     return form
 
 

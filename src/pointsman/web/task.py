@@ -17,7 +17,7 @@ from pointsman.operations.history import EVENTS_MAX
 from pointsman.runtime.decisions import Pending
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, permit
-from pointsman.server.forms import CSRF, Form, form_of
+from pointsman.server.forms import CSRF, Form, FormOutdated, form_of
 from pointsman.server.views import task_view
 from pointsman.web.answer_forms import ABSENT, ROOT, Problems, compact, json_problem
 from pointsman.web.answer_parts import part_of
@@ -28,6 +28,7 @@ from pointsman.web.waiting import filters_of, neighbours
 
 EDIT = "edit."  # begins the names of the fields for edits
 PATIENCE_SECONDS = 1.0  # for a pause that is just being opened again; a model takes longer, and a person does not wait for a blank page
+AGAIN = "The program was started again, or you signed in anew, since you opened this page. What you entered is kept; send it again."
 LOOK = "look"  # the field of a form that asks for the page, and answers nothing
 
 
@@ -58,9 +59,9 @@ async def pending_soon(engine: Engine, case: int) -> Pending:
 async def answer_task(request: Request) -> Response:
     """Take an answer, and go to the next task. An answer that is refused shows the page again, with what was entered."""
     who = await permit(request, Scope.ANSWER)
-    form = compact(await form_of(request, who))
+    form, current = await _entered(request, who)
     try:
-        return await _answer(request, who, form)
+        return await _answer(request, who, form) if current else await _show_again(request, who, form)
     except NotWaiting:
         engine: Engine = request.app.state.engine
         row = await engine.case(case_of(request))
@@ -68,6 +69,22 @@ async def answer_task(request: Request) -> Response:
             raise
         entered = [(name, value) for name in form if name not in {CSRF, LOOK} for value in form.all_of(name)]
         return page(request, "task_again.html", 409, who=who, row=row, entered=entered)
+
+
+async def _entered(request: Request, who: Principal) -> tuple[Form, bool]:
+    """Return what a person entered, and whether it may be taken as an answer."""
+    try:
+        return compact(await form_of(request, who)), True
+    except FormOutdated as error:
+        return compact(error.form), False
+
+
+async def _show_again(request: Request, who: Principal, form: Form) -> Response:
+    engine: Engine = request.app.state.engine
+    pending = await pending_soon(engine, case_of(request))
+    if form.get("digest") != pending.digest:
+        return await _stale(request, who, pending, form, 403)
+    return await _page(request, who, pending, Typed(form, {ROOT: AGAIN}), 403)
 
 
 async def _answer(request: Request, who: Principal, form: Form) -> Response:
@@ -161,14 +178,14 @@ def _editable(value: Any) -> str:
     return "" if value is None else readable(value).replace("\r\n", "\n")
 
 
-async def _stale(request: Request, who: Principal, pending: Pending, form: Form) -> Response:
+async def _stale(request: Request, who: Principal, pending: Pending, form: Form, status: int = 409) -> Response:
     """Show the new content, what has changed in it, and what the person had entered."""
     engine: Engine = request.app.state.engine
     seen = await _shown_under(engine, pending, form.get("digest", ""))
     before = pending._replace(shown=seen)
     touched = {f"{EDIT}{name}" for name in edits_of(task_view(before), form, Problems())} if seen else set(form)
     kept = form.renamed({name: None for name in form if name.startswith(EDIT) and name not in touched})
-    return await _page(request, who, pending, Typed(kept, {}, seen), 409)
+    return await _page(request, who, pending, Typed(kept, {}, seen), status)
 
 
 async def _shown_under(engine: Engine, pending: Pending, digest: str) -> dict[str, Any]:
