@@ -30,6 +30,7 @@ MAILS, PROCESSES, COMMANDS = 30, 4, 50
 DONE, REFUSED = 0, 1
 REFUSALS = (
     "is done (sent)",
+    "breaks a rule",
     "has changed",
     "changed since you saw it",
     "is not parked",
@@ -138,7 +139,10 @@ def told(done: list[Done], what: str) -> None:
     seconds = sorted(one.seconds for one in done)
     counts = Counter((one.words[0], "done" if one.code == DONE else "refused") for one in done)
     print(f"\n{what}: {len(done)} commands from {PROCESSES} processes; {dict(sorted(counts.items()))}")
-    print(f"  a command took {statistics.median(seconds):.2f} s at the median, {seconds[-1]:.2f} s at most")
+    long = sum("waiting for the cases" in one.said for one in done)
+    print(
+        f"  {long} waited for more than a second; a command took {statistics.median(seconds):.2f} s at the median, {seconds[-1]:.2f} s at most"
+    )
 
 
 def outbox(desk: Desk) -> Counter[str]:
@@ -151,8 +155,6 @@ def prove(desk: Desk, done: list[Done], more: int) -> None:
     assert len(done) == COMMANDS
     for one in done:
         assert "Traceback" not in one.said
-        assert "open in another" not in one.said
-        assert "in use by another" not in one.said
         assert one.code == DONE or (one.code == REFUSED and any(refusal in " ".join(one.said.split()) for refusal in REFUSALS)), one
     found = desk.json("cases")
     approved = {one.words[1] for one in done if one.words[0] == "approve" and one.code == DONE}

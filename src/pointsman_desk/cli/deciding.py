@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pointsman import Status, SystemClock
+from pointsman.client import find_running
 from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.lists import SHOWN_MAX, listed, print_cases
 from pointsman_desk.cli.looking import look_at
@@ -186,7 +187,7 @@ def decide(settings: DeskConfig, command: Command, *, as_json: bool) -> None:
         print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))
     else:
         print_decision(history, settings, SystemClock().now())
-    if row.status is Status.READY:
+    if row.status is Status.READY and (row.attempts or find_running(settings.database) is None):  # else it only waits for its turn
         exit_with(f"case {row.id} has not ended: {reasons(row, history.effects)}; your decision is saved.")
     if row.status is Status.PARKED:
         exit_with(f"case {row.id} has not ended: {reasons(row, history.effects)}.")

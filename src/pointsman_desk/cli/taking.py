@@ -51,7 +51,7 @@ def run(
         or_exit(lambda: after_restore(settings))
     if mailbox is not None:
         settings = settings.model_copy(update={"mailbox": mailbox.absolute(), "mailboxes": (), "http": None})
-    arrivals = Arrivals()
+    arrivals, here = Arrivals(), _WorksOff(settings)
 
     async def through(client: AsyncClient, _: bool) -> Run:
         if mailbox is not None:
@@ -61,7 +61,7 @@ def run(
     async def alone(desk: Desk, _: bool, stop: asyncio.Event) -> Run:
         if restored:
             await _settle(desk)
-        return await _worked_off(desk, stop, None, arrivals)
+        return await here.work(desk, stop, None, arrivals)
 
     done = through_or_alone(settings, through, alone, arrivals=arrivals)
     _tell(settings, done, as_json=as_json)
@@ -75,11 +75,11 @@ def serve(
 ) -> None:
     """Keep the desk open until Ctrl-C: take mails in as they come, and serve the pages and the other commands."""
     settings = or_exit(lambda: load_config(config))
+    from pointsman_desk.running import Round, served  # noqa: PLC0415 - it imports much, and does so before the cases are opened
+
     arrivals, told = Arrivals(), _Told(settings, as_json=as_json)
 
     async def life(desk: Desk, stop: asyncio.Event, problem: CurrentProblem) -> None:
-        from pointsman_desk.running import Round, served  # noqa: PLC0415 - it imports much
-
         reception = at_desk.Reception(desk)
         async with served(desk, reception, host, port) as url:
             told.ready(url)
@@ -95,16 +95,23 @@ async def _settle(desk: Desk) -> None:
         complain(f"case {case} is cancelled: its reply had been sent before the cases were restored.")
 
 
-async def _worked_off(desk: Desk, stop: asyncio.Event, mails: Iterable[Found] | None, arrivals: Arrivals) -> Run:
-    """Take mails in, and serve other commands meanwhile."""
-    from pointsman_desk.running import served  # noqa: PLC0415 - it imports much
+class _WorksOff:
+    """Takes mails in and serves other commands meanwhile, with the desk opened here."""
 
-    reception = at_desk.Reception(desk)
-    async with served(desk, reception, HOST, 0):
-        with errors.status("Checking the mailbox") as status:
-            return await at_desk.work_off(
-                desk, lambda name: status.update(f"Taking in {safe(name)}"), stop, mails, arrivals, reception=reception
-            )
+    def __init__(self, settings: DeskConfig) -> None:
+        if find_running(settings.database) is None:
+            from pointsman_desk import running  # noqa: F401, PLC0415 - it imports much, and does so before the cases are opened
+
+    async def work(self, desk: Desk, stop: asyncio.Event, mails: Iterable[Found] | None, arrivals: Arrivals) -> Run:
+        """Take in `mails`, or those of the mailbox, and those of the mail servers."""
+        from pointsman_desk.running import served  # noqa: PLC0415
+
+        reception = at_desk.Reception(desk)
+        async with served(desk, reception, HOST, 0):
+            with errors.status("Checking the mailbox") as status:
+                return await at_desk.work_off(
+                    desk, lambda name: status.update(f"Taking in {safe(name)}"), stop, mails, arrivals, reception=reception
+                )
 
 
 async def _handed_over(client: AsyncClient, settings: DeskConfig, mails: Iterable[Found]) -> Run:
@@ -161,10 +168,11 @@ def ingest(
     settings = or_exit(lambda: load_config(config))
     mails = or_exit(lambda: mails_at(paths, sys.stdin.buffer))
     if not dry_run:
+        here = _WorksOff(settings)
         done = through_or_alone(
             settings,
             lambda client, _: _handed_over(client, settings, mails),
-            lambda desk, _, stop: _worked_off(desk, stop, mails, Arrivals()),
+            lambda desk, _, stop: here.work(desk, stop, mails, Arrivals()),
         )
         _tell(settings, done, as_json=as_json)
         return
