@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from pointsman_desk.case import Intent
 from pointsman_desk.errors import ConfigInvalid
 from pointsman_desk.mail.compose import is_address
 from pointsman_desk.mail.forms import Form
@@ -19,6 +20,7 @@ from pointsman_desk.mail.transports.resend import ResendAccount
 
 SAMPLE = Path(__file__).parent / "sample"
 FILE_NAME = "desk.toml"
+REASONS = ("Answered by telephone", "Spam or a scam", "Not for us", "A duplicate of another mail", "The customer took it back")
 SECRET_MIN = 32  # characters: 128 bits even in hexadecimal digits
 
 
@@ -179,6 +181,18 @@ class LimitsConfig(BaseModel):
     mails_hour: Annotated[int, Field(ge=1, le=10_000)] = 600
 
 
+class ApprovalConfig(BaseModel):
+    """What people decide with. `reasons` are offered to close a mail without a reply.
+
+    A reply about one of the intents in `four_eyes` leaves when two different people have approved the same bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    four_eyes: tuple[Intent, ...] = ()
+    reasons: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(max_length=20)] = REASONS
+
+
 class DeskConfig(BaseModel):
     """Where the desk finds its mails, stores its cases, and how it sends.
 
@@ -212,6 +226,7 @@ class DeskConfig(BaseModel):
     forms: tuple[FormConfig, ...] = ()
     follow_up: FollowUpConfig = FollowUpConfig()
     limits: LimitsConfig = LimitsConfig()
+    approval: ApprovalConfig = ApprovalConfig()
     concurrency: Annotated[int, Field(ge=1, le=1_024)] = 16  # mails at the same time; a local model rarely handles more
 
     @model_validator(mode="before")

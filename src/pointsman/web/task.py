@@ -181,14 +181,14 @@ def _editable(value: Any) -> str:
 async def _stale(request: Request, who: Principal, pending: Pending, form: Form, status: int = 409) -> Response:
     """Show the new content, what has changed in it, and what the person had entered."""
     engine: Engine = request.app.state.engine
-    seen = await _shown_under(engine, pending, form.get("digest", ""))
+    seen = await shown_under(engine, pending, form.get("digest", ""))
     before = pending._replace(shown=seen)
     touched = {f"{EDIT}{name}" for name in edits_of(task_view(before), form, Problems())} if seen else set(form)
     kept = form.renamed({name: None for name in form if name.startswith(EDIT) and name not in touched})
     return await _page(request, who, pending, Typed(kept, {}, seen), status)
 
 
-async def _shown_under(engine: Engine, pending: Pending, digest: str) -> dict[str, Any]:
+async def shown_under(engine: Engine, pending: Pending, digest: str) -> dict[str, Any]:
     """Return what an earlier pause of the case showed, or nothing if there was none with this digest."""
     for event in reversed(await engine.reader.events(case=pending.case, limit=EVENTS_MAX)):
         if event.kind == Kind.PAUSED and json.loads(event.facts)["digest"] == digest:
@@ -198,7 +198,14 @@ async def _shown_under(engine: Engine, pending: Pending, digest: str) -> dict[st
     return {}
 
 
-async def _page(request: Request, who: Principal, pending: Pending, typed: Typed | None = None, status: int = 200) -> Response:
+async def show_again(request: Request, who: Principal, pending: Pending, status: int, values: Mapping[str, Any]) -> Response:
+    """Show the page of a task with these values in place of its own, such as what a person entered."""
+    return await _page(request, who, pending, status=status, instead=values)
+
+
+async def _page(
+    request: Request, who: Principal, pending: Pending, typed: Typed | None = None, status: int = 200, instead: Mapping[str, Any] | None = None
+) -> Response:  # fmt: skip
     engine: Engine = request.app.state.engine
     shell: Shell = request.state.shell
     task = task_view(pending)
@@ -223,6 +230,7 @@ async def _page(request: Request, who: Principal, pending: Pending, typed: Typed
         "behind": behind,
         "answered": request.query_params.get("answered", ""),
         **more,
+        **(instead or {}),
     }
     return page(request, "task.html" if own is None else own.template, status, who=who, **values)
 

@@ -8,23 +8,34 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from pointsman import Blob, CaseRow, Pending, PointsmanError
-from pointsman.web import Form, Principal, Scope, TaskPage, case_of, form_of, next_path, page, pages, permit
+from pointsman import Blob, CaseRow, PointsmanError, Status
+from pointsman.web import (
+    CasePage,
+    Form,
+    Principal,
+    Scope,
+    TaskPage,
+    case_of,
+    filters_of,
+    form_of,
+    next_path,
+    page,
+    pages,
+    permit,
+    show_again,
+    shown_under,
+)
 from pointsman_desk import desk as at_desk
 from pointsman_desk import sorting
-from pointsman_desk.case import Case, Mail, proposed
+from pointsman_desk.case import Case, proposed
 from pointsman_desk.errors import DeskError
-from pointsman_desk.mail.notes import MEANING
 from pointsman_desk.mail.originals import attachment_of, html_of
 from pointsman_desk.nodes.validate import violations_of
-from pointsman_desk.process import FOLLOW_UP, SORT
-from pointsman_desk.web.work_list import work_list_of
+from pointsman_desk.web.case_page import case_values
+from pointsman_desk.web.mail_page import body_in, difference_of, mails_of, text_of, values_of
+from pointsman_desk.web.work_list import APPROVE, work_list_of
 from pointsman_desk.wiring import Desk
 
-REASONS = (
-    "Answered by telephone", "Spam or a scam", "Not for us", "A duplicate of another mail", "The customer took it back",
-)  # fmt: skip
-"""Reasons to close a mail without a reply, to choose from."""
 # What the browser may do with a mail's HTML: nothing (https://www.w3.org/TR/CSP3/#directive-sandbox).
 INERT = "default-src 'none'; sandbox"
 BODY_MAX = 200_000  # characters of a reply, far more than a person writes
@@ -37,6 +48,7 @@ def desk_pages(desk: Desk) -> Sequence[BaseRoute]:
         product="Mail desk",
         templates="pointsman_desk.web",
         task_pages={desk.process.name: TaskPage("mail.html", lambda _, task: routes.values(task.case))},
+        case_pages={desk.process.name: CasePage("mail_case.html", lambda _, row: case_values(desk, row))},
         list_page=work_list_of(desk),
         routes=(
             ("POST", "/automatic", routes.close_automatic),
@@ -45,11 +57,19 @@ def desk_pages(desk: Desk) -> Sequence[BaseRoute]:
             ("POST", "/cases/{case:int}/reject", routes.reject),
             ("POST", "/cases/{case:int}/sort", routes.sort),
             ("POST", "/cases/{case:int}/close", routes.close),
+            ("POST", "/cases/{case:int}/resolve", routes.resolve),
+            ("POST", "/cases/{case:int}/redrive", routes.redrive),
+            ("POST", "/cases/{case:int}/cancel", routes.cancel),
+            ("POST", "/cases/{case:int}/reopen", routes.reopen),
             ("POST", "/cases/{case:int}/checks", routes.checks),
             ("GET", "/cases/{case:int}/original", routes.original),
             ("GET", "/cases/{case:int}/attachments/{sha256}", routes.attachment),
         ),
     )
+
+
+class MustConfirm(DeskError):
+    """The draft breaks a rule, so the person must say once more that it is to be sent."""
 
 
 class Mails:
@@ -60,9 +80,10 @@ class Mails:
 
     async def values(self, case: int) -> dict[str, Any]:
         """Return what the page of a waiting mail shows."""
-        pending = await self._desk.engine.pending(case)
-        row = await self._desk.engine.case(case)
-        return values_of(pending, row)
+        engine = self._desk.engine
+        pending, row, state = await engine.pending(case), await engine.case(case), await engine.state(case, Case)
+        values = await values_of(engine.reader, pending, state, row.rule or "")
+        return {**values, "reasons": self._desk.config.approval.reasons}
 
     # What a person decides.
 
@@ -73,6 +94,9 @@ class Mails:
             if await self._is_edited(case, form):
                 return await self._edit(who, form, case, send=True)
             despite = form.get("despite") == "yes"
+            verdict = (await self._desk.engine.pending(case)).beside.get("verdict")
+            if verdict is not None and verdict.violations and not despite:
+                raise MustConfirm("This reply breaks a rule. Change it, or say once more that it is to be sent.")
             return await at_desk.approve(self._desk, case, by=who.name, seen=form.get("digest", ""), despite_violations=despite)
 
         return await self._decided(request, act)
@@ -139,17 +163,79 @@ class Mails:
         case, form = case_of(request), await form_of(request, who)
         path = await next_path(request, who, case)
         try:
-            await act(who, form, case)
+            row = await act(who, form, case)
         except (DeskError, PointsmanError) as error:
             return await self._again(request, who, form, error)
-        return RedirectResponse(f"{request.scope.get('root_path', '')}/cases/{case}/task" if stays else path, 303)
+        if stays or (row.status is Status.WAITING and row.step == APPROVE):
+            path = f"{request.scope.get('root_path', '')}/cases/{case}/task{filters_of(request).query(kept=1)}"
+        return RedirectResponse(path, 303)
 
     async def _again(self, request: Request, who: Principal, form: Form, error: Exception) -> Response:
+        """Show the mail again with what was entered, and if it has changed meanwhile, with what has changed in it."""
         case = case_of(request)
-        more = await self.values(case)
-        typed = {"body": form.get("body", more["body"]), "to": form.get("to", more["to"]), "own_reason": form.get("own_reason", "")}
-        status = 409 if isinstance(error, at_desk.DraftChanged) else 422
-        return page(request, "mail.html", status, who=who, may_answer=True, refused=str(error), **{**more, **typed})
+        pending = await self._desk.engine.pending(case)
+        now = text_of(pending)
+        kept: dict[str, Any] = {
+            "body": form.get("body", now),
+            "own_reason": form.get("own_reason", ""),
+            "refused": str(error),
+            "confirms": False,
+        }
+        kept |= {"to": form["to"]} if form.get("to") else {}
+        if isinstance(error, MustConfirm):
+            kept["confirms"] = True
+        if not isinstance(error, at_desk.DraftChanged):
+            return await show_again(request, who, pending, 422, kept)
+        seen = await shown_under(self._desk.engine, pending, form.get("digest", ""))
+        if kept["body"].rstrip() == body_in(seen).rstrip():
+            kept["body"] = now
+        kept["refused"] = "This has changed since you opened it, and nothing was sent. What you entered is kept; look at the changes."
+        return await show_again(request, who, pending, 409, {**kept, "changes": difference_of(seen, pending)})
+
+    # What an operator does with a case that stands still.
+
+    async def resolve(self, request: Request) -> Response:
+        """Say of a reply in doubt whether it arrived; otherwise it is sent again."""
+
+        async def act(by: str, form: Form, case: int) -> int:
+            if form.get("arrived") not in {"yes", "no"}:
+                raise DeskError("Say whether the reply arrived.")
+            return (await at_desk.resolve(self._desk, case, by=by, arrived=form["arrived"] == "yes")).id
+
+        return await self._operated(request, Scope.OPERATE, act)
+
+    async def redrive(self, request: Request) -> Response:
+        """Try again what failed."""
+
+        async def act(by: str, form: Form, case: int) -> int:
+            return (await at_desk.redrive(self._desk, case, by=by, why=form.get("why", ""))).id
+
+        return await self._operated(request, Scope.OPERATE, act)
+
+    async def cancel(self, request: Request) -> Response:
+        """Close a case that stands still."""
+
+        async def act(by: str, form: Form, case: int) -> int:
+            return (await at_desk.cancel(self._desk, case, by=by, why=form.get("why", ""))).id
+
+        return await self._operated(request, Scope.OPERATE, act)
+
+    async def reopen(self, request: Request) -> Response:
+        """Put the mails of an ended case before a person again."""
+
+        async def act(by: str, form: Form, case: int) -> int:
+            return (await sorting.reopen(self._desk, case, by=by, why=form.get("why", ""))).id
+
+        return await self._operated(request, Scope.ANSWER, act)
+
+    async def _operated(self, request: Request, scope: Scope, act: Callable[[str, Form, int], Awaitable[int]]) -> Response:
+        who = await permit(request, scope)
+        form = await form_of(request, who)
+        try:
+            case = await act(who.name, form, case_of(request))
+        except DeskError as error:
+            return page(request, "problem.html", 409, who=who, title="Nothing was changed", detail=str(error))
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/cases/{case}", 303)
 
     # What a person looks at.
 
@@ -196,49 +282,12 @@ class Mails:
         return await self._desk.engine.reader.blob(newest)
 
 
-def values_of(pending: Pending, row: CaseRow) -> dict[str, Any]:
-    """Return what the page of a waiting mail shows, from its pause."""
-    shown, beside = pending.shown, pending.beside
-    reply = proposed(shown["reply"]) if pending.pause == "approve" else None
-    addressing = shown.get("addressing")
-    mail: Mail | None = shown.get("mail")
-    return {
-        "kind": {SORT: "sort", FOLLOW_UP: "follow_up"}.get(pending.pause, "approve"),
-        "case": pending.case,
-        "digest": pending.digest,
-        "why": row.rule or "",
-        "mail": mail,
-        "notes": [MEANING.get(note, note) for note in (mail.notes if mail is not None else ())],
-        "reply": reply,
-        "body": text_of(pending),
-        "to": "" if addressing is None or addressing.problem else addressing.to,
-        "addressing": addressing,
-        "violations": beside["verdict"].violations if beside.get("verdict") is not None else (),
-        "order_items": getattr(beside.get("order"), "items", ()),
-        "reasons": REASONS,
-        "shown": shown,
-        "beside": beside,
-        "refused": "",
-        "own_reason": "",
-    }
-
-
-def text_of(pending: Pending) -> str:
-    """Return the text of the draft; "" if there is none yet."""
-    reply = proposed(pending.shown["reply"]) if pending.pause == "approve" else None
-    return "" if reply is None else reply.body
-
-
-def mails_of(state: Any) -> Sequence[Mail]:
-    """Return the mails of a case that have been read."""
-    return [mail for mail in (state.mail, *(state.earlier or ()), *(state.answered or ())) if mail is not None]
-
-
 def _download(name: str) -> Mapping[str, str]:
-    """Return the headers of a download (RFC 6266, 4; RFC 8187 for names that are not ASCII)."""
+    """Return the headers of a download (RFC 6266, 4; RFC 8187 for names that are not ASCII). A name is no path (RFC 6266, 4.3)."""
+    plain = "".join(character for character in name if character.isprintable()).replace("\\", "/").rpartition("/")[2].lstrip(".")
     return {
         "Content-Type": "application/octet-stream",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(plain or 'attachment', safe='')}",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": INERT,
         "Cache-Control": "no-store",
