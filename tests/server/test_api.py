@@ -59,3 +59,24 @@ def test_only_a_command_of_this_machine_may_name_who_decides(tmp_path: Path) -> 
             assert wrong.status_code == 401
 
     asyncio.run(body())
+
+
+def test_cases_and_tasks_are_listed_by_filters_in_pages(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (engine, client):
+            for text in ("fire", "flood", "hail"):
+                await engine.wait_until_resting((await engine.start("claims", {"text": text}, tenant=text[:1])).case)
+            await client.post("/api/v1/cases/3/cancel", json={"why": "a test"})
+
+            waiting = (await client.get("/api/v1/cases", params={"status": ["waiting"], "limit": 1})).json()
+            rest = (await client.get("/api/v1/cases", params={"status": ["waiting"], "after": waiting["cursor"]})).json()
+            tasks = (await client.get("/api/v1/tasks", params={"tenant": "f", "pause": "assess"})).json()
+            either = (await client.get("/api/v1/cases", params={"status": ["cancelled", "done"], "order": "newest"})).json()
+            unknown = await client.get("/api/v1/cases", params={"colour": "red"})
+
+            assert ([one["case"] for one in waiting["cases"]], [one["case"] for one in rest["cases"]], rest["cursor"]) == ([1], [2], None)
+            assert [(one["case"], one["pause"]) for one in tasks["tasks"]] == [(1, "assess"), (2, "assess")]
+            assert [one["case"] for one in either["cases"]] == [3]
+            assert unknown.status_code == 422
+
+    asyncio.run(body())

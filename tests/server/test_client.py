@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from pointsman import AlreadyAnswered, AnswerInvalid, Engine, NotWaiting, Stale, UnknownCase, UnknownProcess, ValueRefused
-from pointsman.client import AsyncClient, CallRefused, Client, Unreachable
+from pointsman.client import AsyncClient, CallRefused, CaseFilters, Client, TaskFilters, Unreachable
 from pointsman.client.http import PREFIX
 from pointsman.server.access import LocalAccess
 from pointsman.server.app import create_app
@@ -34,7 +34,8 @@ def test_both_clients_have_the_same_calls_and_get_the_same_answers(tmp_path: Pat
                 row = await engine.wait_until_resting(started.case)
 
                 assert (await client.case(started.case)).state["verdict"] == {"paid": True, "note": ""}
-                assert [one.case for one in await client.cases(process="claims")] == [started.case]
+                assert [one.case for one in (await client.cases(CaseFilters(process="claims"))).cases] == [started.case]
+                assert (await client.tasks(TaskFilters(process="claims"))).tasks == []
                 assert await client.counts() == {"done": 1}
                 assert (await client.processes())[0].pauses == ["assess"]
                 assert (await client.explain(started.case))["status"] == row.status
@@ -63,8 +64,8 @@ def test_the_errors_of_the_engine_come_back_as_themselves(tmp_path: Path) -> Non
             await engine.wait_until_resting(started.case)
             with pytest.raises((NotWaiting, AlreadyAnswered)):
                 await client.answer(started.case, task.digest, {"paid": True})
-            with pytest.raises(CallRefused, match="limit"):
-                await client.cases(limit=0)
+            with pytest.raises(ValueRefused, match="cursor"):
+                await client.cases(CaseFilters(after="nonsense"))
 
     asyncio.run(body())
 

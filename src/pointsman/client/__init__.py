@@ -7,5 +7,17 @@ from pointsman.client.calls import Call
 from pointsman.client.http import AsyncClient, Client
 from pointsman.client.problems import CallRefused, Unreachable
 from pointsman.client.running import find_running, reach, when_free
+from pointsman.client.schemas import CaseFilters, TaskFilters
 
-__all__ = ["AsyncClient", "Call", "CallRefused", "Client", "Unreachable", "find_running", "reach", "when_free"]
+__all__ = [
+    "AsyncClient",
+    "Call",
+    "CallRefused",
+    "CaseFilters",
+    "Client",
+    "TaskFilters",
+    "Unreachable",
+    "find_running",
+    "reach",
+    "when_free",
+]

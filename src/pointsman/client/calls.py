@@ -10,6 +10,8 @@ from pointsman.client.schemas import (
     Answer,
     Cancel,
     CaseDetail,
+    CaseFilters,
+    CasesView,
     CaseView,
     DeliveredView,
     EffectView,
@@ -24,6 +26,8 @@ from pointsman.client.schemas import (
     Resolve,
     Start,
     StartedView,
+    TaskFilters,
+    TasksView,
     TaskView,
     VacuumedView,
 )
@@ -43,8 +47,9 @@ class Call(Generic[T]):
     safe: bool = False
 
 
-CASE, CASES, DETAIL = TypeAdapter(CaseView), TypeAdapter(list[CaseView]), TypeAdapter(CaseDetail)
+CASE, CASES, DETAIL = TypeAdapter(CaseView), TypeAdapter(CasesView), TypeAdapter(CaseDetail)
 STARTED, DELIVERED = TypeAdapter(StartedView), TypeAdapter(DeliveredView)
+TASKS = TypeAdapter(TasksView)
 TASK, EVENTS, EFFECTS = TypeAdapter(TaskView), TypeAdapter(list[EventView]), TypeAdapter(list[EffectView])
 PROCESSES, LIMITS = TypeAdapter(list[ProcessView]), TypeAdapter(list[LimitView])
 INTAKE, VACUUMED = TypeAdapter(IntakeView), TypeAdapter(VacuumedView)
@@ -67,9 +72,14 @@ def send(
     return Call("POST", "/messages", DELIVERED, body, safe=key is not None)
 
 
-def cases(*, process: str | None = None, status: str | None = None, after: int = 0, limit: int = 100) -> Call[list[CaseView]]:
-    """List cases by number, behind the case with the number `after`."""
-    return _get("/cases", CASES, process=process, status=status, after=after, limit=limit)
+def cases(filters: CaseFilters | None = None) -> Call[CasesView]:
+    """Return a page of the cases that fit the filters, or of all cases by number."""
+    return _get("/cases", CASES, **(filters or CaseFilters()).model_dump(mode="json", exclude_defaults=True))
+
+
+def tasks(filters: TaskFilters | None = None) -> Call[TasksView]:
+    """Return a page of the work list, the longest wait first."""
+    return _get("/tasks", TASKS, **(filters or TaskFilters()).model_dump(exclude_defaults=True))
 
 
 def case(case: int) -> Call[CaseDetail]:

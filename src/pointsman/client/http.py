@@ -50,6 +50,7 @@ class _Methods:
     case = _Method(calls.case)
     explain = _Method(calls.explain)
     task = _Method(calls.task)
+    tasks = _Method(calls.tasks)
     answer = _Method(calls.answer)
     cancel = _Method(calls.cancel)
     redrive = _Method(calls.redrive)

@@ -1,11 +1,15 @@
 """What the HTTP API takes and returns, as Pydantic models. The server and the clients share them."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pointsman.kernel.snapshot import Status
+from pointsman.store.query import Order
+
 TEXT_MAX = 2_000  # characters of a reason: a paragraph
 NAME_MAX = 200  # characters of a name, a key or a tenant
+LIST_MAX = 1_000  # rows of one page
 NUMBER_MAX = 2**63 - 1  # the largest number of a case
 
 
@@ -112,6 +116,76 @@ class CaseView(BaseModel):
     created_at: float
     updated_at: float
     wake_at: float | None
+
+
+class CaseFilters(BaseModel):
+    """Which cases to list; a case must fit every filter that is given. Times are Unix seconds.
+
+    `status` is one status or several. `assignee=""` finds pauses that nobody is assigned to. Each `search` is FIELD=VALUE, for a field that
+    the process declares as searchable; `text` is words that must all occur in such fields. `order` is number, newest, changed or waiting.
+    `after` is the cursor of the page before.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    process: str | None = Field(default=None, max_length=NAME_MAX)
+    status: list[Status] = []
+    tenant: str | None = Field(default=None, max_length=NAME_MAX)
+    key: str | None = Field(default=None, max_length=NAME_MAX)
+    correlation: str | None = Field(default=None, max_length=NAME_MAX)
+    rule: str | None = Field(default=None, max_length=NAME_MAX)
+    outcome: str | None = Field(default=None, max_length=NAME_MAX)
+    pause: str | None = Field(default=None, max_length=NAME_MAX)
+    assignee: str | None = Field(default=None, max_length=NAME_MAX)
+    waiting_before: float | None = None
+    waiting_after: float | None = None
+    expires_before: float | None = None
+    search: list[Annotated[str, Field(pattern=".+=.*", max_length=TEXT_MAX)]] = []
+    text: str = Field(default="", max_length=TEXT_MAX)
+    order: Order = Order.NUMBER
+    after: str = Field(default="", max_length=TEXT_MAX)
+    limit: int = Field(default=100, ge=1, le=LIST_MAX)
+
+
+class CasesView(BaseModel):
+    """A page of cases. `cursor` is where the next page begins, or null after the last case."""
+
+    cases: list[CaseView]
+    cursor: str | None
+
+
+class TaskFilters(BaseModel):
+    """Which tasks to list. `assignee=""` finds what nobody is assigned to. `after` is the cursor of the page before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    process: str | None = Field(default=None, max_length=NAME_MAX)
+    pause: str | None = Field(default=None, max_length=NAME_MAX)
+    assignee: str | None = Field(default=None, max_length=NAME_MAX)
+    tenant: str | None = Field(default=None, max_length=NAME_MAX)
+    after: str = Field(default="", max_length=TEXT_MAX)
+    limit: int = Field(default=100, ge=1, le=LIST_MAX)
+
+
+class TaskRow(BaseModel):
+    """A pause that waits for a person, without what it shows. Times are Unix seconds."""
+
+    case: int
+    process: str
+    pause: str
+    assignee: str | None
+    since: float
+    expires_at: float | None
+    digest: str
+    tenant: str
+    priority: int
+
+
+class TasksView(BaseModel):
+    """A page of the work list, the longest wait first. `cursor` is where the next page begins, or null after the last task."""
+
+    tasks: list[TaskRow]
+    cursor: str | None
 
 
 class StartedView(BaseModel):

@@ -6,11 +6,14 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from pointsman.client.schemas import (
+    LIST_MAX,
     NAME_MAX,
     NUMBER_MAX,
     Answer,
     Cancel,
     CaseDetail,
+    CaseFilters,
+    CasesView,
     CaseView,
     DeliveredView,
     EffectView,
@@ -25,6 +28,9 @@ from pointsman.client.schemas import (
     Resolve,
     Start,
     StartedView,
+    TaskFilters,
+    TaskRow,
+    TasksView,
     TaskView,
     VacuumedView,
 )
@@ -37,10 +43,9 @@ from pointsman.server.access import Principal, Scope, permit
 from pointsman.server.problems import DOCUMENTED
 from pointsman.server.streams import NOT_KEPT, event_stream
 from pointsman.server.views import case_detail, case_view, effect_view, event_view, intake_view, limit_view, process_view, task_view
+from pointsman.store.query import CaseQuery
 
 router = APIRouter(prefix="/api/v1", responses=DOCUMENTED)
-
-LIST_MAX = 1_000  # cases in one page of a list
 
 
 def requires(scope: Scope) -> Any:
@@ -78,16 +83,19 @@ async def start(body: Start, engine: InEngine, _: Starts, response: Response) ->
 
 
 @router.get("/cases")
-async def cases(
-    engine: InEngine,
-    _: Reads,
-    process: str | None = None,
-    status: Status | None = None,
-    after: Annotated[int, Query(ge=0, le=NUMBER_MAX)] = 0,
-    limit: Annotated[int, Query(ge=1, le=LIST_MAX)] = 100,
-) -> list[CaseView]:
-    """List cases by number."""
-    return [case_view(row) for row in await engine.reader.cases(process=process, status=status, after=after, limit=limit)]
+async def cases(engine: InEngine, _: Reads, filters: Annotated[CaseFilters, Query()]) -> CasesView:
+    """List the cases that fit the filters, a page at a time."""
+    asked = filters.model_dump(exclude={"after", "limit", "search"})
+    query = CaseQuery(**asked, search=dict(one.split("=", 1) for one in filters.search))
+    page = await engine.reader.find(query, after=filters.after, limit=filters.limit)
+    return CasesView(cases=[case_view(found.case) for found in page.rows], cursor=page.cursor)
+
+
+@router.get("/tasks")
+async def tasks(engine: InEngine, _: Reads, filters: Annotated[TaskFilters, Query()]) -> TasksView:
+    """List what waits for a person, the longest wait first."""
+    page = await engine.tasks(**filters.model_dump())
+    return TasksView(tasks=[TaskRow(**task._asdict()) for task in page.rows], cursor=page.cursor)
 
 
 @router.get("/cases/{case}")
