@@ -1,0 +1,35 @@
+"""The stream that tells open pages of a commit."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+
+from pointsman import Engine
+from pointsman.server.access import LocalAccess
+from pointsman.server.app import create_app
+from pointsman.server.running import listening
+from pointsman.web import pages
+from server.serving import TOKEN, claims
+
+
+def test_a_viewer_is_told_of_a_commit_and_its_stream_ends_with_the_program(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [claims]) as engine, AsyncExitStack() as program, httpx.AsyncClient() as client:
+            app = create_app(engine, LocalAccess("ada", TOKEN), pages())
+            url = await program.enter_async_context(listening(app, tmp_path / "cases.db", TOKEN, "127.0.0.1", 0))
+            async with client.stream("GET", f"{url}/live") as stream:
+                lines = stream.aiter_lines()
+                assert (stream.status_code, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+                assert await anext(lines) == "retry: 2000"
+
+                await asyncio.gather(*(engine.start("claims", {"text": f"claim {number}"}) for number in range(50)))
+
+                while await anext(lines) != "data: changed":
+                    pass
+                await program.aclose()
+                rest = [line async for line in lines if line.startswith("data:")]
+                assert len(rest) <= 1  # fifty commits, and their cases' further ones, are one or two messages
+
+    asyncio.run(body())
