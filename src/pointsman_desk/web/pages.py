@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from pointsman import Blob, CaseRow, PointsmanError, Status
+from pointsman import Blob, CaseRow, Pending, PointsmanError, Status
 from pointsman.web import (
     CasePage,
     Form,
@@ -88,16 +88,23 @@ class Mails:
     # What a person decides.
 
     async def approve(self, request: Request) -> Response:
-        """Send the reply; if the text was edited, the new text."""
+        """Send the reply; if the text or the recipient was edited, the new text to the new recipient."""
 
         async def act(who: Principal, form: Form, case: int) -> CaseRow:
             if await self._is_edited(case, form):
                 return await self._edit(who, form, case, send=True)
-            despite = form.get("despite") == "yes"
-            verdict = (await self._desk.engine.pending(case)).beside.get("verdict")
+            despite, seen = form.get("despite") == "yes", form.get("digest", "")
+            before = await self._desk.engine.pending(case)
+            verdict = before.beside.get("verdict")
             if verdict is not None and verdict.violations and not despite:
                 raise MustConfirm("This reply breaks a rule. Change it, or say once more that it is to be sent.")
-            return await at_desk.approve(self._desk, case, by=who.name, seen=form.get("digest", ""), despite_violations=despite)
+            if _is_readdressed(before, form):
+                await self._edit(who, form, case, send=False)
+                now = await self._desk.engine.pending(case)
+                if now.shown["reply"] != before.shown["reply"]:
+                    raise DeskError("The draft has changed while its recipient was changed; look at it again.")
+                seen = now.digest
+            return await at_desk.approve(self._desk, case, by=who.name, seen=seen, despite_violations=despite)
 
         return await self._decided(request, act)
 
@@ -280,6 +287,13 @@ class Mails:
         state = await self._desk.engine.state(case)
         newest: Blob = state.mails[-1].raw
         return await self._desk.engine.reader.blob(newest)
+
+
+def _is_readdressed(pending: Pending, form: Form) -> bool:
+    """Whether a person has changed the recipient, or who gets a copy."""
+    now, to = pending.shown["addressing"], form.get("to", "").strip()
+    copied = bool(now is not None and now.cc)
+    return bool(to and (now is None or to != now.to)) or ("cc_shown" in form and ("cc" in form) != copied)
 
 
 def _download(name: str) -> Mapping[str, str]:
