@@ -16,7 +16,19 @@ def test_the_pages_are_accessible_in_both_themes_and_fit_a_phone(tmp_path: Path)
             await visited.engine.wait_until_resting(case)
             other = (await visited.engine.start("everything", {"facts": FACTS})).case
             await visited.engine.wait_until_resting(other)
-            paths = ("/", "/cases", f"/cases/{case}", f"/cases/{case}/task", "/cases/99", f"/cases/{other}", f"/cases/{other}/task")
+            paths = (
+                "/",
+                "/cases",
+                "/overview",
+                "/map",
+                "/operations",
+                "/operations/bulk?do=cancel&status=waiting",
+                f"/cases/{case}",
+                f"/cases/{case}/task",
+                "/cases/99",
+                f"/cases/{other}",
+                f"/cases/{other}/task",
+            )
             for theme in ("light", "dark"):
                 for path in paths:
                     page = await visited.open(path, color_scheme=theme, viewport={"width": 320, "height": 700})

@@ -33,12 +33,15 @@ from pointsman.operations.draw import draw as draw_process
 from pointsman.operations.explain import explain_case
 from pointsman.operations.export import export_case, write_blobs
 from pointsman.operations.history import History, event_text, history_of
-from pointsman.operations.times import format_time
+from pointsman.operations.map import label_of, map_of, ways_of
+from pointsman.operations.map_drawing import draw_mermaid, draw_svg, kinds_of
+from pointsman.operations.times import format_duration, format_time
 from pointsman.runtime.clock import SystemClock
 from pointsman.runtime.registry import Registry
 from pointsman.runtime.retention import Vacuumed
 from pointsman.runtime.retention import vacuum as vacuum_store
 from pointsman.store.base import Reader
+from pointsman.store.query import PAGE_MAX, CaseQuery, Order
 from pointsman.store.sqlite import open_sqlite
 from pointsman.store.sqlite_reader import SqliteReader
 
@@ -254,6 +257,35 @@ def serve(
 def draw(app: App = None) -> None:
     """Draw the process as a Mermaid flowchart."""
     print(draw_process(or_exit(lambda: load_process(app))), end="")
+
+
+@app.command("map")
+def map_command(
+    db: Db = None,
+    app: App = None,
+    cases: Annotated[int, typer.Option(min=1, max=PAGE_MAX, help="The number of cases, the newest ones.")] = 500,
+    svg: Annotated[Path | None, typer.Option("--svg", help="Write the map as a drawing to this file.", show_default=False)] = None,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the map as a Mermaid flowchart.")] = False,
+) -> None:
+    """Show the ways that cases of the process really took: what followed what, how often, after which time, and what was done again."""
+    process = or_exit(lambda: load_process(app))
+
+    async def look(reader: Reader) -> None:
+        found = await reader.find(CaseQuery(process=process.name, order=Order.NEWEST), limit=cases)
+        drawn = map_of(process.name, ways_of(await reader.events_of([one.case.id for one in found.rows])).values())
+        if svg is not None:
+            svg.write_text(draw_svg(drawn, kinds_of(process)), encoding="utf-8")
+        elif mermaid:
+            print(draw_mermaid(drawn), end="")
+        else:
+            table = Table("from", "to", "times", "half within", "95 % within", "again", box=None)
+            for one in drawn.passages:
+                names = (label_of(one.move.source), label_of(one.move.target))
+                times = (format_duration(one.times.median), format_duration(one.times.p95))
+                table.add_row(*map(escape, (*names, str(one.times.number), *times, str(one.again or ""))))
+            console.print(table if drawn.passages else f"No case of {process.name} has started yet.")
+
+    look_at(db, look)
 
 
 def _with_accounts() -> None:

@@ -21,3 +21,11 @@ def format_duration(seconds: float) -> str:
             more = rest // _UNITS[index + 1][0] if index + 1 < len(_UNITS) else 0
             return f"1 {unit}" + (f" {more} {_UNITS[index + 1][1]}{'s' if more > 1 else ''}" if more else "")
     return "less than a second"
+
+
+def short_time(seconds: float) -> str:
+    """Format a duration in a few characters, such as "3 h"."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return "<1 s"

@@ -294,6 +294,18 @@ class Reader(CaseReader, MessageReader, LimitReader, Protocol):
     async def count_places(self, *, process: str | None = None) -> list[CaseCount]:
         """How many cases there are in each process, status and place, without counting them (S29)."""
 
+    async def newest_events(self, *, limit: int) -> list[EventRow]:
+        """At most `limit` of the newest events, in the order of their commits. There may be fewer although there are earlier ones."""
+
+    async def events_of(self, cases: Sequence[int]) -> list[EventRow]:
+        """All events of these cases, in the order of their commits."""
+
+    async def count_waiting(self, edges: Sequence[float], *, most: int) -> list[int]:
+        """How many pauses that a person can answer opened between each two of these times (Unix seconds, rising).
+
+        Each count stops at `most`.
+        """
+
     async def in_doubt(self) -> list[EffectRow]:
         """The effects in doubt: their call may or may not have happened, and no engine is running their case."""
 

@@ -4,7 +4,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -124,6 +124,23 @@ class SqliteReader:
         with explained(self.path):
             rows = self._all("select_events", {"after": number, "limit": limit}) if case is None else self._entries_of(case, number, limit)
             return [event for row in rows for event in self._event_rows(row, number)][:limit]
+
+    async def newest_events(self, *, limit: int) -> list[EventRow]:
+        """At most `limit` of the newest events; see the contract."""
+        with explained(self.path):
+            rows = self._all("select_newest_events", {"limit": limit})
+            return [event for row in rows for event in self._event_rows(row)][-limit:]
+
+    async def events_of(self, cases: Sequence[int]) -> list[EventRow]:
+        """All events of these cases; see the contract."""
+        with explained(self.path):
+            rows = self._all("select_events_of_cases", {"cases": json.dumps(list(cases))})
+            return [event for row in rows for event in self._event_rows(row)]
+
+    async def count_waiting(self, edges: Sequence[float], *, most: int) -> list[int]:
+        """How many pauses opened between each two of these times; see the contract."""
+        spans = ({"since": since, "until": until, "most": most} for since, until in pairwise(edges))
+        return [int(self._all("count_waiting", span)[0][0]) for span in spans]
 
     async def effect(self, key: str) -> EffectRow | None:
         """The ledger's entry for an idempotency key, or None."""

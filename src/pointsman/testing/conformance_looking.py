@@ -11,6 +11,7 @@ from pointsman.kernel.rows import (
     EventWrite,
     FieldWrite,
     NewCase,
+    PauseOpening,
 )
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store.base import DefinitionRow, Store
@@ -124,5 +125,43 @@ class LookingConformance(Scenarios):
             assert sorted(await store.events(), key=lambda event: event.case) == [
                 row for case in cases for row in await store.events(case=case)
             ]
+
+        check(scenario)
+
+    def test_s8_the_newest_events_and_those_of_some_cases_are_read(self, check: Callable[[Scenario], None]) -> None:
+        """Without the others, and in the order of the commits."""
+
+        async def scenario(store: Store) -> None:
+            cases = [await new_case(store) for _ in range(4)]
+            for case in cases:
+                fields = [FieldWrite(name, "1", "w") for name in ("a", "b", "c")]
+                await store.commit(next_of(case, 1, 0, fields=fields, events=[EventWrite("decided", f"{n}", n, "{}") for n in range(3)]))
+
+            every = await store.events()
+
+            assert await store.newest_events(limit=1_000) == every
+            for limit in (1, 2, 5):
+                newest = await store.newest_events(limit=limit)
+                assert len(newest) <= limit
+                assert newest == every[len(every) - len(newest) :]
+            assert len(await store.newest_events(limit=5)) >= 1
+            assert await store.events_of([cases[2], cases[0], 999]) == [event for event in every if event.case in {cases[0], cases[2]}]
+            assert await store.events_of([]) == []
+
+        check(scenario)
+
+    def test_s29_what_waits_is_counted_by_when_it_opened(self, check: Callable[[Scenario], None]) -> None:
+        """Without closed pauses and sleeps, and up to a bound."""
+
+        async def scenario(store: Store) -> None:
+            cases = []
+            for number, opened_at in enumerate([10.0, 20.0, 20.0, 30.0, 40.0]):
+                opening = PauseOpening("approve", f"t{number}", "d")
+                cases.append(await new_case(store, status=Status.WAITING, at=opened_at, pause=opening))
+            await store.commit(next_of(cases[-1], 1, 0, Status.DONE, leaves_pause=True, answered_by="ada"))
+            await new_case(store, status=Status.WAITING, at=30.0, pause=PauseOpening("sleep", "t9", "d", asks=False))
+
+            assert await store.count_waiting([0.0, 20.0, 30.0, 99.0], most=10) == [1, 2, 1]
+            assert await store.count_waiting([0.0, 99.0], most=3) == [3]
 
         check(scenario)

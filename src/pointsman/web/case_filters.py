@@ -20,7 +20,7 @@ ORDERS: Mapping[str, Order] = {"": Order.NEWEST, "changed": Order.CHANGED, "olde
 class CaseFilters(NamedTuple):
     """What a list of cases is narrowed to; an empty text is any. `field` and `value` name a searchable field and its value.
 
-    `waiting` and `due` are keys of AGES.
+    `waiting` and `due` are keys of AGES. `went` is a place of the process map, and `came` the place before it.
     """
 
     process: str = ""
@@ -37,6 +37,8 @@ class CaseFilters(NamedTuple):
     field: str = ""
     value: str = ""
     text: str = ""
+    came: str = ""
+    went: str = ""
     order: str = ""
 
     def query(self, **more: object) -> str:

@@ -5,37 +5,60 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pointsman.client.schemas import NUMBER_MAX
 from pointsman.definition.pauses import Pause
 from pointsman.errors import ValueRefused
 from pointsman.kernel.snapshot import Status
+from pointsman.operations.map import label_of, went
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Scope, permit
-from pointsman.store.query import CaseCount, CasePage
+from pointsman.store.query import CaseCount, CasePage, FoundCase
 from pointsman.web.case_filters import AGES, ORDERS, CaseFilters, case_filters_of, searchable_fields
+from pointsman.web.numbers import number_of
 from pointsman.web.render import page
+from pointsman.web.sample import Sample
 
 PAGE_ROWS = 50  # two screens
 
 
-async def list_cases(request: Request) -> Response:
-    """Show the cases that fit the filters."""
-    who = await permit(request, Scope.READ)
-    engine: Engine = request.app.state.engine
-    filters = case_filters_of(request)
-    found = await _found(engine, filters, request.query_params.get("after", ""))
-    places = await engine.reader.count_places()
-    values: dict[str, Any] = {
-        "rows": found.rows,
-        "cursor": found.cursor,
-        "filters": filters,
-        "total": total_of(places, filters),
-        "statuses": list(Status),
-        "ages": list(AGES),
-        "orders": list(ORDERS),
-        "fields": searchable_fields(engine.processes),
-        **choices(engine, places, filters),
-    }
-    return page(request, "cases.html", who=who, **values)
+class CasesPage:
+    """The page. The cases that took a way of the process map are those of its sample."""
+
+    def __init__(self, sample: Sample) -> None:
+        self._sample = sample
+
+    async def show(self, request: Request) -> Response:
+        """Show the cases that fit the filters."""
+        who = await permit(request, Scope.READ)
+        engine: Engine = request.app.state.engine
+        filters = case_filters_of(request)
+        after = request.query_params.get("after", "")
+        places = await engine.reader.count_places()
+        total = total_of(places, filters)
+        if filters.went and filters.process:
+            found, total = await self._on_the_map(engine, filters, after)
+        else:
+            found = await _found(engine, filters, after)
+        values: dict[str, Any] = {
+            "rows": found.rows,
+            "cursor": found.cursor,
+            "filters": filters,
+            "total": total,
+            "way": [label_of(place) for place in (filters.came, filters.went) if place] if filters.process else [],
+            "statuses": list(Status),
+            "ages": list(AGES),
+            "orders": list(ORDERS),
+            "fields": searchable_fields(engine.processes),
+            **choices(engine, places, filters),
+        }
+        return page(request, "cases.html", who=who, **values)
+
+    async def _on_the_map(self, engine: Engine, filters: CaseFilters, after: str) -> tuple[CasePage, int]:
+        ways = await self._sample.ways(engine, filters.process)
+        cases = [case for case, way in ways.items() if went(way, filters.came, filters.went)]
+        behind = [case for case in cases if case < number_of(after or None, NUMBER_MAX)]
+        rows = [row for case in behind[:PAGE_ROWS] if (row := await engine.reader.case(case)) is not None]
+        return CasePage(tuple(FoundCase(row, None) for row in rows), str(behind[PAGE_ROWS - 1]) if behind[PAGE_ROWS:] else None), len(cases)
 
 
 def choices(engine: Engine, places: list[CaseCount], filters: CaseFilters) -> dict[str, list[str]]:

@@ -14,15 +14,19 @@ from pointsman.server.access import Forbidden, Scope, Unauthenticated, permit
 from pointsman.server.forms import FormInvalid, FormTooLarge, form_of
 from pointsman.server.problems import of_error
 from pointsman.web.case import show_case
-from pointsman.web.cases import list_cases
+from pointsman.web.cases import CasesPage
 from pointsman.web.live import live
 from pointsman.web.operate import OPERATIONS
+from pointsman.web.operations import OPERATIONS_PAGES
+from pointsman.web.overview import Overview
+from pointsman.web.process_map import MapPage
 from pointsman.web.render import THEME_COOKIE, THEMES, CasePage, Shell, TaskPage, WorkListPage, base_of, environment_of, local_path, page
+from pointsman.web.sample import Sample
 from pointsman.web.sign_in import SIGN_IN, to_sign_in
 from pointsman.web.task import answer_task, not_waiting, show_task
 from pointsman.web.work_list import work_list
 
-LINKS = (("/", "Work list"), ("/cases", "Cases"))
+LINKS = (("/", "Work list"), ("/cases", "Cases"), ("/overview", "Overview"), ("/map", "Map"), ("/operations", "Operations"))
 YEAR_SECONDS = 365 * 86_400  # for which the choice of a theme is kept
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -46,12 +50,17 @@ def pages(
     packages = ("pointsman.web",) if templates is None else (templates, "pointsman.web")
     shell = Shell(product, environment_of(*packages), (*LINKS, *links), task_pages or {}, case_pages or {}, list_page)
 
+    sample = Sample()
+
     def route(path: str, handler: Handler, method: str = "GET") -> Route:
         return Route(path, _guarded(shell, handler), methods=[method])
 
     return [
         route("/", work_list),
-        route("/cases", list_cases),
+        route("/cases", CasesPage(sample).show),
+        route("/overview", Overview().show),
+        route("/map", MapPage(sample).show),
+        *(route(path, handler, method) for method, path, handler in OPERATIONS_PAGES),
         route("/cases/{case:int}", show_case),
         route("/cases/{case:int}/task", show_task),
         route("/cases/{case:int}/task", answer_task, "POST"),

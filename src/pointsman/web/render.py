@@ -12,7 +12,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from pointsman.operations.times import format_duration, format_time
+from pointsman.operations.times import format_duration, format_time, short_time
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.tasks import Task
 from pointsman.server.access import Principal
@@ -83,6 +83,7 @@ def environment_of(*packages: str) -> Environment:
     )  # fmt: skip
     environment.filters["time"] = format_time
     environment.filters["duration"] = format_duration
+    environment.filters["short"] = short_time
     environment.filters["exact"] = Exact
     environment.filters["spoken"] = spoken
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, indent=2)

@@ -538,6 +538,19 @@ SELECT id, case_id, revision FROM journal WHERE id <= ? ORDER BY id DESC LIMIT 1
 -- How often a case has moved.
 SELECT revision FROM cases WHERE id = ?;
 
+-- name: select_newest_events
+-- The newest rows with events. Rows of further fields have none, so a bounded number of rows is read.
+SELECT id, case_id, revision, at, events FROM (SELECT id, case_id, revision, at, events FROM journal ORDER BY id DESC LIMIT :limit) WHERE events IS NOT NULL ORDER BY id;
+
+-- name: select_events_of_cases
+-- All events of these cases.
+SELECT id, case_id, revision, at, events FROM journal
+ WHERE id IN (SELECT id FROM journal INDEXED BY journal_of_case WHERE case_id IN (SELECT value FROM json_each(:cases))) AND events IS NOT NULL ORDER BY id;
+
+-- name: count_waiting
+-- Pauses that a person can answer and that opened in [since, until); the count stops at `most`.
+SELECT count(*) FROM (SELECT 1 FROM pauses INDEXED BY pauses_open WHERE closed IS NULL AND asks = 1 AND opened_at >= :since AND opened_at < :until LIMIT :most);
+
 -- name: select_effect
 -- One entry of the ledger.
 SELECT key, case_id, effect, arguments, status, attempts, intended_at, deadline, outcome, error FROM effects WHERE key = ?;

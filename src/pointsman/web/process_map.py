@@ -1,0 +1,49 @@
+"""The process map: the ways that the newest cases really took."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pointsman.operations.map import kind_of, label_of, map_of
+from pointsman.operations.map_drawing import draw_svg, kinds_of
+from pointsman.runtime.engine import Engine
+from pointsman.server.access import Scope, permit
+from pointsman.web.render import base_of, page
+from pointsman.web.sample import SAMPLE_MAX, Sample
+
+
+class MapPage:
+    """The page of the map, on a sample that it shares with the list of cases."""
+
+    def __init__(self, sample: Sample) -> None:
+        self._sample = sample
+
+    async def show(self, request: Request) -> Response:
+        """Show the map of a process."""
+        who = await permit(request, Scope.READ)
+        engine: Engine = request.app.state.engine
+        processes = {process.name: process for process in engine.processes}
+        name = request.query_params.get("process", "")
+        process = processes.get(name) or next(iter(processes.values()))
+        drawn = map_of(process.name, (await self._sample.ways(engine, process.name)).values())
+
+        def address(came: str, went: str) -> str:
+            pairs = {"process": process.name, "came": came, "went": went}
+            return f"{base_of(request)}/cases?{urlencode({name: value for name, value in pairs.items() if value})}"
+
+        kinds = kinds_of(process)
+        values: dict[str, Any] = {
+            "process": process.name,
+            "processes": sorted(processes),
+            "drawn": drawn,
+            # Every text in it was escaped by the XML library that wrote it.
+            "svg": Markup(draw_svg(drawn, kinds, address)),  # noqa: S704
+            "most": SAMPLE_MAX,
+            "address": address,
+            "label_of": label_of,
+            "kinds": {place.name: kind_of(place.name, kinds) for place in drawn.places},
+        }
+        return page(request, "map.html", who=who, **values)
