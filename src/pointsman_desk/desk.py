@@ -265,14 +265,19 @@ async def cancel(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
 
 async def resting(desk: Desk, *cases: int) -> list[CaseRow]:
     """Wait until these cases rest or wait for a later attempt. Where the desk stays open, wait only a moment."""
-    if not desk.stays_open:
-        await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)
-    else:
+    if desk.stays_open:
         with suppress(TimeoutError):
             async with asyncio.timeout(SOON_SECONDS):
-                for case in cases:
-                    await desk.engine.wait_until_resting(case)
+                await _all_resting(desk, cases)
+    else:
+        # Others wait for the cases meanwhile, so do not wait until every case rests.
+        await either(_all_resting(desk, cases), desk.engine.idle(horizon_seconds=HORIZON_SECONDS))
     return [await desk.engine.case(case) for case in cases]
+
+
+async def _all_resting(desk: Desk, cases: Iterable[int]) -> None:
+    for case in cases:
+        await desk.engine.wait_until_resting(case)
 
 
 async def _moved(desk: Desk, case: int) -> CaseRow:

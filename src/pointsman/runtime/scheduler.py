@@ -219,6 +219,7 @@ class Scheduler:
     async def _claim(self) -> None:
         limit, now = self._free, self._ports.clock.now()
         self._due = False
+        self._lull.clear()  # what is claimed now may run: nobody who asks meanwhile is told of a lull
         self._next_wake = None
         room = self._limits.offer()
         self._reserved += limit
