@@ -118,17 +118,17 @@ def test_wrong_passwords_make_a_name_and_an_address_wait_ever_longer() -> None:
     clock = Standing()
     throttle = Throttle(clock)  # type: ignore[arg-type]
     for _ in range(FAILURES_MAX - 1):
-        throttle.failed("ada", "192.0.2.1")
+        throttle.tried("ada", "192.0.2.1")
     assert throttle.wait_seconds("ada") == 0
 
-    throttle.failed("ada", "192.0.2.1")
+    throttle.tried("ada", "192.0.2.1")
     first = throttle.wait_seconds("bob", "192.0.2.1")
-    throttle.failed("ada", "192.0.2.1")
+    throttle.tried("ada", "192.0.2.1")
 
     assert 0 < first < throttle.wait_seconds("ada")
     assert throttle.wait_seconds("bob", "192.0.2.2") == 0
     clock.at += 10_000
     assert throttle.wait_seconds("ada") == 0
-    throttle.succeeded("ada")
-    throttle.failed("ada")
+    throttle.succeeded("ada", "192.0.2.1")
+    throttle.tried("ada")
     assert throttle.wait_seconds("ada") == 0

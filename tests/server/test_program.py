@@ -73,3 +73,32 @@ def test_a_proxy_names_the_person_and_nobody_else_can(tmp_path: Path) -> None:
                     assert statuses == [known, 401]
 
     asyncio.run(body())
+
+
+def test_a_header_does_not_say_which_machine_the_caller_is(tmp_path: Path) -> None:
+    database = tmp_path / "cases.db"
+    accounts_of(database).put_user("ada", Role.ADMIN, None, 1.0)
+
+    async def body() -> None:
+        async with Engine.open(database, [claims]) as engine:
+            for proxy, forwarded, known in (("192.0.2.1", "192.0.2.1", 401), ("127.0.0.1", "198.51.100.7", 200)):
+                serving = Serving(port=0, proxy=("X-Forwarded-User", proxy))
+                async with served(engine, database, pages(), serving) as url, httpx.AsyncClient(base_url=url) as client:
+                    headers = {"X-Forwarded-User": "ada", "X-Forwarded-For": forwarded}
+                    assert (await client.get("/api/v1/counts", headers=headers)).status_code == known
+
+    asyncio.run(body())
+
+
+def test_a_name_that_came_to_the_proxy_beside_its_own_is_not_believed(tmp_path: Path) -> None:
+    database = tmp_path / "cases.db"
+    accounts_of(database).put_user("ada", Role.ADMIN, None, 1.0)
+
+    async def body() -> None:
+        async with Engine.open(database, [claims]) as engine:
+            serving = Serving(port=0, proxy=("X-Forwarded-User", "127.0.0.1"))
+            async with served(engine, database, pages(), serving) as url, httpx.AsyncClient(base_url=url) as client:
+                named = [("X-Forwarded-User", "ada"), ("X-Forwarded-User", "eve")]
+                assert (await client.get("/api/v1/counts", headers=named)).status_code == 401
+
+    asyncio.run(body())

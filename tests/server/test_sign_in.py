@@ -13,9 +13,10 @@ from argon2 import PasswordHasher
 
 from pointsman import Engine
 from pointsman.server.access import Role, Scope
-from pointsman.server.accounts import Accounts
+from pointsman.server.accounts import Accounts, User
 from pointsman.server.app import create_app
-from pointsman.server.sign_in import COOKIE, FAILURES_MAX, SignedIn
+from pointsman.server.sign_in import COOKIE, FAILURES_MAX, FORGOTTEN_SECONDS, SignedIn, Throttle
+from pointsman.testing import ManualClock
 from pointsman.web import pages
 from server.serving import TOKEN, claims
 
@@ -169,5 +170,61 @@ def test_the_api_takes_no_cookie_from_another_site(tmp_path: Path) -> None:
 
             assert forged.status_code == 403
             assert (await engine.case(1)).status == "waiting"
+
+    asyncio.run(body())
+
+
+def test_wrong_passwords_at_the_same_time_are_no_more_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        async with desk(tmp_path) as (_, accounts, client):
+            checked: list[str] = []
+            verify = accounts.verify
+
+            def counting(name: str, password: str) -> User | None:
+                checked.append(name)
+                return verify(name, password)
+
+            monkeypatch.setattr(accounts, "verify", counting)
+            token = csrf_in((await client.get("/sign-in")).text)
+            tries = [client.post("/sign-in", data={"csrf": token, "name": "ada", "password": f"guess {n}"}) for n in range(40)]
+
+            statuses = [tried.status_code for tried in await asyncio.gather(*tries)]
+
+            assert len(checked) == FAILURES_MAX
+            assert statuses.count(429) == 40 - FAILURES_MAX
+
+    asyncio.run(body())
+
+
+def test_slips_are_forgotten_after_a_while() -> None:
+    clock = ManualClock(1_000.0)
+    throttle = Throttle(clock)
+    for _ in range(FAILURES_MAX):
+        throttle.tried("address 192.0.2.1")
+    assert throttle.wait_seconds("address 192.0.2.1") > 0
+
+    clock.advance(2 * FORGOTTEN_SECONDS)
+    throttle.tried("address 192.0.2.1")
+
+    assert throttle.wait_seconds("address 192.0.2.1") == 0
+
+
+def test_a_password_entered_as_the_name_is_not_recorded(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with desk(tmp_path) as (_, accounts, client):
+            await sign_in(client, PASSWORD, "ada")
+            await sign_in(client, "ada", "wrong password")
+
+            assert [entry.about.get("user") for entry in accounts.entries()] == ["", "ada"]
+            assert PASSWORD not in str(accounts.entries())
+
+    asyncio.run(body())
+
+
+def test_without_a_provider_there_is_no_page_to_come_back_to(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with desk(tmp_path) as (_, _, client):
+            for path in ("/sign-in/provider", "/sign-in/callback?state=x&code=y"):
+                assert (await client.get(path)).status_code == 404
 
     asyncio.run(body())

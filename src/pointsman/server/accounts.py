@@ -24,6 +24,7 @@ from pointsman.store.statements import named
 
 SECRET_BYTES = 32  # of a token or a session: as many as SHA-256 has, so that nobody guesses one
 SESSION_SECONDS = 12 * 3_600.0  # a working day
+NAME_MAX = 254  # characters of the name of a user: as many as a mail address may have (RFC 5321, 4.5.3.1.3)
 PASSWORD_MIN = 12  # characters; a longer one is better than a stranger one (NIST SP 800-63B, 3.1.1)
 PASSWORD_MAX = 1_000
 BUSY_SECONDS = 5.0  # longer than another program writes a row
@@ -69,26 +70,30 @@ class Accounts:
         self._random = random
         self._hasher = hasher or PasswordHasher()
         self._nobody = self._hasher.hash(random.randbytes(SECRET_BYTES).hex())  # so that an unknown name takes as long as a known one
-        self._lock = Lock()
+        self._lock, self._read_lock = Lock(), Lock()  # two connections, so that no reader waits for a writer, which waits for the disk
         self._sql = named(files("pointsman.server") / "sql" / "accounts.sql")
         tables = (files("pointsman.server") / "sql" / "accounts_tables.sql").read_text(encoding="utf-8")
         try:
             os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
             self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS)
+            self._reading = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS)
             self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {tables}")
         except (OSError, sqlite3.Error) as error:
             raise AccountsError(f"{file}, which has the accounts, cannot be opened ({error}); make it readable and writable.") from None
 
     def close(self) -> None:
         """Close the file."""
+        self._reading.close()
         self._connection.close()
 
     # Users.
 
     def put_user(self, name: str, role: Role, password: str | None, at: float) -> None:
         """Add a user, or change the role and the password of one, which ends the user's sessions. None leaves signing in to OIDC or a proxy."""
-        if not name.strip() or name != name.strip() or any(ord(one) < 32 for one in name):
-            raise AccountsError(f"{name!r} cannot be the name of a user; give one without spaces around it.")
+        if not 0 < len(name) <= NAME_MAX or name != name.strip() or not name.isprintable():
+            raise AccountsError(
+                f"{name[:NAME_MAX]!r} cannot be the name of a user; give up to {NAME_MAX} characters that are seen, without spaces around them."
+            )
         if password is not None and not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
             raise AccountsError(f"the password has {len(password)} characters; give it {PASSWORD_MIN} to {PASSWORD_MAX:,}.")
         hashed = "" if password is None else self._hasher.hash(password)
@@ -215,9 +220,9 @@ class Accounts:
                     self._connection.execute("ROLLBACK")
 
     def _all(self, statement: str, *parameters: object) -> list[Any]:
-        with self._lock:
+        with self._read_lock:
             try:
-                return self._connection.execute(self._sql[statement], parameters).fetchall()
+                return self._reading.execute(self._sql[statement], parameters).fetchall()
             except sqlite3.Error as error:
                 raise AccountsError(f"{self.file}, which has the accounts, cannot be read ({error}); try again.") from None
 

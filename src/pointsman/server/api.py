@@ -41,7 +41,7 @@ from pointsman.operations.history import history_of
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, permit
 from pointsman.server.problems import DOCUMENTED
-from pointsman.server.streams import NOT_KEPT, event_stream
+from pointsman.server.streams import EventStream, event_stream
 from pointsman.server.views import case_detail, case_view, effect_view, event_view, intake_view, limit_view, process_view, task_view
 from pointsman.store.query import CaseQuery
 
@@ -226,7 +226,7 @@ async def events(
 async def stream(
     request: Request,
     engine: InEngine,
-    _: Reads,
+    who: Reads,
     after: Annotated[str, Query(max_length=NAME_MAX)] = "",
     last_event_id: Annotated[str | None, Header(max_length=NAME_MAX)] = None,
 ) -> StreamingResponse:
@@ -236,4 +236,4 @@ async def stream(
     """
     first = after if last_event_id is None else last_event_id
     await engine.reader.events(after=first, limit=1)  # so that a wrong cursor is an error of the request
-    return StreamingResponse(event_stream(request, first), media_type="text/event-stream", headers=dict(NOT_KEPT))
+    return EventStream(request, who, event_stream(request, first))

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from pointsman.runtime.engine import Engine
 from pointsman.server.access import Access
 from pointsman.server.api import router
 from pointsman.server.bounds import BoundedBody, Recorded, Recorder
+from pointsman.server.forwarded import Forwarded
 from pointsman.server.problems import HANDLERS, of_error
 
 FORM_KEY_BYTES = 32  # as many as SHA-256 has, so that nobody guesses it
@@ -26,18 +28,19 @@ FORM_KEY_BYTES = 32  # as many as SHA-256 has, so that nobody guesses it
 
 def create_app(
     engine: Engine | None, access: Access, pages: Sequence[BaseRoute] = (), *, record: Recorder | None = None,
-    hosts: Sequence[str] | None = None,
+    hosts: Sequence[str] | None = None, proxies: Collection[str] = (),
 ) -> FastAPI:  # fmt: skip
     """Return the application that serves an open engine. `pages` are the routes of the pages; `access` finds out who calls.
 
     A program that opens the engine later passes None, and sets `app.state.engine` before the first request. `record` keeps an audit
     log of what changed something. A request for a host that is not in `hosts` is refused, so that no name of another site can be made
-    to point here (DNS rebinding); None allows every host.
+    to point here (DNS rebinding); None allows every host. `proxies` are the addresses of proxies, whose headers say how they were called.
     """
     app = FastAPI(title="Pointsman", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     app.state.engine = engine
     app.state.access = access
     app.state.closing = asyncio.Event()  # set when the program stops, so that streams end
+    app.state.streams = Counter[str]()  # open streams by whose they are
     app.state.form_key = random.SystemRandom().randbytes(FORM_KEY_BYTES)
     app.include_router(router)
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
@@ -48,6 +51,8 @@ def create_app(
     app.add_middleware(BoundedBody)
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    if proxies:
+        app.add_middleware(Forwarded, proxies=proxies)
     app.add_route("/health", health)
     app.add_route("/ready", ready)
     app.router.routes.extend(pages)

@@ -21,7 +21,7 @@ MEANINGS: Mapping[int, str] = {
     404: "There is no such case or process",
     409: "The case does not take this now: it was answered, has changed, or is in another status",
     422: "The request does not fit: its schema, the inputs, or the answer",
-    429: "The intake is full; try again after the seconds in Retry-After",
+    429: "The intake is full, or the caller has too many streams; try again after the seconds in Retry-After",
     503: "The engine has stopped, or its store cannot be used",
 }
 

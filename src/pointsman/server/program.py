@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 
 from pointsman.errors import PointsmanError
 from pointsman.runtime.engine import Engine
+from pointsman.server import forwarded
 from pointsman.server.access import Access, LocalAccess
 from pointsman.server.accounts import Accounts, accounts_file
 from pointsman.server.app import create_app
@@ -71,7 +72,10 @@ async def served(
         def record(who: str, did: str, about: dict[str, Any]) -> None:
             accounts.record(who, did, about, engine.clock.now())
 
-        app = create_app(engine, access, pages, record=record, hosts=None if signed_in else [*HERE, serving.host])
+        proxies = (*forwarded.HERE, *(() if serving.proxy is None else serving.proxy[1:]))
+        app = create_app(
+            engine, access, pages, record=record, hosts=None if signed_in else [*HERE, serving.host], proxies=proxies if signed_in else ()
+        )
         more(app)
         async with listening(app, database, token, serving.host, serving.port) as url:
             yield url

@@ -37,6 +37,7 @@ async def listening(app: FastAPI, database: Path, token: str, host: str, port: i
             uvicorn.Config(
                 app, limit_concurrency=AT_ONCE_MAX, timeout_graceful_shutdown=GRACE_SECONDS, lifespan="off",
                 log_config=None, access_log=False, server_header=False,
+                proxy_headers=False,  # they would let a header name the other end of the connection; see `forwarded`
             )
         )  # fmt: skip
         task = asyncio.create_task(server.serve(sockets=[opened]))

@@ -1,5 +1,6 @@
 """Who is signed in: a session in a cookie, a token in a header, or a name that a trusted proxy gives."""
 
+import asyncio
 import hmac
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,8 +12,10 @@ from pointsman.server.access import SCOPES_OF, Principal, Scope, bearer
 from pointsman.server.accounts import Accounts, User
 
 COOKIE = "pointsman_session"
+CHECKS_AT_ONCE = 2  # passwords: each check takes 64 MiB and a thread, which others wait for
 FAILURES_MAX = 5  # wrong passwords before a wait: more than a person's slips, too few to guess
 WAIT_SECONDS, WAIT_MAX_SECONDS = 2.0, 900.0  # the first wait, doubled by each further failure up to a quarter of an hour
+FORGOTTEN_SECONDS = 3_600.0  # after the wait: many people share an address, and their slips of a week are no attack
 KEPT_MAX = 10_000  # names and addresses whose failures are remembered
 
 
@@ -57,10 +60,16 @@ class SignedIn:
         self._command_token = command_token
         self._command = Principal(command_name, frozenset(Scope), acts_for=True)
         self._proxy = proxy
+        self._checking = asyncio.Semaphore(CHECKS_AT_ONCE)
 
-    def begin(self, user: User) -> str:
+    async def verify(self, name: str, password: str) -> User | None:
+        """Return the user if the password is right, else None."""
+        async with self._checking:
+            return await asyncio.to_thread(self.accounts.verify, name, password)
+
+    async def begin(self, user: User) -> str:
         """Begin a session, and return its secret for the cookie."""
-        return self.accounts.begin_session(user.name, user.role, self._clock.now())
+        return await asyncio.to_thread(self.accounts.begin_session, user.name, user.role, self._clock.now())
 
     async def principal(self, request: Request) -> Principal | None:
         """Return who calls, or None."""
@@ -70,7 +79,8 @@ class SignedIn:
                 return self._command
             return self.accounts.by_token(token, self._clock.now())
         if self._proxy is not None and request.client is not None and request.client.host == self._proxy[1]:
-            user = self.accounts.user(request.headers.get(self._proxy[0], ""))
+            named = request.headers.getlist(self._proxy[0])  # a second one is not from the proxy, and nobody knows which one is
+            user = self.accounts.user(named[0]) if len(named) == 1 else None
             return None if user is None else Principal(user.name, SCOPES_OF[user.role])
         session = request.cookies.get(COOKIE)
         return None if session is None else self.accounts.by_session(session, self._clock.now())
@@ -80,6 +90,7 @@ class SignedIn:
 class _Failures:
     count: int = 0
     until: float = 0.0
+    forgotten_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -94,18 +105,24 @@ class Throttle:
         now = self.clock.now()
         return max([0.0, *(found.until - now for one in whose if (found := self._known.get(one)) is not None)])
 
-    def failed(self, *whose: str) -> None:
-        """Count a wrong password."""
+    def tried(self, *whose: str) -> None:
+        """Count a try as wrong, before its password is checked: tries at the same time all count."""
         now = self.clock.now()
         if len(self._known) >= KEPT_MAX:
-            self._known = {one: found for one, found in self._known.items() if found.until > now}
+            self._known = {one: found for one, found in self._known.items() if found.forgotten_at > now}
         for one in whose:
             found = self._known.setdefault(one, _Failures())
+            if found.forgotten_at <= now:
+                found.count = 0
             found.count += 1
             if found.count >= FAILURES_MAX:
                 found.until = now + min(WAIT_MAX_SECONDS, WAIT_SECONDS * 2.0 ** min(found.count - FAILURES_MAX, 20))
+            found.forgotten_at = max(now, found.until) + FORGOTTEN_SECONDS
 
-    def succeeded(self, *whose: str) -> None:
-        """Forget the failures."""
-        for one in whose:
-            self._known.pop(one, None)
+    def succeeded(self, name: str, address: str) -> None:
+        """Forget the failures of a name, and that this try was counted for its address: others there may have failed."""
+        self._known.pop(name, None)
+        if (found := self._known.get(address)) is not None:
+            found.count -= 1
+            if found.count < FAILURES_MAX:
+                found.until = 0.0

@@ -4,19 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Scope, permit
-from pointsman.server.streams import NOT_KEPT, Quiet, while_open
+from pointsman.server.streams import EventStream, Quiet, while_open
 
 REST_SECONDS = 1.0  # between two messages: a person sees no difference, and a busy engine does not render pages all the time
 
 
 async def live(request: Request) -> Response:
     """Send "changed" when something was committed, at most once in REST_SECONDS; nothing while nothing happens."""
-    await permit(request, Scope.READ)
-    return StreamingResponse(_changes(request), media_type="text/event-stream", headers=dict(NOT_KEPT))
+    who = await permit(request, Scope.READ)
+    return EventStream(request, who, _changes(request))
 
 
 async def _changes(request: Request) -> AsyncIterator[str]:

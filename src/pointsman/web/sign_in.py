@@ -15,9 +15,10 @@ from starlette.responses import RedirectResponse, Response
 
 from pointsman.errors import PointsmanError
 from pointsman.server.access import Principal
-from pointsman.server.accounts import SESSION_SECONDS, User
+from pointsman.server.accounts import NAME_MAX, SESSION_SECONDS, User
 from pointsman.server.forms import csrf_token, form_of
-from pointsman.server.sign_in import COOKIE, BegunSignIn, SignedIn
+from pointsman.server.forwarded import address_of
+from pointsman.server.sign_in import COOKIE, BegunSignIn, IdentityProvider, SignedIn
 from pointsman.web.render import base_of, local_path, page
 
 NOBODY = Principal("", frozenset())
@@ -36,17 +37,18 @@ async def sign_in(request: Request) -> Response:
     access = _access(request)
     form = await form_of(request, NOBODY)
     name, to = form.get("name", "").strip(), local_path(form.get("to", ""))
-    address = request.client.host if request.client is not None else ""
-    wait = access.throttle.wait_seconds(f"name {name}", f"address {address}")
+    whose = f"name {name[:NAME_MAX]}", f"address {address_of(request)}"
+    wait = access.throttle.wait_seconds(*whose)
     if wait > 0:
         return _form(request, to=to, name=name, problem=f"Too many tries; wait {wait:.0f} seconds.", status=429, retry_after=wait)
-    user = await asyncio.to_thread(access.accounts.verify, name, form.get("password", ""))
+    access.throttle.tried(*whose)
+    user = await access.verify(name, form.get("password", ""))
     if user is None:
-        access.throttle.failed(f"name {name}", f"address {address}")
-        request.state.about = {"user": name}
+        # People enter their password as the name, too: only the name of a user is recorded.
+        request.state.about = {"user": name if access.accounts.user(name) is not None else ""}
         return _form(request, to=to, name=name, problem=WRONG, status=403)
-    access.throttle.succeeded(f"name {name}")
-    return _begun(request, user, to)
+    access.throttle.succeeded(*whose)
+    return await _begun(request, user, to)
 
 
 async def sign_out(request: Request) -> Response:
@@ -66,8 +68,7 @@ async def sign_out(request: Request) -> Response:
 async def to_provider(request: Request) -> Response:
     """Send the browser to the identity provider."""
     access = _access(request)
-    assert access.provider is not None
-    url, attempt = await access.provider.begin(_callback(request), local_path(request.query_params.get("to", "")))
+    url, attempt = await _provider(access).begin(_callback(request), local_path(request.query_params.get("to", "")))
     answer = RedirectResponse(url, 303)
     text = json.dumps(asdict(attempt))
     answer.set_cookie(
@@ -80,20 +81,20 @@ async def to_provider(request: Request) -> Response:
 async def from_provider(request: Request) -> Response:
     """Take the answer of the identity provider, and begin a session for the user that it names."""
     access = _access(request)
-    assert access.provider is not None
+    provider = _provider(access)
     attempt = _begun_sign_in(request)
     if attempt is None:
         return _form(request, to="", problem="The sign-in took too long; sign in again.", status=403)
     query = request.query_params
     try:
-        name = await access.provider.finish(attempt, query.get("state", ""), query.get("code", ""), _callback(request))
+        name = await provider.finish(attempt, query.get("state", ""), query.get("code", ""), _callback(request))
     except PointsmanError as error:
         return _form(request, to=attempt.to, problem=str(error), status=403)
     user = access.accounts.user(name)
     if user is None:
-        request.state.about = {"user": name}
+        request.state.about = {"user": name[:NAME_MAX]}
         return _form(request, to=attempt.to, problem=f"{name} is not a user of this desk; ask its administrator.", status=403)
-    answer = _begun(request, user, attempt.to)
+    answer = await _begun(request, user, attempt.to)
     answer.delete_cookie(ATTEMPT_COOKIE)
     return answer
 
@@ -125,13 +126,19 @@ def _access(request: Request) -> SignedIn:
     return access
 
 
-def _begun(request: Request, user: User, to: str) -> Response:
+async def _begun(request: Request, user: User, to: str) -> Response:
     access = _access(request)
-    secret = access.begin(user)
+    secret = await access.begin(user)
     request.state.principal = Principal(user.name, frozenset())
     answer = RedirectResponse(base_of(request) + (to or "/"), 303)
     answer.set_cookie(COOKIE, secret, max_age=int(SESSION_SECONDS), httponly=True, samesite="lax", secure=_secure(request))
     return answer
+
+
+def _provider(access: SignedIn) -> IdentityProvider:
+    if access.provider is None:
+        raise HTTPException(404, "There is no identity provider here")
+    return access.provider
 
 
 def _form(request: Request, *, to: str, name: str = "", problem: str = "", status: int = 200, retry_after: float = 0.0) -> Response:
