@@ -305,7 +305,15 @@ def test_a_value_that_does_not_fit_is_refused_with_the_path_inside_the_field() -
     text = refusal("order", {"number": "many", "placed": "x", "day": "y", "mood": "z", "items": []})
 
     assert text.startswith("order: number")
-    assert "(and 3 more)" in text
+    assert text.index("placed: ") < text.index("day: ") < text.index("mood: ")
+    assert "more)" not in text
+
+
+def test_of_many_misfits_the_first_five_are_told_and_the_others_counted() -> None:
+    text = refusal("order", {"number": "many", "placed": "x", "day": "y", "mood": "z", "items": [1, 2, 3]})
+
+    assert text.count(";") == 4
+    assert "(and 2 more)" in text
 
 
 def test_a_single_misfit_is_told_without_a_count() -> None:

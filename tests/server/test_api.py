@@ -57,6 +57,8 @@ def test_only_a_command_of_this_machine_may_name_who_decides(tmp_path: Path) -> 
                 assert [event["facts"]["by"] for event in events if event["kind"] == "cancelled"] == [decided]
             wrong = await client.get("/api/v1/cases", headers={"Authorization": "Bearer wrong"})
             assert wrong.status_code == 401
+            assert "unknown" in wrong.json()["detail"]
+            assert wrong.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
     asyncio.run(body())
 

@@ -70,6 +70,13 @@ def test_the_errors_of_the_engine_come_back_as_themselves(tmp_path: Path) -> Non
     asyncio.run(body())
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("url", ["localhost:8470", "127.0.0.1:8470", "ftp://127.0.0.1", ""])
+def test_an_address_without_its_scheme_is_refused_when_the_client_is_made(kind: type[Client | AsyncClient], url: str) -> None:
+    with pytest.raises(ValueError, match="http://"):
+        kind(url)
+
+
 def test_a_client_follows_the_events_from_a_cursor_on(tmp_path: Path) -> None:
     async def body() -> None:
         async with Engine.open(tmp_path / "cases.db", [claims]) as engine:

@@ -96,6 +96,7 @@ def test_every_command_goes_through_the_program_and_needs_no_code_of_its_own(pro
     assert done[0].stdout == "case 1 is started.\n"
     assert done[1].stdout == "case 1 had been started with this key before.\n"
     assert "eve paused the intake (a move)" in done[3].stderr
+    assert done[6].stdout == "the content of case 1 is erased.\n"
     assert process.returncode == 0
     assert "Traceback" not in told
     assert not address_file(program.database).exists()

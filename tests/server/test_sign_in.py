@@ -135,6 +135,7 @@ def test_a_token_may_do_what_its_scopes_say_and_a_forged_one_nothing(tmp_path: P
             forged = await client.get("/api/v1/cases", headers={"Authorization": f"Bearer {token[:-1]}x"})
 
             assert (started.status_code, read.status_code, forged.status_code) == (201, 403, 401)
+            assert read.json()["detail"] == "shop may not do this; it needs the scope read."
 
     asyncio.run(body())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from pointsman import AtMostOnce, Context, Engine, Process, State, answer_with, finish, otherwise, when
+from pointsman import AtMostOnce, Context, Engine, Process, State, answer_with, finish, otherwise, remind, when
 from pointsman.server.access import LocalAccess
 from pointsman.server.app import create_app
 from pointsman.web import pages
@@ -28,7 +28,13 @@ class Order(State):
 
 orders = Process("orders", Order)
 allow = orders.pause(
-    name="allow_it", writes="allowed", answer=bool, shows=("item",), assignee="ada", deadline="3d", ladder=(answer_with(False),)
+    name="allow_it",
+    writes="allowed",
+    answer=bool,
+    shows=("item",),
+    assignee="ada",
+    deadline="3d",
+    ladder=(remind("1d"), answer_with(False)),
 )
 hurry = orders.pause(name="hurry", writes="allowed", answer=bool, shows=("item",), deadline="30m")
 
@@ -45,6 +51,7 @@ orders.rules(
     when("nobody has allowed it", lambda order: order.allowed is None, allow),
     when("it was refused", lambda order: not order.allowed, finish("refused")),
     when("it is not bought", lambda order: order.receipt is None, buy),
+    when("it is a gift", lambda order: order.receipt.endswith("for nothing"), finish("given")),  # raises until it is bought
     otherwise(finish("bought")),
 )
 
@@ -141,6 +148,9 @@ def test_a_case_says_where_it_stands_and_why(tmp_path: Path) -> None:
             assert f'href="/cases/{case}/task"' in waiting
             assert re.search(r'<tr class="fires"><td>nobody has allowed it <span class="tag">fires', waiting)
             assert len(re.findall(r'class="fires"', waiting)) == 1
+            assert re.search(r"Deadline <time[^>]*>in 2 d", waiting)  # and not the reminder
+            assert "not reached" in waiting
+            assert "AttributeError" not in waiting
             assert "It ended: bought." in done
             assert "allow_it answered by grace: wrote allowed" in done
             effect = (await engine.reader.effects(case))[0]

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from pointsman.cli.places import database
+from pointsman.client.running import find_running
 from pointsman.errors import PointsmanError
 from pointsman.operations.times import format_time
 from pointsman.runtime.clock import SystemClock
@@ -21,7 +22,9 @@ from pointsman.server.accounts import Accounts, accounts_file
 users = typer.Typer(help="Add, list and remove the people who may sign in.", no_args_is_help=True)
 tokens = typer.Typer(help="Add, list and remove the tokens of programs.", no_args_is_help=True)
 
-Db = Annotated[Path | None, typer.Option("--db", help="The engine's database.", show_default=False)]
+Db = Annotated[
+    Path | None, typer.Option("--db", help="The engine's database (default: POINTSMAN_DB, or pyproject.toml).", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="The name.")]
 
@@ -37,9 +40,12 @@ def add_user(
     """Add a user, or change the role and the password of one. The user's sessions end."""
     with _accounts(db) as accounts:
         password = None if elsewhere else _password(stdin=password_stdin)
+        is_first = not accounts.users()
         accounts.put_user(name, role, password, SystemClock().now())
         _recorded(accounts, "put user", {"user": name, "role": role})
     print(f"{name} may sign in as {role}.")
+    if is_first and (running := find_running(database(db))) is not None:
+        print(f"The program at {running.url}/ asks nobody to sign in until it is started again.", file=sys.stderr)
 
 
 @users.command("list")
@@ -118,6 +124,8 @@ def audit(
                 last = entry.number
                 text = json.dumps(entry._asdict() if as_json else entry.about, ensure_ascii=False)
                 print(text if as_json else f"{entry.number:>6} {format_time(entry.at)} {entry.who or '-'} {entry.did} {text}")
+        if verify and broken is None:
+            print(f"Every entry up to {last} is as it was written, and none before it is missing.", file=sys.stderr)
     if broken is not None:
         raise PointsmanError(f"entry {broken} of the audit log was changed or removed after it was written.")
 
@@ -125,6 +133,8 @@ def audit(
 def _password(*, stdin: bool) -> str:
     if stdin:
         return sys.stdin.readline().rstrip("\n")
+    if not sys.stdin.isatty():
+        raise PointsmanError("there is no terminal to ask for the password; pass it with --password-stdin.")
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 

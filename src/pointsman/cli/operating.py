@@ -107,7 +107,7 @@ def send(
     at: At,
     process: ProcessName,
     message: Annotated[str, typer.Argument(metavar="MESSAGE", help="The message, as JSON.")],
-    name: Annotated[str | None, typer.Option(help="Which message of the process it is.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="The name of the message, if the process accepts several.", show_default=False)] = None,
     key: Key = None,
     tenant: Tenant = "",
     priority: Priority = 0,
@@ -132,16 +132,18 @@ def answer(
     at: At,
     case: CaseNumber,
     given: Annotated[str | None, typer.Argument(metavar="[ANSWER]", help="The answer, as JSON.", show_default=False)] = None,
-    digest: Annotated[str | None, typer.Option("--digest", help="The digest of what you saw.", show_default=False)] = None,
+    digest: Annotated[
+        str | None, typer.Option("--digest", help="What you answer to; `pointsman answer CASE` prints it.", show_default=False)
+    ] = None,
     edits: Annotated[list[str] | None, typer.Option("--edit", metavar="FIELD=JSON", help="A new value of a shown field.")] = None,
 ) -> None:
-    """Answer the pause of a case. Without an answer, show what is asked, and the digest to answer with."""
+    """Answer the pause of a case. Without an answer, show what is asked, and the command to answer with."""
     if given is None:
         task = _reached(at, lambda client, _: client.task(case))
         _print_task(at, task.model_dump(mode="json"))
         return
     if digest is None:
-        exit_with(f"say with --digest what you answer to; `pointsman answer {case}` shows it.")
+        exit_with(f"say with --digest what you answer to; `pointsman answer {case}` prints the whole command.")
     value, rewritten, who = or_exit(lambda: (_parsed("ANSWER", given), _assigned(edits), _who(at.by)))
 
     async def call(client: "AsyncClient", _: bool) -> "CaseView | None":
@@ -177,7 +179,7 @@ def cancel(at: At, case: CaseNumber, why: Why) -> None:
 @on_database
 def erase(at: At, case: CaseNumber, why: Why) -> None:
     """Delete the content of a case. Steps, names and times stay."""
-    _decide(at, case, lambda client, who: client.erase(case, why=why, by=who))
+    _decide(at, case, lambda client, who: client.erase(case, why=why, by=who), said=f"the content of case {case} is erased.")
 
 
 @on_database
@@ -206,7 +208,7 @@ def resolve(
 
 
 @on_database
-def pause_intake(at: At, why: Why) -> None:
+def pause_intake(at: At, why: Annotated[str, typer.Option("--why", help="Why; whoever is refused reads it.")]) -> None:
     """Refuse new cases until `resume-intake`, also after a restart."""
     who = or_exit(lambda: _who(at.by))
     _reached(at, lambda client, _: client.pause_intake(why=why, by=who))
@@ -242,8 +244,11 @@ def print_vacuumed(cases: int, blobs: int, size: int) -> None:
     print(f"Deleted {format_count(cases, 'case')} and {format_count(blobs, 'blob')}; the file is {size:,} bytes smaller.")
 
 
-def _decide(at: At, case: int, call: Callable[["AsyncClient", str], Awaitable["CaseView"]]) -> None:
-    """Make an operator's call on a case. A call whose answer was lost is repeated only if the case does not show it."""
+def _decide(at: At, case: int, call: Callable[["AsyncClient", str], Awaitable["CaseView"]], *, said: str | None = None) -> None:
+    """Make an operator's call on a case, and print `said`, or where the case stands then.
+
+    A call whose answer was lost is repeated only if the case does not show it.
+    """
 
     async def before() -> str:
         with SqliteReader(at.file) as reader:
@@ -258,7 +263,7 @@ def _decide(at: At, case: int, call: Callable[["AsyncClient", str], Awaitable["C
                     return None
         return await call(client, who)
 
-    _print_case(at, case, _reached(at, through))
+    _print_case(at, case, _reached(at, through), said)
 
 
 def _reached(at: At, call: Callable[["AsyncClient", bool], Awaitable[T]], *, creates: bool = False) -> T:
@@ -340,8 +345,8 @@ def _print_task(at: At, task: dict[str, Any]) -> None:
     console.print(f"pointsman answer {task['case']} ANSWER --digest {task['digest']}")
 
 
-def _print_case(at: At, case: int, view: "CaseView | None") -> None:
-    """Print where a case stands after a call; None stands for a call that had been made before."""
+def _print_case(at: At, case: int, view: "CaseView | None", said: str | None = None) -> None:
+    """Print `said`, or where a case stands after a call; None as `view` stands for a call that had been made before."""
 
     async def look() -> dict[str, Any]:
         with SqliteReader(at.file) as reader:
@@ -350,6 +355,9 @@ def _print_case(at: At, case: int, view: "CaseView | None") -> None:
     row = or_exit(lambda: asyncio.run(look())) if view is None else view.model_dump()
     if at.as_json:
         print_json({"case": case, **{name: value for name, value in row.items() if name != "id"}})
+        return
+    if said is not None:
+        print(said)
         return
     note = "" if view is not None else " (you had decided so before)"
     more = row["reason"] or row["outcome"] or row["step"] or ""

@@ -34,8 +34,13 @@ class Terminal(Console):
 
 console = Terminal(soft_wrap=True, highlight=False)
 
-Db = Annotated[Path | None, typer.Option("--db", help="The engine's database.", show_default=False)]
-App = Annotated[str | None, typer.Option("--app", help="The process, as module:attribute.", show_default=False)]
+Db = Annotated[
+    Path | None, typer.Option("--db", help="The engine's database (default: POINTSMAN_DB, or pyproject.toml).", show_default=False)
+]
+App = Annotated[
+    str | None,
+    typer.Option("--app", help="The process, as module:attribute (default: POINTSMAN_APP, or pyproject.toml).", show_default=False),
+]
 Resources = Annotated[
     str | None,
     typer.Option(

@@ -74,8 +74,8 @@ class Client(_Methods):
     """
 
     def __init__(self, url: str, *, token: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
-        """Talk to the server at `url`, such as http://127.0.0.1:8470. `transport` is for tests."""
-        self._http = httpx.Client(base_url=url, headers=_headers(token), timeout=TIMEOUT_SECONDS, transport=transport)
+        """Talk to the server at `url`, such as http://127.0.0.1:8470. `transport` is for tests. Raises ValueError."""
+        self._http = httpx.Client(base_url=_checked(url), headers=_headers(token), timeout=TIMEOUT_SECONDS, transport=transport)
 
     def call(self, call: Call[T]) -> T:
         """Send a call and return its answer."""
@@ -112,8 +112,8 @@ class AsyncClient(_Methods):
     """Like `Client`, for asyncio: its methods are awaited."""
 
     def __init__(self, url: str, *, token: str | None = None, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """Talk to the server at `url`. `transport` is for tests."""
-        self._http = httpx.AsyncClient(base_url=url, headers=_headers(token), timeout=TIMEOUT_SECONDS, transport=transport)
+        """Talk to the server at `url`. `transport` is for tests. Raises ValueError."""
+        self._http = httpx.AsyncClient(base_url=_checked(url), headers=_headers(token), timeout=TIMEOUT_SECONDS, transport=transport)
 
     async def call(self, call: Call[T]) -> T:
         """Send a call and return its answer."""
@@ -144,6 +144,13 @@ class AsyncClient(_Methods):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def _checked(url: str) -> str:
+    """Return `url` if it is an address of HTTP, so that a mistake is told when the client is made. Raises ValueError."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is no address of a server; write it with its scheme, such as http://127.0.0.1:8470.")
+    return url
 
 
 def _headers(token: str | None) -> dict[str, str]:

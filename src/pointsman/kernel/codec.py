@@ -26,6 +26,7 @@ UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT"}) 
 _TIMES = frozenset({"datetime", "time", "is-instance", "function-plain", "function-after", "function-wrap"})
 _OF_A_TEXT = frozenset({"type", "min_length", "max_length", "strict", "metadata"})  # what the schema of a text has that changes no text
 WHOLE_MAX = 2**63 - 1  # what a database keeps as an integer
+FOUND_MAX = 5  # flaws of one value that a message names: as many as a person corrects at once
 MESSAGE_MAX = 500  # characters of a foreign error text: enough to recognise it, too few to bloat a journal
 
 
@@ -326,8 +327,12 @@ def _text_flaw(text: str, path: str) -> str | None:
 
 
 def describe(error: ValidationError) -> str:
-    """The first thing that a validation found, with its place, in a few words."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where + ': ' if where else ''}{first['msg']}{more}"
+    """What a validation found first, each with its place, in a few words."""
+    found = error.errors(include_url=False, include_input=False)
+    more = f" (and {len(found) - FOUND_MAX} more)" if len(found) > FOUND_MAX else ""
+    return "; ".join(_described(one["loc"], one["msg"]) for one in found[:FOUND_MAX]) + more
+
+
+def _described(place: tuple[int | str, ...], message: str) -> str:
+    where = ".".join(str(part) for part in place)
+    return f"{where}: {message}" if where else message

@@ -184,6 +184,6 @@ def _answer_cells(session: CaseSession, pause: Pause, answer: object, edits: Map
         cells = {pause.writes[0]: codec.write(pause.writes[0], checked, pause.name)}
         return cells | {name: codec.encode(name, value, pause.name) for name, value in edits.items()}
     except ValidationError as error:
-        raise AnswerInvalid(f"the answer is no {show(pause.answer)}: {describe(error)}.") from None
+        raise AnswerInvalid(f"the answer does not fit {show(pause.answer)}: {describe(error)}.") from None
     except ValueRefused as error:
         raise AnswerInvalid(f"the answer was refused: {error}") from None

@@ -19,7 +19,8 @@ def check_resources(processes: Sequence[AnyProcess], resources: Mapping[str, Any
                 what = f"process {process.name!r}, {node.name!r}"
                 if name not in resources:
                     raise DefinitionError(
-                        f"{what}: it uses {name!r}, which the engine was not given; pass resources={{{name!r}: ...}} to Engine.open."
+                        f"{what}: it uses {name!r}, which the engine was not given; pass resources={{{name!r}: ...}} to Engine.open, "
+                        "or --resources module:attribute to a command."
                     )
                 if not _is(resources[name], annotation):
                     raise DefinitionError(

@@ -177,7 +177,9 @@ def _how(posted: Posted) -> How:
 def _accept(process: AnyProcess, message: object, name: str | None) -> Accept:
     """Return the declaration that accepts this message, by the name or by the message's type."""
     accepts = process.accepts_messages
-    known = ", ".join(sorted(accepts)) or "nothing"
+    if not accepts:
+        raise InputInvalid(f"process {process.name!r} accepts no messages; declare one with accept().")
+    known = ", ".join(sorted(accepts))
     if name is not None:
         if name not in accepts:
             raise InputInvalid(f"process {process.name!r} accepts no message {name!r}, only {known}; declare it with accept().")

@@ -123,5 +123,5 @@ async def permit(request: Request, scope: Scope) -> Principal:
     if principal is None:
         raise Unauthenticated
     if scope not in principal.scopes:
-        raise Forbidden(f"{principal.name} may not do this; it needs the scope {scope!r}.")
+        raise Forbidden(f"{principal.name} may not do this; it needs the scope {scope.value}.")
     return principal

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from pointsman.client.problems import KINDS
 from pointsman.client.schemas import Problem
 from pointsman.errors import AlreadyAnswered, Busy, PointsmanError, UnknownCase
-from pointsman.server.access import Forbidden, Unauthenticated
+from pointsman.server.access import Forbidden, Unauthenticated, bearer
 
 MEANINGS: Mapping[int, str] = {
     400: "The request cannot be read",
@@ -50,9 +50,12 @@ async def on_error(_: Request, error: Exception) -> Response:
     return of_error(error)
 
 
-async def on_unauthenticated(_: Request, __: Exception) -> Response:
-    """Answer a caller that is not known (RFC 9110, 15.5.2)."""
-    return problem(401, "Not signed in", "send a token: Authorization: Bearer TOKEN.", {"WWW-Authenticate": "Bearer"})
+async def on_unauthenticated(request: Request, _: Exception) -> Response:
+    """Answer a caller that is not known (RFC 9110, 15.5.2). Of a token, the answer says whether one came (RFC 6750, 3.1)."""
+    if bearer(request) is None:
+        return problem(401, "Not signed in", "send a token: Authorization: Bearer TOKEN.", {"WWW-Authenticate": "Bearer"})
+    detail = "the token is unknown, or has expired or been removed; `pointsman tokens add` makes one."
+    return problem(401, "Not signed in", detail, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
 async def on_forbidden(_: Request, error: Exception) -> Response:

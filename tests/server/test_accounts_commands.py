@@ -1,0 +1,67 @@
+"""`pointsman users`, `tokens` and `audit`: what they tell a person."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pointsman import Engine
+from pointsman.cli.main import app
+from pointsman.server.program import Serving, served
+from pointsman.web import pages
+from server.serving import claims
+
+PASSWORD = "correct horse battery"
+
+
+class Commands:
+    """Commands on one database."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+
+    def __call__(self, *words: str, typed: str = "") -> tuple[int, str, str]:
+        done = CliRunner().invoke(app, [*words, "--db", str(self._database)], input=typed)
+        return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Commands:
+    return Commands(tmp_path / "cases.db")
+
+
+def test_without_a_terminal_a_user_is_told_how_to_pass_the_password(command: Commands) -> None:
+    code, _, problem = command("users", "add", "ada", "--role", "approver")
+
+    assert code == 1
+    assert "--password-stdin" in problem
+    assert "no users" in command("users", "list")[1]
+
+
+def test_the_first_user_of_a_running_program_is_told_that_it_asks_nobody_to_sign_in_yet(tmp_path: Path, command: Commands) -> None:
+    def add(name: str) -> str:
+        code, _, said = command("users", "add", name, "--role", "approver", "--password-stdin", typed=PASSWORD)
+        assert code == 0
+        return said
+
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [claims]) as engine:
+            async with served(engine, tmp_path / "cases.db", pages(), Serving(port=0)) as url:
+                assert url in (said := await asyncio.to_thread(add, "ada"))
+                assert "started again" in said
+            async with served(engine, tmp_path / "cases.db", pages(), Serving(port=0)):
+                assert await asyncio.to_thread(add, "grace") == ""
+
+    asyncio.run(body())
+
+
+def test_a_verified_audit_log_says_so(command: Commands) -> None:
+    command("users", "add", "ada", "--role", "approver", "--password-stdin", typed=PASSWORD)
+    command("tokens", "add", "shop", "--scope", "start")
+
+    code, listed, said = command("audit", "--verify")
+
+    assert (code, len(listed.splitlines())) == (0, 2)
+    assert "up to 2 is as it was written" in said
+    assert command("audit")[2] == ""
