@@ -4,9 +4,10 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,6 +17,12 @@ from pointsman.errors import PointsmanError
 
 GRACE_SECONDS = 5  # for running requests when the program stops
 AT_ONCE_MAX = 200  # connections
+QUIET: Mapping[str, Any] = {
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,  # they would let a header name the other end of the connection; see `forwarded`
+}
 
 
 class CannotListen(PointsmanError):
@@ -34,12 +41,8 @@ async def listening(app: FastAPI, database: Path, token: str, host: str, port: i
     with opened:
         url = f"http://{f'[{host}]' if ':' in host else host}:{opened.getsockname()[1]}"
         server = _Server(
-            uvicorn.Config(
-                app, limit_concurrency=AT_ONCE_MAX, timeout_graceful_shutdown=GRACE_SECONDS, lifespan="off",
-                log_config=None, access_log=False, server_header=False,
-                proxy_headers=False,  # they would let a header name the other end of the connection; see `forwarded`
-            )
-        )  # fmt: skip
+            uvicorn.Config(app, limit_concurrency=AT_ONCE_MAX, timeout_graceful_shutdown=GRACE_SECONDS, lifespan="off", **QUIET)
+        )
         task = asyncio.create_task(server.serve(sockets=[opened]))
         try:
             # No command is told an address that does not answer, and none is told of a server that is about to stop.
