@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
-.PHONY: desk check check-desk check-library test test-journeys test-others soak lint bench system-deps clean
+.PHONY: desk screenshots check check-desk check-library test test-journeys test-others soak lint bench system-deps clean
 
 # With ONCE=1 the desk ends when the mailbox is worked off.
 desk: $(VENV)/.desk
@@ -14,6 +14,10 @@ desk: $(VENV)/.desk
 # The tests write in memory if there is room for it: a kill takes nothing from it that was written, and power failures and faults of the
 # disk have a disk of their own (tests/store/sqlite_disk.py).
 IN_MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'NR == 2 {print $$4}')" -gt 2000000 ] && echo PYTEST_DEBUG_TEMPROOT=/dev/shm TMPDIR=/dev/shm)
+
+# The screenshots of the documentation, taken by a real browser on the example and on the sample mails.
+screenshots: $(VENV)/.dev
+	PYTHONPATH=tests:examples $(BIN)/python -m web.screenshots docs/screenshots
 
 # The tests that mostly compute. Two runs side by side, as for `make test`.
 check: lint

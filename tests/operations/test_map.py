@@ -27,6 +27,8 @@ def planted(ways: Mapping[int, Sequence[str]], seconds: float = 10.0) -> dict[in
             elif step == "parked":
                 add(case, "node.failed", at, error="E", message="m", raised_at=None)
                 add(case, "parked", at, reason="m")
+            elif step == "redriven":
+                add(case, "redriven", at, by="ada", why="w", fields=[])
             elif step == "cancelled":
                 add(case, "cancelled", at, by="ada", why="w")
             else:
@@ -79,6 +81,13 @@ def test_a_step_that_follows_itself_is_a_loop_and_no_end() -> None:
     assert passages(drawn)["ask", "ask"] == (2, 2)
     assert passages(drawn)["ask", ":cancelled"] == (1, 0)
     draw_svg(drawn)
+
+
+def test_a_redriven_case_goes_back_to_the_step_at_which_it_was_parked() -> None:
+    drawn = map_of("mail", planted({1: ("draft", "parked", "redriven", "check", "=sent")}).values())
+
+    assert passages(drawn)[":parked", "draft"] == (1, 1)
+    assert passages(drawn)["draft", "check"] == (1, 0)
 
 
 def test_cases_are_found_by_where_they_came_from_and_went_to() -> None:

@@ -75,6 +75,8 @@ def ways_of(events: Iterable[EventRow]) -> dict[int, Way]:
                 step = json.loads(event.facts)["step"]
                 if not step.startswith(ENDINGS):
                     way.append(Visit(step, event.at))
+            case Kind.REDRIVEN if not json.loads(event.facts).get("fields"):  # the step runs again, and no rule chooses it
+                way += [Visit(visit.place, event.at) for visit in [one for one in way if not one.place.startswith(":")][-1:]]
             case Kind.PARKED:
                 way.append(Visit(PARKED, event.at))
             case Kind.CANCELLED:
