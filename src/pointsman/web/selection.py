@@ -14,6 +14,7 @@ from pointsman.web.case_filters import CaseFilters
 from pointsman.web.parked import alike
 
 SELECTED_MAX = 500  # cases for one operation: done in seconds, and still few enough to look through
+LOOKED_MAX = 5_000  # parked cases to look through for those of a reason
 FITS: Mapping[str, frozenset[Status]] = {
     "redrive": frozenset({Status.PARKED}),
     "cancel": frozenset({Status.READY, Status.WAITING, Status.PARKED, Status.BLOCKED}),
@@ -39,8 +40,10 @@ class Selection:
         asked = replace(asked, status=tuple(sorted(statuses)), order=Order.NUMBER)
         found: list[CaseRow] = []
         after: str | None = ""
-        while after is not None and len(found) <= SELECTED_MAX:
-            page = await engine.reader.find(asked, after=after, limit=PAGE_MAX)
+        looked = 0
+        while after is not None and len(found) <= SELECTED_MAX and looked < LOOKED_MAX:
+            page = await engine.reader.find(asked, after=after, limit=PAGE_MAX if self.step or self.reason else SELECTED_MAX + 1)
+            looked += len(page.rows)
             found += [one.case for one in page.rows if self._fits(one.case)]
             after = page.cursor
         return found[: SELECTED_MAX + 1]

@@ -1,0 +1,58 @@
+"""An operator's night in a real browser: find what is stuck, correct it, and try again; then look where the time goes."""
+
+import asyncio
+from pathlib import Path
+
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, expect
+
+from pointsman import Engine, Status
+from pointsman.server.access import LocalAccess
+from pointsman.server.app import create_app
+from pointsman.server.running import listening
+from pointsman.web import pages
+from server.serving import TOKEN
+from web.browsing import chromium_on
+from web.shop import order, orders
+
+
+async def complaints(page: Page) -> list[str]:
+    found = (await Axe().run(page)).response["violations"]
+    return [f"{page.url}: {one['id']}" for one in found if one["impact"] in {"serious", "critical"}]
+
+
+def test_an_operator_redrives_what_is_stuck_and_sees_it_on_the_map(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [orders]) as engine:
+            for article in ("unknown cup 1", "unknown cup 2", "lamp"):
+                await order(engine, article)
+            app = create_app(engine, LocalAccess("ada", TOKEN), pages())
+            async with listening(app, tmp_path / "cases.db", TOKEN, "127.0.0.1", 0) as url, chromium_on(url) as visited:
+                page = await visited.open("/overview", color_scheme="dark")
+                await page.get_by_role("link", name="3 parked").click()
+                await page.get_by_role("link", name="Redrive the cases: 'find_price' failed").click()
+                await page.get_by_label("Why").fill("the catalogue is back")
+                await page.get_by_label("Corrected fields").fill('{"article": "cup"}')
+                await page.get_by_role("button", name="Dry run").click()
+                await expect(page.get_by_text("This will redrive 2 cases with the corrected fields.")).to_be_visible()
+                dry_run = await complaints(page)
+                await page.get_by_role("button", name="Redrive 2 cases").click()
+                await expect(page.get_by_text("2 cases were redriven.")).to_be_visible()
+                await engine.idle()
+
+                await page.get_by_role("table").get_by_role("link", name="3", exact=True).click()
+                await page.get_by_role("radio", name="It happened").check()
+                await page.get_by_label("What it returned").fill('"7 paid"')
+                await page.get_by_label("Why").first.fill("the bank has it")
+                case = await complaints(page)
+                await page.get_by_role("button", name="Resolve").click()
+                await expect(page.get_by_text("It ended: paid.")).to_be_visible()
+                assert (await engine.case(3)).status is Status.DONE
+
+                await page.goto(f"{url}/map")
+                await page.get_by_role("link", name="parked to find_price: 2 times").press("Enter")
+                await expect(page.get_by_role("heading", name="Cases")).to_be_visible()
+                await expect(page.locator("a.row")).to_have_text(["2", "1"])
+                assert dry_run + case == []
+
+    asyncio.run(body())
