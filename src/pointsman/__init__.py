@@ -23,7 +23,7 @@ from pointsman.definition.process import Process
 from pointsman.definition.retention import Retention
 from pointsman.definition.rules import Rule, compensate, each, finish, otherwise, parallel, park, quorum, when
 from pointsman.definition.schedules import cron, every
-from pointsman.definition.signature import Item, Peek
+from pointsman.definition.signature import Item, Peek, Signed
 from pointsman.definition.state import Blob, Failure, Searchable, State
 from pointsman.definition.transactions import Database, Transaction
 from pointsman.errors import (
@@ -137,6 +137,7 @@ __all__ = [
     "Rule",
     "Safety",
     "Searchable",
+    "Signed",
     "Sleep",
     "SmtpInDoubt",
     "Stale",

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pointsman import Blob, Failure, Log, State, Unsafe, Violation
+from pointsman import Blob, Failure, Log, Searchable, Signed, State, Unsafe, Violation
 
 
 class Value(BaseModel):
@@ -324,7 +324,7 @@ class Approval(Value):
     """
 
     decision: Literal["approve", "edit", "reject"]
-    by: str
+    by: Signed[str]
     note: str = ""
     sha256: str | None = None
     despite_violations: bool = False
@@ -421,26 +421,27 @@ class Case(State):
     """
 
     email_id: str
-    customer_id: str
+    customer_id: Searchable[str]
     raw_message: Blob
     status: Literal["received"] = "received"
     mails: Log[Incoming] = Field(default_factory=list)
     reports: Log[Report] = Field(default_factory=list)
     sent: Log[Sent] = Field(default_factory=list)
 
-    mail: Mail | None = None
+    mail: Searchable[Mail | None] = None
     earlier: tuple[Mail, ...] | None = None
     sorting: Sorting | None = None
     answered: tuple[Mail, ...] | None = None
     intents: tuple[Intent, ...] | None = None
     risk: Risk | None = None
     grounds: Grounds | None = None
-    order: Order | NoOrder | None = None
+    order: Searchable[Order | NoOrder | None] = None
     trust: Trust | None = None
     policy: Policy | None = None
     reply: Reply | Unsafe[Reply] | None = None
     verdict: Verdict | None = None
     approval: Approval | None = None
+    second: Approval | None = None
     addressing: Addressing | None = None
     outgoing: Outgoing | None = None
     send_status: Literal["pending", "sent"] | None = None
@@ -524,6 +525,14 @@ class Case(State):
         if self.approval.sha256 != self.outgoing.sha256:
             return False
         return self.approval.despite_violations or not (self.verdict is not None and self.verdict.violations)
+
+    @property
+    def is_countersigned(self) -> bool:
+        """Whether a second, different person approved the same bytes."""
+        first, second = self.approval, self.second
+        if first is None or second is None or self.outgoing is None or second.decision != "approve":
+            return False
+        return second.by != first.by and second.sha256 == first.sha256 == self.outgoing.sha256
 
     @property
     def is_written(self) -> bool:

@@ -17,7 +17,7 @@ from pointsman_desk.mail.message import UNKNOWN_SENDER
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.nodes.ingest import Taken, ingest
-from pointsman_desk.process import FOLLOW_UP, SORT
+from pointsman_desk.process import COUNTERSIGN, FOLLOW_UP, SORT
 from pointsman_desk.standing import SEND, Standing, dispatches, may_go_on, parked_by_rule, reasons, standing_of
 from pointsman_desk.wiring import Desk
 
@@ -152,6 +152,9 @@ async def settle_restored(desk: Desk) -> list[int]:
 async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_violations: bool = False) -> CaseRow:
     """Send the draft. `seen` is the digest of the draft that was shown, or its beginning. Raises DeskError, Refused."""
     pending = await _pending(desk, case, seen)
+    first: Approval | None = pending.beside.get("approval")
+    if pending.pause == COUNTERSIGN and first is not None and first.by == by:
+        raise DeskError(f"you have approved case {case} already; a second, different person must approve it before it is sent.")
     verdict = pending.beside["verdict"]
     if proposed(pending.shown["reply"]) is None:
         raise NotSendable(f"there is no draft for case {case} yet; write one with `pointsman-desk edit {case}`, or reject the case.")

@@ -35,7 +35,7 @@ from pointsman import (
     remind,
     when,
 )
-from pointsman_desk.case import Approval, Case, FollowedUp, Incoming, Report, Risk, Sorting
+from pointsman_desk.case import Approval, Case, FollowedUp, Incoming, Intent, Report, Risk, Sorting
 from pointsman_desk.guards import CHECKS
 from pointsman_desk.nodes import bounds, classify, draft, facts, identity, ingest, send, validate
 
@@ -48,9 +48,12 @@ PARSE_SECONDS = 60.0  # far more than the slowest mail that was measured
 FETCH_SECONDS = 10.0  # a support desk can wait this long for a shop
 ANSWER_SECONDS = 120.0  # a slow model on a small machine
 ASKED_AGAIN = Retry(attempts_max=3, max_seconds=30.0)  # then the desk asks the next model
+APPROVE = "approve"
+COUNTERSIGN = "countersign"
 FOLLOW_UP = "follow_up"
 SORT = "sort"
 PROBABLY_AUTOMATIC = "it is probably automatic"
+SECOND = "a second person must approve it"
 MAY_ANSWER = "the customer may answer"
 RETURNED = "a reply bounced; write to the customer in another way, then close the case"
 SEND_SECONDS = 60.0  # for an outbox on a slow disk; `support_mail` takes another value for slower transports
@@ -77,6 +80,10 @@ FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
 """Why a person must see a reply: the first reason that holds. The limit of automatic replies is checked after these."""
 
 
+BESIDE = ("earlier", "intents", "risk", "grounds", "order", "policy", "verdict", "outgoing", "mails", "reports", "allowance")
+"""What a person sees beside the draft."""
+
+
 class FollowUp(NamedTuple):
     """How long a case waits for the customer's answer to a reply, and when it reminds the desk."""
 
@@ -86,12 +93,13 @@ class FollowUp(NamedTuple):
 
 def support_mail(
     safety: Safety, *, models: int = 1, limit: Limit | None = None, budget: Budget | None = None, follow_up: FollowUp | None = None,
-    send_seconds: float = SEND_SECONDS, send_limit: Limit | None = None,
+    send_seconds: float = SEND_SECONDS, send_limit: Limit | None = None, four_eyes: frozenset[Intent] = frozenset(),
 ) -> Process[Case]:  # fmt: skip
     """Build the process. `safety` is the transport's policy for a send that a crash interrupted.
 
     The desk asks `models` models in order; the last one costs nothing. All calls share the `limit` and the `budget`. Without a
     `follow_up`, a case ends when its reply is sent. Sending takes at most `send_seconds` and a permit of `send_limit`.
+    A reply about one of the intents in `four_eyes` is sent when two different people have approved the same bytes.
     """
     support = Process("support-mail", Case, budget=budget)
     _accept_mails(support)
@@ -136,6 +144,7 @@ def support_mail(
         *(ask(why, holds) for why, holds in FOR_A_PERSON),
         when("the limit of automatic replies is not checked yet", lambda c: c.allowance is None and not c.approved, allow),
         ask("the limit of automatic replies is reached", lambda c: c.is_bounded),
+        *_countersigned(support, approve, four_eyes),
         when("no person has seen it", lambda c: not c.approved and not c.is_marked, compose_unattended),
         when("it is not sent", lambda c: c.send_status == "pending", send_),
         *_after_it_left(support, follow_up),
@@ -163,9 +172,26 @@ def _accept_mails(support: Process[Case]) -> None:
 def _approve(support: Process[Case]) -> Pause:
     """Return the pause for a person's decision on the draft and its recipients."""
     return support.pause(
-        name="approve", writes="approval", answer=Approval, shows=("mail", "reply", "addressing"), edits=("reply", "addressing"),
-        beside=("earlier", "intents", "risk", "grounds", "order", "policy", "verdict", "outgoing", "mails", "reports", "allowance"),
+        name=APPROVE, writes="approval", answer=Approval, shows=("mail", "reply", "addressing"), edits=("reply", "addressing"),
+        beside=BESIDE,
     )  # fmt: skip
+
+
+def _countersigned(support: Process[Case], approve: Pause, four_eyes: frozenset[Intent]) -> tuple[Rule[Case], ...]:
+    """Return the rules that let a second person decide on an approved reply about one of these intents."""
+    second = support.pause(
+        name=COUNTERSIGN, writes="second", answer=Approval, shows=("mail", "reply", "addressing"), edits=("reply", "addressing"),
+        beside=(*BESIDE, "approval"),
+    )  # fmt: skip
+
+    def needs_two(case: Case) -> bool:
+        return case.send_status != "sent" and not four_eyes.isdisjoint(case.intents or ())
+
+    return (
+        _asked_because(approve, "two people must approve it", needs_two),
+        when("a second person rejected it", lambda c: c.second is not None and c.second.decision == "reject", finish("rejected")),
+        when(SECOND, lambda c: needs_two(c) and not c.is_countersigned, second),
+    )
 
 
 def _after_it_left(support: Process[Case], follow_up: FollowUp | None) -> tuple[Rule[Case], ...]:

@@ -277,7 +277,7 @@ def process_of(config: DeskConfig, *, models: int | None = None, safety: Safety 
     send_limit = Limit("sending", concurrency=max(1, config.concurrency // 2)) if config.smtp or config.resend else None
     return support_mail(
         safety or transport_of(config)[1], models=count, limit=limit, budget=budget, follow_up=_follow_up(config),
-        send_seconds=_send_seconds(config), send_limit=send_limit,
+        send_seconds=_send_seconds(config), send_limit=send_limit, four_eyes=frozenset(config.approval.four_eyes),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class _Mark:
-    """The mark that `Peek`, `Item`, `Log` or `Searchable` puts on a type."""
+    """The mark that `Peek`, `Item`, `Log`, `Searchable` or `Signed` puts on a type."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -25,9 +25,13 @@ PEEK = _Mark("Peek")
 ITEM = _Mark("Item")
 LOG = _Mark("Log")
 SEARCHED = _Mark("Searchable")
+SIGNED = _Mark("Signed")
 
 Peek = Annotated[T, PEEK]
 """`Peek[T]` reads a field without depending on it: a later write of the field does not clear the result."""
+
+Signed = Annotated[T, SIGNED]
+"""`by: Signed[str]` in the type of an answer is who answers. An answer that names another person is refused."""
 
 Item = Annotated[T, ITEM]
 """`Item[T]` takes one item of the collection in the `over=` field of `each(...)`, instead of a field."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from pointsman.definition.pauses import Pause, Sleep
-from pointsman.definition.signature import show
+from pointsman.definition.signature import SIGNED, show
 from pointsman.errors import AlreadyAnswered, AnswerInvalid, Conflict, NotWaiting, Refused, Stale, ValueRefused
 from pointsman.kernel.codec import adapter_of, check_name, codec_of, describe, digest_of
 from pointsman.kernel.happenings import Answered, Reconsidered
@@ -99,7 +99,7 @@ class Decisions:
             deadline = expires_at(declared, pause)
             if deadline is not None and deadline <= self._clock.now():
                 raise NotWaiting(f"the deadline of pause {pause.name!r} of case {row.id} has passed; nothing was changed.")
-            cells = _answer_cells(session, declared, answer, edits)
+            cells = _answer_cells(session, declared, answer, edits, by)
             with suppress(Conflict, Refused):  # the case has changed meanwhile: look at it again
                 return await self._cases.row(await self._cases.apply(session, Answered(declared.name, by, cells), drives=True))
 
@@ -173,7 +173,14 @@ def _pending(session: CaseSession, declared: Pause, pause: PauseRow) -> Pending:
     )
 
 
-def _answer_cells(session: CaseSession, pause: Pause, answer: object, edits: Mapping[str, object]) -> dict[str, Cell]:
+def _check_signature(pause: Pause, answer: object, by: str) -> None:
+    """Raise AnswerInvalid if a signed field of the answer names somebody else than the person who answers."""
+    for name, field in getattr(type(answer), "model_fields", {}).items():
+        if SIGNED in field.metadata and (signed := getattr(answer, name)) != by:
+            raise AnswerInvalid(f"the answer to {pause.name!r} names {signed!r} in {name!r}, but {by!r} gives it; name {by!r} there.")
+
+
+def _answer_cells(session: CaseSession, pause: Pause, answer: object, edits: Mapping[str, object], by: str) -> dict[str, Cell]:
     codec = codec_of(session.process.state)
     not_editable = sorted(set(edits) - set(pause.edits))
     if not_editable:
@@ -181,6 +188,7 @@ def _answer_cells(session: CaseSession, pause: Pause, answer: object, edits: Map
         raise AnswerInvalid(f"pause {pause.name!r} does not let an answer rewrite {not_editable[0]!r}; it lets it rewrite {editable}.")
     try:
         checked = adapter_of(pause.answer).validate_python(answer)
+        _check_signature(pause, checked, by)
         cells = {pause.writes[0]: codec.write(pause.writes[0], checked, pause.name)}
         return cells | {name: codec.encode(name, value, pause.name) for name, value in edits.items()}
     except ValidationError as error:

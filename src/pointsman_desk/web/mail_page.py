@@ -75,6 +75,7 @@ async def values_of(reader: Reader, pending: Pending, state: Case, why: str) -> 
         "refused": "",
         "own_reason": "",
         "confirms": False,
+        "approved_by": beside["approval"].by if beside.get("approval") is not None else "",
         "changes": (),
         "kept": False,
     }

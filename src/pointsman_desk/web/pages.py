@@ -31,13 +31,16 @@ from pointsman_desk.case import Case, proposed
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.originals import attachment_of, html_of
 from pointsman_desk.nodes.validate import violations_of
+from pointsman_desk.process import APPROVE
 from pointsman_desk.web.case_page import case_values
 from pointsman_desk.web.mail_page import body_in, difference_of, mails_of, text_of, values_of
-from pointsman_desk.web.work_list import APPROVE, work_list_of
+from pointsman_desk.web.search import find
+from pointsman_desk.web.work_list import work_list_of
 from pointsman_desk.wiring import Desk
 
 # What the browser may do with a mail's HTML: nothing (https://www.w3.org/TR/CSP3/#directive-sandbox).
 INERT = "default-src 'none'; sandbox"
+SEARCH_MAX = 200  # characters: a subject and a name
 BODY_MAX = 200_000  # characters of a reply, far more than a person writes
 
 
@@ -51,6 +54,7 @@ def desk_pages(desk: Desk) -> Sequence[BaseRoute]:
         case_pages={desk.process.name: CasePage("mail_case.html", lambda _, row: case_values(desk, row))},
         list_page=work_list_of(desk),
         routes=(
+            ("GET", "/search", routes.search),
             ("POST", "/automatic", routes.close_automatic),
             ("POST", "/cases/{case:int}/approve", routes.approve),
             ("POST", "/cases/{case:int}/edit", routes.edit),
@@ -256,6 +260,13 @@ class Mails:
             return JSONResponse([])
         written = reply.model_copy(update={"body": form.get("body", "")[:BODY_MAX], "template": None, "author": who.name})
         return JSONResponse([violation.message for violation in violations_of({**dict(case), "reply": written})])
+
+    async def search(self, request: Request) -> Response:
+        """Find cases by customer, order, subject or text: every word must occur."""
+        who = await permit(request, Scope.READ)
+        text = " ".join(request.query_params.get("q", "").split())[:SEARCH_MAX]
+        found = await find(self._desk, text, request.query_params.get("after", "")) if text else None
+        return page(request, "mail_search.html", who=who, text=text, found=found)
 
     async def original(self, request: Request) -> Response:
         """Return the HTML of the newest mail, inert."""

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 from pointsman import CaseQuery, CaseRow, Order, Reader, Status, Task
 from pointsman.web import WorkListPage
 from pointsman_desk.mail.notes import MEANING
-from pointsman_desk.process import FOLLOW_UP, SORT
+from pointsman_desk.process import APPROVE, COUNTERSIGN, FOLLOW_UP, SORT
 from pointsman_desk.standing import may_go_on, parked_by_rule, reasons, standing_of
 from pointsman_desk.wiring import Desk
 
-APPROVE = "approve"
 WORDS_MAX = 160  # characters of a mail's first words: two lines of the list
 GROUP_MAX = 100  # cases of a group below the list, and no more at once: a person looks at them before the button is pressed
 PARKED_MAX = 20  # the last ones; the others are found by the search
@@ -57,6 +56,7 @@ def work_list_of(desk: Desk) -> WorkListPage:
             "lines": lines,
             "automatic": automatic.rows,
             "automatic_count": counts.get(SORT, 0),
+            "second_count": counts.get(COUNTERSIGN, 0),
             "follow_up_count": counts.get(FOLLOW_UP, 0),
             "stopped": await stopped_of(desk),
         }
