@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from pointsman.client.running import address_file
 from pointsman.errors import PointsmanError
+from pointsman.server.connections import BoundedConnection
 
 GRACE_SECONDS = 5  # for running requests when the program stops
 AT_ONCE_MAX = 200  # connections
@@ -21,6 +22,8 @@ QUIET: Mapping[str, Any] = {
     "log_config": None,
     "access_log": False,
     "server_header": False,
+    "http": BoundedConnection,
+    "ws": "none",
     "proxy_headers": False,  # they would let a header name the other end of the connection; see `forwarded`
 }
 
