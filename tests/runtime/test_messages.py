@@ -27,7 +27,7 @@ from pointsman import (
     park,
     when,
 )
-from pointsman.errors import InputInvalid
+from pointsman.errors import InputInvalid, ValueRefused
 from pointsman.testing.clock import ManualClock
 
 
@@ -535,5 +535,14 @@ def test_a_message_of_another_kind_is_refused(place: Place) -> None:
                 await engine.send("answering", {"id": 1})
             with pytest.raises(InputInvalid, match="letter"):
                 await engine.send("answering", mail(1), name="letter")
+
+    run(main())
+
+
+def test_a_message_that_json_cannot_hold_is_refused(place: Place) -> None:
+    async def main() -> None:
+        async with place.open(answering(), resources={"desk": Desk()}) as engine:
+            with pytest.raises(ValueRefused, match="cannot be held as JSON"):
+                await engine.send("answering", {"id": "m1", "thread": "t", "text": "\ud800"})
 
     run(main())

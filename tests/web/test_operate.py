@@ -32,6 +32,7 @@ def test_a_parked_case_goes_on_with_a_corrected_field(tmp_path: Path) -> None:
     ("fields", "status", "says", "beside"),
     [
         ({"field.article": '"cup'}, 422, "This is not JSON", "redrive-field.article-error"),
+        ({"field.article": "[" * 100_000}, 422, "nested too deep", "redrive-field.article-error"),
         ({"field.pieces": '"three"'}, 409, "refused: pieces", "redrive-field.pieces-error"),
         ({"why": " "}, 422, "Say why", "redrive-why-error"),
         ({"revision": "1"}, 409, "has moved since", "redrive-all-error"),

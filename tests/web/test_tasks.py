@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
+import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount
 
 from pointsman import Engine, Process, Status, finish, otherwise, when
@@ -293,5 +296,36 @@ def test_pages_below_a_path_of_another_application_link_to_each_other(tmp_path: 
                     assert all(place.startswith("/inner/") for _, place in places), places
                     for link in {place for what, place in places if what in {"href", "src"}}:
                         assert (link, (await client.get(link)).status_code) == (link, 200)
+
+    asyncio.run(body())
+
+
+def test_json_that_cannot_be_read_is_a_problem_of_its_field(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [everything]) as engine, client_of(engine) as client:
+            case = (await engine.start("everything", {"facts": FACTS})).case
+            await engine.wait_until_resting(case)
+            for text in ("[" * 100_000, '{"a":' * 20_000, "NaN", "1e999", "9" * 5_000, '"\\ud800"', "\x00"):
+                for field in ("answer.more", "edit.table"):
+                    refused = await answer(client, case, {field: text})
+                    assert (text[:5], field, refused.status_code) == (text[:5], field, 422)
+                    assert 'role="alert"' in refused.text or "-error" in refused.text
+
+    asyncio.run(body())
+
+
+def test_a_page_that_fails_says_so_and_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def fails(_: Request) -> Response:
+        raise ZeroDivisionError("a secret of the program")
+
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [everything]) as engine:
+            app = create_app(engine, LocalAccess("ada", TOKEN), pages(routes=[("GET", "/own", fails)]))
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+                failed = await client.get("/own", headers=BROWSER)
+
+                assert (failed.status_code, failed.headers["content-type"]) == (500, "text/html; charset=utf-8")
+                assert "secret" not in failed.text
+                assert "a secret of the program" in caplog.text
 
     asyncio.run(body())

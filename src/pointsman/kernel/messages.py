@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from pointsman.definition.children import Child, ChildEnd
 from pointsman.definition.messages import Accept
@@ -98,7 +98,10 @@ def body_of(accept: Accept, message: object) -> str:
     """The stored form of a message. Raises ValidationError or ValueRefused if the process does not accept it."""
     adapter = adapter_of(accept.message)
     checked = adapter.validate_python(message)
-    text = to_json(adapter.dump_python(checked, mode="json"), inf_nan_mode="constants").decode()
+    try:
+        text = to_json(adapter.dump_python(checked, mode="json"), inf_nan_mode="constants").decode()
+    except PydanticSerializationError as error:  # a lone surrogate, or nested too deep
+        raise ValueRefused(f"message {accept.name!r}: it cannot be held as JSON ({error}).") from None
     if "\\u0000" in text or adapter.validate_json(text) != checked:
         raise ValueRefused(f"message {accept.name!r}: it cannot be held as JSON; give it a shape that comes back equal.")
     flaw = zone_flaw(adapter, f"message {accept.name!r}", checked)

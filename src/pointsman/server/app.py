@@ -19,7 +19,7 @@ from pointsman.errors import PointsmanError
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Access
 from pointsman.server.api import router
-from pointsman.server.bounds import BoundedBody, Recorded, Recorder
+from pointsman.server.bounds import BoundedBody, NotKept, Recorded, Recorder
 from pointsman.server.forwarded import Forwarded
 from pointsman.server.problems import HANDLERS, of_error
 
@@ -49,6 +49,7 @@ def create_app(
     if record is not None:
         app.add_middleware(Recorded, record=record)
     app.add_middleware(BoundedBody)
+    app.add_middleware(NotKept)
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     if proxies:

@@ -1,9 +1,10 @@
-"""ASGI middleware: bound the size and the time of a request's body, and keep a record of what changed something."""
+"""ASGI middleware: bound the size and the time of a request's body, keep a record of what changed something, and let nobody keep an answer."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pointsman.server.access import SAFE_METHODS
@@ -11,6 +12,9 @@ from pointsman.server.problems import problem
 
 BODY_BYTES_MAX = 2 * 1024 * 1024  # a state with a long mail and its attachments' references; larger values are blobs
 BODY_SECONDS = 30.0  # for the whole body, so that a slow sender does not hold a connection for ever
+
+PATH_MAX = 300  # characters of a path in the audit log: ours are shorter, and anybody can send one of 64 KiB
+METHOD_MAX = 20
 
 Recorder = Callable[[str, str, dict[str, Any]], None]
 """Keeps who did what, and about what."""
@@ -28,6 +32,10 @@ class BoundedBody:
         """Read the body within the bounds, then call the application with it."""
         if scope["type"] != "http" or scope["method"] in SAFE_METHODS:
             await self._app(scope, receive, send)
+            return
+        length = Headers(scope=scope).get("content-length", "")  # RFC 9110, 8.6; h11 has checked that it is a number
+        if length.isdecimal() and int(length) > self._bytes_max:
+            await _refuse(413, f"the body is larger than {self._bytes_max:,} bytes.", scope, receive, send)
             return
         body = bytearray()
         try:
@@ -61,15 +69,45 @@ class Recorded:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
+        recorded = False
+
+        async def record(status: int) -> None:
+            nonlocal recorded
+            recorded, principal = True, state.get("principal")
+            about = {"path": scope["path"][:PATH_MAX], "status": status, **state.get("about", {})}
+            await asyncio.to_thread(self._record, principal.name if principal is not None else "", scope["method"][:METHOD_MAX], about)
 
         async def recording(message: Message) -> None:
             if message["type"] == "http.response.start":
-                principal = state.get("principal")
-                about = {"path": scope["path"], "status": message["status"], **state.get("about", {})}
-                await asyncio.to_thread(self._record, principal.name if principal is not None else "", scope["method"], about)
+                await record(message["status"])
             await send(message)
 
-        await self._app(scope, receive, recording)
+        try:
+            await self._app(scope, receive, recording)
+        except Exception:  # what the request has changed before its handler failed is recorded, too
+            if not recorded:
+                await record(500)
+            raise
+
+
+class NotKept:
+    """Let no cache keep an answer, and no browser guess its type. The files of the pages are no secret."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the application, and add the headers that an answer does not have."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+                if "etag" not in headers:
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, sending)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

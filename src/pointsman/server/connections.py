@@ -15,7 +15,7 @@ class BoundedConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the head; close the connection that waits longest if there are too many."""
         super().connection_made(transport)
-        self._made_at = self.loop.time()
+        self.made_at = self.loop.time()
         self._head_by: float | None = None
         self._wait_for_head()
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
@@ -41,9 +41,9 @@ class BoundedConnection(H11Protocol):
         self.timeout_keep_alive_task = self.loop.call_at(self._head_by, self.timeout_keep_alive_handler)
 
     def _close_one(self) -> None:
-        others = (cast(BoundedConnection, one) for one in self.connections if one is not self)
+        others = (cast("BoundedConnection", one) for one in self.connections if one is not self)
         waiting = [one for one in others if one.waits]
         if waiting:
-            oldest = min(waiting, key=lambda one: one._made_at)
+            oldest = min(waiting, key=lambda one: one.made_at)
             self.connections.discard(oldest)
             oldest.transport.abort()

@@ -76,6 +76,11 @@ async def on_http(_: Request, error: Exception) -> Response:
     return problem(error.status_code, str(error.detail), f"{error.detail}.", error.headers)
 
 
+async def on_failure(_: Request, __: Exception) -> Response:
+    """Answer a request whose handler failed. What went wrong is in the program's log, and in no answer."""
+    return problem(500, "Error", "the program failed; its log says why.")
+
+
 _SCHEMA = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 DOCUMENTED: dict[int | str, dict[str, Any]] = {status: {"description": what, "content": _SCHEMA} for status, what in MEANINGS.items()}
 """The OpenAPI responses that every route may answer with."""
@@ -86,4 +91,5 @@ HANDLERS = {
     Forbidden: on_forbidden,
     RequestValidationError: on_invalid,
     HTTPException: on_http,
+    Exception: on_failure,
 }

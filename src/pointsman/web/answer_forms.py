@@ -332,15 +332,22 @@ class Json(Part):
         text = form.get(name, "")
         if not text.strip():
             return self._nothing(name, problems)
-        try:
-            return json.loads(text, parse_constant=_no_constant)
-        except ValueError as error:
-            problems[name] = json_problem(error)
-            return ABSENT
+        value = read_json(name, text, problems)
+        return ABSENT if name in problems else value
 
 
-def json_problem(error: ValueError) -> str:
-    """Say in one sentence where a text is not JSON."""
+def read_json(name: str, text: str, problems: Problems) -> Any:
+    """Return the JSON that a person has typed into a field; if it is none, note why in the problems, and return None."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except ValueError as error:
+        problems[name] = _json_problem(error)
+    except RecursionError:
+        problems[name] = "This is nested too deep."
+    return None
+
+
+def _json_problem(error: ValueError) -> str:
     where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
     return f"This is not JSON: {error.msg if isinstance(error, json.JSONDecodeError) else error}{where}."
 

@@ -1,6 +1,5 @@
 """What an operator does to a case on its page: cancel, redrive with corrected fields, resolve an effect in doubt, erase."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from pointsman.operations.history import history_of
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Scope, permit
 from pointsman.server.forms import Form, form_of
-from pointsman.web.answer_forms import Problems, json_problem
+from pointsman.web.answer_forms import Problems, read_json
 from pointsman.web.case import Operated, case_page, correctable
 from pointsman.web.numbers import case_of, number_of
 from pointsman.web.render import base_of
@@ -97,10 +96,7 @@ def corrections(form: Form, shown: Mapping[str, str], problems: Problems) -> dic
         text = form.get(f"{FIELD}{name}", before).strip()
         if text == before:
             continue
-        try:
-            fields[name] = json.loads(text) if text else None
-        except ValueError as error:
-            problems[f"{FIELD}{name}"] = json_problem(error)
+        fields[name] = read_json(f"{FIELD}{name}", text, problems) if text else None
     return fields
 
 
@@ -112,10 +108,7 @@ async def resolve(engine: Engine, case: int, form: Form, by: str, problems: Prob
         problems["happened"] = "Say whether it happened."
     text = form.get("outcome", "").strip()
     if happened and text:
-        try:
-            outcome = json.loads(text)
-        except ValueError as error:
-            problems["outcome"] = json_problem(error)
+        outcome = read_json("outcome", text, problems)
     _checked(problems)
     entry = await engine.reader.effect(form.get("key", ""))
     if entry is None or entry.case != case:

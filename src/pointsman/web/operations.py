@@ -1,7 +1,6 @@
 """The page for operators: what is parked and in doubt, an operation on many cases after a dry run, the intake, and the limits."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -16,7 +15,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, permit
 from pointsman.server.forms import Form, form_of
-from pointsman.web.answer_forms import Problems, json_problem
+from pointsman.web.answer_forms import Problems, read_json
 from pointsman.web.case_filters import case_filters_of, filters_in
 from pointsman.web.numbers import number_of
 from pointsman.web.overview import limit_lines
@@ -147,10 +146,8 @@ def _corrections(form: Form, problems: Problems) -> dict[str, Any]:
     text = form.get("fields", "").strip()
     if not text:
         return {}
-    try:
-        fields = json.loads(text)
-    except ValueError as error:
-        problems["fields"] = json_problem(error)
+    fields = read_json("fields", text, problems)
+    if "fields" in problems:
         return {}
     if not isinstance(fields, dict):
         problems["fields"] = 'Write a JSON object, such as {"amount": 20}.'

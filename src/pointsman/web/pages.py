@@ -1,6 +1,7 @@
 """The routes of the pages."""
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.requests import Request
@@ -12,7 +13,7 @@ from starlette.types import Scope as Connection
 from pointsman.errors import AlreadyAnswered, NotWaiting, PointsmanError
 from pointsman.server.access import Forbidden, Scope, Unauthenticated, permit
 from pointsman.server.forms import FormInvalid, FormTooLarge, form_of
-from pointsman.server.problems import of_error
+from pointsman.server.problems import of_error, on_failure
 from pointsman.web.case import show_case
 from pointsman.web.cases import CasesPage
 from pointsman.web.live import live
@@ -27,6 +28,8 @@ from pointsman.web.task import answer_task, not_waiting, show_task
 from pointsman.web.work_list import work_list
 
 LINKS = (("/", "Work list"), ("/cases", "Cases"), ("/overview", "Overview"), ("/map", "Map"), ("/operations", "Operations"))
+log = logging.getLogger("pointsman")
+
 YEAR_SECONDS = 365 * 86_400  # for which the choice of a theme is kept
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -115,9 +118,7 @@ def _guarded(shell: Shell, handler: Handler) -> Handler:
         except PointsmanError as error:
             if isinstance(error, NotWaiting | AlreadyAnswered) and "case" in request.path_params:
                 return await not_waiting(request, await permit(request, Scope.READ), error)
-            problem = of_error(error)
-            said = json.loads(bytes(problem.body))
-            return page(request, "problem.html", problem.status_code, title=said["title"], detail=said["detail"])
+            return _problem_page(request, of_error(error))
         except Unauthenticated:
             return to_sign_in(request)
         except Forbidden as error:
@@ -126,5 +127,16 @@ def _guarded(shell: Shell, handler: Handler) -> Handler:
             return page(request, "problem.html", 413, title="The form is too large", detail=str(error))
         except FormInvalid as error:
             return page(request, "problem.html", 400, title="The form cannot be read", detail=str(error))
+        except Exception as error:  # a page that an application has added may raise anything
+            handlers = request.app.exception_handlers
+            answering = next((handlers[kind] for kind in type(error).__mro__ if kind in handlers), on_failure)
+            if answering is on_failure:
+                log.exception("the page %s failed", request.scope["path"])
+            return _problem_page(request, await answering(request, error))
 
     return guarded
+
+
+def _problem_page(request: Request, problem: Response) -> Response:
+    said = json.loads(bytes(problem.body))
+    return page(request, "problem.html", problem.status_code, title=said["title"], detail=said["detail"])

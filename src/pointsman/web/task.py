@@ -19,7 +19,7 @@ from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, permit
 from pointsman.server.forms import CSRF, Form, FormOutdated, form_of
 from pointsman.server.views import task_view
-from pointsman.web.answer_forms import ABSENT, ROOT, Problems, compact, json_problem
+from pointsman.web.answer_forms import ABSENT, ROOT, Problems, compact, read_json
 from pointsman.web.answer_parts import part_of
 from pointsman.web.differences import readable, word_difference
 from pointsman.web.numbers import case_of
@@ -164,12 +164,8 @@ def edits_of(task: TaskView, form: Form, problems: Problems) -> dict[str, Any]:
         if isinstance(shown, str) or shown is None:
             edits[name] = text
             continue
-        try:
-            value = json.loads(text)
-        except ValueError as error:
-            problems[f"{EDIT}{name}"] = json_problem(error)
-            continue
-        if value != shown:
+        value = read_json(f"{EDIT}{name}", text, problems)
+        if f"{EDIT}{name}" not in problems and value != shown:
             edits[name] = value
     return edits
 
