@@ -69,7 +69,7 @@ FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
     ("it asks more than one question", lambda c: c.asks_several),
     ("the draft is not a reviewed template", lambda c: not c.is_template),
     ("it promises work that a person must do", lambda c: c.has_promise),
-    ("the sender is not proved to be the order's customer", lambda c: not c.is_known),
+    ("the sender is not proved to be a customer", lambda c: not c.is_known),
     ("a person is editing it", lambda c: c.approval is not None),
     ("some lines may not be the customer's own", lambda c: c.is_doubtful),
     ("it came before the cases were lost, and may have been answered", lambda c: c.mails[-1].before),

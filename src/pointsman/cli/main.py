@@ -49,7 +49,7 @@ CASES_SHOWN = 10  # for each finding; --json has all of them
 FOLLOW_SECONDS = 0.25  # fast enough for a reader, and slow enough for the processor
 
 app = typer.Typer(
-    help="Show the cases of a process: their steps, their states, and the reasons.",
+    help="Serve processes to people and programs, look at their cases, and operate them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

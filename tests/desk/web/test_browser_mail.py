@@ -63,7 +63,7 @@ def test_the_mail_of_the_article_is_approved_by_keyboard_and_its_reply_lies_in_t
 
             await page.goto(f"{visited.url}/")
             await page.click("#automatic summary")
-            await page.click("text=All of these are automatic")
+            await page.click("text=Close the chosen mails as automatic")
             await page.wait_for_load_state()
             assert await page.locator("#automatic").count() == 0
 
