@@ -53,7 +53,7 @@ from pointsman.errors import (
     ValueRefused,
     VersionNotAccepted,
 )
-from pointsman.kernel.rows import CaseRow, EffectRow
+from pointsman.kernel.rows import CaseRow, EffectRow, EventRow
 from pointsman.kernel.snapshot import Status
 from pointsman.mappings.http import http_outcome, raise_for_outcome
 from pointsman.mappings.smtp import SmtpInDoubt, smtp_outcome, smtp_send
@@ -104,6 +104,7 @@ __all__ = [
     "EffectRow",
     "Engine",
     "EngineStopped",
+    "EventRow",
     "Explanation",
     "Export",
     "Failure",

@@ -48,7 +48,8 @@ def pages(
     """Return the routes of all pages.
 
     An application that has pages of its own names the package with its `templates`, and by the name of the process its `task_pages` and
-    `case_pages`; `list_page` is its work list. `routes` are further pages: method, path and handler; `links` are for the navigation, each with its path and its label.
+    `case_pages`; `list_page` is its work list. `routes` are further pages, or pages in place of these: method, path and handler; `links` are
+    for the navigation, each with its path and its label.
     """
     packages = ("pointsman.web",) if templates is None else (templates, "pointsman.web")
     shell = Shell(product, environment_of(*packages), (*LINKS, *links), task_pages or {}, case_pages or {}, list_page)
@@ -59,6 +60,7 @@ def pages(
         return Route(path, _guarded(shell, handler), methods=[method])
 
     return [
+        *(route(path, handler, method) for method, path, handler in routes),
         route("/", work_list),
         route("/cases", CasesPage(sample).show),
         route("/overview", Overview().show),
@@ -70,7 +72,6 @@ def pages(
         *(route(path, handler, "POST") for path, handler in OPERATIONS),
         route("/theme", choose_theme, "POST"),
         *(route(path, handler, method) for path, handler, method in SIGN_IN),
-        *(route(path, handler, method) for method, path, handler in routes),
         Route("/live", live),
         Mount("/static", StaticFiles(packages=[("pointsman.web", "static")]), name="static"),
         _Unknown("/{path:path}", _guarded(shell, unknown)),

@@ -33,6 +33,7 @@ from pointsman_desk.mail.originals import attachment_of, html_of
 from pointsman_desk.nodes.validate import violations_of
 from pointsman_desk.process import APPROVE
 from pointsman_desk.web.case_page import case_values
+from pointsman_desk.web.figures import Figures
 from pointsman_desk.web.mail_page import body_in, difference_of, mails_of, text_of, values_of
 from pointsman_desk.web.search import find
 from pointsman_desk.web.work_list import work_list_of
@@ -53,8 +54,10 @@ def desk_pages(desk: Desk) -> Sequence[BaseRoute]:
         task_pages={desk.process.name: TaskPage("mail.html", lambda _, task: routes.values(task.case))},
         case_pages={desk.process.name: CasePage("mail_case.html", lambda _, row: case_values(desk, row))},
         list_page=work_list_of(desk),
+        links=(("/replies", "Replies"),),
         routes=(
             ("GET", "/search", routes.search),
+            ("GET", "/replies", routes.replies),
             ("POST", "/automatic", routes.close_automatic),
             ("POST", "/cases/{case:int}/approve", routes.approve),
             ("POST", "/cases/{case:int}/edit", routes.edit),
@@ -81,6 +84,7 @@ class Mails:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._figures = Figures(desk)
 
     async def values(self, case: int) -> dict[str, Any]:
         """Return what the page of a waiting mail shows."""
@@ -267,6 +271,11 @@ class Mails:
         text = " ".join(request.query_params.get("q", "").split())[:SEARCH_MAX]
         found = await find(self._desk, text, request.query_params.get("after", "")) if text else None
         return page(request, "mail_search.html", who=who, text=text, found=found)
+
+    async def replies(self, request: Request) -> Response:
+        """Show how the desk does."""
+        who = await permit(request, Scope.READ)
+        return page(request, "figures.html", who=who, **await self._figures.values())
 
     async def original(self, request: Request) -> Response:
         """Return the HTML of the newest mail, inert."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,11 @@ async def take_in(desk: Desk, mails: Iterable[bytes] | None = None) -> None:
 
 
 @asynccontextmanager
-async def desk_with(folder: Path, mails: Iterable[bytes] | None = None, **settings: Any) -> AsyncIterator[Desk]:
-    """Open a desk that has taken in these mails, or the sample's."""
-    async with open_desk(DeskConfig(home=folder / "desk", mailbox=SAMPLE / "mails", **settings)) as desk:
+async def desk_with(
+    folder: Path, mails: Iterable[bytes] | None = None, opened: Mapping[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[Desk]:
+    """Open a desk that has taken in these mails, or the sample's. `opened` is how to open it, `settings` its configuration."""
+    async with open_desk(DeskConfig(home=folder / "desk", mailbox=SAMPLE / "mails", **settings), **(opened or {})) as desk:
         await take_in(desk, mails)
         yield desk
 

@@ -141,7 +141,7 @@ def test_the_pages_of_the_desk_are_accessible_in_both_themes_and_fit_a_phone(tmp
     async def body() -> None:
         async with desk_with(tmp_path) as desk, browser_on(desk) as visited:
             for theme in ("light", "dark"):
-                for path in ("/", "/cases/1/task", "/cases/1", "/cases/2", "/cases/36/task?pause=sort"):
+                for path in ("/", "/cases/1/task", "/cases/1", "/cases/36/task?pause=sort", "/search?q=order", "/replies"):
                     page = await visited.open(path, color_scheme=theme, viewport={"width": 320, "height": 700})
                     await page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
 

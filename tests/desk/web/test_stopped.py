@@ -1,0 +1,85 @@
+"""Replies that stand still: what the list says of them, and what the page of the case lets an operator do."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from desk.web.desks import client_of, desk_with, hidden, letter, post
+from pointsman import AtMostOnce, Rejected, Status
+from pointsman_desk.case import Receipt
+
+REFUND = letter("My order hasn't arrived and I need it for Monday. Can you refund shipping?")
+
+
+class Breaks:
+    """A transport that fails in this way, and then works."""
+
+    name = "breaks"
+
+    def __init__(self, error: Exception) -> None:
+        self.errors, self.sent = [error], 0
+
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:
+        if self.errors:
+            raise self.errors.pop()
+        self.sent += 1
+        return Receipt(provider_message_id=key, transport=self.name)
+
+
+def _opened(transport: Breaks) -> dict[str, Any]:
+    return {"transport": transport, "safety": AtMostOnce()}
+
+
+async def _act(client: httpx.AsyncClient, action: str, **fields: str) -> httpx.Response:
+    html = (await client.get("/cases/1")).text
+    return await client.post(f"/cases/1/{action}", data={"csrf": hidden(html, "csrf"), **fields})
+
+
+def test_of_a_reply_in_doubt_a_person_says_that_it_arrived(tmp_path: Path) -> None:
+    async def body() -> None:
+        transport = Breaks(RuntimeError("the line broke"))
+        async with desk_with(tmp_path, [REFUND], _opened(transport)) as desk, client_of(desk) as client:
+            await post(client, 1, "approve")
+            assert "Say whether it arrived" in (await client.get("/")).text
+            html = (await client.get("/cases/1")).text
+            assert "It arrived" in html
+            assert "It did not arrive: send it again" in html
+
+            await _act(client, "resolve", arrived="yes")
+
+            assert ((await desk.engine.case(1)).outcome, transport.sent) == ("sent", 0)
+
+    asyncio.run(body())
+
+
+def test_a_reply_in_doubt_is_sent_again_when_a_person_says_so(tmp_path: Path) -> None:
+    async def body() -> None:
+        transport = Breaks(RuntimeError("the line broke"))
+        async with desk_with(tmp_path, [REFUND], _opened(transport)) as desk, client_of(desk) as client:
+            await post(client, 1, "approve")
+            assert (await _act(client, "redrive", why="try")).status_code == 409
+
+            await _act(client, "resolve", arrived="no")
+
+            assert ((await desk.engine.case(1)).outcome, transport.sent) == ("sent", 1)
+
+    asyncio.run(body())
+
+
+def test_a_refused_reply_is_sent_again_or_closed(tmp_path: Path) -> None:
+    async def body() -> None:
+        transport = Breaks(Rejected("no such mailbox"))
+        async with desk_with(tmp_path, [REFUND], _opened(transport)) as desk, client_of(desk) as client:
+            await post(client, 1, "approve")
+            assert "Send it again when the reason is fixed" in (await client.get("/")).text
+            assert "It arrived" not in (await client.get("/cases/1")).text
+
+            await _act(client, "cancel", why="told by telephone")
+
+            row = await desk.engine.case(1)
+            assert (row.status, row.reason, transport.sent) == (Status.CANCELLED, "told by telephone", 0)
+
+    asyncio.run(body())
