@@ -94,7 +94,7 @@ class Figures:
 
 def rates_of(known: Iterable[Told]) -> list[tuple[str, int, int]]:
     """Return how drafts fared: what, how many, and the share in percent of those that are decided."""
-    counts = Counter(one.how for one in known if one.how != "open")
+    counts: Counter[How] = Counter(one.how for one in known if one.how != "open")
     decided = sum(counts.values())
     names: tuple[How, ...] = ("as drafted", "edited", "rejected", "unattended")
     return [(name, counts[name], round(100 * counts[name] / decided) if decided else 0) for name in names]
