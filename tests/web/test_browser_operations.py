@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
@@ -21,14 +22,15 @@ async def complaints(page: Page) -> list[str]:
     return [f"{page.url}: {one['id']}" for one in found if one["impact"] in {"serious", "critical"}]
 
 
-def test_an_operator_redrives_what_is_stuck_and_sees_it_on_the_map(tmp_path: Path) -> None:
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_an_operator_redrives_what_is_stuck_and_sees_it_on_the_map(tmp_path: Path, theme: str) -> None:
     async def body() -> None:
         async with Engine.open(tmp_path / "cases.db", [orders]) as engine:
             for article in ("unknown cup 1", "unknown cup 2", "lamp"):
                 await order(engine, article)
             app = create_app(engine, LocalAccess("ada", TOKEN), pages())
             async with listening(app, tmp_path / "cases.db", TOKEN, "127.0.0.1", 0) as url, chromium_on(url) as visited:
-                page = await visited.open("/overview", color_scheme="dark")
+                page = await visited.open("/overview", color_scheme=theme)
                 await page.get_by_role("link", name="3 parked").click()
                 await page.get_by_role("link", name="Redrive the cases: 'find_price' failed").click()
                 await page.get_by_label("Why").fill("the catalogue is back")
@@ -45,7 +47,13 @@ def test_an_operator_redrives_what_is_stuck_and_sees_it_on_the_map(tmp_path: Pat
                 await page.get_by_label("What it returned").fill('"7 paid"')
                 await page.get_by_label("Why").first.fill("the bank has it")
                 case = await complaints(page)
+                await page.set_viewport_size({"width": 320, "height": 700})
+                assert await page.evaluate("document.documentElement.scrollWidth") == 320
+                await page.set_viewport_size({"width": 1280, "height": 800})
                 await page.get_by_role("button", name="Resolve").click()
+                await page.wait_for_url(f"{url}/cases/3")
+                await engine.wait_until_resting(3)
+                await page.reload()
                 await expect(page.get_by_text("It ended: paid.")).to_be_visible()
                 assert (await engine.case(3)).status is Status.DONE
 
