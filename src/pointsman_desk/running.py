@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from pointsman import Busy, EngineStopped, StoreError, server
-from pointsman.server import Scope, permit, problem
+from pointsman.server import Scope, acting, permit, problem
 from pointsman_desk import desk as at_desk
 from pointsman_desk.commands import COMMANDS, HANDED_OVER, Done, Mail, Taken
 from pointsman_desk.config import DeskConfig
@@ -39,8 +39,8 @@ async def command(name: str, request: Request, values: Annotated[dict[str, Any],
     if name not in COMMANDS:
         raise DeskError(f"the desk has no command {name!r}; the running desk may be of another release: restart it.")
     kind = COMMANDS[name]
-    principal = await permit(request, Scope.OPERATE if kind.operates else Scope.ANSWER)
-    asked = kind.model_validate({**values, "by": principal.acting(values.get("by"))})
+    await permit(request, Scope.OPERATE if kind.operates else Scope.ANSWER)
+    asked = kind.model_validate({**values, "by": acting(request, values.get("by"))})
     return await asked.carry_out(request.app.state.desk)
 
 

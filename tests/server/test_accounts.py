@@ -1,6 +1,7 @@
 """Users, tokens, sessions, the audit log and the throttle."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -8,7 +9,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from pointsman.server.access import SCOPES_OF, Role, Scope
-from pointsman.server.accounts import SESSION_SECONDS, Accounts, AccountsError
+from pointsman.server.accounts import SESSION_SECONDS, Accounts, AccountsError, accounts_file
 from pointsman.server.sign_in import FAILURES_MAX, Throttle
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -132,3 +133,32 @@ def test_wrong_passwords_make_a_name_and_an_address_wait_ever_longer() -> None:
     throttle.succeeded("ada", "192.0.2.1")
     throttle.tried("ada")
     assert throttle.wait_seconds("ada") == 0
+
+
+def test_the_accounts_are_beside_the_database_itself_and_private_whatever_they_were(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "real" / "cases.db")
+    file = accounts_file(tmp_path / "link.db")
+    assert file == accounts_file(tmp_path / "real" / "cases.db")
+    file.touch(mode=0o666)
+    file.chmod(0o666)
+
+    Accounts(file, Random(7), QUICK).close()
+
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_entries_of_two_programs_are_one_chain(tmp_path: Path) -> None:
+    both = [opened(tmp_path), opened(tmp_path)]
+
+    def write(accounts: Accounts) -> None:
+        for number in range(50):
+            accounts.record("ada", "POST", {"number": number}, 1.0)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(write, both))
+
+    assert len(both[0].entries()) == 100
+    assert both[1].first_broken() is None
+    for accounts in both:
+        accounts.close()

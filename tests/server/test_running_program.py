@@ -1,6 +1,7 @@
 """The commands that change something: through the program that runs, alone if there is none, and across its end in the middle."""
 
 import asyncio
+import getpass
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from pointsman import Engine, StoreLocked, has_engine, open_reader
 from pointsman.client import AsyncClient, Unreachable
 from pointsman.client.running import address_file, find_running, reach
 from pointsman.errors import PointsmanError
+from pointsman.server.accounts import Accounts, accounts_file
 from server.claims_program import claims
 
 BOUND_SECONDS = 60.0
@@ -297,3 +300,30 @@ def test_what_is_not_json_and_a_database_that_is_missing_are_one_sentence_each(p
     assert "STATE is not JSON" in done[0].stderr
     assert "does not exist" in done[1].stderr
     assert all("Traceback" not in one.stderr for one in done)
+
+
+def test_the_audit_log_has_what_commands_did_and_for_whom_through_the_program_and_alone(program: Program) -> None:
+    with program.serving() as process:
+        assert program.command("start", "claims", '{"text": "fire"}', alone=False).returncode == 0
+        assert program.command("cancel", "1", "--why", "twice", "--by", "grace", alone=False).returncode == 0
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+    assert program.command("start", "claims", '{"text": "hail"}').returncode == 0
+    assert program.command("cancel", "2", "--why", "twice", "--by", "grace").returncode == 0
+
+    entries = Accounts(accounts_file(program.database), Random(7)).entries()
+
+    assert [(entry.about["path"], entry.about["status"], entry.about.get("by")) for entry in entries] == [
+        ("/api/v1/cases", 201, None),
+        ("/api/v1/cases/1/cancel", 200, "grace"),
+        ("/api/v1/cases", 201, None),
+        ("/api/v1/cases/2/cancel", 200, "grace"),
+    ]
+    assert {entry.who for entry in entries} == {getpass.getuser()}
+
+
+@pytest.mark.parametrize("left", ["", "[]", "[" * 100_000, '{"url": 1, "token": 2, "pid": "x"}', "\xff"])
+def test_an_address_file_that_cannot_be_read_is_none(program: Program, left: str) -> None:
+    address_file(program.database).write_text(left, encoding="latin-1")
+
+    assert find_running(program.database) is None

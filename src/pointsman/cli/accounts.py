@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from pointsman.cli.places import database
+from pointsman.cli.terminal import console, escape
 from pointsman.client.running import find_running
 from pointsman.errors import PointsmanError
 from pointsman.operations.times import format_time
@@ -123,7 +124,8 @@ def audit(
             for entry in entries:
                 last = entry.number
                 text = json.dumps(entry._asdict() if as_json else entry.about, ensure_ascii=False)
-                print(text if as_json else f"{entry.number:>6} {format_time(entry.at)} {entry.who or '-'} {entry.did} {text}")
+                told = f"{entry.number:>6} {format_time(entry.at)} {entry.who or '-'} {entry.did} {text}"
+                print(text) if as_json else console.print(escape(told))
         if verify and broken is None:
             print(f"Every entry up to {last} is as it was written, and none before it is missing.", file=sys.stderr)
     if broken is not None:

@@ -6,7 +6,7 @@ import json
 import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from inspect import Signature, signature
 from pathlib import Path
@@ -293,12 +293,18 @@ async def _alone(at: At) -> AsyncIterator["AsyncClient"]:
     from pointsman.client import AsyncClient  # noqa: PLC0415
     from pointsman.runtime.engine import GRACE_SECONDS, Engine  # noqa: PLC0415
     from pointsman.server.access import LocalAccess  # noqa: PLC0415
+    from pointsman.server.accounts import Accounts, accounts_file  # noqa: PLC0415
     from pointsman.server.app import create_app  # noqa: PLC0415
 
     token = random.SystemRandom().randbytes(KEY_BYTES).hex()
     processes, given = load_processes(at.app), load_resources(at.resources)
+
+    def record(who: str, did: str, about: dict[str, Any]) -> None:
+        with closing(Accounts(accounts_file(at.file), random.SystemRandom())) as accounts:
+            accounts.record(who, did, about, engine.clock.now())
+
     async with Engine.open(at.file, processes, resources=given) as engine:
-        transport = httpx.ASGITransport(create_app(engine, LocalAccess("", token)))
+        transport = httpx.ASGITransport(create_app(engine, LocalAccess(_login(), token), record=record))
         async with AsyncClient("http://127.0.0.1", token=token, transport=transport) as client:
             yield client
         with suppress(TimeoutError):  # no program continues what the command has begun
@@ -311,10 +317,16 @@ def _notice(problem: Exception) -> None:
 
 
 def _who(by: str | None) -> str:
+    if not (who := by or _login()):
+        raise PointsmanError("your login name is unknown; say who decides with --by NAME.")
+    return who
+
+
+def _login() -> str:
     try:
-        return by or getpass.getuser()
+        return getpass.getuser()
     except (OSError, KeyError):
-        raise PointsmanError("your login name is unknown; say who decides with --by NAME.") from None
+        return ""
 
 
 def _parsed(what: str, text: str) -> Any:

@@ -42,7 +42,7 @@ def find_running(database: Path) -> Address | None:
     try:
         found = json.loads(address_file(database).read_text(encoding="utf-8"))
         address = Address(str(found["url"]), str(found["token"]), int(found["pid"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return address if has_engine(database) and engine_process(database) == address.pid else None
 

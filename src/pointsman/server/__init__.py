@@ -3,10 +3,10 @@
 A program with commands of its own adds their routes with the last argument of `served`.
 """
 
-from pointsman.server.access import Scope, permit
+from pointsman.server.access import Scope, acting, permit
 from pointsman.server.accounts import AccountsError
 from pointsman.server.problems import problem
 from pointsman.server.program import Serving, SignInNeeded, served
 from pointsman.server.running import CannotListen
 
-__all__ = ["AccountsError", "CannotListen", "Scope", "Serving", "SignInNeeded", "permit", "problem", "served"]
+__all__ = ["AccountsError", "CannotListen", "Scope", "Serving", "SignInNeeded", "acting", "permit", "problem", "served"]

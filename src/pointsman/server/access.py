@@ -96,6 +96,15 @@ class LocalAccess:
         return self._command if hmac.compare_digest(sent.encode(), self._token.encode()) else None
 
 
+def acting(request: Request, by: str | None) -> str:
+    """Return who decides by a permitted request: `by` where the caller may name another person, whom the audit log then has, too."""
+    who: Principal = request.state.principal
+    name = who.acting(by)
+    if name != who.name:
+        request.state.acting_for = name
+    return name
+
+
 def bearer(request: Request) -> str | None:
     """Return the token of a request (RFC 6750, 2.1), or None."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")

@@ -20,6 +20,7 @@ from argon2.exceptions import VerificationError
 
 from pointsman.errors import PointsmanError
 from pointsman.server.access import SCOPES_OF, Principal, Role, Scope
+from pointsman.store.sqlite_file import beside
 from pointsman.store.statements import named
 
 SECRET_BYTES = 32  # of a token or a session: as many as SHA-256 has, so that nobody guesses one
@@ -69,12 +70,12 @@ class Accounts:
         self.file = file
         self._random = random
         self._hasher = hasher or PasswordHasher()
-        self._nobody = self._hasher.hash(random.randbytes(SECRET_BYTES).hex())  # so that an unknown name takes as long as a known one
+        self._nobody = ""
         self._lock, self._read_lock = Lock(), Lock()  # two connections, so that no reader waits for a writer, which waits for the disk
         self._sql = named(files("pointsman.server") / "sql" / "accounts.sql")
         tables = (files("pointsman.server") / "sql" / "accounts_tables.sql").read_text(encoding="utf-8")
         try:
-            os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+            _keep_private(file)
             self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS)
             self._reading = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS)
             self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {tables}")
@@ -118,6 +119,8 @@ class Accounts:
 
     def verify(self, name: str, password: str) -> User | None:
         """Return the user if the password is right, else None. Takes about as long for an unknown name. Slow on purpose: call it in a thread."""
+        if not self._nobody:  # so that an unknown name takes as long as a known one
+            self._nobody = self._hasher.hash(self._random.randbytes(SECRET_BYTES).hex())
         found = next(iter(self._all("user", name)), None)
         try:
             self._hasher.verify(found[2] if found is not None and found[2] else self._nobody, password[:PASSWORD_MAX])
@@ -228,8 +231,18 @@ class Accounts:
 
 
 def accounts_file(database: Path) -> Path:
-    """Return the file that has the accounts of a database."""
-    return database.with_name(f"{database.name}.accounts")
+    """Return the file that has the accounts of a database, whatever name it is opened by."""
+    return beside(database, ".accounts")
+
+
+def _keep_private(file: Path) -> None:
+    """Create the file where it is missing; let only its owner read it, also where a backup was put back with other permissions."""
+    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.fstat(handle).st_mode & 0o077:
+            os.fchmod(handle, 0o600)
+    finally:
+        os.close(handle)
 
 
 def _digest(secret: str) -> str:

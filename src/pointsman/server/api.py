@@ -39,7 +39,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.operations.explain import explain_case
 from pointsman.operations.history import history_of
 from pointsman.runtime.engine import Engine
-from pointsman.server.access import Principal, Scope, permit
+from pointsman.server.access import Principal, Scope, acting, permit
 from pointsman.server.problems import DOCUMENTED
 from pointsman.server.streams import EventStream, event_stream
 from pointsman.server.views import case_detail, case_view, effect_view, event_view, intake_view, limit_view, process_view, task_view
@@ -117,30 +117,30 @@ async def task(case: CaseNumber, engine: InEngine, _: Reads) -> TaskView:
 
 
 @router.post("/cases/{case}/answer")
-async def answer(case: CaseNumber, body: Answer, engine: InEngine, who: Answers) -> CaseView:
+async def answer(case: CaseNumber, body: Answer, request: Request, engine: InEngine, _: Answers) -> CaseView:
     """Answer the pause of a case. 409 says that somebody was first, or that what was shown has changed."""
     pending = await engine.pending(case)
     if pending.digest != body.digest:
         raise Stale(f"what case {case} showed has changed since; look at it again.", current=pending)
-    return case_view(await engine.resume(pending.token, body.answer, by=who.acting(body.by), edits=body.edits))
+    return case_view(await engine.resume(pending.token, body.answer, by=acting(request, body.by), edits=body.edits))
 
 
 @router.post("/cases/{case}/cancel")
-async def cancel(case: CaseNumber, body: Cancel, engine: InEngine, who: Operates) -> CaseView:
+async def cancel(case: CaseNumber, body: Cancel, request: Request, engine: InEngine, _: Operates) -> CaseView:
     """Cancel a case."""
-    return case_view(await engine.cancel(case, by=who.acting(body.by), why=body.why))
+    return case_view(await engine.cancel(case, by=acting(request, body.by), why=body.why))
 
 
 @router.post("/cases/{case}/redrive")
-async def redrive(case: CaseNumber, body: Redrive, engine: InEngine, who: Operates) -> CaseView:
+async def redrive(case: CaseNumber, body: Redrive, request: Request, engine: InEngine, _: Operates) -> CaseView:
     """Return a parked case to the backlog, with corrected fields."""
-    return case_view(await engine.redrive(case, by=who.acting(body.by), why=body.why, fields=body.fields))
+    return case_view(await engine.redrive(case, by=acting(request, body.by), why=body.why, fields=body.fields))
 
 
 @router.post("/cases/{case}/erase")
-async def erase(case: CaseNumber, body: Erase, engine: InEngine, who: Administers) -> CaseView:
+async def erase(case: CaseNumber, body: Erase, request: Request, engine: InEngine, _: Administers) -> CaseView:
     """Delete the content of a case from its state, events, ledger and messages."""
-    return case_view(await engine.erase(case, by=who.acting(body.by), why=body.why))
+    return case_view(await engine.erase(case, by=acting(request, body.by), why=body.why))
 
 
 @router.get("/intake")
@@ -150,9 +150,9 @@ async def intake(engine: InEngine, _: Reads) -> IntakeView:
 
 
 @router.post("/intake/pause")
-async def pause_intake(body: PauseIntake, engine: InEngine, who: Operates) -> IntakeView:
+async def pause_intake(body: PauseIntake, request: Request, engine: InEngine, _: Operates) -> IntakeView:
     """Refuse starts until the intake is resumed, also after a restart. Messages to open cases are still taken."""
-    await engine.pause_intake(by=who.acting(body.by), why=body.why)
+    await engine.pause_intake(by=acting(request, body.by), why=body.why)
     return intake_view(await engine.reader.intake_paused())
 
 
@@ -183,10 +183,10 @@ async def in_doubt(engine: InEngine, _: Reads) -> list[EffectView]:
 
 
 @router.post("/effects/resolve")
-async def resolve(body: Resolve, engine: InEngine, who: Operates) -> CaseView:
+async def resolve(body: Resolve, request: Request, engine: InEngine, _: Operates) -> CaseView:
     """Record whether an effect in doubt happened; its case continues from there."""
     row = await engine.resolve(
-        body.key, happened=body.happened, by=who.acting(body.by), why=body.why, outcome=body.outcome,
+        body.key, happened=body.happened, by=acting(request, body.by), why=body.why, outcome=body.outcome,
         expected_attempts=body.expected_attempts,
     )  # fmt: skip
     return case_view(row)

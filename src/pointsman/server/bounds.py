@@ -75,6 +75,8 @@ class Recorded:
             nonlocal recorded
             recorded, principal = True, state.get("principal")
             about = {"path": scope["path"][:PATH_MAX], "status": status, **state.get("about", {})}
+            if "acting_for" in state:
+                about["by"] = state["acting_for"]
             await asyncio.to_thread(self._record, principal.name if principal is not None else "", scope["method"][:METHOD_MAX], about)
 
         async def recording(message: Message) -> None:
