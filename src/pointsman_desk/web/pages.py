@@ -29,6 +29,7 @@ from pointsman_desk import desk as at_desk
 from pointsman_desk import sorting
 from pointsman_desk.case import Case, proposed
 from pointsman_desk.errors import DeskError
+from pointsman_desk.mail.compose import is_address
 from pointsman_desk.mail.originals import attachment_of, html_of
 from pointsman_desk.nodes.validate import violations_of
 from pointsman_desk.process import APPROVE
@@ -103,6 +104,10 @@ class Mails:
                 return await self._edit(who, form, case, send=True)
             despite, seen = form.get("despite") == "yes", form.get("digest", "")
             before = await self._desk.engine.pending(case)
+            if text_of(before) == "":
+                raise DeskError("There is no draft yet; write the reply, or close the mail without one.")
+            if before.shown["addressing"] is not None and before.shown["addressing"].problem and not form.get("to", "").strip():
+                raise DeskError(f"{before.shown['addressing'].problem}; write the recipient's address, or close the mail without a reply.")
             verdict = before.beside.get("verdict")
             if verdict is not None and verdict.violations and not despite:
                 raise MustConfirm("This reply breaks a rule. Change it, or say once more that it is to be sent.")
@@ -159,6 +164,8 @@ class Mails:
         to = form.get("to", "").strip() or None
         now = pending.shown["addressing"]
         to = None if now is not None and to == now.to else to
+        if to is not None and not is_address(to):
+            raise DeskError(f"{to!r} is not a single plain address such as jane@customer.example; correct it.")
         copies = "cc" in form if "cc_shown" in form else None
         body = form.get("body", "")[:BODY_MAX]
         if not await self._is_edited(case, form):

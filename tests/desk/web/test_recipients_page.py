@@ -38,6 +38,25 @@ def test_a_recipient_that_is_no_address_sends_nothing(tmp_path: Path) -> None:
 
             assert refused.status_code == 422
             assert 'value="eve and bob"' in refused.text
+            assert "is not a single plain address" in refused.text
+            assert "--to" not in refused.text
             assert not (desk.config.outbox / "new").exists() or not list((desk.config.outbox / "new").iterdir())
+
+    asyncio.run(body())
+
+
+def test_a_reply_without_a_recipient_or_a_text_is_not_sent_and_the_page_says_what_is_missing(tmp_path: Path) -> None:
+    async def body() -> None:
+        mail = letter(TEXT, sender="Jürgen <jürgen@post.example>")
+        async with desk_with(tmp_path, [mail]) as desk, client_of(desk) as client:
+            pending = await desk.engine.pending(1)
+            assert pending.shown["addressing"].problem
+
+            refused = await post(client, 1, "approve", body=pending.shown["reply"].body, to="")
+
+            assert refused.status_code == 422
+            assert "write the recipient&#39;s address" in refused.text
+            assert "pointsman-desk" not in refused.text.partition("<main")[2]
+            assert (await desk.engine.case(1)).status is Status.WAITING
 
     asyncio.run(body())
