@@ -65,3 +65,14 @@ def test_a_verified_audit_log_says_so(command: Commands) -> None:
     assert (code, len(listed.splitlines())) == (0, 2)
     assert "up to 2 is as it was written" in said
     assert command("audit")[2] == ""
+
+
+@pytest.mark.parametrize(
+    "words", [("users", "list"), ("tokens", "list"), ("audit",), ("users", "remove", "ada"), ("tokens", "remove", "shop")]
+)
+def test_a_command_that_only_looks_or_removes_makes_no_file(tmp_path: Path, command: Commands, words: tuple[str, ...]) -> None:
+    code, listed, problem = command(*words)
+
+    assert (code, listed) == (1, "")
+    assert "cases.db.accounts does not exist" in problem
+    assert [*tmp_path.iterdir()] == []

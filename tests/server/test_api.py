@@ -43,6 +43,21 @@ def test_an_answer_to_something_else_than_what_was_shown_is_refused(tmp_path: Pa
     asyncio.run(body())
 
 
+def test_a_body_that_is_not_sent_as_json_is_told_the_header(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(tmp_path) as (_, client):
+            sent = {
+                "content": '{"process": "claims", "state": {"text": "fire"}}',
+                "headers": {"Content-Type": "application/x-www-form-urlencoded"},
+            }
+            refused = await client.post("/api/v1/cases", **sent)
+
+            assert refused.status_code == 415
+            assert "Content-Type: application/json" in refused.json()["detail"]
+
+    asyncio.run(body())
+
+
 def test_only_a_command_of_this_machine_may_name_who_decides(tmp_path: Path) -> None:
     async def body() -> None:
         async with served(tmp_path) as (engine, client):

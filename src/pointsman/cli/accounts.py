@@ -39,7 +39,7 @@ def add_user(
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
 ) -> None:
     """Add a user, or change the role and the password of one. The user's sessions end."""
-    with _accounts(db) as accounts:
+    with _accounts(db, creates=True) as accounts:
         password = None if elsewhere else _password(stdin=password_stdin)
         is_first = not accounts.users()
         accounts.put_user(name, role, password, SystemClock().now())
@@ -80,7 +80,7 @@ def add_token(
     days: Annotated[float | None, typer.Option(min=0, help="The days until it expires.", show_default="never")] = None,
 ) -> None:
     """Add a token for a program, and print it. It cannot be shown again."""
-    with _accounts(db) as accounts:
+    with _accounts(db, creates=True) as accounts:
         secret = accounts.add_token(name, scope, SystemClock().now(), days=days)
         _recorded(accounts, "add token", {"token": name, "scopes": sorted(scope)})
     print(secret)
@@ -141,9 +141,9 @@ def _password(*, stdin: bool) -> str:
 
 
 @contextmanager
-def _accounts(db: Path | None) -> Iterator[Accounts]:
+def _accounts(db: Path | None, *, creates: bool = False) -> Iterator[Accounts]:
     try:
-        accounts = Accounts(accounts_file(database(db)), random.SystemRandom())
+        accounts = Accounts(_file(database(db), creates=creates), random.SystemRandom())
         try:
             yield accounts
         finally:
@@ -151,6 +151,13 @@ def _accounts(db: Path | None) -> Iterator[Accounts]:
     except (PointsmanError, OSError) as error:
         print(f"pointsman: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _file(of: Path, *, creates: bool) -> Path:
+    file = accounts_file(of)
+    if not creates and not file.exists():
+        raise PointsmanError(f"{file} does not exist: no user was added yet, and the database was never served; is --db right?")
+    return file
 
 
 def _recorded(accounts: Accounts, did: str, about: dict[str, Any]) -> None:

@@ -355,7 +355,7 @@ def vanished_reason(entry: EffectRow) -> str:
 
 def forgotten_reason(key: str, step: str) -> str:
     """Why a case that would leave an effect of unknown outcome behind is parked."""
-    return f"{_forgotten(key, step)}; find out whether it happened, and say so with engine.resolve({key!r}, happened=...)"
+    return f"{_forgotten(key, step)}; find out whether it happened, and say so with `pointsman resolve` or engine.resolve({key!r}, happened=...)"
 
 
 def unknown_outcome(entry: EffectRow, name: str) -> str:
@@ -411,4 +411,4 @@ def _no_key(effect: AnyEffect, error: Exception) -> str:
 
 def _give_up(effect: AnyEffect, key: str, reason: str) -> str:
     problem = f"effect {effect.name!r} is in doubt: {reason}"
-    return f"{problem}; find out whether it happened, and say so with engine.resolve({key!r}, happened=...)"
+    return f"{problem}; find out whether it happened, and say so with `pointsman resolve` or engine.resolve({key!r}, happened=...)"

@@ -63,9 +63,11 @@ async def on_forbidden(_: Request, error: Exception) -> Response:
     return problem(403, "Forbidden", str(error))
 
 
-async def on_invalid(_: Request, error: Exception) -> Response:
+async def on_invalid(request: Request, error: Exception) -> Response:
     """Answer a request that does not fit its schema. The answer names each member, and repeats no value."""
     assert isinstance(error, RequestValidationError)
+    if not request.headers.get("content-type", "application/json").partition(";")[0].strip().lower().endswith("json"):
+        return problem(415, "Not JSON", "send the body as JSON, with the header Content-Type: application/json.")
     found = "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors())
     return problem(422, "Invalid request", f"{found}.")
 
