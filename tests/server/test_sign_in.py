@@ -77,6 +77,17 @@ def test_a_person_signs_in_goes_to_the_page_that_was_asked_for_and_signs_out(tmp
     asyncio.run(body())
 
 
+def test_the_form_to_sign_in_waits_for_the_name_and_then_for_the_password(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with desk(tmp_path) as (_, _, client):
+            first, again = await client.get("/sign-in"), await sign_in(client, "ada", "wrong password")
+            ready = [re.findall(r'<input id="(\w+)"[^>]* autofocus>', page.text) for page in (first, again)]
+
+            assert ready == [["name"], ["password"]]
+
+    asyncio.run(body())
+
+
 def test_wrong_passwords_are_refused_alike_and_then_slowed_down(tmp_path: Path) -> None:
     async def body() -> None:
         async with desk(tmp_path) as (_, _, client):
