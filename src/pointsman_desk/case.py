@@ -334,7 +334,7 @@ class Sorting(Value):
     """A person's decision on a probably automatic mail. A customer's mail is then answered, always with approval."""
 
     found: Literal["automatic", "a customer's"]
-    by: str
+    by: Signed[str]
 
 
 class Addressing(Value):
@@ -400,7 +400,7 @@ class FollowedUp(Value):
     """How the wait for a customer's answer ended: no answer came in time, or a person closed the case."""
 
     how: Literal["no answer", "closed"]
-    by: str = ""
+    by: Signed[str] = ""
 
 
 class Receipt(Value):

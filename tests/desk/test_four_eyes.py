@@ -7,6 +7,8 @@ import pytest
 
 from desk.web.desks import Named, client_of, desk_with, letter, post
 from pointsman import AnswerInvalid, Status
+from pointsman.definition.pauses import Pause
+from pointsman.definition.signature import SIGNED
 from pointsman_desk import desk as at_desk
 from pointsman_desk.errors import DeskError
 from pointsman_desk.wiring import Desk
@@ -96,5 +98,18 @@ def test_in_the_browser_the_first_is_told_to_wait_and_the_second_sees_who_approv
             await post(client, 1, "approve")
 
             assert ((await desk.engine.case(1)).outcome, _sent(desk)) == ("sent", 1)
+
+    asyncio.run(body())
+
+
+def test_every_answer_that_has_a_name_is_signed(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with desk_with(tmp_path, [REFUND], **MONEY) as desk:
+            answers = [step.answer for step in desk.process.steps.values() if isinstance(step, Pause)]
+
+            named = {answer: answer.model_fields["by"].metadata for answer in answers if "by" in getattr(answer, "model_fields", {})}
+
+            assert named
+            assert [answer for answer, marks in named.items() if SIGNED not in marks] == []
 
     asyncio.run(body())

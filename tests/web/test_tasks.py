@@ -228,13 +228,13 @@ def test_errors_are_pages_for_a_browser_and_problems_for_a_program(tmp_path: Pat
 def test_hidden_characters_of_a_text_are_shown_and_text_is_never_markup(tmp_path: Path) -> None:
     async def body() -> None:
         async with served(tmp_path) as (engine, client):
-            case = await waiting_case(engine, "<script>alert(1)</script> \u202efdp.exe\x1b[31m")
+            case = await waiting_case(engine, "<script>alert(1)</script> \u202efdp.exe\x1b[31m\ufff9\u3164\U000e0041")
 
             pages = [(await client.get(path, headers=BROWSER)).text for path in ("/", f"/cases/{case}", f"/cases/{case}/task")]
 
             for page in pages:
                 assert "<script>alert" not in page
-                assert "&lt;script&gt;alert(1)&lt;/script&gt; ⟦202E⟧fdp.exe⟦001B⟧[31m" in page
+                assert "&lt;script&gt;alert(1)&lt;/script&gt; ⟦202E⟧fdp.exe⟦001B⟧[31m⟦FFF9⟧⟦3164⟧⟦E0041⟧" in page
 
     asyncio.run(body())
 

@@ -38,7 +38,10 @@ UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 HURRY_SECONDS, SOON_SECONDS = 3_600, 4 * 3_600  # to a deadline: an hour is little to decide in, and half a working day is not far off
 
 # Controls, and what changes the direction of text or is not seen: a text with them can look like another one (https://www.unicode.org/reports/tr36/).
-_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 
 
 class Exact(str):
