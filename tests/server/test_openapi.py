@@ -36,3 +36,15 @@ def test_generated_requests_find_no_server_error_and_no_undocumented_answer(tmp_
 
     print(output[-2_000:])
     assert code == 0, output
+
+
+def test_every_operation_documents_what_the_program_itself_may_answer(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [claims]) as engine:
+            document = create_app(engine, LocalAccess("ada", TOKEN)).openapi()
+            for path, operations in document["paths"].items():
+                for method, operation in operations.items():
+                    missing = {"401", "403", "408", "413", "429", "500"} - set(operation["responses"])
+                    assert not missing, (path, method, missing)
+
+    asyncio.run(body())

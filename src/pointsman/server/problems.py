@@ -19,9 +19,12 @@ MEANINGS: Mapping[int, str] = {
     401: "The token is missing or wrong",
     403: "The caller lacks the scope",
     404: "There is no such case or process",
+    408: "The body did not arrive in time",
     409: "The case does not take this now: it was answered, has changed, or is in another status",
+    413: "The body is too large",
     422: "The request does not fit: its schema, the inputs, or the answer",
     429: "The intake is full, or the caller has too many streams; try again after the seconds in Retry-After",
+    500: "The program failed; its log says why",
     503: "The engine has stopped, or its store cannot be used",
 }
 
