@@ -37,5 +37,7 @@ def test_the_pages_are_accessible_in_both_themes_and_fit_a_phone(tmp_path: Path)
 
                     assert [(path, one["id"]) for one in found if one["impact"] in {"serious", "critical"}] == []
                     assert await page.evaluate("document.documentElement.scrollWidth") == 320, path
+                    rows = await page.evaluate("new Set([...document.querySelectorAll('.top nav a')].map((a) => a.offsetTop)).size")
+                    assert rows == 1, f"{path}: the names of the pages take {rows} rows"
 
     asyncio.run(body())
