@@ -1,6 +1,7 @@
 """The stream that tells open pages of a commit."""
 
 import asyncio
+import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -31,5 +32,23 @@ def test_a_viewer_is_told_of_a_commit_and_its_stream_ends_with_the_program(tmp_p
                 await program.aclose()
                 rest = [line async for line in lines if line.startswith("data:")]
                 assert len(rest) <= 1  # fifty commits, and their cases' further ones, are one or two messages
+
+    asyncio.run(body())
+
+
+def test_a_page_is_told_of_a_commit_that_came_before_it_began_to_listen(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with Engine.open(tmp_path / "cases.db", [claims]) as engine, httpx.AsyncClient() as client:
+            app = create_app(engine, LocalAccess("ada", TOKEN), pages())
+            async with listening(app, tmp_path / "cases.db", TOKEN, "127.0.0.1", 0) as url:
+                page = (await client.get(url)).text
+                path = re.search(r'data-live="([^"]+)"', page)
+                assert path is not None
+                await engine.start("claims", {"text": "fire"})
+
+                async with client.stream("GET", url + path[1]) as stream:
+                    lines = stream.aiter_lines()
+                    while await anext(lines) != "data: changed":
+                        pass
 
     asyncio.run(body())

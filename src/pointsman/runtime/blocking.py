@@ -177,6 +177,11 @@ class BlockingEngine(_Blocking):
     _inner: Engine
 
     @property
+    def changed(self) -> int:
+        """How often something was committed since the engine was opened."""
+        return self._inner.changed
+
+    @property
     def abandoned_calls(self) -> int:
         """The number of plain functions that still run although their call timed out or their case was cancelled."""
         return self._inner.abandoned_calls
@@ -235,8 +240,8 @@ class BlockingEngine(_Blocking):
         while (event := self._loop.wait(_next(events))) is not None:
             yield event
 
-    def changes(self) -> Iterator[None]:  # noqa: D102
-        changes = self._inner.changes()
+    def changes(self, *, since: int | None = None) -> Iterator[None]:  # noqa: D102
+        changes = self._inner.changes(since=since)
         while self._loop.wait(_has_next(changes)):
             yield
 

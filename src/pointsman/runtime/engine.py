@@ -82,6 +82,7 @@ class Engine:
         self._retention = Retention(ports, registry.newest, self._appended, self._fail)
         self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}
         self._followers: set[asyncio.Event] = set()
+        self._changes = 0
         self._stoppers: set[asyncio.Event] = set()
         self._failure: Exception | None = None
         accepts = [accept for process in registry.newest for accept in process.accepts_messages.values()]
@@ -305,9 +306,19 @@ class Engine:
         self._check_running()
         await self._store.counts()
 
-    async def changes(self) -> AsyncGenerator[None, None]:
-        """Yield after each commit, without reading it. Commits that come while the caller is busy are one. Raises EngineStopped."""
+    @property
+    def changed(self) -> int:
+        """How often something was committed since the engine was opened."""
+        return self._changes
+
+    async def changes(self, *, since: int | None = None) -> AsyncGenerator[None, None]:
+        """Yield after each commit, without reading it. Commits that come while the caller is busy are one. Raises EngineStopped.
+
+        `since` is what `changed` was when the caller looked last; if it is another number by now, the first yield comes at once.
+        """
         changed = asyncio.Event()
+        if since is not None and since != self._changes:
+            changed.set()
         self._followers.add(changed)
         try:
             while True:
@@ -424,14 +435,14 @@ class Engine:
             self._cases.detach(self._starts.release_held())
 
     def _appended(self) -> None:
+        self._changes += 1
         for changed in self._followers:
             changed.set()
 
     def _committed(self, session: CaseSession, plan: Plan) -> None:
         transition = plan.transition
         assert transition is not None
-        if self._followers:
-            self._appended()
+        self._appended()
         if transition.posts:
             self._scheduler.woken(transition.at)
         self._limits.moved(transition.case, session.process.steps.get(transition.step or ""))
@@ -456,8 +467,7 @@ class Engine:
     async def _notified(self) -> None:
         """Find what another engine has just committed: cases that are due or resting, events, permits given back."""
         self._scheduler.look_again()
-        for changed in self._followers:
-            changed.set()
+        self._appended()
         for case in list(self._waiting):
             row = await self._store.case(case)
             if row is not None and row.status in AT_REST:

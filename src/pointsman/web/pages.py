@@ -114,6 +114,7 @@ def _guarded(shell: Shell, handler: Handler) -> Handler:
 
     async def guarded(request: Request) -> Response:
         request.state.shell = shell
+        request.state.changed = request.app.state.engine.changed  # before the page reads anything
         try:
             return await handler(request)
         except PointsmanError as error:

@@ -151,6 +151,7 @@ def page(request: Request, template: str, status: int = 200, *, who: Principal |
         "who": who,
         "csrf": "" if who is None else csrf_token(request, who),
         "now": engine.clock.now(),
+        "changed": request.state.changed,
         "theme": theme if theme in THEMES else THEMES[0],
     }
     text = shell.templates.get_template(template).render(shared | values)
