@@ -442,7 +442,9 @@ class Engine:
     def _committed(self, session: CaseSession, plan: Plan) -> None:
         transition = plan.transition
         assert transition is not None
-        self._appended()
+        self._changes += 1
+        for changed in self._followers:
+            changed.set()
         if transition.posts:
             self._scheduler.woken(transition.at)
         self._limits.moved(transition.case, session.process.steps.get(transition.step or ""))
