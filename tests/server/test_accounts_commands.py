@@ -1,6 +1,7 @@
 """`pointsman users`, `tokens` and `audit`: what they tell a person."""
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from pointsman import Engine
 from pointsman.cli.main import app
+from pointsman.server.accounts import accounts_file
 from pointsman.server.program import Serving, served
 from pointsman.web import pages
 from server.serving import claims
@@ -76,3 +78,15 @@ def test_a_command_that_only_looks_or_removes_makes_no_file(tmp_path: Path, comm
     assert (code, listed) == (1, "")
     assert "cases.db.accounts does not exist" in problem
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_changed_audit_log_is_one_sentence(tmp_path: Path, command: Commands) -> None:
+    command("users", "add", "ada", "--role", "approver", "--password-stdin", typed=PASSWORD)
+    with sqlite3.connect(accounts_file(tmp_path / "cases.db")) as connection:
+        connection.execute("UPDATE audit SET who = 'eve\x9b31m'")
+    connection.close()
+
+    code, shown, problem = command("audit", "--verify")
+
+    assert (code, problem) == (1, "pointsman: entry 1 of the audit log was changed or removed after it was written.\n")
+    assert "\x9b" not in shown

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from pointsman.cli.places import database
-from pointsman.cli.terminal import console, escape
+from pointsman.cli.terminal import console, escape, exit_with
 from pointsman.client.running import find_running
 from pointsman.errors import PointsmanError
 from pointsman.operations.times import format_time
@@ -129,7 +129,7 @@ def audit(
         if verify and broken is None:
             print(f"Every entry up to {last} is as it was written, and none before it is missing.", file=sys.stderr)
     if broken is not None:
-        raise PointsmanError(f"entry {broken} of the audit log was changed or removed after it was written.")
+        exit_with(f"entry {broken} of the audit log was changed or removed after it was written.")
 
 
 def _password(*, stdin: bool) -> str:
