@@ -263,6 +263,8 @@ async def resolve(desk: Desk, case: int, *, by: str, arrived: bool) -> CaseRow:
 async def cancel(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
     """Cancel a case in any status, without a reply. A mail that waited in it starts the next case. Raises Refused."""
     await desk.engine.cancel(case, by=by, why=why)
+    if not desk.stays_open:
+        await desk.engine.idle(horizon_seconds=HORIZON_SECONDS)  # for the next case: nobody else would go on with it now
     return await _moved(desk, case)
 
 
