@@ -24,6 +24,7 @@ from pointsman import (
     otherwise,
     when,
 )
+from pointsman.store.sqlite_threads import READERS_MAX
 from pointsman.testing.clock import ManualClock
 
 
@@ -78,7 +79,7 @@ def test_three_hundred_cases_that_wait_need_no_more_threads_or_tasks_than_one(pl
     before, after, tasks = run(main())
 
     assert tasks == []
-    assert after[0] == before[0]
+    assert after[0] < before[0] + READERS_MAX  # the threads for reads are as many as there were reads at once
     assert after[1] < before[1] + 5  # the clock's own tasks come and go
 
 

@@ -8,7 +8,9 @@ failure at any moment may leave behind.
 
 import _sqlite3
 import ctypes
+import os
 import random
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_int, c_int64, c_void_p
@@ -103,7 +105,7 @@ class _Shim:
 
     def _open(self, original: Any, vfs: int, path: int | None, file: int, flags: int, flags_out: int) -> int:
         if path is None:
-            return int(original(vfs, path, file, flags, flags_out))  # a temporary file: nobody looks for it after a crash
+            return int(original(vfs, self._temporary(), file, flags, flags_out))  # nobody looks for it after a crash
         place = Path(ctypes.string_at(path).decode())
         if code := self.disk.failing("open", place.name):
             c_void_p.from_address(file).value = None
@@ -117,6 +119,12 @@ class _Shim:
             if is_new and place.exists():
                 self.disk.record.append(Entry("create", place.name))
         return code
+
+    def _temporary(self) -> int:
+        """Return the name of a new temporary file. SQLite would make it by the seeded chance, which gives another process the same name."""
+        name = f"{tempfile.gettempdir()}/pointsman-{os.getpid()}-{len(self._kept)}".encode()
+        self._kept.append(ctypes.create_string_buffer(name + bytes(2)))  # SQLite reads it until the file is closed
+        return ctypes.addressof(self._kept[-1])
 
     def _methods_like(self, address: int) -> _Methods:
         if address not in self._methods:
