@@ -1,5 +1,6 @@
 """The commands that change something at the desk, as values: a command is carried out by the program that has the cases open."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
@@ -31,9 +32,9 @@ class Command(BaseModel):
 
     by: str
 
+    @abstractmethod
     async def carry_out(self, desk: Desk) -> Done:
         """Do it. Raises DeskError and what the engine raises."""
-        raise NotImplementedError
 
 
 class OnCase(Command):
@@ -54,9 +55,9 @@ class OnCase(Command):
             rows = [await self.decide(desk)]
         return Done(cases=tuple(row.id for row in rows))
 
+    @abstractmethod
     async def decide(self, desk: Desk) -> CaseRow:
         """Decide on the case. Raises DeskError and what the engine raises."""
-        raise NotImplementedError
 
 
 class Approve(OnCase):
