@@ -7,6 +7,6 @@ from pointsman.server.access import Scope, acting, permit
 from pointsman.server.accounts import AccountsError
 from pointsman.server.problems import problem
 from pointsman.server.program import Serving, SignInNeeded, served
-from pointsman.server.running import CannotListen
+from pointsman.server.running import CannotListen, answering
 
-__all__ = ["AccountsError", "CannotListen", "Scope", "Serving", "SignInNeeded", "acting", "permit", "problem", "served"]
+__all__ = ["AccountsError", "CannotListen", "Scope", "Serving", "SignInNeeded", "acting", "answering", "permit", "problem", "served"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from pointsman.client.running import address_file
 from pointsman.errors import PointsmanError
@@ -43,18 +44,25 @@ async def listening(app: FastAPI, database: Path, token: str, host: str, port: i
         ) from None
     with opened:
         url = f"http://{f'[{host}]' if ':' in host else host}:{opened.getsockname()[1]}"
-        server = _Server(
-            uvicorn.Config(app, limit_concurrency=AT_ONCE_MAX, timeout_graceful_shutdown=GRACE_SECONDS, lifespan="off", **QUIET)
-        )
-        task = asyncio.create_task(server.serve(sockets=[opened]))
-        try:
-            # No command is told an address that does not answer, and none is told of a server that is about to stop.
-            with _announced(address_file(database), {"url": url, "token": token, "pid": os.getpid()}):
-                yield url
-        finally:
-            app.state.closing.set()  # streams end now; other requests have GRACE_SECONDS
-            server.should_exit = True
-            await task
+        async with answering(app, opened, at_once_max=AT_ONCE_MAX):
+            try:
+                # No command is told an address that does not answer, and none is told of a server that is about to stop.
+                with _announced(address_file(database), {"url": url, "token": token, "pid": os.getpid()}):
+                    yield url
+            finally:
+                app.state.closing.set()  # streams end now; other requests have GRACE_SECONDS
+
+
+@asynccontextmanager
+async def answering(app: Starlette, opened: socket.socket, *, at_once_max: int) -> AsyncIterator[None]:
+    """Answer requests on an open socket while the block runs, `at_once_max` at a time, and finish the running ones at its end."""
+    server = _Server(uvicorn.Config(app, limit_concurrency=at_once_max, timeout_graceful_shutdown=GRACE_SECONDS, lifespan="off", **QUIET))
+    task = asyncio.create_task(server.serve(sockets=[opened]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
 
 
 class _Server(uvicorn.Server):

@@ -11,8 +11,8 @@ import hmac
 import math
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from pointsman import Busy, Clock, Started
 from pointsman_desk.errors import ConfigInvalid, DeskError
@@ -20,12 +20,13 @@ from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.mail.tree import MAIL_MAX_BYTES
 
 try:
-    import uvicorn
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import JSONResponse
     from starlette.routing import Route
+
+    from pointsman.server import answering
 except ImportError:
     raise DeskError("accepting mails by HTTP needs Starlette and Uvicorn; install them with `pip install 'pointsman[web]'`.") from None
 
@@ -33,7 +34,6 @@ TOLERANCE_SECONDS = 300.0  # the largest difference of two machines' clocks and 
 BODY_SECONDS = 60.0  # the largest mail takes this long on a slow connection
 TAKEN_SECONDS = 20.0  # how long the caller waits for its answer; a person's decision delays the desk for less
 RETRY_SECONDS = 10.0
-GRACE_SECONDS = 5  # for running requests when the desk stops
 TIMESTAMP, SIGNATURE = "Pointsman-Timestamp", "Pointsman-Signature"
 AT_ONCE_MAX = 32  # mails in memory
 
@@ -71,25 +71,8 @@ async def served(app: Starlette, host: str, port: int) -> AsyncIterator[None]:
     except OSError as error:
         raise ConfigInvalid(f"the desk cannot listen on {host}:{port} ({error.strerror}); name another port for [http].") from None
     with listening:
-        server = _Server(
-            uvicorn.Config(
-                app, limit_concurrency=AT_ONCE_MAX, timeout_graceful_shutdown=GRACE_SECONDS, lifespan="off",
-                log_config=None, access_log=False, server_header=False,
-            )
-        )  # fmt: skip
-        task = asyncio.create_task(server.serve(sockets=[listening]))
-        try:
+        async with answering(app, listening, at_once_max=AT_ONCE_MAX):
             yield
-        finally:
-            server.should_exit = True
-            await task
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Do nothing: the desk handles the signals."""
-        yield
 
 
 async def _body(request: Request) -> bytes:
