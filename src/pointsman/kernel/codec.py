@@ -137,9 +137,9 @@ def check_text(what: str, text: str | None) -> None:
     """Raise ValueRefused, naming `what`, if a database cannot hold the text."""
     if text is not None and not isinstance(cast("object", text), str):
         raise ValueRefused(f"{what}: {type(text).__name__} is not a text; give it a str.")
-    flaw = _text_flaw(text, what) if text is not None else None
+    flaw = _text_flaw(text) if text is not None else None
     if flaw:
-        raise ValueRefused(flaw)
+        raise ValueRefused(f"{what}: {flaw}")
 
 
 def check_name(what: str, name: str | None) -> None:
@@ -255,39 +255,50 @@ def _appending(item: Cell) -> Cell:
 
 def _flaw(value: object, path: str) -> str | None:
     try:
-        return _find_flaw(value, path)
+        found = _find_flaw(value)
     except RecursionError:
         return f"{path}: it is nested too deep, or contains itself; give it a flatter shape."
+    return None if found is None else f"{path}{found[0]}: {found[1]}"
 
 
-def _find_flaw(value: object, path: str) -> str | None:
-    """Find the first thing that JSON, or a database's text, cannot hold."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"{path}: {value} is not a JSON number; use None or a text."
+def _find_flaw(value: object) -> tuple[str, str] | None:
+    """Find the first thing that JSON, or a database's text, cannot hold: its place in the value, and what is wrong with it.
+
+    Most values have none, so the place is put together only on the way back.
+    """
+    flaw = None
     if isinstance(value, str):
-        return _text_flaw(value, path)
-    if isinstance(value, bytes) and b"\0" in value:
-        return f"{path}: it holds a NUL at position {value.index(0)}; keep it as a blob."
-    if isinstance(value, datetime | time):
-        return _zone_flaw(value.tzinfo, path)
-    inner: Iterable[tuple[str, object]] = ()
-    if isinstance(value, BaseModel):
-        inner = ((f"{path}.{name}", part) for name, part in value)
-    elif is_dataclass(value):
-        inner = ((f"{path}.{f.name}", getattr(value, f.name)) for f in dataclass_fields(value))
-    elif isinstance(value, Mapping):
-        inner = ((f"{path}[{key!r}]", part) for key, part in [*((k, k) for k in value), *value.items()])
+        flaw = _text_flaw(value)
+    elif isinstance(value, BaseModel):
+        return _flaw_within(iter(value), ".{}")
     elif isinstance(value, list | tuple | set | frozenset):
-        inner = ((f"{path}[{position}]", part) for position, part in enumerate(value))
-    return next((flaw for where, part in inner if (flaw := _find_flaw(part, where))), None)
+        return _flaw_within(enumerate(value), "[{}]")
+    elif isinstance(value, Mapping):
+        return _flaw_within([*((key, key) for key in value), *value.items()], "[{!r}]")
+    elif is_dataclass(value):
+        return _flaw_within(((f.name, getattr(value, f.name)) for f in dataclass_fields(value)), ".{}")
+    elif isinstance(value, datetime | time):
+        flaw = _zone_flaw(value.tzinfo)
+    elif isinstance(value, float) and not math.isfinite(value):
+        flaw = f"{value} is not a JSON number; use None or a text."
+    elif isinstance(value, bytes) and b"\0" in value:
+        flaw = f"it holds a NUL at position {value.index(0)}; keep it as a blob."
+    return None if flaw is None else ("", flaw)
 
 
-def _zone_flaw(zone: tzinfo | None, path: str) -> str | None:
+def _flaw_within(parts: Iterable[tuple[object, object]], place: str) -> tuple[str, str] | None:
+    for name, part in parts:
+        if (found := _find_flaw(part)) is not None:
+            return place.format(name) + found[0], found[1]
+    return None
+
+
+def _zone_flaw(zone: tzinfo | None) -> str | None:
     """Say why JSON cannot keep a zone: it keeps only the offset of that moment, which may be an hour wrong half a year later."""
     if zone is None or isinstance(zone, timezone | TzInfo) or getattr(zone, "key", None) in UTC_NAMES:
         return None
     return (
-        f"{path}: its zone {zone} would be lost, as JSON keeps the offset of one moment only; store .astimezone(datetime.UTC), "
+        f"its zone {zone} would be lost, as JSON keeps the offset of one moment only; store .astimezone(datetime.UTC), "
         "and the name of the zone in a field beside it where it is needed."
     )
 
@@ -315,14 +326,16 @@ def zone_flaw(adapter: TypeAdapter[Any], what: str, value: object) -> str | None
     return _flaw(value, what) if may_hold_times(adapter) else None
 
 
-def _text_flaw(text: str, path: str) -> str | None:
+def _text_flaw(text: str) -> str | None:
     position = text.find("\0")
     if position >= 0:
-        return f"{path}: it holds a NUL at position {position}; remove it."
+        return f"it holds a NUL at position {position}; remove it."
+    if text.isascii():
+        return None
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        return f"{path}: it holds the lone surrogate U+{ord(text[error.start]):04X} at position {error.start}; decode the text properly."
+        return f"it holds the lone surrogate U+{ord(text[error.start]):04X} at position {error.start}; decode the text properly."
     return None
 
 

@@ -69,11 +69,15 @@ def taken_apart(result: object) -> Judged:
 
 
 def objections(guard: Guard, value_of: Callable[[str], object]) -> tuple[Violation, ...]:
-    """The violations that the checks find; `value_of` returns a field, including those of the new result. Raises CheckError."""
+    """The violations that the checks find; `value_of` returns a copy of a field, also of the new result. Raises CheckError.
+
+    All checks get the same copies: a copy for each check would cost more than the checks.
+    """
     found: list[Violation] = []
+    given = {read: value_of(read) for read in {read: None for signature in guard.signatures.values() for read in signature.reads}}
     for check, (name, signature) in zip(guard.checks, guard.signatures.items(), strict=True):
         try:
-            said = check(**{read: value_of(read) for read in signature.reads})
+            said = check(**{read: given[read] for read in signature.reads})
             messages = [storable(str(one)) for one in (() if said is None else (said,) if isinstance(said, str) else said)]
         except Exception as error:  # the author's check may raise anything
             raise CheckError(f"check {name!r} raised {type(error).__name__}: {message_of(error)}") from error

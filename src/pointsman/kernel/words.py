@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 VALUE_MAX = 200  # characters of a value to find a case by: names, addresses and numbers are shorter, and a letter is found by its words
@@ -30,25 +30,17 @@ def searched(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def words_of(text: str) -> dict[str, None]:
-    """The words of a text in the form that is compared, each once, in their order."""
-    return dict.fromkeys(word for word in _WORD.findall(text[:TEXT_MAX].casefold()) if len(word) <= WORD_MAX)
+def words_of(*texts: str) -> list[str]:
+    """The words of texts in the form that is compared, each once, in their order."""
+    words = dict.fromkeys(_WORD.findall("\n".join([text[:TEXT_MAX] for text in texts]).casefold()))
+    return [word for word in words if len(word) <= WORD_MAX]
 
 
 def search_write(field: str, text: str | None, *, adds: bool = False) -> SearchWrite:
     """What a field is found by whose value is now this JSON: every text and number in it."""
-    values: dict[str, None] = {}
-    words: dict[str, None] = {}
-    for leaf in () if text is None else _leaves(json.loads(text)):
-        value = searched(leaf)
-        if value and len(value) <= VALUE_MAX:
-            values[value] = None
-        words |= words_of(leaf)
-    return SearchWrite(field, _few(values), _few(words), adds)
-
-
-def _few(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(texts)[:WORDS_MAX]
+    leaves = [] if text is None else [*_leaves(json.loads(text))]
+    values = [value for value in dict.fromkeys(map(searched, leaves)) if value and len(value) <= VALUE_MAX]
+    return SearchWrite(field, tuple(values[:WORDS_MAX]), tuple(words_of(*leaves)[:WORDS_MAX]), adds)
 
 
 def _leaves(value: Any) -> Iterator[str]:

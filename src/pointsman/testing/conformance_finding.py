@@ -59,7 +59,7 @@ def fits(known: Known, query: CaseQuery) -> bool:
         return False
     if any(searched(value) != searched(known.fields.get(name, "")) for name, value in query.search.items()):
         return False
-    if not words_of(query.text).keys() <= words_of(" ".join(known.fields.values())).keys():
+    if not {*words_of(query.text)} <= {*words_of(" ".join(known.fields.values()))}:
         return False
     of_a_pause = (query.pause, query.assignee, query.waiting_before, query.waiting_after, query.expires_before)
     if not query.tasks_only and query.order is not Order.WAITING and all(one is None for one in of_a_pause):

@@ -7,6 +7,7 @@ from email.feedparser import BytesFeedParser
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import Compat32
+from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
@@ -19,6 +20,8 @@ CONTENT_TYPE_MAX = 4 * 1024  # characters; bounds the time for a field of semico
 PARTS_MAX = 500  # a mail of many photographs has fifty
 DEPTH_MAX = 30  # forwarding adds two or three; each level costs a test on every line below it
 FIELDS_MAX = 1_000  # a mail that passed many relays and filters has two hundred
+KEPT_BYTES_MAX = 8 * 1024  # of a mail whose tree is kept until it is read again: most mails
+KEPT_MAX = 128  # trees: a mail is read when it comes in and when its case begins, and a few dozen are between the two
 LINES_MAX = 1_000_000  # three times the lines of an attachment of 25 MB; each line costs the parser a microsecond and 60 bytes
 
 _MEDIA_TYPE = re.compile(r"\s*([a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100})(?![a-z0-9/])", re.IGNORECASE)
@@ -151,6 +154,20 @@ class Part(Message):
 
 def parse(raw: bytes, notes: set[str]) -> Part:
     """Build the tree of a mail. Never raises; adds cuts and repairs to `notes`."""
+    if len(raw) > KEPT_BYTES_MAX:
+        return _parsed(raw, notes)
+    root, found = _kept(raw)
+    notes |= found
+    return root
+
+
+@lru_cache(maxsize=KEPT_MAX)
+def _kept(raw: bytes) -> tuple[Part, frozenset[str]]:
+    notes: set[str] = set()
+    return _parsed(raw, notes), frozenset(notes)
+
+
+def _parsed(raw: bytes, notes: set[str]) -> Part:
     raw = _prepared(raw, notes)
     try:
         parser = BytesFeedParser(Part, policy=_AsTheyCame())
