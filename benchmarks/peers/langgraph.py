@@ -73,7 +73,7 @@ def six_steps(saver: Any, *, approved: bool = False) -> Any:
             graph.add_node("approve", approve)
             graph.add_edge(before, "approve")
             before = "approve"
-        graph.add_node(f"do_{name}", node(name))
+        graph.add_node(f"do_{name}", node(name))  # type: ignore[arg-type]
         graph.add_edge(before, f"do_{name}")
         before = f"do_{name}"
     graph.add_edge(before, END)

@@ -19,6 +19,7 @@ from pointsman.runtime.clock import Clock
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.scheduler import CANCEL_SECONDS
 from pointsman.store.base import Reader
+from pointsman.store.checkpoints import CheckpointStore
 
 log = logging.getLogger("pointsman")
 
@@ -195,6 +196,11 @@ class BlockingEngine(_Blocking):
     def reader(self) -> BlockingReader:
         """The read-only part of the store."""
         return BlockingReader(self._inner.reader, self._loop)
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """The part of the store that keeps the checkpoints of LangGraph threads, for pointsman.integrations.langgraph."""
+        return self._inner.checkpoints
 
     @property
     def processes(self) -> Sequence[AnyProcess]:

@@ -43,6 +43,7 @@ from pointsman.runtime.threads import Threads
 from pointsman.runtime.versions import VersionGate
 from pointsman.runtime.watchdog import Watchdog
 from pointsman.store.base import Failpoints, IntakePaused, Reader, Store, no_failpoints
+from pointsman.store.checkpoints import CheckpointStore
 from pointsman.store.query import CaseQuery, Order
 from pointsman.store.sqlite import open_sqlite
 
@@ -156,6 +157,11 @@ class Engine:
     def reader(self) -> Reader:
         """The read-only part of the store. On a file, each read has its own connection and thread."""
         return self._store.reader
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """The part of the store that keeps the checkpoints of LangGraph threads, for pointsman.integrations.langgraph."""
+        return self._store.checkpoints
 
     @property
     def processes(self) -> Sequence[AnyProcess]:

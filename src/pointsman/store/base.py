@@ -51,6 +51,8 @@ A store that several engines share has leases. The store's own clock, which neve
     S27 When an engine commits, the others are notified. Unread notifications merge into one, and one may be lost with a
         connection: only the delay until an engine sees a change depends on them.
 
+    S30 to S32 are about the checkpoints of LangGraph threads; store/checkpoints.py has them.
+
 The parts, each with its user; `Store` is their sum, and pointsman.testing.conformance has the tests of each
     CaseStore        the scheduler and the runner: start, claim and move cases
     MessageStore     starts: deliver messages
@@ -60,6 +62,7 @@ The parts, each with its user; `Store` is their sum, and pointsman.testing.confo
     IntakeStore      the intake: whether it is paused
     DefinitionStore  the version gate: which definitions have been used
     SharedStore      the lease, and notifications from other engines
+    CheckpointStore  pointsman.integrations.langgraph: keep the checkpoints of LangGraph threads (store/checkpoints.py)
     Reader           operators: read everything, change nothing
 
 Every method that may need a server is asynchronous. The attributes `incarnation`, `lease_seconds` and `clock_high_water` are set
@@ -90,6 +93,7 @@ from pointsman.kernel.rows import (
     UsageWrite,
 )
 from pointsman.kernel.snapshot import Status
+from pointsman.store.checkpoints import CheckpointStore
 from pointsman.store.query import CaseCount, CasePage, CaseQuery
 
 ANY_ROOM: Mapping[str, int] = MappingProxyType({})
@@ -474,6 +478,10 @@ class Store(
     """
 
     clock_high_water: float
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """The checkpoints of LangGraph threads. Unlike the rest of the store, it may be called from any thread."""
 
     @property
     def reader(self) -> Reader:

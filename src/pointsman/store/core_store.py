@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 from typing import TypeVar
 
 from pointsman.definition.state import Blob
@@ -23,6 +24,7 @@ from pointsman.store.base import (
     Reader,
     ScheduleRow,
 )
+from pointsman.store.sqlite_checkpoints import SqliteCheckpoints
 from pointsman.store.sqlite_core import SqliteCore
 from pointsman.store.sqlite_file import explained
 from pointsman.store.sqlite_reader import SqliteReader
@@ -42,6 +44,14 @@ class CoreStore(SqliteReader):
         """The reading half; here the store itself."""
         return self
 
+    @property
+    def checkpoints(self) -> SqliteCheckpoints:
+        """The checkpoints of LangGraph threads, for any thread; see the contract."""
+        return SqliteCheckpoints(
+            lambda work: self._commit_from_any_thread(lambda core: work(core.checkpoints)),
+            lambda read: self._read_from_any_thread(lambda reader: reader.look(read)),
+        )
+
     @abstractmethod
     def _commit(self, work: Callable[[SqliteCore], T]) -> Awaitable[T]:
         """Run `work` on the core, commit, and return its result; if the result is an exception, raise it."""
@@ -53,6 +63,14 @@ class CoreStore(SqliteReader):
     @abstractmethod
     def _alone(self, work: Callable[[SqliteCore], T]) -> Awaitable[T]:
         """Run `work` on the core outside any transaction, and return its result."""
+
+    @abstractmethod
+    def _commit_from_any_thread(self, work: Callable[[SqliteCore], T]) -> Future[T]:
+        """Run `work` on the core and commit, called from any thread."""
+
+    @abstractmethod
+    def _read_from_any_thread(self, read: Callable[[SqliteReader], T]) -> Future[T]:
+        """Read what is committed, called from any thread."""
 
     @abstractmethod
     def _unreferenced(self, before: float) -> Awaitable[list[tuple[str, int]]]:

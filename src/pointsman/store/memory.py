@@ -6,7 +6,9 @@ all commits.
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 from copy import copy
 from functools import cache
 from pathlib import Path
@@ -19,6 +21,7 @@ from pointsman.store.base import ANY_ROOM, NONE_KNOWN, Claimed, Failpoints, no_f
 from pointsman.store.core_store import CoreStore
 from pointsman.store.sqlite_core import SqliteCore, concerns_the_file, refusal
 from pointsman.store.sqlite_file import RETURNS_PAGES, STATEMENTS_MAX, explain, migrate
+from pointsman.store.sqlite_reader import SqliteReader
 from pointsman.store.statements import statements
 
 T = TypeVar("T")
@@ -52,6 +55,7 @@ class MemoryStore(CoreStore):
         self._failpoints = failpoints
         self._now = now
         self._engine = 0
+        self._one_at_a_time = threading.RLock()  # for LangGraph, which calls from threads
         self._listening: dict[int, asyncio.Event] = {}  # by engine, shared by all handles
         self._latest = [0.0]  # the latest time returned to any handle: it never runs backwards
 
@@ -128,7 +132,18 @@ class MemoryStore(CoreStore):
     async def _alone(self, work: Callable[[SqliteCore], T]) -> T:
         return work(self.core)
 
+    def _commit_from_any_thread(self, work: Callable[[SqliteCore], T]) -> Future[T]:
+        return _done(lambda: self._at_once(work))
+
+    def _read_from_any_thread(self, read: Callable[[SqliteReader], T]) -> Future[T]:
+        with self._one_at_a_time:
+            return _done(lambda: read(self))
+
     def _at_once(self, work: Callable[[SqliteCore], T]) -> T:
+        with self._one_at_a_time:
+            return self._committed(work)
+
+    def _committed(self, work: Callable[[SqliteCore], T]) -> T:
         self._failpoints("store.commit")
         core = self.core
         core.engine = self._engine
@@ -158,6 +173,16 @@ class MemoryStore(CoreStore):
     def _time(self) -> float:
         self._latest[0] = max(self._latest[0], self._now())
         return self._latest[0]
+
+
+def _done(call: Callable[[], T]) -> Future[T]:
+    """A future that has the result of a call, or its exception."""
+    future: Future[T] = Future()
+    try:
+        future.set_result(call())
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 def _refuse_lost(*, held: bool) -> None:

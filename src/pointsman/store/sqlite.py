@@ -12,6 +12,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -24,6 +25,7 @@ from pointsman.store.base import Failpoints, Reader, no_failpoints
 from pointsman.store.core_store import CoreStore
 from pointsman.store.sqlite_core import SqliteCore, concerns_the_file, refusal
 from pointsman.store.sqlite_file import FileLock, begin, connect_read_only, explain, explained, identity, open_writer, real
+from pointsman.store.sqlite_reader import SqliteReader
 from pointsman.store.sqlite_threads import ThreadedReader
 
 BATCH_MAX = 512  # transitions from which on a commit takes in no more: the first would wait longer than sharing the flush saves
@@ -37,8 +39,8 @@ class _Job:
     """A job for the writer: a transition, other work in the batch's transaction, or work to run `alone` outside any transaction."""
 
     work: Work
-    answer: asyncio.Future[Any]
-    transition: Transition | None
+    answer: asyncio.Future[Any] | Future[Any]
+    transition: Transition | None = None
     alone: bool = False
 
 
@@ -63,6 +65,8 @@ class SqliteStore(CoreStore):
         self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._closing = False  # stop waiting for other programs' locks
         self._closed = False
+        self._foreign = 0  # jobs of other threads that are not answered yet
+        self._handing_in = threading.Lock()  # so that a job of another thread is queued before the writer's last one, or refused
         self._failed: StoreUnwritable | None = None  # set once a commit has failed; nothing more is written
         self._thread = threading.Thread(target=self._write, name="pointsman-writer", daemon=True)
         self._thread.start()
@@ -81,6 +85,19 @@ class SqliteStore(CoreStore):
 
     def _alone(self, work: Callable[[SqliteCore], T]) -> Awaitable[T]:
         return self._hand_in(work, alone=True)
+
+    def _commit_from_any_thread(self, work: Callable[[SqliteCore], T]) -> Future[T]:
+        answer: Future[T] = Future()
+        answer.set_running_or_notify_cancel()  # a caller that stops waiting cancels nothing: its work may be committed already
+        with self._handing_in:
+            if self._closed:
+                raise self._stopped()
+            self._foreign += 1
+            self._jobs.put([_Job(work, answer)])
+        return answer
+
+    def _read_from_any_thread(self, read: Callable[[SqliteReader], T]) -> Future[T]:
+        return self._readers.submit(read)
 
     async def renew(self) -> float:
         """Raise StoreError: this store has no leases."""
@@ -107,7 +124,8 @@ class SqliteStore(CoreStore):
         if self._closed:
             return
         self.closing()
-        self._closed = True
+        with self._handing_in:
+            self._closed = True
         await asyncio.to_thread(self._readers.close)
         self.shut()  # before the writer: the last connection to close checkpoints the WAL, and only the writer can
         self._hand_over()
@@ -116,7 +134,7 @@ class SqliteStore(CoreStore):
 
     def _hand_in(self, work: Work, transition: Transition | None = None, *, alone: bool = False) -> asyncio.Future[Any]:
         if self._closed:
-            raise EngineStopped(f"the engine on {self.path} is closed; open it again.")
+            raise self._stopped()
         answer: asyncio.Future[Any] = self._loop.create_future()
         self._coming.append(_Job(work, answer, transition, alone))
         if self._lone:
@@ -124,6 +142,9 @@ class SqliteStore(CoreStore):
         elif len(self._coming) == 1:
             self._loop.call_soon(self._hand_over)
         return answer
+
+    def _stopped(self) -> EngineStopped:
+        return EngineStopped(f"the engine on {self.path} is closed; open it again.")
 
     def _hand_over(self) -> None:
         """Give the writer what came in this turn of the event loop, a batch at once: each hand-over can wake it."""
@@ -164,9 +185,26 @@ class SqliteStore(CoreStore):
             answers = self._commit_batch(together)
             if len(together) < len(batch):
                 answers += [self._run_alone(job) for job in batch if job.alone]
-            self._loop.call_soon_threadsafe(self._deliver, answers)
+            if self._foreign:
+                answers = self._answer_foreign(answers)
+            if answers:
+                self._loop.call_soon_threadsafe(self._deliver, answers)
             if last:
                 return
+
+    def _answer_foreign(self, answers: Sequence[tuple[_Job, Any]]) -> list[tuple[_Job, Any]]:
+        """Answer the callers in other threads at once, and return the answers to those in the event loop."""
+        others = [one for one in answers if isinstance(one[0].answer, asyncio.Future)]
+        with self._handing_in:
+            self._foreign -= len(answers) - len(others)
+        for job, result in answers:
+            if isinstance(job.answer, asyncio.Future):
+                continue
+            if isinstance(result, Exception):
+                job.answer.set_exception(result)
+            else:
+                job.answer.set_result(result)
+        return others
 
     def _run_alone(self, job: _Job) -> tuple[_Job, Any]:
         if self._failed is not None:

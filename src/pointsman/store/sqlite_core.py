@@ -25,6 +25,7 @@ from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import Claimed, DefinitionRow, Expired, IntakePaused, Place, Posted, ScheduleRow, erased_key
 from pointsman.store.journal import CommonEvents, count_of
 from pointsman.store.sqlite_author import authors_database
+from pointsman.store.sqlite_checkpoints import CheckpointTables
 from pointsman.store.sqlite_line import Line
 from pointsman.store.sqlite_reader import INTAKE, LATEST, case_row, field_rows
 from pointsman.store.statements import many, room, statements
@@ -44,6 +45,7 @@ class SqliteCore:
         self.sql = statements("sqlite")
         self.line = Line(self.sql)
         self.events = CommonEvents(connection, self.sql)
+        self.checkpoints = CheckpointTables(connection, self.sql)
         self.incarnation = str(self._do("select_meta", ("incarnation",)).fetchone()[0])
         self.highest = self.highest_case()
         self.engine = 0  # the engine whose transaction this is
@@ -59,6 +61,7 @@ class SqliteCore:
     def roll_back(self, savepoint: str | None = None) -> None:
         """Roll back to a savepoint, or the whole transaction."""
         self.events.forget()
+        self.checkpoints.forget()
         self.connection.execute("ROLLBACK" if savepoint is None else f"ROLLBACK TO {savepoint}")
 
     def highest_case(self) -> int:

@@ -3,7 +3,7 @@
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 from types import TracebackType
@@ -231,6 +231,11 @@ class SqliteReader:
             )
         finally:
             self._connection.execute("COMMIT")
+
+    def look(self, read: Callable[[sqlite3.Connection, Mapping[str, str]], T]) -> T:
+        """Read with statements of another module, which get the connection and all statements by name."""
+        with explained(self.path):
+            return read(self._connection, self._sql)
 
     def stop_when(self, over: Callable[[], bool]) -> None:
         """Make each read fail that still runs when `over` has become true."""

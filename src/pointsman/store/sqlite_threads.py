@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -57,13 +57,28 @@ class ThreadedReader:
         for reader in self._idle:
             reader.shut()
 
+    def submit(self, read: Callable[[SqliteReader], T]) -> Future[T]:
+        """Run a plain function in one of the threads, called from any thread. Raises EngineStopped after `close`."""
+        with self._changing:
+            if self._closed:
+                raise self._stopped()
+            return self._pool.submit(self._with_reader, read)
+
     def _run(self, read: Callable[[SqliteReader], Coroutine[Any, Any, T]]) -> T:
+        def completed(reader: SqliteReader) -> T:
+            try:
+                read(reader).send(None)
+            except StopIteration as answer:
+                value: T = answer.value
+                return value
+            raise AssertionError(read)
+
+        return self._with_reader(completed)
+
+    def _with_reader(self, read: Callable[[SqliteReader], T]) -> T:
         reader = self._take()
         try:
-            read(reader).send(None)
-        except StopIteration as answer:
-            value: T = answer.value
-            return value
+            return read(reader)
         except Exception:
             if self._closed:
                 raise self._stopped() from None
@@ -71,7 +86,6 @@ class ThreadedReader:
         finally:
             with self._changing:
                 self._idle.append(reader)
-        raise AssertionError(read)
 
     def _take(self) -> SqliteReader:
         with self._changing:

@@ -9,9 +9,9 @@ _MARK = "-- name: "
 
 @cache
 def statements(dialect: str) -> dict[str, str]:
-    """The named statements of `queries.sql` and `find.sql`, without their comments."""
+    """The named statements of `queries.sql`, `find.sql` and `checkpoints.sql`, without their comments."""
     folder = files("pointsman.store") / "sql" / dialect
-    return named(folder / "queries.sql") | named(folder / "find.sql")
+    return named(folder / "queries.sql") | named(folder / "find.sql") | named(folder / "checkpoints.sql")
 
 
 def named(file: Traversable) -> dict[str, str]:

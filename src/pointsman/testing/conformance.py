@@ -6,6 +6,7 @@ every part needs `CaseStore`, because its tests use cases.
 """
 
 from pointsman.testing.conformance_cases import CaseConformance
+from pointsman.testing.conformance_checkpoints import CheckpointConformance
 from pointsman.testing.conformance_claims import ClaimConformance
 from pointsman.testing.conformance_finding import FindingConformance
 from pointsman.testing.conformance_leases import Handles, LeaseConformance, OpenHandles
@@ -18,6 +19,7 @@ from pointsman.testing.scenarios import OpenStore, new_case, next_of
 
 __all__ = [
     "CaseConformance",
+    "CheckpointConformance",
     "ClaimConformance",
     "FindingConformance",
     "Handles",
@@ -38,6 +40,6 @@ __all__ = [
 
 class StoreConformance(
     CaseConformance, ClaimConformance, MessagesConformance, LimitConformance, ScheduleConformance, IntakeConformance, RetentionConformance,
-    LookingConformance, FindingConformance,
+    LookingConformance, FindingConformance, CheckpointConformance,
 ):  # fmt: skip
     """Tests of the promises of every store."""

@@ -1,0 +1,309 @@
+"""The checkpoints of LangGraph threads in SQLite: the writes, inside the core's transactions, and the reads, on any connection."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from pointsman.store.checkpoints import (
+    ChannelHistory,
+    CheckpointId,
+    CheckpointQuery,
+    CheckpointWrite,
+    Cut,
+    PendingWrite,
+    StoredCheckpoint,
+    TaskWrites,
+    ThreadCount,
+    Value,
+    Version,
+    cut,
+    joined,
+    referred,
+)
+
+LINES_MAX = 10_000  # numbers of lines that are cached: as many threads as a busy program works on at once
+
+Sql = Mapping[str, str]
+Line = tuple[int, int]  # the number of a line, and that of its thread
+T = TypeVar("T")
+
+
+class CheckpointTables:
+    """All writes of checkpoints, on one connection, inside the caller's transactions."""
+
+    def __init__(self, connection: sqlite3.Connection, sql: Sql) -> None:
+        self._connection = connection
+        self._sql = sql
+        self._lines: dict[tuple[str, str], Line] = {}
+
+    def forget(self) -> None:
+        """Forget what was written, because it is rolled back or deleted."""
+        self._lines.clear()
+
+    def put(self, new: CheckpointWrite, cuts: Sequence[Cut]) -> None:
+        """Store a checkpoint and its new values, which are cut (S30)."""
+        line, thread = self._line(new.at.thread, new.at.namespace)
+        keys = self._inherited(line, new)
+        for one, (levels, content, chunks) in zip(new.values, cuts, strict=True):
+            self._keep(thread, chunks)
+            stored = (one.value.kind, levels, content)
+            keys.pop(one.channel, None)
+            key = one.version
+            while not self._has(line, one.channel, key, stored):
+                keys[one.channel] = key = f"{key}@{new.at.id}"
+        versions = dict(new.versions)
+        found = json.dumps({**versions, **keys}) if keys else None
+        self._do("upsert_checkpoint", (line, new.at.id, new.parent, new.run, json.dumps(versions), found, *new.body, new.metadata))
+
+    def put_writes(self, new: TaskWrites, cuts: Sequence[Cut]) -> None:
+        """Store what a task has written, which is cut (S31)."""
+        line, thread = self._line(new.at.thread, new.at.namespace)
+        for write, (levels, content, chunks) in zip(new.writes, cuts, strict=True):
+            self._keep(thread, chunks)
+            statement = "replace_write" if write.replaces else "insert_write"
+            place = (line, new.at.id, new.task, write.place, new.path, write.channel)
+            self._do(statement, (*place, write.value.kind, levels, content))
+
+    def delete_thread(self, name: str) -> None:
+        """Delete a thread (S32)."""
+        row = self._do("select_thread", (name,)).fetchone()
+        if row is None:
+            return
+        for statement in ("checkpoints", "values", "writes"):
+            self._do(f"delete_line_{statement}", row)
+        for statement in ("delete_thread_chunks", "delete_lines", "delete_thread"):
+            self._do(statement, row)
+        self.forget()
+
+    def delete_runs(self, runs: Sequence[str]) -> None:
+        """Delete the checkpoints of these runs (S32)."""
+        given = json.dumps(list(runs))
+        threads = set()
+        for line, thread in self._do("select_run_lines", (given,)).fetchall():
+            left = [id_ for (id_,) in self._do("select_other_runs", (line, given)).fetchall()]
+            self._keep_only(line, left)
+            threads.add(thread)
+        for thread in threads:
+            self._sweep(thread)
+
+    def prune(self, names: Sequence[str]) -> None:
+        """Delete all but the latest checkpoint of each namespace, and what it is made from (S32)."""
+        for name in names:
+            row = self._do("select_thread", (name,)).fetchone()
+            if row is None:
+                continue
+            for line, _ in self._do("select_lines", row).fetchall():
+                latest = self._do("select_latest_checkpoint", (line,)).fetchone()
+                self._keep_only(line, [] if latest is None else list(self._needed(line, latest)))
+            self._sweep(row[0])
+
+    def copy_thread(self, source: str, target: str) -> None:
+        """Copy everything of a thread to another."""
+        row = self._do("select_thread", (source,)).fetchone()
+        if row is None:
+            return
+        for line, namespace in self._do("select_lines", row).fetchall():
+            other, thread = self._line(target, namespace)
+            for statement in ("copy_checkpoints", "copy_values", "copy_writes"):
+                self._do(statement, {"source": line, "target": other})
+            self._do("copy_chunks", {"source": row[0], "target": thread})
+
+    def _do(self, name: str, values: Sequence[Any] | Mapping[str, Any]) -> sqlite3.Cursor:
+        return self._connection.execute(self._sql[name], values)
+
+    def _line(self, thread: str, namespace: str) -> Line:
+        """Return the numbers of a line and its thread, which are new if nothing of it is stored yet."""
+        known = self._lines.get((thread, namespace))
+        if known is not None:
+            return known
+        row = self._do("select_line", (thread, namespace)).fetchone()
+        if row is None:
+            (number,) = self._do("select_thread", (thread,)).fetchone() or self._do("insert_thread", (thread,)).fetchone()
+            row = (*self._do("insert_line", (number, namespace)).fetchone(), number)
+        if len(self._lines) >= LINES_MAX:
+            self._lines.clear()
+        self._lines[thread, namespace] = row
+        return row[0], row[1]
+
+    def _has(self, line: int, channel: str, key: Version, stored: tuple[str, int, bytes]) -> bool:
+        """Store a value of a channel under a key, and return whether that key has this value now."""
+        if self._do("insert_value", (line, channel, key, *stored)).rowcount:
+            return True
+        return bool(self._do("same_value", (*stored, line, channel, key)).fetchone()[0])
+
+    def _inherited(self, line: int, new: CheckpointWrite) -> dict[str, Version]:
+        """The keys of the parent that are no versions, of those channels that have not changed since."""
+        row = None if new.parent is None else self._do("select_keys", (line, new.parent)).fetchone()
+        if row is None:
+            return {}
+        versions, keys = map(json.loads, row)
+        return {channel: key for channel, key in keys.items() if key != versions[channel] == new.versions.get(channel)}
+
+    def _keep(self, thread: int, chunks: Mapping[bytes, bytes]) -> None:
+        if chunks:
+            self._connection.executemany(self._sql["insert_chunk"], [(thread, *chunk) for chunk in chunks.items()])
+
+    def _keep_only(self, line: int, ids: Sequence[str]) -> None:
+        """Delete a line's checkpoints but these, and what only the others need."""
+        for statement in ("delete_other_checkpoints", "delete_other_writes"):
+            self._do(statement, (line, json.dumps(ids)))
+        self._do("delete_other_values", {"line": line})
+
+    def _sweep(self, thread: int) -> None:
+        """Delete the pieces of a thread that nothing refers to."""
+        chunk = partial(_chunk, self._connection, self._sql, thread)
+        rows = self._do("select_chunked", {"thread": thread}).fetchall()
+        needed = {digest for levels, content in rows for digest in referred(levels, content, chunk)}
+        stored = {digest for (digest,) in self._do("select_digests", (thread,)).fetchall()}
+        self._connection.executemany(self._sql["delete_chunk"], [(thread, digest) for digest in stored - needed])
+
+    def _needed(self, line: int, latest: Sequence[Any]) -> Iterator[str]:
+        """The ids of a checkpoint and of the ancestors from which its delta channels are made."""
+        metadata = json.loads(latest[6])
+        channels = set(metadata.get("counters_since_delta_snapshot") or ())
+        row: Sequence[Any] | None = latest
+        while row is not None:
+            id_, parent, _, keys, *_ = row
+            yield id_
+            channels -= {channel for channel, *_ in self._do("select_values", {"line": line, "keys": keys})}
+            row = self._do("select_checkpoint", (line, parent)).fetchone() if channels and parent is not None else None
+
+
+class SqliteCheckpoints:
+    """The contract on top of the tables; `write` and `read` say where and when they run."""
+
+    def __init__(
+        self,
+        write: Callable[[Callable[[CheckpointTables], Any]], Future[Any]],
+        read: Callable[[Callable[[sqlite3.Connection, Sql], Any]], Future[Any]],
+    ) -> None:
+        self._write = write
+        self._read = read
+
+    def put(self, checkpoint: CheckpointWrite) -> Future[None]:
+        """Store a checkpoint; see the contract. The values are cut here, in the caller's thread, not in the writer's."""
+        cuts = [cut(one.value.content) for one in checkpoint.values]
+        return self._write(lambda tables: tables.put(checkpoint, cuts))
+
+    def put_writes(self, writes: TaskWrites) -> Future[None]:
+        """Store what a task has written; see the contract."""
+        cuts = [cut(one.value.content) for one in writes.writes]
+        return self._write(lambda tables: tables.put_writes(writes, cuts))
+
+    def get(self, thread: str, namespace: str, id: str | None = None) -> Future[StoredCheckpoint | None]:  # noqa: A002
+        """One checkpoint; see the contract."""
+        return self._read(lambda connection, sql: get(connection, sql, thread, namespace, id))
+
+    def find(self, query: CheckpointQuery, *, after: StoredCheckpoint | None = None, limit: int = 100) -> Future[list[StoredCheckpoint]]:
+        """A page of checkpoints; see the contract."""
+        return self._read(lambda connection, sql: find(connection, sql, query, after, limit))
+
+    def history(self, thread: str, namespace: str, id: str, channels: Sequence[str]) -> Future[Mapping[str, ChannelHistory]]:  # noqa: A002
+        """What channels are made from; see the contract."""
+        return self._read(lambda connection, sql: history(connection, sql, thread, namespace, id, channels))
+
+    def threads(self, *, after: str = "", limit: int = 1_000) -> Future[list[ThreadCount]]:
+        """The threads; see the contract."""
+        return self._read(
+            lambda connection, sql: [ThreadCount(*row) for row in connection.execute(sql["list_threads"], (after, limit)).fetchall()]
+        )
+
+    def delete_thread(self, thread: str) -> Future[None]:
+        """Delete a thread; see the contract."""
+        return self._write(lambda tables: tables.delete_thread(thread))
+
+    def delete_runs(self, runs: Sequence[str]) -> Future[None]:
+        """Delete the checkpoints of runs; see the contract."""
+        return self._write(lambda tables: tables.delete_runs(runs))
+
+    def copy_thread(self, source: str, target: str) -> Future[None]:
+        """Copy a thread; see the contract."""
+        return self._write(lambda tables: tables.copy_thread(source, target))
+
+    def prune(self, threads: Sequence[str]) -> Future[None]:
+        """Delete all but the latest checkpoints; see the contract."""
+        return self._write(lambda tables: tables.prune(threads))
+
+
+def get(connection: sqlite3.Connection, sql: Sql, thread: str, namespace: str, id_: str | None) -> StoredCheckpoint | None:
+    """One checkpoint, as of one moment."""
+    with snapshot(connection):
+        line = connection.execute(sql["select_line"], (thread, namespace)).fetchone()
+        if line is None:
+            return None
+        name, given = ("select_latest_checkpoint", (line[0],)) if id_ is None else ("select_checkpoint", (line[0], id_))
+        row = connection.execute(sql[name], given).fetchone()
+        return None if row is None else _whole(connection, sql, (thread, namespace, *line), row)
+
+
+def find(
+    connection: sqlite3.Connection, sql: Sql, query: CheckpointQuery, after: StoredCheckpoint | None, limit: int
+) -> list[StoredCheckpoint]:  # fmt: skip
+    """A page of checkpoints, as of one moment."""
+    with snapshot(connection):
+        line = None if after is None else connection.execute(sql["select_line"], after.at[:2]).fetchone()
+        behind = ("\U0010ffff", 0) if after is None else (after.at.id, 0 if line is None else line[0])
+        values = {**query._asdict(), "after": behind[0], "line": behind[1], "limit": limit}
+        rows = connection.execute(sql["search_checkpoints" if query.thread is None else "search_thread"], values).fetchall()
+        return [_whole(connection, sql, row[:4], row[4:]) for row in rows]
+
+
+def history(
+    connection: sqlite3.Connection, sql: Sql, thread: str, namespace: str, id_: str, channels: Sequence[str]
+) -> Mapping[str, ChannelHistory]:  # fmt: skip
+    """What channels are made from, as of one moment."""
+    seeds: dict[str, Value] = {}
+    writes: dict[str, list[PendingWrite]] = {channel: [] for channel in channels}
+    with snapshot(connection):
+        line = connection.execute(sql["select_line"], (thread, namespace)).fetchone()
+        row = None if line is None else connection.execute(sql["select_checkpoint"], (line[0], id_)).fetchone()
+        while row is not None and len(seeds) < len(writes) and row[1] is not None:
+            row = connection.execute(sql["select_checkpoint"], (line[0], row[1])).fetchone()
+            if row is None:
+                break
+            for write in reversed(_writes(connection, sql, line, row[0])):
+                if write.channel in writes and write.channel not in seeds:
+                    writes[write.channel].append(write)
+            wanted = {channel: key for channel, key in json.loads(row[3]).items() if channel in writes and channel not in seeds}
+            seeds.update(_values(connection, sql, line, json.dumps(wanted)))
+    return {channel: ChannelHistory(seeds.get(channel), found[::-1]) for channel, found in writes.items()}
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let all reads inside see one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
+
+
+def _whole(connection: sqlite3.Connection, sql: Sql, place: Sequence[Any], row: Sequence[Any]) -> StoredCheckpoint:
+    thread, namespace, number, of_thread = place
+    line = (number, of_thread)
+    id_, parent, versions, keys, kind, body, metadata = row
+    known: dict[str, Version] = json.loads(versions)
+    values, writes = _values(connection, sql, line, keys), _writes(connection, sql, line, id_)
+    return StoredCheckpoint(CheckpointId(thread, namespace, id_), parent, known, Value(kind, body), metadata, values, writes)
+
+
+def _values(connection: sqlite3.Connection, sql: Sql, line: Line, keys: str) -> dict[str, Value]:
+    chunk = partial(_chunk, connection, sql, line[1])
+    rows = connection.execute(sql["select_values"], {"line": line[0], "keys": keys}).fetchall()
+    return {channel: Value(kind, joined(levels, content, chunk)) for channel, kind, levels, content in rows}
+
+
+def _writes(connection: sqlite3.Connection, sql: Sql, line: Line, checkpoint: str) -> list[PendingWrite]:
+    chunk = partial(_chunk, connection, sql, line[1])
+    rows = connection.execute(sql["select_channel_writes"], (line[0], checkpoint)).fetchall()
+    return [PendingWrite(task, channel, Value(kind, joined(levels, content, chunk))) for task, channel, kind, levels, content in rows]
+
+
+def _chunk(connection: sqlite3.Connection, sql: Sql, thread: int, digest: bytes) -> bytes:
+    content: bytes = connection.execute(sql["select_chunk"], (thread, digest)).fetchone()[0]
+    return content
