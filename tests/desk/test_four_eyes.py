@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from desk.web.desks import Named, client_of, desk_with, letter, post
-from pointsman import AnswerInvalid, Status
+from desk.web.test_stopped import Breaks
+from pointsman import AnswerInvalid, AtMostOnce, Rejected, Status
 from pointsman.definition.pauses import Pause
 from pointsman.definition.signature import SIGNED
 from pointsman_desk import desk as at_desk
@@ -98,6 +99,29 @@ def test_in_the_browser_the_first_is_told_to_wait_and_the_second_sees_who_approv
             await post(client, 1, "approve")
 
             assert ((await desk.engine.case(1)).outcome, _sent(desk)) == ("sent", 1)
+
+    asyncio.run(body())
+
+
+def test_an_operator_forges_no_approval_and_changes_no_approved_reply(tmp_path: Path) -> None:
+    async def body() -> None:
+        refused = {"transport": Breaks(Rejected("no such mailbox")), "safety": AtMostOnce()}
+        async with desk_with(tmp_path, [REFUND], refused, **MONEY) as desk, client_of(desk, Named()) as client:
+            await at_desk.approve(desk, 1, by="ada", seen=None)
+            await at_desk.approve(desk, 1, by="bea", seen=None)
+            assert (await desk.engine.case(1)).status is Status.PARKED
+            state = await desk.engine.state(1)
+            assert state.approval is not None
+            forged = {"why": "w", "fields": {"second": {**state.approval.model_dump(mode="json"), "by": "cleo"}}}
+            told = await client.post("/api/v1/cases/1/redrive", json=forged)
+            assert (told.status_code, "'second' is what a person answers at pause 'countersign'" in told.json()["detail"]) == (409, True)
+            other = {**state.outgoing.model_dump(mode="json"), "to": "mallory@else.example"}
+            moved = await client.post("/api/v1/cases/1/redrive", json={"why": "w", "fields": {"outgoing": other, "send_status": "pending"}})
+
+            assert moved.status_code == 200
+            await desk.engine.wait_until_resting(1)
+            state = await desk.engine.state(1)
+            assert ((await desk.engine.case(1)).step, state.approval, state.second) == ("approve", None, None)
 
     asyncio.run(body())
 

@@ -84,7 +84,7 @@ def test_an_operation_is_refused_if_the_selection_or_the_correction_has_changed_
         ({"why": ""}, "Say why"),
         ({"fields": "{"}, "This is not JSON"),
         ({"fields": "[1]"}, "Write a JSON object"),
-        ({"fields": '{"colour": "red"}'}, "has no field 'colour'"),
+        ({"fields": '{"colour": "red"}'}, "'colour' is not a field of Order"),
         ({"fields": '{"pieces": "three"}'}, "pieces"),
     ],
 )

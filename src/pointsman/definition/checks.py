@@ -21,7 +21,7 @@ from pointsman.definition.nodes import AnyNode, Context, Node
 from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.rules import AnyStep, Compensate, Each, Finish, Parallel, Park, Quorum, Rule
 from pointsman.definition.schedules import Missed
-from pointsman.definition.signature import LOG, SEARCHED, accepts_none, collection_of, fits, members, show, signature_of
+from pointsman.definition.signature import LOG, SEARCHED, accepts_none, collection_of, fits, has_signature, members, show, signature_of
 from pointsman.definition.state import STATES_MAX, Failure, State
 from pointsman.definition.transactions import Transaction
 from pointsman.errors import DefinitionError
@@ -175,6 +175,10 @@ def check_accept(process: str, state: type[State], accept: Accept) -> None:
     annotation: Any = state.model_fields[name].annotation
     if accept.while_open not in {"supersede", "append", "hold", "new_case"}:
         raise DefinitionError(f'{what}: while_open={accept.while_open!r}; it is one of "supersede", "append", "hold" and "new_case".')
+    if has_signature(accept.message):
+        raise DefinitionError(
+            f"{what}: it has a Signed field, and nobody checks who signs a message; take an answer at a pause, or leave out Signed."
+        )
     appends = accept.while_open == "append"
     where = f"field {name!r}"
     if appends and is_log(state.model_fields[name]):

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
 from pointsman.errors import DefinitionError
 
 T = TypeVar("T")
@@ -188,6 +191,19 @@ def marked(annotation: Any, mark: object) -> bool:
     if get_origin(annotation) is Annotated:
         return mark in get_args(annotation) or marked(get_args(annotation)[0], mark)
     return get_origin(annotation) in {Union, types.UnionType} and any(marked(part, mark) for part in get_args(annotation))
+
+
+def is_signed(field: FieldInfo) -> bool:
+    """Whether a field of an answer was declared as `Signed[T]`, or as `Signed[T] | None`."""
+    return SIGNED in field.metadata or marked(field.annotation, SIGNED)
+
+
+def has_signature(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
+    """Whether a value of this type can have a signed field, in it or in a value inside it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+        fields = annotation.model_fields.values()
+        return any(is_signed(field) or has_signature(field.annotation, seen | {annotation}) for field in fields)
+    return any(has_signature(part, seen) for part in get_args(annotation))
 
 
 def _hashable(value: Any) -> bool:

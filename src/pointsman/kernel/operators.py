@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from pointsman.definition.counts import format_count
 from pointsman.definition.effects import Effect
+from pointsman.definition.process import AnyProcess
 from pointsman.errors import Refused, ValueRefused
+from pointsman.kernel import people
 from pointsman.kernel.case import cells_from, encode, outcome_text
 from pointsman.kernel.codec import codec_of
 from pointsman.kernel.events import Event, Kind
@@ -37,20 +39,29 @@ def standing(row: CaseRow) -> str:
 
 
 def corrected(at: Moment, fields: Mapping[str, object]) -> dict[str, Cell]:
-    """The cells of an operator's correction. Each keeps the writer of the value that it replaces. Raises Refused."""
-    process, codec = at.process, codec_of(at.process.state)
-    unknown = sorted(name for name in fields if not codec.knows(name))
-    if unknown:
-        raise Refused(f"{unknown[0]!r} is not a field of {process.state.__name__}; its fields are {', '.join(process.state.model_fields)}.")
-    cells: dict[str, Cell] = {}
-    for name, value in fields.items():
-        writers = [step.name for step in process.steps.values() if name in step.writes]
-        before = at.case.snapshot.cells.get(name)
-        try:
-            cells[name] = codec.encode(name, value, before.writer if before is not None else next(iter(writers), ""))
-        except ValueRefused as error:
-            raise Refused(f"the correction was refused: {error}") from None
-    return cells
+    """The cells of an operator's correction, and those that withdraw what people answered to the corrected fields. Raises Refused.
+
+    Each corrected field keeps the writer of the value that it replaces.
+    """
+    process, before = at.process, at.case.snapshot.cells
+    cells = {name: correction(process, name, value, before.get(name)) for name, value in fields.items()}
+    return cells | people.withdrawn(process, before, cells.keys())
+
+
+def correction(process: AnyProcess, name: str, value: object, before: Cell | None = None) -> Cell:
+    """The cell of one corrected field. What a person answers at a pause can be withdrawn (None), and not given. Raises Refused."""
+    codec = codec_of(process.state)
+    if not codec.knows(name):
+        raise Refused(f"{name!r} is not a field of {process.state.__name__}; its fields are {', '.join(process.state.model_fields)}.")
+    pause = people.asked_at(process, name)
+    if pause is not None and value is not None:
+        problem = f"{name!r} is what a person answers at pause {pause!r}, and a correction cannot give it"
+        raise Refused(f"{problem}; redrive the case without it and use `answer`, or set it to null, so that the person is asked again.")
+    writers = (step.name for step in process.steps.values() if name in step.writes)
+    try:
+        return codec.encode(name, value, before.writer if before is not None else next(writers, ""))
+    except ValueRefused as error:
+        raise Refused(f"the correction was refused: {error}") from None
 
 
 def resolution(at: Moment, came: Resolved) -> Resolution:
@@ -63,7 +74,7 @@ def resolution(at: Moment, came: Resolved) -> Resolution:
     if recorded or at.case.row.status in {Status.RUNNING, Status.WAITING}:
         problem = f"effect {entry.effect!r} of case {number} is {entry.status}, and as to the case, {standing(at.case.row)}"
         raise Refused(f"{problem}; there is nothing to resolve.")
-    cells = _outcome_cells(at, entry, came.outcome) if came.happened else None
+    cells = _outcome_cells(at, entry, came) if came.happened else None
     text = None if cells is None else outcome_text(cells)
     settlement = Settlement(came.key, EffectStatus.DONE if came.happened else EffectStatus.NOT_SENT, text, None)
     how = f"resolved: {'it happened' if came.happened else 'it did not happen'}"
@@ -73,8 +84,8 @@ def resolution(at: Moment, came: Resolved) -> Resolution:
     return Resolution(event, settlement, cells)
 
 
-def _outcome_cells(at: Moment, entry: EffectRow, outcome: object) -> dict[str, Cell]:
-    process, name = at.process, entry.effect
+def _outcome_cells(at: Moment, entry: EffectRow, came: Resolved) -> dict[str, Cell]:
+    process, name, outcome = at.process, entry.effect, came.outcome
     effect = process.steps.get(process.called(name))
     if not isinstance(effect, Effect):
         raise Refused(f"effect {name!r} is no longer declared on process {process.name!r}; register the code that has it.")
@@ -83,6 +94,10 @@ def _outcome_cells(at: Moment, entry: EffectRow, outcome: object) -> dict[str, C
         raise Refused(f"say with `outcome` what {name!r} returned: without it {fields} stays empty, and it would be called again.")
     try:
         text = outcome_text(encode(process, effect, effect.split(outcome)))
-        return cells_from(process, text, process.called(name))
+        cells = cells_from(process, text, process.called(name))
     except (ValueRefused, TypeError) as error:
         raise Refused(f"the outcome does not fit what {name!r} writes: {error}") from None
+    for field, cell in cells.items():
+        if (problem := people.other_signer(cell.value, came.by)) is not None:
+            raise Refused(f"the outcome {problem}, or say that {name!r} did not happen: {field!r} is a person's word.")
+    return cells

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from pointsman.definition.pauses import Pause, Sleep
-from pointsman.definition.signature import SIGNED, show
+from pointsman.definition.signature import show
 from pointsman.errors import AlreadyAnswered, AnswerInvalid, Conflict, NotWaiting, Refused, Stale, ValueRefused
+from pointsman.kernel import people
 from pointsman.kernel.codec import adapter_of, check_name, codec_of, describe, digest_of
 from pointsman.kernel.happenings import Answered, Reconsidered
 from pointsman.kernel.operators import standing
@@ -175,9 +176,8 @@ def _pending(session: CaseSession, declared: Pause, pause: PauseRow) -> Pending:
 
 def _check_signature(pause: Pause, answer: object, by: str) -> None:
     """Raise AnswerInvalid if a signed field of the answer names somebody else than the person who answers."""
-    for name, field in getattr(type(answer), "model_fields", {}).items():
-        if SIGNED in field.metadata and (signed := getattr(answer, name)) != by:
-            raise AnswerInvalid(f"the answer to {pause.name!r} names {signed!r} in {name!r}, but {by!r} gives it; name {by!r} there.")
+    if (problem := people.other_signer(answer, by)) is not None:
+        raise AnswerInvalid(f"the answer to {pause.name!r} {problem}.")
 
 
 def _answer_cells(session: CaseSession, pause: Pause, answer: object, edits: Mapping[str, object], by: str) -> dict[str, Cell]:

@@ -374,8 +374,9 @@ class Engine:
     async def redrive(self, case: int, *, by: str, why: str, fields: Mapping[str, object] | None = None) -> CaseRow:
         """Return a parked case to the backlog with new attempts.
 
-        `fields` corrects its state first: fields computed from the corrected ones are cleared and computed again. Raises Refused if the case is
-        not parked or a value does not fit.
+        `fields` corrects its state first: fields computed from the corrected ones are cleared and computed again, and what people answered when
+        they were shown them is asked again. None withdraws an answer. Raises Refused if the case is not parked, a value does not fit, or a field
+        is what a person answers at a pause.
         """
         self._check_running()
         return await self._operators.redrive(case, by=by, why=why, fields=fields or {})

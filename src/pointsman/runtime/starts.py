@@ -15,6 +15,7 @@ from pointsman.errors import EngineStopped, InputInvalid, StoreError
 from pointsman.kernel import happenings
 from pointsman.kernel.codec import adapter_of, check_text, check_whole, codec_of, describe, message_of
 from pointsman.kernel.messages import PARENT_ENDED, body_of
+from pointsman.kernel.people import asked_at
 from pointsman.kernel.rows import Address, MessageRow, MessageStatus, NewCase, Post
 from pointsman.kernel.snapshot import Cell, Status
 from pointsman.runtime.cases import Cases
@@ -199,9 +200,12 @@ def _input_cells(process: AnyProcess, state: State | Mapping[str, Any]) -> dict[
             f"process {process.name!r} cannot start with a {type(state).__name__}; give it a {process.state.__name__}, or a mapping of its inputs."
         )
     given = vars(state) if isinstance(state, process.state) else dict(state)
-    required, inputs = inputs_of(process.state), _given_at_start(process)
+    required, inputs, answered = inputs_of(process.state), _given_at_start(process), _answered(process)
     for name, value in given.items():
-        if value is not None and name not in inputs and name in process.state.model_fields:
+        written = name not in inputs or (
+            name in answered and value != process.state.model_fields[name].get_default(call_default_factory=True)
+        )
+        if value is not None and written and name in process.state.model_fields:
             message = f"process {process.name!r}: {name!r} is written by a step and cannot be given at the start; leave it out."
             raise InputInvalid(message)
     if not isinstance(state, process.state):
@@ -222,3 +226,10 @@ def _given_at_start(process: AnyProcess) -> tuple[str, ...]:
     """The fields that a start may give, in the order of the state: its inputs, and what messages write."""
     inputs = inputs_of(process.state) | {name for accept in process.accepts_messages.values() for name in accept.writes}
     return tuple(name for name in process.state.model_fields if name in inputs)
+
+
+@lru_cache(maxsize=1_024)
+def _answered(process: AnyProcess) -> frozenset[str]:
+    """The fields that only a person at a pause writes."""
+    by_messages = {name for accept in process.accepts_messages.values() for name in accept.writes}
+    return frozenset(name for name in process.state.model_fields if asked_at(process, name) is not None) - by_messages

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from pointsman.kernel.case import UNKNOWN
 from pointsman.kernel.ledger import EffectStatus
+from pointsman.kernel.people import asked_at
 from pointsman.kernel.rows import CaseRow, EffectRow, EventRow
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.operations.explain import Explanation, explain_case
@@ -129,9 +130,9 @@ def effect_note(entry: EffectRow) -> str:
 
 
 def correctable(engine: Engine, row: CaseRow, state: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fields that an operator may correct, each as JSON; a field without a value is empty."""
+    """Return the fields that an operator may correct, each as JSON; a field without a value is empty. The answers of people are none of them."""
     process = next((process for process in reversed(engine.processes) if process.name == row.process), None)
-    names = state if process is None else process.state.model_fields
+    names = state if process is None else [name for name in process.state.model_fields if asked_at(process, name) is None]
     return {name: json.dumps(state[name], ensure_ascii=False) if state.get(name) is not None else "" for name in names}
 
 

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from pointsman.errors import PointsmanError, Refused, ValueRefused
-from pointsman.kernel.codec import codec_of
+from pointsman.errors import Refused
+from pointsman.kernel.operators import correction
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.engine import Engine
@@ -157,17 +157,13 @@ def _corrections(form: Form, problems: Problems) -> dict[str, Any]:
 
 def _check(engine: Engine, rows: list[CaseRow], fields: Mapping[str, Any], problems: Problems) -> None:
     """Note in the problems a correction that some process of the selection would refuse."""
-    for process in sorted({row.process for row in rows}):
-        declared = next((one for one in reversed(engine.processes) if one.name == process), None)
-        for name, value in fields.items() if declared is not None else ():
-            codec = codec_of(declared.state) if declared is not None else None
+    newest = {process.name: process for process in engine.processes}
+    for process in sorted({row.process for row in rows} & newest.keys()):
+        for name, value in fields.items():
             try:
-                if codec is None or not codec.knows(name):
-                    problems["fields"] = f"{process} has no field {name!r}."
-                else:
-                    codec.encode(name, value, "")
-            except (PointsmanError, ValueRefused) as error:
-                problems["fields"] = f"{error}"
+                correction(newest[process], name, value)
+            except Refused as error:
+                problems["fields"] = str(error)
 
 
 async def _bulk(
