@@ -20,7 +20,6 @@ from pointsman.kernel.events import Kind
 from pointsman.kernel.limits import LimitChange, LimitChanged, changed, state_of, text_of
 from pointsman.kernel.rows import Address, BranchRow, CaseRow, EventWrite, MessageStatus, NewCase, Post, Transition, UsageWrite
 from pointsman.kernel.snapshot import ENDED, Status
-from pointsman.kernel.words import SearchWrite
 from pointsman.store import sqlite_keeping as keeping
 from pointsman.store.base import Claimed, DefinitionRow, Expired, IntakePaused, Place, Posted, ScheduleRow, erased_key
 from pointsman.store.journal import CommonEvents, count_of
@@ -182,6 +181,7 @@ class SqliteCore:
         answers: list[int | Conflict] = []
         fields: list[tuple[Any, ...]] = []
         branches: list[tuple[Any, ...]] = []
+        searched: list[Transition] = []
         rare: list[Transition] = []
         for t in transitions:
             if t.case not in moved:
@@ -192,12 +192,16 @@ class SqliteCore:
                 fields += [(self._number(), t.case, t.revision + 1, *write) for write in t.fields[1:]]
             if t.branches:
                 branches += [(t.case, *branch) for branch in t.branches]
+            if t.search:
+                searched.append(t)
             if _has_more(t):
                 rare.append(t)
         if fields:
             self._each("insert_journal", fields)
         if branches:
             self._each("upsert_branches", branches)
+        if searched:
+            self._write_search(searched)
         for t in rare:
             self._write_rest(t)
         return answers
@@ -277,8 +281,6 @@ class SqliteCore:
             do("climb_pause", (*t.climbs, t.case))
         if t.ends_branches:
             do("delete_branches", (t.case,))
-        for write in t.search:
-            self._write_search(t, write)
         if t.erases:
             keeping.erase(self.connection, self.sql, self.incarnation, t.case)
             self._any_erased = True
@@ -294,12 +296,14 @@ class SqliteCore:
             if early:
                 do("set_inbox", (early, t.case))
 
-    def _write_search(self, t: Transition, write: SearchWrite) -> None:
-        if t.new is None and not write.adds:
-            self._do("delete_search", (t.case, write.field))
-            self._do("delete_words", (t.case, write.field))
-        self.connection.executemany(self.sql["insert_search"], [(t.case, write.field, value) for value in write.values])
-        self.connection.executemany(self.sql["insert_words"], [(t.case, write.field, word) for word in write.words])
+    def _write_search(self, transitions: Sequence[Transition]) -> None:
+        """Write what cases are found by: the rows of all cases in a few statements."""
+        written = [(t, write) for t in transitions for write in t.search]
+        outdated = [(t.case, write.field) for t, write in written if t.new is None and not write.adds]
+        self.connection.executemany(self.sql["delete_search"], outdated)
+        self.connection.executemany(self.sql["delete_words"], outdated)
+        self._each("insert_search", [(t.case, write.field, value) for t, write in written for value in write.values])
+        self._each("insert_words", [(t.case, write.field, word) for t, write in written for word in write.words])
 
     def _count(self, case: int, at: float, usage: Sequence[UsageWrite]) -> None:
         for model, *used in usage:
@@ -425,7 +429,7 @@ def _has_more(t: Transition) -> bool:
     """Return whether a transition has any of the rare parts that `_write_rest` writes."""
     person = t.leaves_pause or t.pause is not None or t.climbs is not None
     effect = t.settlement is not None or t.intent is not None
-    return bool(person or effect or t.ends_branches or t.erases or t.takes or t.usage or t.posts or t.search or t.new is not None)
+    return bool(person or effect or t.ends_branches or t.erases or t.takes or t.usage or t.posts or t.new is not None)
 
 
 def concerns_the_file(error: Exception) -> bool:

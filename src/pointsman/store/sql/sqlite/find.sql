@@ -188,10 +188,10 @@ DELETE FROM search WHERE case_id = ? AND field = ?;
 DELETE FROM words WHERE case_id = ? AND field = ?;
 
 -- name: insert_search
-INSERT INTO search (case_id, field, value) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
+INSERT INTO search (case_id, field, value) SELECT * FROM (VALUES {rows}) WHERE column1 > 0 ON CONFLICT DO NOTHING;
 
 -- name: insert_words
-INSERT INTO words (case_id, field, word) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
+INSERT INTO words (case_id, field, word) SELECT * FROM (VALUES {rows}) WHERE column1 > 0 ON CONFLICT DO NOTHING;
 
 -- name: erase_search
 DELETE FROM search WHERE case_id = ?;
