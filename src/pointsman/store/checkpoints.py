@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
-CHUNK_BYTES = 2_048  # of a piece of a large value: a step rewrites half of one on average, and refers to each of the others by its digest
+# The size of a piece of a large value. A step rewrites half of one on average, and refers to each of the others by its digest. From 2,048 bytes
+# on, hashlib gives the interpreter's lock away during each digest, which takes longer than the digest.
+CHUNK_BYTES = 2_000
 HEAD_BYTES = 16  # that stay out of the pieces: a serialized list or message begins with its length, which changes when it grows
 DIGEST_BYTES = 20  # of the SHA-256 of a piece: 160 bits, as in the keys of effects
 

@@ -25,6 +25,7 @@ from pointsman.store.checkpoints import (
     referred,
 )
 
+KEPT_MAX = 100_000  # digests of pieces that are known to be stored: some 10 MB
 LINES_MAX = 10_000  # numbers of lines that are cached: as many threads as a busy program works on at once
 
 Sql = Mapping[str, str]
@@ -39,10 +40,12 @@ class CheckpointTables:
         self._connection = connection
         self._sql = sql
         self._lines: dict[tuple[str, str], Line] = {}
+        self._kept: set[tuple[int, bytes]] = set()
 
     def forget(self) -> None:
         """Forget what was written, because it is rolled back or deleted."""
         self._lines.clear()
+        self._kept.clear()
 
     def put(self, new: CheckpointWrite, cuts: Sequence[Cut]) -> None:
         """Store a checkpoint and its new values, which are cut (S30)."""
@@ -89,6 +92,7 @@ class CheckpointTables:
             threads.add(thread)
         for thread in threads:
             self._sweep(thread)
+        self.forget()
 
     def prune(self, names: Sequence[str]) -> None:
         """Delete all but the latest checkpoint of each namespace, and what it is made from (S32)."""
@@ -100,6 +104,7 @@ class CheckpointTables:
                 latest = self._do("select_latest_checkpoint", (line,)).fetchone()
                 self._keep_only(line, [] if latest is None else list(self._needed(line, latest)))
             self._sweep(row[0])
+        self.forget()
 
     def copy_thread(self, source: str, target: str) -> None:
         """Copy everything of a thread to another."""
@@ -144,8 +149,13 @@ class CheckpointTables:
         return {channel: key for channel, key in keys.items() if key != versions[channel] == new.versions.get(channel)}
 
     def _keep(self, thread: int, chunks: Mapping[bytes, bytes]) -> None:
-        if chunks:
-            self._connection.executemany(self._sql["insert_chunk"], [(thread, *chunk) for chunk in chunks.items()])
+        """Store the pieces of a value that are not stored yet."""
+        new = [(thread, digest) for digest in chunks if (thread, digest) not in self._kept] if chunks else ()
+        if new:
+            self._connection.executemany(self._sql["insert_chunk"], [(*one, chunks[one[1]]) for one in new])
+            if len(self._kept) > KEPT_MAX:
+                self._kept.clear()
+            self._kept.update(new)
 
     def _keep_only(self, line: int, ids: Sequence[str]) -> None:
         """Delete a line's checkpoints but these, and what only the others need."""
