@@ -68,12 +68,7 @@ class _Loop:
         if threading.current_thread() is self._thread:
             call.close()
             raise RuntimeError(IN_ITS_LOOP)
-        with self._changing:
-            if self._closing:
-                call.close()
-                raise EngineStopped(CLOSED)
-            future = asyncio.run_coroutine_threadsafe(call, self._loop)
-            self._waiting.add(future)
+        future = self.begin(call)
         try:
             return future.result()
         except CancelledError:
@@ -81,8 +76,18 @@ class _Loop:
                 raise EngineStopped(CLOSED) from None
             raise
         finally:
-            self._waiting.discard(future)
             future.cancel()  # Ctrl-C ends the wait, and cancels the call
+
+    def begin(self, call: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run `call` in the loop and return a future of its result. Raises EngineStopped after `close`."""
+        with self._changing:
+            if self._closing:
+                call.close()
+                raise EngineStopped(CLOSED)
+            future = asyncio.run_coroutine_threadsafe(call, self._loop)
+            self._waiting.add(future)
+        future.add_done_callback(self._waiting.discard)
+        return future
 
     def soon(self, call: Callable[[], object]) -> None:
         """Call `call` in the loop, from a signal handler or another thread."""
@@ -211,6 +216,14 @@ class BlockingEngine(_Blocking):
     def clock(self) -> Clock:
         """The clock that the engine reads."""
         return self._inner.clock
+
+    def begin(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Run a coroutine of the engine in its event loop, and return a future of its result. Raises EngineStopped."""
+        return self._loop.begin(call(self._inner))
+
+    def wait(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
+        """The same, and wait for the result."""
+        return self._loop.wait(call(self._inner))
 
     check_ready = _waits(Engine.check_ready)
     start = _waits(Engine.start)

@@ -3,7 +3,9 @@
 import asyncio
 import random as chance
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
@@ -48,6 +50,7 @@ from pointsman.store.query import CaseQuery, Order
 from pointsman.store.sqlite import open_sqlite
 
 S = TypeVar("S", bound=State)
+T = TypeVar("T")
 
 CONCURRENCY = 64  # cases that run at once: enough to keep two cores and a slow model busy, few enough to hold in memory
 THREADS = 16  # plain functions that run at once; they wait more than they compute
@@ -81,6 +84,8 @@ class Engine:
         self._decisions = Decisions(ports.store, self._cases, ports.clock, self.wait_until_resting, runner.confirm)
         self._operators = OperatorCommands(ports, self._cases, self._check_running)
         self._retention = Retention(ports, registry.newest, self._appended, self._fail)
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._waiting: dict[int, list[asyncio.Future[CaseRow]]] = {}
         self._followers: set[asyncio.Event] = set()
         self._changes = 0
@@ -182,6 +187,18 @@ class Engine:
     def event_loop_stalls(self) -> int:
         """The number of times that an async function has blocked the event loop for 5 seconds. The log names each one in a warning."""
         return self._watchdog.blocked
+
+    # For other threads.
+
+    def begin(self, call: Callable[["Engine"], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Run a coroutine of the engine in the engine's event loop, called from any thread."""
+        return asyncio.run_coroutine_threadsafe(call(self), self._loop)
+
+    def wait(self, call: Callable[["Engine"], Coroutine[Any, Any, T]]) -> T:
+        """The same, and wait for the result. Raises RuntimeError in the engine's event loop, which would wait for itself."""
+        if threading.get_ident() == self._thread:
+            raise RuntimeError("the engine was waited for in its own event loop; await it there, or make the function that calls it async")
+        return self.begin(call).result()
 
     # Starting.
 

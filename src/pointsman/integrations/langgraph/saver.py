@@ -1,21 +1,14 @@
-"""Run LangGraph's programs on our store: a checkpointer.
-
-    with PointsmanSaver.open("cases.db") as saver:
-        graph = builder.compile(checkpointer=saver)
-        graph.invoke(inputs, {"configurable": {"thread_id": "1"}})
-
-An application that has an engine gives it to the saver, `PointsmanSaver(engine)`: both then write through the engine's one writer.
-"""
+"""A LangGraph checkpointer on an engine's store."""
 
 import asyncio
 import json
 import random as chance
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -68,18 +61,31 @@ class PointsmanSaver(BaseCheckpointSaver[Any]):
         self, engine: Engine | BlockingEngine, *, serde: SerializerProtocol | None = None, random: chance.Random | None = None
     ) -> None:  # fmt: skip
         super().__init__(serde=serde)
+        self._engine = engine
         self._checkpoints = engine.checkpoints
         self._random = random or chance.SystemRandom()
 
     @classmethod
     def open(
-        cls, path: str | Path, processes: Sequence[AnyProcess] = (), *, serde: SerializerProtocol | None = None, **settings: Any
+        cls, path: str | Path, processes: Sequence[AnyProcess] = (), *, effects: Sequence["HasProcess"] = (),
+        serde: SerializerProtocol | None = None, **settings: Any,
     ) -> "SaverOpening":  # fmt: skip
         """Open a file for a saver alone, with `with` or `async with`. `settings` are the other parameters of `Engine.open`.
 
+        `effects` are the functions with `@effect_once` that the graphs call. The engine goes on with those that a crash cut short.
         Raises StoreError if the file cannot be used, for example because an engine has it open: give that engine to the saver.
         """
-        return SaverOpening(path, processes, serde, settings)
+        return SaverOpening(path, [*processes, *(effect.process for effect in effects)], serde, settings)
+
+    # The engine, for effects.
+
+    async def in_engine(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine of the engine in its event loop, and await it in any other."""
+        return await asyncio.wrap_future(self._engine.begin(call))
+
+    def wait_for_engine(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
+        """The same for a plain function in a thread. Raises RuntimeError in the engine's event loop, which would wait for itself."""
+        return self._engine.wait(call)
 
     # Reading.
 
@@ -294,6 +300,14 @@ class PointsmanSaver(BaseCheckpointSaver[Any]):
     @staticmethod
     def _id_of(stored: StoredCheckpoint | None) -> str:
         return "" if stored is None else stored.at.id
+
+
+class HasProcess(Protocol):
+    """What an engine has to know: a function with `@effect_once`."""
+
+    @property
+    def process(self) -> AnyProcess:
+        """The process of its calls."""
 
 
 class SaverOpening(AbstractContextManager[PointsmanSaver], AbstractAsyncContextManager[PointsmanSaver]):
