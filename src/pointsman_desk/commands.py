@@ -3,11 +3,11 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pointsman import CaseRow, decided_since
+from pointsman import CaseRow, decided_since, format_count
 from pointsman_desk import desk as at_desk
 from pointsman_desk import sorting
 from pointsman_desk.wiring import Desk, Needs
@@ -23,10 +23,14 @@ class Done(BaseModel):
 
 
 class Command(BaseModel):
-    """What somebody (`by`) decides. `needs` is what the desk needs for it; see `wiring.check`. `operates` says that it is an operator's."""
+    """What somebody (`by`) decides. `needs` is what the desk needs for it; see `wiring.check`. `operates` says that it is an operator's.
+
+    `said` is what the audit log calls it once it is done.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: ClassVar[str]
+    said: ClassVar[str]
     needs: ClassVar[Needs] = "nothing"
     operates: ClassVar[bool] = False
 
@@ -35,6 +39,10 @@ class Command(BaseModel):
     @abstractmethod
     async def carry_out(self, desk: Desk) -> Done:
         """Do it. Raises DeskError and what the engine raises."""
+
+    def about(self) -> dict[str, Any]:
+        """Return what the audit log says about it: no text of a reply."""
+        return {"operation": self.name, "said": self.said, **self.model_dump(mode="json", include={"case", "cases", "why"})}
 
 
 class OnCase(Command):
@@ -64,6 +72,7 @@ class Approve(OnCase):
     """Send the draft that was seen."""
 
     name = "approve"
+    said = "approved the reply of {case}"
     needs = "sending"
     seen: str | None
     despite_violations: bool = False
@@ -77,6 +86,7 @@ class Readdress(OnCase):
     """Change the recipients of the reply."""
 
     name = "readdress"
+    said = "changed the recipients of the reply of {case}"
     seen: str | None
     to: str | None = None
     copies: bool | None = None
@@ -90,6 +100,7 @@ class Edit(OnCase):
     """Replace the text of the draft, and send it if `send` is set."""
 
     name = "edit"
+    said = "edited the reply of {case}"
     needs = "sending"
     body: str
     seen: str | None
@@ -108,6 +119,7 @@ class Reject(OnCase):
     """Close the case without a reply."""
 
     name = "reject"
+    said = "closed {case} without a reply"
     seen: str | None
     why: str = ""
 
@@ -120,6 +132,7 @@ class Close(OnCase):
     """Close a case that waits for the customer or is probably automatic."""
 
     name = "close"
+    said = "closed {case}"
 
     async def decide(self, desk: Desk) -> CaseRow:
         """See `desk.close`."""
@@ -130,6 +143,7 @@ class Accept(OnCase):
     """Treat a probably automatic mail as a customer's."""
 
     name = "accept"
+    said = "took the mail of {case} as a customer's"
 
     async def decide(self, desk: Desk) -> CaseRow:
         """See `sorting.accept`."""
@@ -140,6 +154,7 @@ class Redrive(OnCase):
     """Return a parked case to the backlog."""
 
     name = "redrive"
+    said = "redrove {case}"
     operates = True
     needs = "sending"
     why: str
@@ -153,6 +168,7 @@ class Cancel(OnCase):
     """Cancel a case in any status."""
 
     name = "cancel"
+    said = "cancelled {case}"
     operates = True
     why: str
 
@@ -165,6 +181,7 @@ class Resolve(OnCase):
     """Say whether a reply in doubt arrived."""
 
     name = "resolve"
+    said = "said whether the reply of {case} arrived"
     operates = True
     needs = "sending"
     arrived: bool
@@ -178,6 +195,7 @@ class Reopen(Command):
     """Put the mails of an ended case before a person again. A second time changes nothing."""
 
     name = "reopen"
+    said = "reopened {case}"
     case: int
     why: str = ""
 
@@ -190,6 +208,7 @@ class RedriveAll(Command):
     """Return all parked cases to the backlog. A second time finds only those that are parked again."""
 
     name = "redrive-all"
+    said = "redrove every parked case"
     operates = True
     needs = "sending"
     why: str
@@ -203,6 +222,7 @@ class CloseAll(Command):
     """Close these cases as automatic. A second time changes nothing."""
 
     name = "close-all"
+    said = "closed {case} as automatic"
     cases: tuple[int, ...]
 
     async def carry_out(self, desk: Desk) -> Done:
@@ -234,3 +254,9 @@ class Taken(BaseModel):
     def as_run(self) -> at_desk.Run:
         """Return it as a run."""
         return at_desk.Run(self.started, self.joined, self.known, self.problems)
+
+
+def taken_in(run: at_desk.Run) -> dict[str, Any]:
+    """Return what the audit log says about mails that were taken in."""
+    counts = f"{format_count(len(run.started), 'new case')}, {format_count(len(run.joined), 'answer')}"
+    return {"operation": "take in mails", "said": f"took mails in ({counts})", "started": len(run.started), "joined": len(run.joined)}

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from pointsman import Busy, EngineStopped, StoreError, server
 from pointsman.server import Scope, acting, permit, problem
 from pointsman_desk import desk as at_desk
-from pointsman_desk.commands import COMMANDS, HANDED_OVER, Done, Mail, Taken
+from pointsman_desk.commands import COMMANDS, HANDED_OVER, Done, Mail, Taken, taken_in
 from pointsman_desk.config import DeskConfig
 from pointsman_desk.errors import DeskError, FileUnusable, message_of
 from pointsman_desk.mail.sources.arrivals import Arrivals
@@ -41,6 +41,7 @@ async def command(name: str, request: Request, values: Annotated[dict[str, Any],
     kind = COMMANDS[name]
     await permit(request, Scope.OPERATE if kind.operates else Scope.ANSWER)
     asked = kind.model_validate({**values, "by": acting(request, values.get("by"))})
+    request.state.about = asked.about()
     return await asked.carry_out(request.app.state.desk)
 
 
@@ -51,6 +52,7 @@ async def mail(request: Request, body: Mail) -> Taken:
     run = at_desk.Run()
     found = await asyncio.to_thread(read_file, request.app.state.desk.config.home / HANDED_OVER / body.file, body.name)
     await request.app.state.reception.take(found, run)
+    request.state.about = taken_in(run)
     return _taken(run)
 
 
@@ -61,6 +63,7 @@ async def look(request: Request) -> Taken:
     desk, run = request.app.state.desk, at_desk.Run()
     await request.app.state.reception.take_all(desk.mails(), run, lambda _: None, asyncio.Event())
     await at_desk.resting(desk, *run.started, *run.joined)
+    request.state.about = taken_in(run)
     return _taken(run)
 
 

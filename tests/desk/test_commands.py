@@ -1,17 +1,24 @@
 """Commands as values: one whose answer was lost is carried out again as the same one, and an idle desk reads nothing."""
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from pointsman import Busy, Status, last_event
+from pointsman.client import AsyncClient, Call, find_running
+from pointsman.server.accounts import Accounts, accounts_file
+from pointsman.server.audit import sentence
 from pointsman.store.sqlite_reader import SqliteReader
 from pointsman.testing.clock import ManualClock
 from pointsman_desk import desk as at_desk
 from pointsman_desk import running
-from pointsman_desk.commands import Approve, Edit, Redrive
+from pointsman_desk.cli import session
+from pointsman_desk.cli.session import carry_out
+from pointsman_desk.commands import Approve, Cancel, Command, Edit, Redrive, Reopen
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.wiring import Desk, open_desk
@@ -152,3 +159,35 @@ def test_a_paused_intake_leaves_the_mails_where_they_are_until_it_is_resumed(con
     assert before == []
     assert isinstance(problem, Busy)
     assert "eve paused the intake (the shop moves)" in str(problem)
+
+
+def test_the_audit_log_has_the_same_lines_from_a_command_alone_and_through_the_running_desk(config: DeskConfig) -> None:
+    async def opened(command: Command | None) -> Any:
+        async with open_desk(config, models=()) as desk:
+            await worked_off(desk)
+            reception = at_desk.Reception(desk)
+            if command is not None:
+                async with running.served(desk, reception, "127.0.0.1", 0):
+                    at = find_running(config.database)
+                    assert at is not None
+                    async with AsyncClient(at.url, token=at.token) as client:
+                        await client.call(Call("POST", f"/desk/commands/{command.name}", session.DONE, command))
+
+    asyncio.run(opened(None))
+    me = session.login()
+    carry_out(config, Approve(case=1, by="anna", seen=None))
+    with pytest.raises(SystemExit):
+        carry_out(config, Cancel(case=1, by=me, why="late"))
+    asyncio.run(opened(Reopen(case=1, by="bert", why="a slip")))
+    carry_out(config, Cancel(case=2, by=me, why="a test"))
+
+    with closing(Accounts(accounts_file(config.database), Random(7))) as accounts:
+        entries, broken = accounts.entries(), accounts.first_broken()
+
+    assert [sentence(entry) for entry in entries] == [
+        f"{me} approved the reply of case 1 in the name of anna",
+        f"{me} tried to cancel (case 1) and was refused (409): late",
+        f"{me} reopened case 1 in the name of bert: a slip",
+        f"{me} cancelled case 2: a test",
+    ]
+    assert broken is None

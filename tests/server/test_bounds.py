@@ -69,8 +69,8 @@ def test_what_changes_something_is_recorded_with_who_did_it(tmp_path: Path) -> N
     asyncio.run(body())
 
     assert [(who, did, about["path"], about["status"]) for who, did, about in recorded] == [
-        ("ada", "POST", "/api/v1/cases", 201),
-        ("", "POST", "/api/v1/cases/9/cancel", 401),
+        ("ada", "start", "/api/v1/cases", 201),
+        ("", "cancel", "/api/v1/cases/9/cancel", 401),
     ]
     assert "a secret" not in str(recorded)
 
@@ -111,7 +111,7 @@ def test_a_request_whose_handler_fails_is_answered_in_one_form_and_recorded(tmp_
                 assert "secret" not in failed.text
 
     asyncio.run(body())
-    assert [(did, about["status"]) for _, did, about in recorded] == [("POST", 500)]
+    assert [(did, about["status"]) for _, did, about in recorded] == [("fails", 500)]
 
 
 def test_no_cache_keeps_an_answer_and_no_entry_a_long_path(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_without_users_it_serves_its_own_machine_only_and_records_what_changes_s
 
     asyncio.run(body())
     accounts = accounts_of(database)
-    assert [(entry.did, entry.about["path"], entry.about["status"]) for entry in accounts.entries()] == [("POST", "/api/v1/cases", 201)]
+    assert [(entry.did, entry.about["path"], entry.about["status"]) for entry in accounts.entries()] == [("start", "/api/v1/cases", 201)]
     assert accounts.first_broken() is None
 
 

@@ -72,7 +72,7 @@ def test_a_person_signs_in_goes_to_the_page_that_was_asked_for_and_signs_out(tmp
             secret = cookie.split("=", 1)[1].split(";")[0]
             replayed = await client.get("/cases/1", headers={"Cookie": f"{COOKIE}={secret}"})
             assert replayed.status_code == 303
-            assert [(entry.who, entry.did) for entry in accounts.entries()] == [("ada", "POST"), ("ada", "POST")]
+            assert [(entry.who, entry.did) for entry in accounts.entries()] == [("ada", "sign in"), ("ada", "sign out")]
 
     asyncio.run(body())
 

@@ -136,7 +136,7 @@ def test_an_operation_needs_a_form_of_our_own_and_is_recorded(tmp_path: Path) ->
 
             await operate(client, case, "cancel", {"why": "a test"})
 
-            about = {"path": path, "status": 303, "operation": "cancel", "case": case, "why": "a test"}
-            assert recorded[-1] == ("ada", "POST", about)
+            about = {"method": "POST", "path": path, "status": 303, "case": case, "why": "a test"}
+            assert recorded[-1] == ("ada", "cancel", about)
 
     asyncio.run(body())

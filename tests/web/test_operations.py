@@ -52,7 +52,7 @@ def test_the_cases_of_a_reason_are_corrected_and_redriven_after_a_dry_run(tmp_pa
             await engine.idle()
             assert [(row.id, row.status) for row in await engine.reader.cases(status=Status.DONE)] == [(1, Status.DONE), (2, Status.DONE)]
             assert "2 cases were redriven." in plain((await client.get(done.headers["location"], headers=BROWSER)).text)
-            assert [entry[2]["operation"] for entry in recorded] == ["dry run: redrive", "redrive"]
+            assert [did for _, did, _ in recorded] == ["dry run: redrive", "redrive"]
             assert (recorded[-1][2]["cases"], recorded[-1][2]["why"], recorded[-1][2]["fields"]) == ([1, 2], fields["why"], ["article"])
 
     asyncio.run(body())

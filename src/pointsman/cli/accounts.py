@@ -19,6 +19,7 @@ from pointsman.operations.times import format_time
 from pointsman.runtime.clock import SystemClock
 from pointsman.server.access import Role, Scope
 from pointsman.server.accounts import Accounts, accounts_file
+from pointsman.server.audit import sentence
 
 users = typer.Typer(help="Add, list and remove the people who may sign in.", no_args_is_help=True)
 tokens = typer.Typer(help="Add, list and remove the tokens of programs.", no_args_is_help=True)
@@ -123,9 +124,10 @@ def audit(
         while entries := accounts.entries(after=last):
             for entry in entries:
                 last = entry.number
-                text = json.dumps(entry._asdict() if as_json else entry.about, ensure_ascii=False)
-                told = f"{entry.number:>6} {format_time(entry.at)} {entry.who or '-'} {entry.did} {text}"
-                print(text) if as_json else console.print(escape(told))
+                if as_json:
+                    print(json.dumps(entry._asdict(), ensure_ascii=False))
+                else:
+                    console.print(escape(f"{entry.number:>6} {format_time(entry.at)} {sentence(entry)}"))
         if verify and broken is None:
             print(f"Every entry up to {last} is as it was written, and none before it is missing.", file=sys.stderr)
     if broken is not None:

@@ -6,7 +6,7 @@ import json
 import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from inspect import Signature, signature
 from pathlib import Path
@@ -293,18 +293,17 @@ async def _alone(at: At) -> AsyncIterator["AsyncClient"]:
     from pointsman.client import AsyncClient  # noqa: PLC0415
     from pointsman.runtime.engine import GRACE_SECONDS, Engine  # noqa: PLC0415
     from pointsman.server.access import LocalAccess  # noqa: PLC0415
-    from pointsman.server.accounts import Accounts, accounts_file  # noqa: PLC0415
+    from pointsman.server.accounts import record  # noqa: PLC0415
     from pointsman.server.app import create_app  # noqa: PLC0415
 
     token = random.SystemRandom().randbytes(KEY_BYTES).hex()
     processes, given = load_processes(at.app), load_resources(at.resources)
 
-    def record(who: str, did: str, about: dict[str, Any]) -> None:
-        with closing(Accounts(accounts_file(at.file), random.SystemRandom())) as accounts:
-            accounts.record(who, did, about, engine.clock.now())
+    def recorded(who: str, did: str, about: dict[str, Any]) -> None:
+        record(at.file, who, did, about, engine.clock.now())
 
     async with Engine.open(at.file, processes, resources=given) as engine:
-        transport = httpx.ASGITransport(create_app(engine, LocalAccess(_login(), token), record=record))
+        transport = httpx.ASGITransport(create_app(engine, LocalAccess(_login(), token), record=recorded))
         async with AsyncClient("http://127.0.0.1", token=token, transport=transport) as client:
             yield client
         with suppress(TimeoutError):  # no program continues what the command has begun

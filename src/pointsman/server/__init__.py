@@ -4,9 +4,21 @@ A program with commands of its own adds their routes with the last argument of `
 """
 
 from pointsman.server.access import Scope, acting, permit
-from pointsman.server.accounts import AccountsError
+from pointsman.server.accounts import AccountsError, record
 from pointsman.server.problems import problem
 from pointsman.server.program import Serving, SignInNeeded, served
 from pointsman.server.running import CannotListen, answering
 
-__all__ = ["AccountsError", "CannotListen", "Scope", "Serving", "SignInNeeded", "acting", "answering", "permit", "problem", "served"]
+__all__ = [
+    "AccountsError",
+    "CannotListen",
+    "Scope",
+    "Serving",
+    "SignInNeeded",
+    "acting",
+    "answering",
+    "permit",
+    "problem",
+    "record",
+    "served",
+]

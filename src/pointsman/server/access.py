@@ -96,8 +96,12 @@ class LocalAccess:
         return self._command if hmac.compare_digest(sent.encode(), self._token.encode()) else None
 
 
-def acting(request: Request, by: str | None) -> str:
-    """Return who decides by a permitted request: `by` where the caller may name another person, whom the audit log then has, too."""
+def acting(request: Request, by: str | None, **about: object) -> str:
+    """Return who decides by a permitted request: `by` where the caller may name another person, whom the audit log then has, too.
+
+    `about` is what the audit log says more, such as `case` and `why`.
+    """
+    request.state.about = about
     who: Principal = request.state.principal
     name = who.acting(by)
     if name != who.name:

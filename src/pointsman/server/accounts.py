@@ -8,10 +8,10 @@ import json
 import os
 import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
-from random import Random
+from random import Random, SystemRandom
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from argon2.exceptions import VerificationError
 
 from pointsman.errors import PointsmanError
 from pointsman.server.access import SCOPES_OF, Principal, Role, Scope
+from pointsman.server.audit import Entry
 from pointsman.store.sqlite_file import beside
 from pointsman.store.statements import named
 
@@ -50,17 +51,6 @@ class Token(NamedTuple):
     scopes: frozenset[Scope]
     created_at: float
     expires_at: float | None
-
-
-class Entry(NamedTuple):
-    """An entry of the audit log: who did what, and about what. `digest` covers this entry and the digest before it."""
-
-    number: int
-    at: float
-    who: str
-    did: str
-    about: dict[str, Any]
-    digest: str
 
 
 class Accounts:
@@ -228,6 +218,12 @@ class Accounts:
                 return self._reading.execute(self._sql[statement], parameters).fetchall()
             except sqlite3.Error as error:
                 raise AccountsError(f"{self.file}, which has the accounts, cannot be read ({error}); try again.") from None
+
+
+def record(database: Path, who: str, did: str, about: dict[str, Any], at: float) -> None:
+    """Append an entry to the audit log of a database that no program of this process serves. Raises AccountsError."""
+    with closing(Accounts(accounts_file(database), SystemRandom())) as accounts:
+        accounts.record(who, did, about, at)
 
 
 def accounts_file(database: Path) -> Path:

@@ -72,11 +72,12 @@ CaseNumber = Annotated[int, Path(ge=1, le=NUMBER_MAX)]
 
 
 @router.post("/cases", status_code=201)
-async def start(body: Start, engine: InEngine, _: Starts, response: Response) -> StartedView:
+async def start(body: Start, request: Request, engine: InEngine, _: Starts, response: Response) -> StartedView:
     """Start a case. The answer is 201 after the commit that stores it, and 200 for a known key."""
     started = await engine.start(
         body.process, body.state, key=body.key, correlation=body.correlation, tenant=body.tenant, priority=body.priority
     )
+    request.state.about = {"case": started.case}
     if started.duplicate:
         response.status_code = 200
     return StartedView(case=started.case, duplicate=started.duplicate)
@@ -128,19 +129,19 @@ async def answer(case: CaseNumber, body: Answer, request: Request, engine: InEng
 @router.post("/cases/{case}/cancel")
 async def cancel(case: CaseNumber, body: Cancel, request: Request, engine: InEngine, _: Operates) -> CaseView:
     """Cancel a case."""
-    return case_view(await engine.cancel(case, by=acting(request, body.by), why=body.why))
+    return case_view(await engine.cancel(case, by=acting(request, body.by, why=body.why), why=body.why))
 
 
 @router.post("/cases/{case}/redrive")
 async def redrive(case: CaseNumber, body: Redrive, request: Request, engine: InEngine, _: Operates) -> CaseView:
     """Return a parked case to the backlog, with corrected fields."""
-    return case_view(await engine.redrive(case, by=acting(request, body.by), why=body.why, fields=body.fields))
+    return case_view(await engine.redrive(case, by=acting(request, body.by, why=body.why), why=body.why, fields=body.fields))
 
 
 @router.post("/cases/{case}/erase")
 async def erase(case: CaseNumber, body: Erase, request: Request, engine: InEngine, _: Administers) -> CaseView:
     """Delete the content of a case from its state, events, ledger and messages."""
-    return case_view(await engine.erase(case, by=acting(request, body.by), why=body.why))
+    return case_view(await engine.erase(case, by=acting(request, body.by, why=body.why), why=body.why))
 
 
 @router.get("/intake")
@@ -152,7 +153,7 @@ async def intake(engine: InEngine, _: Reads) -> IntakeView:
 @router.post("/intake/pause")
 async def pause_intake(body: PauseIntake, request: Request, engine: InEngine, _: Operates) -> IntakeView:
     """Refuse starts until the intake is resumed, also after a restart. Messages to open cases are still taken."""
-    await engine.pause_intake(by=acting(request, body.by), why=body.why)
+    await engine.pause_intake(by=acting(request, body.by, why=body.why), why=body.why)
     return intake_view(await engine.reader.intake_paused())
 
 
@@ -170,9 +171,10 @@ async def vacuum(engine: InEngine, _: Administers) -> VacuumedView:
 
 
 @router.post("/messages", status_code=202)
-async def send(body: Message, engine: InEngine, _: Starts) -> DeliveredView:
+async def send(body: Message, request: Request, engine: InEngine, _: Starts) -> DeliveredView:
     """Deliver a message. The answer comes after the commit that stores it."""
     delivered = await engine.send(body.process, body.message, name=body.name, key=body.key, tenant=body.tenant, priority=body.priority)
+    request.state.about = {"case": delivered.case}
     return DeliveredView(case=delivered.case, how=delivered.how)
 
 
@@ -186,9 +188,10 @@ async def in_doubt(engine: InEngine, _: Reads) -> list[EffectView]:
 async def resolve(body: Resolve, request: Request, engine: InEngine, _: Operates) -> CaseView:
     """Record whether an effect in doubt happened; its case continues from there."""
     row = await engine.resolve(
-        body.key, happened=body.happened, by=acting(request, body.by), why=body.why, outcome=body.outcome,
+        body.key, happened=body.happened, by=acting(request, body.by, why=body.why), why=body.why, outcome=body.outcome,
         expected_attempts=body.expected_attempts,
     )  # fmt: skip
+    request.state.about["case"] = row.id
     return case_view(row)
 
 

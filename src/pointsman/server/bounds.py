@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pointsman.server.access import SAFE_METHODS
+from pointsman.server.audit import action_of
 from pointsman.server.problems import problem
 
 BODY_BYTES_MAX = 2 * 1024 * 1024  # a state with a long mail and its attachments' references; larger values are blobs
@@ -57,7 +58,10 @@ class BoundedBody:
 
 
 class Recorded:
-    """Record each request that may change something: who sent it, which route it met, and the status of the answer."""
+    """Record each request that may change something: who sent it, the name of the action, and the status of the answer.
+
+    A handler says more in `request.state.about`: `operation` is another name of the action, and what is None changes nothing and is not recorded.
+    """
 
     def __init__(self, app: ASGIApp, *, record: Recorder) -> None:
         self._app = app
@@ -73,11 +77,16 @@ class Recorded:
 
         async def record(status: int) -> None:
             nonlocal recorded
-            recorded, principal = True, state.get("principal")
-            about = {"path": scope["path"][:PATH_MAX], "status": status, **state.get("about", {})}
+            recorded, principal, more = True, state.get("principal"), state.get("about", {})
+            if more is None:
+                return
+            path = scope["path"][:PATH_MAX]
+            action, found = action_of(path.removeprefix(scope.get("root_path", "")))
+            about = {"method": scope["method"][:METHOD_MAX], "path": path, "status": status, **found, **more}
             if "acting_for" in state:
                 about["by"] = state["acting_for"]
-            await asyncio.to_thread(self._record, principal.name if principal is not None else "", scope["method"][:METHOD_MAX], about)
+            who = principal.name if principal is not None else ""
+            await asyncio.to_thread(self._record, who, about.pop("operation", action), about)
 
         async def recording(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -31,7 +31,7 @@ def operation(name: str, needs: Scope, perform: Operation) -> Callable[[Request]
         who = await permit(request, needs)
         engine: Engine = request.app.state.engine
         case, form = case_of(request), await form_of(request, who)
-        request.state.about = {"operation": name, "case": case, "why": form.get("why", "")}
+        request.state.about = {"why": form.get("why", "")}
         problems = Problems()
         if not form.get("why", "").strip():
             problems["why"] = "Say why; the case keeps it."

@@ -82,6 +82,7 @@ async def choose_theme(request: Request) -> Response:
     """Keep which theme a person wants, and go back to the page."""
     who = await permit(request, Scope.READ)
     form = await form_of(request, who)
+    request.state.about = None  # only this browser knows which theme it shows
     theme = form.get("theme", "")
     back = form.get("back", "/")
     answer = RedirectResponse(f"{base_of(request)}{local_path(back) or '/'}", 303)

@@ -18,9 +18,9 @@ from pointsman.client import AsyncClient, Call, find_running
 from pointsman_desk import desk as at_desk
 from pointsman_desk.cli.lists import listed, mailbox_json, print_findings, print_mailboxes, print_run, print_survey, run_json
 from pointsman_desk.cli.options import Config, Json
-from pointsman_desk.cli.session import CurrentProblem, exit_with, keep_open, or_exit, through_or_alone
+from pointsman_desk.cli.session import CurrentProblem, exit_with, keep_open, or_exit, record, through_or_alone
 from pointsman_desk.cli.terminal import complain, errors, safe
-from pointsman_desk.commands import HANDED_OVER, HOST, PORT, Mail, Taken
+from pointsman_desk.commands import HANDED_OVER, HOST, PORT, Mail, Taken, taken_in
 from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.desk import Run
 from pointsman_desk.health import findings
@@ -109,9 +109,11 @@ class _WorksOff:
         reception = at_desk.Reception(desk)
         async with served(desk, reception, HOST, 0):
             with errors.status("Checking the mailbox") as status:
-                return await at_desk.work_off(
+                done = await at_desk.work_off(
                     desk, lambda name: status.update(f"Taking in {safe(name)}"), stop, mails, arrivals, reception=reception
                 )
+        record(desk, taken_in(done))
+        return done
 
 
 async def _handed_over(client: AsyncClient, settings: DeskConfig, mails: Iterable[Found]) -> Run:

@@ -28,6 +28,7 @@ from pointsman.web import (
 from pointsman_desk import desk as at_desk
 from pointsman_desk import sorting
 from pointsman_desk.case import Case, proposed
+from pointsman_desk.commands import COMMANDS, Accept, Close, CloseAll
 from pointsman_desk.errors import DeskError
 from pointsman_desk.mail.compose import is_address
 from pointsman_desk.mail.originals import attachment_of, html_of
@@ -152,6 +153,7 @@ class Mails:
         form = await form_of(request, who)
         listed = (chosen.partition(" ") for chosen in form.all_of("case"))
         seen = {int(case): digest for case, _, digest in listed if case.isascii() and case.isdecimal()}
+        request.state.about = {"operation": CloseAll.name, "said": CloseAll.said, "cases": list(seen)}
         await sorting.close_all(self._desk, seen, by=who.name, seen=seen)
         return RedirectResponse(f"{request.scope.get('root_path', '')}/", 303)
 
@@ -183,6 +185,7 @@ class Mails:
         """Act, and go to the next mail; a decision that is refused shows the mail again, with what was entered."""
         who = await permit(request, Scope.ANSWER)
         case, form = case_of(request), await form_of(request, who)
+        _tell_audit(request, form)
         path = await next_path(request, who, case)
         try:
             row = await act(who, form, case)
@@ -253,6 +256,7 @@ class Mails:
     async def _operated(self, request: Request, scope: Scope, act: Callable[[str, Form, int], Awaitable[int]]) -> Response:
         who = await permit(request, scope)
         form = await form_of(request, who)
+        _tell_audit(request, form)
         try:
             case = await act(who.name, form, case_of(request))
         except DeskError as error:
@@ -265,6 +269,7 @@ class Mails:
         """Return what the checks object to in a text that is being written."""
         who = await permit(request, Scope.READ)
         form = await form_of(request, who)
+        request.state.about = None  # nothing changes, and a person who writes sends one after each pause
         case = await self._desk.engine.state(case_of(request), Case)
         reply = proposed(case.reply)
         if reply is None or case.trust is None:
@@ -314,6 +319,15 @@ class Mails:
         state = await self._desk.engine.state(case)
         newest: Blob = state.mails[-1].raw
         return await self._desk.engine.reader.blob(newest)
+
+
+def _tell_audit(request: Request, form: Form) -> None:
+    """Tell the audit log which command of the desk a form is, and why."""
+    name = request.url.path.rpartition("/")[2]
+    if name == "sort":
+        name = Close.name if form.get("found") == "automatic" else Accept.name
+    why = form.get("why", "") or form.get("own_reason", "").strip() or form.get("reason", "")
+    request.state.about = {"operation": name, "said": COMMANDS[name].said, "why": why}
 
 
 def _is_readdressed(pending: Pending, form: Form) -> bool:
