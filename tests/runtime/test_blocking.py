@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import inspect
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -106,14 +105,34 @@ def test_the_reader_and_the_events_can_be_looked_at(tmp_path: Path) -> None:
         assert engine.redrive_all(by="anna", why="none is parked") == []
 
 
-def test_an_engine_serves_until_it_is_stopped(tmp_path: Path) -> None:
-    with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
-        threading.Thread(target=lambda: (engine.start("asking", {"text": "why?"}), os.kill(os.getpid(), signal.SIGTERM))).start()
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("thread", ["main", "another"])
+def test_an_engine_serves_until_a_signal_stops_it_whichever_thread_gets_the_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thread: str, number: signal.Signals
+) -> None:
+    before, serve, given_up = signal.getsignal(number), Engine.serve, threading.Event()
+    receiver = threading.main_thread().ident if thread == "main" else None
 
+    async def stopped(self: Engine, stop: asyncio.Event | None = None) -> None:
+        await self.start("asking", {"text": "why?"})
+        signal.pthread_kill(receiver or threading.get_ident(), number)  # by now, the signal is handled
+        await serve(self, stop)
+
+    monkeypatch.setattr(Engine, "serve", stopped)
+    with open_blocking(tmp_path / "cases.db", [asking()]) as engine:
+
+        def give_up() -> None:
+            given_up.set()
+            engine._loop._loop.call_soon_threadsafe(engine._inner._fail, EngineStopped("it waits for ever"))
+
+        too_late = threading.Timer(GIVEN_UP_SECONDS, give_up)
+        too_late.start()
         engine.serve()
+        too_late.cancel()
 
         assert [row.process for row in engine.reader.cases()] == ["asking"]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert not given_up.is_set()
+    assert signal.getsignal(number) is before
 
 
 def test_an_engine_that_is_closed_says_so(tmp_path: Path) -> None:
@@ -232,7 +251,7 @@ def test_a_call_that_waits_raises_when_another_thread_closes_the_engine(tmp_path
         follower.start()
         waiting.wait()
 
-    follower.join(10)
+    follower.join(GIVEN_UP_SECONDS)
     assert told == ["the engine is closed; open it again."]
 
 
@@ -258,7 +277,7 @@ def test_closing_the_loop_also_ends_calls_that_the_engine_does_not_know(tmp_path
         waiter.start()
         begun.wait()
 
-    waiter.join(10)
+    waiter.join(GIVEN_UP_SECONDS)
     assert (told, cleaned_up) == (["the engine is closed; open it again."], [True])
 
 

@@ -20,6 +20,7 @@ from pointsman.store.query import cursor_of
 from pointsman.store.sqlite import SqliteStore, open_sqlite, take_over
 from pointsman.store.sqlite_find import FEW, measure, search_for, statement
 from pointsman.store.sqlite_reader import SqliteReader
+from pointsman.store.sqlite_threads import READERS_MAX
 from pointsman.store.statements import migrations, statements
 from pointsman.testing.conformance import FindingConformance, OpenStore, new_case, next_of
 
@@ -261,19 +262,21 @@ def test_a_read_sees_each_commit_before_it_and_connections_are_used_again(tmp_pa
     asyncio.run(main())
 
 
-def test_closing_interrupts_a_long_read(tmp_path: Path) -> None:
+def test_closing_interrupts_long_reads_and_those_that_wait_for_them(tmp_path: Path) -> None:
     async def forever(reader: SqliteReader) -> None:
-        loop.call_soon_threadsafe(begun.set)
+        loop.call_soon_threadsafe(begun.release)
         reader._connection.execute("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n").fetchall()
 
     async def main() -> None:
         nonlocal loop, begun
-        loop, begun = asyncio.get_running_loop(), asyncio.Event()
+        loop, begun = asyncio.get_running_loop(), asyncio.Semaphore(0)
         async with opened(tmp_path / "cases.db") as store:
-            reading = asyncio.create_task(store.reader.run(forever))  # type: ignore[attr-defined]
-            await begun.wait()
-        with pytest.raises(EngineStopped, match="is closed"):
-            await reading
+            reading = [asyncio.create_task(store.reader.run(forever)) for _ in range(READERS_MAX + 2)]  # type: ignore[attr-defined]
+            for _ in range(READERS_MAX):
+                await begun.acquire()
+        told = await asyncio.gather(*reading, return_exceptions=True)
+        assert [type(error) for error in told] == [EngineStopped] * len(reading), told
+        assert all("is closed; open it again" in str(error) for error in told)
 
     loop: Any = None
     begun: Any = None

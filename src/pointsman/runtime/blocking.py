@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import signal
+import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import update_wrapper, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
@@ -28,6 +29,9 @@ IN_ITS_LOOP = (
     "a blocking engine was called by code that runs in its event loop, which would wait for itself; "
     "call it from a plain function, without `async`, or from another thread"
 )
+
+STOPPING = frozenset({signal.SIGTERM, signal.SIGINT})
+NUMBERS_MAX = 64  # of signals that are read at once; each is a byte, and the others are read next
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -88,11 +92,6 @@ class _Loop:
             self._waiting.add(future)
         future.add_done_callback(self._waiting.discard)
         return future
-
-    def soon(self, call: Callable[[], object]) -> None:
-        """Call `call` in the loop, from a signal handler or another thread."""
-        with suppress(RuntimeError):  # the loop is closed, so there is nothing left to do
-            self._loop.call_soon_threadsafe(call)
 
     def close(self) -> None:
         """End the thread. Calls that wait in other threads raise EngineStopped."""
@@ -266,13 +265,34 @@ class BlockingEngine(_Blocking):
 
     def serve(self) -> None:
         """Run until SIGTERM or SIGINT arrives. Call it in the main thread. Raises StoreError, EngineStopped."""
-        stop = asyncio.Event()
-        before = {number: signal.signal(number, lambda *_: self._loop.soon(stop.set)) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            self._loop.wait(self._inner.serve(stop))
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        heard, told = socket.socketpair()
+        with heard, told:
+            heard.setblocking(False)
+            told.setblocking(False)
+            # Only the main thread runs Python's handlers, and it waits for a lock: a signal that comes just before the wait, or that the
+            # system gives to another thread, does not end it. The socket wakes the event loop in each case.
+            before = {number: signal.signal(number, _nothing) for number in STOPPING}
+            descriptor = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+            try:
+                self._loop.wait(_serve(self._inner, heard))
+            finally:
+                signal.set_wakeup_fd(descriptor)
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+
+async def _serve(engine: Engine, heard: socket.socket) -> None:
+    """Serve until the numbers that come from the socket (`signal.set_wakeup_fd`) include a signal to stop."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_reader(heard, lambda: stop.set() if not STOPPING.isdisjoint(heard.recv(NUMBERS_MAX)) else None)
+    try:
+        await engine.serve(stop)
+    finally:
+        loop.remove_reader(heard)
+
+
+def _nothing(*_: object) -> None:
+    """Handle a signal that the event loop hears of."""
 
 
 @contextmanager

@@ -45,15 +45,18 @@ class ThreadedReader:
 
     async def run(self, read: Callable[[SqliteReader], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine that awaits nothing in a thread. Raises EngineStopped after `close`."""
-        if self._closed:
-            raise self._stopped()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, read)
+        with self._changing:  # so that the pool, which `close` shuts down in another thread, takes this read
+            if self._closed:
+                raise self._stopped()
+            reading = asyncio.get_running_loop().run_in_executor(self._pool, self._run, read)
+        return await reading
 
     def close(self) -> None:
-        """Stop the reads that are running, and close all connections."""
+        """Stop the reads that are running or have not begun, and close all connections."""
         with self._changing:
             self._closed = True
-        self._pool.shutdown(cancel_futures=True)
+        # Reads that have not begun raise EngineStopped. If they were cancelled instead, so would be the tasks that wait for them.
+        self._pool.shutdown()
         for reader in self._idle:
             reader.shut()
 
