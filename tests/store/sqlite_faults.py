@@ -11,7 +11,7 @@ from typing import Any
 import sqlite_disk as codes
 from sqlite_disk import Disk, Platters, on_disk
 from sqlite_files import sentence
-from sqlite_sessions import NOW, Files, lay_out, scratch, worked
+from sqlite_sessions import NOW, Files, fingerprint, lay_out, scratch, worked
 from sqlite_work import Told, all_of, batch, complaints, errand
 
 from pointsman.errors import PointsmanError, StoreUnwritable
@@ -96,6 +96,20 @@ def cached(folder: Path) -> Files:
     return {file.name: file.read_bytes() for file in folder.iterdir() if not file.name.endswith(("-shm", ".lock"))}
 
 
+class Left:
+    """What is wrong with files that were left. The same files after the same answers are not looked at again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: dict[tuple[bytes, str], list[str]] = {}
+
+    async def __call__(self, files: Files, told: Told) -> list[str]:
+        key = (fingerprint(files), repr({name: value for name, value in vars(told).items() if name != "errors"}))
+        if key not in self._seen:
+            self._seen[key] = await left_of(self._folder, files, told)
+        return self._seen[key]
+
+
 async def left_of(folder: Path, files: Files, told: Told) -> list[str]:
     """What is wrong with these files, opened after all is over."""
     path = lay_out(folder, files)
@@ -115,7 +129,7 @@ class Place:
     """Two folders: one that a store works in, and one to look at what is left of it."""
 
     def __init__(self, work: Path, look: Path, files: Files, told: Told, *, deaf: bool) -> None:
-        self.work, self.look, self.files, self.told, self.deaf = work, look, files, told, deaf
+        self.work, self.left, self.files, self.told, self.deaf = work, Left(look), files, told, deaf
 
     async def suffer(self, fault: Failing, seed: int, *, dies: bool) -> list[str]:
         """Work on a disk with this fault, and after its repair; the answer is what is wrong with what was told and what is left.
@@ -151,9 +165,9 @@ class Place:
             if length == cut:
                 worst = [platters.nothing(), platters.something(chance)] if at_once.acknowledged else [platters.nothing()]
                 for image in worst:
-                    found += [f"power lost at the fault: {wrong}" for wrong in await left_of(self.look, image, at_once)]
+                    found += [f"power lost at the fault: {wrong}" for wrong in await self.left(image, at_once)]
             if length == end:
-                found += [f"power lost after the repair: {wrong}" for wrong in await left_of(self.look, platters.nothing(), told)]
+                found += [f"power lost after the repair: {wrong}" for wrong in await self.left(platters.nothing(), told)]
         return found
 
 

@@ -1,6 +1,7 @@
 """Let a real store work on a recorded disk, pull the plug at every moment of it, and look at what is left."""
 
 import asyncio
+import hashlib
 import random
 import sqlite3
 import tempfile
@@ -195,14 +196,40 @@ def at_the_end(session: Session) -> Files:
     return platters.everything()
 
 
-def verdict(session: Session, length: int, folder: Path, files: Files) -> str:
+class Opened:
+    """What each image holds, or why it cannot be read. One with the same bytes as an earlier one is not opened again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: dict[bytes, Found | str] = {}
+
+    def __call__(self, files: Files) -> Found | str:
+        image = fingerprint(files)
+        if image not in self._seen:
+            self._seen[image] = self._open(files)
+        return self._seen[image]
+
+    def _open(self, files: Files) -> Found | str:
+        try:
+            return reopened(lay_out(self._folder, files))
+        except AssertionError:
+            return "damaged"
+        except PointsmanError as error:
+            return f"unreadable: {error}"
+
+
+def fingerprint(files: Files) -> bytes:
+    """What tells these files from all others."""
+    digest = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        digest.update(f"{name} {len(content)} ".encode() + content)
+    return digest.digest()
+
+
+def verdict(session: Session, length: int, found: Found | str) -> str:
     """What is wrong with an image after a record of this length, in a word; "" if all is well."""
-    try:
-        found = reopened(lay_out(folder, files))
-    except AssertionError:
-        return "damaged"
-    except PointsmanError as error:
-        return f"unreadable: {error}"
+    if isinstance(found, str):
+        return found
     last = max(index for index, mark in enumerate(session.marks) if mark.begins <= length)
     if any(_same(mark.found, found) for mark in session.marks[last : last + 2]):
         return ""
@@ -230,11 +257,11 @@ def pulled(seed: int, least: int, control: Control = Control.NOTHING) -> Counter
             for _ in range(SESSIONS):
                 session = worked(folder, files, told, chance.getrandbits(32), BATCHES, control)
                 count["points"] += len(session.record)
-                left = [at_the_end(session)]
+                left, opened = [at_the_end(session)], Opened(folder)
                 for length, image in images(session, chance, EACH):
                     if control is not Control.NOTHING and length < session.marks[1].begins:
                         continue  # what is wrong on purpose begins after the open
-                    wrong = verdict(session, length, folder, image)
+                    wrong = verdict(session, length, opened(image))
                     count += Counter(["images", "violations", wrong] if wrong else ["images"])
                     if not wrong and chance.random() < 0.005:
                         left.append(image)

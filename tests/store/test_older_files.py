@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from older_letters import BEGAN, NAMES, World, letters
-from sqlite_sessions import EACH, Files, images, scratch, verdict, worked
+from sqlite_sessions import EACH, Files, Opened, images, scratch, verdict, worked
 from sqlite_work import Told
 
 from pointsman import Engine, Status, StoreError, open_reader
@@ -141,8 +141,8 @@ def test_a_power_failure_while_the_tables_are_changed_leaves_the_old_file_or_the
 
     with scratch() as folder:
         session = worked(folder, files, Told(), seed(), 0)
-        chance = random.Random(seed())
-        found = [(length, verdict(session, length, folder, image)) for length, image in images(session, chance, EACH)]
+        chance, opened = random.Random(seed()), Opened(folder)
+        found = [(length, verdict(session, length, opened(image))) for length, image in images(session, chance, EACH)]
 
     assert len(session.record) > 20 * (migrations("sqlite")[-1][0] - int(file.stem))
     assert not [place for place in found if place[1]]
