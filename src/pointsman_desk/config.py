@@ -184,12 +184,15 @@ class LimitsConfig(BaseModel):
 class ApprovalConfig(BaseModel):
     """What people decide with. `reasons` are offered to close a mail without a reply.
 
-    A reply about one of the intents in `four_eyes` leaves when two different people have approved the same bytes.
+    A reply about one of the intents in `four_eyes` leaves when two different people have approved the same bytes. A mail is assigned to the `lead`
+    when a person escalates it, or when it has waited for `lead_hours`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     four_eyes: tuple[Intent, ...] = ()
+    lead: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    lead_hours: Annotated[float, Field(gt=0, le=720)] = 24  # a day: customers expect an answer on the next one
     reasons: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(max_length=20)] = REASONS
 
 

@@ -32,6 +32,7 @@ from pointsman import (
     otherwise,
     parallel,
     park,
+    reassign,
     remind,
     when,
 )
@@ -91,15 +92,24 @@ class FollowUp(NamedTuple):
     remind: timedelta | None = None
 
 
+class Lead(NamedTuple):
+    """The person to whom a mail is escalated, and after which time it is escalated by itself."""
+
+    name: str
+    after: timedelta
+
+
 def support_mail(
     safety: Safety, *, models: int = 1, limit: Limit | None = None, budget: Budget | None = None, follow_up: FollowUp | None = None,
     send_seconds: float = SEND_SECONDS, send_limit: Limit | None = None, four_eyes: frozenset[Intent] = frozenset(),
+    lead: Lead | None = None,
 ) -> Process[Case]:  # fmt: skip
     """Build the process. `safety` is the transport's policy for a send that a crash interrupted.
 
     The desk asks `models` models in order; the last one costs nothing. All calls share the `limit` and the `budget`. Without a
     `follow_up`, a case ends when its reply is sent. Sending takes at most `send_seconds` and a permit of `send_limit`.
-    A reply about one of the intents in `four_eyes` is sent when two different people have approved the same bytes.
+    A reply about one of the intents in `four_eyes` is sent when two different people have approved the same bytes. What waits for a person is
+    passed on to the `lead`.
     """
     support = Process("support-mail", Case, budget=budget)
     _accept_mails(support)
@@ -115,7 +125,7 @@ def support_mail(
     guard = Guard(*CHECKS, repairs_max=2, models=models, free_models=1, escalate="unsafe")
     draft_ = support.node(draft.draft, writes="reply", guard=guard, **asking)
     validate_ = support.node(validate.validate, writes="verdict", inline=True)
-    approve = _approve(support)
+    approve = _approve(support, lead)
     address = support.node(send.address, writes="addressing", inline=True)
     compose = support.node(send.compose, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH, inline=True)
     compose_unattended = support.node(send.compose_unattended, writes=("outgoing", "send_status"), retry=ONLY_AFTER_A_CRASH, inline=True)
@@ -144,7 +154,7 @@ def support_mail(
         *(ask(why, holds) for why, holds in FOR_A_PERSON),
         when("the limit of automatic replies is not checked yet", lambda c: c.allowance is None and not c.approved, allow),
         ask("the limit of automatic replies is reached", lambda c: c.is_bounded),
-        *_countersigned(support, approve, four_eyes),
+        *_countersigned(support, approve, four_eyes, lead),
         when("no person has seen it", lambda c: not c.approved and not c.is_marked, compose_unattended),
         when("it is not sent", lambda c: c.send_status == "pending", send_),
         *_after_it_left(support, follow_up),
@@ -169,19 +179,24 @@ def _accept_mails(support: Process[Case]) -> None:
     )  # fmt: skip
 
 
-def _approve(support: Process[Case]) -> Pause:
+def _approve(support: Process[Case], lead: Lead | None) -> Pause:
     """Return the pause for a person's decision on the draft and its recipients."""
     return support.pause(
         name=APPROVE, writes="approval", answer=Approval, shows=("mail", "reply", "addressing"), edits=("reply", "addressing"),
-        beside=BESIDE,
+        beside=BESIDE, ladder=_passed_on(lead),
     )  # fmt: skip
 
 
-def _countersigned(support: Process[Case], approve: Pause, four_eyes: frozenset[Intent]) -> tuple[Rule[Case], ...]:
+def _passed_on(lead: Lead | None) -> list[Any]:
+    """Return the ladder of a decision: nothing decides it but a person."""
+    return [] if lead is None else [reassign(lead.after, lead.name)]
+
+
+def _countersigned(support: Process[Case], approve: Pause, four_eyes: frozenset[Intent], lead: Lead | None) -> tuple[Rule[Case], ...]:
     """Return the rules that let a second person decide on an approved reply about one of these intents."""
     second = support.pause(
         name=COUNTERSIGN, writes="second", answer=Approval, shows=("mail", "reply", "addressing"), edits=("reply", "addressing"),
-        beside=(*BESIDE, "approval"),
+        beside=(*BESIDE, "approval"), ladder=_passed_on(lead),
     )  # fmt: skip
 
     def needs_two(case: Case) -> bool:

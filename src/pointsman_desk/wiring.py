@@ -55,7 +55,7 @@ from pointsman_desk.models.offline import OfflineModel
 from pointsman_desk.nodes.bounds import Bounds
 from pointsman_desk.nodes.correlate import Conversations
 from pointsman_desk.nodes.send import look_up
-from pointsman_desk.process import SEND_SECONDS, FollowUp, support_mail
+from pointsman_desk.process import SEND_SECONDS, FollowUp, Lead, support_mail
 from pointsman_desk.shop.guesses import Guesses
 from pointsman_desk.shop.policy import PolicyFile
 from pointsman_desk.shop.sqlite import SqliteOrders, create_sample_shop
@@ -278,7 +278,13 @@ def process_of(config: DeskConfig, *, models: int | None = None, safety: Safety 
     return support_mail(
         safety or transport_of(config)[1], models=count, limit=limit, budget=budget, follow_up=_follow_up(config),
         send_seconds=_send_seconds(config), send_limit=send_limit, four_eyes=frozenset(config.approval.four_eyes),
+        lead=_lead(config),
     )  # fmt: skip
+
+
+def _lead(config: DeskConfig) -> Lead | None:
+    terms = config.approval
+    return None if terms.lead is None else Lead(terms.lead, timedelta(hours=terms.lead_hours))
 
 
 def grace_of(config: DeskConfig) -> float:

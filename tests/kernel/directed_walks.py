@@ -209,6 +209,7 @@ def comings() -> Iterator[Come]:
     blocked = after(Come(ready, happenings.NotAcceptedHere("its code is elsewhere")))
     yield Come(blocked, happenings.AcceptedHere(1))
     yield from (Come(one, happenings.CancelAsked("anna", "enough")) for one in (ready, waiting, parked, blocked))
+    yield Come(waiting, happenings.Assigned("answer", "lead", "anna", "too large for me"))
     yield from (Come(one, happenings.CannotGoOn("it cannot be read")) for one in running)
     cancelled = after(Come(ready, happenings.CancelAsked("anna", "enough")))
     yield from (Come(one, happenings.EraseAsked("anna", "asked to")) for one in (done, cancelled))

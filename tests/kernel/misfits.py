@@ -82,6 +82,7 @@ def _made_up(cases: Iterable[Case]) -> Iterator[happenings.Happening]:
     known = sorted({key for case in cases for key in case.ledger})
     yield from (happenings.Continued(step) for step in steps)
     yield from (happenings.Answered(name, "anna", {}) for name in ("nobody", "answer", "node"))
+    yield from (happenings.Assigned(name, to, "anna", "") for name in ("nobody", "answer", "node") for to in ("lead", ""))
     yield from (
         happenings.Redriven("anna", "again", fields) for fields in ({}, {"nothing": 1}, {"then": 1}, {"then": "work"}, {"node": None})
     )

@@ -317,6 +317,7 @@ class Walk:
             happenings.Resolved(key, self.chance.random() < 0.5, "a", "b", "c"), happenings.Reconsidered(), happenings.NotAcceptedHere("no"),
             happenings.AcceptedHere(2), happenings.Continued(step), happenings.BranchesEnded((), calling=False), happenings.CancelledBeforeCall(),
             happenings.CannotGoOn("it cannot be read"), happenings.Answered(step.name, "a", {}),
+            happenings.Assigned(step.name, "c", "a", "b"),
             happenings.Redriven("a", "b", {self.chance.choice(["who", "message", "nothing"]): 1}),
         ]  # fmt: skip
         if nodes:

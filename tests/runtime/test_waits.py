@@ -1,10 +1,14 @@
 """Ladders of pauses, and sleeps: a timer row holds each, and nothing else."""
 
+import asyncio
+import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from places import Place, held, run
+from pydantic import BaseModel
 
 from pointsman import (
     AnswerInvalid,
@@ -13,6 +17,7 @@ from pointsman import (
     Process,
     State,
     Status,
+    ValueRefused,
     answer_with,
     finish,
     otherwise,
@@ -21,6 +26,7 @@ from pointsman import (
     remind,
     when,
 )
+from pointsman.operations.history import event_text
 from pointsman.testing.clock import ManualClock
 
 HOUR = 3_600.0
@@ -72,6 +78,81 @@ def test_a_ladder_is_climbed_rung_by_rung_and_then_parks_the_case(place: Place) 
 
             await engine.redrive(case, by="anna", why="she is back")
             await engine.idle(horizon_seconds=1.0)
+            assert (await engine.pending(case)).assignee == "desk"
+
+    run(main())
+
+
+def test_a_person_assigns_a_pause_and_its_token_digest_and_ladder_stay(on_disk: Place) -> None:
+    async def main() -> None:
+        clock = ManualClock(0.0)
+        async with on_disk.open(asking(**LADDER), clock=clock) as engine:
+            case = (await engine.start("asking", Asked(text="?"))).case
+            before = await engine.pending(case)
+            clock.advance(4 * HOUR)
+            await engine.idle(horizon_seconds=1.0)
+
+            row = await engine.assign(case, " bo ", by="anna", note="it is his customer")
+            assert (row.status, row.wake_at) == (Status.WAITING, DAY)
+            assert await engine.pending(case) == before._replace(assignee="bo")
+            assert [task.case for task in (await engine.tasks(assignee="bo")).rows] == [case]
+            assert not (await engine.tasks(assignee="desk")).rows
+            assert (await engine.assign(case, "", by="bo")).status is Status.WAITING
+            assert [task.assignee for task in (await engine.tasks(assignee="")).rows] == [None]
+            facts = [json.loads(event.facts) for event in await engine.reader.events(case=case) if event.kind == "reassigned"]
+            assert facts == [{"assignee": "bo", "by": "anna", "note": "it is his customer"}, {"assignee": None, "by": "bo", "note": ""}]
+            assert [event_text(event) for event in await engine.reader.events(case=case)][-2:] == [
+                "answer is assigned to bo by anna: it is his customer", "answer is assigned to nobody by bo",
+            ]  # fmt: skip
+        async with on_disk.open(asking(**LADDER), clock=clock) as engine:
+            clock.advance(20 * HOUR)
+            await engine.idle(horizon_seconds=1.0)
+            assert (await engine.pending(case)).assignee == "lead"
+            assert (await told(engine, case))[0] == "reminded"  # once
+            await engine.resume(before.token, "yes", by="anna")
+            with pytest.raises(NotWaiting, match="it is done"):
+                await engine.assign(case, "bo", by="anna")
+
+    run(main())
+
+
+class Said(BaseModel):
+    text: str
+
+
+class Informed(Asked):
+    said: Said | None = None
+
+
+def test_who_is_asked_cannot_hide_a_message_that_comes_meanwhile(place: Place) -> None:
+    """The commit of the assignment must not put a case back to waiting that a message has woken."""
+    process = Process("asking", Informed)
+    ask = process.pause(writes="answer", answer=str, shows=("text", "said"))
+    process.accept(Said, writes="said", correlate=lambda said: said.text, starts=False)
+    process.rules(when("no answer", lambda c: c.answer is None, ask), otherwise(finish("answered")))
+
+    async def main() -> None:
+        async with place.open(process) as engine:
+            case = (await engine.start("asking", Informed(text="?"), correlation="news")).case
+            token = (await engine.pending(case)).token
+            with suppress(NotWaiting):  # the case takes the message in
+                await asyncio.gather(engine.send("asking", Said(text="news")), engine.assign(case, "bo", by="anna"))
+            await engine.idle(horizon_seconds=1.0)
+            now = await engine.pending(case)
+            assert now.token != token
+            assert now.shown["said"] == Said(text="news")
+
+    run(main())
+
+
+@pytest.mark.parametrize(("by", "to", "note"), [(" ", "bo", ""), ("anna", "b\0", ""), ("anna", "bo", "\ud800")])
+def test_who_assigns_to_whom_must_be_text_that_can_be_kept(place: Place, by: str, to: str, note: str) -> None:
+    async def main() -> None:
+        async with place.open(asking()) as engine:
+            case = (await engine.start("asking", Asked(text="?"))).case
+            await engine.pending(case)
+            with pytest.raises(ValueRefused):
+                await engine.assign(case, to, by=by, note=note)
             assert (await engine.pending(case)).assignee == "desk"
 
     run(main())

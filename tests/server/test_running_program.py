@@ -88,6 +88,7 @@ def test_every_command_goes_through_the_program_and_needs_no_code_of_its_own(pro
                 ("pause-intake", "--why", "a move", "--by", "eve"),
                 ("start", "claims", '{"text": "flood"}'),
                 ("resume-intake",),
+                ("assign", "1", "--to", "bo", "--note", "his claim", "--by", "eve"),
                 ("cancel", "1", "--why", "a test", "--by", "eve"),
                 ("erase", "1", "--why", "a test", "--by", "eve"),
                 ("vacuum",),
@@ -96,11 +97,12 @@ def test_every_command_goes_through_the_program_and_needs_no_code_of_its_own(pro
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=BOUND_SECONDS)
 
-    assert [one.returncode for one in done] == [0, 0, 0, 1, 0, 0, 0, 0], [one.stderr for one in done]
+    assert [one.returncode for one in done] == [0, 0, 0, 1, 0, 0, 0, 0, 0], [one.stderr for one in done]
     assert done[0].stdout == "case 1 is started.\n"
     assert done[1].stdout == "case 1 had been started with this key before.\n"
     assert "eve paused the intake (a move)" in done[3].stderr
-    assert done[6].stdout == "the content of case 1 is erased.\n"
+    assert done[5].stdout == "case 1 waits for bo.\n"
+    assert done[7].stdout == "the content of case 1 is erased.\n"
     assert process.returncode == 0
     assert "Traceback" not in told
     assert not address_file(program.database).exists()

@@ -223,7 +223,7 @@ def vacuum(db: Db = None, app: App = None) -> None:
 
 
 for command in (
-    operating.start, operating.send, operating.answer, operating.redrive, operating.cancel, operating.resolve, operating.erase,
+    operating.start, operating.send, operating.answer, operating.assign, operating.redrive, operating.cancel, operating.resolve, operating.erase,
     operating.pause_intake, operating.resume_intake,
 ):  # fmt: skip
     app.command()(command)

@@ -159,6 +159,18 @@ def answer(
 
 
 @on_database
+def assign(
+    at: At,
+    case: CaseNumber,
+    to: Annotated[str, typer.Option("--to", help='Who answers; "" is nobody in particular.')],
+    note: Annotated[str, typer.Option("--note", help="Why; the events of the case keep it.")] = "",
+) -> None:
+    """Ask somebody else to answer the pause of a case."""
+    said = f"case {case} waits for {to.strip() or 'anybody'}."
+    _decide(at, case, lambda client, who: client.assign(case, to, note=note, by=who), said=said)
+
+
+@on_database
 def redrive(
     at: At,
     case: CaseNumber,

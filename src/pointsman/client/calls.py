@@ -8,6 +8,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from pointsman.client.schemas import (
     Answer,
+    Assign,
     Cancel,
     CaseDetail,
     CaseFilters,
@@ -103,6 +104,11 @@ def answer(case: int, digest: str, answer: Any, *, edits: Mapping[str, Any] | No
     Raises AnswerInvalid, AlreadyAnswered, Stale and NotWaiting; an answer that is refused changes nothing.
     """
     return Call("POST", f"/cases/{case}/answer", CASE, Answer(digest=digest, answer=answer, edits=dict(edits or {}), by=by))
+
+
+def assign(case: int, to: str, *, note: str = "", by: str | None = None) -> Call[CaseView]:
+    """Ask somebody else to answer the pause of a case; "" is nobody in particular. Raises UnknownCase, NotWaiting."""
+    return Call("POST", f"/cases/{case}/assign", CASE, Assign(to=to, note=note, by=by))
 
 
 def cancel(case: int, *, why: str, by: str | None = None) -> Call[CaseView]:

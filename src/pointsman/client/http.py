@@ -52,6 +52,7 @@ class _Methods:
     task = _Method(calls.task)
     tasks = _Method(calls.tasks)
     answer = _Method(calls.answer)
+    assign = _Method(calls.assign)
     cancel = _Method(calls.cancel)
     redrive = _Method(calls.redrive)
     resolve = _Method(calls.resolve)

@@ -44,6 +44,13 @@ class Answer(Command):
     edits: dict[str, Any] = {}
 
 
+class Assign(Command):
+    """Ask somebody else to answer the pause of a case: `to`, or nobody in particular if that is empty. `note` says why."""
+
+    to: str = Field(max_length=NAME_MAX)
+    note: str = Field(default="", max_length=TEXT_MAX)
+
+
 class Cancel(Command):
     """Cancel a case, and say why."""
 

@@ -248,4 +248,4 @@ def _pause_after(pause: PauseRow | None, t: Transition) -> PauseRow | None:
         return opened._replace(assignee=opening.assignee, expires_at=opening.expires_at)
     if pause is None or t.leaves_pause:
         return None
-    return pause if t.climbs is None else pause._replace(rung=t.climbs.rung, assignee=t.climbs.assignee or pause.assignee)
+    return pause if t.climbs is None else pause._replace(rung=t.climbs.rung, assignee=t.climbs.assignee)

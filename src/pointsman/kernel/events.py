@@ -72,7 +72,10 @@ MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.PAUSED: ("the case waits for a person", ("shows", "digest")),
     Kind.RESUMED: ("a person's answer was accepted", ("by", "fields")),
     Kind.REMINDED: ("a reminder of an open pause was due", ("assignee",)),
-    Kind.REASSIGNED: ("an open pause was assigned to somebody else", ("assignee",)),
+    Kind.REASSIGNED: (
+        "an open pause was assigned to somebody else, by its ladder or by a person, who may say why",
+        ("assignee", "by", "note"),
+    ),
     Kind.DEADLINE_PASSED: ("a pause reached its deadline without an answer", ("answer",)),
     Kind.SLEEPING: ("the case waits for a time", ("until",)),
     Kind.WOKEN: ("a sleep ended", ("fields",)),

@@ -32,6 +32,15 @@ class Answered(NamedTuple):
     cells: Mapping[str, Cell]
 
 
+class Assigned(NamedTuple):
+    """A person, `by`, asks somebody else to answer the open pause: `to`, or nobody in particular if that is empty."""
+
+    pause: str
+    to: str
+    by: str
+    note: str
+
+
 class CancelAsked(NamedTuple):
     """An operator cancels a case that no engine is running."""
 
@@ -187,7 +196,7 @@ class CannotGoOn(NamedTuple):
 
 
 Happening = (
-    StartAsked | Answered | CancelAsked | Redriven | Resolved | EraseAsked | Reconsidered | NotAcceptedHere | AcceptedHere | Claimed | Continued | NodeEnded
+    StartAsked | Answered | Assigned | CancelAsked | Redriven | Resolved | EraseAsked | Reconsidered | NotAcceptedHere | AcceptedHere | Claimed | Continued | NodeEnded
     | PermitRefused | Acquired | EffectEnded | LookedUp | TransactionEnded | BranchesEnded | BranchesRested | ChildStarted | ChildRefused
     | CancelledBeforeCall | CannotGoOn
 )  # fmt: skip

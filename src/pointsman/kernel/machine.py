@@ -49,7 +49,7 @@ from pointsman.kernel.messages import NONE_RECEIVED, Received
 from pointsman.kernel.moment import FULL_OFFER, NOTHING, Chance, Moment, Offer, StepResult
 from pointsman.kernel.program import Program
 from pointsman.kernel.record import record
-from pointsman.kernel.rows import MessageRow, MessageStatus, Transition
+from pointsman.kernel.rows import MessageRow, MessageStatus, PauseClimb, Transition
 from pointsman.kernel.snapshot import ENDED, Snapshot, Status
 from pointsman.kernel.transitions import accepted_event, blocks, moves, runnable, stays
 
@@ -79,6 +79,7 @@ def _from(status: Status, *more: Status, to: frozenset[Status]) -> dict[Status, 
 NEXT: Mapping[type, Mapping[Status, frozenset[Status]]] = {
     happenings.StartAsked: _from(Status.READY, to=_RULED),
     happenings.Answered: _from(Status.WAITING, to=_RULED),
+    happenings.Assigned: _from(Status.WAITING, to=frozenset({Status.WAITING})),
     happenings.Reconsidered: _from(Status.WAITING, to=_RULED),
     happenings.CancelAsked: _from(Status.READY, Status.WAITING, Status.PARKED, Status.BLOCKED, to=frozenset({Status.CANCELLED})),
     happenings.Redriven: _from(Status.PARKED, to=_RULED_OR_BLOCKED),
@@ -146,11 +147,28 @@ def _start_asked(at: Moment, came: happenings.StartAsked) -> Plan | Refusal:
 
 
 def _answered(at: Moment, came: happenings.Answered) -> Plan | Refusal:
-    step = at.process.steps.get(at.case.row.step or "")
-    if not isinstance(step, Pause) or step.name != came.pause or at.case.pause is None:
+    if not _waits_at(at, came.pause):
         return Refusal(f"the case does not wait at pause {came.pause!r}")
     event = Event(Kind.RESUMED, came.pause, facts={"by": came.by, "fields": list(came.cells)}, writes=came.cells)
     return _go_on(at, next_after(at.program, at.case.snapshot, event), StepResult((event,), answered_by=came.by))
+
+
+def _assigned(at: Moment, came: happenings.Assigned) -> Plan | Refusal:
+    """The pause keeps its token, its digest and its place on the ladder: only who is asked changes."""
+    pause = at.case.pause
+    if pause is None or not _waits_at(at, came.pause):
+        return Refusal(f"the case does not wait at pause {came.pause!r}")
+    if at.case.messages:
+        return Refusal("a message has come, which may close the pause; it is taken in first")
+    facts = {"assignee": came.to or None, "by": came.by, "note": came.note}
+    t = stays(at, StepResult((Event(Kind.REASSIGNED, came.pause, facts=facts),), wake_at=at.case.row.wake_at), Status.WAITING)
+    t.climbs, t.inbox = PauseClimb(pause.rung, came.to or None), 0
+    return _plan(at, t, at.case.snapshot, _REST)
+
+
+def _waits_at(at: Moment, pause: str) -> bool:
+    step = at.process.steps.get(at.case.row.step or "")
+    return isinstance(step, Pause) and step.name == pause and at.case.pause is not None
 
 
 def _reconsidered(at: Moment, _: happenings.Reconsidered) -> Plan:
@@ -522,6 +540,7 @@ def _untaken_events(at: Moment) -> tuple[Event, ...]:
 _HANDLERS: Mapping[type, Callable[[Moment, Any], Plan | Refusal]] = {
     happenings.StartAsked: _start_asked,
     happenings.Answered: _answered,
+    happenings.Assigned: _assigned,
     happenings.Reconsidered: _reconsidered,
     happenings.CancelAsked: _cancel_asked,
     happenings.Redriven: _redriven,

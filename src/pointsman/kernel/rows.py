@@ -82,7 +82,7 @@ class PauseOpening(NamedTuple):
 
 
 class PauseClimb(NamedTuple):
-    """The open pause moves to rung number `rung` of its ladder; `assignee` is the new assignee, if that changes."""
+    """The open pause is at rung number `rung` of its ladder from now on, and `assignee` is asked (None: nobody in particular)."""
 
     rung: int
     assignee: str | None

@@ -135,7 +135,8 @@ def _of_the_case(event: EventRow, facts: Mapping[str, Any], listed: str) -> str:
         case "message.received":
             return f"{event.step}: message {facts['message']} wrote {listed or 'nothing'}"
         case "reminded" | "reassigned":
-            return f"{event.step} is assigned to {facts['assignee'] or 'nobody'}"
+            by = f" by {facts['by']}{': ' * bool(facts['note'])}{facts['note']}" if "by" in facts else ""
+            return f"{event.step} is assigned to {facts['assignee'] or 'nobody'}{by}"
         case "deadline.passed":
             return f"{event.step}: no answer came{': wrote the default to ' + facts['answer'] if facts['answer'] else ''}"
         case "sleeping":

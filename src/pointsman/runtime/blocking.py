@@ -234,6 +234,7 @@ class BlockingEngine(_Blocking):
     tasks = _waits(Engine.tasks)
     pending = _waits(Engine.pending)
     resume = _waits(Engine.resume)
+    assign = _waits(Engine.assign)
     cancel = _waits(Engine.cancel)
     redrive = _waits(Engine.redrive)
     redrive_all = _waits(Engine.redrive_all)

@@ -10,8 +10,8 @@ from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.signature import show
 from pointsman.errors import AlreadyAnswered, AnswerInvalid, Conflict, NotWaiting, Refused, Stale, ValueRefused
 from pointsman.kernel import people
-from pointsman.kernel.codec import adapter_of, check_name, codec_of, describe, digest_of
-from pointsman.kernel.happenings import Answered, Reconsidered
+from pointsman.kernel.codec import adapter_of, check_name, check_text, codec_of, describe, digest_of
+from pointsman.kernel.happenings import Answered, Assigned, Reconsidered
 from pointsman.kernel.operators import standing
 from pointsman.kernel.rows import CaseRow, PauseRow
 from pointsman.kernel.snapshot import AT_REST, Cell, Status
@@ -63,6 +63,20 @@ class Decisions:
 
     async def pending(self, case: int) -> Pending:
         """Return the open pause of a case; see `Engine.pending`."""
+        return _pending(*await self._asked(case))
+
+    async def assign(self, case: int, to: str, *, by: str, note: str) -> CaseRow:
+        """Assign the open pause of a case; see `Engine.assign`."""
+        check_name("by", by)
+        check_text("to", to)
+        check_text("note", note)
+        while True:
+            session, declared, _ = await self._asked(case)
+            with suppress(Conflict, Refused):  # the case has changed meanwhile: look at it again
+                return await self._cases.row(await self._cases.apply(session, Assigned(declared.name, to.strip(), by, note.strip())))
+
+    async def _asked(self, case: int) -> tuple[CaseSession, Pause, PauseRow]:
+        """Return a case with its open pause, as the code declares it and as it is stored. Raises NotWaiting."""
         while True:
             row = await self._cases.row(case)
             pause = await self._store.pause(case)
@@ -74,7 +88,7 @@ class Decisions:
             session = await self._cases.session(row)
             declared = _declared(session, pause)
             if declared is not None:
-                return _pending(session, declared, pause)
+                return session, declared, pause
             await self._show_afresh(session)
 
     async def resume(self, token: str, answer: object, *, by: str, edits: Mapping[str, object]) -> CaseRow:

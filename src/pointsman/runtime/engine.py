@@ -381,6 +381,15 @@ class Engine:
         self._check_running()
         return await self._decisions.resume(token, answer, by=by, edits=edits or {})
 
+    async def assign(self, case: int, to: str, *, by: str, note: str = "") -> CaseRow:
+        """Ask somebody else to answer the pause at which a case waits: `to`, or nobody in particular if that is "".
+
+        What is shown, the token and the ladder stay as they are, so an answer that somebody has begun is still taken. The events keep who assigned
+        it and the `note`. Raises UnknownCase, and NotWaiting if the case waits for nobody.
+        """
+        self._check_running()
+        return await self._decisions.assign(case, to, by=by, note=note)
+
     # Operating.
 
     async def cancel(self, case: int, *, by: str, why: str) -> CaseRow:

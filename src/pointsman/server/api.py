@@ -10,6 +10,7 @@ from pointsman.client.schemas import (
     NAME_MAX,
     NUMBER_MAX,
     Answer,
+    Assign,
     Cancel,
     CaseDetail,
     CaseFilters,
@@ -124,6 +125,13 @@ async def answer(case: CaseNumber, body: Answer, request: Request, engine: InEng
     if pending.digest != body.digest:
         raise Stale(f"what case {case} showed has changed since; look at it again.", current=pending)
     return case_view(await engine.resume(pending.token, body.answer, by=acting(request, body.by), edits=body.edits))
+
+
+@router.post("/cases/{case}/assign")
+async def assign(case: CaseNumber, body: Assign, request: Request, engine: InEngine, _: Answers) -> CaseView:
+    """Ask somebody else to answer the pause of a case. What it shows stays as it is."""
+    by = acting(request, body.by, to=body.to or "nobody", why=body.note)
+    return case_view(await engine.assign(case, body.to, by=by, note=body.note))
 
 
 @router.post("/cases/{case}/cancel")

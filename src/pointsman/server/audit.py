@@ -11,6 +11,7 @@ SAID: Mapping[str, str] = MappingProxyType({
     "start": "started {case}",
     "send": "sent a message to {case}",
     "answer": "answered {case}",
+    "assign": "assigned {case} to {to}",
     "cancel": "cancelled {case}",
     "redrive": "redrove {case}",
     "resolve": "said whether an effect of {case} happened",

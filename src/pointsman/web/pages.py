@@ -14,6 +14,7 @@ from pointsman.errors import AlreadyAnswered, NotWaiting, PointsmanError
 from pointsman.server.access import Forbidden, Scope, Unauthenticated, permit
 from pointsman.server.forms import FormInvalid, FormTooLarge, form_of
 from pointsman.server.problems import of_error, on_failure
+from pointsman.web.assign import assign_task
 from pointsman.web.case import show_case
 from pointsman.web.cases import CasesPage
 from pointsman.web.live import live
@@ -69,6 +70,7 @@ def pages(
         route("/cases/{case:int}", show_case),
         route("/cases/{case:int}/task", show_task),
         route("/cases/{case:int}/task", answer_task, "POST"),
+        route("/cases/{case:int}/assign", assign_task, "POST"),
         *(route(path, handler, "POST") for path, handler in OPERATIONS),
         route("/theme", choose_theme, "POST"),
         *(route(path, handler, method) for path, handler, method in SIGN_IN),

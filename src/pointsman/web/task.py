@@ -22,13 +22,14 @@ from pointsman.server.views import task_view
 from pointsman.web.answer_forms import ABSENT, ROOT, Problems, compact, read_json
 from pointsman.web.answer_parts import part_of
 from pointsman.web.differences import readable, word_difference
-from pointsman.web.numbers import case_of
+from pointsman.web.numbers import case_of, number_of
 from pointsman.web.render import Shell, base_of, page
-from pointsman.web.waiting import filters_of, neighbours
+from pointsman.web.waiting import assignees_of, escalates_to, filters_of, neighbours
 
 EDIT = "edit."  # begins the names of the fields for edits
 PATIENCE_SECONDS = 1.0  # for a pause that is just being opened again; a model takes longer, and a person does not wait for a blank page
 AGAIN = "The program was started again, or you signed in anew, since you opened this page. What you entered is kept; send it again."
+NOT_ASSIGNED: Mapping[str, str] = {"how": "", "to": "", "note": "", "problem": ""}
 LOOK = "look"  # the field of a form that asks for the page, and answers nothing
 
 
@@ -110,14 +111,14 @@ async def _answer(request: Request, who: Principal, form: Form) -> Response:
     return RedirectResponse(path, 303)
 
 
-async def next_path(request: Request, who: Principal, case: int) -> str:
-    """Return the address of the task to show when this case is decided: the next one of the list, the one before, or the list."""
+async def next_path(request: Request, who: Principal, case: int, how: str = "answered") -> str:
+    """Return the address of the task to show when this case is "answered" or "assigned": the next one of the list, the one before, or the list."""
     engine: Engine = request.app.state.engine
     filters = filters_of(request)
     before, behind = await neighbours(engine, who, filters, case)
     following = behind or before
     path = "/" if following is None else f"/cases/{following}/task"
-    return f"{base_of(request)}{path}{filters.query(answered=case)}"
+    return f"{base_of(request)}{path}{filters.query(**{how: case})}"
 
 
 def _refused(error: AnswerInvalid, edits: Mapping[str, Any]) -> dict[str, str]:
@@ -224,7 +225,15 @@ async def _page(
         "filters": filters,
         "before": before,
         "behind": behind,
-        "answered": request.query_params.get("answered", ""),
+        "answered": number_of(request.query_params.get("answered"), 0),
+        "assigned": number_of(request.query_params.get("assigned"), 0),
+        "passes": {
+            "case": task.case,
+            "assignee": task.assignee or "",
+            "lead": escalates_to(engine, task.process, task.pause, task.assignee),
+            "known": assignees_of(engine),
+        },
+        "assigning": NOT_ASSIGNED,
         **more,
         **(instead or {}),
     }

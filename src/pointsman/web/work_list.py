@@ -38,6 +38,7 @@ async def work_list(request: Request) -> Response:
         "pauses": sorted({pause for process, pause in counts if filters.process in {"", process}} | {filters.pause} - {""}),
         "assignees": assignees_of(engine),
         "answered": number_of(request.query_params.get("answered"), 0),
+        "assigned": number_of(request.query_params.get("assigned"), 0),
         "parked": parked,
         "parked_cases": [] if found is None else [row.case for row in found.rows],
         "doubts": await engine.reader.in_doubt(),

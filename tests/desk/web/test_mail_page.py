@@ -186,3 +186,24 @@ def test_no_page_decides_on_a_get_and_a_viewer_decides_nothing(tmp_path: Path) -
             assert (await desk.engine.case(1)).status is Status.WAITING
 
     asyncio.run(body())
+
+
+def test_a_mail_is_taken_and_escalated_to_the_lead_and_its_draft_stays(tmp_path: Path) -> None:
+    async def body() -> None:
+        settings = {"approval": {"lead": "lea", "lead_hours": 2}}
+        async with desk_with(tmp_path, [letter(REFUND)], **settings) as desk, client_of(desk) as client:
+            before = await desk.engine.pending(1)
+            assert (await desk.engine.case(1)).wake_at == before.since + 2 * 3_600
+
+            taken = await post(client, 1, "assign", assign="me")
+            assert (taken.status_code, taken.headers["location"]) == (303, "/cases/1/task?pause=approve")
+            assert "for ada" in (await client.get("/cases/1/task")).text
+            passed = await post(client, 1, "assign", assign="escalate", asked="ada", note="a lawyer writes")
+
+            assert (passed.status_code, passed.headers["location"]) == (303, "/?pause=approve&assigned=1")
+            assert "for lea" in (await client.get("/?assignee=lea")).text
+            assert await desk.engine.pending(1) == before._replace(assignee="lea")
+            await post(client, 1, "approve")
+            assert (await desk.engine.case(1)).outcome == "sent"
+
+    asyncio.run(body())

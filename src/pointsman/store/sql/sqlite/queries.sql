@@ -68,8 +68,8 @@ UPDATE pauses SET closed = ?, closed_by = ?, closed_at = ? WHERE case_id = ? AND
 INSERT INTO pauses (case_id, revision, name, token, digest, assignee, expires_at, asks, opened_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: climb_pause
--- Move the open pause to the next rung of its ladder.
-UPDATE pauses SET rung = ?, assignee = coalesce(?, assignee) WHERE case_id = ? AND closed IS NULL;
+-- Move the open pause on its ladder, or assign it to somebody.
+UPDATE pauses SET rung = ?, assignee = ? WHERE case_id = ? AND closed IS NULL;
 
 -- name: insert_message
 -- Insert a message from outside or from a child, unless one with its key is known.
