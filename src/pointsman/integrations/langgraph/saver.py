@@ -54,7 +54,7 @@ class PointsmanSaver(BaseCheckpointSaver[Any]):
     """A LangGraph checkpointer on an engine's store, for plain and async programs.
 
     `put` and `put_writes` return when the checkpoint is on the disk. Values are written by `serde`, by default LangGraph's
-    `JsonPlusSerializer`, which never pickles. A value that it cannot write raises ValueRefused. `random` lets tests replace chance.
+    JsonPlusSerializer of langgraph, which never pickles. A value that it cannot write raises ValueRefused. `random` lets tests replace chance.
     """
 
     def __init__(
