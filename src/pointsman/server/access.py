@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -96,12 +96,17 @@ class LocalAccess:
         return self._command if hmac.compare_digest(sent.encode(), self._token.encode()) else None
 
 
+def tell_audit(request: Request, about: dict[str, Any] | None) -> None:
+    """Say what the audit log keeps of a request; None: it changes nothing, and is not kept."""
+    request.state.about = about
+
+
 def acting(request: Request, by: str | None, **about: object) -> str:
     """Return who decides by a permitted request: `by` where the caller may name another person, whom the audit log then has, too.
 
     `about` is what the audit log says more, such as `case` and `why`.
     """
-    request.state.about = about
+    tell_audit(request, about)
     who: Principal = request.state.principal
     name = who.acting(by)
     if name != who.name:

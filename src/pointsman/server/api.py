@@ -40,7 +40,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.operations.explain import explain_case
 from pointsman.operations.history import history_of
 from pointsman.runtime.engine import Engine
-from pointsman.server.access import Principal, Scope, acting, permit
+from pointsman.server.access import Principal, Scope, acting, permit, tell_audit
 from pointsman.server.problems import DOCUMENTED
 from pointsman.server.streams import EventStream, event_stream
 from pointsman.server.views import case_detail, case_view, effect_view, event_view, intake_view, limit_view, process_view, task_view
@@ -78,7 +78,7 @@ async def start(body: Start, request: Request, engine: InEngine, _: Starts, resp
     started = await engine.start(
         body.process, body.state, key=body.key, correlation=body.correlation, tenant=body.tenant, priority=body.priority
     )
-    request.state.about = {"case": started.case}
+    tell_audit(request, {"case": started.case})
     if started.duplicate:
         response.status_code = 200
     return StartedView(case=started.case, duplicate=started.duplicate)
@@ -182,7 +182,7 @@ async def vacuum(engine: InEngine, _: Administers) -> VacuumedView:
 async def send(body: Message, request: Request, engine: InEngine, _: Starts) -> DeliveredView:
     """Deliver a message. The answer comes after the commit that stores it."""
     delivered = await engine.send(body.process, body.message, name=body.name, key=body.key, tenant=body.tenant, priority=body.priority)
-    request.state.about = {"case": delivered.case}
+    tell_audit(request, {"case": delivered.case})
     return DeliveredView(case=delivered.case, how=delivered.how)
 
 

@@ -60,7 +60,7 @@ class BoundedBody:
 class Recorded:
     """Record each request that may change something: who sent it, the name of the action, and the status of the answer.
 
-    A handler says more in `request.state.about`: `operation` is another name of the action, and what is None changes nothing and is not recorded.
+    A handler says more with `tell_audit`: `operation` is another name of the action, and what is None changes nothing and is not recorded.
     """
 
     def __init__(self, app: ASGIApp, *, record: Recorder) -> None:

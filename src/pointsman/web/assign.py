@@ -10,7 +10,7 @@ from pointsman.client.schemas import NAME_MAX, TEXT_MAX
 from pointsman.errors import Refused, ValueRefused
 from pointsman.runtime.decisions import Pending
 from pointsman.runtime.engine import Engine
-from pointsman.server.access import Principal, Scope, permit
+from pointsman.server.access import Principal, Scope, permit, tell_audit
 from pointsman.server.forms import Form, form_of
 from pointsman.web.numbers import case_of
 from pointsman.web.render import base_of
@@ -25,7 +25,7 @@ async def assign_task(request: Request) -> Response:
     case, form = case_of(request), await form_of(request, who)
     pending = await pending_soon(engine, case)
     to, note = _assignee(engine, who, pending, form), form.get("note", "").strip()
-    request.state.about = {"to": to or "nobody", "why": note}
+    tell_audit(request, {"to": to or "nobody", "why": note})
     problem = _problem(pending, form, to, note)
     if problem:
         return await _again(request, who, pending, form, 422, problem)

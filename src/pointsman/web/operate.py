@@ -10,7 +10,7 @@ from pointsman.errors import Refused, ValueRefused
 from pointsman.kernel.rows import CaseRow
 from pointsman.operations.history import history_of
 from pointsman.runtime.engine import Engine
-from pointsman.server.access import Scope, permit
+from pointsman.server.access import Scope, permit, tell_audit
 from pointsman.server.forms import Form, form_of
 from pointsman.web.answer_forms import Problems, read_json
 from pointsman.web.case import Operated, case_page, correctable
@@ -31,7 +31,7 @@ def operation(name: str, needs: Scope, perform: Operation) -> Callable[[Request]
         who = await permit(request, needs)
         engine: Engine = request.app.state.engine
         case, form = case_of(request), await form_of(request, who)
-        request.state.about = {"why": form.get("why", "")}
+        tell_audit(request, {"why": form.get("why", "")})
         problems = Problems()
         if not form.get("why", "").strip():
             problems["why"] = "Say why; the case keeps it."

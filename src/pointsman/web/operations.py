@@ -13,7 +13,7 @@ from pointsman.kernel.operators import correction
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.engine import Engine
-from pointsman.server.access import Principal, Scope, permit
+from pointsman.server.access import Principal, Scope, permit, tell_audit
 from pointsman.server.forms import Form, form_of
 from pointsman.web.answer_forms import Problems, read_json
 from pointsman.web.case_filters import case_filters_of, filters_in
@@ -65,7 +65,7 @@ async def change_intake(request: Request) -> Response:
     engine: Engine = request.app.state.engine
     form = await form_of(request, who)
     resumes, why = form.get("do") == "resume", form.get("why", "").strip()
-    request.state.about = {"operation": "resume intake" if resumes else "pause intake", "why": why}
+    tell_audit(request, {"operation": "resume intake" if resumes else "pause intake", "why": why})
     if not why:
         return await _operations(request, who, 422, "Say why: who starts a case reads it.")
     if resumes:
@@ -93,7 +93,7 @@ async def operate_in_bulk(request: Request) -> Response:
     form = await form_of(request, who)
     operation = form.get("do", "")
     selection = Selection(operation if operation in FITS else "redrive", filters_in(form), form.get("step", ""), form.get("reason", ""))
-    request.state.about = {"operation": f"dry run: {selection.operation}", "why": form.get("why", "")}
+    tell_audit(request, {"operation": f"dry run: {selection.operation}", "why": form.get("why", "")})
     problems = Problems()
     rows = await selection.cases(engine)
     fields = _corrections(form, problems)
@@ -111,13 +111,16 @@ async def operate_in_bulk(request: Request) -> Response:
     rows = rows[:SELECTED_MAX]
     refused = await _perform(engine, selection.operation, rows, fields, who.acting(None), form["why"].strip())
     cases = [row.id for row in rows]
-    request.state.about = {
-        "operation": selection.operation,
-        "why": form["why"],
-        "cases": cases,
-        "fields": sorted(fields),
-        "refused": refused,
-    }
+    tell_audit(
+        request,
+        {
+            "operation": selection.operation,
+            "why": form["why"],
+            "cases": cases,
+            "fields": sorted(fields),
+            "refused": refused,
+        },
+    )
     done = urlencode({"did": selection.operation, "cases": len(rows) - len(refused), "refused": len(refused)})
     return RedirectResponse(f"{base_of(request)}/operations?{done}", 303)
 

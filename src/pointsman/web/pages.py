@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope as Connection
 
 from pointsman.errors import AlreadyAnswered, NotWaiting, PointsmanError
-from pointsman.server.access import Forbidden, Scope, Unauthenticated, permit
+from pointsman.server.access import Forbidden, Scope, Unauthenticated, permit, tell_audit
 from pointsman.server.forms import FormInvalid, FormTooLarge, form_of
 from pointsman.server.problems import of_error, on_failure
 from pointsman.web.assign import assign_task
@@ -84,7 +84,7 @@ async def choose_theme(request: Request) -> Response:
     """Keep which theme a person wants, and go back to the page."""
     who = await permit(request, Scope.READ)
     form = await form_of(request, who)
-    request.state.about = None  # only this browser knows which theme it shows
+    tell_audit(request, None)  # only this browser knows which theme it shows
     theme = form.get("theme", "")
     back = form.get("back", "/")
     answer = RedirectResponse(f"{base_of(request)}{local_path(back) or '/'}", 303)

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from pointsman.errors import PointsmanError
-from pointsman.server.access import Principal
+from pointsman.server.access import Principal, tell_audit
 from pointsman.server.accounts import NAME_MAX, SESSION_SECONDS, User
 from pointsman.server.forms import csrf_token, form_of
 from pointsman.server.forwarded import address_of
@@ -45,7 +45,7 @@ async def sign_in(request: Request) -> Response:
     user = await access.verify(name, form.get("password", ""))
     if user is None:
         # People enter their password as the name, too: only the name of a user is recorded.
-        request.state.about = {"user": name if access.accounts.user(name) is not None else ""}
+        tell_audit(request, {"user": name if access.accounts.user(name) is not None else ""})
         return _form(request, to=to, name=name, problem=WRONG, status=403)
     access.throttle.succeeded(*whose)
     return await _begun(request, user, to)
@@ -92,7 +92,7 @@ async def from_provider(request: Request) -> Response:
         return _form(request, to=attempt.to, problem=str(error), status=403)
     user = access.accounts.user(name)
     if user is None:
-        request.state.about = {"user": name[:NAME_MAX]}
+        tell_audit(request, {"user": name[:NAME_MAX]})
         return _form(request, to=attempt.to, problem=f"{name} is not a user of this desk; ask its administrator.", status=403)
     answer = await _begun(request, user, attempt.to)
     answer.delete_cookie(ATTEMPT_COOKIE)
