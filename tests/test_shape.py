@@ -18,6 +18,7 @@ DEFINITIONS = {
     "definition/process.py: effect",
     "definition/process.py: node",
     "definition/process.py: pause",
+    "functional/tasks.py: task",
     "models/openai_compatible.py: __init__",
     "runtime/engine.py: open",
 }
@@ -29,6 +30,8 @@ CALLS = {
     "definition/process.py: Node",
     "definition/process.py: Pause",
     "definition/process.py: Transaction",
+    "functional/tasks.py: TaskEffect",
+    "functional/tasks.py: TaskNode",
     # Rows and what is made whole of several: an argument for each column. A value in between would be taken apart again at once.
     "cli/main.py: Table",
     "kernel/case.py: Case",

@@ -13,7 +13,7 @@ from pointsman import NotSent, Rejected
 from pointsman.definition.children import Child
 from pointsman.definition.effects import ABSENT, Effect, Found
 from pointsman.definition.nodes import Node
-from pointsman.definition.rules import Park
+from pointsman.definition.rules import Park, parallel
 from pointsman.definition.transactions import Transaction
 from pointsman.kernel import commands, happenings
 from pointsman.kernel.attempts import CallEnd
@@ -93,7 +93,7 @@ def _made_up(cases: Iterable[Case]) -> Iterator[happenings.Happening]:
         happenings.Reconsidered(),
     )
     yield from (happenings.EraseAsked("anna", "asked to"), happenings.CancelAsked("anna", "enough"), happenings.CancelledBeforeCall())
-    yield from (happenings.BranchesEnded((), calling=calling) for calling in (True, False))
+    yield from (happenings.BranchesEnded(parallel(), (), calling=calling) for calling in (True, False))
     for key, happened, calls in product((*known, "unknown"), (True, False), (None, 7)):
         yield from (happenings.Resolved(key, happened, "anna", "looked", outcome, calls) for outcome in (None, "it", object()))
     for step, end in product(steps, ends):

@@ -24,7 +24,7 @@ from pointsman.definition.children import Child
 from pointsman.definition.effects import ABSENT, AnyEffect, Effect, Found
 from pointsman.definition.nodes import AnyNode, Node
 from pointsman.definition.pauses import Pause
-from pointsman.definition.rules import Each, Parallel
+from pointsman.definition.rules import Each, Parallel, parallel
 from pointsman.definition.transactions import Transaction
 from pointsman.kernel import commands, happenings
 from pointsman.kernel.attempts import CallEnd, progress_in
@@ -315,7 +315,7 @@ class Walk:
         many: list[Any] = [
             happenings.Claimed(), happenings.CancelAsked("a", "b"), happenings.Redriven("a", "b", {}), happenings.EraseAsked("a", "b"),
             happenings.Resolved(key, self.chance.random() < 0.5, "a", "b", "c"), happenings.Reconsidered(), happenings.NotAcceptedHere("no"),
-            happenings.AcceptedHere(2), happenings.Continued(step), happenings.BranchesEnded((), calling=False), happenings.CancelledBeforeCall(),
+            happenings.AcceptedHere(2), happenings.Continued(step), happenings.BranchesEnded(parallel(), (), calling=False), happenings.CancelledBeforeCall(),
             happenings.CannotGoOn("it cannot be read"), happenings.Answered(step.name, "a", {}),
             happenings.Assigned(step.name, "c", "a", "b"),
             happenings.Redriven("a", "b", {self.chance.choice(["who", "message", "nothing"]): 1}),
@@ -468,7 +468,7 @@ class Walk:
             branches.end(branch, end)
             ends.append(end)
             if under_way and branches.verdict is None:
-                self._ask(self.case, happenings.BranchesEnded(tuple(ends), calling=True))
+                self._ask(self.case, happenings.BranchesEnded(step, tuple(ends), calling=True))
                 ends = []
         return happenings.BranchesRested(branches, tuple(ends))
 

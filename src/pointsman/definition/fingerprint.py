@@ -42,6 +42,11 @@ def fingerprint_of(
         [teller.of_fields(accept) for _, accept in sorted(messages.items())],
         [[rule.name, rule.step.name, *teller.of_fields(rule.step), teller.of(rule.condition)] for rule in rules],
     ]
+    return digest_of_parts(parts)
+
+
+def digest_of_parts(parts: Sequence[object]) -> str:
+    """The SHA-256 of the parts of a definition, in hexadecimal digits. Their `repr` must be the same in every run."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -73,6 +73,7 @@ class Context:
     rejected: str = ""
     model: int = 0
     _read: Callable[[Blob], Awaitable[bytes]] | None = field(default=None, repr=False, compare=False)
+    _reader: Any = field(default=None, repr=False, compare=False)  # the read-only part of the store, for tasks of the library itself
 
     async def read(self, blob: Blob) -> bytes:
         """Read a blob that was stored with `Engine.store_blob`. Raises KeyError if it has been collected."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from pointsman.definition.children import Child
 from pointsman.definition.effects import AnyEffect
@@ -17,6 +17,10 @@ S = TypeVar("S")
 # As many as there are threads for plain functions (runtime/engine.py): more branches would only wait for a thread. To bound the
 # branches of all cases, use a limit.
 BRANCH_CONCURRENCY = 16
+
+
+TASKS = "tasks"
+"""The name of the step that runs the calls of a body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,40 @@ class Each(Parallel):
     def name(self) -> str:
         """The node's name, and the field that it goes over."""
         return f"{self._joined} over {self.over}"
+
+
+class TaskCall(NamedTuple):
+    """One call that a body has asked for: the name of its branch, the task's node, the digest of its arguments, and the arguments."""
+
+    name: str
+    node: AnyNode
+    digest: str
+    arguments: Any
+
+
+class Waits(NamedTuple):
+    """A body waits for the call `name` for at most so many seconds."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Tasks(Parallel):
+    """The calls that a body has asked for. Each end is recorded at once in the log `record`, and the body may then ask for more calls.
+
+    An item of the log is a list, because one commit takes all calls that have ended by then. Each entry of it has the `call`, and its `value` or
+    its `failure`.
+    """
+
+    calls: tuple[TaskCall, ...] = ()
+    record: str = ""
+    waits: Waits | None = None
+
+    @cached_property
+    def name(self) -> str:
+        """Always the same, so that the calls go on when the body asks for more."""
+        return TASKS
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,15 @@ from pointsman.kernel.snapshot import Cell
 
 @record
 class Decision:
-    """The next step, the rule that chose it ("" if none did), and the fields that the conditions read."""
+    """The next step, the rule that chose it ("" if none did), and the fields that the conditions read.
+
+    `writes` are fields that the program itself writes with the decision; rules write none.
+    """
 
     step: Step
     rule: str = ""
     reads: tuple[str, ...] = ()
+    writes: Mapping[str, Cell] | None = None
 
 
 class Tried(NamedTuple):

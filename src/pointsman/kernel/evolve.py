@@ -79,10 +79,13 @@ def next_after(program: Program, snapshot: Snapshot, event: Event | None, arriva
     if outside:
         steps, turning = 0, ()
     if steps < process.steps_max - TURNING_SHOWN:
-        decision, turning = decision or program.next(cells), ()
+        decision, turning = decision or program.next(snapshot.case, cells), ()
     else:
-        decision = decision or _turns(process, steps, turning) or program.next(cells)
+        decision = decision or _turns(process, steps, turning) or program.next(snapshot.case, cells)
         turning = (*turning, decision.rule)
+    if decision.writes:
+        cells = {**cells, **{name: standing_after(cells, name, write) for name, write in decision.writes.items()}}
+        written = {*written, *decision.writes}
     cleared = () if before.keys() <= cells.keys() else tuple(sorted(before.keys() - cells.keys()))
     return Next(Snapshot(snapshot.case, cells, snapshot.revision + 1, steps + 1, turning), decision, cleared, written, dropped)
 

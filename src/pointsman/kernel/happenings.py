@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pointsman.definition.children import Child
-from pointsman.definition.rules import Step
+from pointsman.definition.rules import Parallel, Step
 from pointsman.definition.transactions import AnyTransaction
 from pointsman.kernel.attempts import CallEnd
 from pointsman.kernel.commands import Acquire, CallEffect, CallNode, LookUpEffect
@@ -153,8 +153,9 @@ class TransactionEnded(NamedTuple):
 
 
 class BranchesEnded(NamedTuple):
-    """Attempts of branches ended while others go on; `calling` says whether calls are under way."""
+    """Attempts of branches of a step ended while others go on; `calling` says whether calls are under way."""
 
+    step: Parallel
     ends: tuple[BranchEnd, ...]
     calling: bool
 

@@ -8,6 +8,7 @@ import heapq
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from pydantic_core import to_json
 
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Each, Parallel
+from pointsman.definition.rules import Each, Parallel, Tasks
 from pointsman.definition.state import Failure
 from pointsman.kernel.attempts import CallEnd, Try, follow, succeeded, waits_event, why_failed, written_by
 from pointsman.kernel.case import Case, cells_from, encode, outcome_text
@@ -60,23 +61,50 @@ class Branches:
 
     def __init__(self, process: AnyProcess, case: Case, step: Parallel) -> None:
         self.step = step
-        self.all = _branches_of(process, case, step)
+        self.all: list[Branch] = []
         self.rows: dict[str, BranchRow] = {}
+        self.over = False
+        self._process = process
         self.under_way = 0
         self._refused: list[tuple[Branch, str]] = []
         self._shut: set[str] = set()
         self._open: deque[Branch] = deque()
         self._waiting: list[tuple[float, int, Branch]] = []
         self._succeeded = self._failed = self._fatal = 0
-        for place, branch in enumerate(self.all):
+        self.take(case, step)
+
+    def take(self, case: Case, step: Parallel) -> bool:
+        """Take in the branches of `step` that are new; return whether there are any. A body asks for more calls while others run."""
+        new = [branch for branch in _branches_of(self._process, case, step) if branch.name not in self.rows]
+        self.step = step
+        for place, branch in enumerate(new, len(self.all)):
             row = case.branches.get(branch.name)
             if row is None or row.reads != branch.reads:  # what it read was rewritten since: it runs again
                 row = BranchRow(branch.name, reads=branch.reads)
             self._keep(branch, place, row)
+        self.all += new
+        return bool(new)
+
+    def time_out(self, name: str) -> BranchEnd:
+        """End a branch that has no result in time. It may be running, or waiting for another attempt or a permit."""
+        branch, row = next(branch for branch in self.all if branch.name == name), self.rows[name]
+        assert isinstance(self.step, Tasks)
+        assert self.step.waits is not None
+        message = f"no result within {self.step.waits.seconds:g} seconds"
+        failure = Failure(step=branch.node.name, error=TimeoutError.__name__, message=message, attempts=row.attempts)
+        event = Event(Kind.NODE_FAILED, name, row.attempts, {"error": failure.error, "message": message})
+        self._open = deque(one for one in self._open if one.name != name)
+        self._waiting = [waiting for waiting in self._waiting if waiting[2].name != name]
+        self._refused = [refused for refused in self._refused if refused[0].name != name]
+        end = BranchEnd((event,), row._replace(failure=failure.model_dump_json()))
+        self._keep(branch, 0, end.write)
+        return end
 
     @property
     def verdict(self) -> Verdict | None:
-        """The verdict on the branches that have ended so far."""
+        """The verdict on the branches that have ended so far. A body's calls have none: the body says when they are `over`."""
+        if isinstance(self.step, Tasks):
+            return None
         return verdict_of(self.step, Tally(len(self.all), self._succeeded, self._failed, self._fatal))
 
     @property
@@ -140,6 +168,32 @@ class Branches:
             heapq.heappush(self._waiting, (row.wake_at, place, branch))
         else:
             self._open.append(branch)
+
+
+def kept(at: Moment, step: Parallel, ends: Sequence[BranchEnd]) -> StepResult:
+    """The ends of branches as they come. The ends of a body's calls go into its record, with the last event."""
+    events = tuple(event for end in ends for event in end.events)
+    writes = tuple(end.write for end in ends)
+    if not isinstance(step, Tasks):
+        return StepResult(events, branches=writes)
+    entries = [_entry(row) for row in writes if row.outcome is not None or row.failure is not None]
+    # A call that ended at its first attempt has no row, and needs none. The row of another one is marked as ended.
+    rows = tuple(_ended(row) for row in writes if (row.outcome is None and row.failure is None) or row.name in at.case.branches)
+    if not entries:
+        return StepResult(events, branches=rows)
+    cell = codec_of(at.process.state).write(step.record, entries, step.name)
+    return StepResult((*events[:-1], replace(events[-1], writes={step.record: cell})), branches=rows)
+
+
+def _entry(row: BranchRow) -> dict[str, Any]:
+    if row.failure is not None:
+        return {"call": row.name, "failure": json.loads(row.failure)}
+    [outcome] = json.loads(row.outcome or "{}").values()
+    return {"call": row.name, "value": json.loads(outcome)["value"]}
+
+
+def _ended(row: BranchRow) -> BranchRow:
+    return BranchRow(row.name, outcome="{}", reads=row.reads) if row.outcome is not None or row.failure is not None else row
 
 
 def branch_ended(at: Moment, branch: Branch, row: BranchRow, end: CallEnd) -> BranchEnd:
@@ -232,6 +286,11 @@ def renewed(branches: Iterable[BranchRow]) -> tuple[BranchRow, ...]:
 
 def _branches_of(process: AnyProcess, case: Case, step: Parallel) -> list[Branch]:
     cells, codec = case.snapshot.cells, codec_of(process.state)
+    if isinstance(step, Tasks):
+        return [
+            Branch(call.name, call.node, call.digest, ItemAt(position, call.name, call.arguments))
+            for position, call in enumerate(step.calls)
+        ]
     if not isinstance(step, Each):
         return [Branch(node.name, node, digest_of(cells, node.depends)) for node in step.nodes]
     node = step.nodes[0]

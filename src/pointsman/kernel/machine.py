@@ -42,7 +42,7 @@ from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.commands import CallEffect, CallNode, Command, Continue, Rest, RunBranches, RunTransaction, StartChild
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.events import ERASED_TEXT, Event, Kind
-from pointsman.kernel.evolve import Next, next_after, parked, rests_on_changes
+from pointsman.kernel.evolve import Next, next_after, parked, rests_on_changes, standing_after
 from pointsman.kernel.happenings import Happening
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.messages import NONE_RECEIVED, Received
@@ -186,14 +186,15 @@ def _cancel_asked(at: Moment, came: happenings.CancelAsked) -> Plan:
 def _redriven(at: Moment, came: happenings.Redriven) -> Plan | Refusal:
     renewed = joins.renewed(at.case.branches.values())
     facts = {"by": came.by, "why": came.why, "fields": list(came.fields)}
-    if not came.fields:
+    again = {} if came.fields else at.program.redriven(at.case.row.id, at.case.snapshot.cells)
+    if not came.fields and not again:
         event = Event(Kind.REDRIVEN, facts=facts)
         return _back_to_backlog(at, StepResult((event,), wake_at=at.now, branches=renewed, attempts=0))
     received = messages.received(at)
     if received.cancel is not None:
         return Refusal(f"case {at.case.row.id} is about to be cancelled: {received.cancel.facts['why']}.")
     try:
-        event = Event(Kind.REDRIVEN, facts=facts, writes=operators.corrected(at, came.fields))
+        event = Event(Kind.REDRIVEN, facts=facts, writes=again or operators.corrected(at, came.fields))
     except Refused as refused:
         return Refusal(str(refused))
     after = _after(at, event, received)
@@ -260,10 +261,10 @@ def _claimed(at: Moment, _: happenings.Claimed) -> Plan | Refusal:
         return Refusal("a ready case must be claimed before it can run")
     if case.pause is not None:
         return _conclude(at, timers.due(at))
-    decision = at.program.next(case.snapshot.cells)
+    decision = at.program.next(case.row.id, case.snapshot.cells)
     # Messages wait while nobody knows whether an effect happened: its outcome comes first.
     first = not case.messages or (isinstance(decision.step, Effect) and bool(case.unsettled))
-    if at.offer.place and first and runnable(decision) and decision.step.name == case.row.step:
+    if at.offer.place and first and runnable(decision) and decision.step.name == case.row.step and not decision.writes:
         same = Next(case.snapshot, decision, ())
         if effects.prepare(at, same, NOTHING, going_on=False)[0].decision is decision:
             return _perform(at, decision.step)
@@ -333,22 +334,25 @@ def _transaction_ended(at: Moment, came: happenings.TransactionEnded) -> Plan | 
 
 def _branches_ended(at: Moment, came: happenings.BranchesEnded) -> Plan:
     """Commit what came out of branches while others go on."""
-    events = tuple(event for end in came.ends for event in end.events)
-    result = StepResult(events, branches=tuple(end.write for end in came.ends), attempts=int(came.calling))
-    return _plan(at, stays(at, result, Status.RUNNING), at.case.snapshot, ())
+    result = joins.kept(at, came.step, came.ends)
+    added = result.events[-1].writes if result.events else {}
+    t = stays(at, replace(result, attempts=int(came.calling)), Status.RUNNING, added=added)
+    cells = {name: standing_after(at.case.snapshot.cells, name, item) for name, item in added.items()}
+    return _plan(at, t, at.case.with_cells({**at.case.snapshot.cells, **cells}).snapshot if added else at.case.snapshot, ())
 
 
 def _branches_rested(at: Moment, came: happenings.BranchesRested) -> Plan | Refusal:
     if at.case.row.step != came.branches.step.name:
         return Refusal(f"the case is not at {came.branches.step.name!r}")
-    events = tuple(event for end in came.ends for event in end.events)
-    writes = tuple(end.write for end in came.ends)
+    kept = joins.kept(at, came.branches.step, came.ends)
     verdict = came.branches.verdict
     if verdict is not None:
-        return _conclude(at, joins.joined(at, came.branches, verdict, (*events, *came.late), writes))
+        return _conclude(at, joins.joined(at, came.branches, verdict, (*kept.events, *came.late), kept.branches))
+    if came.branches.over or (kept.events and kept.events[-1].writes):
+        return _conclude(at, replace(kept, events=(*came.late, *kept.events)))
     if came.branches.refused is not None:
-        return _conclude(at, joins.without_permit(at, came.branches, events, writes))
-    return _conclude(at, StepResult(events, wake_at=came.branches.wake_at(at.now), branches=writes, attempts=0))
+        return _conclude(at, joins.without_permit(at, came.branches, kept.events, kept.branches))
+    return _conclude(at, replace(kept, wake_at=came.branches.wake_at(at.now), attempts=0))
 
 
 def _child_started(at: Moment, came: happenings.ChildStarted) -> Plan | Refusal:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from pointsman.definition.nodes import AnyNode
-from pointsman.definition.rules import Parallel
+from pointsman.definition.rules import Finish, Parallel, Park, Tasks
 from pointsman.errors import BudgetSpent
 from pointsman.kernel.attempts import CallEnd
 from pointsman.kernel.codec import message_of
@@ -46,6 +46,12 @@ class _UnderWay:
     def begin(self, branch: Branch, attempt: asyncio.Task[BranchEnd | str]) -> None:
         self.tasks[attempt] = branch
         attempt.add_done_callback(self._has_ended)
+
+    def leave(self, attempt: asyncio.Task[BranchEnd | str]) -> None:
+        """Wait for an attempt no more."""
+        del self.tasks[attempt]
+        attempt.remove_done_callback(self._has_ended)
+        self.branches.under_way -= 1
 
     def _has_ended(self, attempt: asyncio.Task[BranchEnd | str]) -> None:
         self._ended.append(attempt)
@@ -90,7 +96,7 @@ class BranchRunner:
         under_way = _UnderWay(branches)
         try:
             ends = await self._work(session, under_way, offer)
-            late = await self._cancel_rest(session, under_way) if branches.verdict is not None else []
+            late = await self._cancel_rest(session, under_way) if branches.verdict is not None or branches.over else []
         finally:
             for attempt in under_way.tasks:
                 attempt.cancel()
@@ -99,14 +105,15 @@ class BranchRunner:
     async def _work(self, session: CaseSession, under_way: _UnderWay, offer: Callable[[], Offer]) -> list[BranchEnd]:
         """Begin branches and commit their ends as they come. Return the last ends, which the next commit takes."""
         branches, ends, retried = under_way.branches, list[BranchEnd](), False
-        while branches.verdict is None:
+        while branches.verdict is None and not branches.over:
             if any(has_answered(end) for end in ends):  # before the next branch pays for a response
-                await self._keep(session, ends, offer)
+                await self._keep(session, branches.step, ends, offer)
                 ends = []
             while _may_begin(offer()) and (branch := branches.begin_next(self._clock.now())) is not None:
                 attempt = self._attempt(session, branch, branches.rows[branch.name], offer)
                 under_way.begin(branch, asyncio.create_task(attempt))
-            if not under_way.tasks:
+            until = self._waits_until(session, under_way)
+            if not under_way.tasks and (until is None or ends):
                 if retried or branches.refused is None or not _may_begin(offer()):
                     break
                 await self._limits.given_so_far()  # permits that this step gave back are on their way to the store
@@ -114,17 +121,50 @@ class BranchRunner:
                 retried = True
                 continue
             if ends:
-                await self._keep(session, ends, offer)
+                await self._keep(session, branches.step, ends, offer)
+                ends = []
+                if _asks_more(session, branches):
+                    continue
             more = branches.under_way < branches.step.concurrency and _may_begin(offer())
             due = branches.wake_at(self._clock.now()) if more else None
-            await self._clock.wait(under_way.changed, None if due is None else seconds_until(due, self._clock))
+            first = min((time for time in (due, until) if time is not None), default=None)
+            await self._clock.wait(under_way.changed, None if first is None else seconds_until(first, self._clock))
             ends = under_way.take_ended()
+            if until is not None and self._clock.now() >= until:
+                ends += self._time_out(session, under_way)
             retried = retried and not ends
         return ends
 
-    async def _keep(self, session: CaseSession, ends: Sequence[BranchEnd], offer: Callable[[], Offer]) -> None:
+    async def _keep(self, session: CaseSession, step: Parallel, ends: Sequence[BranchEnd], offer: Callable[[], Offer]) -> None:
         """Commit the ends of branches while others are running."""
-        await self._advance(session, BranchesEnded(tuple(ends), session.calling > 0), offer)
+        await self._advance(session, BranchesEnded(step, tuple(ends), session.calling > 0), offer)
+
+    def _waits_until(self, session: CaseSession, under_way: _UnderWay) -> float | None:
+        """When a body stops waiting for a call (Unix seconds), or None. The time begins when the body begins to wait."""
+        step = under_way.branches.step
+        if not isinstance(step, Tasks) or step.waits is None or _has_ended(under_way.branches.rows[step.waits.name]):
+            return None
+        if session.waits is None or session.waits[0] != step.waits:
+            session.waits = (step.waits, self._clock.now() + step.waits.seconds)
+        return session.waits[1]
+
+    def _time_out(self, session: CaseSession, under_way: _UnderWay) -> list[BranchEnd]:
+        """End the call that a body has waited for in vain. If it runs, it is cancelled, and nothing waits for it."""
+        branches = under_way.branches
+        step = branches.step
+        assert isinstance(step, Tasks)
+        assert step.waits is not None
+        if _has_ended(branches.rows[step.waits.name]):
+            return []
+        for attempt, branch in under_way.tasks.items():
+            if branch.name == step.waits.name:
+                if attempt.done():  # just now
+                    return []
+                under_way.leave(attempt)
+                attempt.cancel()
+                self._leave(session.case.row.id, branch, attempt)
+                break
+        return [branches.time_out(step.waits.name)]
 
     async def _attempt(self, session: CaseSession, branch: Branch, row: BranchRow, offer: Callable[[], Offer]) -> BranchEnd | str:
         """Make one attempt of a branch: check its budget, take its permit, call it, and decide what follows.
@@ -164,15 +204,34 @@ class BranchRunner:
         under_way.tasks.clear()
         for attempt, branch in rest.items():
             if not attempt.done():
-                self._left.add(attempt)
-                attempt.add_done_callback(partial(self._ended_late, session.case.row.id, branch))
+                self._leave(session.case.row.id, branch, attempt)
         return [event for attempt, branch in rest.items() if attempt.done() and (event := _late(branch, attempt)) is not None]
+
+    def _leave(self, case: int, branch: Branch, attempt: asyncio.Task[BranchEnd | str]) -> None:
+        self._left.add(attempt)
+        attempt.add_done_callback(partial(self._ended_late, case, branch))
 
     def _ended_late(self, case: int, branch: Branch, attempt: asyncio.Task[BranchEnd | str]) -> None:
         self._left.discard(attempt)
         event = _late(branch, attempt)
         if event is not None:
             self._late.tell(case, event)
+
+
+def _has_ended(row: BranchRow) -> bool:
+    return row.outcome is not None or row.failure is not None
+
+
+def _asks_more(session: CaseSession, branches: Branches) -> bool:
+    """Ask a body what it does with the ends that are recorded now. Return whether it asks for more calls, or needs none any more."""
+    if not isinstance(branches.step, Tasks):
+        return False
+    case = session.case
+    step = session.program.next(case.row.id, case.snapshot.cells).step
+    if isinstance(step, Tasks):
+        return branches.take(case, step) or step.waits is not None
+    branches.over = isinstance(step, Finish | Park)
+    return branches.over
 
 
 def _may_begin(offer: Offer) -> bool:

@@ -136,7 +136,12 @@ class Calls:
             progress = request.progress
             context = self._context(session.case, request.node, request.attempt, request.key)
             uses["ctx"] = replace(
-                context, violations=progress.violations, rejected=progress.rejected, model=progress.model, _read=self.read
+                context,
+                violations=progress.violations,
+                rejected=progress.rejected,
+                model=progress.model,
+                _read=self.read,
+                _reader=self.ports.store.reader,
             )
         if node.isolated and request.look_up is None:
             return self._isolated(session, request, reads, uses.get("ctx"))

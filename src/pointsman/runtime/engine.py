@@ -231,6 +231,10 @@ class Engine:
         registered = process if isinstance(process, str) else process.name
         return await self._starts.send(registered, message, name=name, key=key, tenant=tenant, priority=priority)
 
+    def new_key(self) -> str:
+        """Return a random key that nothing else has (128 bits)."""
+        return f"{self._ports.random.getrandbits(128):032x}"
+
     async def store_blob(self, content: bytes) -> Blob:
         """Store a large value and return the reference to put into a field. The same content is stored once."""
         self._check_running()

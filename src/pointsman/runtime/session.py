@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.definition.process import AnyProcess
+from pointsman.definition.rules import Waits
 from pointsman.kernel.case import Case
 from pointsman.kernel.commands import CallEffect
 from pointsman.kernel.events import Event
@@ -23,7 +24,8 @@ class CaseSession:
 
     `permit` and `reserved` are the permit and the thread reserved for the next call. `call_until` is when the engine gives up on that call, in
     monotonic seconds. `calling` is the number of calls under way. `counted` says whether the store would count a crash now as an interruption.
-    `cancel` is the event of a cancel that was requested while a step runs. `task` drives the case.
+    `cancel` is the event of a cancel that was requested while a step runs. `task` drives the case. `waits` is what a body waits for, and until
+    when (Unix seconds).
     """
 
     program: Program
@@ -36,6 +38,7 @@ class CaseSession:
     counted: bool = True
     cancel: Event | None = None
     task: asyncio.Task[Any] | None = None
+    waits: tuple[Waits, float] | None = None
 
     def __post_init__(self) -> None:
         self.process = self.program.process

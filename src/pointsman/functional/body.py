@@ -1,0 +1,195 @@
+"""Run the body of an entrypoint over recorded outcomes, and suspend it where it waits for one that is not recorded yet.
+
+A body is a plain or an async function. It runs in a greenlet, so that `.result()` can suspend it anywhere without a thread. Nothing happens outside
+while a body runs: its calls are asked for, and the case machine decides what becomes of them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Container, Coroutine, Generator
+from dataclasses import dataclass
+from inspect import iscoroutine
+from typing import Any, Generic, Literal, TypeVar
+
+from greenlet import GreenletExit, getcurrent, greenlet
+from pydantic import TypeAdapter
+
+from pointsman.definition.nodes import AnyNode
+from pointsman.definition.pauses import Pause
+from pointsman.definition.state import Failure
+from pointsman.errors import PointsmanError
+from pointsman.functional.record import Outcome
+
+R = TypeVar("R")
+
+CallKind = Literal["task", "effect", "pause", "sleep", "child"]
+
+
+class TaskFailed(PointsmanError):
+    """A task failed for good. `call` names the call, `error` is the type of its last exception, and `attempts` the number of attempts.
+
+    A body may catch it and go on. It is raised again whenever the body is run again.
+    """
+
+    def __init__(self, call: str, failure: Failure) -> None:
+        times = f" after {failure.attempts} attempts" if failure.attempts > 1 else ""
+        super().__init__(f"{call!r} failed{times}: {failure.error}: {failure.message}")
+        self.call = call
+        self.error = failure.error
+        self.message = failure.message
+        self.attempts = failure.attempts
+
+
+class TaskTimeout(TaskFailed, TimeoutError):
+    """A task had no result in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a body waits for, and for at most how many seconds."""
+
+    call: "Call[Any]"
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a body asks for: the name of the step, its kind, the type of its result, its arguments as JSON values, and their digest."""
+
+    step: str
+    kind: CallKind
+    returns: TypeAdapter[Any]
+    arguments: Any = None
+    digest: str = ""
+    node: AnyNode | None = None
+    pause: Pause | None = None
+
+
+@dataclass(eq=False)
+class Call(Generic[R]):
+    """One call of a body, which is also its future: `.result()` and `await` give what the call returned.
+
+    `name` has the name of the task, the digest of the arguments and, from the second such call on, its number. It never depends on the
+    place of the call in the body.
+    """
+
+    body: "Body"
+    name: str
+    wanted: Wanted
+    outcome: Outcome | Failure | None = None
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait for the call, and return its result.
+
+        If there is none within `timeout` seconds, the call is cancelled, and TaskTimeout is raised, then and whenever the body is run again. Raises
+        TaskFailed if the call failed for good, and ValueError for a `timeout` of something that has a time limit of its own.
+        """
+        if timeout is not None and self.wanted.kind != "task":
+            raise ValueError(
+                f"{self.wanted.step!r} is no plain task, so its result has no timeout; give it timeout_seconds=, or a deadline=."
+            )
+        if self.outcome is None:
+            self.body.wait(Waiting(self, timeout))
+        outcome = self.outcome
+        assert outcome is not None
+        if isinstance(outcome, Failure):
+            raise (TaskTimeout if outcome.error == TimeoutError.__name__ else TaskFailed)(self.name, outcome)
+        value: R = self.wanted.returns.validate_python(outcome.value)
+        return value
+
+    def __await__(self) -> Generator[Any, None, R]:
+        return self.result()
+        yield
+
+
+class Body(greenlet):
+    """One run of a body. It is suspended, or it has ended with a `value`, or it has `raised`.
+
+    `calls` are all calls that it has asked for, and `open` those without an outcome. `known` are the recorded outcomes, and `unasked` the names
+    of recorded calls that it has not asked for so far. `steps` are the tasks that it may call, and `chances` counts its calls for chance.
+    """
+
+    def __init__(self, function: Callable[[], Any], steps: Container[str]) -> None:
+        super().__init__()
+        self.steps = steps
+        self.chances = 0
+        self._function = function
+        self.calls: dict[str, Call[Any]] = {}
+        self.open: dict[str, Call[Any]] = {}
+        self.known: dict[str, Outcome | Failure] = {}
+        self.unasked: dict[str, None] = {}
+        self.waiting: Waiting | None = None
+        self.ended = False
+        self.value: Any = None
+        self.raised: BaseException | None = None
+        self._asked: Counter[tuple[str, str]] = Counter()
+
+    def run(self) -> None:
+        """Run the function, in the greenlet."""
+        try:
+            value = self._function()
+            self.value = _driven(value) if iscoroutine(value) else value
+        except (GreenletExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # a SystemExit would end the event loop
+            self.raised = error
+        self.ended = True
+
+    def ask(self, wanted: Wanted) -> Call[Any]:
+        """Ask for a call, which is found by its step, the digest of its arguments, and how often it was asked for."""
+        step, digest = wanted.step, wanted.digest
+        self._asked[step, digest] += 1
+        number = self._asked[step, digest]
+        place = digest + (f"#{number}" if number > 1 else "")
+        name = f"{step}[{place}]" if place else step
+        asked = self.calls[name] = Call[Any](self, name, wanted, self.known.get(name))
+        if asked.outcome is None:
+            self.open[name] = asked
+        else:
+            self.unasked.pop(name, None)
+        return asked
+
+    def learn(self, name: str, outcome: Outcome | Failure | None) -> None:
+        """Take in a recorded outcome; None takes it back, before the body has begun."""
+        if outcome is None:
+            self.known.pop(name, None)
+            self.unasked.pop(name, None)
+            return
+        self.known[name] = outcome
+        if name in self.calls:
+            self.calls[name].outcome = outcome
+            self.open.pop(name, None)
+        else:
+            self.unasked[name] = None
+
+    def go_on(self) -> None:
+        """Run until it ends, or waits for an outcome that is not known."""
+        while not self.ended and (self.waiting is None or self.waiting.call.outcome is not None):
+            self.waiting = None
+            self.parent = getcurrent()
+            self.switch()
+
+    def wait(self, waiting: Waiting) -> None:
+        """Suspend the body until the outcome of a call is known."""
+        if getcurrent() is not self:
+            raise RuntimeError(
+                f"the result of {waiting.call.wanted.step!r} was asked for outside the body that called it; ask for it in the body."
+            )
+        self.waiting = waiting
+        assert self.parent is not None
+        self.parent.switch()
+
+
+def current_body() -> Body | None:
+    """The body that runs now, if this is code of a body."""
+    body = getcurrent()
+    return body if isinstance(body, Body) else None
+
+
+def _driven(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run an async body. It awaits its calls only, and they suspend it without the event loop."""
+    try:
+        awaited = coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise TypeError(f"it awaited {type(awaited).__name__}, but a body awaits only its own calls; put everything else into a task")

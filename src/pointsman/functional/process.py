@@ -1,0 +1,178 @@
+"""The process of an entrypoint: its body, its tasks, and the state of a thread."""
+
+import dis
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from pointsman.definition.fingerprint import digest_of_parts
+from pointsman.definition.limits import check_limits
+from pointsman.definition.pauses import Sleep
+from pointsman.definition.process import Process
+from pointsman.definition.rules import Compensate, Rule
+from pointsman.errors import DefinitionError, ValueRefused
+from pointsman.functional.record import INVOCATION, WOKEN, Invocation, Thread
+from pointsman.kernel.codec import describe
+
+STEPS_MAX = 2**31  # a body that loops is a program of its author's; its loops are not rules that turn
+SLEEP = "sleep"
+
+
+class Final(NamedTuple):
+    """What a body returns to its caller, and what the thread keeps for its next invocation."""
+
+    value: Any
+    save: Any
+
+
+class EntrypointProcess(Process[Thread]):
+    """A process whose next step is found by running a body."""
+
+    own_path = str(Path(__file__).parent)
+
+    def __init__(
+        self, function: Callable[..., Any], name: str, tasks: Iterable[Any], *, version: int, leaves: tuple[str, ...], concurrency: int | None,
+        previous: Callable[[], Any],
+    ) -> None:  # fmt: skip
+        super().__init__(name, Thread, version=version, steps_max=STEPS_MAX)
+        self.function = function
+        self.previous = previous
+        self.leaves = frozenset(leaves)
+        self.concurrency = concurrency
+        self._takes, self._input, self._returns = _read(function, name)
+        self.accept(Invocation, writes=INVOCATION, correlate=lambda invocation: invocation.thread, while_open="hold")
+        self.steps[SLEEP] = Sleep(SLEEP, (WOKEN,), 0.0, None)
+        for task in tasks:
+            step = task.step
+            if self.steps.get(step.name, step) is not step:
+                raise DefinitionError(f"entrypoint {name!r}: two of its tasks are called {step.name!r}; give one another name=.")
+            self.steps[step.name] = step
+        check_limits(f"entrypoint {name!r}", [node.limit for node in self.nodes() if node.limit is not None])
+
+    @property
+    def ordered_rules(self) -> tuple[Rule[Thread], ...]:
+        """None: its body decides."""
+        return ()
+
+    @cached_property
+    def compensates(self) -> Mapping[str, Compensate]:
+        """None."""
+        return {}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The digest of the body's code and of the names of its tasks."""
+        code = [part.hex() for part in _instructions(self.function.__code__)] if isinstance(self.function, FunctionType) else []
+        return digest_of_parts([self.name, self.version, sorted(self.steps), code])
+
+    def run_body(self, invocation: Invocation) -> Any:
+        """Call the body, in its greenlet."""
+        given: dict[str, Any] = {}
+        if "previous" in self._takes:
+            given["previous"] = self.previous().result()
+        arguments = [self.taken(invocation.input)] if self._takes and self._takes[0] != "previous" else []
+        return self.function(*arguments, **given)
+
+    def taken(self, given: Any) -> Any:
+        """The input with the type that the body declares. Raises ValueRefused."""
+        try:
+            return self._input.validate_python(given)
+        except ValidationError as error:
+            raise ValueRefused(f"entrypoint {self.name!r} cannot take its input: {describe(error)}.") from None
+
+    def plain(self, value: Any) -> Any:
+        """The result as JSON values, checked against the type that the body declares."""
+        return plain(self._returns, value, f"the result of entrypoint {self.name!r}")
+
+    def result(self, value: Any) -> Any:
+        """The result with the type that the body declares."""
+        return self._returns.validate_python(value)
+
+
+def plain(adapter: TypeAdapter[Any], value: Any, what: str) -> Any:
+    """A value as JSON values, from which `adapter` makes the same value again. Raises ValueRefused."""
+    try:
+        checked = adapter.validate_python(value)
+        dumped = adapter.dump_python(checked, mode="json")
+        again = adapter.validate_python(dumped)
+    except ValidationError as error:
+        raise ValueRefused(f"{what}: {describe(error)}") from None
+    except Exception as error:
+        raise ValueRefused(f"{what}: {type(value).__name__} cannot be held as JSON ({error}); pass it as a resource.") from None
+    if again != checked:
+        raise ValueRefused(f"{what}: {type(value).__name__} does not come back equal from JSON; declare its type.")
+    return dumped
+
+
+def _read(function: Callable[..., Any], name: str) -> tuple[tuple[str, ...], TypeAdapter[Any], TypeAdapter[Any]]:
+    """The parameters of a body, and the types of its input and its result."""
+    hints = get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters
+    strange = [parameter for parameter in [*parameters][1:] if parameter != "previous"]
+    if strange:
+        raise DefinitionError(
+            f"entrypoint {name!r}: its body takes one input and `previous`, not {strange[0]!r}; put all inputs into one type."
+        )
+    first = next(iter(parameters), None)
+    returns = hints.get("return", Any)
+    return tuple(parameters), TypeAdapter(hints.get(first or "", Any)), TypeAdapter(Any if returns is Final else returns)
+
+
+def _instructions(code: CodeType) -> list[bytes]:
+    parts = [code.co_code]
+    for constant in code.co_consts:
+        parts += _instructions(constant) if isinstance(constant, CodeType) else [repr(constant).encode()]
+    return parts
+
+
+def tasks_of(function: Callable[..., Any], is_task: Callable[[Any], bool]) -> list[Any]:
+    """The tasks and entrypoints that a body names, itself or in the plain functions that it names."""
+    found: dict[int, Any] = {}
+    seen: set[int] = set()
+    waiting: list[Any] = [function]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if is_task(value):
+            found[id(value)] = value
+        elif isinstance(value, FunctionType):
+            waiting += _named(value)
+    return list(found.values())
+
+
+def _named(function: FunctionType) -> list[Any]:
+    """What a function names: globals, and variables of the functions around it. Attributes of modules and classes are followed once."""
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+    values: list[Any] = []
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+        owner: Any = None
+        for instruction in dis.get_instructions(code):
+            name = instruction.argval
+            if instruction.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
+                owner = function.__globals__.get(name)
+            elif instruction.opname in {"LOAD_DEREF", "LOAD_CLASSDEREF"} and name in cells:
+                owner = _content(cells[name])
+            elif instruction.opname in {"LOAD_ATTR", "LOAD_METHOD"} and owner is not None:
+                owner = getattr(owner, name, None) if inspect.ismodule(owner) or inspect.isclass(owner) else None
+            else:
+                owner = None
+            if owner is not None:
+                values.append(owner)
+    return values
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it is not filled yet
+        return None

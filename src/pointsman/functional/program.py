@@ -1,0 +1,254 @@
+"""The program of an entrypoint: what comes next is found by running its body over the recorded outcomes."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from traceback import extract_tb
+from typing import Any
+
+from pointsman.definition.pauses import Sleep
+from pointsman.definition.rules import BRANCH_CONCURRENCY, Finish, Park, TaskCall, Tasks, Waits
+from pointsman.definition.state import Failure
+from pointsman.functional.body import Body, Call, TaskFailed
+from pointsman.functional.process import EntrypointProcess, Final
+from pointsman.functional.record import (
+    ANSWERS,
+    ASKED,
+    INVOCATION,
+    OUTCOMES,
+    RECORD,
+    RESULT,
+    SAVED,
+    SHOWN,
+    WOKEN,
+    Asked,
+    Invocation,
+    Outcome,
+    RecordEntry,
+)
+from pointsman.kernel.codec import codec_of, message_of
+from pointsman.kernel.decide import Decision
+from pointsman.kernel.snapshot import Cell
+
+BODIES_MAX = 10_000  # suspended bodies that a thread keeps: some kilobytes each. A body beyond them is run again over its record.
+BODY = "body"
+"""The writer of the fields that a body writes itself."""
+
+
+class _Suspended(Body):
+    """A body, and how much of the record it has taken in. `pending` is what it has taken in and what is not recorded yet."""
+
+    def __init__(self, process: EntrypointProcess, invocation: Cell) -> None:
+        given: Invocation = invocation.value  # type: ignore[assignment]
+        super().__init__(lambda: process.run_body(given), process.steps)
+        self.invocation = invocation.text
+        self.items: list[list[RecordEntry]] = []
+        self.pending: RecordEntry | None = None
+        self.recorded: set[str] = set()
+        self.left_out: set[str] = set()
+        self.outcomes = self.answers = 0
+        self.woken: float | None = None
+
+
+class BodyProgram:
+    """The program of an entrypoint."""
+
+    def __init__(self, process: EntrypointProcess) -> None:
+        self.process = process
+        self._local = threading.local()  # a greenlet belongs to its thread
+
+    def next(self, case: int, cells: Mapping[str, Cell]) -> Decision:
+        """Run the body on, and return the step that it waits for."""
+        body = self._body(case, cells)
+        body.go_on()
+        decision = self._ended(body) if body.ended else self._waits(body, cells)
+        if isinstance(decision.step, Finish | Park):
+            self._bodies.pop(case, None)
+        return decision
+
+    def redriven(self, case: int, cells: Mapping[str, Cell]) -> Mapping[str, Cell]:
+        """Take back the failure that the body did not catch, so that its call is made again."""
+        body = self._body(case, cells)
+        body.go_on()
+        if not isinstance(body.raised, TaskFailed):
+            return {}
+        return {RECORD: self._recorded([{"call": body.raised.call, "void": True}])}
+
+    @property
+    def _bodies(self) -> OrderedDict[int, _Suspended]:
+        try:
+            bodies: OrderedDict[int, _Suspended] = self._local.bodies
+        except AttributeError:
+            bodies = self._local.bodies = OrderedDict()
+        return bodies
+
+    def _body(self, case: int, cells: Mapping[str, Cell]) -> _Suspended:
+        """The suspended body of a case, with everything that its fields record; a new one where there is none that fits."""
+        items: list[list[RecordEntry]] = cells[RECORD].value if RECORD in cells else []  # type: ignore[assignment]
+        bodies = self._bodies
+        body = bodies.get(case)
+        if body is None or not self._take_in(body, cells, items):
+            body = bodies[case] = _Suspended(self.process, cells[INVOCATION])
+            self._take_in(body, cells, items)
+        bodies.move_to_end(case)
+        if len(bodies) > BODIES_MAX:
+            bodies.popitem(last=False)
+        return body
+
+    def _take_in(self, body: _Suspended, cells: Mapping[str, Cell], items: list[list[RecordEntry]]) -> bool:
+        """Take in what was recorded since. Return whether this body may go on: it has seen nothing that is not recorded."""
+        known = len(body.items)
+        if body.invocation != cells[INVOCATION].text or len(items) < known or items[:known] != body.items:
+            return False
+        begun = bool(body) or body.dead
+        for entry in (entry for item in items[known:] for entry in item):
+            if entry.get("void") and begun:
+                return False
+            self._learn(body, cells, entry)
+        body.items = items
+        fresh = self._fresh(body, cells)
+        if body.pending is not None and body.pending != fresh:
+            return False
+        if fresh is not None and body.pending is None:
+            body.learn(fresh["call"], _outcome(cells, fresh))
+            body.pending = fresh
+        return True
+
+    def _learn(self, body: _Suspended, cells: Mapping[str, Cell], entry: RecordEntry) -> None:
+        name = entry["call"]
+        if entry.get("left_out"):
+            body.left_out.add(name)
+            return
+        if entry.get("void"):
+            body.recorded.discard(name)
+            body.learn(name, None)
+            return
+        body.outcomes += "outcome" in entry
+        body.answers += "answer" in entry
+        body.woken = entry.get("woken", body.woken)
+        body.recorded.add(name)
+        if body.pending is not None and body.pending["call"] == name:
+            body.pending = None
+        else:
+            body.learn(name, _outcome(cells, entry))
+
+    def _fresh(self, body: _Suspended, cells: Mapping[str, Cell]) -> RecordEntry | None:
+        """The outcome of the step that the case was at, if it has come and is not recorded yet."""
+        if ASKED not in cells:
+            return None
+        asked: Asked = cells[ASKED].value  # type: ignore[assignment]
+        if asked.call in body.recorded:
+            return None
+        if asked.kind == "pause":
+            return {"call": asked.call, "answer": body.answers} if _length(cells, ANSWERS) > body.answers else None
+        if asked.kind == "sleep":
+            woken: Any = cells[WOKEN].value if WOKEN in cells else None
+            return {"call": asked.call, "woken": woken} if woken != body.woken else None
+        return {"call": asked.call, "outcome": body.outcomes} if _length(cells, OUTCOMES) > body.outcomes else None
+
+    def _waits(self, body: _Suspended, cells: Mapping[str, Cell]) -> Decision:
+        """The step that a suspended body waits for: its tasks, all at once; else the first effect, pause, sleep or entrypoint that it asked for."""
+        tasks = [call for call in body.open.values() if call.wanted.kind == "task"]
+        if not tasks:
+            return self._asks(body, cells, next(iter(body.open.values())))
+        changed = self._changed(body, tasks)
+        notes = ([body.pending] if body.pending else []) + [RecordEntry(call=name, left_out=True) for name in changed]
+        rule = f"{', '.join(changed)} had other arguments before" if changed else ""
+        waiting = body.waiting
+        assert waiting is not None
+        waits = None if waiting.seconds is None else Waits(waiting.call.name, waiting.seconds)
+        calls = tuple(
+            TaskCall(call.name, call.wanted.node, call.wanted.digest, call.wanted.arguments)
+            for call in tasks
+            if call.wanted.node is not None
+        )
+        nodes = tuple(call.node for call in calls)
+        step = Tasks(nodes, concurrency=self.process.concurrency or BRANCH_CONCURRENCY, calls=calls, record=RECORD, waits=waits)
+        return Decision(step, rule, writes=self._writes(notes))
+
+    def _asks(self, body: _Suspended, cells: Mapping[str, Cell], call: Call[Any]) -> Decision:
+        writes = self._writes([body.pending] if body.pending else [])
+        asked = Asked(call=call.name, kind=call.wanted.kind, arguments=call.wanted.arguments)  # type: ignore[arg-type]
+        codec = codec_of(self.process.state)
+        if ASKED not in cells or cells[ASKED].value != asked:
+            writes[ASKED] = codec.encode(ASKED, asked, BODY)
+        if call.wanted.kind == "pause":
+            assert call.wanted.pause is not None
+            self.process.steps[call.wanted.pause.name] = call.wanted.pause
+            shown = codec.encode(SHOWN, call.wanted.arguments, BODY)
+            if SHOWN not in cells or cells[SHOWN] != shown:
+                writes[SHOWN] = shown
+            return Decision(call.wanted.pause, "the body pauses", writes=writes)
+        if call.wanted.kind == "sleep":
+            return Decision(Sleep(call.wanted.step, (WOKEN,), float(call.wanted.arguments), None), "the body sleeps", writes=writes)
+        differs = [name for name in self._left(body) if name.partition("[")[0] == call.wanted.step]
+        if differs and call.wanted.kind == "effect":
+            problem = f"{differs[0]} is recorded, and the body asks for {call.name} instead, which could repeat it"
+            return Decision(
+                Park(f"{problem}; correct the body, or name {call.wanted.step!r} in leaves= of entrypoint {self.process.name!r}")
+            )
+        return Decision(self.process.steps[call.wanted.step], f"the body calls {call.wanted.step}", writes=writes)
+
+    def _ended(self, body: _Suspended) -> Decision:
+        """What follows from a body that has returned or raised."""
+        if body.raised is not None:
+            return Decision(Park(_why(self.process, body.raised)))
+        left = self._left(body)
+        if left:
+            problem = f"the body returned without asking for {', '.join(left)}, which it had asked for before"
+            names = ", ".join(sorted({repr(name.partition("[")[0]) for name in left}))
+            return Decision(Park(f"{problem}; correct the body, or name {names} in leaves= of entrypoint {self.process.name!r}"))
+        value, save = body.value if isinstance(body.value, Final) else (body.value, body.value)
+        codec = codec_of(self.process.state)
+        writes = self._writes([body.pending] if body.pending else [])
+        try:
+            writes[RESULT] = codec.encode(RESULT, Outcome(value=self.process.plain(value)), BODY)
+            writes[SAVED] = codec.encode(SAVED, Outcome(value=save), BODY)
+        except Exception as error:
+            return Decision(Park(f"the result of entrypoint {self.process.name!r} cannot be recorded: {message_of(error)}"))
+        return Decision(Finish("returned"), "the body returned", writes=writes)
+
+    def _changed(self, body: _Suspended, tasks: Iterable[Call[Any]]) -> list[str]:
+        """Recorded calls that the body has not asked for while it asks for a new call of the same task."""
+        if not body.unasked:
+            return []
+        steps = {call.wanted.step for call in tasks}
+        return [name for name in body.unasked if name not in body.left_out and name.partition("[")[0] in steps]
+
+    def _left(self, body: _Suspended) -> list[str]:
+        """Recorded calls that the body has not asked for, and may not leave out."""
+        return [name for name in body.unasked if name not in body.left_out and name.partition("[")[0] not in self.process.leaves]
+
+    def _writes(self, entries: list[RecordEntry]) -> dict[str, Cell]:
+        return {RECORD: self._recorded(entries)} if entries else {}
+
+    def _recorded(self, entries: list[RecordEntry]) -> Cell:
+        return codec_of(self.process.state).write(RECORD, entries, BODY)
+
+
+def _length(cells: Mapping[str, Cell], field: str) -> int:
+    return len(cells[field].value) if field in cells else 0  # type: ignore[arg-type]
+
+
+def _outcome(cells: Mapping[str, Cell], entry: RecordEntry) -> Outcome | Failure:
+    if "value" in entry:
+        return Outcome(value=entry["value"])
+    if "failure" in entry:
+        return Failure.model_validate(entry["failure"])
+    if "woken" in entry:
+        return Outcome(value=entry["woken"])
+    if "answer" in entry:
+        answers: Any = cells[ANSWERS].value
+        return Outcome(value=answers[entry["answer"]])
+    outcomes: Any = cells[OUTCOMES].value
+    outcome: Outcome | Failure = outcomes[entry["outcome"]]
+    return outcome
+
+
+def _why(process: EntrypointProcess, error: BaseException) -> str:
+    """Why a case is parked whose body raised."""
+    if isinstance(error, TaskFailed):
+        return str(error)
+    frames = [frame for frame in extract_tb(error.__traceback__) if not frame.filename.startswith(process.own_path)]
+    where = f" (line {frames[-1].lineno} of {frames[-1].name})" if frames else ""
+    return f"the body of entrypoint {process.name!r} raised {type(error).__name__}: {message_of(error)}{where}; correct it and redrive the case"

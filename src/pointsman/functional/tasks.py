@@ -1,0 +1,420 @@
+"""Tasks: functions that a body calls, whose outcomes are recorded."""
+
+import asyncio
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from functools import cached_property, wraps
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, get_type_hints, overload
+
+from pydantic import TypeAdapter
+
+from pointsman.definition.durations import Duration, seconds_of
+from pointsman.definition.effects import Effect, Reconcile, Safety
+from pointsman.definition.guards import Guard, answered, check_name
+from pointsman.definition.ladder import ladder_of
+from pointsman.definition.limits import Limit
+from pointsman.definition.nodes import Context, Node, Retry
+from pointsman.definition.pauses import Pause
+from pointsman.definition.process import EFFECT_TIMEOUT_SECONDS
+from pointsman.definition.signature import ItemParameter, Signature
+from pointsman.errors import DefinitionError
+from pointsman.functional.body import Body, Call, CallKind, Wanted, current_body
+from pointsman.functional.process import SLEEP, plain
+from pointsman.functional.record import ANSWERS, ASKED, OUTCOMES, RESULTS, SAVED, SHOWN, Asked, Outcome
+from pointsman.kernel.codec import digest
+from pointsman.kernel.snapshot import Status
+from pointsman.store.query import CaseQuery, Order
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+DIGEST_LENGTH = 12  # hexadecimal digits of the arguments' SHA-256: 48 bits tell the calls of one task in one case apart
+
+INJECTED: Final[Any] = None
+"""The default of a task's parameter after the `*`, which the engine fills in: a type checker then accepts calls without it."""
+
+_inside: ContextVar[str] = ContextVar("pointsman_task", default="")
+
+
+class Future(Protocol[R_co]):
+    """What a call of a task returns: its result, once it is there."""
+
+    def result(self, timeout: float | None = None) -> R_co:
+        """Wait for the result and return it."""
+
+    def __await__(self) -> Generator[Any, None, R_co]:
+        """Wait for the result and return it."""
+
+
+@dataclass(eq=False)
+class _Direct(Generic[R]):
+    """The future of a task that was called outside a body: it is an ordinary call."""
+
+    call: Callable[[], Any]
+
+    def result(self, timeout: float | None = None) -> R:
+        """Call the function, and return what it returns."""
+        value = self.call()
+        if inspect.iscoroutine(value):
+            value = asyncio.run(asyncio.wait_for(value, timeout))
+        returned: R = value
+        return returned
+
+    def __await__(self) -> Generator[Any, None, R]:
+        value = self.call()
+        returned: R = (yield from value.__await__()) if inspect.iscoroutine(value) else value
+        return returned
+
+
+@dataclass(frozen=True, eq=False)
+class TaskNode(Node[Any, Any]):
+    """The node of a task. It takes the arguments of a call as its item."""
+
+    returned: TypeAdapter[Any] = field(kw_only=True)
+
+    def split(self, result: object) -> Mapping[str, object]:
+        """The result as JSON values, under the name that branches write."""
+        return {RESULTS: Outcome(value=plain(self.returned, result, f"the result of task {self.name!r}"))}
+
+
+@dataclass(frozen=True, eq=False)
+class TaskEffect(Effect[Any, Any]):
+    """The effect of a task with a safety policy. It reads the call that the body asked for."""
+
+    returned: TypeAdapter[Any] = field(kw_only=True)
+
+    def split(self, result: object) -> Mapping[str, object]:
+        """The result as JSON values, as an item of the outcomes."""
+        return {OUTCOMES: Outcome(value=plain(self.returned, result, f"the result of task {self.name!r}"))}
+
+
+@dataclass(eq=False)
+class Task(Generic[P, R]):
+    """A function whose calls in a body are recorded. Outside a body, a call is an ordinary call."""
+
+    function: Callable[P, Any]
+    name: str
+    step: TaskNode | TaskEffect
+    parameters: Mapping[str, TypeAdapter[Any]]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[R] | _Direct[R]:
+        """In a body: ask for the call, and return its future. It has begun, or begins with the next result that the body waits for."""
+        body = current_body()
+        if body is None:
+            within = _inside.get()
+            if within and isinstance(self.step, Effect):
+                problem = f"task {self.name!r} changes the outside world, and task {within!r} calls it, where its outcome is not recorded"
+                raise RuntimeError(f"{problem}; call it in the body of the entrypoint.")
+            return _Direct(lambda: self.function(*args, **kwargs))
+        if self.name not in body.steps:
+            raise DefinitionError(f"task {self.name!r} is not known to the entrypoint that calls it; name it in tasks= of the entrypoint.")
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments = {
+            name: plain(self.parameters[name], value, f"argument {name!r} of task {self.name!r}") for name, value in bound.arguments.items()
+        }
+        what = digest((json.dumps(arguments, sort_keys=True),))[:DIGEST_LENGTH]
+        kind: CallKind = "effect" if isinstance(self.step, Effect) else "task"
+        call: Call[R] = body.ask(Wanted(self.name, kind, self.step.returned, arguments, what, self.step))
+        return call
+
+    @cached_property
+    def _signature(self) -> inspect.Signature:
+        """The parameters that a caller gives: those before the `*`."""
+        signature = inspect.signature(self.function)
+        given = [one for one in signature.parameters.values() if one.kind is not one.KEYWORD_ONLY]
+        return signature.replace(parameters=given)
+
+
+@overload
+def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+@overload
+def task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *, name: str | None = None, retry: Retry = ..., timeout_seconds: float | None = None, limit: Limit | None = None, guard: Guard | None = None,
+    safety: Safety | None = None, inline: bool = False, former_names: tuple[str, ...] = (),
+) -> "_Decorator": ...  # fmt: skip
+
+
+def task(function: Callable[P, Any] | None = None, /, **settings: Any) -> Any:
+    """Declare a task: a plain or async function that a body calls.
+
+    The parameters before the `*` are the arguments of a call; those after it name resources, and `ctx: Context`. Arguments and results are recorded as
+    JSON, and come back with the declared types. `timeout_seconds` bounds one attempt, `retry` the attempts, and `limit` the calls of all cases.
+    `guard` checks a result; the first parameter of its checks takes it. A task that changes the outside world declares its `safety`, as an effect
+    does: it is called under an idempotency key (`ctx.key`), one such call of a case at a time, and after a crash only as the policy allows.
+    `inline` and `former_names` are as with `Process.node`. Raises DefinitionError.
+    """
+    if function is None:
+        return lambda function: _task(function, _Settings(**settings))
+    return _task(function, _Settings(**settings))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    """What `task` takes."""
+
+    name: str | None = None
+    retry: Retry = Retry()  # noqa: RUF009 - a frozen value
+    timeout_seconds: float | None = None
+    limit: Limit | None = None
+    guard: Guard | None = None
+    safety: Safety | None = None
+    inline: bool = False
+    former_names: tuple[str, ...] = ()
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+def _task(function: Callable[..., Any], settings: _Settings) -> Task[Any, Any]:
+    name = settings.name or function.__name__
+    if "[" in name or name == SLEEP:
+        raise DefinitionError(f"task {name!r}: give it another name=, without '['.")
+    parameters, uses, returns = _parameters(function)
+    signature, asks = answered(Signature({}, frozenset(), uses, returns))
+    step: TaskNode | TaskEffect
+    if settings.safety is not None:
+        step = _effect(function, name, settings, parameters, signature)
+    else:
+        guard = Guard(repairs_max=0) if settings.guard is None and asks else settings.guard
+        step = _node(function, name, replace(settings, guard=guard), parameters, signature)
+    return Task(function, name, step, parameters)
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[dict[str, TypeAdapter[Any]], dict[str, Any], Any]:
+    """The types of a task's arguments, of its resources, and of its result."""
+    hints = get_type_hints(function, include_extras=True)
+    arguments: dict[str, TypeAdapter[Any]] = {}
+    uses: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        hint = hints.get(parameter.name, Any)
+        match parameter.kind:
+            case parameter.KEYWORD_ONLY:
+                uses[parameter.name] = hint
+            case parameter.VAR_POSITIONAL:
+                arguments[parameter.name] = TypeAdapter[Any](tuple[hint, ...])  # type: ignore[valid-type]
+            case parameter.VAR_KEYWORD:
+                arguments[parameter.name] = TypeAdapter[Any](dict[str, hint])  # type: ignore[valid-type]
+            case _:
+                arguments[parameter.name] = TypeAdapter(hint)
+    return arguments, uses, hints.get("return", Any)
+
+
+def _node(function: Callable[..., Any], name: str, settings: _Settings, parameters: "_Parameters", signature: Signature) -> TaskNode:
+    return TaskNode(
+        function=_called_with(function, name, parameters),
+        name=name,
+        writes=(RESULTS,),
+        signature=replace(signature, item=ItemParameter("call", Any, 0)),
+        retry=settings.retry,
+        timeout_seconds=settings.timeout_seconds,
+        on_failure="record",
+        asynchronous=inspect.iscoroutinefunction(function),
+        inline=settings.inline,
+        former_names=settings.former_names,
+        limit=settings.limit,
+        guard=None if settings.guard is None else _guarding(settings.guard, TypeAdapter(signature.returns)),
+        returned=TypeAdapter(signature.returns),
+    )
+
+
+def _effect(function: Callable[..., Any], name: str, settings: _Settings, parameters: "_Parameters", signature: Signature) -> TaskEffect:
+    if settings.guard is not None or settings.inline:
+        raise DefinitionError(f"task {name!r}: a task with a safety policy takes no guard= or inline=; put that part into another task.")
+    safety = settings.safety
+    assert safety is not None
+    if isinstance(safety, Reconcile):
+        safety = replace(safety, look_up=_looking_up(safety.look_up, name, parameters))
+    return TaskEffect(
+        function=_called_with(function, name, parameters),
+        name=name,
+        writes=(OUTCOMES,),
+        signature=replace(signature, reads={ASKED: Asked}),
+        retry=settings.retry,
+        timeout_seconds=settings.timeout_seconds or EFFECT_TIMEOUT_SECONDS,
+        on_failure="record",
+        asynchronous=inspect.iscoroutinefunction(function),
+        safety=safety,
+        former_names=settings.former_names,
+        limit=settings.limit,
+        returned=TypeAdapter(signature.returns),
+    )
+
+
+_Parameters = Mapping[str, TypeAdapter[Any]]
+
+
+def _called_with(function: Callable[..., Any], name: str, parameters: Mapping[str, TypeAdapter[Any]]) -> Callable[..., Any]:
+    """The function with one parameter, which has all arguments of a call."""
+    signature = inspect.signature(function)
+
+    def bound(call: Any) -> inspect.BoundArguments:
+        given = call.arguments if isinstance(call, Asked) else call
+        values = {name: parameters[name].validate_python(value) for name, value in given.items()}
+        return inspect.BoundArguments(signature, values)
+
+    if inspect.iscoroutinefunction(function):
+
+        async def call_async(call: Any, **uses: Any) -> Any:
+            arguments = bound(call)
+            token = _inside.set(name)
+            try:
+                return await function(*arguments.args, **arguments.kwargs, **uses)
+            finally:
+                _inside.reset(token)
+
+        return wraps(function)(call_async)
+
+    def call_plain(call: Any, **uses: Any) -> Any:
+        arguments = bound(call)
+        token = _inside.set(name)
+        try:
+            return function(*arguments.args, **arguments.kwargs, **uses)
+        finally:
+            _inside.reset(token)
+
+    return wraps(function)(call_plain)
+
+
+def _looking_up(look_up: Callable[..., Any], name: str, parameters: Mapping[str, TypeAdapter[Any]]) -> Callable[..., Any]:
+    """A look-up that takes the call, and gives the author's look-up those of its arguments that it names."""
+    hints, signature = get_type_hints(look_up, include_extras=True), inspect.signature(look_up)
+    wanted = [one.name for one in signature.parameters.values() if one.kind is not one.KEYWORD_ONLY]
+    unknown = [parameter for parameter in wanted if parameter not in parameters]
+    if unknown:
+        raise DefinitionError(f"task {name!r}: its look-up takes {unknown[0]!r}, which is no parameter of the task.")
+
+    def given(asked: Asked) -> list[Any]:
+        return [parameters[parameter].validate_python(asked.arguments[parameter]) for parameter in wanted]
+
+    if inspect.iscoroutinefunction(look_up):
+
+        async def look(asked: Asked, **uses: Any) -> Any:
+            return await look_up(*given(asked), **uses)
+    else:
+
+        def look(asked: Asked, **uses: Any) -> Any:  # type: ignore[misc]
+            return look_up(*given(asked), **uses)
+
+    kept = [one for one in signature.parameters.values() if one.kind is one.KEYWORD_ONLY]
+    asked = inspect.Parameter(ASKED, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Asked)
+    look.__signature__ = inspect.Signature([asked, *kept])  # type: ignore[attr-defined]
+    look.__annotations__ = {ASKED: Asked, **{one.name: hints[one.name] for one in kept}, "return": hints.get("return", Any)}
+    look.__name__ = getattr(look_up, "__name__", "look_up")
+    return look
+
+
+def _guarding(guard: Guard, returned: TypeAdapter[Any]) -> Guard:
+    """The guard with checks that read the result of a call, as its branch writes it."""
+
+    def reading(check: Callable[..., Any]) -> Callable[..., Any]:
+        def judge(results: Outcome) -> Any:
+            return check(returned.validate_python(results.value))
+
+        judge.__name__ = check_name(check)
+        return judge
+
+    return Guard(
+        *(reading(check) for check in guard.checks), repairs_max=guard.repairs_max, retries_max=guard.retries_max, models=guard.models,
+        free_models=guard.free_models, escalate=guard.escalate,
+    )  # fmt: skip
+
+
+# What a body asks the engine for.
+
+
+def pause(
+    shown: Any = None,
+    *,
+    answer: Any = Any,
+    name: str = "pause",
+    deadline: Duration | None = None,
+    ladder: tuple[Any, ...] = (),
+    assignee: str | None = None,
+) -> Any:
+    """Wait for a person's answer to what is `shown`, and return it. Nothing is in memory, and no thread waits.
+
+    `answer` is the type of the answer. `name`, `deadline`, `ladder` and `assignee` are as with `Process.pause`. Raises RuntimeError outside a body.
+    """
+    body = _body("pause")
+    rungs = ladder_of(f"pause {name!r}", ladder, deadline)
+    declared = Pause(name, (ANSWERS,), answer, (SHOWN,), ladder=rungs, assignee=assignee)
+    shows = plain(TypeAdapter(Any), shown, f"what pause {name!r} shows")
+    return body.ask(Wanted(name, "pause", TypeAdapter(answer), shows, pause=declared)).result()
+
+
+interrupt = pause
+"""The name of `pause` in LangGraph."""
+
+
+def sleep(duration: Duration) -> None:
+    """Wait for a time ("4h", a timedelta, or seconds), which may be days. Raises RuntimeError outside a body."""
+    body, seconds = _body(SLEEP), seconds_of(duration, SLEEP)
+    if seconds > 0:
+        body.ask(Wanted(SLEEP, "sleep", TypeAdapter(Any), seconds, f"{seconds:g}")).result()
+
+
+def now() -> float:
+    """The time in Unix seconds. The body gets the same time whenever it is run again."""
+    return _now().result()
+
+
+def random() -> float:
+    """A number in [0, 1), which is the same whenever the body is run again. It is no secret."""
+    return int(_next_chance(), 16) / 16**32
+
+
+def uuid() -> str:
+    """A UUID, which is the same whenever the body is run again. It is no secret."""
+    digits = _next_chance()  # RFC 9562, section 5.4: version 4, variant 10
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{8 + int(digits[16], 16) % 4:x}{digits[17:20]}-{digits[20:]}"
+
+
+@task(inline=True, name="now")
+def _now(*, ctx: Context = INJECTED) -> float:
+    return ctx.now
+
+
+@task(inline=True, name="chance")
+def _chance(number: int, *, ctx: Context = INJECTED) -> str:
+    # The database's random name makes it differ from that of any other database.
+    return hashlib.sha256(f"{ctx.incarnation}/{ctx.case}/{number}".encode()).hexdigest()[:32]
+
+
+def _next_chance() -> str:
+    body = _body("random")
+    body.chances += 1
+    return _chance(body.chances).result()
+
+
+@task(name="previous")
+async def previous(*, ctx: Context = INJECTED) -> Any:
+    """What the last invocation of the thread that has ended has kept for this one; None at the first."""
+    reader = ctx._reader  # noqa: SLF001 - a task of the library
+    row = await reader.case(ctx.case)
+    query = CaseQuery(process=row.process, tenant=row.tenant, correlation=row.correlation, status=Status.DONE, order=Order.NEWEST)
+    for found in (await reader.find(query, limit=1)).rows:
+        saved = next((json.loads(kept.text) for kept in await reader.fields(found.case.id) if kept.field == SAVED), None)
+        return saved and saved["value"]
+    return None
+
+
+BUILT_IN = (_now, _chance, previous)
+
+
+def _body(what: str) -> Body:
+    body = current_body()
+    if body is None:
+        raise RuntimeError(f"{what}() was called outside the body of an entrypoint; call it there.")
+    return body

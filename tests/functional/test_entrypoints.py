@@ -1,0 +1,234 @@
+"""Entrypoints run like any case: their outcomes are recorded, and a crash repeats nothing."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from pointsman import Context, Idempotent, Retry, Status
+from pointsman.functional import (
+    INJECTED,
+    Checkpointer,
+    Command,
+    Paused,
+    TaskFailed,
+    TaskTimeout,
+    entrypoint,
+    now,
+    pause,
+    random,
+    sleep,
+    task,
+    uuid,
+)
+from pointsman.testing import World, crash_everywhere
+
+EMAIL = {"order_id": "A1", "text": "My order has not arrived."}
+
+
+def invocation(given: Any, thread: str = "t") -> dict[str, Any]:
+    return {"invocation": {"input": given, "thread": thread, "id": thread}}
+
+
+@task
+def classify_email(email: dict) -> dict:
+    return {"category": "refund" if "not" in email["text"] else "other"}
+
+
+@task
+async def fetch_order_details(order_id: str) -> dict:
+    await asyncio.sleep(2)
+    return {"order": order_id}
+
+
+@task
+async def fetch_refund_policy(category: str) -> dict:
+    await asyncio.sleep(3)
+    return {"policy": category}
+
+
+@task
+def draft_reply(email: dict, context: dict) -> dict:
+    return {"reply": f"about {context['order']} under {context['policy']}"}
+
+
+@entrypoint()
+def handle_email(email: dict) -> dict:
+    classification = classify_email(email).result()  # sequential: must classify first
+    order_future = fetch_order_details(email["order_id"])  # fan-out
+    policy_future = fetch_refund_policy(classification["category"])
+    order_details = order_future.result()  # fan-in
+    refund_policy = policy_future.result()
+    context = {**order_details, **refund_policy}
+    return draft_reply(email, context).result()
+
+
+@entrypoint()
+async def handle_email_async(email: dict) -> dict:
+    classification = await classify_email(email)
+    order_future = fetch_order_details(email["order_id"])
+    policy_future = fetch_refund_policy(classification["category"])
+    context = {**await order_future, **await policy_future}
+    return await draft_reply(email, context)
+
+
+@pytest.mark.parametrize("example", [handle_email, handle_email_async], ids=["sync", "async"])
+def test_the_two_fetches_overlap(example: Any) -> None:
+    world = World(example.process)
+
+    case = world.run(lambda: world.start(example.process, invocation(EMAIL)))
+
+    assert world.state(case)["result"] == {"value": {"reply": "about A1 under refund"}}
+    row = world.case(case)
+    assert row.status is Status.DONE
+    assert 3 <= row.updated_at - row.created_at < 3.5  # the longer of the two, and not the sum
+
+
+@pytest.mark.parametrize("example", [handle_email, handle_email_async], ids=["sync", "async"])
+def test_the_example_ends_right_wherever_it_is_killed(example: Any) -> None:
+    report = crash_everywhere(example.process, invocation(EMAIL), ignore=("record",))
+
+    assert report.points > 20
+    assert report.ends[0]["state"]["result"] == {"value": {"reply": "about A1 under refund"}}
+
+
+@task(safety=Idempotent())
+async def charge(amount: int, *, ctx: Context = INJECTED) -> str:
+    return f"charged {amount}"
+
+
+@entrypoint()
+def buy(amount: int) -> list[Any]:
+    at, chance, name = now(), random(), uuid()
+    approved = pause({"amount": amount}, answer=bool, name="approve")
+    sleep("2h")
+    receipts = [charge(amount).result(), charge(amount).result()] if approved else []
+    return [receipts, at == now(), 0 <= chance < 1, len(name)]
+
+
+def test_an_effect_a_pause_and_a_sleep_are_seen_once_wherever_it_is_killed() -> None:
+    report = crash_everywhere(buy.process, invocation(5), people={"approve": True}, ignore=("record", "woken"))
+
+    assert report.points > 40
+    assert report.ends[0]["state"]["result"] == {"value": [["charged 5", "charged 5"], False, True, 36]}
+
+
+CALLS: list[str] = []
+
+
+@task(retry=Retry(attempts_max=2, first_seconds=1))
+def fails(what: str) -> str:
+    CALLS.append(what)
+    raise ValueError(what)
+
+
+@task
+async def slow(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "slow"
+
+
+def run(example: Any, given: Any, **people: Any) -> tuple[World, int]:
+    world = World(example.process, people=people)
+    return world, world.run(lambda: world.start(example.process, invocation(given)))
+
+
+def test_a_body_that_catches_a_failure_goes_on() -> None:
+    @entrypoint()
+    def body(given: str) -> str:
+        try:
+            return fails(given).result()
+        except TaskFailed as failed:
+            return f"{failed.error} after {failed.attempts}"
+
+    world, case = run(body, "no")
+
+    assert world.state(case)["result"] == {"value": "ValueError after 2"}
+
+
+def test_a_failure_that_nothing_catches_parks_the_case() -> None:
+    @entrypoint()
+    def body(given: str) -> str:
+        return fails(given).result()
+
+    CALLS.clear()
+    world, case = run(body, "no")
+
+    assert world.case(case).status is Status.PARKED
+    assert "failed after 2 attempts: ValueError: no" in str(world.case(case).reason)
+    assert CALLS == ["no", "no"]
+
+
+def test_a_timeout_ends_the_call_and_does_not_hold_the_body() -> None:
+    @entrypoint()
+    def body(given: float) -> list[str]:
+        seen = []
+        future = slow(given)
+        for _ in range(2):
+            try:
+                future.result(timeout=0.5)
+            except TaskTimeout:
+                seen.append("late")
+        return seen
+
+    world, case = run(body, 100.0)
+
+    assert world.state(case)["result"] == {"value": ["late", "late"]}
+    assert world.case(case).updated_at - world.case(case).created_at < 5
+
+
+def test_a_body_that_returns_does_not_wait_for_its_other_calls() -> None:
+    @entrypoint()
+    def body(given: float) -> str:
+        slow(given)
+        return slow(0.5).result()
+
+    world, case = run(body, 100.0)
+
+    assert world.state(case)["result"] == {"value": "slow"}
+    assert world.case(case).updated_at - world.case(case).created_at < 5
+
+
+def test_a_fan_out_of_a_thousand() -> None:
+    @task
+    async def square(number: int) -> int:
+        return number * number
+
+    @entrypoint()
+    def body(given: int) -> int:
+        return sum(future.result() for future in [square(number) for number in range(given)])
+
+    world, case = run(body, 1000)
+
+    assert world.state(case)["result"] == {"value": sum(n * n for n in range(1000))}
+
+
+class Answer(BaseModel):
+    approved: bool
+
+
+def test_an_open_thread_goes_on_when_it_is_opened_again(tmp_path: Path) -> None:
+    def declared(checkpointer: Checkpointer) -> Any:
+        @entrypoint(checkpointer=checkpointer, name="ask")
+        def ask(question: str, previous: str | None = None) -> list[Any]:
+            answer = pause(question, answer=Answer)
+            return entrypoint.final(value=[answer.approved, previous], save=question)
+
+        return ask
+
+    checkpointer = Checkpointer(tmp_path / "cases.db")
+    ask = declared(checkpointer)
+    paused = ask.invoke("may I?", thread="t")
+    assert isinstance(paused, Paused)
+    assert paused.shown == "may I?"
+    checkpointer.close()
+
+    checkpointer = Checkpointer(tmp_path / "cases.db")
+    ask = declared(checkpointer)
+    assert ask.invoke(Command(resume={"approved": True}), thread="t") == [True, None]
+    second = ask.invoke("again?", {"configurable": {"thread_id": "t"}})
+    assert isinstance(second, Paused)
+    assert asyncio.run(ask.ainvoke(Command(resume=Answer(approved=False), digest=second.digest), thread="t")) == [False, "may I?"]
+    checkpointer.close()
