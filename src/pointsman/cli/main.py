@@ -22,7 +22,7 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
-from pointsman.cli import listing, operating, serving
+from pointsman.cli import listing, operating, serving, taking_over
 from pointsman.cli.places import database, load_process, load_processes, load_resources, look_at, named_processes
 from pointsman.cli.terminal import App, CaseNumber, Db, Json, Resources, console, escape, or_exit, print_json
 from pointsman.definition.durations import DAY_SECONDS
@@ -227,6 +227,9 @@ for command in (
     operating.pause_intake, operating.resume_intake,
 ):  # fmt: skip
     app.command()(command)
+
+
+app.command("import-langgraph")(taking_over.import_langgraph)
 
 
 @app.command()

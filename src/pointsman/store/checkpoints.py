@@ -127,7 +127,6 @@ class ChannelHistory(NamedTuple):
 class ThreadCount(NamedTuple):
     """How many checkpoints and writes a thread has."""
 
-    thread: str
     checkpoints: int
     writes: int
 
@@ -150,8 +149,8 @@ class CheckpointStore(Protocol):
     def history(self, thread: str, namespace: str, id: str, channels: Sequence[str]) -> Future[Mapping[str, ChannelHistory]]:  # noqa: A002
         """What these channels are made from: along the parents of the checkpoint with this id."""
 
-    def threads(self, *, after: str = "", limit: int = 1_000) -> Future[list[ThreadCount]]:
-        """The threads, ordered by name, behind the name `after`."""
+    def count(self, thread: str) -> Future[ThreadCount]:
+        """How many checkpoints and writes a thread has."""
 
     def delete_thread(self, thread: str) -> Future[None]:
         """Delete a thread (S32)."""

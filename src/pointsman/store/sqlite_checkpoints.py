@@ -216,11 +216,9 @@ class SqliteCheckpoints:
         """What channels are made from; see the contract."""
         return self._read(lambda connection, sql: history(connection, sql, thread, namespace, id, channels))
 
-    def threads(self, *, after: str = "", limit: int = 1_000) -> Future[list[ThreadCount]]:
-        """The threads; see the contract."""
-        return self._read(
-            lambda connection, sql: [ThreadCount(*row) for row in connection.execute(sql["list_threads"], (after, limit)).fetchall()]
-        )
+    def count(self, thread: str) -> Future[ThreadCount]:
+        """How much a thread has; see the contract."""
+        return self._read(lambda connection, sql: ThreadCount(*(connection.execute(sql["count_thread"], (thread,)).fetchone() or (0, 0))))
 
     def delete_thread(self, thread: str) -> Future[None]:
         """Delete a thread; see the contract."""

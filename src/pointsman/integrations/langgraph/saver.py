@@ -53,15 +53,16 @@ _List = list  # in a class that has a method of this name
 class PointsmanSaver(BaseCheckpointSaver[Any]):
     """A LangGraph checkpointer on an engine's store, for plain and async programs.
 
-    `put` and `put_writes` return when the checkpoint is on the disk. Values are written by `serde`, by default LangGraph's
-    JsonPlusSerializer of langgraph, which never pickles. A value that it cannot write raises ValueRefused. `random` lets tests replace chance.
+    `engine` is the engine whose store it is. `put` and `put_writes` return when the checkpoint is on the disk. `serde` writes the values: by
+    default LangGraph's own serializer, which never pickles. A value that it cannot write raises ValueRefused. `random` lets tests replace
+    chance.
     """
 
     def __init__(
         self, engine: Engine | BlockingEngine, *, serde: SerializerProtocol | None = None, random: chance.Random | None = None
     ) -> None:  # fmt: skip
         super().__init__(serde=serde)
-        self._engine = engine
+        self.engine = engine
         self._checkpoints = engine.checkpoints
         self._random = random or chance.SystemRandom()
 
@@ -81,11 +82,11 @@ class PointsmanSaver(BaseCheckpointSaver[Any]):
 
     async def in_engine(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine of the engine in its event loop, and await it in any other."""
-        return await asyncio.wrap_future(self._engine.begin(call))
+        return await asyncio.wrap_future(self.engine.begin(call))
 
     def wait_for_engine(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
         """The same for a plain function in a thread. Raises RuntimeError in the engine's event loop, which would wait for itself."""
-        return self._engine.wait(call)
+        return self.engine.wait(call)
 
     # Reading.
 

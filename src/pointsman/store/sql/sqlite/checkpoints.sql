@@ -84,12 +84,11 @@ SELECT t.thread, l.namespace, l.id, l.thread, c.id, c.parent, c.versions, coales
      SELECT 1 FROM json_each(:filter) AS f WHERE (SELECT m.value FROM json_each(c.metadata) AS m WHERE m.key = f.key) IS NOT f.value)
  ORDER BY c.id DESC, l.id DESC LIMIT :limit;
 
--- name: list_threads
--- The threads behind a name, with the numbers of their checkpoints and writes.
-SELECT t.thread,
-       (SELECT count(*) FROM checkpoint_lines AS l JOIN checkpoints AS c ON c.line = l.id WHERE l.thread = t.id),
+-- name: count_thread
+-- The numbers of checkpoints and writes of a thread.
+SELECT (SELECT count(*) FROM checkpoint_lines AS l JOIN checkpoints AS c ON c.line = l.id WHERE l.thread = t.id),
        (SELECT count(*) FROM checkpoint_lines AS l JOIN checkpoint_writes AS w ON w.line = l.id WHERE l.thread = t.id)
-  FROM checkpoint_threads AS t WHERE t.thread > ? ORDER BY t.thread LIMIT ?;
+  FROM checkpoint_threads AS t WHERE t.thread = ?;
 
 -- name: delete_thread
 DELETE FROM checkpoint_threads WHERE id = ?;
