@@ -124,7 +124,7 @@ async def opened(place: str) -> AsyncIterator[Any]:
 
         settings = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}  # as AsyncPostgresSaver asks for
         async with AsyncConnectionPool(place, min_size=1, max_size=CONNECTIONS, kwargs=settings, open=False) as pool:
-            saver: Any = AsyncPostgresSaver(pool)
+            saver: Any = AsyncPostgresSaver(pool)  # type: ignore[arg-type]
             await saver.setup()
             yield saver
     else:
