@@ -4,11 +4,13 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
 from pointsman import Engine
 from pointsman.cli.main import app
+from pointsman.client.running import find_running
 from pointsman.server.accounts import accounts_file
 from pointsman.server.program import Serving, served
 from pointsman.web import pages
@@ -41,7 +43,7 @@ def test_without_a_terminal_a_user_is_told_how_to_pass_the_password(command: Com
     assert "no users" in command("users", "list")[1]
 
 
-def test_the_first_user_of_a_running_program_is_told_that_it_asks_nobody_to_sign_in_yet(tmp_path: Path, command: Commands) -> None:
+def test_the_first_user_that_is_added_while_a_program_runs_makes_everybody_sign_in(tmp_path: Path, command: Commands) -> None:
     def add(name: str) -> str:
         code, _, said = command("users", "add", name, "--role", "approver", "--password-stdin", typed=PASSWORD)
         assert code == 0
@@ -49,9 +51,19 @@ def test_the_first_user_of_a_running_program_is_told_that_it_asks_nobody_to_sign
 
     async def body() -> None:
         async with Engine.open(tmp_path / "cases.db", [claims]) as engine:
-            async with served(engine, tmp_path / "cases.db", pages(), Serving(port=0)) as url:
-                assert url in (said := await asyncio.to_thread(add, "ada"))
-                assert "started again" in said
+            served_here = served(engine, tmp_path / "cases.db", pages(), Serving(port=0))
+            async with served_here as url, httpx.AsyncClient(base_url=url, headers={"Accept": "text/html"}) as browser:
+                assert [(await browser.get(path)).status_code for path in ("/", "/sign-in")] == [200, 404]
+
+                assert f"From now on, the program at {url}/ asks everybody to sign in" in await asyncio.to_thread(add, "ada")
+
+                assert "password" in (await browser.get("/sign-in")).text
+                assert (await browser.get("/")).headers["location"].startswith("/sign-in")
+                assert (await browser.get("/api/v1/counts")).status_code == 401
+                address = find_running(tmp_path / "cases.db")
+                assert address is not None
+                token = {"Authorization": f"Bearer {address.token}"}
+                assert (await browser.get("/api/v1/counts", headers=token)).status_code == 200
             async with served(engine, tmp_path / "cases.db", pages(), Serving(port=0)):
                 assert await asyncio.to_thread(add, "grace") == ""
 

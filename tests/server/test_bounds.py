@@ -47,10 +47,16 @@ def test_a_body_that_comes_too_slowly_is_refused() -> None:
 def test_a_request_for_another_host_is_refused(tmp_path: Path) -> None:
     async def body() -> None:
         async with Engine.open(tmp_path / "cases.db", [claims]) as engine:
-            app = create_app(engine, LocalAccess("ada", TOKEN), hosts=["127.0.0.1", "localhost"])
+            app = create_app(engine, LocalAccess("ada", TOKEN), hosts=lambda: ["127.0.0.1", "localhost"])
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
                 assert (await client.get("/api/v1/counts")).status_code == 200
-                assert (await client.get("/api/v1/counts", headers={"Host": "evil.example"})).status_code == 400
+                for host in ("evil.example", "127.0.0.1.evil.example", "[::1]", ""):
+                    refused = await client.get("/api/v1/counts", headers={"Host": host})
+                    assert (refused.status_code, refused.headers["content-type"]) == (400, "application/problem+json")
+                    assert "open it as 127.0.0.1 or localhost" in refused.json()["detail"]
+                page = await client.get("/", headers={"Host": "<i>.example", "Accept": "text/html"})
+                assert (page.status_code, "<h1>Unknown host</h1>" in page.text, "<i>" in page.text) == (400, True, False)
+                assert (await client.get("/api/v1/counts", headers={"Host": "LOCALHOST:8470"})).status_code == 200
 
     asyncio.run(body())
 

@@ -47,7 +47,7 @@ def add_user(
         _recorded(accounts, "put user", {"user": name, "role": role})
     print(f"{name} may sign in as {role}.")
     if is_first and (running := find_running(database(db))) is not None:
-        print(f"The program at {running.url}/ asks nobody to sign in until it is started again.", file=sys.stderr)
+        print(f"From now on, the program at {running.url}/ asks everybody to sign in.", file=sys.stderr)
 
 
 @users.command("list")

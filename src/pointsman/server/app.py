@@ -9,7 +9,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
@@ -21,6 +20,7 @@ from pointsman.server.access import Access
 from pointsman.server.api import router
 from pointsman.server.bounds import BoundedBody, NotKept, Recorded, Recorder
 from pointsman.server.forwarded import Forwarded
+from pointsman.server.hosts import Hosts, KnownHosts
 from pointsman.server.problems import HANDLERS, of_error
 
 FORM_KEY_BYTES = 32  # as many as SHA-256 has, so that nobody guesses it
@@ -28,13 +28,12 @@ FORM_KEY_BYTES = 32  # as many as SHA-256 has, so that nobody guesses it
 
 def create_app(
     engine: Engine | None, access: Access, pages: Sequence[BaseRoute] = (), *, record: Recorder | None = None,
-    hosts: Sequence[str] | None = None, proxies: Collection[str] = (),
+    hosts: Hosts | None = None, proxies: Collection[str] = (),
 ) -> FastAPI:  # fmt: skip
     """Return the application that serves an open engine. `pages` are the routes of the pages; `access` finds out who calls.
 
     A program that opens the engine later passes None, and sets `app.state.engine` before the first request. `record` keeps an audit
-    log of what changed something. A request for a host that is not in `hosts` is refused, so that no name of another site can be made
-    to point here (DNS rebinding); None allows every host. `proxies` are the addresses of proxies, whose headers say how they were called.
+    log of what changed something. A request for a host that is not in what `hosts` returns is refused; None allows every host. `proxies` are the addresses of proxies, whose headers say how they were called.
     """
     app = FastAPI(title="Pointsman", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     app.state.engine = engine
@@ -51,7 +50,7 @@ def create_app(
     app.add_middleware(BoundedBody)
     app.add_middleware(NotKept)
     if hosts is not None:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+        app.add_middleware(KnownHosts, hosts=hosts)
     if proxies:
         app.add_middleware(Forwarded, proxies=proxies)
     app.add_route("/health", health)

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pointsman.server.access import SAFE_METHODS
 from pointsman.server.audit import action_of
-from pointsman.server.problems import problem
+from pointsman.server.problems import refusal
 
 BODY_BYTES_MAX = 2 * 1024 * 1024  # a state with a long mail and its attachments' references; larger values are blobs
 BODY_SECONDS = 30.0  # for the whole body, so that a slow sender does not hold a connection for ever
@@ -136,4 +136,4 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 async def _refuse(status: int, detail: str, scope: Scope, receive: Receive, send: Send) -> None:
     title = "Body too large" if status == 413 else "Body too slow"
-    await problem(status, title, detail, {"Connection": "close"})(scope, receive, send)
+    await refusal(scope, status, title, detail, {"Connection": "close"})(scope, receive, send)

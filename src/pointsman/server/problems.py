@@ -1,13 +1,16 @@
 """Errors as the API answers them: one JSON object each (RFC 9457, Problem Details for HTTP APIs)."""
 
 from collections.abc import Mapping
+from html import escape
 from math import ceil
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Scope
 
 from pointsman.client.problems import KINDS
 from pointsman.client.schemas import Problem
@@ -33,6 +36,20 @@ def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | N
     """Return the answer for an error. `about` is what the problem says more."""
     body = Problem.model_validate({"title": title, "status": status, "detail": detail, **about}).model_dump(exclude_none=True)
     return JSONResponse(body, status, dict(headers or {}), media_type="application/problem+json")
+
+
+def refusal(scope: Scope, status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the answer to a request that is refused before any page or route sees it: a page of its own for a browser, else a problem."""
+    if not wants_page(scope):
+        return problem(status, title, detail, headers)
+    body = f'<!doctype html><html lang="en"><title>{escape(title)}</title><h1>{escape(title)}</h1><p>{escape(detail)}</p></html>'
+    return HTMLResponse(body, status, {**(headers or {}), "Content-Security-Policy": "default-src 'none'"})
+
+
+def wants_page(scope: Scope) -> bool:
+    """Return whether a person's browser sent this request, and not for the API."""
+    inside = str(scope.get("path", "")).removeprefix(scope.get("root_path", ""))
+    return not inside.startswith("/api/") and "text/html" in Headers(scope=scope).get("accept", "")
 
 
 def of_error(error: PointsmanError) -> Response:

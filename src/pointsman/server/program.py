@@ -3,7 +3,7 @@
 import getpass
 import ipaddress
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from pointsman.server.access import Access, LocalAccess
 from pointsman.server.accounts import Accounts, accounts_file
 from pointsman.server.app import create_app
 from pointsman.server.running import listening
-from pointsman.server.sign_in import IdentityProvider, SignedIn
+from pointsman.server.sign_in import IdentityProvider, SignedIn, UntilThereAreUsers, sign_in_of
 
 HOST, PORT = "127.0.0.1", 8470
 TOKEN_BYTES = 32  # as many as SHA-256 has, so that nobody guesses one
@@ -56,14 +56,13 @@ async def served(
     """Serve an open engine while the block runs, and yield the address. `more` adds routes of a program's own to the application.
 
     If there are users, a provider or a proxy, everybody must sign in. Otherwise whoever reaches the program may do everything, so it listens
-    on this machine only. Raises SignInNeeded, CannotListen, AccountsError.
+    on this machine only, until the first user is added. Raises SignInNeeded, CannotListen, AccountsError.
     """
     chance = random.SystemRandom()
     token = chance.randbytes(TOKEN_BYTES).hex()
     with closing(Accounts(accounts_file(database), chance)) as accounts:
         access = _access(accounts, engine, serving, token)
-        signed_in = isinstance(access, SignedIn)
-        if not signed_in and not _is_here(serving.host):
+        if sign_in_of(access) is None and not _is_here(serving.host):
             raise SignInNeeded(
                 f"{serving.host} can be reached from other machines, and nobody has to sign in; add a user first: "
                 f"pointsman users add NAME --role admin --db {database}"
@@ -72,10 +71,11 @@ async def served(
         def record(who: str, did: str, about: dict[str, Any]) -> None:
             accounts.record(who, did, about, engine.clock.now())
 
+        def hosts() -> Collection[str] | None:
+            return {*HERE, serving.host} if sign_in_of(access) is None else None
+
         proxies = (*forwarded.HERE, *(() if serving.proxy is None else serving.proxy[1:]))
-        app = create_app(
-            engine, access, pages, record=record, hosts=None if signed_in else [*HERE, serving.host], proxies=proxies if signed_in else ()
-        )
+        app = create_app(engine, access, pages, record=record, hosts=hosts, proxies=proxies)
         more(app)
         async with listening(app, database, token, serving.host, serving.port) as url:
             yield url
@@ -83,9 +83,10 @@ async def served(
 
 def _access(accounts: Accounts, engine: Engine, serving: Serving, token: str) -> Access:
     name = getpass.getuser()
-    if serving.oidc is None and serving.proxy is None and not accounts.users():
-        return LocalAccess(name, token)
-    return SignedIn(accounts, engine.clock, token, name, proxy=serving.proxy, provider=_provider(engine, serving))
+    signed_in = SignedIn(accounts, engine.clock, token, name, proxy=serving.proxy, provider=_provider(engine, serving))
+    if serving.oidc is None and serving.proxy is None:
+        return UntilThereAreUsers(LocalAccess(name, token), signed_in)
+    return signed_in
 
 
 def _provider(engine: Engine, serving: Serving) -> IdentityProvider | None:

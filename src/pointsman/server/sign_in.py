@@ -8,7 +8,7 @@ from typing import Protocol
 from starlette.requests import Request
 
 from pointsman.runtime.clock import Clock
-from pointsman.server.access import SCOPES_OF, Principal, Scope, bearer
+from pointsman.server.access import SCOPES_OF, Access, Principal, Scope, bearer
 from pointsman.server.accounts import Accounts, User
 
 COOKIE = "pointsman_session"
@@ -84,6 +84,30 @@ class SignedIn:
             return None if user is None else Principal(user.name, SCOPES_OF[user.role])
         session = request.cookies.get(COOKIE)
         return None if session is None else self.accounts.by_session(session, self._clock.now())
+
+
+class UntilThereAreUsers:
+    """Access without sign-in until there is the first user; from then on, until the program ends, everybody signs in."""
+
+    def __init__(self, local: Access, signed_in: SignedIn) -> None:
+        self._local = local
+        self._signed_in = signed_in
+        self._asks = False
+
+    def now(self) -> Access:
+        """Return the access that holds now."""
+        self._asks = self._asks or bool(self._signed_in.accounts.users())
+        return self._signed_in if self._asks else self._local
+
+    async def principal(self, request: Request) -> Principal | None:
+        """Return who calls, or None."""
+        return await self.now().principal(request)
+
+
+def sign_in_of(access: Access) -> SignedIn | None:
+    """Return the sign-in, or None if nobody needs to sign in now."""
+    now = access.now() if isinstance(access, UntilThereAreUsers) else access
+    return now if isinstance(now, SignedIn) else None
 
 
 @dataclass(slots=True)

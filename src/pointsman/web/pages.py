@@ -13,7 +13,7 @@ from starlette.types import Scope as Connection
 from pointsman.errors import AlreadyAnswered, NotWaiting, PointsmanError
 from pointsman.server.access import Forbidden, Scope, Unauthenticated, permit, tell_audit
 from pointsman.server.forms import FormInvalid, FormTooLarge, form_of
-from pointsman.server.problems import of_error, on_failure
+from pointsman.server.problems import of_error, on_failure, wants_page
 from pointsman.web.assign import assign_task
 from pointsman.web.case import show_case
 from pointsman.web.cases import CasesPage
@@ -102,14 +102,9 @@ class _Unknown(Route):
     """A page for each unknown address that a browser opens. Others get the API's answer."""
 
     def matches(self, scope: Connection) -> tuple[Match, Connection]:
-        if scope["type"] != "http" or not _is_page(Request(scope)):
+        if scope["type"] != "http" or not wants_page(scope):
             return Match.NONE, {}
         return super().matches(scope)
-
-
-def _is_page(request: Request) -> bool:
-    inside = request.url.path.removeprefix(base_of(request))
-    return not inside.startswith("/api/") and "text/html" in request.headers.get("accept", "")
 
 
 def _guarded(shell: Shell, handler: Handler) -> Handler:

@@ -18,7 +18,7 @@ from pointsman.server.access import Principal, tell_audit
 from pointsman.server.accounts import NAME_MAX, SESSION_SECONDS, User
 from pointsman.server.forms import csrf_token, form_of
 from pointsman.server.forwarded import address_of
-from pointsman.server.sign_in import COOKIE, BegunSignIn, IdentityProvider, SignedIn
+from pointsman.server.sign_in import COOKIE, BegunSignIn, IdentityProvider, SignedIn, sign_in_of
 from pointsman.web.render import base_of, local_path, page
 
 NOBODY = Principal("", frozenset())
@@ -111,7 +111,7 @@ SIGN_IN: tuple[tuple[str, Callable[[Request], Awaitable[Response]], str], ...] =
 
 def to_sign_in(request: Request) -> Response:
     """Send a caller that is not known to the page to sign in, and from there back to this page."""
-    if not isinstance(request.app.state.access, SignedIn):
+    if sign_in_of(request.app.state.access) is None:
         return page(request, "problem.html", 401, title="You are not signed in", detail="Sign in, and open the page again.")
     inside = request.url.path.removeprefix(base_of(request))
     query = f"?{request.url.query}" if request.url.query else ""
@@ -120,8 +120,8 @@ def to_sign_in(request: Request) -> Response:
 
 
 def _access(request: Request) -> SignedIn:
-    access = request.app.state.access
-    if not isinstance(access, SignedIn):
+    access = sign_in_of(request.app.state.access)
+    if access is None:
         raise HTTPException(404, "There is no sign-in here")
     return access
 
