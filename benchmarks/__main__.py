@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import functional
 from benchmarks.page import write_page
 from benchmarks.peers.installed import peers
 from benchmarks.plot import plot
@@ -20,7 +21,7 @@ from benchmarks.profiling import profiled
 from benchmarks.results import number, ratios
 from benchmarks.trials import FLOOR, OURS, Row, System, compared
 
-WORKLOADS = ("limits", "W1", "W2", "W3", "W4", "W5", "W6", "profile")
+WORKLOADS = ("limits", "W1", "W2", "W3", "W4", "W5", "W6", "functional", "profile")
 
 PROFILES = {"profile", "functions"}  # --profile prints these
 
@@ -80,6 +81,8 @@ def _at_length(only: str | None, peers: list[System], *, quick: bool) -> Iterato
             "pointsman-desk", "sqlite", "benchmarks.systems.desk", settings="offline rules, 64 mails at once", version=OURS.version
         )
         yield compared([desk], "W6", {"mails": 200 if quick else 1_000, "concurrency": 64}, rounds=rounds, figure="mails_per_s")
+    if only in {None, "functional"}:
+        yield from functional.measured(quick=quick)
     if only in {None, "profile"}:
         yield profiled(seconds)
 
@@ -142,6 +145,8 @@ def main() -> None:
                     print(shown(row), flush=True)
             rows += some
     _print_ratios(rows)
+    for line in functional.told(rows):
+        print(line)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if arguments.plot is not None:

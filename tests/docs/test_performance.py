@@ -5,6 +5,7 @@ import re
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from benchmarks import functional
 from benchmarks.page import PAGE, PLOT, page
 from benchmarks.plot import plot
 from benchmarks.results import ratios
@@ -50,6 +51,25 @@ def test_the_ratio_is_to_the_fastest_durable_peer_round_by_round() -> None:
     [ratio] = ratios(measured)
 
     assert (ratio.peer, ratio.times, ratio.low, ratio.high) == ("fast", 18.0, 10.0, 40.0)
+
+
+def test_the_savers_are_compared_round_by_round_where_both_ran() -> None:
+    ours, theirs = functional.SAVERS
+    of_steps = {"comparison": "steps", "each_round": [30.0, 20.0, 50.0]}
+    of_list = {"comparison": "list", "each_round": [10.0], "disk_bytes": 100.0}
+    measured = [
+        {"workload": "machine", "system": "machine"},
+        {"system": ours.name, **of_steps},
+        {"system": theirs.name, **of_steps, "each_round": [10.0, 20.0, 10.0]},
+        {"system": ours.name, **of_list},
+        {"system": theirs.name, **of_list, "each_round": [5.0], "disk_bytes": 4_000.0},
+        {"system": ours.name, "comparison": "broken", "failed": "not installed"},
+    ]
+
+    assert list(functional.told(measured)) == [
+        "steps: 3 times the steps/s of LangGraph's SQLite saver (1 to 5)",
+        "list: 2 times the steps/s of LangGraph's SQLite saver (2 to 2), 1/40 of its bytes",
+    ]
 
 
 def test_a_peer_that_cannot_run_is_a_row_and_the_others_go_on() -> None:
