@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from models.openai_server import Remote, running
+from web.browsing import Chromium
 
 RESERVED = (".example", ".test", ".invalid")  # RFC 2606 2: nobody has such an address
 
@@ -41,3 +42,11 @@ def server(model_server: Remote, monkeypatch: pytest.MonkeyPatch) -> Remote:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     model_server.will()
     return model_server
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    """A browser for the tests of a module: to start one takes longer than most of them."""
+    browser = Chromium()
+    yield browser
+    browser.close()

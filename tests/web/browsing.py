@@ -1,11 +1,13 @@
 """A real engine behind a real server, and a real browser that looks at it."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-from playwright.async_api import Browser, Page, Request, async_playwright, expect
+from playwright.async_api import Browser, Page, Playwright, Request, async_playwright, expect
 
 from pointsman import Engine
 from pointsman.server.access import Access, LocalAccess
@@ -16,6 +18,7 @@ from server.serving import TOKEN, claims
 from tiers import program
 from web.everything import everything
 
+T = TypeVar("T")
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]  # a container has no user namespace and little /dev/shm
 
 
@@ -52,24 +55,54 @@ class Visit(Browsing):
     engine: Engine
 
 
-@asynccontextmanager
-async def chromium_on(url: str) -> AsyncIterator[Browsing]:
-    """Start a browser. Without chromium the test is skipped, or fails where CI is set. A request that leaves the machine fails the test."""
-    chromium = program("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        browsing = Browsing(url, browser, [])
+class Chromium:
+    """A browser that several tests use, each with contexts of its own, and the event loop that it belongs to.
+
+    Without chromium the test is skipped, or fails where CI is set. A request that leaves the machine fails the test.
+    """
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self._playwright: Playwright | None = None
+        self._browser: Browser | None = None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a test that looks at pages."""
+        return self._runner.run(work)
+
+    @asynccontextmanager
+    async def on(self, url: str) -> AsyncIterator[Browsing]:
+        """Look at the pages at one address."""
+        browsing = Browsing(url, await self._started(), [])
         try:
             yield browsing
         finally:
-            await browser.close()
+            for context in browsing.browser.contexts:
+                await context.close()
         assert not browsing.strays, f"requests left this machine: {browsing.strays}"
+
+    async def _started(self) -> Browser:
+        if self._browser is None or not self._browser.is_connected():
+            self._playwright = self._playwright or await async_playwright().start()
+            self._browser = await self._playwright.chromium.launch(executable_path=program("chromium"), args=CHROMIUM_FLAGS)
+        return self._browser
+
+    def close(self) -> None:
+        """End the browser."""
+        self._runner.run(self._end())
+        self._runner.close()
+
+    async def _end(self) -> None:
+        if self._browser is not None:
+            await self._browser.close()
+        if self._playwright is not None:
+            await self._playwright.stop()
 
 
 @asynccontextmanager
-async def visit(folder: Path, access: Access | None = None) -> AsyncIterator[Visit]:
-    """Serve the processes of claims and of everything, and start a browser."""
+async def visit(folder: Path, chromium: Chromium, access: Access | None = None) -> AsyncIterator[Visit]:
+    """Serve the processes of claims and of everything, and look at their pages."""
     async with Engine.open(folder / "cases.db", [claims, everything]) as engine:
         app = create_app(engine, access or LocalAccess("ada", TOKEN), pages())
-        async with listening(app, folder / "cases.db", TOKEN, "127.0.0.1", 0) as url, chromium_on(url) as browsing:
+        async with listening(app, folder / "cases.db", TOKEN, "127.0.0.1", 0) as url, chromium.on(url) as browsing:
             yield Visit(browsing.url, browsing.browser, browsing.strays, engine)

@@ -1,6 +1,5 @@
 """Take the screenshots of the documentation: `make screenshots`. Every page, light and dark, wide and on a phone."""
 
-import asyncio
 import os
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from pointsman.server.running import listening
 from pointsman.server.sign_in import SignedIn
 from pointsman.web import pages
 from server.serving import TOKEN
-from web.browsing import Browsing, chromium_on
+from web.browsing import Browsing, Chromium
 from web.palette import with_palette
 
 SIZES = {"wide": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
@@ -68,7 +67,7 @@ async def fill(engine: Engine, folder: Path) -> None:
         await engine.wait_until_resting(task.case)
 
 
-async def take_claims(folder: Path) -> None:
+async def take_claims(folder: Path, chromium: Chromium) -> None:
     """Take the pages of the example, and the one to sign in."""
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
@@ -90,15 +89,15 @@ async def take_claims(folder: Path) -> None:
             )
             for access, paths in people:
                 app = create_app(engine, access, pages())
-                async with listening(app, home / "claims.db", TOKEN, "127.0.0.1", 0) as url, chromium_on(url) as visited:
+                async with listening(app, home / "claims.db", TOKEN, "127.0.0.1", 0) as url, chromium.on(url) as visited:
                     await take(visited, folder, paths)
         accounts.close()
 
 
-async def take_desk(folder: Path) -> None:
+async def take_desk(folder: Path, chromium: Chromium) -> None:
     """Take the pages of the desk that are its own, on the sample mails."""
     with tempfile.TemporaryDirectory() as place:
-        async with desk_with(Path(place)) as desk, browser_on(desk) as visited:
+        async with desk_with(Path(place)) as desk, browser_on(desk, chromium) as visited:
             case = (await desk.engine.tasks(limit=1)).rows[0].case
             await take(visited, folder, {"desk-work-list": "/", "desk-mail": f"/cases/{case}/task", "desk-map": "/map"})
 
@@ -109,8 +108,10 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for picture in folder.glob("*.png"):
         picture.unlink()
-    asyncio.run(take_claims(folder))
-    asyncio.run(take_desk(folder))
+    chromium = Chromium()
+    chromium.run(take_claims(folder, chromium))
+    chromium.run(take_desk(folder, chromium))
+    chromium.close()
 
 
 if __name__ == "__main__":

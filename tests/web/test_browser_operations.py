@@ -1,6 +1,5 @@
 """An operator's night in a real browser: find what is stuck, correct it, and try again; then look where the time goes."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from pointsman.server.app import create_app
 from pointsman.server.running import listening
 from pointsman.web import pages
 from server.serving import TOKEN
-from web.browsing import chromium_on
+from web.browsing import Chromium
 from web.shop import order, orders
 
 
@@ -23,13 +22,13 @@ async def complaints(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_an_operator_redrives_what_is_stuck_and_sees_it_on_the_map(tmp_path: Path, theme: str) -> None:
+def test_an_operator_redrives_what_is_stuck_and_sees_it_on_the_map(tmp_path: Path, chromium: Chromium, theme: str) -> None:
     async def body() -> None:
         async with Engine.open(tmp_path / "cases.db", [orders]) as engine:
             for article in ("unknown cup 1", "unknown cup 2", "lamp"):
                 await order(engine, article)
             app = create_app(engine, LocalAccess("ada", TOKEN), pages())
-            async with listening(app, tmp_path / "cases.db", TOKEN, "127.0.0.1", 0) as url, chromium_on(url) as visited:
+            async with listening(app, tmp_path / "cases.db", TOKEN, "127.0.0.1", 0) as url, chromium.on(url) as visited:
                 page = await visited.open("/overview", color_scheme=theme)
                 await page.get_by_role("link", name="3 parked").click()
                 await page.get_by_role("link", name="Redrive the cases: 'find_price' failed").click()
@@ -63,4 +62,4 @@ def test_an_operator_redrives_what_is_stuck_and_sees_it_on_the_map(tmp_path: Pat
                 await expect(page.locator("a.row")).to_have_text(["2", "1"])
                 assert dry_run + case == []
 
-    asyncio.run(body())
+    chromium.run(body())

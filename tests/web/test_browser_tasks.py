@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from pointsman import Engine, Status
 from server.serving import Letter
-from web.browsing import arrive, visit
+from web.browsing import Chromium, arrive, visit
 
 
 async def waiting_case(engine: Engine, text: str) -> int:
@@ -16,9 +16,9 @@ async def waiting_case(engine: Engine, text: str) -> int:
     return case
 
 
-def test_a_person_works_the_list_off_with_the_keyboard(tmp_path: Path) -> None:
+def test_a_person_works_the_list_off_with_the_keyboard(tmp_path: Path, chromium: Chromium) -> None:
     async def body() -> None:
-        async with visit(tmp_path) as visited:
+        async with visit(tmp_path, chromium) as visited:
             cases = [await waiting_case(visited.engine, text) for text in ("fire", "hail", "theft")]
             page = await visited.open()
 
@@ -49,12 +49,12 @@ def test_a_person_works_the_list_off_with_the_keyboard(tmp_path: Path) -> None:
             verdict = (await visited.engine.state(cases[2])).verdict
             assert (verdict.paid, verdict.note) == (False, "not covered")
 
-    asyncio.run(body())
+    chromium.run(body())
 
 
-def test_an_answer_needs_no_script(tmp_path: Path) -> None:
+def test_an_answer_needs_no_script(tmp_path: Path, chromium: Chromium) -> None:
     async def body() -> None:
-        async with visit(tmp_path) as visited:
+        async with visit(tmp_path, chromium) as visited:
             case = await waiting_case(visited.engine, "fire")
             page = await visited.open(java_script_enabled=False)
 
@@ -67,12 +67,12 @@ def test_an_answer_needs_no_script(tmp_path: Path) -> None:
             await expect(page.locator("main")).to_contain_text(f"Case {case} was answered")
             assert (await visited.engine.wait_until_resting(case)).status is Status.DONE
 
-    asyncio.run(body())
+    chromium.run(body())
 
 
-def test_an_open_list_shows_a_new_task_and_an_open_form_keeps_what_was_typed(tmp_path: Path) -> None:
+def test_an_open_list_shows_a_new_task_and_an_open_form_keeps_what_was_typed(tmp_path: Path, chromium: Chromium) -> None:
     async def body() -> None:
-        async with visit(tmp_path) as visited:
+        async with visit(tmp_path, chromium) as visited:
             first = await waiting_case(visited.engine, "fire")
             page, task = await visited.open(), await visited.open(f"/cases/{first}/task")
             await page.keyboard.press("j")
@@ -85,12 +85,12 @@ def test_an_open_list_shows_a_new_task_and_an_open_form_keeps_what_was_typed(tmp
             await expect(page.locator("#said")).to_have_text("2 tasks wait")
             await expect(task.get_by_label("Note")).to_have_value("half a sentence")
 
-    asyncio.run(body())
+    chromium.run(body())
 
 
-def test_a_stale_answer_shows_what_has_changed_and_keeps_what_was_typed(tmp_path: Path) -> None:
+def test_a_stale_answer_shows_what_has_changed_and_keeps_what_was_typed(tmp_path: Path, chromium: Chromium) -> None:
     async def body() -> None:
-        async with visit(tmp_path) as visited:
+        async with visit(tmp_path, chromium) as visited:
             case = (await visited.engine.start("claims", {"text": "a wet floor"}, correlation="7")).case
             await visited.engine.wait_until_resting(case)
             page = await visited.open(f"/cases/{case}/task")
@@ -110,12 +110,12 @@ def test_a_stale_answer_shows_what_has_changed_and_keeps_what_was_typed(tmp_path
             await expect(page.locator("main")).to_contain_text(f"Case {case} was answered")
             assert (await visited.engine.state(case)).letter == "Dear customer, about a wet ceiling"
 
-    asyncio.run(body())
+    chromium.run(body())
 
 
-def test_of_two_people_who_answer_at_once_the_second_learns_who_was_first(tmp_path: Path) -> None:
+def test_of_two_people_who_answer_at_once_the_second_learns_who_was_first(tmp_path: Path, chromium: Chromium) -> None:
     async def body() -> None:
-        async with visit(tmp_path) as visited:
+        async with visit(tmp_path, chromium) as visited:
             case = await waiting_case(visited.engine, "fire")
             one, other = await visited.open(f"/cases/{case}/task"), await visited.open(f"/cases/{case}/task", java_script_enabled=False)
             for page in (one, other):
@@ -129,12 +129,12 @@ def test_of_two_people_who_answer_at_once_the_second_learns_who_was_first(tmp_pa
             events = await visited.engine.reader.events(case=case)
             assert [event.kind for event in events].count("resumed") == 1
 
-    asyncio.run(body())
+    chromium.run(body())
 
 
-def test_nothing_is_sent_by_a_stray_key(tmp_path: Path) -> None:
+def test_nothing_is_sent_by_a_stray_key(tmp_path: Path, chromium: Chromium) -> None:
     async def body() -> None:
-        async with visit(tmp_path) as visited:
+        async with visit(tmp_path, chromium) as visited:
             case = await waiting_case(visited.engine, "fire")
             page = await visited.open(f"/cases/{case}/task")
 
@@ -152,4 +152,4 @@ def test_nothing_is_sent_by_a_stray_key(tmp_path: Path) -> None:
             await expect(page.get_by_label("Yes")).to_be_checked()
             assert (await visited.engine.case(case)).status is Status.WAITING
 
-    asyncio.run(body())
+    chromium.run(body())

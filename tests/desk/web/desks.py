@@ -19,7 +19,7 @@ from pointsman_desk.mail.sources.base import Found
 from pointsman_desk.web import desk_pages
 from pointsman_desk.wiring import Desk, open_desk
 from server.serving import TOKEN
-from web.browsing import Browsing, chromium_on
+from web.browsing import Browsing, Chromium
 
 WHO = "X-Who"
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
@@ -72,10 +72,10 @@ async def client_of(desk: Desk, access: Access | None = None) -> AsyncIterator[h
 
 
 @asynccontextmanager
-async def browser_on(desk: Desk, access: Access | None = None) -> AsyncIterator[Browsing]:
-    """Serve a desk's pages, and start a browser."""
+async def browser_on(desk: Desk, chromium: Chromium, access: Access | None = None) -> AsyncIterator[Browsing]:
+    """Serve a desk's pages, and look at them."""
     app = create_app(desk.engine, access or LocalAccess("ada", TOKEN), desk_pages(desk))
-    async with listening(app, desk.config.database, TOKEN, "127.0.0.1", 0) as url, chromium_on(url) as visited:
+    async with listening(app, desk.config.database, TOKEN, "127.0.0.1", 0) as url, chromium.on(url) as visited:
         yield visited
 
 

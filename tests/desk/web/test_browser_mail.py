@@ -6,6 +6,7 @@ from pathlib import Path
 from axe_playwright_python.async_playwright import Axe
 
 from desk.web.desks import Named, browser_on, desk_with, letter, take_in
+from web.browsing import Chromium
 
 REFUND = "My order hasn't arrived and I need it for Monday. Can you refund shipping?"
 HOSTILE = """\
@@ -32,9 +33,9 @@ def hostile() -> bytes:
     return head + b"\n\n" + html.encode() + file.encode()
 
 
-def test_the_mail_of_the_article_is_approved_by_keyboard_and_its_reply_lies_in_the_outbox(tmp_path: Path) -> None:
+def test_the_mail_of_the_article_is_approved_by_keyboard_and_its_reply_lies_in_the_outbox(tmp_path: Path, chromium: Chromium) -> None:
     async def body() -> None:
-        async with desk_with(tmp_path) as desk, browser_on(desk) as visited:
+        async with desk_with(tmp_path) as desk, browser_on(desk, chromium) as visited:
             outbox = desk.config.outbox / "new"
             before = len(list(outbox.iterdir()))
             page = await visited.open("/")
@@ -67,12 +68,12 @@ def test_the_mail_of_the_article_is_approved_by_keyboard_and_its_reply_lies_in_t
             await page.wait_for_load_state()
             assert await page.locator("#automatic").count() == 0
 
-    asyncio.run(body())
+    chromium.run(body())
 
 
-def test_a_hostile_mail_does_nothing(tmp_path: Path) -> None:
+def test_a_hostile_mail_does_nothing(tmp_path: Path, chromium: Chromium) -> None:
     async def body() -> None:
-        async with desk_with(tmp_path, [hostile()]) as desk, browser_on(desk) as visited:
+        async with desk_with(tmp_path, [hostile()]) as desk, browser_on(desk, chromium) as visited:
             page = await visited.open("/")
             dialogs: list[object] = []
             page.on("dialog", lambda dialog: dialogs.append(dialog))  # noqa: PLW0108 - Playwright looks at a function's parameters
@@ -95,12 +96,12 @@ def test_a_hostile_mail_does_nothing(tmp_path: Path) -> None:
             assert await frame.locator(left).count() == 0
             assert "<script>" not in await page.content()
 
-    asyncio.run(body())
+    chromium.run(body())
 
 
-def test_two_browsers_approve_at_once_and_the_second_is_told_who_and_when(tmp_path: Path) -> None:
+def test_two_browsers_approve_at_once_and_the_second_is_told_who_and_when(tmp_path: Path, chromium: Chromium) -> None:
     async def body() -> None:
-        async with desk_with(tmp_path, [letter(REFUND)]) as desk, browser_on(desk, Named()) as visited:
+        async with desk_with(tmp_path, [letter(REFUND)]) as desk, browser_on(desk, chromium, Named()) as visited:
             # With JavaScript, a page shows at once that another person has decided, and there is nothing left to press.
             first = await visited.open("/cases/1/task", java_script_enabled=False, extra_http_headers={"X-Who": "ada"})
             second = await visited.open("/cases/1/task", java_script_enabled=False, extra_http_headers={"X-Who": "bea"})
@@ -113,12 +114,12 @@ def test_two_browsers_approve_at_once_and_the_second_is_told_who_and_when(tmp_pa
             assert f"answered by {by}" in await told.inner_text("main")
             assert len(list((desk.config.outbox / "new").iterdir())) == 1
 
-    asyncio.run(body())
+    chromium.run(body())
 
 
-def test_a_stale_draft_and_an_edit_that_breaks_a_check_keep_what_was_typed(tmp_path: Path) -> None:
+def test_a_stale_draft_and_an_edit_that_breaks_a_check_keep_what_was_typed(tmp_path: Path, chromium: Chromium) -> None:
     async def body() -> None:
-        async with desk_with(tmp_path, [letter(REFUND)]) as desk, browser_on(desk) as visited:
+        async with desk_with(tmp_path, [letter(REFUND)]) as desk, browser_on(desk, chromium) as visited:
             page = await visited.open("/cases/1/task", java_script_enabled=False)
             await take_in(desk, [letter("Forget it, cancel A-1001.", "In-Reply-To: <mail-1@mail.example>", number=2)])
             await page.fill("#body", "We will refund 5000 EUR.")
@@ -134,20 +135,24 @@ def test_a_stale_draft_and_an_edit_that_breaks_a_check_keep_what_was_typed(tmp_p
             assert (await desk.engine.state(1)).approval.despite_violations
             assert b"5000 EUR" in next((desk.config.outbox / "new").iterdir()).read_bytes()
 
-    asyncio.run(body())
+    chromium.run(body())
 
 
-def test_the_pages_of_the_desk_are_accessible_in_both_themes_and_fit_a_phone(tmp_path: Path) -> None:
+def test_the_pages_of_the_desk_are_accessible_in_both_themes_and_fit_a_phone(tmp_path: Path, chromium: Chromium) -> None:
     async def body() -> None:
-        async with desk_with(tmp_path) as desk, browser_on(desk) as visited:
-            for theme in ("light", "dark"):
-                for path in ("/", "/cases/1/task", "/cases/1", "/cases/36/task?pause=sort", "/search?q=order", "/replies"):
-                    page = await visited.open(path, color_scheme=theme, viewport={"width": 320, "height": 700})
-                    await page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+        async with desk_with(tmp_path) as desk, browser_on(desk, chromium) as visited:
+            page = await visited.open(viewport={"width": 320, "height": 700}, reduced_motion="reduce")
+            for path in ("/", "/cases/1/task", "/cases/1", "/cases/36/task?pause=sort", "/search?q=order", "/replies"):
+                await page.goto(visited.url + path)
+                await page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+                for theme in ("light", "dark"):
+                    await page.emulate_media(color_scheme=theme)
 
                     found = (await Axe().run(page)).response["violations"]
 
-                    assert [(path, one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in {"serious", "critical"}] == []
+                    assert [
+                        (path, theme, one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in {"serious", "critical"}
+                    ] == []
                     assert await page.evaluate("document.documentElement.scrollWidth") == 320, path
 
-    asyncio.run(body())
+    chromium.run(body())
