@@ -1,6 +1,7 @@
 """Connections of a served program that send nothing, or not enough, lock nobody out."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -56,3 +57,20 @@ def test_a_connection_without_a_whole_request_is_closed(tmp_path: Path, sent: by
             writer.close()
 
     asyncio.run(asyncio.wait_for(body(), 60.0))
+
+
+def test_the_body_of_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, at_once = connections.BoundedConnection.connection_made, []
+
+    def noted(self: connections.BoundedConnection, transport: asyncio.Transport) -> None:
+        made(self, transport)
+        at_once.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0)
+
+    monkeypatch.setattr(connections.BoundedConnection, "connection_made", noted)
+
+    async def body() -> None:
+        async with address(tmp_path) as (host, port), httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+            assert (await client.get("/health")).status_code == 200
+
+    asyncio.run(body())
+    assert at_once == [True]

@@ -1,6 +1,7 @@
 """Connections that keep others waiting: one that sends no request is closed, after a while or when another one needs its place."""
 
 import asyncio
+import socket
 from typing import cast
 
 import h11
@@ -15,6 +16,9 @@ class BoundedConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the head; close the connection that waits longest if there are too many."""
         super().connection_made(transport)
+        # Or the body of an answer, which is written after its head, waits 40 ms until the other end acknowledges the head (RFC 896). asyncio
+        # sets it only on sockets that name their protocol, and `socket.create_server` names none.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.made_at = self.loop.time()
         self._head_by: float | None = None
         self._wait_for_head()
