@@ -4,11 +4,13 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman import Blob, Failure, Log, Searchable, Signed, State, Unsafe, Violation
+
+INSTRUCTION_MAX = 1_000  # characters; longer than this, a person writes the reply
 
 
 class Value(BaseModel):
@@ -318,12 +320,12 @@ class Verdict(Value):
 
 
 class Approval(Value):
-    """A person's decision on the reply that was shown. An edit brings a new draft before the desk.
+    """A person's decision on the reply that was shown. An edit brings a new draft before the desk, and so does "redraft", with an `Instruction`.
 
     `sha256` is the hash of the composed mail that was approved; only that mail is sent.
     """
 
-    decision: Literal["approve", "edit", "reject"]
+    decision: Literal["approve", "edit", "redraft", "reject"]
     by: Signed[str]
     note: str = ""
     sha256: str | None = None
@@ -343,6 +345,19 @@ class Addressing(Value):
     to: str
     cc: tuple[str, ...] = ()
     problem: str = ""
+
+
+class Instruction(Value):
+    """What a person (`by`) asks a new draft to be like.
+
+    It counts for the mail with the Message-ID `about`, the newest one then. `draft` and `addressing` are what the person saw.
+    """
+
+    text: Annotated[str, Field(min_length=1, max_length=INSTRUCTION_MAX)]
+    by: Signed[str]
+    about: str
+    draft: Reply | None = None
+    addressing: Addressing | None = None
 
 
 class Letter(Value):
@@ -438,6 +453,7 @@ class Case(State):
     order: Searchable[Order | NoOrder | None] = None
     trust: Trust | None = None
     policy: Policy | None = None
+    instructions: Log[Instruction] = Field(default_factory=list)
     reply: Reply | Unsafe[Reply] | None = None
     verdict: Verdict | None = None
     approval: Approval | None = None
@@ -551,6 +567,11 @@ class Case(State):
         return reply is not None and reply.template is not None
 
     @property
+    def is_redrafted(self) -> bool:
+        """Whether a person asked for a new draft, and said what to change."""
+        return self.mail is not None and bool(instructions_about(self.mail, self.instructions))
+
+    @property
     def has_promise(self) -> bool:
         """Whether the reply promises work that a person must do, so that a person must know about it."""
         reply = proposed(self.reply)
@@ -583,6 +604,11 @@ def unanswered(mails: Sequence[Incoming], sent: Sequence[Sent]) -> tuple[Incomin
     return tuple(mail for mail in mails if mail.key not in answered)
 
 
+def instructions_about(mail: Mail, instructions: Iterable[Instruction]) -> tuple[Instruction, ...]:
+    """Return the instructions for the reply to this mail, in order. A newer mail voids those for earlier ones."""
+    return tuple(one for one in instructions if one.about == mail.message_id)
+
+
 def sent_of(outgoing: Outgoing, at: float) -> Sent:
     """Return the record of a reply that was sent at `at`, in Unix seconds."""
     return Sent(
@@ -608,36 +634,10 @@ RISKIEST_FIRST = (*RISKY, Intent.UNCLEAR)
 BY_HAND = frozenset(RISKIEST_FIRST)
 """The intents that always need a person, whatever the policy file says."""
 
-DOUBTS = frozenset(
-    {
-        "alternatives-differ",
-        "attached-mail",
-        "bad-base64",
-        "bad-signed",
-        "bad-structure",
-        "charset-guessed",
-        "content-type-truncated",
-        "doubtful-lines",
-        "encrypted",
-        "external-body",
-        "form-without-customer",
-        "header-truncated",
-        "hidden-text",
-        "html-long",
-        "invitation",
-        "long-text",
-        "mail-truncated",
-        "mails-unread",
-        "partial",
-        "parts-capped",
-        "smuggled-characters",
-        "text-outside-parts",
-        "text-truncated",
-        "tnef",
-        "took-too-long",
-        "undecodable",
-        "unknown-charset",
-        "unreadable",
-    }
-)
+DOUBTS = frozenset({
+    "alternatives-differ", "attached-mail", "bad-base64", "bad-signed", "bad-structure", "charset-guessed", "content-type-truncated",
+    "doubtful-lines", "encrypted", "external-body", "form-without-customer", "header-truncated", "hidden-text", "html-long", "invitation",
+    "long-text", "mail-truncated", "mails-unread", "partial", "parts-capped", "smuggled-characters", "text-outside-parts", "text-truncated", "tnef",
+    "took-too-long", "undecodable", "unknown-charset", "unreadable",
+})  # fmt: skip
 """The notes of a mail that may be misread, or whose text may not be the sender's. It gets no automatic reply."""

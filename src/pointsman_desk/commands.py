@@ -115,6 +115,20 @@ class Edit(OnCase):
         )
 
 
+class Redraft(OnCase):
+    """Ask for a new draft, and say what to change."""
+
+    name = "redraft"
+    said = "asked for a new draft of {case}"
+    needs = "everything"
+    instruction: str
+    seen: str | None
+
+    async def decide(self, desk: Desk) -> CaseRow:
+        """See `desk.redraft`."""
+        return await at_desk.redraft(desk, self.case, by=self.by, instruction=self.instruction, seen=self.seen)
+
+
 class Reject(OnCase):
     """Close the case without a reply."""
 
@@ -232,7 +246,7 @@ class CloseAll(Command):
 
 COMMANDS: Mapping[str, type[Command]] = MappingProxyType({
     command.name: command
-    for command in (Approve, Readdress, Edit, Reject, Close, Accept, Redrive, Cancel, Resolve, Reopen, RedriveAll, CloseAll)
+    for command in (Approve, Readdress, Edit, Redraft, Reject, Close, Accept, Redrive, Cancel, Resolve, Reopen, RedriveAll, CloseAll)
 })  # fmt: skip
 
 

@@ -8,7 +8,20 @@ from string import hexdigits
 from typing import Any
 
 from pointsman import CaseRow, Pending, Reconcile, Stale, Started, Status
-from pointsman_desk.case import Addressing, Approval, FollowedUp, Receipt, Reply, Sorting, Verdict, proposed, sent_of
+from pointsman_desk.case import (
+    INSTRUCTION_MAX,
+    Addressing,
+    Approval,
+    FollowedUp,
+    Instruction,
+    Receipt,
+    Reply,
+    Sorting,
+    Verdict,
+    instructions_about,
+    proposed,
+    sent_of,
+)
 from pointsman_desk.errors import DeskError, MailboxMissing
 from pointsman_desk.intake import side_by_side
 from pointsman_desk.mail.automatic import plain
@@ -25,6 +38,7 @@ TURN_MAX = 64  # mails that one source takes in before another one gets its turn
 HORIZON_SECONDS = 15.0  # a restarted shop is back by then; a later attempt waits for the next run
 SOON_SECONDS = 0.5  # a person waits this long to see what came of a decision while the desk goes on anyway
 CASES_MAX = 1_000_000  # more than a desk answers in its life
+REDRAFTS_MAX = 3  # of a reply: whoever has asked so often is faster by hand, and each draft is paid for
 SEEN_MIN = 8  # characters of a digest: fewer could be a typing error, or an empty variable in a script
 
 
@@ -187,6 +201,25 @@ async def edit(
     if again.shown["reply"] != reply or again.shown["addressing"] != addressing or again.beside["verdict"].violations:
         return row
     return await _decide(desk, again, _approval(again, by))
+
+
+async def redraft(desk: Desk, case: int, *, by: str, instruction: str, seen: str | None) -> CaseRow:
+    """Ask for a new draft, and say what to change. It waits for a person. Raises DeskError, Refused.
+
+    No more than `REDRAFTS_MAX` new drafts are written for a mail.
+    """
+    text = instruction.strip()
+    if not 0 < len(text) <= INSTRUCTION_MAX:
+        raise DeskError(f"say what the new draft of case {case} is to be like, in at most {INSTRUCTION_MAX:,} characters.")
+    pending = await _pending(desk, case, seen)
+    mail, shown = pending.shown["mail"], pending.shown["instructions"]
+    if len(instructions_about(mail, shown)) >= REDRAFTS_MAX:
+        advice = f"write the reply yourself: pointsman-desk edit {case} --text ..."
+        raise NotSendable(f"case {case} has had {REDRAFTS_MAX} new drafts, and there are no more; {advice}")
+    asked = Instruction(
+        text=text, by=by, about=mail.message_id, draft=proposed(pending.shown["reply"]), addressing=pending.shown["addressing"]
+    )  # fmt: skip
+    return await _decide(desk, pending, Approval(decision="redraft", by=by), {"instructions": [*shown, asked]})
 
 
 async def reject(desk: Desk, case: int, *, by: str, why: str, seen: str | None) -> CaseRow:

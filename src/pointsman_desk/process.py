@@ -8,7 +8,7 @@ read -> classify -> fetch_order + fetch_refund_policy -> identify -> draft -> va
 - classify and draft ask a model; a guard checks each answer; an answer that breaks a rule is repaired, then the next model is
   asked; the last model is the rules and templates, which cost nothing
 - a person must approve if the mail is about a refund, a complaint or a legal matter, is unclear or has a risk above low, or if the
-  draft is not a template or breaks a rule; an edit goes back to validate, a rejection ends the case
+  draft is not a template or breaks a rule; an edit goes back to validate, an instruction to draft, and a rejection ends the case
 - the reply is composed before it is approved, so that the person sees every byte; an unattended reply is marked as automatic
 """
 
@@ -71,6 +71,7 @@ FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
     ("the draft is not a reviewed template", lambda c: not c.is_template),
     ("it promises work that a person must do", lambda c: c.has_promise),
     ("the sender is not proved to be a customer", lambda c: not c.is_known),
+    ("a person asked for this draft", lambda c: c.is_redrafted),
     ("a person is editing it", lambda c: c.approval is not None),
     ("some lines may not be the customer's own", lambda c: c.is_doubtful),
     ("it came before the cases were lost, and may have been answered", lambda c: c.mails[-1].before),
@@ -80,6 +81,10 @@ FOR_A_PERSON: tuple[tuple[str, Callable[[Case], object]], ...] = (
 )
 """Why a person must see a reply: the first reason that holds. The limit of automatic replies is checked after these."""
 
+
+EDITED = ("reply", "addressing", "instructions")
+SHOWN = ("mail", *EDITED)
+"""What a person decides on."""
 
 BESIDE = ("earlier", "intents", "risk", "grounds", "order", "policy", "verdict", "outgoing", "mails", "reports", "allowance")
 """What a person sees beside the draft."""
@@ -182,7 +187,7 @@ def _accept_mails(support: Process[Case]) -> None:
 def _approve(support: Process[Case], lead: Lead | None) -> Pause:
     """Return the pause for a person's decision on the draft and its recipients."""
     return support.pause(
-        name=APPROVE, writes="approval", answer=Approval, shows=("mail", "reply", "addressing"), edits=("reply", "addressing"),
+        name=APPROVE, writes="approval", answer=Approval, shows=SHOWN, edits=EDITED,
         beside=BESIDE, ladder=_passed_on(lead),
     )  # fmt: skip
 
@@ -195,7 +200,7 @@ def _passed_on(lead: Lead | None) -> list[Any]:
 def _countersigned(support: Process[Case], approve: Pause, four_eyes: frozenset[Intent], lead: Lead | None) -> tuple[Rule[Case], ...]:
     """Return the rules that let a second person decide on an approved reply about one of these intents."""
     second = support.pause(
-        name=COUNTERSIGN, writes="second", answer=Approval, shows=("mail", "reply", "addressing"), edits=("reply", "addressing"),
+        name=COUNTERSIGN, writes="second", answer=Approval, shows=SHOWN, edits=EDITED,
         beside=(*BESIDE, "approval"), ladder=_passed_on(lead),
     )  # fmt: skip
 

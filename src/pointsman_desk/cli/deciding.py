@@ -17,7 +17,7 @@ from pointsman_desk.cli.one_case import print_decision, print_draft, print_quest
 from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Cc, Config, Json, Seen, To, Yes, said
 from pointsman_desk.cli.session import carry_out, exit_with, or_exit, who
 from pointsman_desk.cli.shown import last_shown, remember
-from pointsman_desk.commands import Approve, Cancel, Command, Edit, OnCase, Readdress, Redrive, RedriveAll, Reject, Resolve
+from pointsman_desk.commands import Approve, Cancel, Command, Edit, OnCase, Readdress, Redraft, Redrive, RedriveAll, Reject, Resolve
 from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.errors import DeskError
 from pointsman_desk.process import FOLLOW_UP, SORT
@@ -73,6 +73,20 @@ def edit(
     shown = _shown(settings, case, seen, "Send your text instead of this draft?", yes=yes, as_json=as_json) if send else seen
     edited = or_exit(lambda: Edit(case=case, by=who(by), body=body, seen=shown, send=send, to=to, copies=_kept(cc)))
     decide(settings, edited, as_json=as_json)
+
+
+def redraft(
+    case: CaseNumber,
+    instruction: Annotated[str, typer.Option(help="What to change, such as: shorter, and name the tracking number.", callback=said)],
+    seen: Seen = None,
+    by: By = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the model for a new draft, and say what to change. It waits for approval."""
+    settings = or_exit(lambda: load_config(config))
+    asked = or_exit(lambda: Redraft(case=case, by=who(by), instruction=instruction, seen=seen))
+    decide(settings, asked, as_json=as_json)
 
 
 def reject(

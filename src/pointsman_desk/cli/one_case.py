@@ -186,8 +186,19 @@ def _print_people(history: History) -> None:
             console.print(f"[bold]{safe(facts.get('by'))}[/]: {event.kind} ({safe(facts.get('why'))})")
 
 
+def _print_instruction(state: Mapping[str, Any]) -> None:
+    """Print what a person asked the draft to be like, and whether anything came of it."""
+    mail, reply = state.get("mail") or {}, state.get("reply") or {}
+    asked = [one for one in state.get("instructions") or () if one["about"] == mail.get("message_id")]
+    if asked:
+        console.print(f"[bold]{safe(asked[-1]['by'])}[/] asked for a new draft: {safe(asked[-1]['text'])}")
+        if reply.get("value", reply) == asked[-1]["draft"]:
+            console.print("No language model has followed this, so the draft is as it was; write the reply yourself.")
+
+
 def print_draft(history: History) -> None:
     """Print the current draft."""
+    _print_instruction(history.state)
     print_reply(history.state.get("reply"), history.state.get("verdict"))
     print_outgoing(history.state.get("outgoing"))
     if history.pause is not None:
@@ -206,6 +217,7 @@ def print_decision(history: History, config: DeskConfig, now: float) -> None:
         console.print(f"case {row.id} waits: {safe(reasons(row, history.effects))}.")
     elif row.status is Status.WAITING:
         console.print(f"case {row.id} waits for approval: {safe(reasons(row, history.effects))}.")
+        _print_instruction(state)
         print_reply(state.get("reply"), state.get("verdict"))
         print_outgoing(state.get("outgoing"))
         console.print(f"\npointsman-desk approve {row.id} --seen {history.pause.digest[:12] if history.pause else ''}")
@@ -228,6 +240,7 @@ def print_question(history: History, beside: Beside) -> None:
     )
     _print_words(mail)
     _print_unanswered(history)
+    _print_instruction(state)
     print_reply(state.get("reply"), state.get("verdict"))
     print_outgoing(state.get("outgoing"))
     print_beside(beside)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pointsman_desk.case import Grounds, Intent, Mail, NoOrder, Order, Policy, Risk, Trust, Value
+from pointsman_desk.case import Grounds, Instruction, Intent, Mail, NoOrder, Order, Policy, Risk, Trust, Value
 
 _LINK_MARKS = ("://", "www.", "@")
 CANARY = "lantern-7-juniper"
@@ -28,7 +28,7 @@ class Brief(Value):
     """Everything that a reply may be drafted from. The mail is data; facts are only in `order` and `policy`.
 
     `intents` are the intents to answer, in the mail and in `earlier`, the other unanswered mails; `answered` are the answered ones.
-    `trust` says whether the sender may know about the order; the default is no.
+    `trust` says whether the sender may know about the order; the default is no. `instructions` are what people asked a new draft to be like.
     """
 
     mail: Mail
@@ -40,6 +40,7 @@ class Brief(Value):
     trust: Trust = Trust.NONE
     earlier: tuple[Mail, ...] = ()
     answered: tuple[Mail, ...] = ()
+    instructions: tuple[Instruction, ...] = ()
 
 
 def reply_subject(mail: Mail) -> str:

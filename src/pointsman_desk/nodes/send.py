@@ -7,7 +7,20 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pointsman import UNKNOWN, Context, Found, Log, NotSent, Peek, Rejected, Unsafe
-from pointsman_desk.case import Addressing, Incoming, Mail, Outgoing, Receipt, Reply, Sent, proposed, sent_of, unanswered
+from pointsman_desk.case import (
+    Addressing,
+    Incoming,
+    Instruction,
+    Mail,
+    Outgoing,
+    Receipt,
+    Reply,
+    Sent,
+    instructions_about,
+    proposed,
+    sent_of,
+    unanswered,
+)
 from pointsman_desk.errors import IndexUnavailable
 from pointsman_desk.mail.automatic import names_another
 from pointsman_desk.mail.compose import Letterhead, is_address, reply_to
@@ -20,12 +33,15 @@ from pointsman_desk.mail.transports.base import Transport
 from pointsman_desk.mail.transports.smtp import SmtpTransport
 
 
-def address(mail: Mail, mails: Log[Incoming], *, letterhead: Letterhead) -> Addressing:
+def address(mail: Mail, mails: Log[Incoming], instructions: Log[Instruction], *, letterhead: Letterhead) -> Addressing:
     """Choose the recipient: the address in From, because a forged Reply-To would send a customer's data elsewhere.
 
     If From is the desk's own address or one that nobody reads, choose Reply-To: a form or a group forwards a customer's mail. A person
-    must approve such a reply, and can choose another recipient and copies.
+    must approve such a reply, and can choose another recipient and copies, which stay when the person asks for a new draft.
     """
+    asked = instructions_about(mail, instructions)
+    if asked and asked[-1].addressing is not None:
+        return asked[-1].addressing
     proposes = mail.reply_to is not None and names_another(mail.sender, mail.reply_to, letterhead.address)
     to = mail.reply_to if proposes and mail.reply_to is not None else mails[-1].sender
     if is_address(to):

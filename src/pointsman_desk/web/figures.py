@@ -20,7 +20,7 @@ from pointsman_desk.wiring import Desk
 CASES_MAX = 300  # about a day of a busy desk; read in a tenth of a second when the page is opened for the first time
 EDITS_MAX = 10  # of the newest edited drafts: as many as a person reads
 
-How = Literal["unattended", "as drafted", "edited", "rejected", "open"]
+How = Literal["unattended", "as drafted", "redrafted", "edited", "rejected", "open"]
 
 
 class Told(NamedTuple):
@@ -96,7 +96,7 @@ def rates_of(known: Iterable[Told]) -> list[tuple[str, int, int]]:
     """Return how drafts fared: what, how many, and the share in percent of those that are decided."""
     counts: Counter[How] = Counter(one.how for one in known if one.how != "open")
     decided = sum(counts.values())
-    names: tuple[How, ...] = ("as drafted", "edited", "rejected", "unattended")
+    names: tuple[How, ...] = ("as drafted", "redrafted", "edited", "rejected", "unattended")
     return [(name, counts[name], round(100 * counts[name] / decided) if decided else 0) for name in names]
 
 
@@ -128,13 +128,14 @@ def _percentile(values: Sequence[float], percent: int) -> float:
 async def _told(reader: Reader, row: CaseRow, events: Sequence[EventRow]) -> Told:
     decisions = [(event, json.loads(event.facts)) for event in events if event.kind == "resumed" and event.step in {APPROVE, COUNTERSIGN}]
     edits = [event.revision for event, facts in decisions if "reply" in facts.get("fields", ())]
+    redrafted = any("instructions" in facts.get("fields", ()) for _, facts in decisions)
     texts = {field.field: field.text for field in await reader.fields(row.id) if field.field in {"intents", "mails", "sent"}}
     intents, mails, sent = (json.loads(texts.get(name, "null")) or [] for name in ("intents", "mails", "sent"))
     how: How = "open"
     if row.outcome == "rejected":
         how = "rejected"
     elif sent:
-        how = "edited" if edits else "as drafted" if decisions else "unattended"
+        how = "edited" if edits else "redrafted" if redrafted else "as drafted" if decisions else "unattended"
     seconds = max(0.0, sent[0]["at"] - mails[0]["at"]) if sent and mails else None
     return Told((intents or ["unclear"])[0].replace("_", " "), how, seconds, edits[0] if edits else None)
 

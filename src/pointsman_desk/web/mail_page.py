@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from pointsman import Pending, Reader
 from pointsman.web import Piece, word_difference
-from pointsman_desk.case import Case, Language, Mail, NoOrder, Order, Policy, Reply, Sent, Trust, proposed
+from pointsman_desk.case import Case, Language, Mail, NoOrder, Order, Policy, Reply, Sent, Trust, instructions_about, proposed
+from pointsman_desk.desk import REDRAFTS_MAX
 from pointsman_desk.mail.compose import is_address
 from pointsman_desk.mail.notes import MEANING
 from pointsman_desk.process import FOLLOW_UP, SORT
@@ -48,6 +49,7 @@ async def values_of(reader: Reader, pending: Pending, state: Case, why: str) -> 
     shown, beside, mail = pending.shown, pending.beside, state.mail
     reply = draft_of(pending)
     addressing = shown.get("addressing")
+    asked = () if mail is None else instructions_about(mail, state.instructions)
     return {
         "kind": {SORT: "sort", FOLLOW_UP: "follow_up"}.get(pending.pause, "approve"),
         "case": pending.case,
@@ -68,6 +70,10 @@ async def values_of(reader: Reader, pending: Pending, state: Case, why: str) -> 
         "policy_facts": policy_facts(state.policy, reply),
         "trust": "" if state.trust is None else TRUST[state.trust],
         "is_known": state.is_known,
+        "asked": asked,
+        "is_unchanged": bool(asked) and reply == asked[-1].draft,
+        "drafts_left": max(0, REDRAFTS_MAX - len(asked)),
+        "instruction": "",
         "usage": await reader.usage_of_case(pending.case),
         "assignee": pending.assignee,
         "outgoing": state.outgoing,

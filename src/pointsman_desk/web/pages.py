@@ -63,6 +63,7 @@ def desk_pages(desk: Desk) -> Sequence[BaseRoute]:
             ("POST", "/automatic", routes.close_automatic),
             ("POST", "/cases/{case:int}/approve", routes.approve),
             ("POST", "/cases/{case:int}/edit", routes.edit),
+            ("POST", "/cases/{case:int}/redraft", routes.redraft),
             ("POST", "/cases/{case:int}/reject", routes.reject),
             ("POST", "/cases/{case:int}/sort", routes.sort),
             ("POST", "/cases/{case:int}/close", routes.close),
@@ -93,7 +94,7 @@ class Mails:
         engine = self._desk.engine
         pending, row, state = await engine.pending(case), await engine.case(case), await engine.state(case, Case)
         values = await values_of(engine.reader, pending, state, row.rule or "")
-        return {**values, "reasons": self._desk.config.approval.reasons}
+        return {**values, "reasons": self._desk.config.approval.reasons, "has_models": bool(self._desk.config.models)}
 
     # What a person decides.
 
@@ -125,6 +126,15 @@ class Mails:
     async def edit(self, request: Request) -> Response:
         """Keep a new text or another recipient; the reply is checked and waits for approval again."""
         return await self._decided(request, lambda who, form, case: self._edit(who, form, case, send=False), stays=True)
+
+    async def redraft(self, request: Request) -> Response:
+        """Ask for a new draft. The page shows it if it is written soon; otherwise the next mail is shown meanwhile."""
+
+        async def act(who: Principal, form: Form, case: int) -> CaseRow:
+            instruction = form.get("instruction", "").replace("\r\n", "\n")
+            return await at_desk.redraft(self._desk, case, by=who.name, instruction=instruction, seen=form.get("digest", ""))
+
+        return await self._decided(request, act, how="redrafted")
 
     async def reject(self, request: Request) -> Response:
         """Close the mail without a reply."""
@@ -180,19 +190,19 @@ class Mails:
         return "body" in form and form["body"].rstrip() != text_of(pending).rstrip()
 
     async def _decided(
-        self, request: Request, act: Callable[[Principal, Form, int], Awaitable[CaseRow]], *, stays: bool = False
+        self, request: Request, act: Callable[[Principal, Form, int], Awaitable[CaseRow]], *, stays: bool = False, how: str = "answered"
     ) -> Response:  # fmt: skip
         """Act, and go to the next mail; a decision that is refused shows the mail again, with what was entered."""
         who = await permit(request, Scope.ANSWER)
         case, form = case_of(request), await form_of(request, who)
         _tell_audit(request, form)
-        path = await next_path(request, who, case)
+        path = await next_path(request, who, case, how)
         try:
             row = await act(who, form, case)
         except (DeskError, PointsmanError) as error:
             return await self._again(request, who, form, error)
         if stays or (row.status is Status.WAITING and row.step == APPROVE):
-            path = f"{request.scope.get('root_path', '')}/cases/{case}/task{filters_of(request).query(kept=1)}"
+            path = f"{request.scope.get('root_path', '')}/cases/{case}/task{filters_of(request).query(**{'kept' if how == 'answered' else how: 1})}"
         return RedirectResponse(path, 303)
 
     async def _again(self, request: Request, who: Principal, form: Form, error: Exception) -> Response:
@@ -203,6 +213,7 @@ class Mails:
         kept: dict[str, Any] = {
             "body": form.get("body", now),
             "own_reason": form.get("own_reason", ""),
+            "instruction": form.get("instruction", ""),
             "refused": str(error),
             "confirms": False,
         }

@@ -18,9 +18,9 @@ def test_rates_and_times_are_of_decided_cases() -> None:
         Told("legal", "rejected", None, None), Told("legal", "open", None, None),
     ]  # fmt: skip
 
-    assert rates_of(known) == [("as drafted", 2, 50), ("edited", 1, 25), ("rejected", 1, 25), ("unattended", 0, 0)]
+    assert rates_of(known) == [("as drafted", 2, 50), ("redrafted", 0, 0), ("edited", 1, 25), ("rejected", 1, 25), ("unattended", 0, 0)]
     assert [(one.intent, one.replies, one.median, one.p95) for one in answers_of(known)] == [("refund", 3, 20.0, 30.0)]
-    assert rates_of([]) == [("as drafted", 0, 0), ("edited", 0, 0), ("rejected", 0, 0), ("unattended", 0, 0)]
+    assert rates_of([]) == [("as drafted", 0, 0), ("redrafted", 0, 0), ("edited", 0, 0), ("rejected", 0, 0), ("unattended", 0, 0)]
 
 
 def test_the_page_shows_what_a_person_changed_and_how_a_mailbox_is(tmp_path: Path) -> None:
