@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pointsman import Context, Idempotent, Retry, Status
+from pointsman import Context, Idempotent, Retry, Status, quorum
 from pointsman.functional import (
     INJECTED,
     Checkpointer,
@@ -16,6 +16,7 @@ from pointsman.functional import (
     TaskFailed,
     TaskTimeout,
     entrypoint,
+    gather,
     now,
     pause,
     random,
@@ -203,6 +204,52 @@ def test_a_fan_out_of_a_thousand() -> None:
     world, case = run(body, 1000)
 
     assert world.state(case)["result"] == {"value": sum(n * n for n in range(1000))}
+
+
+def test_gather_surfaces_the_first_failure_at_once_and_cancels_the_others() -> None:
+    @entrypoint()
+    def body(given: str) -> str:
+        try:
+            gather(slow(100.0), fails(given), slow(200.0)).result()
+        except TaskFailed as failed:
+            return failed.message
+        return "all"
+
+    world, case = run(body, "no")
+
+    assert world.state(case)["result"] == {"value": "no"}
+    assert world.case(case).updated_at - world.case(case).created_at < 10
+
+
+def test_gather_records_failures_and_counts_a_quorum() -> None:
+    @entrypoint()
+    async def body(given: str) -> list[Any]:
+        recorded = await gather(slow(0.1), fails(given), failures="record")
+        first = await gather(slow(50.0), slow(0.2), slow(0.3), failures=quorum(2))
+        return [recorded[0], recorded[1].error, first[0].error, first[1:]]
+
+    world, case = run(body, "no")
+
+    assert world.state(case)["result"] == {"value": ["slow", "ValueError", "Cancelled", ["slow", "slow"]]}
+    assert world.case(case).updated_at - world.case(case).created_at < 10
+
+
+@entrypoint()
+def child(number: int) -> int:
+    return int(pause(number, answer=int, name="ask")) + number
+
+
+@entrypoint()
+def parent(number: int) -> list[Any]:
+    got = gather(slow(5.0), slow(1.0), failures=quorum(1)).result()
+    return [got[1], child(number).result(), child(number + 1).result()]
+
+
+def test_an_entrypoint_that_a_body_calls_is_a_case_of_its_own_wherever_it_is_killed() -> None:
+    report = crash_everywhere(parent.process, invocation(1), people={"ask": 10}, ignore=("record",))
+
+    assert report.points > 60
+    assert [end["state"]["result"]["value"] for end in report.ends] == [11, 12, ["slow", 11, 12]]
 
 
 class Answer(BaseModel):

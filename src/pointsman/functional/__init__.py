@@ -3,9 +3,31 @@
 from pointsman.functional.body import Call, TaskFailed, TaskTimeout
 from pointsman.functional.checkpointer import Checkpointer
 from pointsman.functional.entrypoints import Command, Entrypoint, Paused, ThreadBusy, ThreadCancelled, ThreadParked, entrypoint
+from pointsman.functional.gathering import Gathered, gather
 from pointsman.functional.tasks import INJECTED, Future, Task, interrupt, now, pause, random, sleep, task, uuid
 
 __all__ = [
-    "INJECTED", "Call", "Checkpointer", "Command", "Entrypoint", "Future", "Paused", "Task", "TaskFailed", "TaskTimeout", "ThreadBusy",
-    "ThreadCancelled", "ThreadParked", "entrypoint", "interrupt", "now", "pause", "random", "sleep", "task", "uuid",
-]  # fmt: skip
+    "INJECTED",
+    "Call",
+    "Checkpointer",
+    "Command",
+    "Entrypoint",
+    "Future",
+    "Gathered",
+    "Paused",
+    "Task",
+    "TaskFailed",
+    "TaskTimeout",
+    "ThreadBusy",
+    "ThreadCancelled",
+    "ThreadParked",
+    "entrypoint",
+    "gather",
+    "interrupt",
+    "now",
+    "pause",
+    "random",
+    "sleep",
+    "task",
+    "uuid",
+]

@@ -6,6 +6,7 @@ while a body runs: its calls are asked for, and the case machine decides what be
 
 from collections import Counter
 from collections.abc import Callable, Container, Coroutine, Generator
+from copy import deepcopy
 from dataclasses import dataclass
 from inspect import iscoroutine
 from typing import Any, Generic, Literal, TypeVar
@@ -21,7 +22,7 @@ from pointsman.functional.record import Outcome
 
 R = TypeVar("R")
 
-CallKind = Literal["task", "effect", "pause", "sleep", "child"]
+CallKind = Literal["task", "effect", "pause", "sleep", "child", "gather"]
 
 
 class TaskFailed(PointsmanError):
@@ -45,10 +46,15 @@ class TaskTimeout(TaskFailed, TimeoutError):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a body waits for, and for at most how many seconds."""
+    """A body waits until one of these calls has ended, and for at most so many seconds."""
 
-    call: "Call[Any]"
-    seconds: float | None
+    calls: "tuple[Call[Any], ...]"
+    seconds: float | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether one of them has ended."""
+        return any(call.outcome is not None for call in self.calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +94,13 @@ class Call(Generic[R]):
                 f"{self.wanted.step!r} is no plain task, so its result has no timeout; give it timeout_seconds=, or a deadline=."
             )
         if self.outcome is None:
-            self.body.wait(Waiting(self, timeout))
+            self.body.wait(Waiting((self,), timeout))
         outcome = self.outcome
         assert outcome is not None
         if isinstance(outcome, Failure):
             raise (TaskTimeout if outcome.error == TimeoutError.__name__ else TaskFailed)(self.name, outcome)
-        value: R = self.wanted.returns.validate_python(outcome.value)
+        # The body may change what it gets, and the record stays as it is.
+        value: R = self.wanted.returns.validate_python(deepcopy(outcome.value) if isinstance(outcome.value, dict | list) else outcome.value)
         return value
 
     def __await__(self) -> Generator[Any, None, R]:
@@ -117,6 +124,7 @@ class Body(greenlet):
         self.open: dict[str, Call[Any]] = {}
         self.known: dict[str, Outcome | Failure] = {}
         self.unasked: dict[str, None] = {}
+        self.verdicts: dict[str, Any] = {}
         self.waiting: Waiting | None = None
         self.ended = False
         self.value: Any = None
@@ -161,18 +169,29 @@ class Body(greenlet):
         else:
             self.unasked[name] = None
 
+    def decide(self, call: Call[Any], verdict: Any) -> None:
+        """Settle a call that the body itself decides, and remember to record the verdict."""
+        call.outcome = Outcome(value=verdict)
+        self.open.pop(call.name, None)
+        self.verdicts[call.name] = verdict
+
+    def give_up(self, call: Call[Any], why: str) -> None:
+        """End a call that the body needs no more; if it runs, it is cancelled."""
+        call.outcome = Failure(step=call.wanted.step, error="Cancelled", message=why, attempts=0)
+        self.open.pop(call.name, None)
+
     def go_on(self) -> None:
         """Run until it ends, or waits for an outcome that is not known."""
-        while not self.ended and (self.waiting is None or self.waiting.call.outcome is not None):
+        while not self.ended and (self.waiting is None or self.waiting.over):
             self.waiting = None
             self.parent = getcurrent()
             self.switch()
 
     def wait(self, waiting: Waiting) -> None:
-        """Suspend the body until the outcome of a call is known."""
+        """Suspend the body until one of the calls has ended."""
         if getcurrent() is not self:
             raise RuntimeError(
-                f"the result of {waiting.call.wanted.step!r} was asked for outside the body that called it; ask for it in the body."
+                f"the result of {waiting.calls[0].wanted.step!r} was asked for outside the body that called it; ask for it in the body."
             )
         self.waiting = waiting
         assert self.parent is not None

@@ -1,15 +1,22 @@
 """The database of entrypoints, and the engine that runs them."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pointsman.definition.process import AnyProcess
 from pointsman.errors import DefinitionError
+from pointsman.functional.process import EntrypointProcess
 from pointsman.runtime.blocking import BlockingEngine, open_blocking
+
+
+def children_of(process: EntrypointProcess) -> Iterator[EntrypointProcess]:
+    """The processes of the entrypoints that a body calls, and of those that they call."""
+    for child in process.children:
+        yield child
+        yield from children_of(child)
 
 
 class Checkpointer:
@@ -23,19 +30,19 @@ class Checkpointer:
         self._path = path
         self._resources = resources
         self._settings = settings
-        self._processes: list[AnyProcess] = []
+        self._processes: list[EntrypointProcess] = []
         self._opening: AbstractContextManager[BlockingEngine] | None = None
         self._engine: BlockingEngine | None = None
         self._changing = threading.Lock()
 
-    def add(self, process: AnyProcess) -> None:
+    def add(self, process: EntrypointProcess) -> None:
         """Take in the process of an entrypoint. Raises DefinitionError once the engine is open."""
         with self._changing:
             if self._engine is not None:
                 raise DefinitionError(
                     f"entrypoint {process.name!r} was declared after the engine was opened; declare it before the first call."
                 )
-            self._processes.append(process)
+            self._processes += [one for one in (process, *children_of(process)) if one not in self._processes]
 
     @property
     def engine(self) -> BlockingEngine:

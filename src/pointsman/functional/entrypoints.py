@@ -1,6 +1,7 @@
 """Entrypoints: bodies that are invoked by the id of a thread, and that wait, crash and go on like any case."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -8,13 +9,14 @@ from typing import Any, Generic, TypeVar, overload
 
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import DefinitionError, NotWaiting, PointsmanError
-from pointsman.functional.body import current_body
+from pointsman.functional.body import Call, Wanted, current_body
 from pointsman.functional.checkpointer import Checkpointer
-from pointsman.functional.process import SLEEP, EntrypointProcess, tasks_of
+from pointsman.functional.process import SLEEP, EntrypointProcess, plain, tasks_of
 from pointsman.functional.process import Final as _Final
 from pointsman.functional.program import BodyProgram
-from pointsman.functional.record import Invocation, Thread
-from pointsman.functional.tasks import BUILT_IN, Task, previous
+from pointsman.functional.record import Thread
+from pointsman.functional.tasks import BUILT_IN, DIGEST_LENGTH, Task, previous
+from pointsman.kernel.codec import digest
 from pointsman.kernel.program import add_front
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import AT_REST, ENDED, Status
@@ -101,6 +103,19 @@ class Entrypoint(Generic[G, R]):
     def name(self) -> str:
         """The name of its process."""
         return self.process.name
+
+    def __call__(self, given: G = None) -> Call[R]:  # type: ignore[assignment]
+        """In a body: ask for an invocation as a case of its own, and return its future. Raises RuntimeError outside a body."""
+        body = current_body()
+        if body is None:
+            raise RuntimeError(f"entrypoint {self.name!r} was called outside a body; use invoke().")
+        if self.name not in body.steps:
+            raise DefinitionError(f"entrypoint {self.name!r} is not known to the entrypoint that calls it; name it in tasks=.")
+        process = self.process
+        arguments = plain(process.takes, given, f"the input of entrypoint {self.name!r}")
+        named = digest((json.dumps(arguments, sort_keys=True),))[:DIGEST_LENGTH]
+        call: Call[R] = body.ask(Wanted(self.name, "child", process.returns, arguments, named))
+        return call
 
     def invoke(
         self, given: G | Command = None, config: Mapping[str, Any] | None = None, *, thread: str | None = None, key: str | None = None,  # type: ignore[assignment]
@@ -189,7 +204,7 @@ class Entrypoint(Generic[G, R]):
 BUILT_IN_NAMES = frozenset(task.name for task in BUILT_IN)
 
 
-async def begin(engine: Engine, process: AnyProcess, given: Any, thread: str | None, key: str | None) -> int:
+async def begin(engine: Engine, process: EntrypointProcess, given: Any, thread: str | None, key: str | None) -> int:
     """Start an invocation, or answer the open pause of the thread. Return the number of its case."""
     if isinstance(given, Command):
         row = await open_case_of(engine, process, thread)
@@ -200,7 +215,7 @@ async def begin(engine: Engine, process: AnyProcess, given: Any, thread: str | N
         return row.id
     identity = key or engine.new_key()
     name = thread if thread is not None else identity
-    invocation = Invocation(input=given, thread=name, id=identity)
+    invocation = process.invoked(given, name, identity)
     while True:
         delivered = await engine.send(process, invocation, key=identity)
         row = await engine.case(delivered.case or 0)
@@ -310,7 +325,7 @@ def _entrypoint(
     function: Callable[..., Any], *, checkpointer: Checkpointer | None, name: str | None, version: int, tasks: tuple[Task[..., Any], ...],
     leaves: tuple[str, ...], concurrency: int | None,
 ) -> Entrypoint[Any, Any]:  # fmt: skip
-    found = tasks_of(function, lambda value: isinstance(value, Task))
+    found = tasks_of(function, lambda value: isinstance(value, Task | Entrypoint))
     every = dict.fromkeys((*BUILT_IN, *found, *tasks))
     process = EntrypointProcess(
         function, name or function.__name__, every, version=version, leaves=leaves, concurrency=concurrency, previous=previous

@@ -10,13 +10,15 @@ from typing import Any, NamedTuple, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from pointsman.definition.children import Child
 from pointsman.definition.fingerprint import digest_of_parts
 from pointsman.definition.limits import check_limits
 from pointsman.definition.pauses import Sleep
 from pointsman.definition.process import Process
 from pointsman.definition.rules import Compensate, Rule
+from pointsman.definition.signature import signature_of
 from pointsman.errors import DefinitionError, ValueRefused
-from pointsman.functional.record import INVOCATION, WOKEN, Invocation, Thread
+from pointsman.functional.record import INVOCATION, OUTCOMES, RESULT, WOKEN, Asked, Invocation, Plain, Thread, thread_type
 from pointsman.kernel.codec import describe
 
 STEPS_MAX = 2**31  # a body that loops is a program of its author's; its loops are not rules that turn
@@ -39,16 +41,19 @@ class EntrypointProcess(Process[Thread]):
         self, function: Callable[..., Any], name: str, tasks: Iterable[Any], *, version: int, leaves: tuple[str, ...], concurrency: int | None,
         previous: Callable[[], Any],
     ) -> None:  # fmt: skip
-        super().__init__(name, Thread, version=version, steps_max=STEPS_MAX)
+        self._takes, given, self.returns = _read(function, name)
+        self.takes: TypeAdapter[Any] = TypeAdapter(given)
+        self.invocation: Any = Invocation[given]  # type: ignore[valid-type]
+        super().__init__(name, thread_type(name, given), version=version, steps_max=STEPS_MAX)
         self.function = function
         self.previous = previous
         self.leaves = frozenset(leaves)
         self.concurrency = concurrency
-        self._takes, self._input, self._returns = _read(function, name)
-        self.accept(Invocation, writes=INVOCATION, correlate=lambda invocation: invocation.thread, while_open="hold")
+        self.accept(self.invocation, writes=INVOCATION, correlate=lambda invocation: invocation.thread, while_open="hold")
         self.steps[SLEEP] = Sleep(SLEEP, (WOKEN,), 0.0, None)
+        self.children: list[EntrypointProcess] = []
         for task in tasks:
-            step = task.step
+            step = self._child(task.process) if hasattr(task, "process") else task.step
             if self.steps.get(step.name, step) is not step:
                 raise DefinitionError(f"entrypoint {name!r}: two of its tasks are called {step.name!r}; give one another name=.")
             self.steps[step.name] = step
@@ -70,28 +75,36 @@ class EntrypointProcess(Process[Thread]):
         code = [part.hex() for part in _instructions(self.function.__code__)] if isinstance(self.function, FunctionType) else []
         return digest_of_parts([self.name, self.version, sorted(self.steps), code])
 
-    def run_body(self, invocation: Invocation) -> Any:
+    def run_body(self, invocation: Invocation[Any]) -> Any:
         """Call the body, in its greenlet."""
-        given: dict[str, Any] = {}
-        if "previous" in self._takes:
-            given["previous"] = self.previous().result()
-        arguments = [self.taken(invocation.input)] if self._takes and self._takes[0] != "previous" else []
+        given = {"previous": self.previous().result()} if "previous" in self._takes else {}
+        arguments = [invocation.input] if self._takes and self._takes[0] != "previous" else []
         return self.function(*arguments, **given)
 
-    def taken(self, given: Any) -> Any:
-        """The input with the type that the body declares. Raises ValueRefused."""
+    def invoked(self, given: Any, thread: str, identity: str) -> Invocation[Any]:
+        """An invocation with this input. Raises ValueRefused if the body does not take it."""
         try:
-            return self._input.validate_python(given)
+            invocation: Invocation[Any] = self.invocation(input=given, thread=thread, id=identity)
         except ValidationError as error:
             raise ValueRefused(f"entrypoint {self.name!r} cannot take its input: {describe(error)}.") from None
+        return invocation
+
+    def _child(self, process: "EntrypointProcess") -> Child:
+        """The step that runs an entrypoint which the body calls."""
+
+        def inputs(asked: Asked) -> dict[str, Any]:
+            return {INVOCATION: {"input": asked.arguments, "thread": asked.call, "id": asked.call}}
+
+        self.children.append(process)
+        return Child(process.name, process, inputs, (OUTCOMES,), signature_of(inputs, f"entrypoint {process.name!r}"), RESULT)
 
     def plain(self, value: Any) -> Any:
         """The result as JSON values, checked against the type that the body declares."""
-        return plain(self._returns, value, f"the result of entrypoint {self.name!r}")
+        return plain(self.returns, value, f"the result of entrypoint {self.name!r}")
 
     def result(self, value: Any) -> Any:
         """The result with the type that the body declares."""
-        return self._returns.validate_python(value)
+        return self.returns.validate_python(value)
 
 
 def plain(adapter: TypeAdapter[Any], value: Any, what: str) -> Any:
@@ -109,8 +122,8 @@ def plain(adapter: TypeAdapter[Any], value: Any, what: str) -> Any:
     return dumped
 
 
-def _read(function: Callable[..., Any], name: str) -> tuple[tuple[str, ...], TypeAdapter[Any], TypeAdapter[Any]]:
-    """The parameters of a body, and the types of its input and its result."""
+def _read(function: Callable[..., Any], name: str) -> tuple[tuple[str, ...], Any, TypeAdapter[Any]]:
+    """The parameters of a body, and the types of its input and its result; an input that declares none is any JSON value."""
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters
     strange = [parameter for parameter in [*parameters][1:] if parameter != "previous"]
@@ -120,7 +133,8 @@ def _read(function: Callable[..., Any], name: str) -> tuple[tuple[str, ...], Typ
         )
     first = next(iter(parameters), None)
     returns = hints.get("return", Any)
-    return tuple(parameters), TypeAdapter(hints.get(first or "", Any)), TypeAdapter(Any if returns is Final else returns)
+    given = Plain if first is None or hints.get(first, Any) is Any else hints[first]
+    return tuple(parameters), given, TypeAdapter(Any if returns is Final else returns)
 
 
 def _instructions(code: CodeType) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from traceback import extract_tb
 from typing import Any
 
@@ -38,10 +38,10 @@ BODY = "body"
 class _Suspended(Body):
     """A body, and how much of the record it has taken in. `pending` is what it has taken in and what is not recorded yet."""
 
-    def __init__(self, process: EntrypointProcess, invocation: Cell) -> None:
-        given: Invocation = invocation.value  # type: ignore[assignment]
+    def __init__(self, process: EntrypointProcess, cells: Mapping[str, Cell]) -> None:
+        given: Invocation[Any] = codec_of(process.state).fresh(cells, INVOCATION)
         super().__init__(lambda: process.run_body(given), process.steps)
-        self.invocation = invocation.text
+        self.invocation = cells[INVOCATION].text
         self.items: list[list[RecordEntry]] = []
         self.pending: RecordEntry | None = None
         self.recorded: set[str] = set()
@@ -88,7 +88,7 @@ class BodyProgram:
         bodies = self._bodies
         body = bodies.get(case)
         if body is None or not self._take_in(body, cells, items):
-            body = bodies[case] = _Suspended(self.process, cells[INVOCATION])
+            body = bodies[case] = _Suspended(self.process, cells)
             self._take_in(body, cells, items)
         bodies.move_to_end(case)
         if len(bodies) > BODIES_MAX:
@@ -127,6 +127,8 @@ class BodyProgram:
         body.answers += "answer" in entry
         body.woken = entry.get("woken", body.woken)
         body.recorded.add(name)
+        if body.verdicts.pop(name, None) is not None:
+            return
         if body.pending is not None and body.pending["call"] == name:
             body.pending = None
         else:
@@ -150,13 +152,12 @@ class BodyProgram:
         """The step that a suspended body waits for: its tasks, all at once; else the first effect, pause, sleep or entrypoint that it asked for."""
         tasks = [call for call in body.open.values() if call.wanted.kind == "task"]
         if not tasks:
-            return self._asks(body, cells, next(iter(body.open.values())))
-        changed = self._changed(body, tasks)
-        notes = ([body.pending] if body.pending else []) + [RecordEntry(call=name, left_out=True) for name in changed]
+            return self._asks(body, cells, next(call for call in body.open.values() if call.wanted.kind != "gather"))
+        changed = self._changed(body)
         rule = f"{', '.join(changed)} had other arguments before" if changed else ""
         waiting = body.waiting
         assert waiting is not None
-        waits = None if waiting.seconds is None else Waits(waiting.call.name, waiting.seconds)
+        waits = None if waiting.seconds is None else Waits(waiting.calls[0].name, waiting.seconds)
         calls = tuple(
             TaskCall(call.name, call.wanted.node, call.wanted.digest, call.wanted.arguments)
             for call in tasks
@@ -164,10 +165,10 @@ class BodyProgram:
         )
         nodes = tuple(call.node for call in calls)
         step = Tasks(nodes, concurrency=self.process.concurrency or BRANCH_CONCURRENCY, calls=calls, record=RECORD, waits=waits)
-        return Decision(step, rule, writes=self._writes(notes))
+        return Decision(step, rule, writes=self._notes(body))
 
     def _asks(self, body: _Suspended, cells: Mapping[str, Cell], call: Call[Any]) -> Decision:
-        writes = self._writes([body.pending] if body.pending else [])
+        writes = self._notes(body)
         asked = Asked(call=call.name, kind=call.wanted.kind, arguments=call.wanted.arguments)  # type: ignore[arg-type]
         codec = codec_of(self.process.state)
         if ASKED not in cells or cells[ASKED].value != asked:
@@ -200,7 +201,7 @@ class BodyProgram:
             return Decision(Park(f"{problem}; correct the body, or name {names} in leaves= of entrypoint {self.process.name!r}"))
         value, save = body.value if isinstance(body.value, Final) else (body.value, body.value)
         codec = codec_of(self.process.state)
-        writes = self._writes([body.pending] if body.pending else [])
+        writes = self._notes(body)
         try:
             writes[RESULT] = codec.encode(RESULT, Outcome(value=self.process.plain(value)), BODY)
             writes[SAVED] = codec.encode(SAVED, Outcome(value=save), BODY)
@@ -208,19 +209,24 @@ class BodyProgram:
             return Decision(Park(f"the result of entrypoint {self.process.name!r} cannot be recorded: {message_of(error)}"))
         return Decision(Finish("returned"), "the body returned", writes=writes)
 
-    def _changed(self, body: _Suspended, tasks: Iterable[Call[Any]]) -> list[str]:
-        """Recorded calls that the body has not asked for while it asks for a new call of the same task."""
+    def _changed(self, body: _Suspended) -> list[str]:
+        """Recorded calls of tasks that the body has not asked for, while it has asked for a new call of the same task."""
         if not body.unasked:
             return []
-        steps = {call.wanted.step for call in tasks}
-        return [name for name in body.unasked if name not in body.left_out and name.partition("[")[0] in steps]
+        new = {call.wanted.step for name, call in body.calls.items() if call.wanted.kind == "task" and name not in body.recorded}
+        return [name for name in body.unasked if name not in body.left_out and name.partition("[")[0] in new]
 
     def _left(self, body: _Suspended) -> list[str]:
         """Recorded calls that the body has not asked for, and may not leave out."""
-        return [name for name in body.unasked if name not in body.left_out and name.partition("[")[0] not in self.process.leaves]
+        may = body.left_out.union(self._changed(body))
+        return [name for name in body.unasked if name not in may and name.partition("[")[0] not in self.process.leaves]
 
-    def _writes(self, entries: list[RecordEntry]) -> dict[str, Cell]:
-        return {RECORD: self._recorded(entries)} if entries else {}
+    def _notes(self, body: _Suspended) -> dict[str, Cell]:
+        """What the body has seen or decided and what is not recorded yet."""
+        notes = [body.pending] if body.pending is not None else []
+        notes += [RecordEntry(call=name, value=verdict) for name, verdict in body.verdicts.items()]
+        notes += [RecordEntry(call=name, left_out=True) for name in self._changed(body)]
+        return {RECORD: self._recorded(notes)} if notes else {}
 
     def _recorded(self, entries: list[RecordEntry]) -> Cell:
         return codec_of(self.process.state).write(RECORD, entries, BODY)

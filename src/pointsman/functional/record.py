@@ -1,6 +1,6 @@
 """The state of a thread: what it was invoked with, and the record of everything that its body has seen."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import to_jsonable_python
@@ -21,16 +21,18 @@ RECORD, ASKED, SHOWN, ANSWERS, OUTCOMES, WOKEN, RESULT, SAVED = (
 )
 INVOCATION, RESULTS = "invocation", "results"
 
+T = TypeVar("T")
+
 Plain = Annotated[Any, BeforeValidator(to_jsonable_python)]
 """Any value, as JSON values: the body reads it with the type that it declares."""
 
 
-class Invocation(BaseModel):
+class Invocation(BaseModel, Generic[T]):
     """What an entrypoint was invoked with: its `input`, the thread that it belongs to, and what identifies the invocation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    input: Plain = None
+    input: T
     thread: str
     id: str = ""
 
@@ -76,7 +78,7 @@ class Thread(State):
     open pause shows. `answers` and `outcomes` have what people answered, and how effects and other entrypoints ended; the record refers to them.
     """
 
-    invocation: Invocation
+    invocation: Invocation[Any]
     record: Log[list[RecordEntry]] | None = None
     asked: Asked | None = None
     shown: Plain = None
@@ -86,3 +88,10 @@ class Thread(State):
     results: dict[str, Outcome] | None = None
     result: Outcome | None = None
     saved: Outcome | None = None
+
+
+def thread_type(name: str, given: Any) -> type[Thread]:
+    """The state of the threads of an entrypoint whose input has this type."""
+    return type(
+        f"{name}_thread", (Thread,), {"__annotations__": {INVOCATION: Invocation[given]}, "__module__": __name__, "__doc__": Thread.__doc__}
+    )

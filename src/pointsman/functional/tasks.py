@@ -403,6 +403,8 @@ async def previous(*, ctx: Context = INJECTED) -> Any:
     """What the last invocation of the thread that has ended has kept for this one; None at the first."""
     reader = ctx._reader  # noqa: SLF001 - a task of the library
     row = await reader.case(ctx.case)
+    if row.correlation is None:  # an entrypoint that a body has called has no thread of its own
+        return None
     query = CaseQuery(process=row.process, tenant=row.tenant, correlation=row.correlation, status=Status.DONE, order=Order.NEWEST)
     for found in (await reader.find(query, limit=1)).rows:
         saved = next((json.loads(kept.text) for kept in await reader.fields(found.case.id) if kept.field == SAVED), None)

@@ -1,6 +1,7 @@
 """Happenings: everything that can come to a case. The machine decides what follows from each."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pointsman.definition.children import Child
@@ -15,6 +16,9 @@ from pointsman.kernel.rows import CaseRow, FieldRow, NewCase
 from pointsman.kernel.snapshot import Cell
 
 # From outside: starts, people, operators, newer code.
+
+
+NO_CELLS: Mapping[str, Cell] = MappingProxyType({})
 
 
 class StartAsked(NamedTuple):
@@ -153,11 +157,15 @@ class TransactionEnded(NamedTuple):
 
 
 class BranchesEnded(NamedTuple):
-    """Attempts of branches of a step ended while others go on; `calling` says whether calls are under way."""
+    """Attempts of branches of a step ended while others go on; `calling` says whether calls are under way.
+
+    `notes` are items of logs that the program adds.
+    """
 
     step: Parallel
     ends: tuple[BranchEnd, ...]
     calling: bool
+    notes: Mapping[str, Cell] = NO_CELLS
 
 
 class BranchesRested(NamedTuple):

@@ -74,9 +74,17 @@ class Branches:
         self.take(case, step)
 
     def take(self, case: Case, step: Parallel) -> bool:
-        """Take in the branches of `step` that are new; return whether there are any. A body asks for more calls while others run."""
+        """Take in the branches of `step` that are new; return whether there are any.
+
+        A body asks for more calls while others run. Calls that it needs no more do not begin.
+        """
         new = [branch for branch in _branches_of(self._process, case, step) if branch.name not in self.rows]
         self.step = step
+        if isinstance(step, Tasks):
+            wanted = {call.name for call in step.calls}
+            self._open = deque(branch for branch in self._open if branch.name in wanted)
+            self._waiting = [waiting for waiting in self._waiting if waiting[2].name in wanted]
+            self._refused = [refused for refused in self._refused if refused[0].name in wanted]
         for place, branch in enumerate(new, len(self.all)):
             row = case.branches.get(branch.name)
             if row is None or row.reads != branch.reads:  # what it read was rewritten since: it runs again

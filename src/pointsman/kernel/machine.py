@@ -335,7 +335,7 @@ def _transaction_ended(at: Moment, came: happenings.TransactionEnded) -> Plan | 
 def _branches_ended(at: Moment, came: happenings.BranchesEnded) -> Plan:
     """Commit what came out of branches while others go on."""
     result = joins.kept(at, came.step, came.ends)
-    added = result.events[-1].writes if result.events else {}
+    added = {**came.notes, **result.events[-1].writes} if result.events else came.notes
     t = stays(at, replace(result, attempts=int(came.calling)), Status.RUNNING, added=added)
     cells = {name: standing_after(at.case.snapshot.cells, name, item) for name, item in added.items()}
     return _plan(at, t, at.case.with_cells({**at.case.snapshot.cells, **cells}).snapshot if added else at.case.snapshot, ())

@@ -123,7 +123,7 @@ class BranchRunner:
             if ends:
                 await self._keep(session, branches.step, ends, offer)
                 ends = []
-                if _asks_more(session, branches):
+                if isinstance(branches.step, Tasks) and await self._asks_more(session, under_way, offer):
                     continue
             more = branches.under_way < branches.step.concurrency and _may_begin(offer())
             due = branches.wake_at(self._clock.now()) if more else None
@@ -138,6 +138,32 @@ class BranchRunner:
     async def _keep(self, session: CaseSession, step: Parallel, ends: Sequence[BranchEnd], offer: Callable[[], Offer]) -> None:
         """Commit the ends of branches while others are running."""
         await self._advance(session, BranchesEnded(step, tuple(ends), session.calling > 0), offer)
+
+    async def _asks_more(self, session: CaseSession, under_way: _UnderWay, offer: Callable[[], Offer]) -> bool:
+        """Ask a body what it does with the ends that are recorded now. Return whether it asks for more calls, or needs none any more.
+
+        What it decides by itself is committed before anything follows from it. Running calls that it no longer needs are cancelled.
+        """
+        branches, case = under_way.branches, session.case
+        decision = session.program.next(case.row.id, case.snapshot.cells)
+        step = decision.step
+        if not isinstance(step, Tasks):
+            branches.over = isinstance(step, Finish | Park)
+            return branches.over
+        if decision.writes:
+            await self._advance(session, BranchesEnded(branches.step, (), session.calling > 0, decision.writes), offer)
+        wanted = {call.name for call in step.calls}
+        for attempt, branch in [*under_way.tasks.items()]:
+            if branch.name not in wanted and not attempt.done():
+                self._cancel(session.case.row.id, under_way, attempt)
+        return branches.take(session.case, step) or step.waits is not None
+
+    def _cancel(self, case: int, under_way: _UnderWay, attempt: asyncio.Task[BranchEnd | str]) -> None:
+        """Cancel one attempt, and wait for it no more."""
+        branch = under_way.tasks[attempt]
+        under_way.leave(attempt)
+        attempt.cancel()
+        self._leave(case, branch, attempt)
 
     def _waits_until(self, session: CaseSession, under_way: _UnderWay) -> float | None:
         """When a body stops waiting for a call (Unix seconds), or None. The time begins when the body begins to wait."""
@@ -160,9 +186,7 @@ class BranchRunner:
             if branch.name == step.waits.name:
                 if attempt.done():  # just now
                     return []
-                under_way.leave(attempt)
-                attempt.cancel()
-                self._leave(session.case.row.id, branch, attempt)
+                self._cancel(session.case.row.id, under_way, attempt)
                 break
         return [branches.time_out(step.waits.name)]
 
@@ -220,18 +244,6 @@ class BranchRunner:
 
 def _has_ended(row: BranchRow) -> bool:
     return row.outcome is not None or row.failure is not None
-
-
-def _asks_more(session: CaseSession, branches: Branches) -> bool:
-    """Ask a body what it does with the ends that are recorded now. Return whether it asks for more calls, or needs none any more."""
-    if not isinstance(branches.step, Tasks):
-        return False
-    case = session.case
-    step = session.program.next(case.row.id, case.snapshot.cells).step
-    if isinstance(step, Tasks):
-        return branches.take(case, step) or step.waits is not None
-    branches.over = isinstance(step, Finish | Park)
-    return branches.over
 
 
 def _may_begin(offer: Offer) -> bool:
