@@ -82,7 +82,7 @@ class UnknownCase(PointsmanError):
     """No case has the number `case`."""
 
     def __init__(self, case: int) -> None:
-        super().__init__(f"there is no case {case}; list the cases with `Reader.cases`.")
+        super().__init__(f"there is no case {case}; look for its number in the list of cases.")
         self.case = case
 
 

@@ -171,10 +171,16 @@ async def approve(desk: Desk, case: int, *, by: str, seen: str | None, despite_v
         raise DeskError(f"you have approved case {case} already; a second, different person must approve it before it is sent.")
     verdict = pending.beside["verdict"]
     if proposed(pending.shown["reply"]) is None:
-        raise NotSendable(f"there is no draft for case {case} yet; write one with `pointsman-desk edit {case}`, or reject the case.")
+        raise NotSendable(
+            f"there is no draft for case {case} yet; write one with `pointsman-desk edit {case}`, or reject the case.",
+            on_page="There is no draft yet; write the reply, or close the mail without one.",
+        )
     if isinstance(verdict, Verdict) and verdict.violations and not despite_violations:
         broken = "; ".join(violation.message for violation in verdict.violations)
-        raise NotSendable(f"the draft of case {case} breaks a rule ({broken}); edit it, or approve it with --despite-violations.")
+        raise NotSendable(
+            f"the draft of case {case} breaks a rule ({broken}); edit it, or approve it with --despite-violations.",
+            on_page=f"The draft breaks a rule ({broken}); change it, or say once more that it is to be sent.",
+        )
     _may_leave(desk, pending, pending.shown["addressing"])
     return await _decide(desk, pending, _approval(pending, by, despite_violations=despite_violations))
 
@@ -249,11 +255,15 @@ async def redrive(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
     standing = standing_of(row, await desk.engine.reader.effects(case)) if row.status is Status.PARKED else None
     if standing == "in doubt" and not isinstance(desk.safety, Reconcile):
         advice = f"the reply of case {case} may have been sent; find out whether it arrived, then"
-        raise DeskError(f"{advice}: pointsman-desk resolve {case} --arrived, or --send-again.")
+        raise DeskError(
+            f"{advice}: pointsman-desk resolve {case} --arrived, or --send-again.", on_page=f"{advice} say it on the page of the case."
+        )
     if standing == "refused":
-        raise DeskError(f"the reply of case {case} was refused; when the reason is fixed: pointsman-desk resolve {case} --send-again.")
+        refused = f"the reply of case {case} was refused; when the reason is fixed"
+        raise DeskError(f"{refused}: pointsman-desk resolve {case} --send-again.", on_page=f"{refused}, choose “Send it again”.")
     if parked_by_rule(row):
-        raise DeskError(f"case {case} would be parked again ({row.reason}); close it: pointsman-desk cancel {case} --why ...")
+        again = f"case {case} would be parked again ({row.reason}); close it"
+        raise DeskError(f"{again}: pointsman-desk cancel {case} --why ...", on_page=f"{again}.")
     await desk.engine.redrive(case, by=by, why=why)
     return await _moved(desk, case)
 
@@ -325,13 +335,13 @@ async def _moved(desk: Desk, case: int) -> CaseRow:
 async def _pending(desk: Desk, case: int, seen: str | None) -> Pending:
     pending = await desk.engine.pending(case)
     if pending.pause == FOLLOW_UP:
-        raise NotSendable(
-            f"the reply of case {case} was sent, and the case waits for an answer; close it with `pointsman-desk close {case}`."
-        )
+        sent = f"the reply of case {case} was sent, and the case waits for an answer"
+        raise NotSendable(f"{sent}; close it with `pointsman-desk close {case}`.", on_page=f"{sent}; look at it again.")
     if pending.pause == SORT:
         raise NotSendable(
             f"the mail of case {case} is probably automatic, so nothing was drafted; close it with `pointsman-desk close {case}`, or "
-            f"answer it with `pointsman-desk accept {case}`."
+            f"answer it with `pointsman-desk accept {case}`.",
+            on_page=f"the mail of case {case} is probably automatic, so nothing was drafted; look at it again.",
         )
     if seen is not None and (len(seen) < SEEN_MIN or not set(seen) <= set(hexdigits)):
         raise DeskError(f"--seen {seen!r} is not the digest of a draft; copy the one that `pointsman-desk show {case}` prints.")
@@ -354,14 +364,17 @@ def _approval(pending: Pending, by: str, *, despite_violations: bool = False) ->
 def _addressed(desk: Desk, pending: Pending, to: str | None, copies: bool | None) -> Addressing:
     before, mail = pending.shown["addressing"], pending.shown["mail"]
     if to is not None and not is_address(to):
-        raise DeskError(f"--to {to!r} is not a single plain address such as jane@customer.example; correct it.")
+        plain_one = f"{to!r} is not a single plain address such as jane@customer.example; correct it."
+        raise DeskError(f"--to {plain_one}", on_page=plain_one)
     if to is not None and plain(to) == plain(desk.config.address):
-        raise DeskError(f"--to {to} is the desk's own address; give the customer's.")
+        own = f"{to} is the desk's own address; give the customer's."
+        raise DeskError(f"--to {own}", on_page=own)
     now = before.to if to is None else to
     cc = before.cc if copies is None else mail.cc if copies else ()
     copied = tuple(one for one in cc if is_address(one) and plain(one) != plain(now))
     if copies and not copied:
-        raise DeskError(f"the mail of case {pending.case} names nobody in Cc who could get a copy; leave out --cc.")
+        nobody = f"the mail of case {pending.case} names nobody in Cc who could get a copy"
+        raise DeskError(f"{nobody}; leave out --cc.", on_page=f"{nobody}; send none.")
     return Addressing(to=now, cc=copied, problem=before.problem if to is None else "")
 
 
@@ -369,11 +382,15 @@ def _may_leave(desk: Desk, pending: Pending, addressing: Addressing) -> None:
     to = addressing.to
     if to == UNKNOWN_SENDER:
         why = addressing.problem or f"the mail of case {pending.case} has no sender"
-        raise NotSendable(f"{why}; give the recipient with --to ADDRESS, or reject the case.")
+        raise NotSendable(
+            f"{why}; give the recipient with --to ADDRESS, or reject the case.",
+            on_page=f"{why}; write the recipient's address, or close the mail without a reply.",
+        )
     if plain(to) == plain(desk.config.address):
         raise NotSendable(
             f"the reply of case {pending.case} would go to the desk's own address {to}; give the customer's with `pointsman-desk approve "
-            f"{pending.case} --to ADDRESS`, or reject the case."
+            f"{pending.case} --to ADDRESS`, or reject the case.",
+            on_page=f"the reply would go to the desk's own address {to}; write the customer's, or close the mail without a reply.",
         )
 
 

@@ -4,7 +4,14 @@ from pointsman import StoreForeign, StoreLocked, UnknownCase
 
 
 class DeskError(Exception):
-    """The base class of the desk's errors."""
+    """The base class of the desk's errors.
+
+    A message may name commands and their options. `on_page` says the same to a person in front of a page.
+    """
+
+    def __init__(self, message: str, *args: object, on_page: str | None = None) -> None:
+        super().__init__(message, *args)
+        self.on_page = message if on_page is None else on_page
 
 
 class MailboxMissing(DeskError):

@@ -180,7 +180,7 @@ def test_the_error_for_an_unknown_case_names_it_and_the_fix(tmp_path: Path) -> N
         async with engine_on(tmp_path, letter(str.upper)) as engine:
             await history_of(engine.reader, 77)
 
-    with pytest.raises(UnknownCase, match=r"^there is no case 77; list the cases with `Reader.cases`\.$") as raised:
+    with pytest.raises(UnknownCase, match=r"^there is no case 77; look for its number in the list of cases\.$") as raised:
         run(main)
     assert raised.value.case == 77
 

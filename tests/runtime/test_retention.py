@@ -300,7 +300,10 @@ def test_a_parked_case_with_an_effect_in_doubt_is_neither_erased_nor_cancelled(p
         async with place.open(mails(), clock=ManualClock(NOON)) as engine:
             case = await dealt_with(engine, f"fail {SECRET}")
             before = place.dump()
-            with pytest.raises(Refused, match=r"effect 'send' of case 1 is in doubt.*say so first with engine\.resolve\('\w+'"):
+            with pytest.raises(
+                Refused,
+                match=r"effect 'send' of case 1 is in doubt.*first find out whether it happened, and say so .* `pointsman resolve \w+`",
+            ):
                 await engine.erase(case, by="anna", why="was asked to")
             refused = place.dump()
             [entry] = await engine.reader.effects(case)

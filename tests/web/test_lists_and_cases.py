@@ -146,7 +146,7 @@ def test_a_case_says_where_it_stands_and_why(tmp_path: Path) -> None:
 
             assert "It waits for ada to answer allow_it." in waiting
             assert f'href="/cases/{case}/task"' in waiting
-            assert re.search(r'<tr class="fires"><td>nobody has allowed it <span class="tag">fires', waiting)
+            assert re.search(r'<tr class="fires"><td>nobody has allowed it <span class="tag">chosen', waiting)
             assert len(re.findall(r'class="fires"', waiting)) == 1
             assert re.search(r"Deadline <time[^>]*>in 2 d", waiting)  # and not the reminder
             assert "not reached" in waiting
@@ -170,7 +170,7 @@ def test_a_case_shows_its_state_at_any_revision_with_what_changed(tmp_path: Path
             changed: dict[int, list[tuple[str, str]]] = {}
             for revision in range(1, last + 1):
                 page = (await client.get(f"/cases/{case}?revision={revision}")).text
-                assert f"State at revision {revision}" in page
+                assert f"State after change {revision}" in page
                 assert (f'href="?revision={revision - 1}#state"' in page) == (revision > 1)
                 assert (f'href="?revision={revision + 1}#state"' in page) == (revision < last)
                 changed[revision] = re.findall(r'<tr class="(added|changed|removed)">\s*<th scope="row"><code>(\w+)', page)

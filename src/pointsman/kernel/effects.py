@@ -21,7 +21,7 @@ from pointsman.kernel.commands import Acquire, CallEffect, LoadHistory, LookUpEf
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.evidence import evidence_of, raised_at
 from pointsman.kernel.evolve import Next, blocked, parked
-from pointsman.kernel.ledger import CallAgain, EffectStatus, GiveUp, LookUp, WaitUntil, move_in_doubt
+from pointsman.kernel.ledger import CallAgain, EffectStatus, GiveUp, LookUp, WaitUntil, move_in_doubt, say_what, say_whether
 from pointsman.kernel.moment import Moment, StepResult
 from pointsman.kernel.rows import EffectRow, Intent, Settlement
 from pointsman.kernel.snapshot import Snapshot
@@ -261,7 +261,7 @@ def _settled(at: Moment, effect: AnyEffect, key: str, result: object, how: str) 
         # The effect happened: record that even though its outcome cannot be stored.
         settled = Event(Kind.EFFECT_SETTLED, effect.name, at.case.row.attempts, {"key": key, "how": how, "fields": []})
         problem = f"effect {effect.name!r} happened, but its outcome cannot be stored ({message_of(error)})"
-        reason = f"{problem}; say what it was with engine.resolve({key!r}, happened=True, outcome=...)"
+        reason = f"{problem}; {say_what(key)}"
         return StepResult((settled,), park=reason, settlement=Settlement(key, EffectStatus.DONE, None, message_of(error)))
     settled = Event(Kind.EFFECT_SETTLED, effect.name, at.case.row.attempts, {"key": key, "how": how, "fields": list(cells)}, cells)
     return StepResult((settled,), settlement=Settlement(key, EffectStatus.DONE, outcome_text(cells)))
@@ -355,13 +355,13 @@ def vanished_reason(entry: EffectRow) -> str:
 
 def forgotten_reason(key: str, step: str) -> str:
     """Why a case that would leave an effect of unknown outcome behind is parked."""
-    return f"{_forgotten(key, step)}; find out whether it happened, and say so with `pointsman resolve` or engine.resolve({key!r}, happened=...)"
+    return f"{_forgotten(key, step)}; {say_whether(key)}"
 
 
 def unknown_outcome(entry: EffectRow, name: str) -> str:
     """Why a case whose effect is done, with an outcome that is not known, is parked."""
     problem = f"effect {name!r} happened, but its outcome is not known ({entry.error})"
-    return f"{problem}; say what it was with engine.resolve({entry.key!r}, happened=True, outcome=...)"
+    return f"{problem}; {say_what(entry.key)}"
 
 
 def intended(process: AnyProcess, intent: Intent) -> Event:
@@ -411,4 +411,4 @@ def _no_key(effect: AnyEffect, error: Exception) -> str:
 
 def _give_up(effect: AnyEffect, key: str, reason: str) -> str:
     problem = f"effect {effect.name!r} is in doubt: {reason}"
-    return f"{problem}; find out whether it happened, and say so with `pointsman resolve` or engine.resolve({key!r}, happened=...)"
+    return f"{problem}; {say_whether(key)}"

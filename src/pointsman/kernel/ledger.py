@@ -64,3 +64,13 @@ def move_in_doubt(effect: AnyEffect, *, attempts: int, intended_at: float, deadl
         return CallAgain()
     settled_at = deadline + safety.propagation_seconds
     return LookUp() if now >= settled_at else WaitUntil(settled_at)
+
+
+def say_whether(key: str) -> str:
+    """What a person does about an effect of which nobody knows whether it happened."""
+    return f"find out whether it happened, and say so on the page of the case or with `pointsman resolve {key}`"
+
+
+def say_what(key: str) -> str:
+    """What a person does about an effect that happened, and whose outcome nobody knows."""
+    return f"say what it returned on the page of the case or with `pointsman resolve {key} --happened --outcome JSON`"

@@ -9,6 +9,7 @@ from pointsman.kernel.case import UNKNOWN
 from pointsman.kernel.codec import check_name, check_text
 from pointsman.kernel.events import Event, Kind
 from pointsman.kernel.happenings import CancelAsked, EraseAsked, Happening, Redriven, Resolved
+from pointsman.kernel.ledger import say_whether
 from pointsman.kernel.operators import standing
 from pointsman.kernel.rows import CaseRow, MessageStatus
 from pointsman.kernel.snapshot import ENDED, Status
@@ -85,7 +86,7 @@ class OperatorCommands:
         check_text("why", said.why)
         entry = await self._store.effect(said.key)
         if entry is None:
-            raise Refused(f"no effect has the key {said.key}; list the keys of a case with `Reader.effects`.")
+            raise Refused(f"no effect has the key {said.key}; the page of a case and `pointsman show CASE --json` list its keys.")
         # Read the row before the ledger. Its revision guards the commit: if the effect is called again from here on, the commit is a Conflict.
         row = await self._cases.row(entry.case)
         if not said.happened:
@@ -112,9 +113,7 @@ class OperatorCommands:
         for entry in dossier.effects:
             if entry.status in UNKNOWN:
                 problem = f"effect {entry.effect!r} of case {case} is in doubt, and what it did would be forgotten"
-                raise Refused(
-                    f"{problem}; find out whether it happened, and say so first with engine.resolve({entry.key!r}, happened=...)."
-                )
+                raise Refused(f"{problem}; first {say_whether(entry.key)}.")
         parent = await self._store.case(row.parent) if row.parent is not None else None
         if parent is not None and parent.status not in ENDED:
             raise Refused(f"case {case} is a child of case {parent.id}, which is still open and may read it; erase it when that has ended.")

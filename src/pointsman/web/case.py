@@ -20,6 +20,7 @@ from pointsman.web.differences import Change, state_difference
 from pointsman.web.numbers import case_of, number_of
 from pointsman.web.render import Shell, page
 
+ERASABLE = ENDED | {Status.PARKED, Status.BLOCKED}  # a parked or blocked case is cancelled first
 TIMELINE_MAX = 200  # events on the page; the first and the last ones are shown of more
 
 
@@ -82,6 +83,7 @@ async def case_page(request: Request, who: Principal, status: int = 200, operate
         "messages": await engine.reader.messages(case),
         "waits_for_person": history.pause is not None and history.pause.closed is None and row.status is Status.WAITING,
         "ended": row.status in ENDED,
+        "may_erase": Scope.ADMIN in who.scopes and row.status in ERASABLE and history.erased is None,
         "operated": operated,
         "correctable": correctable(engine, row, history.state) if row.status is Status.PARKED else {},
         "resolvable": [

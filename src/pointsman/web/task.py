@@ -21,6 +21,7 @@ from pointsman.server.forms import CSRF, Form, FormOutdated, form_of
 from pointsman.server.views import task_view
 from pointsman.web.answer_forms import ABSENT, ROOT, Problems, compact, read_json
 from pointsman.web.answer_parts import part_of
+from pointsman.web.answered import answered_in
 from pointsman.web.differences import readable, word_difference
 from pointsman.web.numbers import case_of, number_of
 from pointsman.web.render import Shell, base_of, page
@@ -225,7 +226,7 @@ async def _page(
         "filters": filters,
         "before": before,
         "behind": behind,
-        "answered": number_of(request.query_params.get("answered"), 0),
+        "answered": await answered_in(request, who),
         "assigned": number_of(request.query_params.get("assigned"), 0),
         "passes": {
             "case": task.case,

@@ -9,6 +9,7 @@ from pointsman.kernel.snapshot import Status
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Scope, permit
 from pointsman.store.query import CaseQuery, Order
+from pointsman.web.answered import answered_in
 from pointsman.web.numbers import number_of
 from pointsman.web.render import Shell, page
 from pointsman.web.waiting import assignees_of, count_tasks, filters_of, summarised, waiting
@@ -37,7 +38,7 @@ async def work_list(request: Request) -> Response:
         "processes": sorted({process for process, _ in counts} | {process.name for process in engine.processes}),
         "pauses": sorted({pause for process, pause in counts if filters.process in {"", process}} | {filters.pause} - {""}),
         "assignees": assignees_of(engine),
-        "answered": number_of(request.query_params.get("answered"), 0),
+        "answered": await answered_in(request, who),
         "assigned": number_of(request.query_params.get("assigned"), 0),
         "parked": parked,
         "parked_cases": [] if found is None else [row.case for row in found.rows],

@@ -126,7 +126,7 @@ def _record(reply: SentReply, answers: Sequence[str], sent_replies: SentReplies)
             at = datetime.fromtimestamp(earlier.at, UTC).strftime("%Y-%m-%d %H:%M")
             raise Rejected(
                 f"a reply to this mail was sent at {at} UTC, in case {earlier.case}, before the cases were restored; "
-                f"decide with pointsman-desk resolve {reply.case} --send-again or pointsman-desk cancel {reply.case}"
+                f"say that it is to be sent again, or close case {reply.case}"
             )
         sent_replies.record(reply, answers)
     except IndexUnavailable as error:

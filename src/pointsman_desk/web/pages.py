@@ -214,7 +214,7 @@ class Mails:
             "body": form.get("body", now),
             "own_reason": form.get("own_reason", ""),
             "instruction": form.get("instruction", ""),
-            "refused": str(error),
+            "refused": _said_on_page(error),
             "confirms": False,
         }
         kept |= {"to": form["to"]} if form.get("to") else {}
@@ -271,7 +271,7 @@ class Mails:
         try:
             case = await act(who.name, form, case_of(request))
         except DeskError as error:
-            return page(request, "problem.html", 409, who=who, title="Nothing was changed", detail=str(error))
+            return page(request, "problem.html", 409, who=who, title="Nothing was changed", detail=_said_on_page(error))
         return RedirectResponse(f"{request.scope.get('root_path', '')}/cases/{case}", 303)
 
     # What a person looks at.
@@ -330,6 +330,12 @@ class Mails:
         state = await self._desk.engine.state(case)
         newest: Blob = state.mails[-1].raw
         return await self._desk.engine.reader.blob(newest)
+
+
+def _said_on_page(error: Exception) -> str:
+    """Return an error as a sentence for a person in front of a page: it names no command."""
+    said = error.on_page if isinstance(error, DeskError) else str(error)
+    return f"{said[:1].upper()}{said[1:]}"
 
 
 def _tell_audit(request: Request, form: Form) -> None:

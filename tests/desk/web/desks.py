@@ -90,4 +90,6 @@ async def post(client: httpx.AsyncClient, case: int, action: str, **fields: obje
     """Send a form of a mail's page, with the digest of what the page shows now unless another is given."""
     html = (await client.get(f"/cases/{case}/task")).text
     known = {"csrf": hidden(html, "csrf"), "digest": hidden(html, "digest")}
-    return await client.post(f"/cases/{case}/{action}", data={**known, **fields})
+    answer = await client.post(f"/cases/{case}/{action}", data={**known, **fields})
+    assert "pointsman-desk " not in answer.text, "a person in front of a page types no command"
+    return answer

@@ -35,7 +35,24 @@ def _opened(transport: Breaks) -> dict[str, Any]:
 
 async def _act(client: httpx.AsyncClient, action: str, **fields: str) -> httpx.Response:
     html = (await client.get("/cases/1")).text
-    return await client.post(f"/cases/1/{action}", data={"csrf": hidden(html, "csrf"), **fields})
+    answer = await client.post(f"/cases/1/{action}", data={"csrf": hidden(html, "csrf"), **fields})
+    assert "pointsman-desk " not in answer.text, "a person in front of a page types no command"
+    return answer
+
+
+def test_the_content_of_a_closed_mail_is_erased_on_its_page(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with desk_with(tmp_path, [REFUND]) as desk, client_of(desk) as client:
+            assert "Erase the content" not in (await client.get("/cases/1")).text
+            await post(client, 1, "reject", own_reason="spam")
+            assert "Type 1" in (await _act(client, "erase", why="the customer asked", number="7")).text
+
+            assert (await _act(client, "erase", why="the customer asked", number="1")).status_code == 303
+
+            page = (await client.get("/cases/1")).text
+            assert ("maria.keller" in page, "Erase the content" in page) == (False, False)
+
+    asyncio.run(body())
 
 
 def test_of_a_reply_in_doubt_a_person_says_that_it_arrived(tmp_path: Path) -> None:
