@@ -55,7 +55,7 @@ def test_the_mail_of_the_article_is_approved_by_keyboard_and_its_reply_lies_in_t
             assert len(list(outbox.iterdir())) == before
             await page.keyboard.press("a")
             await page.keyboard.press("Enter")
-            await page.locator(".note.good", has_text="is decided").wait_for()
+            await page.locator(".note.good", has_text="was answered by you").wait_for()
 
             assert (await desk.engine.state(1)).approval.by == "ada"
             sent = sorted(outbox.iterdir(), key=lambda file: file.stat().st_mtime)
