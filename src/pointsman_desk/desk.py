@@ -220,8 +220,8 @@ async def redraft(desk: Desk, case: int, *, by: str, instruction: str, seen: str
     pending = await _pending(desk, case, seen)
     mail, shown = pending.shown["mail"], pending.shown["instructions"]
     if len(instructions_about(mail, shown)) >= REDRAFTS_MAX:
-        advice = f"write the reply yourself: pointsman-desk edit {case} --text ..."
-        raise NotSendable(f"case {case} has had {REDRAFTS_MAX} new drafts, and there are no more; {advice}")
+        spent = f"case {case} has had {REDRAFTS_MAX} new drafts, and there are no more; write the reply yourself"
+        raise NotSendable(f"{spent}: pointsman-desk edit {case} --text ...", on_page=f"{spent}.")
     asked = Instruction(
         text=text, by=by, about=mail.message_id, draft=proposed(pending.shown["reply"]), addressing=pending.shown["addressing"]
     )  # fmt: skip

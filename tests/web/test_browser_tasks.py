@@ -123,7 +123,9 @@ def test_of_two_people_who_answer_at_once_the_second_learns_who_was_first(tmp_pa
 
             await asyncio.gather(*(page.get_by_role("button", name="Send the answer").click() for page in (one, other)))
 
-            said = sorted([await page.locator("main").inner_text() for page in (one, other)], key=lambda text: "answered by you" not in text)
+            said = sorted(
+                [await page.locator("main").inner_text() for page in (one, other)], key=lambda text: "answered by you" not in text
+            )
             assert f"Case {case} was answered" in said[0]
             assert "was answered by ada" in said[1]
             events = await visited.engine.reader.events(case=case)
