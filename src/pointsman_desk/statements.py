@@ -17,14 +17,12 @@ def statements(package: str, file: str) -> Mapping[str, str]:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection, *, begins: bool = True) -> Iterator[None]:
-    """Run the block as a transaction if `begins`. Roll back what an error leaves open. Raises sqlite3.Error."""
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Run the block as a transaction. Roll back what an error leaves open. Raises sqlite3.Error."""
     try:
-        if begins:
-            connection.execute("BEGIN IMMEDIATE")
+        connection.execute("BEGIN IMMEDIATE")
         yield
-        if begins:
-            connection.execute("COMMIT")
+        connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
             with suppress(sqlite3.Error):  # SQLite may already have rolled back

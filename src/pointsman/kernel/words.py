@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 VALUE_MAX = 200  # characters of a value to find a case by: names, addresses and numbers are shorter, and a letter is found by its words
@@ -38,20 +37,19 @@ def words_of(*texts: str) -> list[str]:
 
 def search_write(field: str, text: str | None, *, adds: bool = False) -> SearchWrite:
     """What a field is found by whose value is now this JSON: every text and number in it."""
-    leaves = [] if text is None else [*_leaves(json.loads(text))]
+    leaves: list[str] = []
+    if text is not None:
+        _add_leaves(json.loads(text), leaves)
     values = [value for value in dict.fromkeys(map(searched, leaves)) if value and len(value) <= VALUE_MAX]
     return SearchWrite(field, tuple(values[:WORDS_MAX]), tuple(words_of(*leaves)[:WORDS_MAX]), adds)
 
 
-def _leaves(value: Any) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case bool() | int() | float():
-            yield json.dumps(value)
-        case list():
-            for item in value:
-                yield from _leaves(item)
-        case dict():
-            for item in value.values():
-                yield from _leaves(item)
+def _add_leaves(value: Any, leaves: list[str]) -> None:
+    """Add the texts and numbers in a value of JSON."""
+    if isinstance(value, str):
+        leaves.append(value)
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _add_leaves(part, leaves)
+    elif value is not None:
+        leaves.append(json.dumps(value))

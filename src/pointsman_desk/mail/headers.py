@@ -13,7 +13,7 @@ from pointsman_desk.mail.tree import HEADER_MAX, Part
 
 _ID_MAX = 900  # characters; with its field's name an id must fit a line of 998 (RFC 5322 2.1.1)
 _DOMAIN_MAX = 253  # characters (RFC 1035 2.3.4)
-_RECIPIENTS_MAX = 100  # a question to a shop goes to fewer people
+RECIPIENTS_MAX = 100  # a question to a shop goes to fewer people
 
 _FOLD = re.compile(r"[\r\n]+[ \t]*")
 _ENCODED_WORD = re.compile(r"=\?([^?\s*]{1,60})(?:\*[^?\s]{0,40})?\?([bBqQ])\?([^?]{0,4000})\?=")
@@ -88,7 +88,17 @@ def addresses(values: Sequence[str], notes: set[str]) -> list[tuple[str, str]]:
             if salvaged:
                 found.append(("", in_ascii(salvaged[0])))
                 notes.add("address-salvaged")
-    return list(dict.fromkeys(found))[:_RECIPIENTS_MAX]
+    return list(dict.fromkeys(found))[:RECIPIENTS_MAX]
+
+
+def mailboxes_of(part: Part, name: str, notes: set[str]) -> list[tuple[str, str]]:
+    """Return the `addresses` in a header field, and keep them with the part: a mail is read more than once."""
+    if name not in part.mailboxes:
+        found: set[str] = set()
+        part.mailboxes[name] = addresses(part.fields(name), found), frozenset(found)
+    known, remarks = part.mailboxes[name]
+    notes |= remarks
+    return known
 
 
 def in_ascii(address: str) -> str:

@@ -10,7 +10,7 @@ from pointsman_desk.mail.authentication import authentication
 from pointsman_desk.mail.automatic import Sign, automatic, plain, went_round
 from pointsman_desk.mail.body import read_body
 from pointsman_desk.mail.characters import clean
-from pointsman_desk.mail.headers import addresses, date_claimed, header_text, ids
+from pointsman_desk.mail.headers import RECIPIENTS_MAX, date_claimed, header_text, ids, mailboxes_of
 from pointsman_desk.mail.reports import bounce_of, complaint_of
 from pointsman_desk.mail.tree import Part, parse
 
@@ -174,7 +174,7 @@ def _made_id(raw: bytes) -> str:
 
 def _sender(root: Part, notes: set[str]) -> tuple[str, str]:
     """Return the name and address of the first mailbox in From; several add the note `several-senders`."""
-    found = addresses(root.fields("from"), notes)
+    found = mailboxes_of(root, "from", notes)
     if len({address for _, address in found}) > 1:
         notes.add("several-senders")
     if not found:
@@ -185,7 +185,7 @@ def _sender(root: Part, notes: set[str]) -> tuple[str, str]:
 
 def _reply_to(root: Part, sender: str, notes: set[str]) -> str | None:
     """Return the address in Reply-To if there is exactly one; a list could send a reply to strangers."""
-    found = {address for _, address in addresses(root.fields("reply-to"), notes)}
+    found = {address for _, address in mailboxes_of(root, "reply-to", notes)}
     if len(found) != 1:
         notes.update({"reply-to-list"} if found else ())
         return None
@@ -197,11 +197,11 @@ def _reply_to(root: Part, sender: str, notes: set[str]) -> str | None:
 
 def _copies(root: Part, known: Collection[str]) -> tuple[str, ...]:
     """Return the addresses in Cc, without the `known` ones."""
-    found = (address for _, address in addresses(root.fields("cc"), set()))
+    found = (address for _, address in mailboxes_of(root, "cc", set()))
     return tuple(address for address in dict.fromkeys(found) if plain(address) not in set(map(plain, known)))
 
 
 def _recipients(root: Part, notes: set[str]) -> tuple[str, ...]:
     """Return the recipients that the mail names, including the mailbox that it was delivered to."""
-    fields = [value for name in _RECIPIENT_FIELDS for value in root.fields(name)]
-    return tuple(dict.fromkeys(address for _, address in addresses(fields, notes)))
+    found = [address for name in _RECIPIENT_FIELDS for _, address in mailboxes_of(root, name, notes)]
+    return tuple(dict.fromkeys(found))[:RECIPIENTS_MAX]

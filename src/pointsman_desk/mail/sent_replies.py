@@ -8,7 +8,7 @@ ahead of this file, which is harmless. The file contains hashes, no addresses.
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -135,7 +135,7 @@ class SentReplies:
         """Use the connection exclusively; with `begins` the block is a transaction, which an error rolls back."""
         with self._lock:
             try:
-                with transaction(self._connection, begins=begins):
+                with transaction(self._connection) if begins else nullcontext():
                     yield self._connection
             except sqlite3.Error as error:
                 raise IndexUnavailable(

@@ -8,7 +8,7 @@ cases, and no mail is lost.
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -99,7 +99,7 @@ class Threads:
         """Use the connection exclusively; with `begins` the block is a transaction, which an error rolls back."""
         with self._lock:
             try:
-                with transaction(self._connection, begins=begins):
+                with transaction(self._connection) if begins else nullcontext():
                     yield self._connection
             except sqlite3.Error as error:
                 problem = f"the desk's index of mails {self._file} cannot be used now ({error})"

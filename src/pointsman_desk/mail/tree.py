@@ -64,7 +64,9 @@ class Part(Message):
         self.depth = 0
         self.count = 1  # this part and the parts below it
         self.field_count = 0
+        self.mailboxes: dict[str, tuple[list[tuple[str, str]], frozenset[str]]] = {}  # see `headers.mailboxes_of`
         self._values: dict[str, list[str]] = {}  # of each field, by its name in lower case
+        self._decoded: dict[str, Sequence[str]] = {}  # the same, as `fields` returned them
         self._media_type: str | None = None
 
     def fields(self, name: str) -> Sequence[str]:
@@ -72,10 +74,12 @@ class Part(Message):
 
         Bytes that are neither ASCII nor UTF-8 are decoded in the charset of the mail's text, which the mail program probably used.
         """
-        values = self._values.get(name)
-        if values is None:
-            return ()
-        return values if name.startswith("content-") or all(map(str.isascii, values)) else [self.top.decoded(value) for value in values]
+        decoded = self._decoded.get(name)
+        if decoded is None:
+            values = self._values.get(name, ())
+            plain = name.startswith("content-") or all(map(str.isascii, values))
+            decoded = self._decoded[name] = values if plain else [self.top.decoded(value) for value in values]
+        return decoded
 
     def decoded(self, value: str) -> str:
         """Return a header value of this mail, with its non-ASCII bytes decoded in the charset of its text, if they fit it."""
@@ -125,6 +129,7 @@ class Part(Message):
         if self.field_count <= FIELDS_MAX:
             super().set_raw(name, value)
             self._values.setdefault(name.lower(), []).append(value)
+            self._decoded.pop(name.lower(), None)
             self._media_type = None
 
     def get_content_type(self) -> str:

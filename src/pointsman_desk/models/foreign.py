@@ -2,11 +2,13 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from pointsman_desk.models.spelling import is_known
 from pointsman_desk.models.words import fold
 
 UNKNOWN_MIN = 3  # words; fewer may be names or typing errors
+KNOWN_MAX = 4_096  # words to remember: mails share most of theirs
 UNKNOWN_SHARE = 0.79  # of a sentence's words: four of five; three of four may be typing errors and rare words
 
 _ENDS = re.compile(r"[.!?\u2026\u061f\u3002\uff1f\n]+")
@@ -30,10 +32,15 @@ def unread(text: str, name: str = "") -> str | None:
         said = [word for place, word in enumerate(words) if len(word) > 1 and (place == 0 or word[0].islower())]
         if len(said) < UNKNOWN_MIN:
             continue
-        unknown = sum(not is_known(fold(word)) for word in said)
+        unknown = sum(not _knows(word) for word in said)
         if unknown >= UNKNOWN_MIN and unknown >= UNKNOWN_SHARE * len(said):
             return sentence.strip()
     return None
+
+
+@lru_cache(maxsize=KNOWN_MAX)
+def _knows(word: str) -> bool:
+    return is_known(fold(word))
 
 
 def _is_latin(word: str) -> bool:

@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
 
@@ -61,7 +61,7 @@ class Guesses:
         with self._lock:
             try:
                 self._connection = self._connection or self._opened()
-                with transaction(self._connection, begins=begins):
+                with transaction(self._connection) if begins else nullcontext():
                     yield self._connection
             except sqlite3.OperationalError as error:  # locked, read-only, or the disk is full
                 raise IndexUnavailable(
