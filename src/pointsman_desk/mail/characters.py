@@ -26,7 +26,7 @@ def clean(text: str, notes: set[str]) -> str:
     characters (Unicode 15, categories Cc, Cf and Cs). Adds `control-characters`, `invisible-characters` and, for characters
     that can only deceive, `smuggled-characters` to `notes`.
     """
-    if _UNCLEAN.search(text) is None:
+    if (text.isascii() and text.isprintable()) or _UNCLEAN.search(text) is None:
         return text
     text = _LINE_ENDS.sub("\n", text)
     if _SMUGGLED.search(text):

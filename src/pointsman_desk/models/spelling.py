@@ -66,13 +66,14 @@ def corrected(words: str) -> str:
     The typing errors are those of Damerau (Communications of the ACM 7(3), 1964): one letter too many, too few or wrong, or two
     swapped. Both words are looked up by their shortened forms, so that the time grows only with the text.
     """
-    return " ".join(_mend(word) if LETTERS_MIN <= len(word) <= LETTERS_MAX else word for word in _STRETCHED.sub(r"\1", words).split())
+    return " ".join(map(_corrected, words.split()))
 
 
 @lru_cache(maxsize=WORDS_MAX)
-def _mend(word: str) -> str:
+def _corrected(word: str) -> str:
+    word = _STRETCHED.sub(r"\1", word)
     known = _vocabulary()
-    if word in known.meant or not word.isalpha() or _begins_known(word):
+    if not LETTERS_MIN <= len(word) <= LETTERS_MAX or word in known.meant or not word.isalpha() or _begins_known(word):
         return word
     for form in (word, *_shorter(word)):
         for candidate in known.shortened.get(form, ()):
