@@ -163,8 +163,9 @@ class Body(greenlet):
             self.unasked.pop(name, None)
             return
         self.known[name] = outcome
-        if name in self.calls:
-            self.calls[name].outcome = outcome
+        call = self.calls.get(name)
+        if call is not None:
+            call.outcome = call.outcome or outcome  # one that the body has given up stays so
             self.open.pop(name, None)
         else:
             self.unasked[name] = None

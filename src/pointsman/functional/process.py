@@ -44,7 +44,8 @@ class EntrypointProcess(Process[Thread]):
         self._takes, given, self.returns = _read(function, name)
         self.takes: TypeAdapter[Any] = TypeAdapter(given)
         self.invocation: Any = Invocation[given]  # type: ignore[valid-type]
-        super().__init__(name, thread_type(name, given), version=version, steps_max=STEPS_MAX)
+        older = dict.fromkeys(range(1, version))  # the record has the same form in every version
+        super().__init__(name, thread_type(name, given), version=version, accepts=older, steps_max=STEPS_MAX)
         self.function = function
         self.previous = previous
         self.leaves = frozenset(leaves)
