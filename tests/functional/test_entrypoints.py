@@ -279,3 +279,21 @@ def test_an_open_thread_goes_on_when_it_is_opened_again(tmp_path: Path) -> None:
     assert isinstance(second, Paused)
     assert asyncio.run(ask.ainvoke(Command(resume=Answer(approved=False), digest=second.digest), thread="t")) == [False, "may I?"]
     checkpointer.close()
+
+
+def test_a_stream_tells_of_each_call_and_of_the_end(tmp_path: Path) -> None:
+    checkpointer = Checkpointer(tmp_path / "cases.db")
+
+    @entrypoint(checkpointer=checkpointer)
+    def pay(amount: int) -> str:
+        policy = classify_email(EMAIL).result(timeout=60)
+        return f"{charge(amount).result()} under {policy['category']}"
+
+    with checkpointer:
+        updates = list(pay.stream(5))
+
+    assert updates == [
+        {"classify_email": {"category": "refund"}},
+        {"charge": "charged 5"},
+        {"pay": "charged 5 under refund"},
+    ]

@@ -11,10 +11,11 @@ from pointsman.definition.process import AnyProcess
 from pointsman.errors import DefinitionError, NotWaiting, PointsmanError
 from pointsman.functional.body import Call, Wanted, current_body
 from pointsman.functional.checkpointer import Checkpointer
+from pointsman.functional.gathering import GATHER
 from pointsman.functional.process import SLEEP, EntrypointProcess, plain, tasks_of
 from pointsman.functional.process import Final as _Final
 from pointsman.functional.program import BodyProgram
-from pointsman.functional.record import Thread
+from pointsman.functional.record import Outcome, RecordEntry, Thread
 from pointsman.functional.tasks import BUILT_IN, DIGEST_LENGTH, Task, previous
 from pointsman.kernel.codec import digest
 from pointsman.kernel.program import add_front
@@ -191,8 +192,9 @@ class Entrypoint(Generic[G, R]):
             state = await engine.state(case, Thread)
             entries = recorded(state)
             for entry in entries[told:]:
-                if "value" in entry and entry["call"].partition("[")[0] not in BUILT_IN_NAMES:
-                    yield {entry["call"].partition("[")[0]: entry["value"]}
+                name, result = entry["call"].partition("[")[0], result_of(state, entry)
+                if result is not None and name not in UNTOLD:
+                    yield {name: result.value}
             told = len(entries)
             if row.status in AT_REST and not sleeps(row):
                 break
@@ -201,7 +203,8 @@ class Entrypoint(Generic[G, R]):
         yield {"__interrupt__": end} if isinstance(end, Paused) else {self.name: end}
 
 
-BUILT_IN_NAMES = frozenset(task.name for task in BUILT_IN)
+UNTOLD = frozenset({*(task.name for task in BUILT_IN), GATHER})
+"""The calls that `stream` does not tell of."""
 
 
 async def begin(engine: Engine, process: EntrypointProcess, given: Any, thread: str | None, key: str | None) -> int:
@@ -267,7 +270,15 @@ def paused(pending: Pending) -> Paused:
     return Paused(pending.shown["shown"], pending.pause, pending.case, pending.token, pending.digest)
 
 
-def recorded(state: Thread) -> list[Any]:
+def result_of(state: Thread, entry: RecordEntry) -> Outcome | None:
+    """What a recorded call returned; None if it failed, or is no call of a function."""
+    if "value" in entry:
+        return Outcome(value=entry["value"])
+    outcome = (state.outcomes or [])[entry["outcome"]] if "outcome" in entry else None
+    return outcome if isinstance(outcome, Outcome) else None
+
+
+def recorded(state: Thread) -> list[RecordEntry]:
     """The entries of the record, in their order, each with its value."""
     return [entry for item in state.record or () for entry in item]
 
