@@ -195,8 +195,7 @@ async def edit(
     if not body.strip():
         raise DeskError(f"the new text for case {case} is empty; write the reply, or reject the case.")
     pending = await _pending(desk, case, seen)
-    shown = proposed(pending.shown["reply"]) or _blank(pending)
-    reply = shown.model_copy(update={"body": body.rstrip() + "\n", "author": by, "template": None})
+    reply = _rewritten(pending, body, by)
     addressing = _addressed(desk, pending, to, copies)
     if send:
         _may_leave(desk, pending, addressing)
@@ -209,10 +208,12 @@ async def edit(
     return await _decide(desk, again, _approval(again, by))
 
 
-async def redraft(desk: Desk, case: int, *, by: str, instruction: str, seen: str | None) -> CaseRow:
-    """Ask for a new draft, and say what to change. It waits for a person. Raises DeskError, Refused.
+async def redraft(
+    desk: Desk, case: int, *, by: str, instruction: str, seen: str | None, body: str | None = None, to: str | None = None, copies: bool | None = None
+) -> CaseRow:  # fmt: skip
+    """Ask for a new draft, and say what to change, in the draft or in the person's own text `body`. The new draft waits for a person.
 
-    No more than `REDRAFTS_MAX` new drafts are written for a mail.
+    `to` and `copies` are as in `readdress`. No more than `REDRAFTS_MAX` new drafts are written for a mail. Raises DeskError, Refused.
     """
     text = instruction.strip()
     if not 0 < len(text) <= INSTRUCTION_MAX:
@@ -222,9 +223,9 @@ async def redraft(desk: Desk, case: int, *, by: str, instruction: str, seen: str
     if len(instructions_about(mail, shown)) >= REDRAFTS_MAX:
         spent = f"case {case} has had {REDRAFTS_MAX} new drafts, and there are no more; write the reply yourself"
         raise NotSendable(f"{spent}: pointsman-desk edit {case} --text ...", on_page=f"{spent}.")
-    asked = Instruction(
-        text=text, by=by, about=mail.message_id, draft=proposed(pending.shown["reply"]), addressing=pending.shown["addressing"]
-    )  # fmt: skip
+    draft = proposed(pending.shown["reply"]) if body is None else _rewritten(pending, body, by)
+    addressing = _addressed(desk, pending, to, copies)
+    asked = Instruction(text=text, by=by, about=mail.message_id, draft=draft, addressing=addressing)
     return await _decide(desk, pending, Approval(decision="redraft", by=by), {"instructions": [*shown, asked]})
 
 
@@ -355,6 +356,11 @@ def _blank(pending: Pending) -> Reply:
     mail, grounds, policy = pending.shown["mail"], pending.beside["grounds"], pending.beside["policy"]
     subject = " ".join(mail.subject.split())
     return Reply(subject=subject, body="", language=grounds.language, tone=policy.approved_tones[0], author="")
+
+
+def _rewritten(pending: Pending, body: str, by: str) -> Reply:
+    shown = proposed(pending.shown["reply"]) or _blank(pending)
+    return shown.model_copy(update={"body": body.rstrip() + "\n", "author": by, "template": None})
 
 
 def _approval(pending: Pending, by: str, *, despite_violations: bool = False) -> Approval:

@@ -207,11 +207,37 @@ def test_the_page_asks_for_a_new_draft_and_says_what_came_of_it(tmp_path: Path) 
             await post(client, 1, "redraft", instruction="The same again.")
             last = (await client.get("/cases/1/task")).text
             assert "There are no more new drafts" in last
-            assert 'action="/cases/1/redraft' not in last
+            assert "/cases/1/redraft" in page
+            assert "/cases/1/redraft" not in last
             await post(client, 1, "approve")
             assert (await desk.engine.case(1)).outcome == "sent"
             replies = (await client.get("/replies")).text
             assert 'approved after a new draft was asked for</th><td class="number">1</td>' in replies
+
+    asyncio.run(body())
+
+
+def test_what_a_person_has_written_on_the_page_is_the_draft_that_the_instruction_is_about(tmp_path: Path) -> None:
+    model = speaking(follows)
+
+    async def body() -> None:
+        async with desk_with(tmp_path, [letter(REFUND)], {"models": [model]}) as desk, client_of(desk) as client:
+            wrong = await post(client, 1, "redraft", instruction="Shorter.", body="Dear Maria,\r\n\r\nmine.", to="nobody")
+            assert (wrong.status_code, "single plain address" in wrong.text, "mine." in wrong.text, "Shorter." in wrong.text) == (
+                422,
+                True,
+                True,
+                True,
+            )
+
+            await post(client, 1, "redraft", instruction="Shorter.", body="Dear Maria,\r\n\r\nmine.", to="office@mail.example")
+
+            pending = await desk.engine.pending(1)
+            [asked] = pending.shown["instructions"]
+            assert (asked.draft.body, asked.draft.author, asked.draft.template) == ("Dear Maria,\n\nmine.\n", "ada", None)
+            assert pending.shown["addressing"].to == "office@mail.example"
+            assert "| mine." in model.asked[-1].messages[1].content
+            assert "we look into it" in await draft_of(desk)
 
     asyncio.run(body())
 

@@ -131,8 +131,12 @@ class Mails:
         """Ask for a new draft. The page shows it if it is written soon; otherwise the next mail is shown meanwhile."""
 
         async def act(who: Principal, form: Form, case: int) -> CaseRow:
-            instruction = form.get("instruction", "").replace("\r\n", "\n")
-            return await at_desk.redraft(self._desk, case, by=who.name, instruction=instruction, seen=form.get("digest", ""))
+            instruction, seen = form.get("instruction", ""), form.get("digest", "")
+            body = form["body"][:BODY_MAX] if await self._is_edited(case, form) and form["body"].strip() else None
+            to, copies = await self._recipients(case, form)
+            return await at_desk.redraft(
+                self._desk, case, by=who.name, instruction=instruction, seen=seen, body=body, to=to, copies=copies
+            )  # fmt: skip
 
         return await self._decided(request, act, how="redrafted")
 
@@ -172,18 +176,22 @@ class Mails:
         return await self._decided(request, lambda who, _, case: at_desk.close(self._desk, case, by=who.name))
 
     async def _edit(self, who: Principal, form: Form, case: int, *, send: bool) -> CaseRow:
+        to, copies = await self._recipients(case, form)
+        body = form.get("body", "")[:BODY_MAX]
+        if not await self._is_edited(case, form):
+            return await at_desk.readdress(self._desk, case, by=who.name, seen=form.get("digest", ""), to=to, copies=copies)
+        seen = form.get("digest", "")
+        return await at_desk.edit(self._desk, case, by=who.name, body=body, seen=seen, send=send, to=to, copies=copies)
+
+    async def _recipients(self, case: int, form: Form) -> tuple[str | None, bool | None]:
+        """Return the address and whether Cc gets a copy, as a form has them; None is what stays. Raises DeskError."""
         pending = await self._desk.engine.pending(case)
         to = form.get("to", "").strip() or None
         now = pending.shown["addressing"]
         to = None if now is not None and to == now.to else to
         if to is not None and not is_address(to):
             raise DeskError(f"{to!r} is not a single plain address such as jane@customer.example; correct it.")
-        copies = "cc" in form if "cc_shown" in form else None
-        body = form.get("body", "")[:BODY_MAX]
-        if not await self._is_edited(case, form):
-            return await at_desk.readdress(self._desk, case, by=who.name, seen=form.get("digest", ""), to=to, copies=copies)
-        seen = form.get("digest", "")
-        return await at_desk.edit(self._desk, case, by=who.name, body=body, seen=seen, send=send, to=to, copies=copies)
+        return to, "cc" in form if "cc_shown" in form else None
 
     async def _is_edited(self, case: int, form: Form) -> bool:
         pending = await self._desk.engine.pending(case)
