@@ -192,7 +192,7 @@ def test_the_page_asks_for_a_new_draft_and_says_what_came_of_it(tmp_path: Path) 
         async with desk_with(tmp_path, [letter(REFUND)], {"models": [speaking(follows)]}) as desk, client_of(desk) as client:
             seen = (await desk.engine.pending(1)).digest
             empty = await post(client, 1, "redraft", instruction=" ")
-            assert (empty.status_code, "say what the new draft" in empty.text) == (422, True)
+            assert (empty.status_code, "ay what the new draft" in empty.text) == (422, True)
 
             asked = await post(client, 1, "redraft", instruction="Shorter, <b>please")
 
