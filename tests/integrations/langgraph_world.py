@@ -137,7 +137,10 @@ def live(program: Ours | Theirs, points: Callable[[str], None], now: float) -> d
         graph = StateGraph(Order)
         graph.add_node("reading", step("read", lambda state: f"order {state['order']}"))
         graph.add_node("charging", step("receipt", lambda state: program.charge(state["read"])))
-        graph.add_node("telling", step("told", lambda state: program.tell(state["receipt"])))
+        inner = StateGraph(Order)
+        inner.add_node("telling", step("told", lambda state: program.tell(state["receipt"])))
+        inner.add_edge(START, "telling")
+        graph.add_node("telling", inner.compile())
         for before, after in ((START, "reading"), ("reading", "charging"), ("charging", "telling"), ("telling", END)):
             graph.add_edge(before, after)
         compiled = graph.compile(checkpointer=saver)

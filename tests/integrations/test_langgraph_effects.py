@@ -265,4 +265,14 @@ def test_what_an_effect_cannot_be_used_for_is_said(path: Path) -> None:
     with pytest.raises(DefinitionError, match="declare each parameter"):
         effect_once(AtMostOnce())(lambda *orders: None)
 
+    async def in_the_loop() -> None:
+        async with Engine.open(path, [charge.process]) as engine:
+
+            async def pay(state: Order) -> Order:
+                return {"receipts": [charge("17")]}
+
+            with pytest.raises(RuntimeError, match="make the function that calls it async"):
+                await graph_of(PointsmanSaver(engine), pay=pay).ainvoke({"orders": []}, THREAD)
+
+    asyncio.run(in_the_loop())
     assert not bank.charged

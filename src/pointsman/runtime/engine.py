@@ -191,7 +191,8 @@ class Engine:
     # For other threads.
 
     def begin(self, call: Callable[["Engine"], Coroutine[Any, Any, T]]) -> Future[T]:
-        """Run a coroutine of the engine in the engine's event loop, called from any thread."""
+        """Run a coroutine of the engine in the engine's event loop, called from any thread. Raises EngineStopped."""
+        self._check_running()
         return asyncio.run_coroutine_threadsafe(call(self), self._loop)
 
     def wait(self, call: Callable[["Engine"], Coroutine[Any, Any, T]]) -> T:

@@ -21,6 +21,7 @@ from pointsman.definition.effects import ABSENT, UNKNOWN, Found, Reconcile, Safe
 from pointsman.definition.limits import Limit
 from pointsman.definition.nodes import Context, Retry
 from pointsman.definition.process import EFFECT_TIMEOUT_SECONDS, Process
+from pointsman.definition.retention import Retention
 from pointsman.definition.rules import finish, otherwise, when
 from pointsman.definition.signature import accepts_none
 from pointsman.definition.state import Searchable, State
@@ -75,7 +76,9 @@ class EffectOnce(Generic[P, R]):
     crash cut short: `PointsmanSaver.open(path, effects=[...])`, or `Engine.open(path, [..., charge.process])`.
     """
 
-    def __init__(self, function: Callable[P, R], name: str, key: Callable[..., str] | None) -> None:
+    def __init__(
+        self, function: Callable[P, R], name: str, key: Callable[..., str] | None, retention: Retention | None
+    ) -> None:  # fmt: skip
         self.function = function
         self.name = name
         self._key = key
@@ -90,7 +93,7 @@ class EffectOnce(Generic[P, R]):
         self._returns = hints.get("return", Any)
         self._stored = _outcome_of(name, self._returns)
         state = _state_of(name, self._arguments, self._stored)
-        self.process: Process[State] = Process(f"{PROCESS}{name}", state)
+        self.process: Process[State] = Process(f"{PROCESS}{name}", state, retention=retention)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function, or return the outcome that is recorded. Only inside a node or task of a graph with a PointsmanSaver.
@@ -174,6 +177,7 @@ def effect_once(
     timeout_seconds: float = EFFECT_TIMEOUT_SECONDS,
     retry: Retry = Retry(),  # noqa: B008 - a frozen value
     limit: Limit | None = None,
+    retention: Retention | None = None,
 ) -> Callable[[Callable[P, R]], EffectOnce[P, R]]:
     """Declare a function that changes the outside world, for calls in LangGraph's nodes and tasks: each call happens once.
 
@@ -183,11 +187,12 @@ def effect_once(
 
     A call is recognised by its thread, its node and step, its arguments, and whether it is the first, second, … such call of the node. With
     `key`, a function whose parameters name arguments, it is recognised by its thread and that key alone: also in another step, in a fork of
-    the thread, and after a change of the program. `timeout_seconds`, `retry` and `limit` are those of `Process.effect`. Raises DefinitionError.
+    the thread, and after a change of the program. `timeout_seconds`, `retry` and `limit` are those of `Process.effect`. `retention` says how long
+    calls that have ended are remembered; the default is for ever. Raises DefinitionError.
     """
 
     def declare(function: Callable[P, R]) -> EffectOnce[P, R]:
-        once = EffectOnce(function, name or str(getattr(function, "__name__", "")), key)
+        once = EffectOnce(function, name or str(getattr(function, "__name__", "")), key, retention)
         given = Reconcile(_with_arguments(safety.look_up, once), safety.propagation_seconds) if isinstance(safety, Reconcile) else safety
         perform = _with_arguments(function, once, outcome=True)
         effect = once.process.effect(
@@ -260,9 +265,16 @@ def _place_of(config: Mapping[str, Any]) -> str:
     same. LangGraph makes the id of a checkpoint a UUID whose clock sequence is its step.
     """
     given, about = config["configurable"], config["metadata"]
-    steps = [UUID(checkpoint).clock_seq for checkpoint in given.get("checkpoint_map", {}).values()]
+    steps = [_step_of(checkpoint) for checkpoint in given.get("checkpoint_map", {}).values()]
     names = [part.split(":")[0] for part in str(about.get("langgraph_checkpoint_ns", "")).split("|") if not part.isdigit()]
     return json.dumps([names, steps, about.get("langgraph_step"), about.get("langgraph_node"), about.get("langgraph_path")], default=str)
+
+
+def _step_of(checkpoint: str) -> int | str:
+    try:
+        return UUID(checkpoint).clock_seq
+    except ValueError:  # another saver made the id, and it is all there is to go by
+        return checkpoint
 
 
 _counted: OrderedDict[tuple[Any, ...], Counter[tuple[str, str]]] = OrderedDict()

@@ -235,7 +235,7 @@ class PointsmanSaver(BaseCheckpointSaver[Any]):
         return CheckpointWrite(
             at=CheckpointId(thread, _namespace(config), checkpoint["id"]),
             parent=get_checkpoint_id(config),
-            run=whole.get("run_id"),
+            run=run_of(whole),
             versions=checkpoint["channel_versions"],
             body=self._written("a checkpoint", thread, body),
             metadata=stored,
@@ -369,6 +369,12 @@ class _Listing:
             self._left -= len(found)
             self.goes_on = self.goes_on and self._left > 0
         return found
+
+
+def run_of(metadata: Mapping[str, Any]) -> str | None:
+    """The run that made a checkpoint, by its metadata."""
+    run = metadata.get("run_id")
+    return None if run is None else str(run)
 
 
 def _thread(config: RunnableConfig) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import ormsgpack
 
 from pointsman.errors import PointsmanError, StoreError
+from pointsman.integrations.langgraph.saver import run_of
 from pointsman.store.checkpoints import ChannelValue, CheckpointId, CheckpointWrite, TaskWrite, TaskWrites, Value
 from pointsman.store.statements import named
 
@@ -88,7 +89,7 @@ class SqliteSource:
             known.update((namespace, one.channel, one.version) for one in new)
             about = _metadata(what, metadata)
             at = CheckpointId(thread, namespace, id_)
-            one = CheckpointWrite(at, parent, about.get("run_id"), versions, _packed(whole, kind), json.dumps(about), new)
+            one = CheckpointWrite(at, parent, run_of(about), versions, _packed(whole, kind), json.dumps(about), new)
             yield Found(one, frozenset(channel for channel, value in values.items() if not _is_empty(channel, value)))
 
     def writes(self, thread: str) -> Iterator[TaskWrites]:
@@ -121,7 +122,7 @@ class PostgresSource:
             ]
             known.update((namespace, one.channel, one.version) for one in new)
             at = CheckpointId(thread, namespace, id_)
-            one = CheckpointWrite(at, parent, about.get("run_id"), versions, _packed(whole, "msgpack"), json.dumps(about), new)
+            one = CheckpointWrite(at, parent, run_of(about), versions, _packed(whole, "msgpack"), json.dumps(about), new)
             yield Found(one, frozenset(values))
 
     def writes(self, thread: str) -> Iterator[TaskWrites]:
