@@ -185,7 +185,7 @@ def test_a_call_in_doubt_stops_the_thread_until_somebody_says_what_happened(path
 
     with PointsmanSaver.open(path, effects=[charge]) as saver:
         graph = graph_of(saver, pay=lambda state: {"receipts": [charge("17")]})
-        with pytest.raises(EffectInDoubt, match="`pointsman resolve [0-9a-f]{40}`") as doubt:
+        with pytest.raises(EffectInDoubt, match=r"`pointsman resolve [0-9a-f]{40}`") as doubt:
             graph.invoke({"orders": []}, THREAD)
         with pytest.raises(EffectInDoubt):
             graph.invoke(None, THREAD)
