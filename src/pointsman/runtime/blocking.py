@@ -216,17 +216,17 @@ class BlockingEngine(_Blocking):
         """The clock that the engine reads."""
         return self._inner.clock
 
-    def run(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
-        """Call an async function with the engine, in the engine's event loop, and wait for its result."""
-        return self._loop.wait(call(self._inner))
-
     def begin(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> Future[T]:
         """Run a coroutine of the engine in its event loop, and return a future of its result. Raises EngineStopped."""
         return self._loop.begin(call(self._inner))
 
-    def wait(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
+    def run(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
         """The same, and wait for the result."""
         return self._loop.wait(call(self._inner))
+
+    def new_key(self) -> str:
+        """Return a random key that nothing else has (128 bits)."""
+        return self._inner.new_key()
 
     check_ready = _waits(Engine.check_ready)
     start = _waits(Engine.start)

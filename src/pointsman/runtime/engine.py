@@ -195,7 +195,7 @@ class Engine:
         self._check_running()
         return asyncio.run_coroutine_threadsafe(call(self), self._loop)
 
-    def wait(self, call: Callable[["Engine"], Coroutine[Any, Any, T]]) -> T:
+    def run(self, call: Callable[["Engine"], Coroutine[Any, Any, T]]) -> T:
         """The same, and wait for the result. Raises RuntimeError in the engine's event loop, which would wait for itself."""
         if threading.get_ident() == self._thread:
             raise RuntimeError("the engine was waited for in its own event loop; await it there, or make the function that calls it async")

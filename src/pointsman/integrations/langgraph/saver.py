@@ -86,7 +86,7 @@ class PointsmanSaver(BaseCheckpointSaver[Any]):
 
     def wait_for_engine(self, call: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
         """The same for a plain function in a thread. Raises RuntimeError in the engine's event loop, which would wait for itself."""
-        return self.engine.wait(call)
+        return self.engine.run(call)
 
     # Reading.
 
