@@ -15,7 +15,7 @@ from pointsman_desk.case import Case, Language, Mail
 from pointsman_desk.commands import Redraft
 from pointsman_desk.errors import DeskError
 from pointsman_desk.models.replies import write_reply
-from pointsman_desk.process import APPROVE
+from pointsman_desk.process import APPROVE, COUNTERSIGN
 from pointsman_desk.wiring import Desk
 
 REFUND = "My order hasn't arrived and I need it for Monday. Can you refund shipping?"
@@ -254,5 +254,24 @@ def test_the_command_is_carried_out_once(tmp_path: Path) -> None:
             await command.model_copy(update={"after": after}).carry_out(desk)
             assert model.calls == calls
             assert Language.ENGLISH is (await desk.engine.state(1, Case)).reply.language  # type: ignore[union-attr]
+
+    asyncio.run(body())
+
+
+def test_the_second_person_may_ask_for_a_new_draft_and_then_both_decide_again(tmp_path: Path) -> None:
+    async def body() -> None:
+        terms = {"approval": {"four_eyes": ("refund",)}}
+        async with desk_with(tmp_path, [letter(REFUND)], {"models": [speaking(follows)]}, **terms) as desk:
+            await at_desk.approve(desk, 1, by="ada", seen=None)
+            assert (await desk.engine.case(1)).step == COUNTERSIGN
+            await at_desk.redraft(desk, 1, by="bo", instruction="Shorter.", seen=None)
+
+            await desk.engine.wait_until_resting(1)
+            state = await desk.engine.state(1, Case)
+            assert ((await desk.engine.case(1)).step, state.approval, state.second) == (APPROVE, None, None)
+            await at_desk.approve(desk, 1, by="ada", seen=None)
+            assert sent_from(desk) == []
+            await at_desk.approve(desk, 1, by="bo", seen=None)
+            assert len(sent_from(desk)) == 1
 
     asyncio.run(body())
