@@ -27,7 +27,8 @@ def real_mails() -> Path:
 
 def program(name: str) -> str:
     """The path of a program that the system's package manager has. Without it a test is skipped; where CI is set, it fails."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin")
+    elsewhere = [Path("/usr/local/sbin"), Path("/usr/sbin"), Path("/sbin"), *Path("/usr/lib/postgresql").glob("*/bin")]
+    found = shutil.which(name, path=":".join([os.environ.get("PATH", os.defpath), *map(str, elsewhere)]))
     if found is None:
         told = f"{name} is not here; `make system-deps` installs it"
         if os.environ.get("CI"):
