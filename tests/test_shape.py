@@ -33,7 +33,7 @@ CALLS = {
     "functional/tasks.py: TaskEffect",
     "functional/tasks.py: TaskNode",
     # Rows and what is made whole of several: an argument for each column. A value in between would be taken apart again at once.
-    "cli/main.py: Table",
+    "cli/looking.py: Table",
     "kernel/case.py: Case",
     "kernel/case.py: CaseRow",
     "kernel/case.py: EffectRow",

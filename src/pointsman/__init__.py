@@ -1,78 +1,127 @@
 """A process manager for agent workflows: explicit durable state, deterministic routing, effects that are never repeated by accident."""
 
-from pointsman.definition.children import Child, ChildEnd
-from pointsman.definition.counts import format_count
-from pointsman.definition.effects import (
-    ABSENT,
-    UNKNOWN,
-    AtLeastOnce,
-    AtMostOnce,
-    Effect,
-    Found,
-    Idempotent,
-    Reconcile,
-    Safety,
-)
-from pointsman.definition.guards import Budget, Guard, ModelResponse, Unsafe, Usage, Violation
-from pointsman.definition.ladder import answer_with, reassign, remind
-from pointsman.definition.limits import CircuitBreaker, Intake, Limit
-from pointsman.definition.messages import Accept, Log
-from pointsman.definition.nodes import Context, Node, Retry
-from pointsman.definition.pauses import Pause, Sleep
-from pointsman.definition.process import Process
-from pointsman.definition.retention import Retention
-from pointsman.definition.rules import Rule, compensate, each, finish, otherwise, parallel, park, quorum, when
-from pointsman.definition.schedules import cron, every
-from pointsman.definition.signature import Item, Peek, Signed
-from pointsman.definition.state import Blob, Failure, Searchable, State
-from pointsman.definition.transactions import Database, Transaction
-from pointsman.errors import (
-    AlreadyAnswered,
-    AnswerInvalid,
-    BudgetSpent,
-    Busy,
-    CheckError,
-    DefinitionError,
-    EngineStopped,
-    InputInvalid,
-    NoModelResponse,
-    NotSent,
-    NotWaiting,
-    PointsmanError,
-    Refused,
-    Rejected,
-    Stale,
-    StoreError,
-    StoreForeign,
-    StoreLocked,
-    StoreNewer,
-    StoreUnwritable,
-    SubprocessCrashed,
-    UnknownCase,
-    UnknownProcess,
-    ValueRefused,
-    VersionNotAccepted,
-)
-from pointsman.kernel.rows import CaseRow, EffectRow, EventRow
-from pointsman.kernel.snapshot import Status
-from pointsman.mappings.http import http_outcome, raise_for_outcome
-from pointsman.mappings.smtp import SmtpInDoubt, smtp_outcome, smtp_send
-from pointsman.operations.check import check_cases
-from pointsman.operations.decided import decided_since, last_event
-from pointsman.operations.explain import Explanation, explain_case
-from pointsman.operations.export import Export, export_case
-from pointsman.operations.history import History, history_of
-from pointsman.operations.times import format_duration, format_time
-from pointsman.runtime.blocking import BlockingEngine, open_blocking
-from pointsman.runtime.clock import Clock, SystemClock
-from pointsman.runtime.decisions import Pending
-from pointsman.runtime.engine import Engine
-from pointsman.runtime.starts import Delivered, Started
-from pointsman.runtime.tasks import Task, TaskPage
-from pointsman.store.base import Reader
-from pointsman.store.query import CaseCount, CasePage, CaseQuery, FoundCase, Order
-from pointsman.store.sqlite_file import has_engine
-from pointsman.store.sqlite_reader import open_reader
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pointsman.definition.children import Child, ChildEnd
+    from pointsman.definition.counts import format_count
+    from pointsman.definition.effects import (
+        ABSENT,
+        UNKNOWN,
+        AtLeastOnce,
+        AtMostOnce,
+        Effect,
+        Found,
+        Idempotent,
+        Reconcile,
+        Safety,
+    )
+    from pointsman.definition.guards import Budget, Guard, ModelResponse, Unsafe, Usage, Violation
+    from pointsman.definition.ladder import answer_with, reassign, remind
+    from pointsman.definition.limits import CircuitBreaker, Intake, Limit
+    from pointsman.definition.messages import Accept, Log
+    from pointsman.definition.nodes import Context, Node, Retry
+    from pointsman.definition.pauses import Pause, Sleep
+    from pointsman.definition.process import Process
+    from pointsman.definition.retention import Retention
+    from pointsman.definition.rules import Rule, compensate, each, finish, otherwise, parallel, park, quorum, when
+    from pointsman.definition.schedules import cron, every
+    from pointsman.definition.signature import Item, Peek, Signed
+    from pointsman.definition.state import Blob, Failure, Searchable, State
+    from pointsman.definition.transactions import Database, Transaction
+    from pointsman.errors import (
+        AlreadyAnswered,
+        AnswerInvalid,
+        BudgetSpent,
+        Busy,
+        CheckError,
+        DefinitionError,
+        EngineStopped,
+        InputInvalid,
+        NoModelResponse,
+        NotSent,
+        NotWaiting,
+        PointsmanError,
+        Refused,
+        Rejected,
+        Stale,
+        StoreError,
+        StoreForeign,
+        StoreLocked,
+        StoreNewer,
+        StoreUnwritable,
+        SubprocessCrashed,
+        UnknownCase,
+        UnknownProcess,
+        ValueRefused,
+        VersionNotAccepted,
+    )
+    from pointsman.kernel.rows import CaseRow, EffectRow, EventRow
+    from pointsman.kernel.snapshot import Status
+    from pointsman.mappings.http import http_outcome, raise_for_outcome
+    from pointsman.mappings.smtp import SmtpInDoubt, smtp_outcome, smtp_send
+    from pointsman.operations.check import check_cases
+    from pointsman.operations.decided import decided_since, last_event
+    from pointsman.operations.explain import Explanation, explain_case
+    from pointsman.operations.export import Export, export_case
+    from pointsman.operations.history import History, history_of
+    from pointsman.operations.times import format_duration, format_time
+    from pointsman.runtime.blocking import BlockingEngine, open_blocking
+    from pointsman.runtime.clock import Clock, SystemClock
+    from pointsman.runtime.decisions import Pending
+    from pointsman.runtime.engine import Engine
+    from pointsman.runtime.starts import Delivered, Started
+    from pointsman.runtime.tasks import Task, TaskPage
+    from pointsman.store.base import Reader
+    from pointsman.store.query import CaseCount, CasePage, CaseQuery, FoundCase, Order
+    from pointsman.store.sqlite_file import has_engine
+    from pointsman.store.sqlite_reader import open_reader
+
+_NAMES: Mapping[str, str] = MappingProxyType({
+    "definition.children": "Child ChildEnd",
+    "definition.counts": "format_count",
+    "definition.effects": "ABSENT UNKNOWN AtLeastOnce AtMostOnce Effect Found Idempotent Reconcile Safety",
+    "definition.guards": "Budget Guard ModelResponse Unsafe Usage Violation",
+    "definition.ladder": "answer_with reassign remind",
+    "definition.limits": "CircuitBreaker Intake Limit",
+    "definition.messages": "Accept Log",
+    "definition.nodes": "Context Node Retry",
+    "definition.pauses": "Pause Sleep",
+    "definition.process": "Process",
+    "definition.retention": "Retention",
+    "definition.rules": "Rule compensate each finish otherwise parallel park quorum when",
+    "definition.schedules": "cron every",
+    "definition.signature": "Item Peek Signed",
+    "definition.state": "Blob Failure Searchable State",
+    "definition.transactions": "Database Transaction",
+    "errors": "AlreadyAnswered AnswerInvalid BudgetSpent Busy CheckError DefinitionError EngineStopped InputInvalid NoModelResponse NotSent NotWaiting PointsmanError Refused Rejected Stale StoreError StoreForeign StoreLocked StoreNewer StoreUnwritable SubprocessCrashed UnknownCase UnknownProcess ValueRefused VersionNotAccepted",
+    "kernel.rows": "CaseRow EffectRow EventRow",
+    "kernel.snapshot": "Status",
+    "mappings.http": "http_outcome raise_for_outcome",
+    "mappings.smtp": "SmtpInDoubt smtp_outcome smtp_send",
+    "operations.check": "check_cases",
+    "operations.decided": "decided_since last_event",
+    "operations.explain": "Explanation explain_case",
+    "operations.export": "Export export_case",
+    "operations.history": "History history_of",
+    "operations.times": "format_duration format_time",
+    "runtime.blocking": "BlockingEngine open_blocking",
+    "runtime.clock": "Clock SystemClock",
+    "runtime.decisions": "Pending",
+    "runtime.engine": "Engine",
+    "runtime.starts": "Delivered Started",
+    "runtime.tasks": "Task TaskPage",
+    "store.base": "Reader",
+    "store.query": "CaseCount CasePage CaseQuery FoundCase Order",
+    "store.sqlite_file": "has_engine",
+    "store.sqlite_reader": "open_reader",
+})  # fmt: skip
+"""The names of each module. A name is imported when it is first used: a command that talks to a running program needs few of them."""
+
+_HOME: Mapping[str, str] = MappingProxyType({name: module for module, names in _NAMES.items() for name in names.split()})
 
 __all__ = [
     "ABSENT",
@@ -192,3 +241,15 @@ __all__ = [
     "smtp_send",
     "when",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of the library when it is first used (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -21,8 +21,8 @@ from pointsman.server.access import Role, Scope
 from pointsman.server.accounts import Accounts, accounts_file
 from pointsman.server.audit import sentence
 
-users = typer.Typer(help="Add, list and remove the people who may sign in.", no_args_is_help=True)
-tokens = typer.Typer(help="Add, list and remove the tokens of programs.", no_args_is_help=True)
+users = typer.Typer(help="Add, list and remove the people who may sign in.", no_args_is_help=True, add_completion=False)
+tokens = typer.Typer(help="Add, list and remove the tokens of programs.", no_args_is_help=True, add_completion=False)
 
 Db = Annotated[
     Path | None, typer.Option("--db", help="The engine's database (default: POINTSMAN_DB, or pyproject.toml).", show_default=False)

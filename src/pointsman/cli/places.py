@@ -7,13 +7,15 @@ import sys
 import tomllib
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pointsman.cli.terminal import or_exit
-from pointsman.definition.process import AnyProcess, Process
 from pointsman.errors import PointsmanError
-from pointsman.store.base import Reader
 from pointsman.store.sqlite_reader import SqliteReader
+
+if TYPE_CHECKING:
+    from pointsman.definition.process import AnyProcess
+    from pointsman.store.base import Reader
 
 
 class PlaceUnknown(PointsmanError):
@@ -35,16 +37,20 @@ def database(db: Path | None) -> Path:
     return Path(place)
 
 
-def load_process(app: str | None) -> AnyProcess:
+def load_process(app: str | None) -> "AnyProcess":
     """Import the process from `module:attribute`. Raises PlaceUnknown."""
+    from pointsman.definition.process import Process  # noqa: PLC0415 - a command that talks to a running program needs no process
+
     place, found = _load(app)
     if not isinstance(found, Process):
         raise PlaceUnknown(f"{place!r} is a {type(found).__name__}, not a Process; name the Process itself.")
     return found
 
 
-def load_processes(app: str | None) -> list[AnyProcess]:
+def load_processes(app: str | None) -> list["AnyProcess"]:
     """Import a process, or a list of them, from `module:attribute`. Raises PlaceUnknown."""
+    from pointsman.definition.process import Process  # noqa: PLC0415
+
     place, found = _load(app)
     processes = [*found] if isinstance(found, list | tuple) else [found]
     for process in processes:
@@ -53,7 +59,7 @@ def load_processes(app: str | None) -> list[AnyProcess]:
     return processes
 
 
-def named_processes(app: str | None) -> list[AnyProcess]:
+def named_processes(app: str | None) -> list["AnyProcess"]:
     """Like `load_processes`, but an empty list if no process is named. Raises PlaceUnknown."""
     return load_processes(app) if app or _named("POINTSMAN_APP", "app") else []
 
@@ -70,7 +76,7 @@ def load_resources(resources: str | None) -> Mapping[str, Any]:
     return given
 
 
-def look_at(db: Path | None, look: Callable[[Reader], Coroutine[Any, Any, None]]) -> None:
+def look_at(db: Path | None, look: Callable[["Reader"], Coroutine[Any, Any, None]]) -> None:
     """Open the database and call `look`. Print an error as one sentence and exit with its code."""
 
     def body() -> None:

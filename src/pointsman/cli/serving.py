@@ -5,10 +5,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pointsman.definition.process import AnyProcess
 from pointsman.errors import PointsmanError, StoreLocked
+
+if TYPE_CHECKING:
+    from pointsman.definition.process import AnyProcess
 
 HOST, PORT = "127.0.0.1", 8470
 OIDC_VARIABLE = "POINTSMAN_OIDC_SECRET"  # the variable with the secret that an identity provider gave this program
@@ -18,7 +20,7 @@ class NotInstalled(PointsmanError):
     """A package that this command needs is missing."""
 
 
-def serve(database: Path, processes: Sequence[AnyProcess], resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def serve(database: Path, processes: "Sequence[AnyProcess]", resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Serve until SIGINT or SIGTERM; print READY and the address when it listens. `settings` are those of `Serving`.
 
     Raises StoreError, CannotListen, SignInNeeded, AccountsError, NotInstalled.
@@ -32,7 +34,7 @@ def serve(database: Path, processes: Sequence[AnyProcess], resources: Mapping[st
     asyncio.run(_serve(database, processes, resources, settings))
 
 
-async def _serve(database: Path, processes: Sequence[AnyProcess], resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+async def _serve(database: Path, processes: "Sequence[AnyProcess]", resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     from pointsman.client.running import find_running, when_free  # noqa: PLC0415
     from pointsman.runtime.engine import Engine  # noqa: PLC0415
     from pointsman.server.program import Serving, served  # noqa: PLC0415
