@@ -75,7 +75,7 @@ def test_vacuum_lets_go_of_what_was_kept_long_enough(db: Path) -> None:
 
     assert done.stdout.startswith("Deleted 3 cases and 3 blobs; "), done.stderr
     assert cases(db) == []
-    assert sum(file.stat().st_size for file in db.parent.glob("cases.db*")) < 300_000
+    assert sum(file.stat().st_size for file in db.parent.glob("cases.db*")) < 370_000  # the tables take 332 KB, the blobs took 105 KB more
 
 
 def test_vacuum_without_a_process_lets_no_case_go(db: Path) -> None:
