@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from pointsman import Log, State, Unsafe, Violation
+from pointsman import Guard, Log, State, Unsafe, Violation
 from pointsman.kernel.codec import codec_of
+from pointsman.kernel.guarding import objections
 
 
 class Mood(StrEnum):
@@ -243,6 +244,18 @@ def test_what_a_model_keeps_beside_its_fields_is_not_shared() -> None:
     assert CODEC.fresh({"keeping": cell}, "keeping").letters == ["a"]
     assert isinstance(cell.value, Keeping)
     assert cell.value.letters == ["a"]
+
+
+def test_the_checks_of_a_guard_share_one_copy_of_each_field() -> None:
+    def first(draft: str, mail: str) -> None: ...
+    def second(mail: str) -> str:
+        return f"{mail} is too short"
+
+    copied: list[str] = []
+    violations = objections(Guard(first, second), lambda field: copied.append(field) or field)
+
+    assert copied == ["draft", "mail"]
+    assert [one.message for one in violations] == ["mail is too short"]
 
 
 def test_only_the_parts_of_a_model_that_can_be_changed_are_copied() -> None:

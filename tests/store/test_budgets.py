@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sqlite_work import PROCESS
 from pointsman import Engine, Process, State, finish, otherwise, when
 from pointsman.kernel.rows import EventWrite, FieldWrite, NewCase, Transition
 from pointsman.kernel.snapshot import Status
+from pointsman.kernel.words import SearchWrite
 from pointsman.store.sqlite import SqliteStore, open_sqlite
 from pointsman.testing.clock import ManualClock
 
@@ -27,6 +29,7 @@ RESULT = "x" * 280
 CASES = 40
 WARM = 5  # cases until all that is computed or stored once has been
 TOGETHER = 64
+WORDS = 20
 FRAME_BYTES = 24  # before each page in the WAL (https://www.sqlite.org/fileformat2.html#walformat)
 
 
@@ -151,15 +154,24 @@ def start(case: int) -> Transition:
     )  # fmt: skip
 
 
-def step(case: int, number: int) -> Transition:
+def step(case: int, number: int, search: Sequence[SearchWrite] = ()) -> Transition:
     return Transition(
-        case, number, 1, 1e9 + number, Status.RUNNING, attempts=1, steps=number, step="draft", rule="it is missing", inbox=0,
+        case, number, 1, 1e9 + number, Status.RUNNING, attempts=1, steps=number, step="draft", rule="it is missing", inbox=0, search=search,
         fields=[FieldWrite(f"draft_{number}", json.dumps(RESULT), "draft")],
         events=[EventWrite("node.succeeded", "draft", 1, '{"fields":["draft"]}'), EventWrite("decided", None, 0, '{"rule":"it is missing"}')],
     )  # fmt: skip
 
 
-def test_many_steps_in_a_commit_keep_to_their_budget(tmp_path: Path) -> None:
+def searched_step(case: int, number: int) -> Transition:
+    return step(
+        case,
+        number,
+        [SearchWrite(f"draft_{number}", (f"order {case}",), tuple(f"word {case} {place}" for place in range(WORDS)), adds=True)],
+    )
+
+
+@pytest.mark.parametrize(("workload", "step"), [("64 steps in a commit", step), ("64 searched steps in a commit", searched_step)])
+def test_many_steps_in_a_commit_keep_to_their_budget(tmp_path: Path, workload: str, step: Callable[[int, int], Transition]) -> None:
     path, counted = tmp_path / "cases.db", Counted()
 
     async def main() -> dict[str, float]:
@@ -174,4 +186,4 @@ def test_many_steps_in_a_commit_keep_to_their_budget(tmp_path: Path) -> None:
         finally:
             await store.close()
 
-    check(f"{TOGETHER} steps in a commit", asyncio.run(main()))
+    check(workload, asyncio.run(main()))

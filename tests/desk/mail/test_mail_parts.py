@@ -11,6 +11,7 @@ from pointsman_desk.mail.body import ATTACHED_DEPTH_MAX, ATTACHED_MAX
 from pointsman_desk.mail.cms import NotReadable, signed_content
 from pointsman_desk.mail.invitations import invitation_text
 from pointsman_desk.mail.message import read_mail
+from pointsman_desk.mail.tree import parse
 
 HEAD = b"From: Jane <jane@customer.example>\nSubject: My order\nDate: Mon, 2 Nov 2026 10:00:00 +0100\nMessage-ID: <1@customer.example>\n"
 DEMAND = "I want my money back."
@@ -20,6 +21,14 @@ QUESTION = "Where is my order A-1002?"
 def multipart(kind: str, *parts: bytes) -> bytes:
     body = b"".join(b"--cut\n" + part + b"\n" for part in parts) + b"--cut--\n"
     return HEAD + f"Content-Type: multipart/{kind}; boundary=cut\n\n".encode() + body
+
+
+def test_a_mail_that_is_read_again_is_parsed_once_with_the_same_notes() -> None:
+    raw = b"From someone Mon Nov  2 10:00:00 2026\n" + HEAD + b"\nhello"
+    first, again = set[str](), set[str]()
+
+    assert parse(raw, first) is parse(bytes(bytearray(raw)), again)
+    assert first == again == {"mbox-from"}
 
 
 def part(text: str, media_type: str = "text/plain", *fields: str) -> bytes:
