@@ -8,6 +8,7 @@ from pointsman_desk.models.spelling import is_known
 from pointsman_desk.models.words import fold
 
 UNKNOWN_MIN = 3  # words; fewer may be names or typing errors
+WORD_MAX = 50  # letters of a word to remember; longer ones are rare, and a stranger may send very long ones
 KNOWN_MAX = 4_096  # words to remember: mails share most of theirs
 UNKNOWN_SHARE = 0.79  # of a sentence's words: four of five; three of four may be typing errors and rare words
 
@@ -38,8 +39,12 @@ def unread(text: str, name: str = "") -> str | None:
     return None
 
 
-@lru_cache(maxsize=KNOWN_MAX)
 def _knows(word: str) -> bool:
+    return _remembered(word) if len(word) <= WORD_MAX else is_known(fold(word))
+
+
+@lru_cache(maxsize=KNOWN_MAX)
+def _remembered(word: str) -> bool:
     return is_known(fold(word))
 
 

@@ -2,9 +2,9 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import chain, pairwise, repeat
 from typing import Any
 
@@ -13,6 +13,7 @@ from pointsman_desk.models.words import fold, read_data
 
 GAP_CHARACTERS_MAX = 40  # "money ~ back": further apart, the two words rarely belong together
 SHOWN_CHARACTERS_MAX = 60  # longer than any phrase with its gap; fits on a line
+WORDS_MAX = 4_096  # beginnings of words to remember: mails share most of theirs
 SHORT_WORDS_MAX = 8  # "facture d il y a trois mois svp": the request and little else
 COVER = "_"  # not in any folded text
 INNOCENT = "innocent"  # the group of phrases that only look like others
@@ -48,6 +49,7 @@ class Index:
             self._place(phrase).setdefault(phrase.first, []).append(number)
         sizes = {*map(len, self._begun)}
         self._shortest, self._longest = min(sizes, default=0), max(sizes, default=0)
+        self._beginning = lru_cache(maxsize=WORDS_MAX)(self._opened_by)
 
     def _place(self, phrase: Phrase) -> dict[str, list[int]]:
         if phrase.opener is None:
@@ -61,14 +63,12 @@ class Index:
         """Return the numbers of the phrases whose `first` is in `text`, in order."""
         words = text.split()
         whole = self._whole.keys() & chain(pairwise(words), zip(words, repeat("")))
-        places = chain([self._unopened], map(self._whole.__getitem__, whole), self._beginning({*words}))
+        places = chain([self._unopened], map(self._whole.__getitem__, whole), chain.from_iterable(map(self._beginning, {word[: self._longest] for word in words})))
         return sorted({number for place in places for first, numbers in place.items() if first in text for number in numbers})
 
-    def _beginning(self, words: Iterable[str]) -> Iterator[dict[str, list[int]]]:
-        for word in words:
-            for size in range(self._shortest, min(len(word), self._longest) + 1):
-                if (place := self._begun.get(word[:size])) is not None:
-                    yield place
+    def _opened_by(self, word: str) -> tuple[dict[str, list[int]], ...]:
+        sizes = range(self._shortest, min(len(word), self._longest) + 1)
+        return tuple(place for size in sizes if (place := self._begun.get(word[:size])) is not None)
 
 
 @dataclass(frozen=True)

@@ -69,11 +69,17 @@ def corrected(words: str) -> str:
     return " ".join(map(_corrected, words.split()))
 
 
-@lru_cache(maxsize=WORDS_MAX)
 def _corrected(word: str) -> str:
+    if len(word) > LETTERS_MAX:
+        word = _STRETCHED.sub(r"\1", word)
+    return _mend(word) if len(word) <= LETTERS_MAX else word
+
+
+@lru_cache(maxsize=WORDS_MAX)
+def _mend(word: str) -> str:
     word = _STRETCHED.sub(r"\1", word)
     known = _vocabulary()
-    if not LETTERS_MIN <= len(word) <= LETTERS_MAX or word in known.meant or not word.isalpha() or _begins_known(word):
+    if len(word) < LETTERS_MIN or word in known.meant or not word.isalpha() or _begins_known(word):
         return word
     for form in (word, *_shorter(word)):
         for candidate in known.shortened.get(form, ()):
