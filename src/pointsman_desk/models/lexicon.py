@@ -63,7 +63,11 @@ class Index:
         """Return the numbers of the phrases whose `first` is in `text`, in order."""
         words = text.split()
         whole = self._whole.keys() & chain(pairwise(words), zip(words, repeat("")))
-        places = chain([self._unopened], map(self._whole.__getitem__, whole), chain.from_iterable(map(self._beginning, {word[: self._longest] for word in words})))
+        places = chain(
+            [self._unopened],
+            map(self._whole.__getitem__, whole),
+            chain.from_iterable(map(self._beginning, {word[: self._longest] for word in words})),
+        )
         return sorted({number for place in places for first, numbers in place.items() if first in text for number in numbers})
 
     def _opened_by(self, word: str) -> tuple[dict[str, list[int]], ...]:
