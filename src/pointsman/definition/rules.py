@@ -77,7 +77,7 @@ class TaskCall(NamedTuple):
     arguments: Any
 
 
-class Waits(NamedTuple):
+class TaskWait(NamedTuple):
     """A body waits for the call `name` for at most so many seconds."""
 
     name: str
@@ -94,7 +94,7 @@ class Tasks(Parallel):
 
     calls: tuple[TaskCall, ...] = ()
     record: str = ""
-    waits: Waits | None = None
+    waits: TaskWait | None = None
 
     @cached_property
     def name(self) -> str:

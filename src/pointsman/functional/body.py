@@ -18,7 +18,7 @@ from pointsman.definition.nodes import AnyNode
 from pointsman.definition.pauses import Pause
 from pointsman.definition.state import Failure
 from pointsman.errors import PointsmanError
-from pointsman.functional.record import Outcome
+from pointsman.functional.record import Returned
 
 R = TypeVar("R")
 
@@ -81,7 +81,7 @@ class Call(Generic[R]):
     body: "Body"
     name: str
     wanted: Wanted
-    outcome: Outcome | Failure | None = None
+    outcome: Returned | Failure | None = None
 
     def result(self, timeout: float | None = None) -> R:
         """Wait for the call, and return its result.
@@ -122,7 +122,7 @@ class Body(greenlet):
         self._function = function
         self.calls: dict[str, Call[Any]] = {}
         self.open: dict[str, Call[Any]] = {}
-        self.known: dict[str, Outcome | Failure] = {}
+        self.known: dict[str, Returned | Failure] = {}
         self.unasked: dict[str, None] = {}
         self.verdicts: dict[str, Any] = {}
         self.waiting: Waiting | None = None
@@ -156,7 +156,7 @@ class Body(greenlet):
             self.unasked.pop(name, None)
         return asked
 
-    def learn(self, name: str, outcome: Outcome | Failure | None) -> None:
+    def learn(self, name: str, outcome: Returned | Failure | None) -> None:
         """Take in a recorded outcome; None takes it back, before the body has begun."""
         if outcome is None:
             self.known.pop(name, None)
@@ -172,7 +172,7 @@ class Body(greenlet):
 
     def decide(self, call: Call[Any], verdict: Any) -> None:
         """Settle a call that the body itself decides, and remember to record the verdict."""
-        call.outcome = Outcome(value=verdict)
+        call.outcome = Returned(value=verdict)
         self.open.pop(call.name, None)
         self.verdicts[call.name] = verdict
 

@@ -15,7 +15,7 @@ from pointsman.functional.gathering import GATHER
 from pointsman.functional.process import SLEEP, EntrypointProcess, plain, tasks_of
 from pointsman.functional.process import Final as _Final
 from pointsman.functional.program import BodyProgram
-from pointsman.functional.record import Outcome, RecordEntry, Thread
+from pointsman.functional.record import RecordEntry, Returned, Thread
 from pointsman.functional.tasks import BUILT_IN, DIGEST_LENGTH, Task, previous
 from pointsman.kernel.codec import digest
 from pointsman.kernel.program import add_front
@@ -270,12 +270,12 @@ def paused(pending: Pending) -> Paused:
     return Paused(pending.shown["shown"], pending.pause, pending.case, pending.token, pending.digest)
 
 
-def result_of(state: Thread, entry: RecordEntry) -> Outcome | None:
+def result_of(state: Thread, entry: RecordEntry) -> Returned | None:
     """What a recorded call returned; None if it failed, or is no call of a function."""
     if "value" in entry:
-        return Outcome(value=entry["value"])
+        return Returned(value=entry["value"])
     outcome = (state.outcomes or [])[entry["outcome"]] if "outcome" in entry else None
-    return outcome if isinstance(outcome, Outcome) else None
+    return outcome if isinstance(outcome, Returned) else None
 
 
 def recorded(state: Thread) -> list[RecordEntry]:

@@ -7,7 +7,7 @@ from traceback import extract_tb
 from typing import Any
 
 from pointsman.definition.pauses import Sleep
-from pointsman.definition.rules import BRANCH_CONCURRENCY, Finish, Park, TaskCall, Tasks, Waits
+from pointsman.definition.rules import BRANCH_CONCURRENCY, Finish, Park, TaskCall, Tasks, TaskWait
 from pointsman.definition.state import Failure
 from pointsman.functional.body import Body, Call, TaskFailed
 from pointsman.functional.process import EntrypointProcess, Final
@@ -23,8 +23,8 @@ from pointsman.functional.record import (
     WOKEN,
     Asked,
     Invocation,
-    Outcome,
     RecordEntry,
+    Returned,
 )
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.decide import Decision
@@ -157,7 +157,7 @@ class BodyProgram:
         rule = f"{', '.join(changed)} had other arguments before" if changed else ""
         waiting = body.waiting
         assert waiting is not None
-        waits = None if waiting.seconds is None else Waits(waiting.calls[0].name, waiting.seconds)
+        waits = None if waiting.seconds is None else TaskWait(waiting.calls[0].name, waiting.seconds)
         calls = tuple(
             TaskCall(call.name, call.wanted.node, call.wanted.digest, call.wanted.arguments)
             for call in tasks
@@ -203,8 +203,8 @@ class BodyProgram:
         codec = codec_of(self.process.state)
         writes = self._notes(body)
         try:
-            writes[RESULT] = codec.encode(RESULT, Outcome(value=self.process.plain(value)), BODY)
-            writes[SAVED] = codec.encode(SAVED, Outcome(value=save), BODY)
+            writes[RESULT] = codec.encode(RESULT, Returned(value=self.process.plain(value)), BODY)
+            writes[SAVED] = codec.encode(SAVED, Returned(value=save), BODY)
         except Exception as error:
             return Decision(Park(f"the result of entrypoint {self.process.name!r} cannot be recorded: {message_of(error)}"))
         return Decision(Finish("returned"), "the body returned", writes=writes)
@@ -236,18 +236,18 @@ def _length(cells: Mapping[str, Cell], field: str) -> int:
     return len(cells[field].value) if field in cells else 0  # type: ignore[arg-type]
 
 
-def _outcome(cells: Mapping[str, Cell], entry: RecordEntry) -> Outcome | Failure:
+def _outcome(cells: Mapping[str, Cell], entry: RecordEntry) -> Returned | Failure:
     if "value" in entry:
-        return Outcome(value=entry["value"])
+        return Returned(value=entry["value"])
     if "failure" in entry:
         return Failure.model_validate(entry["failure"])
     if "woken" in entry:
-        return Outcome(value=entry["woken"])
+        return Returned(value=entry["woken"])
     if "answer" in entry:
         answers: Any = cells[ANSWERS].value
-        return Outcome(value=answers[entry["answer"]])
+        return Returned(value=answers[entry["answer"]])
     outcomes: Any = cells[OUTCOMES].value
-    outcome: Outcome | Failure = outcomes[entry["outcome"]]
+    outcome: Returned | Failure = outcomes[entry["outcome"]]
     return outcome
 
 

@@ -47,7 +47,7 @@ class Asked(BaseModel):
     arguments: Plain = None
 
 
-class Outcome(BaseModel):
+class Returned(BaseModel):
     """What a call returned."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,11 +83,11 @@ class Thread(State):
     asked: Asked | None = None
     shown: Plain = None
     answers: Log[Plain] | None = None
-    outcomes: Log[Outcome | Failure] | None = None
+    outcomes: Log[Returned | Failure] | None = None
     woken: float | None = None
-    results: dict[str, Outcome] | None = None
-    result: Outcome | None = None
-    saved: Outcome | None = None
+    results: dict[str, Returned] | None = None
+    result: Returned | None = None
+    saved: Returned | None = None
 
 
 def thread_type(name: str, given: Any) -> type[Thread]:

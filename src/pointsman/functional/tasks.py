@@ -24,7 +24,7 @@ from pointsman.definition.signature import ItemParameter, Signature
 from pointsman.errors import DefinitionError
 from pointsman.functional.body import Body, Call, CallKind, Wanted, current_body
 from pointsman.functional.process import SLEEP, plain
-from pointsman.functional.record import ANSWERS, ASKED, OUTCOMES, RESULTS, SAVED, SHOWN, Asked, Outcome
+from pointsman.functional.record import ANSWERS, ASKED, OUTCOMES, RESULTS, SAVED, SHOWN, Asked, Returned
 from pointsman.kernel.codec import digest
 from pointsman.kernel.snapshot import Status
 from pointsman.store.query import CaseQuery, Order
@@ -79,7 +79,7 @@ class TaskNode(Node[Any, Any]):
 
     def split(self, result: object) -> Mapping[str, object]:
         """The result as JSON values, under the name that branches write."""
-        return {RESULTS: Outcome(value=plain(self.returned, result, f"the result of task {self.name!r}"))}
+        return {RESULTS: Returned(value=plain(self.returned, result, f"the result of task {self.name!r}"))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ class TaskEffect(Effect[Any, Any]):
 
     def split(self, result: object) -> Mapping[str, object]:
         """The result as JSON values, as an item of the outcomes."""
-        return {OUTCOMES: Outcome(value=plain(self.returned, result, f"the result of task {self.name!r}"))}
+        return {OUTCOMES: Returned(value=plain(self.returned, result, f"the result of task {self.name!r}"))}
 
 
 @dataclass(eq=False)
@@ -319,7 +319,7 @@ def _guarding(guard: Guard, returned: TypeAdapter[Any]) -> Guard:
     """The guard with checks that read the result of a call, as its branch writes it."""
 
     def reading(check: Callable[..., Any]) -> Callable[..., Any]:
-        def judge(results: Outcome) -> Any:
+        def judge(results: Returned) -> Any:
             return check(returned.validate_python(results.value))
 
         judge.__name__ = check_name(check)

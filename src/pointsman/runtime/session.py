@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Waits
+from pointsman.definition.rules import TaskWait
 from pointsman.kernel.case import Case
 from pointsman.kernel.commands import CallEffect
 from pointsman.kernel.events import Event
@@ -38,7 +38,7 @@ class CaseSession:
     counted: bool = True
     cancel: Event | None = None
     task: asyncio.Task[Any] | None = None
-    waits: tuple[Waits, float] | None = None
+    waits: tuple[TaskWait, float] | None = None
 
     def __post_init__(self) -> None:
         self.process = self.program.process
