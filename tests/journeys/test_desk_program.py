@@ -27,8 +27,9 @@ QUICKLY = """
 from pointsman_desk import running
 from pointsman_desk.cli import main, session
 from pointsman_desk.mail.sources import watched
+from pointsman_desk.shop import sqlite
 running.LOOK_SECONDS = running.CHECK_SECONDS = session.AGAIN_SECONDS = 0.05
-watched.SETTLE_SECONDS = 0.0
+watched.SETTLE_SECONDS = sqlite.BUSY_TIMEOUT_SECONDS = 0.0
 main.main()
 """
 
@@ -191,7 +192,7 @@ def test_a_watching_desk_outlives_what_keeps_it_from_working(config: DeskConfig,
         first = next_started(process)
         with trouble(config) as word:
             told = next_told(process, word)
-            health = command(config, "doctor")
+            health = command(config, "doctor", code=QUICKLY)
         if trouble is not a_locked_index:
             deliver(config, 2)
         second = next_started(process)
@@ -368,7 +369,7 @@ def test_decisions_need_neither_shop_nor_policy(config: DeskConfig, trouble: Any
     assert command(config, "run").returncode == 0
 
     with trouble(config):
-        ran = command(config, "run")
+        ran = command(config, "run", code=QUICKLY)
         decided = [
             command(config, *words, "--by", "anna")
             for words in (
