@@ -90,6 +90,8 @@ def unsafe_in(annotation: Any, *, entry: bool = False) -> type[Unsafe[Any]] | No
 class Guard:
     """Check a node's result before it is written: first the types of its fields, then each of the `checks`.
 
+    All checks of a result get the same copies of the fields, so a check must not change what it reads.
+
     If a response has violations, the engine asks the same model again up to `repairs_max` times, with `ctx.violations` and
     `ctx.rejected`. Then it starts over up to `retries_max` times, each with its repairs. Then it goes on to the next of the `models`
     (`ctx.model` counts from 0), as it does when all attempts of a model fail with exceptions. The last `free_models` cost nothing;

@@ -29,6 +29,8 @@ def clean(text: str, notes: set[str]) -> str:
     if (text.isascii() and text.isprintable()) or _UNCLEAN.search(text) is None:
         return text
     text = _LINE_ENDS.sub("\n", text)
+    if _UNCLEAN.search(text) is None:
+        return text
     if _SMUGGLED.search(text):
         notes.add("smuggled-characters")
     text, controls = _CONTROLS.subn("", _SURROGATES.sub("", text))

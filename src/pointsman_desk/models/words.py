@@ -39,10 +39,11 @@ def fold(text: str) -> str:
         plain = _DROPPED.sub("", unicodedata.normalize("NFKD", plain)).translate(_LOOKALIKES)
     if plain.isalpha() and plain.isascii():
         return plain
-    plain = _NEGATION.sub("nt", plain)
-    if plain.isascii():
-        return " ".join(plain.encode().translate(_ASCII_GAPS).decode().split())
-    return _GAP.sub(" ", plain).strip()
+    if not plain.isascii():
+        return _GAP.sub(" ", _NEGATION.sub("nt", plain)).strip()
+    if "'" in plain or "`" in plain:
+        plain = _NEGATION.sub("nt", plain)
+    return " ".join(plain.encode().translate(_ASCII_GAPS).decode().split())
 
 
 def tricked(text: str) -> bool:
