@@ -15,7 +15,7 @@ from pointsman.functional.gathering import GATHER
 from pointsman.functional.process import SLEEP, EntrypointProcess, plain, tasks_of
 from pointsman.functional.process import Final as _Final
 from pointsman.functional.program import BodyProgram
-from pointsman.functional.record import RecordEntry, Returned, Thread
+from pointsman.functional.record import RESULT, RecordEntry, Returned, Thread
 from pointsman.functional.tasks import BUILT_IN, DIGEST_LENGTH, Task, previous
 from pointsman.kernel.codec import digest
 from pointsman.kernel.program import add_front
@@ -221,6 +221,8 @@ async def begin(engine: Engine, process: EntrypointProcess, given: Any, thread: 
     invocation = process.invoked(given, name, identity)
     while True:
         delivered = await engine.send(process, invocation, key=identity)
+        if delivered.how == "started" and delivered.case is not None:
+            return delivered.case
         row = await engine.case(delivered.case or 0)
         state = await engine.state(row.id, Thread)
         if state.invocation.id == identity:
@@ -251,8 +253,8 @@ async def outcome(engine: Engine, process: EntrypointProcess, case: int) -> Any:
             break
         row = await engine.wait_until_resting(case)
     if row.status is Status.DONE:
-        state = await engine.state(case, Thread)
-        return process.result(None if state.result is None else state.result.value)
+        result = next((row.text for row in await engine.reader.fields(case) if row.field == RESULT), None)
+        return process.result(None if result is None else json.loads(result)["value"])
     if row.status is Status.CANCELLED:
         raise ThreadCancelled(row)
     if row.status is Status.WAITING:
