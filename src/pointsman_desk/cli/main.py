@@ -6,6 +6,8 @@ import sys
 from importlib.metadata import version
 from typing import Annotated
 
+gc.disable()  # until everything is imported: to look for garbage among modules takes an eighth of a command's start, and finds none
+
 try:
     import rich  # noqa: F401 - checked here, so that the message names the fix
     import typer
@@ -16,8 +18,10 @@ except ImportError:
     )
     raise SystemExit(2) from None
 
-from pointsman_desk.cli import deciding, evaluating, looking, sorting, taking
-from pointsman_desk.cli.terminal import flush, unwritable
+from pointsman_desk.cli import deciding, evaluating, looking, sorting, taking  # noqa: E402 - see above
+from pointsman_desk.cli.terminal import flush, unwritable  # noqa: E402
+
+gc.enable()
 
 OBJECTS = 50_000  # new ones between two looks of the garbage collector; it looks after 700 by default, and every look costs mails
 
