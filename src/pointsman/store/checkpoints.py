@@ -17,6 +17,8 @@ returns a `concurrent.futures.Future`.
 """
 
 import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
@@ -25,6 +27,7 @@ from typing import NamedTuple, Protocol
 # on, hashlib gives the interpreter's lock away during each digest, which takes longer than the digest.
 CHUNK_BYTES = 2_000
 HEAD_BYTES = 16  # that stay out of the pieces: a serialized list or message begins with its length, which changes when it grows
+REMEMBERED_BYTES_MAX = 32_000_000  # of the latest values of channels: the long lists of a hundred threads
 DIGEST_BYTES = 20  # of the SHA-256 of a piece: 160 bits, as in the keys of effects
 
 Version = str | int | float
@@ -168,31 +171,68 @@ class CheckpointStore(Protocol):
         """
 
 
+class Pieces(NamedTuple):
+    """Pieces that follow each other in `body`, and their digests."""
+
+    body: bytes
+    digests: Sequence[bytes]
+
+    def piece(self, number: int) -> bytes:
+        """One of the pieces, counted from 0."""
+        return self.body[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
+
+
+NO_PIECES = Pieces(b"", ())
+
+
 class Cut(NamedTuple):
-    """A value cut into pieces: what is stored in its row, how many `levels` of digests it has, and the pieces by their digests."""
+    """A value cut into pieces: what is stored in its row, how many `levels` of digests it has, and the pieces of each level."""
 
     levels: int
     content: bytes
-    chunks: Mapping[bytes, bytes]
+    pieces: Sequence[Pieces]
 
 
-def cut(content: bytes) -> Cut:
+def cut(content: bytes, before: Pieces = NO_PIECES) -> Cut:
     """Cut a value into pieces of one size, by content: a value that grows at its end keeps all of its pieces but the last.
 
-    The row has the head, the rest behind the last whole piece, and the digests of the pieces. Many digests are cut like a value again.
+    The row has the head, the rest behind the last whole piece, and the digests of the pieces. Many digests are cut like a value again. The
+    pieces of an earlier value, if this one begins with them, are not hashed again.
     """
     if len(content) <= HEAD_BYTES + CHUNK_BYTES:
-        return Cut(0, content, {})
-    rests, body = [content[:HEAD_BYTES]], content[HEAD_BYTES:]
-    chunks: dict[bytes, bytes] = {}
+        return Cut(0, content, ())
+    rests, body, levels = [content[:HEAD_BYTES]], content[HEAD_BYTES:], []
     while len(body) >= CHUNK_BYTES:
-        whole = len(body) // CHUNK_BYTES * CHUNK_BYTES
-        pieces = [body[begun : begun + CHUNK_BYTES] for begun in range(0, whole, CHUNK_BYTES)]
-        digests = [hashlib.sha256(piece).digest()[:DIGEST_BYTES] for piece in pieces]
-        chunks.update(zip(digests, pieces, strict=True))
-        rests.append(len(body[whole:]).to_bytes(2) + body[whole:])
-        body = b"".join(digests)
-    return Cut(len(rests) - 1, b"".join([*rests, body]), chunks)
+        whole = body[: len(body) // CHUNK_BYTES * CHUNK_BYTES]
+        digests = [*before.digests] if whole.startswith(before.body) else []
+        starts = range(len(digests) * CHUNK_BYTES, len(whole), CHUNK_BYTES)
+        digests += [hashlib.sha256(whole[begun : begun + CHUNK_BYTES]).digest()[:DIGEST_BYTES] for begun in starts]
+        levels.append(Pieces(whole, digests))
+        rest = body[len(whole) :]
+        rests.append(len(rest).to_bytes(2) + rest)
+        body, before = b"".join(digests), NO_PIECES
+    return Cut(len(levels), b"".join([*rests, body]), levels)
+
+
+class Cutter:
+    """Cuts values, and remembers the pieces of the latest value of each channel. It may be used in several threads."""
+
+    def __init__(self) -> None:
+        self._latest: OrderedDict[tuple[str, str, str], Pieces] = OrderedDict()
+        self._bytes = 0
+        self._changing = threading.Lock()
+
+    def cut(self, at: CheckpointId, channel: str, content: bytes) -> Cut:
+        """Cut a value of a channel."""
+        place = (at.thread, at.namespace, channel)
+        made = cut(content, self._latest.get(place, NO_PIECES))
+        if made.pieces:
+            with self._changing:
+                self._bytes += len(made.pieces[0].body) - len(self._latest.pop(place, NO_PIECES).body)
+                self._latest[place] = made.pieces[0]
+                while self._bytes > REMEMBERED_BYTES_MAX:
+                    self._bytes -= len(self._latest.popitem(last=False)[1].body)
+        return made
 
 
 def joined(levels: int, content: bytes, chunk: Callable[[bytes], bytes]) -> bytes:

@@ -14,13 +14,14 @@ from pointsman.store.checkpoints import (
     CheckpointQuery,
     CheckpointWrite,
     Cut,
+    Cutter,
     PendingWrite,
+    Pieces,
     StoredCheckpoint,
     TaskWrites,
     ThreadCount,
     Value,
     Version,
-    cut,
     joined,
     referred,
 )
@@ -51,8 +52,8 @@ class CheckpointTables:
         """Store a checkpoint and its new values, which are cut (S30)."""
         line, thread = self._line(new.at.thread, new.at.namespace)
         keys = self._inherited(line, new)
-        for one, (levels, content, chunks) in zip(new.values, cuts, strict=True):
-            self._keep(thread, chunks)
+        for one, (levels, content, pieces) in zip(new.values, cuts, strict=True):
+            self._keep(thread, pieces)
             stored = (one.value.kind, levels, content)
             keys.pop(one.channel, None)
             key = one.version
@@ -65,8 +66,8 @@ class CheckpointTables:
     def put_writes(self, new: TaskWrites, cuts: Sequence[Cut]) -> None:
         """Store what a task has written, which is cut (S31)."""
         line, thread = self._line(new.at.thread, new.at.namespace)
-        for write, (levels, content, chunks) in zip(new.writes, cuts, strict=True):
-            self._keep(thread, chunks)
+        for write, (levels, content, pieces) in zip(new.writes, cuts, strict=True):
+            self._keep(thread, pieces)
             statement = "replace_write" if write.replaces else "insert_write"
             place = (line, new.at.id, new.task, write.place, new.path, write.channel)
             self._do(statement, (*place, write.value.kind, levels, content))
@@ -148,14 +149,16 @@ class CheckpointTables:
         versions, keys = map(json.loads, row)
         return {channel: key for channel, key in keys.items() if key != versions[channel] == new.versions.get(channel)}
 
-    def _keep(self, thread: int, chunks: Mapping[bytes, bytes]) -> None:
+    def _keep(self, thread: int, levels: Sequence[Pieces]) -> None:
         """Store the pieces of a value that are not stored yet."""
-        new = [(thread, digest) for digest in chunks if (thread, digest) not in self._kept] if chunks else ()
-        if new:
-            self._connection.executemany(self._sql["insert_chunk"], [(*one, chunks[one[1]]) for one in new])
-            if len(self._kept) > KEPT_MAX:
-                self._kept.clear()
-            self._kept.update(new)
+        for pieces in levels:
+            kept = self._kept
+            new = [number for number, digest in enumerate(pieces.digests) if (thread, digest) not in kept]
+            rows = [(thread, pieces.digests[number], pieces.piece(number)) for number in new]
+            self._connection.executemany(self._sql["insert_chunk"], rows)
+            if len(kept) > KEPT_MAX:
+                kept.clear()
+            kept.update(row[:2] for row in rows)
 
     def _keep_only(self, line: int, ids: Sequence[str]) -> None:
         """Delete a line's checkpoints but these, and what only the others need."""
@@ -193,15 +196,16 @@ class SqliteCheckpoints:
     ) -> None:
         self._write = write
         self._read = read
+        self._cutter = Cutter()
 
     def put(self, checkpoint: CheckpointWrite) -> Future[None]:
         """Store a checkpoint; see the contract. The values are cut here, in the caller's thread, not in the writer's."""
-        cuts = [cut(one.value.content) for one in checkpoint.values]
+        cuts = [self._cutter.cut(checkpoint.at, one.channel, one.value.content) for one in checkpoint.values]
         return self._write(lambda tables: tables.put(checkpoint, cuts))
 
     def put_writes(self, writes: TaskWrites) -> Future[None]:
         """Store what a task has written; see the contract."""
-        cuts = [cut(one.value.content) for one in writes.writes]
+        cuts = [self._cutter.cut(writes.at, one.channel, one.value.content) for one in writes.writes]
         return self._write(lambda tables: tables.put_writes(writes, cuts))
 
     def get(self, thread: str, namespace: str, id: str | None = None) -> Future[StoredCheckpoint | None]:  # noqa: A002

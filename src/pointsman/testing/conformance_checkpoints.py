@@ -101,6 +101,29 @@ class CheckpointConformance(Scenarios):
 
         check(scenario)
 
+    def test_s30_a_value_that_grows_shrinks_or_changes_keeps_each_of_its_versions(self, check: Callable[[Scenario], None]) -> None:
+        """Also where its first pieces are those of the version before."""
+
+        async def scenario(store: Store) -> None:
+            kept = store.checkpoints
+            versions = [
+                noise(9_000),
+                noise(20_000),
+                b"x" + noise(20_000)[1:],
+                noise(19_000),
+                noise(9_000) + b"y" * 9_000,
+                b"",
+                noise(500_000),
+            ]
+            for number, content in enumerate(versions):
+                new = [ChannelValue("list", number, Value("bytes", content))]
+                await done(kept.put(checkpoint(str(number))._replace(versions={"list": number}, values=new)))
+
+            for number, content in enumerate(versions):
+                assert contents(await done(kept.get("t", "", str(number)))) == {"list": content}
+
+        check(scenario)
+
     def test_s30_lists_go_on_where_a_page_ended(self, check: Callable[[Scenario], None]) -> None:
         """The newest first, and only what fits."""
 
