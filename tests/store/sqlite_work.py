@@ -31,7 +31,9 @@ from pointsman.kernel.rows import (
 )
 from pointsman.kernel.snapshot import Status
 from pointsman.store.base import Reader, Store
+from pointsman.store.checkpoints import ChannelValue, CheckpointId, CheckpointWrite, Value
 from pointsman.store.memory import MemoryStore
+from pointsman.store.sqlite_checkpoints import get
 from pointsman.store.sqlite_reader import SqliteReader
 
 PROCESS = "letter"
@@ -52,6 +54,7 @@ class Told:
         self.kept: list[Blob] = []
         self.posted: set[str] = set()
         self.appended: set[str] = set()
+        self.checkpoints: dict[str, bytes] = {}  # the value of the growing channel of each that was acknowledged
         self.changed = 0
         self.errors: list[BaseException] = []
         self.wrong: list[str] = []
@@ -63,7 +66,7 @@ class Told:
         copy.asked.update({place: list(transitions) for place, transitions in self.asked.items()})
         copy.acknowledged, copy.kept, copy.posted = dict(self.acknowledged), list(self.kept), set(self.posted)
         copy.authored, copy.appended = set(self.authored), set(self.appended)
-        copy.changed, copy.count = self.changed, self.count
+        copy.checkpoints, copy.changed, copy.count = dict(self.checkpoints), self.changed, self.count
         return copy
 
     def number(self) -> int:
@@ -118,6 +121,16 @@ class Told:
         """Have a blob kept, and note the answer."""
         blob = await self.hear(store.keep(content, now=float(self.count)))
         self.kept += [blob] if blob is not None else []
+
+    async def grow(self, store: Store, more: bytes) -> None:
+        """Have a checkpoint stored whose value is that of the last one and more, and note the answer."""
+        id_ = f"{self.number():06}"
+        value = self.checkpoints.get(max(self.checkpoints, default=""), b"") + more
+        new = ChannelValue("list", self.count, Value("bytes", value))
+        at = CheckpointId("thread", "", id_)
+        write = CheckpointWrite(at, None, None, {"list": self.count}, Value("bytes", b"body"), "{}", [new])
+        if await self.hear(answered(asyncio.wrap_future(store.checkpoints.put(write)))):
+            self.checkpoints[id_] = value
 
     async def change(self, store: Store) -> None:
         """Have the state of a limit counted up, and note the answer."""
@@ -261,7 +274,7 @@ async def errand(store: Store, told: Told, chance: random.Random) -> None:
     """What an engine does between two transitions."""
     rows = await told.hear(store.cases()) or []
     running = [row.id for row in rows if row.status is Status.RUNNING]
-    match chance.choice(["claim", "release", "keep", "append", "change"]):
+    match chance.choice(["claim", "release", "keep", "append", "change", "grow"]):
         case "claim":
             await told.hear(store.claim([PROCESS], now=1e6, limit=2))
         case "release":
@@ -270,6 +283,8 @@ async def errand(store: Store, told: Told, chance: random.Random) -> None:
             await told.append(store, rows[0].id, told.number())
         case "change":
             await told.change(store)
+        case "grow":
+            await told.grow(store, chance.randbytes(chance.choice(SIZES)))
         case _:
             await told.keep(store, b"scan " + chance.randbytes(chance.choice(SIZES)))
 
@@ -310,6 +325,10 @@ async def complaints(reader: SqliteReader, told: Told) -> list[str]:
     found += [f"blob {blob.sha256} was acknowledged and is gone" for blob in told.kept if await reader.blob(blob) is None]
     found += [f"message {body} was acknowledged and is gone" for body in told.posted - texts(reader, "body", "messages")]
     found += [f"event {facts} was acknowledged and is gone" for facts in told.appended - texts(reader, "facts", "events")]
+    for id_, value in told.checkpoints.items():
+        checkpoint = reader.look(lambda connection, sql, id_=id_: get(connection, sql, "thread", "", id_))  # type: ignore[misc]
+        if checkpoint is None or checkpoint.values["list"].content != value:
+            found.append(f"checkpoint {id_} was acknowledged and is gone, or its value is another one")
     limit = (await reader.limits()).get("llm", LimitState())
     if limit.changes < told.changed:
         found.append(f"the limit was changed {limit.changes} times, and {told.changed} were acknowledged")
