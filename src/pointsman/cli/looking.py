@@ -16,6 +16,7 @@ from pointsman.cli.terminal import App, CaseNumber, Db, Json, Resources, console
 from pointsman.definition.counts import format_count
 from pointsman.definition.durations import DAY_SECONDS
 from pointsman.definition.process import AnyProcess
+from pointsman.kernel.events import chosen_by
 from pointsman.kernel.rows import CaseRow, EventRow, UsageRow
 from pointsman.operations.check import Report, check_cases, summary
 from pointsman.operations.draw import draw as draw_process
@@ -273,7 +274,7 @@ def _print_event(row: EventRow, *, as_json: bool) -> None:
 
 
 def _stands(row: CaseRow) -> str:
-    more = row.reason or row.outcome or (f"at {row.step}, by rule {row.rule!r}" if row.step else "")
+    more = row.reason or row.outcome or (f"at {row.step}, by {chosen_by(row.rule)}" if row.step else "")
     return f"{row.status}, {more}" if more else str(row.status)
 
 

@@ -38,24 +38,23 @@ def database(db: Path | None) -> Path:
 
 
 def load_process(app: str | None) -> "AnyProcess":
-    """Import the process from `module:attribute`. Raises PlaceUnknown."""
-    from pointsman.definition.process import Process  # noqa: PLC0415 - a command that talks to a running program needs no process
-
+    """Import the process, or the entrypoint, from `module:attribute`. Raises PlaceUnknown."""
     place, found = _load(app)
-    if not isinstance(found, Process):
-        raise PlaceUnknown(f"{place!r} is a {type(found).__name__}, not a Process; name the Process itself.")
-    return found
+    process = _process_of(found)
+    if process is None:
+        raise PlaceUnknown(f"{place!r} is a {type(found).__name__}, not a Process or an entrypoint; name that itself.")
+    return process
 
 
 def load_processes(app: str | None) -> list["AnyProcess"]:
-    """Import a process, or a list of them, from `module:attribute`. Raises PlaceUnknown."""
-    from pointsman.definition.process import Process  # noqa: PLC0415
-
+    """Import a process, an entrypoint, or a list of them, from `module:attribute`. Raises PlaceUnknown."""
     place, found = _load(app)
-    processes = [*found] if isinstance(found, list | tuple) else [found]
-    for process in processes:
-        if not isinstance(process, Process):
-            raise PlaceUnknown(f"{place!r} has a {type(process).__name__}, not a Process; name a Process, or a list of them.")
+    processes = []
+    for one in [*found] if isinstance(found, list | tuple) else [found]:
+        process = _process_of(one)
+        if process is None:
+            raise PlaceUnknown(f"{place!r} has a {type(one).__name__}, not a Process or an entrypoint; name one, or a list of them.")
+        processes.append(process)
     return processes
 
 
@@ -87,6 +86,14 @@ def look_at(db: Path | None, look: Callable[["Reader"], Coroutine[Any, Any, None
         or_exit(body)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _process_of(found: Any) -> "AnyProcess | None":
+    """The process, or that of an entrypoint."""
+    from pointsman.definition.process import Process  # noqa: PLC0415 - a command that talks to a running program needs no process
+
+    process = getattr(found, "process", found)  # an entrypoint can only be loaded where its extra is installed
+    return process if isinstance(process, Process) else None
 
 
 def _load(app: str | None) -> tuple[str, Any]:

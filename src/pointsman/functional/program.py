@@ -10,6 +10,7 @@ from pointsman.definition.pauses import Sleep
 from pointsman.definition.rules import BRANCH_CONCURRENCY, Finish, Park, TaskCall, Tasks, TaskWait
 from pointsman.definition.state import Failure
 from pointsman.functional.body import Body, Call, TaskFailed
+from pointsman.functional.looking import told
 from pointsman.functional.process import EntrypointProcess, Final
 from pointsman.functional.record import (
     ANSWERS,
@@ -28,6 +29,7 @@ from pointsman.functional.record import (
 )
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.decide import Decision
+from pointsman.kernel.program import Told
 from pointsman.kernel.snapshot import Cell
 
 BODIES_MAX = 10_000  # suspended bodies that a thread keeps: some kilobytes each. A body beyond them is run again over its record.
@@ -61,7 +63,7 @@ class BodyProgram:
         """Run the body on, and return the step that it waits for."""
         body = self._body(case, cells)
         body.go_on()
-        decision = self._ended(body) if body.ended else self._waits(body, cells)
+        decision = self._decided(body, cells)
         if isinstance(decision.step, Finish | Park):
             self._bodies.pop(case, None)
         return decision
@@ -74,6 +76,18 @@ class BodyProgram:
             return {}
         return {RECORD: self._recorded([{"call": body.raised.call, "void": True}])}
 
+    def tells(self, cells: Mapping[str, Cell]) -> Told:
+        """Run a body of its own over the record, and tell which calls are recorded and which it asks for next."""
+        body = _Suspended(self.process, cells)
+        self._take_in(body, cells, _items(cells))
+        body.go_on()
+        decision = self._decided(body, cells)
+        early = isinstance(decision.step, Tasks)  # a new call comes first, and the body may ask for the others behind it
+        return told(body, decision, self._changed(body), [] if early else self._left(body))
+
+    def _decided(self, body: _Suspended, cells: Mapping[str, Cell]) -> Decision:
+        return self._ended(body) if body.ended else self._waits(body, cells)
+
     @property
     def _bodies(self) -> OrderedDict[int, _Suspended]:
         try:
@@ -84,7 +98,7 @@ class BodyProgram:
 
     def _body(self, case: int, cells: Mapping[str, Cell]) -> _Suspended:
         """The suspended body of a case, with everything that its fields record; a new one where there is none that fits."""
-        items: list[list[RecordEntry]] = cells[RECORD].value if RECORD in cells else []  # type: ignore[assignment]
+        items = _items(cells)
         bodies = self._bodies
         body = bodies.get(case)
         if body is None or not self._take_in(body, cells, items):
@@ -154,7 +168,7 @@ class BodyProgram:
         if not tasks:
             return self._asks(body, cells, next(call for call in body.open.values() if call.wanted.kind != "gather"))
         changed = self._changed(body)
-        rule = f"{', '.join(changed)} had other arguments before" if changed else ""
+        rule = f"the body calls anew what had other arguments before: {', '.join(changed)}" if changed else ""
         waiting = body.waiting
         assert waiting is not None
         waits = None if waiting.seconds is None else TaskWait(waiting.calls[0].name, waiting.seconds)
@@ -230,6 +244,10 @@ class BodyProgram:
 
     def _recorded(self, entries: list[RecordEntry]) -> Cell:
         return codec_of(self.process.state).write(RECORD, entries, BODY)
+
+
+def _items(cells: Mapping[str, Cell]) -> list[list[RecordEntry]]:
+    return cells[RECORD].value if RECORD in cells else []  # type: ignore[return-value]
 
 
 def _length(cells: Mapping[str, Cell], field: str) -> int:

@@ -143,3 +143,12 @@ class Event:
     attempt: int = 0
     facts: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     writes: Mapping[str, Cell] = field(default_factory=lambda: NOTHING)
+
+
+BODY_DECIDES = "the body "
+"""How the rule of a decision begins that a body has made: `the body pauses`."""
+
+
+def chosen_by(rule: str | None) -> str:
+    """Say what chose a step: the rule with this name, or a body."""
+    return rule if rule is not None and rule.startswith(BODY_DECIDES) else f"rule {rule!r}"

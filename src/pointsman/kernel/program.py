@@ -3,11 +3,42 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.decide import Decision, decide
 from pointsman.kernel.snapshot import Cell
+
+
+class CallTold(NamedTuple):
+    """A call of a body. `name` is the task, with the digest of the arguments where the body calls that task several times.
+
+    `call` is the full name. `how` is "returned", "failed", "answered", "slept", "open", or "left out" for a recorded call that the body no longer asks for.
+    `value` is what the call returned, or the message of its failure; while it is open, its arguments.
+    """
+
+    name: str
+    call: str
+    kind: str
+    how: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a program tells about a case: its decision, and, if a body decides, the calls of the body.
+
+    `anew` names the tasks that run anew because their arguments changed, and `left` the recorded calls that the body has not asked for and has to ask
+    for before it returns. `redrive` says what a redrive would do, and `fields` are the fields that
+    `calls` tell of.
+    """
+
+    decision: Decision
+    calls: tuple[CallTold, ...] = ()
+    anew: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    redrive: str = ""
+    fields: frozenset[str] = frozenset()
 
 
 class Program(Protocol):
@@ -26,6 +57,9 @@ class Program(Protocol):
     def redriven(self, case: int, cells: Mapping[str, Cell]) -> Mapping[str, Cell]:
         """The fields to write when an operator redrives a parked case, so that the step that failed is taken again."""
 
+    def tells(self, cells: Mapping[str, Cell]) -> Told:
+        """Tell what a case with these fields would do next, and what it has done, without calling anything or keeping anything in memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -40,6 +74,10 @@ class Rules:
     def redriven(self, case: int, cells: Mapping[str, Cell]) -> Mapping[str, Cell]:  # noqa: ARG002 - the failed step has written nothing
         """Nothing."""
         return {}
+
+    def tells(self, cells: Mapping[str, Cell]) -> Told:
+        """The decision; the rules say the rest."""
+        return Told(decide(self.process, cells))
 
 
 _OTHER_FRONTS: dict[type[AnyProcess], Callable[[Any], Program]] = {}

@@ -1,7 +1,7 @@
 """Tries new code on every open case before a deploy: which cases would break, and which decisions would change?
 
 It calls no step and writes nothing. It reads each case, migrates it, and decides. That is enough, because the next step depends
-only on the fields of a case.
+only on the fields of a case. The body of an entrypoint is run over the calls that its case records.
 """
 
 from collections import Counter
@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from pointsman.definition.effects import Effect
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Park
+from pointsman.definition.rules import Park, Tasks
 from pointsman.errors import ValueRefused, VersionNotAccepted
 from pointsman.kernel.case import UNKNOWN, Case, loaded_case
 from pointsman.kernel.codec import digest_of, message_of
-from pointsman.kernel.decide import Decision, decide
+from pointsman.kernel.decide import Decision
 from pointsman.kernel.effects import effect_key, forgotten_reason, vanished, vanished_reason
+from pointsman.kernel.program import Told, program_of
 from pointsman.kernel.rows import CaseRow, EffectRow
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.registry import Registry
@@ -33,10 +34,14 @@ class Verdict(StrEnum):
     BROKEN = "broken"
     CHANGED = "changed"
     ASKED_AGAIN = "asked again"
+    ANEW = "called anew"
+    LEFT_OUT = "left out"
     FREED = "freed"
 
 
 BREAKS = frozenset({Verdict.BLOCKED, Verdict.BROKEN})
+OF_BODIES = frozenset({Verdict.ANEW, Verdict.LEFT_OUT})
+"""What can only be found about entrypoints; a summary names it where it was found."""
 
 
 class Kind(NamedTuple):
@@ -120,7 +125,8 @@ async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Seque
         return _kind(row, Verdict.BROKEN, f"its state cannot be read: {message_of(error)}")
     if row.status is Status.RUNNING:
         doubts = await reader.effects(row.id)  # the effects of a running case are not listed as in doubt
-    decision = decide(process, case.snapshot.cells)
+    told = program_of(process).tells(case.snapshot.cells)
+    decision = told.decision
     if isinstance(decision.step, Park) and all(rule.step is not decision.step for rule in process.ordered_rules):
         return _kind(row, Verdict.BROKEN, decision.step.reason)
     gone = next((entry for entry in doubts if vanished(process, entry)), None)
@@ -129,7 +135,17 @@ async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Seque
     if row.status is Status.BLOCKED:
         return _kind(row, Verdict.FREED, _named(decision.step.name, decision.rule))
     unknown = [entry for entry in doubts if entry.status in UNKNOWN]
-    return _forgets(process, case, decision, unknown, reader.incarnation) or await _changes(reader, case, decision)
+    return _forgets(process, case, decision, unknown, reader.incarnation) or _leaves(row, told) or await _changes(reader, case, decision)
+
+
+def _leaves(row: CaseRow, told: Told) -> Kind | None:
+    """Whether a body does not use what its case records."""
+    if told.anew:
+        return _kind(row, Verdict.ANEW, f"{', '.join(told.anew)} would be called again, because the body gives other arguments")
+    if told.left:
+        problem = f"the body has not asked for {', '.join(told.left)}, which is recorded"
+        return _kind(row, Verdict.LEFT_OUT, f"{problem}; if it returns without that, the case parks")
+    return None
 
 
 def _forgets(process: AnyProcess, case: Case, decision: Decision, doubts: Sequence[EffectRow], incarnation: str) -> Kind | None:
@@ -154,19 +170,25 @@ def _forgets(process: AnyProcess, case: Case, decision: Decision, doubts: Sequen
 async def _changes(reader: Reader, case: Case, decision: Decision) -> Kind | None:
     row = case.row
     if decision.step.name != row.step:
-        message = f"{_named(row.step or '?', row.rule)} -> {_named(decision.step.name, decision.rule)}"
+        message = f"{_named(row.step or '?', row.rule)} -> {_named(_next_of(decision), decision.rule)}"
         return _kind(row, Verdict.CHANGED, message)
     shows = getattr(decision.step, "shows", None)
     if row.status is not Status.WAITING or shows is None:
         return None
     pause = await reader.pause(row.id)
-    if pause is None or pause.closed is not None or pause.digest == digest_of(case.snapshot.cells, shows):
+    if pause is None or pause.closed is not None or pause.digest == digest_of({**case.snapshot.cells, **(decision.writes or {})}, shows):
         return None
     return _kind(row, Verdict.ASKED_AGAIN, f"{decision.step.name} would show something different")
 
 
+def _next_of(decision: Decision) -> str:
+    """The step, or the tasks that a body calls."""
+    step = decision.step
+    return ", ".join(dict.fromkeys(call.node.name for call in step.calls)) if isinstance(step, Tasks) else step.name
+
+
 def _named(step: str, rule: str | None) -> str:
-    return f"{step} ({rule!r})"
+    return f"{step} ({rule!r})" if rule else step
 
 
 def _kind(row: CaseRow, verdict: Verdict, message: str) -> Kind:
@@ -176,4 +198,8 @@ def _kind(row: CaseRow, verdict: Verdict, message: str) -> Kind:
 
 def summary(report: Report) -> Mapping[str, int]:
     """The number of cases that were checked, and the number for each verdict."""
-    return {"checked": report.checked.total(), **{verdict.value: report.count(verdict) for verdict in Verdict}}
+    counts = {verdict: report.count(verdict) for verdict in Verdict}
+    return {
+        "checked": report.checked.total(),
+        **{verdict.value: count for verdict, count in counts.items() if count or verdict not in OF_BODIES},
+    }

@@ -15,13 +15,14 @@ from pointsman.errors import UnknownProcess, ValueRefused, VersionNotAccepted
 from pointsman.kernel import compensations
 from pointsman.kernel.case import UNKNOWN
 from pointsman.kernel.codec import codec_of, digest_of
-from pointsman.kernel.decide import Decision, Tried, decide
-from pointsman.kernel.events import Kind
+from pointsman.kernel.decide import Decision, Tried
+from pointsman.kernel.events import Kind, chosen_by
 from pointsman.kernel.explain import possible_next, tried_rules
 from pointsman.kernel.guarding import Progress
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.limits import LimitState
 from pointsman.kernel.migrate import migrate
+from pointsman.kernel.program import CallTold, program_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow
 from pointsman.kernel.snapshot import ENDED, Cell, Status
 from pointsman.operations.history import History, history_of
@@ -60,7 +61,8 @@ class Explanation:
     The rule that chose the present step read `reads`. `following` are the rules that can be chosen next: after the answer if
     the case waits for one, otherwise now. `stands` lists the steps whose results the engine would not compute again, with
     their fields. `effects` says of each effect whether it would be called, has an outcome, or is in doubt. `obstacles` lists what
-    stops the case.
+    stops the case. The case of an entrypoint has no rules: `calls` are the calls of its body, `redrive` says what a redrive would do with them, and
+    `told_by_calls` are the fields that record them.
     """
 
     history: History
@@ -70,6 +72,9 @@ class Explanation:
     stands: Mapping[str, tuple[str, ...]]
     effects: Mapping[str, str]
     obstacles: tuple[str, ...]
+    calls: tuple[CallTold, ...] = ()
+    redrive: str = ""
+    told_by_calls: frozenset[str] = frozenset()
 
     @property
     def case(self) -> CaseRow:
@@ -90,17 +95,20 @@ class Explanation:
     def lines(self, now: float) -> Iterator[str]:
         """The lines of a text for a person. `now` is in Unix seconds."""
         row = self.case
-        yield f"case {row.id} is {row.status} at {row.step or '?'}, by rule {row.rule!r}"
+        yield f"case {row.id} is {row.status} at {row.step or '?'}{_chosen(row.rule)}"
         yield from (f"  {obstacle}" for obstacle in self.obstacles)
         if row.wake_at is not None and row.needs is not None and row.wake_at <= now:
             yield f"  in the backlog since {format_time(row.wake_at)}"
         elif row.wake_at is not None:
             yield f"  due at {format_time(row.wake_at)}" + (f", in {format_duration(row.wake_at - now)}" if row.wake_at > now else "")
-        yield "\nThe rules in order, and the fields that they read:"
+        yield from self._calls()
+        if self.rules:
+            yield "\nThe rules in order, and the fields that they read:"
         for rule in self.rules:
             mark = "!" if rule.holds is None else "✓" if rule.holds else "·"
             yield f"  {mark} {rule.name} -> {rule.step}  ({', '.join(rule.reads) or 'nothing'})"
-        yield "\nThe fields that the decision read:"
+        if self.reads:
+            yield "\nThe fields that the decision read:"
         yield from (f"  {name} = {_short(value)}" for name, value in self.reads.items())
         if self.following:
             yield f"\nWhat can come next{f', after {self.awaits}' if self.awaits else ''}:"
@@ -112,6 +120,14 @@ class Explanation:
             for name, words in entries.items():
                 yield f"  {name}: {words}" if isinstance(words, str) else f"  {name} has written {', '.join(words)}"
 
+    def _calls(self) -> Iterator[str]:
+        if self.redrive:
+            yield f"  {self.redrive}"
+        if self.calls:
+            yield "\nThe calls of the body; what is recorded is not called again:"
+        for call in self.calls:
+            yield f"  {'…' if call.how == 'open' else '!' if call.how == 'failed' else '✓'} {call.name} {_how(call)}"
+
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
         row = self.case
@@ -119,6 +135,7 @@ class Explanation:
             "case": row.id, "status": row.status, "step": row.step, "rule": row.rule, "reads": dict(self.reads),
             "rules": [_as_json(rule) for rule in self.rules], "following": [_as_json(rule) for rule in self.following],
             "stands": {step: list(fields) for step, fields in self.stands.items()}, "effects": dict(self.effects),
+            "calls": [call._asdict() for call in self.calls], "redrive": self.redrive,
             "branches": self.branches, "obstacles": list(self.obstacles), "wake_at": row.wake_at,
         }  # fmt: skip
 
@@ -162,7 +179,8 @@ def explain(process: AnyProcess, history: History) -> Explanation:
     step = process.steps.get(stands_at or "")
     waits_at = step if row.status is Status.WAITING and isinstance(step, Pause | Sleep | Child) else None
     unknown = frozenset() if waits_at is None else _open_fields(process, cells, waits_at)
-    decision, begun = decide(process, cells), compensations.begun(process, stands_at, history.effects)
+    told = program_of(process).tells(cells)
+    decision, begun = told.decision, compensations.begun(process, stands_at, history.effects)
     following = tuple(
         _rule(tried, certain=certain, note=unsettled.get(tried.rule.step.name)) for tried, certain in possible_next(process, cells, unknown)
     )
@@ -170,7 +188,10 @@ def explain(process: AnyProcess, history: History) -> Explanation:
         note = "next: a compensation that has begun is completed, whatever the rules choose by now"
         following = tuple(replace(rule, note=note) for rule in rules if rule.step == begun.name)
     elif row.status in {Status.WAITING, Status.READY} and decision.step.name != stands_at:
-        obstacles.append(f"under the present code rule {decision.rule!r} would choose {decision.step.name} instead of {row.step}")
+        chooses = f"rule {decision.rule!r} would choose" if rules else "the body would go on with"
+        obstacles.append(f"under the present code {chooses} {decision.step.name} instead of {row.step}")
+    obstacles += [f"under the present code {name} runs anew, because its arguments have changed" for name in told.anew]
+    obstacles += [f"the body has not asked for {name}, which is recorded; if it returns without it, the case parks" for name in told.left]
     if row.inbox and row.status not in ENDED:
         obstacles.append(f"in its inbox: {format_count(row.inbox, 'message')}, which may change what comes next")
     if row.needs is not None and row.status is Status.READY:
@@ -180,10 +201,26 @@ def explain(process: AnyProcess, history: History) -> Explanation:
         reads={name: history.state.get(name) for name in _reads_of(history, decision)},
         rules=rules,
         following=() if row.status in {Status.DONE, Status.CANCELLED} else following,
-        stands=_stands(cells),
+        stands={} if told.calls else _stands(cells),
+        calls=told.calls,
+        redrive=told.redrive if row.status is Status.PARKED else "",
+        told_by_calls=told.fields,
         effects=effects,
         obstacles=tuple(obstacles),
     )
+
+
+def _chosen(rule: str | None) -> str:
+    """What chose the step of a case."""
+    return "" if rule == "" else f": {rule}" if chosen_by(rule) == rule else f", by {chosen_by(rule)}"
+
+
+def _how(call: CallTold) -> str:
+    if call.how == "open":
+        given = "" if call.value in (None, {}) else f" with {_short(call.value)}"
+        return f"has no outcome yet{given}"
+    now = ", and the body no longer asks for it" if call.how == "left out" else ""
+    return f"{'returned' if now else call.how}: {_short(call.value)}{now}"
 
 
 def _limit(row: CaseRow, limit: LimitState) -> Iterator[str]:
@@ -275,6 +312,8 @@ def _effects(process: AnyProcess, history: History, cells: Mapping[str, Cell]) -
     for name, step in process.steps.items():
         if isinstance(step, Effect):
             when = "its effect is reversed" if isinstance(step, Compensation) else "a rule chooses it"
+            if not process.ordered_rules:
+                when = "the body asks for it"
             then = "not called" if history.case.status in ENDED else f"not called yet; it will be called when {when}"
             states[name] = f"{then} ({type(step.safety).__name__})"
     policies = {facts["key"]: facts["safety"] for facts in _facts_of(history, Kind.EFFECT_INTENDED) if "safety" in facts}

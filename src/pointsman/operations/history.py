@@ -7,7 +7,7 @@ from typing import Any
 
 from pointsman.definition.counts import format_count
 from pointsman.errors import StoreForeign, UnknownCase
-from pointsman.kernel.events import ERASED_TEXT, Kind
+from pointsman.kernel.events import ERASED_TEXT, Kind, chosen_by
 from pointsman.kernel.guarding import usage_in
 from pointsman.kernel.limits import LimitState, text_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow, EventRow, FieldRow, PauseRow
@@ -90,7 +90,8 @@ def event_text(event: EventRow) -> str:
     attempt = f" (attempt {event.attempt})" if event.attempt > 1 else ""
     match event.kind:
         case "decided":
-            return f"rule {facts['rule']!r} -> {facts['step']}  (read {', '.join(facts['reads']) or 'nothing'})"
+            read = f"  (read {', '.join(facts['reads']) or 'nothing'})" if chosen_by(facts["rule"]) != facts["rule"] else ""
+            return f"{chosen_by(facts['rule'])} -> {facts['step']}{read}"
         case "effect.settled":
             by = f", by {facts['by']}: {facts['why']}" if "by" in facts else ""
             return f"{event.step} {facts['how']}: wrote {listed or 'nothing'}{by}  (key {facts['key'][:12]}…)"
