@@ -211,7 +211,7 @@ async def begin(engine: Engine, process: EntrypointProcess, given: Any, thread: 
     """Start an invocation, or answer the open pause of the thread. Return the number of its case."""
     if isinstance(given, Command):
         row = await open_case_of(engine, process, thread)
-        pending = await engine.pending(row.id)
+        pending = await _pending(engine, row.id)
         if given.digest is not None and given.digest != pending.digest:
             raise NotWaiting(f"case {row.id} shows something else by now; look at it again.")
         await engine.resume(pending.token, given.resume, by=given.by)
@@ -230,6 +230,20 @@ async def begin(engine: Engine, process: EntrypointProcess, given: Any, thread: 
         row = await engine.wait_until_resting(row.id)
         if row.status not in ENDED:
             raise ThreadBusy(name, row)
+
+
+async def _pending(engine: Engine, case: int) -> Pending:
+    """The open pause of a case. After a deploy, the body is run over what is recorded first, and may come to another one."""
+    while True:
+        row = await engine.wait_until_resting(case)
+        if row.status in {Status.PARKED, Status.BLOCKED}:
+            raise ThreadParked(row)
+        try:
+            return await engine.pending(case)
+        except NotWaiting:
+            now = await engine.case(case)
+            if now.status in AT_REST and now.revision == row.revision:  # it was not the look that let it go on
+                raise
 
 
 async def open_case_of(engine: Engine, process: AnyProcess, thread: str | None) -> CaseRow:

@@ -9,6 +9,7 @@ from typing import Any
 from pointsman.definition.pauses import Sleep
 from pointsman.definition.rules import BRANCH_CONCURRENCY, Finish, Park, TaskCall, Tasks, TaskWait
 from pointsman.definition.state import Failure
+from pointsman.errors import Rejected
 from pointsman.functional.body import Body, Call, TaskFailed
 from pointsman.functional.looking import told
 from pointsman.functional.process import EntrypointProcess, Final
@@ -55,6 +56,8 @@ class _Suspended(Body):
 class BodyProgram:
     """The program of an entrypoint."""
 
+    redrive_reads = True
+
     def __init__(self, process: EntrypointProcess) -> None:
         self.process = process
         self._local = threading.local()  # a greenlet belongs to its thread
@@ -70,11 +73,15 @@ class BodyProgram:
 
     def redriven(self, case: int, cells: Mapping[str, Cell]) -> Mapping[str, Cell]:
         """Take back the failure that the body did not catch, so that its call is made again."""
+        if INVOCATION not in cells:
+            return {}
         body = self._body(case, cells)
         body.go_on()
+        self._bodies.pop(case, None)
         if not isinstance(body.raised, TaskFailed):
             return {}
-        return {RECORD: self._recorded([{"call": body.raised.call, "void": True}])}
+        seen = [] if body.pending is None else [body.pending]
+        return {RECORD: self._recorded([*seen, {"call": body.raised.call, "void": True}])}
 
     def tells(self, cells: Mapping[str, Cell]) -> Told:
         """Run a body of its own over the record, and tell which calls are recorded and which it asks for next."""
@@ -224,15 +231,15 @@ class BodyProgram:
         return Decision(Finish("returned"), "the body returned", writes=writes)
 
     def _changed(self, body: _Suspended) -> list[str]:
-        """Recorded calls of tasks that the body has not asked for, while it has asked for a new call of the same task."""
+        """Recorded calls of tasks and pauses that the body has not asked for, while it has asked for a new one of the same name."""
         if not body.unasked:
             return []
-        new = {call.wanted.step for name, call in body.calls.items() if call.wanted.kind == "task" and name not in body.recorded}
+        new = {call.wanted.step for name, call in body.calls.items() if call.wanted.kind in {"task", "pause"} and name not in body.recorded}
         return [name for name in body.unasked if name not in body.left_out and name.partition("[")[0] in new]
 
     def _left(self, body: _Suspended) -> list[str]:
-        """Recorded calls that the body has not asked for, and may not leave out."""
-        may = body.left_out.union(self._changed(body))
+        """Recorded calls that the body has not asked for, and may not leave out. A call that was rejected has changed nothing."""
+        may = body.left_out.union(self._changed(body), (name for name in body.unasked if _was_rejected(body.known[name])))
         return [name for name in body.unasked if name not in may and name.partition("[")[0] not in self.process.leaves]
 
     def _notes(self, body: _Suspended) -> dict[str, Cell]:
@@ -267,6 +274,10 @@ def _outcome(cells: Mapping[str, Cell], entry: RecordEntry) -> Returned | Failur
     outcomes: Any = cells[OUTCOMES].value
     outcome: Returned | Failure = outcomes[entry["outcome"]]
     return outcome
+
+
+def _was_rejected(outcome: Outcome | Failure) -> bool:
+    return isinstance(outcome, Failure) and outcome.error == Rejected.__name__
 
 
 def _why(process: EntrypointProcess, error: BaseException) -> str:

@@ -118,9 +118,8 @@ class Task(Generic[P, R]):
         arguments = {
             name: plain(self.parameters[name], value, f"argument {name!r} of task {self.name!r}") for name, value in bound.arguments.items()
         }
-        what = digest((json.dumps(arguments, sort_keys=True),))[:DIGEST_LENGTH]
         kind: CallKind = "effect" if isinstance(self.step, Effect) else "task"
-        call: Call[R] = body.ask(Wanted(self.name, kind, self.step.returned, arguments, what, self.step))
+        call: Call[R] = body.ask(Wanted(self.name, kind, self.step.returned, arguments, _digest(arguments), self.step))
         return call
 
     @cached_property
@@ -351,7 +350,7 @@ def pause(
     rungs = ladder_of(f"pause {name!r}", ladder, deadline)
     declared = Pause(name, (ANSWERS,), answer, (SHOWN,), ladder=rungs, assignee=assignee)
     shows = plain(TypeAdapter(Any), shown, f"what pause {name!r} shows")
-    return body.ask(Wanted(name, "pause", TypeAdapter(answer), shows, pause=declared)).result()
+    return body.ask(Wanted(name, "pause", TypeAdapter(answer), shows, _digest(shows), pause=declared)).result()
 
 
 interrupt = pause
@@ -413,6 +412,10 @@ async def previous(*, ctx: Context = INJECTED) -> Any:
 
 
 BUILT_IN = (_now, _chance, previous)
+
+
+def _digest(arguments: Any) -> str:
+    return digest((json.dumps(arguments, sort_keys=True),))[:DIGEST_LENGTH]
 
 
 def _body(what: str) -> Body:

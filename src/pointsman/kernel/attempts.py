@@ -15,7 +15,7 @@ from pointsman.definition.counts import format_count
 from pointsman.definition.guards import Violation, unsafe_in
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Parallel
+from pointsman.definition.rules import Parallel, Tasks
 from pointsman.errors import BudgetSpent, CheckError, DefinitionError, Rejected, ValueRefused
 from pointsman.kernel.case import Case, encode, failure_cells
 from pointsman.kernel.codec import codec_of, digest_of, message_of
@@ -170,7 +170,7 @@ def interrupted(at: Moment, step: Parallel | AnyNode) -> StepResult:
     case, deaths = at.case, at.case.row.interruptions
     node = step.nodes[0] if isinstance(step, Parallel) else step
     event = Event(Kind.NODE_INTERRUPTED, node.name, case.row.attempts, {"interruptions": deaths})
-    error = RuntimeError(f"the engine died {deaths} times while step {step.name!r} was running")
+    error = RuntimeError(f"the engine died {deaths} times while step {_running(step)!r} was running")
     if not isinstance(step, Parallel):
         move = _next_move(node, progress_in(case, node), None)
         if move is not None:
@@ -178,6 +178,11 @@ def interrupted(at: Moment, step: Parallel | AnyNode) -> StepResult:
         if node.on_failure == "record":
             return StepResult((replace(event, writes=failure_cells(at.process, node, error, deaths)),))
     return StepResult((event,), park=f"{error}; correct it and redrive the case", evidence=evidence_of(error, deaths))
+
+
+def _running(step: Parallel | AnyNode) -> str:
+    """The name of a step; of the calls of a body, those that were under way."""
+    return ", ".join(call.name for call in step.calls[: step.concurrency]) if isinstance(step, Tasks) else step.name
 
 
 def wait_for_permit(

@@ -7,7 +7,7 @@ is computed from what is durable, so it is the same after any crash.
 import heapq
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -82,16 +82,22 @@ class Branches:
         self.step = step
         if isinstance(step, Tasks):
             wanted = {call.name for call in step.calls}
-            self._open = deque(branch for branch in self._open if branch.name in wanted)
-            self._waiting = [waiting for waiting in self._waiting if waiting[2].name in wanted]
-            self._refused = [refused for refused in self._refused if refused[0].name in wanted]
+            self._drop({name for name in self.rows if name not in wanted})
         for place, branch in enumerate(new, len(self.all)):
             row = case.branches.get(branch.name)
-            if row is None or row.reads != branch.reads:  # what it read was rewritten since: it runs again
+            # If what it read was rewritten since, it runs again, and so does a call whose outcome was taken back.
+            if row is None or row.reads != branch.reads or (isinstance(step, Tasks) and row.outcome is not None):
                 row = BranchRow(branch.name, reads=branch.reads)
             self._keep(branch, place, row)
         self.all += new
         return bool(new)
+
+    def _drop(self, names: Set[str]) -> None:
+        """Begin these branches no more."""
+        self._open = deque(branch for branch in self._open if branch.name not in names)
+        self._waiting = [waiting for waiting in self._waiting if waiting[2].name not in names]
+        heapq.heapify(self._waiting)
+        self._refused = [refused for refused in self._refused if refused[0].name not in names]
 
     def time_out(self, name: str) -> BranchEnd:
         """End a branch that has no result in time. It may be running, or waiting for another attempt or a permit."""
@@ -101,9 +107,7 @@ class Branches:
         message = f"no result within {self.step.waits.seconds:g} seconds"
         failure = Failure(step=branch.node.name, error=TimeoutError.__name__, message=message, attempts=row.attempts)
         event = Event(Kind.NODE_FAILED, name, row.attempts, {"error": failure.error, "message": message})
-        self._open = deque(one for one in self._open if one.name != name)
-        self._waiting = [waiting for waiting in self._waiting if waiting[2].name != name]
-        self._refused = [refused for refused in self._refused if refused[0].name != name]
+        self._drop({name})
         end = BranchEnd((event,), row._replace(failure=failure.model_dump_json()))
         self._keep(branch, 0, end.write)
         return end

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.decide import Decision, decide
@@ -48,6 +48,10 @@ class Program(Protocol):
     def process(self) -> AnyProcess:
         """The declared state, steps and messages."""
 
+    @property
+    def redrive_reads(self) -> bool:
+        """Whether `redriven` reads the fields."""
+
     def next(self, case: int, cells: Mapping[str, Cell]) -> Decision:
         """The step that a case with these fields takes, and why.
 
@@ -55,7 +59,10 @@ class Program(Protocol):
         """
 
     def redriven(self, case: int, cells: Mapping[str, Cell]) -> Mapping[str, Cell]:
-        """The fields to write when an operator redrives a parked case, so that the step that failed is taken again."""
+        """The fields to write when an operator redrives a parked case, so that the step that failed is taken again.
+
+        There are no `cells` if they do not fit the code.
+        """
 
     def tells(self, cells: Mapping[str, Cell]) -> Told:
         """Tell what a case with these fields would do next, and what it has done, without calling anything or keeping anything in memory."""
@@ -66,6 +73,7 @@ class Rules:
     """The program of a process with rules: the first rule whose condition holds names the next step."""
 
     process: AnyProcess
+    redrive_reads: ClassVar[bool] = False
 
     def next(self, case: int, cells: Mapping[str, Cell]) -> Decision:  # noqa: ARG002 - the rules need nothing but the fields
         """Read the rules from the top."""

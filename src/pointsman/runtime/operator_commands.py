@@ -63,9 +63,13 @@ class OperatorCommands:
         row = await self._cases.row(case)
         if row.status is not Status.PARKED:
             raise Refused(f"case {case} is not parked: {standing(row)}.")
-        session = (
-            await self._cases.session(row, corrected=fields.keys()) if fields else await self._cases.with_branches(self._cases.bare(row))
-        )
+        if fields:
+            session = await self._cases.session(row, corrected=fields.keys())
+        else:
+            session = await self._cases.with_branches(self._cases.bare(row))
+            if session.program.redrive_reads:
+                with suppress(ValueRefused, VersionNotAccepted):
+                    session = await self._cases.read(row)
         return await self._apply(session, Redriven(by, why, fields))
 
     async def redrive_all(self, *, by: str, why: str, fields: Mapping[str, object], process: str | None, reason: str) -> list[CaseRow]:
