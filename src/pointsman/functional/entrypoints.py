@@ -336,9 +336,10 @@ class _EntrypointDecorator:
         """Declare the body of an entrypoint: a plain or async function that takes one input, and `previous` if it wants what the thread has kept.
 
         The body calls tasks, pauses and sleeps, and does nothing else that reaches outside: it is run again over the recorded outcomes after a crash
-        or a restart. Calls are found by name, arguments (of a pause: what it shows) and occurrence, so calls can be added, removed and moved while cases wait. A body that leaves out a
-        recorded call parks its case, except for the tasks in `leaves`. `tasks` names the tasks that the engine cannot find by reading the body, such as
-        those in a dict. At most `concurrency` of its tasks run at once; the default is 16. `version` is stored with each case, and each version takes up the cases of the earlier ones. Raises DefinitionError.
+        or a restart. Calls are found by name, arguments (of a pause: what it shows) and occurrence, so calls can be added, removed and moved while
+        cases wait. A body that leaves out a recorded call parks its case, except for the tasks in `leaves`. `tasks` names the tasks that the engine
+        cannot find by reading the body, such as those in a dict. At most `concurrency` of its tasks run at once; the default is 16. `version` is stored
+        with each case, and each version takes up the cases of the earlier ones. Raises DefinitionError.
         """
         return _Decorator(
             {"checkpointer": checkpointer, "name": name, "version": version, "tasks": tasks, "leaves": leaves, "concurrency": concurrency}

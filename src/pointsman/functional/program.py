@@ -276,7 +276,7 @@ def _outcome(cells: Mapping[str, Cell], entry: RecordEntry) -> Returned | Failur
     return outcome
 
 
-def _was_rejected(outcome: Outcome | Failure) -> bool:
+def _was_rejected(outcome: Returned | Failure) -> bool:
     return isinstance(outcome, Failure) and outcome.error == Rejected.__name__
 
 
