@@ -22,7 +22,7 @@ from pointsman.operations.check import Report, check_cases, summary
 from pointsman.operations.draw import draw as draw_process
 from pointsman.operations.explain import explain_case
 from pointsman.operations.export import export_case, write_blobs
-from pointsman.operations.history import History, event_text, history_of
+from pointsman.operations.history import History, event_text, history_of, with_task_names
 from pointsman.operations.map import label_of, map_of, ways_of
 from pointsman.operations.map_drawing import draw_mermaid, draw_svg, kinds_of
 from pointsman.operations.times import format_duration, format_time
@@ -242,7 +242,7 @@ def _print_history(history: History) -> None:
     case = history.case
     console.print(f"[bold]case {case.id}[/] of {escape(case.process)} (version {case.version}): {escape(_stands(case))}")
     table = Table("time", "what", "", box=None)
-    for event in history.events:
+    for event in with_task_names(history.events):
         table.add_row(format_time(event.at), event.kind, escape(event_text(event)))
     console.print(table)
     console.print("\n[bold]state[/]")

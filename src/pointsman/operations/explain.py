@@ -22,7 +22,7 @@ from pointsman.kernel.guarding import Progress
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.limits import LimitState
 from pointsman.kernel.migrate import migrate
-from pointsman.kernel.program import CallTold, program_of
+from pointsman.kernel.program import CallTold, Told, program_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow
 from pointsman.kernel.snapshot import ENDED, Cell, Status
 from pointsman.operations.history import History, history_of
@@ -58,7 +58,7 @@ class RuleTold:
 class Explanation:
     """The explanation of the case with this `history`.
 
-    The rule that chose the present step read `reads`. `following` are the rules that can be chosen next: after the answer if
+    `told` is what its program tells, or None if the case was erased. The rule that chose the present step read `reads`. `following` are the rules that can be chosen next: after the answer if
     the case waits for one, otherwise now. `stands` lists the steps whose results the engine would not compute again, with
     their fields. `effects` says of each effect whether it would be called, has an outcome, or is in doubt. `obstacles` lists what
     stops the case. The case of an entrypoint has no rules: `calls` are the calls of its body, `redrive` says what a redrive would do with them, and
@@ -66,15 +66,32 @@ class Explanation:
     """
 
     history: History
-    reads: Mapping[str, Any]
+    told: Told | None
     rules: tuple[RuleTold, ...]
     following: tuple[RuleTold, ...]
     stands: Mapping[str, tuple[str, ...]]
     effects: Mapping[str, str]
     obstacles: tuple[str, ...]
-    calls: tuple[CallTold, ...] = ()
-    redrive: str = ""
-    told_by_calls: frozenset[str] = frozenset()
+
+    @property
+    def calls(self) -> Sequence[CallTold]:
+        """The calls of a body; a process with rules has none."""
+        return () if self.told is None else self.told.calls
+
+    @property
+    def redrive(self) -> str:
+        """What a redrive would do with the calls of a body that is parked."""
+        return self.told.redrive if self.told is not None and self.case.status is Status.PARKED else ""
+
+    @property
+    def told_by_calls(self) -> frozenset[str]:
+        """The fields that record the calls of a body."""
+        return frozenset() if self.told is None else self.told.fields
+
+    @property
+    def reads(self) -> Mapping[str, Any]:
+        """What the decision read."""
+        return {} if self.told is None else {name: self.history.state.get(name) for name in _reads_of(self.history, self.told.decision)}
 
     @property
     def case(self) -> CaseRow:
@@ -198,13 +215,10 @@ def explain(process: AnyProcess, history: History) -> Explanation:
         obstacles += _limit(row, history.limit or LimitState())
     return Explanation(
         history=history,
-        reads={name: history.state.get(name) for name in _reads_of(history, decision)},
+        told=told,
         rules=rules,
         following=() if row.status in {Status.DONE, Status.CANCELLED} else following,
         stands={} if told.calls else _stands(cells),
-        calls=told.calls,
-        redrive=told.redrive if row.status is Status.PARKED else "",
-        told_by_calls=told.fields,
         effects=effects,
         obstacles=tuple(obstacles),
     )
@@ -237,7 +251,7 @@ def _limit(row: CaseRow, limit: LimitState) -> Iterator[str]:
 def _nothing_left(process: AnyProcess, history: History, facts: Mapping[str, Any]) -> Explanation:
     """The explanation of an erased case; `facts` are those of the erasure."""
     note = f"its content was erased by {facts['by']} ({facts['why']}); its events still say what happened, when and by whom"
-    return Explanation(history, {}, (), (), {}, _effects(process, history, {})[0], (note,))
+    return Explanation(history, None, (), (), {}, _effects(process, history, {})[0], (note,))
 
 
 def _migrated(process: AnyProcess, history: History, obstacles: list[str]) -> Mapping[str, tuple[str, str]]:

@@ -1,7 +1,8 @@
 """Reads the history of a case: its status, its state and its events."""
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +82,19 @@ def _value_of(case: int, row: FieldRow) -> Any:
         return json.loads(row.text)
     except ValueError:
         raise StoreForeign(f"the database is damaged (field {row.field!r} of case {case} is not JSON); restore it from a backup.") from None
+
+
+def with_task_names(events: Sequence[EventRow]) -> list[EventRow]:
+    """The events of a case, with the name of the task alone where a body has called it once, without the digest of its arguments."""
+    calls = {event.step for event in events if event.step and event.step.endswith("]")}
+    several = Counter(call.partition("[")[0] for call in calls)
+    once = {call: call.partition("[")[0] for call in calls if several[call.partition("[")[0]] == 1}
+    rules = [json.loads(event.facts)["rule"] for event in events if event.kind == Kind.DECIDED]
+    return (
+        [*events]
+        if any(chosen_by(rule) != rule for rule in rules)
+        else [event._replace(step=once.get(event.step or "", event.step)) for event in events]
+    )
 
 
 def event_text(event: EventRow) -> str:

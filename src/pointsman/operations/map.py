@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pointsman.kernel.events import Kind
+from pointsman.definition.rules import TASKS
+from pointsman.kernel.events import Kind, chosen_by
 from pointsman.kernel.rows import EventRow
 from pointsman.operations.figures import Spread, spread_of
 
@@ -66,14 +67,24 @@ class ProcessMap:
 def ways_of(events: Iterable[EventRow]) -> dict[int, Way]:
     """Return the way of each case whose events these are, in the order of their commits."""
     ways: dict[int, list[Visit]] = defaultdict(list)
+    by_rules: set[int] = set()
     for event in events:
         way = ways[event.case]
         match event.kind:
+            case Kind.NODE_SUCCEEDED if (
+                event.case not in by_rules
+            ):  # the tasks of a body, which are the branches of one step; a rule names its step first
+                task = (event.step or "").partition("[")[0]
+                if way[-1:] == [] or way[-1].place != task:
+                    way.append(Visit(task, event.at))
             case Kind.ACCEPTED:
                 way.append(Visit(START, event.at))
             case Kind.DECIDED:
-                step = json.loads(event.facts)["step"]
-                if not step.startswith(ENDINGS):
+                facts = json.loads(event.facts)
+                step, by_body = facts["step"], chosen_by(facts["rule"]) == facts["rule"]
+                if not by_body:
+                    by_rules.add(event.case)
+                if not step.startswith(ENDINGS) and not (by_body and step == TASKS):
                     way.append(Visit(step, event.at))
             case Kind.REDRIVEN if not json.loads(event.facts).get("fields"):  # the step runs again, and no rule chooses it
                 way += [Visit(visit.place, event.at) for visit in [one for one in way if not one.place.startswith(":")][-1:]]

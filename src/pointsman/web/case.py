@@ -1,8 +1,8 @@
 """The page of a case: where it stands and why, what happened, and its state at any revision."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,15 +13,17 @@ from pointsman.kernel.people import asked_at
 from pointsman.kernel.rows import CaseRow, EffectRow, EventRow
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.operations.explain import Explanation, explain_case
-from pointsman.operations.history import event_text
+from pointsman.operations.history import event_text, with_task_names
 from pointsman.runtime.engine import Engine
 from pointsman.server.access import Principal, Scope, permit
 from pointsman.web.differences import Change, state_difference
 from pointsman.web.numbers import case_of, number_of
 from pointsman.web.render import Shell, page
 
+T = TypeVar("T")
+
 ERASABLE = ENDED | {Status.PARKED, Status.BLOCKED}  # a parked or blocked case is cancelled first
-TIMELINE_MAX = 200  # events on the page; the first and the last ones are shown of more
+TIMELINE_MAX = 200  # events, and calls of a body, on the page; the first and the last ones are shown of more
 
 
 class Moment(NamedTuple):
@@ -69,13 +71,15 @@ async def case_page(request: Request, who: Principal, status: int = 200, operate
     history, row = told.history, told.case
     own = shell.case_pages.get(row.process)
     more = {} if own is None or own.values is None else await own.values(engine, row)
-    events = [_moment(event) for event in history.events]
+    events = [_moment(event) for event in with_task_names(history.events)]
     values: dict[str, Any] = {
         "row": row,
         "told": told,
         "stands": sentence(told, engine.clock.now()),
-        "events": events if len(events) <= TIMELINE_MAX else [*events[: TIMELINE_MAX // 2], *events[-TIMELINE_MAX // 2 :]],
+        "events": _ends(events),
         "left_out": max(0, len(events) - TIMELINE_MAX),
+        "calls": _ends(told.calls),
+        "calls_left_out": max(0, len(told.calls) - TIMELINE_MAX),
         "state": await _state_at(engine, row, number_of(request.query_params.get("revision"), row.revision)),
         "effects": [(entry, effect_note(entry)) for entry in history.effects],
         "usage": await engine.reader.usage_of_case(case),
@@ -85,7 +89,7 @@ async def case_page(request: Request, who: Principal, status: int = 200, operate
         "ended": row.status in ENDED,
         "may_erase": Scope.ADMIN in who.scopes and row.status in ERASABLE and history.erased is None,
         "operated": operated,
-        "correctable": correctable(engine, row, history.state) if row.status is Status.PARKED else {},
+        "correctable": correctable(engine, row, history.state, told.told_by_calls) if row.status is Status.PARKED else {},
         "resolvable": [
             entry for entry in history.effects if entry.status in UNKNOWN and row.status not in {Status.RUNNING, Status.WAITING}
         ],
@@ -131,11 +135,21 @@ def effect_note(entry: EffectRow) -> str:
     return known.get(entry.status, "in doubt")
 
 
-def correctable(engine: Engine, row: CaseRow, state: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fields that an operator may correct, each as JSON; a field without a value is empty. The answers of people are none of them."""
+def correctable(engine: Engine, row: CaseRow, state: Mapping[str, Any], recorded: Collection[str] = ()) -> dict[str, str]:
+    """Return the fields that an operator may correct, each as JSON; a field without a value is empty.
+
+    The answers of people are none of them, and neither is what is `recorded` of the calls of a body.
+    """
     process = next((process for process in reversed(engine.processes) if process.name == row.process), None)
     names = state if process is None else [name for name in process.state.model_fields if asked_at(process, name) is None]
-    return {name: json.dumps(state[name], ensure_ascii=False) if state.get(name) is not None else "" for name in names}
+    return {
+        name: json.dumps(state[name], ensure_ascii=False) if state.get(name) is not None else "" for name in names if name not in recorded
+    }
+
+
+def _ends(of: Sequence[T]) -> Sequence[T]:
+    """The first and the last ones of more than fit on the page."""
+    return of if len(of) <= TIMELINE_MAX else [*of[: TIMELINE_MAX // 2], *of[-TIMELINE_MAX // 2 :]]
 
 
 def _moment(event: EventRow) -> Moment:

@@ -17,6 +17,7 @@ from pointsman.web.case_filters import AGES, ORDERS, CaseFilters, case_filters_o
 from pointsman.web.numbers import number_of
 from pointsman.web.render import page
 from pointsman.web.sample import Sample
+from pointsman.web.waiting import asks_a_person
 
 PAGE_ROWS = 50  # two screens
 
@@ -65,6 +66,11 @@ def choices(engine: Engine, places: list[CaseCount], filters: CaseFilters) -> di
     """Return what a person can choose from: the processes, and the pauses, rules and outcomes of the one that is chosen, or of all."""
     chosen = [process for process in engine.processes if filters.process in {"", process.name}]
     pauses = {step.name for process in chosen for step in process.steps.values() if isinstance(step, Pause)}
+    by_name = {process.name: process for process in chosen}
+    pauses |= {
+        one.place for one in places
+        if one.status is Status.WAITING and one.process in by_name and asks_a_person(by_name[one.process], one.place)
+    }  # fmt: skip
     outcomes = {one.place for one in places if one.status is Status.DONE and filters.process in {"", one.process}}
     return {
         "processes": sorted({one.process for one in places} | {process.name for process in engine.processes}),

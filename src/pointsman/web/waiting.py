@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -9,7 +10,7 @@ from starlette.requests import Request
 
 from pointsman.definition.pauses import Pause, Reassign
 from pointsman.definition.process import AnyProcess
-from pointsman.errors import ValueRefused
+from pointsman.errors import NotWaiting, UnknownCase, ValueRefused
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.tasks import Task, TaskPage
@@ -78,9 +79,18 @@ async def neighbours(engine: Engine, who: Principal, filters: Filters, case: int
 
 async def count_tasks(engine: Engine) -> dict[tuple[str, str], int]:
     """Return how many cases wait at each pause, by process and pause. Counts are kept by the store, and nothing is counted here."""
-    pauses = {(process.name, step.name) for process in engine.processes for step in _pauses(process)}
-    places = await engine.reader.count_places()
-    return {(one.process, one.place): one.cases for one in places if one.status is Status.WAITING and (one.process, one.place) in pauses}
+    processes = {process.name: process for process in engine.processes}
+    return {
+        (one.process, one.place): one.cases
+        for one in await engine.reader.count_places()
+        if one.status is Status.WAITING and one.process in processes and asks_a_person(processes[one.process], one.place)
+    }
+
+
+def asks_a_person(process: AnyProcess, step: str) -> bool:
+    """Return whether a case that waits at this step waits for a person. A body names its pauses only when it runs, after a restart with the first answer."""
+    declared = process.steps.get(process.called(step))
+    return isinstance(declared, Pause) or (declared is None and not process.ordered_rules)
 
 
 def assignees_of(engine: Engine) -> list[str]:
@@ -106,6 +116,9 @@ def _pauses(process: AnyProcess) -> Iterable[Pause]:
 async def _summary(engine: Engine, task: Task) -> str:
     process = next((process for process in reversed(engine.processes) if process.name == task.process), None)
     step = None if process is None else process.steps.get(process.called(task.pause))
+    if process is not None and step is None and asks_a_person(process, task.pause):
+        with suppress(NotWaiting, UnknownCase):  # it was answered meanwhile
+            return one_line((await engine.pending(task.case)).shown.values())
     if not isinstance(step, Pause):
         return ""
     texts = {field.field: field.text for field in await engine.reader.fields(task.case) if field.field in step.shows}
