@@ -12,6 +12,7 @@ from pointsman import AtMostOnce, Context, Engine, Process, State, open_reader
 from pointsman.cli.places import PlaceUnknown, load_process, load_processes
 from pointsman.functional import INJECTED, Entrypoint, entrypoint, pause, task
 from pointsman.operations.check import Report, Verdict, check_cases
+from pointsman.operations.draw import draw
 from pointsman.operations.explain import Explanation, explain_case
 
 CALLED: list[str] = []
@@ -185,3 +186,37 @@ def test_an_app_names_entrypoints_like_processes(monkeypatch: pytest.MonkeyPatch
     assert load_processes("mail_programs:all") == [mails.process, other]
     with pytest.raises(PlaceUnknown, match="has a int, not a Process or an entrypoint"):
         load_processes("mail_programs:nothing")
+
+
+def test_a_body_is_drawn_with_what_it_may_call() -> None:
+    lines = draw(body().process).splitlines()
+
+    assert lines[:2] == ["flowchart TD", '    b(["mails"])']
+    assert sorted(line.partition("s")[2][1:] for line in lines[2:]) == [
+        '["classify_email"]',
+        '["count_words"]',
+        '["look_up"]',
+        '[["charge"]]',
+    ]
+
+
+def test_many_calls_are_told_as_their_first_and_their_last(tmp_path: Path) -> None:
+    @task
+    def square(number: int) -> int:
+        return number * number
+
+    @entrypoint(name="mails")
+    def squares(text: str) -> int:
+        return sum(future.result() for future in [square(number) for number in range(100)])
+
+    async def main() -> Explanation:
+        async with Engine.open(tmp_path / "cases.db", [squares.process]) as engine:
+            started = await engine.start(squares.process, {"invocation": {"input": "", "thread": "t"}})
+            await engine.wait_until_resting(started.case)
+            return await explain_case(engine.reader, [squares.process], started.case)
+
+    told = asyncio.run(main())
+
+    assert len(told.calls) == 100
+    assert text_of(told).count("✓ square[") == 40
+    assert "(60 calls are left out here; --json has them)" in text_of(told)

@@ -1,5 +1,6 @@
 """Draws a process as a Mermaid flowchart: the rules in order, and the step of each rule."""
 
+from pointsman.definition.children import Child
 from pointsman.definition.effects import Effect
 from pointsman.definition.nodes import Node
 from pointsman.definition.pauses import Pause
@@ -11,10 +12,13 @@ def draw(process: AnyProcess) -> str:
     """The text of the flowchart (https://mermaid.js.org/syntax/flowchart.html).
 
     A hexagon is a rule, a box is a node, a box with double sides is an effect, a slanted box is a pause, and a rounded box
-    is an end.
+    is an end. A body has no rules: it is drawn with dotted lines to what it may call. Its pauses are known only when it runs.
     """
     lines = ["flowchart TD"]
     rules = process.ordered_rules
+    if not rules:
+        called = [step for step in process.steps.values() if isinstance(step, Child) or _by_the_author(step)]
+        lines += [f'    b(["{_text(process.name)}"])', *(f"    b -.-> s{at}{_shape(step)}" for at, step in enumerate(called))]
     for position, rule in enumerate(rules):
         lines.append(f'    r{position}{{{{"{_text(rule.name)}"}}}}')
         lines.append(f"    r{position} -- yes --> s{position}{_shape(rule.step)}")
@@ -23,6 +27,11 @@ def draw(process: AnyProcess) -> str:
         if isinstance(rule.step, Node | Pause | Parallel):
             lines.append(f"    s{position} -.-> r0")
     return "\n".join(lines) + "\n"
+
+
+def _by_the_author(step: Step) -> bool:
+    """Whether the author wrote the function of a step. Those of the library that every body may call, such as the time, say nothing."""
+    return isinstance(step, Node | Effect) and not step.function.__module__.startswith("pointsman.")
 
 
 def _shape(step: Step) -> str:

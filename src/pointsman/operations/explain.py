@@ -35,6 +35,7 @@ _AWAITS: Mapping[str, str] = {
     Kind.SLEEPING: "the end of the sleep",
     Kind.CHILD_STARTED: "the end of the child",
 }
+CALLS_SHOWN = 40  # of a body: a screen
 SHOWN_MAX = 160  # characters of a value: two lines of a terminal
 
 
@@ -142,7 +143,12 @@ class Explanation:
             yield f"  {self.redrive}"
         if self.calls:
             yield "\nThe calls of the body; what is recorded is not called again:"
-        for call in self.calls:
+        left_out = len(self.calls) - CALLS_SHOWN
+        for at, call in enumerate(self.calls):
+            if left_out > 0 and at == CALLS_SHOWN // 2:
+                yield f"  ({left_out:,} calls are left out here; --json has them)"
+            if left_out > 0 and 0 <= at - CALLS_SHOWN // 2 < left_out:
+                continue
             yield f"  {'…' if call.how == 'open' else '!' if call.how == 'failed' else '✓'} {call.name} {_how(call)}"
 
     def as_json(self) -> dict[str, Any]:
