@@ -54,7 +54,7 @@ class Kind(StrEnum):
 
 MEANING: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     Kind.ACCEPTED: ("a case was started", ("fields", "version", "fingerprint")),
-    Kind.DECIDED: ("a rule chose the next step", ("rule", "reads", "step")),
+    Kind.DECIDED: ("a rule, or the body of an entrypoint, chose the next step", ("rule", "reads", "step")),
     Kind.NODE_SUCCEEDED: ("a node, or a branch of a parallel step, returned", ("fields",)),
     Kind.NODE_FAILED: ("an attempt raised an exception or timed out", ("error", "message", "raised_at")),
     Kind.NODE_RETRIED: ("another attempt was scheduled", ("at",)),
