@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from pointsman import AtMostOnce, Context, Engine, Process, State, open_reader
+from pointsman import AtMostOnce, Context, Engine, Idempotent, Process, Retry, State, open_reader
 from pointsman.cli.places import PlaceUnknown, load_process, load_processes
 from pointsman.functional import INJECTED, Entrypoint, entrypoint, pause, task
 from pointsman.operations.check import Report, Verdict, check_cases
@@ -173,6 +173,30 @@ def test_code_that_leaves_the_record_of_an_open_thread_would_break_it(tmp_path: 
     assert kind.verdict is Verdict.BROKEN
     assert kind.message.startswith("charge[")
     assert "which could repeat it; correct the body" in kind.message
+
+
+def test_a_body_that_asks_for_another_effect_than_the_one_in_doubt_is_found(tmp_path: Path) -> None:
+    def paying(amount: int) -> Entrypoint[str, str]:
+        @task(name="pay", safety=Idempotent(), retry=Retry(first_seconds=3600))
+        async def pay(amount: int) -> str:
+            raise TimeoutError("the bank does not answer")
+
+        @entrypoint(name="paying")
+        def paying(text: str) -> str:
+            return pay(amount).result()
+
+        return paying
+
+    async def main() -> list[list[Verdict]]:
+        async with Engine.open(tmp_path / "cases.db", [paying(5).process]) as engine:
+            await engine.start("paying", {"invocation": {"input": "", "thread": "t"}})
+            while not await engine.reader.in_doubt():
+                changed = engine.changed
+                async for _ in engine.changes(since=changed):
+                    break
+            return [[kind.verdict for kind in (await check_cases(engine.reader, [paying(amount).process])).found] for amount in (5, 6)]
+
+    assert asyncio.run(main()) == [[], [Verdict.BROKEN]]
 
 
 def test_an_app_names_entrypoints_like_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def mails() -> Entrypoint[str, str]:
             fetch("ghost").result()
         except TaskFailed:
             found.append("no ghost")
-        verdict = pause({"kind": kind, "found": found}, answer=Verdict, name="approve")
+        verdict = pause({"kind": kind, "found": found}, answer=Verdict, name="approve", assignee="bob")
         if not verdict.approved:
             raise ValueError("nobody approved it")
         return kind
@@ -73,6 +73,7 @@ def test_a_body_that_waits_reads_well_on_every_page_also_after_a_restart(tmp_pat
             work = await text_of(engine, "/")
             assert "1 task waits" in work
             assert "kind: refund, found: order, policy, no ghost" in work
+            assert "any me nobody bob" in work
             assert "any approve" in await text_of(engine, "/cases")
             assert "Approve mails 1" in await text_of(engine, "/overview")
             task = await text_of(engine, "/cases/1/task")

@@ -16,6 +16,12 @@ def pauses_of(process: AnyProcess) -> tuple[Pause, ...]:
     return tuple(step for step in process.steps.values() if isinstance(step, Pause))
 
 
+def asks_a_person(process: AnyProcess, step: str) -> bool:
+    """Whether a case that waits at this step waits for a person. A body names a pause when it runs, which may be only when its answer comes."""
+    declared = process.steps.get(process.called(step))
+    return isinstance(declared, Pause) or (declared is None and not process.ordered_rules)
+
+
 def asked_at(process: AnyProcess, field: str) -> str | None:
     """The pause whose answer is this field, or None."""
     return next((pause.name for pause in pauses_of(process) if field in pause.writes), None)

@@ -6,7 +6,7 @@ only on the fields of a case. The body of an entrypoint is run over the calls th
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -18,9 +18,10 @@ from pointsman.kernel.case import UNKNOWN, Case, loaded_case
 from pointsman.kernel.codec import digest_of, message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.effects import effect_key, forgotten_reason, vanished, vanished_reason
+from pointsman.kernel.evolve import standing_after
 from pointsman.kernel.program import Told, program_of
 from pointsman.kernel.rows import CaseRow, EffectRow
-from pointsman.kernel.snapshot import Status
+from pointsman.kernel.snapshot import Snapshot, Status
 from pointsman.runtime.registry import Registry
 from pointsman.store.base import Reader
 
@@ -148,6 +149,13 @@ def _leaves(row: CaseRow, told: Told) -> Kind | None:
     return None
 
 
+def _decided(case: Case, decision: Decision) -> Snapshot:
+    """The case with what the decision writes: the effect of a body reads which call the body has asked for."""
+    cells = case.snapshot.cells
+    written = {name: standing_after(cells, name, cell) for name, cell in (decision.writes or {}).items()}
+    return replace(case.snapshot, cells={**cells, **written})
+
+
 def _forgets(process: AnyProcess, case: Case, decision: Decision, doubts: Sequence[EffectRow], incarnation: str) -> Kind | None:
     """Whether the decision would leave an effect in doubt behind, which parks the case. A parked case waits for its operator."""
     row = case.row
@@ -156,7 +164,7 @@ def _forgets(process: AnyProcess, case: Case, decision: Decision, doubts: Sequen
     key = None
     if isinstance(decision.step, Effect) and doubts:
         try:
-            key, _ = effect_key(incarnation, process, case.snapshot, decision.step)
+            key, _ = effect_key(incarnation, process, _decided(case, decision), decision.step)
         except Exception as error:  # the author's function may raise anything
             return _kind(
                 row,
@@ -176,7 +184,7 @@ async def _changes(reader: Reader, case: Case, decision: Decision) -> Kind | Non
     if row.status is not Status.WAITING or shows is None:
         return None
     pause = await reader.pause(row.id)
-    if pause is None or pause.closed is not None or pause.digest == digest_of({**case.snapshot.cells, **(decision.writes or {})}, shows):
+    if pause is None or pause.closed is not None or pause.digest == digest_of(_decided(case, decision).cells, shows):
         return None
     return _kind(row, Verdict.ASKED_AGAIN, f"{decision.step.name} would show something different")
 

@@ -206,7 +206,9 @@ async def resolve(body: Resolve, request: Request, engine: InEngine, _: Operates
 @router.get("/processes")
 async def processes(engine: InEngine, _: Reads) -> list[ProcessView]:
     """List the processes that the engine runs, each with the schema of its state."""
-    return [process_view(process) for process in {process.name: process for process in engine.processes}.values()]
+    waiting = [one for one in await engine.reader.count_places() if one.status is Status.WAITING]
+    newest = {process.name: process for process in engine.processes}.values()
+    return [process_view(process, [one.place for one in waiting if one.process == process.name]) for process in newest]
 
 
 @router.get("/limits")

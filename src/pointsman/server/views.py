@@ -1,6 +1,7 @@
 """What the API and the pages show, made from what the engine has."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -9,6 +10,7 @@ from pointsman.client.schemas import CaseDetail, CaseView, EffectView, EventView
 from pointsman.definition.pauses import Pause
 from pointsman.definition.process import AnyProcess
 from pointsman.kernel.limits import LimitState
+from pointsman.kernel.people import asks_a_person
 from pointsman.kernel.rows import CaseRow, EffectRow, EventRow
 from pointsman.operations.export import outcome_fields
 from pointsman.operations.history import History
@@ -54,9 +56,10 @@ def limit_view(name: str, state: LimitState, now: float) -> LimitView:
     return LimitView(limit=name, permits=permits, failures=state.failures, held_until=held, open_until=opened)
 
 
-def process_view(process: AnyProcess) -> ProcessView:
-    """Return a process as the API shows it."""
-    pauses = [name for name, step in process.steps.items() if isinstance(step, Pause)]
+def process_view(process: AnyProcess, waits_at: Iterable[str]) -> ProcessView:
+    """Return a process as the API shows it. `waits_at` are the steps at which its cases wait, among them the pauses of a body."""
+    declared = [name for name, step in process.steps.items() if isinstance(step, Pause)]
+    pauses = [*dict.fromkeys([*declared, *(step for step in waits_at if asks_a_person(process, step))])]
     return ProcessView(
         process=process.name, version=process.version, state_schema=process.state.model_json_schema(), pauses=pauses,
         messages=list(process.accepts_messages),

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from pointsman.client.schemas import NUMBER_MAX
 from pointsman.definition.pauses import Pause
 from pointsman.errors import ValueRefused
+from pointsman.kernel.people import asks_a_person
 from pointsman.kernel.snapshot import Status
 from pointsman.operations.map import label_of, went
 from pointsman.runtime.engine import Engine
@@ -17,7 +18,6 @@ from pointsman.web.case_filters import AGES, ORDERS, CaseFilters, case_filters_o
 from pointsman.web.numbers import number_of
 from pointsman.web.render import page
 from pointsman.web.sample import Sample
-from pointsman.web.waiting import asks_a_person
 
 PAGE_ROWS = 50  # two screens
 

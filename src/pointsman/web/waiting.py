@@ -11,6 +11,7 @@ from starlette.requests import Request
 from pointsman.definition.pauses import Pause, Reassign
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import NotWaiting, UnknownCase, ValueRefused
+from pointsman.kernel.people import asks_a_person
 from pointsman.kernel.snapshot import Status
 from pointsman.runtime.engine import Engine
 from pointsman.runtime.tasks import Task, TaskPage
@@ -85,12 +86,6 @@ async def count_tasks(engine: Engine) -> dict[tuple[str, str], int]:
         for one in await engine.reader.count_places()
         if one.status is Status.WAITING and one.process in processes and asks_a_person(processes[one.process], one.place)
     }
-
-
-def asks_a_person(process: AnyProcess, step: str) -> bool:
-    """Return whether a case that waits at this step waits for a person. A body names its pauses only when it runs, after a restart with the first answer."""
-    declared = process.steps.get(process.called(step))
-    return isinstance(declared, Pause) or (declared is None and not process.ordered_rules)
 
 
 def assignees_of(engine: Engine) -> list[str]:

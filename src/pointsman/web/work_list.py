@@ -37,7 +37,7 @@ async def work_list(request: Request) -> Response:
         "total": None if filters.assignee else sum(fits),
         "processes": sorted({process for process, _ in counts} | {process.name for process in engine.processes}),
         "pauses": sorted({pause for process, pause in counts if filters.process in {"", process}} | {filters.pause} - {""}),
-        "assignees": assignees_of(engine),
+        "assignees": sorted({*assignees_of(engine), *(task.assignee for task in tasks.rows if task.assignee)}),
         "answered": await answered_in(request, who),
         "assigned": number_of(request.query_params.get("assigned"), 0),
         "parked": parked,
