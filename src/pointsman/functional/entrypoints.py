@@ -7,13 +7,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
+from pointsman.definition.children import Child
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import DefinitionError, NotWaiting, PointsmanError
 from pointsman.functional.body import Call, Wanted, current_body
 from pointsman.functional.checkpointer import Checkpointer
 from pointsman.functional.gathering import GATHER
-from pointsman.functional.process import SLEEP, EntrypointProcess, plain, tasks_of
-from pointsman.functional.process import Final as _Final
+from pointsman.functional.process import SLEEP, EntrypointProcess, Final, plain, tasks_of
 from pointsman.functional.program import BodyProgram
 from pointsman.functional.record import RESULT, RecordEntry, Returned, Thread
 from pointsman.functional.tasks import BUILT_IN, DIGEST_LENGTH, Task, previous
@@ -196,7 +196,7 @@ class Entrypoint(Generic[G, R]):
                 if result is not None and name not in UNTOLD:
                     yield {name: result.value}
             told = len(entries)
-            if row.status in AT_REST and not sleeps(row):
+            if row.status in AT_REST and not goes_on(self.process, case, await _resting(engine, case)):
                 break
         await changes.aclose()
         end = await outcome(engine, self.process, case)
@@ -233,17 +233,28 @@ async def begin(engine: Engine, process: EntrypointProcess, given: Any, thread: 
 
 
 async def _pending(engine: Engine, case: int) -> Pending:
-    """The open pause of a case. After a deploy, the body is run over what is recorded first, and may come to another one."""
+    """The pause that a thread waits at. After a deploy, the body is run over what is recorded first, and may come to another one."""
     while True:
-        row = await engine.wait_until_resting(case)
+        row = await _resting(engine, case)
         if row.status in {Status.PARKED, Status.BLOCKED}:
             raise ThreadParked(row)
         try:
-            return await engine.pending(case)
+            return await engine.pending(row.id)
         except NotWaiting:
-            now = await engine.case(case)
-            if now.status in AT_REST and now.revision == row.revision:  # it was not the look that let it go on
+            now = await _resting(engine, case)
+            if (now.id, now.revision) == (row.id, row.revision):  # it was not the look that let it go on
                 raise
+
+
+async def _resting(engine: Engine, case: int) -> CaseRow:
+    """The case that a thread rests at: its own, or that of an entrypoint that its body has called and that has not ended."""
+    row = await engine.wait_until_resting(case)
+    while row.status is Status.WAITING and row.step not in {None, SLEEP}:
+        child = next((child for child in await engine.reader.children(row.id) if child.status not in ENDED), None)
+        if child is None:
+            break
+        row = await engine.wait_until_resting(child.id)
+    return row
 
 
 async def open_case_of(engine: Engine, process: AnyProcess, thread: str | None) -> CaseRow:
@@ -260,25 +271,27 @@ async def open_case_of(engine: Engine, process: AnyProcess, thread: str | None) 
 async def outcome(engine: Engine, process: EntrypointProcess, case: int) -> Any:
     """Wait until a case has ended or waits for somebody, and return its result, or the pause."""
     changed = engine.changed
-    row = await engine.wait_until_resting(case)
-    while sleeps(row):
+    row = await _resting(engine, case)
+    while goes_on(process, case, row):
         async for _ in engine.changes(since=changed):
             changed = engine.changed
             break
-        row = await engine.wait_until_resting(case)
+        row = await _resting(engine, case)
     if row.status is Status.DONE:
         result = next((row.text for row in await engine.reader.fields(case) if row.field == RESULT), None)
         return process.result(None if result is None else json.loads(result)["value"])
     if row.status is Status.CANCELLED:
         raise ThreadCancelled(row)
     if row.status is Status.WAITING:
-        return paused(await engine.pending(case))
+        return paused(await engine.pending(row.id))
     raise ThreadParked(row)
 
 
-def sleeps(row: CaseRow) -> bool:
-    """Whether a case waits for nobody, only for a time."""
-    return row.status is Status.WAITING and row.step == SLEEP
+def goes_on(process: EntrypointProcess, case: int, row: CaseRow) -> bool:
+    """Whether a thread that rests at `row` waits for nobody: for a time, or for an entrypoint that has ended just now."""
+    if row.id != case and row.status in ENDED:
+        return True
+    return row.status is Status.WAITING and (row.step == SLEEP or isinstance(process.steps.get(row.step or ""), Child))
 
 
 def paused(pending: Pending) -> Paused:
@@ -323,11 +336,9 @@ class _Decorator:
 
 
 class _EntrypointDecorator:
-    """The decorator `entrypoint`."""
+    """The decorator `entrypoint`. A body whose thread keeps something else than the caller gets returns `entrypoint.final(value=..., save=...)`."""
 
-    def final(self, *, value: Any, save: Any) -> Any:
-        """What a body returns whose thread keeps something else than the caller gets: the next invocation has `save` as its `previous`."""
-        return _Final(value, save)
+    final = Final
 
     def __call__(
         self, *, checkpointer: Checkpointer | None = None, name: str | None = None, version: int = 1, tasks: tuple[Task[..., Any], ...] = (),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,15 +21,18 @@ from pointsman.errors import DefinitionError, ValueRefused
 from pointsman.functional.record import INVOCATION, OUTCOMES, RESULT, WOKEN, Asked, Invocation, Plain, Thread, thread_type
 from pointsman.kernel.codec import describe
 
+V = TypeVar("V")
+S = TypeVar("S")
+
 STEPS_MAX = 2**31  # a body that loops is a program of its author's; its loops are not rules that turn
 SLEEP = "sleep"
 
 
-class Final(NamedTuple):
-    """What a body returns to its caller, and what the thread keeps for its next invocation."""
+class Final(NamedTuple, Generic[V, S]):
+    """What a body returns to its caller (`value`), and what the thread keeps for its next invocation as `previous` (`save`)."""
 
-    value: Any
-    save: Any
+    value: V
+    save: S
 
 
 class EntrypointProcess(Process[Thread]):
@@ -136,7 +139,14 @@ def _read(function: Callable[..., Any], name: str) -> tuple[tuple[str, ...], Any
     first = next(iter(parameters), None)
     returns = hints.get("return", Any)
     given = Plain if first is None or hints.get(first, Any) is Any else hints[first]
-    return tuple(parameters), given, TypeAdapter(Any if returns is Final else returns)
+    return tuple(parameters), given, TypeAdapter(_returned(returns))
+
+
+def _returned(returns: Any) -> Any:
+    """The type of what the caller gets."""
+    if returns is Final:
+        return Any
+    return get_args(returns)[0] if get_origin(returns) is Final else returns
 
 
 def _instructions(code: CodeType) -> list[bytes]:

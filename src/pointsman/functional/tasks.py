@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, get_type_hints, overload
 
 from pydantic import TypeAdapter
@@ -177,6 +177,8 @@ class _Decorator(Protocol):
 
 
 def _task(function: Callable[..., Any], settings: _Settings) -> Task[Any, Any]:
+    if not inspect.isroutine(function):
+        function = _plain_function(function)
     name = settings.name or function.__name__
     if "[" in name or name == SLEEP:
         raise DefinitionError(f"task {name!r}: give it another name=, without '['.")
@@ -189,6 +191,26 @@ def _task(function: Callable[..., Any], settings: _Settings) -> Task[Any, Any]:
         guard = Guard(repairs_max=0) if settings.guard is None and asks else settings.guard
         step = _node(function, name, replace(settings, guard=guard), parameters, signature)
     return Task(function, name, step, parameters)
+
+
+def _plain_function(called: Callable[..., Any]) -> Callable[..., Any]:
+    """A function for an object that can be called, such as a partial, with its signature and its type hints."""
+    inner = called.func if isinstance(called, partial) else type(called).__call__
+    if inspect.iscoroutinefunction(inner):
+
+        async def function(*args: Any, **kwargs: Any) -> Any:
+            return await called(*args, **kwargs)
+    else:
+
+        def function(*args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+            return called(*args, **kwargs)
+
+    function.__name__ = getattr(inner if isinstance(called, partial) else called, "__name__", type(called).__name__)
+    signature = inspect.signature(called)
+    free = [one for one in signature.parameters.values() if not isinstance(called, partial) or one.name not in called.keywords]
+    function.__signature__ = signature.replace(parameters=free)  # type: ignore[attr-defined]
+    function.__annotations__ = get_type_hints(inner, include_extras=True)
+    return function
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[dict[str, TypeAdapter[Any]], dict[str, Any], Any]:
