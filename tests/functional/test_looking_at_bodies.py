@@ -114,7 +114,9 @@ def test_a_body_parked_by_a_failure_tells_what_a_redrive_does(tmp_path: Path) ->
 
     told = explained(tmp_path / "cases.db")
 
+    assert "Branches" not in text_of(told)
     assert "! look_up failed: ValueError: no such order" in text_of(told)
+    assert text_of(told).startswith("case 1 is parked at its body\n")
     assert told.redrive == "a redrive calls look_up again, and repeats no other call"
 
 

@@ -274,7 +274,7 @@ def _print_event(row: EventRow, *, as_json: bool) -> None:
 
 
 def _stands(row: CaseRow) -> str:
-    more = row.reason or row.outcome or (f"at {row.step}, by {chosen_by(row.rule)}" if row.step else "")
+    more = row.reason or row.outcome or (f"at {row.step}" + (f", by {chosen_by(row.rule)}" if row.rule else "") if row.step else "")
     return f"{row.status}, {more}" if more else str(row.status)
 
 

@@ -11,6 +11,7 @@ from pointsman.definition.effects import Compensation, Effect
 from pointsman.definition.fingerprint import SHORT
 from pointsman.definition.pauses import Pause, Sleep
 from pointsman.definition.process import AnyProcess
+from pointsman.definition.rules import TASKS
 from pointsman.errors import UnknownProcess, ValueRefused, VersionNotAccepted
 from pointsman.kernel import compensations
 from pointsman.kernel.case import UNKNOWN
@@ -35,6 +36,7 @@ _AWAITS: Mapping[str, str] = {
     Kind.SLEEPING: "the end of the sleep",
     Kind.CHILD_STARTED: "the end of the child",
 }
+TASKS_SHOWN = 5  # named in one line
 CALLS_SHOWN = 40  # of a body: a screen
 SHOWN_MAX = 160  # characters of a value: two lines of a terminal
 
@@ -100,6 +102,15 @@ class Explanation:
         return self.history.case
 
     @property
+    def stands_at(self) -> str:
+        """The step that the case stands at; while a body waits for tasks, these tasks, or else the body."""
+        if self.case.step != TASKS:
+            return self.case.step or "?"
+        waits_for = list(dict.fromkeys(call.name.partition("[")[0] for call in self.calls if call.how == "open" and call.kind == "task"))
+        more = f" and {format_count(len(waits_for) - TASKS_SHOWN, 'more task')}" if len(waits_for) > TASKS_SHOWN else ""
+        return ", ".join(waits_for[:TASKS_SHOWN]) + more or "its body"
+
+    @property
     def awaits(self) -> str | None:
         """What a waiting case waits for: "the answer", "the end of the sleep" or "the end of the child"; None if it does not wait."""
         waits = self.case.status is Status.WAITING
@@ -107,13 +118,14 @@ class Explanation:
 
     @property
     def branches(self) -> Mapping[str, str]:
-        """How the branches of an unfinished step have ended."""
-        return {branch.name: _branch(branch) for branch in self.history.branches}
+        """How the branches of an unfinished step have ended, without the calls of a body whose outcome is recorded."""
+        recorded = {call.call for call in self.calls if call.how != "open"}
+        return {branch.name: _branch(branch) for branch in self.history.branches if branch.name not in recorded}
 
     def lines(self, now: float) -> Iterator[str]:
         """The lines of a text for a person. `now` is in Unix seconds."""
         row = self.case
-        yield f"case {row.id} is {row.status} at {row.step or '?'}{_chosen(row.rule)}"
+        yield f"case {row.id} is {row.status} at {self.stands_at}{_chosen(row.rule)}"
         yield from (f"  {obstacle}" for obstacle in self.obstacles)
         if row.wake_at is not None and row.needs is not None and row.wake_at <= now:
             yield f"  in the backlog since {format_time(row.wake_at)}"
@@ -232,7 +244,7 @@ def explain(process: AnyProcess, history: History) -> Explanation:
 
 def _chosen(rule: str | None) -> str:
     """What chose the step of a case."""
-    return "" if rule == "" else f": {rule}" if chosen_by(rule) == rule else f", by {chosen_by(rule)}"
+    return "" if not rule else f": {rule}" if chosen_by(rule) == rule else f", by {chosen_by(rule)}"
 
 
 def _how(call: CallTold) -> str:

@@ -107,21 +107,21 @@ def sentence(told: Explanation, now: float) -> str:
         case Status.CANCELLED:
             return f"It was cancelled: {row.reason}."
         case Status.PARKED:
-            return f"It is parked at {row.step} and waits for an operator: {row.reason}."
+            return f"It is parked at {told.stands_at} and waits for an operator: {row.reason}."
         case Status.BLOCKED:
             return f"It is blocked: {row.reason}."
         case Status.WAITING if pause is not None and pause.closed is None:
             return f"It waits for {pause.assignee or 'a person'} to answer {pause.name}."
         case Status.WAITING:
-            return f"It waits at {row.step} for {told.awaits or 'what comes'}."
+            return f"It waits at {told.stands_at} for {told.awaits or 'what comes'}."
         case Status.READY if row.needs is not None:
-            return f"It waits for a permit of {row.needs} to run {row.step}."
+            return f"It waits for a permit of {row.needs} to run {told.stands_at}."
         case Status.READY if row.wake_at is not None and row.wake_at > now:
-            return f"It runs {row.step} again when its time has come."
+            return f"It runs {told.stands_at} again when its time has come."
         case Status.READY:
-            return f"It is ready to run {row.step}."
+            return f"It is ready to run {told.stands_at}."
         case _:
-            return f"It runs {row.step}."
+            return f"It runs {told.stands_at}."
 
 
 def effect_note(entry: EffectRow) -> str:
