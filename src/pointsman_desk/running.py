@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from pointsman import Busy, EngineStopped, StoreError, server
-from pointsman.server import Scope, acting, permit, problem
+from pointsman.server import Scope, acting, permit, problem, tell_audit
 from pointsman_desk import desk as at_desk
 from pointsman_desk.commands import COMMANDS, HANDED_OVER, Done, Mail, Taken, taken_in
 from pointsman_desk.config import DeskConfig
@@ -41,7 +41,7 @@ async def command(name: str, request: Request, values: Annotated[dict[str, Any],
     kind = COMMANDS[name]
     await permit(request, Scope.OPERATE if kind.operates else Scope.ANSWER)
     asked = kind.model_validate({**values, "by": acting(request, values.get("by"))})
-    request.state.about = asked.about()
+    tell_audit(request, asked.about())
     return await asked.carry_out(request.app.state.desk)
 
 
@@ -52,7 +52,7 @@ async def mail(request: Request, body: Mail) -> Taken:
     run = at_desk.Run()
     found = await asyncio.to_thread(read_file, request.app.state.desk.config.home / HANDED_OVER / body.file, body.name)
     await request.app.state.reception.take(found, run)
-    request.state.about = taken_in(run)
+    tell_audit(request, taken_in(run))
     return _taken(run)
 
 
@@ -63,7 +63,7 @@ async def look(request: Request) -> Taken:
     desk, run = request.app.state.desk, at_desk.Run()
     await request.app.state.reception.take_all(desk.mails(), run, lambda _: None, asyncio.Event())
     await at_desk.resting(desk, *run.started, *run.joined)
-    request.state.about = taken_in(run)
+    tell_audit(request, taken_in(run))
     return _taken(run)
 
 
@@ -71,9 +71,9 @@ def _taken(run: at_desk.Run) -> Taken:
     return Taken(started=run.started, joined=run.joined, known=run.known, problems=run.problems)
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     status = PRECONDITION_FAILED if isinstance(error, at_desk.DraftChanged) else CONFLICT
-    return problem(status, "Refused by the desk", message_of(error))
+    return problem(status, "Refused by the desk", _detail(request, error))
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -82,10 +82,26 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return problem(UNPROCESSABLE, "Invalid command", f"{found}; the running desk may be of another release: restart it.")
 
 
-async def _unusable(_: Request, error: Exception) -> Response:
-    return problem(
-        CONFLICT, "File unusable", f"a file of the desk cannot be used now ({error}); run `pointsman-desk doctor` to see which one."
+async def _unusable(request: Request, error: Exception) -> Response:
+    what = f"a file of the desk cannot be used now ({error})"
+    unusable = FileUnusable(
+        f"{what}; run `pointsman-desk doctor` to see which one.", on_page=f"{what}; tell whoever runs the desk, then try again."
     )
+    return problem(CONFLICT, "File unusable", _detail(request, unusable))
+
+
+def _detail(request: Request, error: Exception) -> str:
+    """Return an error in the words for whoever asked: a program shows it at a terminal, and a page names no command."""
+    is_for_program = request.scope["path"].startswith("/api/")
+    return error.on_page if isinstance(error, DeskError) and not is_for_program else message_of(error)
+
+
+def add_desk(app: FastAPI, desk: Desk, reception: at_desk.Reception) -> None:
+    """Add the routes for commands of other programs, and the answers to the desk's errors, which its pages show, too."""
+    app.state.desk, app.state.reception = desk, reception
+    app.include_router(router)
+    for kind, handler in {DeskError: _refused, ValidationError: _invalid, OSError: _unusable, sqlite3.Error: _unusable}.items():
+        app.add_exception_handler(kind, handler)
 
 
 @asynccontextmanager
@@ -96,15 +112,11 @@ async def served(desk: Desk, reception: at_desk.Reception, host: str, port: int)
     """
     open_desk = replace(desk, stays_open=True)
 
-    def more(app: FastAPI) -> None:
-        app.state.desk, app.state.reception = open_desk, reception
-        app.include_router(router)
-        for kind, handler in {DeskError: _refused, ValidationError: _invalid, OSError: _unusable, sqlite3.Error: _unusable}.items():
-            app.add_exception_handler(kind, handler)
-
     sign_in = desk.config.sign_in
     serving = server.Serving(host, port, sign_in.proxy, sign_in.oidc, sign_in.oidc_secret)
-    async with server.served(desk.engine, desk.config.database, desk_pages(open_desk), serving, more) as url:
+    async with server.served(
+        desk.engine, desk.config.database, desk_pages(open_desk), serving, lambda app: add_desk(app, open_desk, reception)
+    ) as url:
         yield url
 
 

@@ -3,7 +3,7 @@
 A program with commands of its own adds their routes with the last argument of `served`.
 """
 
-from pointsman.server.access import Scope, acting, permit
+from pointsman.server.access import Scope, acting, permit, tell_audit
 from pointsman.server.accounts import AccountsError, record
 from pointsman.server.problems import problem
 from pointsman.server.program import Serving, SignInNeeded, served
@@ -21,4 +21,5 @@ __all__ = [
     "problem",
     "record",
     "served",
+    "tell_audit",
 ]

@@ -9,6 +9,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import BaseRoute
 
 from pointsman import Blob, CaseRow, Pending, PointsmanError, Status
+from pointsman.server import tell_audit
 from pointsman.web import (
     CasePage,
     Form,
@@ -167,7 +168,7 @@ class Mails:
         form = await form_of(request, who)
         listed = (chosen.partition(" ") for chosen in form.all_of("case"))
         seen = {int(case): digest for case, _, digest in listed if case.isascii() and case.isdecimal()}
-        request.state.about = {"operation": CloseAll.name, "said": CloseAll.said, "cases": list(seen)}
+        tell_audit(request, {"operation": CloseAll.name, "said": CloseAll.said, "cases": list(seen)})
         await sorting.close_all(self._desk, seen, by=who.name, seen=seen)
         return RedirectResponse(f"{request.scope.get('root_path', '')}/", 303)
 
@@ -288,7 +289,7 @@ class Mails:
         """Return what the checks object to in a text that is being written."""
         who = await permit(request, Scope.READ)
         form = await form_of(request, who)
-        request.state.about = None  # nothing changes, and a person who writes sends one after each pause
+        tell_audit(request, None)  # nothing changes, and a person who writes sends one after each pause
         case = await self._desk.engine.state(case_of(request), Case)
         reply = proposed(case.reply)
         if reply is None or case.trust is None:
@@ -352,7 +353,7 @@ def _tell_audit(request: Request, form: Form) -> None:
     if name == "sort":
         name = Close.name if form.get("found") == "automatic" else Accept.name
     why = form.get("why", "") or form.get("own_reason", "").strip() or form.get("reason", "")
-    request.state.about = {"operation": name, "said": COMMANDS[name].said, "why": why}
+    tell_audit(request, {"operation": name, "said": COMMANDS[name].said, "why": why})
 
 
 def _is_readdressed(pending: Pending, form: Form) -> bool:

@@ -6,10 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
-from desk.web.desks import client_of, desk_with, hidden, letter, post
+from desk.web.desks import SAME_ORIGIN, client_of, desk_with, hidden, letter, post
 from pointsman import AtMostOnce, Rejected, Status
+from pointsman.server.access import LocalAccess
+from pointsman.server.app import create_app
+from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Receipt
+from pointsman_desk.errors import DeskError
+from pointsman_desk.running import add_desk
+from pointsman_desk.web import desk_pages
+from server.serving import TOKEN
 
 REFUND = letter("My order hasn't arrived and I need it for Monday. Can you refund shipping?")
 
@@ -98,5 +106,37 @@ def test_a_refused_reply_is_sent_again_or_closed(tmp_path: Path) -> None:
 
             row = await desk.engine.case(1)
             assert (row.status, row.reason, transport.sent) == (Status.CANCELLED, "told by telephone", 0)
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize(
+    ("error", "on_page", "in_answer"),
+    [
+        (OSError(28, "No space left on device"), "tell whoever runs the desk", "run `pointsman-desk doctor`"),
+        (DeskError("lost; pointsman-desk show 1", on_page="lost; look again."), "lost; look again.", "lost; pointsman-desk show 1"),
+    ],
+)
+def test_a_page_names_no_command_where_the_answer_to_a_program_does(
+    error: Exception, on_page: str, in_answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pointsman_desk.web.pages.find", fails)
+    monkeypatch.setattr(at_desk, "close", fails)
+
+    async def body() -> None:
+        async with desk_with(tmp_path, [REFUND]) as desk:
+            app = create_app(desk.engine, LocalAccess("ada", TOKEN), desk_pages(desk))
+            add_desk(app, desk, at_desk.Reception(desk))
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1", headers=SAME_ORIGIN) as client:
+                page = await client.get("/search?q=curtains", headers={"Accept": "text/html"})
+                answer = await client.post("/api/v1/desk/commands/close", json={"by": "ada", "case": 1})
+
+        assert (page.status_code, answer.status_code) == (409, 409)
+        assert on_page in page.text
+        assert "pointsman-desk " not in page.text
+        assert in_answer in answer.json()["detail"]
 
     asyncio.run(body())
