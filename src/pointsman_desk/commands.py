@@ -142,6 +142,23 @@ class Reject(OnCase):
         return await at_desk.reject(desk, self.case, by=self.by, why=self.why, seen=self.seen)
 
 
+class Assign(OnCase):
+    """Ask somebody else to answer what a case waits for; `to` is "" for nobody in particular."""
+
+    name = "assign"
+    said = "assigned {case} to {to}"
+    to: str
+    note: str = ""
+
+    def about(self) -> dict[str, Any]:
+        """Return what the audit log says about it: as for the form of a page, whom it is assigned to, too."""
+        return {**super().about(), "to": self.to.strip() or "nobody", "why": self.note.strip()}
+
+    async def decide(self, desk: Desk) -> CaseRow:
+        """See `desk.assign`."""
+        return await at_desk.assign(desk, self.case, to=self.to, by=self.by, note=self.note)
+
+
 class Close(OnCase):
     """Close a case that waits for the customer or is probably automatic."""
 
@@ -246,7 +263,7 @@ class CloseAll(Command):
 
 COMMANDS: Mapping[str, type[Command]] = MappingProxyType({
     command.name: command
-    for command in (Approve, Readdress, Edit, Redraft, Reject, Close, Accept, Redrive, Cancel, Resolve, Reopen, RedriveAll, CloseAll)
+    for command in (Approve, Readdress, Edit, Redraft, Reject, Assign, Close, Accept, Redrive, Cancel, Resolve, Reopen, RedriveAll, CloseAll)
 })  # fmt: skip
 
 

@@ -234,6 +234,11 @@ async def reject(desk: Desk, case: int, *, by: str, why: str, seen: str | None) 
     return await _decide(desk, await _pending(desk, case, seen), Approval(decision="reject", by=by, note=why))
 
 
+async def assign(desk: Desk, case: int, *, to: str, by: str, note: str) -> CaseRow:
+    """Ask somebody else to answer what a case waits for: `to`, or nobody in particular if that is "". See `Engine.assign`."""
+    return await desk.engine.assign(case, to, by=by, note=note)
+
+
 async def close(desk: Desk, case: int, *, by: str) -> CaseRow:
     """Close a case that waits for the customer's answer or is probably automatic. Raises DeskError, Refused."""
     pending = await desk.engine.pending(case)

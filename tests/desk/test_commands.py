@@ -18,7 +18,7 @@ from pointsman_desk import desk as at_desk
 from pointsman_desk import running
 from pointsman_desk.cli import session
 from pointsman_desk.cli.session import carry_out
-from pointsman_desk.commands import Approve, Cancel, Command, Edit, Redrive, Reopen
+from pointsman_desk.commands import Approve, Assign, Cancel, Command, Edit, Redrive, Reopen
 from pointsman_desk.config import SAMPLE, DeskConfig
 from pointsman_desk.mail.sources.arrivals import Arrivals
 from pointsman_desk.wiring import Desk, open_desk
@@ -175,6 +175,8 @@ def test_the_audit_log_has_the_same_lines_from_a_command_alone_and_through_the_r
 
     asyncio.run(opened(None))
     me = session.login()
+    carry_out(config, Assign(case=1, by=me, to="bert", note="he knows the shop"))
+    asyncio.run(opened(Assign(case=1, by=me, to="")))
     carry_out(config, Approve(case=1, by="anna", seen=None))
     with pytest.raises(SystemExit):
         carry_out(config, Cancel(case=1, by=me, why="late"))
@@ -185,6 +187,8 @@ def test_the_audit_log_has_the_same_lines_from_a_command_alone_and_through_the_r
         entries, broken = accounts.entries(), accounts.first_broken()
 
     assert [sentence(entry) for entry in entries] == [
+        f"{me} assigned case 1 to bert: he knows the shop",
+        f"{me} assigned case 1 to nobody",
         f"{me} approved the reply of case 1 in the name of anna",
         f"{me} tried to cancel (case 1) and was refused (409): late",
         f"{me} reopened case 1 in the name of bert: a slip",

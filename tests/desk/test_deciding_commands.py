@@ -100,6 +100,16 @@ def test_what_show_has_shown_is_what_approve_sends(desk: Terminal) -> None:
     assert desk.sent() == 1
 
 
+def test_a_case_is_assigned_to_somebody_and_then_to_nobody_and_a_closed_one_to_no_one(desk: Terminal) -> None:
+    told = [desk("assign", "1", "--to", to, "--note", "knows the shop").stdout for to in ("bert", "")]
+    assert desk("approve", "1", "--yes").exit_code == 0
+
+    late = desk("assign", "1", "--to", "bert")
+
+    assert told == ["case 1 waits for bert.\n", "case 1 waits for anybody.\n"]
+    assert (late.exit_code, "case 1 is not waiting for an answer" in flat(late.stderr)) == (1, True)
+
+
 def test_each_mail_that_no_reply_has_answered_is_shown_with_the_draft_and_with_the_question(desk: Terminal) -> None:
     first = read_mail((SAMPLE / "mails" / ARTICLE).read_bytes())
     (desk.folder / "mailbox" / "second.eml").write_text(

@@ -17,7 +17,8 @@ from pointsman_desk.cli.one_case import print_decision, print_draft, print_quest
 from pointsman_desk.cli.options import CASE_MAX, By, CaseNumber, Cc, Config, Json, Seen, To, Yes, said
 from pointsman_desk.cli.session import carry_out, exit_with, or_exit, who
 from pointsman_desk.cli.shown import last_shown, remember
-from pointsman_desk.commands import Approve, Cancel, Command, Edit, OnCase, Readdress, Redraft, Redrive, RedriveAll, Reject, Resolve
+from pointsman_desk.cli.terminal import console, safe
+from pointsman_desk.commands import Approve, Assign, Cancel, Command, Edit, OnCase, Readdress, Redraft, Redrive, RedriveAll, Reject, Resolve
 from pointsman_desk.config import DeskConfig, load_config
 from pointsman_desk.errors import DeskError
 from pointsman_desk.process import FOLLOW_UP, SORT
@@ -134,6 +135,24 @@ def redrive(
 async def _listed(settings: DeskConfig, cases: Sequence[int]) -> list[dict[str, Any]]:
     with reader_of(settings) as reader:
         return await listed(reader, [row for case in cases if (row := await reader.case(case)) is not None], settings)
+
+
+def assign(
+    case: CaseNumber,
+    to: Annotated[str, typer.Option("--to", metavar="WHO", help='Who decides on the case; "" is nobody in particular.')],
+    note: Annotated[str | None, typer.Option(help="Why; whoever gets the case reads it.", show_default=False, callback=said)] = None,
+    by: By = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Ask somebody else to decide on a case that waits for a person."""
+    settings = or_exit(lambda: load_config(config))
+    [assigned] = carry_out(settings, or_exit(lambda: Assign(case=case, by=who(by), to=to, note=note or ""))).cases
+    history, _ = or_exit(lambda: asyncio.run(look_at(settings, assigned)))
+    if as_json:
+        print(json.dumps(history.as_json(), ensure_ascii=False, indent=1))
+    elif history.pause is not None:
+        console.print(f"case {assigned} waits for {safe(history.pause.assignee or 'anybody')}.")
 
 
 def cancel(

@@ -47,7 +47,7 @@ def options(
 
 
 for command in (
-    taking.run, taking.serve, taking.ingest, taking.mailboxes, taking.doctor, looking.cases, looking.show, looking.explain, deciding.approve, deciding.edit, deciding.redraft, deciding.reject,
+    taking.run, taking.serve, taking.ingest, taking.mailboxes, taking.doctor, looking.cases, looking.show, looking.explain, deciding.approve, deciding.edit, deciding.redraft, deciding.reject, deciding.assign,
     deciding.redrive, deciding.cancel, deciding.resolve, sorting.close, sorting.accept, sorting.reopen,
 ):  # fmt: skip
     app.command()(command)
