@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pointsman import Retry
+from pointsman import DefinitionError, Retry
 from pointsman.functional import (
     Checkpointer,
     Command,
@@ -362,3 +362,36 @@ def test_an_interrupt_in_a_task_is_refused_in_one_sentence(declared: Declare) ->
 
     with pytest.raises(ThreadParked, match="outside the body of an entrypoint; call it there"):
         declared(body).invoke(None, T1)
+
+
+def test_an_entrypoint_is_invoked_in_a_task_and_refused_in_a_body(tmp_path: Path) -> None:
+    checkpointer = Checkpointer(tmp_path / "cases.db")
+
+    @entrypoint(checkpointer=checkpointer)
+    def inner(number: int) -> int:
+        return number + 1
+
+    @task
+    def invoking(number: int) -> Any:
+        return inner.invoke(number, key=f"inner-{number}")
+
+    @entrypoint(checkpointer=checkpointer)
+    def outer(number: int) -> Any:
+        return invoking(number).result()
+
+    @entrypoint(checkpointer=checkpointer)
+    def wrong(number: int) -> Any:
+        return inner.invoke(number)
+
+    with checkpointer:
+        assert outer.invoke(1) == 2
+        with pytest.raises(ThreadParked, match=r"'inner' was invoked in a body; call inner\(\.\.\.\)\.result\(\) there"):
+            wrong.invoke(1)
+
+
+def test_a_generator_is_no_body() -> None:
+    def body(given: None) -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(DefinitionError, match="its body is a generator"):
+        entrypoint()(body)

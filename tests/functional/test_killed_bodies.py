@@ -1,5 +1,6 @@
 """A thread of an entrypoint in a real process, on a real file, killed at every point; and how often a body is run."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from pointsman.functional import Checkpointer, Command, Paused, entrypoint, interrupt, task
+from pointsman.testing import World
 
 WORLD = Path(__file__).with_name("killing_bodies.py")
 STEPS = 2_500
@@ -80,3 +82,34 @@ def _profiled(it: Any, counted: Callable[..., None], work: Callable[[], Any]) ->
         return work()
     finally:
         engine.run(lambda inner: set_to(inner, None))
+
+
+def test_a_call_of_a_large_fan_out_costs_what_one_of_a_small_costs() -> None:
+    calls = 0
+
+    @task
+    async def square(number: int) -> int:
+        await asyncio.sleep(0)
+        return number * number
+
+    @entrypoint()
+    def body(given: int) -> int:
+        return sum(future.result() for future in [square(number) for number in range(given)])
+
+    def counted(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    def cost(size: int) -> int:
+        nonlocal calls
+        world, calls = World(body.process), 0
+        sys.setprofile(counted)
+        try:
+            world.run(lambda: world.start(body.process, {"invocation": {"input": size, "thread": "t", "id": "t"}}))
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    small, large = cost(250), cost(1_000)
+
+    assert large < 5 * small, f"{small} calls of Python for 250, and {large} for 1,000"

@@ -7,6 +7,7 @@ while a body runs: its calls are asked for, and the case machine decides what be
 from collections import Counter
 from collections.abc import Callable, Container, Coroutine, Generator
 from dataclasses import dataclass
+from functools import cached_property
 from inspect import iscoroutine
 from typing import Any, Generic, Literal, TypeVar
 
@@ -15,6 +16,7 @@ from pydantic import TypeAdapter
 
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.pauses import Pause
+from pointsman.definition.rules import TaskCall
 from pointsman.definition.state import Failure
 from pointsman.errors import PointsmanError
 from pointsman.functional.record import Returned
@@ -81,6 +83,12 @@ class Call(Generic[R]):
     name: str
     wanted: Wanted
     outcome: Returned | Failure | None = None
+
+    @cached_property
+    def as_branch(self) -> TaskCall:
+        """The branch that runs the call of a plain task."""
+        assert self.wanted.node is not None
+        return TaskCall(self.name, self.wanted.node, self.wanted.digest, self.wanted.arguments)
 
     def result(self, timeout: float | None = None) -> R:
         """Wait for the call, and return its result.

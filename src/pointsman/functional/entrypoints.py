@@ -167,7 +167,7 @@ class Entrypoint(Generic[G, R]):
 
     def _engine(self) -> BlockingEngine:
         if current_body() is not None:
-            raise RuntimeError(f"entrypoint {self.name!r} was invoked in a body; call a task there.")
+            raise RuntimeError(f"entrypoint {self.name!r} was invoked in a body; call {self.name}(...).result() there.")
         if self.checkpointer is None:
             raise DefinitionError(f"entrypoint {self.name!r} has no checkpointer; give it one, or open an engine with its process.")
         return self.checkpointer.engine

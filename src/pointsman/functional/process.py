@@ -129,6 +129,8 @@ def plain(adapter: TypeAdapter[Any], value: Any, what: str) -> Any:
 
 def _read(function: Callable[..., Any], name: str) -> tuple[tuple[str, ...], Any, TypeAdapter[Any]]:
     """The parameters of a body, and the types of its input and its result; an input that declares none is any JSON value."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise DefinitionError(f"entrypoint {name!r}: its body is a generator; return one value instead of yielding several.")
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters
     strange = [parameter for parameter in [*parameters][1:] if parameter != "previous"]

@@ -7,7 +7,7 @@ from traceback import extract_tb
 from typing import Any
 
 from pointsman.definition.pauses import Sleep
-from pointsman.definition.rules import BRANCH_CONCURRENCY, Finish, Park, TaskCall, Tasks, TaskWait
+from pointsman.definition.rules import BRANCH_CONCURRENCY, Finish, Park, Tasks, TaskWait
 from pointsman.definition.state import Failure
 from pointsman.errors import Rejected
 from pointsman.functional.body import Body, Call, TaskFailed
@@ -179,12 +179,8 @@ class BodyProgram:
         waiting = body.waiting
         assert waiting is not None
         waits = None if waiting.seconds is None else TaskWait(waiting.calls[0].name, waiting.seconds)
-        calls = tuple(
-            TaskCall(call.name, call.wanted.node, call.wanted.digest, call.wanted.arguments)
-            for call in tasks
-            if call.wanted.node is not None
-        )
-        nodes = tuple(call.node for call in calls)
+        calls = tuple([call.as_branch for call in tasks])
+        nodes = tuple([call.node for call in calls])
         step = Tasks(nodes, concurrency=self.process.concurrency or BRANCH_CONCURRENCY, calls=calls, record=RECORD, waits=waits)
         return Decision(step, rule, writes=self._notes(body))
 

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from pointsman.definition.nodes import AnyNode
 from pointsman.definition.process import AnyProcess
-from pointsman.definition.rules import Each, Parallel, Tasks
+from pointsman.definition.rules import Each, Parallel, TaskCall, Tasks
 from pointsman.definition.state import Failure
 from pointsman.kernel.attempts import CallEnd, Try, follow, succeeded, waits_event, why_failed, written_by
 from pointsman.kernel.case import Case, cells_from, encode, outcome_text
@@ -78,11 +78,13 @@ class Branches:
 
         A body asks for more calls while others run. Calls that it needs no more do not begin.
         """
-        new = [branch for branch in _branches_of(self._process, case, step) if branch.name not in self.rows]
         self.step = step
         if isinstance(step, Tasks):
-            wanted = {call.name for call in step.calls}
-            self._drop({name for name in self.rows if name not in wanted})
+            new = [_called(call, place) for place, call in enumerate(step.calls) if call.name not in self.rows]
+            if len(step.calls) - len(new) < len(self.rows) - self._succeeded - self._failed:
+                self._drop(self.rows.keys() - {call.name for call in step.calls})
+        else:
+            new = _branches_of(self._process, case, step)
         for place, branch in enumerate(new, len(self.all)):
             row = case.branches.get(branch.name)
             # If what it read was rewritten since, it runs again, and so does a call whose outcome was taken back.
@@ -296,13 +298,12 @@ def renewed(branches: Iterable[BranchRow]) -> tuple[BranchRow, ...]:
     return tuple(BranchRow(branch.name) for branch in branches if branch.outcome is None)
 
 
+def _called(call: TaskCall, position: int) -> Branch:
+    return Branch(call.name, call.node, call.digest, ItemAt(position, call.name, call.arguments))
+
+
 def _branches_of(process: AnyProcess, case: Case, step: Parallel) -> list[Branch]:
     cells, codec = case.snapshot.cells, codec_of(process.state)
-    if isinstance(step, Tasks):
-        return [
-            Branch(call.name, call.node, call.digest, ItemAt(position, call.name, call.arguments))
-            for position, call in enumerate(step.calls)
-        ]
     if not isinstance(step, Each):
         return [Branch(node.name, node, digest_of(cells, node.depends)) for node in step.nodes]
     node = step.nodes[0]
