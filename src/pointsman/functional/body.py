@@ -6,6 +6,7 @@ while a body runs: its calls are asked for, and the case machine decides what be
 
 from collections import Counter
 from collections.abc import Callable, Container, Coroutine, Generator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import iscoroutine
@@ -133,6 +134,7 @@ class Body(greenlet):
         self.unasked: dict[str, None] = {}
         self.verdicts: dict[str, Any] = {}
         self.waiting: Waiting | None = None
+        self.outside: Callable[[], AbstractContextManager[None]] = nullcontext  # is entered while the body is suspended
         self.ended = False
         self.value: Any = None
         self.raised: BaseException | None = None
@@ -203,7 +205,8 @@ class Body(greenlet):
             )
         self.waiting = waiting
         assert self.parent is not None
-        self.parent.switch()
+        with self.outside():
+            self.parent.switch()
 
 
 def current_body() -> Body | None:

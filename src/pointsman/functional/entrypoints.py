@@ -16,7 +16,7 @@ from pointsman.functional.gathering import GATHER
 from pointsman.functional.process import SLEEP, EntrypointProcess, Final, plain, tasks_of
 from pointsman.functional.program import BodyProgram
 from pointsman.functional.record import RESULT, RecordEntry, Returned, Thread
-from pointsman.functional.tasks import BUILT_IN, DIGEST_LENGTH, Task, previous
+from pointsman.functional.tasks import BUILT_IN, DIGEST_LENGTH, Task, TaskGroup, previous
 from pointsman.kernel.codec import digest
 from pointsman.kernel.program import add_front
 from pointsman.kernel.rows import CaseRow
@@ -364,8 +364,9 @@ def _entrypoint(
     function: Callable[..., Any], *, checkpointer: Checkpointer | None, name: str | None, version: int, tasks: tuple[Task[..., Any], ...],
     leaves: tuple[str, ...], concurrency: int | None,
 ) -> Entrypoint[Any, Any]:  # fmt: skip
-    found = tasks_of(function, lambda value: isinstance(value, Task | Entrypoint))
-    every = dict.fromkeys((*BUILT_IN, *found, *tasks))
+    every = dict.fromkeys(BUILT_IN)
+    for one in (*tasks_of(function, lambda value: isinstance(value, Task | Entrypoint | TaskGroup)), *tasks):
+        every |= dict.fromkeys(one.tasks if isinstance(one, TaskGroup) else (one,))
     process = EntrypointProcess(
         function, name or function.__name__, every, version=version, leaves=leaves, concurrency=concurrency, previous=previous
     )

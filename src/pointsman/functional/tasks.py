@@ -130,6 +130,12 @@ class Task(Generic[P, R]):
         return signature.replace(parameters=given)
 
 
+class TaskGroup:
+    """Something that a body names and whose calls are several tasks, such as an agent."""
+
+    tasks: tuple[Task[..., Any], ...]
+
+
 @overload
 def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
 @overload
