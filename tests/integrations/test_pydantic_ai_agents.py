@@ -17,12 +17,12 @@ from pointsman.functional import entrypoint
 from pointsman.integrations.pydantic_ai import durable
 from pointsman.testing import World
 
-# The tools are async: a simulation has no threads for plain ones.
+# The tools and the model are async functions: the threads of plain ones would outlive a simulated crash.
 ASKED: list[str] = []
 PAID: list[str] = []
 
 
-def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+async def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
     """First two tools at once, then the refund, then the text."""
     returned = [part for message in messages for part in message.parts if isinstance(part, ToolReturnPart)]
     ASKED.append(f"request {len(returned)}")
