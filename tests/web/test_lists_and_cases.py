@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from pointsman import AtMostOnce, Context, Engine, Process, State, answer_with, finish, otherwise, remind, when
 from pointsman.server.access import LocalAccess
 from pointsman.server.app import create_app
+from pointsman.store.sqlite_threads import ThreadedReader
 from pointsman.web import pages
 from pointsman.web.differences import word_difference
 from pointsman.web.render import clock_time, format_ago, marked
@@ -96,6 +98,26 @@ def test_the_list_is_narrowed_by_task_and_assignee_and_warns_of_a_near_deadline(
             assert "2 tasks wait" in page
             task = (await client.get(f"/cases/{usual}/task?assignee=me")).text
             assert f"/cases/{urgent}/task" not in task
+
+    asyncio.run(body())
+
+
+def test_a_list_of_many_tasks_takes_as_many_reads_as_one_of_a_single_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[object] = []
+    run = ThreadedReader.run
+    monkeypatch.setattr(ThreadedReader, "run", lambda self, read: reads.append(read) or run(self, read))
+
+    async def body() -> None:
+        async with shop(tmp_path) as (engine, client):
+            counts = []
+            for items in (["a pen"], ["a pump", "a lamp", "a cup"]):
+                for item in items:
+                    await order(engine, item)
+                reads.clear()
+                page = (await client.get("/")).text
+                counts.append(len(reads))
+                assert all(item in page for item in items)
+            assert counts[0] == counts[1]
 
     asyncio.run(body())
 

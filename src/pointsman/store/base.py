@@ -301,6 +301,18 @@ class Reader(CaseReader, MessageReader, LimitReader, Protocol):
     async def newest_events(self, *, limit: int) -> list[EventRow]:
         """At most `limit` of the newest events, in the order of their commits. There may be fewer although there are earlier ones."""
 
+    async def cases_of(self, cases: Collection[int]) -> list[CaseRow]:
+        """The cases with these numbers, ordered by number; a number without a case is left out."""
+
+    async def fields_of(self, cases: Collection[int], names: Collection[str]) -> dict[int, tuple[FieldRow, ...]]:
+        """The fields with these names that have a value, ordered by name, by case; a case without any is left out (S9).
+
+        One read, however many cases there are.
+        """
+
+    async def effects_of(self, cases: Collection[int]) -> list[EffectRow]:
+        """The ledger's entries of these cases, ordered by case, then by the time of their intent."""
+
     async def events_of(self, cases: Sequence[int]) -> list[EventRow]:
         """All events of these cases, in the order of their commits."""
 

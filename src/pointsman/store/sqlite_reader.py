@@ -3,8 +3,9 @@
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain, pairwise
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain, groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -130,6 +131,20 @@ class SqliteReader:
         with explained(self.path):
             rows = self._all("select_newest_events", {"limit": limit})
             return [event for row in rows for event in self._event_rows(row)][-limit:]
+
+    async def cases_of(self, cases: Collection[int]) -> list[CaseRow]:
+        """The cases with these numbers; see the contract."""
+        return self._rows(case_row, "select_cases_of", {"cases": json.dumps([*cases])})
+
+    async def fields_of(self, cases: Collection[int], names: Collection[str]) -> dict[int, tuple[FieldRow, ...]]:
+        """The fields with these names, by case; see the contract."""
+        rows = self._all("select_fields_of_cases", {"cases": json.dumps([*cases]), "names": json.dumps([*names])})
+        found = ((case, field_rows([row[1:] for row in of_case])) for case, of_case in groupby(rows, key=itemgetter(0)))
+        return {case: fields for case, fields in found if fields}
+
+    async def effects_of(self, cases: Collection[int]) -> list[EffectRow]:
+        """The ledger's entries of these cases; see the contract."""
+        return self._rows(_effect_row, "select_effects_of_cases", {"cases": json.dumps([*cases])})
 
     async def events_of(self, cases: Sequence[int]) -> list[EventRow]:
         """All events of these cases; see the contract."""

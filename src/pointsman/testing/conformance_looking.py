@@ -6,12 +6,15 @@ from collections.abc import Callable
 import pytest
 
 from pointsman.errors import ValueRefused
+from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.rows import (
     EventRow,
     EventWrite,
     FieldWrite,
+    Intent,
     NewCase,
     PauseOpening,
+    Settlement,
 )
 from pointsman.kernel.snapshot import ENDED, Status
 from pointsman.store.base import DefinitionRow, Store
@@ -147,6 +150,35 @@ class LookingConformance(Scenarios):
             assert len(await store.newest_events(limit=5)) >= 1
             assert await store.events_of([cases[2], cases[0], 999]) == [event for event in every if event.case in {cases[0], cases[2]}]
             assert await store.events_of([]) == []
+
+        check(scenario)
+
+    def test_s9_many_cases_are_read_at_once(self, check: Callable[[Scenario], None]) -> None:
+        """The rows, some fields and the ledger of several cases are what reading one case after the other returns."""
+
+        async def scenario(store: Store) -> None:
+            cases = [await new_case(store) for _ in range(4)]
+            for case in cases[:3]:
+                added = [FieldWrite("log", f"[{case}]", "w", appends=True), FieldWrite("a", "1", "w"), FieldWrite("b", "2", "w")]
+                intent = Intent(f"key {case}", "send", "a", 99.0, again=False)
+                await store.commit(next_of(case, 1, 0, fields=added, intent=intent))
+                again = [FieldWrite("log", '["more"]', "w", appends=True), FieldWrite("a", "3", "w"), FieldWrite("b", None, "w")]
+                await store.commit(next_of(case, 2, 0, fields=again, settlement=Settlement(f"key {case}", EffectStatus.DONE, "{}")))
+            asked = [cases[3], cases[2], cases[0], cases[0], 999]
+            there = sorted({*asked} - {999})
+
+            assert await store.cases_of(asked) == [await store.case(case) for case in there]
+            found = await store.fields_of(asked, ["log", "b", "a", "none"])
+            assert found == {
+                case: fields
+                for case in there
+                if (fields := tuple(field for field in await store.fields(case) if field.field in {"log", "a", "b"}))
+            }
+            assert [(row.field, row.text) for row in found[cases[0]]] == [("a", "3"), ("log", f'[{cases[0]},"more"]')]
+            assert await store.effects_of(asked) == [row for case in there for row in await store.effects(case)]
+            assert len(await store.effects_of(asked)) == 2
+            assert (await store.cases_of([]), await store.fields_of([], ["a"]), await store.fields_of(cases, [])) == ([], {}, {})
+            assert await store.effects_of([]) == []
 
         check(scenario)
 

@@ -1,7 +1,7 @@
 """What waits for a person: a page of the work list, with one line of what each task shows."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -59,9 +59,15 @@ async def waiting(engine: Engine, who: Principal, filters: Filters, after: str) 
         return await _tasks(engine, who, filters)
 
 
-async def summarised(engine: Engine, tasks: Iterable[Task]) -> list[Row]:
-    """Return tasks, each with one line of what it shows."""
-    return [Row(task, await _summary(engine, task)) for task in tasks]
+async def summarised(engine: Engine, tasks: Sequence[Task]) -> list[Row]:
+    """Return tasks, each with one line of what it shows. The fields of all declared pauses come from one read."""
+    pauses = {task.case: pause for task in tasks if (pause := _declared(engine, task)) is not None}
+    fields = await engine.reader.fields_of(pauses, {name for pause in pauses.values() for name in pause.shows})
+    summaries: dict[int, str] = {}
+    for case, pause in pauses.items():
+        texts = {field.field: field.text for field in fields.get(case, ())}
+        summaries[case] = one_line(json.loads(texts[name]) for name in pause.shows if name in texts)
+    return [Row(task, summaries[task.case] if task.case in summaries else await _shown_by_body(engine, task)) for task in tasks]
 
 
 async def _tasks(engine: Engine, who: Principal, filters: Filters, after: str = "") -> TaskPage:
@@ -97,7 +103,7 @@ def assignees_of(engine: Engine) -> list[str]:
 
 def escalates_to(engine: Engine, process: str, pause: str, assignee: str | None) -> str:
     """Return to whom the ladder of a pause passes it on next, or "" if nobody comes after the person who is asked now."""
-    declared = next((one for one in reversed(engine.processes) if one.name == process), None)
+    declared = _process(engine, process)
     step = None if declared is None else declared.steps.get(declared.called(pause))
     names = [rung.to for rung in step.ladder if isinstance(rung, Reassign)] if isinstance(step, Pause) else []
     behind = names[names.index(assignee) + 1 :] if assignee in names else names
@@ -108,16 +114,22 @@ def _pauses(process: AnyProcess) -> Iterable[Pause]:
     return (step for step in process.steps.values() if isinstance(step, Pause))
 
 
-async def _summary(engine: Engine, task: Task) -> str:
-    process = next((process for process in reversed(engine.processes) if process.name == task.process), None)
+def _process(engine: Engine, name: str) -> AnyProcess | None:
+    return next((process for process in reversed(engine.processes) if process.name == name), None)
+
+
+def _declared(engine: Engine, task: Task) -> Pause | None:
+    process = _process(engine, task.process)
     step = None if process is None else process.steps.get(process.called(task.pause))
-    if process is not None and step is None and asks_a_person(process, task.pause):
+    return step if isinstance(step, Pause) else None
+
+
+async def _shown_by_body(engine: Engine, task: Task) -> str:
+    process = _process(engine, task.process)
+    if process is not None and asks_a_person(process, task.pause):
         with suppress(NotWaiting, UnknownCase):  # it was answered meanwhile
             return one_line((await engine.pending(task.case)).shown.values())
-    if not isinstance(step, Pause):
-        return ""
-    texts = {field.field: field.text for field in await engine.reader.fields(task.case) if field.field in step.shows}
-    return one_line(json.loads(texts[name]) for name in step.shows if name in texts)
+    return ""
 
 
 def one_line(values: Iterable[Any]) -> str:

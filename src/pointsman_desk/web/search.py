@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from pointsman import CaseQuery, CaseRow, Order, ValueRefused
 from pointsman_desk.standing import reasons
-from pointsman_desk.web.work_list import Line, lines_of
+from pointsman_desk.web.work_list import Line, entries_of, lines_of
 from pointsman_desk.wiring import Desk
 
 FOUND_MAX = 30  # cases on a page: more than that is a reason to add a word
@@ -35,8 +35,6 @@ async def find(desk: Desk, text: str, after: str) -> Found:
     except ValueRefused:  # a cursor that is none
         page = await reader.find(query, limit=FOUND_MAX)
     lines = await lines_of(reader, [one.case.id for one in page.rows])
-    hits = []
-    for row, pause in page.rows:
-        if row.id in lines:
-            hits.append(Hit(lines[row.id], row, reasons(row, await reader.effects(row.id)), pause is not None))
+    entries = await entries_of(reader, lines)
+    hits = [Hit(lines[row.id], row, reasons(row, entries[row.id]), pause is not None) for row, pause in page.rows if row.id in lines]
     return Found(hits, page.cursor)

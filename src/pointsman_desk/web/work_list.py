@@ -1,11 +1,10 @@
 """The work list of the desk: the mails that wait for a decision, those that are probably automatic, and the replies that did not arrive."""
 
-import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pointsman import CaseQuery, CaseRow, Order, Reader, Status, Task
+from pointsman import CaseQuery, CaseRow, EffectRow, Order, Reader, Status, Task
 from pointsman.web import WorkListPage
 from pointsman_desk.mail.notes import MEANING
 from pointsman_desk.process import APPROVE, COUNTERSIGN, FOLLOW_UP, SORT
@@ -14,6 +13,7 @@ from pointsman_desk.wiring import Desk
 
 WORDS_MAX = 160  # characters of a mail's first words: two lines of the list
 GROUP_MAX = 100  # cases of a group below the list, and no more at once: a person looks at them before the button is pressed
+LINE_FIELDS = ("mail", "intents", "risk", "earlier")  # what a line is made of
 PARKED_MAX = 20  # the last ones; the others are found by the search
 
 
@@ -66,20 +66,17 @@ def work_list_of(desk: Desk) -> WorkListPage:
 
 async def lines_of(reader: Reader, cases: Iterable[int]) -> dict[int, Line]:
     """Return the lines of these cases; a case that has been deleted has none."""
-    found = await asyncio.gather(*(_line(reader, case) for case in cases))
-    return {line.case: line for line in found if line is not None}
+    rows = await reader.cases_of([*cases])
+    fields = await reader.fields_of([row.id for row in rows], LINE_FIELDS)
+    return {row.id: _line(row, {field.field: json.loads(field.text) for field in fields.get(row.id, ())}) for row in rows}
 
 
-async def _line(reader: Reader, case: int) -> Line | None:
-    row = await reader.case(case)
-    if row is None:
-        return None
-    texts = {field.field: field.text for field in await reader.fields(case) if field.field in {"mail", "intents", "risk", "earlier"}}
-    mail, intents, risk, earlier = (json.loads(texts.get(name, "null")) for name in ("mail", "intents", "risk", "earlier"))
+def _line(row: CaseRow, values: Mapping[str, Any]) -> Line:
+    mail, intents, risk, earlier = (values.get(name) for name in LINE_FIELDS)
     mail = mail or {}
     said = " ".join(f"{mail.get('text', '')} {mail.get('doubtful', '')}"[: 2 * WORDS_MAX].split())
     return Line(
-        case,
+        row.id,
         mail.get("sender_name") or mail.get("sender", ""),
         mail.get("sender", ""),
         " ".join(mail.get("subject", "").split()),
@@ -105,11 +102,19 @@ async def stopped_of(desk: Desk) -> list[Stopped]:
     found = await reader.find(CaseQuery(process=desk.process.name, status=Status.PARKED, order=Order.CHANGED), limit=PARKED_MAX)
     rows = [one.case for one in found.rows]
     lines = await lines_of(reader, (row.id for row in rows))
-    return [await _stopped(reader, row, lines[row.id]) for row in rows if row.id in lines]
+    entries = await entries_of(reader, lines)
+    return [_stopped(row, entries[row.id], lines[row.id]) for row in rows if row.id in lines]
 
 
-async def _stopped(reader: Reader, row: CaseRow, line: Line) -> Stopped:
-    entries = await reader.effects(row.id)
+async def entries_of(reader: Reader, cases: Collection[int]) -> dict[int, list[EffectRow]]:
+    """Return the entries of these cases in the ledger, by case, oldest first."""
+    entries: dict[int, list[EffectRow]] = {case: [] for case in cases}
+    for entry in await reader.effects_of(cases):
+        entries[entry.case].append(entry)
+    return entries
+
+
+def _stopped(row: CaseRow, entries: Sequence[EffectRow], line: Line) -> Stopped:
     standing = standing_of(row, entries)
     if parked_by_rule(row):
         action = "Write to the customer in another way, then close it"

@@ -1,6 +1,7 @@
 """Replies that stand still: what the list says of them, and what the page of the case lets an operator do."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from desk.web.desks import SAME_ORIGIN, client_of, desk_with, hidden, letter, post
+from desk.web.desks import SAME_ORIGIN, client_of, desk_with, hidden, letter, post, take_in
 from pointsman import AtMostOnce, Rejected, Status
 from pointsman.server.access import LocalAccess
 from pointsman.server.app import create_app
+from pointsman.store.sqlite_threads import ThreadedReader
 from pointsman_desk import desk as at_desk
 from pointsman_desk.case import Receipt
 from pointsman_desk.errors import DeskError
@@ -46,6 +48,42 @@ async def _act(client: httpx.AsyncClient, action: str, **fields: str) -> httpx.R
     answer = await client.post(f"/cases/1/{action}", data={"csrf": hidden(html, "csrf"), **fields})
     assert "pointsman-desk " not in answer.text, "a person in front of a page types no command"
     return answer
+
+
+def _refunds(first: int, last: int) -> list[bytes]:
+    return [letter("Please refund my order.", number=one, sender=f"C <c{one}@mail{one}.example>") for one in range(first, last)]
+
+
+class Fails(Breaks):
+    """A transport that fails each time."""
+
+    async def deliver(self, raw: bytes, *, sender: str, to: str, key: str, cc: Sequence[str] = ()) -> Receipt:
+        raise self.errors[0]
+
+
+def test_the_list_and_the_search_take_as_many_reads_for_many_cases_as_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[object] = []
+    run = ThreadedReader.run
+    monkeypatch.setattr(ThreadedReader, "run", lambda self, read: reads.append(read) or run(self, read))
+
+    async def reads_of(client: httpx.AsyncClient, path: str, cases: int) -> int:
+        reads.clear()
+        assert len(set(re.findall(r"/cases/(\d+)", (await client.get(path)).text))) == cases
+        return len(reads)
+
+    async def body() -> None:
+        async with desk_with(tmp_path, _refunds(0, 2), _opened(Fails(Rejected("no such mailbox")))) as desk, client_of(desk) as client:
+            await post(client, 1, "approve")
+            await desk.engine.wait_until_resting(1)
+            few = [await reads_of(client, path, 2) for path in ("/", "/search?q=refund")]
+            await take_in(desk, _refunds(2, 10))
+            for case in (3, 4, 5):
+                await post(client, case, "approve")
+                await desk.engine.wait_until_resting(case)
+            assert (await desk.engine.reader.counts())[Status.PARKED] == 4
+            assert [await reads_of(client, path, 10) for path in ("/", "/search?q=refund")] == few
+
+    asyncio.run(body())
 
 
 def test_the_content_of_a_closed_mail_is_erased_on_its_page(tmp_path: Path) -> None:

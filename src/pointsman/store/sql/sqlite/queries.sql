@@ -542,6 +542,30 @@ SELECT revision FROM cases WHERE id = ?;
 -- The newest rows with events. Rows of further fields have none, so a bounded number of rows is read.
 SELECT id, case_id, revision, at, events FROM (SELECT id, case_id, revision, at, events FROM journal ORDER BY id DESC LIMIT :limit) WHERE events IS NOT NULL ORDER BY id;
 
+-- name: select_cases_of
+-- The cases with these numbers.
+SELECT id, process, version, key, status, revision, fence, wake_at, attempts, steps, step, rule, reason, outcome, created_at, updated_at, tenant, priority, correlation, parent, inbox, needs, interruptions
+FROM cases WHERE id IN (SELECT value FROM json_each(:cases)) ORDER BY id;
+
+-- name: select_fields_of_cases
+-- Like select_fields, for fields of these names in many cases: two index look-ups for each field of each case, then the rows.
+WITH asked (case_id, field) AS (
+  SELECT DISTINCT cases.value, names.value FROM json_each(:cases) AS cases, json_each(:names) AS names
+), whole (case_id, field, revision) AS (
+  SELECT case_id, field, coalesce((SELECT revision FROM journal
+                                    WHERE case_id = asked.case_id AND field = asked.field AND NOT appends
+                                    ORDER BY revision DESC LIMIT 1), 0)
+    FROM asked
+)
+SELECT journal.case_id, journal.revision, journal.field, value, writer, appends
+  FROM whole CROSS JOIN journal
+ WHERE journal.case_id = whole.case_id AND journal.field = whole.field AND journal.revision >= whole.revision
+ ORDER BY journal.case_id, journal.field, journal.revision;
+
+-- name: select_effects_of_cases
+-- The entries of these cases in the ledger.
+SELECT key, case_id, effect, arguments, status, attempts, intended_at, deadline, outcome, error FROM effects WHERE case_id IN (SELECT value FROM json_each(:cases)) ORDER BY case_id, intended_at, key;
+
 -- name: select_events_of_cases
 -- All events of these cases.
 SELECT id, case_id, revision, at, events FROM journal
