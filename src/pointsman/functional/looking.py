@@ -49,6 +49,8 @@ def _redrive(body: Body, decision: Decision) -> str:
     """What a redrive would do with a case that this decision parks."""
     if not isinstance(decision.step, Park):
         return ""
+    if isinstance(body.raised, TaskFailed) and body.calls[body.raised.call].wanted.kind == "effect":
+        return "a redrive does not call a rejected effect again; correct the body so that it catches the failure, or cancel the case"
     if isinstance(body.raised, TaskFailed):
         return f"a redrive calls {body.raised.call.partition('[')[0]} again, and repeats no other call"
     return "a redrive runs the body again over its record, and repeats no call; it parks again unless the body was corrected"
