@@ -181,21 +181,21 @@ class Entrypoint(Generic[G, R]):
         return call
 
     async def _updates(self, engine: Engine, given: Any, thread: str | None, key: str | None) -> AsyncIterator[dict[str, Any]]:
-        changed, told = engine.changed, 0
+        changed, seen = engine.changed, 0
         if isinstance(given, Command):
             open_case = await open_case_of(engine, self.process, thread)
-            told = len(recorded(await engine.state(open_case.id, Thread)))
+            seen = len(recorded(await engine.state(open_case.id, Thread)))
         case = await begin(engine, self.process, given, thread, key)
         changes = engine.changes(since=changed)
         async for _ in changes:
             row = await engine.case(case)
             state = await engine.state(case, Thread)
             entries = recorded(state)
-            for entry in entries[told:]:
+            for entry in entries[seen:]:
                 name, result = entry["call"].partition("[")[0], result_of(state, entry)
-                if result is not None and name not in UNTOLD:
+                if result is not None and name not in NOT_STREAMED:
                     yield {name: result.value}
-            told = len(entries)
+            seen = len(entries)
             if row.status in AT_REST and not goes_on(self.process, case, await _resting(engine, case)):
                 break
         await changes.aclose()
@@ -203,8 +203,8 @@ class Entrypoint(Generic[G, R]):
         yield {"__interrupt__": end} if isinstance(end, Paused) else {self.name: end}
 
 
-UNTOLD = frozenset({*(task.name for task in BUILT_IN), GATHER})
-"""The calls that `stream` does not tell of."""
+NOT_STREAMED = frozenset({*(task.name for task in BUILT_IN), GATHER})
+"""The calls whose results `stream` does not yield."""
 
 
 async def begin(engine: Engine, process: EntrypointProcess, given: Any, thread: str | None, key: str | None) -> int:

@@ -1,4 +1,4 @@
-"""Tell the calls of a body, for people."""
+"""Describe a body and its calls, for people."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,40 +9,40 @@ from pointsman.definition.state import Failure
 from pointsman.functional.body import Body, TaskFailed
 from pointsman.functional.record import ANSWERS, ASKED, OUTCOMES, RECORD, RESULTS, SHOWN, WOKEN, Returned
 from pointsman.kernel.decide import Decision
-from pointsman.kernel.program import CallTold, Told
+from pointsman.kernel.program import CallDescription, Description
 
-TOLD_BY_CALLS = frozenset({ANSWERS, ASKED, OUTCOMES, RECORD, RESULTS, SHOWN, WOKEN})
+SHOWN_BY_CALLS = frozenset({ANSWERS, ASKED, OUTCOMES, RECORD, RESULTS, SHOWN, WOKEN})
 _HOW: Mapping[str, str] = {"pause": "answered", "sleep": "slept"}
 
 
-def told(body: Body, decision: Decision, changed: Sequence[str], left: Sequence[str]) -> Told:
-    """Tell of a body that has run as far as its record goes.
+def describe(body: Body, decision: Decision, changed: Sequence[str], left: Sequence[str]) -> Description:
+    """Describe a body that has run as far as its record goes.
 
     `changed` are the recorded calls that it asks for with other arguments, and `left` those that it has not asked for and may not leave out.
     """
     several = Counter(name.partition("[")[0] for name in {**body.known, **body.calls})
-    calls = [_told(body, name, several, outcome) for name, outcome in body.known.items()]
-    calls += [_told(body, name, several, None) for name in body.open]
+    calls = [_described(body, name, several, outcome) for name, outcome in body.known.items()]
+    calls += [_described(body, name, several, None) for name in body.open]
     short = {call.call: call.name for call in calls}
     anew = tuple(sorted({name.partition("[")[0] for name in changed}))
-    return Told(decision, tuple(calls), anew, tuple(short[name] for name in left), _redrive(body, decision), TOLD_BY_CALLS)
+    return Description(decision, tuple(calls), anew, tuple(short[name] for name in left), _redrive(body, decision), SHOWN_BY_CALLS)
 
 
-def _told(body: Body, call: str, several: Counter[str], outcome: Returned | Failure | None) -> CallTold:
+def _described(body: Body, call: str, several: Counter[str], outcome: Returned | Failure | None) -> CallDescription:
     step = call.partition("[")[0]
     asked = body.calls.get(call)
     kind = asked.wanted.kind if asked is not None else ""
     name = step if several[step] == 1 else call
     if outcome is None:
-        return CallTold(name, call, kind, "open", None if asked is None else asked.wanted.arguments)
+        return CallDescription(name, call, kind, "open", None if asked is None else asked.wanted.arguments)
     if isinstance(outcome, Failure):
         times = f", after {outcome.attempts} attempts" if outcome.attempts > 1 else ""
         value: Any = f"{outcome.error}: {outcome.message}{times}"
     else:
         value = outcome.value
     if call in body.unasked:
-        return CallTold(name, call, kind, "left out", value)
-    return CallTold(name, call, kind, "failed" if isinstance(outcome, Failure) else _HOW.get(kind, "returned"), value)
+        return CallDescription(name, call, kind, "left out", value)
+    return CallDescription(name, call, kind, "failed" if isinstance(outcome, Failure) else _HOW.get(kind, "returned"), value)
 
 
 def _redrive(body: Body, decision: Decision) -> str:

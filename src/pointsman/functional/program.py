@@ -11,7 +11,7 @@ from pointsman.definition.rules import BRANCH_CONCURRENCY, Finish, Park, Tasks, 
 from pointsman.definition.state import Failure
 from pointsman.errors import Rejected
 from pointsman.functional.body import Body, Call, TaskFailed
-from pointsman.functional.looking import told
+from pointsman.functional.looking import describe
 from pointsman.functional.process import EntrypointProcess, Final
 from pointsman.functional.record import (
     ANSWERS,
@@ -30,7 +30,7 @@ from pointsman.functional.record import (
 )
 from pointsman.kernel.codec import codec_of, message_of
 from pointsman.kernel.decide import Decision
-from pointsman.kernel.program import Told
+from pointsman.kernel.program import Description
 from pointsman.kernel.snapshot import Cell
 
 BODIES_MAX = 10_000  # suspended bodies that a thread keeps: some kilobytes each. A body beyond them is run again over its record.
@@ -83,14 +83,14 @@ class BodyProgram:
         seen = [] if body.pending is None else [body.pending]
         return {RECORD: self._recorded([*seen, {"call": body.raised.call, "void": True}])}
 
-    def tells(self, cells: Mapping[str, Cell]) -> Told:
-        """Run a body of its own over the record, and tell which calls are recorded and which it asks for next."""
+    def describe(self, cells: Mapping[str, Cell]) -> Description:
+        """Run a body of its own over the record, and describe which calls are recorded and which it asks for next."""
         body = _Suspended(self.process, cells)
         self._take_in(body, cells, _items(cells))
         body.go_on()
         decision = self._decided(body, cells)
         early = isinstance(decision.step, Tasks)  # a new call comes first, and the body may ask for the others behind it
-        return told(body, decision, self._changed(body), [] if early else self._left(body))
+        return describe(body, decision, self._changed(body), [] if early else self._left(body))
 
     def _decided(self, body: _Suspended, cells: Mapping[str, Cell]) -> Decision:
         return self._ended(body) if body.ended else self._waits(body, cells)

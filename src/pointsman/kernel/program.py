@@ -10,7 +10,7 @@ from pointsman.kernel.decide import Decision, decide
 from pointsman.kernel.snapshot import Cell
 
 
-class CallTold(NamedTuple):
+class CallDescription(NamedTuple):
     """A call of a body. `name` is the task, with the digest of the arguments where the body calls that task several times.
 
     `call` is the full name. `how` is "returned", "failed", "answered", "slept", "open", or "left out" for a recorded call that the body no longer asks for.
@@ -25,16 +25,15 @@ class CallTold(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a program tells about a case: its decision, and, if a body decides, the calls of the body.
+class Description:
+    """What a program says about a case: its decision, and, if a body decides, the calls of the body.
 
-    `anew` names the tasks that run anew because their arguments changed, and `left` the recorded calls that the body has not asked for and has to ask
-    for before it returns. `redrive` says what a redrive would do, and `fields` are the fields that
-    `calls` tell of.
+    `anew` names the tasks that run anew because their arguments changed, and `left` the recorded calls that the body has not asked for and has to ask for
+    before it returns. `redrive` says what a redrive would do, and `fields` are the fields whose content `calls` show.
     """
 
     decision: Decision
-    calls: tuple[CallTold, ...] = ()
+    calls: tuple[CallDescription, ...] = ()
     anew: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     redrive: str = ""
@@ -64,8 +63,8 @@ class Program(Protocol):
         There are no `cells` if they do not fit the code.
         """
 
-    def tells(self, cells: Mapping[str, Cell]) -> Told:
-        """Tell what a case with these fields would do next, and what it has done, without calling anything or keeping anything in memory."""
+    def describe(self, cells: Mapping[str, Cell]) -> Description:
+        """Describe what a case with these fields would do next, and what it has done. Calls nothing, and keeps nothing in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +82,9 @@ class Rules:
         """Nothing."""
         return {}
 
-    def tells(self, cells: Mapping[str, Cell]) -> Told:
+    def describe(self, cells: Mapping[str, Cell]) -> Description:
         """The decision; the rules say the rest."""
-        return Told(decide(self.process, cells))
+        return Description(decide(self.process, cells))
 
 
 _OTHER_FRONTS: dict[type[AnyProcess], Callable[[Any], Program]] = {}

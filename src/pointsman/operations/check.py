@@ -19,7 +19,7 @@ from pointsman.kernel.codec import digest_of, message_of
 from pointsman.kernel.decide import Decision
 from pointsman.kernel.effects import effect_key, forgotten_reason, vanished, vanished_reason
 from pointsman.kernel.evolve import standing_after
-from pointsman.kernel.program import Told, program_of
+from pointsman.kernel.program import Description, program_of
 from pointsman.kernel.rows import CaseRow, EffectRow
 from pointsman.kernel.snapshot import Snapshot, Status
 from pointsman.runtime.registry import Registry
@@ -126,8 +126,8 @@ async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Seque
         return _kind(row, Verdict.BROKEN, f"its state cannot be read: {message_of(error)}")
     if row.status is Status.RUNNING:
         doubts = await reader.effects(row.id)  # the effects of a running case are not listed as in doubt
-    told = program_of(process).tells(case.snapshot.cells)
-    decision = told.decision
+    described = program_of(process).describe(case.snapshot.cells)
+    decision = described.decision
     if isinstance(decision.step, Park) and all(rule.step is not decision.step for rule in process.ordered_rules):
         return _kind(row, Verdict.BROKEN, decision.step.reason)
     gone = next((entry for entry in doubts if vanished(process, entry)), None)
@@ -136,15 +136,17 @@ async def _check(reader: Reader, registry: Registry, row: CaseRow, doubts: Seque
     if row.status is Status.BLOCKED:
         return _kind(row, Verdict.FREED, _named(decision.step.name, decision.rule))
     unknown = [entry for entry in doubts if entry.status in UNKNOWN]
-    return _forgets(process, case, decision, unknown, reader.incarnation) or _leaves(row, told) or await _changes(reader, case, decision)
+    return (
+        _forgets(process, case, decision, unknown, reader.incarnation) or _leaves(row, described) or await _changes(reader, case, decision)
+    )
 
 
-def _leaves(row: CaseRow, told: Told) -> Kind | None:
+def _leaves(row: CaseRow, described: Description) -> Kind | None:
     """Whether a body does not use what its case records."""
-    if told.anew:
-        return _kind(row, Verdict.ANEW, f"{', '.join(told.anew)} would be called again, because the body gives other arguments")
-    if told.left:
-        problem = f"the body has not asked for {', '.join(told.left)}, which is recorded"
+    if described.anew:
+        return _kind(row, Verdict.ANEW, f"{', '.join(described.anew)} would be called again, because the body gives other arguments")
+    if described.left:
+        problem = f"the body has not asked for {', '.join(described.left)}, which is recorded"
         return _kind(row, Verdict.LEFT_OUT, f"{problem}; if it returns without that, the case parks")
     return None
 

@@ -23,7 +23,7 @@ from pointsman.kernel.guarding import Progress
 from pointsman.kernel.ledger import EffectStatus
 from pointsman.kernel.limits import LimitState
 from pointsman.kernel.migrate import migrate
-from pointsman.kernel.program import CallTold, Told, program_of
+from pointsman.kernel.program import CallDescription, Description, program_of
 from pointsman.kernel.rows import BranchRow, CaseRow, EffectRow
 from pointsman.kernel.snapshot import ENDED, Cell, Status
 from pointsman.operations.history import History, history_of
@@ -42,7 +42,7 @@ SHOWN_MAX = 160  # characters of a value: two lines of a terminal
 
 
 @dataclass(frozen=True, slots=True)
-class RuleTold:
+class RuleDescription:
     """A rule and the present value of its condition. `holds` is None if the condition raised; `problem` then says what.
 
     `note` says what the engine would do with the effect of this rule, if the effect has a call without an outcome.
@@ -61,40 +61,44 @@ class RuleTold:
 class Explanation:
     """The explanation of the case with this `history`.
 
-    `told` is what its program tells, or None if the case was erased. The rule that chose the present step read `reads`. `following` are the rules that can be chosen next: after the answer if
+    `description` is that of its program, or None if the case was erased. The rule that chose the present step read `reads`. `following` are the rules that can be chosen next: after the answer if
     the case waits for one, otherwise now. `stands` lists the steps whose results the engine would not compute again, with
     their fields. `effects` says of each effect whether it would be called, has an outcome, or is in doubt. `obstacles` lists what
     stops the case. The case of an entrypoint has no rules: `calls` are the calls of its body, `redrive` says what a redrive would do with them, and
-    `told_by_calls` are the fields that record them.
+    `fields_of_calls` are the fields that record them.
     """
 
     history: History
-    told: Told | None
-    rules: tuple[RuleTold, ...]
-    following: tuple[RuleTold, ...]
+    description: Description | None
+    rules: tuple[RuleDescription, ...]
+    following: tuple[RuleDescription, ...]
     stands: Mapping[str, tuple[str, ...]]
     effects: Mapping[str, str]
     obstacles: tuple[str, ...]
 
     @property
-    def calls(self) -> Sequence[CallTold]:
+    def calls(self) -> Sequence[CallDescription]:
         """The calls of a body; a process with rules has none."""
-        return () if self.told is None else self.told.calls
+        return () if self.description is None else self.description.calls
 
     @property
     def redrive(self) -> str:
         """What a redrive would do with the calls of a body that is parked."""
-        return self.told.redrive if self.told is not None and self.case.status is Status.PARKED else ""
+        return self.description.redrive if self.description is not None and self.case.status is Status.PARKED else ""
 
     @property
-    def told_by_calls(self) -> frozenset[str]:
+    def fields_of_calls(self) -> frozenset[str]:
         """The fields that record the calls of a body."""
-        return frozenset() if self.told is None else self.told.fields
+        return frozenset() if self.description is None else self.description.fields
 
     @property
     def reads(self) -> Mapping[str, Any]:
         """What the decision read."""
-        return {} if self.told is None else {name: self.history.state.get(name) for name in _reads_of(self.history, self.told.decision)}
+        return (
+            {}
+            if self.description is None
+            else {name: self.history.state.get(name) for name in _reads_of(self.history, self.description.decision)}
+        )
 
     @property
     def case(self) -> CaseRow:
@@ -214,8 +218,8 @@ def explain(process: AnyProcess, history: History) -> Explanation:
     step = process.steps.get(stands_at or "")
     waits_at = step if row.status is Status.WAITING and isinstance(step, Pause | Sleep | Child) else None
     unknown = frozenset() if waits_at is None else _open_fields(process, cells, waits_at)
-    told = program_of(process).tells(cells)
-    decision, begun = told.decision, compensations.begun(process, stands_at, history.effects)
+    described = program_of(process).describe(cells)
+    decision, begun = described.decision, compensations.begun(process, stands_at, history.effects)
     following = tuple(
         _rule(tried, certain=certain, note=unsettled.get(tried.rule.step.name)) for tried, certain in possible_next(process, cells, unknown)
     )
@@ -225,18 +229,20 @@ def explain(process: AnyProcess, history: History) -> Explanation:
     elif row.status in {Status.WAITING, Status.READY} and decision.step.name != stands_at:
         chooses = f"rule {decision.rule!r} would choose" if rules else "the body would go on with"
         obstacles.append(f"under the present code {chooses} {decision.step.name} instead of {row.step}")
-    obstacles += [f"under the present code {name} runs anew, because its arguments have changed" for name in told.anew]
-    obstacles += [f"the body has not asked for {name}, which is recorded; if it returns without it, the case parks" for name in told.left]
+    obstacles += [f"under the present code {name} runs anew, because its arguments have changed" for name in described.anew]
+    obstacles += [
+        f"the body has not asked for {name}, which is recorded; if it returns without it, the case parks" for name in described.left
+    ]
     if row.inbox and row.status not in ENDED:
         obstacles.append(f"in its inbox: {format_count(row.inbox, 'message')}, which may change what comes next")
     if row.needs is not None and row.status is Status.READY:
         obstacles += _limit(row, history.limit or LimitState())
     return Explanation(
         history=history,
-        told=told,
+        description=described,
         rules=rules,
         following=() if row.status in {Status.DONE, Status.CANCELLED} else following,
-        stands={} if told.calls else _stands(cells),
+        stands={} if described.calls else _stands(cells),
         effects=effects,
         obstacles=tuple(obstacles),
     )
@@ -247,7 +253,7 @@ def _chosen(rule: str | None) -> str:
     return "" if not rule else f": {rule}" if chosen_by(rule) == rule else f", by {chosen_by(rule)}"
 
 
-def _how(call: CallTold) -> str:
+def _how(call: CallDescription) -> str:
     if call.how == "open":
         given = "" if call.value in (None, {}) else f" with {_short(call.value)}"
         return f"has no outcome yet{given}"
@@ -413,10 +419,10 @@ def _asks(progress: Progress) -> str:
     return f"its model {progress.model} is asked for repair {progress.repair} ({found})"
 
 
-def _rule(tried: Tried, *, certain: bool = True, note: str | None = None) -> RuleTold:
+def _rule(tried: Tried, *, certain: bool = True, note: str | None = None) -> RuleDescription:
     holds = None if tried.error else tried.holds
-    return RuleTold(tried.rule.name, tried.rule.step.name, holds, tried.reads, tried.error, certain, note)
+    return RuleDescription(tried.rule.name, tried.rule.step.name, holds, tried.reads, tried.error, certain, note)
 
 
-def _as_json(rule: RuleTold) -> dict[str, Any]:
+def _as_json(rule: RuleDescription) -> dict[str, Any]:
     return {**asdict(rule), "reads": list(rule.reads)}

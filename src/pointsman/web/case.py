@@ -67,19 +67,19 @@ async def case_page(request: Request, who: Principal, status: int = 200, operate
     engine: Engine = request.app.state.engine
     shell: Shell = request.state.shell
     case = case_of(request)
-    told = await explain_case(engine.reader, engine.processes, case)
-    history, row = told.history, told.case
+    explained = await explain_case(engine.reader, engine.processes, case)
+    history, row = explained.history, explained.case
     own = shell.case_pages.get(row.process)
     more = {} if own is None or own.values is None else await own.values(engine, row)
     events = [_moment(event) for event in with_task_names(history.events)]
     values: dict[str, Any] = {
         "row": row,
-        "told": told,
-        "stands": sentence(told, engine.clock.now()),
+        "explained": explained,
+        "stands": sentence(explained, engine.clock.now()),
         "events": _ends(events),
         "left_out": max(0, len(events) - TIMELINE_MAX),
-        "calls": _ends(told.calls),
-        "calls_left_out": max(0, len(told.calls) - TIMELINE_MAX),
+        "calls": _ends(explained.calls),
+        "calls_left_out": max(0, len(explained.calls) - TIMELINE_MAX),
         "state": await _state_at(engine, row, number_of(request.query_params.get("revision"), row.revision)),
         "effects": [(entry, effect_note(entry)) for entry in history.effects],
         "usage": await engine.reader.usage_of_case(case),
@@ -89,7 +89,7 @@ async def case_page(request: Request, who: Principal, status: int = 200, operate
         "ended": row.status in ENDED,
         "may_erase": Scope.ADMIN in who.scopes and row.status in ERASABLE and history.erased is None,
         "operated": operated,
-        "correctable": correctable(engine, row, history.state, told.told_by_calls) if row.status is Status.PARKED else {},
+        "correctable": correctable(engine, row, history.state, explained.fields_of_calls) if row.status is Status.PARKED else {},
         "resolvable": [
             entry for entry in history.effects if entry.status in UNKNOWN and row.status not in {Status.RUNNING, Status.WAITING}
         ],
@@ -98,30 +98,30 @@ async def case_page(request: Request, who: Principal, status: int = 200, operate
     return page(request, "case.html" if own is None else own.template, status, who=who, **values)
 
 
-def sentence(told: Explanation, now: float) -> str:
+def sentence(explained: Explanation, now: float) -> str:
     """Say in one sentence where a case stands."""
-    row, pause = told.case, told.history.pause
+    row, pause = explained.case, explained.history.pause
     match row.status:
         case Status.DONE:
             return f"It ended: {row.outcome}."
         case Status.CANCELLED:
             return f"It was cancelled: {row.reason}."
         case Status.PARKED:
-            return f"It is parked at {told.stands_at} and waits for an operator: {row.reason}."
+            return f"It is parked at {explained.stands_at} and waits for an operator: {row.reason}."
         case Status.BLOCKED:
             return f"It is blocked: {row.reason}."
         case Status.WAITING if pause is not None and pause.closed is None:
             return f"It waits for {pause.assignee or 'a person'} to answer {pause.name}."
         case Status.WAITING:
-            return f"It waits at {told.stands_at} for {told.awaits or 'what comes'}."
+            return f"It waits at {explained.stands_at} for {explained.awaits or 'what comes'}."
         case Status.READY if row.needs is not None:
-            return f"It waits for a permit of {row.needs} to run {told.stands_at}."
+            return f"It waits for a permit of {row.needs} to run {explained.stands_at}."
         case Status.READY if row.wake_at is not None and row.wake_at > now:
-            return f"It runs {told.stands_at} again when its time has come."
+            return f"It runs {explained.stands_at} again when its time has come."
         case Status.READY:
-            return f"It is ready to run {told.stands_at}."
+            return f"It is ready to run {explained.stands_at}."
         case _:
-            return f"It runs {told.stands_at}."
+            return f"It runs {explained.stands_at}."
 
 
 def effect_note(entry: EffectRow) -> str:
