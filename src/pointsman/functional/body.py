@@ -4,6 +4,7 @@ A body is a plain or an async function. It runs in a greenlet, so that `.result(
 while a body runs: its calls are asked for, and the case machine decides what becomes of them.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Container, Coroutine, Generator
 from contextlib import AbstractContextManager, nullcontext
@@ -21,8 +22,11 @@ from pointsman.definition.rules import TaskCall
 from pointsman.definition.state import Failure
 from pointsman.errors import PointsmanError
 from pointsman.functional.record import Returned
+from pointsman.kernel.codec import digest
 
 R = TypeVar("R")
+
+DIGEST_LENGTH = 12  # hexadecimal digits of the arguments' SHA-256: 48 bits tell the calls of one task in one case apart
 
 CallKind = Literal["task", "effect", "pause", "sleep", "child", "gather"]
 
@@ -207,6 +211,11 @@ class Body(greenlet):
         assert self.parent is not None
         with self.outside():
             self.parent.switch()
+
+
+def digest_of_arguments(arguments: Any) -> str:
+    """The part of a call's name that its arguments, as JSON values, determine."""
+    return digest((json.dumps(arguments, sort_keys=True),))[:DIGEST_LENGTH]
 
 
 def current_body() -> Body | None:

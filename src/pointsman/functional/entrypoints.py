@@ -10,14 +10,14 @@ from typing import Any, Generic, TypeVar, overload
 from pointsman.definition.children import Child
 from pointsman.definition.process import AnyProcess
 from pointsman.errors import DefinitionError, NotWaiting, PointsmanError
-from pointsman.functional.body import Call, Wanted, current_body
+from pointsman.functional.asking import BUILT_IN, previous
+from pointsman.functional.body import Call, Wanted, current_body, digest_of_arguments
 from pointsman.functional.checkpointer import Checkpointer
 from pointsman.functional.gathering import GATHER
 from pointsman.functional.process import SLEEP, EntrypointProcess, Final, plain, tasks_of
 from pointsman.functional.program import BodyProgram
 from pointsman.functional.record import RESULT, RecordEntry, Returned, Thread
-from pointsman.functional.tasks import BUILT_IN, DIGEST_LENGTH, Task, TaskGroup, previous
-from pointsman.kernel.codec import digest
+from pointsman.functional.tasks import Task, TaskGroup
 from pointsman.kernel.program import add_front
 from pointsman.kernel.rows import CaseRow
 from pointsman.kernel.snapshot import AT_REST, ENDED, Status
@@ -114,8 +114,7 @@ class Entrypoint(Generic[G, R]):
             raise DefinitionError(f"entrypoint {self.name!r} is not known to the entrypoint that calls it; name it in tasks=.")
         process = self.process
         arguments = plain(process.takes, given, f"the input of entrypoint {self.name!r}")
-        named = digest((json.dumps(arguments, sort_keys=True),))[:DIGEST_LENGTH]
-        call: Call[R] = body.ask(Wanted(self.name, "child", process.returns, arguments, named))
+        call: Call[R] = body.ask(Wanted(self.name, "child", process.returns, arguments, digest_of_arguments(arguments)))
         return call
 
     def invoke(

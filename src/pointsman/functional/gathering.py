@@ -1,6 +1,5 @@
 """Wait for several calls of a body at once, with a recorded verdict."""
 
-import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,9 +8,8 @@ from pydantic import TypeAdapter
 
 from pointsman.definition.rules import Failures, Quorum
 from pointsman.definition.state import Failure
-from pointsman.functional.body import Call, TaskFailed, Waiting, Wanted, current_body
+from pointsman.functional.body import Call, TaskFailed, Waiting, Wanted, current_body, digest_of_arguments
 from pointsman.functional.record import Returned
-from pointsman.kernel.codec import digest
 
 GATHER: Final = "gather"
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
@@ -77,5 +75,5 @@ def gather(*calls: Call[Any], failures: Failures = "fail") -> Gathered:
     body = current_body()
     if body is None or any(call.body is not body for call in calls):
         raise RuntimeError("gather() takes the calls of the body that calls it; call it there.")
-    named = digest((json.dumps([call.name for call in calls]), repr(failures)))[:12]
+    named = digest_of_arguments([[call.name for call in calls], repr(failures)])
     return Gathered(body.ask(Wanted(GATHER, GATHER, _ANY, digest=named)), calls, failures)

@@ -11,8 +11,9 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from pointsman.functional.asking import sleep
 from pointsman.functional.body import Body, Call, Waiting, current_body
-from pointsman.functional.tasks import Future, sleep
+from pointsman.functional.tasks import Future
 
 R = TypeVar("R")
 

@@ -1,9 +1,7 @@
 """Tasks: functions that a body calls, whose outcomes are recorded."""
 
 import asyncio
-import hashlib
 import inspect
-import json
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -12,28 +10,20 @@ from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, get_type_h
 
 from pydantic import TypeAdapter
 
-from pointsman.definition.durations import Duration, seconds_of
 from pointsman.definition.effects import Effect, Reconcile, Safety
 from pointsman.definition.guards import Guard, answered, check_name
-from pointsman.definition.ladder import ladder_of
 from pointsman.definition.limits import Limit
-from pointsman.definition.nodes import Context, Node, Retry
-from pointsman.definition.pauses import Pause
+from pointsman.definition.nodes import Node, Retry
 from pointsman.definition.process import EFFECT_TIMEOUT_SECONDS
 from pointsman.definition.signature import ItemParameter, Signature
 from pointsman.errors import DefinitionError
-from pointsman.functional.body import Body, Call, CallKind, Wanted, current_body
+from pointsman.functional.body import Call, CallKind, Wanted, current_body, digest_of_arguments
 from pointsman.functional.process import SLEEP, plain
-from pointsman.functional.record import ANSWERS, ASKED, OUTCOMES, RESULTS, SAVED, SHOWN, Asked, Returned
-from pointsman.kernel.codec import digest
-from pointsman.kernel.snapshot import Status
-from pointsman.store.query import CaseQuery, Order
+from pointsman.functional.record import ASKED, OUTCOMES, RESULTS, Asked, Returned
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-
-DIGEST_LENGTH = 12  # hexadecimal digits of the arguments' SHA-256: 48 bits tell the calls of one task in one case apart
 
 INJECTED: Final[Any] = None
 """The default of a task's parameter after the `*`, which the engine fills in: a type checker then accepts calls without it."""
@@ -119,7 +109,7 @@ class Task(Generic[P, R]):
             name: plain(self.parameters[name], value, f"argument {name!r} of task {self.name!r}") for name, value in bound.arguments.items()
         }
         kind: CallKind = "effect" if isinstance(self.step, Effect) else "task"
-        call: Call[R] = body.ask(Wanted(self.name, kind, self.step.returned, arguments, _digest(arguments), self.step))
+        call: Call[R] = body.ask(Wanted(self.name, kind, self.step.returned, arguments, digest_of_arguments(arguments), self.step))
         return call
 
     @cached_property
@@ -356,98 +346,3 @@ def _guarding(guard: Guard, returned: TypeAdapter[Any]) -> Guard:
         *(reading(check) for check in guard.checks), repairs_max=guard.repairs_max, retries_max=guard.retries_max, models=guard.models,
         free_models=guard.free_models, escalate=guard.escalate,
     )  # fmt: skip
-
-
-# What a body asks the engine for.
-
-
-def pause(
-    shown: Any = None,
-    *,
-    answer: Any = Any,
-    name: str = "pause",
-    deadline: Duration | None = None,
-    ladder: tuple[Any, ...] = (),
-    assignee: str | None = None,
-) -> Any:
-    """Wait for a person's answer to what is `shown`, and return it. Nothing is in memory, and no thread waits.
-
-    `answer` is the type of the answer. `name`, `deadline`, `ladder` and `assignee` are as with `Process.pause`. Raises RuntimeError outside a body.
-    """
-    body = _body("pause")
-    rungs = ladder_of(f"pause {name!r}", ladder, deadline)
-    declared = Pause(name, (ANSWERS,), answer, (SHOWN,), ladder=rungs, assignee=assignee)
-    shows = plain(TypeAdapter(Any), shown, f"what pause {name!r} shows")
-    return body.ask(Wanted(name, "pause", TypeAdapter(answer), shows, _digest(shows), pause=declared)).result()
-
-
-interrupt = pause
-"""The name of `pause` in LangGraph."""
-
-
-def sleep(duration: Duration) -> None:
-    """Wait for a time ("4h", a timedelta, or seconds), which may be days. Raises RuntimeError outside a body."""
-    body, seconds = _body(SLEEP), seconds_of(duration, SLEEP)
-    if seconds > 0:
-        body.ask(Wanted(SLEEP, "sleep", TypeAdapter(Any), seconds, f"{seconds:g}")).result()
-
-
-def now() -> float:
-    """The time in Unix seconds. The body gets the same time whenever it is run again."""
-    return _now().result()
-
-
-def random() -> float:
-    """A number in [0, 1), which is the same whenever the body is run again. It is no secret."""
-    return int(_next_chance(), 16) / 16**32
-
-
-def uuid() -> str:
-    """A UUID, which is the same whenever the body is run again. It is no secret."""
-    digits = _next_chance()  # RFC 9562, section 5.4: version 4, variant 10
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{8 + int(digits[16], 16) % 4:x}{digits[17:20]}-{digits[20:]}"
-
-
-@task(inline=True, name="now")
-def _now(*, ctx: Context = INJECTED) -> float:
-    return ctx.now
-
-
-@task(inline=True, name="chance")
-def _chance(number: int, *, ctx: Context = INJECTED) -> str:
-    # The database's random name makes it differ from that of any other database.
-    return hashlib.sha256(f"{ctx.incarnation}/{ctx.case}/{number}".encode()).hexdigest()[:32]
-
-
-def _next_chance() -> str:
-    body = _body("random")
-    body.chances += 1
-    return _chance(body.chances).result()
-
-
-@task(name="previous")
-async def previous(*, ctx: Context = INJECTED) -> Any:
-    """What the last invocation of the thread that has ended has kept for this one; None at the first."""
-    reader = ctx._reader  # noqa: SLF001 - a task of the library
-    row = await reader.case(ctx.case)
-    if row.correlation is None:  # an entrypoint that a body has called has no thread of its own
-        return None
-    query = CaseQuery(process=row.process, tenant=row.tenant, correlation=row.correlation, status=Status.DONE, order=Order.NEWEST)
-    for found in (await reader.find(query, limit=1)).rows:
-        saved = next((json.loads(kept.text) for kept in await reader.fields(found.case.id) if kept.field == SAVED), None)
-        return saved and saved["value"]
-    return None
-
-
-BUILT_IN = (_now, _chance, previous)
-
-
-def _digest(arguments: Any) -> str:
-    return digest((json.dumps(arguments, sort_keys=True),))[:DIGEST_LENGTH]
-
-
-def _body(what: str) -> Body:
-    body = current_body()
-    if body is None:
-        raise RuntimeError(f"{what}() was called outside the body of an entrypoint; call it there.")
-    return body

@@ -12,8 +12,9 @@ from pointsman.definition.effects import Safety
 from pointsman.definition.limits import Limit
 from pointsman.definition.nodes import Context, Retry
 from pointsman.errors import DefinitionError
+from pointsman.functional.asking import pause
 from pointsman.functional.loop import ended, run_in_body
-from pointsman.functional.tasks import INJECTED, Task, TaskGroup, pause, task
+from pointsman.functional.tasks import INJECTED, Task, TaskGroup, task
 
 try:
     from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, ModelRetry, RunContext, ToolApproved, ToolDenied
