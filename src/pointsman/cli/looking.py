@@ -1,8 +1,7 @@
-"""The commands that look at cases, serve them, or keep their file small."""
+"""The commands that look at cases and processes."""
 
 import asyncio
 import json
-from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -10,12 +9,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pointsman.cli import operating, serving
-from pointsman.cli.places import database, load_process, load_processes, load_resources, look_at, named_processes
-from pointsman.cli.terminal import App, CaseNumber, Db, Json, Resources, console, escape, or_exit, print_json
+from pointsman.cli.places import load_process, load_processes, look_at
+from pointsman.cli.terminal import App, CaseNumber, Db, Json, console, escape, or_exit, print_json
 from pointsman.definition.counts import format_count
 from pointsman.definition.durations import DAY_SECONDS
-from pointsman.definition.process import AnyProcess
 from pointsman.kernel.events import chosen_by
 from pointsman.kernel.rows import CaseRow, EventRow, UsageRow
 from pointsman.operations.check import Report, check_cases, summary
@@ -27,13 +24,8 @@ from pointsman.operations.map import label_of, map_of, ways_of
 from pointsman.operations.map_drawing import draw_mermaid, draw_svg, kinds_of
 from pointsman.operations.times import format_duration, format_time
 from pointsman.runtime.clock import SystemClock
-from pointsman.runtime.registry import Registry
-from pointsman.runtime.retention import Vacuumed
-from pointsman.runtime.retention import vacuum as vacuum_store
 from pointsman.store.base import Reader
 from pointsman.store.query import PAGE_MAX, CaseQuery, Order
-from pointsman.store.sqlite import open_sqlite
-from pointsman.store.sqlite_reader import SqliteReader
 
 CASES_SHOWN = 10  # for each finding; --json has all of them
 FOLLOW_SECONDS = 0.25  # fast enough for a reader, and slow enough for the processor
@@ -155,54 +147,6 @@ def export(
         print_json(exported.as_json())
 
     look_at(db, look)
-
-
-def vacuum(db: Db = None, app: App = None) -> None:
-    """Apply retention, delete unused blobs, and shrink the file.
-
-    The program that has the file open does it; if there is none, this command. --app can name a list of processes. Without it no case is deleted,
-    because only a process declares its retention.
-    """
-
-    async def clean(path: Path, processes: Sequence[AnyProcess]) -> Vacuumed:
-        with SqliteReader(path):  # check the file before changing it
-            clock = SystemClock()
-        store = await open_sqlite(path, now=clock.now())
-        try:
-            clock.not_before(store.clock_high_water)
-            return await vacuum_store(store, processes, clock)
-        finally:
-            await store.close()
-
-    def body() -> None:
-        if not operating.vacuum_through(db):
-            vacuumed = asyncio.run(clean(database(db), Registry(named_processes(app)).newest))
-            operating.print_vacuumed(*vacuumed)
-
-    or_exit(body)
-
-
-def serve(
-    db: Db = None,
-    app: App = None,
-    resources: Resources = None,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = serving.HOST,
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 is any free one.")] = serving.PORT,
-    proxy: Annotated[
-        tuple[str, str] | None,
-        typer.Option(metavar="HEADER ADDRESS", help="The proxy at this address names the person in this header.", show_default=False),
-    ] = None,
-    oidc: Annotated[
-        tuple[str, str] | None,
-        typer.Option(metavar="ISSUER CLIENT", help="Sign people in at this OpenID Connect provider.", show_default=False),
-    ] = None,
-) -> None:
-    """Run the processes, and serve their pages and the HTTP API, until Ctrl-C. --app can name a list of processes.
-
-    POINTSMAN_OIDC_SECRET has the secret that the identity provider gave this program.
-    """
-    settings = {"host": host, "port": port, "proxy": proxy, "oidc": oidc}
-    or_exit(lambda: serving.serve(database(db), load_processes(app), load_resources(resources), settings))
 
 
 def draw(app: App = None) -> None:

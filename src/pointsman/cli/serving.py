@@ -5,8 +5,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from pointsman.cli.places import database, load_processes, load_resources
+from pointsman.cli.terminal import App, Db, Resources, or_exit
 from pointsman.errors import PointsmanError, StoreLocked
 
 if TYPE_CHECKING:
@@ -20,7 +24,30 @@ class NotInstalled(PointsmanError):
     """A package that this command needs is missing."""
 
 
-def serve(database: Path, processes: "Sequence[AnyProcess]", resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def serve(
+    db: Db = None,
+    app: App = None,
+    resources: Resources = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = HOST,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 is any free one.")] = PORT,
+    proxy: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="HEADER ADDRESS", help="The proxy at this address names the person in this header.", show_default=False),
+    ] = None,
+    oidc: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="ISSUER CLIENT", help="Sign people in at this OpenID Connect provider.", show_default=False),
+    ] = None,
+) -> None:
+    """Run the processes, and serve their pages and the HTTP API, until Ctrl-C. --app can name a list of processes.
+
+    POINTSMAN_OIDC_SECRET has the secret that the identity provider gave this program.
+    """
+    settings = {"host": host, "port": port, "proxy": proxy, "oidc": oidc}
+    or_exit(lambda: _run(database(db), load_processes(app), load_resources(resources), settings))
+
+
+def _run(path: Path, processes: "Sequence[AnyProcess]", resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Serve until SIGINT or SIGTERM; print READY and the address when it listens. `settings` are those of `Serving`.
 
     Raises StoreError, CannotListen, SignInNeeded, AccountsError, NotInstalled.
@@ -31,22 +58,22 @@ def serve(database: Path, processes: "Sequence[AnyProcess]", resources: Mapping[
         import pointsman.web  # noqa: F401, PLC0415
     except ImportError:
         raise NotInstalled("serving needs more packages; install them with `pip install 'pointsman[web]'`.") from None
-    asyncio.run(_serve(database, processes, resources, settings))
+    asyncio.run(_serve(path, processes, resources, settings))
 
 
-async def _serve(database: Path, processes: "Sequence[AnyProcess]", resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+async def _serve(path: Path, processes: "Sequence[AnyProcess]", resources: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     from pointsman.client.running import find_running, when_free  # noqa: PLC0415
     from pointsman.runtime.engine import Engine  # noqa: PLC0415
     from pointsman.server.program import Serving, served  # noqa: PLC0415
     from pointsman.web import pages  # noqa: PLC0415
 
-    if (address := find_running(database)) is not None:
-        raise StoreLocked(f"{database} is served already at {address.url}/ (process {address.pid}); stop that program first.")
+    if (address := find_running(path)) is not None:
+        raise StoreLocked(f"{path} is served already at {address.url}/ (process {address.pid}); stop that program first.")
     serving = Serving(**settings, oidc_secret=os.environ.get(OIDC_VARIABLE, ""))
     async with (
-        when_free(lambda: Engine.open(database, processes, resources=resources)) as engine,
-        served(engine, database, pages(), serving) as url,
+        when_free(lambda: Engine.open(path, processes, resources=resources)) as engine,
+        served(engine, path, pages(), serving) as url,
     ):
-        print(f"Serving {database} at {url}/; press Ctrl-C to stop.", file=sys.stderr, flush=True)
+        print(f"Serving {path} at {url}/; press Ctrl-C to stop.", file=sys.stderr, flush=True)
         print(f"READY {url}", flush=True)  # for the program that waits for it
         await engine.serve()
