@@ -318,6 +318,53 @@ def test_a_changed_effect_parks_and_goes_on_where_its_author_says_that_it_may(tm
     assert DONE == ["charge 10", "charge 12"]
 
 
+@task(safety=AtMostOnce())
+def pay(cents: int) -> str:
+    DONE.append(f"pay {cents}")
+    if cents == 1_999:
+        raise ConnectionResetError("nobody knows")
+    return f"paid {cents}"
+
+
+@pytest.mark.parametrize("looked_at_before", [False, True])
+def test_an_effect_that_a_person_says_has_happened_is_not_made_again_with_other_arguments(tmp_path: Path, looked_at_before: bool) -> None:
+    with deployed(tmp_path, lambda given: pay(1_999).result(), tasks=(pay,)) as it:
+        with pytest.raises(ThreadParked, match="in doubt"):
+            it.invoke(None, thread="t")
+        [effect] = it.checkpointer.engine.reader.effects(1)
+    with deployed(tmp_path, lambda given: pay(2_000).result(), tasks=(pay,)) as it:
+        engine = it.checkpointer.engine
+        if looked_at_before:  # the changed body parks again, and what it asked for must not take the outcome
+            engine.redrive(1, by="ada", why="try")
+            assert "may or may not have happened" in str(engine.wait_until_resting(1).reason)
+        engine.resolve(effect.key, happened=True, outcome="paid 1999", by="ada", why="looked")
+        row = engine.wait_until_resting(1)
+        assert row.status is Status.PARKED
+        assert "is recorded, and the body asks for pay" in str(row.reason)
+    with deployed(tmp_path, lambda given: pay(1_999).result(), tasks=(pay,)) as it:
+        engine = it.checkpointer.engine
+        engine.redrive(1, by="ada", why="the old arguments")
+        assert engine.wait_until_resting(1).status is Status.DONE
+        assert engine.state(1).result.value == "paid 1999"
+
+    assert DONE == ["pay 1999"]
+
+
+def test_an_invocation_with_the_same_key_finds_the_pause_behind_what_a_deploy_inserted(tmp_path: Path) -> None:
+    def before(order: str) -> Any:
+        return interrupt("send it?")
+
+    def after(order: str) -> Any:
+        return [look_up(order).result(), interrupt("send it?")]
+
+    with deployed(tmp_path, before) as it:
+        assert isinstance(it.invoke("a1", thread="t", key="k"), Paused)
+    with deployed(tmp_path, after) as it:
+        assert isinstance(it.invoke("a1", thread="t", key="k"), Paused)
+
+    assert DONE == ["look_up a1"]
+
+
 @pytest.mark.parametrize("what", ["effect", "task"])
 def test_a_body_that_leaves_a_recorded_call_out_parks_or_goes_on_where_it_may(tmp_path: Path, what: str) -> None:
     def before(given: None) -> list[str]:

@@ -21,14 +21,17 @@ def describe(body: Body, decision: Decision, changed: Sequence[str], left: Seque
     `changed` are the recorded calls that it asks for with other arguments, and `left` those that it has not asked for and may not leave out.
     """
     several = Counter(name.partition("[")[0] for name in {**body.known, **body.calls})
-    calls = [_described(body, name, several, outcome) for name, outcome in body.known.items()]
+    missing = frozenset(left) if body.ended else frozenset()
+    calls = [_described(body, name, several, outcome, left_out=name in missing) for name, outcome in body.known.items()]
     calls += [_described(body, name, several, None) for name in body.open]
     short = {call.call: call.name for call in calls}
     anew = tuple(sorted({name.partition("[")[0] for name in changed}))
     return Description(decision, tuple(calls), anew, tuple(short[name] for name in left), _redrive(body, decision), SHOWN_BY_CALLS)
 
 
-def _described(body: Body, call: str, several: Counter[str], outcome: Returned | Failure | None) -> CallDescription:
+def _described(
+    body: Body, call: str, several: Counter[str], outcome: Returned | Failure | None, *, left_out: bool = False
+) -> CallDescription:
     step = call.partition("[")[0]
     asked = body.calls.get(call)
     kind = asked.wanted.kind if asked is not None else ""
@@ -40,7 +43,7 @@ def _described(body: Body, call: str, several: Counter[str], outcome: Returned |
         value: Any = f"{outcome.error}: {outcome.message}{times}"
     else:
         value = outcome.value
-    if call in body.unasked:
+    if left_out:
         return CallDescription(name, call, kind, "left out", value)
     return CallDescription(name, call, kind, "failed" if isinstance(outcome, Failure) else _HOW.get(kind, "returned"), value)
 

@@ -46,7 +46,8 @@ TURNING_SHOWN = 20  # steps before the bound whose rules are named: a loop has f
 class Next:
     """A transition: the snapshot after it, the decision that follows, and the fields that were cleared on the way.
 
-    `written` names the fields that were written, `dropped` those whose new value was out of date before it was committed.
+    `written` names the fields that were written, `dropped` those whose new value was out of date before it was committed. `undecided` is the
+    same transition without what the decision writes, if it writes anything.
     """
 
     snapshot: Snapshot
@@ -54,6 +55,7 @@ class Next:
     cleared: tuple[str, ...]
     written: Collection[str] = ()
     dropped: tuple[str, ...] = ()
+    undecided: "Next | None" = None
 
 
 def next_after(program: Program, snapshot: Snapshot, event: Event | None, arrivals: Sequence[Event] = ()) -> Next:
@@ -83,11 +85,16 @@ def next_after(program: Program, snapshot: Snapshot, event: Event | None, arriva
     else:
         decision = decision or _turns(process, steps, turning) or program.next(snapshot.case, cells)
         turning = (*turning, decision.rule)
-    if decision.writes:
-        cells = {**cells, **{name: standing_after(cells, name, write) for name, write in decision.writes.items()}}
-        written = {*written, *decision.writes}
     cleared = () if before.keys() <= cells.keys() else tuple(sorted(before.keys() - cells.keys()))
-    return Next(Snapshot(snapshot.case, cells, snapshot.revision + 1, steps + 1, turning), decision, cleared, written, dropped)
+    after = Next(Snapshot(snapshot.case, cells, snapshot.revision + 1, steps + 1, turning), decision, cleared, written, dropped)
+    return after if not decision.writes else _with_writes(after, decision.writes)
+
+
+def _with_writes(after: Next, writes: Mapping[str, Cell]) -> Next:
+    """The transition with the fields that the program itself writes with its decision."""
+    cells = after.snapshot.cells
+    snapshot = replace(after.snapshot, cells={**cells, **{name: standing_after(cells, name, write) for name, write in writes.items()}})
+    return replace(after, snapshot=snapshot, written={*after.written, *writes}, undecided=after)
 
 
 def _with_arrivals(
@@ -119,13 +126,13 @@ class Block(Park):
 
 
 def blocked(after: Next, reason: str) -> Next:
-    """The same transition, but the case is blocked."""
-    return replace(after, decision=Decision(Block(reason)))
+    """The same transition, but the case is blocked. The decision is not taken, so what it writes is not written."""
+    return replace(after.undecided or after, decision=Decision(Block(reason)))
 
 
 def parked(after: Next, reason: str) -> Next:
-    """The same transition, but the case is parked."""
-    return replace(after, decision=Decision(Park(reason)))
+    """The same transition, but the case is parked. The decision is not taken, so what it writes is not written."""
+    return replace(after.undecided or after, decision=Decision(Park(reason)))
 
 
 def evolve(process: AnyProcess, snapshot: Snapshot, event: Event) -> Snapshot:
