@@ -92,12 +92,19 @@ def next_told(process: subprocess.Popen[str], word: str) -> str:
     return next(line for line in process.stderr if word in line)
 
 
+def replace(file: Path, text: str) -> None:
+    """Replace a file in one step, as an editor does: the watching desk never reads half of it."""
+    new = file.with_suffix(".new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(file)
+
+
 @contextmanager
 def a_broken_policy(config: DeskConfig) -> Iterator[str]:
     sound = config.policy_file.read_text(encoding="utf-8")
-    config.policy_file.write_text("refund_days = -1\n", encoding="utf-8")
+    replace(config.policy_file, "refund_days = -1\n")
     yield "refund_days"
-    config.policy_file.write_text(sound, encoding="utf-8")
+    replace(config.policy_file, sound)
 
 
 @contextmanager
