@@ -222,7 +222,7 @@ async def redraft(
     mail, shown = pending.shown["mail"], pending.shown["instructions"]
     if len(instructions_about(mail, shown)) >= REDRAFTS_MAX:
         spent = f"case {case} has had {REDRAFTS_MAX} new drafts, and there are no more; write the reply yourself"
-        raise NotSendable(f"{spent}: pointsman-desk edit {case} --text ...", on_page=f"{spent}.")
+        raise NotSendable(f"{spent}: pointsman-desk edit {case} --text TEXT", on_page=f"{spent}.")
     draft = proposed(pending.shown["reply"]) if body is None else _rewritten(pending, body, by)
     addressing = _addressed(desk, pending, to, copies)
     asked = Instruction(text=text, by=by, about=mail.message_id, draft=draft, addressing=addressing)
@@ -269,7 +269,7 @@ async def redrive(desk: Desk, case: int, *, by: str, why: str) -> CaseRow:
         raise DeskError(f"{refused}: pointsman-desk resolve {case} --send-again.", on_page=f"{refused}, choose “Send it again”.")
     if parked_by_rule(row):
         again = f"case {case} would be parked again ({row.reason}); close it"
-        raise DeskError(f"{again}: pointsman-desk cancel {case} --why ...", on_page=f"{again}.")
+        raise DeskError(f"{again}: pointsman-desk cancel {case} --why TEXT", on_page=f"{again}.")
     await desk.engine.redrive(case, by=by, why=why)
     return await _moved(desk, case)
 

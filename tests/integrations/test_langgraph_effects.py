@@ -171,7 +171,7 @@ def test_a_call_that_was_certainly_not_sent_is_made_again_and_a_rejected_one_is_
         graph = graph_of(saver, pay=lambda state: {"receipts": [charge(state["order"])]})
         assert graph.invoke({"order": "17"}, THREAD)["receipts"] == ["receipt 2"]
         for given in ({"order": "18"}, None):
-            with pytest.raises(EffectFailed, match=r"'charge' was rejected: the card has expired; .*`pointsman redrive 2`"):
+            with pytest.raises(EffectFailed, match=r"'charge' was rejected: the card has expired; .*`pointsman redrive 2 --why TEXT`"):
                 graph.invoke(given, {"configurable": {"thread_id": "2"}})
 
     assert bank.charged == [("17", 5), ("17", 5), ("18", 5)]
@@ -185,7 +185,7 @@ def test_a_call_in_doubt_stops_the_thread_until_somebody_says_what_happened(path
 
     with PointsmanSaver.open(path, effects=[charge]) as saver:
         graph = graph_of(saver, pay=lambda state: {"receipts": [charge("17")]})
-        with pytest.raises(EffectInDoubt, match=r"`pointsman resolve [0-9a-f]{40}`") as doubt:
+        with pytest.raises(EffectInDoubt, match=r"`pointsman resolve [0-9a-f]{40} --happened .* --call-again") as doubt:
             graph.invoke({"orders": []}, THREAD)
         with pytest.raises(EffectInDoubt):
             graph.invoke(None, THREAD)

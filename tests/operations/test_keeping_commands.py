@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pointsman import Engine, Process, Retention, Searchable, State, finish, open_blocking, open_reader, otherwise, when
+from pointsman import Engine, Process, Retention, Searchable, State, finish, open_blocking, open_reader, otherwise, park, when
 from pointsman.definition.state import Blob
 from pointsman.testing.clock import ManualClock
 
@@ -109,7 +109,7 @@ def test_a_list_that_leaves_cases_out_names_the_command_for_the_next_ones(db: Pa
     first, last = pointsman("ps", "--db", db, "--json", "--limit", 2), pointsman("ps", "--db", db, "--json", "--after", 2)
 
     assert [case["id"] for case in json.loads(first.stdout)] == [1, 2]
-    assert first.stderr == "pointsman: these are 2 of 3 cases; the next ones: pointsman ps --after 2\n"
+    assert first.stderr == f"pointsman: these are 2 of 3 cases; the next ones: pointsman ps --after 2 --db {db}\n"
     assert [case["id"] for case in json.loads(last.stdout)] == [3]
     assert last.stderr == ""
 
@@ -150,6 +150,23 @@ def test_ps_lists_the_cases_that_fit_its_filters(claims_db: Path, options: list[
     assert [case["id"] for case in json.loads(done.stdout)] == found, done.stderr
 
 
+def test_ps_gives_a_parked_case_one_line_and_show_the_whole_reason(tmp_path: Path) -> None:
+    reason = "the bank refused the refund of order A-100; find out why\nand say so on the page of the case"
+    refunds = Process("refunds", Mail)
+    refunds.rules(otherwise(park(reason)))
+    file = tmp_path / "cases.db"
+    with open_blocking(file, [refunds]) as engine:
+        engine.wait_until_resting(engine.start(refunds, {"text": "", "raw": engine.store_blob(b"")}).case)
+
+    rows = pointsman("ps", "--db", file).stdout.splitlines()
+    shown = pointsman("show", 1, "--db", file).stdout
+
+    assert len(rows) == 2
+    assert "  the bank refused" in rows[1]
+    assert "…" in rows[1]
+    assert reason.splitlines()[1] in shown
+
+
 def test_ps_names_the_filter_that_it_cannot_read(claims_db: Path) -> None:
     wrong = pointsman("ps", "--db", claims_db, "--search", "customer"), pointsman("ps", "--db", claims_db, "--waiting-since", "noon")
 
@@ -161,4 +178,6 @@ def test_ps_names_the_filter_that_it_cannot_read(claims_db: Path) -> None:
 def test_a_list_with_filters_names_how_to_go_on(claims_db: Path) -> None:
     first = pointsman("ps", "--db", claims_db, "--json", "--limit", 1, "--tenant", "north")
 
-    assert first.stderr == "pointsman: there are more cases; the next ones: pointsman ps --after 2 with the same filters\n"
+    assert (
+        first.stderr == f"pointsman: there are more cases; the next ones: `pointsman ps --after 2 --db {claims_db}` with the same filters\n"
+    )

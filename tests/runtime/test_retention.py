@@ -302,7 +302,7 @@ def test_a_parked_case_with_an_effect_in_doubt_is_neither_erased_nor_cancelled(p
             before = place.dump()
             with pytest.raises(
                 Refused,
-                match=r"effect 'send' of case 1 is in doubt.*first find out whether it happened, and say so .* `pointsman resolve \w+`",
+                match=r"effect 'send' of case 1 is in doubt.*first find out whether it happened, and say so .* `pointsman resolve \w+ --call-again --why TEXT`",
             ):
                 await engine.erase(case, by="anna", why="was asked to")
             refused = place.dump()

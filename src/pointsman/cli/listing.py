@@ -1,7 +1,9 @@
 """The command ps: list the cases that fit some filters."""
 
+import shlex
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +17,8 @@ from pointsman.kernel.snapshot import Status
 from pointsman.operations.times import format_time
 from pointsman.store.base import Reader
 from pointsman.store.query import PAGE_MAX, CaseQuery, Order, cursor_of
+
+WHY_MIN = 16  # characters of a rule or a reason on a narrow terminal: its first words; `show`, `explain` and --json have all of it
 
 
 def _only(what: str) -> Any:
@@ -47,7 +51,7 @@ def ps(
     async def look(reader: Reader) -> None:
         rows, left = await _found(reader, query, after, limit)
         if left:
-            print(f"pointsman: {await _note(reader, query, rows)}", file=sys.stderr)
+            print(f"pointsman: {await _note(reader, query, rows, db)}", file=sys.stderr)
         if as_json:
             print_json([row._asdict() for row in rows])
         else:
@@ -67,14 +71,14 @@ async def _found(reader: Reader, query: CaseQuery, after: int, limit: int) -> tu
     return rows, cursor is not None
 
 
-async def _note(reader: Reader, query: CaseQuery, rows: list[CaseRow]) -> str:
+async def _note(reader: Reader, query: CaseQuery, rows: list[CaseRow], db: Path | None) -> str:
     """How many cases there are, and the command for the next ones."""
-    again = f"the next ones: pointsman ps --after {rows[-1].id}"
+    again = f"pointsman ps --after {rows[-1].id}{'' if db is None else f' --db {shlex.quote(str(db))}'}"
     if query != CaseQuery(status=query.status):
-        return f"there are more cases; {again} with the same filters"
+        return f"there are more cases; the next ones: `{again}` with the same filters"
     counts = await reader.counts()
     total = sum(counts.get(status, 0) for status in query.statuses or Status)
-    return f"these are {len(rows):,} of {format_count(total, 'case')}; {again}{''.join(f' --status {one}' for one in query.statuses)}"
+    return f"these are {len(rows):,} of {format_count(total, 'case')}; the next ones: {again}{''.join(f' --status {one}' for one in query.statuses)}"
 
 
 def _field(text: str) -> tuple[str, str]:
@@ -95,8 +99,10 @@ def _time(text: str | None) -> float | None:
 
 
 def _print(rows: list[CaseRow]) -> None:
-    table = Table("case", "process", "status", "step", "rule", "since", box=None)
+    table = Table("case", "process", "status", "step", box=None, expand=True)
+    table.add_column("rule", no_wrap=True, overflow="ellipsis", ratio=1, min_width=WHY_MIN)
+    table.add_column("since")
     for row in rows:
-        stands = (row.outcome or row.step or "", row.reason or row.rule or "", format_time(row.updated_at))
+        stands = (row.outcome or row.step or "", " ".join((row.reason or row.rule or "").split()), format_time(row.updated_at))
         table.add_row(*map(escape, (str(row.id), row.process, row.status, *stands)))
     console.print(table if rows else "There are no cases.")

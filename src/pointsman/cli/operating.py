@@ -4,6 +4,7 @@ import asyncio
 import getpass
 import json
 import random
+import shlex
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -55,6 +56,12 @@ class At:
     def file(self) -> Path:
         """The file of the database. Raises PlaceUnknown."""
         return database(self.db)
+
+    @property
+    def again(self) -> str:
+        """The options that say where the cases and the code are, for a command that follows: as they were given."""
+        given = {"--db": self.db, "--app": self.app, "--resources": self.resources}
+        return "".join(f" {option} {shlex.quote(str(value))}" for option, value in given.items() if value is not None)
 
 
 def _options(by: By = None, db: Db = None, app: App = None, resources: Resources = None, as_json: Json = False) -> None:
@@ -143,7 +150,7 @@ def answer(
         _print_task(at, task.model_dump(mode="json"))
         return
     if digest is None:
-        exit_with(f"say with --digest what you answer to; `pointsman answer {case}` prints the whole command.")
+        exit_with(f"say with --digest what you answer to; `pointsman answer {case}{at.again}` prints the whole command.")
     value, rewritten, who = or_exit(lambda: (_parsed("ANSWER", given), _assigned(edits), _who(at.by)))
 
     async def call(client: "AsyncClient", _: bool) -> "CaseView | None":
@@ -224,7 +231,7 @@ def pause_intake(at: At, why: Annotated[str, typer.Option("--why", help="Why; wh
     """Refuse new cases until `resume-intake`, also after a restart."""
     who = or_exit(lambda: _who(at.by))
     _reached(at, lambda client, _: client.pause_intake(why=why, by=who))
-    print("the intake is paused: no case is started; take starts again with `pointsman resume-intake`.")
+    print(f"the intake is paused: no case is started; take starts again with `pointsman resume-intake{at.again}`.")
 
 
 @on_database
@@ -365,7 +372,7 @@ def _print_task(at: At, task: dict[str, Any]) -> None:
     for name, value in (task["shown"] | task["beside"]).items():
         console.print(f"  {escape(name)} = {escape(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}")
     console.print(f"Answer with JSON of this schema: {escape(json.dumps(task['answer_schema'], ensure_ascii=False))}")
-    console.print(f"pointsman answer {task['case']} ANSWER --digest {task['digest']}")
+    console.print(f"pointsman answer {task['case']} ANSWER --digest {task['digest']}{at.again}", markup=False, soft_wrap=True)
 
 
 def _print_case(at: At, case: int, view: "CaseView | None", said: str | None = None) -> None:

@@ -68,9 +68,10 @@ def move_in_doubt(effect: AnyEffect, *, attempts: int, intended_at: float, deadl
 
 def say_whether(key: str) -> str:
     """What a person does about an effect of which nobody knows whether it happened."""
-    return f"find out whether it happened, and say so on the page of the case or with `pointsman resolve {key}`"
+    happened = f"`pointsman resolve {key} --happened --outcome JSON --why TEXT`"
+    return f"find out whether it happened, and say so on the page of the case, or with {happened} or `pointsman resolve {key} --call-again --why TEXT`"
 
 
 def say_what(key: str) -> str:
     """What a person does about an effect that happened, and whose outcome nobody knows."""
-    return f"say what it returned on the page of the case or with `pointsman resolve {key} --happened --outcome JSON`"
+    return f"say what it returned on the page of the case or with `pointsman resolve {key} --happened --outcome JSON --why TEXT`"

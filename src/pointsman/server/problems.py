@@ -74,7 +74,7 @@ async def on_unauthenticated(request: Request, _: Exception) -> Response:
     """Answer a caller that is not known (RFC 9110, 15.5.2). Of a token, the answer says whether one came (RFC 6750, 3.1)."""
     if bearer(request) is None:
         return problem(401, "Not signed in", "send a token: Authorization: Bearer TOKEN.", {"WWW-Authenticate": "Bearer"})
-    detail = "the token is unknown, or has expired or been removed; `pointsman tokens add` makes one."
+    detail = "the token is unknown, or has expired or been removed; `pointsman tokens add NAME --scope read` makes one."
     return problem(401, "Not signed in", detail, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 

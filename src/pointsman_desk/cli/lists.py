@@ -261,7 +261,7 @@ def print_cases(
                 which = "older" if newest_first else "newer"
                 console.print(f"[dim]and {left} {which} cases: pointsman-desk cases --status {group[0]['status']} --limit {len(group)}[/]")
     if cases and now is not None:
-        console.print("\n[dim]Ages count from the last mail; `pointsman-desk show` prints its date.[/]")
+        console.print("\n[dim]Ages count from the last mail; `pointsman-desk show CASE` prints its date.[/]")
     _print_causes(cases)
 
 
@@ -296,4 +296,4 @@ def _print_causes(cases: Sequence[dict[str, Any]]) -> None:
     for same in causes.values():
         if len(same) > 1:
             console.print(f"\n[yellow]{len(same)} cases are parked for the same cause: {safe(same[0].rstrip('.'))}.[/]")
-            console.print("When it is fixed: pointsman-desk redrive --all --why ...")
+            console.print("When it is fixed: pointsman-desk redrive --all --why TEXT")

@@ -76,7 +76,7 @@ def print_beside(beside: Beside) -> None:
 def print_next_commands(history: History, *, newer: bool) -> None:
     """Print why a case is parked and what a person can do; `newer` says that a newer mail waits."""
     row, number = history.case, history.case.id
-    closing = f"To close it: pointsman-desk cancel {number} --why ..."
+    closing = f"To close it: pointsman-desk cancel {number} --why TEXT"
     standing = standing_of(row, history.effects)
     if standing == "in doubt":
         console.print("\n[yellow]Parked: nobody knows whether the reply was sent.[/]")
@@ -95,7 +95,7 @@ def print_next_commands(history: History, *, newer: bool) -> None:
     elif parked_by_rule(row):
         console.print(closing)
     else:
-        console.print(f"When the reason is fixed: pointsman-desk redrive {number} --why ... {closing}")
+        console.print(f"When the reason is fixed: pointsman-desk redrive {number} --why TEXT. {closing}")
 
 
 def next_try(history: History, now: float | None) -> str:

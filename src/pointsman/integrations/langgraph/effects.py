@@ -44,7 +44,8 @@ R = TypeVar("R")
 class EffectInDoubt(PointsmanError):
     """An effect may or may not have happened, and its policy allows no other call. `case` and `key` are those of the ledger's entry.
 
-    Find out what happened, say so with `pointsman resolve KEY` or `engine.resolve`, and run the thread again.
+    Find out what happened, say so with `pointsman resolve KEY --happened --outcome JSON --why TEXT`, or `--call-again`, or with
+    `engine.resolve`, and run the thread again.
     """
 
     def __init__(self, message: str, case: int, key: str) -> None:
@@ -165,7 +166,7 @@ class EffectOnce(Generic[P, R]):
                 return EffectInDoubt(f"{row.reason or 'it is in doubt'} (case {row.id}); then run the thread again.", row.id, effect.key)
         problem = f"effect {self.name!r} did not happen, and its case {row.id} is {row.status}: {row.reason}"
         return EffectFailed(
-            f"{problem}; correct what is wrong, redrive it with `pointsman redrive {row.id}`, and run the thread again.", row.id
+            f"{problem}; correct what is wrong, redrive it with `pointsman redrive {row.id} --why TEXT`, and run the thread again.", row.id
         )
 
 
